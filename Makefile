@@ -1,0 +1,51 @@
+# `make` lists the targets.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+BIN := .venv/bin
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: ## Make .venv hold what requirements.lock says
+	@infra/setup.sh
+
+.PHONY: check
+check: setup ## Format, lint, types, import rules and the tests that need no server
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q -m "not service and not slow"
+
+.PHONY: fix
+fix: setup ## Format and repair what ruff can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+.PHONY: test
+test: ## Run every test, also those on real servers
+	@./test
+
+.PHONY: test-service
+test-service: setup ## Run the tests on real Cassandra, Kafka and etcd
+	$(BIN)/python -m pytest -q -m service
+
+.PHONY: bench
+bench: setup ## Run the benchmarks
+	@shopt -s nullglob; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit; done
+
+.PHONY: docs
+docs: setup ## Write docs/settings.md anew
+	$(BIN)/python -m ringtime_shared.settings > docs/settings.md
+
+.PHONY: lock
+lock: setup ## Write requirements.lock anew from pyproject.toml; UPGRADE=1 takes newer releases
+	$(BIN)/uv pip compile -q pyproject.toml --extra dev --extra load --generate-hashes \
+		--no-annotate --no-header --python-version 3.11 $(if $(UPGRADE),--upgrade) -o requirements.lock
+
+.PHONY: clean
+clean: ## Remove caches and builds; .venv and data stay
+	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +

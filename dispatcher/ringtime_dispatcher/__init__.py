@@ -1,0 +1,34 @@
+"""The side that fires: owns poller instances, reads their rows in time, delivers, records.
+
+Three marks describe how far the owner of a poller instance is (slots, in ms):
+
+    ---- settled ------------- sealed ----------- front ------> time
+      every row has          finally read:       read so far,
+      its outcome            nothing unseen      now + 250 ms
+
+- `polling` moves the front: each tick it asks the due index which instances have rows in this minute
+  and reads those up to the read-ahead. The read-ahead is shorter than ingest's commit margin, so a row
+  is missed only if its write took longer than the difference; the final read finds it.
+- `sealing` publishes `sealed`, *then* reads everything up to it once more, then lets `settled` follow.
+- `ownership` claims what the ring gives this node, `recovery` starts a new term at `settled`.
+- `delivery` fires each row at its slot under a cap, `outcomes` records in batches.
+
+Invariant. A row that was acknowledged is at every moment either above its instance's `settled` mark, or
+has a durable outcome, a durable cancel, or a durable later filing for which the same holds.
+
+| what fails | what happens |
+|---|---|
+| node dies | its lease ends; the next owner starts at `settled`; rows in flight or unrecorded fire again |
+| node pauses past its lease | it sends nothing it had not begun; its marks carry an older term and lose |
+| the store is away | marks stand still, outcomes wait in memory, reading stops at the cap on loaded rows |
+| coordination is away | the node fires until its trust window ends, then waits |
+| a write lands after its slot was read | the final read finds it, or ingest's check files it again |
+| a callback hangs | its deadline ends it; others have their own slots under the cap |
+
+Proof sketch. `settled` moves only to `min(checked, oldest open row - 1)`. `checked` moves to S only after
+`sealed = S` was durable and a full read of (checked, S] came back later, so a row in that range that
+the read did not see was not durable when it began; ingest's check after its write then reads
+`sealed >= S` and files the row again (see `ringtime_ingest.commit`). A row the read did see is open
+until its outcome is durable. Marks of an older term cannot raise `settled`, because a new owner
+writes the marks it read under its own term before it uses them.
+"""

@@ -1,0 +1,119 @@
+"""Own what the ring gives this node: claim what is free, hand over what belongs elsewhere.
+
+The ring is advice, claims decide: two nodes that see different members for a moment may want the same
+instance, but only one claim can exist, and the store ignores marks of an older term.
+
+A handover is always begun by the owner: it stops sending, waits for what is in flight, publishes its
+last `settled`, and gives up the claim; the ring's owner sees it free and claims it. Three rules keep
+handovers rare:
+
+- a node counts in the ring only after it was a member for `join_debounce_ms`; those already there at
+  the first look count at once, so a cluster that starts together need not wait;
+- an instance that came here from another node stays for `dwell_ms`;
+- an owner that dies or leaves is replaced at once.
+
+| what fails | what happens |
+|---|---|
+| lease lost | every instance is dropped without a word; the node joins anew with a new lease |
+| claim not answered | looked up at the next view; an instance held in the claims but not taken is released |
+| a handover's last mark is lost | the next owner starts at an older `settled`, skips what has outcomes |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from ringtime_shared.coordination.protocol import Claim, Member, View
+from ringtime_shared.models.app import Instance
+from ringtime_shared.ring import Ring
+
+
+@dataclass(frozen=True, slots=True)
+class OwnershipPlan:
+    """What to do about ownership now."""
+
+    claim: list[Instance] = field(default_factory=list)
+    hand_over: list[Instance] = field(default_factory=list)  #: drain, then release
+    retire: list[Instance] = field(default_factory=list)  #: the same, without waiting: polled no more
+    abandon: list[Instance] = field(default_factory=list)  #: release at once: claimed but not run here
+
+
+def plan_ownership(
+    node: str,
+    view: View,
+    *,
+    wanted: Collection[Instance],
+    polled: Collection[Instance],
+    running: Collection[Instance],
+    settled_in: Collection[Instance],
+) -> OwnershipPlan:
+    """Compare what the ring gives this node with what it has.
+
+    Args:
+        wanted: the instances the ring gives this node.
+        polled: all instances of all active apps.
+        running: the instances this node runs.
+        settled_in: those of `running` that may move again.
+    """
+    free = [each for each in wanted if each not in view.claims and each not in running]
+    surplus = [each for each in running if each not in wanted]
+    return OwnershipPlan(
+        claim=sorted(free),
+        hand_over=sorted(each for each in surplus if each in polled and each in settled_in),
+        retire=sorted(each for each in surplus if each not in polled),
+        abandon=sorted(
+            each for each, claim in view.claims.items() if claim.node == node and each not in running
+        ),
+    )
+
+
+class Membership:
+    """The members that count, and the ring over them; updated, not rebuilt, as they come and go."""
+
+    def __init__(self, *, join_debounce_ms: int) -> None:
+        self._debounce_ms = join_debounce_ms
+        self._since_ms: dict[str, int] = {}
+        self._is_first_look = True
+        self._ring = Ring()
+        self._nodes: dict[str, float] = {}
+        self._instances: frozenset[Instance] = frozenset()
+        self._wanted: dict[str, frozenset[Instance]] = {}
+
+    def observe(self, members: Mapping[str, Member], *, boot_ms: int) -> None:
+        """Note who is there; a node's first look has no way to know for how long they were."""
+        for node in members:
+            if node not in self._since_ms:
+                self._since_ms[node] = boot_ms - self._debounce_ms if self._is_first_look else boot_ms
+        for node in [known for known in self._since_ms if known not in members]:
+            del self._since_ms[node]
+        self._is_first_look = self._is_first_look and not members
+        counted = {
+            node: member.capacity
+            for node, member in members.items()
+            if boot_ms - self._since_ms[node] >= self._debounce_ms
+        }
+        # Nobody old enough: better a young owner than none.
+        nodes = counted or {node: member.capacity for node, member in members.items()}
+        if nodes != self._nodes:
+            self._nodes = nodes
+            self._ring = self._ring.with_nodes(nodes)
+            self._wanted.clear()
+
+    def place(self, instances: frozenset[Instance]) -> None:
+        """Put exactly these instances on the ring."""
+        if instances != self._instances:
+            self._instances = instances
+            self._ring = self._ring.with_instances(str(each) for each in instances)
+            self._wanted.clear()
+
+    def wanted_by(self, node: str) -> frozenset[Instance]:
+        """Return what the ring gives to `node`."""
+        if node not in self._wanted:
+            self._wanted[node] = frozenset(map(Instance.parse, self._ring.owned_by(node)))
+        return self._wanted[node]
+
+
+def came_from_another(instance: Instance, seen: Mapping[Instance, Claim], node: str) -> bool:
+    """Whether the claim last seen on `instance` was another node's."""
+    return instance in seen and seen[instance].node != node

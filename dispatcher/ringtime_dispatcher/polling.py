@@ -1,0 +1,96 @@
+"""Reading rows in time: the tick."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+from ringtime_dispatcher.instances import OwnedInstance
+from ringtime_shared.buckets import bucket_of, last_slot
+from ringtime_shared.clock import Clock
+from ringtime_shared.models.app import Instance
+from ringtime_shared.models.schedule import Row
+from ringtime_shared.settings import DispatchSettings
+from ringtime_shared.stores.protocol import LAST_ID, DueQuery, DueStore, Position
+
+
+class RowSink(Protocol):
+    """Where rows go once they are read."""
+
+    def room(self) -> int:
+        """Return how many more rows may be held in memory."""
+        ...
+
+    def accept(self, owned: OwnedInstance, row: Row) -> None:
+        """Fire `row` at its slot."""
+        ...
+
+
+def plan_reads(
+    owned: Iterable[OwnedInstance], *, horizon_ms: int, page_rows: int, room: int
+) -> list[tuple[OwnedInstance, DueQuery]]:
+    """Return the pages to read next, oldest first, no more rows than there is room for."""
+    wanted = []
+    for each in owned:
+        found = None if each.is_draining else each.next_read(horizon_ms)
+        if found is not None:
+            wanted.append((found[1].slot_ms, each, found))
+    wanted.sort(key=lambda entry: entry[0])
+    plans = []
+    for _, each, (bucket, front) in wanted:
+        limit = min(page_rows, room)
+        if limit <= 0:
+            break
+        upto_ms = min(horizon_ms, last_slot(bucket))
+        plans.append((each, DueQuery(each.instance, bucket, front, upto_ms, limit)))
+        room -= limit
+    return plans
+
+
+class Poller:
+    """One tick: ask the index, read what is due within the read-ahead."""
+
+    def __init__(
+        self,
+        store: DueStore,
+        clock: Clock,
+        settings: DispatchSettings,
+        owned: Mapping[Instance, OwnedInstance],
+        sink: RowSink,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._owned = owned
+        self._sink = sink
+        self._indexed: int | None = None  # the bucket that was current at the last tick
+
+    async def tick(self) -> None:
+        """Read every row of owned instances up to now plus the read-ahead, while there is room."""
+        now_ms = self._clock.now_ms()
+        horizon_ms = now_ms + self._settings.read_ahead_ms
+        first = bucket_of(now_ms) if self._indexed is None else min(self._indexed, bucket_of(now_ms))
+        for bucket, instance in await self._store.fetch_index(first, bucket_of(horizon_ms)):
+            owned = self._owned.get(instance)
+            if owned is not None and owned.is_walked:
+                owned.open_bucket(bucket)
+        self._indexed = bucket_of(now_ms)
+        await self.read(horizon_ms)
+
+    async def read(self, horizon_ms: int) -> None:
+        """Read page after page until everything up to `horizon_ms` is read or memory is full."""
+        while True:
+            plans = plan_reads(
+                [owned for owned in self._owned.values() if owned.has_rows],
+                horizon_ms=horizon_ms,
+                page_rows=self._settings.page_rows,
+                room=self._sink.room(),
+            )
+            if not plans:
+                return
+            pages = await self._store.fetch_due([query for _, query in plans])
+            for (owned, query), page in zip(plans, pages, strict=True):
+                for row in page.rows:
+                    if owned.take(Position(row.place.slot_ms, row.schedule.schedule_id)):
+                        self._sink.accept(owned, row)
+                owned.set_front(query.bucket, page.next or Position(query.upto_ms, LAST_ID))

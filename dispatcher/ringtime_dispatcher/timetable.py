@@ -1,0 +1,59 @@
+"""Hold rows until their slot."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
+from typing import Generic, TypeVar
+
+from ringtime_shared.clock import Clock
+
+T = TypeVar("T")
+
+
+class Timetable(Generic[T]):
+    """A heap of items by slot with one timer. Hands an item over at its slot or later, never early."""
+
+    def __init__(self, clock: Clock, on_due: Callable[[T], None]) -> None:
+        self._clock = clock
+        self._on_due = on_due
+        self._heap: list[tuple[int, int, T]] = []
+        self._order = count()  # equal slots keep their order of arrival
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed_ms = 0
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, slot_ms: int, item: T) -> None:
+        """Hand `item` over at `slot_ms`, at once if that has passed."""
+        if slot_ms <= self._clock.now_ms():
+            self._on_due(item)
+            return
+        heappush(self._heap, (slot_ms, next(self._order), item))
+        if self._timer is None or slot_ms < self._armed_ms:
+            self._arm(slot_ms)
+
+    def close(self) -> None:
+        """Forget everything."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._heap.clear()
+
+    def _arm(self, slot_ms: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed_ms = slot_ms
+        # Timers run on another clock than slots, so the time is checked again when this one fires.
+        wait_s = max(slot_ms - self._clock.now_ms(), 1) / 1000
+        self._timer = asyncio.get_running_loop().call_later(wait_s, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        now_ms = self._clock.now_ms()
+        while self._heap and self._heap[0][0] <= now_ms:
+            self._on_due(heappop(self._heap)[2])
+        if self._heap:
+            self._arm(self._heap[0][0])

@@ -1,0 +1,25 @@
+"""Ringtime: call me back then. The public library; see `Ringtime` and `ringtime.client`."""
+
+from ringtime.library import Ringtime
+from ringtime_ingest.requests import Cancellation
+from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
+from ringtime_shared.errors import Violation
+from ringtime_shared.models.app import App, AppConfiguration
+from ringtime_shared.models.schedule import Outcome, Row, Schedule, Status
+from ringtime_shared.settings import Settings
+
+__all__ = [
+    "App",
+    "AppConfiguration",
+    "CallbackType",
+    "Cancellation",
+    "Delivery",
+    "Outcome",
+    "Reply",
+    "Ringtime",
+    "Row",
+    "Schedule",
+    "Settings",
+    "Status",
+    "Violation",
+]

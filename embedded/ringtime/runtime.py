@@ -1,0 +1,106 @@
+"""The composition root of the one-process mode: ingest and dispatcher on one store, no network between.
+
+The same engines as in the split deployment, on the SQLite store (or, without a folder, in memory) and
+on in-process coordination, whose one session never lapses. Each start is a new era, so a term of this
+process is above every term of an earlier one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from ringtime_dispatcher.callbacks.http import HttpCallback
+from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
+from ringtime_ingest.service import IngestParts, IngestService
+from ringtime_shared.callbacks.protocol import CallbackType
+from ringtime_shared.clock import Clock, SystemClock
+from ringtime_shared.coordination.memory import Hub, MemorySession
+from ringtime_shared.coordination.protocol import Member
+from ringtime_shared.settings import Settings
+from ringtime_shared.stores.memory import MemoryStore
+from ringtime_shared.stores.protocol import Store
+from ringtime_shared.stores.sqlite import SqliteStore
+
+_PURGE_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What runs in the process."""
+
+    store: Store
+    service: IngestService
+    dispatcher: Dispatcher
+
+
+async def open_store(settings: Settings, clock: Clock) -> Store:
+    """Open the store the settings name. Raises StartupError."""
+    if settings.embedded.data:
+        return await SqliteStore.open(Path(settings.embedded.data), now_ms=clock.now_ms)
+    return MemoryStore(clock.now_ms)
+
+
+@asynccontextmanager
+async def run(
+    settings: Settings, *, callbacks: Mapping[str, CallbackType], clock: Clock | None = None
+) -> AsyncIterator[Runtime]:
+    """Start everything; on the way out, drain and close in the reverse order.
+
+    Args:
+        callbacks: custom types by name; `http` is added unless it is among them.
+    """
+    clock = clock or SystemClock()
+    kinds = {"http": HttpCallback(max_connections=settings.dispatch.max_in_flight), **callbacks}
+    store = await open_store(settings, clock)
+    try:
+        hub = Hub(era=await store.raise_era(uuid4().hex))
+        node = settings.node.name or f"embedded-{os.getpid()}"
+        service = await IngestService.start(
+            IngestParts(
+                store=store,
+                clock=clock,
+                settings=settings.ingest,
+                limits=settings.limits,
+                callbacks=kinds,
+                holder=node,
+            )
+        )
+        dispatcher = Dispatcher(
+            DispatcherParts(
+                member=Member(node=node),
+                store=store,
+                clock=clock,
+                new_session=lambda: MemorySession(hub, clock),
+                callbacks=kinds,
+                dispatch=settings.dispatch,
+                retry=settings.retry,
+                limits=settings.limits,
+                coordination=settings.coordination,
+            )
+        )
+        await dispatcher.start()
+        purging = asyncio.create_task(_purge_for_ever(store, clock), name="purge")
+        try:
+            yield Runtime(store, service, dispatcher)
+        finally:
+            purging.cancel()
+            await asyncio.wait([purging])
+            await service.close()
+            await dispatcher.stop()
+    finally:
+        for kind in kinds.values():
+            await kind.close()
+        await store.close()
+
+
+async def _purge_for_ever(store: Store, clock: Clock) -> None:
+    """Let the store forget what is past its retention; Cassandra does this by itself."""
+    while isinstance(store, SqliteStore):
+        await store.purge(clock.now_ms())
+        await asyncio.sleep(_PURGE_S)

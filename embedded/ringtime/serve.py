@@ -1,0 +1,25 @@
+"""`ringtime serve`: the API and the dispatcher in one process, until SIGINT or SIGTERM."""
+
+from __future__ import annotations
+
+import click
+
+from ringtime.runtime import run
+from ringtime_ingest.app import create_app
+from ringtime_ingest.server import listen, serve_http, stop_on_signals
+from ringtime_shared.settings import Settings
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until a signal; then answer what is open, drain what is in flight, and return.
+
+    Raises StartupError when the port or the data folder is taken.
+    """
+    with listen(settings.server) as listener, stop_on_signals() as stop:
+        async with run(settings, callbacks={}) as runtime:
+            host, port = listener.getsockname()[:2]
+            click.echo(f"ringtime listens on http://{host}:{port}/goscheduler")
+            app = create_app(runtime.service, settings.server, runtime.store.ping)
+            await serve_http(app, settings.server, listener, stop)
+            click.echo("ringtime is draining")
+    click.echo("ringtime has stopped")

@@ -1,0 +1,52 @@
+"""The Java that runs Cassandra and Kafka."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from functools import cache
+
+from ringtime_local.errors import MissingPrerequisite
+
+OLDEST = 17
+INSTALL = "install a Java 17 runtime (Debian, Ubuntu: apt-get install openjdk-17-jre-headless)"
+
+
+@dataclass(frozen=True, slots=True)
+class Java:
+    """A Java program and its feature release."""
+
+    program: str
+    release: int
+
+
+def find_java() -> Java:
+    """Return the Java of JAVA_HOME, else of PATH. Raises MissingPrerequisite."""
+    home = os.environ.get("JAVA_HOME")
+    program = shutil.which("java", path=os.path.join(home, "bin")) if home else None  # noqa: PTH118
+    program = program or shutil.which("java")
+    if program is None:
+        raise MissingPrerequisite(
+            f"Cassandra and Kafka need Java, and there is no `java` on PATH: {INSTALL}."
+        )
+    release = parse_release(_version_text(program))
+    if release < OLDEST:
+        raise MissingPrerequisite(
+            f"Cassandra and Kafka need Java {OLDEST}, and {program} is Java {release}: {INSTALL}."
+        )
+    return Java(program, release)
+
+
+def parse_release(version_text: str) -> int:
+    """Read the feature release from what `java -version` prints; 0 when there is none."""
+    found = re.search(r'version "(?:1\.)?(\d+)', version_text)
+    return int(found.group(1)) if found else 0
+
+
+@cache
+def _version_text(program: str) -> str:
+    answer = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=30, check=False)
+    return answer.stderr + answer.stdout

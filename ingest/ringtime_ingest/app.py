@@ -1,0 +1,85 @@
+"""The HTTP application: routes, the gate in front of them, and the answers to what goes wrong."""
+
+from __future__ import annotations
+
+from typing import cast
+from urllib.parse import quote
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Match, Route
+
+from ringtime_ingest.docs_page import render_docs
+from ringtime_ingest.envelope import ERRORS, Answer, Codes, failure, refusal
+from ringtime_ingest.gate import Gate
+from ringtime_ingest.openapi import openapi_document, to_bytes
+from ringtime_ingest.requests import Service
+from ringtime_ingest.routes import Api, Ready
+from ringtime_shared.errors import RingtimeError
+from ringtime_shared.settings import ServerSettings
+
+_HTML = b"text/html; charset=utf-8"
+_DOCS_POLICY = (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'")
+
+
+def create_app(service: Service, settings: ServerSettings, ready: Ready) -> Starlette:
+    """Return the application.
+
+    Args:
+        service: does what the routes ask for; whoever made it closes it.
+        settings: limits of the HTTP side.
+        ready: awaited by `/health/ready`; raises while the process cannot serve.
+    """
+    app = Starlette(
+        routes=[*Api(service, settings, ready).routes(), *_docs_routes(settings)],
+        middleware=[Middleware(Gate, most=settings.max_concurrency)],
+        exception_handlers={**dict.fromkeys(ERRORS, _on_error), HTTPException: _on_no_route},
+    )
+    app.router.redirect_slashes = False  # Starlette answers 307; clients of the seed know 301
+    return app
+
+
+def _docs_routes(settings: ServerSettings) -> list[BaseRoute]:
+    document = openapi_document(settings)
+    text, page = to_bytes(document), render_docs(document)
+
+    async def openapi(request: Request) -> Response:  # noqa: ARG001
+        return Answer(text, 200)
+
+    async def docs(request: Request) -> Response:  # noqa: ARG001
+        return Answer(page, 200, [_DOCS_POLICY], _HTML)
+
+    return [Route("/openapi.json", openapi), Route("/docs", docs)]
+
+
+async def _on_error(request: Request, error: Exception) -> Response:  # noqa: ARG001
+    return refusal(cast(RingtimeError, error))
+
+
+async def _on_no_route(request: Request, error: Exception) -> Response:
+    """Answer an unknown path or method; a known path with a slash too many is redirected as the seed does."""
+    path, status = request.scope["path"], cast(HTTPException, error).status_code
+    if status == 405:
+        methods = ", ".join(sorted(_methods_at(request, path)))
+        return failure(Codes(405, 405), f"method not allowed here; allowed: {methods}", allow=methods)
+    if status == 404:
+        shorter = path.rstrip("/")
+        if shorter != path and _methods_at(request, shorter):
+            query = request.scope.get("query_string", b"")
+            location = quote(shorter).encode() + (b"?" + query if query else b"")
+            return Answer(b"", 301, [(b"location", location)])
+        return failure(Codes(404, 404), "there is no such path")
+    return failure(Codes(status, status), "refused")
+
+
+def _methods_at(request: Request, path: str) -> set[str]:
+    scope = dict(request.scope, path=path)
+    matching = [
+        route
+        for route in request.app.router.routes
+        if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE
+    ]
+    return {method for route in matching for method in route.methods or ()}

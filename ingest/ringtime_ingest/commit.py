@@ -1,0 +1,207 @@
+"""The commit path: a row is acknowledged only when a dispatcher is bound to see it.
+
+Invariant. When `CommitPath.file` returns, some live row of the schedule is filed at a slot that its
+poller instance's owner has not finally read yet, in a partition that is polled.
+
+Requests that arrive while a batch is out join the next one; there is no timer. After the batch is
+acknowledged by the store, and before its requests are, each row is checked (once a batch and poller
+instance):
+
+- Its slot is near: read `sealed`. If `sealed >= slot`, the owner's final read may have come before the
+  row, so it is filed again, under the same id, at a slot above `sealed`; its home row gets a pointer.
+- The app's map was read too long ago: read it again. If the row's partition is polled no more, the row
+  is filed again in one that is.
+
+A row filed again is checked again, at most three times in all.
+
+Proof sketch. Owners publish `sealed = S` and only then read everything up to S once more. Suppose
+our check read an older mark, `sealed < slot`. Then the publish that covers the slot was not yet
+acknowledged when the check began, so the final read behind it started after our write was durable and
+sees the row. No clock takes part. For the map: a partition is released more than `map_age_ms` plus the
+write deadline after it stopped being writable, and only when it is empty; a row that passes the check
+was durable less than `map_age_ms` after a reading that still had it writable, so the release sees it.
+
+| what fails | what happens |
+|---|---|
+| store refuses the batch | StoreUnavailable to each waiting request; nothing is filed |
+| no answer to the batch, the check or the pointer | OutcomeUnknown: the row may exist and may fire, once |
+| process dies before the answer | as above, seen by the client as a cut connection |
+| process is suspended between write and check | the check finds `sealed` or the map changed, files again |
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+from ringtime_ingest.apps import AppMaps, AppReading
+from ringtime_shared.buckets import bucket_of
+from ringtime_shared.clock import Clock
+from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
+from ringtime_shared.models.schedule import Place, Row, RowUpdate
+from ringtime_shared.placement import Placer
+from ringtime_shared.settings import IngestSettings
+from ringtime_shared.stores.protocol import MarkStore, ScheduleStore
+
+T = TypeVar("T")
+_ROUNDS = 3  #: filings of one row before giving up with an unknown outcome
+
+
+class CommitStore(ScheduleStore, MarkStore, Protocol):
+    """What the commit path needs of a store."""
+
+
+@dataclass(slots=True, eq=False)
+class _Filing:
+    """A row on its way, and the request that waits for it."""
+
+    home: Row
+    row: Row  #: the filing under way; `home` itself the first time
+    reading: AppReading
+    done: asyncio.Future[Row]
+    rounds: int = 0
+
+
+class CommitPath:
+    """Group commit with the checks of this module's docstring. One a process."""
+
+    def __init__(
+        self, store: CommitStore, apps: AppMaps, placer: Placer, clock: Clock, settings: IngestSettings
+    ) -> None:
+        self._store = store
+        self._apps = apps
+        self._placer = placer
+        self._clock = clock
+        self._settings = settings
+        self._waiting: deque[_Filing] = deque()
+        self._lanes: set[asyncio.Task[None]] = set()
+        self._running = 0  # counted down by the lane itself: its task ends a moment after its last look
+
+    async def file(self, row: Row, reading: AppReading) -> Row:
+        """File a home row; return it, with a forward pointer if it had to be filed again.
+
+        Raises:
+            StoreUnavailable: nothing was filed.
+            OutcomeUnknown: no answer in time, or the row was overtaken three times.
+        """
+        if len(self._waiting) >= self._settings.max_pending:
+            raise StoreUnavailable(f"{self._settings.max_pending} creates are waiting for the store already")
+        filing = _Filing(row, row, reading, asyncio.get_running_loop().create_future())
+        self._waiting.append(filing)
+        self._wake()
+        return await filing.done
+
+    async def close(self) -> None:
+        """Finish what is under way."""
+        while self._lanes:
+            await asyncio.wait(self._lanes)
+
+    def _wake(self) -> None:
+        if self._running < self._settings.commit_lanes:
+            self._running += 1
+            lane = asyncio.create_task(self._run_lane(), name="commit lane")
+            self._lanes.add(lane)
+            lane.add_done_callback(self._lanes.discard)
+
+    async def _run_lane(self) -> None:
+        while self._waiting:
+            count = min(len(self._waiting), self._settings.flush_rows)
+            batch = [self._waiting.popleft() for _ in range(count)]
+            try:
+                await self._flush(batch)
+            except Exception as error:  # noqa: BLE001 - every waiting request must get an answer
+                _refuse(batch, error)
+        self._running -= 1
+
+    async def _flush(self, batch: list[_Filing]) -> None:
+        try:
+            async with asyncio.timeout(self._settings.write_deadline_ms / 1000):
+                await self._put(batch)
+                overtaken = await self._find_overtaken(batch)
+        except TimeoutError:
+            raise OutcomeUnknown("the store gave no answer in time; the schedule may exist") from None
+        for filing in batch:
+            if filing not in overtaken:
+                self._acknowledge(filing)
+            elif filing.rounds >= _ROUNDS:
+                _refuse([filing], OutcomeUnknown("the schedule was overtaken repeatedly; it may fire"))
+            else:
+                filing.row = overtaken[filing]
+                self._waiting.appendleft(filing)
+
+    async def _put(self, batch: Sequence[_Filing]) -> None:
+        try:
+            await self._store.put_rows([filing.row for filing in batch])
+        except StoreUnavailable as error:
+            if any(filing.rounds for filing in batch):  # an earlier filing of these is in the store
+                _refuse([filing for filing in batch if filing.rounds], OutcomeUnknown(str(error)))
+            raise
+        for filing in batch:
+            filing.rounds += 1
+        again = [filing for filing in batch if filing.row is not filing.home]
+        if again:  # the pointer follows the row it points at, never the other way round
+            await _once_filed(
+                self._store.put_updates(
+                    [
+                        RowUpdate(
+                            place=filing.home.place,
+                            schedule_id=filing.home.schedule.schedule_id,
+                            moved_to=filing.row.place,
+                        )
+                        for filing in again
+                    ]
+                )
+            )
+
+    async def _find_overtaken(self, batch: Sequence[_Filing]) -> dict[_Filing, Row]:
+        """Return the filings that must be filed again, each with its next row."""
+        now_ms, boot_ms = self._clock.now_ms(), self._clock.boot_ms()
+        near = {
+            filing.row.place.instance
+            for filing in batch
+            if filing.row.place.slot_ms < now_ms + self._settings.near_ms
+        }
+        marks = await _once_filed(self._store.fetch_marks(sorted(near))) if near else {}
+        oldest_boot_ms = boot_ms - self._settings.map_age_ms
+        aged = {filing.home.place.app_id for filing in batch if filing.reading.read_boot_ms < oldest_boot_ms}
+        fresh = {app_id: await _once_filed(self._apps.reread(app_id)) for app_id in aged}
+        overtaken = {}
+        for filing in batch:
+            place = filing.row.place
+            sealed_ms = marks[place.instance].sealed_ms if place.instance in marks else -1
+            if filing.reading.read_boot_ms < oldest_boot_ms:
+                filing.reading = fresh[place.app_id]
+            if sealed_ms >= place.slot_ms or place.partition >= filing.reading.app.polled:
+                overtaken[filing] = self._file_again(filing, sealed_ms)
+        return overtaken
+
+    def _file_again(self, filing: _Filing, sealed_ms: int) -> Row:
+        now_ms = self._clock.now_ms()
+        place, app = filing.row.place, filing.reading.app
+        slot_ms = max(now_ms + self._settings.commit_margin_ms, sealed_ms + 1, place.slot_ms + 1)
+        partition = place.partition
+        if partition >= app.polled:
+            partition = self._placer.place(app.number, bucket_of(slot_ms), app.writable)
+        return replace(filing.home, place=Place(place.app_id, partition, slot_ms))
+
+    def _acknowledge(self, filing: _Filing) -> None:
+        if not filing.done.done():
+            moved_to = filing.row.place if filing.row is not filing.home else None
+            filing.done.set_result(replace(filing.home, moved_to=moved_to) if moved_to else filing.home)
+
+
+def _refuse(filings: Sequence[_Filing], error: Exception) -> None:
+    for filing in filings:
+        if not filing.done.done():
+            filing.done.set_exception(error)
+
+
+async def _once_filed(call: Awaitable[T]) -> T:
+    """Await a call that follows the write of a row: its failure leaves the outcome unknown."""
+    try:
+        return await call
+    except StoreUnavailable as error:
+        raise OutcomeUnknown(f"the schedule may exist: {error}") from error

@@ -1,0 +1,127 @@
+"""The request bodies as tables: one table drives the parser and the OpenAPI document.
+
+Keys are matched without regard to case and unknown ones are passed over, as the seed does. `null` is the
+same as leaving a field out. The types are exact: `true` is no number and `"1"` is none either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from ringtime_shared.callbacks.http_rules import METHODS
+from ringtime_shared.errors import Violation
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A JSON type, as Python sees it and as JSON Schema does."""
+
+    types: tuple[type, ...]
+    rule: str
+    schema: Mapping[str, object]
+
+
+TEXT = Kind((str,), "must be a string", {"type": "string"})
+WHOLE = Kind((int,), "must be a whole number", {"type": "integer", "minimum": 0})
+NUMBER = Kind((int, Decimal), "must be a number", {"type": "number", "minimum": 0})
+FLAG = Kind((bool,), "must be true or false", {"type": "boolean"})
+OBJECT = Kind((dict,), "must be an object", {"type": "object"})
+INSTANT = Kind(
+    (int, Decimal, str),
+    "must be epoch seconds as a number, or an ISO 8601 instant as a string",
+    {"type": ["number", "string"]},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One key of a request object."""
+
+    name: str
+    kind: Kind
+    doc: str
+    schema: Mapping[str, object] | None = None  #: instead of the kind's own
+
+
+class Shape:
+    """One request object."""
+
+    def __init__(self, *fields: Field, required: tuple[str, ...] = ()) -> None:
+        self.fields = fields
+        self.required = required
+        self._by_key = {key: field for field in fields for key in (field.name, field.name.lower())}
+
+    def read(self, value: object, path: str, wrong: list[Violation]) -> dict[str, object]:
+        """Return the known fields by their proper names; note those of the wrong type in `wrong`."""
+        if not isinstance(value, dict):
+            wrong.append(Violation(path.rstrip(".") or "body", "must be an object"))
+            return {}
+        found: dict[str, object] = {}
+        for key, item in value.items():
+            field = self._by_key.get(key) or self._by_key.get(key.lower())
+            if field is None or item is None:
+                continue
+            if type(item) in field.kind.types:
+                found[field.name] = item
+            else:
+                wrong.append(Violation(path + field.name, field.kind.rule))
+        return found
+
+    def schema(self) -> dict[str, object]:
+        """Return this shape as JSON Schema."""
+        properties = {
+            field.name: {**(field.schema or field.kind.schema), "description": field.doc}
+            for field in self.fields
+        }
+        return {"type": "object", "properties": properties, "required": list(self.required)}
+
+
+def _ref(name: str) -> dict[str, object]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+CONFIGURATION = Shape(
+    Field("futureScheduleCreationPeriod", WHOLE, "How far ahead a schedule may lie, in days."),
+    Field("firedScheduleRetentionPeriod", WHOLE, "How long a fired schedule can be read, in days."),
+    Field("payloadSize", WHOLE, "Largest payload, in bytes."),
+    Field("httpRetries", WHOLE, "HTTP attempts in all, the first included."),
+    Field("httpTimeout", WHOLE, "Total deadline of one HTTP attempt, in milliseconds."),
+    Field("maxLatenessSeconds", WHOLE, "Later than this a callback is recorded MISS and not sent."),
+)
+NEW_APP = Shape(
+    Field("appId", TEXT, "1 to 128 letters, digits, _ and -; the first a letter or a digit."),
+    Field(
+        "partitions", WHOLE, "Poller instances; one serves about 1,000 callbacks a minute. 0: the default."
+    ),
+    Field("active", FLAG, "Whether schedules can be created. Left out: false."),
+    Field("configuration", OBJECT, "Left out or 0: the server's defaults.", _ref("Configuration")),
+    required=("appId",),
+)
+CALLBACK = Shape(
+    Field("type", TEXT, "A callback type this server knows; `http` always is."),
+    Field("details", OBJECT, "What the type needs; for `http` see HttpDetails.", _ref("HttpDetails")),
+    required=("type", "details"),
+)
+HTTP_DETAILS = Shape(
+    Field("url", TEXT, "An absolute http or https URL of at most 2,048 characters."),
+    Field("method", TEXT, "The request method.", {"type": "string", "enum": list(METHODS)}),
+    Field(
+        "headers",
+        OBJECT,
+        "At most 30 request headers.",
+        {"type": ["object", "null"], "additionalProperties": {"type": "string"}},
+    ),
+    required=("url", "method"),
+)
+NEW_SCHEDULE = Shape(
+    Field("appId", TEXT, "A registered, active app."),
+    Field("payload", TEXT, "Sent as the body of the callback; may be empty."),
+    Field("scheduleTime", INSTANT, "Epoch seconds, fractions allowed, or an ISO 8601 instant with offset."),
+    Field("delaySeconds", NUMBER, "Instead of scheduleTime: how long from now."),
+    Field("callback", OBJECT, "What to call.", _ref("Callback")),
+    Field("cronExpression", TEXT, "Refused unless empty: this version offers no recurring schedules."),
+    Field("scheduleId", TEXT, "Ignored if it is a UUID: the server makes the id."),
+    required=("appId", "payload", "callback"),
+)

@@ -1,0 +1,193 @@
+"""The OpenAPI 3.1 document, made from the tables the parser works by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+
+import orjson
+
+from ringtime_ingest import schemas
+from ringtime_ingest.schemas import Schema, ref
+from ringtime_shared.settings import ServerSettings
+
+Document = Mapping[str, object]
+
+_INTRO = """Callbacks at the time you ask for. Times are UTC. Every answer comes in one of two envelopes; \
+an error names each field and the rule it broke. Unknown keys are passed over and keys are matched \
+without regard to case."""
+_EXAMPLE = {
+    "appId": "test",
+    "payload": "{}",
+    "delaySeconds": 10,
+    "callback": {
+        "type": "http",
+        "details": {"url": "http://127.0.0.1:8080/goscheduler/healthcheck", "method": "GET", "headers": {}},
+    },
+}
+_APP_EXAMPLE = {"appId": "test", "partitions": 5, "active": True}
+_REASONS = {
+    "200": "Success.",
+    "202": "Accepted within a second of the fire time or while in flight: it may fire all the same.",
+    "400": "Refused: `errors` names each field and rule; `statusCode` 4001 is an unknown app, 4002 an"
+    " inactive and 4003 an active one, 5001 a body that cannot be read.",
+    "404": "There is no such thing.",
+    "408": "The body did not arrive in time.",
+    "409": "The state of the thing forbids it.",
+    "413": "The body is too large.",
+    "503": "Not available, or the outcome is unknown: the message says which. Try again after `Retry-After`.",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Operation:
+    method: str
+    path: str
+    summary: str
+    answer: Schema
+    failures: tuple[str, ...] = ()
+    body: str = ""
+    example: object = None
+    query: str = ""
+    also: tuple[str, ...] = ()  #: further successes with the same body
+
+    def describe(self, created: str) -> Document:
+        """Return the operation object; `created` is the HTTP status of creates."""
+        parts = [part for part in self.path.split("/") if part]
+        described: dict[str, object] = {
+            "operationId": "_".join([self.method, *(part.strip("{}") for part in parts)]).replace(".", "_"),
+            "summary": self.summary,
+            "parameters": [self._parameter(part.strip("{}"), "path") for part in parts if part[0] == "{"],
+        }
+        if self.query:
+            described["parameters"] = [self._parameter(self.query, "query")]
+        if self.body:
+            content = {"schema": ref(self.body), "example": self.example}
+            described["requestBody"] = {"required": True, "content": {"application/json": content}}
+        good = [created if self.body else "200", *self.also]
+        described["responses"] = {
+            code: {
+                "description": _REASONS["200" if code == "201" else code],
+                "content": {"application/json": {"schema": self.answer if code in good else ref("Failure")}},
+            }
+            for code in [*good, *self.failures]
+        }
+        return described
+
+    @staticmethod
+    def _parameter(name: str, place: str) -> Document:
+        return {"name": name, "in": place, "required": place == "path", "schema": {"type": "string"}}
+
+
+_BODY_FAILURES = ("400", "408", "413", "503")
+_OPERATIONS = (
+    _Operation(
+        method="post",
+        path="/goscheduler/schedules",
+        summary="Create a schedule; once answered, it will fire",
+        answer=schemas.ONE_SCHEDULE,
+        failures=_BODY_FAILURES,
+        body="NewSchedule",
+        example=_EXAMPLE,
+    ),
+    _Operation(
+        method="get",
+        path="/goscheduler/schedules/{scheduleId}",
+        summary="Read a schedule and how it ended",
+        answer=schemas.ONE_SCHEDULE,
+        failures=("400", "404", "503"),
+    ),
+    _Operation(
+        method="delete",
+        path="/goscheduler/schedules/{scheduleId}",
+        summary="Cancel a schedule; promised when answered 200",
+        answer=schemas.CANCELLED,
+        failures=("400", "404", "409", "503"),
+        also=("202",),
+    ),
+    _Operation(
+        method="post",
+        path="/goscheduler/schedule",
+        summary="Create a schedule; answers with the schedule itself as data",
+        answer=schemas.FLAT_SCHEDULE,
+        failures=_BODY_FAILURES,
+        body="NewSchedule",
+        example=_EXAMPLE,
+    ),
+    _Operation(
+        method="post",
+        path="/goscheduler/apps",
+        summary="Register an app",
+        answer=schemas.ONE_APP,
+        failures=("400", "408", "409", "413", "503"),
+        body="NewApp",
+        example=_APP_EXAMPLE,
+    ),
+    _Operation(
+        method="get",
+        path="/goscheduler/apps",
+        summary="List all apps, or the one named by app_id",
+        answer=schemas.APPS,
+        failures=("400", "404", "503"),
+        query="app_id",
+    ),
+    *(
+        _Operation(
+            method="post",
+            path=f"/goscheduler/apps/{{appId}}/{word}",
+            summary=summary,
+            answer=schemas.ACTIVATED,
+            failures=("400", "409", "503"),
+        )
+        for word, summary in (
+            ("activate", "Activate an app"),
+            ("deactivate", "Deactivate an app: creates are refused and nothing fires"),
+        )
+    ),
+    _Operation(
+        method="get",
+        path="/goscheduler/healthcheck",
+        summary="Answer, whatever the state of the store; any method will do",
+        answer=schemas.HEALTHY,
+    ),
+    _Operation(
+        method="get", path="/health/live", summary="Answer while the process runs", answer=schemas.HEALTHY
+    ),
+    _Operation(
+        method="get",
+        path="/health/ready",
+        summary="Answer 200 while requests can be served",
+        answer=schemas.HEALTHY,
+        failures=("503",),
+    ),
+)
+
+
+def openapi_document(settings: ServerSettings) -> Document:
+    """Return the document of this server."""
+    created = str(settings.created_http_status)
+    paths: dict[str, dict[str, Document]] = {}
+    for operation in _OPERATIONS:
+        for path in dict.fromkeys((operation.path, _singular(operation.path))):
+            copy = paths.setdefault(path, {})
+            if operation.method not in copy:
+                copy[operation.method] = replace(operation, path=path).describe(created)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Ringtime", "version": version("ringtime"), "description": _INTRO},
+        "paths": paths,
+        "components": {"schemas": schemas.COMPONENTS},
+    }
+
+
+def _singular(path: str) -> str:
+    """Return the same path as the seed's README spells it; a create there has an entry of its own."""
+    if path.endswith("/schedules"):
+        return path
+    return path.replace("/schedules", "/schedule").replace("/apps", "/app")
+
+
+def to_bytes(document: Document) -> bytes:
+    """Return the document as JSON."""
+    return orjson.dumps(document)

@@ -1,0 +1,139 @@
+"""Request bodies and ids, from bytes to `requests`.
+
+What is checked here is form: JSON, types, spellings of times and ids. Rules about values that the library
+mode shares are in `validation`; fields that were left out go there as empty values.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import cast
+from uuid import UUID
+
+from ringtime_ingest.fields import CALLBACK, CONFIGURATION, NEW_APP, NEW_SCHEDULE
+from ringtime_ingest.requests import NewApp, NewSchedule
+from ringtime_ingest.strict_json import Unreadable, decode_json, is_all_text, to_plain
+from ringtime_ingest.times import parse_delay, parse_instant
+from ringtime_ingest.validation import check_app_id, check_form
+from ringtime_shared.callbacks import http_rules
+from ringtime_shared.errors import InvalidRequest, NotFound, Violation
+from ringtime_shared.ids import unpack_id
+from ringtime_shared.models.app import AppConfiguration
+
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_UUID_RULE = "must be a UUID: 32 hexadecimal digits in groups of 8-4-4-4-12"
+_CONFIGURATION = {
+    "futureScheduleCreationPeriod": "future_period_days",
+    "firedScheduleRetentionPeriod": "retention_days",
+    "payloadSize": "payload_bytes",
+    "httpRetries": "http_attempts",
+    "httpTimeout": "http_timeout_ms",
+    "maxLatenessSeconds": "max_lateness_s",
+}
+
+
+def parse_new_schedule(body: bytes, max_depth: int) -> NewSchedule:
+    """Read the body of a create. Raises InvalidRequest."""
+    wrong: list[Violation] = []
+    broken: list[Violation] = []
+    found = NEW_SCHEDULE.read(decode_json(body, max_depth), "", wrong)
+    callback = CALLBACK.read(found["callback"], "callback.", wrong) if "callback" in found else {}
+    if "payload" not in found:
+        broken.append(Violation("payload", "required: a string, which may be empty"))
+    if "callback" not in found:
+        broken.append(Violation("callback", "required: an object with type and details"))
+    if found.get("cronExpression"):
+        rule = "recurring schedules are not offered by this version; send scheduleTime instead"
+        broken.append(Violation("cronExpression", rule))
+    schedule_id = found.get("scheduleId")
+    if schedule_id and not _UUID.fullmatch(str(schedule_id)):
+        wrong.append(Violation("scheduleId", _UUID_RULE))
+    kind = str(callback.get("type", ""))
+    new = NewSchedule(
+        app_id=str(found.get("appId", "")),
+        payload=str(found.get("payload", "")),
+        fire_ms=_read_time(found, "scheduleTime", parse_instant, broken),
+        delay_ms=_read_time(found, "delaySeconds", parse_delay, broken),
+        callback_type=kind,
+        callback_details=_read_details(kind, callback.get("details"), wrong),
+    )
+    if wrong:
+        raise Unreadable(wrong + broken)
+    if broken or check_app_id(new.app_id):
+        raise InvalidRequest(broken + _not_told(new, {violation.field for violation in broken}))
+    return new
+
+
+def _not_told(new: NewSchedule, told: set[str]) -> list[Violation]:
+    """Return what else can be said of a bad create without its app, one report a field."""
+    violations = check_form(new)
+    if new.callback_type == http_rules.NAME:
+        violations += http_rules.check_http_details(new.callback_details)
+    if "delaySeconds" in told:
+        told = told | {"scheduleTime"}
+    return [
+        each for each in violations if each.field not in told and each.field.partition(".")[0] not in told
+    ]
+
+
+def _read_time(
+    found: dict[str, object], name: str, parse: Callable[[object], int], broken: list[Violation]
+) -> int | None:
+    if name not in found:
+        return None
+    try:
+        return parse(found[name])
+    except ValueError as error:
+        broken.append(Violation(name, str(error)))
+        return None
+
+
+def _read_details(kind: str, details: object, wrong: list[Violation]) -> dict[str, object]:
+    """Return the details as sent, except that `http` finds its keys whatever their case."""
+    if details is None:
+        return {}
+    plain = cast(dict[str, object], details)
+    if not is_all_text(plain):
+        plain = cast(dict[str, object], to_plain(plain, "callback.details", wrong))
+    if kind != http_rules.NAME or plain.keys() <= http_rules.KEYS:
+        return plain
+    return {key.lower() if key.lower() in http_rules.KEYS else key: item for key, item in plain.items()}
+
+
+def parse_new_app(body: bytes, max_depth: int) -> NewApp:
+    """Read the body of a registration. Raises InvalidRequest."""
+    wrong: list[Violation] = []
+    found = NEW_APP.read(decode_json(body, max_depth), "", wrong)
+    settings = CONFIGURATION.read(found.get("configuration", {}), "configuration.", wrong)
+    partitions = cast(int, found.get("partitions", 0))
+    if partitions < 0:
+        wrong.append(Violation("partitions", "must be a whole number, 0 or more"))
+    if wrong:
+        raise Unreadable(wrong)
+    values = {_CONFIGURATION[name]: cast(int, value) or None for name, value in settings.items()}
+    return NewApp(
+        app_id=str(found.get("appId", "")),
+        partitions=partitions or None,
+        active=bool(found.get("active", False)),
+        configuration=AppConfiguration(**values),
+    )
+
+
+def parse_app_id(text: str) -> str:
+    """Return an app id from a path or a query. Raises InvalidRequest."""
+    if violations := check_app_id(text):
+        raise InvalidRequest(violations)
+    return text
+
+
+def parse_schedule_id(text: str) -> UUID:
+    """Return a schedule id from a path. Raises InvalidRequest, and NotFound for an id never given out."""
+    if not _UUID.fullmatch(text):
+        raise InvalidRequest.of("scheduleId", _UUID_RULE)
+    schedule_id = UUID(text)
+    try:
+        unpack_id(schedule_id)
+    except ValueError:
+        raise NotFound("schedule", str(schedule_id)) from None
+    return schedule_id

@@ -1,0 +1,206 @@
+"""What clients can ask for, without any transport: the HTTP routes and the library call this."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+from uuid import UUID
+
+import orjson
+
+from ringtime_ingest.apps import AppMaps, AppReading
+from ringtime_ingest.commit import CommitPath
+from ringtime_ingest.requests import Cancellation, NewApp, NewSchedule
+from ringtime_ingest.validation import check_new_app, check_new_schedule
+from ringtime_shared.buckets import bucket_of
+from ringtime_shared.callbacks.protocol import CallbackType
+from ringtime_shared.clock import Clock
+from ringtime_shared.errors import (
+    AlreadyDone,
+    AppActive,
+    AppInactive,
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    VersionConflict,
+    Violation,
+)
+from ringtime_shared.ids import IdMint, Kind, unpack_id
+from ringtime_shared.models.app import App
+from ringtime_shared.models.schedule import Place, Row, Schedule
+from ringtime_shared.placement import Placer
+from ringtime_shared.settings import AppLimits, IngestSettings
+from ringtime_shared.stores.protocol import AppStore, MarkStore, MetaStore, ScheduleStore
+
+CANCEL_PROMISE_MS = 1_000  #: a cancel acknowledged longer than this before the slot is sure to hold
+_SLOWEST_WRITE_MS = 30_000  #: no write that was sent can become durable later than this
+_DAY_MS = 86_400_000
+
+
+class IngestStore(AppStore, ScheduleStore, MarkStore, MetaStore, Protocol):
+    """What ingest needs of a store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IngestParts:
+    """What a service is made of."""
+
+    store: IngestStore
+    clock: Clock
+    settings: IngestSettings
+    limits: AppLimits
+    callbacks: Mapping[str, CallbackType]
+    holder: str  #: names this process where it claims its nonce
+
+
+class IngestService:
+    """Create it with `IngestService.start`."""
+
+    def __init__(self, parts: IngestParts, mint: IdMint) -> None:
+        self._store = parts.store
+        self._clock = parts.clock
+        self._margin_ms = parts.settings.commit_margin_ms
+        self._limits = parts.limits
+        self._rules = {name: kind.validate for name, kind in parts.callbacks.items()}
+        self._holder = parts.holder
+        self._mint = mint
+        self._apps = AppMaps(parts.store, parts.clock)
+        self._placer = Placer(parts.settings.chunk_rows)
+        self._commit = CommitPath(parts.store, self._apps, self._placer, parts.clock, parts.settings)
+
+    @classmethod
+    async def start(cls, parts: IngestParts) -> IngestService:
+        """Claim a nonce and return a service that is ready. Raises StoreUnavailable."""
+        return cls(parts, IdMint(await parts.store.claim_nonce(parts.holder)))
+
+    async def close(self) -> None:
+        """Answer what is under way; the store stays open."""
+        await self._commit.close()
+
+    async def register_app(self, new: NewApp) -> App:
+        """Register an app, or change the configuration and state of one that has the same quota.
+
+        Raises InvalidRequest, and Conflict when the quota would change: that takes a resize.
+        """
+        _raise_if(check_new_app(new, self._limits))
+        partitions = self._limits.partitions if new.partitions is None else new.partitions
+        stored = await self._store.fetch_app(new.app_id)
+        if stored is None:
+            app = App(
+                app_id=new.app_id,
+                number=0,
+                writable=partitions,
+                polled=partitions,
+                active=new.active,
+                version=1,
+                created_ms=self._clock.now_ms(),
+                configuration=new.configuration,
+            )
+            app = await self._store.create_app(app)
+        elif new.partitions is not None and new.partitions != stored.writable:
+            raise Conflict(
+                f"partitions: app {new.app_id} has {stored.writable}; registering again cannot change it"
+            )
+        else:
+            app = replace(
+                stored, active=new.active, configuration=new.configuration, version=stored.version + 1
+            )
+            await self._store.replace_app(app)
+        self._apps.keep(app)
+        return app
+
+    async def fetch_apps(self, app_id: str | None) -> list[App]:
+        """Return one app, or all by id. Raises NotFound."""
+        if app_id is None:
+            return await self._store.fetch_apps()
+        return [(await self._apps.reread(app_id)).app]
+
+    async def set_active(self, app_id: str, active: bool) -> App:
+        """Activate or deactivate an app. Raises NotFound, AppActive, AppInactive."""
+        stored = (await self._apps.reread(app_id)).app
+        if stored.active == active:
+            raise (AppActive if active else AppInactive)(
+                f"app {app_id} is {'active' if active else 'deactivated'} already"
+            )
+        app = replace(stored, active=active, version=stored.version + 1)
+        try:
+            await self._store.replace_app(app)
+        except VersionConflict:
+            return await self.set_active(app_id, active)
+        self._apps.keep(app)
+        return app
+
+    async def create_schedule(self, new: NewSchedule) -> Row:
+        """File a one-time schedule; when this returns, it will fire.
+
+        Raises NotFound (app), AppInactive, InvalidRequest, StoreUnavailable, OutcomeUnknown.
+        """
+        reading = await self._apps.get(new.app_id)
+        if not reading.app.active:
+            raise AppInactive(f"app {new.app_id} is deactivated")
+        now_ms = self._clock.now_ms()
+        _raise_if(check_new_schedule(new, reading.app, self._limits, now_ms, self._rules))
+        if self._mint.spent:
+            self._mint = IdMint(await self._store.claim_nonce(self._holder))
+        return await self._commit.file(self._home_row(new, reading, now_ms), reading)
+
+    def _home_row(self, new: NewSchedule, reading: AppReading, now_ms: int) -> Row:
+        app = reading.app
+        fire_ms = now_ms + (new.delay_ms or 0) if new.fire_ms is None else new.fire_ms
+        slot_ms = max(fire_ms, now_ms + self._margin_ms)
+        partition = self._placer.place(app.number, bucket_of(slot_ms), app.writable)
+        retention_days = app.configuration.retention_days or self._limits.retention_days
+        schedule = Schedule(
+            schedule_id=self._mint.mint(
+                slot_ms=slot_ms, kind=Kind.ONE_TIME, partition=partition, app_number=app.number
+            ),
+            app_id=app.app_id,
+            fire_ms=fire_ms,
+            payload=new.payload,
+            callback_type=new.callback_type,
+            callback_details=orjson.dumps(new.callback_details),
+            created_ms=now_ms,
+            expires_ms=slot_ms + retention_days * _DAY_MS,
+        )
+        return Row(schedule=schedule, place=Place(app.app_id, partition, slot_ms))
+
+    async def fetch_schedule(self, schedule_id: UUID) -> Row:
+        """Return the home row of a schedule. Raises NotFound."""
+        try:
+            parts = unpack_id(schedule_id)
+        except ValueError:
+            raise NotFound("schedule", str(schedule_id)) from None
+        app_id = await self._apps.app_id_of(parts.app_number)
+        row = None
+        if app_id is not None:
+            row = await self._store.fetch_row(Place(app_id, parts.partition, parts.slot_ms), schedule_id)
+        if row is None:
+            raise NotFound("schedule", str(schedule_id))
+        return row
+
+    async def cancel_schedule(self, schedule_id: UUID) -> Cancellation:
+        """Cancel a schedule; cancelling twice is no error.
+
+        The cancel is promised to hold if it was durable more than a second before the slot of the
+        pending filing: a dispatcher reads no row earlier than that, and checks again before a retry.
+
+        Raises NotFound, AlreadyDone, StoreUnavailable, OutcomeUnknown.
+        """
+        row = await self.fetch_schedule(schedule_id)
+        if row.outcome is not None:
+            raise AlreadyDone(str(schedule_id), row.outcome.status)
+        if row.cancelled_ms is None:
+            begun_ms = self._clock.now_ms()
+            await self._store.put_cancel(row.place, schedule_id, begun_ms)
+            row = replace(row, cancelled_ms=begun_ms)
+            durable_ms = self._clock.now_ms()
+        else:  # somebody cancelled before; that write may have taken long to become durable
+            durable_ms = min(self._clock.now_ms(), row.cancelled_ms + _SLOWEST_WRITE_MS)
+        slot_ms = (row.moved_to or row.place).slot_ms
+        return Cancellation(row, durable_ms < slot_ms - CANCEL_PROMISE_MS)
+
+
+def _raise_if(violations: list[Violation]) -> None:
+    if violations:
+        raise InvalidRequest(violations)

@@ -1,0 +1,1 @@
+"""What a callback type is: the seam between a schedule and whatever it calls."""

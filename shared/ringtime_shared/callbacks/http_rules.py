@@ -1,0 +1,111 @@
+"""What the details of an HTTP callback must look like. Pure: nothing is resolved, nothing is called.
+
+Everything that could fail at send time because of its form is refused here, when the schedule is
+created. Keys that are not known are kept and not read, as the seed does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+
+from ringtime_shared.callbacks.url_rules import url_fault
+from ringtime_shared.errors import Violation
+
+NAME = "http"  #: the `callback.type`
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+KEYS = frozenset({"url", "method", "headers"})  #: the details this type reads
+MAX_HEADERS = 30
+MAX_NAME_CHARS = 256
+MAX_HEADER_BYTES = 8_192  #: all names and values together
+
+CONTROLLED_NAMES = frozenset(
+    [
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "te",
+        "trailer",
+        "upgrade",
+        "keep-alive",
+        "expect",
+        "cookie2",
+        "schedule-id",
+        "parent-schedule-id",
+    ]
+)
+CONTROLLED_PREFIXES = ("proxy-", "webhook-", "ringtime-")
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?")
+
+
+def check_http_details(details: Mapping[str, object]) -> list[Violation]:
+    """Return what is wrong with `callback.details` of an HTTP callback, all of it."""
+    violations: list[Violation] = []
+    url = details.get("url")
+    if not isinstance(url, str) or not url:
+        violations.append(Violation("callback.details.url", "required: a non-empty string"))
+    elif fault := url_fault(url):
+        violations.append(Violation("callback.details.url", fault))
+    if details.get("method") not in METHODS:
+        rule = "required: one of " + ", ".join(METHODS)
+        violations.append(Violation("callback.details.method", rule))
+    headers = details.get("headers")
+    if headers is not None:
+        violations += _check_headers(headers)
+    return violations
+
+
+def _check_headers(headers: object) -> list[Violation]:
+    field = "callback.details.headers"
+    if not isinstance(headers, dict):
+        return [Violation(field, "must be an object of strings")]
+    if len(headers) > MAX_HEADERS:
+        return [Violation(field, f"must be at most {MAX_HEADERS}")]
+    violations = []
+    size = 0
+    seen: set[str] = set()
+    for name, value in headers.items():
+        if not isinstance(name, str) or len(name) > MAX_NAME_CHARS:
+            fault: str | None = f"the name must be a string of at most {MAX_NAME_CHARS} characters"
+        else:
+            fault = _name_fault(name)
+        if fault is None and name.lower() in seen:
+            fault = "given twice; header names do not tell upper from lower case"
+        elif fault is None:
+            fault = _value_fault(value)
+        if fault is None:
+            seen.add(name.lower())
+            size += len(name) + len(value)
+        else:
+            violations.append(Violation(f"{field}.{shown(name)}".rstrip("."), fault))
+    if size > MAX_HEADER_BYTES:
+        rule = f"names and values together must be at most {MAX_HEADER_BYTES} bytes"
+        violations.append(Violation(field, rule))
+    return violations
+
+
+@lru_cache(maxsize=1_024)
+def _name_fault(name: str) -> str | None:
+    if not _TOKEN.fullmatch(name):
+        return "the name must be one or more letters, digits or !#$%&'*+-.^_`|~"
+    lower = name.lower()
+    if lower in CONTROLLED_NAMES or lower.startswith(CONTROLLED_PREFIXES):
+        return "set by Ringtime or by the connection; it cannot be chosen"
+    return None
+
+
+def _value_fault(value: object) -> str | None:
+    if not isinstance(value, str):
+        return "must be a string"
+    if not _VALUE.fullmatch(value):
+        return "must be printable ASCII, spaces and tabs, with none of these at an end"
+    return None
+
+
+def shown(name: object) -> str:
+    """Return a name a client sent, short and printable enough for an error message."""
+    return ascii(name)[1:-1][:64] if isinstance(name, str) else type(name).__name__

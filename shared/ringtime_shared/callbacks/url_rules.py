@@ -1,0 +1,105 @@
+"""What a callback URL must look like, so that nothing about its form can fail when it is due.
+
+Stricter than RFC 3986 where URL parsers disagree with each other: user names, fragments, backslashes,
+empty labels and the many other spellings of an IPv4 address are refused, because two parsers that read
+one URL differently are how a check is talked past. Whether the address may be called is another
+question, asked at connect time.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+MAX_URL_CHARS = 2_048
+MAX_HOST_CHARS = 253
+
+_BAD_CHARACTER = re.compile(r"[^\x21-\x7e]|\\")
+_BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
+_AUTHORITY = re.compile(r"[^/?]*")
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_LOOKS_NUMERIC = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+_PORT = re.compile(r"[0-9]{1,5}")
+
+
+def url_fault(url: str) -> str | None:
+    """Return the rule that `url` breaks, or None if it is fine as a callback URL."""
+    if len(url) > MAX_URL_CHARS:
+        return f"must be at most {MAX_URL_CHARS} characters"
+    return _fault_within(url)
+
+
+@lru_cache(maxsize=1_024)  # an app's schedules often call one URL
+def _fault_within(url: str) -> str | None:
+    if _BAD_CHARACTER.search(url):
+        return "must be printable ASCII without spaces or backslashes; percent-encode other characters"
+    scheme = _SCHEME.match(url)
+    if scheme is None or scheme[1].lower() not in ("http", "https"):
+        return "must be an absolute URL that begins with http:// or https://"
+    if "#" in url:
+        return "must have no fragment (#)"
+    if _BAD_ESCAPE.search(url):
+        return "% must be followed by two hexadecimal digits"
+    slashes, authority = url[scheme.end() :][:2], _AUTHORITY.match(url, scheme.end() + 2)
+    if slashes != "//" or authority is None:
+        return "must begin with http:// or https:// and a host"
+    return _authority_fault(authority[0])
+
+
+def _authority_fault(authority: str) -> str | None:
+    if not authority:
+        return "must name a host"
+    if "@" in authority:
+        return "must hold no user name or password (@)"
+    if authority.startswith("["):
+        host, bracket, tail = authority[1:].partition("]")
+        if not bracket or (tail and not tail.startswith(":")):
+            return "the IPv6 address must be in [brackets], followed by nothing but a port"
+        return _ipv6_fault(host) or (_port_fault(tail[1:]) if tail else None)
+    host, colon, port = authority.partition(":")
+    return host_fault(host) or (_port_fault(port) if colon else None)
+
+
+def _port_fault(port: str) -> str | None:
+    if _PORT.fullmatch(port) and 1 <= int(port) <= 65_535:
+        return None
+    return "the port must be a number from 1 to 65535"
+
+
+def _ipv6_fault(host: str) -> str | None:
+    try:
+        address = IPv6Address(host)
+    except AddressValueError:
+        return "the IPv6 address is not valid"
+    return "the IPv6 address must have no zone" if address.scope_id else None
+
+
+def host_fault(host: str) -> str | None:
+    """Return the rule that a host name or an IPv4 address breaks, or None."""
+    if not host:
+        return "must name a host"
+    if len(host) > MAX_HOST_CHARS:
+        return f"the host must be at most {MAX_HOST_CHARS} characters"
+    labels = host.split(".")
+    if "" in labels:
+        return "the host must have no empty label (two dots in a row, or a dot at an end)"
+    for label in labels:
+        if not _LABEL.fullmatch(label):
+            return "each label of the host must be 1 to 63 of a-z, 0-9, - and _, with no - at an end"
+        if label[:4].lower() == "xn--" and not _is_punycode(label[4:]):
+            return f"the host label {label} is not valid punycode"
+    if _LOOKS_NUMERIC.fullmatch(labels[-1]):
+        try:
+            IPv4Address(host)
+        except AddressValueError:
+            return "an IPv4 address must be four decimal numbers from 0 to 255 without leading zeros"
+    return None
+
+
+def _is_punycode(text: str) -> bool:
+    try:
+        return not text.encode("ascii").decode("punycode").isascii()
+    except (ValueError, OverflowError):  # UnicodeError is a ValueError
+        return False

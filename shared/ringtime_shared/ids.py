@@ -1,0 +1,131 @@
+"""Schedule ids: the key finds the row.
+
+An id is a UUID version 8 (RFC 9562) whose 122 free bits say where its home row is filed, so a read by
+id is one primary-key read, with no second index:
+
+    slot, ms since 2020 (42) | kind (2) | partition (16) | app number (20) | nonce (18) | counter (24)
+
+The free bits are laid around the version and variant bits in order, so ids of one kind sort by slot.
+
+Uniqueness. No two live processes hold the same nonce, nonces are given out in rising order (so one
+comes round again only after 2**18 process starts), and a process counts up for every id it makes and
+takes a new nonce before the counter wraps. Two ids therefore differ in nonce or in counter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from uuid import UUID
+
+EPOCH_2020_MS = 1_577_836_800_000
+SLOT_BITS, KIND_BITS, PARTITION_BITS, APP_BITS, NONCE_BITS, COUNTER_BITS = 42, 2, 16, 20, 18, 24
+MAX_SLOT_MS = EPOCH_2020_MS + (1 << SLOT_BITS) - 1  #: 2159-05-15
+MAX_PARTITIONS = 1 << PARTITION_BITS
+MAX_APPS = 1 << APP_BITS
+MAX_NONCES = 1 << NONCE_BITS
+MAX_COUNT = 1 << COUNTER_BITS
+
+_LOW62 = (1 << 62) - 1
+_VERSION = 8 << 76
+_VARIANT = 2 << 62
+
+
+class Kind(IntEnum):
+    """What an id names."""
+
+    ONE_TIME = 0  #: a schedule asked for by a client
+    RUN = 1  #: one occurrence of a recurring schedule
+    RECURRING = 2  #: a recurring schedule itself
+
+
+@dataclass(frozen=True, slots=True)
+class IdParts:
+    """What an id says."""
+
+    slot_ms: int  #: the slot of the home row, UTC ms
+    kind: Kind
+    partition: int
+    app_number: int
+    nonce: int
+    counter: int
+
+
+def pack_id(parts: IdParts) -> UUID:
+    """Return the id that carries `parts`.
+
+    Raises:
+        ValueError: a part does not fit its bits; the message names it.
+    """
+    value = 0
+    for name, number, bits in (
+        ("slot_ms", parts.slot_ms - EPOCH_2020_MS, SLOT_BITS),
+        ("kind", parts.kind, KIND_BITS),
+        ("partition", parts.partition, PARTITION_BITS),
+        ("app_number", parts.app_number, APP_BITS),
+        ("nonce", parts.nonce, NONCE_BITS),
+        ("counter", parts.counter, COUNTER_BITS),
+    ):
+        if not 0 <= number < 1 << bits:
+            raise ValueError(f"{name} does not fit {bits} bits: {number}")
+        value = value << bits | number
+    return _dress(value)
+
+
+def unpack_id(schedule_id: UUID) -> IdParts:
+    """Return what `schedule_id` says.
+
+    Raises:
+        ValueError: not a Ringtime id (another UUID version or variant, or a kind never given out).
+    """
+    number = schedule_id.int
+    if number >> 76 & 0xF != 8 or number >> 62 & 3 != 2:
+        raise ValueError(f"not a schedule id: {schedule_id}")
+    value = (number >> 80) << 74 | (number >> 64 & 0xFFF) << 62 | number & _LOW62
+    return IdParts(
+        slot_ms=(value >> 80) + EPOCH_2020_MS,
+        kind=Kind(value >> 78 & 3),
+        partition=value >> 62 & 0xFFFF,
+        app_number=value >> 42 & 0xFFFFF,
+        nonce=value >> 24 & 0x3FFFF,
+        counter=value & 0xFFFFFF,
+    )
+
+
+def home_slot(schedule_id: UUID) -> int:
+    """Return the slot of the home row of `schedule_id`, without the checks of `unpack_id`."""
+    return (schedule_id.int >> 86) + EPOCH_2020_MS
+
+
+class IdMint:
+    """Makes the ids of one process."""
+
+    def __init__(self, nonce: int) -> None:
+        if not 0 <= nonce < MAX_NONCES:
+            raise ValueError(f"nonce does not fit {NONCE_BITS} bits: {nonce}")
+        self._nonce = nonce
+        self._counter = 0
+
+    @property
+    def spent(self) -> bool:
+        """Whether every counter value of this nonce was used; a new nonce is due then."""
+        return self._counter >= MAX_COUNT
+
+    def mint(self, *, slot_ms: int, kind: Kind, partition: int, app_number: int) -> UUID:
+        """Return a new id for a home row at `slot_ms` in `partition` of the app.
+
+        Raises:
+            ValueError: the mint is spent, or the slot lies outside 2020 to 2159.
+        """
+        counter = self._counter
+        offset_ms = slot_ms - EPOCH_2020_MS
+        if counter >= MAX_COUNT or not 0 <= offset_ms < 1 << SLOT_BITS:
+            raise ValueError(f"cannot make an id: {counter=}, {slot_ms=}")
+        self._counter = counter + 1
+        head = (offset_ms << KIND_BITS | kind) << PARTITION_BITS | partition
+        return _dress(((head << APP_BITS | app_number) << NONCE_BITS | self._nonce) << COUNTER_BITS | counter)
+
+
+def _dress(value: int) -> UUID:
+    """Lay 122 bits around the version and variant bits."""
+    return UUID(int=(value >> 74) << 80 | _VERSION | (value >> 62 & 0xFFF) << 64 | _VARIANT | value & _LOW62)

@@ -1,0 +1,1 @@
+"""The nouns of the service. Standard library only, no I/O."""

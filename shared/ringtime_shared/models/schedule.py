@@ -1,0 +1,106 @@
+"""A schedule, the row it is filed as, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+from uuid import UUID
+
+from ringtime_shared.buckets import bucket_of
+from ringtime_shared.ids import home_slot
+from ringtime_shared.models.app import Instance
+
+
+class Status(StrEnum):
+    """What a client is told; the words are the seed's."""
+
+    SCHEDULED = "SCHEDULED"  #: no outcome yet, a retry may be pending
+    SUCCESS = "SUCCESS"  #: delivered
+    FAILURE = "FAILURE"  #: given up after the last attempt
+    MISS = "MISS"  #: came due too late by the app's own policy, not sent
+    DELETED = "DELETED"  #: cancelled
+
+
+class Place(NamedTuple):
+    """Where a row is filed; with the schedule id it is the row's key."""
+
+    app_id: str
+    partition: int
+    slot_ms: int
+
+    @property
+    def instance(self) -> Instance:
+        return Instance(self.app_id, self.partition)
+
+    @property
+    def bucket(self) -> int:
+        return bucket_of(self.slot_ms)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """One app's request to be called back at one instant. Never changes."""
+
+    schedule_id: UUID
+    app_id: str
+    fire_ms: int  #: the instant the client asked for, UTC ms
+    payload: str
+    callback_type: str
+    callback_details: bytes  #: JSON object, as the callback type understands it
+    created_ms: int
+    expires_ms: int  #: the store may forget the rows of this schedule after this
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a delivery ended."""
+
+    status: Status
+    ended_ms: int  #: when it was decided
+    fired_ms: int | None = None  #: when the last attempt was sent; None if none was
+    attempts: int = 0
+    code: int | None = None  #: HTTP status of the last attempt, if there was an answer
+    error: str = ""  #: at most 200 characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One filing of a schedule. The home row is the one its id points at; the others are moves.
+
+    `cancelled_ms`, `moved_to` and `outcome` are written after creation, each by its own statement and
+    never by the create, so there is nothing for clock skew between writers to lose.
+    """
+
+    schedule: Schedule
+    place: Place
+    attempts: int = 0  #: attempts made before this filing
+    cancelled_ms: int | None = None  #: on the home row: when a cancel was accepted
+    moved_to: Place | None = None  #: filed again there; this row must not fire
+    outcome: Outcome | None = None  #: on the home row: the schedule's; on a move: that it is closed
+
+    @property
+    def is_home(self) -> bool:
+        return self.place.slot_ms == home_slot(self.schedule.schedule_id)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether this row may still have to fire."""
+        return self.outcome is None and self.moved_to is None and self.cancelled_ms is None
+
+    @property
+    def status(self) -> Status:
+        """What a client is told of a home row: an outcome wins over a cancel that came too late."""
+        if self.outcome is not None:
+            return self.outcome.status
+        return Status.SCHEDULED if self.cancelled_ms is None else Status.DELETED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowUpdate:
+    """What is written to a row after creation: an outcome, a forward pointer, or both."""
+
+    place: Place
+    schedule_id: UUID
+    moved_to: Place | None = None
+    outcome: Outcome | None = None

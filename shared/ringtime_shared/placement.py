@@ -1,0 +1,56 @@
+"""Which partition a new row goes to.
+
+Rows of one bucket fill one partition with about `chunk_rows` before the next is taken, and each
+(app, bucket) walks the app's partitions in an order of its own. Over many rows this is as even as a
+random choice per row, but a quiet app wakes one poller instance a minute instead of all, the rows of one
+flush share a store partition, and index rows are few.
+
+The order depends on (app, bucket) alone, so several processes agree on where a bucket's rows begin.
+It is an arithmetic walk, start + k * stride modulo the partitions, with start and stride drawn by a
+mixing function from (app, bucket) and the stride coprime to the partitions, so every partition is
+visited once a round.
+
+Source of the mixer: S. Vigna, splitmix64.
+"""
+
+from __future__ import annotations
+
+from math import gcd
+
+_MASK = (1 << 64) - 1
+_TRACKED_BUCKETS = 65_536  #: buckets whose fill is remembered; a forgotten one starts its walk anew
+
+
+def _mix(value: int) -> int:
+    value = (value + 0x9E3779B97F4A7C15) & _MASK
+    value = (value ^ value >> 30) * 0xBF58476D1CE4E5B9 & _MASK
+    value = (value ^ value >> 27) * 0x94D049BB133111EB & _MASK
+    return value ^ value >> 31
+
+
+def nth_partition(app_number: int, bucket: int, partitions: int, step: int) -> int:
+    """Return the partition at `step` (from 0) of the walk of this app and bucket."""
+    seed = _mix(app_number << 40 ^ bucket)
+    stride = 1 + (seed >> 32) % partitions
+    while gcd(stride, partitions) != 1:
+        stride += 1
+    return (seed % partitions + step * stride) % partitions
+
+
+class Placer:
+    """Remembers how far each bucket is filled. One a process; not for threads."""
+
+    def __init__(self, chunk_rows: int = 100) -> None:
+        self._chunk_rows = chunk_rows
+        self._filled: dict[tuple[int, int], int] = {}
+
+    def place(self, app_number: int, bucket: int, partitions: int) -> int:
+        """Return the partition, 0..partitions-1, for the next row of this app and bucket."""
+        key = (app_number, bucket)
+        filled = self._filled.get(key)
+        if filled is None:
+            filled = 0
+            if len(self._filled) >= _TRACKED_BUCKETS:
+                del self._filled[next(iter(self._filled))]
+        self._filled[key] = filled + 1
+        return nth_partition(app_number, bucket, partitions, filled // self._chunk_rows)

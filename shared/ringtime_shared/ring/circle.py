@@ -1,0 +1,66 @@
+"""The circle: hashes of nodes and instances, and the points of a node on it.
+
+A point is one integer, `position << TAG_BITS | tag of its node`, so that a
+list of points sorts without a key, ties included, and needs no table of
+owners beside it. Nothing here depends on what else is on the ring.
+"""
+
+import hashlib
+import math
+import struct
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+
+POINTS = 1024  #: points for each 1.0 of capacity; fewer make arcs uneven, more make a rebuild slow
+
+POSITION_BITS = 42
+CIRCLE = 1 << POSITION_BITS
+TAG_BITS = 48  #: two of 1,000 names share a tag in one cluster of 10**8
+TAG_MASK = (1 << TAG_BITS) - 1
+
+
+def position_of(instance: str) -> int:
+    """Return where on the circle `instance` is, in [0, CIRCLE)."""
+    digest = hashlib.blake2b(instance.encode(), digest_size=8, person=b"instance").digest()
+    return int.from_bytes(digest, "little") >> (64 - POSITION_BITS)
+
+
+def tag_of(node: str) -> int:
+    """Return the number, in [0, TAG_MASK], that stands for `node` in its points."""
+    digest = hashlib.blake2b(node.encode(), digest_size=TAG_BITS // 8, person=b"node").digest()
+    return int.from_bytes(digest, "little")
+
+
+def points_of(node: str, weight: float, scale: int) -> tuple[int, ...]:
+    """Return the node's points; those of a smaller weight are a prefix of those of a greater."""
+    count = max(1, round(POINTS * math.ldexp(weight, -scale)))
+    tag = tag_of(node)
+    digest = hashlib.shake_128(b"point:" + node.encode()).digest(8 * count)
+    shift = 64 - POSITION_BITS
+    return tuple(bits >> shift << TAG_BITS | tag for bits in struct.unpack(f"<{count}Q", digest))
+
+
+def scale_of(nodes: Mapping[str, float]) -> int:
+    """Return k, where capacity 2**k gets `POINTS` points: 0, unless the heaviest node is outside [1/8, 8).
+
+    Steps of 6, so that a point count neither explodes (capacity given in
+    megabytes) nor starves, and almost never changes as nodes come and go.
+    """
+    exponent = max((math.frexp(weight)[1] for weight in nodes.values()), default=0)
+    return (exponent + 2) // 6 * 6
+
+
+def spliced(points: list[int], removed: Iterable[int], added: Iterable[int]) -> list[int]:
+    """Return sorted `points` without `removed` and with `added`, copying runs instead of sorting again."""
+    edits = sorted([(point, False) for point in removed] + [(point, True) for point in added])
+    result: list[int] = []
+    start = 0
+    for point, is_added in edits:
+        end = bisect_left(points, point, start)
+        result += points[start:end]
+        if is_added:
+            result.append(point)
+            start = end
+        else:
+            start = end + 1
+    return result + points[start:]

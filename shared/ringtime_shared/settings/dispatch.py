@@ -1,0 +1,70 @@
+"""The firing side: polling, sealing, memory in use, and the wait between attempts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DispatchSettings:
+    """How due rows are found and sent. Set the same values in every process."""
+
+    tick_ms: Annotated[int, Meta(ge=10, le=1_000)] = 250
+    """Time between two looks for due rows, in milliseconds."""
+
+    read_ahead_ms: Annotated[int, Meta(ge=10, le=999)] = 250
+    """How far past now a tick reads, in milliseconds. Less than `ingest.commit_margin_ms`, or rows are
+    read past before they are written; less than 1 s, in which a cancel is promised to be seen."""
+
+    max_tick_ms: Annotated[int, Meta(ge=10, le=10_000)] = 1_000
+    """Longest tick, in milliseconds, when polling costs more than `poll_share`. Rows may be this late."""
+
+    poll_share: Annotated[float, Meta(ge=0.01, le=1)] = 0.2
+    """Share of the node's time that polling may take before the tick stretches."""
+
+    seal_ms: Annotated[int, Meta(ge=100, le=60_000)] = 2_000
+    """Time between two seals of an active poller instance, in milliseconds."""
+
+    seal_lag_ms: Annotated[int, Meta(ge=100, le=30_000)] = 2_000
+    """How far `sealed` stays behind now, in milliseconds. Shorter finds slow writes sooner, but makes
+    ingest file more rows twice."""
+
+    page_rows: Annotated[int, Meta(ge=1, le=5_000)] = 500
+    """Rows in one page of a read. Bounds the answer of the store and the memory it takes."""
+
+    max_loaded: Annotated[int, Meta(ge=1, le=1_000_000)] = 5_000
+    """Rows in memory at once on one node; what is beyond stays in the store."""
+
+    max_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 500
+    """Attempts under way at once on one node. Also the most that a crash can send twice, together with
+    what was not yet recorded."""
+
+    apps_refresh_ms: Annotated[int, Meta(ge=50, le=60_000)] = 1_000
+    """Time between two reads of the registered apps, in milliseconds."""
+
+    walk_buckets: Annotated[int, Meta(ge=1, le=1_440)] = 60
+    """Minutes of the due index read at once when a new owner catches up."""
+
+    drain_s: Annotated[float, Meta(ge=0, le=600)] = 20.0
+    """Time in seconds for attempts in flight to end before a node lets go. What is left over is sent
+    again by the next owner."""
+
+    outcome_batch: Annotated[int, Meta(ge=1, le=5_000)] = 200
+    """Most outcomes in one write."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrySettings:
+    """The wait before the next attempt: a random time up to a bound that grows with each failure."""
+
+    first_delay_ms: Annotated[int, Meta(ge=1, le=86_400_000)] = 1_000
+    """Bound of the first wait, in milliseconds."""
+
+    factor: Annotated[float, Meta(ge=1, le=100)] = 4.0
+    """What the bound is multiplied by after each failure. 4 reaches the hour in seven."""
+
+    max_delay_ms: Annotated[int, Meta(ge=1, le=604_800_000)] = 3_600_000
+    """Largest bound, in milliseconds; also the longest `Retry-After` that is followed."""

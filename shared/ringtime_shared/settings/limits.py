@@ -1,0 +1,55 @@
+"""What an app gets when it asks for nothing, and the most it may ask for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from msgspec import Meta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppLimits:
+    """Defaults and maxima of an app's configuration: `X` stands in where an app sets none, and `max_X`
+    bounds what it may set."""
+
+    partitions: Annotated[int, Meta(ge=1, le=65_536)] = 5
+    """Partitions of an app that names no number. One serves about 1,000 callbacks a minute."""
+
+    max_partitions: Annotated[int, Meta(ge=1, le=65_536)] = 4_096
+    """Most partitions of one app; an id has 16 bits for the partition, so 65,536 is the end."""
+
+    future_period_days: Annotated[int, Meta(ge=1, le=36_600)] = 30
+    """How far ahead a fire time may lie, in days."""
+
+    max_future_period_days: Annotated[int, Meta(ge=1, le=36_600)] = 3_660
+    """Most an app may set for `future_period_days`: ten years."""
+
+    retention_days: Annotated[int, Meta(ge=1, le=3_660)] = 10
+    """How long a schedule can be read after its fire time, in days; then the store forgets it."""
+
+    max_retention_days: Annotated[int, Meta(ge=1, le=3_660)] = 366
+    """Most an app may set for `retention_days`: a year, as every kept row costs disk."""
+
+    payload_bytes: Annotated[int, Meta(ge=1, le=1_048_576)] = 1_024
+    """Largest payload, in bytes of UTF-8."""
+
+    max_payload_bytes: Annotated[int, Meta(ge=1, le=1_048_576)] = 32_768
+    """Most an app may set for `payload_bytes`; less than `server.max_body_bytes`. Large payloads fill
+    a bucket before its 10,000 rows do."""
+
+    http_attempts: Annotated[int, Meta(ge=1, le=100)] = 3
+    """HTTP attempts of one delivery, the first included."""
+
+    max_http_attempts: Annotated[int, Meta(ge=1, le=100)] = 10
+    """Most an app may set for `http_attempts`."""
+
+    http_timeout_ms: Annotated[int, Meta(ge=1, le=600_000)] = 2_000
+    """Total deadline of one HTTP attempt, in milliseconds: name lookup, connect, send and answer."""
+
+    max_http_timeout_ms: Annotated[int, Meta(ge=1, le=600_000)] = 60_000
+    """Most an app may set for `http_timeout_ms`; a slow destination holds its place in flight."""
+
+    max_lateness_s: Annotated[int, Meta(ge=1, le=316_224_000)] | None = None
+    """Callbacks later than this, in seconds, are recorded MISS and not sent. None: always sent, however
+    late, because late is better than lost for most callbacks."""

@@ -1,0 +1,30 @@
+"""All groups together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from ringtime_shared.settings.coordination import CoordinationSettings, NodeSettings
+from ringtime_shared.settings.dispatch import DispatchSettings, RetrySettings
+from ringtime_shared.settings.ingest import IngestSettings
+from ringtime_shared.settings.limits import AppLimits
+from ringtime_shared.settings.server import ServerSettings
+from ringtime_shared.settings.storage import CassandraSettings, EmbeddedSettings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Every setting of every service; a process reads the groups it needs.
+
+    The attribute is the group's name in a file and in a variable.
+    """
+
+    server: ServerSettings = field(default_factory=ServerSettings)
+    ingest: IngestSettings = field(default_factory=IngestSettings)
+    limits: AppLimits = field(default_factory=AppLimits)
+    dispatch: DispatchSettings = field(default_factory=DispatchSettings)
+    retry: RetrySettings = field(default_factory=RetrySettings)
+    embedded: EmbeddedSettings = field(default_factory=EmbeddedSettings)
+    node: NodeSettings = field(default_factory=NodeSettings)
+    coordination: CoordinationSettings = field(default_factory=CoordinationSettings)
+    cassandra: CassandraSettings = field(default_factory=CassandraSettings)

@@ -1,0 +1,102 @@
+"""Rules between settings: each returns what is broken, by the key that should change."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+from ringtime_shared.errors import Violation
+from ringtime_shared.settings.coordination import CoordinationSettings
+from ringtime_shared.settings.root import Settings
+from ringtime_shared.settings.storage import CassandraSettings
+
+CLOCK_SKEW_MS = 60_000  #: clocks of two machines are taken to differ by less than this
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_CAPPED = (
+    "partitions",
+    "future_period_days",
+    "retention_days",
+    "payload_bytes",
+    "http_attempts",
+    "http_timeout_ms",
+)
+
+
+def broken_rules(settings: Settings) -> list[Violation]:
+    """Return every rule between settings that does not hold; the values' own ranges are taken to hold."""
+    return [
+        *_timing(settings),
+        *_bounds(settings),
+        *_limits(settings),
+        *_login("coordination", settings.coordination),
+        *_login("cassandra", settings.cassandra),
+        *_replication(settings.cassandra.replication),
+    ]
+
+
+def _timing(settings: Settings) -> Iterator[Violation]:
+    ingest, dispatch, coordination = settings.ingest, settings.dispatch, settings.coordination
+    if dispatch.read_ahead_ms >= ingest.commit_margin_ms:
+        yield Violation("dispatch.read_ahead_ms", "must be less than ingest.commit_margin_ms")
+    if dispatch.tick_ms > dispatch.max_tick_ms:
+        yield Violation("dispatch.tick_ms", "must not exceed dispatch.max_tick_ms")
+    if ingest.near_ms < CLOCK_SKEW_MS + ingest.write_deadline_ms:
+        yield Violation("ingest.near_ms", f"must be at least {CLOCK_SKEW_MS} and ingest.write_deadline_ms")
+    if 2 * settings.cassandra.request_timeout_ms > ingest.write_deadline_ms:
+        yield Violation("cassandra.request_timeout_ms", "must not exceed half of ingest.write_deadline_ms")
+    if coordination.margin_ms >= 1_000 * coordination.ttl_s:
+        yield Violation("coordination.margin_ms", "must be less than coordination.ttl_s")
+    if coordination.join_debounce_ms > coordination.dwell_ms:
+        yield Violation("coordination.join_debounce_ms", "must not exceed coordination.dwell_ms")
+    if settings.retry.first_delay_ms > settings.retry.max_delay_ms:
+        yield Violation("retry.first_delay_ms", "must not exceed retry.max_delay_ms")
+
+
+def _bounds(settings: Settings) -> Iterator[Violation]:
+    ingest, dispatch = settings.ingest, settings.dispatch
+    if ingest.flush_rows > ingest.max_pending:
+        yield Violation("ingest.flush_rows", "must not exceed ingest.max_pending")
+    for name in ("page_rows", "max_in_flight"):
+        if getattr(dispatch, name) > dispatch.max_loaded:
+            yield Violation(f"dispatch.{name}", "must not exceed dispatch.max_loaded")
+
+
+def _limits(settings: Settings) -> Iterator[Violation]:
+    limits = settings.limits
+    for name in _CAPPED:
+        if getattr(limits, name) > getattr(limits, f"max_{name}"):
+            yield Violation(f"limits.{name}", f"must not exceed limits.max_{name}")
+    if limits.max_payload_bytes >= settings.server.max_body_bytes:
+        yield Violation("limits.max_payload_bytes", "must be less than server.max_body_bytes")
+
+
+def _login(group: str, login: CoordinationSettings | CassandraSettings) -> Iterator[Violation]:
+    if bool(login.username) != bool(login.password):
+        missing = "password" if login.username else "username"
+        yield Violation(f"{group}.{missing}", "username and password go together")
+    if bool(login.cert_file) != bool(login.key_file):
+        missing = "key_file" if login.cert_file else "cert_file"
+        yield Violation(f"{group}.{missing}", "cert_file and key_file go together")
+    if login.cert_file and not login.ca_file:
+        yield Violation(f"{group}.ca_file", "a client certificate needs ca_file")
+
+
+def _replication(text: str) -> Iterator[Violation]:
+    """The text becomes part of a statement, so nothing but names and numbers may be in it."""
+    try:
+        options = json.loads(text)
+    except (ValueError, RecursionError):
+        options = None
+    if not isinstance(options, dict) or "class" not in options or not all(map(_is_plain, options.items())):
+        yield Violation(
+            "cassandra.replication", 'must be a JSON object of names and numbers that has a "class"'
+        )
+
+
+def _is_plain(option: tuple[str, object]) -> bool:
+    name, value = option
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        return False
+    return all(_NAME.fullmatch(part) is not None for part in (name, str(value)))

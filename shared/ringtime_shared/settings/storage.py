@@ -1,0 +1,62 @@
+"""Where schedules are kept: a Cassandra cluster, or a folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from msgspec import Meta
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CassandraSettings:
+    """The Cassandra cluster. Not used by the one-process product."""
+
+    contact_points: Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=1)] = (
+        "127.0.0.1",
+    )
+    """Hosts to ask for the rest of the cluster. Name several: one that answers is enough."""
+
+    port: Annotated[int, Meta(ge=1, le=65_535)] = 9042
+    """Port of the native protocol, the same on every host."""
+
+    keyspace: Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,47}$")] = "ringtime"
+    """Keyspace that holds the tables."""
+
+    local_dc: Annotated[str, Meta(min_length=1)] = "datacenter1"
+    """The datacenter this process talks to; quorums are counted in it."""
+
+    replication: str = '{"class": "NetworkTopologyStrategy", "replication_factor": 1}'
+    """Replication of the keyspace when it is created, JSON. One copy, for one machine; take 3 wherever
+    rows must outlive a machine."""
+
+    consistency: Literal["LOCAL_QUORUM", "QUORUM"] = "LOCAL_QUORUM"
+    """Consistency of reads and writes. Nothing weaker is offered: a read must see every acknowledged
+    write, or rows are lost."""
+
+    request_timeout_ms: Annotated[int, Meta(ge=50, le=60_000)] = 2_000
+    """Time for one answer, in milliseconds. Twice this fits in `ingest.write_deadline_ms`, so a write
+    that got no answer is tried once more."""
+
+    username: str = ""
+    """User name at Cassandra; empty: no login."""
+
+    password: str = field(default="", repr=False)
+    """Password at Cassandra."""
+
+    ca_file: str = ""
+    """Certificates that the servers' own must be signed by, a PEM file; empty: no TLS."""
+
+    cert_file: str = ""
+    """Client certificate, a PEM file; goes with `key_file`."""
+
+    key_file: str = ""
+    """Key of the client certificate, a PEM file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddedSettings:
+    """The one-process product."""
+
+    data: str = ""
+    """Folder of the SQLite store; empty: rows live in memory and end with the process."""

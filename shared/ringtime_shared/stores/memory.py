@@ -1,0 +1,153 @@
+"""The reference driver: plain dictionaries, nothing survives the process. Read it as the specification."""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from uuid import UUID
+
+from ringtime_shared.buckets import last_slot
+from ringtime_shared.errors import AppExists, NotFound, VersionConflict
+from ringtime_shared.ids import MAX_NONCES
+from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.schedule import Place, Row, RowUpdate
+from ringtime_shared.stores.protocol import (
+    DuePage,
+    DueQuery,
+    FirstMarks,
+    IndexEntry,
+    Marks,
+    MarksWrite,
+    Position,
+    first_marks,
+)
+
+Bucket = tuple[str, int, int]  # app id, partition, bucket
+
+
+class MemoryStore:
+    """Implements every store protocol. Not for threads."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+        self._apps: dict[str, App] = {}
+        self._rows: dict[Place, dict[UUID, Row]] = defaultdict(dict)
+        self._keys: dict[Bucket, list[Position]] = defaultdict(list)
+        self._index: dict[int, set[Instance]] = defaultdict(set)
+        self._marks: dict[Instance, tuple[int, Marks]] = {}
+        self._nonces = 0
+        self._era = (0, "")
+
+    async def create_app(self, app: App) -> App:
+        if app.app_id in self._apps:
+            raise AppExists(f"app {app.app_id} is registered already")
+        stored = replace(app, number=len(self._apps))
+        self._apps[app.app_id] = stored
+        self._put_first_marks(first_marks(app.app_id, range(app.polled), app.created_ms))
+        return stored
+
+    async def fetch_app(self, app_id: str) -> App | None:
+        return self._apps.get(app_id)
+
+    async def fetch_apps(self) -> list[App]:
+        return [self._apps[app_id] for app_id in sorted(self._apps)]
+
+    async def replace_app(self, app: App) -> None:
+        stored = self._apps.get(app.app_id)
+        if stored is None:
+            raise NotFound("app", app.app_id)
+        if stored == app:
+            return
+        if stored.version != app.version - 1:
+            raise VersionConflict(f"app {app.app_id} is at version {stored.version}, not {app.version - 1}")
+        gained = range(stored.polled, app.polled)
+        self._put_first_marks(first_marks(app.app_id, gained, self._now_ms()))
+        self._apps[app.app_id] = app
+
+    def _put_first_marks(self, marks: FirstMarks) -> None:
+        for instance, first in marks.items():
+            self._marks.setdefault(instance, (0, first))
+
+    async def put_rows(self, rows: Sequence[Row]) -> None:
+        for row in rows:
+            place, schedule_id = row.place, row.schedule.schedule_id
+            if schedule_id not in self._rows[place]:
+                self._index[place.bucket].add(place.instance)
+                self._rows[place][schedule_id] = row
+                key = Position(place.slot_ms, schedule_id)
+                insort(self._keys[place.app_id, place.partition, place.bucket], key)
+
+    async def fetch_row(self, place: Place, schedule_id: UUID) -> Row | None:
+        return self._rows.get(place, {}).get(schedule_id)
+
+    async def put_cancel(self, place: Place, schedule_id: UUID, cancelled_ms: int) -> None:
+        row = self._rows.get(place, {}).get(schedule_id)
+        if row is not None and row.cancelled_ms is None:
+            self._rows[place][schedule_id] = replace(row, cancelled_ms=cancelled_ms)
+
+    async def put_updates(self, updates: Sequence[RowUpdate]) -> None:
+        for update in updates:
+            row = self._rows.get(update.place, {}).get(update.schedule_id)
+            if row is not None:
+                self._rows[update.place][update.schedule_id] = replace(
+                    row, moved_to=update.moved_to or row.moved_to, outcome=update.outcome or row.outcome
+                )
+
+    async def fetch_index(self, first: int, last: int) -> list[IndexEntry]:
+        return [
+            IndexEntry(bucket, instance)
+            for bucket in range(first, last + 1)
+            for instance in sorted(self._index.get(bucket, ()))
+        ]
+
+    async def fetch_due(self, queries: Sequence[DueQuery]) -> list[DuePage]:
+        return [self._page(query) for query in queries]
+
+    async def fetch_live_ids(self, queries: Sequence[DueQuery]) -> list[list[Position]]:
+        return [[key for key, row in self._range(query) if row.is_live] for query in queries]
+
+    def _page(self, query: DueQuery) -> DuePage:
+        live: list[Row] = []
+        for count, (key, row) in enumerate(self._range(query), start=1):
+            if row.is_live:
+                live.append(row)
+            if count == query.limit:
+                return DuePage(live, key)
+        return DuePage(live, None)
+
+    def _range(self, query: DueQuery) -> Iterator[tuple[Position, Row]]:
+        app_id, partition = query.instance
+        keys = self._keys.get((app_id, partition, query.bucket), [])
+        upto_ms = min(query.upto_ms, last_slot(query.bucket))
+        for key in keys[bisect_right(keys, query.after) :]:
+            if key.slot_ms > upto_ms:
+                return
+            yield key, self._rows[Place(app_id, partition, key.slot_ms)][key.schedule_id]
+
+    async def fetch_marks(self, instances: Sequence[Instance]) -> dict[Instance, Marks]:
+        return {instance: self._marks[instance][1] for instance in instances if instance in self._marks}
+
+    async def put_marks(self, writes: Sequence[MarksWrite]) -> None:
+        for instance, term, marks in writes:
+            stored_term, stored = self._marks.get(instance, (-1, marks))
+            if term > stored_term:
+                self._marks[instance] = (term, marks)
+            elif term == stored_term:
+                self._marks[instance] = (term, Marks(*map(max, stored, marks)))
+
+    async def claim_nonce(self, holder: str) -> int:
+        self._nonces += 1
+        return (self._nonces - 1) % MAX_NONCES
+
+    async def raise_era(self, identity: str) -> int:
+        if self._era[1] != identity:
+            self._era = (self._era[0] + 1, identity)
+        return self._era[0]
+
+    async def ping(self) -> None:
+        return
+
+    async def close(self) -> None:
+        return

@@ -1,0 +1,188 @@
+"""What a store must do.
+
+Rules for every method of every driver:
+
+- It raises `StoreUnavailable` when nothing was written or read, and `OutcomeUnknown` when a write got
+  no answer; no other error of its client library comes through. Every write may be repeated with the
+  same arguments without a second effect.
+- When a write has returned, it is durable, and every read that starts later sees it.
+- Nobody but the caller's own `put_updates`, `put_cancel` and `put_marks` changes a row or a mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.schedule import Place, Row, RowUpdate
+
+LAST_ID = UUID(int=(1 << 128) - 1)  #: sorts at or after every id: `(slot, LAST_ID)` is past that slot
+
+
+class Position(NamedTuple):
+    """A place between rows of one bucket: just after the row with this slot and id."""
+
+    slot_ms: int
+    schedule_id: UUID
+
+
+class DueQuery(NamedTuple):
+    """Rows of one bucket of one poller instance, after `after`, up to slot `upto_ms` inclusive."""
+
+    instance: Instance
+    bucket: int
+    after: Position
+    upto_ms: int
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class DuePage:
+    """Live rows in key order, at most `limit`.
+
+    A driver may count rows that are not live towards the limit, so a page may hold fewer rows, or none,
+    and have a `next`. There may also be a `next` when nothing follows; then the page after it is empty.
+    """
+
+    rows: Sequence[Row]
+    next: Position | None  #: go on after this one; None: there was nothing further up to `upto_ms`
+
+
+class IndexEntry(NamedTuple):
+    """This poller instance has, or may have, rows in this bucket."""
+
+    bucket: int
+    instance: Instance
+
+
+class Marks(NamedTuple):
+    """What a poller instance's owner has published; slots in ms, each never goes back in a term."""
+
+    sealed_ms: int  #: rows filed at or under this slot later than now may not be seen
+    settled_ms: int  #: every row at or under this slot has an outcome or a later slot
+
+
+class MarksWrite(NamedTuple):
+    """Marks published under one ownership term."""
+
+    instance: Instance
+    term: int  #: fencing number: era << 48 | epoch of the claim
+    marks: Marks
+
+
+class AppStore(Protocol):
+    """The registered apps."""
+
+    async def create_app(self, app: App) -> App:
+        """Register `app` and return it with the number it was given; `app.number` is ignored.
+
+        Also writes first marks for its partitions, a minute before `app.created_ms`, under term 0.
+        Raises AppExists.
+        """
+        ...
+
+    async def fetch_app(self, app_id: str) -> App | None:
+        """Return the app as it is now."""
+        ...
+
+    async def fetch_apps(self) -> list[App]:
+        """Return all apps, by app id."""
+        ...
+
+    async def replace_app(self, app: App) -> None:
+        """Store `app` if the stored version is `app.version - 1`. Raises VersionConflict, NotFound.
+
+        Repeating a replace that was carried out (same version, same content) is no conflict.
+        Partitions that `polled` gains get first marks as in `create_app` if they have none,
+        counted from the moment of the call, before the app itself is changed.
+        """
+        ...
+
+
+class ScheduleStore(Protocol):
+    """The schedule rows, by key."""
+
+    async def put_rows(self, rows: Sequence[Row]) -> None:
+        """File rows, with their index entries. A row that is there already stays as it is.
+
+        What is written after creation (`cancelled_ms`, `moved_to`, `outcome`) is None in `rows`, and a
+        row's place, and where it moves, is in its schedule's own app.
+        """
+        ...
+
+    async def fetch_row(self, place: Place, schedule_id: UUID) -> Row | None:
+        """Return one row."""
+        ...
+
+    async def put_cancel(self, place: Place, schedule_id: UUID, cancelled_ms: int) -> None:
+        """Mark an existing row cancelled."""
+        ...
+
+    async def put_updates(self, updates: Sequence[RowUpdate]) -> None:
+        """Write outcomes and forward pointers to existing rows."""
+        ...
+
+
+class DueStore(Protocol):
+    """The schedule rows, by time."""
+
+    async def fetch_index(self, first: int, last: int) -> list[IndexEntry]:
+        """Return the poller instances with rows in buckets `first` to `last` inclusive, by bucket."""
+        ...
+
+    async def fetch_due(self, queries: Sequence[DueQuery]) -> list[DuePage]:
+        """Answer each query with its page, in the order of the queries."""
+        ...
+
+    async def fetch_live_ids(self, queries: Sequence[DueQuery]) -> list[list[Position]]:
+        """Return the keys of all live rows of each query's range; `limit` is the driver's page size."""
+        ...
+
+
+class MarkStore(Protocol):
+    """The marks of poller instances, fenced by term."""
+
+    async def fetch_marks(self, instances: Sequence[Instance]) -> dict[Instance, Marks]:
+        """Return the marks of those instances that have any."""
+        ...
+
+    async def put_marks(self, writes: Sequence[MarksWrite]) -> None:
+        """Publish marks. A write under an older term than the stored one is ignored without an error,
+        and within one term each mark keeps the greater value."""
+        ...
+
+
+class MetaStore(Protocol):
+    """Numbers the whole deployment agrees on."""
+
+    async def claim_nonce(self, holder: str) -> int:
+        """Return a process nonce that no live process holds; see `ids`."""
+        ...
+
+    async def raise_era(self, identity: str) -> int:
+        """Return the era of the coordination service with this `identity`: the stored era if the
+        identity is the recorded one, else one more than the stored era, recorded with `identity`."""
+        ...
+
+    async def ping(self) -> None:
+        """Answer one real query, or raise StoreUnavailable."""
+        ...
+
+
+class Store(AppStore, ScheduleStore, DueStore, MarkStore, MetaStore, Protocol):
+    """All of it, as a composition root hands it out."""
+
+    async def close(self) -> None:
+        """Finish what is under way and let go of files and connections."""
+        ...
+
+
+FirstMarks = Mapping[Instance, Marks]
+
+
+def first_marks(app_id: str, partitions: range, now_ms: int) -> FirstMarks:
+    """Return the marks of partitions that nobody owned yet: nothing can lie a minute before now."""
+    return {Instance(app_id, partition): Marks(now_ms - 60_000, now_ms - 60_000) for partition in partitions}

@@ -1,0 +1,87 @@
+"""Operations of `AppStore`. Each raises its errors before it writes, as `engine.Worker` asks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, replace
+from typing import Any
+
+from ringtime_shared.errors import AppExists, NotFound, VersionConflict
+from ringtime_shared.models.app import App, AppConfiguration
+from ringtime_shared.stores.protocol import FirstMarks, first_marks
+from ringtime_shared.stores.sqlite.bulk import execute_bulk
+from ringtime_shared.stores.sqlite.session import Session
+
+_COLUMNS = "app_id, number, writable, polled, active, version, created_ms, configuration"
+_PUT_FIRST_MARKS = """
+INSERT INTO partition_state (app, partition, term, sealed_ms, settled_ms) {values} ON CONFLICT DO NOTHING
+"""
+
+
+def create_app(session: Session, app: App) -> App:
+    if fetch_app(session, app.app_id) is not None:
+        raise AppExists(f"app {app.app_id} is registered already")
+    stored = replace(app, number=session.give_number(app.app_id))
+    _put_app(session, stored)
+    _put_first_marks(session, stored, first_marks(app.app_id, range(app.polled), app.created_ms))
+    return stored
+
+
+def fetch_app(session: Session, app_id: str) -> App | None:
+    found = session.connection.execute(f"SELECT {_COLUMNS} FROM apps WHERE app_id = ?", (app_id,))
+    record = found.fetchone()
+    return None if record is None else _to_app(record)
+
+
+def fetch_apps(session: Session) -> list[App]:
+    found = session.connection.execute(f"SELECT {_COLUMNS} FROM apps ORDER BY app_id")
+    return [_to_app(record) for record in found]
+
+
+def replace_app(session: Session, app: App, now_ms: int) -> None:
+    stored = fetch_app(session, app.app_id)
+    if stored is None:
+        raise NotFound("app", app.app_id)
+    if stored == app:
+        return
+    if stored.version != app.version - 1:
+        raise VersionConflict(f"app {app.app_id} is at version {stored.version}, not {app.version - 1}")
+    gained = range(stored.polled, app.polled)
+    _put_first_marks(session, stored, first_marks(app.app_id, gained, now_ms))
+    _put_app(session, app)
+
+
+def _put_app(session: Session, app: App) -> None:
+    set_fields = {name: value for name, value in asdict(app.configuration).items() if value is not None}
+    session.connection.execute(
+        f"REPLACE INTO apps ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            app.app_id,
+            app.number,
+            app.writable,
+            app.polled,
+            app.active,
+            app.version,
+            app.created_ms,
+            json.dumps(set_fields),
+        ),
+    )
+
+
+def _to_app(record: tuple[Any, ...]) -> App:
+    app_id, number, writable, polled, active, version, created_ms, configuration = record
+    return App(
+        app_id=app_id,
+        number=number,
+        writable=writable,
+        polled=polled,
+        active=bool(active),
+        version=version,
+        created_ms=created_ms,
+        configuration=AppConfiguration(**json.loads(configuration)),
+    )
+
+
+def _put_first_marks(session: Session, app: App, marks: FirstMarks) -> None:
+    records = [(app.number, partition, 0, *first) for (_, partition), first in marks.items()]
+    execute_bulk(session.connection, _PUT_FIRST_MARKS, records)

@@ -1,0 +1,88 @@
+"""Retention: rows whose time has passed go, without a scan of the table.
+
+Each entry of `due_index` says when its rows are worth a look: when the first one filed under it expires,
+later when the earliest one that was left expires. A look deletes what has expired and is finished.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ringtime_shared.buckets import bucket_of, first_slot, last_slot
+from ringtime_shared.stores.protocol import LAST_ID
+from ringtime_shared.stores.sqlite.rows import IS_LIVE
+from ringtime_shared.stores.sqlite.session import IndexKey, Session
+
+ROWS_PER_CHUNK = 1_000
+ENTRIES_PER_CHUNK = 200
+LOOK_AGAIN_MS = 3_600_000  # rows that expired before they were finished wait for their dispatcher
+
+_RANGE = "WHERE app = ? AND partition = ? AND slot_ms BETWEEN ? AND ?"
+_FINISHED = (
+    f"{_RANGE} AND expires_ms <= ? AND (NOT ({IS_LIVE})"
+    " OR slot_ms <= (SELECT settled_ms FROM partition_state WHERE app = ? AND partition = ?))"
+)
+
+
+class Chunk(NamedTuple):
+    """What one transaction of a purge did."""
+
+    deleted: int
+    is_last: bool
+
+
+def first_kept_bucket(now_ms: int) -> int:
+    """Return the first bucket that a purge leaves alone at `now_ms`, whatever has expired in it."""
+    return bucket_of(now_ms) - 1
+
+
+def purge_chunk(session: Session, now_ms: int) -> Chunk:
+    """Delete up to a chunk of expired rows that are not live, or lie at or under `settled`."""
+    entries: list[IndexKey] = session.connection.execute(
+        "SELECT bucket, app, partition FROM due_index INDEXED BY due_index_purge"
+        " WHERE purge_ms <= ? AND bucket < ? ORDER BY purge_ms LIMIT ?",
+        (now_ms, first_kept_bucket(now_ms), ENTRIES_PER_CHUNK),
+    ).fetchall()
+    deleted = 0
+    for entry in entries:
+        left = ROWS_PER_CHUNK - deleted
+        found = _delete_rows(session, entry, now_ms, left)
+        deleted += found
+        if found == left:
+            return Chunk(deleted, is_last=False)
+        _close_entry(session, entry, now_ms)
+    return Chunk(deleted, is_last=len(entries) < ENTRIES_PER_CHUNK)
+
+
+def _delete_rows(session: Session, entry: IndexKey, now_ms: int, limit: int) -> int:
+    bucket, app, partition = entry
+    bounds = (app, partition, first_slot(bucket), last_slot(bucket), now_ms, app, partition)
+    cut = session.connection.execute(
+        f"SELECT slot_ms, schedule_id FROM schedules {_FINISHED}"
+        " ORDER BY slot_ms, schedule_id LIMIT 1 OFFSET ?",
+        (*bounds, limit - 1),
+    ).fetchone()
+    upto = cut or (last_slot(bucket), LAST_ID.bytes)
+    return session.connection.execute(
+        f"DELETE FROM schedules {_FINISHED} AND (slot_ms, schedule_id) <= (?, ?)", (*bounds, *upto)
+    ).rowcount
+
+
+def _close_entry(session: Session, entry: IndexKey, now_ms: int) -> None:
+    """Drop the index entry if no row is left under it, else note when to look again."""
+    bucket, app, partition = entry
+    (earliest_ms,) = session.connection.execute(
+        f"SELECT min(expires_ms) FROM schedules {_RANGE}",
+        (app, partition, first_slot(bucket), last_slot(bucket)),
+    ).fetchone()
+    if earliest_ms is None:
+        session.connection.execute(
+            "DELETE FROM due_index WHERE bucket = ? AND app = ? AND partition = ?", entry
+        )
+        session.forget_indexed([entry])
+    else:
+        look_ms = earliest_ms if earliest_ms > now_ms else now_ms + LOOK_AGAIN_MS
+        session.connection.execute(
+            "UPDATE due_index SET purge_ms = ? WHERE bucket = ? AND app = ? AND partition = ?",
+            (look_ms, *entry),
+        )

@@ -1,0 +1,142 @@
+"""The tables, and how a connection is opened."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from ringtime_shared.errors import StartupError
+
+FILE_NAME = "ringtime.db"
+BUSY_TIMEOUT_MS = 5_000  # how long a tool's transaction may keep the server waiting, and the other way
+CACHE_KIB = 16_384  # page cache of each connection
+CACHED_STATEMENTS = 256  # bulk statements come in 64 lengths each
+CHECKPOINT_PAGES = 4_000  # 16 MiB of WAL: a checkpoint costs two fsyncs, so not at SQLite's 1,000
+WAL_LIMIT_BYTES = 64 << 20  # what a WAL that once grew is cut back to
+
+_FIRST = """
+CREATE TABLE app_numbers (
+    number INTEGER PRIMARY KEY,
+    app_id TEXT NOT NULL UNIQUE
+);
+CREATE TABLE apps (
+    app_id TEXT PRIMARY KEY,
+    number INTEGER NOT NULL,
+    writable INTEGER NOT NULL,
+    polled INTEGER NOT NULL,
+    active INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL,
+    configuration TEXT NOT NULL -- JSON object, without the fields that are null
+) WITHOUT ROWID;
+CREATE TABLE schedules (
+    app INTEGER NOT NULL,
+    partition INTEGER NOT NULL,
+    slot_ms INTEGER NOT NULL,
+    schedule_id BLOB NOT NULL,
+    fire_ms INTEGER NOT NULL,
+    created_ms INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL,
+    attempts INTEGER NOT NULL,
+    callback_type TEXT NOT NULL,
+    callback_details BLOB NOT NULL,
+    payload TEXT NOT NULL,
+    cancelled_ms INTEGER,
+    moved_partition INTEGER,
+    moved_slot_ms INTEGER,
+    outcome_status TEXT,
+    outcome_ended_ms INTEGER,
+    outcome_fired_ms INTEGER,
+    outcome_attempts INTEGER,
+    outcome_code INTEGER,
+    outcome_error TEXT,
+    PRIMARY KEY (app, partition, slot_ms, schedule_id)
+) WITHOUT ROWID;
+CREATE TABLE due_index (
+    bucket INTEGER NOT NULL,
+    app INTEGER NOT NULL,
+    partition INTEGER NOT NULL,
+    purge_ms INTEGER NOT NULL, -- when purge should look at these rows (again)
+    PRIMARY KEY (bucket, app, partition)
+) WITHOUT ROWID;
+CREATE INDEX due_index_purge ON due_index (purge_ms);
+CREATE TABLE partition_state (
+    app INTEGER NOT NULL,
+    partition INTEGER NOT NULL,
+    term INTEGER NOT NULL,
+    sealed_ms INTEGER NOT NULL,
+    settled_ms INTEGER NOT NULL,
+    PRIMARY KEY (app, partition)
+) WITHOUT ROWID;
+CREATE TABLE meta (
+    name TEXT PRIMARY KEY,
+    value NOT NULL
+) WITHOUT ROWID;
+INSERT INTO meta VALUES ('nonces', 0), ('nonce_holder', ''), ('era', 0), ('era_identity', '');
+"""
+
+STEPS = (_FIRST,)  #: step n leads from schema version n to n + 1; add at the end, change nothing
+SCHEMA_VERSION = len(STEPS)
+
+
+def connect_writer(folder: Path) -> sqlite3.Connection:
+    """Open the file in `folder`, create it or bring its schema up to date.
+
+    Raises:
+        StartupError: the file was written by a newer Ringtime, or lies where WAL does not work.
+    """
+    connection = _connect(folder)
+    try:
+        if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
+            raise StartupError(f"the file system of {folder} does not support SQLite's WAL mode")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+        _upgrade(connection, folder)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reader(folder: Path) -> sqlite3.Connection:
+    """Open the file in `folder`, which a writer has prepared, for reading."""
+    connection = _connect(folder)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def _connect(folder: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        folder / FILE_NAME,
+        timeout=BUSY_TIMEOUT_MS / 1000,
+        isolation_level=None,  # we say BEGIN and COMMIT ourselves
+        cached_statements=CACHED_STATEMENTS,
+    )
+    connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+    return connection
+
+
+def _upgrade(connection: sqlite3.Connection, folder: Path) -> None:
+    if _version(connection) == SCHEMA_VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        found = _version(connection)  # again: another process may have been faster
+        if found > SCHEMA_VERSION:
+            raise StartupError(
+                f"{folder / FILE_NAME} has schema version {found}, this Ringtime knows {SCHEMA_VERSION}"
+            )
+        for step in STEPS[found:]:
+            for statement in step.split(";"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version

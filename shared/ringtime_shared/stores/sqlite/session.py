@@ -1,0 +1,70 @@
+"""One thread's connection, and what it knows to be in the file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from ringtime_shared.stores.sqlite.failures import from_commit
+
+INDEXED_ENTRIES = 20_000  # about 4 MB; one entry is a poller instance in a minute
+
+IndexKey = tuple[int, int, int]  # bucket, app number, partition
+
+
+class Session:
+    """What operations run on. Stays in the thread that made it.
+
+    Both caches may hold what only the open transaction has written, because a rollback empties them.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self._numbers: dict[str, int] = {}
+        self._indexed: dict[IndexKey, None] = {}  # in order of last use
+
+    def number_of(self, app_id: str) -> int | None:
+        """Return the app's number, None if it has none yet."""
+        number = self._numbers.get(app_id)
+        if number is None:
+            found = self.connection.execute("SELECT number FROM app_numbers WHERE app_id = ?", (app_id,))
+            for (number,) in found:
+                self._numbers[app_id] = number
+        return number
+
+    def give_number(self, app_id: str) -> int:
+        """Return the app's number; give it the next one if it has none yet."""
+        number = self.number_of(app_id)
+        if number is None:
+            added = self.connection.execute("INSERT INTO app_numbers (app_id) VALUES (?)", (app_id,))
+            number = added.lastrowid or 0
+            self._numbers[app_id] = number
+        return number
+
+    def note_indexed(self, key: IndexKey) -> bool:
+        """Remember that `key` is in `due_index`; return whether that was known before."""
+        was_known = key in self._indexed
+        if was_known:
+            del self._indexed[key]
+        elif len(self._indexed) >= INDEXED_ENTRIES:
+            del self._indexed[next(iter(self._indexed))]
+        self._indexed[key] = None
+        return was_known
+
+    def forget_indexed(self, keys: Sequence[IndexKey]) -> None:
+        for key in keys:
+            self._indexed.pop(key, None)
+
+    def commit(self) -> None:
+        """Raises StoreUnavailable or OutcomeUnknown."""
+        try:
+            self.connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise from_commit(error) from error
+
+    def roll_back(self) -> None:
+        """End the open transaction, if SQLite has not done so itself. Raises sqlite3.Error."""
+        self._numbers.clear()
+        self._indexed.clear()
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")

@@ -1,0 +1,116 @@
+"""Bugs put in on purpose: the simulation must find each of them, or it finds nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ringtime_dispatcher.delivery import Deliverer, _Item
+from ringtime_dispatcher.engine import Dispatcher
+from ringtime_dispatcher.instances import OwnedInstance
+from ringtime_dispatcher.polling import Poller, plan_reads
+from ringtime_dispatcher.sealing import Sealer
+from ringtime_ingest.commit import CommitPath
+from ringtime_shared.buckets import bucket_of, last_slot
+from ringtime_shared.models.schedule import Place, Row
+from ringtime_shared.stores.protocol import LAST_ID, Position
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def acknowledge_before_write(patch: pytest.MonkeyPatch) -> None:
+    real = CommitPath.file
+
+    async def file(self: CommitPath, row: Any, reading: Any) -> Any:
+        task = asyncio.create_task(real(self, row, reading))
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return row
+
+    patch.setattr(CommitPath, "file", file)
+
+
+def skip_the_sealed_check(patch: pytest.MonkeyPatch) -> None:
+    async def nothing_overtaken(self: CommitPath, batch: Any) -> dict[Any, Any]:
+        return {}
+
+    patch.setattr(CommitPath, "_find_overtaken", nothing_overtaken)
+
+
+def drop_the_final_read(patch: pytest.MonkeyPatch) -> None:
+    async def nothing(self: Sealer, seals: Any) -> None:
+        return
+
+    patch.setattr(Sealer, "final_read", nothing)
+
+
+def settle_before_outcomes(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(OwnedInstance, "settleable_ms", lambda self: self.checked_ms)
+
+
+def fire_at_bucket_start(patch: pytest.MonkeyPatch) -> None:
+    real = Poller.read
+
+    async def read_whole_minutes(self: Poller, horizon_ms: int) -> None:
+        await real(self, last_slot(bucket_of(horizon_ms)))
+
+    def accept(self: Deliverer, owned: OwnedInstance, row: Row) -> None:
+        self._held += 1
+        self._on_due(_Item(owned, row, needs_look=not row.is_home))
+
+    patch.setattr(Poller, "read", read_whole_minutes)
+    patch.setattr(Deliverer, "accept", accept)
+
+
+def stop_after_one_page(patch: pytest.MonkeyPatch) -> None:
+    async def read(self: Poller, horizon_ms: int) -> None:
+        owned = [each for each in self._owned.values() if each.has_rows]
+        plans = plan_reads(
+            owned, horizon_ms=horizon_ms, page_rows=self._settings.page_rows, room=self._sink.room()
+        )
+        if plans:
+            pages = await self._store.fetch_due([query for _, query in plans])
+            for (each, query), page in zip(plans, pages, strict=True):
+                for row in page.rows:
+                    if each.take(Position(row.place.slot_ms, row.schedule.schedule_id)):
+                        self._sink.accept(each, row)
+                each.set_front(query.bucket, Position(query.upto_ms, LAST_ID))
+
+    async def final_read_of_one_page(self: Sealer, seals: Any) -> None:
+        for owned, query in await self._plan_final_read(seals):
+            keys = (await self._store.fetch_live_ids([query]))[0][: query.limit]
+            for key in list(owned.unseen(keys)):
+                app_id, partition = query.instance
+                row = await self._store.fetch_row(Place(app_id, partition, key.slot_ms), key.schedule_id)
+                if row is not None and owned.take(key):
+                    self._on_late(owned, row)
+
+    patch.setattr(Poller, "read", read)
+    patch.setattr(Sealer, "final_read", final_read_of_one_page)
+
+
+def never_check_the_lease(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Dispatcher, "is_trusted", lambda self: True)
+
+
+def read_ten_seconds_ahead(patch: pytest.MonkeyPatch) -> None:
+    real = Poller.read
+
+    async def read(self: Poller, horizon_ms: int) -> None:
+        await real(self, horizon_ms - self._settings.read_ahead_ms + 10_000)
+
+    patch.setattr(Poller, "read", read)
+
+
+PLANTS: list[Plant] = [
+    acknowledge_before_write,
+    skip_the_sealed_check,
+    drop_the_final_read,
+    settle_before_outcomes,
+    fire_at_bucket_start,
+    stop_after_one_page,
+    never_check_the_lease,
+    read_ten_seconds_ahead,
+]

@@ -1,0 +1,275 @@
+"""A whole deployment in one event loop on virtual time: ingest pods, dispatchers, faults, ledgers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any, cast
+
+from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
+from ringtime_ingest.requests import NewApp, NewSchedule
+from ringtime_ingest.service import IngestParts, IngestService
+from ringtime_shared.callbacks.protocol import Delivery, Reply
+from ringtime_shared.coordination.memory import Hub
+from ringtime_shared.coordination.protocol import Member
+from ringtime_shared.errors import RingtimeError, Violation
+from ringtime_shared.ids import unpack_id
+from ringtime_shared.models.app import AppConfiguration, Instance
+from ringtime_shared.models.schedule import Place, Status
+from ringtime_shared.settings import (
+    AppLimits,
+    CoordinationSettings,
+    DispatchSettings,
+    IngestSettings,
+    RetrySettings,
+)
+from ringtime_shared.stores.memory import MemoryStore
+from tests.cluster.pod import START_MS, FaultRates, Pod, PodSession, PodStore
+from tests.cluster.verifier import ClientEntry, Send, judge
+
+_TTL_MS, _MARGIN_MS = 4_000, 1_500
+_EPOCH_MASK = (1 << 48) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What happens in one run; `random_plan` draws one from a seed."""
+
+    schedules: int = 40
+    load_s: float = 15.0  #: creates come during this time
+    lead_s: float = 12.0  #: fire times lie up to this far ahead
+    cancel_rate: float = 0.1
+    failure_rate: float = 0.05  #: of attempts, answered with an error
+    crashes: int = 0
+    pauses: int = 0
+    pause_s: float = 6.0
+    rates: FaultRates = field(default_factory=FaultRates)
+    dispatch: DispatchSettings = field(
+        default_factory=lambda: DispatchSettings(page_rows=4, apps_refresh_ms=2_000, walk_buckets=3)
+    )
+
+
+def random_plan(rng: Random) -> Plan:
+    """Draw the faults of one run; about one in eight has none."""
+    if rng.random() < 0.12:
+        return Plan()
+    return Plan(
+        crashes=rng.choice([0, 0, 1, 2]),
+        pauses=rng.choice([0, 1, 2, 3]),
+        rates=FaultRates(
+            slow=rng.choice([0.0, 0.01, 0.05]),
+            lost_reply=rng.choice([0.0, 0.01, 0.03]),
+            refused=rng.choice([0.0, 0.01, 0.03]),
+        ),
+        failure_rate=rng.choice([0.0, 0.05, 0.2]),
+    )
+
+
+class RecordingCallback:
+    """The receiver's ledger, on one dispatcher's side of the wire."""
+
+    name = "sim"
+
+    def __init__(self, world: World, pod: Pod) -> None:
+        self._world = world
+        self._pod = pod
+
+    def validate(self, details: Mapping[str, object]) -> list[Violation]:
+        return []
+
+    async def invoke(self, delivery: Delivery) -> Reply:
+        world, schedule = self._world, delivery.schedule
+        accepted = world.rng.random() >= world.plan.failure_rate
+        holder = {claim.epoch: claim.node for claim in world.hub.claims.values()}
+        held = self._pod.is_paused or holder.get(delivery.term & _EPOCH_MASK) == self._pod.name
+        send = Send(schedule.schedule_id, world.now_ms(), delivery.attempt, delivery.term, accepted, held)
+        world.sends.append(send)
+        await asyncio.sleep(world.rng.uniform(0.001, 0.05))
+        await self._pod.wait_running()
+        send.heard = True
+        return Reply(ok=accepted, code=200 if accepted else 500, error="" if accepted else "simulated")
+
+    async def close(self) -> None:
+        return
+
+
+class World:
+    """Build it inside a running virtual loop."""
+
+    def __init__(self, seed: int, plan: Plan | None = None) -> None:
+        self.rng = Random(seed)
+        self.plan = plan or random_plan(self.rng)
+        self.hub = Hub()
+        self.store = MemoryStore(self.now_ms)
+        self.creates: list[ClientEntry] = []
+        self.sends: list[Send] = []
+        self._background: set[asyncio.Task[Any]] = set()
+        self._ingest: list[tuple[Pod, IngestService]] = []
+        self._dispatchers: dict[str, tuple[Pod, Dispatcher, list[PodSession]]] = {}
+
+    @staticmethod
+    def now_ms() -> int:
+        return START_MS + int(asyncio.get_running_loop().time() * 1000)
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+        return task
+
+    async def run(self) -> list[str]:
+        """Play the plan to its end; return the violations."""
+        await self._set_up()
+        faults = [self.spawn(self._cause_faults())]
+        clients = [self.spawn(self._be_client()) for _ in range(self.plan.schedules)]
+        async with asyncio.timeout(600):  # a request that is never answered is a bug, too
+            await asyncio.gather(*clients, *faults)
+        self._heal()
+        await self._wait_for_outcomes(deadline_s=asyncio.get_running_loop().time() + 40)
+        assert self.creates, "no create got through"
+        given_up = {
+            entry.schedule_id for entry in self.creates if await self._status(entry) == Status.FAILURE
+        }
+        await self._tear_down()
+        return judge(self.creates, self.sends, given_up)
+
+    async def _set_up(self) -> None:
+        for number in range(2):
+            pod = Pod(f"ingest-{number}", self.rng, FaultRates(), skew_ms=self.rng.randint(-20, 20))
+            self._ingest.append((pod, await self._start_ingest(pod)))
+        for app_id, partitions in (("pay", 4), ("mail", 2)):
+            await self._ingest[0][1].register_app(
+                NewApp(app_id=app_id, partitions=partitions, active=True, configuration=AppConfiguration())
+            )
+        for number in range(3):
+            await self._start_dispatcher(f"dispatcher-{number}")
+        await asyncio.sleep(0.5)
+        for pod, _ in self._ingest:
+            pod.rates = self.plan.rates
+
+    async def _start_ingest(self, pod: Pod) -> IngestService:
+        store = cast("MemoryStore", PodStore(self.store, pod, self.spawn))
+        return await IngestService.start(
+            IngestParts(
+                store=store,
+                clock=pod,
+                settings=IngestSettings(),
+                limits=AppLimits(),
+                callbacks={"sim": RecordingCallback(self, pod)},
+                holder=pod.name,
+            )
+        )
+
+    async def _start_dispatcher(self, name: str) -> None:
+        pod = Pod(name, self.rng, self.plan.rates)
+        sessions: list[PodSession] = []
+
+        def new_session() -> PodSession:
+            sessions.append(PodSession(self.hub, pod, ttl_ms=_TTL_MS, margin_ms=_MARGIN_MS))
+            return sessions[-1]
+
+        dispatcher = Dispatcher(
+            DispatcherParts(
+                member=Member(node=name),
+                store=cast("MemoryStore", PodStore(self.store, pod, self.spawn)),
+                clock=pod,
+                new_session=new_session,
+                callbacks={"sim": RecordingCallback(self, pod)},
+                dispatch=self.plan.dispatch,
+                retry=RetrySettings(first_delay_ms=500),
+                coordination=CoordinationSettings(join_debounce_ms=1_000, dwell_ms=3_000),
+                rng=self.rng,
+            )
+        )
+        await dispatcher.start()
+        self._dispatchers[name] = (pod, dispatcher, sessions)
+
+    async def _be_client(self) -> None:
+        """Create one schedule at a random moment, perhaps cancel it later."""
+        rng = self.rng
+        await asyncio.sleep(rng.uniform(0, self.plan.load_s))
+        _, service = rng.choice(self._ingest)
+        fire_ms = self.now_ms() + int(rng.triangular(0, self.plan.lead_s * 1000, 1_000))
+        new = NewSchedule(
+            app_id=rng.choice(["pay", "mail"]),
+            payload="{}",
+            fire_ms=fire_ms,
+            callback_type="sim",
+            callback_details={},
+        )
+        try:
+            row = await service.create_schedule(new)
+        except RingtimeError:
+            return
+        entry = ClientEntry(row.schedule.schedule_id, fire_ms, self.now_ms())
+        self.creates.append(entry)
+        if rng.random() < self.plan.cancel_rate:
+            await asyncio.sleep(rng.uniform(0, 6))
+            entry.cancel_tried = True
+            try:
+                done = await rng.choice(self._ingest)[1].cancel_schedule(entry.schedule_id)
+            except RingtimeError:
+                return
+            if done.promised:
+                entry.cancel_promised_ms = self.now_ms()
+
+    async def _cause_faults(self) -> None:
+        rng, plan = self.rng, self.plan
+        acts = ["crash"] * plan.crashes + ["pause"] * plan.pauses
+        rng.shuffle(acts)
+        for act in acts:
+            await asyncio.sleep(rng.uniform(0, 2 * plan.load_s / (len(acts) + 1)))
+            if act == "crash":
+                self.spawn(self._crash_and_restart(rng.choice(sorted(self._dispatchers))))
+            else:
+                pods = [pod for pod, _ in self._ingest] + [pod for pod, _, _ in self._dispatchers.values()]
+                rng.choice(pods).pause(rng.uniform(0.3, plan.pause_s))
+
+    async def _crash_and_restart(self, name: str) -> None:
+        pod, dispatcher, _ = self._dispatchers[name]
+        if not pod.is_alive:
+            return
+        pod.is_alive = False
+        await dispatcher.kill()
+        await asyncio.sleep(_TTL_MS / 1000 + self.rng.uniform(0.1, 3))
+        await self._start_dispatcher(name)
+
+    def _heal(self) -> None:
+        for pod, *_ in [*self._ingest, *self._dispatchers.values()]:
+            pod.rates = FaultRates()
+
+    async def _status(self, entry: ClientEntry) -> Status:
+        parts = unpack_id(entry.schedule_id)
+        app = next(app for app in await self.store.fetch_apps() if app.number == parts.app_number)
+        row = await self.store.fetch_row(Place(app.app_id, parts.partition, parts.slot_ms), entry.schedule_id)
+        assert row is not None, "an acknowledged row is not in the store"
+        return row.status
+
+    async def _wait_for_outcomes(self, deadline_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        waiting = list(self.creates)
+        while waiting and loop.time() < deadline_s:
+            waiting = [entry for entry in waiting if await self._is_pending(entry)]
+            await asyncio.sleep(0.5)
+        await asyncio.sleep(1)
+
+    async def _is_pending(self, entry: ClientEntry) -> bool:
+        try:
+            return await self._status(entry) == Status.SCHEDULED
+        except AssertionError:
+            return False  # judged as lost
+
+    async def _tear_down(self) -> None:
+        for _, dispatcher, sessions in self._dispatchers.values():
+            await dispatcher.kill()
+            for session in sessions:
+                await session.close()
+        for task in list(self._background):
+            task.cancel()
+        if self._background:
+            await asyncio.wait(self._background)
+
+    def owners(self) -> dict[Instance, str]:
+        return {instance: claim.node for instance, claim in self.hub.claims.items()}

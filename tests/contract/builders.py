@@ -1,0 +1,88 @@
+"""Apps and rows for store tests. App ids are new each time, so that tests may share a database."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+from ringtime_shared.buckets import bucket_of, first_slot, last_slot
+from ringtime_shared.ids import IdMint, Kind
+from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Schedule, Status
+from ringtime_shared.stores.protocol import LAST_ID, DueQuery, Position
+
+NOW_MS = 1_800_000_000_000  #: where a ManualClock starts; the first slot of a bucket
+BUCKET = bucket_of(NOW_MS) + 10
+START_MS = first_slot(BUCKET)
+WEEK_MS = 7 * 86_400_000
+
+_mint = IdMint(7)
+
+
+def make_app(**changes: Any) -> App:
+    """An app that is not registered yet."""
+    app = App(
+        app_id=f"app-{uuid4().hex[:12]}",
+        number=0,
+        writable=3,
+        polled=3,
+        active=True,
+        version=1,
+        created_ms=NOW_MS,
+    )
+    return replace(app, **changes)
+
+
+def make_row(app: App, slot_ms: int = START_MS, partition: int = 0, **changes: Any) -> Row:
+    """A home row; `changes` are fields of its schedule."""
+    schedule = Schedule(
+        schedule_id=_mint.mint(
+            slot_ms=slot_ms, kind=Kind.ONE_TIME, partition=partition, app_number=app.number
+        ),
+        app_id=app.app_id,
+        fire_ms=slot_ms - 250,
+        payload='{"n": 1}',
+        callback_type="http",
+        callback_details=b'{"url":"https://example.com/hook"}',
+        created_ms=slot_ms - 90_000,
+        expires_ms=slot_ms + WEEK_MS,
+    )
+    return Row(schedule=replace(schedule, **changes), place=Place(app.app_id, partition, slot_ms))
+
+
+def make_rows(app: App, slots_ms: list[int], partition: int = 0) -> list[Row]:
+    return [make_row(app, slot_ms, partition) for slot_ms in slots_ms]
+
+
+def make_move(row: Row, slot_ms: int) -> Row:
+    """Another filing of the row's schedule."""
+    return replace(row, place=row.place._replace(slot_ms=slot_ms), attempts=row.attempts + 1)
+
+
+def make_outcome(**changes: Any) -> Outcome:
+    outcome = Outcome(
+        status=Status.SUCCESS, ended_ms=START_MS + 40, fired_ms=START_MS + 3, attempts=1, code=200
+    )
+    return replace(outcome, **changes)
+
+
+def make_update(row: Row, outcome: Outcome | None = None, moved_to: Place | None = None) -> RowUpdate:
+    return RowUpdate(
+        place=row.place, schedule_id=row.schedule.schedule_id, outcome=outcome, moved_to=moved_to
+    )
+
+
+def make_query(app: App, partition: int = 0, **changes: Any) -> DueQuery:
+    """All of `BUCKET`, in one page."""
+    query = DueQuery(Instance(app.app_id, partition), BUCKET, before(START_MS), last_slot(BUCKET), limit=500)
+    return query._replace(**changes)
+
+
+def before(slot_ms: int) -> Position:
+    """The place just before every row of that slot."""
+    return Position(slot_ms - 1, LAST_ID)
+
+
+def key_of(row: Row) -> Position:
+    return Position(row.place.slot_ms, row.schedule.schedule_id)

@@ -1,0 +1,98 @@
+"""Every driver runs the whole suite. A new driver is one opener and one line in `DRIVERS`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from tests.contract.builders import make_app
+from tests.service.conftest import cassandra_server  # noqa: F401 - the fixture below asks for it
+
+from ringtime_local import CassandraServer
+from ringtime_shared.clock import ManualClock
+from ringtime_shared.models.app import App
+from ringtime_shared.settings import CassandraSettings
+from ringtime_shared.stores.cassandra import CassandraStore, migrate
+from ringtime_shared.stores.cassandra.cluster import make_cluster
+from ringtime_shared.stores.cassandra.session import CqlSession, connect_session
+from ringtime_shared.stores.memory import MemoryStore
+from ringtime_shared.stores.protocol import Store
+from ringtime_shared.stores.sqlite import SqliteStore
+
+Opener = Callable[[pytest.FixtureRequest, ManualClock, Path], AbstractAsyncContextManager[Store]]
+
+
+@asynccontextmanager
+async def open_memory(
+    request: pytest.FixtureRequest, clock: ManualClock, folder: Path
+) -> AsyncIterator[Store]:
+    yield MemoryStore(clock.now_ms)
+
+
+@asynccontextmanager
+async def open_sqlite(
+    request: pytest.FixtureRequest, clock: ManualClock, folder: Path
+) -> AsyncIterator[Store]:
+    store = await SqliteStore.open(folder, now_ms=clock.now_ms)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def open_cassandra(
+    request: pytest.FixtureRequest, clock: ManualClock, folder: Path
+) -> AsyncIterator[Store]:
+    """A new store on the connections of the session: tests keep out of each other's way by their app ids."""
+    cluster, session = request.getfixturevalue("cassandra_connections")
+    yield await CassandraStore.on_session(CqlSession(cluster, session), session.keyspace, now_ms=clock.now_ms)
+
+
+@pytest.fixture(scope="session")
+def cassandra_connections(cassandra_server: CassandraServer) -> Iterator[tuple[Any, Any]]:  # noqa: F811
+    """Driver cluster and session, in a keyspace of their own."""
+    settings = CassandraSettings(
+        contact_points=tuple(cassandra_server.contact_points),
+        port=cassandra_server.port,
+        keyspace=f"contract_{uuid4().hex[:8]}",
+        request_timeout_ms=10_000,
+    )
+    with ThreadPoolExecutor(1) as pool:  # here an event loop runs already
+        pool.submit(lambda: asyncio.run(migrate(settings))).result()
+    cluster = make_cluster(settings)
+    try:
+        yield cluster, connect_session(cluster, settings)
+    finally:
+        cluster.shutdown()
+
+
+DRIVERS = [
+    pytest.param(open_memory, id="memory"),
+    pytest.param(open_sqlite, id="sqlite"),
+    pytest.param(open_cassandra, id="cassandra", marks=pytest.mark.service),
+]
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture(params=DRIVERS)
+async def store(request: pytest.FixtureRequest, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Store]:
+    opener: Opener = request.param
+    async with opener(request, clock, tmp_path / "data") as opened:
+        yield opened
+
+
+@pytest.fixture
+async def app(store: Store) -> App:
+    """A registered app with three partitions."""
+    return await store.create_app(make_app())

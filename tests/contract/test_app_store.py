@@ -1,0 +1,145 @@
+"""Every AppStore driver passes this file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.contract.builders import NOW_MS, make_app
+
+from ringtime_shared.clock import ManualClock
+from ringtime_shared.errors import AppExists, NotFound, VersionConflict
+from ringtime_shared.ids import MAX_APPS
+from ringtime_shared.models.app import App, AppConfiguration, Instance
+from ringtime_shared.stores.protocol import Marks, MarksWrite, Store
+
+FULL_CONFIGURATION = AppConfiguration(
+    future_period_days=30,
+    retention_days=7,
+    payload_bytes=1024,
+    http_attempts=3,
+    http_timeout_ms=2_000,
+    max_lateness_s=60,
+)
+
+
+def instances(app: App, partitions: range) -> list[Instance]:
+    return [Instance(app.app_id, partition) for partition in partitions]
+
+
+@pytest.mark.parametrize("configuration", [AppConfiguration(), FULL_CONFIGURATION], ids=["empty", "full"])
+@pytest.mark.parametrize("active", [True, False])
+async def test_created_app_comes_back_whole(
+    store: Store, configuration: AppConfiguration, active: bool
+) -> None:
+    asked = make_app(configuration=configuration, active=active, writable=2, polled=5, created_ms=NOW_MS + 7)
+    created = await store.create_app(asked)
+    assert replace(created, number=asked.number) == asked
+    assert await store.fetch_app(asked.app_id) == created
+
+
+async def test_numbers_are_given_out_once_and_fit_an_id(store: Store) -> None:
+    created = [await store.create_app(make_app(number=12_345)) for _ in range(5)]
+    numbers = [app.number for app in created]
+    assert len(set(numbers)) == 5
+    assert all(0 <= number < MAX_APPS for number in numbers)
+
+
+async def test_create_of_a_registered_app_changes_nothing(store: Store, app: App) -> None:
+    with pytest.raises(AppExists):
+        await store.create_app(replace(app, writable=9, polled=9))
+    assert await store.fetch_app(app.app_id) == app
+    assert await store.fetch_marks(instances(app, range(3, 9))) == {}
+
+
+async def test_app_ids_are_compared_exactly(store: Store, app: App) -> None:
+    upper = await store.create_app(make_app(app_id=app.app_id.upper()))
+    assert await store.fetch_app(app.app_id) == app
+    assert await store.fetch_app(upper.app_id) == upper
+
+
+async def test_unknown_app_is_none(store: Store) -> None:
+    assert await store.fetch_app("app-nobody") is None
+
+
+async def test_all_apps_come_by_app_id(store: Store) -> None:
+    created = [await store.create_app(make_app()) for _ in range(5)]
+    ours = {app.app_id for app in created}
+    fetched = [app for app in await store.fetch_apps() if app.app_id in ours]
+    assert fetched == sorted(created, key=lambda app: app.app_id)
+
+
+async def test_create_writes_first_marks_a_minute_before(store: Store) -> None:
+    app = await store.create_app(make_app(writable=1, polled=3, created_ms=NOW_MS + 5))
+    first = Marks(NOW_MS + 5 - 60_000, NOW_MS + 5 - 60_000)
+    found = await store.fetch_marks(instances(app, range(5)))
+    assert found == dict.fromkeys(instances(app, range(3)), first)
+
+
+@pytest.mark.parametrize("term", [0, 1])
+async def test_first_marks_are_of_term_zero(store: Store, app: App, term: int) -> None:
+    instance = Instance(app.app_id, 0)
+    await store.put_marks([MarksWrite(instance, term, Marks(NOW_MS + 1, NOW_MS))])
+    assert await store.fetch_marks([instance]) == {instance: Marks(NOW_MS + 1, NOW_MS)}
+
+
+async def test_replace_stores_the_next_version(store: Store, app: App) -> None:
+    changed = replace(app, version=2, active=False, writable=2, configuration=FULL_CONFIGURATION)
+    await store.replace_app(changed)
+    assert await store.fetch_app(app.app_id) == changed
+
+
+@pytest.mark.parametrize("version", [0, 1, 3])
+async def test_replace_of_another_version_conflicts(store: Store, app: App, version: int) -> None:
+    with pytest.raises(VersionConflict):
+        await store.replace_app(replace(app, version=version, polled=9))
+    assert await store.fetch_app(app.app_id) == app
+    assert await store.fetch_marks(instances(app, range(3, 9))) == {}
+
+
+async def test_repeated_replace_is_no_conflict(store: Store, app: App) -> None:
+    changed = replace(app, version=2, active=False)
+    await store.replace_app(changed)
+    await store.replace_app(changed)
+    assert await store.fetch_app(app.app_id) == changed
+
+
+async def test_two_different_changes_of_one_version_conflict(store: Store, app: App) -> None:
+    await store.replace_app(replace(app, version=2, active=False))
+    with pytest.raises(VersionConflict):
+        await store.replace_app(replace(app, version=2, writable=1))
+
+
+async def test_repeat_after_a_later_change_conflicts(store: Store, app: App) -> None:
+    changed = replace(app, version=2, active=False)
+    await store.replace_app(changed)
+    await store.replace_app(replace(changed, version=3, active=True))
+    with pytest.raises(VersionConflict):
+        await store.replace_app(changed)
+
+
+async def test_replace_of_an_unknown_app_is_not_found(store: Store) -> None:
+    app = make_app(version=2)
+    with pytest.raises(NotFound):
+        await store.replace_app(app)
+    assert await store.fetch_app(app.app_id) is None
+
+
+async def test_gained_partitions_get_first_marks_counted_from_now(
+    store: Store, app: App, clock: ManualClock
+) -> None:
+    clock.advance(3_600_000)
+    await store.replace_app(replace(app, version=2, polled=5))
+    first = Marks(clock.now_ms() - 60_000, clock.now_ms() - 60_000)
+    assert await store.fetch_marks(instances(app, range(3, 6))) == dict.fromkeys(
+        instances(app, range(3, 5)), first
+    )
+
+
+async def test_partitions_gained_again_keep_their_marks(store: Store, app: App, clock: ManualClock) -> None:
+    instance = Instance(app.app_id, 2)
+    await store.put_marks([MarksWrite(instance, 4, Marks(NOW_MS + 9, NOW_MS + 8))])
+    await store.replace_app(replace(app, version=2, writable=1, polled=1))
+    clock.advance(3_600_000)
+    await store.replace_app(replace(app, version=3, writable=1, polled=3))
+    assert await store.fetch_marks([instance]) == {instance: Marks(NOW_MS + 9, NOW_MS + 8)}

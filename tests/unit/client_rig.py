@@ -1,0 +1,207 @@
+"""The real application on a real port in a thread, and servers that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import uvicorn
+
+from ringtime_dispatcher.callbacks.http import HttpCallback
+from ringtime_ingest.app import create_app
+from ringtime_ingest.service import IngestParts, IngestService
+from ringtime_shared.clock import SystemClock
+from ringtime_shared.errors import RingtimeError
+from ringtime_shared.models.app import App
+from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate
+from ringtime_shared.settings import Settings
+from ringtime_shared.stores.memory import MemoryStore
+
+Act = Callable[[socket.socket], None]
+
+
+class TroubledStore(MemoryStore):
+    """A memory store that raises `trouble` while it is set, and remembers where it filed rows."""
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        super().__init__(now_ms)
+        self.trouble: RingtimeError | None = None
+        self.places: dict[UUID, Place] = {}
+
+    async def put_rows(self, rows: Sequence[Row]) -> None:
+        self._raise()
+        self.places.update((row.schedule.schedule_id, row.place) for row in rows)
+        await super().put_rows(rows)
+
+    async def fetch_row(self, place: Place, schedule_id: UUID) -> Row | None:
+        self._raise()
+        return await super().fetch_row(place, schedule_id)
+
+    async def fetch_apps(self) -> list[App]:
+        self._raise()
+        return await super().fetch_apps()
+
+    def _raise(self) -> None:
+        if self.trouble is not None:
+            raise self.trouble
+
+
+@dataclass
+class Served:
+    """A running server."""
+
+    url: str
+    store: TroubledStore
+    loop: asyncio.AbstractEventLoop
+
+    def end(self, schedule_id: UUID, outcome: Outcome) -> None:
+        """Record an outcome, as a dispatcher does."""
+        update = RowUpdate(place=self.store.places[schedule_id], schedule_id=schedule_id, outcome=outcome)
+        asyncio.run_coroutine_threadsafe(self.store.put_updates([update]), self.loop).result(5)
+
+
+@contextmanager
+def served() -> Iterator[Served]:
+    """Serve the API on a memory store until the block ends."""
+    ready = threading.Event()
+    box: list[Served] = []
+    servers: list[uvicorn.Server] = []
+
+    async def main(listener: socket.socket) -> None:
+        settings, clock = Settings(), SystemClock()
+        store = TroubledStore(clock.now_ms)
+        http = HttpCallback()
+        service = await IngestService.start(
+            IngestParts(
+                store=store,
+                clock=clock,
+                settings=settings.ingest,
+                limits=settings.limits,
+                callbacks={"http": http},
+                holder="test",
+            )
+        )
+
+        async def is_ready() -> None: ...
+
+        app = create_app(service, settings.server, is_ready)
+        config = uvicorn.Config(
+            app, log_level="warning", lifespan="off", ws="none", timeout_graceful_shutdown=1
+        )
+        servers.append(uvicorn.Server(config))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        box.append(Served(url, store, asyncio.get_running_loop()))
+        ready.set()
+        await servers[0].serve(sockets=[listener])
+        await service.close()
+        await http.close()
+
+    # with the protocol named, or asyncio leaves Nagle's algorithm on and each answer takes 40 ms
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        thread = threading.Thread(target=lambda: asyncio.run(main(listener)), daemon=True)
+        thread.start()
+        assert ready.wait(10)
+        try:
+            yield box[0]
+        finally:
+            servers[0].should_exit = True
+            thread.join(10)
+
+
+@dataclass
+class Script:
+    """A server that does the next act with each request; `requests` holds what it was sent."""
+
+    url: str
+    requests: list[bytes] = field(default_factory=list)
+    got_one: threading.Event = field(default_factory=threading.Event)
+
+
+@contextmanager
+def scripted(*acts: Act) -> Iterator[Script]:
+    """Do one act a connection, then refuse connections."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    script = Script(f"http://127.0.0.1:{listener.getsockname()[1]}")
+    done = threading.Event()
+
+    def play() -> None:
+        for act in acts:
+            connection, _ = listener.accept()
+            with connection:
+                if done.is_set():
+                    return
+                script.requests.append(_read_request(connection))
+                script.got_one.set()
+                act(connection)
+                if act is hang:
+                    done.wait(10)
+        listener.close()
+
+    thread = threading.Thread(target=play, daemon=True)
+    thread.start()
+    try:
+        yield script
+    finally:
+        done.set()
+        if thread.is_alive():
+            with suppress(OSError):  # it may have stopped listening by itself
+                socket.create_connection(listener.getsockname(), 1).close()
+        thread.join(5)
+        listener.close()
+
+
+def answer(http: int, body: bytes, *headers: str) -> Act:
+    """Return an act that answers and closes."""
+    lines = [f"HTTP/1.1 {http} x", f"content-length: {len(body)}", "connection: close", *headers]
+    reply = "\r\n".join([*lines, "", ""]).encode() + body
+
+    def act(connection: socket.socket) -> None:
+        connection.sendall(reply)
+
+    return act
+
+
+def hang(connection: socket.socket) -> None:
+    """Never answer."""
+
+
+def cut(connection: socket.socket) -> None:
+    """Close without an answer."""
+
+
+def reset(connection: socket.socket) -> None:
+    """Reset the connection without an answer."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def half(connection: socket.socket) -> None:
+    """Stop in the middle of the answer."""
+    connection.sendall(b'HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{"status"')
+
+
+def babble(connection: socket.socket) -> None:
+    """Speak another protocol."""
+    connection.sendall(b"SSH-2.0 hello\r\n\r\n")
+
+
+def _read_request(connection: socket.socket) -> bytes:
+    connection.settimeout(5)
+    request = b""
+    while b"\r\n\r\n" not in request:
+        chunk = connection.recv(65_536)
+        if not chunk:
+            return request
+        request += chunk
+    head, _, body = request.partition(b"\r\n\r\n")
+    lengths = [line[15:] for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+    while lengths and len(body) < int(lengths[0]):
+        body += connection.recv(65_536)
+    return head + b"\r\n\r\n" + body

@@ -1,0 +1,109 @@
+"""The reference is true: every route is in it, and answers have exactly the keys it names."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
+from tests.unit.ingest.rig import Rig, make_rig, schedule_body
+
+Node = dict[str, Any]
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return make_rig()
+
+
+async def _document(rig: Rig) -> Node:
+    reply = await rig.client.call("GET", "/openapi.json")
+    document: Node = reply.json
+    assert (reply.status, document["openapi"]) == (200, "3.1.0")
+    return document
+
+
+def _check(schema: Node, value: Any, document: Node, path: str = "") -> None:
+    """Hold a value against the part of JSON Schema that the document uses."""
+    if "$ref" in schema:
+        schema = document["components"]["schemas"][schema["$ref"].rpartition("/")[2]]
+    if "properties" in schema:
+        assert set(schema["required"]) <= value.keys() <= schema["properties"].keys(), path
+        for key, item in value.items():
+            _check(schema["properties"][key], item, document, f"{path}.{key}")
+    if "items" in schema:
+        for item in value:
+            _check(schema["items"], item, document, f"{path}[]")
+    if "const" in schema:
+        assert value == schema["const"], path
+    if "enum" in schema:
+        assert value in schema["enum"], path
+    if schema.get("type") == "integer":
+        assert type(value) is int, path
+    if schema.get("type") == "string":
+        assert type(value) is str, path
+
+
+async def test_every_route_is_described(rig: Rig) -> None:
+    document = await _document(rig)
+    app = rig.client.app
+    assert isinstance(app, Starlette)
+    served = {
+        (re.sub(r"_(\w)", lambda found: found[1].upper(), route.path), method.lower())
+        for route in app.router.routes
+        if isinstance(route, Route) and route.path not in ("/docs", "/openapi.json")
+        for method in route.methods or ()
+        if method != "HEAD" and (not route.path.endswith("healthcheck") or method == "GET")
+    }
+    described = {(path, method) for path, verbs in document["paths"].items() for method in verbs}
+    assert described == served
+
+
+async def test_references_and_operation_ids_are_sound(rig: Rig) -> None:
+    document = await _document(rig)
+    text = (await rig.client.call("GET", "/openapi.json")).body.decode()
+    named = set(re.findall(r'"#/components/schemas/(\w+)"', text))
+    assert named <= document["components"]["schemas"].keys()
+    ids = [verb["operationId"] for verbs in document["paths"].values() for verb in verbs.values()]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("post", "/goscheduler/schedules", schedule_body()),
+        ("post", "/goscheduler/schedule", schedule_body()),
+        ("post", "/goscheduler/schedules", {}),
+        ("post", "/goscheduler/apps", {"appId": "new", "configuration": {"payloadSize": 5}}),
+        ("get", "/goscheduler/app", b""),
+        ("get", "/goscheduler/healthcheck", b""),
+        ("get", "/health/ready", b""),
+    ],
+)
+async def test_answers_are_as_described(rig: Rig, method: str, path: str, body: object) -> None:
+    document = await _document(rig)
+    reply = await rig.client.call(method.upper(), path, body)
+    described = document["paths"][path][method]["responses"][str(reply.status)]
+    _check(described["content"]["application/json"]["schema"], reply.json, document)
+
+
+async def test_examples_are_accepted(rig: Rig) -> None:
+    document = await _document(rig)
+    rig.service.apps.pop("test")
+    for path in ("/goscheduler/apps", "/goscheduler/schedules", "/goscheduler/schedule"):
+        body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]
+        assert (await rig.client.call("POST", path, body)).status == 200
+
+
+async def test_docs_page_needs_nothing_from_elsewhere(rig: Rig) -> None:
+    reply = await rig.client.call("GET", "/docs")
+    page = reply.body.decode()
+    assert reply.headers["content-type"] == "text/html; charset=utf-8"
+    assert not re.search(r"<script|<link|<img|@import|url\(", page)
+    assert set(re.findall(r'(?:href|src)="([^#"]*)"', page)) - {""} == {"/openapi.json"}
+    anchors = set(re.findall(r'id="(\w+)"', page))
+    assert set(re.findall(r'href="#(\w+)"', page)) <= anchors
+    for path in (await _document(rig))["paths"]:
+        assert f"<code>{path}</code>" in page

@@ -99,6 +99,8 @@ class Dispatcher:
 
     def is_trusted(self) -> bool:
         """Whether this node may act as an owner at this moment."""
+        if self._parts.coordination.on_loss == "continue":
+            return self._session is not None
         return self._session is not None and self._clock.boot_ms() < self._session.trusted_until_ms()
 
     async def start(self) -> None:
@@ -198,6 +200,7 @@ class Dispatcher:
                 each for each in self._owned if now_ms - self._arrived_ms.get(each, -dwell_ms) >= dwell_ms
             ],
         )
+        self._drop(plan.drop)
         if plan.abandon:
             await session.release(plan.abandon)
         self._begin_handover(plan.hand_over + plan.retire)
@@ -276,18 +279,28 @@ class Dispatcher:
         if self._session is not None:
             await self._session.release([owned.instance for owned in leaving])
 
+    def is_ready(self) -> bool:
+        """Whether this node is in the ring and its loops run."""
+        return self.is_trusted() and bool(self._loops)
+
     async def _join(self) -> None:
         session = self._parts.new_session()
         await session.join(self._parts.member)
         self._session = session
 
     async def _rejoin(self) -> None:
-        """The lease is gone, and with it every claim: drop the instances and start over."""
-        for owned in self._owned.values():
-            owned.is_draining = True
-        self._owned.clear()
-        self._arrived_ms.clear()
+        """The lease is gone, and with it every claim: drop the instances and start over.
+
+        Until a new lease is there, the old instances stay: under `on_loss = "continue"` they go on firing.
+        """
         await self._join()
+        self._drop(list(self._owned))
+
+    def _drop(self, instances: Sequence[Instance]) -> None:
+        """Run these no more; what is in flight ends, nothing new is sent."""
+        for instance in instances:
+            self._owned.pop(instance).is_draining = True
+            self._arrived_ms.pop(instance, None)
 
 
 async def _wait_at_most(event: Awaitable[object], seconds: float) -> None:

@@ -15,6 +15,7 @@ handovers rare:
 | what fails | what happens |
 |---|---|
 | lease lost | every instance is dropped without a word; the node joins anew with a new lease |
+| claim taken away by hand | the node stops running that instance at its next look |
 | claim not answered | looked up at the next view; an instance held in the claims but not taken is released |
 | a handover's last mark is lost | the next owner starts at an older `settled`, skips what has outcomes |
 """
@@ -37,6 +38,7 @@ class OwnershipPlan:
     hand_over: list[Instance] = field(default_factory=list)  #: drain, then release
     retire: list[Instance] = field(default_factory=list)  #: the same, without waiting: polled no more
     abandon: list[Instance] = field(default_factory=list)  #: release at once: claimed but not run here
+    drop: list[Instance] = field(default_factory=list)  #: stop at once: run here but claimed no more
 
 
 def plan_ownership(
@@ -57,7 +59,8 @@ def plan_ownership(
         settled_in: those of `running` that may move again.
     """
     free = [each for each in wanted if each not in view.claims and each not in running]
-    surplus = [each for each in running if each not in wanted]
+    held = {each for each in running if each in view.claims and view.claims[each].node == node}
+    surplus = [each for each in held if each not in wanted]
     return OwnershipPlan(
         claim=sorted(free),
         hand_over=sorted(each for each in surplus if each in polled and each in settled_in),
@@ -65,6 +68,7 @@ def plan_ownership(
         abandon=sorted(
             each for each, claim in view.claims.items() if claim.node == node and each not in running
         ),
+        drop=sorted(each for each in running if each not in held),
     )
 
 

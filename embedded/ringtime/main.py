@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from pathlib import Path
 
 import click
-import uvloop
 
 from ringtime.serve import serve
-from ringtime_shared.errors import RingtimeError
-from ringtime_shared.settings import load_settings
+from ringtime_shared.process import run_service
+from ringtime_shared.settings import Settings, load_settings
+from ringtime_shared.stores.cassandra.migrate import migrate
 
 _DATA = ".ringtime/data"
+config_option = click.option("--config", type=click.Path(path_type=Path), help="Settings file, TOML or JSON.")
 
 
 @click.group()
@@ -26,18 +26,30 @@ def main() -> None:
 @click.option("--port", type=int, help="TCP port; 0 takes a free one. Default: PORT, or 8080.")
 @click.option("--host", help="Address to listen on. Default: this machine only.")
 @click.option("--data", help=f"Folder of the store. Default: {_DATA}.")
-@click.option("--config", type=click.Path(path_type=Path), help="Settings file, TOML or JSON.")
+@config_option
 def serve_command(port: int | None, host: str | None, data: str | None, config: Path | None) -> None:
     """Run the API and the dispatcher in one process, on a folder."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+    async def on_folder(settings: Settings) -> None:
+        named = settings if settings.embedded.data else load_settings(config, os.environ, flags=default)
+        await serve(named)
+
     flags = {"server.port": port, "server.host": host, "embedded.data": data}
-    try:
-        settings = load_settings(config, os.environ, flags=flags)
-        if not settings.embedded.data:
-            settings = load_settings(config, os.environ, flags=flags | {"embedded.data": _DATA})
-        uvloop.run(serve(settings))
-    except RingtimeError as error:
-        raise click.ClickException(str(error)) from error
+    default = flags | {"embedded.data": _DATA}
+    run_service(on_folder, config=config, flags=flags)
+
+
+@main.command("migrate")
+@config_option
+def migrate_command(config: Path | None) -> None:
+    """Bring the Cassandra schema up to date; safe to run twice and from two places at once."""
+
+    async def apply(settings: Settings) -> None:
+        for step in await migrate(settings.cassandra):
+            click.echo(f"applied {step}")
+        click.echo("the schema is up to date")
+
+    run_service(apply, config=config, flags={})
 
 
 if __name__ == "__main__":

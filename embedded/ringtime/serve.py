@@ -6,7 +6,7 @@ import click
 
 from ringtime.runtime import run
 from ringtime_ingest.app import create_app
-from ringtime_ingest.server import listen, serve_http, stop_on_signals
+from ringtime_shared.http_server import listen, serve_http, stop_on_signals
 from ringtime_shared.settings import Settings
 
 

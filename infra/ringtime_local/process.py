@@ -79,6 +79,14 @@ class LocalProcess:
         if self.is_running():
             self.id.signal(number)
 
+    def wait(self, timeout_s: float) -> int:
+        """Return the exit code of a process that ends by itself. Raises StartFailed if it does not."""
+        try:
+            return self._popen.wait(timeout_s)
+        except subprocess.TimeoutExpired as error:
+            self.kill()
+            raise StartFailed(f"{self._popen.args!r} did not end within {timeout_s:.0f} s") from error
+
     def stop(self, grace_s: float) -> None:
         if self.is_running():
             self.id.end(grace_s)

@@ -14,7 +14,7 @@ from ringtime_ingest.commit import CommitPath
 from ringtime_ingest.requests import Cancellation, NewApp, NewSchedule
 from ringtime_ingest.validation import check_new_app, check_new_schedule
 from ringtime_shared.buckets import bucket_of
-from ringtime_shared.callbacks.protocol import CallbackType
+from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import (
     AlreadyDone,
@@ -50,7 +50,7 @@ class IngestParts:
     clock: Clock
     settings: IngestSettings
     limits: AppLimits
-    callbacks: Mapping[str, CallbackType]
+    callbacks: Mapping[str, CallbackRules]
     holder: str  #: names this process where it claims its nonce
 
 

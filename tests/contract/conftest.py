@@ -51,13 +51,13 @@ async def open_cassandra(
     request: pytest.FixtureRequest, clock: ManualClock, folder: Path
 ) -> AsyncIterator[Store]:
     """A new store on the connections of the session: tests keep out of each other's way by their app ids."""
-    cluster, session = request.getfixturevalue("cassandra_connections")
-    yield await CassandraStore.on_session(CqlSession(cluster, session), session.keyspace, now_ms=clock.now_ms)
+    connections = request.getfixturevalue("cassandra_connections")
+    yield await CassandraStore.on_session(CqlSession(*connections), now_ms=clock.now_ms)
 
 
 @pytest.fixture(scope="session")
-def cassandra_connections(cassandra_server: CassandraServer) -> Iterator[tuple[Any, Any]]:  # noqa: F811
-    """Driver cluster and session, in a keyspace of their own."""
+def cassandra_connections(cassandra_server: CassandraServer) -> Iterator[tuple[Any, Any, str]]:  # noqa: F811
+    """What a `CqlSession` is made of, with a keyspace of the test run's own."""
     settings = CassandraSettings(
         contact_points=tuple(cassandra_server.contact_points),
         port=cassandra_server.port,
@@ -68,7 +68,7 @@ def cassandra_connections(cassandra_server: CassandraServer) -> Iterator[tuple[A
         pool.submit(lambda: asyncio.run(migrate(settings))).result()
     cluster = make_cluster(settings)
     try:
-        yield cluster, connect_session(cluster, settings)
+        yield cluster, connect_session(cluster, settings), settings.keyspace
     finally:
         cluster.shutdown()
 

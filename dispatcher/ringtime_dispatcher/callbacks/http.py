@@ -21,26 +21,22 @@ import orjson
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import (
     BuilderError,
-    ConnectError,
     PyreqwestError,
     RequestTimeoutError,
     TransportError,
 )
 from pyreqwest.response import Response
 
-from ringtime_shared.callbacks.http_rules import check_http_details
+from ringtime_shared.callbacks.http_rules import HttpRules
 from ringtime_shared.callbacks.protocol import Delivery, Reply
-from ringtime_shared.errors import Violation
 
 _ANSWER_BYTES = 16 * 1024
 _IDLE_S = 60  #: a pooled connection older than this is not used again
 _GONE = 410
 
 
-class HttpCallback:
+class HttpCallback(HttpRules):
     """The `http` callback type. Must be made while an event loop runs."""
-
-    name = "http"
 
     def __init__(self, *, max_connections: int = 500) -> None:
         self._client: Client = (
@@ -58,10 +54,6 @@ class HttpCallback:
             .build()
         )
 
-    def validate(self, details: Mapping[str, object]) -> list[Violation]:
-        """Return what is wrong with url, method and headers."""
-        return check_http_details(details)
-
     async def invoke(self, delivery: Delivery) -> Reply:
         """Send once and read the answer."""
         details = orjson.loads(delivery.schedule.callback_details)
@@ -77,10 +69,10 @@ class HttpCallback:
                 return _reply(response)
         except RequestTimeoutError:
             return Reply(ok=False, error=f"no answer within {delivery.timeout_ms} ms")
-        except ConnectError:
-            return Reply(ok=False, error="could not connect")
-        except TransportError:
-            return Reply(ok=False, error="the connection broke before the answer")
+        except TransportError as error:
+            # The client's own class is no proof that nothing was sent; only this cause is.
+            refused = any("(Connect)" in str(cause) for cause in (error.details or {}).get("causes") or ())
+            return Reply(ok=False, error="could not connect" if refused else "the connection broke")
         except BuilderError:
             return Reply(ok=False, error="the request cannot be made from these details", is_final=True)
         except PyreqwestError as error:

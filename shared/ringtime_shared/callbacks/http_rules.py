@@ -106,6 +106,16 @@ def _value_fault(value: object) -> str | None:
     return None
 
 
+class HttpRules:
+    """The rules of the `http` callback type, for whoever creates but does not send."""
+
+    name = NAME
+
+    def validate(self, details: Mapping[str, object]) -> list[Violation]:
+        """Return what is wrong with url, method and headers."""
+        return check_http_details(details)
+
+
 def shown(name: object) -> str:
     """Return a name a client sent, short and printable enough for an error message."""
     return ascii(name)[1:-1][:64] if isinstance(name, str) else type(name).__name__

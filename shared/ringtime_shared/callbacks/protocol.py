@@ -36,8 +36,8 @@ class Reply:
     retry_after_ms: int | None = None  #: the receiver asked to be left alone for so long
 
 
-class CallbackType(Protocol):
-    """One way to call back. `invoke` runs many times at once."""
+class CallbackRules(Protocol):
+    """What ingest needs to know of a callback type."""
 
     @property
     def name(self) -> str:
@@ -47,6 +47,10 @@ class CallbackType(Protocol):
     def validate(self, details: Mapping[str, object]) -> list[Violation]:
         """Return what is wrong with `callback.details`, fields named from `callback.details.` on."""
         ...
+
+
+class CallbackType(CallbackRules, Protocol):
+    """One way to call back. `invoke` runs many times at once."""
 
     async def invoke(self, delivery: Delivery) -> Reply:
         """Make one attempt. Must end within the delivery's timeout; an exception counts as a failure."""

@@ -51,7 +51,7 @@ class Lease(Protocol):
         ...
 
     async def leave(self) -> None:
-        """Leave the ring, keep the lease and the claims: what a node does before it drains."""
+        """Leave the ring, keep the lease and the claims: what a node does before it drains. Never raises."""
         ...
 
     async def close(self) -> None:
@@ -73,7 +73,10 @@ class Ownership(Protocol):
     async def claim(self, instances: Sequence[Instance]) -> dict[Instance, int]:
         """Claim those of `instances` that nobody owns; return them with the epoch of the new term.
 
-        Raises LeaseLost, or StoreUnavailable when the coordination service does not answer.
+        May return only a part of what it won; the view shows the rest as claims of this node. A term
+        that one call left unknown is never returned by a later one.
+
+        Raises LeaseLost, and StoreUnavailable or OutcomeUnknown when the service does not answer.
         """
         ...
 

@@ -1,15 +1,15 @@
-"""Serve an application over HTTP until told to stop. The only place that knows uvicorn."""
+"""Serve an ASGI application until told to stop: the one place that knows uvicorn and signals."""
 
 from __future__ import annotations
 
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
-from starlette.applications import Starlette
 
 from ringtime_shared.errors import StartupError
 from ringtime_shared.settings import ServerSettings
@@ -21,7 +21,8 @@ _KEEP_ALIVE_S = 75
 def listen(settings: ServerSettings) -> socket.socket:
     """Take the port. Raises StartupError that names it."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio switches Nagle's algorithm off only where the protocol is named.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
@@ -54,7 +55,7 @@ def stop_on_signals() -> Iterator[asyncio.Event]:
 
 
 async def serve_http(
-    app: Starlette, settings: ServerSettings, listener: socket.socket, stop: asyncio.Event
+    app: Callable[..., Any], settings: ServerSettings, listener: socket.socket, stop: asyncio.Event
 ) -> None:
     """Serve until `stop` is set, then take no more connections and answer what is open, within `drain_s`."""
     server = _Server(

@@ -1,0 +1,175 @@
+"""Microseconds of client CPU per row, or per query, of the Cassandra store: event loop and driver thread.
+
+    python benchmarks/cassandra_store.py [host:port]
+
+Without an address a server is started, as for the service tests. `cpu` is this process's CPU time; `wall`
+adds the server, which shares the machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from uuid import uuid4
+
+from ringtime_local import LocalServers
+from ringtime_local.addresses import Address, parse_addresses
+from ringtime_local.servers import CASSANDRA_VARIABLE
+from ringtime_shared.buckets import first_slot, last_slot
+from ringtime_shared.clock import SystemClock
+from ringtime_shared.ids import IdMint, Kind
+from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Schedule, Status
+from ringtime_shared.settings import CassandraSettings
+from ringtime_shared.stores.cassandra import CassandraStore, migrate
+from ringtime_shared.stores.protocol import LAST_ID, DueQuery, Marks, MarksWrite, Position
+
+PAYLOAD = '{"order":123456,"customer":"abcdef"}' * 4
+DETAILS = b'{"url":"https://example.com/callback/1234567","headers":{"X-A":["1"]},"method":"POST"}'
+WARM_UP_ROWS = 20_000
+DAY_MS = 86_400_000
+
+Call = Callable[[], Awaitable[object]]
+
+mint = IdMint(1)
+now_ms = SystemClock().now_ms()
+first_bucket = now_ms // 60_000 + 10
+
+
+def make_row(app: App, partition: int, slot_ms: int) -> Row:
+    schedule = Schedule(
+        schedule_id=mint.mint(
+            slot_ms=slot_ms, kind=Kind.ONE_TIME, partition=partition, app_number=app.number
+        ),
+        app_id=app.app_id,
+        fire_ms=slot_ms,
+        payload=PAYLOAD,
+        callback_type="http",
+        callback_details=DETAILS,
+        created_ms=now_ms,
+        expires_ms=slot_ms + 7 * DAY_MS,
+    )
+    return Row(schedule=schedule, place=Place(app.app_id, partition, slot_ms))
+
+
+def make_rows(app: App, count: int, bucket: int, buckets: int = 1) -> list[Row]:
+    return [make_row(app, 0, first_slot(bucket + n % buckets) + n * 59_000 // count) for n in range(count)]
+
+
+def query(app: App, bucket: int, limit: int = 500, after: Position | None = None) -> DueQuery:
+    after = after or Position(first_slot(bucket) - 1, LAST_ID)
+    return DueQuery(Instance(app.app_id, 0), bucket, after, last_slot(bucket), limit)
+
+
+def done(row: Row) -> RowUpdate:
+    slot_ms = row.place.slot_ms
+    outcome = Outcome(
+        status=Status.SUCCESS, ended_ms=slot_ms + 30, fired_ms=slot_ms + 3, attempts=1, code=200
+    )
+    return RowUpdate(place=row.place, schedule_id=row.schedule.schedule_id, outcome=outcome)
+
+
+async def measure(name: str, unit: str, count: int, calls: Sequence[Call], at_once: int = 1) -> None:
+    """Print the cost of one of `count` things that `calls` do together."""
+    wall_s, cpu_s = time.perf_counter(), time.process_time()
+    for start in range(0, len(calls), at_once):
+        await asyncio.gather(*(call() for call in calls[start : start + at_once]))
+    cpu_us = (time.process_time() - cpu_s) / count * 1e6
+    wall_us = (time.perf_counter() - wall_s) / count * 1e6
+    print(f"{name:44} {count:7} {unit:8} {cpu_us:8.1f} cpu us {wall_us:8.1f} wall us")
+
+
+async def run(address: Address) -> None:
+    settings = CassandraSettings(
+        contact_points=(address.host,),
+        port=address.port,
+        keyspace=f"bench_{uuid4().hex[:8]}",
+        request_timeout_ms=20_000,
+    )
+    await migrate(settings)
+    store = await CassandraStore.connect(settings)
+    try:
+        app = await store.create_app(
+            App(
+                app_id="checkout-service",
+                number=0,
+                writable=1,
+                polled=1,
+                active=True,
+                version=1,
+                created_ms=now_ms,
+            )
+        )
+        await cases(store, app)
+    finally:
+        await store.close()
+
+
+async def cases(store: CassandraStore, app: App) -> None:
+    for n in range(WARM_UP_ROWS // 500):
+        await store.put_rows(make_rows(app, 500, first_bucket + n % 5))
+
+    def puts(size: int, calls: int, bucket: int, buckets: int = 1) -> list[Call]:
+        batches = [make_rows(app, size, bucket, buckets) for _ in range(calls)]
+        return [lambda rows=rows: store.put_rows(rows) for rows in batches]  # type: ignore[misc]
+
+    await store.put_rows(make_rows(app, 60, first_bucket + 10, 60))  # the index entries
+    await measure("put_rows of 64, one bucket", "rows", 64 * 100, puts(64, 100, first_bucket + 10))
+    await measure("put_rows of 64, 60 buckets", "rows", 64 * 100, puts(64, 100, first_bucket + 10, 60))
+    await measure("put_rows of 64, 8 at once", "rows", 64 * 160, puts(64, 160, first_bucket + 10), 8)
+    await measure("put_rows of 512, 8 at once", "rows", 512 * 40, puts(512, 40, first_bucket + 11), 8)
+    await measure("put_rows of 1", "rows", 400, puts(1, 400, first_bucket + 12))
+    await measure("put_rows of 1, 64 at once", "rows", 1_280, puts(1, 1_280, first_bucket + 12), 64)
+    await measure(
+        "put_rows of 60 with new index entries",
+        "rows",
+        600,
+        [call for n in range(10) for call in puts(60, 1, first_bucket + 10_000 + 60 * n, 60)],
+    )
+
+    full = first_bucket + 20_000
+    rows = make_rows(app, 8_000, full)
+    await store.put_rows(rows)
+    fetches: list[Call] = [lambda: store.fetch_due([query(app, full)]) for _ in range(40)]
+    await measure("fetch_due, pages of 500", "rows", 500 * 40, fetches)
+    ids: list[Call] = [lambda: store.fetch_live_ids([query(app, full, 5_000)]) for _ in range(5)]
+    await measure("fetch_live_ids", "rows", 8_000 * 5, ids)
+
+    nothing = Position(last_slot(full), LAST_ID)
+    polls: list[Call] = [lambda: store.fetch_due([query(app, full, after=nothing)]) for _ in range(400)]
+    await measure("fetch_due, one query that finds nothing", "queries", 400, polls)
+    many = [query(app, full, after=nothing)] * 500
+    await measure(
+        "fetch_due, 500 queries that find nothing", "queries", 2_000, [lambda: store.fetch_due(many)] * 4
+    )
+    index: list[Call] = [lambda: store.fetch_index(full, full) for _ in range(200)]
+    await measure("fetch_index of one minute", "calls", 200, index)
+    one = [Instance(app.app_id, 0)]
+    await measure("fetch_marks of one", "calls", 400, [lambda: store.fetch_marks(one)] * 400)
+    writes = [
+        MarksWrite(Instance(app.app_id, partition), 1 << 48, Marks(now_ms, now_ms))
+        for partition in range(500)
+    ]
+    await measure("put_marks of 500", "writes", 5_000, [lambda: store.put_marks(writes)] * 10)
+
+    first = rows[0]
+    gets: list[Call] = [lambda: store.fetch_row(first.place, first.schedule.schedule_id) for _ in range(400)]
+    await measure("fetch_row", "rows", 400, gets)
+
+    updates = [[done(row) for row in rows[n : n + 100]] for n in range(0, 8_000, 100)]
+    calls: list[Call] = [lambda part=part: store.put_updates(part) for part in updates]  # type: ignore[misc]
+    await measure("put_updates of 100", "rows", 4_000, calls[:40])
+    await measure("put_updates of 100, 8 at once", "rows", 4_000, calls[40:], 8)
+    await measure("fetch_live_ids, all done", "rows", 8_000 * 5, ids)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        asyncio.run(run(parse_addresses(sys.argv[1], source="the address")[0]))
+    else:
+        os.environ.pop(CASSANDRA_VARIABLE, None)
+        with LocalServers(kafka=False, etcd=False) as servers:
+            asyncio.run(run(servers.cassandra.nodes[0].address))

@@ -1,0 +1,71 @@
+"""`ringtime-dispatcher`: one dispatcher pod on Cassandra and etcd. The composition root of the dispatcher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ringtime_dispatcher.callbacks.http import HttpCallback
+from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
+from ringtime_dispatcher.health import create_health_app
+from ringtime_shared.clock import SystemClock
+from ringtime_shared.coordination.etcd import EtcdSession
+from ringtime_shared.coordination.protocol import Member
+from ringtime_shared.http_server import listen, serve_http, stop_on_signals
+from ringtime_shared.process import process_name, run_service
+from ringtime_shared.settings import Settings
+from ringtime_shared.stores.cassandra import CassandraStore
+
+
+async def serve(settings: Settings) -> None:
+    """Fire until a signal: leave the ring, drain, release, give the lease back.
+
+    Raises StartupError when a server is away, the schema is not ours, or the node's name is taken.
+    """
+    clock = SystemClock()
+    with listen(settings.server) as listener, stop_on_signals() as stop:
+        host, port = listener.getsockname()[:2]
+        node = settings.node.name or process_name("dispatcher")
+        address = settings.node.address or f"{host}:{port}"
+        store = await CassandraStore.connect(settings.cassandra, now_ms=clock.now_ms)
+        http = HttpCallback(max_connections=settings.dispatch.max_in_flight)
+        try:
+            dispatcher = Dispatcher(
+                DispatcherParts(
+                    member=Member(node=node, address=address, capacity=settings.node.capacity),
+                    store=store,
+                    clock=clock,
+                    # The session asks for the era at each join, so a wiped etcd gets a new one.
+                    new_session=lambda: EtcdSession(settings.coordination, clock, raise_era=store.raise_era),
+                    callbacks={http.name: http},
+                    dispatch=settings.dispatch,
+                    retry=settings.retry,
+                    limits=settings.limits,
+                    coordination=settings.coordination,
+                )
+            )
+            await dispatcher.start()
+            click.echo(f"ringtime-dispatcher {node} listens on http://{host}:{port}/health/ready")
+            app = create_health_app(store.ping, dispatcher.is_ready)
+            await serve_http(app, settings.server, listener, stop)
+            click.echo(f"ringtime-dispatcher {node} is draining")
+            await dispatcher.stop()
+        finally:
+            await http.close()
+            await store.close()
+    click.echo(f"ringtime-dispatcher {node} has stopped")
+
+
+@click.command()
+@click.option("--port", type=int, help="TCP port of the health endpoints; 0 takes a free one.")
+@click.option("--host", help="Address to listen on. Default: this machine only.")
+@click.option("--name", help="Name of the node. Default: made from the host name and the process id.")
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file, TOML or JSON.")
+def main(port: int | None, host: str | None, name: str | None, config: Path | None) -> None:
+    """Run one dispatcher pod: it owns poller instances and delivers their callbacks."""
+    run_service(serve, config=config, flags={"server.port": port, "server.host": host, "node.name": name})
+
+
+if __name__ == "__main__":
+    main()

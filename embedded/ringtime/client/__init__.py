@@ -1,0 +1,38 @@
+"""Talk to a Ringtime server over HTTP: `AsyncRingtimeClient`, and `RingtimeClient` for code without asyncio.
+
+Everything but the sending is pure and shared by the two clients:
+
+    verb --protocol--> Call --transport--> Answer | Broken --answers--> result or error
+                         ^                        |
+                         +------ tries: again? ---+
+
+What a caller may conclude from an error:
+
+| error | was it done? | again? |
+|---|---|---|
+| InvalidRequest, NotFound, Conflict and below | no | not as it is |
+| StoreUnavailable | no | yes, later |
+| OutcomeUnknown | maybe | only what may happen twice: a cancel may, a create makes a second schedule |
+| UnexpectedAnswer | no; what answered is not a Ringtime server, or has a bug | after a look at it |
+
+Reads are tried again by the client itself, writes never: creates have no idempotency key yet.
+"""
+
+from ringtime.client.async_client import AsyncRingtimeClient
+from ringtime.client.exchange import UnexpectedAnswer
+from ringtime.client.sync_client import RingtimeClient
+from ringtime.client.views import AppView, CancelResult, HttpCallbackDetails, ScheduleView
+from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.schedule import Status
+
+__all__ = [
+    "AppConfiguration",
+    "AppView",
+    "AsyncRingtimeClient",
+    "CancelResult",
+    "HttpCallbackDetails",
+    "RingtimeClient",
+    "ScheduleView",
+    "Status",
+    "UnexpectedAnswer",
+]

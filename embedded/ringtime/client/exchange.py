@@ -1,0 +1,58 @@
+"""One exchange with the server: what is asked, and how it may end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from ringtime_shared.errors import Conflict, RingtimeError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[T]):
+    """A request, and what its answer means."""
+
+    method: str
+    path: str  #: from the server's root on, query included
+    body: bytes | None = None
+    read: Callable[[dict[str, Any]], T]  #: makes the result of `data`; raises MsgspecError
+    kind: str = ""  #: what a 404 is about: "app" or "schedule"
+    key: str = ""  #: which one
+    app_id: str = ""  #: the app an unknown-app answer is about
+    conflict: Callable[[str], Conflict] = Conflict  #: what a 409 with this message is
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it changes nothing, so that it may be sent again whatever became of it."""
+        return self.method == "GET"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The server, or something on the way to it, answered."""
+
+    http: int
+    body: bytes
+    retry_after: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """There was no complete answer."""
+
+    reason: str
+    sent: bool  #: whether the request may have reached the server
+
+
+Ending = Answer | Broken
+
+
+class UnexpectedAnswer(RingtimeError):
+    """An answer the API does not give: a gateway's own, another service's, or that of a server with a bug."""
+
+    def __init__(self, http: int, about: str) -> None:
+        super().__init__(f"unexpected answer, HTTP {http}: {about}")
+        self.http = http

@@ -1,0 +1,141 @@
+"""Each verb as the request it makes. Pure: nothing is sent here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+from msgspec import convert
+
+from ringtime.client.exchange import Call
+from ringtime.client.views import AppView, Callback, CancelResult, HttpCallbackDetails, ScheduleView
+from ringtime.client.wire import from_configuration, to_app, to_body, to_schedule
+from ringtime_ingest.validation import check_app_id
+from ringtime_shared.errors import AlreadyDone, InvalidRequest, VersionConflict
+from ringtime_shared.models.app import AppConfiguration
+
+BASE = "/goscheduler"
+_MS = timedelta(milliseconds=1)
+_ALREADY = re.compile(r" is ([A-Z]+) already")
+
+
+def register_app(
+    app_id: str, *, partitions: int | None, active: bool, configuration: AppConfiguration | None
+) -> Call[AppView]:
+    """`POST /apps`."""
+    fields: dict[str, object] = {"appId": app_id, "active": active}
+    if partitions is not None:
+        fields["partitions"] = partitions
+    if configuration is not None:
+        fields["configuration"] = from_configuration(configuration)
+    return Call(method="POST", path=f"{BASE}/apps", body=to_body(fields), read=to_app, app_id=app_id)
+
+
+def fetch_apps() -> Call[list[AppView]]:
+    """`GET /apps`."""
+    return Call(method="GET", path=f"{BASE}/apps", read=_to_apps)
+
+
+def fetch_app(app_id: str) -> Call[AppView]:
+    """`GET /apps?app_id=`."""
+    path = f"{BASE}/apps?app_id={_checked(app_id)}"
+    return Call(method="GET", path=path, read=_to_only_app, kind="app", key=app_id, app_id=app_id)
+
+
+def set_active(app_id: str, *, active: bool) -> Call[None]:
+    """`POST /apps/{app_id}/activate` or `deactivate`."""
+    path = f"{BASE}/apps/{_checked(app_id)}/{'activate' if active else 'deactivate'}"
+    return Call(method="POST", path=path, read=_check_activation, app_id=app_id, conflict=VersionConflict)
+
+
+def create_schedule(
+    app_id: str, *, payload: str, at: datetime | None, delay: timedelta | None, callback: Callback
+) -> Call[ScheduleView]:
+    """`POST /schedules`."""
+    fields = {
+        "appId": app_id,
+        "payload": payload,
+        **_when(at, delay),
+        "callback": callback.to_json() if isinstance(callback, HttpCallbackDetails) else callback,
+    }
+    return Call(
+        method="POST", path=f"{BASE}/schedules", body=to_body(fields), read=_to_schedule, app_id=app_id
+    )
+
+
+def fetch_schedule(schedule_id: UUID) -> Call[ScheduleView]:
+    """`GET /schedules/{schedule_id}`."""
+    return Call(
+        method="GET",
+        path=_schedule_path(schedule_id),
+        read=_to_schedule,
+        kind="schedule",
+        key=str(schedule_id),
+    )
+
+
+def cancel_schedule(schedule_id: UUID) -> Call[CancelResult]:
+    """`DELETE /schedules/{schedule_id}`."""
+    return Call(
+        method="DELETE",
+        path=_schedule_path(schedule_id),
+        read=_to_cancel_result,
+        kind="schedule",
+        key=str(schedule_id),
+        conflict=partial(_to_already_done, str(schedule_id)),
+    )
+
+
+def _checked(app_id: str) -> str:
+    """Return an app id that is safe inside a URL."""
+    if violations := check_app_id(app_id):
+        raise InvalidRequest(violations)
+    return app_id
+
+
+def _schedule_path(schedule_id: UUID) -> str:
+    return f"{BASE}/schedules/{quote(str(schedule_id), safe='')}"
+
+
+def _when(at: datetime | None, delay: timedelta | None) -> Mapping[str, object]:
+    """Return the time to fire, delays rounded up to the millisecond as the server does with instants."""
+    if at is not None and delay is None:
+        if at.utcoffset() is None:
+            raise InvalidRequest.of("at", "must be timezone-aware")
+        try:
+            return {"scheduleTime": at.astimezone(UTC).isoformat()}
+        except OverflowError:
+            raise InvalidRequest.of("at", "must be in the years 1 to 9999, UTC") from None
+    if at is None and delay is not None:
+        return {"delaySeconds": -(-delay // _MS) / 1_000}
+    raise InvalidRequest.of("at", "required: either at or delay, not both")
+
+
+def _to_apps(data: dict[str, Any]) -> list[AppView]:
+    return [to_app(shown) for shown in convert(data.get("apps"), list[Any])]
+
+
+def _to_only_app(data: dict[str, Any]) -> AppView:
+    return to_app(convert(data.get("apps"), tuple[Any])[0])
+
+
+def _check_activation(data: dict[str, Any]) -> None:
+    convert(data.get("Active"), bool)
+
+
+def _to_schedule(data: dict[str, Any]) -> ScheduleView:
+    return to_schedule(data.get("schedule"))
+
+
+def _to_cancel_result(data: dict[str, Any]) -> CancelResult:
+    return CancelResult(schedule=_to_schedule(data), promised="cancel" not in data)
+
+
+def _to_already_done(schedule_id: str, message: str) -> AlreadyDone:
+    found = _ALREADY.search(message)
+    return AlreadyDone(schedule_id, found[1] if found else "done")

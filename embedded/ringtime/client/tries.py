@@ -1,0 +1,63 @@
+"""When a call is tried again, and how long it may take in all. Pure but for the clock it is given."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from random import Random
+
+from ringtime.client.answers import UNAVAILABLE
+from ringtime.client.exchange import Broken, Ending
+
+MAX_TRIES = 3
+_FIRST_WAIT_S = 0.2  #: upper bound of the first wait; doubles with each
+_LEAST_S = 0.001
+_MOST_DIGITS = 9
+
+
+class Tries:
+    """The tries of one call.
+
+    Args:
+        is_read: only reads are tried again.
+        deadline_s: for all tries and the waits between them.
+        now: a clock that never goes back, in seconds.
+        rng: spreads the waits of many clients.
+    """
+
+    def __init__(
+        self,
+        *,
+        is_read: bool,
+        deadline_s: float,
+        now: Callable[[], float] = time.monotonic,
+        rng: Random | None = None,
+    ) -> None:
+        self._most = MAX_TRIES if is_read else 1
+        self._now = now
+        self._end_s = now() + deadline_s
+        self._rng = rng or Random()
+        self._made = 0
+
+    def left_s(self) -> float:
+        """Return the time left for the next try, more than 0."""
+        return max(self._end_s - self._now(), _LEAST_S)
+
+    def plan_wait(self, ending: Ending) -> float | None:
+        """Return how many seconds to wait before trying again; None: this ending is the last.
+
+        A server that asks for more time than is left gets no second try.
+        """
+        self._made += 1
+        if self._made >= self._most or not (isinstance(ending, Broken) or ending.http in UNAVAILABLE):
+            return None
+        wait_s = self._rng.uniform(0, _FIRST_WAIT_S * 2 ** (self._made - 1))
+        if not isinstance(ending, Broken):
+            wait_s = max(wait_s, _to_seconds(ending.retry_after or ""))
+        return wait_s if wait_s < self._end_s - self._now() else None
+
+
+def _to_seconds(retry_after: str) -> int:
+    """Read a Retry-After in seconds; the form with a date counts as none."""
+    is_number = retry_after.isascii() and retry_after.isdigit() and len(retry_after) <= _MOST_DIGITS
+    return int(retry_after) if is_number else 0

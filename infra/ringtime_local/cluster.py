@@ -1,0 +1,209 @@
+"""`./run cluster`: the split deployment on this machine, with real servers, in the foreground.
+
+It restarts nothing by itself: what dies stays dead, so that a person can see what the others do. When all
+is ready it writes `DIR/pids.json`: names to pids, and `base`, the URL of an ingest pod.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import FrameType
+
+import click
+
+from ringtime_local.errors import LaunchError, StartFailed
+from ringtime_local.ports import take_ports
+from ringtime_local.process import Command, LocalProcess
+from ringtime_local.servers import LocalServers
+from ringtime_local.tools import last_lines
+
+_READY_S = 60.0
+_STOP_S = 40.0
+
+
+class Pod:
+    """One process of ours, with its own port."""
+
+    def __init__(self, name: str, module: str, port: int, folder: Path, flags: tuple[str, ...]) -> None:
+        self.name = name
+        self.port = port
+        self.log = folder / f"{name}.log"
+        config = str(folder / "ringtime.json")
+        argv = (sys.executable, "-m", module, "--port", str(port), "--config", config, *flags)
+        self.process = LocalProcess(Command(argv), folder=folder, log=self.log)
+
+    def wait_ready(self, until_s: float) -> None:
+        """Return once `/health/ready` says so. Raises StartFailed with the end of the log."""
+        url = f"http://127.0.0.1:{self.port}/health/ready"
+        while time.monotonic() < until_s and self.process.is_running():
+            try:
+                with urllib.request.urlopen(url, timeout=5):
+                    return
+            except (urllib.error.URLError, OSError):
+                time.sleep(0.1)
+        raise StartFailed(f"{self.name} did not get ready:\n{last_lines(self.log.read_text())}")
+
+
+class Cluster:
+    """Servers and pods; `start`, then `stop` whatever came of it."""
+
+    def __init__(self, folder: Path, *, ingest: int, dispatchers: int, settings: dict[str, object]) -> None:
+        self.folder = folder.absolute()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.servers = LocalServers(self.folder / "servers")
+        self.pods: dict[str, Pod] = {}
+        self._ingest = ingest
+        self._dispatchers = dispatchers
+        self._settings = settings
+
+    @property
+    def base(self) -> str:
+        """URL of the first ingest pod."""
+        return f"http://127.0.0.1:{self.pods['ingest-1'].port}/goscheduler"
+
+    def start(self) -> None:
+        """Start everything. Raises LaunchError; what was started is to be stopped all the same."""
+        self.servers.start()
+        self._write_settings()
+        self._migrate()
+        for number in range(1, self._ingest + 1):
+            self.start_pod(f"ingest-{number}")
+        for number in range(1, self._dispatchers + 1):
+            self.start_pod(f"dispatcher-{number}")
+        until_s = time.monotonic() + _READY_S
+        for pod in self.pods.values():
+            pod.wait_ready(until_s)
+        self.write_pids()
+
+    def start_pod(self, name: str) -> Pod:
+        """Start one pod by name, `ingest-N` or `dispatcher-N`; one of that name takes its port again."""
+        role = name.partition("-")[0]
+        port = self.pods[name].port if name in self.pods else take_ports(1)[0]
+        flags = ("--name", name) if role == "dispatcher" else ()
+        self.pods[name] = Pod(name, f"ringtime_{role}.main", port, self.folder, flags)
+        return self.pods[name]
+
+    def stop(self) -> None:
+        """End the pods, dispatchers first, then the servers."""
+        for role in ("dispatcher", "ingest"):
+            pods = [pod for name, pod in self.pods.items() if name.startswith(role)]
+            for pod in pods:
+                pod.process.signal(signal.SIGCONT)
+                pod.process.signal(signal.SIGTERM)
+            for pod in pods:
+                pod.process.stop(_STOP_S)
+        self.servers.stop()
+        (self.folder / "pids.json").unlink(missing_ok=True)
+
+    def write_pids(self) -> None:
+        """Write `pids.json` whole or not at all."""
+        pids: dict[str, object] = {name: pod.process.pid for name, pod in self.pods.items()}
+        pids |= {server.name: server.pid for server in self.servers.all if not server.is_external}
+        draft = self.folder / "pids.json.part"
+        draft.write_text(json.dumps(pids | {"base": self.base}, indent=2) + "\n")
+        draft.replace(self.folder / "pids.json")
+
+    def _write_settings(self) -> None:
+        cassandra = self.servers.cassandra
+        settings: dict[str, object] = {
+            "cassandra": {"contact_points": list(cassandra.contact_points), "port": cassandra.port},
+            "coordination": {"endpoints": [self.servers.etcd.endpoint]},
+        }
+        for group, values in self._settings.items():
+            settings[group] = {**_table(settings.get(group)), **_table(values)}
+        (self.folder / "ringtime.json").write_text(json.dumps(settings, indent=2) + "\n")
+
+    def _migrate(self) -> None:
+        log = self.folder / "migrate.log"
+        argv = (
+            sys.executable,
+            "-m",
+            "ringtime.main",
+            "migrate",
+            "--config",
+            str(self.folder / "ringtime.json"),
+        )
+        process = LocalProcess(Command(argv), folder=self.folder, log=log)
+        if process.wait(_READY_S) != 0:
+            raise StartFailed(f"migrate failed:\n{last_lines(log.read_text())}")
+
+
+def _table(value: object) -> dict[str, object]:
+    return value if isinstance(value, dict) else {}
+
+
+@click.command()
+@click.option("--ingest", default=2, show_default=True, type=click.IntRange(1, 16), help="Ingest pods.")
+@click.option(
+    "--dispatchers", default=3, show_default=True, type=click.IntRange(1, 16), help="Dispatcher pods."
+)
+@click.option(
+    "--data",
+    "folder",
+    default=Path(".ringtime") / "cluster",
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where data, logs and pids.json are kept.",
+)
+def main(ingest: int, dispatchers: int, folder: Path) -> None:
+    """Run Cassandra, Kafka, etcd, ingest pods and dispatchers here, until Ctrl-C."""
+    stop = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
+        stop.set()
+
+    def on_early_signal(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, on_early_signal)
+    cluster = Cluster(folder, ingest=ingest, dispatchers=dispatchers, settings={})
+    try:
+        click.echo("starting Cassandra, Kafka and etcd, then the pods; the first time takes longest")
+        cluster.start()
+        signal.signal(signal.SIGTERM, on_signal)
+        signal.signal(signal.SIGINT, on_signal)
+        _show(cluster)
+        _watch(cluster, stop)
+        click.echo("stopping")
+    except LaunchError as error:
+        raise click.ClickException(str(error)) from error
+    except KeyboardInterrupt:
+        click.echo("stopping before everything was ready")
+    finally:
+        cluster.stop()
+
+
+def _show(cluster: Cluster) -> None:
+    servers = cluster.servers
+    points = ",".join(servers.cassandra.contact_points)
+    click.echo(f"cassandra    {points}:{servers.cassandra.port}")
+    click.echo(f"kafka        {servers.kafka.bootstrap}")
+    click.echo(f"etcd         {servers.etcd.endpoint}")
+    for name, pod in cluster.pods.items():
+        path = "/goscheduler" if name.startswith("ingest") else "/health/ready"
+        click.echo(f"{name:<12} http://127.0.0.1:{pod.port}{path}")
+    click.echo(f"logs and pids in {cluster.folder}")
+    click.echo("\nTry:")
+    body = '{"appId": "test", "partitions": 5, "active": true}'
+    click.echo(f"curl {cluster.base}/apps -H 'Content-Type: application/json' -d '{body}'")
+    click.echo("\nCtrl-C stops everything.")
+
+
+def _watch(cluster: Cluster, stop: threading.Event) -> None:
+    """Tell of each pod that ends, until told to stop."""
+    alive = set(cluster.pods)
+    while not stop.wait(0.5):
+        for name in [each for each in alive if not cluster.pods[each].process.is_running()]:
+            alive.discard(name)
+            click.echo(f"{name} has ended; see {cluster.pods[name].log}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""`ringtime-ingest`: one stateless ingest pod on Cassandra. The composition root of ingest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from ringtime_ingest.app import create_app
+from ringtime_ingest.service import IngestParts, IngestService
+from ringtime_shared.callbacks.http_rules import HttpRules
+from ringtime_shared.callbacks.protocol import CallbackRules
+from ringtime_shared.clock import SystemClock
+from ringtime_shared.http_server import listen, serve_http, stop_on_signals
+from ringtime_shared.process import process_name, run_service
+from ringtime_shared.settings import Settings
+from ringtime_shared.stores.cassandra import CassandraStore
+
+
+def callback_rules() -> Mapping[str, CallbackRules]:
+    """Return what a pod knows of each callback type: the rules, not the means."""
+    return {rules.name: rules for rules in (HttpRules(),)}
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until a signal: take no more connections, answer what is open, let the store go.
+
+    Raises StartupError when the port is taken, Cassandra is away, or its schema is not ours.
+    """
+    clock = SystemClock()
+    with listen(settings.server) as listener, stop_on_signals() as stop:
+        store = await CassandraStore.connect(settings.cassandra, now_ms=clock.now_ms)
+        try:
+            service = await IngestService.start(
+                IngestParts(
+                    store=store,
+                    clock=clock,
+                    settings=settings.ingest,
+                    limits=settings.limits,
+                    callbacks=callback_rules(),
+                    holder=settings.node.name or process_name("ingest"),
+                )
+            )
+            host, port = listener.getsockname()[:2]
+            click.echo(f"ringtime-ingest listens on http://{host}:{port}/goscheduler")
+            app = create_app(service, settings.server, store.ping)
+            await serve_http(app, settings.server, listener, stop)
+            await service.close()
+        finally:
+            await store.close()
+    click.echo("ringtime-ingest has stopped")
+
+
+@click.command()
+@click.option("--port", type=int, help="TCP port; 0 takes a free one. Default: PORT, or 8080.")
+@click.option("--host", help="Address to listen on. Default: this machine only.")
+@click.option("--config", type=click.Path(path_type=Path), help="Settings file, TOML or JSON.")
+def main(port: int | None, host: str | None, config: Path | None) -> None:
+    """Run one ingest pod: the HTTP API on Cassandra."""
+    run_service(serve, config=config, flags={"server.port": port, "server.host": host})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""What a session knows of the deployment, and up to which revision of etcd."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+from aetcd import rpc
+
+from ringtime_shared.coordination.etcd.keys import Layout, parse_member
+from ringtime_shared.coordination.protocol import Claim, Member, View
+from ringtime_shared.models.app import Instance
+
+
+class Book:
+    """Members and claims.
+
+    The watch writes it, and so does the session with what it did itself, ahead of the watch. `_ahead` holds
+    the revision of such an entry until the watch has passed it: older news about the key is no news.
+
+    A View is a copy, made at the first look after a change and handed out until the next one.
+    """
+
+    def __init__(self, layout: Layout) -> None:
+        self.revision = 0  #: everything up to it is known
+        self._layout = layout
+        self._members: dict[str, Member] = {}
+        self._claims: dict[Instance, Claim] = {}
+        self._ahead: dict[Instance, int] = {}
+        self._view: View | None = View()
+
+    def view(self) -> View:
+        if self._view is None:
+            self._view = View(MappingProxyType(self._members.copy()), MappingProxyType(self._claims.copy()))
+        return self._view
+
+    def epoch_of(self, instance: Instance, node: str) -> int | None:
+        """Return the epoch under which `node` holds the instance, None if it does not."""
+        claim = self._claims.get(instance)
+        return claim.epoch if claim is not None and claim.node == node else None
+
+    def fill(self, found: Iterable[Any]) -> None:
+        """Add what a page of a full load holds."""
+        for item in found:
+            self._put(item)
+
+    def take_over(self, fresh: Book, revision: int) -> None:
+        """Become `fresh`, which holds all there is at `revision`; what we did ourselves after it stays."""
+        ahead = {each: at for each, at in self._ahead.items() if at > revision}
+        ours = {each: self._claims.get(each) for each in ahead}
+        self._members, self._claims, self._ahead = fresh._members, fresh._claims, ahead
+        for instance, claim in ours.items():
+            self._set(instance, claim)
+        self.revision = revision
+        self._view = None
+
+    def apply(self, events: Iterable[Any]) -> None:
+        """Take over what the watch tells, in its order."""
+        for event in events:
+            item = event.kv
+            if event.type == rpc.Event.PUT:
+                self._put(item)
+            else:
+                self._delete(item)
+            self.revision = max(self.revision, item.mod_revision)
+        if self._ahead:
+            self._ahead = {each: at for each, at in self._ahead.items() if at > self.revision}
+        self._view = None
+
+    def note_claimed(self, node: str, won: Mapping[Instance, int], revision: int) -> None:
+        """Our claims, in a transaction of `revision`."""
+        if revision > self.revision:
+            for instance, epoch in won.items():
+                self._set(instance, Claim(node, epoch))
+                self._ahead[instance] = revision
+
+    def note_released(self, instances: Iterable[Instance], revision: int) -> None:
+        """Our releases, in a transaction of `revision`."""
+        if revision > self.revision:
+            for instance in instances:
+                self._set(instance, None)
+                self._ahead[instance] = revision
+
+    def _put(self, item: Any) -> None:
+        place = self._layout.parse(item.key)
+        if isinstance(place, Instance):
+            if item.mod_revision > self._ahead.get(place, 0):
+                self._set(place, Claim(item.value.decode(errors="replace"), item.create_revision))
+        elif place is not None:
+            self._members[place] = parse_member(place, item.value)
+
+    def _delete(self, item: Any) -> None:
+        place = self._layout.parse(item.key)
+        if isinstance(place, Instance):
+            if item.mod_revision > self._ahead.get(place, 0):
+                self._set(place, None)
+        elif place is not None:
+            self._members.pop(place, None)
+
+    def _set(self, instance: Instance, claim: Claim | None) -> None:
+        if claim is None:
+            self._claims.pop(instance, None)
+        else:
+            self._claims[instance] = claim
+        self._view = None

@@ -1,0 +1,54 @@
+"""Where things lie under the prefix, and how they are written."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ringtime_shared.coordination.protocol import Member
+from ringtime_shared.models.app import Instance
+
+
+class _Node(msgspec.Struct, omit_defaults=False):
+    address: str = ""
+    capacity: float = 1.0
+    version: str = ""
+
+
+class Layout:
+    """The keys of one deployment."""
+
+    def __init__(self, prefix: str) -> None:
+        self.start = f"{prefix}/".encode()
+        self.end = f"{prefix}0".encode()  # "0" follows "/"
+        self.identity = f"{prefix}/identity".encode()
+        self._nodes = f"{prefix}/nodes/".encode()
+        self._pollers = f"{prefix}/pollers/".encode()
+
+    def node_key(self, node: str) -> bytes:
+        return self._nodes + node.encode()
+
+    def claim_key(self, instance: Instance) -> bytes:
+        return b"%s%s/%d" % (self._pollers, instance.app_id.encode(), instance.partition)
+
+    def parse(self, key: bytes) -> str | Instance | None:
+        """Return the node or the instance a key is about, None for a key of another kind."""
+        if key.startswith(self._pollers):
+            app_id, _, partition = key[len(self._pollers) :].decode(errors="replace").rpartition("/")
+            return Instance(app_id, int(partition)) if app_id and partition.isdecimal() else None
+        if key.startswith(self._nodes):
+            return key[len(self._nodes) :].decode(errors="replace")
+        return None
+
+
+def to_value(member: Member) -> bytes:
+    return msgspec.json.encode(_Node(member.address, member.capacity, member.version))
+
+
+def parse_member(node: str, value: bytes) -> Member:
+    """Read a node's value; one that cannot be read is a member all the same, of default weight."""
+    try:
+        read = msgspec.json.decode(value, type=_Node)
+    except msgspec.DecodeError:
+        read = _Node()
+    capacity = read.capacity if read.capacity > 0 else 1.0
+    return Member(node=node, address=read.address, capacity=capacity, version=read.version)

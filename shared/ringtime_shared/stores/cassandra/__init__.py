@@ -1,0 +1,33 @@
+"""Cassandra 5: the store of the distributed service.
+
+Keys. A row is filed under ((app, partition, minute), slot, id): polling a poller instance's minute and
+reading a schedule by id each touch one partition, because an id says where its row is.
+
+No LWT, no logged batch, no view and no delete on the hot path:
+
+- Create, cancel, move and outcome write columns of their own, so no clock decides between them, and a
+  create that is repeated late undoes nothing.
+- Cells end by TTL (`ttl`), rows are read only if their create columns are there (`rows`).
+- Marks are fenced by write timestamp (`marks`). Apps, counters and the era are LWTs, which are rare.
+- Index entries ride in the batch of their rows, and are left out once this process has had them
+  acknowledged. An entry outlives every row it stands for.
+
+| what fails | what the caller gets |
+|---|---|
+| no node takes the request; too few replicas, of a write within one partition | StoreUnavailable |
+| no answer, connection lost, write timeout: tried once more, then | OutcomeUnknown; reads: StoreUnavailable |
+| some batches of a call fail, others do not | OutcomeUnknown |
+| a statement is refused (schema, permission, size) | StoreUnavailable, at once |
+| an LWT gets no answer | it is read back at SERIAL and decided anew |
+
+Cost. Values of hot statements are serialised here (`encoding`), and answers come back to the event loop in
+batches (`bridge`).
+
+Schema. `migrate` applies `cql/*.cql`; `CassandraStore.connect` refuses a schema it does not know. TTLs past
+2038 need `storage_compatibility_mode: NONE` on the server.
+"""
+
+from ringtime_shared.stores.cassandra.migrate import migrate
+from ringtime_shared.stores.cassandra.store import CassandraStore
+
+__all__ = ["CassandraStore", "migrate"]

@@ -1,0 +1,145 @@
+"""Operations of `AppStore`: plain reads; LWTs on the version for every change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import Any, Self
+
+from ringtime_shared.errors import (
+    AppExists,
+    Conflict,
+    NotFound,
+    OutcomeUnknown,
+    StoreUnavailable,
+    VersionConflict,
+)
+from ringtime_shared.ids import MAX_APPS
+from ringtime_shared.models.app import App, AppConfiguration
+from ringtime_shared.stores.cassandra.bridge import Record
+from ringtime_shared.stores.cassandra.marks import MarkTable
+from ringtime_shared.stores.cassandra.meta import ROUNDS, MetaTable, back_off
+from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
+from ringtime_shared.stores.protocol import first_marks
+
+_COLUMNS = "app_id, number, writable, polled, active, version, created_ms, configuration"
+_GET_ALL = f"SELECT {_COLUMNS} FROM $apps"
+_GET = f"{_GET_ALL} WHERE app_id = ?"
+_CREATE = f"INSERT INTO $apps ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"
+_REPLACE = (
+    "UPDATE $apps SET number = ?, writable = ?, polled = ?, active = ?, version = ?, created_ms = ?,"
+    " configuration = ? WHERE app_id = ? IF version = ?"
+)
+
+
+class Apps:
+    """`AppStore` on one session."""
+
+    def __init__(
+        self,
+        session: CqlSession,
+        statements: Sequence[Prepared],
+        marks: MarkTable,
+        meta: MetaTable,
+        now_ms: Callable[[], int],
+    ) -> None:
+        """Use `prepare`."""
+        self._session = session
+        self._get, self._get_all, self._create, self._replace = statements
+        self._marks = marks
+        self._meta = meta
+        self._now_ms = now_ms
+
+    @classmethod
+    async def prepare(
+        cls, session: CqlSession, marks: MarkTable, meta: MetaTable, now_ms: Callable[[], int]
+    ) -> Self:
+        statements = await session.prepare(_GET, _GET_ALL, _CREATE, _REPLACE)
+        return cls(session, statements, marks, meta, now_ms)
+
+    async def create_app(self, app: App) -> App:
+        """The number is taken first: who finds the app with the number it took has registered it."""
+        if await self._fetch_serial(app.app_id) is not None:
+            raise AppExists(f"app {app.app_id} is registered already")
+        number = await self._meta.take_number("app_numbers")
+        if number >= MAX_APPS:
+            raise Conflict(f"all {MAX_APPS} app numbers are given out")
+        created = replace(app, number=number)
+        await self._marks.put_first_marks(first_marks(app.app_id, range(app.polled), app.created_ms))
+        stored = await self._change(self._create.bind(app.app_id, *_values(created)), created, None)
+        if stored != created:
+            raise AppExists(f"app {app.app_id} is registered already")
+        return created
+
+    async def fetch_app(self, app_id: str) -> App | None:
+        records = await self._session.read(self._get.bind(app_id))
+        return _to_app(records[0]) if records else None
+
+    async def fetch_apps(self) -> list[App]:
+        records = await self._session.read(self._get_all.bind())
+        return sorted(map(_to_app, records), key=lambda app: app.app_id)
+
+    async def replace_app(self, app: App) -> None:
+        now_ms = self._now_ms()
+        stored = await self._fetch_serial(app.app_id)
+        if stored is not None and stored != app and stored.version == app.version - 1:
+            gained = range(stored.polled, app.polled)
+            await self._marks.put_first_marks(first_marks(app.app_id, gained, now_ms))
+            statement = self._replace.bind(*_values(app), app.app_id, app.version - 1)
+            stored = await self._change(statement, app, stored)
+        if stored is None:
+            raise NotFound("app", app.app_id)
+        if stored != app:
+            raise VersionConflict(f"app {app.app_id} is at version {stored.version}, not {app.version - 1}")
+
+    async def _change(self, statement: Any, wanted: App, before: App | None) -> App | None:
+        """Try the LWT until the app is no more as it was `before`; return it as it is then."""
+        is_unsure = False
+        for n in range(ROUNDS):
+            try:
+                record = await self._session.write_if(statement)
+                if record is not None and record[0]:
+                    return wanted
+                is_unsure = is_unsure or record is None
+                stored = await self._fetch_serial(wanted.app_id)
+            except StoreUnavailable as error:
+                if is_unsure:
+                    raise OutcomeUnknown(str(error)) from error
+                raise
+            if stored != before:
+                return stored
+            await back_off(n)
+        raise OutcomeUnknown(f"Cassandra: no answer to the change of app {wanted.app_id}")
+
+    async def _fetch_serial(self, app_id: str) -> App | None:
+        records = await self._session.read(self._get.bind(app_id), is_serial=True)
+        return _to_app(records[0]) if records else None
+
+
+def _values(app: App) -> tuple[object, ...]:
+    """Return the columns of `_COLUMNS` after the first."""
+    set_fields = {name: value for name, value in asdict(app.configuration).items() if value is not None}
+    return (
+        app.number,
+        app.writable,
+        app.polled,
+        app.active,
+        app.version,
+        app.created_ms,
+        json.dumps(set_fields),
+    )
+
+
+def _to_app(record: Record) -> App:
+    app_id, number, writable, polled, active, version, created_ms, configuration = record
+    return App(
+        app_id=app_id,
+        number=number,
+        writable=writable,
+        polled=polled,
+        active=active,
+        version=version,
+        created_ms=created_ms,
+        configuration=AppConfiguration(**json.loads(configuration)),
+    )

@@ -1,0 +1,124 @@
+"""From the driver's thread to asyncio: one wake-up of the event loop for all answers that came meanwhile.
+
+The driver answers in a thread of its own. A `call_soon_threadsafe` an answer costs more than the answer,
+so answers are put in a queue, and the event loop is woken only if it does not know of the queue yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+Record = tuple[Any, ...]
+Answer = list[Record] | BaseException
+
+WIDTH = 64  #: statements of one call that are under way at once
+
+
+class Bridge:
+    """Sends statements on one driver session. All methods are for the event loop that made it."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._loop = asyncio.get_running_loop()
+        self._landed: deque[tuple[_Group, int, Any, Any]] = deque()
+        self._is_woken = False
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    async def ask(self, statements: Sequence[Any], profile: object) -> list[Answer]:
+        """Execute all, `WIDTH` at once; return rows or error of each, in order."""
+        if not statements:
+            return []
+        group = _Group(self, statements, profile, self._loop.create_future())
+        group.begin()
+        return await group.done
+
+    async def wait_idle(self) -> None:
+        """Wait until every statement has its answer; timeouts bound it."""
+        await self._idle.wait()
+
+    def send(self, group: _Group, index: int, paging_state: bytes | None) -> None:
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            future = self._session.execute_async(
+                group.statements[index], execution_profile=group.profile, paging_state=paging_state
+            )
+            place = (group, index, future)
+            future.add_callbacks(self._land, self._crash, callback_args=place, errback_args=place)
+        except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever it is
+            self._crash(error, group, index, None)
+
+    # The next three run in the driver's thread, or in ours if the answer is there at once.
+
+    def _land(self, rows: list[Record] | None, group: _Group, index: int, future: Any) -> None:
+        self._landed.append((group, index, rows or [], future))
+        self._wake()
+
+    def _crash(self, error: BaseException, group: _Group, index: int, future: Any) -> None:
+        self._landed.append((group, index, error, future))
+        self._wake()
+
+    def _wake(self) -> None:
+        # `_drain` lowers the flag before it looks at the queue: an answer that finds the flag up is seen.
+        if not self._is_woken:
+            self._is_woken = True
+            with suppress(RuntimeError):  # the event loop was closed and nobody waits any more
+                self._loop.call_soon_threadsafe(self._drain)
+
+    def _drain(self) -> None:
+        self._is_woken = False
+        for _ in range(len(self._landed)):
+            group, index, answer, future = self._landed.popleft()
+            self._under_way -= 1
+            group.take(index, answer, future)
+        if not self._under_way:
+            self._idle.set()
+        if self._landed and not self._is_woken:  # came in between: after the other callbacks
+            self._is_woken = True
+            self._loop.call_soon(self._drain)
+
+
+class _Group:
+    """The statements of one `ask`."""
+
+    def __init__(
+        self, bridge: Bridge, statements: Sequence[Any], profile: object, done: asyncio.Future[list[Answer]]
+    ) -> None:
+        self.statements = statements
+        self.profile = profile
+        self.done = done
+        self._bridge = bridge
+        self._answers: list[Answer] = [[] for _ in statements]
+        self._next = 0
+        self._left = len(statements)
+
+    def begin(self) -> None:
+        for _ in range(min(WIDTH, len(self.statements))):
+            self._send_next()
+
+    def take(self, index: int, answer: Answer, future: Any) -> None:
+        """Take a page of the answer to a statement, or its error."""
+        if isinstance(answer, BaseException):
+            self._answers[index] = answer
+        else:
+            so_far = self._answers[index]
+            self._answers[index] = so_far + answer if so_far and isinstance(so_far, list) else answer
+            if future.has_more_pages:
+                # Asked for anew: the driver's own way to the next page runs without a timeout.
+                self._bridge.send(self, index, future.result().paging_state)
+                return
+        self._left -= 1
+        self._send_next()
+        if self._left == 0 and not self.done.done():
+            self.done.set_result(self._answers)
+
+    def _send_next(self) -> None:
+        if self._next < len(self.statements) and not self.done.done():  # done: its caller was cancelled
+            self._next += 1
+            self._bridge.send(self, self._next - 1, None)

@@ -1,0 +1,101 @@
+"""How the driver is set up: every choice it would otherwise make for us."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from typing import Any
+
+from cassandra import ConsistencyLevel
+from cassandra.auth import PlainTextAuthProvider
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
+from cassandra.policies import (
+    DCAwareRoundRobinPolicy,
+    ExponentialReconnectionPolicy,
+    FallthroughRetryPolicy,
+    TokenAwarePolicy,
+)
+from cassandra.query import tuple_factory
+
+from ringtime_shared.errors import StartupError
+from ringtime_shared.settings import CassandraSettings
+
+PLAIN = EXEC_PROFILE_DEFAULT  #: reads, writes, and the commit of an LWT
+SERIAL = "serial"  #: reads that must see, or finish, an LWT under way
+PROTOCOL = 5  # of Cassandra 4.0 and newer; named, or the driver tries 66 first and logs each step down
+CONNECT_TIMEOUT_S = 5.0
+HEARTBEAT_S = 5.0  # a silent connection is asked after this, and given up after as much again
+
+_SERIAL_OF = {"LOCAL_QUORUM": ConsistencyLevel.LOCAL_SERIAL, "QUORUM": ConsistencyLevel.SERIAL}
+
+
+class _QuietBatches(logging.Filter):
+    """Drops two warnings that come with each of our batches, and mean batches unlike ours: ours go to
+    the replicas of their rows, and stay under the size that fails."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        is_about_batches = record.msg == "Server warning: %s" and "atch" in str(record.args)
+        return not (
+            is_about_batches and ("threshold" in str(record.args) or "partitions" in str(record.args))
+        )
+
+
+_QUIET_BATCHES = _QuietBatches()  # one object: a logger takes each filter once
+
+
+def make_cluster(settings: CassandraSettings) -> Any:
+    """Return a driver cluster that is not connected yet. Raises StartupError."""
+    logging.getLogger("cassandra.protocol").addFilter(_QUIET_BATCHES)
+    return Cluster(
+        list(settings.contact_points),
+        settings.port,
+        protocol_version=PROTOCOL,
+        execution_profiles=_profiles(settings),
+        auth_provider=_login(settings),
+        ssl_context=_tls(settings),
+        sockopts=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
+        # By default it waits up to ten minutes between tries, and gives up after 64.
+        reconnection_policy=ExponentialReconnectionPolicy(0.25, 2.0, max_attempts=None),
+        connect_timeout=CONNECT_TIMEOUT_S,
+        control_connection_timeout=CONNECT_TIMEOUT_S,
+        idle_heartbeat_interval=HEARTBEAT_S,
+        idle_heartbeat_timeout=HEARTBEAT_S,
+        compression=False,  # our batches are small, and the client's CPU is what is short
+        monitor_reporting_enabled=False,
+        application_name="ringtime",
+    )
+
+
+def _profiles(settings: CassandraSettings) -> dict[object, Any]:
+    serial = _SERIAL_OF[settings.consistency]
+    plain = ConsistencyLevel.name_to_value[settings.consistency]
+    policy = TokenAwarePolicy(DCAwareRoundRobinPolicy(settings.local_dc), shuffle_replicas=True)
+    return {
+        name: ExecutionProfile(
+            load_balancing_policy=policy,
+            retry_policy=FallthroughRetryPolicy(),  # `session` knows which statements may be repeated
+            consistency_level=consistency,
+            serial_consistency_level=serial,
+            request_timeout=settings.request_timeout_ms / 1000,
+            row_factory=tuple_factory,
+        )
+        for name, consistency in ((PLAIN, plain), (SERIAL, serial))
+    }
+
+
+def _login(settings: CassandraSettings) -> Any:
+    return PlainTextAuthProvider(settings.username, settings.password) if settings.username else None
+
+
+def _tls(settings: CassandraSettings) -> ssl.SSLContext | None:
+    """The nodes are known by address, so their certificates must name the address (or the contact point)."""
+    if not settings.ca_file:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=settings.ca_file)  # checks certificate and host name
+        if settings.cert_file:
+            context.load_cert_chain(settings.cert_file, settings.key_file or None)
+    except (OSError, ssl.SSLError) as error:
+        raise StartupError(f"cannot read the certificates for Cassandra: {error}") from error
+    return context

@@ -1,0 +1,85 @@
+"""Operations of `MarkStore`.
+
+The server fences: every write of a term carries the term as its timestamp, so a write of an older term
+loses, whenever it arrives, and of two writes of one term each column keeps the greater value. (The server
+compares values as unsigned bytes, which is the order of the numbers as long as they are not negative.)
+No row is ever deleted and none has a TTL: either would be a write that knows of no term. No LWT may touch
+this table, because it writes under a timestamp of its own.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Self
+
+from ringtime_shared.models.app import Instance
+from ringtime_shared.stores.cassandra.batches import Item, make_batches
+from ringtime_shared.stores.cassandra.encoding import pack_int, pack_long
+from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
+from ringtime_shared.stores.protocol import FirstMarks, Marks, MarksWrite
+
+WRITES_PER_BATCH = 100
+PARTITIONS_PER_READ = 200
+FIRST_TERM = 0
+
+_GET = "SELECT partition, sealed_ms, settled_ms FROM $partition_state WHERE app_id = ? AND partition IN ?"
+_PUT = (
+    "INSERT INTO $partition_state (app_id, partition, sealed_ms, settled_ms, term) VALUES (?, ?, ?, ?, ?)"
+    " USING TIMESTAMP ?"
+)
+
+
+class MarkTable:
+    """`MarkStore` on one session."""
+
+    def __init__(self, session: CqlSession, statements: Sequence[Prepared]) -> None:
+        """Use `prepare`."""
+        self._session = session
+        self._get, self._put = statements
+
+    @classmethod
+    async def prepare(cls, session: CqlSession) -> Self:
+        return cls(session, await session.prepare(_GET, _PUT))
+
+    async def fetch_marks(self, instances: Sequence[Instance]) -> dict[Instance, Marks]:
+        by_app: dict[str, list[int]] = defaultdict(list)
+        for app_id, partition in instances:
+            by_app[app_id].append(partition)
+        asked = [
+            (app_id, partitions[start : start + PARTITIONS_PER_READ])
+            for app_id, partitions in by_app.items()
+            for start in range(0, len(partitions), PARTITIONS_PER_READ)
+        ]
+        answers = await self._session.read_all([self._get.bind(*values) for values in asked])
+        found = {
+            Instance(app_id, partition): Marks(sealed_ms, settled_ms)
+            for (app_id, _), records in zip(asked, answers, strict=True)
+            for partition, sealed_ms, settled_ms in records
+        }
+        return {instance: found[instance] for instance in instances if instance in found}
+
+    async def put_marks(self, writes: Sequence[MarksWrite]) -> None:
+        items = [self._item(write) for write in writes]
+        await self._session.write(make_batches(items, self._session, WRITES_PER_BATCH))
+
+    def _item(self, write: MarksWrite) -> Item:
+        (app_id, partition), term, marks = write
+        app, stamp = app_id.encode(), pack_long(term)
+        values = (app, pack_int(partition), pack_long(marks.sealed_ms), pack_long(marks.settled_ms))
+        return Item(app, self._put.in_batch((*values, stamp, stamp)))
+
+    async def put_first_marks(self, first: FirstMarks) -> None:
+        """Write the marks of those instances that have none.
+
+        Two changes of an app may both find none and write. Both are done before either lets the instance
+        be used, so both marks lie before its first row, and it does not matter that the greater stays.
+        """
+        known = await self.fetch_marks(list(first))
+        await self.put_marks(
+            [
+                MarksWrite(instance, FIRST_TERM, marks)
+                for instance, marks in first.items()
+                if instance not in known
+            ]
+        )

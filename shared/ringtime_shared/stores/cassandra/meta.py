@@ -1,0 +1,93 @@
+"""Operations of `MetaStore`, and the counters: LWTs on single rows of `meta`.
+
+An LWT that gets no answer may have been applied. Who sent it reads at SERIAL, which also finishes what is
+under way, and decides anew. A number of a counter that was perhaps taken is skipped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from ringtime_shared.errors import StoreUnavailable
+from ringtime_shared.ids import MAX_NONCES
+from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
+
+ROUNDS = 30  #: tries of an LWT that others keep getting in front of
+_BACKOFF_S = 0.05
+_HOLDER_TTL_S = 90 * 86_400
+
+_GET = "SELECT number, note FROM $meta WHERE name = ?"
+_PUT = "UPDATE $meta SET number = ?, note = ? WHERE name = ? IF number = ?"
+_PUT_HOLDER = (
+    f"INSERT INTO $nonce_holders (nonce, holder, claimed_ms) VALUES (?, ?, ?) USING TTL {_HOLDER_TTL_S}"
+)
+
+
+async def back_off(round_number: int) -> None:
+    """Wait after an LWT was not applied, longer each time."""
+    await asyncio.sleep(random.uniform(0, _BACKOFF_S * min(round_number + 1, 10)))
+
+
+class MetaTable:
+    """`MetaStore` on one session."""
+
+    def __init__(
+        self, session: CqlSession, statements: Sequence[Prepared], now_ms: Callable[[], int]
+    ) -> None:
+        """Use `prepare`."""
+        self._session = session
+        self._get, self._put, self._put_holder = statements
+        self._now_ms = now_ms
+        self._turn = asyncio.Lock()  # our own calls need not get in front of each other
+
+    @classmethod
+    async def prepare(cls, session: CqlSession, now_ms: Callable[[], int]) -> Self:
+        return cls(session, await session.prepare(_GET, _PUT, _PUT_HOLDER), now_ms)
+
+    async def fetch_shards(self) -> int | None:
+        """Return into how many parts a minute of `due_index` is cut."""
+        number, _ = await self._fetch("due_index_shards")
+        return number
+
+    async def claim_nonce(self, holder: str) -> int:
+        """Numbers rise, so one comes round again after 2**18 claims; `nonce_holders` is for people."""
+        nonce = await self.take_number("nonces") % MAX_NONCES
+        await self._session.write([self._put_holder.bind(nonce, holder, self._now_ms())])
+        return nonce
+
+    async def take_number(self, counter: str) -> int:
+        """Return the counter's next number, from 0. Raises StoreUnavailable."""
+        async with self._turn:
+            for n in range(ROUNDS):
+                stored, _ = await self._fetch(counter)
+                number = stored or 0
+                if await self._put_if(counter, number + 1, None, stored):
+                    return number
+                await back_off(n)
+        raise StoreUnavailable(f"Cassandra: too many others take numbers of {counter!r}")
+
+    async def raise_era(self, identity: str) -> int:
+        async with self._turn:
+            for n in range(ROUNDS):
+                stored, recorded = await self._fetch("era")
+                if stored is not None and recorded == identity:
+                    return stored
+                era = (stored or 0) + 1
+                if await self._put_if("era", era, identity, stored):
+                    return era
+                await back_off(n)
+        raise StoreUnavailable("Cassandra: too many others raise the era")
+
+    async def ping(self) -> None:
+        await self._session.ping(self._get.bind("era"))
+
+    async def _fetch(self, name: str) -> tuple[int | None, str | None]:
+        records = await self._session.read(self._get.bind(name), is_serial=True)
+        return records[0] if records else (None, None)
+
+    async def _put_if(self, name: str, number: int, note: str | None, stored: int | None) -> bool:
+        record = await self._session.write_if(self._put.bind(number, note, name, stored))
+        return record is not None and bool(record[0])

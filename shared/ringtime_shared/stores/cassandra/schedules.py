@@ -1,0 +1,221 @@
+"""Operations of `ScheduleStore`."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Self
+from uuid import UUID
+
+from ringtime_shared.buckets import bucket_of, last_slot
+from ringtime_shared.models.schedule import Place, Row, RowUpdate
+from ringtime_shared.stores.cassandra.batches import Item, make_batches
+from ringtime_shared.stores.cassandra.encoding import pack_int, pack_long, pack_tuple, routing_key
+from ringtime_shared.stores.cassandra.known import INDEX_ENTRIES, Known
+from ringtime_shared.stores.cassandra.rows import (
+    CREATED,
+    WRITTEN_LATER,
+    encode_outcome,
+    to_row,
+    to_values,
+)
+from ringtime_shared.stores.cassandra.session import CqlSession, Prepared, Query, Values
+from ringtime_shared.stores.cassandra.ttl import LATER_MARGIN_MS, row_end_ms, ttl_s
+
+ROWS_PER_BATCH = 64
+UPDATES_PER_BATCH = 100
+MINUTES_PER_DAY = 1_440
+
+IndexKey = tuple[int, str, int]  # bucket, app id, partition
+RowKey = tuple[Place, UUID]
+
+_BY_KEY = "WHERE app_id = ? AND partition = ? AND bucket = ? AND slot_ms = ? AND schedule_id = ?"
+_PUT_ROW = (
+    f"INSERT INTO $schedules (app_id, partition, bucket, {CREATED})"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TTL ?"
+)
+# The timestamp is the time the entry ends: of two writes of one entry the one that ends later wins.
+_ENDING = "USING TTL ? AND TIMESTAMP ?"
+_PUT_INDEX = f"INSERT INTO $due_index (bucket, shard, app_id, partition) VALUES (?, ?, ?, ?) {_ENDING}"
+_PUT_APP_BUCKET = f"INSERT INTO $app_buckets (app_id, day, bucket, partition) VALUES (?, ?, ?, ?) {_ENDING}"
+_GET_ROW = f"SELECT {CREATED}, {WRITTEN_LATER} FROM $schedules {_BY_KEY}"
+_GET_EXPIRY = f"SELECT expires_ms, cancelled_ms FROM $schedules {_BY_KEY}"
+_PUT_CANCEL = f"UPDATE $schedules USING TTL ? SET cancelled_ms = ? {_BY_KEY}"
+_PUT_MOVE = f"UPDATE $schedules USING TTL ? SET moved_to = ? {_BY_KEY}"
+_PUT_OUTCOME = f"UPDATE $schedules USING TTL ? SET outcome = ? {_BY_KEY}"
+
+
+def shard_of(app_id: str, partition: int, shards: int) -> int:
+    """Return the part of a minute's index that names this poller instance. Never to be changed."""
+    return zlib.crc32(f"{app_id}.{partition}".encode()) % shards
+
+
+class Schedules:
+    """`ScheduleStore` on one session."""
+
+    def __init__(
+        self,
+        session: CqlSession,
+        statements: Sequence[Prepared],
+        shards: int,
+        expiries: Known[UUID],
+        now_ms: Callable[[], int],
+    ) -> None:
+        """Use `prepare`."""
+        self._session = session
+        (
+            self._put_row,
+            self._put_index,
+            self._put_app_bucket,
+            self._get_row,
+            self._get_expiry,
+            self._put_cancel,
+            self._put_move,
+            self._put_outcome,
+        ) = statements
+        self._shards = shards
+        self._expiries = expiries
+        self._now_ms = now_ms
+        self._indexed: Known[IndexKey] = Known(INDEX_ENTRIES)  # until when an acknowledged entry lasts
+
+    @classmethod
+    async def prepare(
+        cls, session: CqlSession, shards: int, expiries: Known[UUID], now_ms: Callable[[], int]
+    ) -> Self:
+        statements = await session.prepare(
+            _PUT_ROW,
+            _PUT_INDEX,
+            _PUT_APP_BUCKET,
+            _GET_ROW,
+            _GET_EXPIRY,
+            _PUT_CANCEL,
+            _PUT_MOVE,
+            _PUT_OUTCOME,
+        )
+        return cls(session, statements, shards, expiries, now_ms)
+
+    async def put_rows(self, rows: Sequence[Row]) -> None:
+        now_ms = self._now_ms()
+        keys: dict[IndexKey, tuple[Values, bytes]] = {}
+        entries: dict[IndexKey, int] = {}
+        items: list[Item] = []
+        for row in rows:
+            app_id, partition, slot_ms = row.place
+            bucket = bucket_of(slot_ms)
+            end_ms = row_end_ms(slot_ms, row.schedule.expires_ms, now_ms)
+            key = (bucket, app_id, partition)
+            found = keys.get(key)
+            if found is None:
+                found = keys[key] = _partition_key(app_id, partition, bucket)
+            values, routing = found
+            query = self._put_row.in_batch((*values, *to_values(row), pack_int(ttl_s(end_ms, now_ms))))
+            entry_end_ms = _entry_end_ms(bucket, slot_ms, end_ms)
+            known_ms = entries.get(key) or self._indexed.get(key)
+            if known_ms is None or known_ms < entry_end_ms:
+                entries[key] = entry_end_ms
+                items.append(Item(routing, query, self._index_queries(key, entry_end_ms, now_ms)))
+            else:
+                items.append(Item(routing, query))
+        batches = make_batches(items, self._session, ROWS_PER_BATCH)
+        await self._session.write(batches)
+        self._indexed.update(entries)
+        self._expiries.update({row.schedule.schedule_id: row.schedule.expires_ms for row in rows})
+
+    def _index_queries(self, key: IndexKey, end_ms: int, now_ms: int) -> list[tuple[bytes, Query]]:
+        bucket, app_id, partition = key
+        app, minute = app_id.encode(), pack_int(bucket)
+        shard = pack_int(shard_of(app_id, partition, self._shards))
+        day = pack_int(bucket // MINUTES_PER_DAY)
+        number = pack_int(partition)
+        ending = (pack_int(ttl_s(end_ms, now_ms)), pack_long(end_ms))
+        return [
+            (routing_key(minute, shard), self._put_index.in_batch((minute, shard, app, number, *ending))),
+            (routing_key(app, day), self._put_app_bucket.in_batch((app, day, minute, number, *ending))),
+        ]
+
+    async def fetch_row(self, place: Place, schedule_id: UUID) -> Row | None:
+        records = await self._session.read(self._get_row.with_raw(_key_values(place, schedule_id)))
+        row = to_row(place, schedule_id, records[0]) if records else None
+        if row is not None:
+            self._expiries.update({schedule_id: row.schedule.expires_ms})
+        return row
+
+    async def put_cancel(self, place: Place, schedule_id: UUID, cancelled_ms: int) -> None:
+        key = _key_values(place, schedule_id)
+        for expires_ms, earlier_ms in await self._session.read(self._get_expiry.with_raw(key)):
+            if expires_ms is not None and earlier_ms is None:
+                ttl = self._later_ttl(place, expires_ms)
+                await self._session.write([self._put_cancel.with_raw((ttl, pack_long(cancelled_ms), *key))])
+
+    async def put_updates(self, updates: Sequence[RowUpdate]) -> None:
+        expiries = await self._fetch_expiries(updates)
+        moves: dict[RowKey, Item] = {}  # by key: of two updates of a row the later one counts
+        outcomes: dict[RowKey, Item] = {}
+        for update in updates:
+            place, schedule_id = key = (update.place, update.schedule_id)
+            expires_ms = expiries.get(schedule_id)
+            if expires_ms is None:
+                continue  # there is no such row
+            ttl = self._later_ttl(place, expires_ms)
+            values = _key_values(place, schedule_id)
+            routing = routing_key(*values[:3])  # type: ignore[arg-type] # none of them is None
+            if (outcome := update.outcome) is not None:
+                query = self._put_outcome.in_batch((ttl, encode_outcome(outcome), *values))
+                outcomes[key] = Item(routing, query)
+            if (moved_to := update.moved_to) is not None:
+                place_value = pack_tuple(moved_to.partition, moved_to.slot_ms)
+                moves[key] = Item(routing, self._put_move.in_batch((ttl, place_value, *values)))
+        items = [*outcomes.values(), *moves.values()]
+        await self._session.write(make_batches(items, self._session, UPDATES_PER_BATCH))
+
+    async def _fetch_expiries(self, updates: Sequence[RowUpdate]) -> dict[UUID, int]:
+        """Return when the updated schedules expire: known here as a rule, else read."""
+        found: dict[UUID, int] = {}
+        unknown: dict[UUID, RowUpdate] = {}
+        for update in updates:
+            expires_ms = self._expiries.get(update.schedule_id)
+            if expires_ms is None:
+                unknown[update.schedule_id] = update
+            else:
+                found[update.schedule_id] = expires_ms
+        if unknown:
+            statements = [
+                self._get_expiry.with_raw(_key_values(update.place, update.schedule_id))
+                for update in unknown.values()
+            ]
+            answers = await self._session.read_all(statements)
+            read = {
+                schedule_id: records[0][0]
+                for schedule_id, records in zip(unknown, answers, strict=True)
+                if records and records[0][0] is not None
+            }
+            self._expiries.update(read)
+            found |= read
+        return found
+
+    def _later_ttl(self, place: Place, expires_ms: int) -> bytes:
+        now_ms = self._now_ms()
+        end_ms = row_end_ms(place.slot_ms, expires_ms, now_ms) + LATER_MARGIN_MS
+        return pack_int(ttl_s(end_ms, now_ms))
+
+
+def _partition_key(app_id: str, partition: int, bucket: int) -> tuple[Values, bytes]:
+    values = (app_id.encode(), pack_int(partition), pack_int(bucket))
+    return values, routing_key(*values)
+
+
+def _key_values(place: Place, schedule_id: UUID) -> Values:
+    app_id, partition, slot_ms = place
+    return (
+        app_id.encode(),
+        pack_int(partition),
+        pack_int(bucket_of(slot_ms)),
+        pack_long(slot_ms),
+        schedule_id.bytes,
+    )
+
+
+def _entry_end_ms(bucket: int, slot_ms: int, end_ms: int) -> int:
+    """Return when the index entry of a row ends: as if the row were the last of its minute, so that
+    rows of one retention need one entry."""
+    return end_ms + last_slot(bucket) - slot_ms

@@ -1,0 +1,136 @@
+"""`CassandraStore`: the protocols, put together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Self
+from uuid import UUID
+
+from ringtime_shared.clock import SystemClock
+from ringtime_shared.errors import StartupError, StoreUnavailable
+from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.schedule import Place, Row, RowUpdate
+from ringtime_shared.settings import CassandraSettings
+from ringtime_shared.stores.cassandra.apps import Apps
+from ringtime_shared.stores.cassandra.due import Due
+from ringtime_shared.stores.cassandra.known import EXPIRIES, Known
+from ringtime_shared.stores.cassandra.marks import MarkTable
+from ringtime_shared.stores.cassandra.meta import MetaTable
+from ringtime_shared.stores.cassandra.migrate import check_schema
+from ringtime_shared.stores.cassandra.schedules import Schedules
+from ringtime_shared.stores.cassandra.session import CqlSession
+from ringtime_shared.stores.protocol import DuePage, DueQuery, IndexEntry, Marks, MarksWrite, Position
+
+_SYSTEM_CLOCK = SystemClock()
+
+
+class CassandraStore:
+    """Implements every store protocol. For the event loop that connected it."""
+
+    def __init__(
+        self,
+        session: CqlSession,
+        schedules: Schedules,
+        due: Due,
+        apps: Apps,
+        marks: MarkTable,
+        meta: MetaTable,
+    ) -> None:
+        """Use `connect`."""
+        self._session = session
+        self._schedules = schedules
+        self._due = due
+        self._apps = apps
+        self._marks = marks
+        self._meta = meta
+
+    @classmethod
+    async def connect(
+        cls, settings: CassandraSettings, *, now_ms: Callable[[], int] = _SYSTEM_CLOCK.now_ms
+    ) -> Self:
+        """Connect to a cluster whose schema is this Ringtime's.
+
+        Raises:
+            StartupError: no node answers, the login is wrong, or `migrate` must be run first.
+        """
+        session = await CqlSession.connect(settings)
+        try:
+            return await cls.on_session(session, now_ms=now_ms)
+        except StoreUnavailable as error:
+            await session.close()
+            raise StartupError(f"Cassandra does not answer: {error}") from error
+        except BaseException:
+            await session.close()
+            raise
+
+    @classmethod
+    async def on_session(cls, session: CqlSession, *, now_ms: Callable[[], int]) -> Self:
+        """Check the schema and prepare the statements."""
+        await check_schema(session)
+        meta = await MetaTable.prepare(session, now_ms)
+        shards = await meta.fetch_shards()
+        if not shards:
+            raise StartupError(
+                f"keyspace {session.keyspace!r} does not say how due_index is cut: run `migrate`"
+            )
+        expiries: Known[UUID] = Known(EXPIRIES)
+        marks = await MarkTable.prepare(session)
+        return cls(
+            session,
+            await Schedules.prepare(session, shards, expiries, now_ms),
+            await Due.prepare(session, shards, expiries),
+            await Apps.prepare(session, marks, meta, now_ms),
+            marks,
+            meta,
+        )
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def create_app(self, app: App) -> App:
+        return await self._apps.create_app(app)
+
+    async def fetch_app(self, app_id: str) -> App | None:
+        return await self._apps.fetch_app(app_id)
+
+    async def fetch_apps(self) -> list[App]:
+        return await self._apps.fetch_apps()
+
+    async def replace_app(self, app: App) -> None:
+        await self._apps.replace_app(app)
+
+    async def put_rows(self, rows: Sequence[Row]) -> None:
+        await self._schedules.put_rows(rows)
+
+    async def fetch_row(self, place: Place, schedule_id: UUID) -> Row | None:
+        return await self._schedules.fetch_row(place, schedule_id)
+
+    async def put_cancel(self, place: Place, schedule_id: UUID, cancelled_ms: int) -> None:
+        await self._schedules.put_cancel(place, schedule_id, cancelled_ms)
+
+    async def put_updates(self, updates: Sequence[RowUpdate]) -> None:
+        await self._schedules.put_updates(updates)
+
+    async def fetch_index(self, first: int, last: int) -> list[IndexEntry]:
+        return await self._due.fetch_index(first, last)
+
+    async def fetch_due(self, queries: Sequence[DueQuery]) -> list[DuePage]:
+        return await self._due.fetch_due(queries)
+
+    async def fetch_live_ids(self, queries: Sequence[DueQuery]) -> list[list[Position]]:
+        return await self._due.fetch_live_ids(queries)
+
+    async def fetch_marks(self, instances: Sequence[Instance]) -> dict[Instance, Marks]:
+        return await self._marks.fetch_marks(instances)
+
+    async def put_marks(self, writes: Sequence[MarksWrite]) -> None:
+        await self._marks.put_marks(writes)
+
+    async def claim_nonce(self, holder: str) -> int:
+        return await self._meta.claim_nonce(holder)
+
+    async def raise_era(self, identity: str) -> int:
+        return await self._meta.raise_era(identity)
+
+    async def ping(self) -> None:
+        await self._meta.ping()

@@ -1,0 +1,71 @@
+"""`ringtime serve` as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+_STOP_S = 40
+
+
+class ServerProcess:
+    """One server on one data folder; can be killed and started again on the same port."""
+
+    def __init__(self, data: Path, *, environment: dict[str, str] | None = None) -> None:
+        self.base = ""
+        self._data = data
+        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+        self._port = 0
+        self._process: subprocess.Popen[str] | None = None
+        self._log = (data.parent / f"{data.name}.log").open("a")
+
+    def start(self) -> None:
+        """Start and return once it takes requests."""
+        command = [sys.executable, "-m", "ringtime.main", "serve"]
+        self._process = subprocess.Popen(
+            [*command, "--port", str(self._port), "--data", str(self._data)],
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+            env=self._environment,
+        )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if "listens on " not in line:
+            self._process.communicate(timeout=_STOP_S)
+            raise AssertionError(f"the server did not start; see {self._log.name}")
+        self.base = line.split("listens on ")[1].strip()
+        self._port = int(self.base.split(":")[2].split("/")[0])
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> int:
+        """End it in good order; return its exit code."""
+        return self._end(signal.SIGTERM)
+
+    def close(self) -> None:
+        """End whatever still runs."""
+        if self._process is not None and self._process.poll() is None:
+            self._end(signal.SIGKILL)
+        self._log.close()
+
+    def cpu_s(self) -> float:
+        """Return the processor time used so far, user and system, in seconds."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def _end(self, number: signal.Signals) -> int:
+        assert self._process is not None
+        self._process.send_signal(number)
+        self._process.communicate(timeout=_STOP_S)
+        return self._process.returncode

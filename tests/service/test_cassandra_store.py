@@ -1,0 +1,566 @@
+"""What is special about the Cassandra driver, on a real server; what every driver must do is in
+tests/contract, and what needs no server in tests/unit."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from tests.contract.builders import (
+    BUCKET,
+    START_MS,
+    WEEK_MS,
+    make_app,
+    make_outcome,
+    make_query,
+    make_row,
+    make_rows,
+    make_update,
+)
+
+from ringtime_local import CassandraOptions, CassandraServer, LocalServers
+from ringtime_shared.clock import SystemClock
+from ringtime_shared.errors import AppExists, OutcomeUnknown, StartupError, StoreUnavailable
+from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.schedule import Row
+from ringtime_shared.settings import CassandraSettings
+from ringtime_shared.stores.cassandra import CassandraStore, migrate, ttl
+from ringtime_shared.stores.cassandra.encoding import routing_key
+from ringtime_shared.stores.cassandra.schedules import _key_values
+from ringtime_shared.stores.protocol import Marks, MarksWrite
+
+pytestmark = pytest.mark.service
+
+NOW_MS = SystemClock().now_ms()
+
+
+def make_settings(server: CassandraServer, **changes: Any) -> CassandraSettings:
+    settings = CassandraSettings(
+        contact_points=tuple(server.contact_points),
+        port=server.port,
+        keyspace=f"store_{uuid4().hex[:8]}",
+        request_timeout_ms=10_000,
+    )
+    return replace(settings, **changes)
+
+
+@pytest.fixture(scope="module")
+def settings(cassandra_server: CassandraServer) -> CassandraSettings:
+    """A keyspace that is migrated."""
+    settings = make_settings(cassandra_server)
+    asyncio.run(migrate(settings))
+    return settings
+
+
+@asynccontextmanager
+async def connected(settings: CassandraSettings, **options: Any) -> AsyncIterator[CassandraStore]:
+    store = await CassandraStore.connect(settings, **options)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@pytest.fixture
+async def store(settings: CassandraSettings) -> AsyncIterator[CassandraStore]:
+    async with connected(settings, now_ms=lambda: START_MS - 60_000) as store:
+        yield store
+
+
+@pytest.fixture
+async def app(store: CassandraStore) -> App:
+    return await store.create_app(make_app())
+
+
+async def select(store: CassandraStore, text: str, *values: object) -> list[Any]:
+    (statement,) = await store._session.prepare(text)
+    return await store._session.read(statement.bind(*values))
+
+
+async def trace_of(store: CassandraStore, statement: Any) -> list[str]:
+    """Return what the server says it did."""
+
+    def execute() -> list[str]:
+        future = store._session._session.execute_async(statement, trace=True)
+        future.result()
+        return [event.description for event in future.get_query_trace(max_wait=10).events]
+
+    return await asyncio.to_thread(execute)
+
+
+class TestReads:
+    async def test_by_id_touches_one_partition(self, store: CassandraStore, app: App) -> None:
+        row = make_row(app)
+        await store.put_rows([row])
+        statement = store._schedules._get_row.with_raw(_key_values(row.place, row.schedule.schedule_id))
+        events = await trace_of(store, statement)
+        reads = [event for event in events if "single-partition query on" in event]
+        assert reads == ["Executing single-partition query on schedules"]
+        assert not [event for event in events if "range" in event.lower() and "Computing" in event]
+
+    async def test_large_bucket_pages_by_key(self, store: CassandraStore, app: App) -> None:
+        rows = make_rows(app, [START_MS + n // 3 for n in range(6_500)])
+        await store.put_rows(rows)
+        found: list[Row] = []
+        query = make_query(app, limit=2_000)
+        while True:
+            (page,) = await store.fetch_due([query])
+            found += page.rows
+            if page.next is None:
+                break
+            query = query._replace(after=page.next)
+        assert found == rows
+        (page,) = await store.fetch_due([make_query(app, limit=10_000)])  # more than a page of the server's
+        assert list(page.rows) == rows
+
+    async def test_many_queries_at_once(self, store: CassandraStore, app: App) -> None:
+        rows = [make_row(app, START_MS + minute * 60_000) for minute in range(300)]
+        await store.put_rows(rows)
+        queries = [make_query(app, bucket=BUCKET + n, upto_ms=START_MS + 10**9) for n in range(301)]
+        pages = await store.fetch_due(queries)
+        assert [list(page.rows) for page in pages] == [[row] for row in rows] + [[]]
+
+    async def test_index_is_spread_and_read_whole(self, store: CassandraStore) -> None:
+        apps = [await store.create_app(make_app()) for _ in range(3)]
+        bucket = BUCKET + 5_000
+        rows = [make_row(app, bucket * 60_000, partition) for app in apps for partition in range(200)]
+        await store.put_rows(rows)
+        entries = await store.fetch_index(bucket, bucket)
+        assert sorted(entry.instance for entry in entries) == sorted(row.place.instance for row in rows)
+        shards = await select(store, "SELECT DISTINCT bucket, shard FROM $due_index")
+        assert sorted(shard for found, shard in shards if found == bucket) == [0, 1, 2, 3]
+        days = await select(
+            store,
+            "SELECT bucket, partition FROM $app_buckets WHERE app_id = ? AND day = ?",
+            apps[0].app_id,
+            bucket // 1_440,
+        )
+        assert sorted(days) == [(bucket, partition) for partition in range(200)]
+
+
+class TestWrites:
+    async def test_index_entries_are_written_once_and_again_for_rows_kept_longer(
+        self, store: CassandraStore, app: App, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        written: list[int] = []
+        write = store._session.write
+
+        async def spy(batches: Any) -> None:
+            written.append(sum(len(batch) for batch in batches))
+            await write(batches)
+
+        monkeypatch.setattr(store._session, "write", spy)
+        row, same, longer = (
+            make_row(app),
+            make_row(app, START_MS + 9),
+            make_row(app, expires_ms=START_MS + 2 * WEEK_MS),
+        )
+        for rows in ([row], [row, same], [longer], [same, same]):
+            await store.put_rows(rows)
+        assert written == [3, 2, 3, 2]
+
+    async def test_nothing_counts_as_indexed_before_the_server_said_so(
+        self, store: CassandraStore, app: App, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def refuse(batches: Any) -> None:
+            raise OutcomeUnknown("no answer")
+
+        row = make_row(app)
+        with monkeypatch.context() as patch:
+            patch.setattr(store._session, "write", refuse)
+            with pytest.raises(OutcomeUnknown):
+                await store.put_rows([row])
+        await store.put_rows([row])
+        entries = await store.fetch_index(BUCKET, BUCKET)
+        assert row.place.instance in {entry.instance for entry in entries}
+
+    async def test_every_cell_of_a_row_ends_with_it(self, store: CassandraStore, app: App) -> None:
+        row = make_row(app)
+        await store.put_rows([row])
+        moved_to = row.place._replace(slot_ms=START_MS + 60_000)
+        await store.put_updates([make_update(row, make_outcome(), moved_to)])
+        await store.put_cancel(row.place, row.schedule.schedule_id, START_MS)
+        ((created, *later),) = await select(
+            store,
+            "SELECT ttl(payload), ttl(outcome), ttl(moved_to), ttl(cancelled_ms) FROM $schedules"
+            " WHERE app_id = ? AND partition = 0 AND bucket = ?",
+            app.app_id,
+            BUCKET,
+        )
+        expected_s = (row.schedule.expires_ms - (START_MS - 60_000)) // 1000
+        assert expected_s - 20 <= created <= expected_s
+        assert all(created < one <= expected_s + ttl.LATER_MARGIN_MS // 1000 for one in later)
+
+    async def test_expired_rows_leave_nothing(
+        self, settings: CassandraSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ttl, "LEAST_KEPT_MS", 2_000)
+        monkeypatch.setattr("ringtime_shared.stores.cassandra.schedules.LATER_MARGIN_MS", 2_000)
+        async with connected(settings, now_ms=lambda: START_MS) as store:
+            app = await store.create_app(make_app())
+            done, open_row = make_row(app, expires_ms=0), make_row(app, START_MS + 59_999, expires_ms=0)
+            await store.put_rows([done, open_row])
+            await store.put_updates([make_update(done, make_outcome())])
+            await asyncio.sleep(2.5)  # now the row has ended, and its outcome has not
+            assert await store.fetch_row(done.place, done.schedule.schedule_id) is None
+            (page,) = await store.fetch_due([make_query(app)])
+            assert list(page.rows) == [open_row]  # its slot was a minute later
+            await asyncio.sleep(2.5)
+            left = await select(
+                store, "SELECT slot_ms FROM $schedules WHERE app_id = ? AND partition = 0 AND bucket = ?",
+                app.app_id, BUCKET,
+            )  # fmt: skip
+            assert left == [(START_MS + 59_999,)]
+
+    async def test_update_by_a_process_that_never_saw_the_row(
+        self, settings: CassandraSettings, store: CassandraStore, app: App
+    ) -> None:
+        rows = make_rows(app, [START_MS, START_MS + 1])
+        await store.put_rows(rows)
+        async with connected(settings, now_ms=lambda: START_MS) as other:
+            await other.put_updates([make_update(row, make_outcome()) for row in [*rows, make_row(app)]])
+        (page,) = await store.fetch_due([make_query(app)])
+        assert list(page.rows) == []
+        stored = await select(
+            store, "SELECT ttl(outcome) FROM $schedules WHERE app_id = ? AND partition = 0 AND bucket = ?",
+            app.app_id, BUCKET,
+        )  # fmt: skip
+        assert len(stored) == 2  # nothing for the row that is not there
+        assert all(ttl_s > WEEK_MS // 1000 for (ttl_s,) in stored)
+
+
+class TestMarks:
+    async def test_the_server_fences_by_the_term(self, store: CassandraStore, app: App) -> None:
+        instance, term = Instance(app.app_id, 0), (2 << 48) | 77
+        await store.put_marks([MarksWrite(instance, term, Marks(900, 800))])
+        await store.put_marks([MarksWrite(instance, term - 1, Marks(999, 999))])  # a zombie
+        await store.put_marks([MarksWrite(instance, term, Marks(950, 700))])
+        assert await store.fetch_marks([instance]) == {instance: Marks(950, 800)}
+        await store.put_marks([MarksWrite(instance, term + 1, Marks(500, 400))])  # a new owner
+        await store.put_marks([MarksWrite(instance, term, Marks(999, 999))])
+        assert await store.fetch_marks([instance]) == {instance: Marks(500, 400)}
+        ((*stamps, sealed_ttl, settled_ttl, stored_term),) = await select(
+            store,
+            "SELECT writetime(sealed_ms), writetime(settled_ms), ttl(sealed_ms), ttl(settled_ms), term"
+            " FROM $partition_state WHERE app_id = ? AND partition = 0",
+            app.app_id,
+        )
+        assert stamps == [term + 1, term + 1]
+        assert (sealed_ttl, settled_ttl, stored_term) == (None, None, term + 1)
+
+
+class TestLwt:
+    async def test_race_for_one_app_id_has_one_winner(
+        self, settings: CassandraSettings, store: CassandraStore
+    ) -> None:
+        async with connected(settings) as other:
+            wanted = make_app()
+            answers = await asyncio.gather(
+                *(one.create_app(wanted) for one in (store, other) * 3), return_exceptions=True
+            )
+            (winner,) = [answer for answer in answers if isinstance(answer, App)]
+            assert sum(isinstance(answer, AppExists) for answer in answers) == 5
+            assert await other.fetch_app(wanted.app_id) == winner
+
+    async def test_race_for_numbers_gives_each_app_its_own(
+        self, settings: CassandraSettings, store: CassandraStore
+    ) -> None:
+        async with connected(settings) as other:
+            created = await asyncio.gather(
+                *(one.create_app(make_app()) for one in (store, other) for _ in range(5))
+            )
+            nonces = await asyncio.gather(
+                *(one.claim_nonce("me") for one in (store, other) for _ in range(5))
+            )
+        assert len({app.number for app in created}) == 10
+        assert len(set(nonces)) == 10
+        holders = await select(store, "SELECT holder FROM $nonce_holders WHERE nonce IN ?", nonces)
+        assert holders == [("me",)] * 10
+
+    async def test_no_answer_is_read_back(
+        self, store: CassandraStore, app: App, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_if = store._session.write_if
+
+        async def lose_every_other_answer(statement: Any) -> Any:
+            lose_every_other_answer.calls += 1  # type: ignore[attr-defined]
+            record = await write_if(statement)
+            return record if lose_every_other_answer.calls % 2 == 0 else None  # type: ignore[attr-defined]
+
+        lose_every_other_answer.calls = 0  # type: ignore[attr-defined]
+        monkeypatch.setattr(store._session, "write_if", lose_every_other_answer)
+        await store.replace_app(replace(app, version=2, active=False))
+        assert (await store.fetch_app(app.app_id)) == replace(app, version=2, active=False)
+        era = await store.raise_era("lost")
+        assert await store.raise_era("lost") == era
+        created = [await store.create_app(make_app()) for _ in range(4)]
+        assert len({one.number for one in [app, *created]}) == 5
+        assert [await store.fetch_app(one.app_id) for one in created] == created
+
+
+class TestSchema:
+    async def test_two_migrations_at_once(self, cassandra_server: CassandraServer) -> None:
+        settings = make_settings(cassandra_server)
+        applied = await asyncio.gather(migrate(settings), migrate(settings))
+        assert sorted(applied) == [[], ["0001_first.cql"]]
+        assert await migrate(settings) == []
+        async with connected(settings) as store:
+            await store.ping()
+
+    async def test_unknown_schemas_are_refused(self, cassandra_server: CassandraServer) -> None:
+        settings = make_settings(cassandra_server)
+        with pytest.raises(StartupError, match="migrate"):
+            await CassandraStore.connect(settings)
+        await migrate(settings)
+        async with connected(settings) as store:
+            await select(store, "INSERT INTO $schema_steps (version, name) VALUES (99, 'later.cql')")
+        for attempt in (CassandraStore.connect, migrate):
+            with pytest.raises(StartupError, match=r"version 99.*knows only 1"):
+                await attempt(settings)  # type: ignore[operator]
+
+    async def test_older_schema_is_refused(self, cassandra_server: CassandraServer) -> None:
+        settings = make_settings(cassandra_server)
+        await migrate(settings)
+        async with connected(settings) as store:
+            await select(store, "DELETE FROM $schema_steps WHERE version = 1")
+        with pytest.raises(StartupError, match=r"version 0.*needs 1.*migrate"):
+            await CassandraStore.connect(settings)
+        assert await migrate(settings) == ["0001_first.cql"]  # steps may be run again
+
+    async def test_wrong_datacenter_is_named(self, cassandra_server: CassandraServer) -> None:
+        with pytest.raises(StartupError, match=r"no datacenter 'mars', only: datacenter1"):
+            await CassandraStore.connect(make_settings(cassandra_server, local_dc="mars"))
+
+    async def test_nobody_there(self) -> None:
+        settings = CassandraSettings(contact_points=("127.0.0.1",), port=9)
+        for attempt in (CassandraStore.connect, migrate):
+            with pytest.raises(StartupError, match=r"127\.0\.0\.1, port 9"):
+                await attempt(settings)  # type: ignore[operator]
+
+
+async def until(call: Callable[[], Awaitable[object]], *, timeout_s: float) -> None:
+    """Repeat `call` until the store is there again."""
+    give_up_at = time.monotonic() + timeout_s
+    while True:
+        try:
+            await call()
+            return
+        except (StoreUnavailable, OutcomeUnknown):
+            if time.monotonic() > give_up_at:
+                raise
+            await asyncio.sleep(0.1)
+
+
+@pytest.fixture(scope="module")
+def own_servers() -> Iterator[None]:
+    """Servers are started here, whatever the environment names."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RINGTIME_TEST_CASSANDRA", raising=False)
+        yield
+
+
+@pytest.fixture(scope="module")
+def server(own_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CassandraServer]:
+    with LocalServers(tmp_path_factory.mktemp("faults"), kafka=False, etcd=False) as servers:
+        yield servers.cassandra
+
+
+class TestFaults:
+    """On a server of their own, which they stop and kill."""
+
+    @pytest.fixture
+    async def store(self, server: CassandraServer) -> AsyncIterator[CassandraStore]:
+        settings = make_settings(server)
+        await migrate(settings)
+        async with connected(replace(settings, request_timeout_ms=500)) as store:
+            yield store
+
+    async def test_frozen_server(self, server: CassandraServer, store: CassandraStore) -> None:
+        app = await store.create_app(make_app())
+        row, began = make_row(app, NOW_MS + 10**6), time.monotonic()
+        server.pause()
+        try:
+            with pytest.raises(OutcomeUnknown, match="OperationTimedOut"):
+                await store.put_rows([row])
+            with pytest.raises(StoreUnavailable):
+                await store.fetch_apps()
+            with pytest.raises(StoreUnavailable):
+                await store.ping()
+            assert time.monotonic() - began < 4
+        finally:
+            server.resume()
+        await until(store.ping, timeout_s=15)
+        await store.put_rows([row])
+        assert await store.fetch_row(row.place, row.schedule.schedule_id) == row
+
+    async def test_kill_loses_nothing_acknowledged_and_the_client_comes_back(
+        self, server: CassandraServer, store: CassandraStore
+    ) -> None:
+        app = await store.create_app(make_app())
+        acknowledged: list[Row] = []
+        failures: list[Exception] = []
+
+        async def keep_writing(lane: int) -> None:
+            for n in range(100_000):
+                row = make_row(app, NOW_MS + 10**7 + lane * 20_000 + n, lane % 3)
+                began = time.monotonic()
+                try:
+                    await store.put_rows([row])
+                except (StoreUnavailable, OutcomeUnknown) as error:
+                    failures.append(error)
+                    assert time.monotonic() - began < 3
+                    return
+                acknowledged.append(row)
+
+        lanes = asyncio.gather(*(keep_writing(lane) for lane in range(8)))
+        await asyncio.sleep(1.5)
+        server.kill()
+        await lanes
+        assert len(failures) == 8
+        assert any(isinstance(failure, OutcomeUnknown) for failure in failures)
+        for _ in range(3):  # nobody listens: known at once
+            began = time.monotonic()
+            with pytest.raises((StoreUnavailable, OutcomeUnknown)):
+                await store.put_rows([make_row(app, NOW_MS + 10**7)])
+            assert time.monotonic() - began < 2
+        with pytest.raises(StoreUnavailable):
+            await store.put_rows([make_row(app, NOW_MS + 10**7)])
+
+        await asyncio.to_thread(server.restart, kill=True)
+        await until(store.ping, timeout_s=20)
+        assert len(acknowledged) > 20
+        found = [await store.fetch_row(row.place, row.schedule.schedule_id) for row in acknowledged]
+        assert found == acknowledged
+        entries = await store.fetch_index(*(row.place.bucket for row in (acknowledged[0], acknowledged[-1])))
+        assert {entry.instance for entry in entries} >= {row.place.instance for row in acknowledged}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_servers")
+async def test_three_nodes_carry_on_without_one(tmp_path: Path) -> None:
+    options = CassandraOptions(nodes=3, heap_mib=512, settings={"paxos_variant": "v2"})
+    servers = LocalServers(tmp_path, cassandra=options, kafka=False, etcd=False)
+    await asyncio.to_thread(servers.start)
+    try:
+        await spread_over_nodes(servers.cassandra)
+        replication = '{"class": "NetworkTopologyStrategy", "replication_factor": 3}'
+        settings = make_settings(servers.cassandra, replication=replication)
+        applied = await asyncio.gather(*(migrate(settings) for _ in range(3)))
+        assert sorted(applied) == [[], [], ["0001_first.cql"]]
+        async with connected(replace(settings, request_timeout_ms=2_000)) as store:
+            app = await store.create_app(make_app())
+            await asyncio.to_thread(servers.cassandra.nodes[2].kill)
+            rows = [make_row(app, NOW_MS + 10**6 + n * 10_000, n % 3) for n in range(200)]
+            for n in range(0, 200, 10):
+                await store.put_rows(rows[n : n + 10])
+            found = [await store.fetch_row(row.place, row.schedule.schedule_id) for row in rows]
+            assert found == rows
+            assert await store.create_app(make_app()) != app
+    finally:
+        await asyncio.to_thread(servers.stop)
+
+
+def execute(store: CassandraStore, statement: Any) -> Any:
+    future = store._session._session.execute_async(statement)
+    future.result()
+    return future
+
+
+async def spread_over_nodes(server: CassandraServer) -> None:
+    """With one copy of each row, a batch must go to the one node that has its rows."""
+    replication = '{"class": "NetworkTopologyStrategy", "replication_factor": 1}'
+    settings = make_settings(server, replication=replication)
+    await migrate(settings)
+    async with connected(settings) as store:
+        app = await store.create_app(make_app())
+        rows = [make_row(app, NOW_MS + 10**6 + n * 1_000, n % 3) for n in range(300)]
+        await store.put_rows(rows)
+        batches: list[Any] = []
+        with pytest.MonkeyPatch.context() as patch:
+
+            async def note(statements: list[Any]) -> None:
+                batches.extend(statements)
+
+            patch.setattr(store._session, "write", note)
+            await store.put_rows(rows)
+        for batch in batches:
+            (replicas,) = {
+                store._session.replicas_of(routing_key(*values[:3]))
+                for *_, values in batch._statements_and_parameters
+            }
+            (replica,) = replicas  # type: ignore[misc]
+            future = await asyncio.to_thread(execute, store, batch)
+            assert future.coordinator_host == replica
+        hosts = {store._session.replicas_of(batch.routing_key) for batch in batches}
+        assert len(hosts) == 3
+        assert [await store.fetch_row(row.place, row.schedule.schedule_id) for row in rows] == rows
+
+
+def make_certificates(folder: Path) -> None:
+    """Write ca.pem, server.pem (certificate and key, for 127.0.0.1) and stranger.pem, another CA."""
+    for name in ("ca", "stranger"):
+        _openssl(
+            f"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={name} -keyout {name}.key -out {name}.pem",
+            folder,
+        )
+    _openssl(
+        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=node -addext subjectAltName=IP:127.0.0.1"
+        " -CA ca.pem -CAkey ca.key -keyout node.key -out node.pem",
+        folder,
+    )
+    (folder / "server.pem").write_text((folder / "node.key").read_text() + (folder / "node.pem").read_text())
+
+
+def _openssl(arguments: str, folder: Path) -> None:
+    subprocess.run(["openssl", *arguments.split()], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("own_servers")
+async def test_password_and_tls(tmp_path: Path) -> None:
+    make_certificates(tmp_path)
+    pem = "org.apache.cassandra.security.PEMBasedSslContextFactory"
+    options = CassandraOptions(
+        authenticator="PasswordAuthenticator",
+        settings={
+            "client_encryption_options": {
+                "enabled": True,
+                "optional": True,  # the launcher's probe asks without
+                "keystore": str(tmp_path / "server.pem"),
+                "ssl_context_factory": {"class_name": pem},
+            }
+        },
+    )
+    servers = LocalServers(tmp_path / "servers", cassandra=options, kafka=False, etcd=False)
+    await asyncio.to_thread(servers.start)
+    try:
+        settings = make_settings(
+            servers.cassandra,
+            username="cassandra",
+            password="cassandra",
+            ca_file=str(tmp_path / "ca.pem"),
+        )
+        await migrate(settings)
+        async with connected(settings) as store:
+            await store.ping()
+            connections = await select(store, "SELECT ssl_enabled, username FROM system_views.clients")
+            assert (True, "cassandra") in connections
+        for wrong, message in (
+            ({"password": "guess"}, "AuthenticationFailed"),
+            ({"username": "", "password": ""}, "AuthenticationFailed"),
+            ({"ca_file": str(tmp_path / "stranger.pem")}, "certificate verify failed"),
+        ):
+            with pytest.raises(StartupError, match=message):
+                await CassandraStore.connect(replace(settings, **wrong))  # type: ignore[arg-type]
+        with pytest.raises(StartupError, match="certificates"):
+            await CassandraStore.connect(replace(settings, ca_file=str(tmp_path / "none.pem")))
+    finally:
+        await asyncio.to_thread(servers.stop)

@@ -1,0 +1,238 @@
+"""What the Cassandra driver does with answers, errors and sizes; the server itself is in tests/service."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from cassandra import InvalidRequest, OperationTimedOut, Unavailable, WriteTimeout, protocol
+from cassandra.cluster import NoHostAvailable
+from cassandra.connection import ConnectionShutdown
+
+from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
+from ringtime_shared.stores.cassandra import session as session_module
+from ringtime_shared.stores.cassandra.batches import MAX_BYTES, Item, make_batches
+from ringtime_shared.stores.cassandra.bridge import WIDTH
+from ringtime_shared.stores.cassandra.failures import from_driver
+from ringtime_shared.stores.cassandra.known import Known
+from ringtime_shared.stores.cassandra.migrate import read_steps
+from ringtime_shared.stores.cassandra.session import CqlSession
+from ringtime_shared.stores.cassandra.ttl import LATER_MARGIN_MS, LEAST_KEPT_MS, row_end_ms, ttl_s
+
+NOT_SENT = NoHostAvailable("nobody", {"host": ConnectionShutdown("down")})
+TIMED_OUT = OperationTimedOut()
+WRITE_TIMEOUT = WriteTimeout("slow", write_type=0)
+LOST = ConnectionShutdown("connection lost")
+TOO_FEW = Unavailable("too few replicas")
+OVERLOADED = protocol.OverloadedErrorMessage(0x1001, "busy", None)
+REFUSED = InvalidRequest("no such column")
+ONE_NODE = SimpleNamespace(keyspace="ringtime", replicas_of=lambda key: None)
+
+
+class FakeFuture:
+    """Answers from another thread, like the driver's."""
+
+    def __init__(self, answer: Any, paging_state: bytes | None = None) -> None:
+        self.answer = answer
+        self.paging_state = paging_state
+
+    @property
+    def has_more_pages(self) -> bool:
+        return self.paging_state is not None
+
+    def result(self) -> SimpleNamespace:
+        return SimpleNamespace(paging_state=self.paging_state)
+
+    def add_callbacks(
+        self, land: Callable[..., None], crash: Callable[..., None], *, callback_args: Any, errback_args: Any
+    ) -> None:
+        call, arguments = (
+            (crash, errback_args) if isinstance(self.answer, Exception) else (land, callback_args)
+        )
+        threading.Thread(target=call, args=(self.answer, *arguments)).start()
+
+
+class FakeDriver:
+    """Gives each statement its answers by turns: `answers[statement]`."""
+
+    def __init__(self, answers: dict[str, list[Any]]) -> None:
+        self.answers: dict[str, Iterator[Any]] = {name: iter(given) for name, given in answers.items()}
+        self.asked: list[str] = []
+
+    def execute_async(
+        self, statement: str, *, execution_profile: object, paging_state: bytes | None
+    ) -> FakeFuture:
+        self.asked.append(statement)
+        answer = next(self.answers[statement])
+        return answer if isinstance(answer, FakeFuture) else FakeFuture(answer)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session_module, "BACKOFF_S", (0.0, 0.0))
+
+
+def make_session(**answers: list[Any]) -> tuple[CqlSession, FakeDriver]:
+    driver = FakeDriver(answers)
+    return CqlSession(SimpleNamespace(shutdown=lambda: None), driver, "ringtime"), driver
+
+
+@pytest.mark.parametrize(
+    ("answers", "error"),
+    [
+        ([NOT_SENT, NOT_SENT], StoreUnavailable),
+        ([TOO_FEW, NOT_SENT], StoreUnavailable),
+        ([OVERLOADED, OVERLOADED], StoreUnavailable),
+        ([REFUSED], StoreUnavailable),
+        ([TIMED_OUT, TIMED_OUT], OutcomeUnknown),
+        ([WRITE_TIMEOUT, LOST], OutcomeUnknown),
+        ([TIMED_OUT, NOT_SENT], OutcomeUnknown),
+        ([TIMED_OUT, REFUSED], OutcomeUnknown),
+        ([NOT_SENT, LOST], OutcomeUnknown),
+        ([RuntimeError("a bug of the driver")] * 2, OutcomeUnknown),
+    ],
+)
+async def test_write_says_whether_it_may_have_happened(answers: list[Any], error: type[Exception]) -> None:
+    session, driver = make_session(a=answers)
+    with pytest.raises(error, match="Cassandra"):
+        await session.write(["a"])
+    assert len(driver.asked) == len(answers)
+
+
+@pytest.mark.parametrize("first", [NOT_SENT, TIMED_OUT, WRITE_TIMEOUT, LOST, TOO_FEW, OVERLOADED])
+async def test_second_try_succeeds(first: Exception) -> None:
+    session, driver = make_session(a=[first, []], b=[[]])
+    await session.write(["a", "b"])
+    assert sorted(driver.asked) == ["a", "a", "b"]
+
+
+@pytest.mark.parametrize("failure", [NOT_SENT, TIMED_OUT, REFUSED])
+async def test_partial_write_is_an_unknown_outcome(failure: Exception) -> None:
+    session, _ = make_session(a=[[]], b=[failure] * 2)
+    with pytest.raises(OutcomeUnknown):
+        await session.write(["a", "b"])
+
+
+@pytest.mark.parametrize("failure", [NOT_SENT, TIMED_OUT, REFUSED])
+async def test_read_that_fails_is_unavailable(failure: Exception) -> None:
+    session, _ = make_session(a=[[(1,)]], b=[failure] * 2)
+    with pytest.raises(StoreUnavailable):
+        await session.read_all(["a", "b"])
+
+
+async def test_lwt_is_never_repeated() -> None:
+    session, driver = make_session(a=[TIMED_OUT], b=[NOT_SENT], c=[[(True,)]])
+    assert await session.write_if("a") is None
+    with pytest.raises(StoreUnavailable):
+        await session.write_if("b")
+    assert await session.write_if("c") == (True,)
+    assert driver.asked == ["a", "b", "c"]
+
+
+async def test_unavailable_half_way_through_a_batch_is_unknown() -> None:
+    assert not from_driver(TOO_FEW).may_be_written
+    assert from_driver(TOO_FEW, spans_partitions=True).may_be_written
+    assert not from_driver(NOT_SENT, spans_partitions=True).may_be_written
+
+
+async def test_answers_come_in_order_and_all_pages_are_read() -> None:
+    pages = [FakeFuture([(1,)], b"more"), FakeFuture([(2,)], b"more"), FakeFuture([(3,)])]
+    session, _ = make_session(a=[[(0,)]], b=pages, c=[[]])
+    assert await session.read_all(["a", "b", "c"]) == [[(0,)], [(1,), (2,), (3,)], []]
+
+
+async def test_many_statements_wake_the_loop_few_times_and_are_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    count = 10 * WIDTH
+    session, driver = make_session(a=[[(n,)] for n in range(count)])
+    loop = asyncio.get_running_loop()
+    wakes = []
+    wake = loop.call_soon_threadsafe
+    monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *call: (wakes.append(1), wake(*call))[1])
+    asking = asyncio.ensure_future(session.read_all(["a"] * count))
+    await asyncio.sleep(0)
+    assert len(driver.asked) == WIDTH
+    assert sorted(await asking) == [[(n,)] for n in range(count)]
+    assert len(wakes) < count / 2
+
+
+async def test_closed_session_refuses() -> None:
+    session, _ = make_session(a=[[]])
+    await session.close()
+    await session.close()
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await session.write(["a"])
+
+
+def item(key: bytes, size: int, *companions: int) -> Item:
+    return Item(
+        key,
+        (True, b"id", (key, None, b"x" * size)),
+        [(b"other" + bytes([n]), (True, b"id", (b"x" * size,))) for n, size in enumerate(companions)],
+    )
+
+
+def test_batches_stay_within_bounds_and_hold_everything() -> None:
+    items = [item(b"k%d" % (n % 7), n * 37 % 9_000, 50, 50) for n in range(500)]
+    batches = make_batches(items, ONE_NODE, 64)
+    assert sum(len(batch) for batch in batches) == 3 * 500
+    for batch in batches:
+        queries = batch._statements_and_parameters
+        assert sum(len(value or b"") for *_, values in queries for value in values) <= MAX_BYTES
+        assert batch.spans_partitions
+
+
+def test_batches_are_made_per_replica_set() -> None:
+    items = [item(b"%d" % (n % 10), 10) for n in range(100)]
+    layout = SimpleNamespace(keyspace="ringtime", replicas_of=lambda key: int(key) % 2)
+    batches = make_batches(items, layout, 64)
+    keys = [{values[0] for *_, values in batch._statements_and_parameters} for batch in batches]
+    assert keys == [{b"0", b"2", b"4", b"6", b"8"}, {b"1", b"3", b"5", b"7", b"9"}]
+
+
+def test_a_row_too_large_for_a_batch_goes_alone() -> None:
+    batches = make_batches([item(b"a", 10), item(b"a", 100_000, 20, 20), item(b"a", 10)], ONE_NODE, 64)
+    assert [len(batch) for batch in batches] == [1, 1, 3]
+    assert [batch.spans_partitions for batch in batches] == [False, False, True]
+    assert make_batches([], ONE_NODE, 64) == []
+
+
+@pytest.mark.parametrize("late_ms", [0, 1, 999, 5_000, 40 * LEAST_KEPT_MS])
+@pytest.mark.parametrize("skew_ms", [-60_000, 0, 60_000])
+@pytest.mark.parametrize("kept_ms", [0, LEAST_KEPT_MS, 10 * LEAST_KEPT_MS])
+def test_what_is_written_later_never_ends_before_its_row(late_ms: int, skew_ms: int, kept_ms: int) -> None:
+    slot_ms = 1_000_000_000_123
+    end_ms = row_end_ms(slot_ms, slot_ms + kept_ms, slot_ms)
+    later_ms = slot_ms + late_ms
+    by_other_clock_ms = later_ms + skew_ms
+    later_end_ms = row_end_ms(slot_ms, slot_ms + kept_ms, by_other_clock_ms) + LATER_MARGIN_MS
+    assert slot_ms + 1000 * ttl_s(end_ms, slot_ms) >= end_ms
+    if later_ms < end_ms:
+        assert later_ms + 1000 * ttl_s(later_end_ms, by_other_clock_ms) > slot_ms + 1000 * ttl_s(
+            end_ms, slot_ms
+        )
+
+
+def test_rows_kept_longer_than_the_server_can_count_have_no_ttl() -> None:
+    twenty_years_ms = 630_720_000_000
+    assert ttl_s(twenty_years_ms, 0) == 630_720_000
+    assert ttl_s(twenty_years_ms + 1, 0) == 0
+
+
+def test_known_forgets_the_oldest() -> None:
+    known: Known[str] = Known(2)
+    known.update({"a": 1, "b": 2})
+    known.update({"a": 3})
+    known.update({"c": 4})
+    assert [known.get(key) for key in "abc"] == [3, None, 4]
+
+
+def test_steps_are_numbered_without_a_gap() -> None:
+    steps = read_steps()
+    assert [step.version for step in steps] == list(range(1, len(steps) + 1))
+    assert all(step.statements and step.name[:4].isdecimal() for step in steps)

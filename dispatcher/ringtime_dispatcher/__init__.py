@@ -4,7 +4,7 @@ Three marks describe how far the owner of a poller instance is (slots, in ms):
 
     ---- settled ------------- sealed ----------- front ------> time
       every row has          finally read:       read so far,
-      its outcome            nothing unseen      now + 250 ms
+      its outcome            nothing unseen      now + 300 ms
 
 - `polling` moves the front: each tick it asks the due index which instances have rows in this minute
   and reads those up to the read-ahead. The read-ahead is shorter than ingest's commit margin, so a row

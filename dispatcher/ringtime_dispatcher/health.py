@@ -12,10 +12,13 @@ from starlette.routing import Route
 from ringtime_shared.errors import RingtimeError
 
 
-def create_health_app(ping: Callable[[], Awaitable[None]], is_ready: Callable[[], bool]) -> Starlette:
+def create_health_app(
+    ping: Callable[[], Awaitable[None]], is_ready: Callable[[], bool], count_owned: Callable[[], int]
+) -> Starlette:
     """Return an application with `/health/live` and `/health/ready`.
 
-    Ready means: a real query was answered just now, and the node holds a lease it can trust.
+    Ready means: a real query was answered just now, and the node holds a lease it can trust. The answer
+    tells how many poller instances the node runs.
     """
 
     async def live(request: Request) -> JSONResponse:  # noqa: ARG001 - the signature of a route
@@ -28,6 +31,6 @@ def create_health_app(ping: Callable[[], Awaitable[None]], is_ready: Callable[[]
             return JSONResponse({"status": "not ready", "reason": str(error)}, status_code=503)
         if not is_ready():
             return JSONResponse({"status": "not ready", "reason": "no trusted lease"}, status_code=503)
-        return JSONResponse({"status": "ready"})
+        return JSONResponse({"status": "ready", "owned": count_owned()})
 
     return Starlette(routes=[Route("/health/live", live), Route("/health/ready", ready)])

@@ -47,7 +47,7 @@ async def serve(settings: Settings) -> None:
             )
             await dispatcher.start()
             click.echo(f"ringtime-dispatcher {node} listens on http://{host}:{port}/health/ready")
-            app = create_health_app(store.ping, dispatcher.is_ready)
+            app = create_health_app(store.ping, dispatcher.is_ready, lambda: len(dispatcher.owned))
             await serve_http(app, settings.server, listener, stop)
             click.echo(f"ringtime-dispatcher {node} is draining")
             await dispatcher.stop()

@@ -31,12 +31,12 @@ _STOP_S = 40.0
 class Pod:
     """One process of ours, with its own port."""
 
-    def __init__(self, name: str, module: str, port: int, folder: Path, flags: tuple[str, ...]) -> None:
+    def __init__(self, name: str, module: str, port: int, config: Path, flags: tuple[str, ...]) -> None:
+        folder = config.parent
         self.name = name
         self.port = port
         self.log = folder / f"{name}.log"
-        config = str(folder / "ringtime.json")
-        argv = (sys.executable, "-m", module, "--port", str(port), "--config", config, *flags)
+        argv = (sys.executable, "-m", module, "--port", str(port), "--config", str(config), *flags)
         self.process = LocalProcess(Command(argv), folder=folder, log=self.log)
 
     def wait_ready(self, until_s: float) -> None:
@@ -52,16 +52,21 @@ class Pod:
 
 
 class Cluster:
-    """Servers and pods; `start`, then `stop` whatever came of it."""
+    """Servers and pods; `start`, then `stop` whatever came of it.
+
+    `pod_settings` holds, by a pod's name, settings that differ from the others'; set them before it starts.
+    """
 
     def __init__(self, folder: Path, *, ingest: int, dispatchers: int, settings: dict[str, object]) -> None:
         self.folder = folder.absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.servers = LocalServers(self.folder / "servers")
         self.pods: dict[str, Pod] = {}
+        self.pod_settings: dict[str, dict[str, object]] = {}
         self._ingest = ingest
         self._dispatchers = dispatchers
         self._settings = settings
+        self._config = self.folder / "ringtime.json"
 
     @property
     def base(self) -> str:
@@ -87,7 +92,8 @@ class Cluster:
         role = name.partition("-")[0]
         port = self.pods[name].port if name in self.pods else take_ports(1)[0]
         flags = ("--name", name) if role == "dispatcher" else ()
-        self.pods[name] = Pod(name, f"ringtime_{role}.main", port, self.folder, flags)
+        config = self._write_settings(name) if name in self.pod_settings else self._config
+        self.pods[name] = Pod(name, f"ringtime_{role}.main", port, config, flags)
         return self.pods[name]
 
     def stop(self) -> None:
@@ -110,15 +116,19 @@ class Cluster:
         draft.write_text(json.dumps(pids | {"base": self.base}, indent=2) + "\n")
         draft.replace(self.folder / "pids.json")
 
-    def _write_settings(self) -> None:
+    def _write_settings(self, pod: str | None = None) -> Path:
+        """Write the settings of all pods, or of this one; return the file."""
         cassandra = self.servers.cassandra
         settings: dict[str, object] = {
             "cassandra": {"contact_points": list(cassandra.contact_points), "port": cassandra.port},
             "coordination": {"endpoints": [self.servers.etcd.endpoint]},
         }
-        for group, values in self._settings.items():
-            settings[group] = {**_table(settings.get(group)), **_table(values)}
-        (self.folder / "ringtime.json").write_text(json.dumps(settings, indent=2) + "\n")
+        for layer in (self._settings, self.pod_settings[pod] if pod else {}):
+            for group, values in layer.items():
+                settings[group] = {**_table(settings.get(group)), **_table(values)}
+        file = self.folder / f"{pod or 'ringtime'}.json"
+        file.write_text(json.dumps(settings, indent=2) + "\n")
+        return file
 
     def _migrate(self) -> None:
         log = self.folder / "migrate.log"
@@ -128,7 +138,7 @@ class Cluster:
             "ringtime.main",
             "migrate",
             "--config",
-            str(self.folder / "ringtime.json"),
+            str(self._config),
         )
         process = LocalProcess(Command(argv), folder=self.folder, log=log)
         if process.wait(_READY_S) != 0:

@@ -12,19 +12,14 @@ from pathlib import Path
 from random import Random
 
 import pytest
+
 from tests.harness.client import LoadClient
 from tests.harness.ledger import judge
 from tests.harness.load import Load, wait_for_deliveries, wait_until
-from tests.harness.receiver import Receiver, running_receiver
+from tests.harness.receiver import Receiver
 from tests.harness.server import ServerProcess
 
 APPS = ("pay", "mail")
-
-
-@pytest.fixture
-def receiver(tmp_path: Path) -> Iterator[Receiver]:
-    with running_receiver(tmp_path) as running:
-        yield running
 
 
 @pytest.fixture

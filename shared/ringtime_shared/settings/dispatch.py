@@ -12,18 +12,20 @@ from msgspec import Meta
 class DispatchSettings:
     """How due rows are found and sent. Set the same values in every process."""
 
-    tick_ms: Annotated[int, Meta(ge=10, le=1_000)] = 250
-    """Time between two looks for due rows, in milliseconds."""
+    tick_ms: Annotated[int, Meta(ge=10, le=1_000)] = 200
+    """Time between two looks for due rows, in milliseconds. Less than `read_ahead_ms` by about what a look
+    takes, or rows that fall due during a look are that late."""
 
-    read_ahead_ms: Annotated[int, Meta(ge=10, le=999)] = 250
+    read_ahead_ms: Annotated[int, Meta(ge=10, le=999)] = 300
     """How far past now a tick reads, in milliseconds. Less than `ingest.commit_margin_ms`, or rows are
     read past before they are written; less than 1 s, in which a cancel is promised to be seen."""
 
     max_tick_ms: Annotated[int, Meta(ge=10, le=10_000)] = 1_000
     """Longest tick, in milliseconds, when polling costs more than `poll_share`. Rows may be this late."""
 
-    poll_share: Annotated[float, Meta(ge=0.01, le=1)] = 0.2
-    """Share of the node's time that polling may take before the tick stretches."""
+    poll_share: Annotated[float, Meta(ge=0.01, le=1)] = 0.5
+    """Share of the time that a look for due rows may take, waiting for the store included, before the
+    pause between two looks stretches."""
 
     seal_ms: Annotated[int, Meta(ge=100, le=60_000)] = 2_000
     """Time between two seals of an active poller instance, in milliseconds."""

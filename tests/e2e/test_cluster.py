@@ -1,0 +1,257 @@
+"""The split deployment under load, with processes killed, frozen and rolled.
+
+Each test runs the same load on one cluster of real servers and pods and judges it by the client's and
+the receiver's ledgers. The bound on duplicates of a dispatcher killed or frozen: what it had in flight
+(500) and had not recorded yet (as much again).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from random import Random
+
+import pytest
+
+from ringtime_local.cluster import Cluster
+from tests.e2e.conftest import APPS, PARTITIONS
+from tests.harness.client import LoadClient
+from tests.harness.ledger import Verdict, judge
+from tests.harness.load import Load, wait_for_deliveries
+from tests.harness.receiver import Receiver
+from tests.harness.report import IS_LONG, record
+
+pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(900)]
+
+RATE = 200.0
+PER_KILL = 1_000  #: most duplicates for one dispatcher killed or frozen
+TTL_S = 10
+
+
+class Clients:
+    """One load, spread over the ingest pods."""
+
+    def __init__(self, cluster: Cluster, receiver: Receiver, clients: list[LoadClient], seed: int) -> None:
+        self.cluster = cluster
+        self.receiver = receiver
+        self.load = Load(receiver, apps=APPS, rng=Random(seed))
+        self._clients = clients
+
+    async def steady(self, seconds: float, *, lead_s: tuple[float, float] = (1, 30)) -> None:
+        """200 creates a second in all, 5 % of them cancelled."""
+        share = RATE / len(self._clients)
+        await asyncio.gather(
+            *(
+                self.load.run(client, per_s=share, seconds=seconds, lead_s=lead_s, cancels=0.05)
+                for client in self._clients
+            )
+        )
+
+    async def burst(self, count: int, *, due_in_s: float, over_s: float = 1.0) -> float:
+        """Create `count` schedules due within `over_s`; return when the first is due, epoch seconds."""
+        due_s = time.time() + due_in_s
+        await asyncio.gather(
+            *(
+                self.load.create(
+                    self._clients[n % len(self._clients)], int((due_s + over_s * n / count) * 1000)
+                )
+                for n in range(count)
+            )
+        )
+        return due_s
+
+    async def verdict(self, name: str, *, timeout_s: float = 60, **facts: float) -> Verdict:
+        """Wait for what is still to come, judge, write it down; nothing may be lost or early."""
+        await wait_for_deliveries(self.receiver, self.load.creates, timeout_s=timeout_s)
+        verdict = judge(self.load.creates, self.receiver.arrivals())
+        unanswered = sum(entry.schedule_id is None for entry in self.load.creates)
+        print(record(name, verdict, unanswered=unanswered, **facts).stem, verdict, facts)
+        assert verdict.broken() == []
+        return verdict
+
+
+@asynccontextmanager
+async def clients_of(cluster: Cluster, receiver: Receiver, seed: int) -> AsyncIterator[Clients]:
+    await until_shared(cluster)
+    async with AsyncExitStack() as stack:
+        pods = [pod for name, pod in cluster.pods.items() if name.startswith("ingest")]
+        bases = [f"http://127.0.0.1:{pod.port}/goscheduler" for pod in pods]
+        clients = [await stack.enter_async_context(LoadClient(base, 64)) for base in bases]
+        yield Clients(cluster, receiver, clients, seed)
+
+
+async def restart(cluster: Cluster, name: str) -> None:
+    """Start a pod that ended again, and return when it is ready."""
+    pod = cluster.start_pod(name)
+    await asyncio.to_thread(pod.wait_ready, time.monotonic() + 60)
+
+
+def count_owned(cluster: Cluster) -> dict[str, int]:
+    """Return how many poller instances each dispatcher runs."""
+    found = {}
+    for name, pod in cluster.pods.items():
+        if name.startswith("dispatcher") and pod.process.is_running():
+            with urllib.request.urlopen(f"http://127.0.0.1:{pod.port}/health/ready", timeout=10) as answer:
+                found[name] = json.loads(answer.read())["owned"]
+    return found
+
+
+async def until_shared(cluster: Cluster) -> None:
+    """Return when every dispatcher runs about its share."""
+    total = len(APPS) * PARTITIONS
+
+    def is_shared() -> bool:
+        owned = count_owned(cluster)
+        return sum(owned.values()) == total and min(owned.values()) * len(owned) >= total * 0.6
+
+    await asyncio.to_thread(wait_blocking, is_shared, 60)
+
+
+def wait_blocking(holds: Callable[[], bool], timeout_s: float) -> None:
+    until_s = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < until_s, "it did not come about in time"
+        time.sleep(0.2)
+
+
+async def until(due_s: float) -> None:
+    """Return at this time of the load's own timetable."""
+    await asyncio.sleep(max(due_s - time.time(), 0))
+
+
+async def alongside(load: Awaitable[None], fault: Awaitable[None]) -> None:
+    await asyncio.gather(load, fault)
+
+
+async def test_steady_load_without_a_fault(cluster: Cluster, receiver: Receiver) -> None:
+    async with clients_of(cluster, receiver, 1) as clients:
+        await clients.steady(300 if IS_LONG else 40, lead_s=(2, 60 if IS_LONG else 20))
+        verdict = await clients.verdict("steady", timeout_s=90)
+    assert verdict.duplicates == 0
+    assert verdict.acknowledged >= len(clients.load.creates)
+    assert verdict.lag_ms(0.5) <= 30
+    assert verdict.lag_ms(0.99) <= 300
+
+
+async def test_a_dispatcher_killed_in_a_burst(cluster: Cluster, receiver: Receiver) -> None:
+    kills = 10 if IS_LONG else 2
+    slowest_s = 0.0
+    async with clients_of(cluster, receiver, 2) as clients:
+        for number in range(kills):
+            count = 20_000 if IS_LONG else 5_000
+            due_s = await clients.burst(count, due_in_s=count / 1_000 + 3)
+            victim = f"dispatcher-{1 + number % 3}"
+            await until(due_s + 0.3)
+            killed_s = time.time()
+            await asyncio.to_thread(cluster.pods[victim].process.kill)
+            await wait_for_deliveries(receiver, clients.load.creates, timeout_s=60)
+            slowest_s = max(slowest_s, time.time() - killed_s)
+            await restart(cluster, victim)
+            await until_shared(cluster)
+        verdict = await clients.verdict("dispatcher-killed", kills=kills, slowest_s=round(slowest_s, 1))
+    assert verdict.duplicates <= kills * PER_KILL
+
+
+async def test_a_dispatcher_frozen_past_its_lease(cluster: Cluster, receiver: Receiver) -> None:
+    async with clients_of(cluster, receiver, 3) as clients:
+
+        async def freeze() -> None:
+            await asyncio.sleep(5)
+            process = cluster.pods["dispatcher-2"].process
+            process.signal(signal.SIGSTOP)
+            await asyncio.sleep(25)
+            process.signal(signal.SIGCONT)
+
+        await alongside(clients.steady(45, lead_s=(1, 20)), freeze())
+        verdict = await clients.verdict("dispatcher-frozen-25s")
+    assert verdict.duplicates <= PER_KILL
+
+
+async def test_every_pod_rolled_in_turn(cluster: Cluster, receiver: Receiver) -> None:
+    async with clients_of(cluster, receiver, 4) as clients:
+
+        async def roll() -> None:
+            await asyncio.sleep(2)
+            for name in list(cluster.pods):
+                await asyncio.to_thread(cluster.pods[name].process.stop, 40)
+                await restart(cluster, name)
+                await asyncio.sleep(3)
+
+        await alongside(clients.steady(50, lead_s=(1, 20)), roll())
+        verdict = await clients.verdict("rolling-restart")
+    assert verdict.duplicates == 0
+    assert verdict.lag_ms(0.99) <= 2_000
+
+
+async def test_etcd_killed_and_away(cluster: Cluster, receiver: Receiver) -> None:
+    away_s = 60 if IS_LONG else 20
+    etcd = cluster.servers.etcd
+    async with clients_of(cluster, receiver, 5) as clients:
+
+        async def disturb() -> None:
+            await asyncio.sleep(3)
+            await asyncio.to_thread(etcd.kill)
+            await asyncio.to_thread(etcd.start)
+            await asyncio.sleep(8)
+            await asyncio.to_thread(etcd.kill)
+            await asyncio.sleep(away_s)
+            await asyncio.to_thread(etcd.start)
+
+        await alongside(clients.steady(away_s + 25, lead_s=(1, 20)), disturb())
+        verdict = await clients.verdict("etcd-away", away_s=away_s)
+        unanswered = sum(entry.schedule_id is None for entry in clients.load.creates)
+    assert unanswered == 0, "creates need no etcd"
+    assert verdict.duplicates <= 3 * PER_KILL
+
+
+async def test_cassandra_killed_and_restarted(cluster: Cluster, receiver: Receiver) -> None:
+    async with clients_of(cluster, receiver, 6) as clients:
+
+        async def disturb() -> None:
+            for _ in range(3 if IS_LONG else 1):
+                await asyncio.sleep(8)
+                await asyncio.to_thread(cluster.servers.cassandra.kill)
+                await asyncio.to_thread(cluster.servers.cassandra.start)
+
+        await alongside(clients.steady(75 if IS_LONG else 40, lead_s=(1, 20)), disturb())
+        await clients.verdict("cassandra-killed", timeout_s=90)
+
+
+async def test_all_pods_down_while_schedules_come_due(cluster: Cluster, receiver: Receiver) -> None:
+    down_s = 180 if IS_LONG else 20
+    count = 10_000 if IS_LONG else 3_000
+    async with clients_of(cluster, receiver, 7) as clients:
+        await clients.burst(count, due_in_s=count / 1_000 + 6, over_s=down_s)
+        for pod in cluster.pods.values():
+            await asyncio.to_thread(pod.process.kill)
+        await asyncio.sleep(down_s + 10)  # the outage itself
+        started_s = time.time()
+        for name in list(cluster.pods):
+            await restart(cluster, name)
+        verdict = await clients.verdict("all-pods-down", down_s=down_s, timeout_s=90)
+        first = {key: found[0].at_ms for key, found in receiver.arrivals().items()}
+        caught_up_s = max(first.values()) / 1000 - started_s
+    record("all-pods-down", verdict, down_s=down_s, caught_up_s=round(caught_up_s, 1))
+
+
+async def test_dispatchers_join_and_leave_in_a_burst(cluster: Cluster, receiver: Receiver) -> None:
+    rounds = 10 if IS_LONG else 3
+    async with clients_of(cluster, receiver, 8) as clients:
+        for _ in range(rounds):
+            due_s = await clients.burst(2_000, due_in_s=6)
+            await until(due_s + 0.3)
+            stop = asyncio.to_thread(cluster.pods["dispatcher-3"].process.stop, 40)
+            extra = asyncio.create_task(restart(cluster, "dispatcher-4"))
+            await asyncio.gather(stop, extra)
+            await wait_for_deliveries(receiver, clients.load.creates, timeout_s=30)
+            await asyncio.to_thread(cluster.pods["dispatcher-4"].process.stop, 40)
+            await restart(cluster, "dispatcher-3")
+        del cluster.pods["dispatcher-4"]
+        verdict = await clients.verdict("join-and-leave", rounds=rounds)
+    assert verdict.duplicates == 0
+    assert verdict.lag_ms(1) <= 3_000

@@ -32,6 +32,11 @@ test: ## Run every test, also those on real servers
 test-service: setup ## Run the tests on real Cassandra, Kafka and etcd
 	$(BIN)/python -m pytest -q -m service
 
+.PHONY: faults
+faults: setup ## Run the long fault set on real servers and write docs/faults.md anew; about an hour
+	RINGTIME_FAULTS=long $(BIN)/python -m pytest -q -s tests/e2e/test_cluster.py tests/e2e/test_network_faults.py
+	$(BIN)/python -m tests.harness.render_faults > docs/faults.md
+
 .PHONY: bench
 bench: setup ## Run the benchmarks
 	@shopt -s nullglob; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit; done

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,6 +18,8 @@ from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import Settings, check_settings
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Function = Callable[[Delivery], Awaitable[Reply | None]]
 
@@ -164,5 +166,5 @@ class Ringtime:
 
 def _ceil_ms(at: datetime) -> int:
     """Round up, so that nothing fires a fraction of a millisecond early."""
-    epoch = datetime.fromtimestamp(0, at.tzinfo)
-    return -((epoch - at) // timedelta(milliseconds=1))
+    # In UTC: the difference of two datetimes of one zone is that of their clock faces, DST or not.
+    return -((_EPOCH - at) // timedelta(milliseconds=1))

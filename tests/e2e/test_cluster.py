@@ -20,6 +20,7 @@ import pytest
 
 from ringtime_local.cluster import Cluster
 from tests.e2e.conftest import APPS, PARTITIONS
+from tests.harness.claims import history, moves_of, overlaps, revision_now
 from tests.harness.client import LoadClient
 from tests.harness.ledger import Verdict, judge
 from tests.harness.load import Load, wait_for_deliveries
@@ -255,3 +256,46 @@ async def test_dispatchers_join_and_leave_in_a_burst(cluster: Cluster, receiver:
         verdict = await clients.verdict("join-and-leave", rounds=rounds)
     assert verdict.duplicates == 0
     assert verdict.lag_ms(1) <= 3_000
+
+
+async def test_a_join_and_a_leave_move_only_their_share(cluster: Cluster, receiver: Receiver) -> None:
+    etcd, total = cluster.servers.etcd, len(APPS) * PARTITIONS
+    async with clients_of(cluster, receiver, 9) as clients:
+        load = asyncio.create_task(clients.steady(40, lead_s=(1, 10)))
+        before = await revision_now(etcd.host, etcd.port)
+        await restart(cluster, "dispatcher-4")
+        await until_shared(cluster)
+        joined = await history(etcd.host, etcd.port, since=before)
+        before = await revision_now(etcd.host, etcd.port)
+        await asyncio.to_thread(cluster.pods["dispatcher-4"].process.stop, 40)
+        del cluster.pods["dispatcher-4"]
+        await until_shared(cluster)
+        left = await history(etcd.host, etcd.port, since=before)
+        await load
+        moved = {"join": sum(moves_of(joined).values()), "leave": sum(moves_of(left).values())}
+        verdict = await clients.verdict("join-and-leave-steady", **moved)
+    assert overlaps(joined) == []
+    assert overlaps(left) == []
+    # A quarter of 48 each, and what the bounded ring trades on top; see ringtime_shared.ring.
+    assert 0 < moved["join"] <= total / 4 * 1.5
+    assert 0 < moved["leave"] <= total / 4 * 1.5
+    assert verdict.duplicates == 0
+
+
+async def test_a_flapping_dispatcher_moves_nothing(cluster: Cluster, receiver: Receiver) -> None:
+    """It is there for less than the debounce each time."""
+    etcd = cluster.servers.etcd
+    async with clients_of(cluster, receiver, 10) as clients:
+        load = asyncio.create_task(clients.steady(120 if IS_LONG else 20, lead_s=(1, 10)))
+        before = await revision_now(etcd.host, etcd.port)
+        while not load.done():
+            await restart(cluster, "dispatcher-5")
+            await asyncio.to_thread(cluster.pods["dispatcher-5"].process.stop, 40)
+        await load
+        del cluster.pods["dispatcher-5"]
+        events = await history(etcd.host, etcd.port, since=before)
+        verdict = await clients.verdict("flapping", moves=len(events))
+    assert overlaps(events) == []
+    assert max(moves_of(events).values(), default=0) <= 1
+    assert verdict.duplicates == 0
+    assert verdict.lag_ms(0.99) <= 5_000

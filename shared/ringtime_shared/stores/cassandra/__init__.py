@@ -19,9 +19,13 @@ No LWT, no logged batch, no view and no delete on the hot path:
 | some batches of a call fail, others do not | OutcomeUnknown |
 | a statement is refused (schema, permission, size) | StoreUnavailable, at once |
 | an LWT gets no answer | it is read back at SERIAL and decided anew |
+| one of three nodes dies | rows go on (`speculative_retry`); LWTs may fail for some 10 s |
 
 Cost. Values of hot statements are serialised here (`encoding`), and answers come back to the event loop in
 batches (`bridge`).
+
+Clocks. Where one column has several writers (a forward pointer that is advanced), the client's clock decides;
+apps and marks do not depend on it.
 
 Schema. `migrate` applies `cql/*.cql`; `CassandraStore.connect` refuses a schema it does not know. TTLs past
 2038 need `storage_compatibility_mode: NONE` on the server.

@@ -1,0 +1,51 @@
+"""Render `docs/faults.md` from the recorded verdicts: `python -m tests.harness.render_faults`."""
+
+from __future__ import annotations
+
+import os
+import platform
+from typing import Any
+
+from tests.harness.report import read_all
+
+_HEAD = """# Fault runs
+
+What the split deployment did on one machine while parts of it were killed, frozen, cut off or slowed down:
+2 ingest pods, 3 dispatchers, real Cassandra (`commitlog_sync: batch`), etcd and Kafka, 3 apps of 16 partitions,
+200 creates a second unless the name says otherwise. Made by `make faults` from the ledgers of a client and a
+receiver outside the service.
+
+Lag is the first delivery after max(fire time, acknowledgement). Duplicates carry the same schedule id; their
+bound is 1,000 for each dispatcher killed or frozen: what it had in flight and what it had not recorded.
+"""
+
+
+def render(entries: list[dict[str, Any]]) -> str:
+    """Return the page."""
+    machine = f"{os.cpu_count()} cores, Python {platform.python_version()}, {platform.system()}"
+    total = sum(entry["acknowledged"] for entry in entries)
+    lost = sum(entry["lost"] for entry in entries)
+    lines = [
+        _HEAD,
+        f"Machine: {machine}. Last run: {max(str(entry['at']) for entry in entries)[:10]}.\n",
+        "| run | acknowledged | lost | early | after cancel | duplicates | lag p50 / p99 / max ms | facts |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for entry in entries:
+        lag = entry["lag_ms"]
+        facts = ", ".join(f"{key} {value}" for key, value in entry["facts"].items())
+        lines.append(
+            f"| {entry['name']} | {entry['acknowledged']:,} | {entry['lost']} | {entry['early']} | "
+            f"{entry['after_cancel']} | {entry['duplicates']} | "
+            f"{lag['p50']} / {lag['p99']} / {lag['max']} | {facts} |"
+        )
+    bound = f"{3 / total:.1e}" if total and not lost else "not given"
+    lines.append(
+        f"\n{lost} lost of N = {total:,} acknowledged. "
+        f"None lost in N shows, at 95 %, a loss rate under 3/N: {bound}.\n"
+    )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(render(read_all()), end="")

@@ -1,0 +1,326 @@
+"""The commit path: what is acknowledged will be seen by a dispatcher, what is not says which kind of not."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.contract.builders import START_MS
+from tests.unit.dispatcher.rig import on_virtual_time
+from tests.unit.ingest.commit_rig import CommitRig, make_commit_rig
+from tests.unit.spy_store import spin
+
+from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
+from ringtime_shared.models.app import Instance
+from ringtime_shared.models.schedule import Row
+
+MAP_AGE_MS = 10_000
+NEAR_MS = 90_000
+
+
+async def filed_again(rig: CommitRig, home: Row, answer: Row) -> Row:
+    """Check that `answer` is the home row with a pointer, and return the row it points at."""
+    assert answer.moved_to is not None
+    assert answer == replace(home, moved_to=answer.moved_to)
+    assert await rig.stored(home) == answer
+    again = await rig.store.real.fetch_row(answer.moved_to, home.schedule.schedule_id)
+    assert again == replace(home, place=answer.moved_to)
+    return again
+
+
+async def test_requests_that_come_while_a_batch_is_out_join_the_next() -> None:
+    rig = await make_commit_rig()
+    gate = rig.store.hold("put_rows")
+    filed = [rig.file(rig.row())]
+    await spin()
+    for _ in range(9):
+        filed.append(rig.file(rig.row()))
+        await spin(2)
+    gate.set()
+    await asyncio.gather(*filed)
+    assert rig.store.sizes("put_rows") == [1, 9]
+    assert rig.store.names() == ["put_rows", "fetch_marks"] * 2, "one check a batch"
+
+
+async def test_requests_of_one_turn_share_a_batch_and_nothing_waits_for_a_timer() -> None:
+    rig = await make_commit_rig()
+    await asyncio.gather(*(rig.file(rig.row()) for _ in range(50)))
+    assert rig.store.sizes("put_rows") == [50]
+
+
+async def test_a_batch_is_bounded_and_keeps_the_order() -> None:
+    rig = await make_commit_rig(flush_rows=4)
+    rows = [rig.row(START_MS + n) for n in range(10)]
+    await asyncio.gather(*map(rig.file, rows))
+    batches = [argument for name, argument in rig.store.calls if name == "put_rows"]
+    assert [len(batch) for batch in batches] == [4, 4, 2]
+    assert [row for batch in batches for row in batch] == rows
+
+
+async def test_more_lanes_write_at_once() -> None:
+    rig = await make_commit_rig(commit_lanes=3, flush_rows=1)
+    gate = rig.store.hold("put_rows")
+    filed = [rig.file(rig.row()) for _ in range(5)]
+    await spin()
+    assert rig.store.sizes("put_rows") == [1, 1, 1]
+    gate.set()
+    await asyncio.gather(*filed)
+    assert rig.store.sizes("put_rows") == [1] * 5
+
+
+async def test_a_create_that_comes_in_the_moment_a_lane_ends_is_written() -> None:
+    """The lane's task ends a turn of the loop after its last look at the queue."""
+    rig = await make_commit_rig()
+
+    async def one_after_another() -> None:
+        for _ in range(5):
+            await rig.path.file(rig.row(), rig.reading())
+
+    async with asyncio.timeout(5):
+        await one_after_another()
+        for turns in range(12):  # whichever turn it is that the lane ends in
+            first = rig.file(rig.row())
+            await spin(turns)
+            second = rig.file(rig.row())
+            await asyncio.gather(first, second)
+
+
+async def test_closing_finishes_what_is_under_way() -> None:
+    rig = await make_commit_rig()
+    gate = rig.store.hold("put_rows")
+    filed = rig.file(rig.row())
+    await spin()
+    closing = asyncio.create_task(rig.path.close())
+    await spin()
+    assert not closing.done()
+    gate.set()
+    await closing
+    await spin(2)
+    assert filed.done()
+    await rig.path.close()
+
+
+@pytest.mark.parametrize(
+    ("sealed_ms", "overtaken"), [(START_MS - 1, False), (START_MS, True), (START_MS + 1, True)]
+)
+async def test_a_row_at_or_under_sealed_is_filed_again(sealed_ms: int, overtaken: bool) -> None:
+    rig = await make_commit_rig()
+    await rig.seal(sealed_ms)
+    home = rig.row()
+    answer = await rig.file(home)
+    if not overtaken:
+        assert answer == home == await rig.stored(home)
+        assert rig.store.names() == ["put_rows", "fetch_marks"]
+        return
+    again = await filed_again(rig, home, answer)
+    assert again.place.slot_ms > sealed_ms
+    assert again.place.slot_ms >= rig.clock.now_ms() + 600
+    assert again.place.partition == home.place.partition
+    assert rig.store.names() == ["put_rows", "fetch_marks", "put_rows", "put_updates", "fetch_marks"]
+
+
+async def test_an_overtaken_row_lies_above_what_a_fast_clock_sealed() -> None:
+    """The owner's clock is ahead of this one's; nothing rests on the two agreeing."""
+    rig = await make_commit_rig()
+    await rig.seal(START_MS + 30_000)
+    home = rig.row()
+    again = await filed_again(rig, home, await rig.file(home))
+    assert again.place.slot_ms == START_MS + 30_001
+
+
+async def test_only_the_overtaken_of_a_batch_are_filed_again() -> None:
+    rig = await make_commit_rig()
+    await rig.seal(START_MS + 10, partition=1)
+    rows = [rig.row(START_MS + n, n % 3) for n in range(30)]
+    answers = await asyncio.gather(*map(rig.file, rows))
+    moved = [row.place for row, answer in zip(rows, answers, strict=True) if answer.moved_to is not None]
+    assert moved == [
+        row.place for row in rows if row.place.partition == 1 and row.place.slot_ms <= START_MS + 10
+    ]
+    assert rig.store.sizes("put_rows") == [30, len(moved)]
+
+
+@pytest.mark.parametrize(
+    ("lead_ms", "checked"), [(NEAR_MS - 1, True), (NEAR_MS, False), (NEAR_MS + 60_000, False)]
+)
+async def test_a_row_that_is_far_off_needs_no_check(lead_ms: int, checked: bool) -> None:
+    rig = await make_commit_rig(lead_ms=lead_ms)
+    await rig.file(rig.row())
+    assert ("fetch_marks" in rig.store.names()) is checked
+
+
+async def test_a_slow_write_is_checked_against_the_time_after_it() -> None:
+    """Far off when it was sent, near when it was durable."""
+    rig = await make_commit_rig(lead_ms=NEAR_MS + 1_000)
+    gate = rig.store.hold("put_rows")
+    filed = rig.file(rig.row())
+    await spin()
+    rig.clock.advance(2_000)
+    gate.set()
+    await filed
+    assert "fetch_marks" in rig.store.names()
+
+
+async def test_a_poller_instance_is_asked_for_once_a_batch() -> None:
+    rig = await make_commit_rig()
+    await asyncio.gather(*(rig.file(rig.row(START_MS + n, n % 2)) for n in range(40)))
+    [asked] = [argument for name, argument in rig.store.calls if name == "fetch_marks"]
+    assert asked == [Instance(rig.app.app_id, 0), Instance(rig.app.app_id, 1)]
+
+
+async def shrink(rig: CommitRig, partitions: int) -> None:
+    """What a resize that was over while this process slept leaves behind."""
+    smaller = replace(rig.app, writable=partitions, polled=partitions, version=rig.app.version + 1)
+    await rig.store.real.replace_app(smaller)
+
+
+@pytest.mark.parametrize(
+    ("age_ms", "reread"), [(MAP_AGE_MS - 1, False), (MAP_AGE_MS, False), (MAP_AGE_MS + 1, True)]
+)
+async def test_a_map_that_is_too_old_is_read_again(age_ms: int, reread: bool) -> None:
+    rig = await make_commit_rig()
+    home = rig.row()
+    assert await rig.file(home, age_ms=age_ms) == home
+    assert ("fetch_app" in rig.store.names()) is reread
+
+
+@pytest.mark.parametrize("lead_ms", [1_000, 86_400_000])
+async def test_a_row_in_a_partition_polled_no_more_is_filed_in_another(lead_ms: int) -> None:
+    rig = await make_commit_rig(lead_ms=lead_ms)
+    await shrink(rig, 1)
+    stays, moves = rig.row(START_MS, 0), rig.row(START_MS, 2)
+    kept, moved = await asyncio.gather(
+        rig.file(stays, age_ms=MAP_AGE_MS + 1), rig.file(moves, age_ms=MAP_AGE_MS + 1)
+    )
+    assert kept == stays
+    again = await filed_again(rig, moves, moved)
+    assert again.place.partition == 0
+    assert again.place.slot_ms == START_MS + 1
+    assert rig.store.names().count("fetch_app") == 1, "once an app and batch; what was read is fresh"
+
+
+async def test_a_process_that_slept_between_write_and_check_reads_the_map_again() -> None:
+    rig = await make_commit_rig(lead_ms=600_000)
+    gate = rig.store.hold("put_rows")
+    filed = rig.file(rig.row(START_MS, 2))
+    await spin()
+    rig.clock.advance(MAP_AGE_MS + 1)
+    await shrink(rig, 1)
+    gate.set()
+    moved_to = (await filed).moved_to
+    assert moved_to is not None
+    assert moved_to.partition == 0
+
+
+async def test_a_row_overtaken_three_times_is_left_unknown() -> None:
+    rig = await make_commit_rig()
+    home = rig.row()
+    rounds = 0
+
+    async def always_ahead(instances: Any) -> Any:
+        nonlocal rounds
+        rounds += 1
+        await rig.seal(START_MS + rounds * 10_000)
+        return await type(rig.store.real).fetch_marks(rig.store.real, instances)
+
+    rig.store.real.fetch_marks = always_ahead  # type: ignore[method-assign]
+    with pytest.raises(OutcomeUnknown, match="overtaken"):
+        await rig.file(home)
+    assert rounds == 3
+    stored = await rig.stored(home)
+    assert stored is not None
+    assert stored.moved_to is not None
+    assert stored.moved_to.slot_ms == START_MS + 20_001
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "told"),
+    [
+        ("put_rows", StoreUnavailable("no"), StoreUnavailable),
+        ("put_rows", OutcomeUnknown("silence"), OutcomeUnknown),
+        ("fetch_marks", StoreUnavailable("no"), OutcomeUnknown),
+        ("fetch_marks", OutcomeUnknown("silence"), OutcomeUnknown),
+        ("fetch_app", StoreUnavailable("no"), OutcomeUnknown),
+        ("put_updates", StoreUnavailable("no"), OutcomeUnknown),
+        ("put_updates", OutcomeUnknown("silence"), OutcomeUnknown),
+    ],
+)
+async def test_what_is_told_says_whether_the_row_may_exist(
+    name: str, error: Exception, told: type[Exception]
+) -> None:
+    rig = await make_commit_rig()
+    await rig.seal(START_MS)
+    rig.store.fail(name, error)
+    home = rig.row()
+    with pytest.raises(told):
+        await rig.file(home, age_ms=MAP_AGE_MS + 1)
+    if told is StoreUnavailable:
+        assert await rig.stored(home) is None
+    assert await rig.file(rig.row(START_MS + 60_000)) is not None, "the next one is not harmed"
+
+
+async def test_a_second_filing_that_is_refused_leaves_the_outcome_unknown() -> None:
+    """Its first filing is in the store. One that was to be filed for the first time is told "no"."""
+    rig = await make_commit_rig()
+    await rig.seal(START_MS)
+    gate = rig.store.hold("fetch_marks")
+    old = rig.file(rig.row())
+    await spin()
+    new = rig.file(rig.row(START_MS + 30_000))
+    rig.store.fail("put_rows", StoreUnavailable("no"))
+    gate.set()
+    told = await asyncio.gather(old, new, return_exceptions=True)
+    assert [type(error) for error in told] == [OutcomeUnknown, StoreUnavailable]
+    assert rig.store.sizes("put_rows") == [1, 2]
+
+
+async def test_a_bug_in_the_store_is_told_to_everybody_and_ends_nothing() -> None:
+    rig = await make_commit_rig()
+    rig.store.fail("put_rows", ZeroDivisionError())
+    told = await asyncio.gather(rig.file(rig.row()), rig.file(rig.row()), return_exceptions=True)
+    assert [type(error) for error in told] == [ZeroDivisionError] * 2
+    await rig.file(rig.row())
+
+
+async def test_one_more_than_may_wait_is_refused_and_nothing_is_filed_of_it() -> None:
+    rig = await make_commit_rig(max_pending=3, flush_rows=1)
+    gate = rig.store.hold("put_rows")
+    out = rig.file(rig.row())
+    await spin()
+    waiting = [rig.file(rig.row()) for _ in range(3)]
+    await spin()
+    refused = rig.row()
+    with pytest.raises(StoreUnavailable, match="3 creates are waiting"):
+        await rig.file(refused)
+    gate.set()
+    await asyncio.gather(out, *waiting)
+    assert await rig.stored(refused) is None
+    await rig.file(rig.row())
+
+
+@pytest.mark.parametrize("name", ["put_rows", "fetch_marks"])
+@on_virtual_time
+async def test_no_answer_within_the_deadline_leaves_the_outcome_unknown(name: str) -> None:
+    rig = await make_commit_rig(write_deadline_ms=2_000)
+    gate = rig.store.hold(name)
+    loop = asyncio.get_running_loop()
+    filed = rig.file(rig.row())
+    with pytest.raises(OutcomeUnknown, match="no answer in time"):
+        await filed
+    assert 2.0 <= loop.time() <= 2.01
+    gate.set()
+    await rig.file(rig.row())
+
+
+async def test_a_request_whose_client_went_away_harms_nobody() -> None:
+    rig = await make_commit_rig()
+    gate = rig.store.hold("put_rows")
+    gone, stays = rig.row(), rig.row()
+    leaving, waiting = rig.file(gone), rig.file(stays)
+    await spin()
+    leaving.cancel()
+    gate.set()
+    assert await waiting == stays
+    assert await rig.stored(gone) == gone

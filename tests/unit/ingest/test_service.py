@@ -1,0 +1,287 @@
+"""The service without transport: apps, cancels and ids."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from tests.contract.builders import START_MS, make_app, make_outcome, make_row, make_update
+from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
+from tests.unit.spy_store import spin
+
+from ringtime_shared.errors import (
+    AlreadyDone,
+    AppActive,
+    AppExists,
+    AppInactive,
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    OutcomeUnknown,
+    StoreUnavailable,
+    VersionConflict,
+)
+from ringtime_shared.ids import MAX_COUNT, Kind, pack_id, unpack_id
+from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.schedule import Row, Status
+
+
+@pytest.fixture
+async def rig() -> ServiceRig:
+    return await make_service_rig()
+
+
+async def test_registering_again_changes_configuration_and_state_only(rig: ServiceRig) -> None:
+    first = await rig.register(partitions=3)
+    assert (first.writable, first.polled, first.version, first.active) == (3, 3, 1, True)
+    configuration = AppConfiguration(retention_days=2)
+    for partitions in (3, None):
+        again = await rig.register(partitions=partitions, active=False, configuration=configuration)
+        assert again == replace(first, active=False, configuration=configuration, version=again.version)
+    assert await rig.service.fetch_apps("shop") == [again]
+    assert again.version == 3
+
+
+async def test_another_quota_takes_a_resize(rig: ServiceRig) -> None:
+    first = await rig.register(partitions=3)
+    with pytest.raises(Conflict, match="has 3"):
+        await rig.register(partitions=4, configuration=AppConfiguration(retention_days=2))
+    assert await rig.service.fetch_apps("shop") == [first]
+
+
+async def test_the_servers_default_quota_is_given_to_who_asks_for_none(rig: ServiceRig) -> None:
+    assert (await rig.register(partitions=None)).writable == 5
+
+
+async def test_of_two_that_register_at_once_one_is_told(rig: ServiceRig) -> None:
+    gate = rig.store.hold("create_app")
+    both = [asyncio.create_task(rig.register(partitions=count)) for count in (3, 4)]
+    await asyncio.sleep(0)
+    gate.set()
+    told = await asyncio.gather(*both, return_exceptions=True)
+    assert [type(each) is AppExists for each in told] == [False, True]
+
+
+async def test_a_bad_registration_is_refused(rig: ServiceRig) -> None:
+    with pytest.raises(InvalidRequest, match="partitions"):
+        await rig.register(partitions=0)
+    with pytest.raises(NotFound):
+        await rig.service.fetch_apps("shop")
+
+
+async def test_activation_and_its_opposite_change_the_state_once(rig: ServiceRig) -> None:
+    await rig.register()
+    with pytest.raises(AppActive):
+        await rig.service.set_active("shop", True)
+    assert not (await rig.service.set_active("shop", False)).active
+    with pytest.raises(AppInactive):
+        await rig.service.set_active("shop", False)
+    with pytest.raises(AppInactive):
+        await rig.create()
+    await rig.service.set_active("shop", True)
+    await rig.create()
+    with pytest.raises(NotFound):
+        await rig.service.set_active("nobody", True)
+
+
+async def test_a_change_by_another_in_between_is_decided_again(rig: ServiceRig) -> None:
+    app = await rig.register()
+    other = replace(app, configuration=AppConfiguration(retention_days=7), version=2)
+    await _race(rig, other)
+    done = await rig.service.set_active("shop", False)
+    assert done == replace(other, active=False, version=3)
+    assert await rig.store.real.fetch_app("shop") == done
+
+
+async def test_what_another_made_so_in_between_is_told(rig: ServiceRig) -> None:
+    app = await rig.register()
+    configuration = AppConfiguration(retention_days=7)
+    await _race(rig, replace(app, active=False, configuration=configuration, version=2))
+    with pytest.raises(AppInactive):
+        await rig.service.set_active("shop", False)
+
+
+async def test_the_very_same_change_by_another_is_no_conflict(rig: ServiceRig) -> None:
+    """It cannot be told from one's own, carried out before its answer was lost."""
+    inactive = replace(await rig.register(), active=False, version=2)
+    await _race(rig, inactive)
+    assert await rig.service.set_active("shop", False) == inactive
+
+
+async def test_registering_again_never_undoes_a_change_it_has_not_seen(rig: ServiceRig) -> None:
+    app = await rig.register()
+    await _race(rig, replace(app, writable=2, version=2))
+    with pytest.raises(VersionConflict):
+        await rig.register(partitions=3)
+
+
+async def _race(rig: ServiceRig, other: Any) -> None:
+    """Let somebody else store `other` just before the next change of an app gets there."""
+    real = rig.store.real.replace_app
+
+    async def second(app: Any) -> None:
+        rig.store.real.replace_app = real  # type: ignore[method-assign]
+        await real(other)
+        await real(app)
+
+    rig.store.real.replace_app = second  # type: ignore[method-assign]
+
+
+async def test_a_create_is_filed_where_its_id_says(rig: ServiceRig) -> None:
+    app = await rig.register(configuration=AppConfiguration(retention_days=2))
+    row = await rig.create(delay_ms=60_000)
+    parts = unpack_id(row.schedule.schedule_id)
+    assert (parts.slot_ms, parts.partition, parts.app_number) == (
+        row.place.slot_ms,
+        row.place.partition,
+        app.number,
+    )
+    assert row.schedule.fire_ms == row.place.slot_ms == START_MS + 60_000
+    assert row.schedule.expires_ms == row.place.slot_ms + 2 * 86_400_000
+    assert await rig.service.fetch_schedule(row.schedule.schedule_id) == row
+
+
+@pytest.mark.parametrize(("delay_ms", "slot_ms"), [(0, 600), (599, 600), (600, 600), (601, 601)])
+async def test_no_row_is_filed_nearer_than_the_margin(rig: ServiceRig, delay_ms: int, slot_ms: int) -> None:
+    await rig.register()
+    row = await rig.create(delay_ms=delay_ms)
+    assert (row.schedule.fire_ms, row.place.slot_ms) == (START_MS + delay_ms, START_MS + slot_ms)
+
+
+async def test_a_spent_mint_is_replaced(rig: ServiceRig) -> None:
+    await rig.register()
+    first = await rig.create()
+    rig.service._mint._counter = MAX_COUNT - 1
+    last, fresh = await rig.create(), await rig.create()
+    parts = [unpack_id(row.schedule.schedule_id) for row in (first, last, fresh)]
+    assert [each.counter for each in parts] == [0, MAX_COUNT - 1, 0]
+    assert parts[0].nonce == parts[1].nonce != parts[2].nonce
+
+
+@pytest.mark.parametrize(
+    ("before_ms", "promised"), [(1_001, True), (1_000, False), (999, False), (-5, False)]
+)
+async def test_a_cancel_is_promised_more_than_a_second_before_the_slot(
+    rig: ServiceRig, before_ms: int, promised: bool
+) -> None:
+    await rig.register()
+    row = await rig.create(delay_ms=60_000)
+    rig.clock.advance(60_000 - before_ms)
+    done = await rig.service.cancel_schedule(row.schedule.schedule_id)
+    assert done.promised is promised
+    assert (done.row.status, done.row.cancelled_ms) == (Status.DELETED, rig.clock.now_ms())
+    assert await rig.service.fetch_schedule(row.schedule.schedule_id) == done.row
+
+
+async def test_the_promise_counts_from_when_the_cancel_was_durable(rig: ServiceRig) -> None:
+    await rig.register()
+    row = await rig.create(delay_ms=60_000)
+    rig.clock.advance(58_000)
+    gate = rig.store.hold("put_cancel")
+    cancelling = asyncio.create_task(rig.service.cancel_schedule(row.schedule.schedule_id))
+    await spin()
+    assert rig.store.names()[-1] == "put_cancel"
+    rig.clock.advance(1_000)
+    gate.set()
+    assert not (await cancelling).promised
+
+
+async def moved(rig: ServiceRig, row: Row, slot_ms: int) -> None:
+    await rig.store.real.put_updates([make_update(row, moved_to=row.place._replace(slot_ms=slot_ms))])
+
+
+async def test_the_promise_is_about_the_pending_filing(rig: ServiceRig) -> None:
+    await rig.register()
+    row = await rig.create(delay_ms=1_000)
+    await moved(rig, row, START_MS + 20_000)
+    rig.clock.advance(10_000)
+    assert (await rig.service.cancel_schedule(row.schedule.schedule_id)).promised
+
+
+async def test_cancelling_twice_is_no_error_and_keeps_the_first(rig: ServiceRig) -> None:
+    await rig.register()
+    row = await rig.create(delay_ms=60_000)
+    first = await rig.service.cancel_schedule(row.schedule.schedule_id)
+    rig.clock.advance(40_000)
+    again = await rig.service.cancel_schedule(row.schedule.schedule_id)
+    assert again == first
+    assert rig.store.names().count("put_cancel") == 1
+
+
+async def test_a_repeated_cancel_promises_only_what_the_first_can_have_made_sure(rig: ServiceRig) -> None:
+    """Nobody knows when the first became durable, but not later than 30 s after it began, or now."""
+    await rig.register()
+    row = await rig.create(delay_ms=60_000)
+    rig.clock.advance(50_000)
+    await rig.service.cancel_schedule(row.schedule.schedule_id)
+    rig.clock.advance(8_999)
+    assert (await rig.service.cancel_schedule(row.schedule.schedule_id)).promised
+    rig.clock.advance(1)
+    assert not (await rig.service.cancel_schedule(row.schedule.schedule_id)).promised
+
+
+async def test_what_has_its_outcome_cannot_be_cancelled(rig: ServiceRig) -> None:
+    await rig.register()
+    row = await rig.create()
+    await rig.store.real.put_updates([make_update(row, make_outcome())])
+    with pytest.raises(AlreadyDone, match="SUCCESS"):
+        await rig.service.cancel_schedule(row.schedule.schedule_id)
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable("no"), OutcomeUnknown("silence")])
+async def test_a_cancel_that_was_not_written_is_told(rig: ServiceRig, error: Exception) -> None:
+    await rig.register()
+    row = await rig.create()
+    rig.store.fail("put_cancel", error)
+    with pytest.raises(type(error)):
+        await rig.service.cancel_schedule(row.schedule.schedule_id)
+    assert (await rig.service.cancel_schedule(row.schedule.schedule_id)).promised
+
+
+@pytest.mark.parametrize(
+    "schedule_id",
+    [
+        uuid4(),
+        UUID(int=0),
+        make_row(make_app(number=0)).schedule.schedule_id,  # a known app, no such row
+        make_row(make_app(number=999_999)).schedule.schedule_id,  # an app that is not registered
+    ],
+    ids=["random", "nil", "no row", "no app"],
+)
+async def test_an_id_that_names_nothing_is_not_found(rig: ServiceRig, schedule_id: UUID) -> None:
+    await rig.register()
+    for call in (rig.service.fetch_schedule, rig.service.cancel_schedule):
+        with pytest.raises(NotFound, match=str(schedule_id)):
+            await call(schedule_id)
+
+
+async def test_an_id_with_another_place_in_it_finds_nothing(rig: ServiceRig) -> None:
+    """Ids can be guessed at; only the exact one finds its row."""
+    await rig.register()
+    parts = unpack_id((await rig.create()).schedule.schedule_id)
+    for wrong in (
+        replace(parts, partition=(parts.partition + 1) % 3),
+        replace(parts, slot_ms=parts.slot_ms + 1),
+        replace(parts, counter=parts.counter + 1),
+        replace(parts, kind=Kind.RUN),
+    ):
+        with pytest.raises(NotFound):
+            await rig.service.fetch_schedule(pack_id(wrong))
+
+
+async def test_ids_of_unknown_apps_do_not_reload_the_apps_each_time(rig: ServiceRig) -> None:
+    stranger = make_row(make_app(number=999_999)).schedule.schedule_id
+    for _ in range(50):
+        with pytest.raises(NotFound):
+            await rig.service.fetch_schedule(stranger)
+    assert rig.store.names().count("fetch_apps") == 1
+
+
+async def test_an_app_registered_by_another_process_is_found(rig: ServiceRig) -> None:
+    app = await rig.store.real.create_app(make_app())
+    row = make_row(app)
+    await rig.store.real.put_rows([row])
+    assert await rig.service.fetch_schedule(row.schedule.schedule_id) == row

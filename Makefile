@@ -38,8 +38,8 @@ faults: setup ## Run the long fault set on real servers and write docs/faults.md
 	$(BIN)/python -m tests.harness.render_faults > docs/faults.md
 
 .PHONY: bench
-bench: setup ## Run the benchmarks
-	@shopt -s nullglob; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script" || exit; done
+bench: setup ## Run the benchmarks; benchmarks/README.md says what they measure
+	@for script in benchmarks/*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python "$$script" || exit; done
 
 .PHONY: docs
 docs: setup ## Write docs/settings.md anew

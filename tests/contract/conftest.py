@@ -12,7 +12,6 @@ from uuid import uuid4
 
 import pytest
 from tests.contract.builders import make_app
-from tests.service.conftest import cassandra_server  # noqa: F401 - the fixture below asks for it
 
 from ringtime_local import CassandraServer
 from ringtime_shared.clock import ManualClock
@@ -56,7 +55,7 @@ async def open_cassandra(
 
 
 @pytest.fixture(scope="session")
-def cassandra_connections(cassandra_server: CassandraServer) -> Iterator[tuple[Any, Any, str]]:  # noqa: F811
+def cassandra_connections(cassandra_server: CassandraServer) -> Iterator[tuple[Any, Any, str]]:
     """What a `CqlSession` is made of, with a keyspace of the test run's own."""
     settings = CassandraSettings(
         contact_points=tuple(cassandra_server.contact_points),

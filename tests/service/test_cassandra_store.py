@@ -4,6 +4,7 @@ tests/contract, and what needs no server in tests/unit."""
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -120,6 +121,24 @@ class TestReads:
         assert found == rows
         (page,) = await store.fetch_due([make_query(app, limit=10_000)])  # more than a page of the server's
         assert list(page.rows) == rows
+
+    @pytest.mark.slow
+    async def test_a_fired_bucket_holds_no_tombstones(self, store: CassandraStore, app: App) -> None:
+        """100,000 fired rows in ten buckets of an instance: nothing was deleted, so nothing is skipped."""
+        for bucket in range(10):
+            rows = make_rows(app, [START_MS + bucket * 60_000 + n * 5 for n in range(10_000)])
+            await store.put_rows(rows)
+            await store.put_updates([make_update(row, outcome=make_outcome()) for row in rows])
+        text = "SELECT * FROM $schedules WHERE app_id = ? AND partition = ? AND bucket = ? LIMIT 500"
+        (statement,) = await store._session.prepare(text)
+        for bucket in range(10):
+            minute = START_MS // 60_000 + bucket
+            events = await trace_of(store, statement.bind(app.app_id, 0, minute))
+            scanned = [re.search(r"(\d+) live rows and (\d+) tombstone cells", event) for event in events]
+            counts = [(int(found[1]), int(found[2])) for found in scanned if found]
+            assert counts, events
+            assert sum(live for live, _ in counts) == 500
+            assert sum(tombstones for _, tombstones in counts) <= 100
 
     async def test_many_queries_at_once(self, store: CassandraStore, app: App) -> None:
         rows = [make_row(app, START_MS + minute * 60_000) for minute in range(300)]

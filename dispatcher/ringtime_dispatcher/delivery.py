@@ -214,7 +214,7 @@ class Deliverer:
                 fired_ms=now_ms,
                 attempts=attempts,
                 code=reply.code,
-                error=reply.error[:_ERROR_CHARS],
+                error=_storable(reply.error),
             ),
         )
 
@@ -231,11 +231,14 @@ class Deliverer:
         )
         try:
             async with asyncio.timeout(policy.timeout_ms / 1000):
-                return await kind.invoke(delivery)
+                reply: object = await kind.invoke(delivery)
         except TimeoutError:
             return Reply(ok=False, error=f"no answer within {policy.timeout_ms} ms")
         except Exception as error:  # noqa: BLE001 - a plug-in may raise anything; it is a failed attempt
             return Reply(ok=False, error=f"{type(error).__name__}: {error}")
+        if isinstance(reply, Reply):
+            return reply
+        return Reply(ok=False, error=f"the callback type returned {type(reply).__name__}, not a Reply")
 
     async def _file_retry(self, item: _Item, attempts: int, wait_ms: int) -> None:
         """Make the next attempt durable, then point at it: the attempt count survives a crash."""
@@ -290,3 +293,8 @@ class Deliverer:
             return row.place
         parts = unpack_id(row.schedule.schedule_id)
         return Place(row.place.app_id, parts.partition, parts.slot_ms)
+
+
+def _storable(text: str) -> str:
+    """Cut `text`, and replace halves of surrogate pairs: no store takes them, nor the rest of their batch."""
+    return text[:_ERROR_CHARS].encode(errors="replace").decode()

@@ -65,6 +65,7 @@ class Dispatcher:
         self._session: Session | None = None
         self._apps: dict[str, App] = {}
         self._apps_read_ms: int | None = None
+        self._polled: frozenset[Instance] = frozenset()  # of all active apps
         self._owned: dict[Instance, OwnedInstance] = {}
         self._arrived_ms: dict[Instance, int] = {}  # instances that moved here, and when
         self._last_claims: Mapping[Instance, Claim] = {}
@@ -186,15 +187,14 @@ class Dispatcher:
         await self._refresh_apps()
         now_ms = self._clock.boot_ms()
         view = session.view()
-        polled = frozenset(each for app in self._apps.values() for each in app.instances())
         self._membership.observe(view.members, boot_ms=now_ms)
-        self._membership.place(polled)
+        self._membership.place(self._polled)
         dwell_ms = self._parts.coordination.dwell_ms
         plan = plan_ownership(
             self._node,
             view,
             wanted=self._membership.wanted_by(self._node),
-            polled=polled,
+            polled=self._polled,
             running=self._owned.keys(),
             settled_in=[
                 each for each in self._owned if now_ms - self._arrived_ms.get(each, -dwell_ms) >= dwell_ms
@@ -215,7 +215,10 @@ class Dispatcher:
     async def _refresh_apps(self) -> None:
         boot_ms = self._clock.boot_ms()
         if self._apps_read_ms is None or boot_ms - self._apps_read_ms >= self._settings.apps_refresh_ms:
-            self._apps = {app.app_id: app for app in await self._store.fetch_apps()}
+            apps = {app.app_id: app for app in await self._store.fetch_apps()}
+            if apps != self._apps:
+                self._apps = apps
+                self._polled = frozenset(each for app in apps.values() for each in app.instances())
             self._apps_read_ms = boot_ms
 
     async def _claim(self, session: Session, instances: Sequence[Instance]) -> None:

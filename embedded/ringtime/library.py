@@ -37,7 +37,8 @@ class FunctionCallback:
 
     async def invoke(self, delivery: Delivery) -> Reply:
         """Call the function; returning nothing means success, raising means a failed attempt."""
-        return await self._function(delivery) or Reply(ok=True)
+        reply = await self._function(delivery)
+        return Reply(ok=True) if reply is None else reply
 
     async def close(self) -> None:
         """Nothing to let go of."""

@@ -56,8 +56,8 @@ async def run(
         callbacks: custom types by name; `http` is added unless it is among them.
     """
     clock = clock or SystemClock()
-    kinds = {"http": HttpCallback(max_connections=settings.dispatch.max_in_flight), **callbacks}
     store = await open_store(settings, clock)
+    kinds = {"http": HttpCallback(max_connections=settings.dispatch.max_in_flight), **callbacks}
     try:
         hub = Hub(era=await store.raise_era(uuid4().hex))
         node = settings.node.name or f"embedded-{os.getpid()}"

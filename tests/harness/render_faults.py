@@ -11,9 +11,9 @@ from tests.harness.report import read_all
 _HEAD = """# Fault runs
 
 What the split deployment did on one machine while parts of it were killed, frozen, cut off or slowed down:
-2 ingest pods, 3 dispatchers, real Cassandra (`commitlog_sync: batch`), etcd and Kafka, 3 apps of 16 partitions,
-200 creates a second unless the name says otherwise. Made by `make faults` from the ledgers of a client and a
-receiver outside the service.
+2 ingest pods, 3 dispatchers, real Cassandra (`commitlog_sync: batch`), etcd and Kafka, 3 apps of 16
+partitions, 200 creates a second unless the name says otherwise. Made by `make faults` from the ledgers of a
+client and a receiver outside the service.
 
 Lag is the first delivery after max(fire time, acknowledgement). Duplicates carry the same schedule id; their
 bound is 1,000 for each dispatcher killed or frozen: what it had in flight and what it had not recorded.

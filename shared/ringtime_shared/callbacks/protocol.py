@@ -14,6 +14,8 @@ from typing import Protocol
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.schedule import Schedule
 
+_MOST_CODE = (1 << 31) - 1
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
@@ -34,6 +36,21 @@ class Reply:
     error: str = ""
     is_final: bool = False  #: trying again would be of no use
     retry_after_ms: int | None = None  #: the receiver asked to be left alone for so long
+
+    def __post_init__(self) -> None:
+        """Refuse what no store could record, while the plug-in that made it can still be blamed."""
+        if not isinstance(self.error, str):
+            raise TypeError("error must be text")
+        for name, number, most in (
+            ("code", self.code, _MOST_CODE),
+            ("retry_after_ms", self.retry_after_ms, None),
+        ):
+            if number is None:
+                continue
+            if not isinstance(number, int):
+                raise TypeError(f"{name} must be a whole number")
+            if number < 0 or (most is not None and number > most):
+                raise ValueError(f"{name} is out of range: {number}")
 
 
 class CallbackRules(Protocol):

@@ -1,0 +1,146 @@
+"""Virtual time, a receiver, and a deliverer with everything it needs, in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any, ParamSpec, TypeVar, cast
+
+from tests.cluster.virtual import run_virtual
+from tests.contract.builders import START_MS, make_app, make_row
+from tests.unit.spy_store import SpyStore
+
+from ringtime_dispatcher.delivery import Deliverer, DeliveryParts
+from ringtime_dispatcher.instances import OwnedInstance
+from ringtime_shared.callbacks.protocol import Delivery, Reply
+from ringtime_shared.errors import Violation
+from ringtime_shared.models.app import App, AppConfiguration, Instance
+from ringtime_shared.models.schedule import Row
+from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
+from ringtime_shared.stores.protocol import Marks, Position
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def on_virtual_time(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """Run an async test on a loop whose clock jumps to the next timer."""
+
+    @functools.wraps(test)
+    def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        return run_virtual(test(*args, **kwargs))
+
+    return run
+
+
+class LoopClock:
+    """Both clocks follow the loop; it starts at `START_MS`, the first slot of a minute."""
+
+    def now_ms(self) -> int:
+        return START_MS + self.boot_ms()
+
+    def boot_ms(self) -> int:
+        return int(asyncio.get_running_loop().time() * 1000 + 1e-6)
+
+
+class Receiver:
+    """The callback type `sim`: answers what it is told to, success when it is told nothing."""
+
+    name = "sim"
+
+    def __init__(self, clock: LoopClock) -> None:
+        self.sent: list[tuple[int, Delivery]] = []
+        self.answers: list[Reply | Exception] = []
+        self.open = asyncio.Event()
+        self.open.set()
+        self._clock = clock
+
+    def validate(self, details: Mapping[str, object]) -> list[Violation]:
+        return []
+
+    async def invoke(self, delivery: Delivery) -> Reply:
+        self.sent.append((self._clock.now_ms(), delivery))
+        await self.open.wait()
+        answer = self.answers.pop(0) if self.answers else Reply(ok=True, code=200)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def close(self) -> None:
+        return
+
+    def times_ms(self) -> list[int]:
+        return [at_ms for at_ms, _ in self.sent]
+
+
+@dataclass(slots=True)
+class Rig:
+    """Build it inside a running loop."""
+
+    clock: LoopClock
+    store: SpyStore
+    app: App
+    receiver: Receiver
+    owned: OwnedInstance
+    deliverer: Deliverer
+    trusted_until_ms: int = 1 << 62  #: boot time
+    rooms: int = 0  #: how often room was reported
+
+    async def put(self, *rows: Row) -> None:
+        """Store rows and hand them over as a read would."""
+        await self.store.real.put_rows([replace(row, cancelled_ms=None) for row in rows])
+        for row in rows:
+            self.give(row)
+
+    def give(self, row: Row) -> None:
+        assert self.owned.take(Position(row.place.slot_ms, row.schedule.schedule_id))
+        self.deliverer.accept(self.owned, row)
+
+    def row(self, slot_ms: int) -> Row:
+        return make_row(self.app, slot_ms, callback_type="sim")
+
+    async def stored(self, row: Row) -> Row:
+        """Return the row as it is in the store."""
+        found = await self.store.real.fetch_row(row.place, row.schedule.schedule_id)
+        assert found is not None
+        return found
+
+
+def make_rig(
+    *,
+    dispatch: DispatchSettings | None = None,
+    retry: RetrySettings | None = None,
+    configuration: AppConfiguration | None = None,
+) -> Rig:
+    clock = LoopClock()
+    app = make_app(configuration=configuration or AppConfiguration())
+    store = SpyStore(clock.now_ms)
+    receiver = Receiver(clock)
+    owned = make_owned(app)
+    rig: Rig
+    deliverer = Deliverer(
+        DeliveryParts(
+            store=cast(Any, store),
+            clock=clock,
+            callbacks={"sim": receiver},
+            find_app=lambda _: app,
+            is_trusted=lambda: clock.boot_ms() < rig.trusted_until_ms,
+            dispatch=dispatch or DispatchSettings(),
+            retry=retry or RetrySettings(),
+            limits=AppLimits(),
+            rng=Random(1),
+        ),
+        lambda: setattr(rig, "rooms", rig.rooms + 1),
+    )
+    rig = Rig(clock, store, app, receiver, owned, deliverer)
+    return rig
+
+
+def make_owned(app: App, partition: int = 0, settled_ms: int = START_MS - 60_001) -> OwnedInstance:
+    """An instance whose walk is done; everything before the minute before `START_MS` is settled."""
+    owned = OwnedInstance(Instance(app.app_id, partition), 1 << 48 | 9, Marks(settled_ms, settled_ms))
+    owned.is_walked = True
+    return owned

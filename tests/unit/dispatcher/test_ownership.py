@@ -1,0 +1,153 @@
+"""Which claims a node makes and gives up, and which members count."""
+
+from __future__ import annotations
+
+from ringtime_dispatcher.ownership import Membership, OwnershipPlan, came_from_another, plan_ownership
+from ringtime_shared.coordination.protocol import Claim, Member, View
+from ringtime_shared.models.app import Instance
+
+A, B, C, D = (Instance("app", number) for number in range(4))
+ALL = frozenset(Instance("app", number) for number in range(200))
+DEBOUNCE_MS = 5_000
+
+
+def held(*mine: Instance, others: tuple[Instance, ...] = ()) -> View:
+    claims = {each: Claim("me", 1) for each in mine} | {each: Claim("other", 2) for each in others}
+    return View({}, claims)
+
+
+def plan(
+    view: View,
+    *,
+    wanted: set[Instance],
+    running: set[Instance],
+    polled: frozenset[Instance] = ALL,
+    settled_in: set[Instance] | None = None,
+) -> OwnershipPlan:
+    return plan_ownership(
+        "me",
+        view,
+        wanted=wanted,
+        polled=polled,
+        running=running,
+        settled_in=running if settled_in is None else settled_in,
+    )
+
+
+def test_what_is_free_is_claimed_and_what_is_taken_is_not() -> None:
+    assert plan(held(others=(B,)), wanted={A, B}, running=set()) == OwnershipPlan(claim=[A])
+
+
+def test_what_runs_and_is_wanted_stays() -> None:
+    assert plan(held(A), wanted={A}, running={A}) == OwnershipPlan()
+
+
+def test_what_belongs_elsewhere_is_handed_over_once_it_has_dwelt() -> None:
+    assert plan(held(A, B), wanted=set(), running={A, B}, settled_in={B}) == OwnershipPlan(hand_over=[B])
+
+
+def test_what_is_polled_no_more_is_retired_at_once() -> None:
+    found = plan(held(A), wanted=set(), running={A}, polled=frozenset(), settled_in=set())
+    assert found == OwnershipPlan(retire=[A])
+
+
+def test_what_is_claimed_but_not_run_is_abandoned() -> None:
+    """A claim whose answer was lost. It is claimed anew when it is seen free."""
+    assert plan(held(A), wanted={A}, running=set()) == OwnershipPlan(abandon=[A])
+
+
+def test_what_is_run_but_claimed_no_more_is_dropped() -> None:
+    found = plan(held(others=(B,)), wanted={A, B}, running={A, B})
+    assert found == OwnershipPlan(drop=[A, B])
+
+
+def test_all_of_it_at_once_and_in_order() -> None:
+    view = held(B, C, others=(D,))
+    found = plan(view, wanted={A, C}, running={B, D})
+    assert found == OwnershipPlan(claim=[A], hand_over=[B], abandon=[C], drop=[D])
+
+
+class Looks:
+    """What one node sees, look after look."""
+
+    def __init__(self) -> None:
+        self.membership = Membership(join_debounce_ms=DEBOUNCE_MS)
+        self.membership.place(ALL)
+
+    def at(self, boot_ms: int, *nodes: str) -> dict[str, int]:
+        """Look; return how many instances each node is given, of those that are given any."""
+        self.membership.observe({node: Member(node=node) for node in nodes}, boot_ms=boot_ms)
+        counts = {node: len(self.membership.wanted_by(node)) for node in ("a", "b", "c")}
+        return {node: count for node, count in counts.items() if count}
+
+
+def test_those_there_at_the_first_look_count_at_once() -> None:
+    looks = Looks()
+    assert set(looks.at(77, "a", "b")) == {"a", "b"}
+
+
+def test_an_empty_look_is_not_the_first() -> None:
+    looks = Looks()
+    assert looks.at(0) == {}
+    assert set(looks.at(10, "a", "b")) == {"a", "b"}
+
+
+def test_a_newcomer_counts_after_the_debounce_and_not_before() -> None:
+    looks = Looks()
+    looks.at(0, "a")
+    assert looks.at(1_000, "a", "b") == {"a": 200}
+    assert looks.at(1_000 + DEBOUNCE_MS - 1, "a", "b") == {"a": 200}
+    assert set(looks.at(1_000 + DEBOUNCE_MS, "a", "b")) == {"a", "b"}
+
+
+def test_one_that_comes_and_goes_begins_anew() -> None:
+    looks = Looks()
+    looks.at(0, "a")
+    looks.at(1_000, "a", "b")
+    looks.at(4_000, "a")
+    looks.at(5_000, "a", "b")
+    assert looks.at(1_000 + DEBOUNCE_MS, "a", "b") == {"a": 200}
+    assert set(looks.at(5_000 + DEBOUNCE_MS, "a", "b")) == {"a", "b"}
+
+
+def test_one_that_leaves_is_replaced_at_once() -> None:
+    looks = Looks()
+    looks.at(0, "a", "b")
+    assert looks.at(1, "b") == {"b": 200}
+
+
+def test_when_nobody_is_old_enough_the_young_do_it() -> None:
+    looks = Looks()
+    looks.at(0, "a")
+    assert set(looks.at(1_000, "b", "c")) == {"b", "c"}
+
+
+def test_a_node_that_has_not_seen_itself_wants_nothing() -> None:
+    looks = Looks()
+    assert looks.at(0, "b") == {"b": 200}
+    assert looks.membership.wanted_by("a") == frozenset()
+
+
+def test_a_join_moves_about_its_share_and_only_to_the_newcomer() -> None:
+    looks = Looks()
+    looks.at(0, "a", "b")
+    before = {node: looks.membership.wanted_by(node) for node in "ab"}
+    looks.at(1, "a", "b", "c")
+    looks.at(1 + DEBOUNCE_MS, "a", "b", "c")
+    for node in "ab":
+        assert looks.membership.wanted_by(node) <= before[node] | looks.membership.wanted_by("c")
+    assert 40 <= len(looks.membership.wanted_by("c")) <= 77
+
+
+def test_new_instances_are_placed_and_the_gone_forgotten() -> None:
+    looks = Looks()
+    looks.at(0, "a")
+    looks.membership.place(frozenset([A, B]))
+    assert looks.membership.wanted_by("a") == {A, B}
+    looks.membership.place(frozenset())
+    assert looks.membership.wanted_by("a") == frozenset()
+
+
+def test_only_what_another_had_came_from_another() -> None:
+    seen = {A: Claim("me", 1), B: Claim("other", 2)}
+    assert [came_from_another(each, seen, "me") for each in (A, B, C)] == [False, True, False]

@@ -1,0 +1,107 @@
+"""The start of an ownership term."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+from tests.contract.builders import BUCKET, START_MS, make_app, make_row
+from tests.unit.dispatcher.rig import make_owned
+from tests.unit.spy_store import SpyStore
+
+from ringtime_dispatcher.recovery import take_over, walk
+from ringtime_shared.buckets import first_slot, last_slot
+from ringtime_shared.clock import ManualClock
+from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
+from ringtime_shared.models.app import Instance
+from ringtime_shared.stores.protocol import Marks, MarksWrite
+
+APP = make_app(polled=4, writable=4)
+MINE, OTHER = Instance(APP.app_id, 0), Instance(APP.app_id, 1)
+FIRST = Marks(11, 11)
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock(START_MS + 30_000)
+
+
+@pytest.fixture
+def store(clock: ManualClock) -> Any:
+    return cast(Any, SpyStore(clock.now_ms))
+
+
+async def test_marks_are_written_back_under_the_new_term_before_use(store: Any) -> None:
+    await store.real.put_marks([MarksWrite(MINE, 5, Marks(100, 90))])
+    owned, new = await take_over(store, {MINE: 6, OTHER: 7}, lambda _: FIRST)
+    assert store.names() == ["fetch_marks", "put_marks"]
+    assert (owned.instance, owned.term) == (MINE, 6)
+    assert (owned.sealed_ms, owned.settled_ms, owned.checked_ms) == (100, 90, 90)
+    assert (new.term, new.sealed_ms, new.settled_ms) == (7, 11, 11), "an instance that has no marks yet"
+    await store.real.put_marks([MarksWrite(MINE, 5, Marks(1_000, 1_000))])
+    assert (await store.real.fetch_marks([MINE]))[MINE] == Marks(100, 90), "the old owner writes in vain"
+
+
+@pytest.mark.parametrize("name", ["fetch_marks", "put_marks"])
+@pytest.mark.parametrize("error", [StoreUnavailable("no"), OutcomeUnknown("silence")])
+async def test_no_term_begins_without_the_write(store: Any, name: str, error: Exception) -> None:
+    store.fail(name, error)
+    with pytest.raises(type(error)):
+        await take_over(store, {MINE: 6}, lambda _: FIRST)
+
+
+async def test_a_walk_opens_every_minute_with_rows_from_settled_to_now(
+    store: Any, clock: ManualClock
+) -> None:
+    buckets = [BUCKET - 130, BUCKET - 129, BUCKET - 61, BUCKET - 60, BUCKET - 1, BUCKET, BUCKET + 1]
+    await store.real.put_rows([make_row(APP, first_slot(bucket)) for bucket in buckets])
+    owned = make_owned(APP, settled_ms=last_slot(BUCKET - 130))
+    owned.is_walked = False
+    await walk(store, clock, [owned], walk_buckets=60)
+    assert sorted(owned._fronts) == buckets[1:-1], "what is settled and what is to come is left out"
+    assert owned.is_walked
+    assert store.names() == ["fetch_index"] * 3, "129 minutes and this one, 60 at a time"
+
+
+async def test_one_walk_serves_all_and_begins_at_the_oldest(store: Any, clock: ManualClock) -> None:
+    await store.real.put_rows(
+        [make_row(APP, first_slot(BUCKET - n), partition) for n in (1, 3) for partition in range(4)]
+    )
+    old, young = (
+        make_owned(APP, 0, last_slot(BUCKET - 5)),
+        make_owned(APP, 1, last_slot(BUCKET - 2)),
+    )
+    await walk(store, clock, [young, old], walk_buckets=60)
+    assert store.names() == ["fetch_index"]
+    assert sorted(old._fronts) == [BUCKET - 3, BUCKET - 1]
+    assert sorted(young._fronts) == [BUCKET - 1]
+
+
+async def test_a_walk_that_takes_long_goes_on_to_the_new_now(store: Any, clock: ManualClock) -> None:
+    await store.real.put_rows([make_row(APP, first_slot(BUCKET + 1))])
+    owned = make_owned(APP, settled_ms=last_slot(BUCKET - 3))
+    real = store.real.fetch_index
+
+    async def slowly(first: int, last: int) -> Any:
+        clock.advance(30_000)
+        return await real(first, last)
+
+    store.real.fetch_index = slowly
+    await walk(store, clock, [owned], walk_buckets=1)
+    assert sorted(owned._fronts) == [BUCKET + 1]
+
+
+async def test_a_walk_that_failed_half_way_is_not_done(store: Any, clock: ManualClock) -> None:
+    owned = make_owned(APP, settled_ms=last_slot(BUCKET - 130))
+    owned.is_walked = False
+    real = store.real.fetch_index
+
+    async def once(first: int, last: int) -> Any:
+        store.fail("fetch_index", StoreUnavailable("no"))
+        return await real(first, last)
+
+    store.real.fetch_index = once
+    with pytest.raises(StoreUnavailable):
+        await walk(store, clock, [owned], walk_buckets=60)
+    assert store.names() == ["fetch_index"] * 2
+    assert not owned.is_walked

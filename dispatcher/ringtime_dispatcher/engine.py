@@ -15,13 +15,13 @@ from typing import Protocol
 
 from ringtime_dispatcher.delivery import Deliverer, DeliveryParts, Tally
 from ringtime_dispatcher.instances import OwnedInstance
-from ringtime_dispatcher.ownership import Membership, came_from_another, plan_ownership
+from ringtime_dispatcher.ownership import Membership, OwnershipPlan, came_from_another, plan_ownership
 from ringtime_dispatcher.polling import Poller
 from ringtime_dispatcher.recovery import take_over, walk
 from ringtime_dispatcher.sealing import Sealer
 from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.clock import Clock
-from ringtime_shared.coordination.protocol import Claim, Member, Session
+from ringtime_shared.coordination.protocol import Claim, Member, Session, View
 from ringtime_shared.errors import LeaseLost, OutcomeUnknown, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.schedule import Row
@@ -67,6 +67,8 @@ class Dispatcher:
         self._apps_read_ms: int | None = None
         self._polled: frozenset[Instance] = frozenset()  # of all active apps
         self._owned: dict[Instance, OwnedInstance] = {}
+        self._active: dict[OwnedInstance, None] = {}  # those of them that have rows to read
+        self._balanced: tuple[View, frozenset[Instance]] | None = None  # nothing to do while these stand
         self._arrived_ms: dict[Instance, int] = {}  # instances that moved here, and when
         self._last_claims: Mapping[Instance, Claim] = {}
         self._membership = Membership(join_debounce_ms=parts.coordination.join_debounce_ms)
@@ -85,7 +87,9 @@ class Dispatcher:
             ),
             self._room.set,
         )
-        self._poller = Poller(parts.store, parts.clock, parts.dispatch, self._owned, self._deliverer)
+        self._poller = Poller(
+            parts.store, parts.clock, parts.dispatch, self._owned, self._active.keys(), self._deliverer
+        )
         self._sealer = Sealer(parts.store, parts.clock, parts.dispatch, self._owned, self._on_late)
         self._loops: dict[str, asyncio.Task[None]] = {}
         self._handovers: set[asyncio.Task[None]] = set()
@@ -189,11 +193,24 @@ class Dispatcher:
         view = session.view()
         self._membership.observe(view.members, boot_ms=now_ms)
         self._membership.place(self._polled)
+        wanted = self._membership.wanted_by(self._node)
+        if not self._is_balanced(view, wanted):
+            await self._rebalance(session, view, wanted, now_ms)
+        self._last_claims = view.claims
+        await _wait_at_most(session.wait_for_change(), self._settings.apps_refresh_ms / 1000)
+
+    def _is_balanced(self, view: View, wanted: frozenset[Instance]) -> bool:
+        """Whether nothing changed since this node last ran just what it should."""
+        return self._balanced is not None and self._balanced[0] is view and self._balanced[1] is wanted
+
+    async def _rebalance(
+        self, session: Session, view: View, wanted: frozenset[Instance], now_ms: int
+    ) -> None:
         dwell_ms = self._parts.coordination.dwell_ms
         plan = plan_ownership(
             self._node,
             view,
-            wanted=self._membership.wanted_by(self._node),
+            wanted=wanted,
             polled=self._polled,
             running=self._owned.keys(),
             settled_in=[
@@ -209,8 +226,8 @@ class Dispatcher:
         unwalked = [each for each in self._owned.values() if not each.is_walked and not each.is_draining]
         if unwalked:  # just claimed, or the store gave up half way last time
             await walk(self._store, self._clock, unwalked, self._settings.walk_buckets)
-        self._last_claims = view.claims
-        await _wait_at_most(session.wait_for_change(), self._settings.apps_refresh_ms / 1000)
+        if plan == OwnershipPlan() and self._owned.keys() == wanted:
+            self._balanced = (view, wanted)
 
     async def _refresh_apps(self) -> None:
         boot_ms = self._clock.boot_ms()
@@ -226,7 +243,7 @@ class Dispatcher:
         terms = {instance: session.era << 48 | epoch for instance, epoch in won.items()}
         if not terms:
             return
-        taken = await take_over(self._store, terms, self._marks_before_first)
+        taken = await take_over(self._store, terms, self._marks_before_first, self._active)
         boot_ms = self._clock.boot_ms()
         for owned in taken:
             self._owned[owned.instance] = owned
@@ -241,7 +258,7 @@ class Dispatcher:
         fresh = [each for each in instances if not self._owned[each].is_draining]
         if fresh:
             for instance in fresh:
-                self._owned[instance].is_draining = True
+                self._owned[instance].stop()
             task = asyncio.create_task(self._hand_over(fresh), name=f"{self._node} handover")
             self._handovers.add(task)
             task.add_done_callback(self._handovers.discard)
@@ -250,7 +267,7 @@ class Dispatcher:
         """Stop, wait for what is in flight, publish the last `settled`, give up the claims."""
         leaving = [self._owned[each] for each in instances if each in self._owned]
         for owned in leaving:
-            owned.is_draining = True
+            owned.stop()
         for owned in leaving:
             await owned.wait_quiet()
         while leaving:
@@ -302,7 +319,7 @@ class Dispatcher:
     def _drop(self, instances: Sequence[Instance]) -> None:
         """Run these no more; what is in flight ends, nothing new is sent."""
         for instance in instances:
-            self._owned.pop(instance).is_draining = True
+            self._owned.pop(instance).stop()
             self._arrived_ms.pop(instance, None)
 
 

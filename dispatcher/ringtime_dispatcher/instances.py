@@ -17,7 +17,10 @@ class OwnedInstance:
     rows in one instance.
     """
 
-    def __init__(self, instance: Instance, term: int, marks: Marks) -> None:
+    def __init__(
+        self, instance: Instance, term: int, marks: Marks, active: dict[OwnedInstance, None] | None = None
+    ) -> None:
+        """`active`: where this instance enters itself while it has rows; nobody looks at idle ones."""
         self.instance = instance
         self.term = term
         self.sealed_ms = marks.sealed_ms  #: as last published
@@ -25,6 +28,7 @@ class OwnedInstance:
         self.checked_ms = marks.settled_ms  #: finally read up to here in this term
         self.is_walked = False  #: the buckets between `settled` and now are known
         self.is_draining = False  #: on its way to another owner, or lost: start nothing new
+        self._active: dict[OwnedInstance, None] = {} if active is None else active  # ordered, unlike a set
         self._fronts: dict[int, Position] = {}  # bucket with rows -> read so far
         self._seen: set[Position] = set()  # rows read, above `checked_ms`
         self._open: set[Position] = set()  # rows read, without a durable outcome
@@ -39,9 +43,11 @@ class OwnedInstance:
 
     def open_bucket(self, bucket: int) -> None:
         """Begin to read a bucket that the index shows rows in; no effect the second time."""
-        if bucket not in self._fronts and last_slot(bucket) > self.checked_ms:
+        is_new = bucket not in self._fronts and last_slot(bucket) > self.checked_ms
+        if is_new and not self.is_draining:
             start_ms = max(self.checked_ms, first_slot(bucket) - 1)
             self._fronts[bucket] = Position(start_ms, LAST_ID)
+            self._active[self] = None
 
     def is_reading(self, bucket: int) -> bool:
         return bucket in self._fronts
@@ -102,6 +108,13 @@ class OwnedInstance:
         self._fronts = {
             bucket: front for bucket, front in self._fronts.items() if last_slot(bucket) > self.checked_ms
         }
+        if not self._fronts:
+            self._active.pop(self, None)
+
+    def stop(self) -> None:
+        """Start nothing new: on the way to another owner, or lost."""
+        self.is_draining = True
+        self._active.pop(self, None)
 
     def settleable_ms(self) -> int:
         """Return the slot up to which every row has a durable outcome or a later slot."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 from ringtime_dispatcher.instances import OwnedInstance
@@ -56,12 +56,14 @@ class Poller:
         clock: Clock,
         settings: DispatchSettings,
         owned: Mapping[Instance, OwnedInstance],
+        active: Collection[OwnedInstance],
         sink: RowSink,
     ) -> None:
         self._store = store
         self._clock = clock
         self._settings = settings
         self._owned = owned
+        self._active = active
         self._sink = sink
         self._indexed: int | None = None  # the bucket that was current at the last tick
 
@@ -81,7 +83,7 @@ class Poller:
         """Read page after page until everything up to `horizon_ms` is read or memory is full."""
         while True:
             plans = plan_reads(
-                [owned for owned in self._owned.values() if owned.has_rows],
+                self._active,
                 horizon_ms=horizon_ms,
                 page_rows=self._settings.page_rows,
                 room=self._sink.room(),

@@ -17,7 +17,10 @@ class RecoveryStore(DueStore, MarkStore, Protocol):
 
 
 async def take_over(
-    store: RecoveryStore, terms: Mapping[Instance, int], fallback: Callable[[Instance], Marks]
+    store: RecoveryStore,
+    terms: Mapping[Instance, int],
+    fallback: Callable[[Instance], Marks],
+    active: dict[OwnedInstance, None],
 ) -> list[OwnedInstance]:
     """Return the instances of `terms` (instance to term) with the marks their last owner left.
 
@@ -27,7 +30,7 @@ async def take_over(
     found = await store.fetch_marks(list(terms))
     marks = {instance: found.get(instance) or fallback(instance) for instance in terms}
     await store.put_marks([MarksWrite(each, term, marks[each]) for each, term in terms.items()])
-    return [OwnedInstance(instance, term, marks[instance]) for instance, term in terms.items()]
+    return [OwnedInstance(each, term, marks[each], active) for each, term in terms.items()]
 
 
 async def walk(store: DueStore, clock: Clock, owned: Sequence[OwnedInstance], walk_buckets: int) -> None:

@@ -66,7 +66,7 @@ def fire_at_bucket_start(patch: pytest.MonkeyPatch) -> None:
 
 def stop_after_one_page(patch: pytest.MonkeyPatch) -> None:
     async def read(self: Poller, horizon_ms: int) -> None:
-        owned = [each for each in self._owned.values() if each.has_rows]
+        owned = list(self._active)
         plans = plan_reads(
             owned, horizon_ms=horizon_ms, page_rows=self._settings.page_rows, room=self._sink.room()
         )

@@ -23,6 +23,7 @@ class Hub:
         self.members: dict[str, Member] = {}
         self.claims: dict[Instance, Claim] = {}
         self._epoch = 0
+        self._view: View | None = None
         self._sessions: set[MemorySession] = set()
 
     def next_epoch(self) -> int:
@@ -40,7 +41,14 @@ class Hub:
             del self.claims[instance]
         self.announce()
 
+    def view(self) -> View:
+        """Return members and claims; the same object until one of them changes."""
+        if self._view is None:
+            self._view = View(dict(self.members), dict(self.claims))
+        return self._view
+
     def announce(self) -> None:
+        self._view = None
         for session in self._sessions:
             session.notify()
 
@@ -118,7 +126,7 @@ class MemorySession:
             self._hub.announce()
 
     def view(self) -> View:
-        return View(dict(self._hub.members), dict(self._hub.claims))
+        return self._hub.view()
 
     async def wait_for_change(self) -> None:
         await self._changed.wait()

@@ -139,8 +139,14 @@ def make_rig(
     return rig
 
 
-def make_owned(app: App, partition: int = 0, settled_ms: int = START_MS - 60_001) -> OwnedInstance:
+def make_owned(
+    app: App,
+    partition: int = 0,
+    settled_ms: int = START_MS - 60_001,
+    active: dict[OwnedInstance, None] | None = None,
+) -> OwnedInstance:
     """An instance whose walk is done; everything before the minute before `START_MS` is settled."""
-    owned = OwnedInstance(Instance(app.app_id, partition), 1 << 48 | 9, Marks(settled_ms, settled_ms))
+    marks = Marks(settled_ms, settled_ms)
+    owned = OwnedInstance(Instance(app.app_id, partition), 1 << 48 | 9, marks, active)
     owned.is_walked = True
     return owned

@@ -79,13 +79,15 @@ class Ticks:
     def __init__(self, *, room: int = 1_000, page_rows: int = 3) -> None:
         self.clock = ManualClock(START_MS)
         self.store = SpyStore(self.clock.now_ms)
-        self.owned = [make_owned(APP, partition) for partition in range(2)]
+        active: dict[OwnedInstance, None] = {}
+        self.owned = [make_owned(APP, partition, active=active) for partition in range(2)]
         self.sink = Sink(room)
         self.poller = Poller(
             cast(Any, self.store),
             self.clock,
             DispatchSettings(page_rows=page_rows, read_ahead_ms=250),
             {each.instance: each for each in self.owned},
+            active.keys(),
             self.sink,
         )
 

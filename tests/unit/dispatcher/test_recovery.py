@@ -33,7 +33,7 @@ def store(clock: ManualClock) -> Any:
 
 async def test_marks_are_written_back_under_the_new_term_before_use(store: Any) -> None:
     await store.real.put_marks([MarksWrite(MINE, 5, Marks(100, 90))])
-    owned, new = await take_over(store, {MINE: 6, OTHER: 7}, lambda _: FIRST)
+    owned, new = await take_over(store, {MINE: 6, OTHER: 7}, lambda _: FIRST, {})
     assert store.names() == ["fetch_marks", "put_marks"]
     assert (owned.instance, owned.term) == (MINE, 6)
     assert (owned.sealed_ms, owned.settled_ms, owned.checked_ms) == (100, 90, 90)
@@ -47,7 +47,7 @@ async def test_marks_are_written_back_under_the_new_term_before_use(store: Any) 
 async def test_no_term_begins_without_the_write(store: Any, name: str, error: Exception) -> None:
     store.fail(name, error)
     with pytest.raises(type(error)):
-        await take_over(store, {MINE: 6}, lambda _: FIRST)
+        await take_over(store, {MINE: 6}, lambda _: FIRST, {})
 
 
 async def test_a_walk_opens_every_minute_with_rows_from_settled_to_now(

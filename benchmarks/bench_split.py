@@ -1,0 +1,122 @@
+"""What one ingest pod and one dispatcher can do on real Cassandra and etcd, and what each part costs.
+
+    PYTHONPATH=. python benchmarks/bench_split.py [--count N] [--idle-s S]
+
+Everything shares this machine's cores, so rates are a floor. CPU is user and system time of the named
+process, in microseconds for each create or callback; `idle` is with 10,000 poller instances and no schedules.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from random import Random
+
+from tests.harness.client import LoadClient
+from tests.harness.load import Load, wait_until
+from tests.harness.receiver import Receiver, running_receiver
+
+from ringtime_local.cluster import Cluster
+
+IDLE_APPS, IDLE_PARTITIONS = 10, 1_000
+
+
+def cpu_of(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def resident_mib(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+
+class Bench:
+    """One cluster with one pod of each kind."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._pids = {
+            "ingest": cluster.pods["ingest-1"].process.pid,
+            "dispatcher": cluster.pods["dispatcher-1"].process.pid,
+            "cassandra": cluster.servers.cassandra.nodes[0].pid,
+        }
+
+    def owned(self) -> int:
+        url = f"http://127.0.0.1:{self._cluster.pods['dispatcher-1'].port}/health/ready"
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            return int(json.loads(answer.read())["owned"])
+
+    def used(self) -> dict[str, float]:
+        return {name: cpu_of(pid) for name, pid in self._pids.items()}
+
+    def report(self, name: str, count: int, wall_s: float, before: dict[str, float]) -> None:
+        each = {key: (value - before[key]) / count * 1e6 for key, value in self.used().items()}
+        costs = ", ".join(f"{key} {value:.0f}" for key, value in each.items())
+        print(f"{name:12}{count:8}{count / wall_s:9,.0f}/s   cpu us: {costs}", flush=True)
+
+    async def throughput(self, client: LoadClient, receiver: Receiver, count: int) -> None:
+        body = {"appId": "bench", "partitions": 20, "active": True}
+        assert (await client.request("POST", "/apps", body)).status == 200
+        await wait_until(lambda: self.owned() == 20, timeout_s=30)
+        load = Load(receiver, apps=["bench"], rng=Random(1))
+        due_ms = int(time.time() * 1000) + 10_000 + count
+        await asyncio.gather(*(load.create(client, due_ms + 60_000_000) for _ in range(1_000)))  # warm up
+        before, began_s = self.used(), time.perf_counter()
+        await asyncio.gather(*(load.create(client, due_ms) for _ in range(count)))
+        self.report("create", count, time.perf_counter() - began_s, before)
+        await asyncio.sleep(max(due_ms / 1000 - 1 - time.time(), 0))
+        before = self.used()
+        await wait_until(lambda: receiver.count() >= count, timeout_s=120)
+        await asyncio.sleep(1)  # the last outcomes
+        last_ms = max(found[0].at_ms for found in receiver.arrivals().values())
+        self.report("callback", receiver.count(), (last_ms - due_ms) / 1000, before)
+
+    async def idle(self, client: LoadClient, seconds: float) -> None:
+        for number in range(IDLE_APPS):
+            body = {"appId": f"idle-{number}", "partitions": IDLE_PARTITIONS, "active": True}
+            assert (await client.request("POST", "/apps", body)).status == 200
+        wanted = IDLE_APPS * IDLE_PARTITIONS
+        await wait_until(lambda: self.owned() >= wanted, timeout_s=120)
+        await asyncio.sleep(5)  # the first seals
+        before = self.used()
+        await asyncio.sleep(seconds)
+        shares = {key: (value - before[key]) / seconds * 100 for key, value in self.used().items()}
+        costs = ", ".join(f"{key} {value:.1f} %" for key, value in shares.items())
+        memory = resident_mib(self._pids["dispatcher"])
+        print(
+            f"idle        {self.owned():8} poller instances: {costs} of a core; {memory:.0f} MiB", flush=True
+        )
+
+
+async def run(cluster: Cluster, folder: Path, count: int, idle_s: float) -> None:
+    bench = Bench(cluster)
+    with running_receiver(folder) as receiver:
+        async with LoadClient(cluster.base, 64) as client:
+            await bench.throughput(client, receiver, count)
+            await bench.idle(client, idle_s)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--count", type=int, default=10_000)
+    parser.add_argument("--idle-s", type=float, default=60)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        cluster = Cluster(folder / "cluster", ingest=1, dispatchers=1, settings={})
+        try:
+            cluster.start()
+            asyncio.run(run(cluster, folder, options.count, options.idle_s))
+        finally:
+            cluster.stop()
+
+
+if __name__ == "__main__":
+    main()

@@ -66,8 +66,8 @@ class Bench:
         assert (await client.request("POST", "/apps", body)).status == 200
         await wait_until(lambda: self.owned() == 20, timeout_s=30)
         load = Load(receiver, apps=["bench"], rng=Random(1))
-        due_ms = int(time.time() * 1000) + 10_000 + count
-        await asyncio.gather(*(load.create(client, due_ms + 60_000_000) for _ in range(1_000)))  # warm up
+        due_ms = int(time.time() * 1000) + 15_000 + 2 * count
+        await asyncio.gather(*(load.create(client, due_ms + 60_000_000) for _ in range(count)))  # warm up
         before, began_s = self.used(), time.perf_counter()
         await asyncio.gather(*(load.create(client, due_ms) for _ in range(count)))
         self.report("create", count, time.perf_counter() - began_s, before)

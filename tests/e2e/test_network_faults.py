@@ -1,4 +1,4 @@
-"""Faults of the network between pods and their servers, by proxies that only some pods go through.
+"""Faults of the network between pods and their servers, by proxies that pods go through.
 
 dispatcher-1 reaches etcd through a proxy of its own; ingest pods and dispatchers reach Cassandra through one
 proxy each (the driver takes the address of its only contact point for the node's own, so all of its
@@ -11,6 +11,7 @@ import asyncio
 import base64
 import http.client
 import json
+import socket
 import threading
 import time
 import urllib.error
@@ -21,14 +22,14 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Self
+from typing import Any, Self
 
 import pytest
 
 from ringtime_local.cluster import Cluster, Pod
 from tests.e2e.conftest import APPS, PARTITIONS
 from tests.harness.client import Answer, LoadClient
-from tests.harness.fault_proxy import BLACK_HOLE, CqlReplies, Fault, FaultProxy, Way
+from tests.harness.fault_proxy import BLACK_HOLE, STALL, CqlReplies, Fault, FaultProxy, Way
 from tests.harness.ledger import Verdict, judge
 from tests.harness.load import Load, wait_for_deliveries, wait_until
 from tests.harness.receiver import Receiver
@@ -70,8 +71,10 @@ class Network:
 def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     # What moved may move back at once, so that a run sees a healed node own something again.
     coordination = {"join_debounce_ms": 2_000, "dwell_ms": 2_000}
+    # By default so few rows wake few poller instances, and a node may have nothing to send for seconds.
+    settings: dict[str, object] = {"coordination": coordination, "ingest": {"chunk_rows": 10}}
     folder = tmp_path_factory.mktemp("network")
-    cluster = Cluster(folder, ingest=2, dispatchers=3, settings={"coordination": coordination})
+    cluster = Cluster(folder, ingest=2, dispatchers=3, settings=settings)
     servers = cluster.servers
     if servers.cassandra.is_external:
         pytest.skip("needs a Cassandra of one node that this run started")
@@ -235,6 +238,15 @@ def _peak_mib(pid: int) -> int:
     return int(text.split("VmHWM:")[1].split()[0]) // 1024
 
 
+#: How nothing gets through: for ever, or late. The second takes a long run to be worth its time.
+SILENCES = [
+    pytest.param(BLACK_HOLE, "black-hole", id="black-hole"),
+    pytest.param(
+        STALL, "stall", id="stall", marks=pytest.mark.skipif(not IS_LONG, reason="RINGTIME_FAULTS=long")
+    ),
+]
+
+
 @pytest.fixture
 def run(network: Network, receiver: Receiver) -> Run:
     return Run(network, receiver, Load(receiver, apps=APPS, rng=Random(11)))
@@ -257,9 +269,8 @@ class Owners:
     def __init__(self, port: int) -> None:
         self.terms: list[Term] = []
         self._current: dict[str, Term] = {}
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=2)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         self._thread = threading.Thread(target=self._watch, name="owners")
-        self._is_over = False
 
     def of(self, node: str, at_ms: float) -> list[Term]:
         """Return what a node owned at that time."""
@@ -277,31 +288,25 @@ class Owners:
         start, end = (
             base64.b64encode(key).decode() for key in (b"/ringtime/pollers/", b"/ringtime/pollers0")
         )
-        create = {"key": start, "range_end": end, "start_revision": "1", "progress_notify": True}
+        create = {"key": start, "range_end": end, "start_revision": "1"}
         self._connection.request("POST", "/v3/watch", json.dumps({"create_request": create}))
         self._answer = self._connection.getresponse()
+        self._connection.sock.settimeout(None)  # it speaks when something changes
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._is_over = True
+        self._connection.sock.shutdown(socket.SHUT_RDWR)
         self._thread.join(10)
+        self._answer.close()
         self._connection.close()
 
     def _watch(self) -> None:
-        while not self._is_over:
-            try:
-                line = self._answer.fp.readline()
-            except TimeoutError:  # nothing new; the response object is still good when read through `fp`
-                continue
-            if not line:
-                return
-            with suppress(ValueError):  # the length lines of chunked encoding
+        with suppress(OSError, http.client.HTTPException):  # cut off in the middle, by us
+            while line := self._answer.readline():
                 self._note(json.loads(line))
 
-    def _note(self, message: object) -> None:
-        if not isinstance(message, dict):
-            return
+    def _note(self, message: dict[str, Any]) -> None:
         now_ms = time.time() * 1000
         for event in message["result"].get("events", ()):
             item = event["kv"]
@@ -323,14 +328,17 @@ def _is_ready(pod: Pod) -> bool:
         return False
 
 
-async def test_a_dispatcher_cut_off_from_etcd_alone(network: Network, run: Run) -> None:
+@pytest.mark.parametrize(("silence", "name"), SILENCES)
+async def test_a_dispatcher_cut_off_from_etcd_alone(
+    network: Network, run: Run, silence: Fault, name: str
+) -> None:
     """It falls silent by its own clock before others take over, and comes back by itself."""
     hole_s = 60.0 if IS_LONG else 25.0
     victim = network.cluster.pods["dispatcher-1"]
     ready: dict[str, bool | float] = {}
 
     async def hole() -> None:
-        network.etcd.set(BLACK_HOLE)
+        network.etcd.set(silence)
         await asyncio.sleep(TRUST_S + 3)
         ready["without trust"] = await asyncio.to_thread(_is_ready, victim)
         await asyncio.sleep(hole_s - TRUST_S - 3)
@@ -339,7 +347,7 @@ async def test_a_dispatcher_cut_off_from_etcd_alone(network: Network, run: Run) 
         ready["after_s"] = round(time.time() - run.healed_ms / 1000, 1)
 
     with Owners(network.cluster.servers.etcd.port) as owners:
-        await wait_until(lambda: len(owners.of("dispatcher-1", time.time() * 1000)) > 0, timeout_s=20)
+        await wait_until(lambda: len(owners.of("dispatcher-1", time.time() * 1000)) >= 8, timeout_s=30)
         verdict = await run.through(hole(), hole_s)
         arrivals = [each for found in run.receiver.arrivals().values() for each in found]
     epochs = owners.epochs("dispatcher-1")
@@ -350,7 +358,7 @@ async def test_a_dispatcher_cut_off_from_etcd_alone(network: Network, run: Run) 
     taken_s = [(heir.from_ms - run.begun_ms) / 1000 for heir in heirs if heir is not None]
     back = [term for term in owners.terms if term.node == "dispatcher-1" and term.from_ms > run.healed_ms]
     record(
-        "etcd-black-hole-of-one-dispatcher",
+        f"etcd-{name}-of-one-dispatcher",
         verdict,
         seconds=hole_s,
         instances=len(held),
@@ -413,3 +421,79 @@ async def test_cassandra_is_300_ms_further_away_for_a_while(network: Network, ru
     assert max(taken_s for _, _, taken_s in run.seen) <= 10
     assert run.settled_p99_ms() <= 3_000
     assert max(map(_peak_mib, [pod.process.pid for pod in network.cluster.pods.values()])) <= MOST_MIB
+
+
+@pytest.mark.parametrize(("silence", "name"), SILENCES)
+async def test_cassandra_says_nothing_for_a_while(
+    network: Network, run: Run, silence: Fault, name: str
+) -> None:
+    """Pods are not ready meanwhile, clients are told so in bounded time, leases and owners stay."""
+    seconds = 40.0 if IS_LONG else 15.0
+    pods = list(network.cluster.pods.values())
+    ready: dict[str, object] = {}
+
+    async def be_silent() -> None:
+        begun_s = time.monotonic()
+        network.set_cassandra(silence)
+        await asyncio.sleep(seconds - 5)
+        ready["meanwhile"] = await asyncio.gather(*(asyncio.to_thread(_is_ready, pod) for pod in pods))
+        await asyncio.sleep(max(begun_s + seconds - time.monotonic(), 0))
+        for pod in pods:
+            while not await asyncio.to_thread(_is_ready, pod):  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.1)
+        ready["after_s"] = round(time.time() - run.healed_ms / 1000, 1)
+
+    with Owners(network.cluster.servers.etcd.port) as owners:
+        verdict = await run.through(be_silent(), seconds)
+    moved = sum(term.from_ms > run.begun_ms for term in owners.terms)
+    record(f"cassandra-{name}", verdict, seconds=seconds, moved=moved, ready=ready, **run.facts())
+    print(verdict, run.facts(), ready, moved)
+    assert verdict.broken() == []
+    assert verdict.duplicates == 0
+    assert run.unsound() == {}
+    assert ready["meanwhile"] == [False] * len(pods)
+    assert moved == 0
+    assert max(taken_s for _, _, taken_s in run.seen) <= 20
+    assert run.settled_p99_ms() <= 3_000
+    assert max(map(_peak_mib, [pod.process.pid for pod in pods])) <= MOST_MIB
+
+
+async def test_etcd_far_from_one_dispatcher(network: Network, run: Run) -> None:
+    """Slow is not lost: nothing moves."""
+    seconds = 60.0 if IS_LONG else 20.0
+
+    async def be_far() -> None:
+        network.etcd.set(Fault(to_server=Way(0.3, 0.2), to_client=Way(0.3, 0.2)))
+
+    with Owners(network.cluster.servers.etcd.port) as owners:
+        verdict = await run.through(be_far(), seconds)
+    moved = sum(term.from_ms > run.begun_ms for term in owners.terms)
+    record("etcd-800-ms-from-one-dispatcher", verdict, seconds=seconds, moved=moved, **run.facts())
+    print(verdict, run.facts(), moved)
+    assert verdict.broken() == []
+    assert verdict.duplicates == 0
+    assert run.unsound() == {}
+    assert run.facts()["unanswered"] == 0, "creates need no etcd"
+    assert moved == 0
+
+
+async def test_every_connection_reset_again_and_again(network: Network, run: Run) -> None:
+    seconds = 60.0 if IS_LONG else 20.0
+    every_s = 2.0
+
+    async def cut_often() -> None:
+        for _ in range(int(seconds / every_s) - 1):
+            for proxy in (network.etcd, *network.cassandra.values()):
+                proxy.cut()
+            await asyncio.sleep(every_s)
+
+    with Owners(network.cluster.servers.etcd.port) as owners:
+        verdict = await run.through(cut_often(), seconds)
+    moved = sum(term.from_ms > run.begun_ms for term in owners.terms)
+    record("connections-reset", verdict, seconds=seconds, every_s=every_s, moved=moved, **run.facts())
+    print(verdict, run.facts(), moved)
+    assert verdict.broken() == []
+    assert verdict.duplicates == 0
+    assert run.unsound() == {}
+    assert moved == 0
+    assert run.settled_p99_ms() <= 3_000

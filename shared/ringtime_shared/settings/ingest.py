@@ -23,7 +23,7 @@ class IngestSettings:
     flush_rows: Annotated[int, Meta(ge=1, le=10_000)] = 500
     """Most rows in one flush. Larger ones save little and make the last row wait."""
 
-    commit_lanes: Annotated[int, Meta(ge=1, le=64)] = 1
+    commit_lanes: Annotated[int, Meta(ge=1, le=64)] = 2
     """Flushes under way at once. One lane makes the largest groups; more help a store that is far away."""
 
     near_ms: Annotated[int, Meta(ge=60_000, le=3_600_000)] = 90_000

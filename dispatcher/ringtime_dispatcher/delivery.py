@@ -244,10 +244,15 @@ class Deliverer:
         """Make the next attempt durable, then point at it: the attempt count survives a crash."""
         row = item.row
         self.tally.retried += 1
-        slot_ms = max(self._clock.now_ms() + max(wait_ms, _RETRY_MARGIN_MS), item.owned.sealed_ms + 1)
+        slot_ms = max(self._clock.now_ms() + max(wait_ms, _RETRY_MARGIN_MS), item.owned.sealing_ms + 1)
         place = row.place._replace(slot_ms=slot_ms)
         again = Row(schedule=row.schedule, place=place, attempts=attempts)
         await self._persist(lambda: self._parts.store.put_rows([again]))
+        key = Position(slot_ms, row.schedule.schedule_id)
+        # A write so slow that the final read of its slot may have missed it: hold the row here, which is as
+        # good as having read it, because `settled` is still below the row just tried.
+        if slot_ms <= item.owned.sealing_ms and item.owned.take(key):
+            self.accept(item.owned, again)
         self._record(
             item,
             RowUpdate(place=self._home_place(row), schedule_id=row.schedule.schedule_id, moved_to=place),

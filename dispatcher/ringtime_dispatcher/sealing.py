@@ -86,6 +86,8 @@ class Sealer:
             limit_ms=limit_ms,
             walk_buckets=self._settings.walk_buckets,
         )
+        for owned, upto_ms in seals:  # before any await: see `Deliverer._file_retry`
+            owned.sealing_ms = max(owned.sealing_ms, upto_ms)
         if seals:
             await self.publish(seals)
             await self.final_read(seals)

@@ -86,7 +86,8 @@ class RecordingCallback:
         held = self._pod.is_paused or holder.get(delivery.term & _EPOCH_MASK) == self._pod.name
         send = Send(schedule.schedule_id, world.now_ms(), delivery.attempt, delivery.term, accepted, held)
         world.sends.append(send)
-        await asyncio.sleep(world.rng.uniform(0.001, 0.05))
+        slowest_s = 0.05 if world.rng.random() < 0.8 else 3.0  # some answers come after the deadline
+        await asyncio.sleep(world.rng.uniform(0.001, slowest_s))
         await self._pod.wait_running()
         send.heard = True
         return Reply(ok=accepted, code=200 if accepted else 500, error="" if accepted else "simulated")

@@ -229,7 +229,7 @@ async def test_a_retry_lies_above_sealed_and_as_far_off_as_asked() -> None:
     moved_to = (await rig.stored(asked)).moved_to
     assert moved_to is not None
     assert moved_to.slot_ms >= SLOT_MS + 7_000
-    rig.owned.sealed_ms = START_MS + 30_000
+    rig.owned.sealing_ms = START_MS + 30_000
     await asyncio.sleep(10)
     moved_to = (await rig.stored(sealed)).moved_to
     assert moved_to is not None
@@ -250,6 +250,23 @@ async def test_a_retry_that_cannot_be_written_is_written_later(name: str, error:
     await asyncio.sleep(1)
     assert not rig.owned.is_open(key_of(row))
     assert len(rig.receiver.sent) == 1
+
+
+@on_virtual_time
+async def test_a_retry_whose_slot_was_sealed_before_it_was_written_is_fired_all_the_same() -> None:
+    """Found by the simulation: the final read of its slot was over when the row became durable."""
+    rig = make_rig()
+    rig.receiver.answers = [FAILED]
+    row = rig.row(SLOT_MS)
+    await rig.put(row)
+    filed = rig.store.hold("put_rows")
+    await asyncio.sleep(1.5)
+    rig.owned.sealing_ms = SLOT_MS + 60_000
+    rig.owned.set_checked(SLOT_MS + 60_000)
+    filed.set()
+    await asyncio.sleep(10)
+    assert [delivery.attempt for _, delivery in rig.receiver.sent] == [1, 2]
+    assert rig.owned.settleable_ms() == SLOT_MS + 60_000
 
 
 @on_virtual_time

@@ -48,7 +48,8 @@ class CommitRig:
 
 
 async def make_commit_rig(*, lead_ms: int = 1_000, **settings: Any) -> CommitRig:
-    """`START_MS`, the slot of a row unless it says otherwise, is `lead_ms` ahead."""
+    """`START_MS`, the slot of a row unless it says otherwise, is `lead_ms` ahead; one lane unless asked."""
+    settings.setdefault("commit_lanes", 1)
     clock = ManualClock(START_MS - lead_ms)
     store = SpyStore(clock.now_ms)
     app = await store.real.create_app(make_app())

@@ -1,0 +1,237 @@
+"""Carry out what `ownership` plans: claim, take over, hand over, start anew when the lease is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from ringtime_dispatcher.instances import OwnedInstance
+from ringtime_dispatcher.ownership import Membership, OwnershipPlan, came_from_another, plan_ownership
+from ringtime_dispatcher.recovery import take_over, walk
+from ringtime_shared.clock import Clock
+from ringtime_shared.coordination.protocol import Claim, Member, Session, View
+from ringtime_shared.errors import LeaseLost, OutcomeUnknown, StartupError, StoreUnavailable
+from ringtime_shared.models.app import App, Instance
+from ringtime_shared.settings import CoordinationSettings, DispatchSettings
+from ringtime_shared.stores.protocol import AppStore, DueStore, Marks, MarkStore, MarksWrite
+
+_log = logging.getLogger(__name__)
+BACK_OFF_S = 0.5
+PASSING = (StoreUnavailable, OutcomeUnknown, LeaseLost, StartupError)  #: worth trying again after a while
+
+
+class OwnerStore(AppStore, DueStore, MarkStore, Protocol):
+    """What owning needs of a store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OwnerParts:
+    """What an owner is made of."""
+
+    member: Member
+    store: OwnerStore
+    clock: Clock
+    new_session: Callable[[], Session]  #: called again each time a lease was lost
+    dispatch: DispatchSettings
+    coordination: CoordinationSettings
+
+
+class Owner:
+    """The poller instances of one node, and the lease they hang on."""
+
+    def __init__(self, parts: OwnerParts) -> None:
+        self.owned: dict[Instance, OwnedInstance] = {}
+        self.active: dict[OwnedInstance, None] = {}  #: those of them that have rows to read
+        self._parts = parts
+        self._node = parts.member.node
+        self._clock = parts.clock
+        self._store = parts.store
+        self._session: Session | None = None
+        self._apps: dict[str, App] = {}
+        self._apps_read_ms: int | None = None
+        self._polled: frozenset[Instance] = frozenset()  # of all active apps
+        self._balanced: tuple[View, frozenset[Instance]] | None = None  # nothing to do while these stand
+        self._arrived_ms: dict[Instance, int] = {}  # instances that moved here, and when
+        self._last_claims: Mapping[Instance, Claim] = {}
+        self._membership = Membership(join_debounce_ms=parts.coordination.join_debounce_ms)
+        self._handovers: set[asyncio.Task[None]] = set()
+
+    def find_app(self, app_id: str) -> App | None:
+        """Return the app as this node last read it."""
+        return self._apps.get(app_id)
+
+    def is_trusted(self) -> bool:
+        """Whether this node may act as an owner at this moment."""
+        if self._parts.coordination.on_loss == "continue":
+            return self._session is not None
+        return self._session is not None and self._clock.boot_ms() < self._session.trusted_until_ms()
+
+    async def join(self) -> None:
+        """Take a lease and enter the ring. Raises StartupError."""
+        session = self._parts.new_session()
+        await session.join(self._parts.member)
+        self._session = session
+
+    async def step(self) -> None:
+        """Compare what this node should run with what it runs, act, and wait for news."""
+        session = self._session
+        if session is None or session.is_lost():
+            await self._rejoin()
+            return
+        await self._refresh_apps()
+        now_ms = self._clock.boot_ms()
+        view = session.view()
+        self._membership.observe(view.members, boot_ms=now_ms)
+        self._membership.place(self._polled)
+        wanted = self._membership.wanted_by(self._node)
+        if not self._is_balanced(view, wanted):
+            await self._rebalance(session, view, wanted, now_ms)
+        self._last_claims = view.claims
+        await wait_at_most(session.wait_for_change(), self._parts.dispatch.apps_refresh_ms / 1000)
+
+    async def leave(self) -> None:
+        """Leave the ring; the claims stay until they are handed over."""
+        if self._session is not None:
+            await self._session.leave()
+
+    async def hand_over_all(self) -> None:
+        """Hand over everything this node runs."""
+        if self._handovers:
+            await asyncio.wait(self._handovers)
+        await self._hand_over(list(self.owned))
+
+    async def close(self) -> None:
+        """Give the lease back."""
+        if self._session is not None:
+            await self._session.close()
+
+    def kill(self) -> None:
+        """Drop everything as a crash would."""
+        for task in self._handovers:
+            task.cancel()
+
+    async def _rejoin(self) -> None:
+        """The lease is gone, and with it every claim: drop the instances and start over.
+
+        Until a new lease is there, the old instances stay: under `on_loss = "continue"` they go on firing.
+        """
+        await self.join()
+        self._drop(list(self.owned))
+
+    def _is_balanced(self, view: View, wanted: frozenset[Instance]) -> bool:
+        """Whether nothing changed since this node last ran just what it should."""
+        return self._balanced is not None and self._balanced[0] is view and self._balanced[1] is wanted
+
+    async def _rebalance(
+        self, session: Session, view: View, wanted: frozenset[Instance], now_ms: int
+    ) -> None:
+        dwell_ms = self._parts.coordination.dwell_ms
+        plan = plan_ownership(
+            self._node,
+            view,
+            wanted=wanted,
+            polled=self._polled,
+            running=self.owned.keys(),
+            settled_in=[
+                each for each in self.owned if now_ms - self._arrived_ms.get(each, -dwell_ms) >= dwell_ms
+            ],
+        )
+        self._drop(plan.drop)
+        if plan.abandon:
+            await session.release(plan.abandon)
+        self._begin_handover(plan.hand_over + plan.retire)
+        if plan.claim:
+            await self._claim(session, plan.claim)
+        unwalked = [each for each in self.owned.values() if not each.is_walked and not each.is_draining]
+        if unwalked:  # just claimed, or the store gave up half way last time
+            await walk(self._store, self._clock, unwalked, self._parts.dispatch.walk_buckets)
+        if plan == OwnershipPlan() and self.owned.keys() == wanted:
+            self._balanced = (view, wanted)
+
+    async def _refresh_apps(self) -> None:
+        boot_ms = self._clock.boot_ms()
+        if self._apps_read_ms is None or boot_ms - self._apps_read_ms >= self._parts.dispatch.apps_refresh_ms:
+            apps = {app.app_id: app for app in await self._store.fetch_apps()}
+            if apps != self._apps:
+                self._apps = apps
+                self._polled = frozenset(each for app in apps.values() for each in app.instances())
+            self._apps_read_ms = boot_ms
+
+    async def _claim(self, session: Session, instances: Sequence[Instance]) -> None:
+        won = await session.claim(instances)
+        terms = {instance: session.era << 48 | epoch for instance, epoch in won.items()}
+        if not terms:
+            return
+        taken = await take_over(self._store, terms, self._marks_before_first, self.active)
+        boot_ms = self._clock.boot_ms()
+        for owned in taken:
+            self.owned[owned.instance] = owned
+            if came_from_another(owned.instance, self._last_claims, self._node):
+                self._arrived_ms[owned.instance] = boot_ms
+
+    def _marks_before_first(self, instance: Instance) -> Marks:
+        app = self._apps[instance.app_id]
+        return Marks(app.created_ms - 60_000, app.created_ms - 60_000)
+
+    def _begin_handover(self, instances: Sequence[Instance]) -> None:
+        fresh = [each for each in instances if not self.owned[each].is_draining]
+        if fresh:
+            for instance in fresh:
+                self.owned[instance].stop()
+            task = asyncio.create_task(self._hand_over(fresh), name=f"{self._node} handover")
+            self._handovers.add(task)
+            task.add_done_callback(self._handovers.discard)
+
+    async def _hand_over(self, instances: Sequence[Instance]) -> None:
+        """Stop, wait for what is in flight, publish the last `settled`, give up the claims."""
+        leaving = [self.owned[each] for each in instances if each in self.owned]
+        for owned in leaving:
+            owned.stop()
+        for owned in leaving:
+            await owned.wait_quiet()
+        while leaving:
+            try:
+                await self._release(leaving)
+            except PASSING as error:
+                _log.warning("%s handover: %s", self._node, error)
+                await asyncio.sleep(BACK_OFF_S)
+            # What was lost with a lease in between is not this node's to release any more.
+            leaving = [each for each in leaving if self.owned.get(each.instance) is each]
+
+    async def _release(self, leaving: Sequence[OwnedInstance]) -> None:
+        await self._store.put_marks(
+            [
+                MarksWrite(
+                    owned.instance,
+                    owned.term,
+                    Marks(owned.sealed_ms, max(owned.settled_ms, owned.settleable_ms())),
+                )
+                for owned in leaving
+            ]
+        )
+        for owned in leaving:
+            if self.owned.get(owned.instance) is owned:
+                del self.owned[owned.instance]
+                self._arrived_ms.pop(owned.instance, None)
+        # From here on the claims are held without being run: if this call fails, the next ownership step
+        # finds and releases them.
+        if self._session is not None:
+            await self._session.release([owned.instance for owned in leaving])
+
+    def _drop(self, instances: Sequence[Instance]) -> None:
+        """Run these no more; what is in flight ends, nothing new is sent."""
+        for instance in instances:
+            self.owned.pop(instance).stop()
+            self._arrived_ms.pop(instance, None)
+
+
+async def wait_at_most(event: Awaitable[object], seconds: float) -> None:
+    """Await `event`, but no longer than `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event
+    except TimeoutError:
+        return

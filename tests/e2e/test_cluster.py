@@ -144,7 +144,7 @@ async def test_steady_load_without_a_fault(cluster: Cluster, receiver: Receiver)
 
 
 async def test_a_dispatcher_killed_in_a_burst(cluster: Cluster, receiver: Receiver) -> None:
-    kills = 10 if IS_LONG else 2
+    kills = 10 if IS_LONG else 1
     slowest_s = 0.0
     async with clients_of(cluster, receiver, 2) as clients:
         for number in range(kills):
@@ -248,7 +248,7 @@ async def test_all_pods_down_while_schedules_come_due(cluster: Cluster, receiver
 
 
 async def test_dispatchers_join_and_leave_in_a_burst(cluster: Cluster, receiver: Receiver) -> None:
-    rounds = 10 if IS_LONG else 3
+    rounds = 10 if IS_LONG else 2
     async with clients_of(cluster, receiver, 8) as clients:
         for _ in range(rounds):
             due_s = await clients.burst(2_000, due_in_s=6)

@@ -37,6 +37,8 @@ from tests.harness.report import IS_LONG, record
 
 pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(300)]
 
+#: what `./test` has no time for; `make faults` runs it
+LONG_ONLY = pytest.mark.skipif(not IS_LONG, reason="in the long set: make faults")
 RATE = 200.0 if IS_LONG else 100.0
 LEAD_S = (1.0, 30.0)
 BEFORE_S, AFTER_S = (20, 40) if IS_LONG else (3, 7)
@@ -241,9 +243,7 @@ def _peak_mib(pid: int) -> int:
 #: How nothing gets through: for ever, or late. The second takes a long run to be worth its time.
 SILENCES = [
     pytest.param(BLACK_HOLE, "black-hole", id="black-hole"),
-    pytest.param(
-        STALL, "stall", id="stall", marks=pytest.mark.skipif(not IS_LONG, reason="RINGTIME_FAULTS=long")
-    ),
+    pytest.param(STALL, "stall", id="stall", marks=LONG_ONLY),
 ]
 
 
@@ -406,6 +406,7 @@ async def test_one_in_twenty_replies_of_cassandra_is_lost(network: Network, run:
     assert max(map(_peak_mib, [pod.process.pid for pod in network.cluster.pods.values()])) <= MOST_MIB
 
 
+@LONG_ONLY
 async def test_cassandra_is_300_ms_further_away_for_a_while(network: Network, run: Run) -> None:
     seconds = 60.0 if IS_LONG else 20.0
 
@@ -423,6 +424,7 @@ async def test_cassandra_is_300_ms_further_away_for_a_while(network: Network, ru
     assert max(map(_peak_mib, [pod.process.pid for pod in network.cluster.pods.values()])) <= MOST_MIB
 
 
+@LONG_ONLY
 @pytest.mark.parametrize(("silence", "name"), SILENCES)
 async def test_cassandra_says_nothing_for_a_while(
     network: Network, run: Run, silence: Fault, name: str
@@ -458,6 +460,7 @@ async def test_cassandra_says_nothing_for_a_while(
     assert max(map(_peak_mib, [pod.process.pid for pod in pods])) <= MOST_MIB
 
 
+@LONG_ONLY
 async def test_etcd_far_from_one_dispatcher(network: Network, run: Run) -> None:
     """Slow is not lost: nothing moves."""
     seconds = 60.0 if IS_LONG else 20.0
@@ -477,6 +480,7 @@ async def test_etcd_far_from_one_dispatcher(network: Network, run: Run) -> None:
     assert moved == 0
 
 
+@LONG_ONLY
 async def test_every_connection_reset_again_and_again(network: Network, run: Run) -> None:
     seconds = 60.0 if IS_LONG else 20.0
     every_s = 2.0

@@ -13,7 +13,7 @@ _HEAD = """# Fault runs
 What the split deployment did on one machine while parts of it were killed, frozen, cut off or slowed down:
 2 ingest pods, 3 dispatchers, real Cassandra (`commitlog_sync: batch`), etcd and Kafka, 3 apps of 16
 partitions, 200 creates a second unless the name says otherwise. Made by `make faults` from the ledgers of a
-client and a receiver outside the service.
+client and a receiver outside the service; runs of the quick set, part of `./test`, are named so.
 
 Lag is the first delivery after max(fire time, acknowledgement). Duplicates carry the same schedule id; their
 bound is 1,000 for each dispatcher killed or frozen: what it had in flight and what it had not recorded.
@@ -28,15 +28,15 @@ def render(entries: list[dict[str, Any]]) -> str:
     lines = [
         _HEAD,
         f"Machine: {machine}. Last run: {max(str(entry['at']) for entry in entries)[:10]}.\n",
-        "| run | acknowledged | lost | early | after cancel | duplicates | lag p50 / p99 / max ms | facts |",
-        "|---|---|---|---|---|---|---|---|",
+        "| run | set | acknowledged | lost | early | after cancel | dupl. | lag ms p50/p99/max | facts |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for entry in entries:
         lag = entry["lag_ms"]
         facts = ", ".join(f"{key} {value}" for key, value in entry["facts"].items())
         lines.append(
-            f"| {entry['name']} | {entry['acknowledged']:,} | {entry['lost']} | {entry['early']} | "
-            f"{entry['after_cancel']} | {entry['duplicates']} | "
+            f"| {entry['name']} | {entry['set']} | {entry['acknowledged']:,} | {entry['lost']} | "
+            f"{entry['early']} | {entry['after_cancel']} | {entry['duplicates']} | "
             f"{lag['p50']} / {lag['p99']} / {lag['max']} | {facts} |"
         )
     bound = f"{3 / total:.1e}" if total and not lost else "not given"

@@ -26,6 +26,7 @@ def record(name: str, verdict: Verdict, **facts: object) -> Path:
     entry = {
         "name": name,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "set": "long" if IS_LONG else "quick",
         "passed": not verdict.broken(),
         "broken": verdict.broken(),
         "acknowledged": verdict.acknowledged,

@@ -120,6 +120,7 @@ class TestCassandra:
         assert all(isinstance(error, AuthenticationFailed) for error in refused.value.errors.values())
 
     @pytest.mark.slow
+    @pytest.mark.timeout(400)
     def test_three_nodes_serve_quorum_with_one_killed(self, tmp_path: Path) -> None:
         # With Paxos v1 an LWT times out until the failure detector has noticed the dead replica (about 8 s).
         options = CassandraOptions(nodes=3, heap_mib=512, settings={"paxos_variant": "v2"})

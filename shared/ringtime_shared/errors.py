@@ -3,13 +3,14 @@
 RingtimeError
 ├── InvalidRequest        the caller's to fix: names each field and the rule it broke
 │   └── SettingsError     the same for a configuration file or an environment variable
-├── NotFound              no such app or schedule
+├── NotFound              no such app, schedule or signing secret
 ├── Conflict              the state of the thing forbids it
 │   ├── AppExists
 │   ├── AppInactive
 │   ├── AppActive
 │   ├── VersionConflict   somebody else changed the app in between
-│   └── AlreadyDone       too late to cancel: the schedule has its outcome
+│   ├── AlreadyDone       too late to cancel: the schedule has its outcome
+│   └── NotReplayable     the schedule has not failed, or was cancelled
 ├── StoreUnavailable      nothing was written; try again later
 ├── OutcomeUnknown        no answer from the store: the write may or may not have happened
 ├── LeaseLost             this node may not act as an owner any more
@@ -87,6 +88,19 @@ class AlreadyDone(Conflict):
 
     def __init__(self, schedule_id: str, status: str) -> None:
         super().__init__(f"schedule {schedule_id} is {status} already")
+        self.status = status
+
+
+class NotReplayable(Conflict):
+    """The schedule is not one to file again."""
+
+    def __init__(
+        self,
+        schedule_id: str,
+        status: str,
+        why: str = "only a FAILURE that was not cancelled can be replayed",
+    ) -> None:
+        super().__init__(f"schedule {schedule_id} is {status}: {why}")
         self.status = status
 
 

@@ -9,7 +9,8 @@ from uuid import uuid4
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
 from ringtime_shared.ids import IdMint, Kind
 from ringtime_shared.models.app import App, Instance
-from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Schedule, Status
+from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.schedule import Attempt, Outcome, Place, Row, RowUpdate, Schedule, Status
 from ringtime_shared.stores.protocol import LAST_ID, DueQuery, Position
 
 NOW_MS = 1_800_000_000_000  #: where a ManualClock starts; the first slot of a bucket
@@ -73,6 +74,27 @@ def make_update(row: Row, outcome: Outcome | None = None, moved_to: Place | None
     )
 
 
+def make_log(count: int = 2) -> tuple[Attempt, ...]:
+    """Attempts that failed, one with an answer and then one without by turns."""
+    answers: list[dict[str, Any]] = [{"code": 503, "error": 'bu\nsy "ü"'}, {}]
+    return tuple(Attempt(at_ms=START_MS + n, took_ms=n, **answers[n % 2]) for n in range(count))
+
+
+def make_letter(app: App, slot_ms: int = START_MS, **changes: Any) -> DeadLetter:
+    """A delivery that was given up at `slot_ms`."""
+    letter = DeadLetter(
+        app_id=app.app_id,
+        schedule_id=_mint.mint(slot_ms=slot_ms, kind=Kind.ONE_TIME, partition=0, app_number=app.number),
+        slot_ms=slot_ms,
+        fire_ms=slot_ms - 250,
+        failed_ms=slot_ms + 30,
+        attempts=3,
+        callback_type="http",
+        expires_ms=slot_ms + WEEK_MS,
+    )
+    return replace(letter, **changes)
+
+
 def make_query(app: App, partition: int = 0, **changes: Any) -> DueQuery:
     """All of `BUCKET`, in one page."""
     query = DueQuery(Instance(app.app_id, partition), BUCKET, before(START_MS), last_slot(BUCKET), limit=500)
@@ -86,3 +108,7 @@ def before(slot_ms: int) -> Position:
 
 def key_of(row: Row) -> Position:
     return Position(row.place.slot_ms, row.schedule.schedule_id)
+
+
+def key_of_letter(letter: DeadLetter) -> Position:
+    return Position(letter.slot_ms, letter.schedule_id)

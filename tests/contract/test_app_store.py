@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.contract.builders import NOW_MS, make_app
@@ -10,7 +11,8 @@ from tests.contract.builders import NOW_MS, make_app
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import AppExists, NotFound, VersionConflict
 from ringtime_shared.ids import MAX_APPS
-from ringtime_shared.models.app import App, AppConfiguration, Instance
+from ringtime_shared.models.app import App, AppConfiguration, Instance, SigningSecret
+from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.stores.protocol import Marks, MarksWrite, Store
 
 FULL_CONFIGURATION = AppConfiguration(
@@ -20,6 +22,16 @@ FULL_CONFIGURATION = AppConfiguration(
     http_attempts=3,
     http_timeout_ms=2_000,
     max_lateness_s=60,
+    retry=RetryRules(
+        first_delay_ms=500, factor=1.5, max_delay_ms=9_000, max_age_s=60, statuses=("5xx", "404")
+    ),
+    max_in_flight=7,
+    max_per_second=50,
+    weight=3,
+)
+SECRETS = tuple(
+    SigningSecret(secret_id=f"key-{n}", secret=f"whsec_{'A' * 32}{n}=", created_ms=NOW_MS - n)
+    for n in range(3)
 )
 
 
@@ -27,12 +39,20 @@ def instances(app: App, partitions: range) -> list[Instance]:
     return [Instance(app.app_id, partition) for partition in partitions]
 
 
-@pytest.mark.parametrize("configuration", [AppConfiguration(), FULL_CONFIGURATION], ids=["empty", "full"])
-@pytest.mark.parametrize("active", [True, False])
-async def test_created_app_comes_back_whole(
-    store: Store, configuration: AppConfiguration, active: bool
-) -> None:
-    asked = make_app(configuration=configuration, active=active, writable=2, polled=5, created_ms=NOW_MS + 7)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"configuration": AppConfiguration()},
+        {"configuration": FULL_CONFIGURATION},
+        {"configuration": AppConfiguration(retry=RetryRules())},
+        {"configuration": AppConfiguration(retry=RetryRules(statuses=()))},
+        {"secrets": SECRETS},
+        {"secrets": SECRETS[:1], "configuration": FULL_CONFIGURATION, "active": False},
+    ],
+    ids=["empty", "full", "no rules", "no statuses", "secrets", "all"],
+)
+async def test_created_app_comes_back_whole(store: Store, changes: dict[str, Any]) -> None:
+    asked = make_app(writable=2, polled=5, created_ms=NOW_MS + 7, **changes)
     created = await store.create_app(asked)
     assert replace(created, number=asked.number) == asked
     assert await store.fetch_app(asked.app_id) == created
@@ -84,9 +104,14 @@ async def test_first_marks_are_of_term_zero(store: Store, app: App, term: int) -
 
 
 async def test_replace_stores_the_next_version(store: Store, app: App) -> None:
-    changed = replace(app, version=2, active=False, writable=2, configuration=FULL_CONFIGURATION)
+    changed = replace(
+        app, version=2, active=False, writable=2, configuration=FULL_CONFIGURATION, secrets=SECRETS
+    )
     await store.replace_app(changed)
     assert await store.fetch_app(app.app_id) == changed
+    emptied = replace(changed, version=3, configuration=AppConfiguration(), secrets=())
+    await store.replace_app(emptied)
+    assert await store.fetch_app(app.app_id) == emptied
 
 
 @pytest.mark.parametrize("version", [0, 1, 3])
@@ -98,7 +123,7 @@ async def test_replace_of_another_version_conflicts(store: Store, app: App, vers
 
 
 async def test_repeated_replace_is_no_conflict(store: Store, app: App) -> None:
-    changed = replace(app, version=2, active=False)
+    changed = replace(app, version=2, active=False, configuration=FULL_CONFIGURATION, secrets=SECRETS)
     await store.replace_app(changed)
     await store.replace_app(changed)
     assert await store.fetch_app(app.app_id) == changed
@@ -106,8 +131,9 @@ async def test_repeated_replace_is_no_conflict(store: Store, app: App) -> None:
 
 async def test_two_different_changes_of_one_version_conflict(store: Store, app: App) -> None:
     await store.replace_app(replace(app, version=2, active=False))
-    with pytest.raises(VersionConflict):
-        await store.replace_app(replace(app, version=2, writable=1))
+    for change in ({"writable": 1}, {"active": False, "secrets": SECRETS}):
+        with pytest.raises(VersionConflict):
+            await store.replace_app(replace(app, version=2, **change))
 
 
 async def test_repeat_after_a_later_change_conflicts(store: Store, app: App) -> None:

@@ -12,6 +12,7 @@ from tests.contract.builders import (
     BUCKET,
     START_MS,
     make_app,
+    make_log,
     make_move,
     make_outcome,
     make_query,
@@ -21,7 +22,8 @@ from tests.contract.builders import (
 )
 
 from ringtime_shared.models.app import App, Instance
-from ringtime_shared.models.schedule import Outcome, Place, Row, Status
+from ringtime_shared.models.retry import RetryRules
+from ringtime_shared.models.schedule import LOG_LENGTH, Outcome, Place, Row, Status
 from ringtime_shared.stores.protocol import Store
 
 
@@ -54,6 +56,28 @@ async def test_every_field_of_a_row_comes_back(store: Store, app: App) -> None:
     row = replace(row, attempts=4)
     await store.put_rows([row])
     assert await fetch(store, row) == row
+
+
+EXTRAS: dict[str, dict[str, Any]] = {
+    "retry": {"retry": RetryRules(attempts=5, factor=1.5, statuses=("5xx", "408"))},
+    "no rules": {"retry": RetryRules()},
+    "all rules": {"retry": RetryRules(attempts=1, first_delay_ms=2, factor=3, max_delay_ms=4, max_age_s=5)},
+    "replay": {"replay": 3},
+    "log": {"log": make_log(LOG_LENGTH)},
+    "all": {"retry": RetryRules(max_age_s=60), "replay": 1, "log": make_log(1)},
+}
+
+
+@pytest.mark.parametrize("extras", EXTRAS.values(), ids=EXTRAS)
+async def test_retry_rules_replay_and_log_come_back(store: Store, app: App, extras: dict[str, Any]) -> None:
+    row = make_row(app, **{name: value for name, value in extras.items() if name == "retry"})
+    row = replace(row, **{name: value for name, value in extras.items() if name != "retry"})
+    plain = make_row(app, START_MS + 1)
+    await store.put_rows([plain, row])
+    assert await fetch(store, row) == row
+    assert await fetch(store, plain) == plain
+    (page,) = await store.fetch_due([make_query(app)])
+    assert list(page.rows) == [row, plain]
 
 
 async def test_details_are_bytes_of_any_value(store: Store, app: App) -> None:
@@ -159,8 +183,12 @@ async def test_a_repeated_cancel_changes_nothing(store: Store, app: App) -> None
         Outcome(status=Status.MISS, ended_ms=START_MS + 99),
         make_outcome(status=Status.DELETED, fired_ms=None, attempts=0, code=None),
         make_outcome(ended_ms=0, fired_ms=0, attempts=0, code=0),
+        make_outcome(took_ms=0),
+        make_outcome(took_ms=7, replay=2),
+        make_outcome(log=make_log(1)),
+        make_outcome(took_ms=60_000, replay=1, attempts=11, log=make_log(LOG_LENGTH)),
     ],
-    ids=["success", "failure", "no answer", "miss", "deleted", "zeros"],
+    ids=["success", "failure", "no answer", "miss", "deleted", "zeros", "quick", "replay", "log", "all"],
 )
 async def test_every_field_of_an_outcome_comes_back(store: Store, app: App, outcome: Outcome) -> None:
     row = make_row(app)
@@ -203,6 +231,15 @@ async def test_of_two_updates_of_a_row_in_one_batch_the_later_counts(store: Stor
         ]
     )
     assert await fetch(store, row) == replace(row, outcome=make_outcome(code=204), moved_to=moved_to)
+
+
+async def test_an_outcome_replaces_the_whole_of_the_one_before(store: Store, app: App) -> None:
+    row = make_row(app)
+    await store.put_rows([row])
+    full = make_outcome(status=Status.FAILURE, took_ms=3, replay=1, log=make_log(), error="no")
+    for outcome in (full, make_outcome(replay=2), full, make_outcome()):
+        await store.put_updates([make_update(row, outcome)])
+        assert await fetch(store, row) == replace(row, outcome=outcome)
 
 
 @pytest.mark.parametrize("count", [64, 65, 100, 200])

@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,7 +20,11 @@ from tests.contract.builders import (
     BUCKET,
     START_MS,
     WEEK_MS,
+    before,
+    key_of_letter,
     make_app,
+    make_letter,
+    make_log,
     make_outcome,
     make_query,
     make_row,
@@ -30,17 +35,21 @@ from tests.contract.builders import (
 from ringtime_local import CassandraOptions, CassandraServer, LocalServers
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.errors import AppExists, OutcomeUnknown, StartupError, StoreUnavailable
-from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.app import App, AppConfiguration, Instance
+from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.cassandra import CassandraStore, migrate, ttl
 from ringtime_shared.stores.cassandra.encoding import routing_key
+from ringtime_shared.stores.cassandra.migrate import read_steps
 from ringtime_shared.stores.cassandra.schedules import _key_values
+from ringtime_shared.stores.cassandra.session import CqlSession
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 
 pytestmark = pytest.mark.service
 
 NOW_MS = SystemClock().now_ms()
+STEPS = [step.name for step in read_steps()]
 
 
 def make_settings(server: CassandraServer, **changes: Any) -> CassandraSettings:
@@ -255,6 +264,65 @@ class TestWrites:
         assert len(stored) == 2  # nothing for the row that is not there
         assert all(ttl_s > WEEK_MS // 1000 for (ttl_s,) in stored)
 
+    async def test_a_row_without_extras_has_no_cell_for_them(self, store: CassandraStore, app: App) -> None:
+        """A null would be a tombstone in nearly every row."""
+        plain, full = make_row(app), replace(make_row(app, START_MS + 1), replay=1, log=make_log())
+        await store.put_rows([plain, full])
+        table = (app.app_id, BUCKET)
+        text = "SELECT slot_ms, ttl(extras) FROM $schedules WHERE app_id = ? AND partition = 0 AND bucket = ?"
+        (_, none), (_, ttl_s) = await select(store, text, *table)
+        assert none is None
+        assert ttl_s > WEEK_MS // 1000
+        (statement,) = await store._session.prepare(text.replace("slot_ms, ttl(extras)", "*"))
+        events = await trace_of(store, statement.bind(*table))
+        scanned = [re.search(r"(\d+) live rows and (\d+) tombstone cells", event) for event in events]
+        assert [(int(found[1]), int(found[2])) for found in scanned if found] == [(2, 0)]
+
+    async def test_a_retried_and_replayed_row_is_one_of_its_bucket(
+        self, store: CassandraStore, app: App
+    ) -> None:
+        rows = make_rows(app, [START_MS + n for n in range(150)])
+        rows = [replace(row, replay=1, log=make_log(n % 11)) if n % 2 else row for n, row in enumerate(rows)]
+        await store.put_rows(rows)
+        (page,) = await store.fetch_due([make_query(app)])
+        assert list(page.rows) == rows
+
+
+class TestDeadLetters:
+    async def test_the_note_of_a_replay_ends_with_its_letter(self, store: CassandraStore, app: App) -> None:
+        letter, forever = make_letter(app), make_letter(app, START_MS + 1, expires_ms=START_MS + 10**12)
+        await store.put_dead_letters([letter, forever])
+        await store.put_replayed(app.app_id, [key_of_letter(letter), key_of_letter(forever)], START_MS)
+        (first, second) = await select(
+            store, "SELECT ttl(letter), ttl(replayed_ms) FROM $dead_letters WHERE app_id = ? AND day = ?",
+            app.app_id, START_MS // 86_400_000,
+        )  # fmt: skip
+        expected_s = (letter.expires_ms - (START_MS - 60_000)) // 1000
+        assert expected_s - 20 <= first[0] <= expected_s
+        assert abs(first[0] - first[1]) <= 1
+        assert second == (None, None)  # more than the server's 20 years
+
+    async def test_what_is_left_of_a_letter_that_ended_is_none(self, store: CassandraStore, app: App) -> None:
+        letters = [make_letter(app, START_MS + n) for n in range(20)]
+        await store.put_dead_letters([letters[3], letters[11]])
+        for letter in letters:
+            await select(
+                store, "UPDATE $dead_letters SET replayed_ms = 1 WHERE app_id = ? AND day = ? AND slot_ms = ?"
+                " AND schedule_id = ?",
+                app.app_id, letter.slot_ms // 86_400_000, letter.slot_ms, letter.schedule_id,
+            )  # fmt: skip
+        for limit in (1, 2, 500):
+            found = await store.fetch_dead_letters(app.app_id, before(START_MS), START_MS + 100, limit)
+            assert [each.slot_ms - START_MS for each in found] == [3, 11][:limit]
+        assert await store.count_dead_letters(app.app_id, START_MS, START_MS + 100) == 0
+
+    async def test_a_bad_day_is_paged_and_counted(self, store: CassandraStore, app: App) -> None:
+        letters = [make_letter(app, START_MS + n * 1_000) for n in range(12_000)]  # over three hours
+        await store.put_dead_letters(letters)
+        found = await store.fetch_dead_letters(app.app_id, before(START_MS), START_MS + 10**9, 11_000)
+        assert found == letters[:11_000]
+        assert await store.count_dead_letters(app.app_id, START_MS + 1, START_MS + 10**9) == 11_999
+
 
 class TestMarks:
     async def test_the_server_fences_by_the_term(self, store: CassandraStore, app: App) -> None:
@@ -329,7 +397,7 @@ class TestSchema:
     async def test_two_migrations_at_once(self, cassandra_server: CassandraServer) -> None:
         settings = make_settings(cassandra_server)
         applied = await asyncio.gather(migrate(settings), migrate(settings))
-        assert sorted(applied) == [[], ["0001_first.cql"]]
+        assert sorted(applied) == [[], STEPS]
         assert await migrate(settings) == []
         async with connected(settings) as store:
             await store.ping()
@@ -342,17 +410,65 @@ class TestSchema:
         async with connected(settings) as store:
             await select(store, "INSERT INTO $schema_steps (version, name) VALUES (99, 'later.cql')")
         for attempt in (CassandraStore.connect, migrate):
-            with pytest.raises(StartupError, match=r"version 99.*knows only 1"):
+            with pytest.raises(StartupError, match=f"version 99.*knows only {len(STEPS)}"):
                 await attempt(settings)  # type: ignore[operator]
 
     async def test_older_schema_is_refused(self, cassandra_server: CassandraServer) -> None:
         settings = make_settings(cassandra_server)
         await migrate(settings)
         async with connected(settings) as store:
-            await select(store, "DELETE FROM $schema_steps WHERE version = 1")
-        with pytest.raises(StartupError, match=r"version 0.*needs 1.*migrate"):
+            await select(
+                store, "DELETE FROM $schema_steps WHERE version IN ?", [step.version for step in read_steps()]
+            )
+        with pytest.raises(StartupError, match=f"version 0.*needs {len(STEPS)}.*migrate"):
             await CassandraStore.connect(settings)
-        assert await migrate(settings) == ["0001_first.cql"]  # steps may be run again
+        assert await migrate(settings) == STEPS  # they may be run again
+        assert await migrate(settings) == []
+
+    async def test_keyspace_of_the_first_schema_is_brought_up_to_date_and_read(
+        self, cassandra_server: CassandraServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings = make_settings(cassandra_server)
+        with monkeypatch.context() as patch:
+            first = read_steps()[:1]
+            # by name, because as an attribute of the package `migrate` is the function
+            module = import_module("ringtime_shared.stores.cassandra.migrate")
+            patch.setattr(module, "read_steps", lambda: first)
+            assert await migrate(settings) == STEPS[:1]
+        app = make_app(configuration=AppConfiguration(retention_days=7))
+        row = make_row(app)
+        session = await CqlSession.connect(settings)
+        put_app, put_row = await session.prepare(
+            "INSERT INTO $apps (app_id, number, writable, polled, active, version, created_ms, configuration)"
+            " VALUES (?, 0, 3, 3, true, 1, ?, ?)",
+            "INSERT INTO $schedules (app_id, partition, bucket, slot_ms, schedule_id, fire_ms, created_ms,"
+            " expires_ms, attempts, callback_type, callback_details, payload, outcome)"
+            " VALUES (?, 0, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, ?)",
+        )
+        of_row = row.schedule
+        outcome = '{"status":"SUCCESS","ended_ms":%d,"fired_ms":%d,"attempts":1,"code":200,"error":""}'
+        await session.write(
+            [
+                put_app.bind(app.app_id, app.created_ms, '{"retention_days": 7}'),
+                put_row.bind(
+                    app.app_id, BUCKET, START_MS, of_row.schedule_id, of_row.fire_ms, of_row.created_ms,
+                    of_row.expires_ms, of_row.callback_type, of_row.callback_details, of_row.payload,
+                    outcome % (START_MS + 40, START_MS + 3),
+                ),
+            ]
+        )  # fmt: skip
+        await session.close()
+        with pytest.raises(StartupError, match=f"version 1.*needs {len(STEPS)}.*migrate"):
+            await CassandraStore.connect(settings)
+        assert await migrate(settings) == STEPS[1:]
+        assert await migrate(settings) == []
+        async with connected(settings) as store:
+            assert await store.fetch_app(app.app_id) == app
+            found = await store.fetch_row(row.place, of_row.schedule_id)
+            assert found == replace(row, outcome=make_outcome())
+            changed = replace(app, version=2, configuration=AppConfiguration(retry=RetryRules(attempts=2)))
+            await store.replace_app(changed)
+            assert await store.fetch_app(app.app_id) == changed
 
     async def test_wrong_datacenter_is_named(self, cassandra_server: CassandraServer) -> None:
         with pytest.raises(StartupError, match=r"no datacenter 'mars', only: datacenter1"):
@@ -487,7 +603,7 @@ async def test_three_nodes_carry_on_without_one(tmp_path: Path) -> None:
         replication = '{"class": "NetworkTopologyStrategy", "replication_factor": 3}'
         settings = make_settings(servers.cassandra, replication=replication)
         applied = await asyncio.gather(*(migrate(settings) for _ in range(3)))
-        assert sorted(applied) == [[], [], ["0001_first.cql"]]
+        assert sorted(applied) == [[], [], STEPS]
         async with connected(replace(settings, request_timeout_ms=4_000)) as store:
             app = await store.create_app(make_app())
             await asyncio.sleep(6)  # `speculative_retry` of a new table counts from its fifth second

@@ -15,9 +15,14 @@ from pathlib import Path
 import pytest
 from tests.contract.builders import (
     BUCKET,
+    NOW_MS,
     START_MS,
     WEEK_MS,
+    before,
+    key_of_letter,
     make_app,
+    make_letter,
+    make_log,
     make_outcome,
     make_query,
     make_row,
@@ -27,7 +32,7 @@ from tests.contract.builders import (
 
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import AppExists, OutcomeUnknown, StartupError, StoreUnavailable
-from ringtime_shared.models.app import Instance
+from ringtime_shared.models.app import AppConfiguration, Instance
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 from ringtime_shared.stores.sqlite import SqliteStore, schema
@@ -146,8 +151,48 @@ async def test_newer_schema_is_refused_with_both_versions(tmp_path: Path) -> Non
     with pytest.raises(StartupError, match=f"version 99, .* {schema.SCHEMA_VERSION}"):
         await SqliteStore.open(tmp_path)
     with closing(sqlite3.connect(tmp_path / schema.FILE_NAME)) as connection:
-        connection.execute("PRAGMA user_version = 1")
+        connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
     await (await SqliteStore.open(tmp_path)).close()  # and the lock was released
+
+
+async def test_file_of_the_first_schema_is_brought_up_to_date_and_read(tmp_path: Path) -> None:
+    waiting, done = (make_row(make_app(app_id="old"), START_MS + n) for n in range(2))
+    with closing(sqlite3.connect(tmp_path / schema.FILE_NAME)) as connection:
+        connection.executescript(schema.STEPS[0])
+        connection.execute("INSERT INTO app_numbers VALUES (0, 'old')")
+        connection.execute(
+            "INSERT INTO apps VALUES ('old', 0, 3, 3, 1, 1, ?, '{\"retention_days\": 7}')", (NOW_MS,)
+        )
+        for row, outcome in (
+            (waiting, [None] * 6),
+            (done, ["SUCCESS", START_MS + 40, START_MS + 3, 1, 200, ""]),
+        ):
+            schedule = row.schedule
+            values = (
+                0, 0, row.place.slot_ms, schedule.schedule_id.bytes, schedule.fire_ms, schedule.created_ms,
+                schedule.expires_ms, 0, schedule.callback_type, schedule.callback_details, schedule.payload,
+                None, None, None, *outcome,
+            )  # fmt: skip
+            connection.execute(f"INSERT INTO schedules VALUES ({', '.join('?' * len(values))})", values)
+        connection.execute("INSERT INTO due_index VALUES (?, 0, 0, 0)", (BUCKET,))
+        connection.execute("PRAGMA user_version = 1")
+        connection.commit()
+    app = make_app(app_id="old", configuration=AppConfiguration(retention_days=7))
+    for _ in range(2):
+        store = await SqliteStore.open(tmp_path)
+        assert await store.fetch_apps() == [app]
+        assert await fetch(store, waiting) == waiting
+        assert await fetch(store, done) == replace(done, outcome=make_outcome())
+        (page,) = await store.fetch_due([make_query(app)])
+        assert list(page.rows) == [waiting]
+        letter = make_letter(app)
+        await store.put_dead_letters([letter])  # and the new columns and tables are there
+        assert letter in await store.fetch_dead_letters("old", before(START_MS), START_MS, 10)
+        again = replace(make_row(app), replay=1, log=make_log())
+        await store.put_rows([again])
+        assert await fetch(store, again) == again
+        await store.put_updates([make_update(again, make_outcome(replay=1))])
+        await store.close()
 
 
 async def test_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
@@ -392,6 +437,25 @@ async def test_purge_by_a_tool_does_not_fool_the_index_cache(
     await tool.close()
     await store.put_rows([make_row(app, START_MS + 1)])
     assert len(await store.fetch_index(BUCKET, BUCKET)) == 1
+
+
+async def test_purge_deletes_dead_letters_that_expired_in_chunks(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringtime_shared.stores.sqlite.purge.ROWS_PER_CHUNK", 7)
+    app = await store.create_app(make_app())
+    letters = [make_letter(app, START_MS + n, expires_ms=AFTER_RETENTION_MS + n) for n in range(30)]
+    row = make_row(app)
+    await store.put_dead_letters(letters)
+    await store.put_replayed(app.app_id, [key_of_letter(letters[0])], START_MS)
+    await store.put_rows([row])
+    await store.put_updates([make_update(row, make_outcome())])
+    assert await store.purge(START_MS) == 0
+    assert await store.purge(AFTER_RETENTION_MS + 24) == 25 + 1
+    kept = await store.fetch_dead_letters(app.app_id, before(START_MS), START_MS + 100, 500)
+    assert kept == letters[25:]
+    assert await store.count_dead_letters(app.app_id, START_MS, START_MS + 100) == 5
+    assert await fetch(store, row) is None
 
 
 async def test_purge_works_in_chunks(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:

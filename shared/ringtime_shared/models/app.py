@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from ringtime_shared.models.retry import RetryRules
+
 
 class Instance(NamedTuple):
     """A poller instance: one partition of one app, the unit of ownership."""
@@ -29,9 +31,32 @@ class AppConfiguration:
     future_period_days: int | None = None  #: how far ahead a schedule may lie
     retention_days: int | None = None  #: how long a fired schedule can be read
     payload_bytes: int | None = None  #: largest payload
-    http_attempts: int | None = None  #: HTTP attempts in all, the first included
+    http_attempts: int | None = None  #: attempts in all, the first included
     http_timeout_ms: int | None = None  #: total deadline of one HTTP attempt
     max_lateness_s: int | None = None  #: fire at most this late, else record MISS; None: always fire
+    retry: RetryRules | None = None  #: without `attempts`, which `http_attempts` says
+    max_in_flight: int | None = None  #: attempts under way at once on one node
+    max_per_second: int | None = None  #: attempts begun in a second on one node; None: no limit
+    weight: int | None = None  #: share of a busy node against other apps'; None: 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningSecret:
+    """A key that callbacks are signed with."""
+
+    secret_id: str  #: names it where the secret itself is not shown
+    secret: str = field(repr=False)  #: `whsec_` and base64 of 24 to 64 bytes
+    created_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resize:
+    """A change of the quota that is under way. Who finds one here may resume it, or give it up."""
+
+    quota: int  #: partitions the app is to have
+    before: int  #: partitions it had
+    operator: str  #: who began it
+    begun_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +71,8 @@ class App:
     version: int  #: goes up by one with each change
     created_ms: int
     configuration: AppConfiguration = field(default_factory=AppConfiguration)
+    secrets: tuple[SigningSecret, ...] = field(default=(), repr=False)  #: all live, newest first
+    resize: Resize | None = None  #: None: the quota is not being changed
 
     def instances(self) -> list[Instance]:
         """Return the poller instances dispatchers should run: none while the app is inactive."""

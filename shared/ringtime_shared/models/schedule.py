@@ -10,6 +10,9 @@ from uuid import UUID
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.ids import home_slot
 from ringtime_shared.models.app import Instance
+from ringtime_shared.models.retry import RetryRules
+
+LOG_LENGTH = 10  #: attempts that are remembered beside the last
 
 
 class Status(StrEnum):
@@ -50,6 +53,17 @@ class Schedule:
     callback_details: bytes  #: JSON object, as the callback type understands it
     created_ms: int
     expires_ms: int  #: the store may forget the rows of this schedule after this
+    retry: RetryRules | None = None  #: where it differs from its app's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One attempt that failed and was tried again."""
+
+    at_ms: int  #: when it was sent
+    took_ms: int
+    code: int | None = None  #: HTTP status, if there was an answer
+    error: str = ""  #: at most 200 characters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +76,9 @@ class Outcome:
     attempts: int = 0
     code: int | None = None  #: HTTP status of the last attempt, if there was an answer
     error: str = ""  #: at most 200 characters
+    took_ms: int | None = None  #: how long the last attempt took
+    replay: int = 0  #: 0: of the schedule itself; n: of its n-th replay
+    log: tuple[Attempt, ...] = ()  #: the attempts before the last, oldest first, the newest LOG_LENGTH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +91,9 @@ class Row:
 
     schedule: Schedule
     place: Place
-    attempts: int = 0  #: attempts made before this filing
+    attempts: int = 0  #: attempts made before this filing, in this replay
+    replay: int = 0  #: 0, or the n-th time a dead letter was filed again
+    log: tuple[Attempt, ...] = ()  #: the attempts before this filing, as in `Outcome`
     cancelled_ms: int | None = None  #: on the home row: when a cancel was accepted
     moved_to: Place | None = None  #: filed again there; this row must not fire
     outcome: Outcome | None = None  #: on the home row: the schedule's; on a move: that it is closed

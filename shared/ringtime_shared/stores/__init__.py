@@ -2,4 +2,6 @@
 
 Only a composition root picks a driver. `memory` is the readable specification; every driver passes the
 contract suite in tests/contract.
+
+`extras`, `app_text` and `letter_text` say what the durable drivers keep as JSON.
 """

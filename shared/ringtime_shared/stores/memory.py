@@ -12,6 +12,7 @@ from ringtime_shared.buckets import last_slot
 from ringtime_shared.errors import AppExists, NotFound, VersionConflict
 from ringtime_shared.ids import MAX_NONCES
 from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.stores.protocol import (
     DuePage,
@@ -37,6 +38,7 @@ class MemoryStore:
         self._keys: dict[Bucket, list[Position]] = defaultdict(list)
         self._index: dict[int, set[Instance]] = defaultdict(set)
         self._marks: dict[Instance, tuple[int, Marks]] = {}
+        self._letters: dict[str, dict[Position, DeadLetter]] = defaultdict(dict)
         self._nonces = 0
         self._era = (0, "")
 
@@ -136,6 +138,30 @@ class MemoryStore:
                 self._marks[instance] = (term, marks)
             elif term == stored_term:
                 self._marks[instance] = (term, Marks(*map(max, stored, marks)))
+
+    async def put_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+        for letter in letters:
+            key = Position(letter.slot_ms, letter.schedule_id)
+            known = self._letters[letter.app_id].get(key)
+            replayed_ms = known.replayed_ms if known is not None else None
+            self._letters[letter.app_id][key] = replace(letter, replayed_ms=replayed_ms)
+
+    async def fetch_dead_letters(
+        self, app_id: str, after: Position, upto_ms: int, limit: int
+    ) -> list[DeadLetter]:
+        letters = self._letters.get(app_id, {})
+        keys = sorted(key for key in letters if after < key and key.slot_ms <= upto_ms)
+        return [letters[key] for key in keys[:limit]]
+
+    async def put_replayed(self, app_id: str, keys: Sequence[Position], replayed_ms: int) -> None:
+        letters = self._letters.get(app_id, {})
+        for key in keys:
+            if key in letters:
+                letters[key] = replace(letters[key], replayed_ms=replayed_ms)
+
+    async def count_dead_letters(self, app_id: str, from_ms: int, upto_ms: int) -> int:
+        letters = self._letters.get(app_id, {}).values()
+        return sum(each.replayed_ms is None and from_ms <= each.slot_ms <= upto_ms for each in letters)
 
     async def claim_nonce(self, holder: str) -> int:
         self._nonces += 1

@@ -17,6 +17,8 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 
 LAST_ID = UUID(int=(1 << 128) - 1)  #: sorts at or after every id: `(slot, LAST_ID)` is past that slot
@@ -172,7 +174,76 @@ class MetaStore(Protocol):
         ...
 
 
-class Store(AppStore, ScheduleStore, DueStore, MarkStore, MetaStore, Protocol):
+class DeadLetterStore(Protocol):
+    """Deliveries that were given up, by app and slot."""
+
+    async def put_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+        """Keep dead letters until they expire. One that is there already is overwritten, except for its
+        `replayed_ms`, which is None in `letters`."""
+        ...
+
+    async def fetch_dead_letters(
+        self, app_id: str, after: Position, upto_ms: int, limit: int
+    ) -> list[DeadLetter]:
+        """Return those after `after`, up to slot `upto_ms` inclusive, in key order, at most `limit`.
+
+        Reads a day at a time: the range is the caller's to bound.
+        """
+        ...
+
+    async def put_replayed(self, app_id: str, keys: Sequence[Position], replayed_ms: int) -> None:
+        """Note that existing dead letters were filed again."""
+        ...
+
+    async def count_dead_letters(self, app_id: str, from_ms: int, upto_ms: int) -> int:
+        """Return how many with slots in this range, both ends included, were not filed again."""
+        ...
+
+
+class OperatorStore(Protocol):
+    """What the operator's tool needs beside the others. Nothing here is on a hot path."""
+
+    async def fetch_app_buckets(self, app_id: str, first: int, last: int) -> list[IndexEntry]:
+        """Return the buckets `first` to `last` inclusive in which the app has, or had, rows, by bucket and
+        partition. Every acknowledged row's bucket is among them."""
+        ...
+
+    async def count_live(self, entries: Sequence[IndexEntry], most: int) -> list[int]:
+        """Return how many live rows each of these buckets holds, counted up to `most` each."""
+        ...
+
+    async def fetch_last_slots(self, entries: Sequence[IndexEntry]) -> list[int | None]:
+        """Return the highest slot any row of each of these buckets was filed under, live or not; None: no
+        row is left. What the driver may return beside it is a higher slot, never a lower one."""
+        ...
+
+    async def fetch_terms(self, instances: Sequence[Instance]) -> dict[Instance, int]:
+        """Return the ownership term under which the marks were last written, 0 if nobody owned it yet."""
+        ...
+
+    async def put_audit(self, entry: AuditEntry) -> None:
+        """Keep an entry. Writing one again has no effect."""
+        ...
+
+    async def fetch_audit(self, from_ms: int, upto_ms: int, limit: int) -> list[AuditEntry]:
+        """Return the entries of this time, both ends included, newest first, at most `limit`."""
+        ...
+
+    async def fetch_schema(self) -> tuple[int, int]:
+        """Return the schema version that is there, and the one this Ringtime needs."""
+        ...
+
+
+class Store(
+    AppStore,
+    ScheduleStore,
+    DueStore,
+    MarkStore,
+    DeadLetterStore,
+    OperatorStore,
+    MetaStore,
+    Protocol,
+):
     """All of it, as a composition root hands it out."""
 
     async def close(self) -> None:

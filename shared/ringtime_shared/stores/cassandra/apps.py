@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any, Self
 
 from ringtime_shared.errors import (
@@ -16,20 +15,26 @@ from ringtime_shared.errors import (
     VersionConflict,
 )
 from ringtime_shared.ids import MAX_APPS
-from ringtime_shared.models.app import App, AppConfiguration
+from ringtime_shared.models.app import App
+from ringtime_shared.stores.app_text import (
+    decode_configuration,
+    decode_secrets,
+    encode_configuration,
+    encode_secrets,
+)
 from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.marks import MarkTable
 from ringtime_shared.stores.cassandra.meta import ROUNDS, MetaTable, back_off
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
 from ringtime_shared.stores.protocol import first_marks
 
-_COLUMNS = "app_id, number, writable, polled, active, version, created_ms, configuration"
+_COLUMNS = "app_id, number, writable, polled, active, version, created_ms, configuration, secrets"
 _GET_ALL = f"SELECT {_COLUMNS} FROM $apps"
 _GET = f"{_GET_ALL} WHERE app_id = ?"
-_CREATE = f"INSERT INTO $apps ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"
+_CREATE = f"INSERT INTO $apps ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"
 _REPLACE = (
     "UPDATE $apps SET number = ?, writable = ?, polled = ?, active = ?, version = ?, created_ms = ?,"
-    " configuration = ? WHERE app_id = ? IF version = ?"
+    " configuration = ?, secrets = ? WHERE app_id = ? IF version = ?"
 )
 
 
@@ -119,7 +124,6 @@ class Apps:
 
 def _values(app: App) -> tuple[object, ...]:
     """Return the columns of `_COLUMNS` after the first."""
-    set_fields = {name: value for name, value in asdict(app.configuration).items() if value is not None}
     return (
         app.number,
         app.writable,
@@ -127,12 +131,13 @@ def _values(app: App) -> tuple[object, ...]:
         app.active,
         app.version,
         app.created_ms,
-        json.dumps(set_fields),
+        encode_configuration(app.configuration),
+        encode_secrets(app.secrets),
     )
 
 
 def _to_app(record: Record) -> App:
-    app_id, number, writable, polled, active, version, created_ms, configuration = record
+    app_id, number, writable, polled, active, version, created_ms, configuration, secrets = record
     return App(
         app_id=app_id,
         number=number,
@@ -141,5 +146,6 @@ def _to_app(record: Record) -> App:
         active=active,
         version=version,
         created_ms=created_ms,
-        configuration=AppConfiguration(**json.loads(configuration)),
+        configuration=decode_configuration(configuration),
+        secrets=decode_secrets(secrets),
     )

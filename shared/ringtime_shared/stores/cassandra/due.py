@@ -11,7 +11,7 @@ from ringtime_shared.models.app import Instance
 from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.encoding import pack_int, pack_long
 from ringtime_shared.stores.cassandra.known import Known
-from ringtime_shared.stores.cassandra.rows import CREATED, IS_DONE, to_live_rows
+from ringtime_shared.stores.cassandra.rows import CREATED_AND_EXTRAS, IS_DONE, to_live_rows
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
 from ringtime_shared.stores.protocol import LAST_ID, DuePage, DueQuery, IndexEntry, Position
 
@@ -19,7 +19,7 @@ _RANGE = (
     "FROM $schedules WHERE app_id = ? AND partition = ? AND bucket = ?"
     " AND (slot_ms, schedule_id) > (?, ?) AND (slot_ms) <= (?) LIMIT ?"
 )
-_GET_DUE = f"SELECT {CREATED}, {IS_DONE} {_RANGE}"
+_GET_DUE = f"SELECT {CREATED_AND_EXTRAS}, {IS_DONE} {_RANGE}"
 _GET_IDS = f"SELECT slot_ms, schedule_id, expires_ms, {IS_DONE} {_RANGE}"
 _GET_INDEX = "SELECT app_id, partition FROM $due_index WHERE bucket = ? AND shard = ?"
 

@@ -14,13 +14,14 @@ from ringtime_shared.stores.cassandra.encoding import pack_int, pack_long, pack_
 from ringtime_shared.stores.cassandra.known import INDEX_ENTRIES, Known
 from ringtime_shared.stores.cassandra.rows import (
     CREATED,
+    CREATED_AND_EXTRAS,
     WRITTEN_LATER,
-    encode_outcome,
     to_row,
     to_values,
 )
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared, Query, Values
 from ringtime_shared.stores.cassandra.ttl import LATER_MARGIN_MS, row_end_ms, ttl_s
+from ringtime_shared.stores.extras import encode_outcome, encode_row_extras
 
 ROWS_PER_BATCH = 64
 UPDATES_PER_BATCH = 100
@@ -34,11 +35,16 @@ _PUT_ROW = (
     f"INSERT INTO $schedules (app_id, partition, bucket, {CREATED})"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TTL ?"
 )
+# A statement of its own, because a null in the other would be a tombstone in nearly every row.
+_PUT_ROW_AND_EXTRAS = (
+    f"INSERT INTO $schedules (app_id, partition, bucket, {CREATED_AND_EXTRAS})"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TTL ?"
+)
 # The timestamp is the time the entry ends: of two writes of one entry the one that ends later wins.
 _ENDING = "USING TTL ? AND TIMESTAMP ?"
 _PUT_INDEX = f"INSERT INTO $due_index (bucket, shard, app_id, partition) VALUES (?, ?, ?, ?) {_ENDING}"
 _PUT_APP_BUCKET = f"INSERT INTO $app_buckets (app_id, day, bucket, partition) VALUES (?, ?, ?, ?) {_ENDING}"
-_GET_ROW = f"SELECT {CREATED}, {WRITTEN_LATER} FROM $schedules {_BY_KEY}"
+_GET_ROW = f"SELECT {CREATED_AND_EXTRAS}, {WRITTEN_LATER} FROM $schedules {_BY_KEY}"
 _GET_EXPIRY = f"SELECT expires_ms, cancelled_ms FROM $schedules {_BY_KEY}"
 _PUT_CANCEL = f"UPDATE $schedules USING TTL ? SET cancelled_ms = ? {_BY_KEY}"
 _PUT_MOVE = f"UPDATE $schedules USING TTL ? SET moved_to = ? {_BY_KEY}"
@@ -65,6 +71,7 @@ class Schedules:
         self._session = session
         (
             self._put_row,
+            self._put_row_and_extras,
             self._put_index,
             self._put_app_bucket,
             self._get_row,
@@ -84,6 +91,7 @@ class Schedules:
     ) -> Self:
         statements = await session.prepare(
             _PUT_ROW,
+            _PUT_ROW_AND_EXTRAS,
             _PUT_INDEX,
             _PUT_APP_BUCKET,
             _GET_ROW,
@@ -108,7 +116,11 @@ class Schedules:
             if found is None:
                 found = keys[key] = _partition_key(app_id, partition, bucket)
             values, routing = found
-            query = self._put_row.in_batch((*values, *to_values(row), pack_int(ttl_s(end_ms, now_ms))))
+            ttl, extras = pack_int(ttl_s(end_ms, now_ms)), encode_row_extras(row)
+            if extras is None:
+                query = self._put_row.in_batch((*values, *to_values(row), ttl))
+            else:
+                query = self._put_row_and_extras.in_batch((*values, *to_values(row), extras, ttl))
             entry_end_ms = _entry_end_ms(bucket, slot_ms, end_ms)
             known_ms = entries.get(key) or self._indexed.get(key)
             if known_ms is None or known_ms < entry_end_ms:

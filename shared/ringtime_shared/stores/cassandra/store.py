@@ -9,9 +9,11 @@ from uuid import UUID
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.errors import StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.cassandra.apps import Apps
+from ringtime_shared.stores.cassandra.dead_letters import DeadLetters
 from ringtime_shared.stores.cassandra.due import Due
 from ringtime_shared.stores.cassandra.known import EXPIRIES, Known
 from ringtime_shared.stores.cassandra.marks import MarkTable
@@ -34,6 +36,7 @@ class CassandraStore:
         due: Due,
         apps: Apps,
         marks: MarkTable,
+        dead_letters: DeadLetters,
         meta: MetaTable,
     ) -> None:
         """Use `connect`."""
@@ -42,6 +45,7 @@ class CassandraStore:
         self._due = due
         self._apps = apps
         self._marks = marks
+        self._dead_letters = dead_letters
         self._meta = meta
 
     @classmethod
@@ -81,6 +85,7 @@ class CassandraStore:
             await Due.prepare(session, shards, expiries),
             await Apps.prepare(session, marks, meta, now_ms),
             marks,
+            await DeadLetters.prepare(session, now_ms),
             meta,
         )
 
@@ -125,6 +130,20 @@ class CassandraStore:
 
     async def put_marks(self, writes: Sequence[MarksWrite]) -> None:
         await self._marks.put_marks(writes)
+
+    async def put_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+        await self._dead_letters.put_dead_letters(letters)
+
+    async def fetch_dead_letters(
+        self, app_id: str, after: Position, upto_ms: int, limit: int
+    ) -> list[DeadLetter]:
+        return await self._dead_letters.fetch_dead_letters(app_id, after, upto_ms, limit)
+
+    async def put_replayed(self, app_id: str, keys: Sequence[Position], replayed_ms: int) -> None:
+        await self._dead_letters.put_replayed(app_id, keys, replayed_ms)
+
+    async def count_dead_letters(self, app_id: str, from_ms: int, upto_ms: int) -> int:
+        return await self._dead_letters.count_dead_letters(app_id, from_ms, upto_ms)
 
     async def claim_nonce(self, holder: str) -> int:
         return await self._meta.claim_nonce(holder)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from ringtime_shared.errors import AppExists, NotFound, VersionConflict
-from ringtime_shared.models.app import App, AppConfiguration
+from ringtime_shared.models.app import App
+from ringtime_shared.stores.app_text import (
+    decode_configuration,
+    decode_secrets,
+    encode_configuration,
+    encode_secrets,
+)
 from ringtime_shared.stores.protocol import FirstMarks, first_marks
 from ringtime_shared.stores.sqlite.bulk import execute_bulk
 from ringtime_shared.stores.sqlite.session import Session
 
-_COLUMNS = "app_id, number, writable, polled, active, version, created_ms, configuration"
+_COLUMNS = "app_id, number, writable, polled, active, version, created_ms, configuration, secrets"
 _PUT_FIRST_MARKS = """
 INSERT INTO partition_state (app, partition, term, sealed_ms, settled_ms) {values} ON CONFLICT DO NOTHING
 """
@@ -52,9 +57,8 @@ def replace_app(session: Session, app: App, now_ms: int) -> None:
 
 
 def _put_app(session: Session, app: App) -> None:
-    set_fields = {name: value for name, value in asdict(app.configuration).items() if value is not None}
     session.connection.execute(
-        f"REPLACE INTO apps ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        f"REPLACE INTO apps ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             app.app_id,
             app.number,
@@ -63,13 +67,14 @@ def _put_app(session: Session, app: App) -> None:
             app.active,
             app.version,
             app.created_ms,
-            json.dumps(set_fields),
+            encode_configuration(app.configuration),
+            encode_secrets(app.secrets),
         ),
     )
 
 
 def _to_app(record: tuple[Any, ...]) -> App:
-    app_id, number, writable, polled, active, version, created_ms, configuration = record
+    app_id, number, writable, polled, active, version, created_ms, configuration, secrets = record
     return App(
         app_id=app_id,
         number=number,
@@ -78,7 +83,8 @@ def _to_app(record: tuple[Any, ...]) -> App:
         active=bool(active),
         version=version,
         created_ms=created_ms,
-        configuration=AppConfiguration(**json.loads(configuration)),
+        configuration=decode_configuration(configuration),
+        secrets=decode_secrets(secrets),
     )
 
 

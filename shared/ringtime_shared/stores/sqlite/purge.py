@@ -2,6 +2,7 @@
 
 Each entry of `due_index` says when its rows are worth a look: when the first one filed under it expires,
 later when the earliest one that was left expires. A look deletes what has expired and is finished.
+Dead letters go when they expire; an index of their own says which.
 """
 
 from __future__ import annotations
@@ -37,13 +38,17 @@ def first_kept_bucket(now_ms: int) -> int:
 
 
 def purge_chunk(session: Session, now_ms: int) -> Chunk:
-    """Delete up to a chunk of expired rows that are not live, or lie at or under `settled`."""
+    """Delete up to a chunk of expired dead letters, then of expired rows that are not live, or lie at or
+    under `settled`."""
+    letters = _delete_letters(session, now_ms)
+    if letters == ROWS_PER_CHUNK:
+        return Chunk(letters, is_last=False)
     entries: list[IndexKey] = session.connection.execute(
         "SELECT bucket, app, partition FROM due_index INDEXED BY due_index_purge"
         " WHERE purge_ms <= ? AND bucket < ? ORDER BY purge_ms LIMIT ?",
         (now_ms, first_kept_bucket(now_ms), ENTRIES_PER_CHUNK),
     ).fetchall()
-    deleted = 0
+    deleted = letters
     for entry in entries:
         left = ROWS_PER_CHUNK - deleted
         found = _delete_rows(session, entry, now_ms, left)
@@ -52,6 +57,15 @@ def purge_chunk(session: Session, now_ms: int) -> Chunk:
             return Chunk(deleted, is_last=False)
         _close_entry(session, entry, now_ms)
     return Chunk(deleted, is_last=len(entries) < ENTRIES_PER_CHUNK)
+
+
+def _delete_letters(session: Session, now_ms: int) -> int:
+    return session.connection.execute(
+        "DELETE FROM dead_letters WHERE (app, slot_ms, schedule_id) IN"
+        " (SELECT app, slot_ms, schedule_id FROM dead_letters INDEXED BY dead_letters_expiry"
+        " WHERE expires_ms <= ? LIMIT ?)",
+        (now_ms, ROWS_PER_CHUNK),
+    ).rowcount
 
 
 def _delete_rows(session: Session, entry: IndexKey, now_ms: int, limit: int) -> int:

@@ -31,8 +31,9 @@ FROM ({values}) WHERE app = column3 AND partition = column4 AND slot_ms = column
 """
 _PUT_OUTCOMES = """
 UPDATE schedules SET outcome_status = column1, outcome_ended_ms = column2, outcome_fired_ms = column3,
-    outcome_attempts = column4, outcome_code = column5, outcome_error = column6
-FROM ({values}) WHERE app = column7 AND partition = column8 AND slot_ms = column9 AND schedule_id = column10
+    outcome_attempts = column4, outcome_code = column5, outcome_error = column6,
+    outcome_took_ms = column7, outcome_extras = column8
+FROM ({values}) WHERE app = column9 AND partition = column10 AND slot_ms = column11 AND schedule_id = column12
 """
 _LIVE_RANGE = (
     f"FROM schedules WHERE app = ? AND partition = ? AND (slot_ms, schedule_id) > (?, ?) AND slot_ms <= ?"

@@ -75,7 +75,25 @@ CREATE TABLE meta (
 INSERT INTO meta VALUES ('nonces', 0), ('nonce_holder', ''), ('era', 0), ('era_identity', '');
 """
 
-STEPS = (_FIRST,)  #: step n leads from schema version n to n + 1; add at the end, change nothing
+_DELIVERY = """
+ALTER TABLE schedules ADD COLUMN extras TEXT; -- JSON object: retry rules, replay, attempt log. Mostly null
+ALTER TABLE schedules ADD COLUMN outcome_took_ms INTEGER;
+ALTER TABLE schedules ADD COLUMN outcome_extras TEXT; -- JSON object: replay, attempt log. Mostly null
+ALTER TABLE apps ADD COLUMN secrets TEXT NOT NULL DEFAULT '[]'; -- JSON array
+CREATE TABLE dead_letters (
+    app INTEGER NOT NULL,
+    slot_ms INTEGER NOT NULL,
+    schedule_id BLOB NOT NULL,
+    expires_ms INTEGER NOT NULL,
+    letter TEXT NOT NULL, -- JSON object
+    replayed_ms INTEGER,
+    PRIMARY KEY (app, slot_ms, schedule_id)
+) WITHOUT ROWID;
+CREATE INDEX dead_letters_expiry ON dead_letters (expires_ms);
+"""
+
+#: Step n leads from schema version n to n + 1; add at the end, change nothing. A comment holds no semicolon.
+STEPS = (_FIRST, _DELIVERY)
 SCHEMA_VERSION = len(STEPS)
 
 

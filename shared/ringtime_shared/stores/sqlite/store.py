@@ -12,9 +12,10 @@ from uuid import UUID
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.errors import StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.stores.protocol import DuePage, DueQuery, IndexEntry, Marks, MarksWrite, Position
-from ringtime_shared.stores.sqlite import apps, marks, purge, schedules, schema
+from ringtime_shared.stores.sqlite import apps, dead_letters, marks, purge, schedules, schema
 from ringtime_shared.stores.sqlite.engine import Worker
 from ringtime_shared.stores.sqlite.lock import FolderLock
 
@@ -124,6 +125,24 @@ class SqliteStore:
     async def put_marks(self, writes: Sequence[MarksWrite]) -> None:
         await self._writer.run(lambda session: marks.put_marks(session, writes))
 
+    async def put_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+        await self._writer.run(lambda session: dead_letters.put_dead_letters(session, letters))
+
+    async def fetch_dead_letters(
+        self, app_id: str, after: Position, upto_ms: int, limit: int
+    ) -> list[DeadLetter]:
+        return await self._reader.run(
+            lambda session: dead_letters.fetch_dead_letters(session, app_id, after, upto_ms, limit)
+        )
+
+    async def put_replayed(self, app_id: str, keys: Sequence[Position], replayed_ms: int) -> None:
+        await self._writer.run(lambda session: dead_letters.put_replayed(session, app_id, keys, replayed_ms))
+
+    async def count_dead_letters(self, app_id: str, from_ms: int, upto_ms: int) -> int:
+        return await self._reader.run(
+            lambda session: dead_letters.count_dead_letters(session, app_id, from_ms, upto_ms)
+        )
+
     async def claim_nonce(self, holder: str) -> int:
         return await self._writer.run(lambda session: marks.claim_nonce(session, holder))
 
@@ -134,7 +153,8 @@ class SqliteStore:
         await self._reader.run(marks.ping)
 
     async def purge(self, now_ms: int) -> int:
-        """Delete rows past their retention, and index entries of minutes left empty; return how many rows.
+        """Delete rows and dead letters past their retention, and index entries of minutes left empty;
+        return how many rows and dead letters.
 
         A row goes if it has an outcome, a forward pointer or a cancel, or lies at or under `settled`.
         Works in short transactions, so writes that come meanwhile get their turn.

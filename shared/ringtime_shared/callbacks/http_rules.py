@@ -1,7 +1,9 @@
-"""What the details of an HTTP callback must look like. Pure: nothing is resolved, nothing is called.
+"""What the details of an HTTP callback must look like, and where it may lead.
 
 Everything that could fail at send time because of its form is refused here, when the schedule is
-created. Keys that are not known are kept and not read, as the seed does.
+created. Keys that are not known are kept and not read, as the seed does. Where the URL leads is checked
+here too, so that a mistake is seen early, and again at each connect, which is what protects: a name may
+mean something else by then.
 """
 
 from __future__ import annotations
@@ -10,6 +12,9 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
+from ringtime_shared.callbacks.egress_policy import NOT_ALLOWED, EgressPolicy
+from ringtime_shared.callbacks.resolver import Resolver
+from ringtime_shared.callbacks.targets import parse_target
 from ringtime_shared.callbacks.url_rules import url_fault
 from ringtime_shared.errors import Violation
 
@@ -38,6 +43,9 @@ CONTROLLED_NAMES = frozenset(
 )
 CONTROLLED_PREFIXES = ("proxy-", "webhook-", "ringtime-")
 
+_SCREEN_S = 1.0  #: a create waits no longer for a name
+_NOT_ALLOWED = Violation("callback.details.url", NOT_ALLOWED)
+_ORIGINS = 4_096  #: targets whose judgement is remembered
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?")
 
@@ -107,13 +115,41 @@ def _value_fault(value: object) -> str | None:
 
 
 class HttpRules:
-    """The rules of the `http` callback type, for whoever creates but does not send."""
+    """The rules of the `http` callback type, for whoever creates but does not send.
+
+    Args:
+        resolver: asks what names mean; None leaves that to the attempt.
+    """
 
     name = NAME
 
-    def validate(self, details: Mapping[str, object]) -> list[Violation]:
-        """Return what is wrong with url, method and headers."""
-        return check_http_details(details)
+    def __init__(self, policy: EgressPolicy, resolver: Resolver | None) -> None:
+        self._policy = policy
+        self._resolver = resolver
+        # Creates and attempts of one app go to few origins; judging an address costs more than parsing JSON.
+        self._is_refused = lru_cache(maxsize=_ORIGINS)(policy.refuses)
+
+    def validate(self, details: Mapping[str, object], app_id: str) -> list[Violation]:
+        """Return what is wrong with url, method and headers, and whether the URL's own words lead where
+        no callback may go."""
+        violations = check_http_details(details)
+        target = parse_target(str(details.get("url")))
+        if target is not None and self._is_refused(target):
+            violations.append(_NOT_ALLOWED)
+        return violations
+
+    async def screen(self, details: Mapping[str, object]) -> list[Violation]:
+        """Look the host up and refuse it if any of its addresses is one that callbacks must not reach.
+
+        A name without an address now is no violation: it may get one before the callback is due.
+        """
+        target = parse_target(str(details.get("url")))
+        if target is None or target.address is not None or self._resolver is None:
+            return []
+        answer = await self._resolver.resolve(target.host, timeout_s=_SCREEN_S)
+        if not answer or self._policy.allows(target, answer):
+            return []
+        return [_NOT_ALLOWED]
 
 
 def shown(name: object) -> str:

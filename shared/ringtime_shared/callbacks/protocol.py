@@ -3,18 +3,23 @@
 A type is known by its name, the `callback.type` of a schedule. It is asked twice: when a schedule is
 created, whether the details make sense (everything that can fail at send time should fail here), and
 when the schedule is due, to carry out one attempt.
+
+A type of your own is a class that names `CallbackType` as its base and has a `name`, `validate` and
+`invoke`; the other methods then come with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.schedule import Schedule
 
 _MOST_CODE = (1 << 31) - 1
+_SERVER_ERROR = 500
+_TOO_MANY = 429
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,9 +27,12 @@ class Delivery:
     """One attempt to make."""
 
     schedule: Schedule
+    details: Mapping[str, object]  #: the schedule's `callback.details`, as `validate` passed them
     attempt: int  #: 1 for the first
     term: int  #: fencing number of the ownership term it is made under; a receiver may refuse older ones
     timeout_ms: int  #: total deadline of the attempt
+    #: the app's live signing secrets, newest first, `whsec_` and base64; not in the repr, which gets logged
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,22 +60,49 @@ class Reply:
             if number < 0 or (most is not None and number > most):
                 raise ValueError(f"{name} is out of range: {number}")
 
+    @property
+    def blames_destination(self) -> bool:
+        """Whether this failure says that the destination, rather than this one request, is in trouble:
+        no answer at all, a server error, or "too many requests"."""
+        if self.ok:
+            return False
+        if self.code is None:
+            return not self.is_final
+        return self.code >= _SERVER_ERROR or self.code == _TOO_MANY
+
 
 class CallbackRules(Protocol):
     """What ingest needs to know of a callback type."""
 
-    @property
-    def name(self) -> str:
-        """Return the `callback.type` this serves."""
+    name: str  #: the `callback.type` this serves
+
+    def validate(self, details: Mapping[str, object], app_id: str) -> list[Violation]:
+        """Return what is wrong with `callback.details`, fields named from `callback.details.` on.
+
+        Quick and without I/O; `app_id` is the app whose schedule it is.
+        """
         ...
 
-    def validate(self, details: Mapping[str, object]) -> list[Violation]:
-        """Return what is wrong with `callback.details`, fields named from `callback.details.` on."""
-        ...
+    async def screen(self, details: Mapping[str, object]) -> list[Violation]:
+        """Return what is wrong with details that `validate` passed and that takes I/O to find out.
+
+        Must end within about a second; what cannot be found out is no violation.
+        """
+        return []
 
 
+@runtime_checkable
 class CallbackType(CallbackRules, Protocol):
     """One way to call back. `invoke` runs many times at once."""
+
+    def destination(self, details: Mapping[str, object]) -> str:
+        """Return what these details have in common with others that fail when they fail: one cap on
+        attempts in flight and one circuit breaker for each app and destination. Quick."""
+        return self.name
+
+    def deadline_ms(self, timeout_ms: int) -> int:
+        """Return the longest an attempt may take, in ms; `timeout_ms` is the app's HTTP timeout."""
+        return timeout_ms
 
     async def invoke(self, delivery: Delivery) -> Reply:
         """Make one attempt. Must end within the delivery's timeout; an exception counts as a failure."""
@@ -75,4 +110,4 @@ class CallbackType(CallbackRules, Protocol):
 
     async def close(self) -> None:
         """Let go of connections."""
-        ...
+        return

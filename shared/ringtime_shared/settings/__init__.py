@@ -15,10 +15,13 @@ and the rule and never repeats the value, which may be a secret.
 `docs/settings.md` is made from these docstrings: `python -m ringtime_shared.settings > docs/settings.md`.
 """
 
+from ringtime_shared.settings.callbacks import CallbackSettings
 from ringtime_shared.settings.coordination import CoordinationSettings, NodeSettings
 from ringtime_shared.settings.describe import describe_settings
 from ringtime_shared.settings.dispatch import DispatchSettings, RetrySettings
+from ringtime_shared.settings.egress import EgressSettings
 from ringtime_shared.settings.ingest import IngestSettings
+from ringtime_shared.settings.kafka import KafkaSettings
 from ringtime_shared.settings.limits import AppLimits
 from ringtime_shared.settings.load import check_settings, load_settings
 from ringtime_shared.settings.root import Settings
@@ -27,11 +30,14 @@ from ringtime_shared.settings.storage import CassandraSettings, EmbeddedSettings
 
 __all__ = [
     "AppLimits",
+    "CallbackSettings",
     "CassandraSettings",
     "CoordinationSettings",
     "DispatchSettings",
+    "EgressSettings",
     "EmbeddedSettings",
     "IngestSettings",
+    "KafkaSettings",
     "NodeSettings",
     "RetrySettings",
     "ServerSettings",

@@ -45,7 +45,7 @@ def _row(field: SettingField, doc: str) -> str:
 
 def _shown(value: object) -> str:
     if isinstance(value, tuple):
-        return ",".join(str(item) for item in value)
+        return ",".join(str(item) for item in value) or "none"
     return '""' if value == "" else "none" if value is None else str(value)
 
 

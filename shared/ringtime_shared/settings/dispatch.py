@@ -38,11 +38,33 @@ class DispatchSettings:
     """Rows in one page of a read. Bounds the answer of the store and the memory it takes."""
 
     max_loaded: Annotated[int, Meta(ge=1, le=1_000_000)] = 5_000
-    """Rows in memory at once on one node; what is beyond stays in the store."""
+    """Rows in memory at once on one node; what is beyond stays in the store. One app may have as many as
+    are free, so a backlog of its own takes half and leaves half."""
 
     max_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 500
     """Attempts under way at once on one node. Also the most that a crash can send twice, together with
     what was not yet recorded."""
+
+    app_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 200
+    """Attempts under way at once for one app on one node, unless the app sets fewer."""
+
+    destination_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 100
+    """Attempts under way at once to one destination of one app on one node."""
+
+    breaker_failures: Annotated[int, Meta(ge=0, le=10_000)] = 5
+    """Failures in a row (no answer, 5xx, 429) after which a destination is left alone for a while and its
+    rows are filed again for later without using up attempts. 0: never."""
+
+    breaker_open_ms: Annotated[int, Meta(ge=1_000, le=3_600_000)] = 30_000
+    """How long such a destination is left alone before one row is sent to see, in milliseconds."""
+
+    park_per_s: Annotated[int, Meta(ge=1, le=10_000)] = 200
+    """Rows a second that are filed for later for one destination of one app, and so the rate at which
+    they come back when it has healed."""
+
+    slow_after_ms: Annotated[int, Meta(ge=100, le=600_000)] = 5_000
+    """When the rows of a destination at its cap wait longer than this in memory, in milliseconds, more of
+    them are filed for later instead, so that they do not fill what the app may hold."""
 
     apps_refresh_ms: Annotated[int, Meta(ge=50, le=60_000)] = 1_000
     """Time between two reads of the registered apps, in milliseconds."""
@@ -70,3 +92,12 @@ class RetrySettings:
 
     max_delay_ms: Annotated[int, Meta(ge=1, le=604_800_000)] = 3_600_000
     """Largest bound, in milliseconds; also the longest `Retry-After` that is followed."""
+
+    max_age_s: Annotated[int, Meta(ge=1, le=31_622_400)] = 86_400
+    """A delivery is given up this long after its fire time, in seconds, whatever attempts are left."""
+
+    statuses: Annotated[
+        tuple[Annotated[str, Meta(pattern=r"^([345]xx|[345][0-9][0-9])$")], ...], Meta(max_length=50)
+    ] = ("3xx", "4xx", "5xx")
+    """HTTP statuses worth another attempt. All that are no success, because a deployment or a changed key
+    shows as 404 or 401 for a minute; 410 (gone) only where it is named itself."""

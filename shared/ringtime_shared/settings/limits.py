@@ -39,7 +39,7 @@ class AppLimits:
     a bucket before its 10,000 rows do."""
 
     http_attempts: Annotated[int, Meta(ge=1, le=100)] = 3
-    """HTTP attempts of one delivery, the first included."""
+    """Attempts of one delivery, the first included."""
 
     max_http_attempts: Annotated[int, Meta(ge=1, le=100)] = 10
     """Most an app may set for `http_attempts`."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ringtime_shared.settings.callbacks import CallbackSettings
 from ringtime_shared.settings.coordination import CoordinationSettings, NodeSettings
 from ringtime_shared.settings.dispatch import DispatchSettings, RetrySettings
+from ringtime_shared.settings.egress import EgressSettings
 from ringtime_shared.settings.ingest import IngestSettings
+from ringtime_shared.settings.kafka import KafkaSettings
 from ringtime_shared.settings.limits import AppLimits
 from ringtime_shared.settings.server import ServerSettings
 from ringtime_shared.settings.storage import CassandraSettings, EmbeddedSettings
@@ -24,7 +27,10 @@ class Settings:
     limits: AppLimits = field(default_factory=AppLimits)
     dispatch: DispatchSettings = field(default_factory=DispatchSettings)
     retry: RetrySettings = field(default_factory=RetrySettings)
+    callbacks: CallbackSettings = field(default_factory=CallbackSettings)
+    egress: EgressSettings = field(default_factory=EgressSettings)
     embedded: EmbeddedSettings = field(default_factory=EmbeddedSettings)
     node: NodeSettings = field(default_factory=NodeSettings)
     coordination: CoordinationSettings = field(default_factory=CoordinationSettings)
     cassandra: CassandraSettings = field(default_factory=CassandraSettings)
+    kafka: KafkaSettings = field(default_factory=KafkaSettings)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from ringtime_shared.errors import Violation
 from ringtime_shared.settings.coordination import CoordinationSettings
+from ringtime_shared.settings.egress import EgressSettings, parse_network, parse_ports
+from ringtime_shared.settings.kafka import KafkaSettings
 from ringtime_shared.settings.root import Settings
 from ringtime_shared.settings.storage import CassandraSettings
 
 CLOCK_SKEW_MS = 60_000  #: clocks of two machines are taken to differ by less than this
+RECORD_EXTRA_BYTES = 16_384  #: what key, headers and framing of a Kafka record can take
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _CAPPED = (
@@ -30,9 +33,12 @@ def broken_rules(settings: Settings) -> list[Violation]:
         *_timing(settings),
         *_bounds(settings),
         *_limits(settings),
+        *_egress(settings.egress),
         *_login("coordination", settings.coordination),
         *_login("cassandra", settings.cassandra),
         *_replication(settings.cassandra.replication),
+        *_login("kafka", settings.kafka),
+        *_kafka(settings),
     ]
 
 
@@ -72,7 +78,26 @@ def _limits(settings: Settings) -> Iterator[Violation]:
         yield Violation("limits.max_payload_bytes", "must be less than server.max_body_bytes")
 
 
-def _login(group: str, login: CoordinationSettings | CassandraSettings) -> Iterator[Violation]:
+def _egress(egress: EgressSettings) -> Iterator[Violation]:
+    network = "must be an address block such as 10.1.0.0/16 or fd00::/8, IPv4 in its own form"
+    yield from _each("egress.allow", egress.allow, parse_network, network)
+    yield from _each("egress.deny", egress.deny, parse_network, network)
+    yield from _each("egress.ports", egress.ports, parse_ports, "must be a port or a range such as 8000-8999")
+
+
+def _each(key: str, items: tuple[str, ...], parse: Callable[[str], object], rule: str) -> Iterator[Violation]:
+    """At most one violation for the key: it names the first bad item by its place."""
+    for place, item in enumerate(items, start=1):
+        try:
+            parse(item)
+        except ValueError:
+            yield Violation(key, f"item {place} {rule}")
+            return
+
+
+def _login(
+    group: str, login: CoordinationSettings | CassandraSettings | KafkaSettings
+) -> Iterator[Violation]:
     if bool(login.username) != bool(login.password):
         missing = "password" if login.username else "username"
         yield Violation(f"{group}.{missing}", "username and password go together")
@@ -81,6 +106,21 @@ def _login(group: str, login: CoordinationSettings | CassandraSettings) -> Itera
         yield Violation(f"{group}.{missing}", "cert_file and key_file go together")
     if login.cert_file and not login.ca_file:
         yield Violation(f"{group}.ca_file", "a client certificate needs ca_file")
+
+
+def _kafka(settings: Settings) -> Iterator[Violation]:
+    """A login or a certificate that the kind of security leaves unused was meant to be used."""
+    kafka = settings.kafka
+    if kafka.security.startswith("SASL") and not kafka.username:
+        yield Violation("kafka.username", "required by kafka.security SASL_PLAINTEXT and SASL_SSL")
+    if kafka.username and not kafka.security.startswith("SASL"):
+        yield Violation("kafka.security", "must be SASL_PLAINTEXT or SASL_SSL for a login")
+    if (kafka.ca_file or kafka.cert_file) and not kafka.security.endswith("SSL"):
+        yield Violation("kafka.security", "must be SSL or SASL_SSL for certificates")
+    least = settings.limits.max_payload_bytes + RECORD_EXTRA_BYTES
+    if kafka.bootstrap and kafka.max_record_bytes < least:
+        rule = f"must be at least limits.max_payload_bytes and {RECORD_EXTRA_BYTES} for key and headers"
+        yield Violation("kafka.max_record_bytes", rule)
 
 
 def _replication(text: str) -> Iterator[Violation]:

@@ -60,3 +60,7 @@ class EmbeddedSettings:
 
     data: str = ""
     """Folder of the SQLite store; empty: rows live in memory and end with the process."""
+
+    loopback_callbacks: bool = True
+    """Development mode: callbacks may reach this machine (127.0.0.0/8 and ::1) on any port. Switch it off
+    where others than you create schedules."""

@@ -1,0 +1,42 @@
+"""The callback types a process can deliver by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ringtime_dispatcher.callbacks.http import HttpCallback
+from ringtime_dispatcher.callbacks.kafka import KafkaCallback
+from ringtime_shared.callbacks.egress_policy import EgressPolicy
+from ringtime_shared.callbacks.plugins import load_callback_types
+from ringtime_shared.callbacks.protocol import CallbackType
+from ringtime_shared.callbacks.resolver import Resolver
+from ringtime_shared.clock import Clock
+from ringtime_shared.settings import Settings
+
+
+def make_callbacks(settings: Settings, clock: Clock, *, loopback: bool = False) -> dict[str, CallbackType]:
+    """Return the types by name: `http`, `kafka` if there are brokers, and what the settings name.
+
+    Must be called while an event loop runs. Raises StartupError.
+
+    Args:
+        loopback: development mode: HTTP callbacks may reach this machine on any port.
+    """
+    kinds: dict[str, CallbackType] = {}
+    http = HttpCallback(
+        EgressPolicy.of(settings.egress, loopback=loopback),
+        Resolver(settings.egress),
+        max_connections=settings.dispatch.max_in_flight,
+        clock=clock,
+    )
+    kinds[http.name] = http
+    if settings.kafka.bootstrap:
+        kafka = KafkaCallback(settings.kafka)
+        kinds[kafka.name] = kafka
+    return kinds | load_callback_types(settings.callbacks.types)
+
+
+async def close_callbacks(kinds: Iterable[CallbackType]) -> None:
+    """Let go of all connections."""
+    for kind in kinds:
+        await kind.close()

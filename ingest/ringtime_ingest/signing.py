@@ -1,0 +1,133 @@
+"""The signing secrets of an app: at most two, so that one can be replaced without a gap.
+
+Every live secret signs every callback, so a receiver that knows either one accepts. A third is refused
+rather than pushing the oldest out: a create that is repeated by mistake must not end a key that receivers
+still verify with. A secret is told once, to who creates it; nothing that is raised here repeats one.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from dataclasses import replace
+
+from ringtime_shared.clock import Clock
+from ringtime_shared.errors import Conflict, InvalidRequest, NotFound, VersionConflict, Violation
+from ringtime_shared.models.app import App, SigningSecret
+from ringtime_shared.stores.protocol import AppStore
+
+Secrets = tuple[SigningSecret, ...]
+
+MAX_SECRETS = 2
+_PREFIX = "whsec_"
+_MADE_BYTES, _LEAST_BYTES, _MOST_BYTES = 32, 24, 64
+_ID_BYTES = 8
+_ID = re.compile(rf"[0-9a-f]{{{_ID_BYTES * 2}}}")
+_TRIES = 10  #: of a change that others come before; each lost try is a change of theirs
+
+
+def check_secret(secret: str) -> list[Violation]:
+    """Return what is wrong with a secret of the client's own.
+
+    One spelling only: what libraries do with missing padding or stray characters differs.
+    """
+    encoded = secret.removeprefix(_PREFIX)
+    try:
+        key = b64decode(encoded, validate=True)
+    except ValueError:
+        key = b""
+    is_sound = (
+        secret.startswith(_PREFIX)
+        and _LEAST_BYTES <= len(key) <= _MOST_BYTES
+        and b64encode(key).decode() == encoded
+    )
+    rule = (
+        f"must be {_PREFIX} and the base64 of {_LEAST_BYTES} to {_MOST_BYTES} random bytes, padding included"
+    )
+    return [] if is_sound else [Violation("secret", rule)]
+
+
+def check_secret_id(secret_id: str) -> list[Violation]:
+    """Return what is wrong with the form of an id. The rule does not repeat it: it may be a secret."""
+    if _ID.fullmatch(secret_id):
+        return []
+    return [Violation("secretId", f"must be {_ID_BYTES * 2} hexadecimal digits, as in the list of secrets")]
+
+
+class SigningSecrets:
+    """Creates, lists and revokes. Every method may also raise StoreUnavailable, writes OutcomeUnknown."""
+
+    def __init__(self, store: AppStore, clock: Clock) -> None:
+        self._store = store
+        self._clock = clock
+
+    async def create(self, app_id: str, secret: str | None = None) -> SigningSecret:
+        """Add a secret, one of the caller's own or a new random one.
+
+        Raises NotFound (app), InvalidRequest, and Conflict if there are two or this one is among them.
+        """
+        if secret is not None and (violations := check_secret(secret)):
+            raise InvalidRequest(violations)
+        new = SigningSecret(
+            secret_id=secrets.token_hex(_ID_BYTES),
+            secret=secret or _PREFIX + b64encode(secrets.token_bytes(_MADE_BYTES)).decode(),
+            created_ms=self._clock.now_ms(),
+        )
+
+        def add(live: Secrets) -> Secrets:
+            if new in live:  # by a try that was carried out, though its answer said otherwise
+                return live
+            for each in live:
+                if secrets.compare_digest(each.secret, new.secret):
+                    raise Conflict(f"app {app_id} has this signing secret already, as {each.secret_id}")
+            if len(live) >= MAX_SECRETS:
+                raise Conflict(
+                    f"app {app_id} has {MAX_SECRETS} signing secrets already; delete one first, the oldest is"
+                    f" {live[-1].secret_id}"
+                )
+            return (new, *live)
+
+        await self._change(app_id, add)
+        return new
+
+    async def fetch(self, app_id: str) -> Secrets:
+        """Return the live secrets, newest first. Raises NotFound (app)."""
+        return (await self._fetch_app(app_id)).secrets
+
+    async def delete(self, app_id: str, secret_id: str) -> None:
+        """Revoke a secret. Raises NotFound (app or secret), InvalidRequest."""
+        if violations := check_secret_id(secret_id):
+            raise InvalidRequest(violations)
+        was_there = False
+
+        def drop(live: Secrets) -> Secrets:
+            nonlocal was_there
+            left = tuple(each for each in live if each.secret_id != secret_id)
+            was_there = was_there or left != live
+            if not was_there:
+                raise NotFound("signing secret", secret_id)
+            return left
+
+        await self._change(app_id, drop)
+
+    async def _change(self, app_id: str, change: Callable[[Secrets], Secrets]) -> None:
+        """Store what `change` makes of the live secrets; asked again when somebody else changed the app."""
+        for _ in range(_TRIES):
+            app = await self._fetch_app(app_id)
+            live = change(app.secrets)
+            if live == app.secrets:
+                return
+            try:
+                await self._store.replace_app(replace(app, secrets=live, version=app.version + 1))
+            except VersionConflict:
+                continue
+            return
+        raise VersionConflict(f"app {app_id} is changed by others all the time; try again")
+
+    async def _fetch_app(self, app_id: str) -> App:
+        app = await self._store.fetch_app(app_id)
+        if app is None:
+            raise NotFound("app", app_id)
+        return app

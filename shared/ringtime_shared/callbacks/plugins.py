@@ -1,0 +1,39 @@
+"""Callback types of your own in a deployment: named in the settings, loaded by every pod at start."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from importlib import import_module
+
+from ringtime_shared.callbacks.protocol import CallbackType
+from ringtime_shared.errors import StartupError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+def load_callback_types(specs: Sequence[str]) -> dict[str, CallbackType]:
+    """Return the types of `module:Class`, by name. Each class is called without arguments.
+
+    Raises StartupError, which says which one cannot be imported, cannot be made, or is no callback type.
+    """
+    found: dict[str, CallbackType] = {}
+    for spec in specs:
+        kind = _load(spec)
+        if kind.name in found:
+            raise StartupError(f"callbacks.types: {spec} is the second type named {kind.name}")
+        found[kind.name] = kind
+    return found
+
+
+def _load(spec: str) -> CallbackType:
+    module, _, name = spec.partition(":")
+    try:
+        kind = getattr(import_module(module), name)()
+    except Exception as error:
+        raise StartupError(f"callbacks.types: {spec}: {type(error).__name__}: {error}") from error
+    if not isinstance(kind, CallbackType):
+        raise StartupError(f"callbacks.types: {spec} must have ringtime's CallbackType as a base")
+    if not isinstance(kind.name, str) or not _NAME.fullmatch(kind.name):
+        raise StartupError(f"callbacks.types: {spec} needs a name of 1 to 64 letters, digits, _, . and -")
+    return kind

@@ -1,0 +1,45 @@
+"""Which app may write to which Kafka topics: the entries of `kafka.topics`."""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import re
+from collections.abc import Iterable
+
+_INTERNAL = "__"  #: how the names of Kafka's own topics begin
+_MOST_KEPT = 1_000
+
+
+class TopicGrants:
+    """Entries `APP=TOPIC`; `*` stands for any characters, and `{app}` in the topic for the app's id."""
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        pairs = (entry.partition("=") for entry in entries)
+        self._entries = [(_compile(app), topic) for app, _, topic in pairs]
+        self._kept: dict[str, tuple[re.Pattern[str], ...]] = {}
+
+    def allows(self, app_id: str, topic: str) -> bool:
+        """Whether the app may write to the topic. Topics of Kafka itself are open to nobody."""
+        if topic.startswith(_INTERNAL):
+            return False
+        return any(pattern.fullmatch(topic) for pattern in self._patterns(app_id))
+
+    def _patterns(self, app_id: str) -> tuple[re.Pattern[str], ...]:
+        patterns = self._kept.get(app_id)
+        if patterns is None:
+            if len(self._kept) >= _MOST_KEPT:
+                self._kept.clear()
+            patterns = self._kept[app_id] = tuple(
+                _compile(topic, app_id) for app, topic in self._entries if app.fullmatch(app_id)
+            )
+        return patterns
+
+
+def _compile(wildcards: str, app_id: str = "{app}") -> re.Pattern[str]:
+    """Return the pattern of a text with `*`. An app's id means itself, whatever characters it holds.
+
+    `fnmatch` makes patterns that never go back over what they have matched, so many `*` cost no time.
+    """
+    parts = (glob.escape(part.replace("{app}", app_id)) for part in wildcards.split("*"))
+    return re.compile(fnmatch.translate("*".join(parts)))

@@ -1,0 +1,155 @@
+"""Real servers on the loopback interface, well-behaved and not, and an HTTP callback type to call them."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+
+from tests.contract.builders import make_app, make_row
+
+from ringtime_dispatcher.callbacks.http import HttpCallback
+from ringtime_shared.callbacks.egress_policy import EgressPolicy
+from ringtime_shared.callbacks.protocol import Delivery, Reply
+from ringtime_shared.callbacks.resolver import Resolver
+from ringtime_shared.settings import EgressSettings
+
+SITE = "127.0.0.2"  #: an address that a test's settings allow
+CANARY = "127.0.0.1"  #: one that they do not
+BOTH = EgressSettings(allow=(SITE, "127.0.0.3"), ports=("1-65535",))
+OPEN = EgressSettings(allow=(SITE,), ports=("1-65535",), dns_keep_s=0)
+
+Act = Callable[["Site", asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@dataclass
+class Site:
+    """A server and what came to it. `act` answers a request; it ends the connection by returning."""
+
+    act: Act
+    host: str = ""
+    port: int = 0
+    connections: int = 0
+    live: int = 0
+    sent_bytes: int = 0
+    changed: asyncio.Event = field(default_factory=asyncio.Event)  #: set when a connection comes or goes
+    requests: list[bytes] = field(default_factory=list)  #: heads and bodies
+
+    def url(self, host: str, path: str = "/hook", *, scheme: str = "http") -> str:
+        return f"{scheme}://{host}:{self.port}{path}"
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self._count(1)
+        try:
+            await self.act(self, reader, writer)
+        except (asyncio.IncompleteReadError, OSError):
+            pass  # the client has gone
+        finally:
+            self._count(-1)
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
+
+    async def read_request(self, reader: asyncio.StreamReader) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        lines = head.lower().split(b"\r\n")
+        lengths = [int(line.split(b":")[1]) for line in lines if line.startswith(b"content-length:")]
+        self.requests.append(head + await reader.readexactly(sum(lengths)))
+
+    async def until_live(self, count: int) -> None:
+        async with asyncio.timeout(5):
+            while self.live != count:
+                self.changed.clear()
+                await self.changed.wait()
+
+    def _count(self, connections: int) -> None:
+        self.live += connections
+        self.changed.set()
+
+
+def answering(status: str = "200 OK", *headers: str, body: str = "ok", after_s: float = 0) -> Act:
+    """Answer each request of a connection alike."""
+    lines = [f"HTTP/1.1 {status}", *headers, f"content-length: {len(body)}", "", body]
+
+    async def act(site: Site, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await site.read_request(reader)
+            await asyncio.sleep(after_s)
+            writer.write("\r\n".join(lines).encode())
+
+    return act
+
+
+def sending(head: bytes, piece: bytes = b"", *, pause_s: float = 0) -> Act:
+    """Answer with these bytes and then with the piece, again and again, as long as somebody takes them."""
+
+    async def act(site: Site, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await site.read_request(reader)
+        writer.write(head)
+        while piece:
+            writer.write(piece)
+            await writer.drain()
+            site.sent_bytes += len(piece)
+            await asyncio.sleep(pause_s)
+        await reader.read()
+
+    return act
+
+
+@asynccontextmanager
+async def serving(
+    act: Act | None = None, *, host: str = SITE, port: int = 0, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Site]:
+    """Serve until the block ends; without an act, as a canary that answers 200 to whatever comes."""
+    site = Site(act or answering())
+    server = await asyncio.start_server(site.serve, host, port, ssl=tls)
+    site.host, site.port = server.sockets[0].getsockname()[:2]
+    try:
+        yield site
+    finally:
+        server.close()
+
+
+@asynccontextmanager
+async def calling(
+    names: dict[str, Sequence[str]] | Callable[[str], Sequence[str]] | None = None,
+    *,
+    settings: EgressSettings = OPEN,
+) -> AsyncIterator[HttpCallback]:
+    """A callback type whose names mean what the test says; others do not exist."""
+
+    def look_up(host: str) -> Sequence[str]:
+        if callable(names):
+            return names(host)
+        if names is None or host not in names:
+            raise OSError(f"no host {host}")
+        return names[host]
+
+    http = HttpCallback(EgressPolicy.of(settings), Resolver(settings, lookup=look_up))
+    try:
+        yield http
+    finally:
+        await http.close()
+
+
+def delivery(url: str, *, method: str = "POST", timeout_ms: int = 5_000, **details: object) -> Delivery:
+    return Delivery(
+        schedule=make_row(make_app()).schedule,
+        details={"url": url, "method": method, **details},
+        attempt=1,
+        term=7,
+        timeout_ms=timeout_ms,
+    )
+
+
+async def call(http: HttpCallback, url: str, **options: object) -> Reply:
+    """Make one attempt and hold it to its deadline."""
+    each = delivery(url, **options)  # type: ignore[arg-type]
+    loop = asyncio.get_running_loop()
+    began_s = loop.time()
+    reply = await http.invoke(each)
+    assert loop.time() - began_s < each.timeout_ms / 1_000 + 0.25
+    return reply

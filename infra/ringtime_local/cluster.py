@@ -26,6 +26,7 @@ from ringtime_local.tools import last_lines
 
 _READY_S = 60.0
 _STOP_S = 40.0
+LOOPBACK = ("127.0.0.0/8", "::1/128")  #: what callbacks of a local cluster may reach besides public addresses
 
 
 class Pod:
@@ -122,6 +123,8 @@ class Cluster:
         settings: dict[str, object] = {
             "cassandra": {"contact_points": list(cassandra.contact_points), "port": cassandra.port},
             "coordination": {"endpoints": [self.servers.etcd.endpoint]},
+            "kafka": {"bootstrap": self.servers.kafka.bootstrap.split(",")},
+            "egress": {"allow": list(LOOPBACK), "ports": ["1-65535"]},  # receivers are on this machine
         }
         for layer in (self._settings, self.pod_settings[pod] if pod else {}):
             for group, values in layer.items():
@@ -199,6 +202,7 @@ def _show(cluster: Cluster) -> None:
     for name, pod in cluster.pods.items():
         path = "/goscheduler" if name.startswith("ingest") else "/health/ready"
         click.echo(f"{name:<12} http://127.0.0.1:{pod.port}{path}")
+    click.echo(f"callbacks may reach {', '.join(LOOPBACK)} on any port: egress.allow and egress.ports")
     click.echo(f"logs and pids in {cluster.folder}")
     click.echo("\nTry:")
     body = '{"appId": "test", "partitions": 5, "active": true}'

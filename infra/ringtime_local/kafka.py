@@ -81,7 +81,7 @@ class KafkaServer(LocalServer):
         run = command_line(runtime, self.options, self.folder)
         if (self.folder / "data" / "meta.properties").exists():
             return Command(run, image=runtime.image)
-        prepare = format_command(runtime, new_cluster_id(), self.folder)
+        prepare = format_command(runtime, self.options, new_cluster_id(), self.folder)
         if runtime.image is None:
             run_tool(prepare, abort=self._abort, timeout_s=FORMAT_TIMEOUT_S, folder=self.folder)
             return Command(run)

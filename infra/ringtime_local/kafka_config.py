@@ -24,6 +24,7 @@ class KafkaOptions:
     heap_mib: int = 512
     settings: Mapping[str, object] = field(default_factory=dict)  #: more server properties; win over ours
     java_options: tuple[str, ...] = ()
+    format_options: tuple[str, ...] = ()  #: more arguments to the tool that formats, such as `--add-scram X`
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +80,11 @@ def new_cluster_id() -> str:
             return text
 
 
-def format_command(runtime: Runtime, cluster_id: str, folder: Path) -> tuple[str, ...]:
+def format_command(runtime: Runtime, options: KafkaOptions, cluster_id: str, folder: Path) -> tuple[str, ...]:
     """Return the command that formats the data folder; it changes nothing in one that is formatted."""
     tool = ("kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(folder / "server.properties"))
-    return (*runtime.argv, "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", *tool, "--ignore-formatted")
+    java = (*runtime.argv, "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData")
+    return (*java, *tool, "--ignore-formatted", *options.format_options)
 
 
 def command_line(runtime: Runtime, options: KafkaOptions, folder: Path) -> tuple[str, ...]:

@@ -1,0 +1,176 @@
+"""Kafka callbacks: one record an attempt, from one idempotent producer, done when all replicas have it.
+
+| what happened | outcome of the attempt |
+|---|---|
+| acknowledged by all replicas in sync | success |
+| no such topic or partition, no right to write, record too large | failure, and trying again is of no use |
+| no broker can be reached | failure, tried again by policy; nothing was sent |
+| no acknowledgement within the deadline | failure, tried again by policy; the record may have been written |
+| any other refusal of the broker | failure, tried again by policy |
+
+At least once: what may have been written is sent again with the same `schedule-id`. The producer's sequence
+numbers spare readers the copies of its own repeats, not those of ours.
+
+Modules: `kafka_client` makes producers, `kafka_line` has one in use, `kafka_topics` asks brokers about
+topics, `kafka_watch` ends attempts whose topic went away, `kafka_record` is what is sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError, KafkaTimeoutError, TopicAuthorizationFailedError
+
+from ringtime_dispatcher.callbacks.kafka_client import TOO_LARGE, is_dead, producer_maker, request_ms
+from ringtime_dispatcher.callbacks.kafka_line import NotConnected, ProducerLine
+from ringtime_dispatcher.callbacks.kafka_record import Record
+from ringtime_dispatcher.callbacks.kafka_topics import TopicBook
+from ringtime_dispatcher.callbacks.kafka_watch import Attempt, Watch
+from ringtime_shared.callbacks.kafka_rules import KafkaRules
+from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
+from ringtime_shared.settings import KafkaSettings
+
+_MARGIN_MS = 20  #: an attempt ends by itself before the dispatcher ends it, so as to say what it knows
+_DEAD_PRODUCERS = 5  #: met by one record in one attempt
+_PAUSE_S = 0.1  #: before a record goes back to a producer that could not place it
+_REFUSED_SIZE_S = 60  #: how long a topic is taken to refuse the size that it refused
+_MOST_SIZES = 1_000
+
+
+class KafkaCallback(KafkaRules, CallbackType):
+    """The `kafka` callback type. Connects when it is first needed, and again whenever it has to."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        """Raises StartupError when the settings name files or packages that are not there."""
+        super().__init__(settings)
+        self._settings = settings
+        make, request_s = producer_maker(settings), request_ms(settings) / 1000
+        self._shared = ProducerLine(lambda: make(False), request_s)
+        self._alone = ProducerLine(lambda: make(True), request_s)
+        self._topics = TopicBook()
+        self._watch = Watch(self._fault_of)
+        self._slots = asyncio.Semaphore(settings.max_in_flight)
+        self._refused: dict[str, tuple[int, float]] = {}  # topic: a size it refused, until when that holds
+
+    def destination(self, details: Mapping[str, object]) -> str:
+        """Return the topic: what is wrong with one says nothing about others."""
+        return f"kafka:{details.get('topic')}"
+
+    def deadline_ms(self, timeout_ms: int) -> int:
+        """Return our own deadline: an HTTP timeout is too short for a partition to get a new leader."""
+        return self._settings.deadline_ms
+
+    async def invoke(self, delivery: Delivery) -> Reply:
+        """Send once and wait for the acknowledgement."""
+        fault = self.topic_fault(delivery.details.get("topic"), delivery.schedule.app_id)
+        if fault:  # the list of topics has changed since the create, or is another one there
+            return _final(f"topic: {fault}")
+        record = Record.of(delivery)
+        timeout_ms = min(self._settings.deadline_ms, delivery.timeout_ms - _MARGIN_MS)
+        deadline = asyncio.timeout(max(timeout_ms, 1) / 1000)
+        attempt = Attempt(record.topic, deadline, asyncio.get_running_loop().time())
+        try:
+            async with deadline, self._slots:
+                with self._watch.over(attempt):
+                    return await self._send(record, attempt)
+        except TimeoutError:
+            if attempt.fault:
+                return _final(attempt.fault)
+            if attempt.is_handed_over:
+                error = f"no acknowledgement within {timeout_ms} ms; the record may have been written"
+            else:
+                error = f"not sent within {timeout_ms} ms"
+            return Reply(ok=False, error=error)
+        except NotConnected as reason:
+            return Reply(ok=False, error=f"not sent: {reason}")
+
+    async def close(self) -> None:
+        """Send what is left and disconnect, within about ten seconds."""
+        await self._watch.close()
+        await self._topics.close()
+        await asyncio.gather(self._shared.close(), self._alone.close())
+
+    async def _send(self, record: Record, attempt: Attempt) -> Reply:
+        line, dead = self._shared, 0
+        while dead < _DEAD_PRODUCERS:
+            fault = self._size_fault(record)
+            if fault:
+                return _final(fault)
+            producer = await line.get()
+            topic = await self._topics.find(producer.client, record.topic, record.partition)
+            if topic is None:
+                return Reply(ok=False, error="not sent: no broker says whether there is such a topic")
+            if topic.fault:
+                return _final(topic.fault)
+            try:
+                await self._produce(line, producer, record, attempt)
+                return Reply(ok=True)
+            except TopicAuthorizationFailedError:
+                return _final("the brokers do not let us write to this topic")
+            except TOO_LARGE:
+                if line is self._alone:
+                    self._note_refused_size(record)
+                    return _final(f"the topic takes no record of {record.size_bytes} bytes")
+                line = self._alone  # one record too many, perhaps another one, and the whole batch is refused
+            except KafkaError as error:
+                if is_dead(error):
+                    dead += 1
+                    line.retire(producer)
+                elif error.retriable or isinstance(error, KafkaTimeoutError):
+                    await asyncio.sleep(_PAUSE_S)  # until the deadline: it has not been placed
+                else:
+                    return Reply(ok=False, error=f"refused by the broker: {type(error).__name__}")
+        return Reply(ok=False, error="not sent: the brokers refused several producers")
+
+    async def _produce(
+        self, line: ProducerLine, producer: AIOKafkaProducer, record: Record, attempt: Attempt
+    ) -> None:
+        """Hand over and wait. Raises KafkaError."""
+        if record.partition is not None and record.partition not in await producer.partitions_for(
+            record.topic
+        ):
+            # The producer's own view is older than the book's: the topic has grown.
+            await producer.client.force_metadata_update()
+            if record.partition not in await producer.partitions_for(record.topic):
+                raise KafkaTimeoutError
+        acknowledged = await producer.send(
+            record.topic, record.value, record.key, record.partition, headers=record.headers
+        )
+        attempt.is_handed_over = True
+        try:
+            await acknowledged
+        except asyncio.CancelledError:
+            line.retire(producer)  # or it would send this record minutes later, beside the next attempt
+            raise
+
+    async def _fault_of(self, name: str) -> str | None:
+        """Return what is wrong with a topic by now; None if that cannot be found out."""
+        producer = self._shared.current
+        topic = None if producer is None else await self._topics.ask(producer.client, name)
+        return None if topic is None else topic.fault
+
+    def _size_fault(self, record: Record) -> str:
+        size, most = record.size_bytes, self._settings.max_record_bytes
+        if size > most:
+            return f"a record of {size} bytes; at most {most} are sent"
+        refused, until_s = self._refused.get(record.topic, (size + 1, 0.0))
+        if size >= refused and asyncio.get_running_loop().time() < until_s:
+            return f"the topic takes no record of {refused} bytes"
+        return ""
+
+    def _note_refused_size(self, record: Record) -> None:
+        """Each refusal costs a producer, so it is not asked for again and again.
+
+        Compressed records of one size differ in what the broker sees; nothing is learnt from those.
+        """
+        if self._settings.compression == "none":
+            if len(self._refused) >= _MOST_SIZES:
+                self._refused.clear()
+            until_s = asyncio.get_running_loop().time() + _REFUSED_SIZE_S
+            self._refused[record.topic] = (record.size_bytes, until_s)
+
+
+def _final(error: str) -> Reply:
+    return Reply(ok=False, error=error, is_final=True)

@@ -1,38 +1,48 @@
-"""Fire rows: at their slot, under the cap, while the lease is trusted; then retry or record.
+"""Fire rows: at their slot, in turn, under the caps, while the lease is trusted; then retry or record.
 
-A row filed again (a retry, or a create that was overtaken) is looked at together with its home row just
-before it is sent, because cancels and outcomes are written there.
+A row filed again (a retry, a parked row, a replay, a create that was overtaken) is looked at together
+with its home row just before it is sent, because cancels and outcomes are written there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from random import Random
-from typing import TypeVar
 from uuid import UUID
 
+from ringtime_dispatcher.attempts import make_attempt
 from ringtime_dispatcher.instances import OwnedInstance
-from ringtime_dispatcher.outcomes import OutcomeWriter, Record
-from ringtime_dispatcher.policy import DeliveryPolicy, is_missed, policy_of
+from ringtime_dispatcher.items import Item, Tally
+from ringtime_dispatcher.memory import Places
+from ringtime_dispatcher.outcomes import OutcomeStore, OutcomeWriter, Record, persist
+from ringtime_dispatcher.policy import DeliveryPolicy, Policies, is_missed
+from ringtime_dispatcher.records import (
+    age_ms,
+    attempt_of,
+    closing,
+    dead_letter_of,
+    home_place,
+    is_wanted,
+    next_filing,
+    outcome_of,
+    unsent,
+)
 from ringtime_dispatcher.retries import plan_retry
 from ringtime_dispatcher.timetable import Timetable
+from ringtime_dispatcher.turns import Turns
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.clock import Clock
-from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
-from ringtime_shared.ids import unpack_id
 from ringtime_shared.models.app import App
-from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Status
+from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.schedule import Outcome, Row, RowUpdate, Status
 from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
-from ringtime_shared.stores.protocol import Position, ScheduleStore
+from ringtime_shared.stores.protocol import Position
 
-T = TypeVar("T")
 _log = logging.getLogger(__name__)
-_ERROR_CHARS = 200
-_STORE_RETRY_S = 0.25
 _LOOK_AGAIN_MS = 1_000
 _RETRY_MARGIN_MS = 1_000  #: a retry's slot is at least this far ahead: time for its row to become durable
 
@@ -41,7 +51,7 @@ _RETRY_MARGIN_MS = 1_000  #: a retry's slot is at least this far ahead: time for
 class DeliveryParts:
     """What a deliverer is made of."""
 
-    store: ScheduleStore
+    store: OutcomeStore
     clock: Clock
     callbacks: Mapping[str, CallbackType]
     find_app: Callable[[str], App | None]
@@ -52,29 +62,6 @@ class DeliveryParts:
     rng: Random
 
 
-@dataclass(slots=True)
-class Tally:
-    """What a node has done since it started."""
-
-    sent: int = 0
-    succeeded: int = 0
-    failed: int = 0
-    retried: int = 0
-    missed: int = 0
-    found_late: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class _Item:
-    owned: OwnedInstance
-    row: Row
-    needs_look: bool  #: the home row has to be looked at before this filing is sent
-
-    @property
-    def key(self) -> Position:
-        return Position(self.row.place.slot_ms, self.row.schedule.schedule_id)
-
-
 class Deliverer:
     """The rows a node holds, and the attempts it is making."""
 
@@ -83,223 +70,224 @@ class Deliverer:
         self._parts = parts
         self._clock = parts.clock
         self._on_room = on_room
+        self._policies = Policies(parts.dispatch, parts.retry, parts.limits)
         self._outcomes = OutcomeWriter(parts.store, parts.dispatch.outcome_batch)
-        self._timetable: Timetable[_Item] = Timetable(parts.clock, self._on_due)
-        self._ready: deque[_Item] = deque()
+        self._timetable: Timetable[Item] = Timetable(parts.clock, self._on_due)
+        self._turns = Turns(parts.dispatch, parts.clock, parts.callbacks, self.pump)
+        self._places = Places(parts.dispatch.max_loaded)
         self._tasks: set[asyncio.Task[None]] = set()
         self._under_way: set[UUID] = set()  # schedules in flight or unrecorded
-        self._held = 0  # rows in the timetable, ready, in flight or unrecorded
 
-    def room(self) -> int:
-        """Return how many more rows may be held."""
-        return self._parts.dispatch.max_loaded - self._held
+    @property
+    def is_short(self) -> bool:
+        """Whether rows of some app stay in the store until there is room for them."""
+        return self._places.is_short
+
+    def room(self, app_id: str) -> int:
+        """Return how many more rows of this app may be held."""
+        return self._places.room(app_id)
 
     def accept(self, owned: OwnedInstance, row: Row) -> None:
         """Fire `row` at its slot."""
-        self._held += 1
-        self._timetable.add(row.place.slot_ms, _Item(owned, row, needs_look=not row.is_home))
+        self._places.add(row.place.app_id)
+        self._timetable.add(row.place.slot_ms, Item(owned, row, needs_look=not row.is_home))
 
     def pump(self) -> None:
-        """Start what is ready, as far as the cap and the lease allow."""
+        """Start what is ready, as far as the caps and the lease allow."""
         cap = self._parts.dispatch.max_in_flight
-        while self._ready and len(self._tasks) < cap and self._parts.is_trusted():
-            item = self._ready.popleft()
+        while len(self._tasks) < cap and self._parts.is_trusted():
+            item = self._turns.take()
+            if item is None:
+                break
             if item.owned.is_draining:
-                self._let_go()
+                self._turns.end(item)
+                self._let_go(item)
                 continue
             item.owned.begin_work()
             task = asyncio.create_task(self._deliver(item))
             self._tasks.add(task)
-            task.add_done_callback(self._on_task_done)
+            task.add_done_callback(partial(self._on_task_done, item))
 
     async def close(self) -> None:
         """Stop at once: cancel what is in flight, drop what waits. Draining comes before this."""
         self._timetable.close()
-        self._ready.clear()
+        self._turns.close()
         for task in self._tasks:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._outcomes.close()
 
-    def _on_due(self, item: _Item) -> None:
-        self._ready.append(item)
+    def _on_due(self, item: Item) -> None:
+        if not self._turns.offer(item, self._policy(item)):
+            self._park(item)
         self.pump()
 
-    def _on_task_done(self, task: asyncio.Task[None]) -> None:
+    def _on_task_done(self, item: Item, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._turns.end(item)
         if not task.cancelled() and task.exception() is not None:
             _log.error("a delivery ended in a bug", exc_info=task.exception())
         self.pump()
 
-    def _let_go(self) -> None:
-        self._held -= 1
-        if self._held * 2 <= self._parts.dispatch.max_loaded:
-            self._on_room()
-
-    async def _deliver(self, item: _Item) -> None:
-        schedule_id = item.row.schedule.schedule_id
-        if schedule_id in self._under_way or (
-            not item.row.is_home and item.owned.is_open(self._home_key(item))
-        ):
+    async def _deliver(self, item: Item) -> None:
+        row = item.row
+        home_key = Position(home_place(row).slot_ms, item.schedule_id)
+        if item.schedule_id in self._under_way or (not row.is_home and item.owned.is_open(home_key)):
             # Another filing of the same schedule is here too: let its outcome decide.
             item.owned.end_work()
-            self._timetable.add(self._clock.now_ms() + _LOOK_AGAIN_MS, replace(item, needs_look=True))
+            self._look_again(item)
             return
-        self._under_way.add(schedule_id)
+        self._under_way.add(item.schedule_id)
         try:
             if not item.needs_look or await self._is_wanted(item):
                 await self._attempt(item)
         except BaseException:
             self._put_down(item)
-            self._let_go()
+            self._let_go(item)
             raise
 
-    async def _is_wanted(self, item: _Item) -> bool:
+    def _look_again(self, item: Item) -> None:
+        item.needs_look = True
+        self._timetable.add(self._clock.now_ms() + _LOOK_AGAIN_MS, item)
+
+    async def _is_wanted(self, item: Item) -> bool:
         """Whether a schedule with more than one filing is still to fire; if not, see this filing off."""
         row = item.row
-        home_place = self._home_place(row)
-        home = await self._persist(lambda: self._parts.store.fetch_row(home_place, row.schedule.schedule_id))
-        if home is None or (home.outcome is None and home.cancelled_ms is None):
+        home = await persist(lambda: self._parts.store.fetch_row(home_place(row), item.schedule_id))
+        if is_wanted(row, home):
             return True
-        if row.is_home:
+        if row.is_home or home is None:
             self._finish(item)
         else:
-            closing = home.outcome or Outcome(status=Status.DELETED, ended_ms=self._clock.now_ms())
-            closed = RowUpdate(place=row.place, schedule_id=row.schedule.schedule_id, outcome=closing)
-            self._record(item, closed)
+            self._record(item, home=closing(row, home, self._clock.now_ms()))
         return False
 
-    async def _attempt(self, item: _Item) -> None:
-        row, schedule = item.row, item.row.schedule
-        policy = policy_of(self._parts.find_app(schedule.app_id), self._parts.limits)
+    async def _attempt(self, item: Item) -> None:
+        row, policy = item.row, self._policy(item)
         now_ms = self._clock.now_ms()
         if is_missed(policy, slot_ms=row.place.slot_ms, now_ms=now_ms):
             self.tally.missed += 1
-            self._settle(
-                item,
-                Outcome(
-                    status=Status.MISS, ended_ms=now_ms, attempts=row.attempts, error="came due too late"
-                ),
-            )
+            self._settle(item, unsent(row, Status.MISS, "came due too late", now_ms))
             return
         if not self._parts.is_trusted() or item.owned.is_draining:  # no await between this and the send
             self._put_down(item)
-            self._ready.append(item)
+            self._turns.put_back(item, policy)
             return
         self.tally.sent += 1
-        reply = await self._invoke(item, policy)
-        attempts = row.attempts + 1
+        delivery = Delivery(
+            schedule=row.schedule,
+            details=item.details or {},
+            attempt=row.attempts + 1,
+            term=item.owned.term,
+            timeout_ms=self._turns.timeout_ms(row.schedule, policy),
+            secrets=policy.secrets,
+        )
+        begun_ms = self._clock.boot_ms()
+        reply = await make_attempt(self._parts.callbacks, delivery)
+        self._conclude(item, policy, reply, at_ms=now_ms, took_ms=self._clock.boot_ms() - begun_ms)
+
+    def _conclude(
+        self, item: Item, policy: DeliveryPolicy, reply: Reply, *, at_ms: int, took_ms: int
+    ) -> None:
+        row, now_ms = item.row, self._clock.now_ms()
+        for waiting in self._turns.note(item, reply):
+            self._park(waiting)
         if reply.ok:
             self.tally.succeeded += 1
-            status = Status.SUCCESS
-        else:
-            wait_ms = plan_retry(
-                reply,
-                attempts=attempts,
-                max_attempts=policy.max_attempts,
-                settings=self._parts.retry,
-                rng=self._parts.rng,
-            )
-            if wait_ms is not None:
-                await self._file_retry(item, attempts, wait_ms)
-                return
-            self.tally.failed += 1
-            status = Status.FAILURE
-        self._settle(
-            item,
-            Outcome(
-                status=status,
-                ended_ms=self._clock.now_ms(),
-                fired_ms=now_ms,
-                attempts=attempts,
-                code=reply.code,
-                error=_storable(reply.error),
-            ),
+            self._settle(item, outcome_of(row, reply, at_ms=at_ms, took_ms=took_ms))
+            return
+        wait_ms = plan_retry(
+            reply,
+            attempts=row.attempts + 1,
+            age_ms=age_ms(row, now_ms),
+            policy=self._policies.of_schedule(row.schedule, policy),
+            rng=self._parts.rng,
         )
-
-    async def _invoke(self, item: _Item, policy: DeliveryPolicy) -> Reply:
-        schedule = item.row.schedule
-        kind = self._parts.callbacks.get(schedule.callback_type)
-        if kind is None:
-            return Reply(ok=False, error=f"callback type {schedule.callback_type} is not registered here")
-        delivery = Delivery(
-            schedule=schedule,
-            attempt=item.row.attempts + 1,
-            term=item.owned.term,
-            timeout_ms=policy.timeout_ms,
-        )
-        try:
-            async with asyncio.timeout(policy.timeout_ms / 1000):
-                reply: object = await kind.invoke(delivery)
-        except TimeoutError:
-            return Reply(ok=False, error=f"no answer within {policy.timeout_ms} ms")
-        except Exception as error:  # noqa: BLE001 - a plug-in may raise anything; it is a failed attempt
-            return Reply(ok=False, error=f"{type(error).__name__}: {error}")
-        if isinstance(reply, Reply):
-            return reply
-        return Reply(ok=False, error=f"the callback type returned {type(reply).__name__}, not a Reply")
-
-    async def _file_retry(self, item: _Item, attempts: int, wait_ms: int) -> None:
-        """Make the next attempt durable, then point at it: the attempt count survives a crash."""
-        row = item.row
+        if wait_ms is None:
+            self._give_up(item, outcome_of(row, reply, at_ms=at_ms, took_ms=took_ms))
+            return
         self.tally.retried += 1
-        slot_ms = max(self._clock.now_ms() + max(wait_ms, _RETRY_MARGIN_MS), item.owned.sealing_ms + 1)
-        place = row.place._replace(slot_ms=slot_ms)
-        again = Row(schedule=row.schedule, place=place, attempts=attempts)
-        await self._persist(lambda: self._parts.store.put_rows([again]))
-        key = Position(slot_ms, row.schedule.schedule_id)
-        # A write so slow that the final read of its slot may have missed it: hold the row here, which is as
-        # good as having read it, because `settled` is still below the row just tried.
-        if slot_ms <= item.owned.sealing_ms and item.owned.take(key):
-            self.accept(item.owned, again)
-        self._record(
-            item,
-            RowUpdate(place=self._home_place(row), schedule_id=row.schedule.schedule_id, moved_to=place),
-            RowUpdate(place=row.place, schedule_id=row.schedule.schedule_id, moved_to=place),
+        slot_ms = max(now_ms + max(wait_ms, _RETRY_MARGIN_MS), item.owned.sealing_ms + 1)
+        self._file(item, next_filing(row, slot_ms, attempt_of(reply, at_ms=at_ms, took_ms=took_ms)))
+
+    def _park(self, item: Item) -> None:
+        """File a row for later without an attempt: its destination is in trouble."""
+        if item.owned.is_draining:
+            self._let_go(item)
+            return
+        if item.schedule_id in self._under_way:
+            self._look_again(item)
+            return
+        row, now_ms = item.row, self._clock.now_ms()
+        item.owned.begin_work()
+        self._under_way.add(item.schedule_id)
+        slot_ms = max(self._turns.park_slot(item), item.owned.sealing_ms + 1)
+        retry = self._policies.of_schedule(row.schedule, self._policy(item))
+        if age_ms(row, slot_ms) > retry.max_age_ms:
+            error = "not sent: its destination gave no good answer until it was too old"
+            self._give_up(item, unsent(row, Status.FAILURE, error, now_ms))
+            return
+        self.tally.parked += 1
+        self._file(item, next_filing(row, slot_ms))
+
+    def _file(self, item: Item, again: Row) -> None:
+        """Make the next filing durable, then point at it: what it knows survives a crash."""
+
+        def on_durable() -> None:
+            # A write so slow that the final read of its slot may have missed it: hold the row here, which
+            # is as good as having read it, because `settled` is still below the row just tried.
+            key = Position(again.place.slot_ms, item.schedule_id)
+            if again.place.slot_ms <= item.owned.sealing_ms and item.owned.take(key):
+                self.accept(item.owned, again)
+            self._finish(item)
+
+        pointer = RowUpdate(place=home_place(item.row), schedule_id=item.schedule_id, moved_to=again.place)
+        move = RowUpdate(place=item.row.place, schedule_id=item.schedule_id, moved_to=again.place)
+        self._record(item, home=pointer, move=move, filing=again, on_durable=on_durable)
+
+    def _give_up(self, item: Item, outcome: Outcome) -> None:
+        self.tally.failed += 1
+        self._settle(item, outcome, dead_letter_of(item.row, outcome))
+
+    def _settle(self, item: Item, outcome: Outcome, letter: DeadLetter | None = None) -> None:
+        home = RowUpdate(place=home_place(item.row), schedule_id=item.schedule_id, outcome=outcome)
+        move = RowUpdate(place=item.row.place, schedule_id=item.schedule_id, outcome=outcome)
+        self._record(item, home=home, move=move, letter=letter)
+
+    def _record(
+        self,
+        item: Item,
+        *,
+        home: RowUpdate,
+        move: RowUpdate | None = None,
+        filing: Row | None = None,
+        letter: DeadLetter | None = None,
+        on_durable: Callable[[], None] | None = None,
+    ) -> None:
+        self._outcomes.put(
+            Record(
+                home=home,
+                move=None if item.row.is_home else move,
+                filing=filing,
+                letter=letter,
+                on_durable=on_durable or partial(self._finish, item),
+            )
         )
 
-    @staticmethod
-    async def _persist(call: Callable[[], Awaitable[T]]) -> T:
-        """Repeat a store call until it answers; a node that stops cancels the delivery around it."""
-        while True:
-            try:
-                return await call()
-            except (StoreUnavailable, OutcomeUnknown):
-                await asyncio.sleep(_STORE_RETRY_S)
-
-    def _settle(self, item: _Item, outcome: Outcome) -> None:
-        row, schedule_id = item.row, item.row.schedule.schedule_id
-        self._record(
-            item,
-            RowUpdate(place=self._home_place(row), schedule_id=schedule_id, outcome=outcome),
-            RowUpdate(place=row.place, schedule_id=schedule_id, outcome=outcome),
-        )
-
-    def _record(self, item: _Item, home: RowUpdate, move: RowUpdate | None = None) -> None:
-        self._outcomes.put(Record(home, None if item.row.is_home else move, lambda: self._finish(item)))
-
-    def _finish(self, item: _Item) -> None:
+    def _finish(self, item: Item) -> None:
         """What was to be written of this filing is durable."""
         item.owned.close(item.key)
         self._put_down(item)
-        self._let_go()
+        self._let_go(item)
 
-    def _put_down(self, item: _Item) -> None:
-        self._under_way.discard(item.row.schedule.schedule_id)
+    def _put_down(self, item: Item) -> None:
+        self._under_way.discard(item.schedule_id)
         item.owned.end_work()
 
-    def _home_key(self, item: _Item) -> Position:
-        return Position(self._home_place(item.row).slot_ms, item.row.schedule.schedule_id)
+    def _let_go(self, item: Item) -> None:
+        if self._places.remove(item.app_id):
+            self._on_room()
 
-    @staticmethod
-    def _home_place(row: Row) -> Place:
-        if row.is_home:
-            return row.place
-        parts = unpack_id(row.schedule.schedule_id)
-        return Place(row.place.app_id, parts.partition, parts.slot_ms)
-
-
-def _storable(text: str) -> str:
-    """Cut `text`, and replace halves of surrogate pairs: no store takes them, nor the rest of their batch."""
-    return text[:_ERROR_CHARS].encode(errors="replace").decode()
+    def _policy(self, item: Item) -> DeliveryPolicy:
+        return self._policies.of_app(item.app_id, self._parts.find_app(item.app_id))

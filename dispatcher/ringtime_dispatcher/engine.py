@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
-from ringtime_dispatcher.delivery import Deliverer, DeliveryParts, Tally
+from ringtime_dispatcher.delivery import Deliverer, DeliveryParts
 from ringtime_dispatcher.instances import OwnedInstance
+from ringtime_dispatcher.items import Tally
 from ringtime_dispatcher.owner import BACK_OFF_S, PASSING, Owner, OwnerParts, wait_at_most
 from ringtime_dispatcher.polling import Poller
 from ringtime_dispatcher.sealing import Sealer
@@ -24,12 +25,18 @@ from ringtime_shared.coordination.protocol import Member, Session
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import AppLimits, CoordinationSettings, DispatchSettings, RetrySettings
-from ringtime_shared.stores.protocol import AppStore, DueStore, MarkStore, ScheduleStore
+from ringtime_shared.stores.protocol import (
+    AppStore,
+    DeadLetterStore,
+    DueStore,
+    MarkStore,
+    ScheduleStore,
+)
 
 _log = logging.getLogger(__name__)
 
 
-class DispatchStore(AppStore, ScheduleStore, DueStore, MarkStore, Protocol):
+class DispatchStore(AppStore, ScheduleStore, DueStore, MarkStore, DeadLetterStore, Protocol):
     """What a dispatcher needs of a store."""
 
 
@@ -162,10 +169,10 @@ class Dispatcher:
             max(self._settings.tick_ms, cost_ms / self._settings.poll_share), self._settings.max_tick_ms
         )
         pause_s = max(period_ms - cost_ms, 1) / 1000
-        if self._deliverer.room() > 0:
-            await asyncio.sleep(pause_s)
+        if self._deliverer.is_short:  # go on as soon as there is room
+            await wait_at_most(self._room.wait(), pause_s)
         else:
-            await wait_at_most(self._room.wait(), self._settings.max_tick_ms / 1000)
+            await asyncio.sleep(pause_s)
 
     async def _seal_step(self) -> None:
         if self.is_trusted() and await self._sealer.round():

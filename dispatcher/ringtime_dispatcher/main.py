@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ringtime_dispatcher.callbacks.http import HttpCallback
+from ringtime_dispatcher.callbacks.build import close_callbacks, make_callbacks
 from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
 from ringtime_dispatcher.health import create_health_app
 from ringtime_shared.clock import SystemClock
@@ -28,8 +28,8 @@ async def serve(settings: Settings) -> None:
         host, port = listener.getsockname()[:2]
         node = settings.node.name or process_name("dispatcher")
         address = settings.node.address or f"{host}:{port}"
+        callbacks = make_callbacks(settings, clock)
         store = await CassandraStore.connect(settings.cassandra, now_ms=clock.now_ms)
-        http = HttpCallback(max_connections=settings.dispatch.max_in_flight)
         try:
             dispatcher = Dispatcher(
                 DispatcherParts(
@@ -38,7 +38,7 @@ async def serve(settings: Settings) -> None:
                     clock=clock,
                     # The session asks for the era at each join, so a wiped etcd gets a new one.
                     new_session=lambda: EtcdSession(settings.coordination, clock, raise_era=store.raise_era),
-                    callbacks={http.name: http},
+                    callbacks=callbacks,
                     dispatch=settings.dispatch,
                     retry=settings.retry,
                     limits=settings.limits,
@@ -47,12 +47,14 @@ async def serve(settings: Settings) -> None:
             )
             await dispatcher.start()
             click.echo(f"ringtime-dispatcher {node} listens on http://{host}:{port}/health/ready")
+            for block in settings.egress.allow:
+                click.echo(f"callbacks may reach {block}, as egress.allow says")
             app = create_health_app(store.ping, dispatcher.is_ready, lambda: len(dispatcher.owned))
             await serve_http(app, settings.server, listener, stop)
             click.echo(f"ringtime-dispatcher {node} is draining")
             await dispatcher.stop()
         finally:
-            await http.close()
+            await close_callbacks(callbacks.values())
             await store.close()
     click.echo(f"ringtime-dispatcher {node} has stopped")
 

@@ -1,32 +1,65 @@
-"""Record how deliveries ended, in batches: what is ready while a write is out joins the next one."""
+"""Record how deliveries ended, in batches: what is ready while a write is out joins the next one.
+
+Order of the writes of one record, each durable before the next is begun:
+
+1. `filing`, the same schedule under a later slot: the next attempt, or the place it is parked at;
+2. `letter`, the dead letter;
+3. `home`, what clients read: the outcome, or where the schedule went;
+4. `move`, which closes the filing just tried.
+
+| crash after | what the next owner finds |
+|---|---|
+| 1 | two filings: the later one waits until the outcome of the other is known, and sees itself off |
+| 2 | the filing just tried: it is tried again, and its dead letter, of the same key, written again |
+| 3 | the home row's outcome, or its pointer; the filing just tried is looked at, and closed |
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
-from ringtime_shared.models.schedule import RowUpdate
-from ringtime_shared.stores.protocol import ScheduleStore
+from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.schedule import Row, RowUpdate
+from ringtime_shared.stores.protocol import DeadLetterStore, ScheduleStore
 
+T = TypeVar("T")
 _RETRY_S = 0.25
+_log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+class OutcomeStore(ScheduleStore, DeadLetterStore, Protocol):
+    """What recording needs of a store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """The updates of one delivery. The home row's goes first and alone decides what clients read;
-    a move is closed only after it, or a crash in between would lose the outcome."""
+    """The writes of one delivery."""
 
     home: RowUpdate
-    move: RowUpdate | None
+    move: RowUpdate | None = None
+    filing: Row | None = None
+    letter: DeadLetter | None = None
     on_durable: Callable[[], None]
+
+
+async def persist(call: Callable[[], Awaitable[T]]) -> T:
+    """Repeat a store call until it answers; a node that stops cancels whoever waits here."""
+    while True:
+        try:
+            return await call()
+        except (StoreUnavailable, OutcomeUnknown):
+            await asyncio.sleep(_RETRY_S)
 
 
 class OutcomeWriter:
     """Retries for ever: a row whose outcome is not durable stays open and holds `settled` back."""
 
-    def __init__(self, store: ScheduleStore, batch_rows: int) -> None:
+    def __init__(self, store: OutcomeStore, batch_rows: int) -> None:
         self._store = store
         self._batch_rows = batch_rows
         self._waiting: list[Record] = []
@@ -41,21 +74,33 @@ class OutcomeWriter:
     async def _run(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[: self._batch_rows], self._waiting[self._batch_rows :]
-            await self._write([record.home for record in batch])
-            moves = [record.move for record in batch if record.move is not None]
-            if moves:
-                await self._write(moves)
-            for record in batch:
-                record.on_durable()
-
-    async def _write(self, updates: Sequence[RowUpdate]) -> None:
-        while True:
             try:
-                await self._store.put_updates(updates)
-            except (StoreUnavailable, OutcomeUnknown):
-                await asyncio.sleep(_RETRY_S)
-            else:
-                return
+                await self._write(batch)
+            except Exception:  # noqa: BLE001 - one record that no store takes must not hold up the others
+                await self._write_one_by_one(batch)
+
+    async def _write_one_by_one(self, batch: Sequence[Record]) -> None:
+        for record in batch:
+            try:
+                await self._write([record])
+            except Exception:  # noqa: BLE001 - logged
+                # It stays open: the next owner fires it again, late and twice rather than never.
+                _log.exception("the outcome of %s cannot be written", record.home.schedule_id)
+
+    async def _write(self, batch: Sequence[Record]) -> None:
+        store = self._store
+        filings = [record.filing for record in batch if record.filing is not None]
+        if filings:
+            await persist(lambda: store.put_rows(filings))
+        letters = [record.letter for record in batch if record.letter is not None]
+        if letters:
+            await persist(lambda: store.put_dead_letters(letters))
+        await persist(lambda: store.put_updates([record.home for record in batch]))
+        moves = [record.move for record in batch if record.move is not None]
+        if moves:
+            await persist(lambda: store.put_updates(moves))
+        for record in batch:
+            record.on_durable()
 
     async def close(self) -> None:
         """Give up what is not written yet; the next owner will fire those rows again."""

@@ -84,7 +84,7 @@ class Owner:
         await self._refresh_apps()
         now_ms = self._clock.boot_ms()
         view = session.view()
-        self._membership.observe(view.members, boot_ms=now_ms)
+        self._membership.observe(view, boot_ms=now_ms)
         self._membership.place(self._polled)
         wanted = self._membership.wanted_by(self._node)
         if not self._is_balanced(view, wanted):
@@ -128,7 +128,8 @@ class Owner:
     async def _rebalance(
         self, session: Session, view: View, wanted: frozenset[Instance], now_ms: int
     ) -> None:
-        dwell_ms = self._parts.coordination.dwell_ms
+        # Dwelling keeps a node that comes and goes from dragging instances along; a drain is an order.
+        dwell_ms = 0 if self._node in view.drained else self._parts.coordination.dwell_ms
         plan = plan_ownership(
             self._node,
             view,

@@ -10,7 +10,7 @@ handovers rare:
 - a node counts in the ring only after it was a member for `join_debounce_ms`; those already there at
   the first look count at once, so a cluster that starts together need not wait;
 - an instance that came here from another node stays for `dwell_ms`;
-- an owner that dies or leaves is replaced at once.
+- an owner that dies or leaves is replaced at once, and one that an operator drains hands over at once.
 
 | what fails | what happens |
 |---|---|
@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from ringtime_shared.coordination.protocol import Claim, Member, View
+from ringtime_shared.coordination.protocol import Claim, View
 from ringtime_shared.models.app import Instance
 from ringtime_shared.ring import Ring
 
@@ -84,21 +84,26 @@ class Membership:
         self._instances: frozenset[Instance] = frozenset()
         self._wanted: dict[str, frozenset[Instance]] = {}
 
-    def observe(self, members: Mapping[str, Member], *, boot_ms: int) -> None:
-        """Note who is there; a node's first look has no way to know for how long they were."""
+    def observe(self, view: View, *, boot_ms: int) -> None:
+        """Note who is there; a node's first look has no way to know for how long they were.
+
+        A drained node is there, and so counts at once when it is undrained, but has no share.
+        """
+        members = view.members
         for node in members:
             if node not in self._since_ms:
                 self._since_ms[node] = boot_ms - self._debounce_ms if self._is_first_look else boot_ms
         for node in [known for known in self._since_ms if known not in members]:
             del self._since_ms[node]
         self._is_first_look = self._is_first_look and not members
+        shares = {node: member.capacity for node, member in view.eligible().items()}
         counted = {
-            node: member.capacity
-            for node, member in members.items()
+            node: capacity
+            for node, capacity in shares.items()
             if boot_ms - self._since_ms[node] >= self._debounce_ms
         }
         # Nobody old enough: better a young owner than none.
-        nodes = counted or {node: member.capacity for node, member in members.items()}
+        nodes = counted or shares
         if nodes != self._nodes:
             self._nodes = nodes
             self._ring = self._ring.with_nodes(nodes)

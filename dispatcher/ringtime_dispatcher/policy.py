@@ -1,33 +1,103 @@
-"""What an app's configuration means for one delivery; the server's defaults fill what it leaves out."""
+"""What app, schedule and server together say about one delivery."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from ringtime_shared.models.app import App
-from ringtime_shared.settings import AppLimits
+from ringtime_dispatcher.fair_queue import Share
+from ringtime_shared.models.app import App, AppConfiguration
+from ringtime_shared.models.retry import RetryRules
+from ringtime_shared.models.schedule import Schedule
+from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
+
+_NOTHING_SAID = AppConfiguration()
+_NO_RULES = RetryRules()
 
 
-@dataclass(frozen=True, slots=True)
-class DeliveryPolicy:
-    """How one app's schedules are delivered."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """When a delivery is tried again; see `RetryRules`."""
 
     max_attempts: int
+    first_delay_ms: int
+    factor: float
+    max_delay_ms: int
+    max_age_ms: int
+    statuses: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryPolicy:
+    """How an app's schedules are delivered."""
+
     timeout_ms: int
     max_lateness_ms: int | None  #: None: fire however late
+    retry: RetryPolicy
+    share: Share
+    secrets: tuple[str, ...] = field(repr=False)
 
 
-def policy_of(app: App | None, limits: AppLimits) -> DeliveryPolicy:
-    """Return the policy of `app`; of an app that is not known any more, the defaults."""
-    configuration = app.configuration if app is not None else None
-    attempts = configuration.http_attempts if configuration else None
-    timeout_ms = configuration.http_timeout_ms if configuration else None
-    lateness_s = configuration.max_lateness_s if configuration else None
-    lateness_s = limits.max_lateness_s if lateness_s is None else lateness_s
-    return DeliveryPolicy(
-        attempts or limits.http_attempts,
-        timeout_ms or limits.http_timeout_ms,
-        None if lateness_s is None else lateness_s * 1_000,
+class Policies:
+    """Makes policies, and keeps the one of each app until the app changes."""
+
+    def __init__(self, dispatch: DispatchSettings, retry: RetrySettings, limits: AppLimits) -> None:
+        self._dispatch = dispatch
+        self._retry = retry
+        self._limits = limits
+        self._kept: dict[str, tuple[App | None, DeliveryPolicy]] = {}
+
+    def of_app(self, app_id: str, app: App | None) -> DeliveryPolicy:
+        """Return the policy of an app; of one that is not known any more, the server's defaults."""
+        kept = self._kept.get(app_id)
+        if kept is None or kept[0] is not app:
+            kept = self._kept[app_id] = (app, self._make(app))
+        return kept[1]
+
+    def of_schedule(self, schedule: Schedule, policy: DeliveryPolicy) -> RetryPolicy:
+        """Return what holds for one schedule of the app with this policy.
+
+        A row is forgotten when it expires, and its outcome with it, so no attempt is made after that.
+        """
+        retry = policy.retry if schedule.retry is None else _merge(schedule.retry, policy.retry)
+        left_ms = max(schedule.expires_ms - schedule.fire_ms, 0)
+        if left_ms < retry.max_age_ms:
+            return _merge(RetryRules(max_age_s=left_ms // 1_000), retry)
+        return retry
+
+    def _make(self, app: App | None) -> DeliveryPolicy:
+        said = app.configuration if app is not None else _NOTHING_SAID
+        limits, dispatch = self._limits, self._dispatch
+        lateness_s = limits.max_lateness_s if said.max_lateness_s is None else said.max_lateness_s
+        default = RetryPolicy(
+            max_attempts=said.http_attempts or limits.http_attempts,
+            first_delay_ms=self._retry.first_delay_ms,
+            factor=self._retry.factor,
+            max_delay_ms=self._retry.max_delay_ms,
+            max_age_ms=self._retry.max_age_s * 1_000,
+            statuses=frozenset(self._retry.statuses),
+        )
+        return DeliveryPolicy(
+            timeout_ms=said.http_timeout_ms or limits.http_timeout_ms,
+            max_lateness_ms=None if lateness_s is None else lateness_s * 1_000,
+            retry=_merge(said.retry or _NO_RULES, default),
+            share=Share(
+                in_flight=min(said.max_in_flight or dispatch.app_in_flight, dispatch.max_in_flight),
+                per_s=said.max_per_second,
+                weight=said.weight or 1,
+            ),
+            secrets=tuple(each.secret for each in app.secrets) if app is not None else (),
+        )
+
+
+def _merge(rules: RetryRules, rest: RetryPolicy) -> RetryPolicy:
+    """Return what `rules` say, and `rest` where they say nothing."""
+    return RetryPolicy(
+        max_attempts=rest.max_attempts if rules.attempts is None else rules.attempts,
+        first_delay_ms=rest.first_delay_ms if rules.first_delay_ms is None else rules.first_delay_ms,
+        factor=rest.factor if rules.factor is None else rules.factor,
+        max_delay_ms=rest.max_delay_ms if rules.max_delay_ms is None else rules.max_delay_ms,
+        max_age_ms=rest.max_age_ms if rules.max_age_s is None else rules.max_age_s * 1_000,
+        statuses=rest.statuses if rules.statuses is None else frozenset(rules.statuses),
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
 from ringtime_dispatcher.instances import OwnedInstance
@@ -17,8 +18,8 @@ from ringtime_shared.stores.protocol import LAST_ID, DueQuery, DueStore, Positio
 class RowSink(Protocol):
     """Where rows go once they are read."""
 
-    def room(self) -> int:
-        """Return how many more rows may be held in memory."""
+    def room(self, app_id: str) -> int:
+        """Return how many more rows of this app may be held in memory."""
         ...
 
     def accept(self, owned: OwnedInstance, row: Row) -> None:
@@ -27,9 +28,9 @@ class RowSink(Protocol):
 
 
 def plan_reads(
-    owned: Iterable[OwnedInstance], *, horizon_ms: int, page_rows: int, room: int
+    owned: Iterable[OwnedInstance], *, horizon_ms: int, page_rows: int, room: Callable[[str], int]
 ) -> list[tuple[OwnedInstance, DueQuery]]:
-    """Return the pages to read next, oldest first, no more rows than there is room for."""
+    """Return the pages to read next, oldest first, of each app no more rows than there is room for."""
     wanted = []
     for each in owned:
         found = None if each.is_draining else each.next_read(horizon_ms)
@@ -37,13 +38,19 @@ def plan_reads(
             wanted.append((found[1].slot_ms, each, found))
     wanted.sort(key=lambda entry: entry[0])
     plans = []
+    planned: Counter[str] = Counter()
+    total = 0
     for _, each, (bucket, front) in wanted:
-        limit = min(page_rows, room)
+        app_id = each.instance.app_id
+        # What is planned for others here takes from this app's room half a place each; see `memory`.
+        others = total - planned[app_id]
+        limit = min(page_rows, room(app_id) - planned[app_id] - (others + 1) // 2)
         if limit <= 0:
-            break
+            continue
         upto_ms = min(horizon_ms, last_slot(bucket))
         plans.append((each, DueQuery(each.instance, bucket, front, upto_ms, limit)))
-        room -= limit
+        planned[app_id] += limit
+        total += limit
     return plans
 
 
@@ -86,7 +93,7 @@ class Poller:
                 self._active,
                 horizon_ms=horizon_ms,
                 page_rows=self._settings.page_rows,
-                room=self._sink.room(),
+                room=self._sink.room,
             )
             if not plans:
                 return

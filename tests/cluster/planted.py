@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from ringtime_dispatcher.delivery import Deliverer, _Item
+from ringtime_dispatcher.delivery import Deliverer
 from ringtime_dispatcher.engine import Dispatcher
 from ringtime_dispatcher.instances import OwnedInstance
+from ringtime_dispatcher.items import Item
+from ringtime_dispatcher.outcomes import OutcomeWriter, Record
 from ringtime_dispatcher.polling import Poller, plan_reads
 from ringtime_dispatcher.sealing import Sealer
 from ringtime_ingest.commit import CommitPath
@@ -57,8 +60,8 @@ def fire_at_bucket_start(patch: pytest.MonkeyPatch) -> None:
         await real(self, last_slot(bucket_of(horizon_ms)))
 
     def accept(self: Deliverer, owned: OwnedInstance, row: Row) -> None:
-        self._held += 1
-        self._on_due(_Item(owned, row, needs_look=not row.is_home))
+        self._places.add(row.place.app_id)
+        self._on_due(Item(owned, row, needs_look=not row.is_home))
 
     patch.setattr(Poller, "read", read_whole_minutes)
     patch.setattr(Deliverer, "accept", accept)
@@ -68,7 +71,7 @@ def stop_after_one_page(patch: pytest.MonkeyPatch) -> None:
     async def read(self: Poller, horizon_ms: int) -> None:
         owned = list(self._active)
         plans = plan_reads(
-            owned, horizon_ms=horizon_ms, page_rows=self._settings.page_rows, room=self._sink.room()
+            owned, horizon_ms=horizon_ms, page_rows=self._settings.page_rows, room=self._sink.room
         )
         if plans:
             pages = await self._store.fetch_due([query for _, query in plans])
@@ -104,6 +107,24 @@ def read_ten_seconds_ahead(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Poller, "read", read)
 
 
+def drop_what_is_filed_for_later(patch: pytest.MonkeyPatch) -> None:
+    real = OutcomeWriter.put
+
+    def put(self: OutcomeWriter, record: Record) -> None:
+        real(self, replace(record, filing=None))
+
+    patch.setattr(OutcomeWriter, "put", put)
+
+
+def give_up_without_a_dead_letter(patch: pytest.MonkeyPatch) -> None:
+    real = OutcomeWriter.put
+
+    def put(self: OutcomeWriter, record: Record) -> None:
+        real(self, replace(record, letter=None))
+
+    patch.setattr(OutcomeWriter, "put", put)
+
+
 PLANTS: list[Plant] = [
     acknowledge_before_write,
     skip_the_sealed_check,
@@ -113,4 +134,6 @@ PLANTS: list[Plant] = [
     stop_after_one_page,
     never_check_the_lease,
     read_ten_seconds_ahead,
+    drop_what_is_filed_for_later,
+    give_up_without_a_dead_letter,
 ]

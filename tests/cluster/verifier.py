@@ -32,18 +32,21 @@ class Send:
     heard: bool = False  #: the answer reached the sender in time
 
 
-def judge(creates: Sequence[ClientEntry], sends: Sequence[Send], given_up: set[UUID]) -> list[str]:
+def judge(
+    creates: Sequence[ClientEntry], sends: Sequence[Send], given_up: set[UUID], dead: set[UUID]
+) -> list[str]:
     """Return every violation, in words.
 
     Args:
         creates: the acknowledged ones.
         sends: all attempts, in time order.
         given_up: schedules whose recorded outcome is FAILURE.
+        dead: schedules with a dead letter.
     """
     by_id: dict[UUID, list[Send]] = defaultdict(list)
     for send in sends:
         by_id[send.schedule_id].append(send)
-    found = []
+    found = [f"given up without a dead letter: {str(each)[-8:]}" for each in given_up - dead]
     for entry in creates:
         mine = by_id[entry.schedule_id]
         name = str(entry.schedule_id)[-8:]

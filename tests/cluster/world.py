@@ -7,11 +7,12 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any, cast
+from uuid import UUID
 
 from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
 from ringtime_ingest.requests import NewApp, NewSchedule
 from ringtime_ingest.service import IngestParts, IngestService
-from ringtime_shared.callbacks.protocol import Delivery, Reply
+from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.coordination.memory import Hub
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.errors import RingtimeError, Violation
@@ -26,6 +27,7 @@ from ringtime_shared.settings import (
     RetrySettings,
 )
 from ringtime_shared.stores.memory import MemoryStore
+from ringtime_shared.stores.protocol import LAST_ID, Position
 from tests.cluster.pod import START_MS, FaultRates, Pod, PodSession, PodStore
 from tests.cluster.verifier import ClientEntry, Send, judge
 
@@ -42,12 +44,23 @@ class Plan:
     lead_s: float = 12.0  #: fire times lie up to this far ahead
     cancel_rate: float = 0.1
     failure_rate: float = 0.05  #: of attempts, answered with an error
+    outage_s: tuple[float, float] = (0.0, 0.0)  #: from when to when one of the two destinations is down
     crashes: int = 0
     pauses: int = 0
     pause_s: float = 6.0
     rates: FaultRates = field(default_factory=FaultRates)
     dispatch: DispatchSettings = field(
-        default_factory=lambda: DispatchSettings(page_rows=4, apps_refresh_ms=2_000, walk_buckets=3)
+        default_factory=lambda: DispatchSettings(
+            page_rows=4,
+            apps_refresh_ms=2_000,
+            walk_buckets=3,
+            max_loaded=30,
+            destination_in_flight=4,
+            breaker_failures=2,
+            breaker_open_ms=2_000,
+            park_per_s=20,
+            slow_after_ms=2_000,
+        )
     )
 
 
@@ -64,10 +77,11 @@ def random_plan(rng: Random) -> Plan:
             refused=rng.choice([0.0, 0.01, 0.03]),
         ),
         failure_rate=rng.choice([0.0, 0.05, 0.2]),
+        outage_s=rng.choice([(0.0, 0.0), (3.0, 12.0), (8.0, 25.0)]),
     )
 
 
-class RecordingCallback:
+class RecordingCallback(CallbackType):
     """The receiver's ledger, on one dispatcher's side of the wire."""
 
     name = "sim"
@@ -76,12 +90,17 @@ class RecordingCallback:
         self._world = world
         self._pod = pod
 
-    def validate(self, details: Mapping[str, object]) -> list[Violation]:
+    def validate(self, details: Mapping[str, object], app_id: str) -> list[Violation]:
         return []
+
+    def destination(self, details: Mapping[str, object]) -> str:
+        return str(details["to"])
 
     async def invoke(self, delivery: Delivery) -> Reply:
         world, schedule = self._world, delivery.schedule
-        accepted = world.rng.random() >= world.plan.failure_rate
+        first_s, last_s = world.plan.outage_s
+        is_down = delivery.details["to"] == "b" and first_s <= asyncio.get_running_loop().time() < last_s
+        accepted = world.rng.random() >= world.plan.failure_rate and not is_down
         holder = {claim.epoch: claim.node for claim in world.hub.claims.values()}
         held = self._pod.is_paused or holder.get(delivery.term & _EPOCH_MASK) == self._pod.name
         send = Send(schedule.schedule_id, world.now_ms(), delivery.attempt, delivery.term, accepted, held)
@@ -91,9 +110,6 @@ class RecordingCallback:
         await self._pod.wait_running()
         send.heard = True
         return Reply(ok=accepted, code=200 if accepted else 500, error="" if accepted else "simulated")
-
-    async def close(self) -> None:
-        return
 
 
 class World:
@@ -133,8 +149,16 @@ class World:
         given_up = {
             entry.schedule_id for entry in self.creates if await self._status(entry) == Status.FAILURE
         }
+        dead = await self._dead_letters()
         await self._tear_down()
-        return judge(self.creates, self.sends, given_up)
+        return judge(self.creates, self.sends, given_up, dead)
+
+    async def _dead_letters(self) -> set[UUID]:
+        letters = [
+            await self.store.fetch_dead_letters(app_id, Position(0, LAST_ID), 1 << 62, 10_000)
+            for app_id in ("pay", "mail")
+        ]
+        return {letter.schedule_id for page in letters for letter in page}
 
     async def _set_up(self) -> None:
         for number in range(2):
@@ -198,7 +222,7 @@ class World:
             payload="{}",
             fire_ms=fire_ms,
             callback_type="sim",
-            callback_details={},
+            callback_details={"to": rng.choice("ab")},
         )
         try:
             row = await service.create_schedule(new)

@@ -15,7 +15,7 @@ from tests.unit.spy_store import SpyStore
 
 from ringtime_dispatcher.delivery import Deliverer, DeliveryParts
 from ringtime_dispatcher.instances import OwnedInstance
-from ringtime_shared.callbacks.protocol import Delivery, Reply
+from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.app import App, AppConfiguration, Instance
 from ringtime_shared.models.schedule import Row
@@ -46,7 +46,7 @@ class LoopClock:
         return int(asyncio.get_running_loop().time() * 1000 + 1e-6)
 
 
-class Receiver:
+class Receiver(CallbackType):
     """The callback type `sim`: answers what it is told to, success when it is told nothing."""
 
     name = "sim"
@@ -58,7 +58,7 @@ class Receiver:
         self.open.set()
         self._clock = clock
 
-    def validate(self, details: Mapping[str, object]) -> list[Violation]:
+    def validate(self, details: Mapping[str, object], app_id: str) -> list[Violation]:
         return []
 
     async def invoke(self, delivery: Delivery) -> Reply:
@@ -98,6 +98,10 @@ class Rig:
     def give(self, row: Row) -> None:
         assert self.owned.take(Position(row.place.slot_ms, row.schedule.schedule_id))
         self.deliverer.accept(self.owned, row)
+
+    def places_held(self) -> int:
+        """Return how many rows the deliverer holds, all of one app."""
+        return DispatchSettings().max_loaded // 2 - self.deliverer.room(self.app.app_id)
 
     def row(self, slot_ms: int) -> Row:
         return make_row(self.app, slot_ms, callback_type="sim")

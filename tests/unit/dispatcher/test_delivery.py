@@ -30,16 +30,16 @@ async def test_a_row_fires_at_its_slot_and_is_recorded() -> None:
     rig = make_rig()
     row = rig.row(SLOT_MS)
     await rig.put(row)
-    assert rig.deliverer.room() == DispatchSettings().max_loaded - 1
+    assert rig.places_held() == 1
     await asyncio.sleep(2)
     [(sent_ms, delivery)] = rig.receiver.sent
     assert SLOT_MS <= sent_ms <= SLOT_MS + 1
     assert (delivery.schedule, delivery.attempt, delivery.term) == (row.schedule, 1, rig.owned.term)
     assert (await rig.stored(row)).outcome == Outcome(
-        status=Status.SUCCESS, ended_ms=sent_ms, fired_ms=sent_ms, attempts=1, code=200
+        status=Status.SUCCESS, ended_ms=sent_ms, fired_ms=sent_ms, attempts=1, code=200, took_ms=0
     )
     assert not rig.owned.is_open(key_of(row))
-    assert rig.deliverer.room() == DispatchSettings().max_loaded
+    assert rig.places_held() == 0
     await rig.owned.wait_quiet()
 
 
@@ -50,7 +50,7 @@ async def test_no_more_are_in_flight_than_the_cap() -> None:
     await rig.put(*(rig.row(SLOT_MS + n) for n in range(10)))
     await asyncio.sleep(1.5)
     assert len(rig.receiver.sent) == 3
-    assert rig.deliverer.room() == DispatchSettings().max_loaded - 10
+    assert rig.places_held() == 10
     rig.receiver.open.set()
     await asyncio.sleep(1)
     assert len(rig.receiver.sent) == 10
@@ -131,7 +131,7 @@ async def test_what_is_ready_is_dropped_when_its_instance_drains() -> None:
     rig.owned.is_draining = True
     await asyncio.sleep(2)
     assert rig.receiver.sent == []
-    assert rig.deliverer.room() == DispatchSettings().max_loaded
+    assert rig.places_held() == 0
     assert rig.owned.is_open(key_of(row)), "the next owner must find it above `settled`"
     assert (await rig.stored(row)).is_live
     await rig.owned.wait_quiet()
@@ -209,7 +209,10 @@ async def test_a_retry_is_filed_before_the_attempt_is_closed() -> None:
     assert stored.moved_to is not None
     assert stored.moved_to.slot_ms >= SLOT_MS + 1_000, "time for its row to become durable"
     again = await rig.store.real.fetch_row(stored.moved_to, row.schedule.schedule_id)
-    assert again == replace(row, place=stored.moved_to, attempts=1)
+    [attempt] = again.log if again is not None else ()
+    assert (attempt.code, attempt.error) == (503, "answered 503")
+    assert SLOT_MS <= attempt.at_ms <= SLOT_MS + 1
+    assert again == replace(row, place=stored.moved_to, attempts=1, log=(attempt,))
     rig.give(again)
     await asyncio.sleep(5)
     assert [delivery.attempt for _, delivery in rig.receiver.sent] == [1, 2]
@@ -315,7 +318,7 @@ async def test_two_filings_of_a_schedule_are_sent_once() -> None:
     assert len(rig.receiver.sent) == 1
     assert not rig.owned.is_open(key_of(home))
     assert not rig.owned.is_open(key_of(move))
-    assert rig.deliverer.room() == DispatchSettings().max_loaded
+    assert rig.places_held() == 0
 
 
 @on_virtual_time
@@ -381,14 +384,17 @@ async def test_a_type_that_is_not_registered_here_is_a_failed_attempt() -> None:
 
 
 @on_virtual_time
-async def test_room_is_reported_when_half_is_free() -> None:
+async def test_room_is_reported_when_half_of_an_apps_share_is_free() -> None:
+    """Of ten places the app may hold as many as are free: five."""
     rig = make_rig(dispatch=DispatchSettings(max_loaded=10))
-    await rig.put(*(rig.row(SLOT_MS + 1_000 * n) for n in range(10)))
-    assert rig.deliverer.room() == 0
-    await asyncio.sleep(4.5)  # four went
+    await rig.put(*(rig.row(SLOT_MS + 1_000 * n) for n in range(5)))
+    assert rig.deliverer.room(rig.app.app_id) == 0
+    assert rig.deliverer.is_short
+    await asyncio.sleep(1.5)  # one went
     assert rig.rooms == 0
-    await asyncio.sleep(1)
+    await asyncio.sleep(1)  # another: 3 held, 7 free
     assert rig.rooms == 1
+    assert not rig.deliverer.is_short
 
 
 @on_virtual_time

@@ -35,7 +35,11 @@ class Desk:
         outcome = make_outcome(attempts=number + 1)
         move = make_update(self.moves[number], outcome) if moved else None
         self.writer.put(
-            Record(make_update(self.rows[number], outcome), move, lambda: self.durable.append(number))
+            Record(
+                home=make_update(self.rows[number], outcome),
+                move=move,
+                on_durable=lambda: self.durable.append(number),
+            )
         )
 
     async def has_outcome(self, row: Row) -> bool:
@@ -75,7 +79,7 @@ async def test_a_record_put_after_the_writer_came_to_rest_is_written() -> None:
 
 async def test_a_record_put_by_the_callback_of_another_is_written() -> None:
     desk = await Desk().fill()
-    desk.writer.put(Record(make_update(desk.rows[0], make_outcome()), None, lambda: desk.put(1)))
+    desk.writer.put(Record(home=make_update(desk.rows[0], make_outcome()), on_durable=lambda: desk.put(1)))
     await spin()
     assert desk.durable == [1]
 

@@ -74,9 +74,12 @@ class Looks:
         self.membership = Membership(join_debounce_ms=DEBOUNCE_MS)
         self.membership.place(ALL)
 
-    def at(self, boot_ms: int, *nodes: str) -> dict[str, int]:
+    def at(
+        self, boot_ms: int, *nodes: str, drained: frozenset[str] = frozenset()
+    ) -> dict[str, int]:
         """Look; return how many instances each node is given, of those that are given any."""
-        self.membership.observe({node: Member(node=node) for node in nodes}, boot_ms=boot_ms)
+        members = {node: Member(node=node) for node in nodes}
+        self.membership.observe(View(members, drained=drained), boot_ms=boot_ms)
         counts = {node: len(self.membership.wanted_by(node)) for node in ("a", "b", "c")}
         return {node: count for node, count in counts.items() if count}
 
@@ -151,3 +154,32 @@ def test_new_instances_are_placed_and_the_gone_forgotten() -> None:
 def test_only_what_another_had_came_from_another() -> None:
     seen = {A: Claim("me", 1), B: Claim("other", 2)}
     assert [came_from_another(each, seen, "me") for each in (A, B, C)] == [False, True, False]
+
+
+def test_a_drained_node_has_no_share_from_the_next_look_on() -> None:
+    looks = Looks()
+    looks.at(0, "a", "b", "c")
+    assert set(looks.at(1, "a", "b", "c", drained=frozenset("b"))) == {"a", "c"}
+
+
+def test_an_undrained_node_has_its_old_share_at_once() -> None:
+    looks = Looks()
+    before = looks.at(0, "a", "b", "c")
+    looks.at(1, "a", "b", "c", drained=frozenset("b"))
+    assert looks.at(2, "a", "b", "c") == before
+
+
+def test_a_drain_of_everybody_is_a_drain_of_nobody() -> None:
+    looks = Looks()
+    assert looks.at(0, "a", "b", drained=frozenset("ab")) == looks.at(1, "a", "b")
+
+
+def test_a_young_node_takes_over_from_one_that_is_drained() -> None:
+    looks = Looks()
+    looks.at(0, "a")
+    assert looks.at(1_000, "a", "b", drained=frozenset("a")) == {"b": 200}
+
+
+def test_the_drain_of_a_node_that_is_gone_changes_nothing() -> None:
+    looks = Looks()
+    assert set(looks.at(0, "a", "b", drained=frozenset("c"))) == {"a", "b"}

@@ -29,7 +29,7 @@ def reading(partition: int, *buckets: int) -> OwnedInstance:
 
 
 def plan(*owned: OwnedInstance, horizon_ms: int = END_MS, page_rows: int = 100, room: int = 1_000) -> Any:
-    return plan_reads(owned, horizon_ms=horizon_ms, page_rows=page_rows, room=room)
+    return plan_reads(owned, horizon_ms=horizon_ms, page_rows=page_rows, room=lambda _: room)
 
 
 def test_the_oldest_is_read_first() -> None:
@@ -53,6 +53,14 @@ def test_no_more_rows_than_there_is_room_for() -> None:
     assert plan(*owned, room=-5) == []
 
 
+def test_one_app_without_room_does_not_keep_another_waiting() -> None:
+    full, free = reading(0, BUCKET - 1), make_owned(make_app(app_id="other"), 0)
+    free.open_bucket(BUCKET)
+    rooms = {full.instance.app_id: 0, "other": 70}
+    plans = plan_reads([full, free], horizon_ms=END_MS, page_rows=100, room=rooms.__getitem__)
+    assert [(owned, query.limit) for owned, query in plans] == [(free, 70)]
+
+
 def test_what_drains_or_is_read_already_is_left_alone() -> None:
     draining, idle, future = reading(0, BUCKET), reading(1), reading(2, BUCKET + 1)
     draining.is_draining = True
@@ -66,7 +74,7 @@ class Sink:
         self.rows: list[Row] = []
         self._room = room
 
-    def room(self) -> int:
+    def room(self, app_id: str) -> int:
         return self._room - len(self.rows)
 
     def accept(self, owned: OwnedInstance, row: Row) -> None:

@@ -1,0 +1,83 @@
+"""A circuit breaker for each app and destination, and where the rows go that it holds up.
+
+| state | what comes due |
+|---|---|
+| closed | is sent |
+| open, for `breaker_open_ms` after the failure that opened it | is parked: filed for later, no attempt made |
+| half open, after that | one row is sent as a probe, the others are parked until it is answered |
+
+It opens after `breaker_failures` failures in a row that blame the destination (no answer, 5xx, 429);
+any other answer closes it. A probe that is never answered, because its row turned out to be cancelled
+or its instance left, makes way for the next after the time an answer may take.
+
+Parked rows are given slots one after the other, `1 / park_per_s` apart, from the end of the open time
+on: however many there are, a destination that has healed gets them at that rate, and one that has not
+costs no more than that many rows a second to file again.
+
+Source: M. Nygard, "Release It!", 2007, chapter 5 (circuit breaker).
+"""
+
+from __future__ import annotations
+
+from ringtime_shared.callbacks.protocol import Reply
+from ringtime_shared.settings import DispatchSettings
+
+_PARK_MARGIN_MS = 1_000  #: a parked row's slot is at least this far ahead: time for it to become durable
+
+
+class Breaker:
+    """One destination of one app, as this node sees it. Pure: `now_ms` is passed in."""
+
+    __slots__ = ("_failures", "_next_slot_ms", "_open_until_ms", "_probe_until_ms", "_settings")
+
+    def __init__(self, settings: DispatchSettings) -> None:
+        self._settings = settings
+        self._failures = 0
+        self._open_until_ms: int | None = None  # None: closed
+        self._probe_until_ms: int | None = None  # a probe is under way, to be answered by then
+        self._next_slot_ms = 0.0
+
+    @property
+    def is_closed(self) -> bool:
+        return self._open_until_ms is None
+
+    def is_idle(self, now_ms: int) -> bool:
+        """Whether it may be forgotten: closed, no failures, and nothing parked that is still to come."""
+        return self.is_closed and not self._failures and self._next_slot_ms <= now_ms
+
+    def admits(self, now_ms: int, timeout_ms: int) -> bool:
+        """Whether a row may be sent now; in the half-open state the answer yes makes it the probe.
+
+        `timeout_ms`: the longest the attempt may take.
+        """
+        if self._open_until_ms is None:
+            return True
+        if now_ms < self._open_until_ms:
+            return False
+        if self._probe_until_ms is not None and now_ms < self._probe_until_ms:
+            return False
+        self._probe_until_ms = now_ms + timeout_ms + _PARK_MARGIN_MS
+        return True
+
+    def note(self, reply: Reply, now_ms: int) -> bool:
+        """Take in how an attempt ended; return whether that opened the breaker or kept it open."""
+        if not reply.blames_destination:
+            self._failures = 0
+            self._open_until_ms = self._probe_until_ms = None
+            return False
+        self._failures += 1
+        most = self._settings.breaker_failures
+        if not most or (self.is_closed and self._failures < most):
+            return False
+        if self._open_until_ms is None or self._open_until_ms <= now_ms:
+            wait_ms = max(self._settings.breaker_open_ms, min(reply.retry_after_ms or 0, 3_600_000))
+            self._open_until_ms = now_ms + wait_ms
+            self._probe_until_ms = None
+        return True
+
+    def park_slot(self, now_ms: int) -> int:
+        """Return the slot for the next row that is parked."""
+        earliest_ms = max(now_ms + _PARK_MARGIN_MS, self._open_until_ms or 0)
+        slot_ms = max(self._next_slot_ms, earliest_ms)
+        self._next_slot_ms = slot_ms + 1_000 / self._settings.park_per_s
+        return int(slot_ms)

@@ -1,0 +1,46 @@
+"""The destinations in trouble, as this node sees them: a breaker for each app and destination."""
+
+from __future__ import annotations
+
+from ringtime_dispatcher.breaker import Breaker
+from ringtime_shared.callbacks.protocol import Reply
+from ringtime_shared.settings import DispatchSettings
+
+_MOST = 10_000  #: breakers remembered; beyond that the one not used for longest is forgotten
+
+
+class Destinations:
+    """Breakers by app and destination. One in good order takes no memory and no time."""
+
+    def __init__(self, settings: DispatchSettings) -> None:
+        self._settings = settings
+        self._breakers: dict[tuple[str, str], Breaker] = {}
+
+    def admits(self, app_id: str, destination: str, now_ms: int, timeout_ms: int) -> bool:
+        """Whether a row for this destination may be sent now; see `Breaker.admits`."""
+        breaker = self._breakers.get((app_id, destination))
+        return breaker is None or breaker.admits(now_ms, timeout_ms)
+
+    def note(self, app_id: str, destination: str, reply: Reply, now_ms: int) -> bool:
+        """Take in how an attempt ended; return whether the destination is to be left alone now."""
+        key = (app_id, destination)
+        breaker = self._breakers.get(key)
+        if breaker is None:
+            if not reply.blames_destination:
+                return False
+            breaker = self._add(key)
+        is_open = breaker.note(reply, now_ms)
+        if breaker.is_idle(now_ms):
+            del self._breakers[key]
+        return is_open
+
+    def park_slot(self, app_id: str, destination: str, now_ms: int) -> int:
+        """Return the slot under which the next row for this destination is to wait."""
+        key = (app_id, destination)
+        return (self._breakers.get(key) or self._add(key)).park_slot(now_ms)
+
+    def _add(self, key: tuple[str, str]) -> Breaker:
+        if len(self._breakers) >= _MOST:
+            del self._breakers[next(iter(self._breakers))]
+        breaker = self._breakers[key] = Breaker(self._settings)
+        return breaker

@@ -1,0 +1,106 @@
+"""What is written when an attempt has ended: rows, outcomes, dead letters. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from ringtime_dispatcher.attempts import storable
+from ringtime_shared.callbacks.protocol import Reply
+from ringtime_shared.ids import home_slot, unpack_id
+from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.schedule import LOG_LENGTH, Attempt, Outcome, Place, Row, RowUpdate, Status
+
+
+def home_place(row: Row) -> Place:
+    """Return where the schedule's home row is filed."""
+    if row.is_home:
+        return row.place
+    parts = unpack_id(row.schedule.schedule_id)
+    return Place(row.place.app_id, parts.partition, parts.slot_ms)
+
+
+def age_ms(row: Row, now_ms: int) -> int:
+    """Return how long ago the delivery was due. A replay is as young as somebody asked for it to be."""
+    return 0 if row.replay else now_ms - home_slot(row.schedule.schedule_id)
+
+
+def is_wanted(row: Row, home: Row | None) -> bool:
+    """Whether this filing is still to fire, given the schedule's home row as it is now.
+
+    Not when the delivery ended, was cancelled, or went on to a later filing: that one was durable before
+    the home row pointed at it, so nothing is lost by closing this one.
+    """
+    if home is None:
+        return True
+    if home.cancelled_ms is not None:
+        return False
+    if home.outcome is not None and home.outcome.replay >= row.replay:
+        return False
+    later = home.moved_to
+    return later is None or later.slot_ms <= row.place.slot_ms
+
+
+def closing(row: Row, home: Row, now_ms: int) -> RowUpdate:
+    """Return what closes a filing that is not wanted."""
+    outcome = home.outcome
+    if outcome is None and home.cancelled_ms is None:
+        return RowUpdate(place=row.place, schedule_id=row.schedule.schedule_id, moved_to=home.moved_to)
+    ended = outcome or Outcome(status=Status.DELETED, ended_ms=now_ms)
+    return RowUpdate(place=row.place, schedule_id=row.schedule.schedule_id, outcome=replace(ended, log=()))
+
+
+def next_filing(row: Row, slot_ms: int, attempt: Attempt | None = None) -> Row:
+    """Return the same schedule filed under a later slot: after a failed attempt, or without one."""
+    if attempt is None:
+        return replace(row, place=row.place._replace(slot_ms=slot_ms))
+    return replace(
+        row,
+        place=row.place._replace(slot_ms=slot_ms),
+        attempts=row.attempts + 1,
+        log=(*row.log, attempt)[-LOG_LENGTH:],
+    )
+
+
+def attempt_of(reply: Reply, *, at_ms: int, took_ms: int) -> Attempt:
+    """Return a failed attempt as it is remembered."""
+    return Attempt(at_ms=at_ms, took_ms=took_ms, code=reply.code, error=storable(reply.error))
+
+
+def outcome_of(row: Row, reply: Reply, *, at_ms: int, took_ms: int) -> Outcome:
+    """Return how the delivery ended with this attempt."""
+    return Outcome(
+        status=Status.SUCCESS if reply.ok else Status.FAILURE,
+        ended_ms=at_ms + took_ms,
+        fired_ms=at_ms,
+        attempts=row.attempts + 1,
+        code=reply.code,
+        error=storable(reply.error),
+        took_ms=took_ms,
+        replay=row.replay,
+        log=row.log,
+    )
+
+
+def unsent(row: Row, status: Status, error: str, now_ms: int) -> Outcome:
+    """Return how a delivery ended without a last attempt."""
+    return Outcome(
+        status=status, ended_ms=now_ms, attempts=row.attempts, error=error, replay=row.replay, log=row.log
+    )
+
+
+def dead_letter_of(row: Row, outcome: Outcome) -> DeadLetter:
+    """Return what is kept of a delivery that was given up."""
+    schedule = row.schedule
+    return DeadLetter(
+        app_id=schedule.app_id,
+        schedule_id=schedule.schedule_id,
+        slot_ms=row.place.slot_ms,
+        fire_ms=schedule.fire_ms,
+        failed_ms=outcome.ended_ms,
+        attempts=outcome.attempts,
+        code=outcome.code,
+        error=outcome.error,
+        callback_type=schedule.callback_type,
+        replay=outcome.replay,
+        expires_ms=schedule.expires_ms,
+    )

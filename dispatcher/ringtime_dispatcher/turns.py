@@ -1,0 +1,102 @@
+"""Whose turn it is: what is due is queued fairly, or turned away because its destination is in trouble."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+import orjson
+
+from ringtime_dispatcher.destinations import Destinations
+from ringtime_dispatcher.fair_queue import FairQueue
+from ringtime_dispatcher.items import Item
+from ringtime_dispatcher.policy import DeliveryPolicy
+from ringtime_shared.callbacks.protocol import CallbackType, Reply
+from ringtime_shared.clock import Clock
+from ringtime_shared.models.schedule import Schedule
+from ringtime_shared.settings import DispatchSettings
+
+
+class Turns:
+    """The items that are due and not started. `take` and `end` go together."""
+
+    def __init__(
+        self,
+        settings: DispatchSettings,
+        clock: Clock,
+        callbacks: Mapping[str, CallbackType],
+        on_token: Callable[[], None],
+    ) -> None:
+        """`on_token`: called when an app that had used up its rate may go on."""
+        self._settings = settings
+        self._clock = clock
+        self._callbacks = callbacks
+        self._on_token = on_token
+        self._queue: FairQueue[Item] = FairQueue(settings.destination_in_flight)
+        self._destinations = Destinations(settings)
+        self._wake: asyncio.TimerHandle | None = None
+
+    def offer(self, item: Item, policy: DeliveryPolicy) -> bool:
+        """Queue an item that is due; False: its destination is to be left alone, or is too slow to take
+        what is queued for it already."""
+        if item.details is None:
+            item.details, item.destination = self._read_details(item.row.schedule)
+        app_id, destination, now_ms = item.app_id, item.destination, self._clock.now_ms()
+        if self._queue.is_slow(app_id, destination, now_ms - self._settings.slow_after_ms):
+            return False
+        timeout_ms = self.timeout_ms(item.row.schedule, policy)
+        if not self._destinations.admits(app_id, destination, now_ms, timeout_ms):
+            return False
+        self.put_back(item, policy)
+        return True
+
+    def put_back(self, item: Item, policy: DeliveryPolicy) -> None:
+        """Queue an item that was let in before."""
+        self._queue.put(item.app_id, policy.share, item.destination, item, self._clock.now_ms())
+
+    def take(self) -> Item | None:
+        """Return the next item that may start now."""
+        item = self._queue.take(self._clock.now_ms())
+        if item is None and self._wake is None:
+            next_ms = self._queue.next_token_ms()
+            if next_ms is not None:
+                wait_s = max(next_ms - self._clock.now_ms(), 1) / 1_000
+                self._wake = asyncio.get_running_loop().call_later(wait_s, self._go_on)
+        return item
+
+    def end(self, item: Item) -> None:
+        """An item that was taken is under way no more."""
+        self._queue.end(item.app_id, item.destination)
+
+    def note(self, item: Item, reply: Reply) -> list[Item]:
+        """Take in how an attempt ended; return what waits for a destination that is now left alone."""
+        if self._destinations.note(item.app_id, item.destination, reply, self._clock.now_ms()):
+            return self._queue.drain(item.app_id, item.destination)
+        return []
+
+    def park_slot(self, item: Item) -> int:
+        """Return the slot under which an item that was turned away is to wait."""
+        return self._destinations.park_slot(item.app_id, item.destination, self._clock.now_ms())
+
+    def timeout_ms(self, schedule: Schedule, policy: DeliveryPolicy) -> int:
+        """Return the total deadline of one attempt of this schedule."""
+        kind = self._callbacks.get(schedule.callback_type)
+        return policy.timeout_ms if kind is None else kind.deadline_ms(policy.timeout_ms)
+
+    def close(self) -> None:
+        """Forget what waits."""
+        self._queue.clear()
+        if self._wake is not None:
+            self._wake.cancel()
+
+    def _go_on(self) -> None:
+        self._wake = None
+        self._on_token()
+
+    def _read_details(self, schedule: Schedule) -> tuple[Mapping[str, object], str]:
+        kind = self._callbacks.get(schedule.callback_type)
+        try:
+            details = orjson.loads(schedule.callback_details)
+            return details, schedule.callback_type if kind is None else kind.destination(details)
+        except Exception:  # noqa: BLE001 - a row that cannot be read fails by itself, at its attempt
+            return {}, schedule.callback_type

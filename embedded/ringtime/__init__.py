@@ -1,10 +1,13 @@
 """Ringtime: call me back then. The public library; see `Ringtime` and `ringtime.client`."""
 
 from ringtime.library import Ringtime
+from ringtime_ingest.dead_letter_requests import LetterPage, Replay, ReplayReport, Skipped
 from ringtime_ingest.requests import Cancellation
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.errors import Violation
-from ringtime_shared.models.app import App, AppConfiguration
+from ringtime_shared.models.app import App, AppConfiguration, SigningSecret
+from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Outcome, Row, Schedule, Status
 from ringtime_shared.settings import Settings
 
@@ -13,13 +16,20 @@ __all__ = [
     "AppConfiguration",
     "CallbackType",
     "Cancellation",
+    "DeadLetter",
     "Delivery",
+    "LetterPage",
     "Outcome",
+    "Replay",
+    "ReplayReport",
     "Reply",
+    "RetryRules",
     "Ringtime",
     "Row",
     "Schedule",
     "Settings",
+    "SigningSecret",
+    "Skipped",
     "Status",
     "Violation",
 ]

@@ -5,33 +5,35 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 from uuid import UUID
 
+from ringtime.dead_letters import DeadLetterVerbs
+from ringtime.instants import to_ms
 from ringtime.runtime import Runtime, run
+from ringtime_ingest.dead_letter_requests import DeadLetters
 from ringtime_ingest.requests import Cancellation, NewApp, NewSchedule
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.errors import InvalidRequest, Violation
-from ringtime_shared.models.app import App, AppConfiguration
+from ringtime_shared.models.app import App, AppConfiguration, SigningSecret
+from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import Settings, check_settings
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Function = Callable[[Delivery], Awaitable[Reply | None]]
 
 
-class FunctionCallback:
+class FunctionCallback(CallbackType):
     """A callback type made of one coroutine function; see `Ringtime.callback`."""
 
     def __init__(self, name: str, function: Function) -> None:
         self.name = name
         self._function = function
 
-    def validate(self, details: Mapping[str, object]) -> list[Violation]:
+    def validate(self, details: Mapping[str, object], app_id: str) -> list[Violation]:
         """Accept any details: the function is given them."""
         return []
 
@@ -40,11 +42,8 @@ class FunctionCallback:
         reply = await self._function(delivery)
         return Reply(ok=True) if reply is None else reply
 
-    async def close(self) -> None:
-        """Nothing to let go of."""
 
-
-class Ringtime:
+class Ringtime(DeadLetterVerbs):
     """A scheduler in this process.
 
         async with Ringtime("data") as ringtime:
@@ -56,7 +55,8 @@ class Ringtime:
 
     Args:
         data: folder of the SQLite store; None keeps rows in memory only, for tests.
-        settings: everything else.
+        settings: everything else. Callbacks may reach this machine on any port unless
+            `settings.embedded.loopback_callbacks` is False.
 
     Entering it raises StartupError when the folder is in use by another server.
     """
@@ -116,6 +116,24 @@ class Ringtime:
             )
         )
 
+    async def create_signing_secret(self, app_id: str, *, secret: str | None = None) -> SigningSecret:
+        """Sign the app's HTTP callbacks with a further secret; at most two are live at a time.
+
+        Args:
+            secret: one of your own, `whsec_` and the base64 of 24 to 64 random bytes; None: one is made.
+
+        Raises InvalidRequest, NotFound (app), Conflict (there are two already, or this one is among them).
+        """
+        return await self._running.service.signing.create(app_id, secret)
+
+    async def list_signing_secrets(self, app_id: str) -> list[SigningSecret]:
+        """Return the live signing secrets, newest first. Raises NotFound (app)."""
+        return list(await self._running.service.signing.fetch(app_id))
+
+    async def delete_signing_secret(self, app_id: str, secret_id: str) -> None:
+        """Sign with this secret no more. Raises InvalidRequest, NotFound (app or secret)."""
+        await self._running.service.signing.delete(app_id, secret_id)
+
     async def create_schedule(
         self,
         app_id: str,
@@ -124,6 +142,7 @@ class Ringtime:
         callback: Mapping[str, object],
         at: datetime | None = None,
         delay: timedelta | None = None,
+        retry: RetryRules | None = None,
     ) -> Row:
         """File a schedule; when this returns, it will fire.
 
@@ -131,11 +150,10 @@ class Ringtime:
             callback: `{"type": name, "details": {...}}`, as in the HTTP API.
             at: the instant to fire at, timezone-aware; or
             delay: how long from now.
+            retry: where it differs from the app's policy; no more attempts and no longer time.
 
         Raises InvalidRequest, NotFound (app), AppInactive, StoreUnavailable, OutcomeUnknown.
         """
-        if at is not None and at.utcoffset() is None:
-            raise InvalidRequest.of("at", "must be timezone-aware")
         kind, details = callback.get("type"), callback.get("details", {})
         if not isinstance(kind, str) or not isinstance(details, dict):
             raise InvalidRequest.of("callback", "must have a `type` and a `details` object")
@@ -143,10 +161,11 @@ class Ringtime:
             NewSchedule(
                 app_id=app_id,
                 payload=payload,
-                fire_ms=None if at is None else _ceil_ms(at),
+                fire_ms=to_ms("at", at),
                 delay_ms=None if delay is None else -(-delay // timedelta(milliseconds=1)),
                 callback_type=kind,
                 callback_details=details,
+                retry=retry,
             )
         )
 
@@ -159,13 +178,11 @@ class Ringtime:
         return await self._running.service.cancel_schedule(schedule_id)
 
     @property
+    def _dead_letters(self) -> DeadLetters:
+        return self._running.service.dead_letters
+
+    @property
     def _running(self) -> Runtime:
         if self._runtime is None:
             raise RuntimeError("use Ringtime inside `async with`")
         return self._runtime
-
-
-def _ceil_ms(at: datetime) -> int:
-    """Round up, so that nothing fires a fraction of a millisecond early."""
-    # In UTC: the difference of two datetimes of one zone is that of their clock faces, DST or not.
-    return -((_EPOCH - at) // timedelta(milliseconds=1))

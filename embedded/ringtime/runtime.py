@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from ringtime_dispatcher.callbacks.http import HttpCallback
+from ringtime_dispatcher.callbacks.build import close_callbacks, make_callbacks
 from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
 from ringtime_ingest.service import IngestParts, IngestService
 from ringtime_shared.callbacks.protocol import CallbackType
@@ -53,11 +53,12 @@ async def run(
     """Start everything; on the way out, drain and close in the reverse order.
 
     Args:
-        callbacks: custom types by name; `http` is added unless it is among them.
+        callbacks: custom types by name; `http` is added unless it is among them, and `kafka` if there are
+            brokers.
     """
     clock = clock or SystemClock()
+    kinds = make_callbacks(settings, clock, loopback=settings.embedded.loopback_callbacks) | dict(callbacks)
     store = await open_store(settings, clock)
-    kinds = {"http": HttpCallback(max_connections=settings.dispatch.max_in_flight), **callbacks}
     try:
         hub = Hub(era=await store.raise_era(uuid4().hex))
         node = settings.node.name or f"embedded-{os.getpid()}"
@@ -94,8 +95,7 @@ async def run(
             await service.close()
             await dispatcher.stop()
     finally:
-        for kind in kinds.values():
-            await kind.close()
+        await close_callbacks(kinds.values())
         await store.close()
 
 

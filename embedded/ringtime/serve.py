@@ -19,6 +19,13 @@ async def serve(settings: Settings) -> None:
         async with run(settings, callbacks={}) as runtime:
             host, port = listener.getsockname()[:2]
             click.echo(f"ringtime listens on http://{host}:{port}/goscheduler")
+            if settings.embedded.loopback_callbacks:
+                click.echo(
+                    "development mode: callbacks may reach this machine on any port; switch it off with "
+                    "RINGTIME_EMBEDDED_LOOPBACK_CALLBACKS=false where others create schedules"
+                )
+            for block in settings.egress.allow:
+                click.echo(f"callbacks may reach {block}, as egress.allow says")
             app = create_app(runtime.service, settings.server, runtime.store.ping)
             await serve_http(app, settings.server, listener, stop)
             click.echo("ringtime is draining")

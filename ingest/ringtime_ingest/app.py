@@ -12,12 +12,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
+from ringtime_ingest.dead_letter_routes import DeadLetterApi
 from ringtime_ingest.docs_page import render_docs
 from ringtime_ingest.envelope import ERRORS, Answer, Codes, failure, refusal
 from ringtime_ingest.gate import Gate
 from ringtime_ingest.openapi import openapi_document, to_bytes
 from ringtime_ingest.requests import Service
 from ringtime_ingest.routes import Api, Ready
+from ringtime_ingest.signing_routes import SigningApi
 from ringtime_shared.errors import RingtimeError
 from ringtime_shared.settings import ServerSettings
 
@@ -34,7 +36,12 @@ def create_app(service: Service, settings: ServerSettings, ready: Ready) -> Star
         ready: awaited by `/health/ready`; raises while the process cannot serve.
     """
     app = Starlette(
-        routes=[*Api(service, settings, ready).routes(), *_docs_routes(settings)],
+        routes=[
+            *Api(service, settings, ready).routes(),
+            *SigningApi(service.signing, settings).routes(),
+            *DeadLetterApi(service.dead_letters, settings).routes(),
+            *_docs_routes(settings),
+        ],
         middleware=[Middleware(Gate, most=settings.max_concurrency)],
         exception_handlers={**dict.fromkeys(ERRORS, _on_error), HTTPException: _on_no_route},
     )

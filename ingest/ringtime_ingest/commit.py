@@ -81,7 +81,10 @@ class CommitPath:
         self._running = 0  # counted down by the lane itself: its task ends a moment after its last look
 
     async def file(self, row: Row, reading: AppReading) -> Row:
-        """File a home row; return it, with a forward pointer if it had to be filed again.
+        """File a home row, or a replay; return it, with a forward pointer if it had to be filed again.
+
+        A replay that is overtaken points on itself, as a home row does: the schedule's home row is the
+        caller's to change.
 
         Raises:
             StoreUnavailable: nothing was filed.

@@ -59,9 +59,11 @@ ERRORS: Mapping[type[RingtimeError], Codes] = {
 }
 APP_UNKNOWN = Codes(4001, 400, "appId")
 NOT_LISTED = Codes(404, 404, "app_id")  #: the app asked for in the query of a list
+SECRET_UNKNOWN = Codes(404, 404, "secretId")
 CALLBACK_TYPE_UNKNOWN = Codes(5001, 400)
 UNAVAILABLE = Codes(503, 503)
 FAULT = Codes(500, 500)
+_NOT_FOUND = {"app": APP_UNKNOWN, "registered app": NOT_LISTED, "signing secret": SECRET_UNKNOWN}
 
 
 class Answer(Response):
@@ -114,8 +116,8 @@ def refusal(error: RingtimeError) -> Answer:
 
 def codes_of(error: RingtimeError) -> Codes:
     """Look the error up in the table."""
-    if isinstance(error, NotFound) and error.kind != "schedule":
-        return APP_UNKNOWN if error.kind == "app" else NOT_LISTED
+    if isinstance(error, NotFound) and error.kind in _NOT_FOUND:
+        return _NOT_FOUND[error.kind]
     if isinstance(error, InvalidRequest) and any(each.field == "callback.type" for each in error.violations):
         return CALLBACK_TYPE_UNKNOWN
     return next(codes for kind in type(error).__mro__ if (codes := ERRORS.get(kind)))

@@ -27,6 +27,7 @@ TEXT = Kind((str,), "must be a string", {"type": "string"})
 WHOLE = Kind((int,), "must be a whole number", {"type": "integer", "minimum": 0})
 NUMBER = Kind((int, Decimal), "must be a number", {"type": "number", "minimum": 0})
 FLAG = Kind((bool,), "must be true or false", {"type": "boolean"})
+LIST = Kind((list,), "must be a list", {"type": "array"})
 OBJECT = Kind((dict,), "must be an object", {"type": "object"})
 INSTANT = Kind(
     (int, Decimal, str),
@@ -82,6 +83,19 @@ def _ref(name: str) -> dict[str, object]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+RETRY_POLICY = Shape(
+    Field("attempts", WHOLE, "Attempts in all, the first included. A schedule: no more than its app."),
+    Field("firstDelayMs", WHOLE, "Bound of the first wait; a wait is random up to its bound, 1 s at least."),
+    Field("factor", NUMBER, "What the bound is multiplied by after each failure, 1 to 100."),
+    Field("maxDelayMs", WHOLE, "Largest bound; also the longest Retry-After that is followed."),
+    Field("maxAgeSeconds", WHOLE, "Give up this long after the fire time. A schedule: no more than its app."),
+    Field(
+        "statuses",
+        LIST,
+        "HTTP statuses worth another attempt; 410 only where it is named itself.",
+        {"type": "array", "maxItems": 50, "items": {"type": ["string", "integer"]}},
+    ),
+)
 CONFIGURATION = Shape(
     Field("futureScheduleCreationPeriod", WHOLE, "How far ahead a schedule may lie, in days."),
     Field("firedScheduleRetentionPeriod", WHOLE, "How long a fired schedule can be read, in days."),
@@ -89,6 +103,10 @@ CONFIGURATION = Shape(
     Field("httpRetries", WHOLE, "HTTP attempts in all, the first included."),
     Field("httpTimeout", WHOLE, "Total deadline of one HTTP attempt, in milliseconds."),
     Field("maxLatenessSeconds", WHOLE, "Later than this a callback is recorded MISS and not sent."),
+    Field("retryPolicy", OBJECT, "When a failed callback is tried again.", _ref("RetryPolicy")),
+    Field("maxInFlight", WHOLE, "Callbacks under way at once on one dispatcher."),
+    Field("maxPerSecond", WHOLE, "Callbacks begun in a second on one dispatcher. Left out: no limit."),
+    Field("weight", WHOLE, "Share of a busy dispatcher against other apps, 1 to 100. Left out: 1."),
 )
 NEW_APP = Shape(
     Field("appId", TEXT, "1 to 128 letters, digits, _ and -; the first a letter or a digit."),
@@ -115,12 +133,32 @@ HTTP_DETAILS = Shape(
     ),
     required=("url", "method"),
 )
+NEW_SIGNING_SECRET = Shape(
+    Field(
+        "secret",
+        TEXT,
+        "Your own: `whsec_` and the base64 of 24 to 64 random bytes. Left out: a new one is made.",
+    ),
+)
+REPLAYS = Shape(
+    Field(
+        "scheduleIds",
+        LIST,
+        "These schedules, and none of the keys below.",
+        {"type": "array", "minItems": 1, "maxItems": 1_000, "items": {"type": "string", "format": "uuid"}},
+    ),
+    Field("startTime", INSTANT, "From here on. Left out: a day before endTime. At most 31 days before it."),
+    Field("endTime", INSTANT, "Up to here, inclusive. Left out: now."),
+    Field("size", WHOLE, "Most dead letters to take, 1 to 1,000. Left out: 1,000."),
+    Field("continuationToken", TEXT, "Go on where an earlier answer ended."),
+)
 NEW_SCHEDULE = Shape(
     Field("appId", TEXT, "A registered, active app."),
     Field("payload", TEXT, "Sent as the body of the callback; may be empty."),
     Field("scheduleTime", INSTANT, "Epoch seconds, fractions allowed, or an ISO 8601 instant with offset."),
     Field("delaySeconds", NUMBER, "Instead of scheduleTime: how long from now."),
     Field("callback", OBJECT, "What to call.", _ref("Callback")),
+    Field("retryPolicy", OBJECT, "Where it differs from the app's.", _ref("RetryPolicy")),
     Field("cronExpression", TEXT, "Refused unless empty: this version offers no recurring schedules."),
     Field("scheduleId", TEXT, "Ignored if it is a UUID: the server makes the id."),
     required=("appId", "payload", "callback"),

@@ -9,8 +9,12 @@ import click
 
 from ringtime_ingest.app import create_app
 from ringtime_ingest.service import IngestParts, IngestService
+from ringtime_shared.callbacks.egress_policy import EgressPolicy
 from ringtime_shared.callbacks.http_rules import HttpRules
+from ringtime_shared.callbacks.kafka_rules import KafkaRules
+from ringtime_shared.callbacks.plugins import load_callback_types
 from ringtime_shared.callbacks.protocol import CallbackRules
+from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.http_server import listen, serve_http, stop_on_signals
 from ringtime_shared.process import process_name, run_service
@@ -18,9 +22,12 @@ from ringtime_shared.settings import Settings
 from ringtime_shared.stores.cassandra import CassandraStore
 
 
-def callback_rules() -> Mapping[str, CallbackRules]:
+def callback_rules(settings: Settings) -> Mapping[str, CallbackRules]:
     """Return what a pod knows of each callback type: the rules, not the means."""
-    return {rules.name: rules for rules in (HttpRules(),)}
+    kinds: list[CallbackRules] = [HttpRules(EgressPolicy.of(settings.egress), Resolver(settings.egress))]
+    if settings.kafka.bootstrap:
+        kinds.append(KafkaRules(settings.kafka))
+    return {kind.name: kind for kind in kinds} | load_callback_types(settings.callbacks.types)
 
 
 async def serve(settings: Settings) -> None:
@@ -38,7 +45,7 @@ async def serve(settings: Settings) -> None:
                     clock=clock,
                     settings=settings.ingest,
                     limits=settings.limits,
-                    callbacks=callback_rules(),
+                    callbacks=callback_rules(settings),
                     holder=settings.node.name or process_name("ingest"),
                 )
             )

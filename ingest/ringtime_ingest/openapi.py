@@ -27,6 +27,7 @@ _EXAMPLE = {
     },
 }
 _APP_EXAMPLE = {"appId": "test", "partitions": 5, "active": True}
+_NO_WORD = str.maketrans(".-", "__")
 _REASONS = {
     "200": "Success.",
     "202": "Accepted within a second of the fire time or while in flight: it may fire all the same.",
@@ -48,24 +49,30 @@ class _Operation:
     answer: Schema
     failures: tuple[str, ...] = ()
     body: str = ""
+    may_lack_body: bool = False
     example: object = None
-    query: str = ""
+    query: tuple[str, ...] = ()
+    creates: bool = True  #: with a body: whether the answer is that of a create
     also: tuple[str, ...] = ()  #: further successes with the same body
 
     def describe(self, created: str) -> Document:
         """Return the operation object; `created` is the HTTP status of creates."""
         parts = [part for part in self.path.split("/") if part]
         described: dict[str, object] = {
-            "operationId": "_".join([self.method, *(part.strip("{}") for part in parts)]).replace(".", "_"),
+            "operationId": "_".join([self.method, *(part.strip("{}") for part in parts)]).translate(_NO_WORD),
             "summary": self.summary,
-            "parameters": [self._parameter(part.strip("{}"), "path") for part in parts if part[0] == "{"],
+            "parameters": [
+                *(self._parameter(part.strip("{}"), "path") for part in parts if part[0] == "{"),
+                *(self._parameter(name, "query") for name in self.query),
+            ],
         }
-        if self.query:
-            described["parameters"] = [self._parameter(self.query, "query")]
         if self.body:
             content = {"schema": ref(self.body), "example": self.example}
-            described["requestBody"] = {"required": True, "content": {"application/json": content}}
-        good = [created if self.body else "200", *self.also]
+            described["requestBody"] = {
+                "required": not self.may_lack_body,
+                "content": {"application/json": content},
+            }
+        good = [created if self.body and self.creates else "200", *self.also]
         described["responses"] = {
             code: {
                 "description": _REASONS["200" if code == "201" else code],
@@ -80,6 +87,8 @@ class _Operation:
         return {"name": name, "in": place, "required": place == "path", "schema": {"type": "string"}}
 
 
+_SECRETS_PATH = "/goscheduler/apps/{appId}/signing-secrets"
+_LETTERS_PATH = "/goscheduler/apps/{appId}/dead-letters"
 _BODY_FAILURES = ("400", "408", "413", "503")
 _OPERATIONS = (
     _Operation(
@@ -130,7 +139,7 @@ _OPERATIONS = (
         summary="List all apps, or the one named by app_id",
         answer=schemas.APPS,
         failures=("400", "404", "503"),
-        query="app_id",
+        query=("app_id",),
     ),
     *(
         _Operation(
@@ -144,6 +153,64 @@ _OPERATIONS = (
             ("activate", "Activate an app"),
             ("deactivate", "Deactivate an app: creates are refused and nothing fires"),
         )
+    ),
+    _Operation(
+        method="post",
+        path=_SECRETS_PATH,
+        summary="Sign the app's callbacks with a further secret, shown this once; two at most",
+        answer=schemas.CREATED_SECRET,
+        failures=("400", "408", "409", "413", "503"),
+        body="NewSigningSecret",
+        may_lack_body=True,
+        example={},
+    ),
+    _Operation(
+        method="get",
+        path=_SECRETS_PATH,
+        summary="List the ids of an app's signing secrets, newest first",
+        answer=schemas.SECRETS,
+        failures=("400", "503"),
+    ),
+    _Operation(
+        method="delete",
+        path=f"{_SECRETS_PATH}/{{secretId}}",
+        summary="Revoke a signing secret; without any, callbacks are not signed",
+        answer=schemas.DELETED_SECRET,
+        failures=("400", "404", "409", "503"),
+    ),
+    _Operation(
+        method="get",
+        path=_LETTERS_PATH,
+        summary="List deliveries that were given up, oldest first",
+        answer=schemas.DEAD_LETTERS,
+        failures=("400", "503"),
+        query=("start_time", "end_time", "size", "continuation_token", "replayed"),
+    ),
+    _Operation(
+        method="get",
+        path=f"{_LETTERS_PATH}/count",
+        summary="Count the deliveries that were given up and not filed again",
+        answer=schemas.LETTER_COUNT,
+        failures=("400", "503"),
+        query=("start_time", "end_time"),
+    ),
+    _Operation(
+        method="post",
+        path=f"{_LETTERS_PATH}/replay",
+        summary="File many deliveries again that were given up, at most 200 a second",
+        answer=schemas.REPLAYED_MANY,
+        failures=_BODY_FAILURES,
+        body="Replays",
+        may_lack_body=True,
+        creates=False,
+        example={"startTime": "2030-01-31T08:00:00Z", "endTime": "2030-01-31T09:00:00Z", "size": 100},
+    ),
+    _Operation(
+        method="post",
+        path="/goscheduler/schedules/{scheduleId}/replay",
+        summary="File a failed schedule again, under its own id",
+        answer=schemas.REPLAYED,
+        failures=("400", "404", "409", "503"),
     ),
     _Operation(
         method="get",

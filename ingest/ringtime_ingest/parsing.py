@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import cast
+from dataclasses import replace
+from typing import Any, cast
 from uuid import UUID
 
 from ringtime_ingest.fields import CALLBACK, CONFIGURATION, NEW_APP, NEW_SCHEDULE
 from ringtime_ingest.requests import NewApp, NewSchedule
+from ringtime_ingest.retry_rules import read_retry
 from ringtime_ingest.strict_json import Unreadable, decode_json, is_all_text, to_plain
 from ringtime_ingest.times import parse_delay, parse_instant
 from ringtime_ingest.validation import check_app_id, check_form
@@ -20,6 +22,7 @@ from ringtime_shared.callbacks import http_rules
 from ringtime_shared.errors import InvalidRequest, NotFound, Violation
 from ringtime_shared.ids import unpack_id
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.retry import RetryRules
 
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _UUID_RULE = "must be a UUID: 32 hexadecimal digits in groups of 8-4-4-4-12"
@@ -30,6 +33,9 @@ _CONFIGURATION = {
     "httpRetries": "http_attempts",
     "httpTimeout": "http_timeout_ms",
     "maxLatenessSeconds": "max_lateness_s",
+    "maxInFlight": "max_in_flight",
+    "maxPerSecond": "max_per_second",
+    "weight": "weight",
 }
 
 
@@ -57,6 +63,7 @@ def parse_new_schedule(body: bytes, max_depth: int) -> NewSchedule:
         delay_ms=_read_time(found, "delaySeconds", parse_delay, broken),
         callback_type=kind,
         callback_details=_read_details(kind, callback.get("details"), wrong),
+        retry=read_retry(found["retryPolicy"], "retryPolicy", wrong) if "retryPolicy" in found else None,
     )
     if wrong:
         raise Unreadable(wrong + broken)
@@ -106,17 +113,27 @@ def parse_new_app(body: bytes, max_depth: int) -> NewApp:
     wrong: list[Violation] = []
     found = NEW_APP.read(decode_json(body, max_depth), "", wrong)
     settings = CONFIGURATION.read(found.get("configuration", {}), "configuration.", wrong)
+    policy = settings.pop("retryPolicy", None)
+    retry = None if policy is None else read_retry(policy, "configuration.retryPolicy", wrong)
+    values = {_CONFIGURATION[name]: cast(int, value) or None for name, value in settings.items()}
     partitions = cast(int, found.get("partitions", 0))
     if partitions < 0:
         wrong.append(Violation("partitions", "must be a whole number, 0 or more"))
     if wrong:
         raise Unreadable(wrong)
-    values = {_CONFIGURATION[name]: cast(int, value) or None for name, value in settings.items()}
+    if retry is not None and retry.attempts is not None:  # one number under two names
+        if values.get("http_attempts") not in (None, retry.attempts):
+            rule = "must be the same as configuration.retryPolicy.attempts where both are given"
+            raise InvalidRequest.of("configuration.httpRetries", rule)
+        values["http_attempts"] = retry.attempts
+        retry = replace(retry, attempts=None)
+    if retry == RetryRules():
+        retry = None
     return NewApp(
         app_id=str(found.get("appId", "")),
         partitions=partitions or None,
         active=bool(found.get("active", False)),
-        configuration=AppConfiguration(**values),
+        configuration=AppConfiguration(retry=retry, **cast(dict[str, Any], values)),
     )
 
 
@@ -137,3 +154,8 @@ def parse_schedule_id(text: str) -> UUID:
     except ValueError:
         raise NotFound("schedule", str(schedule_id)) from None
     return schedule_id
+
+
+def check_uuid(value: object) -> str:
+    """Return the rule that a value breaks as an id of a list; "" if none."""
+    return "" if isinstance(value, str) and _UUID.fullmatch(value) else _UUID_RULE

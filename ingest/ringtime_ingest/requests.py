@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
+from ringtime_ingest.dead_letter_requests import DeadLetters
+from ringtime_ingest.signing import SigningSecrets
 from ringtime_shared.models.app import App, AppConfiguration
+from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row
 
 
@@ -33,6 +36,7 @@ class NewSchedule:
     delay_ms: int | None = None  #: how long after the server's now
     callback_type: str
     callback_details: dict[str, object]  #: as the client sent it, unknown keys included
+    retry: RetryRules | None = None  #: where it differs from the app's
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,16 @@ class Cancellation:
 
 class Service(Protocol):
     """What the routes need done; every method may also raise StoreUnavailable."""
+
+    @property
+    def signing(self) -> SigningSecrets:
+        """Return what keeps the signing secrets of apps."""
+        ...
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """Return what lists and replays deliveries that were given up."""
+        ...
 
     async def register_app(self, new: NewApp) -> App:
         """Register an app. Raises InvalidRequest, AppExists, OutcomeUnknown."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import orjson
 
+from ringtime_ingest.retry_rules import retry_to_json
 from ringtime_ingest.times import to_iso
+from ringtime_shared.ids import home_slot
 from ringtime_shared.models.app import App, AppConfiguration
-from ringtime_shared.models.schedule import Row
+from ringtime_shared.models.schedule import Attempt, Outcome, Row
 
 
 def schedule_to_json(row: Row) -> dict[str, object]:
@@ -24,8 +26,16 @@ def schedule_to_json(row: Row) -> dict[str, object]:
         "status": row.status,
         "fireTime": to_iso(fire_ms),
     }
+    if schedule.retry is not None:
+        shown["retryPolicy"] = retry_to_json(schedule.retry)
     outcome = row.outcome
-    if outcome is not None:
+    if outcome is None:
+        if row.attempts:
+            shown["attempts"] = row.attempts
+        if row.moved_to is not None and row.cancelled_ms is None:
+            shown["nextAttemptAt"] = to_iso(row.moved_to.slot_ms)
+        log = row.log
+    else:
         if outcome.error:
             shown["errorMessage"] = outcome.error[:200]
         if outcome.fired_ms is not None:
@@ -34,6 +44,33 @@ def schedule_to_json(row: Row) -> dict[str, object]:
         shown["attempts"] = outcome.attempts
         if outcome.code is not None:
             shown["httpCode"] = outcome.code
+        log = _whole_log(outcome)
+    if log:
+        due_ms = home_slot(schedule.schedule_id)
+        shown["attemptLog"] = [_attempt_to_json(attempt, due_ms) for attempt in log]
+    return shown
+
+
+def _whole_log(outcome: Outcome) -> tuple[Attempt, ...]:
+    """Return the attempts that are remembered, the last included."""
+    if outcome.fired_ms is None:
+        return outcome.log
+    took_ms = outcome.ended_ms - outcome.fired_ms if outcome.took_ms is None else outcome.took_ms
+    last = Attempt(at_ms=outcome.fired_ms, took_ms=took_ms, code=outcome.code, error=outcome.error)
+    return (*outcome.log, last)
+
+
+def _attempt_to_json(attempt: Attempt, due_ms: int) -> dict[str, object]:
+    """Lag counts from when the schedule was first due, so the waits between attempts are part of it."""
+    shown: dict[str, object] = {
+        "at": to_iso(attempt.at_ms),
+        "lagMs": attempt.at_ms - due_ms,
+        "durationMs": attempt.took_ms,
+    }
+    if attempt.code is not None:
+        shown["httpCode"] = attempt.code
+    if attempt.error:
+        shown["errorMessage"] = attempt.error
     return shown
 
 
@@ -47,13 +84,18 @@ def app_to_json(app: App) -> dict[str, object]:
     }
 
 
-def _configuration_to_json(configuration: AppConfiguration) -> dict[str, int]:
+def _configuration_to_json(configuration: AppConfiguration) -> dict[str, object]:
+    attempts, retry = configuration.http_attempts, configuration.retry
     named = {
         "futureScheduleCreationPeriod": configuration.future_period_days,
         "firedScheduleRetentionPeriod": configuration.retention_days,
         "payloadSize": configuration.payload_bytes,
-        "httpRetries": configuration.http_attempts,
+        "httpRetries": attempts,
         "httpTimeout": configuration.http_timeout_ms,
         "maxLatenessSeconds": configuration.max_lateness_s,
+        "retryPolicy": None if retry is None else retry_to_json(retry, attempts),
+        "maxInFlight": configuration.max_in_flight,
+        "maxPerSecond": configuration.max_per_second,
+        "weight": configuration.weight,
     }
     return {name: value for name, value in named.items() if value is not None}

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ringtime_ingest.fields import CALLBACK, CONFIGURATION, HTTP_DETAILS, NEW_APP, NEW_SCHEDULE
-from ringtime_shared.models.schedule import Status
+from ringtime_ingest.fields import (
+    CALLBACK,
+    CONFIGURATION,
+    HTTP_DETAILS,
+    NEW_APP,
+    NEW_SCHEDULE,
+    NEW_SIGNING_SECRET,
+    REPLAYS,
+    RETRY_POLICY,
+)
+from ringtime_shared.models.schedule import LOG_LENGTH, Status
 
 Schema = Mapping[str, object]
 
@@ -43,14 +52,31 @@ _SCHEDULE = record(
         "errorMessage": _text("Why the last attempt failed, at most 200 characters."),
         "firedAt": _text("When the last attempt was sent.", "date-time"),
         "lagMs": _whole("firedAt less the fire time, or less the time of creation if that was later."),
-        "attempts": _whole("Attempts made, once there is an outcome."),
+        "attempts": _whole("Attempts made, once there is one that ended."),
         "httpCode": _whole("HTTP status of the last attempt, if there was an answer."),
+        "retryPolicy": ref("RetryPolicy"),
+        "nextAttemptAt": _text("When the next attempt, or a row that was parked, is due.", "date-time"),
+        "attemptLog": {"type": "array", "maxItems": LOG_LENGTH + 1, "items": ref("Attempt")},
     },
     "errorMessage",
     "firedAt",
     "lagMs",
     "attempts",
     "httpCode",
+    "retryPolicy",
+    "nextAttemptAt",
+    "attemptLog",
+)
+_ATTEMPT = record(
+    {
+        "at": _text("When it was sent.", "date-time"),
+        "lagMs": _whole("How long after the schedule was first due."),
+        "durationMs": _whole("How long it took."),
+        "httpCode": _whole("HTTP status, if there was an answer."),
+        "errorMessage": _text("Why it failed, at most 200 characters."),
+    },
+    "httpCode",
+    "errorMessage",
 )
 _APP = record(
     {
@@ -95,6 +121,50 @@ _ACTIVATION = record(
     }
 )
 
+_SECRET_ID = _text("Names the secret; 16 hexadecimal digits.")
+_SIGNING_SECRET = record({"secretId": _SECRET_ID, "createdAt": _text("When it was added.", "date-time")})
+_MADE_SECRET = record(
+    {
+        "secretId": _SECRET_ID,
+        "secret": _text("`whsec_` and base64; shown this once."),
+        "createdAt": _text("When it was added.", "date-time"),
+    }
+)
+
+_TOKEN = _text("Goes on after this answer; empty: there is nothing more.")
+_DEAD_LETTER = record(
+    {
+        "scheduleId": _text("The schedule that was given up.", "uuid"),
+        "appId": _text("Whose schedule it is."),
+        "scheduleTime": _whole("Fire time, epoch seconds, fractions cut off."),
+        "fireTime": _text("Fire time to the millisecond, UTC.", "date-time"),
+        "failedAt": _text("When it was given up.", "date-time"),
+        "attempts": _whole("Attempts made."),
+        "errorMessage": _text("Why the last one failed, at most 200 characters."),
+        "httpCode": _whole("HTTP status of the last attempt, if there was an answer."),
+        "callbackType": _text("The type of its callback."),
+        "replay": _whole("0: the schedule itself failed; n: its n-th replay."),
+        "replayedAt": _text("When it was filed again, or was found to need no replay.", "date-time"),
+    },
+    "httpCode",
+    "replayedAt",
+)
+_REPLAY = record(
+    {
+        "scheduleId": _text("The schedule, whose id stays as it was.", "uuid"),
+        "replay": _whole("Which replay of it this is, from 1."),
+        "nextAttemptAt": _text("When it will be sent.", "date-time"),
+    }
+)
+_SKIPPED = record({"scheduleId": _text("Not filed again.", "uuid"), "reason": _text("Why not.")})
+_REPLAY_REPORT = record(
+    {
+        "replayed": _whole("How many were filed again."),
+        "skipped": {"type": "array", "items": ref("SkippedReplay")},
+        "continuationToken": _TOKEN,
+    }
+)
+
 
 def success_of(data: Schema) -> Schema:
     """Return the success envelope around `data`."""
@@ -107,9 +177,19 @@ COMPONENTS: Mapping[str, Schema] = {
     "HttpDetails": HTTP_DETAILS.schema(),
     "NewApp": NEW_APP.schema(),
     "Configuration": CONFIGURATION.schema(),
+    "RetryPolicy": RETRY_POLICY.schema(),
+    "Attempt": _ATTEMPT,
     "Schedule": _SCHEDULE,
     "App": _APP,
     "Activation": _ACTIVATION,
+    "NewSigningSecret": NEW_SIGNING_SECRET.schema(),
+    "SigningSecret": _SIGNING_SECRET,
+    "CreatedSigningSecret": _MADE_SECRET,
+    "DeadLetter": _DEAD_LETTER,
+    "Replays": REPLAYS.schema(),
+    "Replay": _REPLAY,
+    "ReplayReport": _REPLAY_REPORT,
+    "SkippedReplay": _SKIPPED,
     "Status": _STATUS,
     "Failure": _FAILURE,
 }
@@ -119,4 +199,15 @@ CANCELLED = success_of(record({"schedule": ref("Schedule"), "cancel": {"const": 
 ONE_APP = success_of(ref("App"))
 APPS = success_of(record({"apps": {"type": "array", "items": ref("App")}}))
 ACTIVATED = success_of(ref("Activation"))
+CREATED_SECRET = success_of(ref("CreatedSigningSecret"))
+SECRETS = success_of(record({"signingSecrets": {"type": "array", "items": ref("SigningSecret")}}))
+DELETED_SECRET = success_of(record({"secretId": _SECRET_ID}))
+DEAD_LETTERS = success_of(
+    record(
+        {"deadLetters": {"type": "array", "items": ref("DeadLetter")}, "continuationToken": _TOKEN},
+    )
+)
+LETTER_COUNT = success_of(record({"count": _whole("Dead letters that were not filed again.")}))
+REPLAYED = success_of(ref("Replay"))
+REPLAYED_MANY = success_of(ref("ReplayReport"))
 HEALTHY = record({"status": {"const": "Success"}, "code": {"const": 200}})

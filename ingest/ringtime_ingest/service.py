@@ -11,7 +11,10 @@ import orjson
 
 from ringtime_ingest.apps import AppMaps, AppReading
 from ringtime_ingest.commit import CommitPath
+from ringtime_ingest.dead_letters import DeadLetterDesk
+from ringtime_ingest.replaying import Replayer
 from ringtime_ingest.requests import Cancellation, NewApp, NewSchedule
+from ringtime_ingest.signing import SigningSecrets
 from ringtime_ingest.validation import check_new_app, check_new_schedule
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.protocol import CallbackRules
@@ -31,14 +34,14 @@ from ringtime_shared.models.app import App
 from ringtime_shared.models.schedule import Place, Row, Schedule
 from ringtime_shared.placement import Placer
 from ringtime_shared.settings import AppLimits, IngestSettings
-from ringtime_shared.stores.protocol import AppStore, MarkStore, MetaStore, ScheduleStore
+from ringtime_shared.stores.protocol import AppStore, DeadLetterStore, MarkStore, MetaStore, ScheduleStore
 
 CANCEL_PROMISE_MS = 1_000  #: a cancel acknowledged longer than this before the slot is sure to hold
 _SLOWEST_WRITE_MS = 30_000  #: no write that was sent can become durable later than this
 _DAY_MS = 86_400_000
 
 
-class IngestStore(AppStore, ScheduleStore, MarkStore, MetaStore, Protocol):
+class IngestStore(AppStore, ScheduleStore, MarkStore, DeadLetterStore, MetaStore, Protocol):
     """What ingest needs of a store."""
 
 
@@ -63,11 +66,15 @@ class IngestService:
         self._margin_ms = parts.settings.commit_margin_ms
         self._limits = parts.limits
         self._rules = {name: kind.validate for name, kind in parts.callbacks.items()}
+        self._screens = {name: kind.screen for name, kind in parts.callbacks.items()}
         self._holder = parts.holder
         self._mint = mint
         self._apps = AppMaps(parts.store, parts.clock)
+        self.signing = SigningSecrets(parts.store, parts.clock)
         self._placer = Placer(parts.settings.chunk_rows)
         self._commit = CommitPath(parts.store, self._apps, self._placer, parts.clock, parts.settings)
+        replayer = Replayer(parts.store, self._commit, self._placer, parts.clock, self._margin_ms)
+        self.dead_letters = DeadLetterDesk(parts.store, self._apps, replayer, parts.clock, self._fetch_home)
 
     @classmethod
     async def start(cls, parts: IngestParts) -> IngestService:
@@ -141,6 +148,7 @@ class IngestService:
             raise AppInactive(f"app {new.app_id} is deactivated")
         now_ms = self._clock.now_ms()
         _raise_if(check_new_schedule(new, reading.app, self._limits, now_ms, self._rules))
+        _raise_if(await self._screens[new.callback_type](new.callback_details))
         if self._mint.spent:
             self._mint = IdMint(await self._store.claim_nonce(self._holder))
         return await self._commit.file(self._home_row(new, reading, now_ms), reading)
@@ -162,11 +170,21 @@ class IngestService:
             callback_details=orjson.dumps(new.callback_details),
             created_ms=now_ms,
             expires_ms=slot_ms + retention_days * _DAY_MS,
+            retry=new.retry,
         )
         return Row(schedule=schedule, place=Place(app.app_id, partition, slot_ms))
 
     async def fetch_schedule(self, schedule_id: UUID) -> Row:
-        """Return the home row of a schedule. Raises NotFound."""
+        """Return the home row of a schedule, with the attempts of the filing that is pending. Raises
+        NotFound."""
+        row = await self._fetch_home(schedule_id)
+        if row.outcome is None and row.moved_to is not None:
+            pending = await self._store.fetch_row(row.moved_to, schedule_id)
+            if pending is not None:
+                return replace(row, attempts=pending.attempts, log=pending.log)
+        return row
+
+    async def _fetch_home(self, schedule_id: UUID) -> Row:
         try:
             parts = unpack_id(schedule_id)
         except ValueError:
@@ -187,7 +205,7 @@ class IngestService:
 
         Raises NotFound, AlreadyDone, StoreUnavailable, OutcomeUnknown.
         """
-        row = await self.fetch_schedule(schedule_id)
+        row = await self._fetch_home(schedule_id)
         if row.outcome is not None:
             raise AlreadyDone(str(schedule_id), row.outcome.status)
         if row.cancelled_ms is None:

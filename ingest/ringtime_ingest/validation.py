@@ -9,13 +9,18 @@ import re
 from collections.abc import Callable, Mapping
 
 from ringtime_ingest.requests import NewApp, NewSchedule
+from ringtime_ingest.retry_rules import RetryBounds, check_retry
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.app import App
 from ringtime_shared.settings import AppLimits
 
-CallbackRule = Callable[[Mapping[str, object]], list[Violation]]
+CallbackRule = Callable[[Mapping[str, object], str], list[Violation]]
 
 _DAY_MS = 86_400_000
+_DAY_S = 86_400
+_MOST_IN_FLIGHT = 100_000
+_MOST_PER_S = 1_000_000
+_MOST_WEIGHT = 100
 _APP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 _APP_ID_RULE = "must be 1 to 128 of A-Z, a-z, 0-9, _ and -, the first a letter or a digit"
 _RESERVED = frozenset({"maxconfig"})
@@ -38,6 +43,9 @@ def check_new_app(new: NewApp, limits: AppLimits) -> list[Violation]:
     configuration = new.configuration
     for field, value, most in (
         ("partitions", new.partitions, limits.max_partitions),
+        ("configuration.maxInFlight", configuration.max_in_flight, _MOST_IN_FLIGHT),
+        ("configuration.maxPerSecond", configuration.max_per_second, _MOST_PER_S),
+        ("configuration.weight", configuration.weight, _MOST_WEIGHT),
         (
             "configuration.futureScheduleCreationPeriod",
             configuration.future_period_days,
@@ -55,6 +63,10 @@ def check_new_app(new: NewApp, limits: AppLimits) -> list[Violation]:
     ):
         if value is not None and not 1 <= value <= most:
             violations.append(Violation(field, f"must be from 1 to {most}"))
+    if configuration.retry is not None:
+        most_s = (configuration.retention_days or limits.retention_days) * _DAY_S
+        bounds = RetryBounds(attempts=limits.max_http_attempts, age_s=most_s)
+        violations += check_retry(configuration.retry, "configuration.retryPolicy", bounds)
     return violations
 
 
@@ -80,6 +92,8 @@ def check_new_schedule(
     """Return everything that is wrong with a create for `app`."""
     violations = check_form(new)
     violations += _check_payload(new.payload, app.configuration.payload_bytes or limits.payload_bytes)
+    if new.retry is not None:
+        violations += check_retry(new.retry, "retryPolicy", _bounds_of(app, limits))
     days = app.configuration.future_period_days or limits.future_period_days
     violations += _check_time(new, now_ms, days)
     if new.callback_type:
@@ -88,8 +102,18 @@ def check_new_schedule(
             known = ", ".join(sorted(callback_rules))
             violations.append(Violation("callback.type", f"must be a type this server knows: {known}"))
         else:
-            violations += rule(new.callback_details)
+            violations += rule(new.callback_details, app.app_id)
     return violations
+
+
+def _bounds_of(app: App, limits: AppLimits) -> RetryBounds:
+    """A schedule may ask for no more attempts and no longer time than its app."""
+    said = app.configuration
+    most_s = said.retry.max_age_s if said.retry is not None else None
+    return RetryBounds(
+        attempts=said.http_attempts or limits.http_attempts,
+        age_s=most_s or (said.retention_days or limits.retention_days) * _DAY_S,
+    )
 
 
 def _check_payload(payload: str, most_bytes: int) -> list[Violation]:

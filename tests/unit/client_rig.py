@@ -16,6 +16,8 @@ import uvicorn
 from ringtime_dispatcher.callbacks.http import HttpCallback
 from ringtime_ingest.app import create_app
 from ringtime_ingest.service import IngestParts, IngestService
+from ringtime_shared.callbacks.egress_policy import EgressPolicy
+from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.errors import RingtimeError
 from ringtime_shared.models.app import App
@@ -24,6 +26,11 @@ from ringtime_shared.settings import Settings
 from ringtime_shared.stores.memory import MemoryStore
 
 Act = Callable[[socket.socket], None]
+
+
+def no_such_name(host: str) -> Sequence[str]:
+    """A lookup that asks nobody."""
+    raise OSError(host)
 
 
 class TroubledStore(MemoryStore):
@@ -76,7 +83,8 @@ def served() -> Iterator[Served]:
     async def main(listener: socket.socket) -> None:
         settings, clock = Settings(), SystemClock()
         store = TroubledStore(clock.now_ms)
-        http = HttpCallback()
+        policy = EgressPolicy.of(settings.egress, loopback=True)
+        http = HttpCallback(policy, Resolver(settings.egress, lookup=no_such_name))
         service = await IngestService.start(
             IngestParts(
                 store=store,

@@ -59,6 +59,7 @@ from ringtime_shared.errors import (
     StoreUnavailable,
     VersionConflict,
 )
+from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Outcome
 
 HOOK = HttpCallbackDetails(url="http://127.0.0.1:9/hook")
@@ -687,16 +688,19 @@ def test_both_clients_have_the_same_verbs() -> None:
         return {name: value.__annotations__ | (value.__kwdefaults__ or {}) for name, value in public.items()}
 
     assert verbs(AsyncRingtimeClient) == verbs(RingtimeClient)
-    assert len(verbs(RingtimeClient)) == 9
+    assert len(verbs(RingtimeClient)) == 12
 
 
 def test_wire_names_cover_the_configuration() -> None:
     names = {field.name for field in fields(AppConfiguration)}
-    configuration = AppConfiguration(**dict.fromkeys(names, 1))
+    rules = {field.name: 1 for field in fields(RetryRules)} | {"statuses": ("503",)}
+    retry = RetryRules(**rules)  # type: ignore[arg-type]
+    configuration = AppConfiguration(**dict.fromkeys(names, 1) | {"retry": retry})  # type: ignore[arg-type]
     call = protocol.register_app("shop", partitions=None, active=True, configuration=configuration)
     sent = json.loads(call.body or b"")["configuration"]
+    assert len(sent.pop("retryPolicy")) == len(rules)
     assert sent == dict.fromkeys(sent, 1)
-    assert len(sent) == len(names)
+    assert len(sent) == len(names) - 1
 
 
 def test_examples_of_the_page_run(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ringtime import CallbackType, Delivery, Reply, Ringtime, Row, Settings, Status, Violation
-from ringtime.library import _ceil_ms
+from ringtime.instants import to_ms
 from ringtime_shared.errors import InvalidRequest, NotFound, SettingsError, StartupError
 from ringtime_shared.settings import AppLimits, DispatchSettings, IngestSettings, RetrySettings
 
@@ -33,7 +33,7 @@ SOON = timedelta(milliseconds=60)
 HOUR = timedelta(hours=1)
 
 
-class Bell:
+class Bell(CallbackType):
     """A callback type that writes down what it is given and answers as it is told."""
 
     name = "bell"
@@ -43,7 +43,7 @@ class Bell:
         self.is_closed = False
         self._answers = list(answers)
 
-    def validate(self, details: Mapping[str, object]) -> list[Violation]:
+    def validate(self, details: Mapping[str, object], app_id: str) -> list[Violation]:
         if "tone" in details:
             return []
         return [Violation("callback.details.tone", "required")]
@@ -322,19 +322,20 @@ def test_settings_that_contradict_are_refused_at_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("month", [1, 7])
 def test_an_instant_is_the_same_in_every_zone_and_season(zone: Any, month: int) -> None:
     at = datetime(2027, month, 1, 12, tzinfo=UTC)
-    assert _ceil_ms(at.astimezone(zone)) == int(at.timestamp()) * 1000
+    assert to_ms("at", at.astimezone(zone)) == int(at.timestamp()) * 1000
 
 
 @pytest.mark.parametrize("fold", [0, 1])
 def test_an_hour_that_comes_twice_is_told_apart(fold: int) -> None:
     at = datetime(2026, 10, 25, 2, 30, fold=fold, tzinfo=ZoneInfo("Europe/Berlin"))
-    assert _ceil_ms(at) == int(at.timestamp()) * 1000
+    assert to_ms("at", at) == int(at.timestamp()) * 1000
 
 
 @pytest.mark.parametrize(("micros", "ms"), [(0, 0), (1, 1), (999, 1), (1_000, 1), (1_001, 2)])
 def test_an_instant_is_rounded_up(micros: int, ms: int) -> None:
     at = datetime(2027, 1, 1, tzinfo=UTC)
-    assert _ceil_ms(at + timedelta(microseconds=micros)) - _ceil_ms(at) == ms
+    moved = to_ms("at", at + timedelta(microseconds=micros))
+    assert moved == (to_ms("at", at) or 0) + ms
 
 
 def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:

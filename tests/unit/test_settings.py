@@ -229,6 +229,7 @@ def test_secrets_are_neither_shown_nor_repeated(tmp_path: Path) -> None:
     assert {field.key for field in catalog().values() if field.is_secret} == {
         "cassandra.password",
         "coordination.password",
+        "kafka.password",
     }
 
 

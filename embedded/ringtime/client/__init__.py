@@ -12,27 +12,52 @@ What a caller may conclude from an error:
 |---|---|---|
 | InvalidRequest, NotFound, Conflict and below | no | not as it is |
 | StoreUnavailable | no | yes, later |
-| OutcomeUnknown | maybe | only what may happen twice: a cancel may, a create makes a second schedule |
+| OutcomeUnknown | maybe | only what may happen twice: cancel and replay may, a create makes two schedules |
 | UnexpectedAnswer | no; what answered is not a Ringtime server, or has a bug | after a look at it |
 
 Reads are tried again by the client itself, writes never: creates have no idempotency key yet.
 """
 
 from ringtime.client.async_client import AsyncRingtimeClient
+from ringtime.client.dead_letter_views import (
+    DeadLetterPage,
+    DeadLetterView,
+    ReplayResult,
+    ReplayView,
+    SkippedReplay,
+)
 from ringtime.client.exchange import UnexpectedAnswer
 from ringtime.client.sync_client import RingtimeClient
-from ringtime.client.views import AppView, CancelResult, HttpCallbackDetails, ScheduleView
+from ringtime.client.views import (
+    AppView,
+    AttemptView,
+    CancelResult,
+    HttpCallbackDetails,
+    NewSigningSecret,
+    ScheduleView,
+    SigningSecretView,
+)
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Status
 
 __all__ = [
     "AppConfiguration",
     "AppView",
     "AsyncRingtimeClient",
+    "AttemptView",
     "CancelResult",
+    "DeadLetterPage",
+    "DeadLetterView",
     "HttpCallbackDetails",
+    "NewSigningSecret",
+    "ReplayResult",
+    "ReplayView",
+    "RetryRules",
     "RingtimeClient",
     "ScheduleView",
+    "SigningSecretView",
+    "SkippedReplay",
     "Status",
     "UnexpectedAnswer",
 ]

@@ -14,14 +14,23 @@ from pyreqwest.exceptions import PyreqwestError
 
 from ringtime.client import protocol
 from ringtime.client.answers import settle
+from ringtime.client.dead_letter_verbs import AsyncDeadLetterVerbs
 from ringtime.client.exchange import Answer, Call, Ending, T
 from ringtime.client.transport import configure, fill, root_of, to_broken
 from ringtime.client.tries import Tries
-from ringtime.client.views import AppView, Callback, CancelResult, ScheduleView
+from ringtime.client.views import (
+    AppView,
+    Callback,
+    CancelResult,
+    NewSigningSecret,
+    ScheduleView,
+    SigningSecretView,
+)
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.retry import RetryRules
 
 
-class AsyncRingtimeClient:
+class AsyncRingtimeClient(AsyncDeadLetterVerbs):
     """A Ringtime server, over HTTP.
 
         async with AsyncRingtimeClient("http://127.0.0.1:8080") as client:
@@ -104,6 +113,29 @@ class AsyncRingtimeClient:
         """Stop an app's creates and callbacks. Raises InvalidRequest, NotFound, AppInactive."""
         await self._run(protocol.set_active(app_id, active=False))
 
+    async def create_signing_secret(self, app_id: str, *, secret: str | None = None) -> NewSigningSecret:
+        """Sign the app's callbacks with a further secret, which the server shows this once.
+
+        After OutcomeUnknown there may be one that nobody has seen; the list tells, and it can be deleted.
+
+        Args:
+            secret: one of your own, `whsec_` and the base64 of 24 to 64 random bytes; None: one is made.
+
+        Raises InvalidRequest, NotFound (app), Conflict (there are two already, or this one is among them).
+        """
+        return await self._run(protocol.create_signing_secret(app_id, secret=secret))
+
+    async def list_signing_secrets(self, app_id: str) -> list[SigningSecretView]:
+        """Return the live signing secrets, newest first, without the secrets themselves.
+
+        Raises InvalidRequest, NotFound (app).
+        """
+        return await self._run(protocol.list_signing_secrets(app_id))
+
+    async def delete_signing_secret(self, app_id: str, secret_id: str) -> None:
+        """Sign with this secret no more. Raises InvalidRequest, NotFound (app or secret), VersionConflict."""
+        await self._run(protocol.delete_signing_secret(app_id, secret_id))
+
     async def create_schedule(
         self,
         app_id: str,
@@ -112,6 +144,7 @@ class AsyncRingtimeClient:
         callback: Callback,
         at: datetime | None = None,
         delay: timedelta | None = None,
+        retry: RetryRules | None = None,
     ) -> ScheduleView:
         """File a schedule; when this returns, it will fire.
 
@@ -123,11 +156,14 @@ class AsyncRingtimeClient:
             callback: HttpCallbackDetails, or `{"type": name, "details": {...}}` for any type.
             at: the instant to fire at, timezone-aware; or
             delay: how long from the server's now.
+            retry: where it differs from the app's policy; no more attempts and no longer time.
 
         Raises InvalidRequest, NotFound (app), AppInactive.
         """
         return await self._run(
-            protocol.create_schedule(app_id, payload=payload, at=at, delay=delay, callback=callback)
+            protocol.create_schedule(
+                app_id, payload=payload, at=at, delay=delay, callback=callback, retry=retry
+            )
         )
 
     async def get_schedule(self, schedule_id: UUID) -> ScheduleView:

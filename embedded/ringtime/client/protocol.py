@@ -13,11 +13,22 @@ from uuid import UUID
 from msgspec import convert
 
 from ringtime.client.exchange import Call
-from ringtime.client.views import AppView, Callback, CancelResult, HttpCallbackDetails, ScheduleView
-from ringtime.client.wire import from_configuration, to_app, to_body, to_schedule
+from ringtime.client.views import (
+    AppView,
+    Callback,
+    CancelResult,
+    HttpCallbackDetails,
+    NewSigningSecret,
+    ScheduleView,
+    SigningSecretView,
+)
+from ringtime.client.wire import from_configuration, to_app, to_body, to_schedule, to_secret
+from ringtime_ingest.retry_rules import retry_to_json
+from ringtime_ingest.signing import check_secret_id
 from ringtime_ingest.validation import check_app_id
 from ringtime_shared.errors import AlreadyDone, InvalidRequest, VersionConflict
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.retry import RetryRules
 
 BASE = "/goscheduler"
 _MS = timedelta(milliseconds=1)
@@ -43,18 +54,55 @@ def fetch_apps() -> Call[list[AppView]]:
 
 def fetch_app(app_id: str) -> Call[AppView]:
     """`GET /apps?app_id=`."""
-    path = f"{BASE}/apps?app_id={_checked(app_id)}"
+    path = f"{BASE}/apps?app_id={checked(app_id)}"
     return Call(method="GET", path=path, read=_to_only_app, kind="app", key=app_id, app_id=app_id)
 
 
 def set_active(app_id: str, *, active: bool) -> Call[None]:
     """`POST /apps/{app_id}/activate` or `deactivate`."""
-    path = f"{BASE}/apps/{_checked(app_id)}/{'activate' if active else 'deactivate'}"
+    path = f"{BASE}/apps/{checked(app_id)}/{'activate' if active else 'deactivate'}"
     return Call(method="POST", path=path, read=_check_activation, app_id=app_id, conflict=VersionConflict)
 
 
+def create_signing_secret(app_id: str, *, secret: str | None) -> Call[NewSigningSecret]:
+    """`POST /apps/{app_id}/signing-secrets`."""
+    return Call(
+        method="POST",
+        path=_secrets_path(app_id),
+        body=to_body({} if secret is None else {"secret": secret}),
+        read=partial(to_secret, view=NewSigningSecret),
+        app_id=app_id,
+    )
+
+
+def list_signing_secrets(app_id: str) -> Call[list[SigningSecretView]]:
+    """`GET /apps/{app_id}/signing-secrets`."""
+    return Call(method="GET", path=_secrets_path(app_id), read=_to_secrets, app_id=app_id)
+
+
+def delete_signing_secret(app_id: str, secret_id: str) -> Call[None]:
+    """`DELETE /apps/{app_id}/signing-secrets/{secret_id}`."""
+    if violations := check_secret_id(secret_id):
+        raise InvalidRequest(violations)
+    return Call(
+        method="DELETE",
+        path=f"{_secrets_path(app_id)}/{secret_id}",
+        read=_check_deletion,
+        kind="signing secret",
+        key=secret_id,
+        app_id=app_id,
+        conflict=VersionConflict,
+    )
+
+
 def create_schedule(
-    app_id: str, *, payload: str, at: datetime | None, delay: timedelta | None, callback: Callback
+    app_id: str,
+    *,
+    payload: str,
+    at: datetime | None,
+    delay: timedelta | None,
+    callback: Callback,
+    retry: RetryRules | None = None,
 ) -> Call[ScheduleView]:
     """`POST /schedules`."""
     fields = {
@@ -62,6 +110,7 @@ def create_schedule(
         "payload": payload,
         **_when(at, delay),
         "callback": callback.to_json() if isinstance(callback, HttpCallbackDetails) else callback,
+        **({} if retry is None else {"retryPolicy": retry_to_json(retry)}),
     }
     return Call(
         method="POST", path=f"{BASE}/schedules", body=to_body(fields), read=_to_schedule, app_id=app_id
@@ -72,7 +121,7 @@ def fetch_schedule(schedule_id: UUID) -> Call[ScheduleView]:
     """`GET /schedules/{schedule_id}`."""
     return Call(
         method="GET",
-        path=_schedule_path(schedule_id),
+        path=schedule_path(schedule_id),
         read=_to_schedule,
         kind="schedule",
         key=str(schedule_id),
@@ -83,7 +132,7 @@ def cancel_schedule(schedule_id: UUID) -> Call[CancelResult]:
     """`DELETE /schedules/{schedule_id}`."""
     return Call(
         method="DELETE",
-        path=_schedule_path(schedule_id),
+        path=schedule_path(schedule_id),
         read=_to_cancel_result,
         kind="schedule",
         key=str(schedule_id),
@@ -91,26 +140,38 @@ def cancel_schedule(schedule_id: UUID) -> Call[CancelResult]:
     )
 
 
-def _checked(app_id: str) -> str:
+def checked(app_id: str) -> str:
     """Return an app id that is safe inside a URL."""
     if violations := check_app_id(app_id):
         raise InvalidRequest(violations)
     return app_id
 
 
-def _schedule_path(schedule_id: UUID) -> str:
+def _secrets_path(app_id: str) -> str:
+    return f"{BASE}/apps/{checked(app_id)}/signing-secrets"
+
+
+def schedule_path(schedule_id: UUID) -> str:
+    """Return the path of a schedule."""
     return f"{BASE}/schedules/{quote(str(schedule_id), safe='')}"
+
+
+def instant(field: str, at: datetime | None) -> str | None:
+    """Return an instant as the API reads it. Raises InvalidRequest, which names the field."""
+    if at is None:
+        return None
+    if at.utcoffset() is None:
+        raise InvalidRequest.of(field, "must be timezone-aware")
+    try:
+        return at.astimezone(UTC).isoformat()
+    except OverflowError:
+        raise InvalidRequest.of(field, "must be in the years 1 to 9999, UTC") from None
 
 
 def _when(at: datetime | None, delay: timedelta | None) -> Mapping[str, object]:
     """Return the time to fire, delays rounded up to the millisecond as the server does with instants."""
     if at is not None and delay is None:
-        if at.utcoffset() is None:
-            raise InvalidRequest.of("at", "must be timezone-aware")
-        try:
-            return {"scheduleTime": at.astimezone(UTC).isoformat()}
-        except OverflowError:
-            raise InvalidRequest.of("at", "must be in the years 1 to 9999, UTC") from None
+        return {"scheduleTime": instant("at", at)}
     if at is None and delay is not None:
         return {"delaySeconds": -(-delay // _MS) / 1_000}
     raise InvalidRequest.of("at", "required: either at or delay, not both")
@@ -126,6 +187,14 @@ def _to_only_app(data: dict[str, Any]) -> AppView:
 
 def _check_activation(data: dict[str, Any]) -> None:
     convert(data.get("Active"), bool)
+
+
+def _to_secrets(data: dict[str, Any]) -> list[SigningSecretView]:
+    return [to_secret(shown, SigningSecretView) for shown in convert(data.get("signingSecrets"), list[Any])]
+
+
+def _check_deletion(data: dict[str, Any]) -> None:
+    convert(data.get("secretId"), str)
 
 
 def _to_schedule(data: dict[str, Any]) -> ScheduleView:

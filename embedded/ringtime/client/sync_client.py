@@ -14,14 +14,23 @@ from pyreqwest.exceptions import PyreqwestError
 
 from ringtime.client import protocol
 from ringtime.client.answers import settle
+from ringtime.client.dead_letter_verbs import DeadLetterVerbs
 from ringtime.client.exchange import Answer, Call, Ending, T
 from ringtime.client.transport import configure, fill, root_of, to_broken
 from ringtime.client.tries import Tries
-from ringtime.client.views import AppView, Callback, CancelResult, ScheduleView
+from ringtime.client.views import (
+    AppView,
+    Callback,
+    CancelResult,
+    NewSigningSecret,
+    ScheduleView,
+    SigningSecretView,
+)
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.retry import RetryRules
 
 
-class RingtimeClient:
+class RingtimeClient(DeadLetterVerbs):
     """A Ringtime server, over HTTP; one client may serve many threads.
 
         with RingtimeClient("http://127.0.0.1:8080") as client:
@@ -90,6 +99,24 @@ class RingtimeClient:
         """Stop an app's creates and callbacks. Raises InvalidRequest, NotFound, AppInactive."""
         self._run(protocol.set_active(app_id, active=False))
 
+    def create_signing_secret(self, app_id: str, *, secret: str | None = None) -> NewSigningSecret:
+        """Sign the app's callbacks with a further secret, which the server shows this once.
+
+        Raises InvalidRequest, NotFound (app), Conflict (there are two already, or this one is among them).
+        """
+        return self._run(protocol.create_signing_secret(app_id, secret=secret))
+
+    def list_signing_secrets(self, app_id: str) -> list[SigningSecretView]:
+        """Return the live signing secrets, newest first, without the secrets themselves.
+
+        Raises InvalidRequest, NotFound (app).
+        """
+        return self._run(protocol.list_signing_secrets(app_id))
+
+    def delete_signing_secret(self, app_id: str, secret_id: str) -> None:
+        """Sign with this secret no more. Raises InvalidRequest, NotFound (app or secret), VersionConflict."""
+        self._run(protocol.delete_signing_secret(app_id, secret_id))
+
     def create_schedule(
         self,
         app_id: str,
@@ -98,6 +125,7 @@ class RingtimeClient:
         callback: Callback,
         at: datetime | None = None,
         delay: timedelta | None = None,
+        retry: RetryRules | None = None,
     ) -> ScheduleView:
         """File a schedule; when this returns, it will fire.
 
@@ -107,7 +135,9 @@ class RingtimeClient:
         Raises InvalidRequest, NotFound (app), AppInactive.
         """
         return self._run(
-            protocol.create_schedule(app_id, payload=payload, at=at, delay=delay, callback=callback)
+            protocol.create_schedule(
+                app_id, payload=payload, at=at, delay=delay, callback=callback, retry=retry
+            )
         )
 
     def get_schedule(self, schedule_id: UUID) -> ScheduleView:

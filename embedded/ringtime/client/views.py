@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Status
 
 
@@ -40,6 +41,32 @@ class AppView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SigningSecretView:
+    """A live signing secret, as the list shows it."""
+
+    secret_id: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSigningSecret(SigningSecretView):
+    """A signing secret that was just made."""
+
+    secret: str = field(repr=False)  #: `whsec_` and base64; the server never shows it again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptView:
+    """One attempt that was made."""
+
+    at: datetime  #: when it was sent
+    lag_ms: int  #: how long after the schedule was first due
+    duration_ms: int
+    http_code: int | None = None  #: HTTP status, if there was an answer
+    error: str = ""  #: why it failed, at most 200 characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleView:
     """A schedule as the server shows it; what there is only after an outcome is 0, None or empty before."""
 
@@ -55,6 +82,9 @@ class ScheduleView:
     lag_ms: int | None = None  #: fired_at less the fire time, or less the creation if that was later
     http_code: int | None = None  #: HTTP status of the last attempt, if there was an answer
     error: str = ""  #: why the last attempt failed, at most 200 characters
+    retry: RetryRules | None = None  #: where it differs from the app's
+    next_attempt_at: datetime | None = None  #: when a retry, or a row that was parked, is due
+    attempt_log: tuple[AttemptView, ...] = ()  #: oldest first, the newest eleven
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

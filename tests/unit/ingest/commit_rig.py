@@ -13,6 +13,7 @@ from ringtime_ingest.apps import AppMaps, AppReading
 from ringtime_ingest.commit import CommitPath
 from ringtime_ingest.requests import NewApp, NewSchedule
 from ringtime_ingest.service import IngestParts, IngestService
+from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.models.app import App, AppConfiguration, Instance
 from ringtime_shared.models.schedule import Row
@@ -58,12 +59,12 @@ async def make_commit_rig(*, lead_ms: int = 1_000, **settings: Any) -> CommitRig
     return CommitRig(clock, store, apps, path, app)
 
 
-class AnyDetails:
+class AnyDetails(CallbackRules):
     """Rules of the callback type `sim`."""
 
     name = "sim"
 
-    def validate(self, details: Any) -> list[Any]:
+    def validate(self, details: Any, app_id: str) -> list[Any]:
         return []
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote
 from uuid import UUID
 
@@ -14,18 +14,49 @@ import orjson
 from starlette.types import ASGIApp, Message
 
 from ringtime_ingest.app import create_app
+from ringtime_ingest.apps import AppMaps
+from ringtime_ingest.commit import CommitPath
+from ringtime_ingest.dead_letters import DeadLetterDesk
+from ringtime_ingest.replaying import Replayer
 from ringtime_ingest.requests import Cancellation, NewApp, NewSchedule
-from ringtime_ingest.validation import check_new_app, check_new_schedule
+from ringtime_ingest.signing import SigningSecrets
+from ringtime_ingest.validation import CallbackRule, check_new_app, check_new_schedule
 from ringtime_shared.callbacks.http_rules import check_http_details
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import AlreadyDone, AppActive, AppInactive, Conflict, InvalidRequest, NotFound
 from ringtime_shared.ids import IdMint, Kind
 from ringtime_shared.models.app import App
 from ringtime_shared.models.schedule import Place, Row, Schedule
-from ringtime_shared.settings import AppLimits, ServerSettings
+from ringtime_shared.placement import Placer
+from ringtime_shared.settings import AppLimits, IngestSettings, ServerSettings
+from ringtime_shared.stores.memory import MemoryStore
 
 NOW_MS = 1_800_000_000_250
 NOW_S = NOW_MS // 1_000
+HTTP_RULES: Mapping[str, CallbackRule] = {"http": lambda details, app_id: check_http_details(details)}
+
+
+class FakeAppStore:
+    """What signing secrets need of a store, on the apps of a `FakeService`."""
+
+    def __init__(self, service: FakeService) -> None:
+        self._service = service
+
+    async def fetch_app(self, app_id: str) -> App | None:
+        if self._service.failure is not None:
+            raise self._service.failure
+        return self._service.apps.get(app_id)
+
+    async def replace_app(self, app: App) -> None:
+        self._service.apps[app.app_id] = app
+
+
+class FakeLetterStore(MemoryStore):
+    """What dead letters need of a store: rows and letters of its own, the apps of a `FakeService`."""
+
+    def __init__(self, service: FakeService) -> None:
+        super().__init__(service.clock.now_ms)
+        self.fetch_app = FakeAppStore(service).fetch_app  # type: ignore[method-assign]
 
 
 class FakeService:
@@ -37,7 +68,16 @@ class FakeService:
         self.apps: dict[str, App] = {}
         self.rows: dict[UUID, Row] = {}
         self.failure: Exception | None = None
+        self.signing = SigningSecrets(cast(Any, FakeAppStore(self)), clock)
         self._mint = IdMint(1)
+        self.letters = FakeLetterStore(self)
+        self.dead_letters = self._make_desk()
+
+    def _make_desk(self) -> DeadLetterDesk:
+        apps, placer, settings = AppMaps(self.letters, self.clock), Placer(), IngestSettings()
+        commit = CommitPath(self.letters, apps, placer, self.clock, settings)
+        replayer = Replayer(self.letters, commit, placer, self.clock, settings.commit_margin_ms)
+        return DeadLetterDesk(self.letters, apps, replayer, self.clock, self.fetch_schedule)
 
     async def register_app(self, new: NewApp) -> App:
         self._check(check_new_app(new, self.limits))
@@ -80,7 +120,7 @@ class FakeService:
         if not app.active:
             raise AppInactive(f"app {new.app_id} is deactivated")
         now_ms = self.clock.now_ms()
-        self._check(check_new_schedule(new, app, self.limits, now_ms, {"http": check_http_details}))
+        self._check(check_new_schedule(new, app, self.limits, now_ms, HTTP_RULES))
         fire_ms = now_ms + (new.delay_ms or 0) if new.fire_ms is None else new.fire_ms
         slot_ms = max(fire_ms, now_ms + 600)
         schedule = Schedule(

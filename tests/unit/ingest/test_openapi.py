@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,10 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from tests.unit.ingest.rig import Rig, make_rig, schedule_body
 
+from ringtime_shared.models.app import SigningSecret
+
 Node = dict[str, Any]
+LISTED = "0123456789abcdef"
 
 
 @pytest.fixture
@@ -78,14 +82,21 @@ async def test_references_and_operation_ids_are_sound(rig: Rig) -> None:
         ("post", "/goscheduler/schedules", {}),
         ("post", "/goscheduler/apps", {"appId": "new", "configuration": {"payloadSize": 5}}),
         ("get", "/goscheduler/app", b""),
+        ("post", "/goscheduler/apps/test/signing-secrets", b""),
+        ("get", "/goscheduler/app/test/signing-secrets", b""),
+        ("delete", f"/goscheduler/apps/test/signing-secrets/{LISTED}", b""),
+        ("delete", "/goscheduler/apps/test/signing-secrets/x", b""),
         ("get", "/goscheduler/healthcheck", b""),
         ("get", "/health/ready", b""),
     ],
 )
 async def test_answers_are_as_described(rig: Rig, method: str, path: str, body: object) -> None:
     document = await _document(rig)
+    secret = SigningSecret(secret_id=LISTED, secret="", created_ms=0)
+    rig.service.apps["test"] = replace(rig.service.apps["test"], secrets=(secret,))
     reply = await rig.client.call(method.upper(), path, body)
-    described = document["paths"][path][method]["responses"][str(reply.status)]
+    template = re.sub("(?<=/signing-secrets/).+", "{secretId}", path.replace("/test/", "/{appId}/"))
+    described = document["paths"][template][method]["responses"][str(reply.status)]
     _check(described["content"]["application/json"]["schema"], reply.json, document)
 
 

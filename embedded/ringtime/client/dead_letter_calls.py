@@ -1,0 +1,101 @@
+"""Each verb about dead letters as the request it makes. Pure: nothing is sent here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from msgspec import convert
+
+from ringtime.client.dead_letter_views import DeadLetterPage, ReplayResult, ReplayView
+from ringtime.client.exchange import Call
+from ringtime.client.protocol import BASE, checked, instant, schedule_path
+from ringtime.client.wire import to_body, to_letter_page, to_replay, to_replay_result
+from ringtime_ingest.dead_letter_requests import LIST_SIZE, MAX_SIZE
+from ringtime_shared.errors import InvalidRequest, NotReplayable
+
+_REPLAYED = {None: "all", True: "true", False: "false"}
+_REFUSED = re.compile(r" is ([A-Z]+): (.*)", re.DOTALL)
+
+
+def list_dead_letters(
+    app_id: str,
+    *,
+    start: datetime | None,
+    end: datetime | None,
+    size: int = LIST_SIZE,
+    token: str = "",
+    replayed: bool | None = False,
+) -> Call[DeadLetterPage]:
+    """`GET /apps/{app_id}/dead-letters`."""
+    asked: dict[str, object] = {
+        "start_time": instant("start", start),
+        "end_time": instant("end", end),
+        "size": size,
+        "continuation_token": token,
+        "replayed": _REPLAYED[replayed],
+    }
+    path = _path(app_id, query=asked)
+    return Call(method="GET", path=path, read=to_letter_page, app_id=app_id)
+
+
+def count_dead_letters(app_id: str, *, start: datetime | None, end: datetime | None) -> Call[int]:
+    """`GET /apps/{app_id}/dead-letters/count`."""
+    asked = {"start_time": instant("start", start), "end_time": instant("end", end)}
+    return Call(method="GET", path=_path(app_id, "/count", asked), read=_to_count, app_id=app_id)
+
+
+def replay(schedule_id: UUID) -> Call[ReplayView]:
+    """`POST /schedules/{schedule_id}/replay`."""
+    return Call(
+        method="POST",
+        path=f"{schedule_path(schedule_id)}/replay",
+        read=to_replay,
+        kind="schedule",
+        key=str(schedule_id),
+        conflict=partial(_to_not_replayable, str(schedule_id)),
+    )
+
+
+def replay_many(
+    app_id: str,
+    *,
+    schedule_ids: Sequence[UUID] | None,
+    start: datetime | None,
+    end: datetime | None,
+    size: int | None,
+    token: str = "",
+) -> Call[ReplayResult]:
+    """`POST /apps/{app_id}/dead-letters/replay`."""
+    if schedule_ids is not None:
+        if (start, end, size) != (None, None, None) or token:
+            raise InvalidRequest.of("schedule_ids", "give either schedule_ids or a range, not both")
+        body: dict[str, object] = {"scheduleIds": [str(schedule_id) for schedule_id in schedule_ids]}
+    else:
+        body = {
+            "startTime": instant("start", start),
+            "endTime": instant("end", end),
+            "size": MAX_SIZE if size is None else size,
+            "continuationToken": token,
+        }
+    path = _path(app_id, "/replay")
+    return Call(method="POST", path=path, body=to_body(body), read=to_replay_result, app_id=app_id)
+
+
+def _path(app_id: str, tail: str = "", query: Mapping[str, object] | None = None) -> str:
+    given = {name: value for name, value in (query or {}).items() if value not in (None, "")}
+    return f"{BASE}/apps/{checked(app_id)}/dead-letters{tail}" + (f"?{urlencode(given)}" if given else "")
+
+
+def _to_count(data: dict[str, Any]) -> int:
+    return convert(data.get("count"), int)
+
+
+def _to_not_replayable(schedule_id: str, message: str) -> NotReplayable:
+    found = _REFUSED.search(message)
+    return NotReplayable(schedule_id, *(found.groups() if found else ("done", message)))

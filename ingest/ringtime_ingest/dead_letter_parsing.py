@@ -1,0 +1,99 @@
+"""What is asked of dead letters, from query and body to `dead_letter_requests`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import cast
+from uuid import UUID
+
+from starlette.requests import Request
+
+from ringtime_ingest.dead_letter_requests import IN_BODY, IN_QUERY, LIST_SIZE, MAX_SIZE, LetterQuery
+from ringtime_ingest.fields import REPLAYS
+from ringtime_ingest.parsing import check_uuid, parse_app_id
+from ringtime_ingest.strict_json import Unreadable, decode_json
+from ringtime_ingest.times import parse_instant
+from ringtime_shared.errors import InvalidRequest, Violation
+
+_NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?")
+_REPLAYED = {"": False, "false": False, "true": True, "all": None}
+_MOST_REPORTED = 20  #: bad ids of one list that are told, lest the answer be longer than the request
+
+
+def parse_letter_query(request: Request) -> LetterQuery:
+    """Read path and query of a list or a count; an empty value is the same as none. Raises InvalidRequest."""
+    app_id = parse_app_id(request.path_params["app_id"])
+    wrong: list[Violation] = []
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in (*IN_QUERY, "replayed") and found.setdefault(name, value) != value:
+            wrong.append(Violation(name, "given twice, with different values"))
+    size, replayed = found.get(IN_QUERY.size, ""), found.get("replayed", "")
+    if size and not (size.isascii() and size.isdigit() and len(size) <= 9):
+        wrong.append(Violation(IN_QUERY.size, f"must be a whole number from 1 to {MAX_SIZE}"))
+        size = ""
+    if replayed not in _REPLAYED:
+        wrong.append(Violation("replayed", "must be false, true or all"))
+    query = LetterQuery(
+        app_id=app_id,
+        start_ms=_read_time(IN_QUERY.start, _to_value(found.get(IN_QUERY.start)), wrong),
+        end_ms=_read_time(IN_QUERY.end, _to_value(found.get(IN_QUERY.end)), wrong),
+        size=int(size or LIST_SIZE),
+        token=found.get(IN_QUERY.token, ""),
+        replayed=_REPLAYED.get(replayed),
+        names=IN_QUERY,
+    )
+    if wrong:
+        raise InvalidRequest(wrong)
+    return query
+
+
+def parse_replays(app_id: str, body: bytes, max_depth: int) -> LetterQuery | list[UUID]:
+    """Read which dead letters to replay; no body is an empty one. Raises InvalidRequest."""
+    wrong: list[Violation] = []
+    found = REPLAYS.read(decode_json(body, max_depth), "", wrong) if body else {}
+    if wrong:
+        raise Unreadable(wrong)
+    ids = cast("list[object] | None", found.pop(IN_BODY.ids, None))
+    if ids is not None:
+        if found:
+            raise InvalidRequest.of(IN_BODY.ids, f"must not be given together with {', '.join(found)}")
+        return _read_ids(ids)
+    query = LetterQuery(
+        app_id=app_id,
+        start_ms=_read_time(IN_BODY.start, found.get(IN_BODY.start), wrong),
+        end_ms=_read_time(IN_BODY.end, found.get(IN_BODY.end), wrong),
+        size=cast(int, found.get(IN_BODY.size, MAX_SIZE)),
+        token=cast(str, found.get(IN_BODY.token, "")),
+        names=IN_BODY,
+    )
+    if wrong:
+        raise InvalidRequest(wrong)
+    return query
+
+
+def _read_ids(ids: Sequence[object]) -> list[UUID]:
+    wrong = [
+        Violation(f"{IN_BODY.ids}.{n}", rule) for n, each in enumerate(ids) if (rule := check_uuid(each))
+    ]
+    if wrong:
+        raise InvalidRequest(wrong[:_MOST_REPORTED])
+    return [UUID(str(each)) for each in ids]
+
+
+def _to_value(text: str | None) -> object:
+    """Return a time of a query as JSON would hold it."""
+    return Decimal(text) if text and _NUMBER.fullmatch(text) else text or None
+
+
+def _read_time(name: str, value: object, wrong: list[Violation]) -> int | None:
+    if value is None:
+        return None
+    try:
+        return parse_instant(value)
+    except ValueError as error:
+        hint = "; an offset's + is sent as %2B" if " " in str(value) else ""
+        wrong.append(Violation(name, f"{error}{hint}"))
+        return None

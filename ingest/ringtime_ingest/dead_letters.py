@@ -1,0 +1,202 @@
+"""Dead letters: list them, count them, replay them. Implements `dead_letter_requests.DeadLetters`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from typing import TypeVar
+from uuid import UUID
+
+from ringtime_ingest.apps import AppMaps, AppReading
+from ringtime_ingest.continuation import decode_token, encode_token
+from ringtime_ingest.dead_letter_requests import (
+    IN_BODY,
+    MAX_SIZE,
+    LetterPage,
+    LetterQuery,
+    Names,
+    Replay,
+    ReplayReport,
+    Skipped,
+)
+from ringtime_ingest.replaying import LetterStore, Replayer, judge, key_of
+from ringtime_shared.clock import Clock
+from ringtime_shared.errors import (
+    AppInactive,
+    InvalidRequest,
+    NotFound,
+    OutcomeUnknown,
+    StoreUnavailable,
+)
+from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.schedule import Row
+from ringtime_shared.stores.protocol import LAST_ID, Position
+
+T = TypeVar("T")
+
+_READ = 500  #: letters read at once where some are passed over
+_MOST_READ = 5_000  #: and in one call: whoever looks for few among many goes on with the token
+_AT_ONCE = 100  #: schedules of one call that are replayed side by side
+
+
+class DeadLetterDesk:
+    """What the service does with dead letters."""
+
+    def __init__(
+        self,
+        store: LetterStore,
+        apps: AppMaps,
+        replayer: Replayer,
+        clock: Clock,
+        fetch_home: Callable[[UUID], Awaitable[Row]],
+    ) -> None:
+        self._store = store
+        self._apps = apps
+        self._replayer = replayer
+        self._clock = clock
+        self._fetch_home = fetch_home  # raises NotFound
+
+    async def fetch(self, query: LetterQuery) -> LetterPage:
+        """Return a page. Raises InvalidRequest, NotFound (app)."""
+        start_ms, end_ms = query.range_at(self._clock.now_ms())
+        position = Position(start_ms - 1, LAST_ID)
+        if query.token:
+            position = max(position, _read_token(query, end_ms))
+        await self._apps.get(query.app_id)
+        found: list[DeadLetter] = []
+        limit = query.size + 1  # one more tells whether there is more
+        if query.replayed is not None:
+            limit = max(limit, _READ)
+        for _ in range(0, _MOST_READ, limit):
+            letters = await self._store.fetch_dead_letters(query.app_id, position, end_ms, limit)
+            for letter in letters:
+                if len(found) == query.size:
+                    return LetterPage(found, encode_token(query.app_id, position))
+                position = key_of(letter)
+                if query.replayed in (None, letter.replayed_ms is not None):
+                    found.append(letter)
+            if len(letters) < limit:
+                return LetterPage(found, "")
+        return LetterPage(found, encode_token(query.app_id, position))
+
+    async def count(self, query: LetterQuery) -> int:
+        """Return how many were not filed again. Raises InvalidRequest, NotFound (app)."""
+        start_ms, end_ms = query.range_at(self._clock.now_ms())
+        await self._apps.get(query.app_id)
+        return await self._store.count_dead_letters(query.app_id, start_ms, end_ms)
+
+    async def replay(self, schedule_id: UUID) -> Replay:
+        """File a failed schedule again. Raises NotFound, NotReplayable, AppInactive, OutcomeUnknown."""
+        home = await self._fetch_home(schedule_id)
+        reading = await self._active(home.schedule.app_id)
+        refusal, over = judge(home, await self._letters_of(home))
+        if refusal is not None:
+            raise refusal
+        (replay,) = await self._replayer.file(reading, [home], over, spread=False)
+        return replay
+
+    async def replay_ids(
+        self, app_id: str, schedule_ids: Sequence[UUID], names: Names = IN_BODY
+    ) -> ReplayReport:
+        """File these again. Raises InvalidRequest, NotFound (app), AppInactive, OutcomeUnknown."""
+        if not 1 <= len(schedule_ids) <= MAX_SIZE:
+            raise InvalidRequest.of(names.ids, f"must hold 1 to {MAX_SIZE} ids")
+        return await self._replay(await self._active(app_id), dict.fromkeys(schedule_ids))
+
+    async def replay_range(self, query: LetterQuery) -> ReplayReport:
+        """File again what `fetch` would return. Raises as `replay_ids` does."""
+        reading = await self._active(query.app_id)
+        page = await self.fetch(replace(query, replayed=False))
+        by_schedule: dict[UUID, list[DeadLetter]] = defaultdict(list)
+        for letter in page.letters:
+            by_schedule[letter.schedule_id].append(letter)
+        report = await self._replay(reading, by_schedule)
+        return ReplayReport(report.replays, report.skipped, page.token)
+
+    async def _replay(
+        self, reading: AppReading, asked: Mapping[UUID, list[DeadLetter] | None]
+    ) -> ReplayReport:
+        """Replay schedules, with those of their letters that are known; None: they are looked up."""
+        replays: list[Replay] = []
+        skipped: list[Skipped] = []
+        for part in _parts(list(asked.items()), _AT_ONCE):
+            try:
+                await self._replay_part(reading, dict(part), replays, skipped)
+            except StoreUnavailable as error:
+                if replays:
+                    raise OutcomeUnknown(f"{len(replays)} were filed: {error}") from error
+                raise
+        return ReplayReport(replays, skipped)
+
+    async def _replay_part(
+        self,
+        reading: AppReading,
+        asked: Mapping[UUID, list[DeadLetter] | None],
+        replays: list[Replay],
+        skipped: list[Skipped],
+    ) -> None:
+        failed: list[Row] = []
+        over: list[DeadLetter] = []
+        app_id = reading.app.app_id
+        found = await asyncio.gather(*(self._look(app_id, *each) for each in asked.items()))
+        for schedule_id, (home, letters) in zip(asked, found, strict=True):
+            if home is None:
+                skipped.append(
+                    Skipped(schedule_id=schedule_id, reason=str(NotFound("schedule", str(schedule_id))))
+                )
+                continue
+            refusal, done = judge(home, letters)
+            over += done
+            if refusal is None:
+                failed.append(home)
+            else:
+                skipped.append(Skipped(schedule_id=schedule_id, reason=str(refusal)))
+        replays += await self._replayer.file(reading, failed, over, spread=True)
+
+    async def _look(
+        self, app_id: str, schedule_id: UUID, letters: list[DeadLetter] | None
+    ) -> tuple[Row | None, list[DeadLetter]]:
+        try:
+            home = await self._fetch_home(schedule_id)
+        except NotFound:
+            return None, []
+        if home.schedule.app_id != app_id:  # as if there were none: apps do not learn of each other's
+            return None, []
+        return home, await self._letters_of(home) if letters is None else letters
+
+    async def _letters_of(self, home: Row) -> list[DeadLetter]:
+        """Return the schedule's dead letters where they should be: in the slot of its last filing, and in
+        its own."""
+        schedule_id, app_id = home.schedule.schedule_id, home.schedule.app_id
+        slots_ms = {home.place.slot_ms, (home.moved_to or home.place).slot_ms}
+        before = UUID(int=schedule_id.int - 1)
+        answers = [
+            await self._store.fetch_dead_letters(app_id, Position(slot_ms, before), slot_ms, 1)
+            for slot_ms in slots_ms
+        ]
+        return [letter for letters in answers for letter in letters if letter.schedule_id == schedule_id]
+
+    async def _active(self, app_id: str) -> AppReading:
+        reading = await self._apps.get(app_id)
+        if not reading.app.active:
+            raise AppInactive(f"app {app_id} is deactivated")
+        return reading
+
+
+def _read_token(query: LetterQuery, end_ms: int) -> Position:
+    try:
+        position = decode_token(query.app_id, query.token)
+    except ValueError as error:
+        raise InvalidRequest.of(query.names.token, str(error)) from None
+    if position.slot_ms > end_ms:
+        raise InvalidRequest.of(query.names.token, f"goes on after {query.names.end}")
+    return position
+
+
+def _parts(items: Sequence[T], size: int) -> Iterator[list[T]]:
+    left = iter(items)
+    while part := list(islice(left, size)):
+        yield part

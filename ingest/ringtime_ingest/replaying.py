@@ -1,0 +1,145 @@
+"""Replay: file a failed schedule again, under its own id, so that receivers can tell it from a new one.
+
+The steps, each durable before the next:
+
+1. A filing of the next round (`replay` is one more than the outcome's) goes through the commit path.
+2. The home row points at it.
+3. The dead letters of the rounds before are noted as replayed.
+
+Nothing keeps two callers apart, or a crash from coming in between, because nothing has to: a dispatcher sends
+a filing only while its round is above that of the home row's outcome, and closes the others. So two filings
+of one round are one delivery, a dead letter that step 3 did not reach is listed still, and to replay it again
+does no harm. What a dispatcher would not send is refused here.
+
+| what fails | what the caller gets |
+|---|---|
+| step 1, and nothing was filed | StoreUnavailable, or OutcomeUnknown as `commit` has it |
+| later, or when others of the same call were filed | OutcomeUnknown |
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID
+
+from ringtime_ingest.apps import AppReading
+from ringtime_ingest.commit import CommitPath
+from ringtime_ingest.dead_letter_requests import Replay
+from ringtime_shared.buckets import bucket_of
+from ringtime_shared.clock import Clock
+from ringtime_shared.errors import NotReplayable, OutcomeUnknown, RingtimeError, StoreUnavailable
+from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.schedule import Place, Row, RowUpdate, Status
+from ringtime_shared.placement import Placer
+from ringtime_shared.stores.protocol import DeadLetterStore, Position, ScheduleStore
+
+SPACING_MS = 5  #: between replays of one app: 200 a second, for a receiver that may just have healed
+
+
+class LetterStore(ScheduleStore, DeadLetterStore, Protocol):
+    """What replays need of a store."""
+
+
+def key_of(letter: DeadLetter) -> Position:
+    """Return the letter's key within its app."""
+    return Position(letter.slot_ms, letter.schedule_id)
+
+
+def judge(home: Row, letters: Sequence[DeadLetter]) -> tuple[NotReplayable | None, list[DeadLetter]]:
+    """Return why a schedule cannot be replayed, None if it can, and which of its `letters` need no replay
+    once that is done: those of rounds that have their outcome."""
+    schedule_id, outcome = str(home.schedule.schedule_id), home.outcome
+    if outcome is None:
+        return NotReplayable(schedule_id, home.status), []
+    over = [letter for letter in letters if letter.replay <= outcome.replay]
+    if outcome.status is not Status.FAILURE or home.cancelled_ms is not None:
+        return NotReplayable(schedule_id, outcome.status), over
+    newest = max((letter.replay for letter in letters), default=outcome.replay)
+    if newest > outcome.replay:  # its outcome follows; a filing of that round would be closed by it
+        why = "its last replay is being recorded; try again in a moment"
+        return NotReplayable(schedule_id, outcome.status, why), over
+    if newest < outcome.replay:
+        why = "it was replayed and failed again; that is a dead letter of its own"
+        return NotReplayable(schedule_id, outcome.status, why), over
+    return None, over
+
+
+class Replayer:
+    """Carries the steps out. One a process; for one event loop."""
+
+    def __init__(
+        self, store: LetterStore, commit: CommitPath, placer: Placer, clock: Clock, margin_ms: int
+    ) -> None:
+        self._store = store
+        self._commit = commit
+        self._placer = placer
+        self._clock = clock
+        self._margin_ms = margin_ms
+        self._next_ms: dict[str, int] = {}  # by app, slot of the next replay; bounded by the number of apps
+
+    async def file(
+        self, reading: AppReading, failed: Sequence[Row], over: Sequence[DeadLetter], *, spread: bool
+    ) -> list[Replay]:
+        """File the schedules of these home rows, all FAILURE, again; note the letters that are `over`.
+
+        Args:
+            spread: with `SPACING_MS` between them, and after the app's earlier ones.
+        """
+        rows = [self._next_filing(home, reading, self._slot(reading.app.app_id, spread)) for home in failed]
+        answers = await asyncio.gather(
+            *(self._commit.file(row, reading) for row in rows), return_exceptions=True
+        )
+        places = {
+            answer.schedule.schedule_id: answer.moved_to or answer.place  # overtaken: it moved on
+            for answer in answers
+            if isinstance(answer, Row)
+        }
+        errors = [answer for answer in answers if isinstance(answer, BaseException)]
+        lost = {row.schedule.schedule_id for row in rows} - places.keys()
+        try:
+            await self._note(failed, places, [letter for letter in over if letter.schedule_id not in lost])
+        except StoreUnavailable as error:
+            if not places:
+                raise
+            raise OutcomeUnknown(f"the replay may have been filed: {error}") from error
+        for failure in errors:
+            if places and isinstance(failure, RingtimeError):
+                raise OutcomeUnknown(f"{len(places)} of {len(rows)} were filed: {failure}") from failure
+            raise failure
+        return [
+            Replay(
+                schedule_id=row.schedule.schedule_id,
+                replay=row.replay,
+                slot_ms=places[row.schedule.schedule_id].slot_ms,
+            )
+            for row in rows
+        ]
+
+    async def _note(
+        self, failed: Sequence[Row], places: dict[UUID, Place], over: Sequence[DeadLetter]
+    ) -> None:
+        updates = [
+            RowUpdate(place=home.place, schedule_id=home.schedule.schedule_id, moved_to=place)
+            for home in failed
+            if (place := places.get(home.schedule.schedule_id)) is not None
+        ]
+        if updates:
+            await self._store.put_updates(updates)
+        if over:
+            keys = [key_of(letter) for letter in over]
+            await self._store.put_replayed(over[0].app_id, keys, self._clock.now_ms())
+
+    def _slot(self, app_id: str, spread: bool) -> int:
+        slot_ms = self._clock.now_ms() + self._margin_ms
+        if spread:
+            slot_ms = max(slot_ms, self._next_ms.get(app_id, 0))
+            self._next_ms[app_id] = slot_ms + SPACING_MS
+        return slot_ms
+
+    def _next_filing(self, home: Row, reading: AppReading, slot_ms: int) -> Row:
+        app, outcome = reading.app, home.outcome
+        partition = self._placer.place(app.number, bucket_of(slot_ms), app.writable)
+        replay = 1 + (outcome.replay if outcome is not None else 0)
+        return Row(schedule=home.schedule, place=Place(app.app_id, partition, slot_ms), replay=replay)

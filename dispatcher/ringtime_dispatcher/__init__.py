@@ -11,7 +11,9 @@ Three marks describe how far the owner of a poller instance is (slots, in ms):
   is missed only if its write took longer than the difference; the final read finds it.
 - `sealing` publishes `sealed`, *then* reads everything up to it once more, then lets `settled` follow.
 - `ownership` claims what the ring gives this node, `recovery` starts a new term at `settled`.
-- `delivery` fires each row at its slot under a cap, `outcomes` records in batches.
+- `delivery` fires each row at its slot: `timetable` holds it until then, `turns` queues what is due fairly
+  between apps and their destinations (`fair_queue`, `breaker`, `memory`), `attempts` asks the callback
+  type, `retries` and `policy` decide, `records` and `outcomes` write the end of it in batches.
 
 Invariant. A row that was acknowledged is at every moment either above its instance's `settled` mark, or
 has a durable outcome, a durable cancel, or a durable later filing for which the same holds.
@@ -23,7 +25,8 @@ has a durable outcome, a durable cancel, or a durable later filing for which the
 | the store is away | marks stand still, outcomes wait in memory, reading stops at the cap on loaded rows |
 | coordination is away | the node fires until its trust window ends, then waits |
 | a write lands after its slot was read | the final read finds it, or ingest's check files it again |
-| a callback hangs | its deadline ends it; others have their own slots under the cap |
+| a callback hangs | its deadline ends it; others have their own places under the caps |
+| a destination is down | after a few failures in a row its rows are filed for later, without attempts |
 
 Proof sketch. `settled` moves only to `min(checked, oldest open row - 1)`. `checked` moves to S only after
 `sealed = S` was durable and a full read of (checked, S] came back later, so a row in that range that

@@ -27,6 +27,7 @@ from ringtime_dispatcher.records import (
     dead_letter_of,
     home_place,
     is_wanted,
+    last_slot_ms,
     next_filing,
     outcome_of,
     unsent,
@@ -44,7 +45,7 @@ from ringtime_shared.stores.protocol import Position
 
 _log = logging.getLogger(__name__)
 _LOOK_AGAIN_MS = 1_000
-_RETRY_MARGIN_MS = 1_000  #: a retry's slot is at least this far ahead: time for its row to become durable
+_RETRY_MARGIN_MS = 1_000  #: what is filed again lies at least this far ahead: time to become durable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +77,7 @@ class Deliverer:
         self._turns = Turns(parts.dispatch, parts.clock, parts.callbacks, self.pump)
         self._places = Places(parts.dispatch.max_loaded)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._looks: set[asyncio.Task[None]] = set()  # at home rows, of what is about to be parked
         self._under_way: set[UUID] = set()  # schedules in flight or unrecorded
 
     @property
@@ -112,10 +114,11 @@ class Deliverer:
         """Stop at once: cancel what is in flight, drop what waits. Draining comes before this."""
         self._timetable.close()
         self._turns.close()
-        for task in self._tasks:
+        under_way = self._tasks | self._looks
+        for task in under_way:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        if under_way:
+            await asyncio.wait(under_way)
         await self._outcomes.close()
 
     def _on_due(self, item: Item) -> None:
@@ -143,8 +146,7 @@ class Deliverer:
             if not item.needs_look or await self._is_wanted(item):
                 await self._attempt(item)
         except BaseException:
-            self._put_down(item)
-            self._let_go(item)
+            self._leave_open(item)
             raise
 
     def _look_again(self, item: Item) -> None:
@@ -219,17 +221,34 @@ class Deliverer:
         if item.schedule_id in self._under_way:
             self._look_again(item)
             return
-        row, now_ms = item.row, self._clock.now_ms()
         item.owned.begin_work()
         self._under_way.add(item.schedule_id)
-        slot_ms = max(self._turns.park_slot(item), item.owned.sealing_ms + 1)
+        if item.needs_look:
+            task = asyncio.create_task(self._park_if_wanted(item))
+            self._looks.add(task)
+            task.add_done_callback(self._looks.discard)
+        else:
+            self._file_for_later(item)
+
+    async def _park_if_wanted(self, item: Item) -> None:
+        try:
+            if await self._is_wanted(item):
+                self._file_for_later(item)
+        except BaseException:
+            self._leave_open(item)
+            raise
+
+    def _file_for_later(self, item: Item) -> None:
+        row, now_ms = item.row, self._clock.now_ms()
         retry = self._policies.of_schedule(row.schedule, self._policy(item))
-        if age_ms(row, slot_ms) > retry.max_age_ms:
+        last_ms = last_slot_ms(row, retry.max_age_ms)
+        if now_ms >= last_ms:
             error = "not sent: its destination gave no good answer until it was too old"
             self._give_up(item, unsent(row, Status.FAILURE, error, now_ms))
             return
         self.tally.parked += 1
-        self._file(item, next_filing(row, slot_ms))
+        parked_ms = max(min(self._turns.park_slot(item), last_ms), now_ms + _RETRY_MARGIN_MS)
+        self._file(item, next_filing(row, max(parked_ms, item.owned.sealing_ms + 1)))
 
     def _file(self, item: Item, again: Row) -> None:
         """Make the next filing durable, then point at it: what it knows survives a crash."""
@@ -272,12 +291,18 @@ class Deliverer:
                 filing=filing,
                 letter=letter,
                 on_durable=on_durable or partial(self._finish, item),
+                on_refused=partial(self._leave_open, item),
             )
         )
 
     def _finish(self, item: Item) -> None:
         """What was to be written of this filing is durable."""
         item.owned.close(item.key)
+        self._put_down(item)
+        self._let_go(item)
+
+    def _leave_open(self, item: Item) -> None:
+        """No store takes what was to be written: the next owner finds the row as it was."""
         self._put_down(item)
         self._let_go(item)
 

@@ -18,13 +18,13 @@ class Destinations:
 
     def admits(self, app_id: str, destination: str, now_ms: int, timeout_ms: int) -> bool:
         """Whether a row for this destination may be sent now; see `Breaker.admits`."""
-        breaker = self._breakers.get((app_id, destination))
+        breaker = self._find((app_id, destination))
         return breaker is None or breaker.admits(now_ms, timeout_ms)
 
     def note(self, app_id: str, destination: str, reply: Reply, now_ms: int) -> bool:
         """Take in how an attempt ended; return whether the destination is to be left alone now."""
         key = (app_id, destination)
-        breaker = self._breakers.get(key)
+        breaker = self._find(key)
         if breaker is None:
             if not reply.blames_destination:
                 return False
@@ -37,7 +37,13 @@ class Destinations:
     def park_slot(self, app_id: str, destination: str, now_ms: int) -> int:
         """Return the slot under which the next row for this destination is to wait."""
         key = (app_id, destination)
-        return (self._breakers.get(key) or self._add(key)).park_slot(now_ms)
+        return (self._find(key) or self._add(key)).park_slot(now_ms)
+
+    def _find(self, key: tuple[str, str]) -> Breaker | None:
+        breaker = self._breakers.pop(key, None)
+        if breaker is not None:
+            self._breakers[key] = breaker  # what is asked for moves to the end: the first goes first
+        return breaker
 
     def _add(self, key: tuple[str, str]) -> Breaker:
         if len(self._breakers) >= _MOST:

@@ -109,6 +109,11 @@ class Dispatcher:
     def owned(self) -> Mapping[Instance, OwnedInstance]:
         return self._owner.owned
 
+    def fronts(self) -> dict[str, int]:
+        """Return up to which slot, in ms, each poller instance with rows is read; idle ones are up to now."""
+        horizon_ms = self._clock.now_ms() + self._settings.read_ahead_ms
+        return {str(each.instance): each.sealable_ms(horizon_ms) for each in self._owner.active}
+
     def is_trusted(self) -> bool:
         """Whether this node may act as an owner at this moment."""
         return self._owner.is_trusted()

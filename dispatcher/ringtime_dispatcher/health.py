@@ -1,8 +1,9 @@
-"""What a supervisor asks a dispatcher: does it live, and can it do its work."""
+"""What a supervisor asks a dispatcher: does it live, can it do its work; and what `ringctl` asks."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -12,13 +13,22 @@ from starlette.routing import Route
 from ringtime_shared.errors import RingtimeError
 
 
-def create_health_app(
-    ping: Callable[[], Awaitable[None]], is_ready: Callable[[], bool], count_owned: Callable[[], int]
-) -> Starlette:
-    """Return an application with `/health/live` and `/health/ready`.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HealthParts:
+    """What the endpoints ask."""
+
+    ping: Callable[[], Awaitable[None]]  #: one real query to the store
+    is_ready: Callable[[], bool]
+    count_owned: Callable[[], int]  #: poller instances this node runs
+    fronts: Callable[[], Mapping[str, int]]  #: of those that have rows: the slot read up to, ms
+    now_ms: Callable[[], int]
+
+
+def create_health_app(parts: HealthParts) -> Starlette:
+    """Return an application with `/health/live`, `/health/ready` and `/health/fronts`.
 
     Ready means: a real query was answered just now, and the node holds a lease it can trust. The answer
-    tells how many poller instances the node runs.
+    tells how many poller instances the node runs, and what time it is here, for whoever compares clocks.
     """
 
     async def live(request: Request) -> JSONResponse:  # noqa: ARG001 - the signature of a route
@@ -26,11 +36,24 @@ def create_health_app(
 
     async def ready(request: Request) -> JSONResponse:  # noqa: ARG001 - the signature of a route
         try:
-            await ping()
+            await parts.ping()
         except RingtimeError as error:
-            return JSONResponse({"status": "not ready", "reason": str(error)}, status_code=503)
-        if not is_ready():
-            return JSONResponse({"status": "not ready", "reason": "no trusted lease"}, status_code=503)
-        return JSONResponse({"status": "ready", "owned": count_owned()})
+            return _not_ready(str(error), parts.now_ms())
+        if not parts.is_ready():
+            return _not_ready("no trusted lease", parts.now_ms())
+        return JSONResponse({"status": "ready", "owned": parts.count_owned(), "nowMs": parts.now_ms()})
 
-    return Starlette(routes=[Route("/health/live", live), Route("/health/ready", ready)])
+    async def fronts(request: Request) -> JSONResponse:  # noqa: ARG001 - the signature of a route
+        return JSONResponse({"nowMs": parts.now_ms(), "fronts": parts.fronts()})
+
+    return Starlette(
+        routes=[
+            Route("/health/live", live),
+            Route("/health/ready", ready),
+            Route("/health/fronts", fronts),
+        ]
+    )
+
+
+def _not_ready(reason: str, now_ms: int) -> JSONResponse:
+    return JSONResponse({"status": "not ready", "reason": reason, "nowMs": now_ms}, status_code=503)

@@ -8,7 +8,7 @@ import click
 
 from ringtime_dispatcher.callbacks.build import close_callbacks, make_callbacks
 from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
-from ringtime_dispatcher.health import create_health_app
+from ringtime_dispatcher.health import HealthParts, create_health_app
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.coordination.etcd import EtcdSession
 from ringtime_shared.coordination.protocol import Member
@@ -49,7 +49,15 @@ async def serve(settings: Settings) -> None:
             click.echo(f"ringtime-dispatcher {node} listens on http://{host}:{port}/health/ready")
             for block in settings.egress.allow:
                 click.echo(f"callbacks may reach {block}, as egress.allow says")
-            app = create_health_app(store.ping, dispatcher.is_ready, lambda: len(dispatcher.owned))
+            app = create_health_app(
+                HealthParts(
+                    ping=store.ping,
+                    is_ready=dispatcher.is_ready,
+                    count_owned=lambda: len(dispatcher.owned),
+                    fronts=dispatcher.fronts,
+                    now_ms=clock.now_ms,
+                )
+            )
             await serve_http(app, settings.server, listener, stop)
             click.echo(f"ringtime-dispatcher {node} is draining")
             await dispatcher.stop()

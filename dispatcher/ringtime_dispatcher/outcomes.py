@@ -45,6 +45,7 @@ class Record:
     filing: Row | None = None
     letter: DeadLetter | None = None
     on_durable: Callable[[], None]
+    on_refused: Callable[[], None]  #: a bug: no store takes it, now or later
 
 
 async def persist(call: Callable[[], Awaitable[T]]) -> T:
@@ -78,14 +79,19 @@ class OutcomeWriter:
                 await self._write(batch)
             except Exception:  # noqa: BLE001 - one record that no store takes must not hold up the others
                 await self._write_one_by_one(batch)
+            else:
+                for record in batch:
+                    record.on_durable()
 
     async def _write_one_by_one(self, batch: Sequence[Record]) -> None:
         for record in batch:
             try:
                 await self._write([record])
-            except Exception:  # noqa: BLE001 - logged
-                # It stays open: the next owner fires it again, late and twice rather than never.
+            except Exception:  # noqa: BLE001 - logged; the next owner fires it again, rather than never
                 _log.exception("the outcome of %s cannot be written", record.home.schedule_id)
+                record.on_refused()
+            else:
+                record.on_durable()
 
     async def _write(self, batch: Sequence[Record]) -> None:
         store = self._store
@@ -99,8 +105,6 @@ class OutcomeWriter:
         moves = [record.move for record in batch if record.move is not None]
         if moves:
             await persist(lambda: store.put_updates(moves))
-        for record in batch:
-            record.on_durable()
 
     async def close(self) -> None:
         """Give up what is not written yet; the next owner will fire those rows again."""

@@ -81,7 +81,11 @@ class Policies:
             max_lateness_ms=None if lateness_s is None else lateness_s * 1_000,
             retry=_merge(said.retry or _NO_RULES, default),
             share=Share(
-                in_flight=min(said.max_in_flight or dispatch.app_in_flight, dispatch.max_in_flight),
+                in_flight=min(
+                    said.max_in_flight or dispatch.app_in_flight,
+                    dispatch.app_in_flight,
+                    dispatch.max_in_flight,
+                ),
                 per_s=said.max_per_second,
                 weight=said.weight or 1,
             ),

@@ -10,6 +10,8 @@ from ringtime_shared.ids import home_slot, unpack_id
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import LOG_LENGTH, Attempt, Outcome, Place, Row, RowUpdate, Status
 
+_OUTCOME_MS = 60_000  #: of a schedule's retention, kept for its outcome to be written
+
 
 def home_place(row: Row) -> Place:
     """Return where the schedule's home row is filed."""
@@ -22,6 +24,14 @@ def home_place(row: Row) -> Place:
 def age_ms(row: Row, now_ms: int) -> int:
     """Return how long ago the delivery was due. A replay is as young as somebody asked for it to be."""
     return 0 if row.replay else now_ms - home_slot(row.schedule.schedule_id)
+
+
+def last_slot_ms(row: Row, max_age_ms: int) -> int:
+    """Return the last slot that the delivery may be filed under: just before the row is forgotten, or
+    sooner where the policy says so."""
+    schedule = row.schedule
+    last_ms = max(schedule.expires_ms - _OUTCOME_MS, schedule.fire_ms)
+    return last_ms if row.replay else min(last_ms, home_slot(schedule.schedule_id) + max_age_ms)
 
 
 def is_wanted(row: Row, home: Row | None) -> bool:

@@ -35,6 +35,7 @@ class Turns:
         self._queue: FairQueue[Item] = FairQueue(settings.destination_in_flight)
         self._destinations = Destinations(settings)
         self._wake: asyncio.TimerHandle | None = None
+        self._wake_ms = 0
 
     def offer(self, item: Item, policy: DeliveryPolicy) -> bool:
         """Queue an item that is due; False: its destination is to be left alone, or is too slow to take
@@ -57,11 +58,10 @@ class Turns:
     def take(self) -> Item | None:
         """Return the next item that may start now."""
         item = self._queue.take(self._clock.now_ms())
-        if item is None and self._wake is None:
+        if item is None:
             next_ms = self._queue.next_token_ms()
-            if next_ms is not None:
-                wait_s = max(next_ms - self._clock.now_ms(), 1) / 1_000
-                self._wake = asyncio.get_running_loop().call_later(wait_s, self._go_on)
+            if next_ms is not None and (self._wake is None or next_ms < self._wake_ms):
+                self._wake_at(next_ms)
         return item
 
     def end(self, item: Item) -> None:
@@ -89,6 +89,13 @@ class Turns:
         if self._wake is not None:
             self._wake.cancel()
 
+    def _wake_at(self, at_ms: int) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+        self._wake_ms = at_ms
+        wait_s = max(at_ms - self._clock.now_ms(), 1) / 1_000
+        self._wake = asyncio.get_running_loop().call_later(wait_s, self._go_on)
+
     def _go_on(self) -> None:
         self._wake = None
         self._on_token()
@@ -99,4 +106,4 @@ class Turns:
             details = orjson.loads(schedule.callback_details)
             return details, schedule.callback_type if kind is None else kind.destination(details)
         except Exception:  # noqa: BLE001 - a row that cannot be read fails by itself, at its attempt
-            return {}, schedule.callback_type
+            return {}, f"{schedule.callback_type}, unreadable"

@@ -24,7 +24,9 @@ import uvloop
 _OK = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 
 
-class _Connection(asyncio.Protocol):
+class LedgerConnection(asyncio.Protocol):
+    """Notes each request and answers 200; override `answer` to do worse."""
+
     def __init__(self, ledger: int) -> None:
         self._ledger = ledger
         self._parser = httptools.HttpRequestParser(self)
@@ -53,12 +55,16 @@ class _Connection(asyncio.Protocol):
             self._target,
         )
         os.write(self._ledger, line)
+        self.answer(self._target.decode(), int(headers.get(b"ringtime-attempt", b"0")))
+
+    def answer(self, target: str, attempt: int) -> None:
+        """Answer a request that is in the ledger."""
         self._transport.write(_OK)
 
 
 async def _serve(ledger: int) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _Connection(ledger), "127.0.0.1", 0, backlog=1024)
+    server = await loop.create_server(lambda: LedgerConnection(ledger), "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 

@@ -6,7 +6,7 @@ import os
 import platform
 from typing import Any
 
-from tests.harness.report import read_all
+from tests.harness.report import FOLDER, read_all
 
 _HEAD = """# Fault runs
 
@@ -18,6 +18,35 @@ client and a receiver outside the service; runs of the quick set, part of `./tes
 Lag is the first delivery after max(fire time, acknowledgement). Duplicates carry the same schedule id; their
 bound is 1,000 for each dispatcher killed or frozen: what it had in flight and what it had not recorded.
 """
+
+_DELIVERY_HEAD = """
+## Receivers in trouble
+
+What one `ringtime serve` process did with receivers that hang, refuse, drip, redirect and flood, and with
+a Kafka broker that was killed (`tests/e2e/test_delivery.py`, `test_kafka_delivery.py`). Acknowledged and
+lag are of the bystanders: schedules of another app whose receiver was well all the time.
+
+| run | set | acknowledged | lost | dupl. | lag ms p50/p99/max | facts |
+|---|---|---|---|---|---|---|
+"""
+
+
+def render_delivery(entries: list[dict[str, Any]]) -> str:
+    """Return the section on receivers in trouble."""
+    return _DELIVERY_HEAD + "".join(
+        f"| {entry['name']} | {entry['set']} | {entry['acknowledged']:,} | {entry['lost']} | "
+        f"{entry['duplicates']} | {_lag(entry)} | {_facts(entry)} |\n"
+        for entry in entries
+    )
+
+
+def _lag(entry: dict[str, Any]) -> str:
+    lag = entry["lag_ms"]
+    return "-" if lag["p50"] is None else f"{lag['p50']} / {lag['p99']} / {lag['max']}"
+
+
+def _facts(entry: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in entry["facts"].items())
 
 
 def render(entries: list[dict[str, Any]]) -> str:
@@ -31,14 +60,12 @@ def render(entries: list[dict[str, Any]]) -> str:
         "| run | set | acknowledged | lost | early | after cancel | dupl. | lag ms p50/p99/max | facts |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for entry in entries:
-        lag = entry["lag_ms"]
-        facts = ", ".join(f"{key} {value}" for key, value in entry["facts"].items())
-        lines.append(
-            f"| {entry['name']} | {entry['set']} | {entry['acknowledged']:,} | {entry['lost']} | "
-            f"{entry['early']} | {entry['after_cancel']} | {entry['duplicates']} | "
-            f"{lag['p50']} / {lag['p99']} / {lag['max']} | {facts} |"
-        )
+    lines += [
+        f"| {entry['name']} | {entry['set']} | {entry['acknowledged']:,} | {entry['lost']} | "
+        f"{entry['early']} | {entry['after_cancel']} | {entry['duplicates']} | "
+        f"{_lag(entry)} | {_facts(entry)} |"
+        for entry in entries
+    ]
     bound = f"{3 / total:.1e}" if total and not lost else "not given"
     lines.append(
         f"\n{lost} lost of N = {total:,} acknowledged. "
@@ -48,4 +75,4 @@ def render(entries: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    print(render(read_all()), end="")
+    print(render(read_all()) + render_delivery(read_all(FOLDER / "delivery")), end="")

@@ -17,10 +17,11 @@ FOLDER = Path(__file__).parents[2] / ".ringtime" / "faults"
 IS_LONG = os.environ.pop("RINGTIME_FAULTS", "") == "long"
 
 
-def record(name: str, verdict: Verdict, **facts: object) -> Path:
+def record(name: str, verdict: Verdict, *, folder: Path = FOLDER, **facts: object) -> Path:
     """Write the verdict of the run `name` in place of an earlier one; return the file.
 
     Args:
+        folder: another one for runs that are no part of that page.
         facts: what else is worth a line in the report: the fault, its length, measured times. JSON.
     """
     entry = {
@@ -41,12 +42,19 @@ def record(name: str, verdict: Verdict, **facts: object) -> Path:
         },
         "facts": facts,
     }
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    file = FOLDER / f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}.json"
     draft = file.with_suffix(".part")
     draft.write_text(json.dumps(entry, indent=2) + "\n")
     draft.replace(file)
     return file
+
+
+def report(name: str, verdict: Verdict, **facts: object) -> None:
+    """Record a run of one server, print its line, and hold it to what must never be."""
+    file = record(name, verdict, folder=FOLDER / "delivery", **facts)
+    print(file.stem, verdict if verdict.lags_ms else f"{verdict.acknowledged} acknowledged", facts)
+    assert verdict.broken() == []
 
 
 def read_all(folder: Path = FOLDER) -> list[dict[str, object]]:

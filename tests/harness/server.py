@@ -6,6 +6,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 _STOP_S = 40
@@ -33,8 +35,10 @@ class ServerProcess:
             env=self._environment,
         )
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if "listens on " not in line:
+        for line in iter(self._process.stdout.readline, ""):
+            if "listens on " in line:
+                break
+        else:
             self._process.communicate(timeout=_STOP_S)
             raise AssertionError(f"the server did not start; see {self._log.name}")
         self.base = line.split("listens on ")[1].strip()
@@ -64,8 +68,24 @@ class ServerProcess:
         fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def rss_bytes(self) -> int:
+        """Return the memory in use now."""
+        return int(Path(f"/proc/{self.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
     def _end(self, number: signal.Signals) -> int:
         assert self._process is not None
         self._process.send_signal(number)
         self._process.communicate(timeout=_STOP_S)
         return self._process.returncode
+
+
+@contextmanager
+def serving(folder: Path, **settings: object) -> Iterator[ServerProcess]:
+    """Run a server on `folder/data` with these settings, each `group_name=value`."""
+    environment = {f"RINGTIME_{name.upper()}": str(value) for name, value in settings.items()}
+    process = ServerProcess(folder / "data", environment=environment)
+    try:
+        process.start()
+        yield process
+    finally:
+        process.close()

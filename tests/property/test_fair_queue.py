@@ -69,9 +69,7 @@ class ModelApp:
 class FairQueueMachine(RuleBasedStateMachine):
     """Rates stay what they are for a run; caps and weights change."""
 
-    @initialize(
-        lane_cap=st.integers(1, 3), of_apps=st.lists(shares, min_size=len(APPS), max_size=len(APPS))
-    )
+    @initialize(lane_cap=st.integers(1, 3), of_apps=st.lists(shares, min_size=len(APPS), max_size=len(APPS)))
     def begin(self, lane_cap: int, of_apps: list[Share]) -> None:
         self.lane_cap = lane_cap
         self.queue: FairQueue[Ticket] = FairQueue(lane_cap)
@@ -176,9 +174,7 @@ class FairQueueMachine(RuleBasedStateMachine):
     def ask_whether_slow(self, app_id: str, destination: str, age_ms: int) -> None:
         lane = self.apps[app_id].lanes[destination]
         before_ms = self.now_ms - age_ms
-        is_slow = bool(
-            lane.waiting and lane.waiting[0][0] < before_ms and lane.in_flight >= self.lane_cap
-        )
+        is_slow = bool(lane.waiting and lane.waiting[0][0] < before_ms and lane.in_flight >= self.lane_cap)
         assert self.queue.is_slow(app_id, destination, before_ms) is is_slow
 
     @invariant()

@@ -35,7 +35,8 @@ from tests.contract.builders import (
 from ringtime_local import CassandraOptions, CassandraServer, LocalServers
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.errors import AppExists, OutcomeUnknown, StartupError, StoreUnavailable
-from ringtime_shared.models.app import App, AppConfiguration, Instance
+from ringtime_shared.models.app import App, AppConfiguration, Instance, Resize
+from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import CassandraSettings
@@ -466,9 +467,18 @@ class TestSchema:
             assert await store.fetch_app(app.app_id) == app
             found = await store.fetch_row(row.place, of_row.schedule_id)
             assert found == replace(row, outcome=make_outcome())
-            changed = replace(app, version=2, configuration=AppConfiguration(retry=RetryRules(attempts=2)))
+            changed = replace(
+                app,
+                version=2,
+                configuration=AppConfiguration(retry=RetryRules(attempts=2)),
+                resize=Resize(quota=5, before=3, operator="ana", begun_ms=NOW_MS),
+            )
             await store.replace_app(changed)
             assert await store.fetch_app(app.app_id) == changed
+            entry = AuditEntry(entry_id=uuid4(), at_ms=NOW_MS, operator="ana", action="a", subject="s")
+            await store.put_audit(entry)
+            assert await store.fetch_audit(NOW_MS, NOW_MS, 9) == [entry]
+            assert await store.fetch_schema() == (len(STEPS), len(STEPS))
 
     async def test_wrong_datacenter_is_named(self, cassandra_server: CassandraServer) -> None:
         with pytest.raises(StartupError, match=r"no datacenter 'mars', only: datacenter1"):

@@ -21,6 +21,7 @@ from cassandra import AuthenticationFailed
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
 from cassandra.policies import RoundRobinPolicy
+from tests.harness.report import IS_LONG
 
 from ringtime_local import (
     CassandraOptions,
@@ -119,6 +120,7 @@ class TestCassandra:
                 pass
         assert all(isinstance(error, AuthenticationFailed) for error in refused.value.errors.values())
 
+    @pytest.mark.skipif(not IS_LONG, reason="in the long set: make faults")
     @pytest.mark.slow
     @pytest.mark.timeout(400)
     def test_three_nodes_serve_quorum_with_one_killed(self, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class DispatchSettings:
     breaker_open_ms: Annotated[int, Meta(ge=1_000, le=3_600_000)] = 30_000
     """How long such a destination is left alone before one row is sent to see, in milliseconds."""
 
-    park_per_s: Annotated[int, Meta(ge=1, le=10_000)] = 200
+    park_per_s: Annotated[int, Meta(ge=1, le=10_000)] = 500
     """Rows a second that are filed for later for one destination of one app, and so the rate at which
     they come back when it has healed."""
 

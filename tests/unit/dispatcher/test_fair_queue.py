@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -26,7 +27,7 @@ class Queue:
 
     def take(self, most: int = 1_000_000) -> list[tuple[str, str, int]]:
         """Take until nothing may start, at most `most` items."""
-        taken = []
+        taken: list[tuple[str, str, int]] = []
         while len(taken) < most:
             item = self.real.take(self.now_ms)
             if item is None:
@@ -155,9 +156,7 @@ def test_a_rate_allows_one_second_at_once_and_then_its_pace() -> None:
         started += [elapsed_ms] * len(queue.take())
     assert started[:10] == [0] * 10
     assert len(started) == 10 + 49
-    assert all(
-        later - earlier in (100, 101) for earlier, later in zip(started[9:], started[10:], strict=False)
-    )
+    assert all(later - earlier in (100, 101) for earlier, later in pairwise(started[9:]))
 
 
 def test_a_pause_earns_one_second_and_no_more() -> None:

@@ -26,6 +26,7 @@ class Desk:
         self.rows = [make_row(APP, START_MS + n) for n in range(10)]
         self.moves = [make_move(row, START_MS + 5_000 + n) for n, row in enumerate(self.rows)]
         self.durable: list[int] = []
+        self.refused: list[int] = []
 
     async def fill(self) -> Desk:
         await self.store.real.put_rows([*self.rows, *self.moves])
@@ -39,6 +40,7 @@ class Desk:
                 home=make_update(self.rows[number], outcome),
                 move=move,
                 on_durable=lambda: self.durable.append(number),
+                on_refused=lambda: self.refused.append(number),
             )
         )
 
@@ -79,7 +81,13 @@ async def test_a_record_put_after_the_writer_came_to_rest_is_written() -> None:
 
 async def test_a_record_put_by_the_callback_of_another_is_written() -> None:
     desk = await Desk().fill()
-    desk.writer.put(Record(home=make_update(desk.rows[0], make_outcome()), on_durable=lambda: desk.put(1)))
+    desk.writer.put(
+        Record(
+            home=make_update(desk.rows[0], make_outcome()),
+            on_durable=lambda: desk.put(1),
+            on_refused=lambda: None,
+        )
+    )
     await spin()
     assert desk.durable == [1]
 

@@ -74,9 +74,7 @@ class Looks:
         self.membership = Membership(join_debounce_ms=DEBOUNCE_MS)
         self.membership.place(ALL)
 
-    def at(
-        self, boot_ms: int, *nodes: str, drained: frozenset[str] = frozenset()
-    ) -> dict[str, int]:
+    def at(self, boot_ms: int, *nodes: str, drained: frozenset[str] = frozenset()) -> dict[str, int]:
         """Look; return how many instances each node is given, of those that are given any."""
         members = {node: Member(node=node) for node in nodes}
         self.membership.observe(View(members, drained=drained), boot_ms=boot_ms)

@@ -62,9 +62,14 @@ class AppMaps:
                 self._keep(AppReading(app, begun_ms))
         return self._by_number.get(number)
 
-    def keep(self, app: App) -> None:
-        """Remember what this process itself has just written."""
-        self._keep(AppReading(app, self._clock.boot_ms()))
+    def keep(self, app: App, begun_ms: int) -> None:
+        """Remember what this process itself has written.
+
+        Args:
+            begun_ms: boot time before the write was sent. Others may have changed the app since, and this
+                process may have slept: counted from after the write, an old map would pass for a new one.
+        """
+        self._keep(AppReading(app, begun_ms))
 
     def _keep(self, reading: AppReading) -> AppReading:
         self._by_id[reading.app.app_id] = reading

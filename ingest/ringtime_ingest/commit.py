@@ -9,17 +9,18 @@ instance):
 
 - Its slot is near: read `sealed`. If `sealed >= slot`, the owner's final read may have come before the
   row, so it is filed again, under the same id, at a slot above `sealed`; its home row gets a pointer.
-- The app's map was read too long ago: read it again. If the row's partition is polled no more, the row
-  is filed again in one that is.
+- The app's map was read too long ago: read it again. If the row's partition is not writable any more, the
+  row is filed again in one that is, even while the partition is polled: it may be about to be released.
 
 A row filed again is checked again, at most three times in all.
 
 Proof sketch. Owners publish `sealed = S` and only then read everything up to S once more. Suppose
 our check read an older mark, `sealed < slot`. Then the publish that covers the slot was not yet
 acknowledged when the check began, so the final read behind it started after our write was durable and
-sees the row. No clock takes part. For the map: a partition is released more than `map_age_ms` plus the
-write deadline after it stopped being writable, and only when it is empty; a row that passes the check
-was durable less than `map_age_ms` after a reading that still had it writable, so the release sees it.
+sees the row. No clock takes part. For the map: a row that passes the check was durable at most `map_age_ms`
+after the beginning of a reading that had its partition writable, and that reading began before the change
+that ended this. A partition is released only if it was seen empty by a look that began later than
+`map_age_ms` after that change, so the look sees the row (see `ringtime_ringctl.resize`).
 
 | what fails | what happens |
 |---|---|
@@ -177,7 +178,7 @@ class CommitPath:
             sealed_ms = marks[place.instance].sealed_ms if place.instance in marks else -1
             if filing.reading.read_boot_ms < oldest_boot_ms:
                 filing.reading = fresh[place.app_id]
-            if sealed_ms >= place.slot_ms or place.partition >= filing.reading.app.polled:
+            if sealed_ms >= place.slot_ms or place.partition >= filing.reading.app.writable:
                 overtaken[filing] = self._file_again(filing, sealed_ms)
         return overtaken
 
@@ -186,7 +187,7 @@ class CommitPath:
         place, app = filing.row.place, filing.reading.app
         slot_ms = max(now_ms + self._settings.commit_margin_ms, sealed_ms + 1, place.slot_ms + 1)
         partition = place.partition
-        if partition >= app.polled:
+        if partition >= app.writable:
             partition = self._placer.place(app.number, bucket_of(slot_ms), app.writable)
         return replace(filing.home, place=Place(place.app_id, partition, slot_ms))
 

@@ -18,9 +18,9 @@ from ringtime_ingest.signing import SigningSecrets
 from ringtime_ingest.validation import check_new_app, check_new_schedule
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.protocol import CallbackRules
+from ringtime_shared.cancelling import cancel_home
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import (
-    AlreadyDone,
     AppActive,
     AppInactive,
     Conflict,
@@ -36,8 +36,6 @@ from ringtime_shared.placement import Placer
 from ringtime_shared.settings import AppLimits, IngestSettings
 from ringtime_shared.stores.protocol import AppStore, DeadLetterStore, MarkStore, MetaStore, ScheduleStore
 
-CANCEL_PROMISE_MS = 1_000  #: a cancel acknowledged longer than this before the slot is sure to hold
-_SLOWEST_WRITE_MS = 30_000  #: no write that was sent can become durable later than this
 _DAY_MS = 86_400_000
 
 
@@ -92,6 +90,7 @@ class IngestService:
         """
         _raise_if(check_new_app(new, self._limits))
         partitions = self._limits.partitions if new.partitions is None else new.partitions
+        begun_ms = self._clock.boot_ms()
         stored = await self._store.fetch_app(new.app_id)
         if stored is None:
             app = App(
@@ -114,7 +113,7 @@ class IngestService:
                 stored, active=new.active, configuration=new.configuration, version=stored.version + 1
             )
             await self._store.replace_app(app)
-        self._apps.keep(app)
+        self._apps.keep(app, begun_ms)
         return app
 
     async def fetch_apps(self, app_id: str | None) -> list[App]:
@@ -125,6 +124,7 @@ class IngestService:
 
     async def set_active(self, app_id: str, active: bool) -> App:
         """Activate or deactivate an app. Raises NotFound, AppActive, AppInactive."""
+        begun_ms = self._clock.boot_ms()
         stored = (await self._apps.reread(app_id)).app
         if stored.active == active:
             raise (AppActive if active else AppInactive)(
@@ -135,7 +135,7 @@ class IngestService:
             await self._store.replace_app(app)
         except VersionConflict:
             return await self.set_active(app_id, active)
-        self._apps.keep(app)
+        self._apps.keep(app, begun_ms)
         return app
 
     async def create_schedule(self, new: NewSchedule) -> Row:
@@ -200,23 +200,10 @@ class IngestService:
     async def cancel_schedule(self, schedule_id: UUID) -> Cancellation:
         """Cancel a schedule; cancelling twice is no error.
 
-        The cancel is promised to hold if it was durable more than a second before the slot of the
-        pending filing: a dispatcher reads no row earlier than that, and checks again before a retry.
-
         Raises NotFound, AlreadyDone, StoreUnavailable, OutcomeUnknown.
         """
         row = await self._fetch_home(schedule_id)
-        if row.outcome is not None:
-            raise AlreadyDone(str(schedule_id), row.outcome.status)
-        if row.cancelled_ms is None:
-            begun_ms = self._clock.now_ms()
-            await self._store.put_cancel(row.place, schedule_id, begun_ms)
-            row = replace(row, cancelled_ms=begun_ms)
-            durable_ms = self._clock.now_ms()
-        else:  # somebody cancelled before; that write may have taken long to become durable
-            durable_ms = min(self._clock.now_ms(), row.cancelled_ms + _SLOWEST_WRITE_MS)
-        slot_ms = (row.moved_to or row.place).slot_ms
-        return Cancellation(row, durable_ms < slot_ms - CANCEL_PROMISE_MS)
+        return Cancellation(*await cancel_home(self._store, self._clock, row))
 
 
 def _raise_if(violations: list[Violation]) -> None:

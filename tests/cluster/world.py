@@ -17,7 +17,7 @@ from ringtime_shared.coordination.memory import Hub
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.errors import RingtimeError, Violation
 from ringtime_shared.ids import unpack_id
-from ringtime_shared.models.app import AppConfiguration, Instance
+from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.schedule import Place, Status
 from ringtime_shared.settings import (
     AppLimits,
@@ -49,6 +49,7 @@ class Plan:
     pauses: int = 0
     pause_s: float = 6.0
     rates: FaultRates = field(default_factory=FaultRates)
+    ingest: IngestSettings = field(default_factory=IngestSettings)
     dispatch: DispatchSettings = field(
         default_factory=lambda: DispatchSettings(
             page_rows=4,
@@ -117,7 +118,7 @@ class World:
 
     def __init__(self, seed: int, plan: Plan | None = None) -> None:
         self.rng = Random(seed)
-        self.plan = plan or random_plan(self.rng)
+        self.plan: Plan = plan or random_plan(self.rng)
         self.hub = Hub()
         self.store = MemoryStore(self.now_ms)
         self.creates: list[ClientEntry] = []
@@ -180,7 +181,7 @@ class World:
             IngestParts(
                 store=store,
                 clock=pod,
-                settings=IngestSettings(),
+                settings=self.plan.ingest,
                 limits=AppLimits(),
                 callbacks={"sim": RecordingCallback(self, pod)},
                 holder=pod.name,
@@ -295,6 +296,3 @@ class World:
             task.cancel()
         if self._background:
             await asyncio.wait(self._background)
-
-    def owners(self) -> dict[Instance, str]:
-        return {instance: claim.node for instance, claim in self.hub.claims.items()}

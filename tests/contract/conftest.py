@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from tests.contract.builders import make_app
+from tests.contract.coordination import Driver, EtcdDriver, Join, MemoryDriver
 
-from ringtime_local import CassandraServer
-from ringtime_shared.clock import ManualClock
+from ringtime_local import CassandraServer, EtcdServer, LocalServers
+from ringtime_shared.clock import Clock, ManualClock, SystemClock
+from ringtime_shared.coordination.protocol import Member, Session
 from ringtime_shared.models.app import App
 from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.cassandra import CassandraStore, migrate
@@ -95,3 +97,41 @@ async def store(request: pytest.FixtureRequest, clock: ManualClock, tmp_path: Pa
 async def app(store: Store) -> App:
     """A registered app with three partitions."""
     return await store.create_app(make_app())
+
+
+@pytest.fixture(scope="session")
+def own_etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], EtcdServer]]:
+    """Start etcd at the first call: a run without service tests needs none."""
+    with ExitStack() as stack:
+        started: list[EtcdServer] = []
+
+        def start() -> EtcdServer:
+            if not started:
+                servers = LocalServers(tmp_path_factory.mktemp("etcd"), cassandra=False, kafka=False)
+                started.append(stack.enter_context(servers).etcd)
+            return started[0]
+
+        yield start
+
+
+@pytest.fixture(params=["memory", pytest.param("etcd", marks=pytest.mark.service)])
+def driver(request: pytest.FixtureRequest, own_etcd: Callable[[], EtcdServer]) -> Driver:
+    """A driver of coordination, with a deployment of the test's own."""
+    if request.param == "memory":
+        return MemoryDriver()
+    return EtcdDriver(own_etcd().endpoint)
+
+
+@pytest.fixture
+async def join(driver: Driver) -> AsyncIterator[Join]:
+    joined: list[Session] = []
+
+    async def join(node: str, clock: Clock | None = None) -> Session:
+        session = driver.new(clock or SystemClock())
+        joined.append(session)
+        await session.join(Member(node=node, address=f"{node}:1", capacity=2.0, version="7"))
+        return session
+
+    yield join
+    for session in joined:
+        await session.close()

@@ -11,7 +11,7 @@ from tests.contract.builders import NOW_MS, make_app
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import AppExists, NotFound, VersionConflict
 from ringtime_shared.ids import MAX_APPS
-from ringtime_shared.models.app import App, AppConfiguration, Instance, SigningSecret
+from ringtime_shared.models.app import App, AppConfiguration, Instance, Resize, SigningSecret
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.stores.protocol import Marks, MarksWrite, Store
 
@@ -33,6 +33,7 @@ SECRETS = tuple(
     SigningSecret(secret_id=f"key-{n}", secret=f"whsec_{'A' * 32}{n}=", created_ms=NOW_MS - n)
     for n in range(3)
 )
+RESIZE = Resize(quota=8, before=3, operator='ana "ü"', begun_ms=NOW_MS + 3, term=5 << 48 | 17)
 
 
 def instances(app: App, partitions: range) -> list[Instance]:
@@ -47,9 +48,11 @@ def instances(app: App, partitions: range) -> list[Instance]:
         {"configuration": AppConfiguration(retry=RetryRules())},
         {"configuration": AppConfiguration(retry=RetryRules(statuses=()))},
         {"secrets": SECRETS},
-        {"secrets": SECRETS[:1], "configuration": FULL_CONFIGURATION, "active": False},
+        {"resize": RESIZE},
+        {"resize": replace(RESIZE, term=0)},
+        {"secrets": SECRETS[:1], "configuration": FULL_CONFIGURATION, "active": False, "resize": RESIZE},
     ],
-    ids=["empty", "full", "no rules", "no statuses", "secrets", "all"],
+    ids=["empty", "full", "no rules", "no statuses", "secrets", "resize", "first resize", "all"],
 )
 async def test_created_app_comes_back_whole(store: Store, changes: dict[str, Any]) -> None:
     asked = make_app(writable=2, polled=5, created_ms=NOW_MS + 7, **changes)
@@ -142,6 +145,25 @@ async def test_repeat_after_a_later_change_conflicts(store: Store, app: App) -> 
     await store.replace_app(replace(changed, version=3, active=True))
     with pytest.raises(VersionConflict):
         await store.replace_app(changed)
+
+
+async def test_a_resize_begins_changes_hands_and_ends(store: Store, app: App) -> None:
+    begun = replace(app, version=2, polled=8, resize=RESIZE)
+    taken = replace(begun, version=3, resize=replace(RESIZE, operator="bob"))
+    ended = replace(taken, version=4, writable=8, resize=None)
+    for state in (begun, taken, ended):
+        for _ in range(2):
+            await store.replace_app(state)
+            assert await store.fetch_app(app.app_id) == state
+        assert state in await store.fetch_apps()
+    with pytest.raises(VersionConflict):
+        await store.replace_app(taken)
+
+
+async def test_of_two_resizes_of_one_version_one_conflicts(store: Store, app: App) -> None:
+    await store.replace_app(replace(app, version=2, polled=8, resize=RESIZE))
+    with pytest.raises(VersionConflict):
+        await store.replace_app(replace(app, version=2, polled=8, resize=replace(RESIZE, operator="bob")))
 
 
 async def test_replace_of_an_unknown_app_is_not_found(store: Store) -> None:

@@ -3,109 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable
 
 import pytest
+from tests.contract.coordination import MARGIN_MS, TTL_S, Driver, Join, until
 
-from ringtime_local import EtcdServer, LocalServers
-from ringtime_shared.clock import Clock, ManualClock, SystemClock
-from ringtime_shared.coordination.etcd import EtcdSession
-from ringtime_shared.coordination.memory import Hub, MemorySession
-from ringtime_shared.coordination.protocol import Claim, Member, Session, View
+from ringtime_shared.clock import ManualClock
+from ringtime_shared.coordination.protocol import Claim, Member, View
 from ringtime_shared.errors import LeaseLost
 from ringtime_shared.models.app import Instance
-from ringtime_shared.settings import CoordinationSettings
 
-TTL_S = 2  # etcd knows no shorter one
-MARGIN_MS = 500
 A0, A1, B0 = Instance("a", 0), Instance("a", 1), Instance("b-app", 0)
-_prefixes = itertools.count()
-
-
-class Driver(Protocol):
-    """How the tests make sessions of one deployment, and cut their renewals off."""
-
-    def new(self, clock: Clock) -> Session: ...
-    def cut_renewals(self, session: Any) -> None: ...
-
-
-class MemoryDriver:
-    def __init__(self) -> None:
-        self._hub = Hub(era=3)
-
-    def new(self, clock: Clock) -> Session:
-        return MemorySession(self._hub, clock, ttl_ms=TTL_S * 1000, margin_ms=MARGIN_MS)
-
-    def cut_renewals(self, session: MemorySession) -> None:
-        assert session._renewal is not None
-        session._renewal.cancel()
-
-
-class EtcdDriver:
-    def __init__(self, endpoint: str) -> None:
-        self.settings = CoordinationSettings(
-            endpoints=(endpoint,), prefix=f"/contract/{next(_prefixes)}", ttl_s=TTL_S, margin_ms=MARGIN_MS
-        )
-
-    def new(self, clock: Clock) -> Session:
-        return EtcdSession(self.settings, clock, era=3)
-
-    def cut_renewals(self, session: Any) -> None:
-        async def never(*_: object) -> None:
-            await asyncio.get_running_loop().create_future()
-
-        session._connection.renew = never
-
-
-@pytest.fixture(scope="module")
-def own_etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], EtcdServer]]:
-    """Start etcd at the first call: a run without service tests needs none."""
-    with ExitStack() as stack:
-        started: list[EtcdServer] = []
-
-        def start() -> EtcdServer:
-            if not started:
-                servers = LocalServers(tmp_path_factory.mktemp("etcd"), cassandra=False, kafka=False)
-                started.append(stack.enter_context(servers).etcd)
-            return started[0]
-
-        yield start
-
-
-@pytest.fixture(params=["memory", pytest.param("etcd", marks=pytest.mark.service)])
-def driver(request: pytest.FixtureRequest, own_etcd: Callable[[], EtcdServer]) -> Driver:
-    if request.param == "memory":
-        return MemoryDriver()
-    return EtcdDriver(own_etcd().endpoint)
-
-
-Join = Callable[..., Awaitable[Session]]
-
-
-@pytest.fixture
-async def join(driver: Driver) -> AsyncIterator[Join]:
-    joined: list[Session] = []
-
-    async def join(node: str, clock: Clock | None = None) -> Session:
-        session = driver.new(clock or SystemClock())
-        joined.append(session)
-        await session.join(Member(node=node, address=f"{node}:1", capacity=2.0, version="7"))
-        return session
-
-    yield join
-    for session in joined:
-        await session.close()
-
-
-async def until(session: Session, is_so: Callable[[View], bool]) -> View:
-    """Wait, by the session's own signal, for a view of which `is_so` holds."""
-    async with asyncio.timeout(10):
-        while not is_so(session.view()):
-            await session.wait_for_change()
-    return session.view()
 
 
 async def test_members_see_each_other_as_they_described_themselves(join: Join) -> None:

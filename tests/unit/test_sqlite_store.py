@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from tests.contract.builders import (
@@ -32,9 +33,10 @@ from tests.contract.builders import (
 
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import AppExists, OutcomeUnknown, StartupError, StoreUnavailable
-from ringtime_shared.models.app import AppConfiguration, Instance
+from ringtime_shared.models.app import AppConfiguration, Instance, Resize
+from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.schedule import Row
-from ringtime_shared.stores.protocol import Marks, MarksWrite
+from ringtime_shared.stores.protocol import IndexEntry, Marks, MarksWrite
 from ringtime_shared.stores.sqlite import SqliteStore, schema
 from ringtime_shared.stores.sqlite.engine import Worker
 from ringtime_shared.stores.sqlite.purge import LOOK_AGAIN_MS
@@ -193,6 +195,36 @@ async def test_file_of_the_first_schema_is_brought_up_to_date_and_read(tmp_path:
         assert await fetch(store, again) == again
         await store.put_updates([make_update(again, make_outcome(replay=1))])
         await store.close()
+
+
+async def test_file_of_the_second_schema_is_brought_up_to_date_and_read(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / schema.FILE_NAME)) as connection:
+        for step in schema.STEPS[:2]:
+            connection.executescript(step)
+        connection.execute("INSERT INTO app_numbers VALUES (0, 'old')")
+        connection.execute("INSERT INTO apps VALUES ('old', 0, 3, 3, 1, 1, ?, '{}', '[]')", (NOW_MS,))
+        connection.execute("INSERT INTO due_index VALUES (?, 0, 2, 0)", (BUCKET,))
+        connection.execute("INSERT INTO partition_state VALUES (0, 2, 77, ?, ?)", (NOW_MS, NOW_MS))
+        connection.execute("PRAGMA user_version = 2")
+        connection.commit()
+    app = make_app(app_id="old")
+    instance = Instance("old", 2)
+    store = await SqliteStore.open(tmp_path)
+    assert await store.fetch_apps() == [app]
+    assert await store.fetch_app_buckets("old", BUCKET, BUCKET) == [IndexEntry(BUCKET, instance)]
+    assert await store.fetch_terms([instance]) == {instance: 77}
+    assert await store.fetch_schema() == (schema.SCHEMA_VERSION, schema.SCHEMA_VERSION)
+    resized = replace(
+        app, version=2, writable=2, resize=Resize(quota=2, before=3, operator="ana", begun_ms=NOW_MS)
+    )
+    await store.replace_app(resized)
+    entry = AuditEntry(entry_id=uuid4(), at_ms=NOW_MS, operator="ana", action="resize", subject="old")
+    await store.put_audit(entry)
+    await store.close()
+    store = await SqliteStore.open(tmp_path)
+    assert await store.fetch_app("old") == resized
+    assert await store.fetch_audit(NOW_MS, NOW_MS, 9) == [entry]
+    await store.close()
 
 
 async def test_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:

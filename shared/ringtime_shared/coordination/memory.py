@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Sequence
 
 from ringtime_shared.clock import Clock
-from ringtime_shared.coordination.protocol import Claim, Member, View
-from ringtime_shared.errors import LeaseLost
+from ringtime_shared.coordination.protocol import Claim, Drain, Member, View
+from ringtime_shared.errors import LeaseLost, NotFound
 from ringtime_shared.models.app import Instance
 
 
@@ -22,6 +22,7 @@ class Hub:
         self.era = era
         self.members: dict[str, Member] = {}
         self.claims: dict[Instance, Claim] = {}
+        self.drains: dict[str, Drain] = {}
         self._epoch = 0
         self._view: View | None = None
         self._sessions: set[MemorySession] = set()
@@ -42,9 +43,9 @@ class Hub:
         self.announce()
 
     def view(self) -> View:
-        """Return members and claims; the same object until one of them changes."""
+        """Return members, claims and drains; the same object until one of them changes."""
         if self._view is None:
-            self._view = View(dict(self.members), dict(self.claims))
+            self._view = View(dict(self.members), dict(self.claims), frozenset(self.drains))
         return self._view
 
     def announce(self) -> None:
@@ -158,3 +159,29 @@ class MemorySession:
     def _require_lease(self) -> None:
         if self._lost:
             raise LeaseLost(f"the lease of {self.node} ended")
+
+
+class MemoryOperator:
+    """The operator's side of a hub."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+
+    async def fetch_view(self) -> View:
+        return self._hub.view()
+
+    async def fetch_drains(self) -> dict[str, Drain]:
+        return dict(self._hub.drains)
+
+    async def put_drain(self, drain: Drain) -> None:
+        if drain.node not in self._hub.members:
+            raise NotFound("node", drain.node)
+        if self._hub.drains.setdefault(drain.node, drain) is drain:
+            self._hub.announce()
+
+    async def delete_drain(self, node: str) -> None:
+        if self._hub.drains.pop(node, None) is not None:
+            self._hub.announce()
+
+    async def close(self) -> None:
+        return

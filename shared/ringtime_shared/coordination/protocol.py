@@ -7,6 +7,10 @@ of no further use: the node starts a new one.
 Trust. A session renews its lease by itself. `trusted_until_ms` is counted from the *start* of the last
 renewal that succeeded, plus the TTL, less a margin, on the boot clock: up to then no other node can
 have been given this node's poller instances. Source: River's leader election keeps the same window.
+
+Drains. An operator may mark a node as drained: it stays a member and keeps its lease, but has no share of
+the ring, so it hands over all it runs. The mark is no part of the node's lease: a node that restarts under
+its name is drained still.
 """
 
 from __future__ import annotations
@@ -41,6 +45,12 @@ class View:
 
     members: Mapping[str, Member] = field(default_factory=dict)
     claims: Mapping[Instance, Claim] = field(default_factory=dict)
+    drained: frozenset[str] = frozenset()  #: nodes, members or not, that are to own nothing
+
+    def eligible(self) -> Mapping[str, Member]:
+        """Return the members that have a share of the ring: those not drained, or all if all are, because
+        callbacks matter more than a drain."""
+        return {node: self.members[node] for node in self.members if node not in self.drained} or self.members
 
 
 class Lease(Protocol):
@@ -99,4 +109,45 @@ class Session(Lease, Ownership, Protocol):
     @property
     def era(self) -> int:
         """The era of the coordination service; a term is `era << 48 | epoch`."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drain:
+    """An operator's word that a node is to own nothing."""
+
+    node: str
+    operator: str
+    since_ms: int
+
+
+class CoordinationReader(Protocol):
+    """The deployment as a tool sees it: without a lease, and asked for at each call."""
+
+    async def fetch_view(self) -> View:
+        """Return members, claims and drains, all as of one moment. Raises StoreUnavailable."""
+        ...
+
+    async def fetch_drains(self) -> dict[str, Drain]:
+        """Return the drains by node, those of nodes that are gone included. Raises StoreUnavailable."""
+        ...
+
+
+class Drains(Protocol):
+    """Marking nodes. Both methods may be repeated; raise StoreUnavailable, OutcomeUnknown."""
+
+    async def put_drain(self, drain: Drain) -> None:
+        """Mark a member as drained; an earlier mark stands. Raises NotFound if it is no member."""
+        ...
+
+    async def delete_drain(self, node: str) -> None:
+        """Take the mark away; no error if there is none."""
+        ...
+
+
+class OperatorCoordination(CoordinationReader, Drains, Protocol):
+    """All that the operator's tool needs, as a composition root hands it out."""
+
+    async def close(self) -> None:
+        """Let go of the connection."""
         ...

@@ -55,8 +55,9 @@ class Resize:
 
     quota: int  #: partitions the app is to have
     before: int  #: partitions it had
-    operator: str  #: who began it
+    operator: str  #: who began it, or has taken it over since
     begun_ms: int
+    term: int = 0  #: the highest its new partitions had before; an owner since has a higher one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

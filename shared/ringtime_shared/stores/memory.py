@@ -8,13 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from uuid import UUID
 
-from ringtime_shared.buckets import last_slot
+from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.errors import AppExists, NotFound, VersionConflict
 from ringtime_shared.ids import MAX_NONCES
 from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.stores.protocol import (
+    LAST_ID,
     DuePage,
     DueQuery,
     FirstMarks,
@@ -39,6 +41,7 @@ class MemoryStore:
         self._index: dict[int, set[Instance]] = defaultdict(set)
         self._marks: dict[Instance, tuple[int, Marks]] = {}
         self._letters: dict[str, dict[Position, DeadLetter]] = defaultdict(dict)
+        self._audit: dict[UUID, AuditEntry] = {}
         self._nonces = 0
         self._era = (0, "")
 
@@ -162,6 +165,39 @@ class MemoryStore:
     async def count_dead_letters(self, app_id: str, from_ms: int, upto_ms: int) -> int:
         letters = self._letters.get(app_id, {}).values()
         return sum(each.replayed_ms is None and from_ms <= each.slot_ms <= upto_ms for each in letters)
+
+    async def fetch_app_buckets(self, app_id: str, first: int, last: int) -> list[IndexEntry]:
+        return [
+            IndexEntry(bucket, instance)
+            for bucket in sorted(self._index)
+            if first <= bucket <= last
+            for instance in sorted(self._index[bucket])
+            if instance.app_id == app_id
+        ]
+
+    async def count_live(self, entries: Sequence[IndexEntry], most: int) -> list[int]:
+        return [min(sum(row.is_live for row in self._rows_of(entry)), most) for entry in entries]
+
+    async def fetch_last_slots(self, entries: Sequence[IndexEntry]) -> list[int | None]:
+        return [max((row.place.slot_ms for row in self._rows_of(entry)), default=None) for entry in entries]
+
+    def _rows_of(self, entry: IndexEntry) -> Iterator[Row]:
+        before = Position(first_slot(entry.bucket) - 1, LAST_ID)
+        query = DueQuery(entry.instance, entry.bucket, before, last_slot(entry.bucket), limit=1)
+        return (row for _, row in self._range(query))
+
+    async def fetch_terms(self, instances: Sequence[Instance]) -> dict[Instance, int]:
+        return {instance: self._marks[instance][0] for instance in instances if instance in self._marks}
+
+    async def put_audit(self, entry: AuditEntry) -> None:
+        self._audit.setdefault(entry.entry_id, entry)
+
+    async def fetch_audit(self, from_ms: int, upto_ms: int, limit: int) -> list[AuditEntry]:
+        entries = [entry for entry in self._audit.values() if from_ms <= entry.at_ms <= upto_ms]
+        return sorted(entries, key=lambda entry: entry.at_ms, reverse=True)[:limit]
+
+    async def fetch_schema(self) -> tuple[int, int]:
+        return 1, 1  # there is none, so none can be older or newer
 
     async def claim_nonce(self, holder: str) -> int:
         self._nonces += 1

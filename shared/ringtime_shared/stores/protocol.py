@@ -218,7 +218,8 @@ class OperatorStore(Protocol):
         ...
 
     async def fetch_terms(self, instances: Sequence[Instance]) -> dict[Instance, int]:
-        """Return the ownership term under which the marks were last written, 0 if nobody owned it yet."""
+        """Return the term under which the marks of those instances that have any were last written; 0:
+        nobody owned it yet."""
         ...
 
     async def put_audit(self, entry: AuditEntry) -> None:

@@ -170,9 +170,9 @@ async def test_a_poller_instance_is_asked_for_once_a_batch() -> None:
     assert asked == [Instance(rig.app.app_id, 0), Instance(rig.app.app_id, 1)]
 
 
-async def shrink(rig: CommitRig, partitions: int) -> None:
-    """What a resize that was over while this process slept leaves behind."""
-    smaller = replace(rig.app, writable=partitions, polled=partitions, version=rig.app.version + 1)
+async def shrink(rig: CommitRig, partitions: int, *, polled: int | None = None) -> None:
+    """What a resize that was over while this process slept leaves behind; `polled`: it goes on still."""
+    smaller = replace(rig.app, writable=partitions, polled=polled or partitions, version=rig.app.version + 1)
     await rig.store.real.replace_app(smaller)
 
 
@@ -199,6 +199,28 @@ async def test_a_row_in_a_partition_polled_no_more_is_filed_in_another(lead_ms: 
     assert again.place.partition == 0
     assert again.place.slot_ms == START_MS + 1
     assert rig.store.names().count("fetch_app") == 1, "once an app and batch; what was read is fresh"
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+async def test_a_row_in_a_partition_about_to_be_released_is_filed_in_another(sealed: bool) -> None:
+    """It is polled yet, but whoever releases it may have looked for its rows already."""
+    rig = await make_commit_rig()
+    await shrink(rig, 1, polled=3)
+    if sealed:
+        await rig.seal(START_MS + 50, 2)
+    row = rig.row(START_MS, 2)
+    moved = await rig.file(row, age_ms=MAP_AGE_MS + 1)
+    again = await filed_again(rig, row, moved)
+    assert again.place.partition == 0
+
+
+async def test_a_row_in_a_partition_not_yet_open_is_filed_in_another() -> None:
+    """A resize to more partitions may be given up, and what it made polled is so no more."""
+    rig = await make_commit_rig()
+    await shrink(rig, 1, polled=2)
+    moved = await rig.file(rig.row(START_MS, 1), age_ms=MAP_AGE_MS + 1)
+    assert moved.moved_to is not None
+    assert moved.moved_to.partition == 0
 
 
 async def test_a_process_that_slept_between_write_and_check_reads_the_map_again() -> None:

@@ -118,6 +118,22 @@ async def test_registering_again_never_undoes_a_change_it_has_not_seen(rig: Serv
         await rig.register(partitions=3)
 
 
+async def test_what_was_written_before_a_long_sleep_is_no_fresh_map(rig: ServiceRig) -> None:
+    """The app shrinks, and its partitions are released, while the process sleeps on the answer to its write."""
+    await rig.register(partitions=8)
+    real = rig.store.real.replace_app
+
+    async def sleeps(app: Any) -> None:
+        await real(app)
+        await real(replace(app, writable=1, polled=1, version=app.version + 1))
+        rig.clock.advance(30_000)
+
+    rig.store.real.replace_app = sleeps  # type: ignore[method-assign]
+    await rig.register(partitions=8, configuration=AppConfiguration(retention_days=7))
+    rows = [await rig.create(delay_ms=600_000 + n * 60_000) for n in range(8)]
+    assert {(row.moved_to or row.place).partition for row in rows} == {0}
+
+
 async def _race(rig: ServiceRig, other: Any) -> None:
     """Let somebody else store `other` just before the next change of an app gets there."""
     real = rig.store.real.replace_app

@@ -4,6 +4,7 @@
 |---|---|---|
 | `{prefix}/nodes/{node}` | JSON: address, capacity, version | with the node's lease |
 | `{prefix}/pollers/{app}/{partition}` | name of the owner | with the node's lease |
+| `{prefix}/drains/{node}` | JSON: who drained it, and when | until it is undrained |
 | `{prefix}/identity` | a random word, written once | for ever |
 
 **Claims.** One transaction carries up to 120 small ones, each `if the key is not there: put it, else: read
@@ -46,6 +47,7 @@ client-go for the deadline shorter than the lease.
 """
 
 from ringtime_shared.coordination.etcd.identity import fetch_identity
+from ringtime_shared.coordination.etcd.operator import EtcdOperator
 from ringtime_shared.coordination.etcd.session import EtcdSession, RaiseEra
 
-__all__ = ["EtcdSession", "RaiseEra", "fetch_identity"]
+__all__ = ["EtcdOperator", "EtcdSession", "RaiseEra", "fetch_identity"]

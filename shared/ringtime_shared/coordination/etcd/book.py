@@ -8,13 +8,13 @@ from typing import Any
 
 from aetcd import rpc
 
-from ringtime_shared.coordination.etcd.keys import Layout, parse_member
+from ringtime_shared.coordination.etcd.keys import DrainKey, Layout, NodeKey, parse_member
 from ringtime_shared.coordination.protocol import Claim, Member, View
 from ringtime_shared.models.app import Instance
 
 
 class Book:
-    """Members and claims.
+    """Members, claims and drains.
 
     The watch writes it, and so does the session with what it did itself, ahead of the watch. `_ahead` holds
     the revision of such an entry until the watch has passed it: older news about the key is no news.
@@ -27,12 +27,17 @@ class Book:
         self._layout = layout
         self._members: dict[str, Member] = {}
         self._claims: dict[Instance, Claim] = {}
+        self._drained: set[str] = set()
         self._ahead: dict[Instance, int] = {}
         self._view: View | None = View()
 
     def view(self) -> View:
         if self._view is None:
-            self._view = View(MappingProxyType(self._members.copy()), MappingProxyType(self._claims.copy()))
+            self._view = View(
+                MappingProxyType(self._members.copy()),
+                MappingProxyType(self._claims.copy()),
+                frozenset(self._drained),
+            )
         return self._view
 
     def epoch_of(self, instance: Instance, node: str) -> int | None:
@@ -50,6 +55,7 @@ class Book:
         ahead = {each: at for each, at in self._ahead.items() if at > revision}
         ours = {each: self._claims.get(each) for each in ahead}
         self._members, self._claims, self._ahead = fresh._members, fresh._claims, ahead
+        self._drained = fresh._drained
         for instance, claim in ours.items():
             self._set(instance, claim)
         self.revision = revision
@@ -87,16 +93,20 @@ class Book:
         if isinstance(place, Instance):
             if item.mod_revision > self._ahead.get(place, 0):
                 self._set(place, Claim(item.value.decode(errors="replace"), item.create_revision))
-        elif place is not None:
-            self._members[place] = parse_member(place, item.value)
+        elif isinstance(place, NodeKey):
+            self._members[place.node] = parse_member(place.node, item.value)
+        elif isinstance(place, DrainKey):
+            self._drained.add(place.node)
 
     def _delete(self, item: Any) -> None:
         place = self._layout.parse(item.key)
         if isinstance(place, Instance):
             if item.mod_revision > self._ahead.get(place, 0):
                 self._set(place, None)
-        elif place is not None:
-            self._members.pop(place, None)
+        elif isinstance(place, NodeKey):
+            self._members.pop(place.node, None)
+        elif isinstance(place, DrainKey):
+            self._drained.discard(place.node)
 
     def _set(self, instance: Instance, claim: Claim | None) -> None:
         if claim is None:

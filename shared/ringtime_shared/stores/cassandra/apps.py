@@ -18,8 +18,10 @@ from ringtime_shared.ids import MAX_APPS
 from ringtime_shared.models.app import App
 from ringtime_shared.stores.app_text import (
     decode_configuration,
+    decode_resize,
     decode_secrets,
     encode_configuration,
+    encode_resize,
     encode_secrets,
 )
 from ringtime_shared.stores.cassandra.bridge import Record
@@ -28,13 +30,13 @@ from ringtime_shared.stores.cassandra.meta import ROUNDS, MetaTable, back_off
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
 from ringtime_shared.stores.protocol import first_marks
 
-_COLUMNS = "app_id, number, writable, polled, active, version, created_ms, configuration, secrets"
+_COLUMNS = "app_id, number, writable, polled, active, version, created_ms, configuration, secrets, resize"
 _GET_ALL = f"SELECT {_COLUMNS} FROM $apps"
 _GET = f"{_GET_ALL} WHERE app_id = ?"
-_CREATE = f"INSERT INTO $apps ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"
+_CREATE = f"INSERT INTO $apps ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"
 _REPLACE = (
     "UPDATE $apps SET number = ?, writable = ?, polled = ?, active = ?, version = ?, created_ms = ?,"
-    " configuration = ?, secrets = ? WHERE app_id = ? IF version = ?"
+    " configuration = ?, secrets = ?, resize = ? WHERE app_id = ? IF version = ?"
 )
 
 
@@ -133,11 +135,12 @@ def _values(app: App) -> tuple[object, ...]:
         app.created_ms,
         encode_configuration(app.configuration),
         encode_secrets(app.secrets),
+        encode_resize(app.resize),
     )
 
 
 def _to_app(record: Record) -> App:
-    app_id, number, writable, polled, active, version, created_ms, configuration, secrets = record
+    app_id, number, writable, polled, active, version, created_ms, configuration, secrets, resize = record
     return App(
         app_id=app_id,
         number=number,
@@ -148,4 +151,5 @@ def _to_app(record: Record) -> App:
         created_ms=created_ms,
         configuration=decode_configuration(configuration),
         secrets=decode_secrets(secrets),
+        resize=decode_resize(resize),
     )

@@ -23,7 +23,9 @@ WRITES_PER_BATCH = 100
 PARTITIONS_PER_READ = 200
 FIRST_TERM = 0
 
-_GET = "SELECT partition, sealed_ms, settled_ms FROM $partition_state WHERE app_id = ? AND partition IN ?"
+_GET = (
+    "SELECT partition, sealed_ms, settled_ms, term FROM $partition_state WHERE app_id = ? AND partition IN ?"
+)
 _PUT = (
     "INSERT INTO $partition_state (app_id, partition, sealed_ms, settled_ms, term) VALUES (?, ?, ?, ?, ?)"
     " USING TIMESTAMP ?"
@@ -43,6 +45,14 @@ class MarkTable:
         return cls(session, await session.prepare(_GET, _PUT))
 
     async def fetch_marks(self, instances: Sequence[Instance]) -> dict[Instance, Marks]:
+        found = await self._fetch(instances)
+        return {instance: marks for instance, (marks, _) in found.items()}
+
+    async def fetch_terms(self, instances: Sequence[Instance]) -> dict[Instance, int]:
+        found = await self._fetch(instances)
+        return {instance: term for instance, (_, term) in found.items()}
+
+    async def _fetch(self, instances: Sequence[Instance]) -> dict[Instance, tuple[Marks, int]]:
         by_app: dict[str, list[int]] = defaultdict(list)
         for app_id, partition in instances:
             by_app[app_id].append(partition)
@@ -53,9 +63,9 @@ class MarkTable:
         ]
         answers = await self._session.read_all([self._get.bind(*values) for values in asked])
         found = {
-            Instance(app_id, partition): Marks(sealed_ms, settled_ms)
+            Instance(app_id, partition): (Marks(sealed_ms, settled_ms), term)
             for (app_id, _), records in zip(asked, answers, strict=True)
-            for partition, sealed_ms, settled_ms in records
+            for partition, sealed_ms, settled_ms, term in records
         }
         return {instance: found[instance] for instance in instances if instance in found}
 

@@ -72,16 +72,23 @@ async def check_schema(session: CqlSession) -> None:
     """Raise StartupError unless the keyspace has exactly the schema this Ringtime knows."""
     keyspace = session.keyspace
     known = read_steps()[-1].version
-    try:
-        (statement,) = await session.prepare(_GET_VERSIONS)
-    except StartupError as error:
-        raise StartupError(f"keyspace {keyspace!r} has no Ringtime schema: run `migrate` first") from error
-    found = max((version for (version,) in await session.read(statement.bind())), default=0)
+    found = await fetch_schema_version(session)
     _refuse_newer(keyspace, found, known)
     if found < known:
         raise StartupError(
             f"keyspace {keyspace!r} has schema version {found}, this Ringtime needs {known}: run `migrate`"
         )
+
+
+async def fetch_schema_version(session: CqlSession) -> int:
+    """Return the last step that was applied. Raises StartupError when there is no schema at all."""
+    try:
+        (statement,) = await session.prepare(_GET_VERSIONS)
+    except StartupError as error:
+        raise StartupError(
+            f"keyspace {session.keyspace!r} has no Ringtime schema: run `migrate` first"
+        ) from error
+    return max((version for (version,) in await session.read(statement.bind())), default=0)
 
 
 def _refuse_newer(keyspace: str, found: int, known: int) -> None:

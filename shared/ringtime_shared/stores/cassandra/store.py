@@ -9,6 +9,7 @@ from uuid import UUID
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.errors import StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.settings import CassandraSettings
@@ -19,6 +20,7 @@ from ringtime_shared.stores.cassandra.known import EXPIRIES, Known
 from ringtime_shared.stores.cassandra.marks import MarkTable
 from ringtime_shared.stores.cassandra.meta import MetaTable
 from ringtime_shared.stores.cassandra.migrate import check_schema
+from ringtime_shared.stores.cassandra.operator import OperatorReads
 from ringtime_shared.stores.cassandra.schedules import Schedules
 from ringtime_shared.stores.cassandra.session import CqlSession
 from ringtime_shared.stores.protocol import DuePage, DueQuery, IndexEntry, Marks, MarksWrite, Position
@@ -37,6 +39,7 @@ class CassandraStore:
         apps: Apps,
         marks: MarkTable,
         dead_letters: DeadLetters,
+        operator: OperatorReads,
         meta: MetaTable,
     ) -> None:
         """Use `connect`."""
@@ -46,6 +49,7 @@ class CassandraStore:
         self._apps = apps
         self._marks = marks
         self._dead_letters = dead_letters
+        self._operator = operator
         self._meta = meta
 
     @classmethod
@@ -86,6 +90,7 @@ class CassandraStore:
             await Apps.prepare(session, marks, meta, now_ms),
             marks,
             await DeadLetters.prepare(session, now_ms),
+            await OperatorReads.prepare(session),
             meta,
         )
 
@@ -144,6 +149,27 @@ class CassandraStore:
 
     async def count_dead_letters(self, app_id: str, from_ms: int, upto_ms: int) -> int:
         return await self._dead_letters.count_dead_letters(app_id, from_ms, upto_ms)
+
+    async def fetch_app_buckets(self, app_id: str, first: int, last: int) -> list[IndexEntry]:
+        return await self._operator.fetch_app_buckets(app_id, first, last)
+
+    async def count_live(self, entries: Sequence[IndexEntry], most: int) -> list[int]:
+        return await self._operator.count_live(entries, most)
+
+    async def fetch_last_slots(self, entries: Sequence[IndexEntry]) -> list[int | None]:
+        return await self._operator.fetch_last_slots(entries)
+
+    async def fetch_terms(self, instances: Sequence[Instance]) -> dict[Instance, int]:
+        return await self._marks.fetch_terms(instances)
+
+    async def put_audit(self, entry: AuditEntry) -> None:
+        await self._operator.put_audit(entry)
+
+    async def fetch_audit(self, from_ms: int, upto_ms: int, limit: int) -> list[AuditEntry]:
+        return await self._operator.fetch_audit(from_ms, upto_ms, limit)
+
+    async def fetch_schema(self) -> tuple[int, int]:
+        return await self._operator.fetch_schema()
 
     async def claim_nonce(self, holder: str) -> int:
         return await self._meta.claim_nonce(holder)

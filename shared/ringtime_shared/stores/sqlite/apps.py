@@ -9,15 +9,17 @@ from ringtime_shared.errors import AppExists, NotFound, VersionConflict
 from ringtime_shared.models.app import App
 from ringtime_shared.stores.app_text import (
     decode_configuration,
+    decode_resize,
     decode_secrets,
     encode_configuration,
+    encode_resize,
     encode_secrets,
 )
 from ringtime_shared.stores.protocol import FirstMarks, first_marks
 from ringtime_shared.stores.sqlite.bulk import execute_bulk
 from ringtime_shared.stores.sqlite.session import Session
 
-_COLUMNS = "app_id, number, writable, polled, active, version, created_ms, configuration, secrets"
+_COLUMNS = "app_id, number, writable, polled, active, version, created_ms, configuration, secrets, resize"
 _PUT_FIRST_MARKS = """
 INSERT INTO partition_state (app, partition, term, sealed_ms, settled_ms) {values} ON CONFLICT DO NOTHING
 """
@@ -58,7 +60,7 @@ def replace_app(session: Session, app: App, now_ms: int) -> None:
 
 def _put_app(session: Session, app: App) -> None:
     session.connection.execute(
-        f"REPLACE INTO apps ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"REPLACE INTO apps ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             app.app_id,
             app.number,
@@ -69,12 +71,13 @@ def _put_app(session: Session, app: App) -> None:
             app.created_ms,
             encode_configuration(app.configuration),
             encode_secrets(app.secrets),
+            encode_resize(app.resize),
         ),
     )
 
 
 def _to_app(record: tuple[Any, ...]) -> App:
-    app_id, number, writable, polled, active, version, created_ms, configuration, secrets = record
+    app_id, number, writable, polled, active, version, created_ms, configuration, secrets, resize = record
     return App(
         app_id=app_id,
         number=number,
@@ -85,6 +88,7 @@ def _to_app(record: tuple[Any, ...]) -> App:
         created_ms=created_ms,
         configuration=decode_configuration(configuration),
         secrets=decode_secrets(secrets),
+        resize=decode_resize(resize),
     )
 
 

@@ -40,3 +40,18 @@ class FolderLock:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+
+def find_server(folder: Path) -> int | None:
+    """Return the pid of the server that holds `LOCK`, None if none does or it cannot be told.
+
+    The lock is not tried: that would hold it for a moment, and keep a server that starts just then out.
+    """
+    try:
+        pid = int((folder / "LOCK").read_text())
+        os.kill(pid, 0)
+    except PermissionError:  # it is alive, and somebody else's
+        return pid
+    except (OSError, ValueError):
+        return None
+    return pid

@@ -92,8 +92,18 @@ CREATE TABLE dead_letters (
 CREATE INDEX dead_letters_expiry ON dead_letters (expires_ms);
 """
 
+_OPERATOR = """
+ALTER TABLE apps ADD COLUMN resize TEXT; -- JSON object. Mostly null
+CREATE TABLE audit_log (
+    at_ms INTEGER NOT NULL,
+    entry_id BLOB NOT NULL,
+    entry TEXT NOT NULL, -- JSON object
+    PRIMARY KEY (at_ms, entry_id)
+) WITHOUT ROWID;
+"""
+
 #: Step n leads from schema version n to n + 1; add at the end, change nothing. A comment holds no semicolon.
-STEPS = (_FIRST, _DELIVERY)
+STEPS = (_FIRST, _DELIVERY, _OPERATOR)
 SCHEMA_VERSION = len(STEPS)
 
 
@@ -117,6 +127,27 @@ def connect_writer(folder: Path) -> sqlite3.Connection:
     return connection
 
 
+def check_file(folder: Path) -> None:
+    """Raise StartupError unless the file is there, with the schema this Ringtime knows."""
+    file = folder / FILE_NAME
+    if not file.is_file():
+        raise StartupError(f"{folder} holds no Ringtime data: {FILE_NAME} is not there")
+    try:
+        connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True)
+        try:
+            found = fetch_version(connection)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StartupError(f"cannot read {file}: {error}") from error
+    _refuse_newer(found, folder)
+    if found < SCHEMA_VERSION:
+        raise StartupError(
+            f"{file} has schema version {found}, this Ringtime needs {SCHEMA_VERSION}: `ringtime serve` of"
+            " this version brings it up to date"
+        )
+
+
 def connect_reader(folder: Path) -> sqlite3.Connection:
     """Open the file in `folder`, which a writer has prepared, for reading."""
     connection = _connect(folder)
@@ -136,15 +167,12 @@ def _connect(folder: Path) -> sqlite3.Connection:
 
 
 def _upgrade(connection: sqlite3.Connection, folder: Path) -> None:
-    if _version(connection) == SCHEMA_VERSION:
+    if fetch_version(connection) == SCHEMA_VERSION:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        found = _version(connection)  # again: another process may have been faster
-        if found > SCHEMA_VERSION:
-            raise StartupError(
-                f"{folder / FILE_NAME} has schema version {found}, this Ringtime knows {SCHEMA_VERSION}"
-            )
+        found = fetch_version(connection)  # again: another process may have been faster
+        _refuse_newer(found, folder)
         for step in STEPS[found:]:
             for statement in step.split(";"):
                 connection.execute(statement)
@@ -155,6 +183,14 @@ def _upgrade(connection: sqlite3.Connection, folder: Path) -> None:
     connection.execute("COMMIT")
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def _refuse_newer(found: int, folder: Path) -> None:
+    if found > SCHEMA_VERSION:
+        raise StartupError(
+            f"{folder / FILE_NAME} has schema version {found}, this Ringtime knows {SCHEMA_VERSION}"
+        )
+
+
+def fetch_version(connection: sqlite3.Connection) -> int:
+    """Return the schema version of the open file."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return version

@@ -12,10 +12,11 @@ from uuid import UUID
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.errors import StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.stores.protocol import DuePage, DueQuery, IndexEntry, Marks, MarksWrite, Position
-from ringtime_shared.stores.sqlite import apps, dead_letters, marks, purge, schedules, schema
+from ringtime_shared.stores.sqlite import apps, dead_letters, marks, operator, purge, schedules, schema
 from ringtime_shared.stores.sqlite.engine import Worker
 from ringtime_shared.stores.sqlite.lock import FolderLock
 
@@ -41,6 +42,7 @@ class SqliteStore:
         folder: Path,
         *,
         exclusive: bool = True,
+        create: bool = True,
         now_ms: Callable[[], int] = _SYSTEM_CLOCK.now_ms,
         queue_limit: int = QUEUE_LIMIT,
     ) -> Self:
@@ -49,10 +51,15 @@ class SqliteStore:
         A server opens it with `exclusive`, which keeps a second server out. A tool that works beside the
         server opens it without; it may read and write.
 
+        Args:
+            create: False: open only what is there, with the schema it has.
+
         Raises:
             StartupError: a server runs on the folder, the folder cannot be used, or the file was
-                written by a newer Ringtime.
+                written by a newer Ringtime; without `create` also by an older one, or there is none.
         """
+        if not create:
+            await asyncio.to_thread(schema.check_file, folder)
         lock = await asyncio.to_thread(_prepare, folder, exclusive)
         writer = Worker(
             partial(schema.connect_writer, folder),
@@ -142,6 +149,29 @@ class SqliteStore:
         return await self._reader.run(
             lambda session: dead_letters.count_dead_letters(session, app_id, from_ms, upto_ms)
         )
+
+    async def fetch_app_buckets(self, app_id: str, first: int, last: int) -> list[IndexEntry]:
+        return await self._reader.run(
+            lambda session: operator.fetch_app_buckets(session, app_id, first, last)
+        )
+
+    async def count_live(self, entries: Sequence[IndexEntry], most: int) -> list[int]:
+        return await self._reader.run(lambda session: operator.count_live(session, entries, most))
+
+    async def fetch_last_slots(self, entries: Sequence[IndexEntry]) -> list[int | None]:
+        return await self._reader.run(lambda session: operator.fetch_last_slots(session, entries))
+
+    async def fetch_terms(self, instances: Sequence[Instance]) -> dict[Instance, int]:
+        return await self._reader.run(lambda session: operator.fetch_terms(session, instances))
+
+    async def put_audit(self, entry: AuditEntry) -> None:
+        await self._writer.run(lambda session: operator.put_audit(session, entry))
+
+    async def fetch_audit(self, from_ms: int, upto_ms: int, limit: int) -> list[AuditEntry]:
+        return await self._reader.run(lambda session: operator.fetch_audit(session, from_ms, upto_ms, limit))
+
+    async def fetch_schema(self) -> tuple[int, int]:
+        return await self._reader.run(operator.fetch_schema)
 
     async def claim_nonce(self, holder: str) -> int:
         return await self._writer.run(lambda session: marks.claim_nonce(session, holder))

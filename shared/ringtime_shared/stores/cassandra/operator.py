@@ -1,0 +1,107 @@
+"""Operations of `OperatorStore`: reads of an operator's tool, and the audit log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+from ringtime_shared.buckets import first_slot
+from ringtime_shared.models.app import Instance
+from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.stores.audit_text import decode_entry, encode_entry
+from ringtime_shared.stores.cassandra.migrate import fetch_schema_version, read_steps
+from ringtime_shared.stores.cassandra.rows import IS_DONE
+from ringtime_shared.stores.cassandra.schedules import MINUTES_PER_DAY
+from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
+from ringtime_shared.stores.protocol import LAST_ID, IndexEntry, Position
+
+DAY_MS = 86_400_000
+ROWS_PER_READ = 500
+AUDIT_DAYS_AT_ONCE = 32  #: partitions read side by side; most days have no entry
+
+_GET_BUCKETS = (
+    "SELECT bucket, partition FROM $app_buckets WHERE app_id = ? AND day = ? AND bucket >= ? AND bucket <= ?"
+)
+_OF_BUCKET = "FROM $schedules WHERE app_id = ? AND partition = ? AND bucket = ?"
+_GET_DONE = (
+    f"SELECT slot_ms, schedule_id, expires_ms, {IS_DONE} {_OF_BUCKET}"
+    " AND (slot_ms, schedule_id) > (?, ?) LIMIT ?"
+)
+_GET_LAST = f"SELECT slot_ms {_OF_BUCKET} ORDER BY slot_ms DESC LIMIT 1"
+_PUT_AUDIT = "INSERT INTO $audit_log (day, at_ms, entry_id, entry) VALUES (?, ?, ?, ?)"
+_GET_AUDIT = "SELECT entry FROM $audit_log WHERE day = ? AND at_ms >= ? AND at_ms <= ? LIMIT ?"
+
+
+class OperatorReads:
+    """`OperatorStore` without the terms, on one session."""
+
+    def __init__(self, session: CqlSession, statements: Sequence[Prepared]) -> None:
+        """Use `prepare`."""
+        self._session = session
+        self._get_buckets, self._get_done, self._get_last, self._put_audit, self._get_audit = statements
+
+    @classmethod
+    async def prepare(cls, session: CqlSession) -> Self:
+        return cls(session, await session.prepare(_GET_BUCKETS, _GET_DONE, _GET_LAST, _PUT_AUDIT, _GET_AUDIT))
+
+    async def fetch_app_buckets(self, app_id: str, first: int, last: int) -> list[IndexEntry]:
+        days = range(first // MINUTES_PER_DAY, last // MINUTES_PER_DAY + 1)
+        answers = await self._session.read_all(
+            [self._get_buckets.bind(app_id, day, first, last) for day in days]
+        )
+        return [
+            IndexEntry(bucket, Instance(app_id, partition))
+            for records in answers
+            for bucket, partition in records
+        ]
+
+    async def count_live(self, entries: Sequence[IndexEntry], most: int) -> list[int]:
+        """Rows that are not live count towards the limit of a read, so a bucket may take several."""
+        counts = [0] * len(entries)
+        left = {
+            n: Position(first_slot(entry.bucket) - 1, LAST_ID) for n, entry in enumerate(entries) if most > 0
+        }
+        while left:
+            asked = list(left.items())
+            answers = await self._session.read_all(
+                [self._rows_after(entries[n], after) for n, after in asked]
+            )
+            for (n, _), records in zip(asked, answers, strict=True):
+                counts[n] += sum(
+                    is_cancelled is is_moved is has_outcome is None and expires_ms is not None
+                    for _, _, expires_ms, is_cancelled, is_moved, has_outcome in records
+                )
+                if len(records) < ROWS_PER_READ or counts[n] >= most:
+                    del left[n]
+                else:
+                    left[n] = Position(records[-1][0], records[-1][1])
+        return [min(count, most) for count in counts]
+
+    def _rows_after(self, entry: IndexEntry, after: Position) -> Any:
+        bucket, (app_id, partition) = entry
+        return self._get_done.bind(app_id, partition, bucket, after.slot_ms, after.schedule_id, ROWS_PER_READ)
+
+    async def fetch_last_slots(self, entries: Sequence[IndexEntry]) -> list[int | None]:
+        answers = await self._session.read_all(
+            [self._get_last.bind(app_id, partition, bucket) for bucket, (app_id, partition) in entries]
+        )
+        return [records[0][0] if records else None for records in answers]
+
+    async def put_audit(self, entry: AuditEntry) -> None:
+        values = (entry.at_ms // DAY_MS, entry.at_ms, entry.entry_id, encode_entry(entry))
+        await self._session.write([self._put_audit.bind(*values)])
+
+    async def fetch_audit(self, from_ms: int, upto_ms: int, limit: int) -> list[AuditEntry]:
+        found: list[AuditEntry] = []
+        day, first = upto_ms // DAY_MS, from_ms // DAY_MS
+        while day >= first and len(found) < limit:
+            days = range(day, max(day - AUDIT_DAYS_AT_ONCE, first - 1), -1)
+            answers = await self._session.read_all(
+                [self._get_audit.bind(each, from_ms, upto_ms, limit) for each in days]
+            )
+            found += [decode_entry(text) for records in answers for (text,) in records]
+            day = days[-1] - 1
+        return found[:limit]
+
+    async def fetch_schema(self) -> tuple[int, int]:
+        return await fetch_schema_version(self._session), read_steps()[-1].version

@@ -1,0 +1,79 @@
+"""Operations of `OperatorStore`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ringtime_shared.buckets import first_slot, last_slot
+from ringtime_shared.models.app import Instance
+from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.stores.audit_text import decode_entry, encode_entry
+from ringtime_shared.stores.protocol import IndexEntry
+from ringtime_shared.stores.sqlite.rows import IS_LIVE, Record
+from ringtime_shared.stores.sqlite.schema import SCHEMA_VERSION, fetch_version
+from ringtime_shared.stores.sqlite.session import Session
+
+_IN_BUCKET = "WHERE app = ? AND partition = ? AND slot_ms BETWEEN ? AND ?"
+
+
+def fetch_app_buckets(session: Session, app_id: str, first: int, last: int) -> list[IndexEntry]:
+    found = session.connection.execute(
+        "SELECT bucket, partition FROM due_index WHERE bucket BETWEEN ? AND ? AND app = ?"
+        " ORDER BY bucket, partition",
+        (first, last, session.number_of(app_id)),
+    )
+    return [IndexEntry(bucket, Instance(app_id, partition)) for bucket, partition in found]
+
+
+def count_live(session: Session, entries: Sequence[IndexEntry], most: int) -> list[int]:
+    return [
+        session.connection.execute(
+            f"SELECT count(*) FROM (SELECT 1 FROM schedules {_IN_BUCKET} AND {IS_LIVE} LIMIT ?)",
+            (*_bounds(session, entry), most),
+        ).fetchone()[0]
+        for entry in entries
+    ]
+
+
+def fetch_last_slots(session: Session, entries: Sequence[IndexEntry]) -> list[int | None]:
+    return [
+        session.connection.execute(
+            f"SELECT max(slot_ms) FROM schedules {_IN_BUCKET}", _bounds(session, entry)
+        ).fetchone()[0]
+        for entry in entries
+    ]
+
+
+def fetch_terms(session: Session, instances: Sequence[Instance]) -> dict[Instance, int]:
+    found: dict[Instance, int] = {}
+    for instance in instances:
+        key = (session.number_of(instance.app_id), instance.partition)
+        for (term,) in session.connection.execute(
+            "SELECT term FROM partition_state WHERE app = ? AND partition = ?", key
+        ):
+            found[instance] = term
+    return found
+
+
+def put_audit(session: Session, entry: AuditEntry) -> None:
+    session.connection.execute(
+        "INSERT INTO audit_log (at_ms, entry_id, entry) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        (entry.at_ms, entry.entry_id.bytes, encode_entry(entry)),
+    )
+
+
+def fetch_audit(session: Session, from_ms: int, upto_ms: int, limit: int) -> list[AuditEntry]:
+    found = session.connection.execute(
+        "SELECT entry FROM audit_log WHERE at_ms BETWEEN ? AND ? ORDER BY at_ms DESC LIMIT ?",
+        (from_ms, upto_ms, limit),
+    )
+    return [decode_entry(text) for (text,) in found]
+
+
+def fetch_schema(session: Session) -> tuple[int, int]:
+    return fetch_version(session.connection), SCHEMA_VERSION
+
+
+def _bounds(session: Session, entry: IndexEntry) -> Record:
+    app_id, partition = entry.instance
+    return session.number_of(app_id), partition, first_slot(entry.bucket), last_slot(entry.bucket)

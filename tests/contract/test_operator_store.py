@@ -1,0 +1,207 @@
+"""Every OperatorStore driver passes this file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from tests.contract.builders import (
+    BUCKET,
+    NOW_MS,
+    START_MS,
+    make_app,
+    make_move,
+    make_outcome,
+    make_row,
+    make_rows,
+    make_update,
+)
+
+from ringtime_shared.buckets import BUCKET_MS, bucket_of, first_slot, last_slot
+from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.stores.protocol import IndexEntry, Marks, MarksWrite, Store
+
+DAY_MS = 86_400_000
+
+
+def entry_at(app: App, bucket: int = BUCKET, partition: int = 0) -> IndexEntry:
+    return IndexEntry(bucket, Instance(app.app_id, partition))
+
+
+def make_entry(at_ms: int = NOW_MS, **changes: Any) -> AuditEntry:
+    entry = AuditEntry(
+        entry_id=uuid4(),
+        at_ms=at_ms,
+        operator="ana",
+        action="resize begin",
+        subject="shop",
+        before='{"writable":3}',
+        after='{"writable":"ü"}',
+    )
+    return replace(entry, **changes)
+
+
+async def audit_of(store: Store, entries: list[AuditEntry], **changes: int) -> list[AuditEntry]:
+    """Return what the log has of these: tests share a database."""
+    asked = {"from_ms": 0, "upto_ms": 4_000_000_000_000, "limit": 10_000} | changes
+    ours = {entry.entry_id for entry in entries}
+    return [entry for entry in await store.fetch_audit(**asked) if entry.entry_id in ours]
+
+
+class TestAppBuckets:
+    async def test_an_app_without_rows_has_none(self, store: Store, app: App) -> None:
+        assert await store.fetch_app_buckets(app.app_id, BUCKET - 10, BUCKET + 10) == []
+        assert await store.fetch_app_buckets("app-nobody", BUCKET - 10, BUCKET + 10) == []
+
+    async def test_they_come_by_bucket_and_partition_and_only_once(self, store: Store, app: App) -> None:
+        far = bucket_of(START_MS + 40 * DAY_MS)
+        rows = [
+            make_row(app, first_slot(bucket) + n, partition)
+            for bucket, partition in ((far, 0), (BUCKET + 1, 2), (BUCKET, 2), (BUCKET, 1))
+            for n in range(2)
+        ]
+        await store.put_rows(rows)
+        assert await store.fetch_app_buckets(app.app_id, BUCKET, far) == [
+            entry_at(app, BUCKET, 1),
+            entry_at(app, BUCKET, 2),
+            entry_at(app, BUCKET + 1, 2),
+            entry_at(app, far, 0),
+        ]
+
+    async def test_both_ends_are_included(self, store: Store, app: App) -> None:
+        buckets = range(BUCKET, BUCKET + 5)
+        await store.put_rows(make_rows(app, [first_slot(bucket) for bucket in buckets]))
+        found = await store.fetch_app_buckets(app.app_id, BUCKET + 1, BUCKET + 3)
+        assert [entry.bucket for entry in found] == [BUCKET + 1, BUCKET + 2, BUCKET + 3]
+
+    async def test_other_apps_are_left_out(self, store: Store, app: App) -> None:
+        other = await store.create_app(make_app())
+        await store.put_rows([make_row(app), make_row(other)])
+        assert await store.fetch_app_buckets(app.app_id, BUCKET, BUCKET) == [entry_at(app)]
+
+    async def test_buckets_stay_when_their_rows_are_done(self, store: Store, app: App) -> None:
+        row = make_row(app)
+        await store.put_rows([row])
+        await store.put_updates([make_update(row, make_outcome())])
+        assert await store.fetch_app_buckets(app.app_id, BUCKET, BUCKET) == [entry_at(app)]
+
+
+class TestCounts:
+    async def test_only_live_rows_count(self, store: Store, app: App) -> None:
+        live, done, moved, cancelled, cancelled_too = rows = make_rows(app, [START_MS + n for n in range(5)])
+        await store.put_rows(rows)
+        await store.put_updates([make_update(done, make_outcome())])
+        await store.put_updates([make_update(moved, moved_to=moved.place._replace(partition=1))])
+        for row in (cancelled, cancelled_too):
+            await store.put_cancel(row.place, row.schedule.schedule_id, NOW_MS)
+        assert await store.count_live([entry_at(app)], 10) == [1]
+        assert live.is_home
+
+    async def test_each_bucket_and_partition_counts_alone(self, store: Store, app: App) -> None:
+        rows = [*make_rows(app, [START_MS + n for n in range(3)]), make_row(app, partition=1)]
+        rows.append(make_row(app, last_slot(BUCKET) + 1))
+        await store.put_rows(rows)
+        asked = [
+            entry_at(app),
+            entry_at(app, BUCKET, 1),
+            entry_at(app, BUCKET + 1),
+            entry_at(app, BUCKET + 2),
+        ]
+        assert await store.count_live(asked, 10) == [3, 1, 1, 0]
+        assert await store.count_live([], 10) == []
+
+    @pytest.mark.parametrize("most", [0, 1, 499, 500, 501, 1_200, 2_000])
+    async def test_no_further_than_asked(self, store: Store, app: App, most: int) -> None:
+        """The done rows in front fill a driver's page without counting."""
+        done = make_rows(app, [START_MS + n for n in range(520)])
+        live = make_rows(app, [START_MS + 10_000 + n for n in range(1_100)])
+        await store.put_rows(done + live)
+        await store.put_updates([make_update(row, make_outcome()) for row in done])
+        assert await store.count_live([entry_at(app)], most) == [min(most, 1_100)]
+
+
+class TestLastSlots:
+    async def test_the_highest_slot_whatever_became_of_its_row(self, store: Store, app: App) -> None:
+        rows = make_rows(app, [START_MS + 7, START_MS + 40, START_MS + 9])
+        await store.put_rows(rows)
+        await store.put_updates([make_update(rows[1], make_outcome())])
+        assert await store.fetch_last_slots([entry_at(app)]) == [START_MS + 40]
+        await store.put_cancel(rows[1].place, rows[1].schedule.schedule_id, NOW_MS)
+        assert await store.fetch_last_slots([entry_at(app)]) == [START_MS + 40]
+
+    async def test_a_row_filed_again_counts_where_it_went(self, store: Store, app: App) -> None:
+        row = make_row(app)
+        again = make_move(row, START_MS + BUCKET_MS + 5)
+        await store.put_rows([row, again])
+        await store.put_updates([make_update(row, moved_to=again.place)])
+        asked = [entry_at(app), entry_at(app, BUCKET + 1)]
+        assert await store.fetch_last_slots(asked) == [START_MS, START_MS + BUCKET_MS + 5]
+
+    async def test_edges_of_a_bucket_and_none_where_nothing_is(self, store: Store, app: App) -> None:
+        await store.put_rows(make_rows(app, [last_slot(BUCKET - 1), START_MS, last_slot(BUCKET)]))
+        asked = [entry_at(app, BUCKET + n) for n in (-2, -1, 0, 1)]
+        expected = [None, last_slot(BUCKET - 1), last_slot(BUCKET), None]
+        assert await store.fetch_last_slots(asked) == expected
+        assert await store.fetch_last_slots([]) == []
+
+
+class TestTerms:
+    async def test_nobody_owned_a_new_app(self, store: Store, app: App) -> None:
+        asked = [Instance(app.app_id, partition) for partition in range(4)]
+        assert await store.fetch_terms(asked) == dict.fromkeys(asked[:3], 0)
+
+    async def test_the_term_of_the_last_write_that_counted(self, store: Store, app: App) -> None:
+        instance = Instance(app.app_id, 1)
+        marks = Marks(NOW_MS, NOW_MS)
+        for term, expected in ((3 << 48 | 8, 3 << 48 | 8), (3 << 48 | 7, 3 << 48 | 8), (4 << 48, 4 << 48)):
+            await store.put_marks([MarksWrite(instance, term, marks)])
+            assert await store.fetch_terms([instance]) == {instance: expected}
+
+
+class TestAudit:
+    async def test_an_entry_comes_back_whole(self, store: Store) -> None:
+        entries = [make_entry(), make_entry(before="", after="", subject="")]
+        for entry in entries:
+            await store.put_audit(entry)
+        found = await audit_of(store, entries)
+        assert sorted(found, key=lambda each: each.entry_id) == sorted(
+            entries, key=lambda each: each.entry_id
+        )
+
+    async def test_writing_one_again_has_no_effect(self, store: Store) -> None:
+        entry = make_entry()
+        for _ in range(2):
+            await store.put_audit(entry)
+        assert await audit_of(store, [entry]) == [entry]
+
+    async def test_newest_first_over_days(self, store: Store) -> None:
+        times = [NOW_MS + n * DAY_MS // 2 + 1 for n in range(6)] + [NOW_MS + 80 * DAY_MS]
+        entries = [make_entry(at_ms) for at_ms in times]
+        for entry in entries:
+            await store.put_audit(entry)
+        found = await audit_of(store, entries, from_ms=NOW_MS, upto_ms=NOW_MS + 90 * DAY_MS)
+        assert found == entries[::-1]
+
+    async def test_both_ends_are_included_and_the_limit_keeps_the_newest(self, store: Store) -> None:
+        base_ms = NOW_MS + 10_000 * DAY_MS + uuid4().int % 1_000_000 * 1_000  # a time of this test's own
+        entries = [make_entry(base_ms + n) for n in range(5)]
+        for entry in entries:
+            await store.put_audit(entry)
+        found = await store.fetch_audit(base_ms + 1, base_ms + 3, 10)
+        assert found == [entries[3], entries[2], entries[1]]
+        assert await store.fetch_audit(base_ms, base_ms + 4, 2) == [entries[4], entries[3]]
+        assert await store.fetch_audit(base_ms + 5, base_ms + 9, 2) == []
+
+    async def test_entries_of_one_millisecond_are_all_kept(self, store: Store) -> None:
+        entries = [make_entry(entry_id=UUID(int=uuid4().int)) for _ in range(3)]
+        for entry in entries:
+            await store.put_audit(entry)
+        assert len(await audit_of(store, entries)) == 3
+
+
+async def test_the_schema_is_the_one_that_is_needed(store: Store) -> None:
+    found, needed = await store.fetch_schema()
+    assert found == needed >= 1

@@ -1,0 +1,172 @@
+"""`ringctl deadletters`: deliveries that were given up, and another try for them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import click
+
+from ringtime_ringctl.changes import audited
+from ringtime_ringctl.context import Deployment
+from ringtime_ringctl.http_calls import check_url
+from ringtime_ringctl.lookup import parse_id
+from ringtime_ringctl.output import Column, Output
+from ringtime_ringctl.replays import Report, replay_ids, replay_range
+from ringtime_ringctl.schedule_views import letter_to_json
+from ringtime_ringctl.shell import RingctlGroup, deployed
+from ringtime_ringctl.snapshot import fetch_app
+from ringtime_ringctl.times import FORMS, to_iso
+from ringtime_ringctl.windows import read_window
+from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.settings import Settings
+from ringtime_shared.stores.protocol import LAST_ID, Position
+
+MAX_LIMIT = 10_000
+_LIST = (
+    Column("SCHEDULE"),
+    Column("SLOT"),
+    Column("FAILED"),
+    Column("ATTEMPTS", right=True),
+    Column("HTTP", right=True),
+    Column("ERROR"),
+    Column("REPLAYED"),
+)
+start_option = click.option(
+    "--from", "start", default="-24h", show_default=True, help=f"First slot of the last attempt: {FORMS}."
+)
+end_option = click.option(
+    "--to", "end", default="now", show_default=True, help="Last slot, in the same forms; at most 31 days on."
+)
+
+
+@click.group("deadletters", cls=RingctlGroup)
+def deadletters() -> None:
+    """List and replay deliveries that were given up."""
+
+
+@deadletters.command("list")
+@click.argument("app_id", metavar="APP")
+@start_option
+@end_option
+@click.option(
+    "--limit", default=100, show_default=True, type=click.IntRange(1, MAX_LIMIT), help="Most to show."
+)
+@click.option("--all", "is_all", is_flag=True, help="Also those that were replayed.")
+@deployed
+async def list_command(
+    deployment: Deployment, output: Output, app_id: str, start: str, end: str, limit: int, is_all: bool
+) -> None:
+    """List the dead letters of an app, by the slot of their last attempt.
+
+    \b
+    Examples:
+      ringctl deadletters list pay
+      ringctl deadletters list pay --from -7d --json | jq -r '.deadLetters[].error' | sort | uniq -c
+    """
+    await fetch_app(deployment, app_id)
+    from_ms, upto_ms = read_window(start, end, deployment.clock.now_ms())
+    letters, is_cut = await fetch_letters(deployment, app_id, from_ms, upto_ms, limit, is_all=is_all)
+    if output.is_json:
+        output.data({"deadLetters": [letter_to_json(each) for each in letters], "more": is_cut})
+        return
+    output.table(_LIST, [_to_row(each) for each in letters])
+    if is_cut:
+        output.line(f"... and more: --limit up to {MAX_LIMIT:,}, or --from {to_iso(letters[-1].slot_ms)}")
+
+
+@deadletters.command("replay")
+@click.argument("app_id", metavar="APP")
+@click.argument("schedule_ids", metavar="[ID]...", nargs=-1)
+@click.option("--from", "start", help=f"Instead of ids, all with slots from here: {FORMS}.")
+@click.option("--to", "end", help="Last slot, in the same forms. Default: now.")
+@click.option("--yes", "is_sure", is_flag=True, help="Replay a range without asking.")
+@click.option(
+    "--api",
+    "api",
+    metavar="URL",
+    help="Where an ingest pod, or `ringtime serve`, answers. Default: server.host and server.port of the"
+    " settings.",
+)
+@deployed
+async def replay(
+    deployment: Deployment,
+    output: Output,
+    app_id: str,
+    schedule_ids: tuple[str, ...],
+    start: str | None,
+    end: str | None,
+    is_sure: bool,
+    api: str | None,
+) -> None:
+    """File failed deliveries again: those of the ids, or all of a range.
+
+    Goes through the HTTP API, because filing is ingest's. Replays of a range leave 5 ms apart, so that a
+    receiver that has just healed is not run over.
+
+    \b
+    Examples:
+      ringctl deadletters replay pay 83b0d6a4-3f80-8001-8000-000028000001
+      ringctl deadletters replay pay --from -2h --yes --api http://ingest:8080/goscheduler
+    """
+    if bool(schedule_ids) == (start is not None) or (end is not None and start is None):
+        raise click.UsageError("Give either ids, or --from and perhaps --to.")
+    await fetch_app(deployment, app_id)
+    base = check_url("--api", api or default_api(deployment.settings))
+    ids = [str(parse_id(each)) for each in schedule_ids]
+    asked: Mapping[str, object] = {"scheduleIds": ids}
+    if start is not None:
+        from_ms, upto_ms = read_window(start, end or "now", deployment.clock.now_ms())
+        asked = {"startTime": to_iso(from_ms), "endTime": to_iso(upto_ms)}
+        count = await deployment.store.count_dead_letters(app_id, from_ms, upto_ms)
+        if not is_sure:
+            click.confirm(f"Replay {count:,} dead letters of {app_id}?", abort=True, err=True)
+    async with audited(deployment, "deadletters replay", app_id, before={}, after=asked):
+        if ids:
+            report = await replay_ids(base, app_id, ids)
+        else:
+            with output.progress(f"replaying {app_id}", count) as bar:
+                report = await replay_range(base, app_id, asked, bar.show)
+    _show(output, report)
+
+
+def default_api(settings: Settings) -> str:
+    """Return where `ringtime serve`, or a pod on this machine, answers by these settings."""
+    host = settings.server.host
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{settings.server.port}/goscheduler"
+
+
+async def fetch_letters(
+    deployment: Deployment, app_id: str, from_ms: int, upto_ms: int, limit: int, *, is_all: bool
+) -> tuple[Sequence[DeadLetter], bool]:
+    """Return at most `limit` dead letters by slot, and whether there are more."""
+    found: list[DeadLetter] = []
+    after = Position(from_ms - 1, LAST_ID)
+    while True:
+        page = await deployment.store.fetch_dead_letters(app_id, after, upto_ms, limit + 1)
+        found += [each for each in page if is_all or each.replayed_ms is None]
+        if len(found) > limit or len(page) <= limit:
+            return found[:limit], len(found) > limit
+        after = Position(page[-1].slot_ms, page[-1].schedule_id)
+
+
+def _show(output: Output, report: Report) -> None:
+    if output.is_json:
+        output.data({"replayed": report.replayed, "skipped": report.skipped})
+        return
+    output.line(f"{report.replayed:,} filed again, {len(report.skipped):,} skipped")
+    if report.skipped:
+        rows = [(each["scheduleId"], each["reason"]) for each in report.skipped]
+        output.table((Column("SCHEDULE"), Column("WHY NOT")), rows)
+
+
+def _to_row(letter: DeadLetter) -> list[str | int | None]:
+    return [
+        str(letter.schedule_id),
+        to_iso(letter.slot_ms),
+        to_iso(letter.failed_ms),
+        letter.attempts,
+        None if letter.code is None else str(letter.code),
+        letter.error or None,
+        None if letter.replayed_ms is None else to_iso(letter.replayed_ms),
+    ]

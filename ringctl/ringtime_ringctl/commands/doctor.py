@@ -1,0 +1,149 @@
+"""`ringctl doctor`: is everything as it should be, and if not, what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable
+
+import click
+
+from ringtime_ringctl.buckets_ahead import count_entries, read_entries
+from ringtime_ringctl.context import Context, Deployment, open_coordination
+from ringtime_ringctl.doctoring import (
+    BUCKET_FAIL,
+    Finding,
+    State,
+    check_buckets,
+    check_clocks,
+    check_drains,
+    check_marks,
+    check_nodes,
+    check_ownership,
+    check_resizes,
+    check_schema,
+)
+from ringtime_ringctl.output import Column, Output
+from ringtime_ringctl.probes import fetch_health
+from ringtime_ringctl.ring_report import report_ring
+from ringtime_ringctl.shell import UNHEALTHY, RingctlCommand
+from ringtime_ringctl.snapshot import Snapshot, fetch_snapshot
+from ringtime_shared.buckets import bucket_of
+from ringtime_shared.errors import RingtimeError, StartupError
+from ringtime_shared.settings import Settings
+
+MAX_COUNTED = 5_000  #: buckets; the nearest are counted first
+BACK_MINUTES, AHEAD_MINUTES = 60, 1_440
+STEPS = 4
+
+
+@click.command("doctor", cls=RingctlCommand)
+@click.pass_context
+def doctor(context: click.Context) -> None:
+    """Check servers, schema, nodes, clocks, ownership, marks, buckets, drains and resizes.
+
+    The exit code is 4 if something failed; warnings alone leave it 0. It changes nothing.
+
+    \b
+    Examples:
+      ringctl doctor
+      ringctl doctor --json | jq -r '.findings[] | select(.state != "ok") | .found'
+    """
+    ours = context.ensure_object(Context)
+    output = Output(is_json=ours.is_json, is_plain=ours.is_plain)
+    findings = asyncio.run(examine(ours, output))
+    if output.is_json:
+        output.data({"findings": [each._asdict() for each in findings]})
+    else:
+        show(output, findings)
+    if any(each.state is State.FAILED for each in findings):
+        context.exit(UNHEALTHY)
+
+
+def show(output: Output, findings: list[Finding]) -> None:
+    """Write the findings, then what to do."""
+    output.table(
+        (Column("CHECK"), Column("STATE"), Column("FOUND")),
+        [(each.check, each.state.value, each.found) for each in findings],
+    )
+    advised = [each for each in findings if each.advice]
+    if advised:
+        output.line()
+        output.line("What to do:")
+        for each in advised:
+            output.line(f"  {each.check}: {each.advice}")
+
+
+async def examine(context: Context, output: Output) -> list[Finding]:
+    """Run all checks; a server that is away is a finding, and ends those that need it."""
+    try:
+        async with context.open() as deployment:
+            return await examine_open(deployment, output)
+    except StartupError as error:
+        told = " ".join(str(error).split())
+        advice = "start it, correct the settings, or bring its schema up to date; most was not checked"
+        return [Finding("store", State.FAILED, told, advice), *await _check_etcd(context.load_settings())]
+
+
+async def examine_open(deployment: Deployment, output: Output) -> list[Finding]:
+    """Run the checks on an open deployment."""
+    with output.progress("servers", STEPS) as bar:
+        findings = await _check_servers(deployment)
+        if any(each.state is State.FAILED for each in findings):
+            return findings
+        findings.append(check_schema(*await deployment.store.fetch_schema()))
+        bar.show(1, "ring and marks")
+        snapshot = await fetch_snapshot(deployment)
+        report = report_ring(snapshot, {})
+        bar.show(2, "nodes")
+        healths = await fetch_health(snapshot.view.members)
+        findings += check_nodes(snapshot, healths) + check_clocks(healths)
+        findings += check_ownership(report) + check_marks(report)
+        bar.show(3, "buckets")
+        findings += await _check_buckets(deployment, snapshot)
+        return findings + check_drains(snapshot) + check_resizes(snapshot)
+
+
+async def _check_servers(deployment: Deployment) -> list[Finding]:
+    settings = deployment.settings
+    cassandra = f"Cassandra at {', '.join(settings.cassandra.contact_points)}"
+    where = f"SQLite in {settings.embedded.data}" if settings.embedded.data else cassandra
+    return [await _timed("store", where, deployment.store.ping()), *await _check_etcd(settings)]
+
+
+async def _check_etcd(settings: Settings) -> list[Finding]:
+    """Ask etcd on a connection of its own, so that it is asked also when the store is away."""
+    coordination = open_coordination(settings)
+    if coordination is None:
+        return []
+    try:
+        where = f"etcd at {', '.join(settings.coordination.endpoints)}"
+        return [await _timed("etcd", where, coordination.fetch_drains())]
+    finally:
+        await coordination.close()
+
+
+async def _timed(check: str, where: str, call: Awaitable[object]) -> Finding:
+    begun_s = time.monotonic()
+    try:
+        await call
+    except RingtimeError as error:
+        return Finding(check, State.FAILED, " ".join(str(error).split()), "start it, or correct the settings")
+    return Finding(check, State.OK, f"{where} answered in {(time.monotonic() - begun_s) * 1000:.0f} ms")
+
+
+async def _check_buckets(deployment: Deployment, snapshot: Snapshot) -> list[Finding]:
+    """Count what lies nearest to now, over all apps."""
+    now = bucket_of(snapshot.now_ms)
+    entries = [
+        entry
+        for app in snapshot.apps
+        async for _, found in read_entries(
+            deployment.store, app.app_id, now - BACK_MINUTES, now + AHEAD_MINUTES
+        )
+        for entry in found
+    ]
+    entries.sort(key=lambda entry: abs(entry.bucket - now))
+    chosen = entries[:MAX_COUNTED]
+    counted = await count_entries(deployment.store, chosen, most=BUCKET_FAIL + 1)
+    return check_buckets(counted, len(entries) - len(chosen))

@@ -1,0 +1,124 @@
+"""`ringctl drain` and `undrain`: empty a node before it is stopped, and give it work again."""
+
+from __future__ import annotations
+
+import asyncio
+
+import click
+
+from ringtime_ringctl.changes import audited
+from ringtime_ringctl.context import Deployment
+from ringtime_ringctl.drains import check_drain, count_owned, drained_json
+from ringtime_ringctl.output import Output
+from ringtime_ringctl.shell import RingctlCommand, WaitExpired, deployed
+from ringtime_shared.coordination.protocol import Drain, OperatorCoordination
+from ringtime_shared.errors import Conflict, NotFound
+
+POLL_S = 0.3
+WAIT_S = 120.0
+
+
+@click.command("drain", cls=RingctlCommand)
+@click.argument("node")
+@click.option("--wait", "is_waiting", is_flag=True, help="Return when the node owns nothing.")
+@click.option(
+    "--timeout",
+    "timeout_s",
+    default=WAIT_S,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="Seconds to wait; then the exit code is 3 and the drain goes on.",
+)
+@deployed
+async def drain(
+    deployment: Deployment, output: Output, node: str, is_waiting: bool, timeout_s: float
+) -> None:
+    """Let a node hand over all it owns, and keep it empty until it is undrained.
+
+    The node finishes what is in flight, publishes its marks and gives its poller instances up one by one; the
+    others claim them at once. Nothing is lost or sent twice. The mark outlives a restart of the node.
+
+    \b
+    Examples:
+      ringctl drain dispatcher-2 --wait && systemctl stop ringtime-dispatcher
+      ringctl drain dispatcher-2 --wait --timeout 30
+    """
+    await drain_node(deployment, output, node, is_waiting=is_waiting, timeout_s=timeout_s)
+
+
+async def drain_node(
+    deployment: Deployment, output: Output, node: str, *, is_waiting: bool, timeout_s: float
+) -> None:
+    """Carry `drain` out. Raises NotFound, Conflict, WaitExpired, StoreUnavailable, OutcomeUnknown."""
+    coordination = require_ring(deployment)
+    view = await coordination.fetch_view()
+    check_drain(view, node)
+    if node not in view.drained:
+        mark = Drain(node=node, operator=deployment.operator, since_ms=deployment.clock.now_ms())
+        async with audited(
+            deployment, "drain", node, before=drained_json(view, node), after={"drained": True}
+        ):
+            await coordination.put_drain(mark)
+    left = count_owned(view, node)
+    if is_waiting:
+        left = await wait_until_empty(coordination, output, node, left, timeout_s)
+    if output.is_json:
+        output.data({"node": node, "drained": True, "owned": left})
+    elif left:
+        output.line(f"{node} is drained: it hands over {left:,} poller instances")
+    else:
+        output.line(f"{node} is drained and owns nothing")
+
+
+@click.command("undrain", cls=RingctlCommand)
+@click.argument("node")
+@deployed
+async def undrain(deployment: Deployment, output: Output, node: str) -> None:
+    """Give a drained node its share of the ring again; also for a node that is gone.
+
+    \b
+    Examples:
+      ringctl undrain dispatcher-2
+    """
+    await undrain_node(deployment, output, node)
+
+
+async def undrain_node(deployment: Deployment, output: Output, node: str) -> None:
+    """Carry `undrain` out. Raises NotFound, Conflict, StoreUnavailable, OutcomeUnknown."""
+    coordination = require_ring(deployment)
+    view = await coordination.fetch_view()
+    if node not in view.members and node not in view.drained:
+        raise NotFound("node", node)
+    if node in view.drained:
+        before = drained_json(view, node)
+        async with audited(deployment, "undrain", node, before=before, after={"drained": False}):
+            await coordination.delete_drain(node)
+    if output.is_json:
+        output.data({"node": node, "drained": False})
+    else:
+        was = "was not drained" if node not in view.drained else "is not drained any more"
+        output.line(f"{node} {was}")
+
+
+async def wait_until_empty(
+    coordination: OperatorCoordination, output: Output, node: str, left: int, timeout_s: float
+) -> int:
+    """Return 0 once the node owns nothing. Raises WaitExpired, StoreUnavailable."""
+    total = left
+    loop = asyncio.get_running_loop()
+    until_s = loop.time() + timeout_s
+    with output.progress(f"{node} hands over", total) as bar:
+        while left := count_owned(await coordination.fetch_view(), node):
+            total = max(total, left)
+            bar.show(total - left, f"{node} hands over, {left:,} left")
+            if loop.time() >= until_s:
+                raise WaitExpired(f"{node} still owns {left:,} poller instances; it stays drained")
+            await asyncio.sleep(POLL_S)
+    return 0
+
+
+def require_ring(deployment: Deployment) -> OperatorCoordination:
+    """Return the coordination. Raises Conflict for one process, which has nobody to hand over to."""
+    if deployment.coordination is None:
+        raise Conflict("one process on a folder has no other node to hand over to; just stop it")
+    return deployment.coordination

@@ -1,0 +1,152 @@
+"""`ringctl schedules`: look at schedules, and cancel them."""
+
+from __future__ import annotations
+
+import click
+
+from ringtime_ringctl.changes import audited
+from ringtime_ringctl.context import Deployment
+from ringtime_ringctl.listing import fetch_live
+from ringtime_ringctl.lookup import Filing, fetch_filing, parse_id
+from ringtime_ringctl.output import Column, Output
+from ringtime_ringctl.schedule_views import destination_of, row_to_json
+from ringtime_ringctl.shell import RingctlGroup, deployed
+from ringtime_ringctl.snapshot import fetch_app
+from ringtime_ringctl.times import FORMS, to_iso
+from ringtime_ringctl.windows import read_window
+from ringtime_shared.cancelling import cancel_home
+from ringtime_shared.models.schedule import Row
+
+MAX_LIMIT = 10_000
+_LIST = (
+    Column("SCHEDULE"),
+    Column("SLOT"),
+    Column("INSTANCE"),
+    Column("ATTEMPTS", right=True),
+    Column("CALLBACK"),
+    Column("TO"),
+)
+
+
+@click.group("schedules", cls=RingctlGroup)
+def schedules() -> None:
+    """Get, list and cancel schedules."""
+
+
+@schedules.command("get")
+@click.argument("schedule_id", metavar="ID")
+@deployed
+async def get(deployment: Deployment, output: Output, schedule_id: str) -> None:
+    """Show one schedule with its attempts and outcome; `ringctl explain` says more.
+
+    \b
+    Examples:
+      ringctl schedules get 83b0d6a4-3f80-8001-8000-000028000001
+    """
+    filing = await fetch_filing(deployment.store, parse_id(schedule_id))
+    if output.is_json:
+        output.data({"schedule": row_to_json(filing.home), "pending": _pending_json(filing)})
+        return
+    rows = [(name, value) for name, value in describe(filing) if value]
+    output.table((Column("FIELD"), Column("VALUE")), rows)
+
+
+@schedules.command("list")
+@click.argument("app_id", metavar="APP")
+@click.option("--from", "start", default="now", show_default=True, help=f"First slot: {FORMS}.")
+@click.option("--to", "end", default="+1h", show_default=True, help="Last slot, in the same forms.")
+@click.option(
+    "--limit", default=100, show_default=True, type=click.IntRange(1, MAX_LIMIT), help="Most to show."
+)
+@deployed
+async def list_command(
+    deployment: Deployment, output: Output, app_id: str, start: str, end: str, limit: int
+) -> None:
+    """List what is still to fire, by slot: pending schedules and pending retries, overdue ones included.
+
+    Schedules with an outcome are not listed; `get` and `explain` find them by id.
+
+    \b
+    Examples:
+      ringctl schedules list pay
+      ringctl schedules list pay --from -10m --to now       what should have fired already
+      ringctl schedules list pay --to +7d --limit 1000 --json | jq -r '.schedules[].scheduleId'
+    """
+    await fetch_app(deployment, app_id)
+    from_ms, upto_ms = read_window(start, end, deployment.clock.now_ms())
+    rows = await fetch_live(deployment.store, app_id, from_ms, upto_ms, limit + 1)
+    shown, is_cut = rows[:limit], len(rows) > limit
+    if output.is_json:
+        output.data({"schedules": [row_to_json(row) for row in shown], "more": is_cut})
+        return
+    output.table(_LIST, [_to_list_row(row) for row in shown])
+    if is_cut:
+        output.line(f"... and more: --limit up to {MAX_LIMIT:,}, or --from {to_iso(shown[-1].place.slot_ms)}")
+
+
+@schedules.command("cancel")
+@click.argument("schedule_id", metavar="ID")
+@deployed
+async def cancel(deployment: Deployment, output: Output, schedule_id: str) -> None:
+    """Cancel a schedule. Done more than a second before its slot, it surely holds.
+
+    \b
+    Examples:
+      ringctl schedules cancel 83b0d6a4-3f80-8001-8000-000028000001
+    """
+    parsed = parse_id(schedule_id)
+    home = (await fetch_filing(deployment.store, parsed)).home
+    before = {"status": home.status.value}
+    if home.status == "SCHEDULED":
+        async with audited(
+            deployment, "schedules cancel", str(parsed), before=before, after={"status": "DELETED"}
+        ):
+            done = await cancel_home(deployment.store, deployment.clock, home)
+    else:
+        done = await cancel_home(deployment.store, deployment.clock, home)
+    if output.is_json:
+        output.data({"schedule": row_to_json(done.row), "promised": done.promised})
+    elif done.promised:
+        output.line(f"{parsed} is cancelled and will not fire")
+    else:
+        output.line(f"{parsed} is cancelled, but so late that it may have been sent, or be in flight")
+
+
+def describe(filing: Filing) -> list[tuple[str, str]]:
+    """Return names and values of a schedule; an empty value is one it does not have."""
+    home, pending, schedule = filing.home, filing.pending, filing.home.schedule
+    outcome = home.outcome
+    return [
+        ("schedule", str(schedule.schedule_id)),
+        ("app", schedule.app_id),
+        ("status", home.status.value),
+        ("fire time", to_iso(schedule.fire_ms)),
+        ("slot", to_iso(home.place.slot_ms)),
+        ("instance", str(home.place.instance)),
+        ("callback", f"{schedule.callback_type} {destination_of(home)}".strip()),
+        ("payload", f"{len(schedule.payload.encode()):,} bytes"),
+        ("created", to_iso(schedule.created_ms)),
+        ("cancelled", "" if home.cancelled_ms is None else to_iso(home.cancelled_ms)),
+        ("filed again at", "" if home.moved_to is None else to_iso(home.moved_to.slot_ms)),
+        ("failed attempts", "" if pending is None or outcome is not None else f"{pending.attempts:,}"),
+        ("outcome", "" if outcome is None else f"{outcome.status.value} at {to_iso(outcome.ended_ms)}"),
+        ("attempts", "" if outcome is None else f"{outcome.attempts:,}"),
+        ("http status", "" if outcome is None or outcome.code is None else str(outcome.code)),
+        ("error", "" if outcome is None else outcome.error),
+        ("kept until", to_iso(schedule.expires_ms)),
+    ]
+
+
+def _pending_json(filing: Filing) -> object:
+    return None if filing.pending is None else row_to_json(filing.pending)
+
+
+def _to_list_row(row: Row) -> list[str | int | None]:
+    return [
+        str(row.schedule.schedule_id),
+        to_iso(row.place.slot_ms),
+        str(row.place.instance),
+        row.attempts,
+        row.schedule.callback_type,
+        destination_of(row) or None,
+    ]

@@ -1,0 +1,108 @@
+"""What every command is given: the options before it, and the deployment they name. The composition root."""
+
+from __future__ import annotations
+
+import getpass
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ringtime_shared.clock import Clock, SystemClock
+from ringtime_shared.coordination.protocol import OperatorCoordination
+from ringtime_shared.errors import StartupError
+from ringtime_shared.settings import Settings, load_settings
+from ringtime_shared.stores.protocol import Store
+
+MAX_OPERATOR = 128  #: characters of an operator's name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """An open deployment."""
+
+    store: Store
+    coordination: OperatorCoordination | None  #: None: one process on a folder
+    settings: Settings
+    operator: str  #: goes into the audit log
+    clock: Clock
+    server: str | None = None  #: one process: the node that runs on the folder; None: nobody does
+
+
+@dataclass(slots=True, kw_only=True)
+class Context:
+    """The options that stand before the command."""
+
+    is_json: bool = False
+    is_plain: bool = False  #: no colour
+    data: Path | None = None  #: folder of a one-process deployment; None: as the settings say
+    config: Path | None = None
+    operator: str = ""
+    environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
+
+    def load_settings(self) -> Settings:
+        """Raises SettingsError."""
+        data = None if self.data is None else str(self.data)
+        return load_settings(self.config, self.environ, flags={"embedded.data": data})
+
+    @asynccontextmanager
+    async def open(self) -> AsyncIterator[Deployment]:
+        """Open what the settings name: the folder if they name one, else Cassandra; etcd at its first use.
+
+        Raises SettingsError, and StartupError when the store is away or its schema is not ours. Nothing is
+        created, and no schema is changed.
+        """
+        settings = self.load_settings()
+        clock = SystemClock()
+        async with AsyncExitStack() as stack:
+            store, server = await _open_store(settings, clock)
+            stack.push_async_callback(store.close)
+            coordination = open_coordination(settings)
+            if coordination is not None:
+                stack.push_async_callback(coordination.close)
+            yield Deployment(
+                store=store,
+                coordination=coordination,
+                settings=settings,
+                operator=self.operator,
+                clock=clock,
+                server=server,
+            )
+
+
+def system_operator() -> str:
+    """Return who runs this process, as far as the system knows."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # no name for this uid, as in many containers
+        return f"uid-{os.getuid()}"
+
+
+# The drivers are imported where they are needed: together they take longer than `ringctl --help` should.
+
+
+async def _open_store(settings: Settings, clock: Clock) -> tuple[Store, str | None]:
+    if not settings.embedded.data:
+        from ringtime_shared.stores.cassandra import CassandraStore
+
+        return await CassandraStore.connect(settings.cassandra, now_ms=clock.now_ms), None
+    from ringtime_shared.stores.sqlite import SqliteStore, find_server
+
+    folder = Path(settings.embedded.data)
+    try:
+        store = await SqliteStore.open(folder, exclusive=False, create=False, now_ms=clock.now_ms)
+    except OSError as error:
+        raise StartupError(f"cannot open {folder}: {error.strerror}") from error
+    pid = find_server(folder)
+    name = settings.node.name or f"embedded-{pid}"
+    return store, None if pid is None else name
+
+
+def open_coordination(settings: Settings) -> OperatorCoordination | None:
+    """Return the way to etcd, which connects at its first call; None: one process has none."""
+    if settings.embedded.data:
+        return None
+    from ringtime_shared.coordination.etcd import EtcdOperator
+
+    return EtcdOperator(settings.coordination)

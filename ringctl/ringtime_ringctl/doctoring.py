@@ -1,0 +1,223 @@
+"""The checks of `ringctl doctor`: what was found, and what to do about it. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from ringtime_ringctl.probes import Health, relative_skews
+from ringtime_ringctl.ring_report import InstanceState, RingReport
+from ringtime_ringctl.snapshot import Snapshot
+from ringtime_ringctl.times import to_iso, to_span
+from ringtime_shared.stores.protocol import IndexEntry
+
+SKEW_WARN_MS = 250  #: as much as a callback may be late in steady state
+SKEW_FAIL_MS = 2_000
+SEALED_LAG_MS = 180_000  #: an idle poller instance is sealed once a minute
+SETTLED_LAG_MS = 900_000  #: no attempt may take that long
+BUCKET_WARN, BUCKET_FAIL = 10_000, 50_000  #: rows of one partition in one minute
+RESIZE_MS = 1_800_000
+
+
+class State(StrEnum):
+    """How a check ended."""
+
+    OK = "ok"
+    WARNING = "warning"
+    FAILED = "failed"
+
+
+class Finding(NamedTuple):
+    """One line of the doctor's report."""
+
+    check: str
+    state: State
+    found: str
+    advice: str = ""
+
+
+def check_schema(there: int, needed: int) -> Finding:
+    if there == needed:
+        return Finding("schema", State.OK, f"version {there}")
+    older = there < needed
+    return Finding(
+        "schema",
+        State.FAILED,
+        f"version {there}, this Ringtime needs {needed}",
+        "run `ringtime migrate`" if older else "use a ringctl of the release that the pods run",
+    )
+
+
+def check_nodes(snapshot: Snapshot, healths: Sequence[Health]) -> list[Finding]:
+    """Whether there are nodes, and each says that it can work."""
+    if not snapshot.view.members:
+        advice = "start a dispatcher, or `ringtime serve` on this folder: nothing fires until then"
+        return [Finding("nodes", State.FAILED, "no node is in the ring", advice)]
+    findings = []
+    for each in healths:
+        if not each.is_reached:
+            advice = "look whether it runs; its `node.address` must be reachable from here to be checked"
+            findings.append(
+                Finding("nodes", State.WARNING, f"{each.node} cannot be asked: {each.reason}", advice)
+            )
+        elif not each.is_ready:
+            advice = "its servers may be away, or its lease lost; its log says more"
+            findings.append(
+                Finding("nodes", State.FAILED, f"{each.node} is not ready: {each.reason}", advice)
+            )
+    ready = sum(each.is_ready for each in healths)
+    asked = f", {ready:,} of {len(healths):,} asked are ready" if healths else ""
+    return findings or [Finding("nodes", State.OK, f"{len(snapshot.view.members):,} in the ring{asked}")]
+
+
+def check_clocks(healths: Sequence[Health]) -> list[Finding]:
+    """Whether the clocks of the nodes and of this machine agree; a callback leaves by its node's clock."""
+    doubts = {each.node: each.doubt_ms for each in healths}
+    skews = relative_skews(list(healths))
+    if len(skews) == 1:
+        return [Finding("clocks", State.OK, "no node told its time, so there is nothing to compare")]
+    findings = []
+    for name, skew_ms in sorted(skews.items()):
+        sure_ms = abs(skew_ms) - doubts.get(name, 0.0)
+        if sure_ms > SKEW_WARN_MS:
+            where = "this machine" if name == "here" else name
+            findings.append(
+                Finding(
+                    "clocks",
+                    State.FAILED if sure_ms > SKEW_FAIL_MS else State.WARNING,
+                    f"the clock of {where} is {skew_ms:+,.0f} ms off the middle one",
+                    "set it right (chrony, ntpd): what it fires is that much early or late",
+                )
+            )
+    widest = max(abs(skew) for skew in skews.values())
+    return findings or [Finding("clocks", State.OK, f"{len(skews):,} agree within {widest:,.0f} ms")]
+
+
+def check_ownership(report: RingReport) -> list[Finding]:
+    """Whether every poller instance has an owner, and the right one."""
+    total = len(report.instances)
+    unowned = report.unowned
+    if unowned:
+        found = f"{len(unowned):,} of {total:,} poller instances have no owner: {_some(unowned)}"
+        advice = "look again in 15 s: a lease may just have ended; if it stays so, start dispatchers"
+        return [Finding("ownership", State.FAILED, found, advice)]
+    moving = f", {len(report.moves):,} on their way to another node" if report.moves else ""
+    return [Finding("ownership", State.OK, f"all {total:,} poller instances have an owner{moving}")]
+
+
+def check_marks(report: RingReport) -> list[Finding]:
+    """Whether the marks of owned poller instances keep up with now."""
+    owned = [each for each in report.instances if each.owner is not None]
+    unmarked = [each for each in owned if each.sealed_ms is None]
+    behind = [each for each in owned if _behind(each.sealed_ms, report.now_ms) > SEALED_LAG_MS]
+    open_long = [
+        each
+        for each in owned
+        if each not in behind and _behind(each.settled_ms, report.now_ms) > SETTLED_LAG_MS
+    ]
+    findings = []
+    if unmarked:
+        advice = "their app was registered by hand, or the rows were deleted: see docs/ringctl.md"
+        findings.append(
+            Finding("marks", State.FAILED, f"{len(unmarked):,} have no marks: {_some(unmarked)}", advice)
+        )
+    if behind:
+        findings.append(_stuck("sealed", behind, report.now_ms))
+    if open_long:
+        findings.append(_stuck("settled", open_long, report.now_ms))
+    return findings or [Finding("marks", State.OK, "every owned poller instance keeps up")]
+
+
+def _stuck(mark: str, states: Sequence[InstanceState], now_ms: int) -> Finding:
+    slots = {each: each.sealed_ms if mark == "sealed" else each.settled_ms for each in states}
+    furthest = max(states, key=lambda each: _behind(slots[each], now_ms))
+    owners = Counter(each.owner or "" for each in states)
+    owner, count = owners.most_common(1)[0]
+    found = (
+        f"`{mark}` of {len(states):,} poller instances is behind, of {furthest.instance} by"
+        f" {to_span(_behind(slots[furthest], now_ms))}; {owner} owns {count:,} of them"
+    )
+    if mark == "sealed":
+        advice = (
+            "look again in a minute (`ringctl ring`): falling lag is a backlog that is being worked off; if"
+            f" it stands still, `ringctl drain {owner} --wait` and restart it"
+        )
+        return Finding("marks", State.FAILED, found, advice)
+    advice = (
+        "a delivery is open that long: look for hanging callbacks and for store errors in the owner's log"
+    )
+    return Finding("marks", State.WARNING, found, advice)
+
+
+def check_buckets(counted: Mapping[IndexEntry, int], passed_over: int) -> list[Finding]:
+    """Whether some minute of a partition holds more rows than it should.
+
+    Args:
+        passed_over: how many buckets further ahead were not counted.
+    """
+    large = sorted(((count, entry) for entry, count in counted.items() if count > BUCKET_WARN), reverse=True)
+    rest = f"; {passed_over:,} further ahead were not counted" if passed_over else ""
+    if not large:
+        return [Finding("buckets", State.OK, f"none of {len(counted):,} over {BUCKET_WARN:,} rows{rest}")]
+    count, entry = large[0]
+    more = "at least " if count > BUCKET_FAIL else ""
+    return [
+        Finding(
+            "buckets",
+            State.FAILED if count > BUCKET_FAIL else State.WARNING,
+            f"{len(large):,} hold more than {BUCKET_WARN:,} rows; {entry.instance} has {more}{count:,} at"
+            f" {to_iso(entry.bucket * 60_000)[:16]}Z{rest}",
+            f"give {entry.instance.app_id} more partitions, as `ringctl forecast {entry.instance.app_id}`"
+            " says; rows that are filed stay where they are",
+        )
+    ]
+
+
+def check_drains(snapshot: Snapshot) -> list[Finding]:
+    """Drains that may have been forgotten."""
+    members, drained = snapshot.view.members, snapshot.view.drained
+    findings = []
+    if members and members.keys() <= drained:
+        advice = "undrain those that are to work: as it is, the drains have no effect"
+        findings.append(Finding("drains", State.WARNING, "every node is drained", advice))
+    findings += [
+        Finding(
+            "drains",
+            State.WARNING,
+            f"{node} is drained, but no member of the ring",
+            f"`ringctl undrain {node}`, or it will own nothing when it comes back",
+        )
+        for node in sorted(drained - members.keys())
+    ]
+    there = len(drained & members.keys())
+    return findings or [Finding("drains", State.OK, f"{there:,} nodes are drained" if there else "none")]
+
+
+def check_resizes(snapshot: Snapshot) -> list[Finding]:
+    """Resizes that were begun and not ended."""
+    under_way = [(app, app.resize) for app in snapshot.apps if app.resize is not None]
+    stale = [
+        Finding(
+            "resizes",
+            State.WARNING,
+            f"{app.app_id} goes from {resize.before:,} to {resize.quota:,} since"
+            f" {to_span(snapshot.now_ms - resize.begun_ms)}, begun by {resize.operator}",
+            f"go on with it or give it up: `ringctl resize {app.app_id} --help`",
+        )
+        for app, resize in under_way
+        if snapshot.now_ms - resize.begun_ms > RESIZE_MS
+    ]
+    return stale or [
+        Finding("resizes", State.OK, f"{len(under_way):,} under way" if under_way else "none under way")
+    ]
+
+
+def _behind(slot_ms: int | None, now_ms: int) -> int:
+    return 0 if slot_ms is None else now_ms - slot_ms
+
+
+def _some(states: Sequence[InstanceState], most: int = 3) -> str:
+    named = ", ".join(str(each.instance) for each in states[:most])
+    return named + (", ..." if len(states) > most else "")

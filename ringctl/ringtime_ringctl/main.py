@@ -1,0 +1,93 @@
+"""The `ringctl` command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ringtime_ringctl.commands.completion import completion
+from ringtime_ringctl.commands.deadletters import deadletters
+from ringtime_ringctl.commands.doctor import doctor
+from ringtime_ringctl.commands.drain import drain, undrain
+from ringtime_ringctl.commands.explain import explain
+from ringtime_ringctl.commands.forecast import forecast_command
+from ringtime_ringctl.commands.nodes import nodes
+from ringtime_ringctl.commands.ring import ring
+from ringtime_ringctl.commands.schedules import schedules
+from ringtime_ringctl.context import MAX_OPERATOR, Context, system_operator
+from ringtime_ringctl.shell import EXIT_CODES, RingctlGroup, quieten_drivers
+
+
+def _check_operator(context: click.Context, parameter: click.Parameter, value: str | None) -> str:  # noqa: ARG001
+    name = system_operator() if value is None else value
+    if not name.strip() or not name.isprintable() or len(name) > MAX_OPERATOR:
+        raise click.BadParameter(f"must be 1 to {MAX_OPERATOR} printable characters")
+    return name
+
+
+@click.group(
+    cls=RingctlGroup,
+    epilog=EXIT_CODES,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(package_name="ringtime")
+@click.option("--json", "is_json", is_flag=True, help="Print JSON; also after the command's name.")
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of a one-process deployment, also while `ringtime serve` runs on it. Default: Cassandra and"
+    " etcd, as the settings say.",
+)
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Settings file, the one the pods have; variables like RINGTIME_CASSANDRA_PORT count as well.",
+)
+@click.option(
+    "--operator",
+    envvar="RINGCTL_OPERATOR",
+    callback=_check_operator,
+    help="Who you are, for the audit log. Default: RINGCTL_OPERATOR, or your user name.",
+)
+@click.option("--no-color", is_flag=True, help="No colour on a terminal; NO_COLOR does the same.")
+@click.option("-v", "--verbose", is_flag=True, help="Show what the drivers log.")
+@click.pass_context
+def main(
+    context: click.Context,
+    is_json: bool,
+    data: Path | None,
+    config: Path | None,
+    operator: str,
+    no_color: bool,
+    verbose: bool,
+) -> None:
+    """Look after a Ringtime deployment, and change its capacity while it runs.
+
+    \b
+    Examples:
+      ringctl ring                          who owns what, and how far behind
+      ringctl --data ./data doctor          a one-process deployment on a folder
+      ringctl --config ringtime.toml nodes  the deployment the pods' settings name
+      ringctl drain dispatcher-2 --wait     empty a node before it is stopped
+    """
+    quieten_drivers(verbose)
+    context.obj = Context(is_json=is_json, is_plain=no_color, data=data, config=config, operator=operator)
+
+
+for _command in (
+    ring,
+    nodes,
+    drain,
+    undrain,
+    forecast_command,
+    doctor,
+    schedules,
+    deadletters,
+    explain,
+    completion,
+):
+    main.add_command(_command)
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""What the nodes themselves say: whether they are ready, what time it is, how far they have read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from statistics import median
+
+from ringtime_ringctl.http_calls import Answer, get_all
+from ringtime_shared.coordination.protocol import Member
+from ringtime_shared.models.app import Instance
+
+TIMEOUT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What `/health/ready` of a node answered."""
+
+    node: str
+    is_reached: bool
+    is_ready: bool
+    reason: str  #: why it is not ready, or not reached; "": it is
+    skew_ms: float | None  #: its wall clock less this machine's; None: it did not say
+    doubt_ms: float  #: how wrong `skew_ms` may be: half of the time the answer took
+
+
+async def fetch_health(members: Mapping[str, Member]) -> list[Health]:
+    """Ask every node that says where it listens, all at once."""
+    asked = _addressed(members)
+    answers = await get_all([_url(each, "/health/ready") for each in asked], timeout_s=TIMEOUT_S)
+    return [read_health(member.node, answer) for member, answer in zip(asked, answers, strict=True)]
+
+
+async def fetch_fronts(members: Mapping[str, Member]) -> dict[Instance, int]:
+    """Return the fronts of the poller instances of the nodes that answer, slots in ms.
+
+    A front is in its owner's memory only. A node names those it is reading rows of; the others are read up to
+    its now, and are not in the result.
+    """
+    asked = _addressed(members)
+    fronts: dict[Instance, int] = {}
+    for answer in await get_all([_url(each, "/health/fronts") for each in asked], timeout_s=TIMEOUT_S):
+        fronts |= read_fronts(answer)
+    return fronts
+
+
+def read_health(node: str, answer: Answer) -> Health:
+    """Judge one answer."""
+    now_ms, reason = answer.body.get("nowMs"), answer.body.get("reason")
+    middle_ms = (answer.asked_ms + answer.answered_ms) / 2
+    is_ready = answer.status == 200
+    told = answer.error or str(reason or f"HTTP {answer.status}")
+    return Health(
+        node=node,
+        is_reached=answer.status is not None,
+        is_ready=is_ready,
+        reason="" if is_ready else told,
+        skew_ms=now_ms - middle_ms if isinstance(now_ms, int) else None,
+        doubt_ms=(answer.answered_ms - answer.asked_ms) / 2 + 1,
+    )
+
+
+def read_fronts(answer: Answer) -> dict[Instance, int]:
+    """Read what `/health/fronts` answered; what is not a front is passed over."""
+    told = answer.body.get("fronts")
+    if answer.status != 200 or not isinstance(told, dict):
+        return {}
+    fronts = {}
+    for name, front_ms in told.items():
+        try:
+            instance = Instance.parse(name)
+        except ValueError:
+            continue
+        if isinstance(front_ms, int):
+            fronts[instance] = front_ms
+    return fronts
+
+
+def relative_skews(healths: list[Health]) -> dict[str, float]:
+    """Return how far each clock, this machine's (`here`) among them, is off the middle one, in ms."""
+    skews = {each.node: each.skew_ms for each in healths if each.skew_ms is not None} | {"here": 0.0}
+    middle = median(skews.values())
+    return {name: skew - middle for name, skew in skews.items()}
+
+
+def _addressed(members: Mapping[str, Member]) -> list[Member]:
+    return [members[node] for node in sorted(members) if members[node].address]
+
+
+def _url(member: Member, path: str) -> str:
+    return f"http://{member.address}{path}"

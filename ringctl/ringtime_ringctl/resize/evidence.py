@@ -1,0 +1,91 @@
+"""What a step of a resize rests on: who owns the new partitions, what the old ones hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from ringtime_ringctl.resize.steps import added, noted
+from ringtime_shared.buckets import bucket_of, last_slot
+from ringtime_shared.models.app import App, Instance
+from ringtime_shared.settings import AppLimits
+from ringtime_shared.stores.protocol import AppStore, IndexEntry, MarkStore, OperatorStore
+
+_DAY_MS = 86_400_000
+_BUCKETS_AT_ONCE = 32 * 1_440  #: a month: the store reads a day at a time
+_LONGEST_WAIT_DAYS = 8  #: a retry waits a week at most, however near its schedule's fire time was
+
+
+class ResizeStore(AppStore, MarkStore, OperatorStore, Protocol):
+    """What a resize needs of a store."""
+
+
+def last_bucket(now_ms: int, limits: AppLimits) -> int:
+    """Return a bucket no row can lie behind."""
+    days = max(limits.max_future_period_days, _LONGEST_WAIT_DAYS) + 1
+    return bucket_of(now_ms + days * _DAY_MS)
+
+
+async def find_unowned(store: ResizeStore, app: App) -> list[Instance]:
+    """Return the new partitions that nobody is known to own yet. Raises StoreUnavailable.
+
+    An owner writes its marks under its term when it takes over. One that owned the partition all along,
+    because a shrink before was over so soon that it never noticed, shows by sealing it.
+    """
+    note, instances = noted(app), added(app)
+    terms = await store.fetch_terms(instances)
+    marks = await store.fetch_marks(instances)
+    return [
+        each
+        for each in instances
+        if terms.get(each, 0) <= note.term and (each not in marks or marks[each].sealed_ms < note.begun_ms)
+    ]
+
+
+async def find_ahead(
+    store: ResizeStore, app: App, instances: Sequence[Instance], *, last: int, is_whole: bool
+) -> list[IndexEntry]:
+    """Return the buckets in which these poller instances may have rows above `settled`, by bucket.
+
+    Args:
+        last: where no row can lie behind; see `last_bucket`.
+        is_whole: all of them; else a first part, empty only if there are none.
+
+    Raises StoreUnavailable.
+    """
+    if not instances:
+        return []
+    # The order is the proof: marks, then buckets, then rows. See the package docstring.
+    marks = await store.fetch_marks(instances)
+    settled_ms = {
+        each: marks[each].settled_ms if each in marks else app.created_ms - 60_000 for each in instances
+    }
+    found: list[IndexEntry] = []
+    for first in range(bucket_of(min(settled_ms.values()) + 1), last + 1, _BUCKETS_AT_ONCE):
+        upto = min(first + _BUCKETS_AT_ONCE - 1, last)
+        entries = [
+            entry
+            for entry in await store.fetch_app_buckets(app.app_id, first, upto)
+            if entry.instance in settled_ms and last_slot(entry.bucket) > settled_ms[entry.instance]
+        ]
+        found += await _above(store, entries, settled_ms)
+        if found and not is_whole:
+            break
+    return found
+
+
+async def _above(
+    store: ResizeStore, entries: Sequence[IndexEntry], settled_ms: dict[Instance, int]
+) -> list[IndexEntry]:
+    """Leave out those whose rows all lie at or under `settled`: only the bucket it stands in can be one."""
+    cut = [entry for entry in entries if entry.bucket == bucket_of(settled_ms[entry.instance] + 1)]
+    last_slots = dict(zip(cut, await store.fetch_last_slots(cut), strict=True)) if cut else {}
+    return [
+        entry
+        for entry in entries
+        if entry not in last_slots or _reaches(last_slots[entry], settled_ms[entry.instance])
+    ]
+
+
+def _reaches(slot_ms: int | None, settled_ms: int) -> bool:
+    return slot_ms is not None and slot_ms > settled_ms

@@ -1,0 +1,58 @@
+"""Instants, durations and counts as people write and read them."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+from ringtime_shared.errors import InvalidRequest
+
+_RELATIVE = re.compile(r"([+-])(\d{1,6})([smhd])")
+_UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+FORMS = "an instant like 2030-01-31T08:00:00Z, epoch seconds, `now`, or a distance from now like -2h or +30m"
+
+
+def parse_time(option: str, text: str, now_ms: int) -> int:
+    """Return what `FORMS` describes as epoch ms. Raises InvalidRequest, which names the option."""
+    if text == "now":
+        return now_ms
+    if relative := _RELATIVE.fullmatch(text):
+        sign, number, unit = relative.groups()
+        return now_ms + int(f"{sign}{number}") * _UNIT_MS[unit]
+    if text.isascii() and text.isdigit() and len(text) <= 10:
+        return int(text) * 1_000
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        at = None
+    if at is None or at.utcoffset() is None:
+        raise InvalidRequest.of(option, f"must be {FORMS}")
+    return round(at.timestamp() * 1_000)
+
+
+def count_of(number: int, noun: str) -> str:
+    """Return `1 node`, `2 nodes`, `1,000 nodes`."""
+    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+
+
+def to_iso(ms: int) -> str:
+    """Return epoch ms as `2030-01-31T08:00:00.000Z`."""
+    return f"{datetime.fromtimestamp(ms // 1_000, UTC).isoformat()[:19]}.{ms % 1_000:03d}Z"
+
+
+def to_span(ms: int) -> str:
+    """Return a duration in its two largest units: `850 ms`, `2.1 s`, `3 min 20 s`, `2 h 5 min`, `4 d 1 h`."""
+    sign, ms = ("-", -ms) if ms < 0 else ("", ms)
+    if ms < 1_000:
+        return f"{sign}{ms} ms"
+    if ms < 60_000:
+        return f"{sign}{ms / 1_000:.1f} s"
+    for unit, name, smaller, smaller_name in (
+        (86_400_000, "d", 3_600_000, "h"),
+        (3_600_000, "h", 60_000, "min"),
+        (60_000, "min", 1_000, "s"),
+    ):
+        if ms >= unit:
+            rest = ms % unit // smaller
+            return f"{sign}{ms // unit} {name}" + (f" {rest} {smaller_name}" if rest else "")
+    raise AssertionError("unreachable: 60 s and more have a unit")

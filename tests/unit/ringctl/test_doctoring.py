@@ -1,0 +1,153 @@
+"""The doctor's checks: what each finds, and that it says what to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.contract.builders import BUCKET, NOW_MS
+from tests.unit.ringctl.rig import make_health, make_snapshot, pay
+
+from ringtime_ringctl import doctoring
+from ringtime_ringctl.doctoring import Finding, State
+from ringtime_ringctl.probes import Health
+from ringtime_ringctl.ring_report import report_ring
+from ringtime_shared.models.app import Instance, Resize
+from ringtime_shared.stores.protocol import IndexEntry, Marks
+
+P0, P1 = Instance("pay", 0), Instance("pay", 1)
+READY = [make_health(node) for node in ("n1", "n2", "n3")]
+
+
+def states(findings: list[Finding]) -> set[State]:
+    for each in findings:
+        assert bool(each.advice) == (each.state is not State.OK)
+    return {each.state for each in findings}
+
+
+def test_a_healthy_deployment_is_all_ok() -> None:
+    snapshot = make_snapshot([pay()])
+    report = report_ring(snapshot, {})
+    findings = [
+        doctoring.check_schema(3, 3),
+        *doctoring.check_nodes(snapshot, READY),
+        *doctoring.check_clocks(READY),
+        *doctoring.check_ownership(report),
+        *doctoring.check_marks(report),
+        *doctoring.check_buckets({IndexEntry(BUCKET, P0): 10_000}, 0),
+        *doctoring.check_drains(snapshot),
+        *doctoring.check_resizes(snapshot),
+    ]
+    assert states(findings) == {State.OK}
+
+
+@pytest.mark.parametrize(("there", "advice"), [(2, "migrate"), (4, "release")])
+def test_another_schema(there: int, advice: str) -> None:
+    found = doctoring.check_schema(there, 3)
+    assert found.state is State.FAILED
+    assert advice in found.advice
+
+
+def test_no_nodes() -> None:
+    assert states(doctoring.check_nodes(make_snapshot([pay()], nodes=[]), [])) == {State.FAILED}
+
+
+def test_a_node_that_is_not_ready_and_one_that_cannot_be_asked() -> None:
+    away = Health(node="n2", is_reached=False, is_ready=False, reason="refused", skew_ms=None, doubt_ms=1)
+    ill = make_health("n1", reason="no trusted lease")
+    findings = doctoring.check_nodes(make_snapshot([pay()]), [ill, away])
+    assert [(each.state, each.found) for each in findings] == [
+        (State.FAILED, "n1 is not ready: no trusted lease"),
+        (State.WARNING, "n2 cannot be asked: refused"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("skew_ms", "doubt_ms", "state"),
+    [(200, 1, State.OK), (300, 1, State.WARNING), (300, 100, State.OK), (-2_500, 1, State.FAILED)],
+)
+def test_a_clock_that_is_off(skew_ms: float, doubt_ms: float, state: State) -> None:
+    healths = [make_health("n1"), make_health("n2", skew_ms, doubt_ms=doubt_ms), make_health("n3")]
+    findings = doctoring.check_clocks(healths)
+    assert states(findings) == {state}
+    assert all(("n2" in each.found) == (state is not State.OK) for each in findings)
+
+
+def test_it_may_be_this_machine_whose_clock_is_off() -> None:
+    (found,) = doctoring.check_clocks([make_health(node, 900) for node in ("n1", "n2", "n3")])
+    assert found.state is State.WARNING
+    assert "this machine is -900 ms" in found.found
+
+
+def test_nobody_tells_the_time() -> None:
+    assert states(doctoring.check_clocks([make_health("n1", None)])) == {State.OK}
+
+
+def test_unowned_instances_are_named() -> None:
+    report = report_ring(make_snapshot([pay()], changes={P0: None, P1: None}), {})
+    (found,) = doctoring.check_ownership(report)
+    assert found.state is State.FAILED
+    assert "2 of 60" in found.found
+    assert "pay.0, pay.1" in found.found
+
+
+def test_a_stuck_seal_names_the_furthest_and_its_owner() -> None:
+    late = {P0: Marks(NOW_MS - 200_000, NOW_MS - 200_000), P1: Marks(NOW_MS - 400_000, NOW_MS - 400_000)}
+    report = report_ring(make_snapshot([pay()], ["n1"], marks=late), {})
+    (found,) = doctoring.check_marks(report)
+    assert found.state is State.FAILED
+    assert "2 poller instances" in found.found
+    assert "pay.1 by 6 min 40 s" in found.found
+    assert "ringctl drain n1 --wait" in found.advice
+
+
+@pytest.mark.parametrize(("lag_ms", "state"), [(180_000, State.OK), (180_001, State.FAILED)])
+def test_an_idle_instance_may_lag_by_what_idle_ones_do(lag_ms: int, state: State) -> None:
+    marks = {P0: Marks(NOW_MS - lag_ms, NOW_MS - lag_ms)}
+    assert states(doctoring.check_marks(report_ring(make_snapshot([pay()], marks=marks), {}))) == {state}
+
+
+def test_a_delivery_that_never_ends_is_a_warning() -> None:
+    marks = {P0: Marks(NOW_MS - 2_000, NOW_MS - 1_000_000)}
+    assert states(doctoring.check_marks(report_ring(make_snapshot([pay()], marks=marks), {}))) == {
+        State.WARNING
+    }
+
+
+def test_marks_of_unowned_instances_are_not_the_marks_fault() -> None:
+    snapshot = make_snapshot([pay()], changes={P0: None}, marks={P0: Marks(0, 0)})
+    assert states(doctoring.check_marks(report_ring(snapshot, {}))) == {State.OK}
+
+
+def test_missing_marks() -> None:
+    snapshot = make_snapshot([pay()])
+    without = replace(snapshot, marks={key: value for key, value in snapshot.marks.items() if key != P0})
+    assert states(doctoring.check_marks(report_ring(without, {}))) == {State.FAILED}
+
+
+@pytest.mark.parametrize(
+    ("count", "state"), [(10_001, State.WARNING), (50_000, State.WARNING), (50_001, State.FAILED)]
+)
+def test_large_buckets(count: int, state: State) -> None:
+    counted = {IndexEntry(BUCKET, P0): 10, IndexEntry(BUCKET + 1, P1): count}
+    (found,) = doctoring.check_buckets(counted, 7)
+    assert found.state is state
+    assert "pay.1" in found.found
+    assert "7 further ahead" in found.found
+    assert "ringctl forecast pay" in found.advice
+
+
+def test_forgotten_drains() -> None:
+    everybody = doctoring.check_drains(make_snapshot([pay()], ["n1"], drained=["n1"]))
+    gone = doctoring.check_drains(make_snapshot([pay()], ["n1", "n2"], drained=["n9", "n1"]))
+    assert states(everybody) == states(gone) == {State.WARNING}
+    assert "ringctl undrain n9" in gone[0].advice
+
+
+def test_a_resize_that_was_left_alone() -> None:
+    def check(age_ms: int) -> set[State]:
+        resize = Resize(quota=80, before=60, operator="ann", begun_ms=NOW_MS - age_ms)
+        return states(doctoring.check_resizes(make_snapshot([pay(resize=resize)])))
+
+    assert check(60_000) == {State.OK}
+    assert check(doctoring.RESIZE_MS + 1) == {State.WARNING}

@@ -1,0 +1,70 @@
+"""Tables and JSON; colour and bars only where a person looks."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+
+import pytest
+
+from ringtime_ringctl.output import Column, Output
+
+COLUMNS = (Column("NAME"), Column("N", right=True))
+ROWS = [("[red]x", 1_234), ("y", None), ("ok", 5)]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_plain_columns_where_nobody_looks(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().table(COLUMNS, ROWS, title="things")
+    assert capsys.readouterr().out == "things\nNAME        N\n[red]x  1,234\ny\nok          5\n"
+
+
+def test_an_empty_table_is_its_heading(capsys: pytest.CaptureFixture[str]) -> None:
+    Output().table(COLUMNS, [])
+    assert capsys.readouterr().out == "NAME  N\n"
+
+
+@pytest.mark.parametrize("is_plain", [False, True])
+def test_colour_on_a_terminal_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch, is_plain: bool) -> None:
+    screen = Terminal()
+    monkeypatch.setattr("sys.stdout", screen)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    Output(is_plain=is_plain).table(COLUMNS, ROWS)
+    drawn = screen.getvalue()
+    assert ("\x1b[32m" in drawn) is not is_plain
+    assert "[red]x" in re.sub(r"\x1b\[[0-9;]*m", "", drawn)  # an id in brackets is no markup
+
+
+def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr("sys.stdout", screen)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    Output().table(COLUMNS, ROWS)
+    assert "\x1b[32m" not in screen.getvalue()
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    Output(is_json=True).data({"a": [1, None]})
+    assert json.loads(capsys.readouterr().out) == {"a": [1, None]}
+
+
+def test_a_bar_is_shown_on_a_terminal_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Output().progress("handing over", 3) as bar:
+        bar.show(1)
+    assert capsys.readouterr() == ("", "")
+    screen = Terminal()
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    with Output().progress("handing over", 3) as bar:
+        bar.show(2, "handing over, 1 left")
+    assert "1 left" in screen.getvalue()
+    assert "2/3" in screen.getvalue()

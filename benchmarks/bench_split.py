@@ -1,9 +1,10 @@
-"""What one ingest pod and one dispatcher can do on real Cassandra and etcd, and what each part costs.
+"""What one ingest pod and one dispatcher can do on real Cassandra, etcd and Kafka, and what each part costs.
 
     PYTHONPATH=. python benchmarks/bench_split.py [--count N] [--idle-s S]
 
 Everything shares this machine's cores, so rates are a floor. CPU is user and system time of the named
-process, in microseconds for each create or callback; `idle` is with 10,000 poller instances and no schedules.
+process, in microseconds for each create or callback, reading the rows and recording the outcomes included;
+`idle` is with 10,000 poller instances and no schedules.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import urllib.request
 from pathlib import Path
 from random import Random
 
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from tests.harness.client import LoadClient
 from tests.harness.load import Load, wait_until
 from tests.harness.receiver import Receiver, running_receiver
@@ -25,6 +28,8 @@ from tests.harness.receiver import Receiver, running_receiver
 from ringtime_local.cluster import Cluster
 
 IDLE_APPS, IDLE_PARTITIONS = 10, 1_000
+KAFKA_PARTITIONS = 20
+PAYLOAD = "x" * 300
 
 
 def cpu_of(pid: int) -> float:
@@ -46,6 +51,7 @@ class Bench:
             "ingest": cluster.pods["ingest-1"].process.pid,
             "dispatcher": cluster.pods["dispatcher-1"].process.pid,
             "cassandra": cluster.servers.cassandra.nodes[0].pid,
+            "kafka": cluster.servers.kafka.pid,
         }
 
     def owned(self) -> int:
@@ -78,6 +84,31 @@ class Bench:
         last_ms = max(found[0].at_ms for found in receiver.arrivals().values())
         self.report("callback", receiver.count(), (last_ms - due_ms) / 1000, before)
 
+    async def to_kafka(self, client: LoadClient, count: int) -> None:
+        """Callbacks to one topic of 20 partitions; the broker's own offsets tell how many it has."""
+        bootstrap = self._cluster.servers.kafka.bootstrap
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        await admin.start()
+        await admin.create_topics([NewTopic("bench.load", KAFKA_PARTITIONS, 1)])
+        await admin.close()
+        callback = {"type": "kafka", "details": {"topic": "bench.load"}}
+        due_ms = int(time.time() * 1000) + 10_000 + count
+        body = {"appId": "bench", "payload": PAYLOAD, "scheduleTime": due_ms / 1000, "callback": callback}
+        answers = await asyncio.gather(*(client.request("POST", "/schedules", body) for _ in range(count)))
+        assert {answer.status for answer in answers} == {200}
+        await asyncio.sleep(max(due_ms / 1000 - 1 - time.time(), 0))
+        consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap)
+        await consumer.start()
+        partitions = [TopicPartition("bench.load", number) for number in range(KAFKA_PARTITIONS)]
+        before = self.used()
+        while sum((await consumer.end_offsets(partitions)).values()) < count:
+            assert time.time() < due_ms / 1000 + 120
+            await asyncio.sleep(0.05)
+        wall_s = time.time() - due_ms / 1000
+        await asyncio.sleep(1)  # the last outcomes
+        self.report("to Kafka", count, wall_s, before)
+        await consumer.stop()
+
     async def idle(self, client: LoadClient, seconds: float) -> None:
         for number in range(IDLE_APPS):
             body = {"appId": f"idle-{number}", "partitions": IDLE_PARTITIONS, "active": True}
@@ -100,6 +131,7 @@ async def run(cluster: Cluster, folder: Path, count: int, idle_s: float) -> None
     with running_receiver(folder) as receiver:
         async with LoadClient(cluster.base, 64) as client:
             await bench.throughput(client, receiver, count)
+            await bench.to_kafka(client, count)
             await bench.idle(client, idle_s)
 
 

@@ -37,6 +37,7 @@ faults: setup ## Run the long fault set on real servers and write docs/faults.md
 	RINGTIME_FAULTS=long $(BIN)/python -m pytest -q -s tests/e2e/test_cluster.py tests/e2e/test_network_faults.py \
 		tests/e2e/test_delivery.py tests/e2e/test_kafka_delivery.py
 	RINGTIME_FAULTS=long $(BIN)/python -m pytest -q tests/service/test_local_servers.py -k three_nodes
+	RINGTIME_FAULTS=long $(BIN)/python -m pytest -q tests/e2e/test_serve.py tests/cluster
 	$(BIN)/python -m tests.harness.render_faults > docs/faults.md
 
 .PHONY: bench
@@ -46,6 +47,10 @@ bench: setup ## Run the benchmarks; benchmarks/README.md says what they measure
 .PHONY: docs
 docs: setup ## Write docs/settings.md anew
 	$(BIN)/python -m ringtime_shared.settings > docs/settings.md
+
+.PHONY: walkthrough
+walkthrough: setup ## Record the walk-through of docs/ringctl.md anew, on a real cluster
+	$(BIN)/python -m tests.harness.record_ringctl
 
 .PHONY: lock
 lock: setup ## Write requirements.lock anew from pyproject.toml; UPGRADE=1 takes newer releases

@@ -1,4 +1,4 @@
-"""Play many seeds on all cores: `python -m tests.cluster.campaign FIRST COUNT` prints what breaks."""
+"""Play many seeds on all cores: `python -m tests.cluster.campaign FIRST COUNT [resize]` says what breaks."""
 
 from __future__ import annotations
 
@@ -6,17 +6,25 @@ import logging
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 
+from tests.cluster.resize_world import ResizePlan, ResizeWorld
 from tests.cluster.virtual import run_virtual
 from tests.cluster.world import World
 
 _BLOCK = 25
 
+Play = Callable[[int], list[str]]  #: from a seed to the violations of its run
+
 
 async def _play(seed: int) -> list[str]:
     return await World(seed).run()
+
+
+async def _play_resize(seed: int, plan: ResizePlan | None) -> list[str]:
+    return await ResizeWorld(seed, plan).run()
 
 
 def play_seed(seed: int) -> list[str]:
@@ -24,25 +32,31 @@ def play_seed(seed: int) -> list[str]:
     return run_virtual(_play(seed))
 
 
-def _play_block(seeds: range) -> dict[int, list[str]]:
+def play_resize_seed(seed: int, plan: ResizePlan | None = None) -> list[str]:
+    """Return the violations of one run in which an app is resized."""
+    return run_virtual(_play_resize(seed, plan))
+
+
+def _play_block(seeds: range, play: Play) -> dict[int, list[str]]:
     logging.disable(logging.CRITICAL)
-    return {seed: found for seed in seeds if (found := play_seed(seed))}
+    return {seed: found for seed in seeds if (found := play(seed))}
 
 
-def play_seeds(seeds: range) -> dict[int, list[str]]:
+def play_seeds(seeds: range, play: Play = play_seed) -> dict[int, list[str]]:
     """Return the violations of each seed that has any."""
     blocks = [seeds[start : start + _BLOCK] for start in range(0, len(seeds), _BLOCK)]
     with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
-        return {seed: found for block in pool.map(_play_block, blocks) for seed, found in block.items()}
+        answers = pool.map(partial(_play_block, play=play), blocks)
+        return {seed: found for block in answers for seed, found in block.items()}
 
 
-def first_failure(seeds: range) -> int | None:
+def first_failure(seeds: range, play: Play = play_seed) -> int | None:
     """Return the first seed with a violation, playing one after the other in this process."""
 
     def failing() -> Iterator[int]:
         for seed in seeds:
             try:
-                found = play_seed(seed)
+                found = play(seed)
             except AssertionError as error:
                 found = [str(error)]
             if found:
@@ -53,7 +67,9 @@ def first_failure(seeds: range) -> int | None:
 
 if __name__ == "__main__":
     first, count = int(sys.argv[1]), int(sys.argv[2])
-    broken = play_seeds(range(first, first + count))
+    broken = play_seeds(
+        range(first, first + count), play_resize_seed if sys.argv[3:] == ["resize"] else play_seed
+    )
     for seed, found in broken.items():
         print(seed, found)
     print(f"{count} seeds, {len(broken)} broken")

@@ -1,0 +1,44 @@
+"""Seeded runs of a deployment whose app is resized under load, with operators who are killed, frozen, slow
+and in each other's way. Every seed must keep the promise; each planted bug must break it."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+import pytest
+
+from tests.cluster.campaign import first_failure, play_resize_seed, play_seeds
+from tests.cluster.planted import Plant
+from tests.cluster.planted_resize import RESIZE_PLANTS
+from tests.cluster.resize_world import ResizePlan
+from tests.harness.report import IS_LONG
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    """The runs log every simulated fault; nobody reads a thousand of them."""
+    logging.getLogger("ringtime_dispatcher").setLevel(logging.CRITICAL)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_few_seeds_keep_the_promise(seed: int) -> None:
+    assert play_resize_seed(seed) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_hundreds_of_seeds_keep_the_promise() -> None:
+    assert play_seeds(range(1_000, 1_300 if IS_LONG else 1_100), play_resize_seed) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("plant", "plan", "first"), RESIZE_PLANTS, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_a_planted_bug_is_found(
+    plant: Plant, plan: ResizePlan | None, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    assert first_failure(range(first, first + 400), partial(play_resize_seed, plan=plan)) is not None

@@ -6,6 +6,7 @@ that its map is old (see `commit`).
 
 from __future__ import annotations
 
+import asyncio
 from typing import NamedTuple
 
 from ringtime_shared.clock import Clock
@@ -14,7 +15,6 @@ from ringtime_shared.models.app import App
 from ringtime_shared.stores.protocol import AppStore
 
 _FRESH_MS = 2_000  #: a change by another process is seen after this, well under the map age of `commit`
-_RELOAD_MS = 1_000  #: ids that name an unknown app cause one reload of all apps in this time
 
 
 class AppReading(NamedTuple):
@@ -32,7 +32,9 @@ class AppMaps:
         self._clock = clock
         self._by_id: dict[str, AppReading] = {}
         self._by_number: dict[int, str] = {}
-        self._reloaded_boot_ms: int | None = None
+        self._reloading = asyncio.Lock()
+        self._reloads_begun = 0
+        self._last_reload = 0  # number of the last one that was answered
 
     async def get(self, app_id: str) -> AppReading:
         """Return the app, read at most two seconds ago. Raises NotFound."""
@@ -51,16 +53,24 @@ class AppMaps:
         return self._keep(AppReading(app, begun_ms))
 
     async def app_id_of(self, number: int) -> str | None:
-        """Return the id of the app with this number, or None if there is none."""
-        known = self._by_number.get(number)
-        begun_ms = self._clock.boot_ms()
-        if known is None and (
-            self._reloaded_boot_ms is None or begun_ms - self._reloaded_boot_ms >= _RELOAD_MS
-        ):
-            self._reloaded_boot_ms = begun_ms
-            for app in await self._store.fetch_apps():
-                self._keep(AppReading(app, begun_ms))
+        """Return the id of the app with this number, or None if there is none.
+
+        An unknown number has all apps read again, since it may be another process's new app. There is one
+        such read at a time, and it serves all who asked before it began.
+        """
+        begun_before = self._reloads_begun
+        if number not in self._by_number:
+            async with self._reloading:
+                if number not in self._by_number and self._last_reload <= begun_before:
+                    await self._reload()
         return self._by_number.get(number)
+
+    async def _reload(self) -> None:
+        self._reloads_begun += 1
+        this, begun_ms = self._reloads_begun, self._clock.boot_ms()
+        for app in await self._store.fetch_apps():
+            self._keep(AppReading(app, begun_ms))
+        self._last_reload = this  # one that fails does not count: nobody may take it for an answer
 
     def keep(self, app: App, begun_ms: int) -> None:
         """Remember what this process itself has written.

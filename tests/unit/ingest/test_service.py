@@ -119,7 +119,7 @@ async def test_registering_again_never_undoes_a_change_it_has_not_seen(rig: Serv
 
 
 async def test_what_was_written_before_a_long_sleep_is_no_fresh_map(rig: ServiceRig) -> None:
-    """The app shrinks, and its partitions are released, while the process sleeps on the answer to its write."""
+    """The app shrinks, and is done with it, while the process sleeps on the answer to its write."""
     await rig.register(partitions=8)
     real = rig.store.real.replace_app
 
@@ -288,12 +288,40 @@ async def test_an_id_with_another_place_in_it_finds_nothing(rig: ServiceRig) -> 
             await rig.service.fetch_schedule(pack_id(wrong))
 
 
-async def test_ids_of_unknown_apps_do_not_reload_the_apps_each_time(rig: ServiceRig) -> None:
+async def test_ids_of_unknown_apps_reload_the_apps_once_for_all_who_ask(rig: ServiceRig) -> None:
     stranger = make_row(make_app(number=999_999)).schedule.schedule_id
-    for _ in range(50):
-        with pytest.raises(NotFound):
-            await rig.service.fetch_schedule(stranger)
-    assert rig.store.names().count("fetch_apps") == 1
+    gate = rig.store.hold("fetch_apps")
+    asked = [asyncio.create_task(rig.service.fetch_schedule(stranger)) for _ in range(50)]
+    await spin()
+    gate.set()
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(answer) for answer in answers} == {NotFound}
+    assert rig.store.names().count("fetch_apps") == 2, "one for the first, one for all who came meanwhile"
+
+
+async def test_whoever_asks_while_the_apps_are_read_is_not_told_that_there_is_none(rig: ServiceRig) -> None:
+    """Right after a start, for example: nothing is known yet, and many ask at once."""
+    app = await rig.store.real.create_app(make_app())
+    rows = [make_row(app) for _ in range(3)]
+    await rig.store.real.put_rows(rows)
+    gate = rig.store.hold("fetch_apps")
+    first = asyncio.create_task(rig.service.fetch_schedule(rows[0].schedule.schedule_id))
+    await spin()
+    others = [asyncio.create_task(rig.service.fetch_schedule(row.schedule.schedule_id)) for row in rows[1:]]
+    await spin()
+    gate.set()
+    assert await asyncio.gather(first, *others) == rows
+
+
+async def test_a_read_of_the_apps_that_failed_is_no_answer(rig: ServiceRig) -> None:
+    app = await rig.store.real.create_app(make_app())
+    row = make_row(app)
+    await rig.store.real.put_rows([row])
+    rig.store.fail("fetch_apps", StoreUnavailable("no"))
+    asked = [rig.service.fetch_schedule(row.schedule.schedule_id) for _ in range(2)]
+    first, second = await asyncio.gather(*asked, return_exceptions=True)
+    assert isinstance(first, StoreUnavailable)
+    assert second == row
 
 
 async def test_an_app_registered_by_another_process_is_found(rig: ServiceRig) -> None:

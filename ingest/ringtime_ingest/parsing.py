@@ -17,7 +17,8 @@ from ringtime_ingest.requests import NewApp, NewSchedule
 from ringtime_ingest.retry_rules import read_retry
 from ringtime_ingest.strict_json import Unreadable, decode_json, is_all_text, to_plain
 from ringtime_ingest.times import parse_delay, parse_instant
-from ringtime_ingest.validation import check_app_id, check_form
+from ringtime_ingest.validation import check_form
+from ringtime_shared.app_rules import check_app_id
 from ringtime_shared.callbacks import http_rules
 from ringtime_shared.errors import InvalidRequest, NotFound, Violation
 from ringtime_shared.ids import unpack_id

@@ -17,7 +17,8 @@ from ringtime_ingest.body import read_body
 from ringtime_ingest.envelope import UNAVAILABLE, Answer, failure, success
 from ringtime_ingest.parsing import parse_app_id, parse_new_app, parse_new_schedule, parse_schedule_id
 from ringtime_ingest.requests import Service
-from ringtime_ingest.schedule_json import app_to_json, schedule_to_json
+from ringtime_ingest.schedule_json import schedule_to_json
+from ringtime_shared.app_json import app_to_json
 from ringtime_shared.errors import NotFound, RingtimeError
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import ServerSettings

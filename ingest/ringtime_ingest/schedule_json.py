@@ -1,13 +1,12 @@
-"""Schedules and apps as clients see them, keys in the seed's order, ours after them."""
+"""Schedules as clients see them, keys in the seed's order, ours after them."""
 
 from __future__ import annotations
 
 import orjson
 
-from ringtime_ingest.retry_rules import retry_to_json
 from ringtime_ingest.times import to_iso
+from ringtime_shared.app_json import retry_to_json
 from ringtime_shared.ids import home_slot
-from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.schedule import Attempt, Outcome, Row
 
 
@@ -72,30 +71,3 @@ def _attempt_to_json(attempt: Attempt, due_ms: int) -> dict[str, object]:
     if attempt.error:
         shown["errorMessage"] = attempt.error
     return shown
-
-
-def app_to_json(app: App) -> dict[str, object]:
-    """Return an app as the API's app object; `partitions` is the quota new schedules are spread over."""
-    return {
-        "appId": app.app_id,
-        "partitions": app.writable,
-        "active": app.active,
-        "configuration": _configuration_to_json(app.configuration),
-    }
-
-
-def _configuration_to_json(configuration: AppConfiguration) -> dict[str, object]:
-    attempts, retry = configuration.http_attempts, configuration.retry
-    named = {
-        "futureScheduleCreationPeriod": configuration.future_period_days,
-        "firedScheduleRetentionPeriod": configuration.retention_days,
-        "payloadSize": configuration.payload_bytes,
-        "httpRetries": attempts,
-        "httpTimeout": configuration.http_timeout_ms,
-        "maxLatenessSeconds": configuration.max_lateness_s,
-        "retryPolicy": None if retry is None else retry_to_json(retry, attempts),
-        "maxInFlight": configuration.max_in_flight,
-        "maxPerSecond": configuration.max_per_second,
-        "weight": configuration.weight,
-    }
-    return {name: value for name, value in named.items() if value is not None}

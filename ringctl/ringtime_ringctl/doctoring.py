@@ -204,7 +204,7 @@ def check_resizes(snapshot: Snapshot) -> list[Finding]:
             State.WARNING,
             f"{app.app_id} goes from {resize.before:,} to {resize.quota:,} since"
             f" {to_span(snapshot.now_ms - resize.begun_ms)}, begun by {resize.operator}",
-            f"go on with it or give it up: `ringctl resize {app.app_id} --help`",
+            f"`ringctl resize {app.app_id} --resume` goes on with it, `--abort` gives it up",
         )
         for app, resize in under_way
         if snapshot.now_ms - resize.begun_ms > RESIZE_MS

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import click
 
+from ringtime_ringctl.commands.apps import apps
+from ringtime_ringctl.commands.audit import audit
 from ringtime_ringctl.commands.completion import completion
 from ringtime_ringctl.commands.deadletters import deadletters
 from ringtime_ringctl.commands.doctor import doctor
@@ -13,6 +15,7 @@ from ringtime_ringctl.commands.drain import drain, undrain
 from ringtime_ringctl.commands.explain import explain
 from ringtime_ringctl.commands.forecast import forecast_command
 from ringtime_ringctl.commands.nodes import nodes
+from ringtime_ringctl.commands.resize import resize
 from ringtime_ringctl.commands.ring import ring
 from ringtime_ringctl.commands.schedules import schedules
 from ringtime_ringctl.context import MAX_OPERATOR, Context, system_operator
@@ -85,6 +88,9 @@ for _command in (
     schedules,
     deadletters,
     explain,
+    apps,
+    resize,
+    audit,
     completion,
 ):
     main.add_command(_command)

@@ -17,6 +17,8 @@ from rich.text import Text
 
 STYLES = {"ok": "green", "warning": "yellow", "failed": "red", "drained": "yellow", "unowned": "red"}
 
+DRAWN = 1_000  #: rows of a drawn table; rich takes a millisecond for each
+
 
 class Column(NamedTuple):
     """A column of a table. Numbers are `right`."""
@@ -50,7 +52,7 @@ class Output:
         cells = [[_to_text(cell) for cell in row] for row in rows]
         if title:
             self.line(title)
-        if sys.stdout.isatty():
+        if sys.stdout.isatty() and len(cells) <= DRAWN:
             self._draw(columns, cells)
         else:
             for line in plain_table(columns, cells):

@@ -93,6 +93,7 @@ def tell_next(facts: Facts) -> str:
     row = facts.pending
     place, late_ms = row.place, facts.now_ms - row.place.slot_ms
     what = f"attempt {row.attempts + 1}" if row.attempts else "the callback"
+    what += f" of replay {row.replay}" if row.replay else ""
     if not app.active:
         policy = app.configuration.max_lateness_s
         after = "it fires then" if policy is None else f"it fires then, or is MISS if over {policy:,} s late"

@@ -23,12 +23,14 @@ from tests.harness.client import LoadClient, gather
 from tests.harness.hostile import HostileReceiver, running_canary, running_hostile
 from tests.harness.ledger import Verdict
 from tests.harness.load import wait_until
+from tests.harness.machine import ForeignWork
 from tests.harness.planned import (
+    MOST_FOREIGN,
     Bystander,
     create,
     fetch_all,
     http_to,
-    most_in_a_second,
+    most_per_s,
     register,
     until_ended,
 )
@@ -223,7 +225,7 @@ async def test_a_black_hole_takes_half_of_the_traffic(
             bystander = Bystander(client, receiver)
             baseline = await bystander.run(per_s=per_s, seconds=20 if IS_LONG else 3, warm_s=1)
 
-            begun_s = time.time()
+            begun_s, foreign = time.time(), ForeignWork()
             healing = asyncio.create_task(heal_at(hostile, begun_s + hole_s))
             load = asyncio.create_task(
                 steady(client, "hole", hostile.at("/switch"), per_s=per_s, seconds=hole_s + after_s)
@@ -234,11 +236,13 @@ async def test_a_black_hole_takes_half_of_the_traffic(
             # The last parked row is no further away than the open time and what the rate allows.
             most_s = open_ms / 1000 + 3 * per_s * hole_s / park_per_s + 10
             await until_delivered(hostile, healed_ms, len(due), timeout_s=most_s)
+            foreign_share = foreign.share()
             views = await fetch_all(client, due)
         arrivals = hostile.arrivals()
         good = delivered(hostile, healed_ms)
         burned = sum(each.at_ms <= healed_ms for found in arrivals.values() for each in found)
-        rate = most_in_a_second(good.values())
+        # Where others kept the machine busy, what could not run for a moment comes all at once after it.
+        rate = most_per_s(good.values(), 1 if foreign_share <= MOST_FOREIGN else 10)
         lost = [key for key in due if key not in good]
         spared = [
             key for key, due_ms in due.items() if begun_s * 1000 + 4_000 < due_ms < healed_ms - ATTEMPT_MS
@@ -247,11 +251,11 @@ async def test_a_black_hole_takes_half_of_the_traffic(
             "black hole",
             verdict,
             baseline_p99_ms=round(baseline.lag_ms(0.99)),
-            foreign_work=bystander.foreign,
+            foreign_work=round(foreign_share, 2),
             held_up=sum(due_ms < healed_ms for due_ms in due.values()),
             undelivered=len(lost),
             attempts_burned=burned,
-            most_in_a_second=rate,
+            most_per_s=rate,
             drained_s=round((max(good[key] for key in spared) - healed_ms) / 1000, 1),
         )
         assert lost == []

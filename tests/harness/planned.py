@@ -15,7 +15,7 @@ from tests.harness.machine import ForeignWork
 from tests.harness.receiver import Receiver
 
 _LOOK_S, _LOOKS_PER_S = 0.3, 1_000  #: so that looking is no load of its own
-_MOST_FOREIGN = 0.1  #: share of the machine that others may take before small lags say nothing
+MOST_FOREIGN = 0.1  #: share of the machine that others may take before small lags say nothing
 
 
 async def register(client: LoadClient, app_id: str, *, partitions: int = 8, **configuration: object) -> None:
@@ -108,17 +108,17 @@ class Bystander:
         Args:
             quietest_ms: a p99 of the baseline below this is the machine's noise.
         """
-        if self.foreign > _MOST_FOREIGN:
+        if self.foreign > MOST_FOREIGN:
             return 3_000
         return min(factor * max(baseline.lag_ms(0.99), quietest_ms), 3_000)
 
 
-def most_in_a_second(times_ms: Iterable[float]) -> int:
-    """Return the largest number of these moments in any window of 1 s."""
+def most_per_s(times_ms: Iterable[float], window_s: float) -> float:
+    """Return the largest rate of these moments over any window of this length."""
     ordered = sorted(times_ms)
     most, start = 0, 0
     for end, at_ms in enumerate(ordered):
-        while at_ms - ordered[start] >= 1_000:
+        while at_ms - ordered[start] >= window_s * 1_000:
             start += 1
         most = max(most, end - start + 1)
-    return most
+    return most / window_s

@@ -23,9 +23,9 @@ from ringtime.client.views import (
     SigningSecretView,
 )
 from ringtime.client.wire import from_configuration, to_app, to_body, to_schedule, to_secret
-from ringtime_ingest.retry_rules import retry_to_json
 from ringtime_ingest.signing import check_secret_id
-from ringtime_ingest.validation import check_app_id
+from ringtime_shared.app_json import retry_to_json
+from ringtime_shared.app_rules import check_app_id
 from ringtime_shared.errors import AlreadyDone, InvalidRequest, VersionConflict
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules

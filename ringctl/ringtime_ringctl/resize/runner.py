@@ -228,12 +228,10 @@ class Resizer:
 
 def _to_json(app: App) -> dict[str, object]:
     """Return what a resize changes of an app, for the audit log."""
-    shown: dict[str, object] = {"writable": app.writable, "polled": app.polled}
-    if app.resize is not None:
-        shown["resize"] = {
-            "quota": app.resize.quota,
-            "before": app.resize.before,
-            "operator": app.resize.operator,
-            "begun": to_iso(app.resize.begun_ms),
-        }
-    return shown
+    note = app.resize
+    return {
+        "writable": app.writable,
+        "polled": app.polled,
+        "resizingTo": None if note is None else note.quota,
+        "resizedBy": None if note is None else note.operator,
+    }

@@ -117,6 +117,7 @@ async def test_a_drain_that_fails_is_noted_as_such(monkeypatch: pytest.MonkeyPat
     await rig.join("n2")
 
     async def refuse(self: Any, mark: Drain) -> None:
+        rig.clock.advance(2_000)
         raise StoreUnavailable("etcd is away")
 
     monkeypatch.setattr(MemoryOperator, "put_drain", refuse)
@@ -132,6 +133,7 @@ async def test_undrain_also_for_a_node_that_is_gone() -> None:
     node = await rig.join("n2")
     await drain(rig, "n2")
     await node.close()
+    rig.clock.advance(60_000)
     await undrain_node(rig.deployment, Output(), "n2")
     assert not rig.hub.drains
     assert [entry.action for entry in await entries(rig)] == ["drain", "undrain"]

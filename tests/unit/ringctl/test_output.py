@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from ringtime_ringctl.output import Column, Output
+from ringtime_ringctl.output import DRAWN, Column, Output
 
 COLUMNS = (Column("NAME"), Column("N", right=True))
 ROWS = [("[red]x", 1_234), ("y", None), ("ok", 5)]
@@ -48,6 +48,14 @@ def test_no_color_is_honoured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     Output().table(COLUMNS, ROWS)
     assert "\x1b[32m" not in screen.getvalue()
+
+
+def test_a_long_table_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Terminal()
+    monkeypatch.setattr("sys.stdout", screen)
+    Output().table(COLUMNS, [("x", 1)] * (DRAWN + 1))
+    assert "\x1b" not in screen.getvalue()
+    assert screen.getvalue().count("\n") == DRAWN + 2
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:

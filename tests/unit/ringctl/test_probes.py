@@ -31,7 +31,7 @@ class Node:
         node = self
 
         class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802 - the server's name for it
+            def do_GET(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 asked = json.loads(body) if body else None
                 node.asked.append((self.path, asked))
@@ -135,7 +135,7 @@ async def test_replays_of_a_range_go_on_to_its_end(node: Node) -> None:
 
 
 async def test_an_api_that_is_away_has_done_nothing() -> None:
-    with pytest.raises(StoreUnavailable, match="nobody answers at .* see --api"):
+    with pytest.raises(StoreUnavailable, match=r"nobody answers at .* see --api"):
         await replay_ids(BASE, "pay", ["a"])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from ringtime_shared.errors import StartupError
@@ -36,8 +37,10 @@ class FolderLock:
             raise StartupError(f"cannot lock {path}: {error.strerror}") from error
 
     def release(self) -> None:
-        """Let go. The file stays: removing it would let two processes lock two different files."""
+        """Let go. The file stays, empty: removing it would let two processes lock two different files."""
         if self._fd >= 0:
+            with suppress(OSError):  # the pid in it is for people; a full disk must not keep us from closing
+                os.ftruncate(self._fd, 0)
             os.close(self._fd)
             self._fd = -1
 
@@ -45,7 +48,8 @@ class FolderLock:
 def find_server(folder: Path) -> int | None:
     """Return the pid of the server that holds `LOCK`, None if none does or it cannot be told.
 
-    The lock is not tried: that would hold it for a moment, and keep a server that starts just then out.
+    The lock is not tried: that would hold it for a moment, and keep a server that starts just then out. A
+    server that was killed leaves its pid; should another process have that pid by now, it is taken for it.
     """
     try:
         pid = int((folder / "LOCK").read_text())

@@ -1,0 +1,263 @@
+"""`ringctl apps`: register and configure apps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import click
+
+from ringtime_ringctl.changes import audited
+from ringtime_ringctl.configuring import KEYS, change_configuration
+from ringtime_ringctl.context import Deployment
+from ringtime_ringctl.output import Column, Output
+from ringtime_ringctl.shell import RingctlGroup, deployed
+from ringtime_ringctl.snapshot import fetch_app
+from ringtime_ringctl.times import to_iso
+from ringtime_shared.app_json import app_to_json
+from ringtime_shared.app_rules import check_app
+from ringtime_shared.errors import AppExists, InvalidRequest
+from ringtime_shared.models.app import App, AppConfiguration
+
+_LIST = (
+    Column("APP"),
+    Column("STATE"),
+    Column("PARTITIONS", right=True),
+    Column("POLLED", right=True),
+    Column("RESIZE"),
+    Column("CREATED"),
+)
+set_option = click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help=f"Configuration, as in the HTTP API; repeat it. Keys: {', '.join(KEYS)}.",
+)
+
+
+@click.group("apps", cls=RingctlGroup)
+def apps() -> None:
+    """Register, configure, activate and deactivate apps. For the quota see `ringctl resize`."""
+
+
+@apps.command("list")
+@deployed
+async def list_command(deployment: Deployment, output: Output) -> None:
+    """List the apps.
+
+    \b
+    Examples:
+      ringctl apps list
+      ringctl apps list --json | jq -r '.apps[] | select(.active | not) | .appId'
+    """
+    found = await deployment.store.fetch_apps()
+    if output.is_json:
+        output.data({"apps": [to_json(app) for app in found]})
+        return
+    output.table(
+        _LIST,
+        [
+            (
+                app.app_id,
+                "active" if app.active else "deactivated",
+                app.writable,
+                app.polled,
+                None if app.resize is None else f"{app.resize.before} -> {app.resize.quota}",
+                to_iso(app.created_ms),
+            )
+            for app in found
+        ],
+    )
+
+
+@apps.command("show")
+@click.argument("app_id", metavar="APP")
+@deployed
+async def show_command(deployment: Deployment, output: Output, app_id: str) -> None:
+    """Show one app, its configuration, and the resize that is under way.
+
+    \b
+    Examples:
+      ringctl apps show pay
+      ringctl apps show pay --json | jq .configuration
+    """
+    show(output, await fetch_app(deployment, app_id))
+
+
+@apps.command("create")
+@click.argument("app_id", metavar="APP")
+@click.option(
+    "--partitions", type=int, metavar="N", help="The quota. Default: limits.partitions of the settings."
+)
+@click.option("--inactive", "is_inactive", is_flag=True, help="Register it deactivated.")
+@set_option
+@deployed
+async def create_command(
+    deployment: Deployment,
+    output: Output,
+    app_id: str,
+    partitions: int | None,
+    is_inactive: bool,
+    settings: tuple[str, ...],
+) -> None:
+    """Register an app.
+
+    \b
+    Examples:
+      ringctl apps create pay --partitions 8
+      ringctl apps create mail --set payloadSize=4096 --set retryPolicy.statuses=5xx,429
+    """
+    configuration = change_configuration(AppConfiguration(), settings, ())
+    limits = deployment.settings.limits
+    check(app_id, partitions, configuration, deployment)
+    quota = limits.partitions if partitions is None else partitions
+    if await deployment.store.fetch_app(app_id) is not None:
+        raise AppExists(f"app {app_id} is registered already")
+    app = App(
+        app_id=app_id,
+        number=0,
+        writable=quota,
+        polled=quota,
+        active=not is_inactive,
+        version=1,
+        created_ms=deployment.clock.now_ms(),
+        configuration=configuration,
+    )
+    async with audited(deployment, "apps create", app_id, before=None, after=app_to_json(app)):
+        app = await deployment.store.create_app(app)
+    show(output, app)
+
+
+@apps.command("configure")
+@click.argument("app_id", metavar="APP")
+@set_option
+@click.option("--unset", multiple=True, metavar="KEY", help="Back to the server's default; repeat it.")
+@deployed
+async def configure_command(
+    deployment: Deployment, output: Output, app_id: str, settings: tuple[str, ...], unset: tuple[str, ...]
+) -> None:
+    """Change some keys of an app's configuration; the others stay. Takes effect within seconds.
+
+    \b
+    Examples:
+      ringctl apps configure pay --set httpTimeout=5000 --unset maxPerSecond
+    """
+    if not settings and not unset:
+        raise InvalidRequest.of("--set", "required, or --unset: at least one of them")
+    app = await fetch_app(deployment, app_id)
+    configuration = change_configuration(app.configuration, settings, unset)
+    check(app_id, None, configuration, deployment)
+    await change(deployment, output, "apps configure", app, replace(app, configuration=configuration))
+
+
+@apps.command("activate")
+@click.argument("app_id", metavar="APP")
+@deployed
+async def activate_command(deployment: Deployment, output: Output, app_id: str) -> None:
+    """Let an app create and fire again. What came due meanwhile fires late, or is recorded MISS by the app's
+    maxLatenessSeconds.
+
+    \b
+    Examples:
+      ringctl apps activate pay
+    """
+    app = await fetch_app(deployment, app_id)
+    await change(deployment, output, "apps activate", app, replace(app, active=True))
+
+
+@apps.command("deactivate")
+@click.argument("app_id", metavar="APP")
+@deployed
+async def deactivate_command(deployment: Deployment, output: Output, app_id: str) -> None:
+    """Refuse an app's creates and fire nothing of it, until it is activated. Nothing is deleted.
+
+    \b
+    Examples:
+      ringctl apps deactivate pay
+    """
+    app = await fetch_app(deployment, app_id)
+    await change(deployment, output, "apps deactivate", app, replace(app, active=False))
+
+
+async def change(deployment: Deployment, output: Output, action: str, before: App, after: App) -> None:
+    """Store what was changed, with its audit entry, and show it. Raises VersionConflict."""
+    if after == before:
+        if not output.is_json:
+            output.line(f"{before.app_id} is so already: nothing to do")
+            return
+    else:
+        after = replace(after, version=before.version + 1)
+        async with audited(
+            deployment, action, before.app_id, before=app_to_json(before), after=app_to_json(after)
+        ):
+            await deployment.store.replace_app(after)
+    show(output, after)
+
+
+def check(
+    app_id: str, partitions: int | None, configuration: AppConfiguration, deployment: Deployment
+) -> None:
+    """Raise InvalidRequest with everything that is wrong."""
+    violations = check_app(app_id, partitions, configuration, deployment.settings.limits)
+    if violations:
+        raise InvalidRequest(violations)
+
+
+def show(output: Output, app: App) -> None:
+    """Write one app."""
+    if output.is_json:
+        output.data(to_json(app))
+        return
+    output.table((Column("FIELD"), Column("VALUE")), [(name, _shown(value)) for name, value in _flat(app)])
+
+
+def to_json(app: App) -> Mapping[str, object]:
+    """Return an app for `--json`: as the API has it, and what only operators need. Never a secret."""
+    note = app.resize
+    return {
+        **app_to_json(app),
+        "polled": app.polled,
+        "number": app.number,
+        "version": app.version,
+        "created": to_iso(app.created_ms),
+        "signingSecrets": len(app.secrets),
+        "resize": None
+        if note is None
+        else {
+            "quota": note.quota,
+            "before": note.before,
+            "operator": note.operator,
+            "begun": to_iso(note.begun_ms),
+        },
+    }
+
+
+def _flat(app: App) -> list[tuple[str, object]]:
+    """Return names and values, objects taken apart: `retryPolicy.factor`."""
+    rows: list[tuple[str, object]] = []
+    for name, value in to_json(app).items():
+        if isinstance(value, Mapping):
+            prefix = "" if name == "configuration" else f"{name}."
+            rows += _flat_part(prefix, value)
+        elif value is not None:
+            rows.append((name, value))
+    return rows
+
+
+def _flat_part(prefix: str, part: Mapping[str, object]) -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = []
+    for name, value in part.items():
+        if isinstance(value, Mapping):
+            rows += _flat_part(f"{prefix}{name}.", value)
+        else:
+            rows.append((f"{prefix}{name}", value))
+    return rows
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ",".join(map(str, value))
+    return f"{value:,}" if isinstance(value, int) else str(value)

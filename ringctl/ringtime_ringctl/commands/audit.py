@@ -1,0 +1,81 @@
+"""`ringctl audit`: who changed what, and when."""
+
+from __future__ import annotations
+
+import click
+
+from ringtime_ringctl.auditing import describe_change, fetch_entries, read_json
+from ringtime_ringctl.context import Deployment
+from ringtime_ringctl.output import Column, Output
+from ringtime_ringctl.shell import RingctlCommand, deployed
+from ringtime_ringctl.times import FORMS, parse_time, to_iso
+from ringtime_shared.errors import InvalidRequest
+
+MAX_LIMIT = 10_000
+_COLUMNS = (Column("AT"), Column("OPERATOR"), Column("ACTION"), Column("SUBJECT"), Column("CHANGE"))
+
+
+@click.command("audit", cls=RingctlCommand)
+@click.option("--from", "start", default="-30d", show_default=True, help=f"From here on: {FORMS}.")
+@click.option("--to", "end", default="now", show_default=True, help="Up to here, in the same forms.")
+@click.option("--subject", metavar="NAME", help="Only changes of this app, node or schedule.")
+@click.option("--by", "operator", metavar="NAME", help="Only changes by this operator.")
+@click.option(
+    "--limit", default=100, show_default=True, type=click.IntRange(1, MAX_LIMIT), help="Most to show."
+)
+@deployed
+async def audit(
+    deployment: Deployment,
+    output: Output,
+    start: str,
+    end: str,
+    subject: str | None,
+    operator: str | None,
+    limit: int,
+) -> None:
+    """Show what operators changed with ringctl, newest first.
+
+    An entry is written before its change; when that is refused, another one says "failed". What clients do
+    through the HTTP API is not in it.
+
+    \b
+    Examples:
+      ringctl audit
+      ringctl audit --subject pay --from -365d
+      ringctl audit --by ana --json | jq '.entries[0].after'
+    """
+    now_ms = deployment.clock.now_ms()
+    from_ms, upto_ms = parse_time("--from", start, now_ms), parse_time("--to", end, now_ms)
+    if from_ms > upto_ms:
+        raise InvalidRequest.of("--from", "must not be after --to")
+    entries = await fetch_entries(
+        deployment.store,
+        from_ms,
+        upto_ms,
+        limit,
+        wanted=lambda entry: subject in (None, entry.subject) and operator in (None, entry.operator),
+    )
+    if output.is_json:
+        output.data(
+            {
+                "entries": [
+                    {
+                        "at": to_iso(entry.at_ms),
+                        "operator": entry.operator,
+                        "action": entry.action,
+                        "subject": entry.subject,
+                        "before": read_json(entry.before),
+                        "after": read_json(entry.after),
+                    }
+                    for entry in entries
+                ]
+            }
+        )
+        return
+    output.table(
+        _COLUMNS,
+        [
+            (to_iso(entry.at_ms), entry.operator, entry.action, entry.subject, describe_change(entry))
+            for entry in entries
+        ],
+    )

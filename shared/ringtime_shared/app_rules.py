@@ -1,0 +1,66 @@
+"""What an app may be called, and what it may ask for. Pure.
+
+Violations name fields as the JSON of the API does.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ringtime_shared.errors import Violation
+from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.retry_rules import RetryBounds, check_retry
+from ringtime_shared.settings import AppLimits
+
+_DAY_S = 86_400
+_MOST_IN_FLIGHT = 100_000
+_MOST_PER_S = 1_000_000
+_MOST_WEIGHT = 100
+_APP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+_APP_ID_RULE = "must be 1 to 128 of A-Z, a-z, 0-9, _ and -, the first a letter or a digit"
+_RESERVED = frozenset({"maxconfig"})
+_MOST_LATENESS_S = 316_224_000  #: ten years
+
+
+def check_app_id(app_id: str) -> list[Violation]:
+    """Return what is wrong with the form of an app id."""
+    if _APP_ID.fullmatch(app_id):
+        return []
+    return [Violation("appId", _APP_ID_RULE if app_id else f"required: {_APP_ID_RULE}")]
+
+
+def check_app(
+    app_id: str, partitions: int | None, configuration: AppConfiguration, limits: AppLimits
+) -> list[Violation]:
+    """Return everything that is wrong with an app to register, or to configure anew."""
+    violations = check_app_id(app_id)
+    if app_id.lower() in _RESERVED:
+        rule = "reserved; the largest values an app may ask for are settings of the server"
+        violations.append(Violation("appId", rule))
+    for field, value, most in (
+        ("partitions", partitions, limits.max_partitions),
+        ("configuration.maxInFlight", configuration.max_in_flight, _MOST_IN_FLIGHT),
+        ("configuration.maxPerSecond", configuration.max_per_second, _MOST_PER_S),
+        ("configuration.weight", configuration.weight, _MOST_WEIGHT),
+        (
+            "configuration.futureScheduleCreationPeriod",
+            configuration.future_period_days,
+            limits.max_future_period_days,
+        ),
+        (
+            "configuration.firedScheduleRetentionPeriod",
+            configuration.retention_days,
+            limits.max_retention_days,
+        ),
+        ("configuration.payloadSize", configuration.payload_bytes, limits.max_payload_bytes),
+        ("configuration.httpRetries", configuration.http_attempts, limits.max_http_attempts),
+        ("configuration.httpTimeout", configuration.http_timeout_ms, limits.max_http_timeout_ms),
+        ("configuration.maxLatenessSeconds", configuration.max_lateness_s, _MOST_LATENESS_S),
+    ):
+        if value is not None and not 1 <= value <= most:
+            violations.append(Violation(field, f"must be from 1 to {most}"))
+    if configuration.retry is not None:
+        most_s = (configuration.retention_days or limits.retention_days) * _DAY_S
+        bounds = RetryBounds(attempts=limits.max_http_attempts, age_s=most_s)
+        violations += check_retry(configuration.retry, "configuration.retryPolicy", bounds)
+    return violations

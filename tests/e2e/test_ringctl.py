@@ -1,0 +1,157 @@
+"""`ringctl` on the split deployment: the commands as an operator runs them, on real servers and pods."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from random import Random
+from typing import Any
+
+import pytest
+
+from ringtime_local.cluster import Cluster
+from ringtime_shared.settings import CassandraSettings
+from ringtime_shared.stores.cassandra.cluster import make_cluster
+from tests.e2e.conftest import APPS, PARTITIONS
+from tests.harness.client import LoadClient
+from tests.harness.ledger import judge
+from tests.harness.load import Load, wait_for_deliveries, wait_until
+from tests.harness.receiver import Receiver
+
+pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(300)]
+
+TOTAL = len(APPS) * PARTITIONS
+NODE = "dispatcher-2"
+
+
+def ringctl(cluster: Cluster, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "ringtime_ringctl.main",
+        "--config",
+        str(cluster.folder / "ringtime.json"),
+    ]
+    return subprocess.run([*command, *words], capture_output=True, text=True, timeout=60, check=False)
+
+
+def shown(cluster: Cluster, *words: str) -> Any:
+    done = ringctl(cluster, "--json", *words)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def owned(cluster: Cluster) -> dict[str, int]:
+    return {each["node"]: each["owned"] for each in shown(cluster, "nodes")["nodes"]}
+
+
+async def until_shared(cluster: Cluster) -> None:
+    """Return when all three own about their share."""
+
+    def is_shared() -> bool:
+        counts = owned(cluster)
+        return len(counts) == 3 and sum(counts.values()) == TOTAL and min(counts.values()) > TOTAL / 5
+
+    await wait_until(is_shared, timeout_s=60)
+    assert is_shared()
+
+
+async def test_a_node_is_drained_under_load_and_taken_back(cluster: Cluster, receiver: Receiver) -> None:
+    await until_shared(cluster)
+    nodes = {each["node"]: each for each in shown(cluster, "nodes")["nodes"]}
+    assert all(each["ready"] and abs(each["skewMs"]) < 1_000 for each in nodes.values())
+    ring = shown(cluster, "ring")
+    assert (len(ring["instances"]), ring["unowned"], ring["moving"]) == (TOTAL, 0, 0)
+    assert shown(cluster, "ring", "--simulate", "-node", NODE)["after"].keys() == nodes.keys() - {NODE}
+
+    load = Load(receiver, apps=APPS, rng=Random(77))
+    async with LoadClient(cluster.base, 64) as client:
+        working = asyncio.create_task(load.run(client, per_s=150, seconds=12, lead_s=(1, 6), cancels=0.0))
+        await asyncio.sleep(2)
+        busy = (await asyncio.to_thread(shown, cluster, "ring"))["instances"]
+        assert any(each["front"] for each in busy), "fronts come from the nodes"
+        begun_s = time.monotonic()
+        drained = await asyncio.to_thread(ringctl, cluster, "--operator", "ann", "drain", NODE, "--wait")
+        drain_s = time.monotonic() - begun_s
+        assert drained.returncode == 0, drained.stderr
+        assert "owns nothing" in drained.stdout
+        counts = await asyncio.to_thread(owned, cluster)
+        assert (counts[NODE], sum(counts.values())) == (0, TOTAL)
+        nodes = {each["node"]: each for each in (await asyncio.to_thread(shown, cluster, "nodes"))["nodes"]}
+        assert (nodes[NODE]["state"], nodes[NODE]["drainedBy"]) == ("drained", "ann")
+        await working
+        assert (await asyncio.to_thread(ringctl, cluster, "undrain", NODE)).returncode == 0
+    await until_shared(cluster)
+    await wait_for_deliveries(receiver, load.creates, timeout_s=30)
+    verdict = judge(load.creates, receiver.arrivals())
+    print(f"drained in {drain_s:.1f} s", verdict)
+    assert verdict.broken() == []
+    assert verdict.duplicates == 0
+    doctor = ringctl(cluster, "doctor")
+    assert doctor.returncode == 0, doctor.stdout
+
+
+async def test_one_schedule_from_filing_to_cancel(cluster: Cluster, receiver: Receiver) -> None:
+    at_s = int(time.time()) + 600
+    async with LoadClient(cluster.base, 1) as client:
+        body = {
+            "appId": "pay",
+            "payload": "{}",
+            "scheduleTime": at_s,
+            "callback": {"type": "http", "details": {"url": receiver.url, "method": "POST", "headers": {}}},
+        }
+        answer = await client.request("POST", "/schedules", body)
+    schedule_id = answer.data["schedule"]["scheduleId"]
+    explained = shown(cluster, "explain", schedule_id)
+    assert explained["owner"]["node"] in owned(cluster)
+    listed = shown(cluster, "schedules", "list", "pay", "--from", "+9m", "--to", "+11m")["schedules"]
+    assert schedule_id in [each["scheduleId"] for each in listed]
+    assert shown(cluster, "forecast", "pay", "--hours", "1")["due"] >= 1
+    assert shown(cluster, "schedules", "cancel", schedule_id)["promised"]
+    assert shown(cluster, "schedules", "get", schedule_id)["schedule"]["status"] == "DELETED"
+
+
+def test_bad_input_is_one_line_and_changes_nothing(cluster: Cluster) -> None:
+    for words in (
+        ["forecast", "nope"],
+        ["drain", "nope"],
+        ["undrain", "nope"],
+        ["ring", "--simulate", "-nope"],
+    ):
+        done = ringctl(cluster, *words)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+        assert "nope" in done.stderr
+    assert not any(each["drained"] for each in shown(cluster, "nodes")["nodes"])
+
+
+def test_another_schema_is_refused_by_name(cluster: Cluster) -> None:
+    """Newer, then older; what runs has checked the schema at its start and does not notice."""
+    server = cluster.servers.cassandra
+    settings = CassandraSettings(contact_points=tuple(server.contact_points), port=server.port)
+    driver = make_cluster(settings)
+    try:
+        session = driver.connect(settings.keyspace)
+        known = max(version for (version,) in session.execute("SELECT version FROM schema_steps"))
+        steps = {
+            known + 1: ("INSERT INTO schema_steps (version, name) VALUES (%s, 'x')", "knows only"),
+            known: ("DELETE FROM schema_steps WHERE version = %s", "run `migrate`"),
+        }
+        undo = {
+            known + 1: "DELETE FROM schema_steps WHERE version = %s",
+            known: "INSERT INTO schema_steps (version, name) VALUES (%s, 'put back')",
+        }
+        for version, (change, says) in steps.items():
+            session.execute(change, (version,))
+            try:
+                done = ringctl(cluster, "drain", NODE)
+                assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+                assert says in done.stderr
+                assert ringctl(cluster, "doctor").returncode == 4
+            finally:
+                session.execute(undo[version], (version,))
+    finally:
+        driver.shutdown()
+    assert not any(each["drained"] for each in shown(cluster, "nodes")["nodes"])

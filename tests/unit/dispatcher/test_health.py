@@ -1,0 +1,82 @@
+"""What a dispatcher tells supervisors and `ringctl`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, cast
+
+from tests.contract.builders import START_MS, make_app, make_row
+from tests.unit.dispatcher.rig import LoopClock, on_virtual_time
+from tests.unit.ingest.rig import Client
+
+from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
+from ringtime_dispatcher.health import HealthParts, create_health_app
+from ringtime_shared.coordination.memory import Hub, MemorySession
+from ringtime_shared.coordination.protocol import Member
+from ringtime_shared.errors import StoreUnavailable
+from ringtime_shared.settings import DispatchSettings
+from ringtime_shared.stores.memory import MemoryStore
+
+
+def health(*, error: Exception | None = None, is_ready: bool = True) -> Client:
+    async def ping() -> None:
+        if error is not None:
+            raise error
+
+    return Client(
+        create_health_app(
+            HealthParts(
+                ping=ping,
+                is_ready=lambda: is_ready,
+                count_owned=lambda: 7,
+                fronts=lambda: {"pay.1": 5},
+                now_ms=lambda: 99,
+            )
+        )
+    )
+
+
+async def test_live_and_ready() -> None:
+    client = health()
+    assert (await client.call("GET", "/health/live")).json == {"status": "live"}
+    reply = await client.call("GET", "/health/ready")
+    assert (reply.status, reply.json) == (200, {"status": "ready", "owned": 7, "nowMs": 99})
+
+
+async def test_not_ready_says_why_and_what_time_it_is() -> None:
+    for client, reason in (
+        (health(error=StoreUnavailable("away")), "away"),
+        (health(is_ready=False), "no trusted lease"),
+    ):
+        reply = await client.call("GET", "/health/ready")
+        assert (reply.status, reply.json) == (503, {"status": "not ready", "reason": reason, "nowMs": 99})
+
+
+async def test_fronts_are_told() -> None:
+    reply = await health(is_ready=False).call("GET", "/health/fronts")
+    assert (reply.status, reply.json) == (200, {"nowMs": 99, "fronts": {"pay.1": 5}})
+
+
+@on_virtual_time
+async def test_the_front_of_what_has_rows_is_where_the_last_look_ended() -> None:
+    clock = LoopClock()
+    store = MemoryStore(clock.now_ms)
+    app = await store.create_app(make_app())
+    await store.put_rows([make_row(app, START_MS + 50_000, 1)])
+    dispatcher = Dispatcher(
+        DispatcherParts(
+            member=Member(node="a"),
+            store=cast(Any, store),
+            clock=clock,
+            new_session=lambda: MemorySession(Hub(), clock),
+            callbacks={},
+        )
+    )
+    await dispatcher.start()
+    await asyncio.sleep(10)
+    settings = DispatchSettings()
+    (name, front_ms), *others = dispatcher.fronts().items()
+    assert (name, others) == (f"{app.app_id}.1", [])
+    assert START_MS + 10_000 - settings.max_tick_ms <= front_ms <= START_MS + 10_000 + settings.read_ahead_ms
+    await dispatcher.stop()
+    assert dispatcher.fronts() == {}

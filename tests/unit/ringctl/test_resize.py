@@ -1,0 +1,491 @@
+"""A resize from its beginning to its end, and what keeps it from ending."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.contract.builders import make_row
+from tests.unit.ringctl.resize_rig import (
+    QUIET_S,
+    START_MS,
+    CutStore,
+    ResizeRig,
+    actions,
+    play,
+    quotas,
+    resize,
+)
+
+from ringtime_ingest.apps import AppMaps, AppReading
+from ringtime_ingest.commit import CommitPath
+from ringtime_ringctl.resize.runner import Unfinished
+from ringtime_shared.coordination.memory import Hub, MemoryOperator, MemorySession
+from ringtime_shared.coordination.protocol import Member
+from ringtime_shared.errors import (
+    Conflict,
+    InvalidRequest,
+    NotFound,
+    OutcomeUnknown,
+    StoreUnavailable,
+    VersionConflict,
+)
+from ringtime_shared.models.app import Instance, Resize
+from ringtime_shared.placement import Placer
+from ringtime_shared.settings import IngestSettings
+from ringtime_shared.stores.protocol import Marks
+
+DAY_S = 86_400
+
+
+def now_s() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class TestGrow:
+    def test_new_partitions_open_once_they_are_owned(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            resizer = rig.resizer()
+            begun = await resizer.begin(8)
+            assert quotas(begun) == (4, 8, True)
+            finishing = asyncio.create_task(resizer.finish(begun, timeout_s=60, is_waiting=False))
+            await asyncio.sleep(5)
+            assert quotas(await rig.app()) == (4, 8, True)
+            rig.dispatch()
+            assert quotas(await finishing) == (8, 8, False)
+            assert now_s() < 6
+            assert actions(await rig.audit()) == ["resize begin", "resize open"]
+
+        play(work)
+
+    def test_without_a_dispatcher_it_says_so_and_can_be_resumed(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            with pytest.raises(Unfinished, match="4 of 4 new partitions are owned by no dispatcher yet"):
+                await resize(rig, 8, timeout_s=30)
+            assert quotas(await rig.app()) == (4, 8, True)
+            rig.dispatch()
+            resizer = rig.resizer()
+            done = await resizer.finish(await resizer.resume(), timeout_s=30, is_waiting=False)
+            assert quotas(done) == (8, 8, False)
+
+        play(work)
+
+    def test_partitions_that_come_back_wait_for_an_owner_again(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            rig.dispatch()
+            await asyncio.sleep(1)
+            assert quotas(await resize(rig, 2)) == (2, 2, False)
+            await rig.close()  # nobody runs any more, though they were owned once
+            with pytest.raises(Unfinished):
+                await resize(rig, 4, timeout_s=20)
+
+        play(work)
+
+    def test_an_owner_that_never_noticed_the_shrink_counts(self) -> None:
+        """It goes on under its old term; what shows it is that it seals."""
+
+        async def work(rig: ResizeRig) -> None:
+            rig.dispatch()
+            await asyncio.sleep(1)
+            terms = await rig.store.fetch_terms([Instance("pay", 3)])
+            app = await rig.app()
+            await rig.store.replace_app(replace(app, writable=2, polled=2, version=app.version + 1))
+            assert quotas(await resize(rig, 4, timeout_s=20)) == (4, 4, False)
+            assert await rig.store.fetch_terms([Instance("pay", 3)]) == terms
+
+        play(work)
+
+    def test_partitions_that_come_back_begin_a_minute_ago(self) -> None:
+        """Their new owner would else walk every minute since they were released."""
+
+        async def work(rig: ResizeRig) -> None:
+            rig.dispatch()
+            await asyncio.sleep(1)
+            await resize(rig, 2)
+            await rig.close()
+            await asyncio.sleep(40 * DAY_S)
+            gained = [Instance("pay", 2), Instance("pay", 3)]
+            old = await rig.store.fetch_marks(gained)
+            await rig.resizer().begin(4)
+            now_ms = rig.clock.now_ms()
+            assert max(marks.settled_ms for marks in old.values()) < now_ms - 39 * DAY_S * 1_000
+            assert await rig.store.fetch_marks(gained) == dict.fromkeys(
+                gained, Marks(now_ms - 60_000, now_ms - 60_000)
+            )
+
+        play(work)
+
+
+class TestShrink:
+    def test_creates_leave_at_once_and_partitions_after_the_quiet_time(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            rig.dispatch()
+            resizer = rig.resizer()
+            begun = await resizer.begin(1)
+            assert quotas(begun) == (1, 4, True)
+            done = await resizer.finish(begun, timeout_s=60, is_waiting=False)
+            assert quotas(done) == (1, 1, False)
+            assert QUIET_S < now_s() < QUIET_S + 3
+            assert actions(await rig.audit()) == ["resize begin", "resize release"]
+
+        play(work)
+
+    @pytest.mark.parametrize("in_s", [30, 200, 7_000])
+    def test_rows_ahead_are_waited_for(self, in_s: float) -> None:
+        async def work(rig: ResizeRig) -> None:
+            row = await rig.file(partition=3, in_s=in_s)
+            rig.dispatch()
+            assert quotas(await resize(rig, 1, timeout_s=DAY_S)) == (1, 1, False)
+            stored = await rig.store.fetch_row(row.place, row.schedule.schedule_id)
+            assert stored is not None
+            assert stored.outcome is not None
+            assert in_s < now_s() < in_s + 8
+
+        play(work)
+
+    def test_or_not(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            await rig.file(partition=3, in_s=3_600)
+            await rig.file(partition=2, in_s=60)
+            rig.dispatch()
+            with pytest.raises(
+                Unfinished, match=r"2 of 3 old partitions hold rows ahead, the last before 2027-01-15T09:01"
+            ):
+                await resize(rig, 1, is_waiting=False)
+            assert now_s() < 1
+            assert quotas(await rig.app()) == (1, 4, True)
+            resizer = rig.resizer("bob")
+            with pytest.raises(Unfinished, match="1 of 3 old partitions"):
+                await resizer.finish(await resizer.resume(), timeout_s=100, is_waiting=True)
+            assert (await rig.app()).resize == Resize(quota=1, before=4, operator="bob", begun_ms=START_MS)
+            done = await resizer.finish(await resizer.resume(), timeout_s=7_200, is_waiting=True)
+            assert quotas(done) == (1, 1, False)
+            assert actions(await rig.audit()) == ["resize begin", "resize resume", "resize release"]
+
+        play(work)
+
+    def test_rows_of_partitions_that_stay_hold_nothing_up(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            await rig.file(partition=0, in_s=3_600)
+            rig.dispatch()
+            assert quotas(await resize(rig, 1)) == (1, 1, False)
+
+        play(work)
+
+    def test_who_resumes_counts_the_quiet_time_anew(self) -> None:
+        """Nobody knows how long ago the change became durable, so nobody else's count is trusted."""
+
+        async def work(rig: ResizeRig) -> None:
+            rig.dispatch()
+            with pytest.raises(Unfinished):
+                await resize(rig, 1, timeout_s=10)
+            resizer, begun_s = rig.resizer(), now_s()
+            await resizer.finish(await resizer.resume(), timeout_s=60, is_waiting=False)
+            assert now_s() - begun_s > QUIET_S
+
+        play(work)
+
+    def test_a_row_that_lands_between_the_look_and_the_release_is_moved_away(self) -> None:
+        """The gap that only ingest can close: its map is old, and the partition polled still."""
+
+        async def work(rig: ResizeRig) -> None:
+            rig.dispatch()
+            app = await rig.app()
+            reading = AppReading(app, rig.clock.boot_ms())
+            maps = AppMaps(rig.store, rig.clock)
+            path = CommitPath(rig.store, maps, Placer(), rig.clock, IngestSettings())
+            row = make_row(app, rig.clock.now_ms() + 600_000, partition=3)
+            store = CutStore(rig.store)
+            filed = []
+
+            async def land() -> None:
+                filed.append(await path.file(row, reading))
+
+            resizer = rig.resizer(store=store)
+            begun = await resizer.begin(1)
+            await asyncio.sleep(QUIET_S + 1)
+            store.before["replace_app"] = land
+            assert quotas(await resizer.finish(begun, timeout_s=60, is_waiting=False)) == (1, 1, False)
+            assert filed[0].moved_to is not None
+            assert filed[0].moved_to.partition == 0
+
+        play(work)
+
+
+class TestInactive:
+    def test_growing_needs_no_owner(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            assert quotas(await resize(rig, 8, timeout_s=1)) == (8, 8, False)
+
+        play(work, active=False)
+
+    def test_shrinking_an_empty_app_works(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            assert quotas(await resize(rig, 1)) == (1, 1, False)
+
+        play(work, active=False)
+
+    def test_rows_stay_until_it_is_activated(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            await rig.file(partition=3, in_s=30)
+            rig.dispatch()
+            with pytest.raises(Unfinished, match=r"deactivated.*activate it first"):
+                await resize(rig, 1, timeout_s=7_200)
+            assert now_s() < 60
+            app = await rig.app()
+            await rig.store.replace_app(replace(app, active=True, version=app.version + 1))
+            resizer = rig.resizer()
+            done = await resizer.finish(await resizer.resume(), timeout_s=100, is_waiting=True)
+            assert quotas(done) == (1, 1, False)
+
+        play(work, active=False)
+
+    def test_deactivated_while_it_waits_for_owners(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            resizer = rig.resizer()
+            finishing = asyncio.create_task(
+                resizer.finish(await resizer.begin(8), timeout_s=60, is_waiting=False)
+            )
+            await asyncio.sleep(3)
+            app = await rig.app()
+            await rig.store.replace_app(replace(app, active=False, version=app.version + 1))
+            done = await finishing
+            assert (quotas(done), done.active) == ((8, 8, False), False)
+
+        play(work)
+
+
+class TestAbort:
+    def test_a_growth_is_undone(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            await rig.resizer().begin(8)
+            assert quotas(await rig.resizer("bob").abort()) == (4, 4, False)
+            assert actions(await rig.audit()) == ["resize begin", "resize abort"]
+
+        play(work)
+
+    def test_a_shrink_is_undone_with_rows_where_they_are(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            await rig.file(partition=3, in_s=3_600)
+            await rig.resizer().begin(1)
+            assert quotas(await rig.resizer("bob").abort()) == (4, 4, False)
+
+        play(work)
+
+    def test_there_must_be_something_to_give_up(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            for attempt in (rig.resizer().abort, rig.resizer().resume):
+                with pytest.raises(Conflict, match="no resize of app pay is under way"):
+                    await attempt()
+            assert await rig.audit() == []
+
+        play(work)
+
+
+class TestTwoOperators:
+    @pytest.mark.parametrize("quota", [2, 4, 8, 16])
+    def test_the_second_is_refused_with_the_firsts_name_and_time(self, quota: int) -> None:
+        async def work(rig: ResizeRig) -> None:
+            await rig.resizer("ana").begin(8)
+            before = await rig.app()
+            text = (
+                "app pay is being resized 4 -> 8 by ana since 2027-01-15T08:00:00.000Z;"
+                " `--resume` goes on with it, `--abort` gives it up"
+            )
+            with pytest.raises(Conflict, match=text.replace(".", r"\.")):
+                await rig.resizer("bob").begin(quota)
+            assert await rig.app() == before
+
+        play(work)
+
+    def test_at_the_same_instant_one_wins(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            store = CutStore(rig.store)
+
+            async def faster() -> None:
+                await rig.resizer("ana").begin(16)
+
+            store.before["replace_app"] = faster
+            with pytest.raises(VersionConflict, match="being resized 4 -> 16 by ana"):
+                await rig.resizer("bob", store=store).begin(8)
+            assert quotas(await rig.app()) == (4, 16, True)
+            assert actions(await rig.audit())[-1] == "resize begin failed"
+
+        play(work)
+
+    def test_who_was_taken_over_ends(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            resizer = rig.resizer("ana")
+            first = asyncio.create_task(resizer.finish(await resizer.begin(8), timeout_s=60, is_waiting=True))
+            await asyncio.sleep(1)
+            await rig.resizer("bob").resume()
+            with pytest.raises(Conflict, match=r"by bob since .*; this one ends here"):
+                await first
+
+        play(work)
+
+    def test_who_was_given_up_on_ends(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            resizer = rig.resizer("ana")
+            first = asyncio.create_task(resizer.finish(await resizer.begin(1), timeout_s=60, is_waiting=True))
+            await asyncio.sleep(1)
+            await rig.resizer("bob").abort()
+            with pytest.raises(Conflict, match="given up meanwhile"):
+                await first
+
+        play(work)
+
+    def test_two_who_finish_the_same_are_both_done(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            rig.dispatch()
+            begun = await rig.resizer().begin(1)
+            done = await asyncio.gather(
+                *(rig.resizer().finish(begun, timeout_s=60, is_waiting=True) for _ in range(3))
+            )
+            assert [quotas(app) for app in done] == [(1, 1, False)] * 3
+
+        play(work)
+
+    def test_changes_of_other_kinds_are_kept(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            resizer = rig.resizer()
+            begun = await resizer.begin(8)
+            configured = replace(
+                begun, version=begun.version + 1, configuration=replace(begun.configuration, retention_days=3)
+            )
+            await rig.store.replace_app(configured)
+            rig.dispatch()
+            done = await resizer.finish(begun, timeout_s=60, is_waiting=False)
+            assert (quotas(done), done.configuration.retention_days) == ((8, 8, False), 3)
+
+        play(work)
+
+
+class TestRefused:
+    def test_the_same_quota_is_nothing_to_do(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            before = await rig.app()
+            assert await rig.resizer().begin(4) == before
+            assert await rig.audit() == []
+
+        play(work)
+
+    @pytest.mark.parametrize("quota", [0, -1, 4_097, 1_000_000])
+    def test_quotas_out_of_range(self, quota: int) -> None:
+        async def work(rig: ResizeRig) -> None:
+            before = await rig.app()
+            with pytest.raises(InvalidRequest, match="partitions: must be from 1 to 4,096"):
+                await rig.resizer().begin(quota)
+            assert await rig.app() == before
+
+        play(work)
+
+    def test_an_unknown_app(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            resizer = rig.resizer()
+            resizer._app_id = "nobody"
+            with pytest.raises(NotFound, match="no app nobody"):
+                await resizer.begin(3)
+
+        play(work)
+
+    def test_what_was_left_by_hand_is_released_first(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            rig.dispatch()
+            with pytest.raises(Conflict, match="resize it to 2 first"):
+                await rig.resizer().begin(8)
+            assert quotas(await resize(rig, 2)) == (2, 2, False)
+
+        play(work, writable=2)
+
+
+class TestStoreTrouble:
+    @pytest.mark.parametrize("is_carried_out", [False, True])
+    def test_a_lost_answer_to_the_beginning_is_looked_up(self, is_carried_out: bool) -> None:
+        async def work(rig: ResizeRig) -> None:
+            real = rig.store.replace_app
+
+            async def lost(app: Any) -> None:
+                if is_carried_out:
+                    await real(app)
+                raise OutcomeUnknown("no answer")
+
+            rig.store.replace_app = lost  # type: ignore[method-assign]
+            if is_carried_out:
+                assert quotas(await rig.resizer().begin(8)) == (4, 8, True)
+            else:
+                with pytest.raises(OutcomeUnknown):
+                    await rig.resizer().begin(8)
+                assert quotas(await rig.app()) == (4, 4, False)
+
+        play(work)
+
+    def test_an_outage_under_way_is_waited_out(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            rig.dispatch()
+            store = CutStore(rig.store)
+
+            async def away() -> None:
+                await asyncio.sleep(1)
+                raise StoreUnavailable("Cassandra is away")
+
+            resizer = rig.resizer(store=store)
+            begun = await resizer.begin(1)
+            for name in ("fetch_app", "fetch_marks", "fetch_app_buckets", "put_audit", "replace_app"):
+                store.before[name] = away
+            assert quotas(await resizer.finish(begun, timeout_s=60, is_waiting=True)) == (1, 1, False)
+
+        play(work)
+
+    def test_or_the_time_runs_out(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            resizer = rig.resizer()
+            begun = await resizer.begin(8)
+
+            async def away(app_id: str) -> Any:
+                raise StoreUnavailable("Cassandra is away")
+
+            rig.store.fetch_app = away  # type: ignore[method-assign]
+            with pytest.raises(Unfinished, match="Cassandra is away"):
+                await resizer.finish(begun, timeout_s=5, is_waiting=True)
+
+        play(work)
+
+
+class TestLettingGo:
+    def test_it_waits_until_the_claims_are_gone(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            hub, held = Hub(), [Instance("pay", 2), Instance("pay", 3)]
+            session = MemorySession(hub, rig.clock)
+            await session.join(Member(node="n1"))
+            await session.claim([*held, Instance("pay", 0)])
+            resizer = rig.resizer(coordination=MemoryOperator(hub))
+            waiting = asyncio.create_task(resizer.until_let_go(held))
+            await asyncio.sleep(2)
+            assert not waiting.done()
+            await session.release(held)
+            assert await waiting == []
+            assert now_s() < 3
+
+        play(work)
+
+    def test_but_not_for_ever(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            hub, held = Hub(), [Instance("pay", 3)]
+            session = MemorySession(hub, rig.clock)
+            await session.join(Member(node="n1"))
+            await session.claim(held)
+            assert await rig.resizer(coordination=MemoryOperator(hub)).until_let_go(held) == held
+
+        play(work)
+
+    def test_one_process_is_given_the_time_to_notice(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            await rig.resizer(server="me").until_let_go([Instance("pay", 3)])
+            assert now_s() == 2
+            await rig.resizer(server=None).until_let_go([Instance("pay", 3)])
+            assert now_s() == 2
+
+        play(work)

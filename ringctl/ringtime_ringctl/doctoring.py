@@ -56,12 +56,13 @@ def check_nodes(snapshot: Snapshot, healths: Sequence[Health]) -> list[Finding]:
         advice = "start a dispatcher, or `ringtime serve` on this folder: nothing fires until then"
         return [Finding("nodes", State.FAILED, "no node is in the ring", advice)]
     findings = []
+    is_any_reached = any(each.is_reached for each in healths)
     for each in healths:
         if not each.is_reached:
+            # Where none answers it is rather the way from here; where others do, it is rather the node.
+            state = State.FAILED if is_any_reached else State.WARNING
             advice = "look whether it runs; its `node.address` must be reachable from here to be checked"
-            findings.append(
-                Finding("nodes", State.WARNING, f"{each.node} cannot be asked: {each.reason}", advice)
-            )
+            findings.append(Finding("nodes", state, f"{each.node} cannot be asked: {each.reason}", advice))
         elif not each.is_ready:
             advice = "its servers may be away, or its lease lost; its log says more"
             findings.append(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple, TextIO
+from typing import Literal, NamedTuple, TextIO
 
 import click
 import orjson
@@ -18,13 +18,16 @@ from rich.text import Text
 STYLES = {"ok": "green", "warning": "yellow", "failed": "red", "drained": "yellow", "unowned": "red"}
 
 DRAWN = 1_000  #: rows of a drawn table; rich takes a millisecond for each
+_GAP = 3  # between columns of a drawn table
+_LEAST_FOLDED = 20  # a sentence in less is no pleasure to read
 
 
 class Column(NamedTuple):
-    """A column of a table. Numbers are `right`."""
+    """A column of a table. Numbers are `right`; sentences may be folded, names and ids are kept whole."""
 
     title: str
     right: bool = False
+    folds: bool = False
 
 
 Cell = str | int | None
@@ -52,20 +55,12 @@ class Output:
         cells = [[_to_text(cell) for cell in row] for row in rows]
         if title:
             self.line(title)
-        if sys.stdout.isatty() and len(cells) <= DRAWN:
-            self._draw(columns, cells)
+        console = self._console(sys.stdout)
+        if sys.stdout.isatty() and len(cells) <= DRAWN and least_width(columns, cells) <= console.width:
+            _draw(console, columns, cells)
         else:
             for line in plain_table(columns, cells):
                 self.line(line)
-
-    def _draw(self, columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
-        table = Table(box=SIMPLE_HEAD, pad_edge=False)
-        for column in columns:
-            table.add_column(column.title, justify="right" if column.right else "left", overflow="fold")
-        for row in cells:
-            # Text, not str: an id in square brackets is no markup.
-            table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
-        self._console(sys.stdout).print(table)
 
     @contextmanager
     def progress(self, label: str, total: int | None) -> Iterator[Bar]:
@@ -102,11 +97,36 @@ class Bar:
         self._progress.update(self._task, completed=done, description=label)
 
 
+def _draw(console: Console, columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for column in columns:
+        justify: Literal["left", "right"] = "right" if column.right else "left"
+        table.add_column(column.title, justify=justify, no_wrap=not column.folds, overflow="fold")
+    for row in cells:
+        # Text, not str: an id in square brackets is no markup.
+        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
+    console.print(table)
+
+
+def least_width(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> int:
+    """Return how wide a terminal must be to draw the table without breaking an id in two."""
+    widths = _widths(columns, cells)
+    return sum(
+        (min(width, _LEAST_FOLDED) if column.folds else width) + _GAP
+        for column, width in zip(columns, widths, strict=True)
+    )
+
+
+def _widths(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[int]:
+    return [
+        max(map(len, column)) for column in zip([column.title for column in columns], *cells, strict=True)
+    ]
+
+
 def plain_table(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> Iterator[str]:
     """Yield lines of columns two spaces apart, for logs, pipes and documents; long cells are kept whole."""
-    titles = [column.title for column in columns]
-    widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
-    for row in (titles, *cells):
+    widths = _widths(columns, cells)
+    for row in ([column.title for column in columns], *cells):
         aligned = (
             cell.rjust(width) if column.right else cell.ljust(width)
             for cell, width, column in zip(row, widths, columns, strict=True)

@@ -153,7 +153,8 @@ def _ordinal(number: int) -> str:
     return f"{number}{ending}"
 
 
-def letter_slots(filing: Filing) -> set[int]:
-    """Return the slots under which dead letters of the schedule may be kept."""
+def letter_slots(filing: Filing) -> tuple[int, int]:
+    """Return the first and the last slot under which dead letters of the schedule may be kept: each filing
+    has a later slot than the one before."""
     home = filing.home
-    return {home.place.slot_ms, (home.moved_to or home.place).slot_ms}
+    return home.place.slot_ms, (home.moved_to or home.place).slot_ms

@@ -97,6 +97,15 @@ def keep_rows_where_it_is_polled_yet(patch: pytest.MonkeyPatch) -> None:
 
 
 #: What makes the gap wide that a bug falls into. Without it a bug takes some hundred seeds to show.
+_NEAR_AND_FAST = ResizePlan(
+    schedules=150,
+    load_s=40.0,
+    lead_s=1.5,
+    rates=FaultRates(slow=0.2),
+    ingest=INGEST,
+    kill_rate=0,
+    operator_slow_s=0.05,
+)
 _RETRIES = ResizePlan(
     schedules=120,
     load_s=60.0,
@@ -119,7 +128,7 @@ _SLOW_WRITES = ResizePlan(
 
 #: With the seed to begin at: from 0 on, the last would take some minutes. Its gap has a test of its own, too.
 RESIZE_PLANTS: list[tuple[Plant, ResizePlan | None, int]] = [
-    (release_without_waiting, None, 0),
+    (release_without_waiting, _NEAR_AND_FAST, 0),
     (release_without_looking, None, 0),
     (read_settled_last, _RETRIES, 0),
     (open_before_it_is_polled, None, 0),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Callable
 from random import Random
@@ -17,11 +16,6 @@ from tests.cluster.virtual import run_virtual
 from tests.cluster.world import Plan, World, random_plan
 
 NODE = "dispatcher-1"
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    logging.getLogger("ringtime_dispatcher").setLevel(logging.CRITICAL)
 
 
 class DrainWorld(World):

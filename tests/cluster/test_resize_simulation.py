@@ -3,7 +3,6 @@ and in each other's way. Every seed must keep the promise; each planted bug must
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 
 import pytest
@@ -13,12 +12,6 @@ from tests.cluster.planted import Plant
 from tests.cluster.planted_resize import RESIZE_PLANTS
 from tests.cluster.resize_world import ResizePlan
 from tests.harness.report import IS_LONG
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    """The runs log every simulated fault; nobody reads a thousand of them."""
-    logging.getLogger("ringtime_dispatcher").setLevel(logging.CRITICAL)
 
 
 @pytest.mark.parametrize("seed", range(8))

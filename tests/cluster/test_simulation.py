@@ -5,19 +5,11 @@ Every seed must keep the promise; and each planted bug must break it, or the run
 
 from __future__ import annotations
 
-import logging
-
 import pytest
 
 from tests.cluster.campaign import first_failure, play_seed, play_seeds
 from tests.cluster.planted import PLANTS, Plant
 from tests.harness.report import IS_LONG
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> None:
-    """The runs log every simulated fault; nobody reads a thousand of them."""
-    logging.getLogger("ringtime_dispatcher").setLevel(logging.CRITICAL)
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -46,7 +46,7 @@ def make_entry(at_ms: int = NOW_MS, **changes: Any) -> AuditEntry:
 
 async def audit_of(store: Store, entries: list[AuditEntry], **changes: int) -> list[AuditEntry]:
     """Return what the log has of these: tests share a database."""
-    asked = {"from_ms": 0, "upto_ms": 4_000_000_000_000, "limit": 10_000} | changes
+    asked = {"from_ms": NOW_MS - 400 * DAY_MS, "upto_ms": NOW_MS + 400 * DAY_MS, "limit": 10_000} | changes
     ours = {entry.entry_id for entry in entries}
     return [entry for entry in await store.fetch_audit(**asked) if entry.entry_id in ours]
 

@@ -30,6 +30,7 @@ from tests.harness.report import IS_LONG, record
 pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(900)]
 
 RATE = 200.0
+LEAD_S = (1, 20) if IS_LONG else (1, 6)
 PER_KILL = 1_000  #: most duplicates for one dispatcher killed or frozen
 TTL_S = 10
 
@@ -135,7 +136,7 @@ async def alongside(load: Awaitable[None], fault: Awaitable[None]) -> None:
 
 async def test_steady_load_without_a_fault(cluster: Cluster, receiver: Receiver) -> None:
     async with clients_of(cluster, receiver, 1) as clients:
-        await clients.steady(300 if IS_LONG else 40, lead_s=(2, 60 if IS_LONG else 20))
+        await clients.steady(300 if IS_LONG else 25, lead_s=(2, 60 if IS_LONG else 8))
         verdict = await clients.verdict("steady", timeout_s=90)
     assert verdict.duplicates == 0
     assert verdict.acknowledged >= len(clients.load.creates)
@@ -172,7 +173,7 @@ async def test_a_dispatcher_frozen_past_its_lease(cluster: Cluster, receiver: Re
             await asyncio.sleep(25)
             process.signal(signal.SIGCONT)
 
-        await alongside(clients.steady(45, lead_s=(1, 20)), freeze())
+        await alongside(clients.steady(45 if IS_LONG else 35, lead_s=LEAD_S), freeze())
         verdict = await clients.verdict("dispatcher-frozen-25s")
     assert verdict.duplicates <= PER_KILL
 
@@ -187,7 +188,7 @@ async def test_every_pod_rolled_in_turn(cluster: Cluster, receiver: Receiver) ->
                 await restart(cluster, name)
                 await asyncio.sleep(3)
 
-        await alongside(clients.steady(50, lead_s=(1, 20)), roll())
+        await alongside(clients.steady(50, lead_s=LEAD_S), roll())
         verdict = await clients.verdict("rolling-restart")
     assert verdict.duplicates == 0
     assert verdict.lag_ms(0.99) <= 2_000
@@ -207,7 +208,7 @@ async def test_etcd_killed_and_away(cluster: Cluster, receiver: Receiver) -> Non
             await asyncio.sleep(away_s)
             await asyncio.to_thread(etcd.start)
 
-        await alongside(clients.steady(away_s + 25, lead_s=(1, 20)), disturb())
+        await alongside(clients.steady(away_s + 25, lead_s=LEAD_S), disturb())
         verdict = await clients.verdict("etcd-away", away_s=away_s)
         unanswered = sum(entry.schedule_id is None for entry in clients.load.creates)
     assert unanswered == 0, "creates need no etcd"
@@ -217,7 +218,7 @@ async def test_etcd_killed_and_away(cluster: Cluster, receiver: Receiver) -> Non
 async def test_cassandra_killed_and_restarted(cluster: Cluster, receiver: Receiver) -> None:
     rounds, recoveries_s = (3 if IS_LONG else 1), []
     async with clients_of(cluster, receiver, 6) as clients:
-        load = asyncio.create_task(clients.steady(40 * rounds, lead_s=(1, 20)))
+        load = asyncio.create_task(clients.steady(40 * rounds, lead_s=LEAD_S))
         for _ in range(rounds):
             await asyncio.sleep(5)  # some load between two kills
             await asyncio.to_thread(cluster.servers.cassandra.kill)
@@ -270,7 +271,7 @@ async def test_a_join_and_a_leave_move_only_their_share(cluster: Cluster, receiv
     rounds = 10 if IS_LONG else 1
     joins, leaves, shared = [], [], []
     async with clients_of(cluster, receiver, 9) as clients:
-        load = asyncio.create_task(clients.steady(300 if IS_LONG else 40, lead_s=(1, 10)))
+        load = asyncio.create_task(clients.steady(300 if IS_LONG else 30, lead_s=(1, 10)))
         for _ in range(rounds):
             before = await revision_now(etcd.host, etcd.port)
             await restart(cluster, "dispatcher-4")

@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(300)]
 #: what `./test` has no time for; `make faults` runs it
 LONG_ONLY = pytest.mark.skipif(not IS_LONG, reason="in the long set: make faults")
 RATE = 200.0 if IS_LONG else 100.0
-LEAD_S = (1.0, 30.0)
+LEAD_S = (1.0, 30.0) if IS_LONG else (1.0, 12.0)
 BEFORE_S, AFTER_S = (20, 40) if IS_LONG else (3, 7)
 SETTLE_S = 10.0  #: after the end of a fault lags are those of a healthy cluster again
 TTL_S, TRUST_S = 10.0, 7.0  # `coordination.ttl_s`, and less `margin_ms`: the defaults
@@ -388,7 +388,7 @@ async def test_a_dispatcher_cut_off_from_etcd_alone(
 
 async def test_one_in_twenty_replies_of_cassandra_is_lost(network: Network, run: Run) -> None:
     """What was asked is done, and nobody is told."""
-    seconds = 120.0 if IS_LONG else 30.0
+    seconds = 120.0 if IS_LONG else 20.0
 
     async def lose() -> None:
         network.set_cassandra(Fault(drop_replies=0.05))

@@ -7,14 +7,17 @@ runs `ringctl` on a terminal of 110 columns, and puts what that showed between t
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import pty
 import re
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +28,7 @@ from ringtime_ringctl.main import main as ringctl
 from tests.harness.client import LoadClient
 from tests.harness.receiver import running_receiver
 
+COLUMNS = 110
 DOCUMENT = Path("docs/ringctl.md")
 BEGIN, END = "<!-- recorded: begin -->\n", "<!-- recorded: end -->\n"
 _HOME = Path(__file__).parents[2]
@@ -84,10 +88,16 @@ class Recorder:
 
 
 def run_on_terminal(folder: Path, words: tuple[str, ...]) -> tuple[str, int]:
-    """Return what a person at a terminal without colours would see, and the exit code."""
+    """Return what a person at a terminal without colours would see in the end, and the exit code.
+
+    Progress bars are gone by then: stderr is no terminal, so there are none.
+    """
     master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
     command = [sys.executable, "-m", "ringtime_ringctl.main", *words]
-    process = subprocess.Popen(command, cwd=folder, env=_environment(), stdout=slave, stderr=slave)
+    process = subprocess.Popen(
+        command, cwd=folder, env=_environment(), stdout=slave, stderr=subprocess.PIPE, text=False
+    )
     os.close(slave)
     shown = b""
     while True:
@@ -99,15 +109,21 @@ def run_on_terminal(folder: Path, words: tuple[str, ...]) -> tuple[str, int]:
             break
         shown += part
     os.close(master)
+    assert process.stderr is not None
+    shown += process.stderr.read()
     text = _ESCAPES.sub("", shown.decode()).replace("\r\n", "\n")
     return "".join(f"{line.rstrip()}\n" for line in text.splitlines()), process.wait()
 
 
 def _environment() -> dict[str, str]:
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("RINGTIME_")}
+    ours = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("RINGTIME_", "COLUMNS", "LINES"))
+    }
     return ours | {
-        "TERM": "dumb",
-        "COLUMNS": "110",
+        "TERM": "xterm-256color",
+        "NO_COLOR": "1",
         "RINGCTL_OPERATOR": "ann",
         "PYTHONPATH": str(_HOME),
     }
@@ -134,7 +150,9 @@ async def fill(base: str, url: str) -> dict[str, str]:
             assert answer.status == 200, answer
             return str(answer.data["schedule"]["scheduleId"])
 
-        ids["failed"] = await create("mail", now_s + 2, "http://127.0.0.1:9/closed", retry={"attempts": 1})
+        ids["failed"] = await create(
+            "mail", now_s + 2, "http://127.0.0.1:9/closed", retryPolicy={"attempts": 1}
+        )
         ids["pending"] = await create("pay", now_s + 5_400, url)
         peak_s = now_s // 60 * 60 + 7_200
         await asyncio.gather(*(create("pay", peak_s + n % 50, url) for n in range(3_000)))

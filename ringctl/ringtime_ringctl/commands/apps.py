@@ -209,7 +209,9 @@ def show(output: Output, app: App) -> None:
     if output.is_json:
         output.data(to_json(app))
         return
-    output.table((Column("FIELD"), Column("VALUE")), [(name, _shown(value)) for name, value in _flat(app)])
+    output.table(
+        (Column("FIELD"), Column("VALUE", folds=True)), [(name, _shown(value)) for name, value in _flat(app)]
+    )
 
 
 def to_json(app: App) -> Mapping[str, object]:

@@ -10,9 +10,17 @@ from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.shell import RingctlCommand, deployed
 from ringtime_ringctl.times import FORMS, parse_time, to_iso
 from ringtime_shared.errors import InvalidRequest
+from ringtime_shared.ids import EPOCH_2020_MS
 
 MAX_LIMIT = 10_000
-_COLUMNS = (Column("AT"), Column("OPERATOR"), Column("ACTION"), Column("SUBJECT"), Column("CHANGE"))
+_DAY_MS = 86_400_000
+_COLUMNS = (
+    Column("AT"),
+    Column("OPERATOR"),
+    Column("ACTION"),
+    Column("SUBJECT"),
+    Column("CHANGE", folds=True),
+)
 
 
 @click.command("audit", cls=RingctlCommand)
@@ -50,8 +58,8 @@ async def audit(
         raise InvalidRequest.of("--from", "must not be after --to")
     entries = await fetch_entries(
         deployment.store,
-        from_ms,
-        upto_ms,
+        max(from_ms, EPOCH_2020_MS),  # the store reads a day at a time: none before the first, none to come
+        min(upto_ms, now_ms + _DAY_MS),
         limit,
         wanted=lambda entry: subject in (None, entry.subject) and operator in (None, entry.operator),
     )

@@ -28,7 +28,7 @@ _LIST = (
     Column("FAILED"),
     Column("ATTEMPTS", right=True),
     Column("HTTP", right=True),
-    Column("ERROR"),
+    Column("ERROR", folds=True),
     Column("REPLAYED"),
 )
 start_option = click.option(
@@ -157,7 +157,7 @@ def _show(output: Output, report: Report) -> None:
     output.line(f"{report.replayed:,} filed again, {len(report.skipped):,} skipped")
     if report.skipped:
         rows = [(each["scheduleId"], each["reason"]) for each in report.skipped]
-        output.table((Column("SCHEDULE"), Column("WHY NOT")), rows)
+        output.table((Column("SCHEDULE"), Column("WHY NOT", folds=True)), rows)
 
 
 def _to_row(letter: DeadLetter) -> list[str | int | None]:

@@ -63,7 +63,7 @@ def doctor(context: click.Context) -> None:
 def show(output: Output, findings: list[Finding]) -> None:
     """Write the findings, then what to do."""
     output.table(
-        (Column("CHECK"), Column("STATE"), Column("FOUND")),
+        (Column("CHECK"), Column("STATE"), Column("FOUND", folds=True)),
         [(each.check, each.state.value, each.found) for each in findings],
     )
     advised = [each for each in findings if each.advice]

@@ -18,6 +18,8 @@ from ringtime_ringctl.times import to_iso
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.stores.protocol import Position
 
+MAX_LETTERS = 5_000  #: of the app, looked through for those of the schedule
+
 
 @click.command("explain", cls=RingctlCommand)
 @click.argument("schedule_id", metavar="ID")
@@ -36,10 +38,10 @@ async def explain(deployment: Deployment, output: Output, schedule_id: str) -> N
     home = facts.filing.home
     output.line(f"{home.schedule.schedule_id} of {home.schedule.app_id}: {home.status.value}")
     output.line()
-    output.table((Column("WHERE"), Column("")), tell_place(facts))
+    output.table((Column("WHERE"), Column("", folds=True)), tell_place(facts))
     output.line()
     events = [(to_iso(event.at_ms), event.what) for event in tell_history(facts)]
-    output.table((Column("WHEN"), Column("WHAT")), events)
+    output.table((Column("WHEN"), Column("WHAT", folds=True)), events)
     output.line()
     output.line(f"Next: {tell_next(facts)}")
 
@@ -62,14 +64,12 @@ async def fetch_facts(deployment: Deployment, schedule_id: UUID) -> Facts:
 
 
 async def _fetch_letters(deployment: Deployment, filing: Filing) -> list[DeadLetter]:
+    """Return the dead letters of all rounds, among the first of the app since the schedule's first slot."""
     schedule = filing.home.schedule
-    before = UUID(int=schedule.schedule_id.int - 1)
-    found = []
-    for slot_ms in sorted(letter_slots(filing)):
-        after = Position(slot_ms, before)
-        letters = await deployment.store.fetch_dead_letters(schedule.app_id, after, slot_ms, 1)
-        found += [letter for letter in letters if letter.schedule_id == schedule.schedule_id]
-    return found
+    first_ms, last_ms = letter_slots(filing)
+    after = Position(first_ms, UUID(int=schedule.schedule_id.int - 1))
+    letters = await deployment.store.fetch_dead_letters(schedule.app_id, after, last_ms, MAX_LETTERS)
+    return [letter for letter in letters if letter.schedule_id == schedule.schedule_id]
 
 
 def facts_to_json(facts: Facts) -> Mapping[str, object]:

@@ -21,7 +21,7 @@ _COLUMNS = (
     Column("CAPACITY", right=True),
     Column("OWNS", right=True),
     Column("RING GIVES", right=True),
-    Column("HEALTH"),
+    Column("HEALTH", folds=True),
     Column("CLOCK", right=True),
     Column("DRAINED BY"),
 )
@@ -63,7 +63,7 @@ def _to_row(each: NodeState) -> list[str | int | None]:
         each.wanted,
         told,
         clock,
-        None if drain is None else f"{drain.operator}, {to_iso(drain.since_ms)[:19]}Z",
+        None if drain is None else f"{drain.operator}, {to_iso(drain.since_ms)[:16]}Z",
     ]
 
 

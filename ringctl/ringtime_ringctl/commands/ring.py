@@ -17,6 +17,7 @@ from ringtime_ringctl.times import count_of, to_iso, to_span
 from ringtime_shared.errors import NotFound
 
 SHOWN = 20  #: poller instances without --all
+_HALF_A_DAY_MS = 43_200_000
 _NODES = (
     Column("NODE"),
     Column("STATE"),
@@ -119,7 +120,7 @@ async def show_ring(
         output.data(ring_to_json(report, chosen))
         return
     _show_nodes(output, report)
-    _show_instances(output, chosen, is_all=is_all)
+    _show_instances(output, chosen, report.now_ms, is_all=is_all)
 
 
 def _show_nodes(output: Output, report: RingReport) -> None:
@@ -146,9 +147,9 @@ def _show_nodes(output: Output, report: RingReport) -> None:
     output.line()
 
 
-def _show_instances(output: Output, chosen: Sequence[InstanceState], *, is_all: bool) -> None:
+def _show_instances(output: Output, chosen: Sequence[InstanceState], now_ms: int, *, is_all: bool) -> None:
     shown = chosen if is_all else sorted(chosen, key=_urgency)[:SHOWN]
-    output.table(_INSTANCES, [_to_row(each) for each in shown])
+    output.table(_INSTANCES, [_to_row(each, now_ms) for each in shown])
     if len(shown) < len(chosen):
         output.line(f"... and {len(chosen) - len(shown):,} that are less far behind: --all, --app, --node")
 
@@ -158,14 +159,20 @@ def _urgency(state: InstanceState) -> tuple[bool, bool, int]:
     return (state.owner is not None, not state.is_moving, -(state.lag_ms or 0))
 
 
-def _to_row(state: InstanceState) -> list[str | int | None]:
+def _clock(ms: int | None, now_ms: int) -> str | None:
+    """Return the time of day; with the date where it is not clear which day."""
+    if ms is None:
+        return None
+    return to_iso(ms)[11:23] if abs(now_ms - ms) < _HALF_A_DAY_MS else to_iso(ms)
+
+
+def _to_row(state: InstanceState, now_ms: int) -> list[str | int | None]:
     return [
         str(state.instance),
         state.owner or "unowned",
         state.target if state.is_moving else None,
         None if state.epoch is None else str(state.epoch),
-        *(None if ms is None else to_iso(ms)[11:23] for ms in (state.front_ms, state.sealed_ms)),
-        None if state.settled_ms is None else to_iso(state.settled_ms),
+        *(_clock(ms, now_ms) for ms in (state.front_ms, state.sealed_ms, state.settled_ms)),
         None if state.lag_ms is None else to_span(state.lag_ms),
     ]
 

@@ -24,7 +24,7 @@ _LIST = (
     Column("INSTANCE"),
     Column("ATTEMPTS", right=True),
     Column("CALLBACK"),
-    Column("TO"),
+    Column("TO", folds=True),
 )
 
 
@@ -48,7 +48,7 @@ async def get(deployment: Deployment, output: Output, schedule_id: str) -> None:
         output.data({"schedule": row_to_json(filing.home), "pending": _pending_json(filing)})
         return
     rows = [(name, value) for name, value in describe(filing) if value]
-    output.table((Column("FIELD"), Column("VALUE")), rows)
+    output.table((Column("FIELD"), Column("VALUE", folds=True)), rows)
 
 
 @schedules.command("list")

@@ -58,8 +58,9 @@ def test_a_node_that_is_not_ready_and_one_that_cannot_be_asked() -> None:
     findings = doctoring.check_nodes(make_snapshot([pay()]), [ill, away])
     assert [(each.state, each.found) for each in findings] == [
         (State.FAILED, "n1 is not ready: no trusted lease"),
-        (State.WARNING, "n2 cannot be asked: refused"),
+        (State.FAILED, "n2 cannot be asked: refused"),
     ]
+    assert states(doctoring.check_nodes(make_snapshot([pay()]), [away])) == {State.WARNING}
 
 
 @pytest.mark.parametrize(

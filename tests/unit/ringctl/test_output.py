@@ -58,6 +58,21 @@ def test_a_long_table_is_not_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     assert screen.getvalue().count("\n") == DRAWN + 2
 
 
+@pytest.mark.parametrize(("width", "is_drawn"), [(80, True), (30, False)])
+def test_ids_are_never_broken_in_two(monkeypatch: pytest.MonkeyPatch, width: int, is_drawn: bool) -> None:
+    screen, long_id = Terminal(), "0cab1733-8000-8001-8000-000000000bcf"
+    monkeypatch.setattr("sys.stdout", screen)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(width))
+    columns = (Column("ID"), Column("WHY", folds=True))
+    Output().table(columns, [(long_id, "a sentence that goes on for quite a while and more")])
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue()).splitlines()
+    assert any(long_id in line for line in lines)
+    assert any("\u2500" in line for line in lines) is is_drawn
+    assert max(map(len, lines)) <= width or not is_drawn
+
+
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     Output(is_json=True).data({"a": [1, None]})
     assert json.loads(capsys.readouterr().out) == {"a": [1, None]}

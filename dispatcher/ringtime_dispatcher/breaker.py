@@ -3,10 +3,10 @@
 | state | what comes due |
 |---|---|
 | closed | is sent |
-| open, for `breaker_open_ms` after the failure that opened it | is parked: filed for later, no attempt made |
+| open, for `open_ms` after the failure that opened it | is parked: filed for later, no attempt made |
 | half open, after that | one row is sent as a probe, the others are parked until it is answered |
 
-It opens after `breaker_failures` failures in a row that blame the destination (no answer, 5xx, 429);
+It opens after a number of failures in a row that blame the destination (no answer, 5xx, 429);
 any other answer closes it. A probe that is never answered, because its row turned out to be cancelled
 or its instance left, makes way for the next after the time an answer may take.
 
@@ -19,8 +19,7 @@ Source: M. Nygard, "Release It!", 2007, chapter 5 (circuit breaker).
 
 from __future__ import annotations
 
-from ringtime_shared.callbacks.protocol import Reply
-from ringtime_shared.settings import DispatchSettings
+from ringtime_shared.callbacks.protocol import OutageRules, Reply
 
 _PARK_MARGIN_MS = 1_000  #: a parked row's slot is at least this far ahead: time for it to become durable
 
@@ -28,10 +27,12 @@ _PARK_MARGIN_MS = 1_000  #: a parked row's slot is at least this far ahead: time
 class Breaker:
     """One destination of one app, as this node sees it. Pure: `now_ms` is passed in."""
 
-    __slots__ = ("_failures", "_next_slot_ms", "_open_until_ms", "_probe_until_ms", "_settings")
+    __slots__ = ("_failures", "_most", "_next_slot_ms", "_open_until_ms", "_probe_until_ms", "_rules")
 
-    def __init__(self, settings: DispatchSettings) -> None:
-        self._settings = settings
+    def __init__(self, most_failures: int, rules: OutageRules) -> None:
+        """`most_failures`: as many in a row open it; 0: it never opens."""
+        self._most = most_failures
+        self._rules = rules
         self._failures = 0
         self._open_until_ms: int | None = None  # None: closed
         self._probe_until_ms: int | None = None  # a probe is under way, to be answered by then
@@ -66,11 +67,10 @@ class Breaker:
             self._open_until_ms = self._probe_until_ms = None
             return False
         self._failures += 1
-        most = self._settings.breaker_failures
-        if not most or (self.is_closed and self._failures < most):
+        if not self._most or (self.is_closed and self._failures < self._most):
             return False
         if self._open_until_ms is None or self._open_until_ms <= now_ms:
-            wait_ms = max(self._settings.breaker_open_ms, min(reply.retry_after_ms or 0, 3_600_000))
+            wait_ms = max(self._rules.open_ms, min(reply.retry_after_ms or 0, 3_600_000))
             self._open_until_ms = now_ms + wait_ms
             self._probe_until_ms = None
         return True
@@ -79,5 +79,5 @@ class Breaker:
         """Return the slot for the next row that is parked."""
         earliest_ms = max(now_ms + _PARK_MARGIN_MS, self._open_until_ms or 0)
         slot_ms = max(self._next_slot_ms, earliest_ms)
-        self._next_slot_ms = slot_ms + 1_000 / self._settings.park_per_s
+        self._next_slot_ms = slot_ms + 1_000 / self._rules.park_per_s
         return int(slot_ms)

@@ -11,7 +11,7 @@ from ringtime_dispatcher.destinations import Destinations
 from ringtime_dispatcher.fair_queue import FairQueue
 from ringtime_dispatcher.items import Item
 from ringtime_dispatcher.policy import DeliveryPolicy
-from ringtime_shared.callbacks.protocol import CallbackType, Reply
+from ringtime_shared.callbacks.protocol import CallbackType, OutageRules, Reply
 from ringtime_shared.clock import Clock
 from ringtime_shared.models.schedule import Schedule
 from ringtime_shared.settings import DispatchSettings
@@ -70,13 +70,15 @@ class Turns:
 
     def note(self, item: Item, reply: Reply) -> list[Item]:
         """Take in how an attempt ended; return what waits for a destination that is now left alone."""
-        if self._destinations.note(item.app_id, item.destination, reply, self._clock.now_ms()):
+        now_ms, rules = self._clock.now_ms(), self._rules(item)
+        if self._destinations.note(item.app_id, item.destination, reply, now_ms, rules):
             return self._queue.drain(item.app_id, item.destination)
         return []
 
     def park_slot(self, item: Item) -> int:
         """Return the slot under which an item that was turned away is to wait."""
-        return self._destinations.park_slot(item.app_id, item.destination, self._clock.now_ms())
+        now_ms, rules = self._clock.now_ms(), self._rules(item)
+        return self._destinations.park_slot(item.app_id, item.destination, now_ms, rules)
 
     def timeout_ms(self, schedule: Schedule, policy: DeliveryPolicy) -> int:
         """Return the total deadline of one attempt of this schedule."""
@@ -88,6 +90,10 @@ class Turns:
         self._queue.clear()
         if self._wake is not None:
             self._wake.cancel()
+
+    def _rules(self, item: Item) -> OutageRules | None:
+        kind = self._callbacks.get(item.row.schedule.callback_type)
+        return None if kind is None else kind.outage
 
     def _wake_at(self, at_ms: int) -> None:
         if self._wake is not None:

@@ -358,7 +358,6 @@ async def test_attempts_survive_a_kill(tmp_path: Path, hostile: HostileReceiver)
         at_kill = hostile.count()
         await asyncio.to_thread(server.start)
         async with LoadClient(server.base) as client:
-            await fetch_all(client, ids[:1])  # alone: see the next test
             views = await until_ended(client, ids, timeout_s=40)
     arrivals = hostile.arrivals()
     numbers = {each: attempts_of(arrivals[each]) for each in ids}

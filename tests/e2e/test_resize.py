@@ -43,6 +43,7 @@ LEAD_S = (1, 6)
 DUE_S = 2.0  #: rows nearer than this may be on their way already
 PER_KILL = 1_000  #: most duplicates for one dispatcher killed
 LOOK_S = 0.5
+BETWEEN_S = 8  #: load without a resize: two kills of a dispatcher in ten minutes, not in six
 
 
 @pytest.fixture(scope="module")
@@ -308,6 +309,7 @@ async def test_ten_cycles_with_kills(cluster: Cluster, receiver: Receiver) -> No
                     await asyncio.sleep(rng.uniform(1, 8))
                     await _restart(cluster, f"dispatcher-{1 + kills}")
                 await resizing
+                await asyncio.sleep(BETWEEN_S)
         verdict = await flex.verdict("resize-ten-cycles", resizes_in_all=resizes, dispatchers_killed=kills)
         await flex.check_empty(16)
     assert verdict.duplicates <= kills * PER_KILL

@@ -74,6 +74,31 @@ async def test_killed_and_restarted(server: KafkaServer) -> None:
     assert {str(UUID(int=number)) for number in acknowledged} <= found
 
 
+async def test_a_producer_that_learns_nothing_any_more_is_replaced(
+    server: KafkaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken connection may end aiokafka's task that looks for leaders, and nobody tells."""
+    topic = await new_topic(server)
+
+    async def fail(*_: object) -> bool:
+        raise RuntimeError("unable to perform operation on a closed transport")
+
+    async with callback_for(server.bootstrap) as callback:
+        assert (await callback.invoke(delivery(topic))).ok
+        blind = callback._shared.current
+        assert blind is not None
+        other = await new_topic(server)
+        monkeypatch.setattr(blind.client, "_metadata_update", fail)
+        began_s = time.monotonic()
+        waiting = asyncio.create_task(callback.invoke(delivery(other)))  # it asks for the leader
+        await until(lambda: callback._shared.current is not blind)
+        assert (await waiting).ok
+        assert (await callback.invoke(delivery(topic, 2))).ok
+        assert time.monotonic() - began_s < 5
+        await until(lambda: not callback._shared._leaving)
+        assert all(not conn.connected() for conn in blind.client._conns.values())
+
+
 async def test_outage_shorter_than_the_deadline_fails_nothing(server: KafkaServer) -> None:
     topic = await new_topic(server)
     async with callback_for(server.bootstrap, deadline_ms=60_000) as callback:

@@ -29,7 +29,7 @@ from ringtime_dispatcher.callbacks.kafka_record import Record
 from ringtime_dispatcher.callbacks.kafka_topics import TopicBook
 from ringtime_dispatcher.callbacks.kafka_watch import Attempt, Watch
 from ringtime_shared.callbacks.kafka_rules import KafkaRules
-from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
+from ringtime_shared.callbacks.protocol import CallbackType, Delivery, OutageRules, Reply
 from ringtime_shared.settings import KafkaSettings
 
 _MARGIN_MS = 20  #: an attempt ends by itself before the dispatcher ends it, so as to say what it knows
@@ -46,6 +46,7 @@ class KafkaCallback(KafkaRules, CallbackType):
         """Raises StartupError when the settings name files or packages that are not there."""
         super().__init__(settings)
         self._settings = settings
+        self.outage = OutageRules(open_ms=settings.breaker_open_ms, park_per_s=settings.park_per_s)
         make, request_s = producer_maker(settings), request_ms(settings) / 1000
         self._shared = ProducerLine(lambda: make(False), request_s)
         self._alone = ProducerLine(lambda: make(True), request_s)

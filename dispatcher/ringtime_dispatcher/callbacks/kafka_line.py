@@ -5,6 +5,8 @@ Why replaced, and not kept:
 - After some errors an idempotent producer refuses everything for ever (`kafka_client.is_dead`).
 - In idempotent mode aiokafka never gives up a batch. What was handed over before an attempt's deadline
   would be sent minutes later, beside the attempt that replaced it; with its producer it goes away.
+- A broken connection may end the task that learns of brokers and leaders (aio-libs/aiokafka issue 1038);
+  the producer goes on without a word and finds no leader any more.
 - `AIOKafkaProducer.stop` waits for ever while the brokers are away (aio-libs/aiokafka issue 1101), so the
   old one is left to end in the background, by force if need be.
 """
@@ -102,8 +104,21 @@ class ProducerLine:
                 raise
         else:
             self._current = producer
+            producer.client._sync_task.add_done_callback(lambda task: self._let_go_of_blind(producer, task))  # noqa: SLF001
         finally:
             self._starting = None
+
+    def _let_go_of_blind(self, producer: AIOKafkaProducer, learning: asyncio.Task[None]) -> None:
+        """Retire a producer whose task that learns of brokers and leaders has ended, if that is unplanned."""
+        if not learning.cancelled():
+            _log.warning("a Kafka producer learns nothing new any more", exc_info=learning.exception())
+            client = producer.client
+            client._sync_task = None  # noqa: SLF001 - its `close` would raise what ended the task
+            self.retire(producer)
+            learnt = client._md_update_fut  # noqa: SLF001
+            if learnt is not None and not learnt.done():
+                learnt.set_exception(ProducerClosed())  # who waits for news goes on with the next producer
+                learnt.exception()
 
     async def _let_go(self, producer: AIOKafkaProducer, flush_s: float) -> None:
         """Stop a producer: in order if it can, by force if not."""

@@ -71,6 +71,14 @@ class Reply:
         return self.code >= _SERVER_ERROR or self.code == _TOO_MANY
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutageRules:
+    """How a destination in trouble is treated."""
+
+    open_ms: int  #: how long it is left alone before one row is sent to see
+    park_per_s: int  #: rows a second that are filed for later, and come back when it has healed
+
+
 class CallbackRules(Protocol):
     """What ingest needs to know of a callback type."""
 
@@ -94,6 +102,8 @@ class CallbackRules(Protocol):
 @runtime_checkable
 class CallbackType(CallbackRules, Protocol):
     """One way to call back. `invoke` runs many times at once."""
+
+    outage: OutageRules | None = None  #: None: as the `dispatch` settings say
 
     def destination(self, details: Mapping[str, object]) -> str:
         """Return what these details have in common with others that fail when they fail: one cap on

@@ -62,5 +62,13 @@ class KafkaSettings:
     compression: Literal["none", "gzip", "lz4", "zstd"] = "none"
     """Compression of what is sent. `lz4` and `zstd` need the package `cramjam`."""
 
+    breaker_open_ms: Annotated[int, Meta(ge=1_000, le=3_600_000)] = 5_000
+    """For topics instead of `dispatch.breaker_open_ms`: how long one in trouble is left alone before one
+    record is sent to see, in milliseconds. Brokers are your own and take a question every few seconds."""
+
+    park_per_s: Annotated[int, Meta(ge=1, le=10_000)] = 1_000
+    """For topics instead of `dispatch.park_per_s`: rows a second that are filed for later for one topic of
+    one app, and so the rate at which they come back."""
+
     max_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 2_000
     """Records handed over and not acknowledged on one node; more wait. Bounds memory."""

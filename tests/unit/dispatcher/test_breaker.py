@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ringtime_dispatcher import destinations as destinations_module
 from ringtime_dispatcher.breaker import Breaker
 from ringtime_dispatcher.destinations import Destinations
-from ringtime_shared.callbacks.protocol import Reply
+from ringtime_shared.callbacks.protocol import OutageRules, Reply
 from ringtime_shared.settings import DispatchSettings
 
 NOW_MS = 1_800_000_000_000
@@ -24,8 +24,8 @@ DOWN = Reply(ok=False, code=503)
 
 
 def closed(**changes: int) -> Breaker:
-    settings = {"breaker_failures": 3, "breaker_open_ms": OPEN_MS, "park_per_s": 10}
-    return Breaker(DispatchSettings(**{**settings, **changes}))
+    settings = {"failures": 3, "open_ms": OPEN_MS, "park_per_s": 10} | changes
+    return Breaker(settings.pop("failures"), OutageRules(**settings))
 
 
 def opened(at_ms: int = NOW_MS) -> Breaker:
@@ -69,7 +69,7 @@ def test_closed_everything_is_sent() -> None:
 
 @pytest.mark.parametrize("most", [1, 2, 5])
 def test_it_opens_with_the_last_failure_allowed(most: int) -> None:
-    breaker = closed(breaker_failures=most)
+    breaker = closed(failures=most)
     for _ in range(most - 1):
         assert not breaker.note(DOWN, NOW_MS)
         assert admits(breaker, NOW_MS)
@@ -88,7 +88,7 @@ def test_only_failures_in_a_row_count(between: Reply) -> None:
 
 
 def test_zero_failures_allowed_means_it_never_opens() -> None:
-    breaker = closed(breaker_failures=0)
+    breaker = closed(failures=0)
     assert not any(breaker.note(DOWN, NOW_MS) for _ in range(10_000))
     assert admits(breaker, NOW_MS)
 
@@ -212,7 +212,7 @@ def test_a_slot_is_a_second_ahead_whatever_the_state() -> None:
 def test_no_second_gets_more_slots_than_the_rate(
     per_s: int, steps: list[tuple[int, int, Reply | None]]
 ) -> None:
-    breaker = closed(park_per_s=per_s, breaker_failures=1)
+    breaker = closed(park_per_s=per_s, failures=1)
     now_ms, slots = NOW_MS, list[int]()
     for wait_ms, count, reply in steps:
         now_ms += wait_ms
@@ -295,6 +295,18 @@ def test_one_with_slots_to_come_is_kept_so_that_they_are_not_given_twice() -> No
     assert several.park_slot("a", "x", healed_ms - 900) == slots[-1] + 100
     several.note("a", "x", GOOD, healed_ms + 600)
     assert not several._breakers
+
+
+def test_a_callback_type_may_have_its_own_rules() -> None:
+    several, rules = many(), OutageRules(open_ms=5_000, park_per_s=1_000)
+    for _ in range(3):
+        several.note("a", "kafka:a.x", DOWN, NOW_MS, rules)
+        several.note("a", "http://x", DOWN, NOW_MS)
+    slots = [several.park_slot("a", "kafka:a.x", NOW_MS, rules) for _ in range(3)]
+    assert slots == [NOW_MS + 5_000 + n for n in range(3)]
+    assert several.park_slot("a", "http://x", NOW_MS) == NOW_MS + OPEN_MS
+    assert several.admits("a", "kafka:a.x", NOW_MS + 5_000, TIMEOUT_MS)
+    assert not several.admits("a", "http://x", NOW_MS + 5_000, TIMEOUT_MS)
 
 
 def test_a_slow_destination_is_given_slots_without_ever_failing() -> None:

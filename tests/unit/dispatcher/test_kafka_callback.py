@@ -16,7 +16,7 @@ from tests.service.kafka_rig import callback_for, delivery
 from ringtime_dispatcher.callbacks import kafka_client
 from ringtime_dispatcher.callbacks.kafka import KafkaCallback
 from ringtime_dispatcher.callbacks.kafka_watch import Attempt, Watch
-from ringtime_shared.callbacks.protocol import Reply
+from ringtime_shared.callbacks.protocol import OutageRules, Reply
 from ringtime_shared.errors import StartupError
 from ringtime_shared.settings import KafkaSettings
 
@@ -87,6 +87,7 @@ async def test_own_deadline_and_destination() -> None:
         assert callback.name == "kafka"
         assert callback.deadline_ms(2_000) == 12_345
         assert callback.destination({"topic": "app.x", "key": "k"}) == "kafka:app.x"
+        assert callback.outage == OutageRules(open_ms=5_000, park_per_s=1_000)
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,7 @@ class CommitPath:
         marks = await _once_filed(self._store.fetch_marks(sorted(near))) if near else {}
         oldest_boot_ms = boot_ms - self._settings.map_age_ms
         aged = {filing.home.place.app_id for filing in batch if filing.reading.read_boot_ms < oldest_boot_ms}
-        fresh = {app_id: await _once_filed(self._apps.reread(app_id)) for app_id in aged}
+        fresh = {app_id: await _once_filed(self._apps.reread(app_id)) for app_id in sorted(aged)}
         overtaken = {}
         for filing in batch:
             place = filing.row.place

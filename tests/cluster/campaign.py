@@ -37,6 +37,17 @@ def play_resize_seed(seed: int, plan: ResizePlan | None = None) -> list[str]:
     return run_virtual(_play_resize(seed, plan))
 
 
+async def _play_and_draw(seed: int) -> float:
+    world = ResizeWorld(seed)
+    await world.run()
+    return world.rng.random()
+
+
+def draw_after(seed: int) -> float:
+    """Return the number drawn next after the run of a seed; another course of events ends at another."""
+    return run_virtual(_play_and_draw(seed))
+
+
 def _play_block(seeds: range, play: Play) -> dict[int, list[str]]:
     logging.disable(logging.CRITICAL)
     return {seed: found for seed in seeds if (found := play(seed))}

@@ -126,11 +126,11 @@ _SLOW_WRITES = ResizePlan(
     operator_slow_s=10.0,
 )
 
-#: With the seed to begin at: from 0 on, the last would take some minutes. Its gap has a test of its own, too.
+#: With the seed to begin at: from 0 on, some take minutes. The last one's gap has a test of its own, too.
 RESIZE_PLANTS: list[tuple[Plant, ResizePlan | None, int]] = [
     (release_without_waiting, _NEAR_AND_FAST, 0),
     (release_without_looking, None, 0),
-    (read_settled_last, _RETRIES, 0),
+    (read_settled_last, _RETRIES, 40),
     (open_before_it_is_polled, None, 0),
-    (keep_rows_where_it_is_polled_yet, _SLOW_WRITES, 80),
+    (keep_rows_where_it_is_polled_yet, _SLOW_WRITES, 220),
 ]

@@ -186,9 +186,9 @@ async def test_every_pod_rolled_in_turn(cluster: Cluster, receiver: Receiver) ->
             for name in list(cluster.pods):
                 await asyncio.to_thread(cluster.pods[name].process.stop, 40)
                 await restart(cluster, name)
-                await asyncio.sleep(3)
+                await asyncio.sleep(3 if IS_LONG else 1)
 
-        await alongside(clients.steady(50, lead_s=LEAD_S), roll())
+        await alongside(clients.steady(50 if IS_LONG else 40, lead_s=LEAD_S), roll())
         verdict = await clients.verdict("rolling-restart")
     assert verdict.duplicates == 0
     assert verdict.lag_ms(0.99) <= 2_000
@@ -300,7 +300,7 @@ async def test_a_flapping_dispatcher_moves_nothing(cluster: Cluster, receiver: R
     """It is there for less than the debounce each time."""
     etcd = cluster.servers.etcd
     async with clients_of(cluster, receiver, 10) as clients:
-        load = asyncio.create_task(clients.steady(120 if IS_LONG else 20, lead_s=(1, 10)))
+        load = asyncio.create_task(clients.steady(120 if IS_LONG else 15, lead_s=(1, 6)))
         before = await revision_now(etcd.host, etcd.port)
         while not load.done():
             await restart(cluster, "dispatcher-5")

@@ -25,18 +25,18 @@ class Hub:
         self.drains: dict[str, Drain] = {}
         self._epoch = 0
         self._view: View | None = None
-        self._sessions: set[MemorySession] = set()
+        self._sessions: dict[MemorySession, None] = {}  # in order, for runs that can be repeated
 
     def next_epoch(self) -> int:
         self._epoch += 1
         return self._epoch
 
     def attach(self, session: MemorySession) -> None:
-        self._sessions.add(session)
+        self._sessions[session] = None
 
     def expire(self, session: MemorySession) -> None:
         """End a session's lease: its membership and its claims go together."""
-        self._sessions.discard(session)
+        self._sessions.pop(session, None)
         self.members.pop(session.node, None)
         for instance in [key for key, claim in self.claims.items() if claim.node == session.node]:
             del self.claims[instance]

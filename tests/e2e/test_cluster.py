@@ -12,6 +12,7 @@ import json
 import signal
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
@@ -21,7 +22,7 @@ import pytest
 from ringtime_local.cluster import Cluster
 from tests.e2e.conftest import APPS, PARTITIONS
 from tests.harness.claims import history, moves_of, overlaps, revision_now
-from tests.harness.client import LoadClient
+from tests.harness.client import BROKEN, REFUSED, LoadClient
 from tests.harness.ledger import Verdict, judge
 from tests.harness.load import Load, wait_for_deliveries, wait_until
 from tests.harness.receiver import Receiver
@@ -189,7 +190,11 @@ async def test_every_pod_rolled_in_turn(cluster: Cluster, receiver: Receiver) ->
                 await asyncio.sleep(3 if IS_LONG else 1)
 
         await alongside(clients.steady(50 if IS_LONG else 40, lead_s=LEAD_S), roll())
-        verdict = await clients.verdict("rolling-restart")
+        failed = Counter(entry.status for entry in clients.load.creates if entry.schedule_id is None)
+        verdict = await clients.verdict(
+            "rolling-restart", refused=failed[REFUSED], broken=failed[BROKEN], status_503=failed[503]
+        )
+    assert failed.keys() <= {REFUSED, BROKEN, 503}, "nothing a client would not try again"
     assert verdict.duplicates == 0
     assert verdict.lag_ms(0.99) <= 2_000
 

@@ -18,7 +18,7 @@ import httptools
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer; status 0: the connection broke before one came."""
+    """An HTTP answer, or `REFUSED` (no connection could be made) or `BROKEN` (it ended before an answer)."""
 
     status: int
     body: bytes
@@ -26,6 +26,9 @@ class Answer:
     @property
     def data(self) -> Any:
         return json.loads(self.body)["data"]
+
+
+REFUSED, BROKEN = 0, -1
 
 
 class _Connection(asyncio.Protocol):
@@ -56,7 +59,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_open = False
-        self._finish(Answer(0, b""))
+        self._finish(Answer(BROKEN, b""))
 
     def _finish(self, answer: Answer) -> None:
         waiting, self._waiting, self._body = self._waiting, None, b""
@@ -89,7 +92,7 @@ class LoadClient:
             task.cancel()
 
     def request(self, method: str, path: str, body: object = None) -> Awaitable[Answer]:
-        """Send soon; the answer has status 0 if the connection breaks or cannot be made."""
+        """Send soon; the status is `REFUSED` or `BROKEN` if no answer comes."""
         content = b"" if body is None else json.dumps(body).encode()
         head = (
             f"{method} {self._path}{path} HTTP/1.1\r\nhost: {self._host}\r\n"
@@ -122,7 +125,7 @@ class LoadClient:
         except OSError:
             self._open -= 1
             if self._queue:
-                self._queue.popleft()[1].set_result(Answer(0, b""))
+                self._queue.popleft()[1].set_result(Answer(REFUSED, b""))
             loop.call_soon(self._pump)
             return
         self._on_free(connection)

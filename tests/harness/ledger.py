@@ -14,7 +14,8 @@ class Create:
 
     number: int
     fire_ms: int
-    schedule_id: str | None = None  #: None: no answer came
+    status: int | None = None  #: of the answer, or `client.REFUSED` or `BROKEN`
+    schedule_id: str | None = None  #: None: not acknowledged
     acked_ms: float = 0.0
     cancel_tried: bool = False
     cancel_promised_ms: float | None = None  #: when the promise was received

@@ -33,6 +33,7 @@ class Load:
             "callback": {"type": "http", "details": details},
         }
         answer = await client.request("POST", "/schedules", body)
+        entry.status = answer.status
         if answer.status == 200:
             entry.schedule_id = answer.data["schedule"]["scheduleId"]
             entry.acked_ms = time.time() * 1000

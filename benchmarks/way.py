@@ -2,10 +2,10 @@
 
     PYTHONPATH=. python benchmarks/way.py [--show]
 
-The one-process product runs in this process. Two schedules warm it up; then every call of a function of ours
-is noted, first from a POST to its answer, then from a callback's slot to its durable outcome. What the service
-enters while nothing is due (ticks, seals, leases) is noted beforehand and left out, so the figures are those
-of the schedule. `--show` lists the functions in the order of their first call.
+The one-process product runs in this process. Two schedules warm it up; then every call of a function of
+ours is noted, first from a POST to its answer, then from a callback's slot to its durable outcome. What the
+service enters while nothing is due (ticks, seals, leases) is noted beforehand and left out, so the figures
+are those of the schedule. `--show` lists the functions in the order of their first call.
 
     files      files of ours with a function that was entered
     functions  functions entered, each counted once

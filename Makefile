@@ -17,7 +17,7 @@ check: setup ## Format, lint, types, import rules and the tests that need no ser
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -m "not service and not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not service and not slow"
 
 .PHONY: fix
 fix: setup ## Format and repair what ruff can

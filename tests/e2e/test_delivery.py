@@ -38,7 +38,7 @@ from tests.harness.receiver import Arrival, Receiver
 from tests.harness.report import IS_LONG, report
 from tests.harness.server import ServerProcess, serving
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 if IS_LONG else 90)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900 if IS_LONG else 90)]
 
 MIB = 1 << 20
 SLACK_MS = 300  #: how late an attempt may be, on a busy machine

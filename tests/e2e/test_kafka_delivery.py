@@ -24,7 +24,12 @@ from tests.harness.report import IS_LONG, report
 from tests.harness.server import serving
 from tests.service.kafka_rig import delete_topic, read_all
 
-pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(900 if IS_LONG else 180)]
+pytestmark = [
+    pytest.mark.service,
+    pytest.mark.slow,
+    pytest.mark.alone,
+    pytest.mark.timeout(900 if IS_LONG else 180),
+]
 
 APP, TOPIC, PARTITIONS = "events", "events.all", 20
 CREATES_AT_ONCE = 2_000

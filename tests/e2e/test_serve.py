@@ -38,6 +38,7 @@ async def register(client: LoadClient, partitions: int = 8) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(180)
 async def test_every_schedule_of_a_minute_fires_on_time(server: ServerProcess, receiver: Receiver) -> None:
     """Of a third of a minute, unless it is the long set."""
@@ -60,6 +61,7 @@ async def test_every_schedule_of_a_minute_fires_on_time(server: ServerProcess, r
 
 
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.timeout(180)
 async def test_twenty_thousand_due_in_one_second_all_arrive(
     server: ServerProcess, receiver: Receiver

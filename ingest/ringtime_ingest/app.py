@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
+from ringtime_ingest.body import BodyReader
 from ringtime_ingest.dead_letter_routes import DeadLetterApi
 from ringtime_ingest.docs_page import render_docs
 from ringtime_ingest.envelope import ERRORS, Answer, Codes, failure, refusal
@@ -35,11 +36,12 @@ def create_app(service: Service, settings: ServerSettings, ready: Ready) -> Star
         settings: limits of the HTTP side.
         ready: awaited by `/health/ready`; raises while the process cannot serve.
     """
+    bodies = BodyReader(settings)
     app = Starlette(
         routes=[
-            *Api(service, settings, ready).routes(),
-            *SigningApi(service.signing, settings).routes(),
-            *DeadLetterApi(service.dead_letters, settings).routes(),
+            *Api(service, bodies, settings, ready).routes(),
+            *SigningApi(service.signing, bodies, settings).routes(),
+            *DeadLetterApi(service.dead_letters, bodies, settings).routes(),
             *_docs_routes(settings),
         ],
         middleware=[Middleware(Gate, most=settings.max_concurrency)],

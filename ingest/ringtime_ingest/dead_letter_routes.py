@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from ringtime_ingest.body import read_body
+from ringtime_ingest.body import BodyReader
 from ringtime_ingest.dead_letter_parsing import parse_letter_query, parse_replays
 from ringtime_ingest.dead_letter_requests import DeadLetters, LetterQuery, Replay, ReplayReport
 from ringtime_ingest.envelope import success
@@ -22,9 +22,10 @@ from ringtime_shared.settings import ServerSettings
 class DeadLetterApi:
     """The endpoints, on the plural paths and on the singular ones."""
 
-    def __init__(self, dead_letters: DeadLetters, settings: ServerSettings) -> None:
+    def __init__(self, dead_letters: DeadLetters, bodies: BodyReader, settings: ServerSettings) -> None:
         self._dead_letters = dead_letters
-        self._settings = settings
+        self._bodies = bodies
+        self._depth = settings.max_json_depth
 
     def routes(self) -> list[BaseRoute]:
         """Return all routes."""
@@ -56,11 +57,9 @@ class DeadLetterApi:
         return success(_replay_to_json(await self._dead_letters.replay(schedule_id)))
 
     async def replay_many(self, request: Request) -> Response:
-        app_id, settings = parse_app_id(request.path_params["app_id"]), self._settings
-        body = await read_body(
-            request.scope, request.receive, settings.max_body_bytes, settings.read_deadline_s
-        )
-        asked = parse_replays(app_id, body, settings.max_json_depth)
+        app_id = parse_app_id(request.path_params["app_id"])
+        body = await self._bodies.read(request.scope, request.receive)
+        asked = parse_replays(app_id, body, self._depth)
         if isinstance(asked, LetterQuery):
             report = await self._dead_letters.replay_range(asked)
         else:

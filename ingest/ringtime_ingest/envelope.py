@@ -14,7 +14,7 @@ from typing import NamedTuple
 import orjson
 from starlette.responses import Response
 
-from ringtime_ingest.body import BodyTooLarge, BodyTooSlow
+from ringtime_ingest.body import BodyTooLarge, BodyTooSlow, TooMuchAtOnce
 from ringtime_ingest.strict_json import Unreadable
 from ringtime_shared.errors import (
     AppActive,
@@ -42,6 +42,7 @@ class Codes(NamedTuple):
     code: int  #: `statusCode` in the body
     http: int
     field: str = ""  #: the field at fault, for errors that name none themselves
+    cuts: bool = False  #: the rest of the body is not read, so the connection ends
 
 
 #: The first class of an error's method resolution order that is in here decides; one without is a bug.
@@ -52,8 +53,9 @@ ERRORS: Mapping[type[RingtimeError], Codes] = {
     AppInactive: Codes(4002, 400, "appId"),
     AppActive: Codes(4003, 400, "appId"),
     Conflict: Codes(409, 409),
-    BodyTooLarge: Codes(413, 413, "body"),
-    BodyTooSlow: Codes(408, 408, "body"),
+    BodyTooLarge: Codes(413, 413, "body", cuts=True),
+    BodyTooSlow: Codes(408, 408, "body", cuts=True),
+    TooMuchAtOnce: Codes(503, 503, cuts=True),
     StoreUnavailable: Codes(5004, 503),
     OutcomeUnknown: Codes(5004, 503),
 }
@@ -98,7 +100,7 @@ def failure(
     headers = []
     if codes.http == 503:
         headers.append((b"retry-after", b"%d" % random.randint(1, 3)))
-    if codes.http in (408, 413):  # the rest of the body is not read
+    if codes.cuts:
         headers.append((b"connection", b"close"))
     if allow is not None:
         headers.append((b"allow", allow.encode()))

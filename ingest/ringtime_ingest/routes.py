@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from ringtime_ingest.body import read_body
+from ringtime_ingest.body import BodyReader
 from ringtime_ingest.envelope import UNAVAILABLE, Answer, failure, success
 from ringtime_ingest.parsing import parse_app_id, parse_new_app, parse_new_schedule, parse_schedule_id
 from ringtime_ingest.requests import Service
@@ -34,10 +34,9 @@ _log = logging.getLogger(__name__)
 class Api:
     """The endpoints."""
 
-    def __init__(self, service: Service, settings: ServerSettings, ready: Ready) -> None:
+    def __init__(self, service: Service, bodies: BodyReader, settings: ServerSettings, ready: Ready) -> None:
         self._service = service
-        self._most_bytes = settings.max_body_bytes
-        self._deadline_s = settings.read_deadline_s
+        self._bodies = bodies
         self._depth = settings.max_json_depth
         self._created = settings.created_http_status
         self._ready = ready
@@ -80,7 +79,7 @@ class Api:
         return await self._service.create_schedule(parse_new_schedule(await self._body(request), self._depth))
 
     async def _body(self, request: Request) -> bytes:
-        return await read_body(request.scope, request.receive, self._most_bytes, self._deadline_s)
+        return await self._bodies.read(request.scope, request.receive)
 
     async def fetch_schedule(self, request: Request) -> Response:
         schedule_id = parse_schedule_id(request.path_params["schedule_id"])

@@ -15,7 +15,7 @@ from ringtime_ingest.dead_letters import DeadLetterDesk
 from ringtime_ingest.replaying import Replayer
 from ringtime_ingest.requests import Cancellation, NewApp, NewSchedule
 from ringtime_ingest.signing import SigningSecrets
-from ringtime_ingest.validation import check_new_app, check_new_schedule
+from ringtime_ingest.validation import check_kept_details, check_new_app, check_new_schedule
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.cancelling import cancel_home
@@ -148,12 +148,14 @@ class IngestService:
             raise AppInactive(f"app {new.app_id} is deactivated")
         now_ms = self._clock.now_ms()
         _raise_if(check_new_schedule(new, reading.app, self._limits, now_ms, self._rules))
+        details = orjson.dumps(new.callback_details)
+        _raise_if(check_kept_details(details))
         _raise_if(await self._screens[new.callback_type](new.callback_details))
         if self._mint.spent:
             self._mint = IdMint(await self._store.claim_nonce(self._holder))
-        return await self._commit.file(self._home_row(new, reading, now_ms), reading)
+        return await self._commit.file(self._home_row(new, details, reading, now_ms), reading)
 
-    def _home_row(self, new: NewSchedule, reading: AppReading, now_ms: int) -> Row:
+    def _home_row(self, new: NewSchedule, details: bytes, reading: AppReading, now_ms: int) -> Row:
         app = reading.app
         fire_ms = now_ms + (new.delay_ms or 0) if new.fire_ms is None else new.fire_ms
         slot_ms = max(fire_ms, now_ms + self._margin_ms)
@@ -167,7 +169,7 @@ class IngestService:
             fire_ms=fire_ms,
             payload=new.payload,
             callback_type=new.callback_type,
-            callback_details=orjson.dumps(new.callback_details),
+            callback_details=details,
             created_ms=now_ms,
             expires_ms=slot_ms + retention_days * _DAY_MS,
             retry=new.retry,

@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from ringtime_ingest.body import read_body
+from ringtime_ingest.body import BodyReader
 from ringtime_ingest.envelope import success
 from ringtime_ingest.fields import NEW_SIGNING_SECRET
 from ringtime_ingest.parsing import parse_app_id
@@ -24,8 +24,9 @@ from ringtime_shared.settings import ServerSettings
 class SigningApi:
     """The endpoints, on the plural path of apps and on the singular one."""
 
-    def __init__(self, signing: SigningSecrets, settings: ServerSettings) -> None:
+    def __init__(self, signing: SigningSecrets, bodies: BodyReader, settings: ServerSettings) -> None:
         self._signing = signing
+        self._bodies = bodies
         self._settings = settings
 
     def routes(self) -> list[BaseRoute]:
@@ -42,9 +43,7 @@ class SigningApi:
 
     async def create_secret(self, request: Request) -> Response:
         app_id, settings = _app_id_of(request), self._settings
-        body = await read_body(
-            request.scope, request.receive, settings.max_body_bytes, settings.read_deadline_s
-        )
+        body = await self._bodies.read(request.scope, request.receive)
         made = await self._signing.create(app_id, parse_new_secret(body, settings.max_json_depth))
         shown = {"secretId": made.secret_id, "secret": made.secret, "createdAt": to_iso(made.created_ms)}
         answer = success(shown, code=201, http=settings.created_http_status)

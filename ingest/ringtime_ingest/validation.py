@@ -16,6 +16,7 @@ from ringtime_shared.settings import AppLimits
 
 CallbackRule = Callable[[Mapping[str, object], str], list[Violation]]
 
+MAX_DETAILS_BYTES = 65_536  #: of `callback.details` as they are kept; the known types need a sixth of it
 _DAY_MS = 86_400_000
 _DAY_S = 86_400
 
@@ -59,6 +60,13 @@ def check_new_schedule(
         else:
             violations += rule(new.callback_details, app.app_id)
     return violations
+
+
+def check_kept_details(details: bytes) -> list[Violation]:
+    """Return what is wrong with `callback.details` as they will be kept, unknown keys included."""
+    if len(details) <= MAX_DETAILS_BYTES:
+        return []
+    return [Violation("callback.details", f"must be at most {MAX_DETAILS_BYTES:,} bytes of JSON")]
 
 
 def _bounds_of(app: App, limits: AppLimits) -> RetryBounds:

@@ -136,7 +136,17 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
         ({"DISPATCH_PAGE_ROWS": "5000", "DISPATCH_MAX_LOADED": "4999"}, "dispatch.page_rows"),
         ({"LIMITS_PARTITIONS": "9", "LIMITS_MAX_PARTITIONS": "8"}, "limits.partitions"),
         ({"LIMITS_MAX_RETENTION_DAYS": "9"}, "limits.retention_days"),
-        ({"LIMITS_MAX_PAYLOAD_BYTES": "65536"}, "limits.max_payload_bytes"),
+        ({"LIMITS_MAX_PAYLOAD_BYTES": "32769"}, "server.max_body_bytes"),
+        ({"SERVER_MAX_BODY_BYTES": "262143"}, "server.max_body_bytes"),
+        ({"SERVER_MAX_READING_BYTES": "262143"}, "server.max_reading_bytes"),
+        (
+            {
+                "LIMITS_MAX_PAYLOAD_BYTES": "1048576",
+                "SERVER_MAX_BODY_BYTES": "6356992",
+                "DISPATCH_PAGE_ROWS": "65",
+            },
+            "dispatch.page_rows",
+        ),
         ({"CASSANDRA_USERNAME": "ringtime"}, "cassandra.password"),
         ({"COORDINATION_PASSWORD": "hunter2"}, "coordination.username"),
         ({"COORDINATION_CA_FILE": "ca", "COORDINATION_KEY_FILE": "key"}, "coordination.cert_file"),
@@ -154,10 +164,31 @@ def test_groups_that_contradict_each_other_are_refused(variables: dict[str, str]
         {"INGEST_NEAR_MS": "65000"},
         {"COORDINATION_TTL_S": "4"},
         {"CASSANDRA_REQUEST_TIMEOUT_MS": "2500"},
+        {"SERVER_MAX_READING_BYTES": "262144"},
+        {
+            "LIMITS_MAX_PAYLOAD_BYTES": "1048576",
+            "SERVER_MAX_BODY_BYTES": "6356992",
+            "DISPATCH_PAGE_ROWS": "64",
+            "KAFKA_BOOTSTRAP": "k:1",
+            "KAFKA_MAX_RECORD_BYTES": "1064960",
+        },
     ],
 )
 def test_the_last_value_a_rule_allows_is_taken(environ: dict[str, str]) -> None:
     load_settings(None, {f"RINGTIME_{name}": text for name, text in environ.items()})
+
+
+def test_a_refusal_names_both_bounds_and_what_would_fit() -> None:
+    environ = {"RINGTIME_LIMITS_MAX_PAYLOAD_BYTES": "100000", "RINGTIME_KAFKA_BOOTSTRAP": "k:1"}
+    environ["RINGTIME_KAFKA_MAX_RECORD_BYTES"] = "100000"
+    found = refusals(None, environ)
+    assert list(found) == ["server.max_body_bytes", "kafka.max_record_bytes"]
+    assert all("limits.max_payload_bytes" in rule for rule in found.values())
+    assert "at least 665,536" in found["server.max_body_bytes"]
+    load_settings(
+        None,
+        environ | {"RINGTIME_SERVER_MAX_BODY_BYTES": "665536", "RINGTIME_KAFKA_MAX_RECORD_BYTES": "116384"},
+    )
 
 
 @pytest.mark.parametrize(

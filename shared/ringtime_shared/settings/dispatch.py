@@ -35,7 +35,8 @@ class DispatchSettings:
     ingest file more rows twice."""
 
     page_rows: Annotated[int, Meta(ge=1, le=5_000)] = 500
-    """Rows in one page of a read. Bounds the answer of the store and the memory it takes."""
+    """Rows in one page of a read. Bounds the answer of the store and the memory it takes: with the largest
+    payloads (`limits.max_payload_bytes`) a page stays within 64 MiB."""
 
     max_loaded: Annotated[int, Meta(ge=1, le=1_000_000)] = 5_000
     """Rows in memory at once on one node; what is beyond stays in the store. One app may have as many as

@@ -35,8 +35,8 @@ class AppLimits:
     """Largest payload, in bytes of UTF-8."""
 
     max_payload_bytes: Annotated[int, Meta(ge=1, le=1_048_576)] = 32_768
-    """Most an app may set for `payload_bytes`; less than `server.max_body_bytes`. Large payloads fill
-    a bucket before its 10,000 rows do."""
+    """Most an app may set for `payload_bytes`; `server.max_body_bytes` and `kafka.max_record_bytes` must have
+    room for it. Large payloads fill a bucket before its 10,000 rows do."""
 
     http_attempts: Annotated[int, Meta(ge=1, le=100)] = 3
     """Attempts of one delivery, the first included."""

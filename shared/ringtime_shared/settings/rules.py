@@ -15,6 +15,9 @@ from ringtime_shared.settings.storage import CassandraSettings
 
 CLOCK_SKEW_MS = 60_000  #: clocks of two machines are taken to differ by less than this
 RECORD_EXTRA_BYTES = 16_384  #: what key, headers and framing of a Kafka record can take
+ESCAPED_BYTES = 6  #: the most that JSON can make of one byte: \u001f, or \u0041 if a client so likes
+REQUEST_EXTRA_BYTES = 65_536  #: what a create takes beside its payload, or a replay with all its ids
+MOST_PAGE_BYTES = 67_108_864  #: of payloads in one answer of the store
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _CAPPED = (
@@ -33,6 +36,7 @@ def broken_rules(settings: Settings) -> list[Violation]:
         *_timing(settings),
         *_bounds(settings),
         *_limits(settings),
+        *_sizes(settings),
         *_egress(settings.egress),
         *_login("coordination", settings.coordination),
         *_login("cassandra", settings.cassandra),
@@ -74,8 +78,33 @@ def _limits(settings: Settings) -> Iterator[Violation]:
     for name in _CAPPED:
         if getattr(limits, name) > getattr(limits, f"max_{name}"):
             yield Violation(f"limits.{name}", f"must not exceed limits.max_{name}")
-    if limits.max_payload_bytes >= settings.server.max_body_bytes:
-        yield Violation("limits.max_payload_bytes", "must be less than server.max_body_bytes")
+
+
+def _sizes(settings: Settings) -> Iterator[Violation]:
+    """What one bound lets in must fit through every bound it meets after that."""
+    server, kafka, payload_bytes = settings.server, settings.kafka, settings.limits.max_payload_bytes
+    least = ESCAPED_BYTES * payload_bytes + REQUEST_EXTRA_BYTES
+    if server.max_body_bytes < least:
+        rule = (
+            f"must be at least {least:,}: {ESCAPED_BYTES} times limits.max_payload_bytes, for JSON escapes,"
+            f" and {REQUEST_EXTRA_BYTES:,} for the rest of a request"
+        )
+        yield Violation("server.max_body_bytes", rule)
+    if server.max_reading_bytes < server.max_body_bytes:
+        yield Violation("server.max_reading_bytes", "must be at least server.max_body_bytes")
+    least = payload_bytes + RECORD_EXTRA_BYTES
+    if kafka.bootstrap and kafka.max_record_bytes < least:
+        rule = (
+            f"must be at least {least:,}: limits.max_payload_bytes and {RECORD_EXTRA_BYTES:,} for key and"
+            " headers"
+        )
+        yield Violation("kafka.max_record_bytes", rule)
+    if settings.dispatch.page_rows * payload_bytes > MOST_PAGE_BYTES:
+        rule = (
+            f"must be at most {MOST_PAGE_BYTES // payload_bytes:,}: with limits.max_payload_bytes a page may"
+            f" take {MOST_PAGE_BYTES:,} bytes"
+        )
+        yield Violation("dispatch.page_rows", rule)
 
 
 def _egress(egress: EgressSettings) -> Iterator[Violation]:
@@ -117,10 +146,6 @@ def _kafka(settings: Settings) -> Iterator[Violation]:
         yield Violation("kafka.security", "must be SASL_PLAINTEXT or SASL_SSL for a login")
     if (kafka.ca_file or kafka.cert_file) and not kafka.security.endswith("SSL"):
         yield Violation("kafka.security", "must be SSL or SASL_SSL for certificates")
-    least = settings.limits.max_payload_bytes + RECORD_EXTRA_BYTES
-    if kafka.bootstrap and kafka.max_record_bytes < least:
-        rule = f"must be at least limits.max_payload_bytes and {RECORD_EXTRA_BYTES} for key and headers"
-        yield Violation("kafka.max_record_bytes", rule)
 
 
 def _replication(text: str) -> Iterator[Violation]:

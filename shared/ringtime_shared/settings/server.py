@@ -20,9 +20,13 @@ class ServerSettings:
     """TCP port to listen on; 0 takes a free one. The variable `PORT` sets it too, and wins over
     `RINGTIME_SERVER_PORT`."""
 
-    max_body_bytes: Annotated[int, Meta(ge=1_024, le=16_777_216)] = 65_536
-    """Largest request body, in bytes. Holds the largest payload with room for the rest of a request;
-    a larger body is refused while it is read."""
+    max_body_bytes: Annotated[int, Meta(ge=65_536, le=8_388_608)] = 262_144
+    """Largest request body, in bytes; a larger one is refused while it is read. Holds six times
+    `limits.max_payload_bytes`, as JSON may write each byte of a payload as six, and 65,536 for the rest."""
+
+    max_reading_bytes: Annotated[int, Meta(ge=65_536, le=1_073_741_824)] = 67_108_864
+    """Bytes of request bodies in memory at once while they arrive; a request that would need more is answered
+    503. Holds `max_body_bytes`. Bounds what slow senders of large bodies cost."""
 
     max_json_depth: Annotated[int, Meta(ge=4, le=200)] = 32
     """Deepest nesting of objects and lists in a request body. A create is four deep; deep nesting costs a

@@ -82,7 +82,7 @@ CASES = [
     _body("15 UTF-16 little endian", GOOD.decode().encode("utf-16-le")),
     _body("15 UTF-32", GOOD.decode().encode("utf-32")),
     _body("16 byte order mark", b"\xef\xbb\xbf" + GOOD),
-    _body("17 one byte too many", GOOD + b" " * (65_537 - len(GOOD)), status=413, code=413),
+    _body("17 one byte too many", GOOD + b" " * (262_145 - len(GOOD)), status=413, code=413),
     _sent_as("22 latin-1", GOOD, "Content-Type", ("Content-Type", "application/json; charset=latin-1")),
     _sent_as("22 utf-16", GOOD, "Content-Type", ("Content-Type", 'application/json; charset="UTF-16"')),
     _sent_as("23 gzip", gzip.compress(GOOD), "Content-Encoding", ("Content-Encoding", "gzip")),

@@ -78,9 +78,15 @@ class ServiceRig:
         given = {"partitions": 3, "active": True, "configuration": AppConfiguration()} | changes
         return await self.service.register_app(NewApp(app_id=app_id, **given))
 
-    async def create(self, app_id: str = "shop", *, delay_ms: int = 60_000) -> Row:
+    async def create(
+        self, app_id: str = "shop", *, delay_ms: int = 60_000, details: dict[str, object] | None = None
+    ) -> Row:
         new = NewSchedule(
-            app_id=app_id, payload="{}", delay_ms=delay_ms, callback_type="sim", callback_details={"n": 1}
+            app_id=app_id,
+            payload="{}",
+            delay_ms=delay_ms,
+            callback_type="sim",
+            callback_details=details or {"n": 1},
         )
         return await self.service.create_schedule(new)
 

@@ -16,6 +16,7 @@ from ringtime_ingest.dead_letter_requests import IN_QUERY
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Outcome, Status
+from ringtime_shared.settings import ServerSettings
 from ringtime_shared.stores.protocol import Position
 
 LETTERS = "/goscheduler/apps/test/dead-letters"
@@ -343,7 +344,7 @@ async def test_the_faults_of_a_long_list_are_not_all_told(rig: Rig) -> None:
 
 
 async def test_a_body_too_long_is_refused(rig: Rig) -> None:
-    reply = await rig.client.call("POST", REPLAY, b" " * 70_000)
+    reply = await rig.client.call("POST", REPLAY, b" " * (ServerSettings().max_body_bytes + 1))
     assert_refused(reply, "body")
     assert reply.status == 413
 

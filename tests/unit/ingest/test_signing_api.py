@@ -161,7 +161,7 @@ async def test_a_bad_body_is_refused(api: Api, body: bytes, field: str) -> None:
 
 
 async def test_a_body_that_is_too_large_is_refused(api: Api) -> None:
-    assert (await api.create(b" " * 65_537)).status == 413
+    assert (await api.create(b" " * (ServerSettings().max_body_bytes + 1))).status == 413
 
 
 async def test_a_third_is_refused_until_one_is_deleted(api: Api) -> None:

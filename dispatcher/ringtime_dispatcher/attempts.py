@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from ringtime_shared.callbacks.foreign import describe, forget_cancels, let_interrupt_through
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 
 ERROR_CHARS = 200
 
 
-async def make_attempt(callbacks: Mapping[str, CallbackType], delivery: Delivery) -> Reply:
-    """Return how it ended: at the latest when the delivery's time is up, and never with an error raised."""
+async def make_attempt(
+    callbacks: Mapping[str, CallbackType], delivery: Delivery, is_stopping: Callable[[], bool]
+) -> Reply:
+    """Return how it ended: at the latest when the delivery's time is up, and never with an error raised,
+    but for the `CancelledError` of a node that stops."""
     kind = callbacks.get(delivery.schedule.callback_type)
     if kind is None:
         return Reply(
@@ -22,8 +26,13 @@ async def make_attempt(callbacks: Mapping[str, CallbackType], delivery: Delivery
             reply: object = await kind.invoke(delivery)
     except TimeoutError:
         return Reply(ok=False, error=f"no answer within {delivery.timeout_ms} ms")
-    except Exception as error:  # noqa: BLE001 - a plug-in may raise anything; it is a failed attempt
-        return Reply(ok=False, error=f"{type(error).__name__}: {error}")
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError):
+            if is_stopping():
+                raise
+            forget_cancels()  # whoever cancelled, it was not this node
+        let_interrupt_through(error)
+        return Reply(ok=False, error=describe(error))
     if isinstance(reply, Reply):
         return reply
     return Reply(ok=False, error=f"the callback type returned {type(reply).__name__}, not a Reply")

@@ -14,7 +14,7 @@ from functools import partial
 from random import Random
 from uuid import UUID
 
-from ringtime_dispatcher.attempts import make_attempt
+from ringtime_dispatcher.attempts import make_attempt, storable
 from ringtime_dispatcher.instances import OwnedInstance
 from ringtime_dispatcher.items import Item, Tally
 from ringtime_dispatcher.memory import Places
@@ -35,6 +35,7 @@ from ringtime_dispatcher.records import (
 from ringtime_dispatcher.retries import plan_retry
 from ringtime_dispatcher.timetable import Timetable
 from ringtime_dispatcher.turns import Turns
+from ringtime_shared.callbacks.foreign import describe, is_own_cancel
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.clock import Clock
 from ringtime_shared.models.app import App
@@ -79,6 +80,7 @@ class Deliverer:
         self._tasks: set[asyncio.Task[None]] = set()
         self._looks: set[asyncio.Task[None]] = set()  # at home rows, of what is about to be parked
         self._under_way: set[UUID] = set()  # schedules in flight or unrecorded
+        self._is_closing = False
 
     @property
     def is_short(self) -> bool:
@@ -112,6 +114,7 @@ class Deliverer:
 
     async def close(self) -> None:
         """Stop at once: cancel what is in flight, drop what waits. Draining comes before this."""
+        self._is_closing = True
         self._timetable.close()
         self._turns.close()
         under_way = self._tasks | self._looks
@@ -122,15 +125,16 @@ class Deliverer:
         await self._outcomes.close()
 
     def _on_due(self, item: Item) -> None:
-        if not self._turns.offer(item, self._policy(item)):
-            self._park(item)
+        try:
+            if not self._turns.offer(item, self._policy(item)):
+                self._park(item)
+        except Exception as error:  # noqa: BLE001 - a bug: it must cost this row alone
+            self._on_bug(item, error)
         self.pump()
 
     def _on_task_done(self, item: Item, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._turns.end(item)
-        if not task.cancelled() and task.exception() is not None:
-            _log.error("a delivery ended in a bug", exc_info=task.exception())
         self.pump()
 
     async def _deliver(self, item: Item) -> None:
@@ -145,9 +149,31 @@ class Deliverer:
         try:
             if not item.needs_look or await self._is_wanted(item):
                 await self._attempt(item)
-        except BaseException:
+        except BaseException as error:
+            if self._is_closing or is_own_cancel(error):
+                self._leave_open(item)
+                raise
+            self._end_in_failure(item, error)
+
+    def _on_bug(self, item: Item, error: Exception) -> None:
+        """End the delivery of a row that could not even be queued."""
+        if item.schedule_id in self._under_way:
+            self._look_again(item)
+            return
+        item.owned.begin_work()
+        self._under_way.add(item.schedule_id)
+        self._end_in_failure(item, error)
+
+    def _end_in_failure(self, item: Item, error: BaseException) -> None:
+        """Record a failure of ours as how this delivery ended. Left open, the row would hold `settled` back
+        and yet not be tried again before another node starts at it."""
+        _log.error("a bug: the delivery of %s ends as a failure", item.schedule_id, exc_info=error)
+        try:
+            about = storable(f"Ringtime failed at it: {describe(error)}")
+            self._give_up(item, unsent(item.row, Status.FAILURE, about, self._clock.now_ms()))
+        except Exception:  # noqa: BLE001 - logged; the next owner finds the row as it was
+            _log.exception("the failure of %s cannot be recorded", item.schedule_id)
             self._leave_open(item)
-            raise
 
     def _look_again(self, item: Item) -> None:
         item.needs_look = True
@@ -186,7 +212,7 @@ class Deliverer:
             secrets=policy.secrets,
         )
         begun_ms = self._clock.boot_ms()
-        reply = await make_attempt(self._parts.callbacks, delivery)
+        reply = await make_attempt(self._parts.callbacks, delivery, lambda: self._is_closing)
         self._conclude(item, policy, reply, at_ms=now_ms, took_ms=self._clock.boot_ms() - begun_ms)
 
     def _conclude(
@@ -234,9 +260,11 @@ class Deliverer:
         try:
             if await self._is_wanted(item):
                 self._file_for_later(item)
-        except BaseException:
-            self._leave_open(item)
-            raise
+        except BaseException as error:
+            if self._is_closing or is_own_cancel(error):
+                self._leave_open(item)
+                raise
+            self._end_in_failure(item, error)
 
     def _file_for_later(self, item: Item) -> None:
         row, now_ms = item.row, self._clock.now_ms()

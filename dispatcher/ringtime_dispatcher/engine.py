@@ -19,6 +19,7 @@ from ringtime_dispatcher.items import Tally
 from ringtime_dispatcher.owner import BACK_OFF_S, PASSING, Owner, OwnerParts, wait_at_most
 from ringtime_dispatcher.polling import Poller
 from ringtime_dispatcher.sealing import Sealer
+from ringtime_shared.callbacks.foreign import is_own_cancel
 from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.clock import Clock
 from ringtime_shared.coordination.protocol import Member, Session
@@ -127,6 +128,7 @@ class Dispatcher:
             ("seal", self._seal_step),
         ):
             self._loops[name] = asyncio.create_task(self._loop(name, step), name=f"{self._node} {name}")
+            self._loops[name].add_done_callback(_log_end)
 
     async def stop(self) -> None:
         """Drain and leave; bounded by `drain_s`. What is left over is fired again by the next owner."""
@@ -148,6 +150,7 @@ class Dispatcher:
 
     async def _end_loops(self) -> None:
         for task in self._loops.values():
+            task.remove_done_callback(_log_end)
             task.cancel()
         if self._loops:
             await asyncio.wait(self._loops.values())
@@ -159,7 +162,9 @@ class Dispatcher:
             except PASSING as error:
                 _log.warning("%s %s: %s", self._node, name, error)
                 await asyncio.sleep(BACK_OFF_S)
-            except Exception:  # noqa: BLE001 - a bug in one step must not end the loop
+            except (Exception, asyncio.CancelledError) as error:  # a bug in one step must not end the loop
+                if is_own_cancel(error):
+                    raise
                 _log.exception("%s %s: a bug; going on", self._node, name)
                 await asyncio.sleep(BACK_OFF_S)
 
@@ -190,4 +195,12 @@ class Dispatcher:
 
     def is_ready(self) -> bool:
         """Whether this node is in the ring and its loops run."""
-        return self.is_trusted() and bool(self._loops)
+        return (
+            self.is_trusted() and bool(self._loops) and not any(map(asyncio.Task.done, self._loops.values()))
+        )
+
+
+def _log_end(loop: asyncio.Task[None]) -> None:
+    """Say aloud that a loop ended which nobody stopped; the node is not ready from then on."""
+    error = None if loop.cancelled() else loop.exception()
+    _log.critical("%s has ended; this node cannot work without it", loop.get_name(), exc_info=error)

@@ -22,6 +22,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
+from ringtime_shared.callbacks.foreign import is_own_cancel
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Row, RowUpdate
@@ -77,21 +78,25 @@ class OutcomeWriter:
             batch, self._waiting = self._waiting[: self._batch_rows], self._waiting[self._batch_rows :]
             try:
                 await self._write(batch)
-            except Exception:  # noqa: BLE001 - one record that no store takes must not hold up the others
+            except (Exception, asyncio.CancelledError) as error:  # of a record that no store takes
+                if is_own_cancel(error):
+                    raise
                 await self._write_one_by_one(batch)
             else:
                 for record in batch:
-                    record.on_durable()
+                    _tell(record.on_durable)
 
     async def _write_one_by_one(self, batch: Sequence[Record]) -> None:
         for record in batch:
             try:
                 await self._write([record])
-            except Exception:  # noqa: BLE001 - logged; the next owner fires it again, rather than never
+            except (Exception, asyncio.CancelledError) as error:  # the next owner fires it again
+                if is_own_cancel(error):
+                    raise
                 _log.exception("the outcome of %s cannot be written", record.home.schedule_id)
-                record.on_refused()
+                _tell(record.on_refused)
             else:
-                record.on_durable()
+                _tell(record.on_durable)
 
     async def _write(self, batch: Sequence[Record]) -> None:
         store = self._store
@@ -111,3 +116,10 @@ class OutcomeWriter:
         if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task])
+
+
+def _tell(callback: Callable[[], None]) -> None:
+    try:
+        callback()
+    except Exception:  # noqa: BLE001 - a bug in what follows one record must not keep the others from being told
+        _log.exception("what follows the write of an outcome ended in a bug")

@@ -199,6 +199,9 @@ class Owner:
             except PASSING as error:
                 _log.warning("%s handover: %s", self._node, error)
                 await asyncio.sleep(BACK_OFF_S)
+            except Exception:  # noqa: BLE001 - a bug must not leave instances that neither fire nor move
+                _log.exception("%s handover: a bug; going on", self._node)
+                await asyncio.sleep(BACK_OFF_S)
             # What was lost with a lease in between is not this node's to release any more.
             leaving = [each for each in leaving if self.owned.get(each.instance) is each]
 

@@ -53,7 +53,9 @@ class Timetable(Generic[T]):
     def _fire(self) -> None:
         self._timer = None
         now_ms = self._clock.now_ms()
-        while self._heap and self._heap[0][0] <= now_ms:
-            self._on_due(heappop(self._heap)[2])
-        if self._heap:
-            self._arm(self._heap[0][0])
+        try:
+            while self._heap and self._heap[0][0] <= now_ms:
+                self._on_due(heappop(self._heap)[2])
+        finally:  # without its timer the timetable would stand still
+            if self._heap and self._timer is None:
+                self._arm(self._heap[0][0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Mapping
 
 import orjson
@@ -11,10 +12,15 @@ from ringtime_dispatcher.destinations import Destinations
 from ringtime_dispatcher.fair_queue import FairQueue
 from ringtime_dispatcher.items import Item
 from ringtime_dispatcher.policy import DeliveryPolicy
+from ringtime_shared.callbacks.foreign import describe
 from ringtime_shared.callbacks.protocol import CallbackType, OutageRules, Reply
 from ringtime_shared.clock import Clock
 from ringtime_shared.models.schedule import Schedule
+from ringtime_shared.once import OnceLog
 from ringtime_shared.settings import DispatchSettings
+
+_log = logging.getLogger(__name__)
+_LONGEST_MS = 86_400_000  #: an attempt that may take longer is a mistake of its callback type
 
 
 class Turns:
@@ -36,6 +42,7 @@ class Turns:
         self._destinations = Destinations(settings)
         self._wake: asyncio.TimerHandle | None = None
         self._wake_ms = 0
+        self._faults = OnceLog(_log)
 
     def offer(self, item: Item, policy: DeliveryPolicy) -> bool:
         """Queue an item that is due; False: its destination is to be left alone, or is too slow to take
@@ -83,7 +90,17 @@ class Turns:
     def timeout_ms(self, schedule: Schedule, policy: DeliveryPolicy) -> int:
         """Return the total deadline of one attempt of this schedule."""
         kind = self._callbacks.get(schedule.callback_type)
-        return policy.timeout_ms if kind is None else kind.deadline_ms(policy.timeout_ms)
+        if kind is None:
+            return policy.timeout_ms
+        try:
+            deadline_ms = kind.deadline_ms(policy.timeout_ms)
+            if 0 < deadline_ms <= _LONGEST_MS:
+                return int(deadline_ms)
+            fault = f"must return 1 to {_LONGEST_MS} ms, not {deadline_ms}"
+        except BaseException as error:  # noqa: BLE001 - a plug-in may raise anything
+            fault = describe(error)
+        self._blame(schedule.callback_type, "deadline_ms", fault)
+        return policy.timeout_ms
 
     def close(self) -> None:
         """Forget what waits."""
@@ -92,8 +109,26 @@ class Turns:
             self._wake.cancel()
 
     def _rules(self, item: Item) -> OutageRules | None:
-        kind = self._callbacks.get(item.row.schedule.callback_type)
-        return None if kind is None else kind.outage
+        name = item.row.schedule.callback_type
+        kind = self._callbacks.get(name)
+        try:
+            rules: object = None if kind is None else kind.outage
+        except BaseException as error:  # noqa: BLE001 - a plug-in may raise anything
+            self._blame(name, "outage", describe(error))
+            return None
+        if rules is None or isinstance(rules, OutageRules):
+            return rules
+        self._blame(name, "outage", f"must be OutageRules or None, not {type(rules).__name__}")
+        return None
+
+    def _blame(self, callback_type: str, member: str, fault: str) -> None:
+        self._faults.warn(
+            (callback_type, member),
+            "callback type %s: %s: %s; going on without",
+            callback_type,
+            member,
+            fault,
+        )
 
     def _wake_at(self, at_ms: int) -> None:
         if self._wake is not None:
@@ -107,9 +142,18 @@ class Turns:
         self._on_token()
 
     def _read_details(self, schedule: Schedule) -> tuple[Mapping[str, object], str]:
-        kind = self._callbacks.get(schedule.callback_type)
+        name = schedule.callback_type
+        kind = self._callbacks.get(name)
         try:
             details = orjson.loads(schedule.callback_details)
-            return details, schedule.callback_type if kind is None else kind.destination(details)
-        except Exception:  # noqa: BLE001 - a row that cannot be read fails by itself, at its attempt
-            return {}, f"{schedule.callback_type}, unreadable"
+        except ValueError:  # the row fails by itself, at its attempt
+            return {}, f"{name}, unreadable"
+        try:
+            destination: object = name if kind is None else kind.destination(details)
+        except BaseException as error:  # noqa: BLE001 - a plug-in may raise anything
+            self._blame(name, "destination", describe(error))
+            return details, f"{name}, unreadable"
+        if isinstance(destination, str):
+            return details, destination
+        self._blame(name, "destination", f"must return text, not {type(destination).__name__}")
+        return details, f"{name}, unreadable"

@@ -8,6 +8,7 @@ process is above every term of an earlier one.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -27,6 +28,7 @@ from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import Store
 from ringtime_shared.stores.sqlite import SqliteStore
 
+_log = logging.getLogger(__name__)
 _PURGE_S = 60
 
 
@@ -102,5 +104,8 @@ async def run(
 async def _purge_for_ever(store: Store, clock: Clock) -> None:
     """Let the store forget what is past its retention; Cassandra does this by itself."""
     while isinstance(store, SqliteStore):
-        await store.purge(clock.now_ms())
+        try:
+            await store.purge(clock.now_ms())
+        except Exception as error:  # noqa: BLE001 - tried again in a minute: a full disk must not end it for good
+            _log.warning("the purge of what is past its retention failed: %s", error)
         await asyncio.sleep(_PURGE_S)

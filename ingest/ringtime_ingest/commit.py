@@ -40,6 +40,7 @@ from typing import Protocol, TypeVar
 
 from ringtime_ingest.apps import AppMaps, AppReading
 from ringtime_shared.buckets import bucket_of
+from ringtime_shared.callbacks.foreign import describe, is_own_cancel
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
@@ -118,6 +119,11 @@ class CommitPath:
                 await self._flush(batch)
             except Exception as error:  # noqa: BLE001 - every waiting request must get an answer
                 _refuse(batch, error)
+            except BaseException as error:  # a lane that goes must neither keep its place nor its requests
+                _refuse(batch, OutcomeUnknown(f"the create was broken off: {describe(error)}"))
+                if is_own_cancel(error) or not isinstance(error, asyncio.CancelledError):
+                    self._running -= 1
+                    raise
         self._running -= 1
 
     async def _flush(self, batch: list[_Filing]) -> None:

@@ -17,6 +17,7 @@ from ringtime_ingest.requests import Cancellation, NewApp, NewSchedule
 from ringtime_ingest.signing import SigningSecrets
 from ringtime_ingest.validation import check_kept_details, check_new_app, check_new_schedule
 from ringtime_shared.buckets import bucket_of
+from ringtime_shared.callbacks.foreign import describe, is_own_cancel, let_interrupt_through
 from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.cancelling import cancel_home
 from ringtime_shared.clock import Clock
@@ -147,10 +148,19 @@ class IngestService:
         if not reading.app.active:
             raise AppInactive(f"app {new.app_id} is deactivated")
         now_ms = self._clock.now_ms()
-        _raise_if(check_new_schedule(new, reading.app, self._limits, now_ms, self._rules))
-        details = orjson.dumps(new.callback_details)
-        _raise_if(check_kept_details(details))
-        _raise_if(await self._screens[new.callback_type](new.callback_details))
+        try:
+            _raise_if(check_new_schedule(new, reading.app, self._limits, now_ms, self._rules))
+            details = orjson.dumps(new.callback_details)
+            _raise_if(check_kept_details(details))
+            _raise_if(await self._screens[new.callback_type](new.callback_details))
+        except Exception:
+            raise
+        except BaseException as error:  # of a callback type; it may not end this task, let alone the process
+            if is_own_cancel(error):
+                raise
+            let_interrupt_through(error)
+            about = f"callback type {new.callback_type} failed at a create: {describe(error)}"
+            raise RuntimeError(about) from error
         if self._mint.spent:
             self._mint = IdMint(await self._store.claim_nonce(self._holder))
         return await self._commit.file(self._home_row(new, details, reading, now_ms), reading)

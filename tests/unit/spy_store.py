@@ -16,10 +16,10 @@ class SpyStore:
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self.real = MemoryStore(now_ms)
         self.calls: list[tuple[str, Any]] = []  #: name and first argument, in order of their start
-        self._faults: dict[str, list[tuple[Exception, bool]]] = defaultdict(list)
+        self._faults: dict[str, list[tuple[BaseException, bool]]] = defaultdict(list)
         self._gates: dict[str, asyncio.Event] = {}
 
-    def fail(self, name: str, *errors: Exception, carried_out: bool = False) -> None:
+    def fail(self, name: str, *errors: BaseException, carried_out: bool = False) -> None:
         """Let the next calls of `name` raise these; `carried_out`: only their answers are lost."""
         self._faults[name] += [(error, carried_out) for error in errors]
 

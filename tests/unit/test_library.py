@@ -354,3 +354,22 @@ def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
         "SUCCESS after 1 attempt",
     ]
     assert (tmp_path / "data").is_dir()
+
+
+async def test_a_callback_that_awaits_what_it_cancelled_is_a_failed_attempt(tmp_path: Path) -> None:
+    ringtime = quick(tmp_path)
+    calls: list[int] = []
+
+    @ringtime.callback("bell")
+    async def ring(delivery: Delivery) -> None:
+        calls.append(delivery.attempt)
+        task = asyncio.create_task(asyncio.sleep(60))
+        task.cancel()
+        await task
+
+    async with ringtime:
+        await ringtime.register_app("shop", partitions=1)
+        done = await outcome_of(ringtime, await create(ringtime, delay=SOON))
+        assert done.outcome is not None
+        assert (done.status, done.outcome.error) == (Status.FAILURE, "CancelledError")
+    assert calls == [1, 2]

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Iterable
 
 from ringtime_dispatcher.callbacks.http import HttpCallback
 from ringtime_dispatcher.callbacks.kafka import KafkaCallback
 from ringtime_shared.callbacks.egress_policy import EgressPolicy
+from ringtime_shared.callbacks.foreign import describe, is_own_cancel
 from ringtime_shared.callbacks.plugins import load_callback_types
 from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.clock import Clock
 from ringtime_shared.settings import Settings
+
+_log = logging.getLogger(__name__)
+_CLOSE_S = 20.0  #: for one type; Kafka takes ten at most
 
 
 def make_callbacks(settings: Settings, clock: Clock, *, loopback: bool = False) -> dict[str, CallbackType]:
@@ -37,6 +43,12 @@ def make_callbacks(settings: Settings, clock: Clock, *, loopback: bool = False) 
 
 
 async def close_callbacks(kinds: Iterable[CallbackType]) -> None:
-    """Let go of all connections."""
+    """Let go of all connections. One that cannot, or takes too long over it, keeps no other from it."""
     for kind in kinds:
-        await kind.close()
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await kind.close()
+        except BaseException as error:  # a plug-in may raise anything
+            if is_own_cancel(error):
+                raise
+            _log.warning("callback type %s could not be closed: %s", kind.name, describe(error))

@@ -18,7 +18,6 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import PyreqwestError
 
 from ringtime_shared.callbacks.address_rules import Address
 from ringtime_shared.callbacks.targets import Target
@@ -94,7 +93,7 @@ class PinnedClients:
                 addresses = {pin.host: pin.address for pin in waiters}
                 try:
                     client = await asyncio.to_thread(self._build, addresses, is_tls=True)
-                except PyreqwestError as error:
+                except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever it is
                     for waiter in waiters.values():
                         waiter.set_exception(error)
                     continue

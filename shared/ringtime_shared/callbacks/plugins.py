@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from importlib import import_module
 
+from ringtime_shared.callbacks.foreign import describe
 from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.errors import StartupError
 
@@ -30,10 +31,14 @@ def _load(spec: str) -> CallbackType:
     module, _, name = spec.partition(":")
     try:
         kind = getattr(import_module(module), name)()
-    except Exception as error:
-        raise StartupError(f"callbacks.types: {spec}: {type(error).__name__}: {error}") from error
-    if not isinstance(kind, CallbackType):
+        is_kind, called = isinstance(kind, CallbackType), getattr(kind, "name", None)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a module may also call `sys.exit`
+        raise StartupError(f"callbacks.types: {spec}: {describe(error)}") from error
+    if not is_kind:
         raise StartupError(f"callbacks.types: {spec} must have ringtime's CallbackType as a base")
-    if not isinstance(kind.name, str) or not _NAME.fullmatch(kind.name):
+    if not isinstance(called, str) or not _NAME.fullmatch(called):
         raise StartupError(f"callbacks.types: {spec} needs a name of 1 to 64 letters, digits, _, . and -")
-    return kind
+    loaded: CallbackType = kind
+    return loaded

@@ -91,7 +91,7 @@ class ServiceRig:
         return await self.service.create_schedule(new)
 
 
-async def make_service_rig() -> ServiceRig:
+async def make_service_rig(kind: CallbackRules | None = None) -> ServiceRig:
     clock = ManualClock(START_MS)
     store = SpyStore(clock.now_ms)
     parts = IngestParts(
@@ -99,7 +99,7 @@ async def make_service_rig() -> ServiceRig:
         clock=clock,
         settings=IngestSettings(),
         limits=AppLimits(),
-        callbacks={"sim": AnyDetails()},
+        callbacks={"sim": kind or AnyDetails()},
         holder="test",
     )
     return ServiceRig(clock, store, await IngestService.start(parts))

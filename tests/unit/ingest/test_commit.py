@@ -346,3 +346,13 @@ async def test_a_request_whose_client_went_away_harms_nobody() -> None:
     gate.set()
     assert await waiting == stays
     assert await rig.stored(gone) == gone
+
+
+async def test_a_lane_outlives_a_cancel_that_came_out_of_the_store() -> None:
+    """A driver's future that somebody cancelled; lanes that ended with it would never be started again."""
+    rig = await make_commit_rig()
+    for _ in range(3):
+        rig.store.fail("put_rows", asyncio.CancelledError())
+        with pytest.raises(OutcomeUnknown, match="broken off"):
+            await asyncio.wait_for(rig.file(rig.row()), 5)
+    assert await asyncio.wait_for(rig.file(rig.row()), 5)

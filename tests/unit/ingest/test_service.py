@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from tests.contract.builders import START_MS, make_app, make_outcome, make_row, make_update
-from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
+from tests.unit.ingest.commit_rig import AnyDetails, ServiceRig, make_service_rig
 from tests.unit.spy_store import spin
 
 from ringtime_shared.errors import (
@@ -329,3 +329,23 @@ async def test_an_app_registered_by_another_process_is_found(rig: ServiceRig) ->
     row = make_row(app)
     await rig.store.real.put_rows([row])
     assert await rig.service.fetch_schedule(row.schedule.schedule_id) == row
+
+
+@pytest.mark.parametrize("member", ["validate", "screen"])
+@pytest.mark.parametrize("error", [SystemExit(1), GeneratorExit(), asyncio.CancelledError()])
+async def test_a_callback_type_that_lets_anything_out_costs_that_create_alone(
+    member: str, error: BaseException
+) -> None:
+    """As it comes, it would end the task of the request, or the process."""
+
+    class Rude(AnyDetails):
+        async def screen(self, details: Any) -> list[Any]:
+            raise error
+
+    rude = Rude()
+    if member == "validate":
+        rude.validate = lambda details, app_id: (_ for _ in ()).throw(error)  # type: ignore[method-assign]
+    rig = await make_service_rig(rude)
+    await rig.register()
+    with pytest.raises(RuntimeError, match=f"callback type sim failed at a create: {type(error).__name__}"):
+        await rig.create()

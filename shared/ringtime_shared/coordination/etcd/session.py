@@ -153,7 +153,15 @@ class EtcdSession:
             await asyncio.sleep(_NAME_POLL_S)
 
     def _start(self, work: Coroutine[Any, Any, None], what: str) -> None:
-        self._tasks.append(asyncio.create_task(work, name=f"{what} of {self.node}"))
+        self._tasks.append(asyncio.create_task(self._watch_over(work, what), name=f"{what} of {self.node}"))
+
+    async def _watch_over(self, work: Coroutine[Any, Any, None], what: str) -> None:
+        """Lose the session with a task that ends in a bug, so that the node starts anew, and says so."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would notice
+            _log.exception("%s of %s ended in a bug", what, self.node)
+            self._lose(f"{what} ended: {type(error).__name__}")
 
     async def _keep(self) -> None:
         self._lose(await self._lease.keep())

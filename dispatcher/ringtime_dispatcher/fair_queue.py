@@ -1,9 +1,9 @@
 """What is due and waits for its turn: fair between apps, then between an app's destinations.
 
 Each app with something to start takes turns, `weight` starts a turn; within an app its destinations do.
-An app at its cap or out of its rate, and a destination at its cap, step out of the round until an
-attempt ends or time passes, so nobody waits behind somebody who cannot move. Every operation takes
-constant time but for apps whose rate is spent.
+An app at its cap, out of its rate or of the places it may have (`in_flight`), and a destination at its cap,
+step out of the round until an attempt ends or time passes, so nobody waits behind somebody who cannot move.
+Every operation takes constant time, but for the logarithm of the number of apps whose rate is spent.
 
 Source: weighted round robin over active queues, as in M. Shreedhar and G. Varghese, "Efficient Fair
 Queuing using Deficit Round Robin", SIGCOMM 1995, with every item of size one.
@@ -12,10 +12,16 @@ Queuing using Deficit Round Robin", SIGCOMM 1995, with every item of size one.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from heapq import heappop, heappush
+from typing import Generic, NamedTuple, TypeVar
 
-T = TypeVar("T")
+from ringtime_dispatcher.in_flight import OTHER, QUICK, QUICK_MS, InFlight
+from ringtime_dispatcher.pace import Pace
+
+T = TypeVar("T", bound=Hashable)
+_MOST_KNOWN = 10_000  #: quick destinations remembered while nothing is due for them
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,118 +29,170 @@ class Share:
     """What one app may use of a node."""
 
     in_flight: int  #: attempts under way at once
-    per_s: int | None  #: attempts begun in a second, and at once after a pause; None: no limit
+    per_s: int | None  #: attempts begun in any second; None: no limit
     weight: int  #: starts a turn
 
 
-class _Lane(Generic[T]):
-    __slots__ = ("in_flight", "is_in_round", "waiting")
+class _Start(NamedTuple):
+    at_ms: int
+    kind: int
 
-    def __init__(self) -> None:
+
+class _Lane(Generic[T]):
+    """What waits for one destination of one app, and what is under way to it."""
+
+    __slots__ = ("is_in_round", "kind", "under_way", "waiting")
+
+    def __init__(self, kind: int) -> None:
+        self.kind = kind
         self.waiting: deque[tuple[int, T]] = deque()  # when it was put, and the item
-        self.in_flight = 0
+        self.under_way: dict[T, _Start] = {}  # oldest first
         self.is_in_round = False
+
+    def is_quick(self, now_ms: int) -> bool:
+        if self.kind == QUICK:
+            for oldest in self.under_way.values():
+                return now_ms - oldest.at_ms < QUICK_MS
+        return self.kind == QUICK
 
 
 class _AppQueue(Generic[T]):
-    __slots__ = ("in_flight", "is_in_round", "lanes", "refilled_ms", "round", "share", "tokens", "turns")
+    __slots__ = (
+        "app_id",
+        "held",
+        "is_in_round",
+        "lanes",
+        "limits",
+        "next_kind",
+        "not_before_ms",
+        "pace",
+        "rest",
+        "rounds",
+        "share",
+        "turns",
+    )
 
-    def __init__(self, share: Share, now_ms: int) -> None:
+    def __init__(self, app_id: str, share: Share) -> None:
+        self.app_id = app_id
         self.share = share
         self.lanes: dict[str, _Lane[T]] = {}
-        self.round: deque[_Lane[T]] = deque()  # lanes that can start something
+        # By kind: lanes that are not at their cap and have something to start.
+        self.rounds: tuple[deque[_Lane[T]], deque[_Lane[T]]] = (deque(), deque())
+        self.next_kind = QUICK
+        self.held = [0, 0]  # by kind, places
+        self.limits: list[int] = []  # where it waits for places, by kind; empty: it does not
         self.is_in_round = False
-        self.in_flight = 0
+        self.rest = 0  # number of the entry that ends its rest, until it may begin again by its rate
         self.turns = share.weight
-        self.tokens = float(share.per_s or 0)
-        self.refilled_ms = now_ms
+        self.pace = Pace(share.per_s) if share.per_s else None
+        self.not_before_ms = 0
 
-    def has_token(self, now_ms: int) -> bool:
-        if self.share.per_s is None:
-            return True
-        grown = (now_ms - self.refilled_ms) * self.share.per_s / 1_000
-        self.tokens = min(self.tokens + max(grown, 0), self.share.per_s)
-        self.refilled_ms = now_ms
-        return self.tokens >= 1
+    def change(self, share: Share) -> None:
+        self.share = share
+        self.rest = 0
+        if share.per_s is None:
+            self.pace = None
+        elif self.pace is None:
+            self.pace = Pace(share.per_s)
+        elif self.pace.per_s != share.per_s:
+            self.pace = self.pace.changed(share.per_s)
 
-    def token_ms(self) -> int:
-        """When the next token is there, if there is none now."""
-        return self.refilled_ms + int((1 - self.tokens) * 1_000 / (self.share.per_s or 1)) + 1
+    @property
+    def has_work(self) -> bool:
+        return bool(self.rounds[QUICK] or self.rounds[OTHER])
+
+    @property
+    def is_at_cap(self) -> bool:
+        return self.held[QUICK] + self.held[OTHER] >= self.share.in_flight
+
+    def next_ms(self) -> int:
+        """From when on it may begin something, as far as its rate goes."""
+        return max(self.not_before_ms, self.pace.next_ms() if self.pace else 0)
+
+    def rests_ms(self) -> int:
+        """From when on there is nothing to remember of its rate; 0: there never was."""
+        return max(self.not_before_ms, self.pace.rests_ms() if self.pace else 0)
 
 
 class FairQueue(Generic[T]):
-    """Not for threads. `take` and `end` go together: each item taken is ended once."""
+    """Not for threads. `take` and `end` go together: each item taken is ended once. Times are in ms of a
+    clock that never goes back."""
 
-    def __init__(self, lane_in_flight: int) -> None:
-        """`lane_in_flight`: attempts under way at once to one destination of one app."""
+    def __init__(self, places: int, lane_in_flight: int) -> None:
+        """
+        Args:
+            places: attempts under way at once.
+            lane_in_flight: of these, to one destination of one app.
+        """
+        self._places = InFlight(places)
         self._cap = lane_in_flight
         self._apps: dict[str, _AppQueue[T]] = {}
         self._round: deque[_AppQueue[T]] = deque()  # apps that can start something
-        self._spent: list[_AppQueue[T]] = []  # apps that wait for a token
+        # Apps that wait for places, by kind and by the limit that is to rise above what is used.
+        self._held: tuple[dict[int, dict[_AppQueue[T], None]], ...] = ({}, {})
+        self._resting: list[tuple[int, int, _AppQueue[T]]] = []  # a heap: when each goes on
+        self._idle: deque[tuple[int, str]] = deque()  # apps to be forgotten when their rate is
+        self._known: dict[tuple[str, str], None] = {}  # quick destinations without a lane
+        self._rests = 0
 
     def put(self, app_id: str, share: Share, destination: str, item: T, now_ms: int) -> None:
         """Add an item; `share` is the app's as it is now."""
         app = self._apps.get(app_id)
         if app is None:
-            app = self._apps[app_id] = _AppQueue(share, now_ms)
+            app = self._apps[app_id] = _AppQueue(app_id, share)
         elif app.share != share:
-            app.share = share
+            app.change(share)
         lane = app.lanes.get(destination)
         if lane is None:
-            lane = app.lanes[destination] = _Lane()
+            lane = app.lanes[destination] = _Lane(self._kind_of((app_id, destination)))
         lane.waiting.append((now_ms, item))
         self._offer(app, lane)
 
     def take(self, now_ms: int) -> T | None:
         """Return the next item that may start, and count it as in flight; None: there is none now."""
-        if self._spent:
-            self._readmit(now_ms)
-        while self._round:
+        self._pass_time(now_ms)
+        while not self._places.is_full:
+            self._readmit_held()
+            if not self._round:
+                return None
             app = self._round[0]
-            if not app.round or app.in_flight >= app.share.in_flight:
+            lane = None if app.is_at_cap else self._next_lane(app, now_ms)
+            wait_ms = 0 if lane is None else app.next_ms()
+            if lane is None or wait_ms > now_ms:
                 self._round.popleft()
                 app.is_in_round = False
+                if lane is not None:
+                    self._rest(app, wait_ms)
+                elif not app.is_at_cap:
+                    self._hold(app)
                 continue
-            if not app.has_token(now_ms):
-                self._round.popleft()
-                app.is_in_round = False
-                self._spent.append(app)
-                continue
-            item = self._start(app)
+            item = self._start(app, lane, now_ms)
             if app.turns <= 0:
                 app.turns = app.share.weight
                 self._round.rotate(-1)
             return item
         return None
 
-    def _start(self, app: _AppQueue[T]) -> T:
-        lane = app.round.popleft()
-        item = lane.waiting.popleft()[1]
-        lane.in_flight += 1
-        app.in_flight += 1
-        app.turns -= 1
-        if app.share.per_s is not None:
-            app.tokens -= 1
-        lane.is_in_round = False
-        if lane.waiting and lane.in_flight < self._cap:
-            lane.is_in_round = True
-            app.round.append(lane)
-        return item
-
-    def end(self, app_id: str, destination: str) -> None:
+    def end(self, app_id: str, destination: str, item: T, now_ms: int) -> None:
         """An item that was taken is under way no more."""
         app = self._apps[app_id]
         lane = app.lanes[destination]
-        app.in_flight -= 1
-        lane.in_flight -= 1
+        start = lane.under_way.pop(item)
+        app.held[start.kind] -= 1
+        self._places.end(start.kind)
+        self._set_kind(app, lane, QUICK if now_ms - start.at_ms < QUICK_MS else OTHER)
         if lane.waiting:
             self._offer(app, lane)
-        elif not lane.in_flight:
-            del app.lanes[destination]
-        if app.round:
+        elif not lane.under_way:
+            self._close_lane(app_id, destination)
+        if app.has_work:
             self._offer_app(app)
-        elif not app.lanes and app.share.per_s is None:  # a rate has to be remembered
-            self._apps.pop(app_id, None)
+
+    def hold_off(self, app_id: str, until_ms: int) -> None:
+        """Start nothing more of this app before `until_ms`."""
+        app = self._apps.get(app_id)
+        if app is not None:
+            app.not_before_ms = max(app.not_before_ms, until_ms)
 
     def drain(self, app_id: str, destination: str) -> list[T]:
         """Take everything out that waits for this destination; none of it counts as in flight."""
@@ -145,25 +203,27 @@ class FairQueue(Generic[T]):
         items = [item for _, item in lane.waiting]
         lane.waiting.clear()
         if lane.is_in_round:
-            app.round.remove(lane)
+            app.rounds[lane.kind].remove(lane)
             lane.is_in_round = False
-        if not lane.in_flight:
-            del app.lanes[destination]
-            if not app.lanes and app.share.per_s is None:
-                del self._apps[app_id]
+        if not lane.under_way:
+            self._close_lane(app_id, destination)
         return items
 
     def is_slow(self, app_id: str, destination: str, before_ms: int) -> bool:
-        """Whether this destination is at its cap and its oldest item was put before `before_ms`."""
+        """Whether this destination is at its cap, or asked and not quick, and its oldest item was put before
+        `before_ms`."""
         app = self._apps.get(app_id)
         lane = app.lanes.get(destination) if app is not None else None
-        if lane is None or not lane.waiting:
+        if lane is None or not lane.waiting or not lane.under_way:
             return False
-        return lane.in_flight >= self._cap and lane.waiting[0][0] < before_ms
+        is_behind = lane.kind == OTHER or len(lane.under_way) >= self._cap
+        return is_behind and lane.waiting[0][0] < before_ms
 
-    def next_token_ms(self) -> int | None:
+    def next_start_ms(self) -> int | None:
         """When an app that ran out of its rate may go on; None: none did."""
-        return min(app.token_ms() for app in self._spent) if self._spent else None
+        while self._resting and self._resting[0][2].rest != self._resting[0][1]:
+            heappop(self._resting)  # its rate was changed meanwhile
+        return self._resting[0][0] if self._resting else None
 
     def clear(self) -> None:
         """Drop everything that waits."""
@@ -171,24 +231,116 @@ class FairQueue(Generic[T]):
             for lane in app.lanes.values():
                 lane.waiting.clear()
                 lane.is_in_round = False
-            app.round.clear()
+            for lanes in app.rounds:
+                lanes.clear()
 
-    def _readmit(self, now_ms: int) -> None:
-        spent, self._spent = self._spent, []
-        for app in spent:
-            if not app.has_token(now_ms):
-                self._spent.append(app)
-            elif app.round:
-                self._offer_app(app)
+    def _next_lane(self, app: _AppQueue[T], now_ms: int) -> _Lane[T] | None:
+        """Return the lane to start from, of the two kinds in turn as far as there are places for them."""
+        quick = app.rounds[QUICK]
+        while quick and not quick[0].is_quick(now_ms):
+            self._set_kind(app, quick[0], OTHER)
+        for kind in (app.next_kind, 1 - app.next_kind):
+            if app.rounds[kind] and self._places.has_room(kind, app.held[kind]):
+                return app.rounds[kind][0]
+        return None
+
+    def _start(self, app: _AppQueue[T], lane: _Lane[T], now_ms: int) -> T:
+        kind = lane.kind
+        app.rounds[kind].popleft()
+        app.next_kind = 1 - kind
+        item = lane.waiting.popleft()[1]
+        lane.under_way[item] = _Start(now_ms, kind)
+        app.held[kind] += 1
+        self._places.begin(kind)
+        app.turns -= 1
+        if app.pace is not None:
+            app.pace.begin(now_ms)
+        lane.is_in_round = bool(lane.waiting) and len(lane.under_way) < self._cap
+        if lane.is_in_round:
+            app.rounds[kind].append(lane)
+        return item
+
+    def _set_kind(self, app: _AppQueue[T], lane: _Lane[T], kind: int) -> None:
+        if lane.kind == kind:
+            return
+        if lane.is_in_round:
+            app.rounds[lane.kind].remove(lane)
+            app.rounds[kind].append(lane)
+        lane.kind = kind
+
+    def _kind_of(self, key: tuple[str, str]) -> int:
+        if key in self._known:
+            del self._known[key]
+            return QUICK
+        return OTHER
+
+    def _close_lane(self, app_id: str, destination: str) -> None:
+        app = self._apps[app_id]
+        if app.lanes.pop(destination).kind == QUICK:
+            if len(self._known) >= _MOST_KNOWN:
+                del self._known[next(iter(self._known))]
+            self._known[(app_id, destination)] = None
+        if not app.lanes:
+            self._unhold(app)
+            if rests_ms := app.rests_ms():
+                self._idle.append((rests_ms, app_id))
+            else:
+                del self._apps[app_id]
 
     def _offer(self, app: _AppQueue[T], lane: _Lane[T]) -> None:
-        if not lane.is_in_round and lane.in_flight < self._cap:
+        if not lane.is_in_round and len(lane.under_way) < self._cap:
             lane.is_in_round = True
-            app.round.append(lane)
-        if app.round:
+            app.rounds[lane.kind].append(lane)
+        if app.has_work:
             self._offer_app(app)
 
     def _offer_app(self, app: _AppQueue[T]) -> None:
-        if not app.is_in_round and app.in_flight < app.share.in_flight and app not in self._spent:
-            app.is_in_round = True
-            self._round.append(app)
+        if app.is_in_round or app.rest or app.is_at_cap:
+            return
+        self._unhold(app)
+        app.is_in_round = True
+        self._round.append(app)
+
+    def _hold(self, app: _AppQueue[T]) -> None:
+        """Let an app wait until places become free."""
+        app.limits = [self._places.limit(kind, app.held[kind]) for kind in (QUICK, OTHER)]
+        for kind, limit in enumerate(app.limits):
+            if app.rounds[kind]:
+                self._held[kind].setdefault(limit, {})[app] = None
+
+    def _unhold(self, app: _AppQueue[T]) -> None:
+        for held, limit in zip(self._held, app.limits, strict=False):
+            waiting = held.get(limit)
+            if waiting is not None and app in waiting:
+                del waiting[app]
+                if not waiting:
+                    del held[limit]
+        app.limits = []
+
+    def _readmit_held(self) -> None:
+        """Let one app go on of those for which there are places again, of those that hold fewest the one that
+        waited longest. One for each item taken, so that those in the round have their turns too."""
+        for kind, held in enumerate(self._held):
+            while held and self._places.used(kind) < (limit := max(held)):
+                app = next(iter(held[limit]))
+                self._unhold(app)
+                if app.has_work:
+                    self._offer_app(app)
+                    break
+
+    def _rest(self, app: _AppQueue[T], until_ms: int) -> None:
+        self._rests += 1
+        app.rest = self._rests
+        heappush(self._resting, (until_ms, app.rest, app))
+
+    def _pass_time(self, now_ms: int) -> None:
+        while self._resting and self._resting[0][0] <= now_ms:
+            _, rest, app = heappop(self._resting)
+            if app.rest == rest:
+                app.rest = 0
+                if app.has_work:
+                    self._offer_app(app)
+        while self._idle and self._idle[0][0] <= now_ms:
+            idle = self._apps.get(self._idle.popleft()[1])
+            if idle is not None and not idle.lanes and idle.rests_ms() <= now_ms:
+                del self._apps[idle.app_id]

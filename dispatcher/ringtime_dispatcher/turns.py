@@ -21,6 +21,7 @@ from ringtime_shared.settings import DispatchSettings
 
 _log = logging.getLogger(__name__)
 _LONGEST_MS = 86_400_000  #: an attempt that may take longer is a mistake of its callback type
+_SHORTAGE_MS = 250  #: an app whose attempt found this node short of something waits so long
 
 
 class Turns:
@@ -38,7 +39,7 @@ class Turns:
         self._clock = clock
         self._callbacks = callbacks
         self._on_token = on_token
-        self._queue: FairQueue[Item] = FairQueue(settings.destination_in_flight)
+        self._queue: FairQueue[Item] = FairQueue(settings.max_in_flight, settings.destination_in_flight)
         self._destinations = Destinations(settings)
         self._wake: asyncio.TimerHandle | None = None
         self._wake_ms = 0
@@ -49,31 +50,35 @@ class Turns:
         what is queued for it already."""
         if item.details is None:
             item.details, item.destination = self._read_details(item.row.schedule)
-        app_id, destination, now_ms = item.app_id, item.destination, self._clock.now_ms()
-        if self._queue.is_slow(app_id, destination, now_ms - self._settings.slow_after_ms):
+        app_id, destination = item.app_id, item.destination
+        if self._queue.is_slow(app_id, destination, self._clock.boot_ms() - self._settings.slow_after_ms):
             return False
         timeout_ms = self.timeout_ms(item.row.schedule, policy)
-        if not self._destinations.admits(app_id, destination, now_ms, timeout_ms):
+        if not self._destinations.admits(app_id, destination, self._clock.now_ms(), timeout_ms):
             return False
         self.put_back(item, policy)
         return True
 
     def put_back(self, item: Item, policy: DeliveryPolicy) -> None:
         """Queue an item that was let in before."""
-        self._queue.put(item.app_id, policy.share, item.destination, item, self._clock.now_ms())
+        self._queue.put(item.app_id, policy.share, item.destination, item, self._clock.boot_ms())
 
     def take(self) -> Item | None:
         """Return the next item that may start now."""
-        item = self._queue.take(self._clock.now_ms())
+        item = self._queue.take(self._clock.boot_ms())
         if item is None:
-            next_ms = self._queue.next_token_ms()
+            next_ms = self._queue.next_start_ms()
             if next_ms is not None and (self._wake is None or next_ms < self._wake_ms):
                 self._wake_at(next_ms)
         return item
 
     def end(self, item: Item) -> None:
         """An item that was taken is under way no more."""
-        self._queue.end(item.app_id, item.destination)
+        self._queue.end(item.app_id, item.destination, item, self._clock.boot_ms())
+
+    def hold_off(self, item: Item) -> None:
+        """Start nothing more of its app for a moment: this node is short of what its attempts need."""
+        self._queue.hold_off(item.app_id, self._clock.boot_ms() + _SHORTAGE_MS)
 
     def note(self, item: Item, reply: Reply) -> list[Item]:
         """Take in how an attempt ended; return what waits for a destination that is now left alone."""
@@ -134,7 +139,7 @@ class Turns:
         if self._wake is not None:
             self._wake.cancel()
         self._wake_ms = at_ms
-        wait_s = max(at_ms - self._clock.now_ms(), 1) / 1_000
+        wait_s = max(at_ms - self._clock.boot_ms(), 1) / 1_000
         self._wake = asyncio.get_running_loop().call_later(wait_s, self._go_on)
 
     def _go_on(self) -> None:

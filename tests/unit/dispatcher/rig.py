@@ -39,8 +39,10 @@ def on_virtual_time(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]
 class LoopClock:
     """Both clocks follow the loop; it starts at `START_MS`, the first slot of a minute."""
 
+    back_ms = 0  #: how far the wall clock has been set back
+
     def now_ms(self) -> int:
-        return START_MS + self.boot_ms()
+        return START_MS + self.boot_ms() - self.back_ms
 
     def boot_ms(self) -> int:
         return int(asyncio.get_running_loop().time() * 1000 + 1e-6)

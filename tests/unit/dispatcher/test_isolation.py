@@ -68,6 +68,45 @@ async def test_the_same_destination_of_two_apps_is_two() -> None:
     gate.set()
 
 
+@pytest.mark.parametrize("hogs", [3, 10, 40])
+@on_virtual_time
+async def test_however_many_apps_hang_a_minute_others_are_on_time(hogs: int) -> None:
+    town = Town(*[AppConfiguration(http_timeout_ms=60_000)] * hogs, PLAIN)
+    *bad, other = town.apps
+    for n in range(3):
+        town.street.hang(f"dead {n}")
+    backlog = [town.row(app, SLOT_MS, f"dead {n % 3}", n % 2) for app in bad for n in range(3_000 // hogs)]
+    await town.live(*backlog, *(town.row(other, SLOT_MS + 500 + 7 * n, "x") for n in range(300)), until_s=5)
+    lags_ms = town.street.lags_ms(other)
+    assert len(lags_ms) == 300
+    assert max(lags_ms) <= 1
+
+
+@on_virtual_time
+async def test_who_answered_before_is_on_time_even_if_more_apps_hang_than_there_are_places_kept() -> None:
+    town = Town(*[AppConfiguration(http_timeout_ms=60_000)] * 120, PLAIN)
+    *bad, other = town.apps
+    town.street.hang("dead")
+    backlog = [town.row(app, SLOT_MS + 100, "dead", n % 2) for app in bad for n in range(10)]
+    known = town.row(other, SLOT_MS, "x")
+    burst = [town.row(other, SLOT_MS + 500, "x") for n in range(300)]
+    await town.live(known, *backlog, *burst, until_s=5)
+    lags_ms = town.street.lags_ms(other)
+    assert len(lags_ms) == 301
+    assert max(lags_ms) <= 1
+
+
+@on_virtual_time
+async def test_a_clock_that_is_set_back_holds_up_no_app() -> None:
+    """What has been begun, and when, is remembered on a clock that is never set."""
+    town = Town(AppConfiguration(max_per_second=10))
+    [app] = town.apps
+    await town.live(*(town.row(app, SLOT_MS) for _ in range(20)), until_s=1.5)
+    town.clock.back_ms = 3_600_000
+    await town.live(until_s=4)
+    assert len(town.street.sent) == 20
+
+
 @on_virtual_time
 async def test_an_apps_own_cap_is_kept() -> None:
     town = Town(AppConfiguration(max_in_flight=3), PLAIN)
@@ -115,7 +154,7 @@ async def test_a_full_node_is_shared_by_weight() -> None:
     town.street.slow_s = {"x": 0.1}
     await town.live(*(town.row(app, SLOT_MS) for app in town.apps for _ in range(800)), until_s=3.05)
     heavy, light = (len(town.street.of(app)) for app in town.apps)
-    assert heavy - 8 == pytest.approx(3 * light, abs=4), "the first eight came due before the others"
+    assert heavy - 4 == pytest.approx(3 * light, abs=4), "the first four came due before the others"
     assert town.street.most_under_way["node"] == 8
 
 
@@ -198,9 +237,9 @@ async def test_an_apps_rate_is_kept_and_delays_no_other() -> None:
     )
     times_ms = town.street.of(rated)
     assert len(times_ms) == 50
-    assert times_ms[9] <= SLOT_MS + 1, "a second's worth at once"
-    for count, at_ms in enumerate(times_ms[10:], start=1):
-        assert 0 <= at_ms - SLOT_MS - 100 * count <= 12, "and then one after the other, without a pause"
+    for count, at_ms in enumerate(times_ms):
+        assert 0 <= at_ms - SLOT_MS - 100 * count <= 12, "one after the other, without a pause"
+    assert all(later - earlier > 1_000 for earlier, later in zip(times_ms, times_ms[10:], strict=False))
     assert len(town.street.of(other)) == 200
     assert max(town.street.lags_ms(other)) <= 1
 
@@ -217,8 +256,7 @@ async def test_an_app_with_a_low_rate_does_not_hold_back_one_with_a_high_rate() 
     )
     times_ms = town.street.of(quick)
     assert len(times_ms) == 150
-    assert times_ms[99] <= SLOT_MS + 101
-    for count, at_ms in enumerate(times_ms[100:], start=1):
+    for count, at_ms in enumerate(times_ms):
         assert at_ms - SLOT_MS - 100 - 10 * count <= 15
 
 

@@ -13,7 +13,8 @@ Three marks describe how far the owner of a poller instance is (slots, in ms):
 - `ownership` claims what the ring gives this node, `recovery` starts a new term at `settled`.
 - `delivery` fires each row at its slot: `timetable` holds it until then, `turns` queues what is due fairly
   between apps and their destinations (`fair_queue`, `in_flight`, `pace`, `breaker`, `memory`), `attempts`
-  asks the callback type, `retries` and `policy` decide, `records` and `outcomes` write the end of it in batches.
+  asks the callback type, `retries` and `policy` decide, `records` and `outcomes` write the end of it in
+  batches.
 
 Invariant. A row that was acknowledged is at every moment either above its instance's `settled` mark, or
 has a durable outcome, a durable cancel, or a durable later filing for which the same holds.

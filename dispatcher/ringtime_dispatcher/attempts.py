@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from ringtime_shared.callbacks.foreign import describe, forget_cancels, let_interrupt_through
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
+from ringtime_shared.descriptors import is_shortage
 
 ERROR_CHARS = 200
 
@@ -32,6 +33,9 @@ async def make_attempt(
                 raise
             forget_cancels()  # whoever cancelled, it was not this node
         let_interrupt_through(error)
+        if is_shortage(error):
+            about = f"this node is short of something: {describe(error)}"
+            return Reply(ok=False, error=about, is_shortage=True)
         return Reply(ok=False, error=describe(error))
     if isinstance(reply, Reply):
         return reply

@@ -46,6 +46,8 @@ from ringtime_shared.stores.protocol import Position
 
 _log = logging.getLogger(__name__)
 _LOOK_AGAIN_MS = 1_000
+_NO_GOOD_ANSWER = "its destination gave no good answer"
+_SHORTAGE_WAIT_MS = (1_000, 3_000)  #: a row that found this node short of something waits so long
 _RETRY_MARGIN_MS = 1_000  #: what is filed again lies at least this far ahead: time to become durable
 
 
@@ -98,8 +100,7 @@ class Deliverer:
 
     def pump(self) -> None:
         """Start what is ready, as far as the caps and the lease allow."""
-        cap = self._parts.dispatch.max_in_flight
-        while len(self._tasks) < cap and self._parts.is_trusted():
+        while self._parts.is_trusted():
             item = self._turns.take()
             if item is None:
                 break
@@ -219,6 +220,11 @@ class Deliverer:
         self, item: Item, policy: DeliveryPolicy, reply: Reply, *, at_ms: int, took_ms: int
     ) -> None:
         row, now_ms = item.row, self._clock.now_ms()
+        if reply.is_shortage and not reply.ok:
+            self._turns.hold_off(item)
+            slot_ms = now_ms + self._parts.rng.randint(*_SHORTAGE_WAIT_MS)
+            self._file_for_later(item, slot_ms, why=reply.error)
+            return
         for waiting in self._turns.note(item, reply):
             self._park(waiting)
         if reply.ok:
@@ -266,16 +272,24 @@ class Deliverer:
                 raise
             self._end_in_failure(item, error)
 
-    def _file_for_later(self, item: Item) -> None:
+    def _file_for_later(self, item: Item, slot_ms: int | None = None, why: str = _NO_GOOD_ANSWER) -> None:
+        """File a row again as it is.
+
+        Args:
+            slot_ms: for when; None: as the state of its destination says.
+            why: what kept it from being sent.
+        """
         row, now_ms = item.row, self._clock.now_ms()
         retry = self._policies.of_schedule(row.schedule, self._policy(item))
         last_ms = last_slot_ms(row, retry.max_age_ms)
         if now_ms >= last_ms:
-            error = "not sent: its destination gave no good answer until it was too old"
+            error = storable(f"not sent: {why} until it was too old")
             self._give_up(item, unsent(row, Status.FAILURE, error, now_ms))
             return
         self.tally.parked += 1
-        parked_ms = max(min(self._turns.park_slot(item), last_ms), now_ms + _RETRY_MARGIN_MS)
+        if slot_ms is None:
+            slot_ms = self._turns.park_slot(item)
+        parked_ms = max(min(slot_ms, last_ms), now_ms + _RETRY_MARGIN_MS)
         self._file(item, next_filing(row, max(parked_ms, item.owned.sealing_ms + 1)))
 
     def _file(self, item: Item, again: Row) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -12,6 +13,7 @@ from ringtime_dispatcher.health import HealthParts, create_health_app
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.coordination.etcd import EtcdSession
 from ringtime_shared.coordination.protocol import Member
+from ringtime_shared.descriptors import descriptor_limit, fit_attempts
 from ringtime_shared.http_server import listen, serve_http, stop_on_signals
 from ringtime_shared.process import process_name, run_service
 from ringtime_shared.settings import Settings
@@ -24,6 +26,7 @@ async def serve(settings: Settings) -> None:
     Raises StartupError when a server is away, the schema is not ours, or the node's name is taken.
     """
     clock = SystemClock()
+    settings = replace(settings, dispatch=fit_attempts(settings.dispatch, descriptor_limit()))
     with listen(settings.server) as listener, stop_on_signals() as stop:
         host, port = listener.getsockname()[:2]
         node = settings.node.name or process_name("dispatcher")

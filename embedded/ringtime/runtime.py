@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -23,6 +23,7 @@ from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.clock import Clock, SystemClock
 from ringtime_shared.coordination.memory import Hub, MemorySession
 from ringtime_shared.coordination.protocol import Member
+from ringtime_shared.descriptors import descriptor_limit, fit_attempts
 from ringtime_shared.settings import Settings
 from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import Store
@@ -59,6 +60,7 @@ async def run(
             brokers.
     """
     clock = clock or SystemClock()
+    settings = replace(settings, dispatch=fit_attempts(settings.dispatch, descriptor_limit()))
     kinds = make_callbacks(settings, clock, loopback=settings.embedded.loopback_callbacks) | dict(callbacks)
     store = await open_store(settings, clock)
     try:

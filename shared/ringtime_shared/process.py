@@ -12,6 +12,7 @@ from typing import Any
 
 import uvloop
 
+from ringtime_shared.descriptors import raise_limit
 from ringtime_shared.errors import RingtimeError
 from ringtime_shared.settings import Settings, load_settings
 
@@ -19,12 +20,14 @@ from ringtime_shared.settings import Settings, load_settings
 def run_service(
     main: Callable[[Settings], Coroutine[Any, Any, None]], *, config: Path | None, flags: Mapping[str, object]
 ) -> None:
-    """Load the settings, run `main` on uvloop; print a RingtimeError as one line and exit with 1.
+    """Load the settings, take all file descriptors there are, run `main` on uvloop; print a RingtimeError as
+    one line and exit with 1.
 
     Args:
         flags: values of the command line by key (`server.port`); None stands for a flag not given.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    raise_limit()
     try:
         uvloop.run(main(load_settings(config, os.environ, flags=flags)))
     except RingtimeError as error:

@@ -44,6 +44,8 @@ class Reply:
     error: str = ""
     is_final: bool = False  #: trying again would be of no use
     retry_after_ms: int | None = None  #: the receiver asked to be left alone for so long
+    #: this node was short of something: not the destination's doing, and no attempt
+    is_shortage: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what no store could record, while the plug-in that made it can still be blamed."""
@@ -64,7 +66,7 @@ class Reply:
     def blames_destination(self) -> bool:
         """Whether this failure says that the destination, rather than this one request, is in trouble:
         no answer at all, a server error, or "too many requests"."""
-        if self.ok:
+        if self.ok or self.is_shortage:
             return False
         if self.code is None:
             return not self.is_final

@@ -43,11 +43,13 @@ class DispatchSettings:
     are free, so a backlog of its own takes half and leaves half."""
 
     max_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 500
-    """Attempts under way at once on one node. Also the most that a crash can send twice, together with
-    what was not yet recorded."""
+    """Attempts under way at once on one node, if the process may open as many connections. Also the most that
+    a crash can send twice, together with what was not yet recorded."""
 
     app_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 200
-    """Attempts under way at once for one app on one node, unless the app sets fewer."""
+    """Attempts under way at once for one app on one node, unless the app sets fewer. What an app may have for
+    destinations that do not answer quickly is also bounded by what others have: two fifths of
+    `max_in_flight` where it is alone."""
 
     destination_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 100
     """Attempts under way at once to one destination of one app on one node."""

@@ -44,8 +44,8 @@ async def test_a_row_fires_at_its_slot_and_is_recorded() -> None:
 
 
 @on_virtual_time
-async def test_no_more_are_in_flight_than_the_cap() -> None:
-    rig = make_rig(dispatch=DispatchSettings(max_in_flight=3))
+async def test_one_app_that_hangs_has_half_of_the_places_in_flight() -> None:
+    rig = make_rig(dispatch=DispatchSettings(max_in_flight=6))
     rig.receiver.open.clear()
     await rig.put(*(rig.row(SLOT_MS + n) for n in range(10)))
     await asyncio.sleep(1.5)
@@ -434,3 +434,53 @@ async def test_retries_spread_out_and_end() -> None:
     outcome = (await rig.stored(row)).outcome
     assert outcome is not None
     assert (outcome.status, outcome.attempts) == (Status.FAILURE, 4)
+
+
+SHORT = Reply(ok=False, error="this node is short of something: Too many open files", is_shortage=True)
+
+
+@pytest.mark.parametrize("short", [SHORT, OSError(24, "Too many open files"), MemoryError()])
+@on_virtual_time
+async def test_a_shortage_of_this_node_parks_the_row_and_uses_up_no_attempt(short: Reply | Exception) -> None:
+    rig = make_rig(configuration=AppConfiguration(http_attempts=1))
+    rig.receiver.answers = [short]
+    row = rig.row(SLOT_MS)
+    await rig.put(row)
+    await asyncio.sleep(1.5)
+    home = await rig.stored(row)
+    assert (home.outcome, rig.deliverer.tally.parked) == (None, 1)
+    assert home.moved_to is not None
+    assert SLOT_MS + 1_000 <= home.moved_to.slot_ms <= SLOT_MS + 3_000
+    again = await rig.store.real.fetch_row(home.moved_to, row.schedule.schedule_id)
+    assert again == replace(row, place=home.moved_to), "same attempts, same log"
+    assert rig.places_held() == 0
+
+
+@on_virtual_time
+async def test_a_node_that_is_short_of_something_does_not_try_the_rest_at_once() -> None:
+    rig = make_rig()
+    rig.receiver.answers = [SHORT]
+    await rig.put(*(rig.row(SLOT_MS + n) for n in range(0, 300, 2)))
+    await asyncio.sleep(1.6)
+    first, second, *rest = rig.receiver.times_ms()
+    assert (first, second) == (SLOT_MS, SLOT_MS + 250)
+    assert len(rest) == 148
+
+
+@on_virtual_time
+async def test_a_row_that_met_a_shortage_until_it_was_too_old_is_given_up() -> None:
+    rig = make_rig(retry=RetrySettings(max_age_s=4))
+    rig.receiver.answers = [SHORT] * 100
+    row = rig.row(SLOT_MS)
+    await rig.put(row)
+    for _ in range(10):
+        await asyncio.sleep(1)
+        home = await rig.stored(row)
+        if home.moved_to is not None and home.outcome is None:
+            pending = await rig.store.real.fetch_row(home.moved_to, row.schedule.schedule_id)
+            if pending is not None and pending.outcome is None and rig.places_held() == 0:
+                rig.give(pending)
+    outcome = (await rig.stored(row)).outcome
+    assert outcome is not None
+    assert (outcome.status, outcome.attempts) == (Status.FAILURE, 0)
+    assert outcome.error.startswith("not sent: this node is short of something")

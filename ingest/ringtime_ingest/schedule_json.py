@@ -6,7 +6,6 @@ import orjson
 
 from ringtime_ingest.times import to_iso
 from ringtime_shared.app_json import retry_to_json
-from ringtime_shared.ids import home_slot
 from ringtime_shared.models.schedule import Attempt, Outcome, Row
 
 
@@ -39,14 +38,13 @@ def schedule_to_json(row: Row) -> dict[str, object]:
             shown["errorMessage"] = outcome.error[:200]
         if outcome.fired_ms is not None:
             shown["firedAt"] = to_iso(outcome.fired_ms)
-            shown["lagMs"] = outcome.fired_ms - max(fire_ms, schedule.created_ms)
+            shown["lagMs"] = outcome.fired_ms - schedule.awaited_ms
         shown["attempts"] = outcome.attempts
         if outcome.code is not None:
             shown["httpCode"] = outcome.code
         log = _whole_log(outcome)
     if log:
-        due_ms = home_slot(schedule.schedule_id)
-        shown["attemptLog"] = [_attempt_to_json(attempt, due_ms) for attempt in log]
+        shown["attemptLog"] = [_attempt_to_json(attempt, schedule.awaited_ms) for attempt in log]
     return shown
 
 
@@ -59,11 +57,11 @@ def _whole_log(outcome: Outcome) -> tuple[Attempt, ...]:
     return (*outcome.log, last)
 
 
-def _attempt_to_json(attempt: Attempt, due_ms: int) -> dict[str, object]:
-    """Lag counts from when the schedule was first due, so the waits between attempts are part of it."""
+def _attempt_to_json(attempt: Attempt, awaited_ms: int) -> dict[str, object]:
+    """Lag counts from one instant for all attempts, so the waits between them are part of it."""
     shown: dict[str, object] = {
         "at": to_iso(attempt.at_ms),
-        "lagMs": attempt.at_ms - due_ms,
+        "lagMs": attempt.at_ms - awaited_ms,
         "durationMs": attempt.took_ms,
     }
     if attempt.code is not None:

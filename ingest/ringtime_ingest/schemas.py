@@ -51,7 +51,7 @@ _SCHEDULE = record(
         "fireTime": _text("Fire time to the millisecond, UTC.", "date-time"),
         "errorMessage": _text("Why the last attempt failed, at most 200 characters."),
         "firedAt": _text("When the last attempt was sent.", "date-time"),
-        "lagMs": _whole("firedAt less the fire time, or less the time of creation if that was later."),
+        "lagMs": _whole("firedAt less the fire time, or less the create if that was later."),
         "attempts": _whole("Attempts made, once there is one that ended."),
         "httpCode": _whole("HTTP status of the last attempt, if there was an answer."),
         "retryPolicy": ref("RetryPolicy"),
@@ -70,7 +70,7 @@ _SCHEDULE = record(
 _ATTEMPT = record(
     {
         "at": _text("When it was sent.", "date-time"),
-        "lagMs": _whole("How long after the schedule was first due."),
+        "lagMs": _whole("`at` less the fire time, or less the create if that was later."),
         "durationMs": _whole("How long it took."),
         "httpCode": _whole("HTTP status, if there was an answer."),
         "errorMessage": _text("Why it failed, at most 200 characters."),

@@ -15,8 +15,8 @@ from ringtime_shared.stores.protocol import IndexEntry
 
 SKEW_WARN_MS = 250  #: as much as a callback may be late in steady state
 SKEW_FAIL_MS = 2_000
-SEALED_LAG_MS = 180_000  #: an idle poller instance is sealed once a minute
-SETTLED_LAG_MS = 900_000  #: no attempt may take that long
+SEALED_BEHIND_MS = 180_000  #: an idle poller instance is sealed once a minute
+SETTLED_BEHIND_MS = 900_000  #: no attempt may take that long
 BUCKET_WARN, BUCKET_FAIL = 10_000, 50_000  #: rows of one partition in one minute
 RESIZE_MS = 1_800_000
 
@@ -112,11 +112,11 @@ def check_marks(report: RingReport) -> list[Finding]:
     """Whether the marks of owned poller instances keep up with now."""
     owned = [each for each in report.instances if each.owner is not None]
     unmarked = [each for each in owned if each.sealed_ms is None]
-    behind = [each for each in owned if _behind(each.sealed_ms, report.now_ms) > SEALED_LAG_MS]
+    behind = [each for each in owned if _behind(each.sealed_ms, report.now_ms) > SEALED_BEHIND_MS]
     open_long = [
         each
         for each in owned
-        if each not in behind and _behind(each.settled_ms, report.now_ms) > SETTLED_LAG_MS
+        if each not in behind and _behind(each.settled_ms, report.now_ms) > SETTLED_BEHIND_MS
     ]
     findings = []
     if unmarked:
@@ -142,8 +142,8 @@ def _stuck(mark: str, states: Sequence[InstanceState], now_ms: int) -> Finding:
     )
     if mark == "sealed":
         advice = (
-            "look again in a minute (`ringctl ring`): falling lag is a backlog that is being worked off; if"
-            f" it stands still, `ringctl drain {owner} --wait` and restart it"
+            "look again in a minute (`ringctl ring`): BEHIND that falls is a backlog that is being worked"
+            f" off; if it stands still, `ringctl drain {owner} --wait` and restart it"
         )
         return Finding("marks", State.FAILED, found, advice)
     advice = (

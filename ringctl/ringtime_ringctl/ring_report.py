@@ -33,7 +33,7 @@ class InstanceState:
     front_ms: int | None
     sealed_ms: int | None
     settled_ms: int | None
-    lag_ms: int | None  #: now less `settled`
+    behind_ms: int | None  #: now less `settled`
 
     @property
     def is_moving(self) -> bool:
@@ -83,7 +83,7 @@ def report_ring(snapshot: Snapshot, fronts: Mapping[Instance, int]) -> RingRepor
                 front_ms=fronts.get(instance),
                 sealed_ms=None if marks is None else marks.sealed_ms,
                 settled_ms=None if marks is None else marks.settled_ms,
-                lag_ms=None if marks is None else snapshot.now_ms - marks.settled_ms,
+                behind_ms=None if marks is None else snapshot.now_ms - marks.settled_ms,
             )
         )
     loads = _loads(snapshot, ring, states)

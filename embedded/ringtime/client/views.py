@@ -60,7 +60,7 @@ class AttemptView:
     """One attempt that was made."""
 
     at: datetime  #: when it was sent
-    lag_ms: int  #: how long after the schedule was first due
+    lag_ms: int  #: at less the fire time, or less the create if that was later
     duration_ms: int
     http_code: int | None = None  #: HTTP status, if there was an answer
     error: str = ""  #: why it failed, at most 200 characters
@@ -79,7 +79,7 @@ class ScheduleView:
     status: Status
     attempts: int = 0
     fired_at: datetime | None = None  #: when the last attempt was sent
-    lag_ms: int | None = None  #: fired_at less the fire time, or less the creation if that was later
+    lag_ms: int | None = None  #: fired_at less the fire time, or less the create if that was later
     http_code: int | None = None  #: HTTP status of the last attempt, if there was an answer
     error: str = ""  #: why the last attempt failed, at most 200 characters
     retry: RetryRules | None = None  #: where it differs from the app's

@@ -34,7 +34,7 @@ _INSTANCES = (
     Column("FRONT"),
     Column("SEALED"),
     Column("SETTLED"),
-    Column("LAG", right=True),
+    Column("BEHIND", right=True),
 )
 
 
@@ -49,7 +49,7 @@ def ring(
 ) -> None:
     """Show the nodes, what each owns, what is moving, and the marks of the poller instances.
 
-    LAG is now less `settled`. Up to 65 s is usual for an idle poller instance: it is sealed once a minute.
+    BEHIND is now less `settled`. Up to 65 s is usual for an idle poller instance: it is sealed once a minute.
     FRONT is in its owner's memory, asked for there; empty: nothing to read, or no answer.
 
     \b
@@ -156,7 +156,7 @@ def _show_instances(output: Output, chosen: Sequence[InstanceState], now_ms: int
 
 def _urgency(state: InstanceState) -> tuple[bool, bool, int]:
     """Unowned ones first, then those that move, then those furthest behind."""
-    return (state.owner is not None, not state.is_moving, -(state.lag_ms or 0))
+    return (state.owner is not None, not state.is_moving, -(state.behind_ms or 0))
 
 
 def _clock(ms: int | None, now_ms: int) -> str | None:
@@ -173,7 +173,7 @@ def _to_row(state: InstanceState, now_ms: int) -> list[str | int | None]:
         state.target if state.is_moving else None,
         None if state.epoch is None else str(state.epoch),
         *(_clock(ms, now_ms) for ms in (state.front_ms, state.sealed_ms, state.settled_ms)),
-        None if state.lag_ms is None else to_span(state.lag_ms),
+        None if state.behind_ms is None else to_span(state.behind_ms),
     ]
 
 
@@ -204,7 +204,7 @@ def ring_to_json(report: RingReport, chosen: Sequence[InstanceState]) -> Mapping
                 "front": _iso(each.front_ms),
                 "sealed": _iso(each.sealed_ms),
                 "settled": _iso(each.settled_ms),
-                "lagMs": each.lag_ms,
+                "behindMs": each.behind_ms,
             }
             for each in chosen
         ],

@@ -55,6 +55,12 @@ class Schedule:
     expires_ms: int  #: the store may forget the rows of this schedule after this
     retry: RetryRules | None = None  #: where it differs from its app's
 
+    @property
+    def awaited_ms(self) -> int:
+        """From when on its client awaits the callback: the fire time, or the create if that was later.
+        The lag of every attempt counts from here."""
+        return max(self.fire_ms, self.created_ms)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:

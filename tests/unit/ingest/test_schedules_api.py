@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from tests.unit.ingest.rig import NOW_MS, NOW_S, Rig, make_rig, schedule_body
 
-from ringtime_shared.models.schedule import Outcome, Status
+from ringtime_shared.models.schedule import Attempt, Outcome, Status
 
 PATH = "/goscheduler/schedules"
 
@@ -64,6 +64,19 @@ async def test_lag_of_a_create_in_the_past_counts_from_the_create(rig: Rig) -> N
     _end(rig, made["scheduleId"], Outcome(status=Status.SUCCESS, ended_ms=NOW_MS + 9, fired_ms=NOW_MS + 5))
     shown = (await rig.client.call("GET", f"{PATH}/{made['scheduleId']}")).json["data"]["schedule"]
     assert shown["lagMs"] == 5
+
+
+@pytest.mark.parametrize(("time", "lags"), [(NOW_S, [5, 1_005]), (NOW_S + 60, [-59_745, -58_745])])
+async def test_all_lags_of_a_schedule_count_from_one_instant(rig: Rig, time: int, lags: list[int]) -> None:
+    made = await _create(rig, scheduleTime=time)
+    first = Attempt(at_ms=NOW_MS + 5, took_ms=1, code=500)
+    fired_ms = NOW_MS + 1_005
+    outcome = Outcome(status=Status.SUCCESS, ended_ms=fired_ms, fired_ms=fired_ms, attempts=2, log=(first,))
+    _end(rig, made["scheduleId"], outcome)
+    shown = (await rig.client.call("GET", f"{PATH}/{made['scheduleId']}")).json["data"]["schedule"]
+    assert [each["lagMs"] for each in shown["attemptLog"]] == lags
+    assert shown["attemptLog"][-1]["at"] == shown["firedAt"]
+    assert shown["attemptLog"][-1]["lagMs"] == shown["lagMs"]
 
 
 async def test_failure_tells_why_in_200_characters(rig: Rig) -> None:

@@ -102,9 +102,9 @@ def test_a_stuck_seal_names_the_furthest_and_its_owner() -> None:
     assert "ringctl drain n1 --wait" in found.advice
 
 
-@pytest.mark.parametrize(("lag_ms", "state"), [(180_000, State.OK), (180_001, State.FAILED)])
-def test_an_idle_instance_may_lag_by_what_idle_ones_do(lag_ms: int, state: State) -> None:
-    marks = {P0: Marks(NOW_MS - lag_ms, NOW_MS - lag_ms)}
+@pytest.mark.parametrize(("behind_ms", "state"), [(180_000, State.OK), (180_001, State.FAILED)])
+def test_an_idle_instance_may_lag_by_what_idle_ones_do(behind_ms: int, state: State) -> None:
+    marks = {P0: Marks(NOW_MS - behind_ms, NOW_MS - behind_ms)}
     assert states(doctoring.check_marks(report_ring(make_snapshot([pay()], marks=marks), {}))) == {state}
 
 

@@ -60,7 +60,7 @@ def test_marks_fronts_and_lag() -> None:
     snapshot = make_snapshot([pay()], marks={P0: Marks(NOW_MS - 5_000, NOW_MS - 65_000)})
     report = report_ring(snapshot, {P0: NOW_MS + 300})
     first, second = report.instances[:2]
-    assert (first.front_ms, first.sealed_ms, first.settled_ms, first.lag_ms) == (
+    assert (first.front_ms, first.sealed_ms, first.settled_ms, first.behind_ms) == (
         NOW_MS + 300,
         NOW_MS - 5_000,
         NOW_MS - 65_000,

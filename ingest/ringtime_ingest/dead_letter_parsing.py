@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import islice
 from typing import cast
 from uuid import UUID
 
@@ -12,9 +13,10 @@ from starlette.requests import Request
 
 from ringtime_ingest.dead_letter_requests import IN_BODY, IN_QUERY, LIST_SIZE, MAX_SIZE, LetterQuery
 from ringtime_ingest.fields import REPLAYS
-from ringtime_ingest.parsing import check_uuid, parse_app_id
-from ringtime_ingest.strict_json import Unreadable, decode_json
+from ringtime_ingest.parsing import check_uuid, read_time, refused
+from ringtime_ingest.strict_json import decode_json
 from ringtime_ingest.times import parse_instant
+from ringtime_shared.app_rules import check_app_id
 from ringtime_shared.errors import InvalidRequest, Violation
 
 _NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?")
@@ -24,8 +26,8 @@ _MOST_REPORTED = 20  #: bad ids of one list that are told, lest the answer be lo
 
 def parse_letter_query(request: Request) -> LetterQuery:
     """Read path and query of a list or a count; an empty value is the same as none. Raises InvalidRequest."""
-    app_id = parse_app_id(request.path_params["app_id"])
-    wrong: list[Violation] = []
+    app_id = request.path_params["app_id"]
+    wrong = check_app_id(app_id)
     found: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
         if name in (*IN_QUERY, "replayed") and found.setdefault(name, value) != value:
@@ -53,34 +55,34 @@ def parse_letter_query(request: Request) -> LetterQuery:
 def parse_replays(app_id: str, body: bytes, max_depth: int) -> LetterQuery | list[UUID]:
     """Read which dead letters to replay; no body is an empty one. Raises InvalidRequest."""
     wrong: list[Violation] = []
+    broken: list[Violation] = []
     found = REPLAYS.read(decode_json(body, max_depth), "", wrong) if body else {}
-    if wrong:
-        raise Unreadable(wrong)
+    start_ms = read_time(IN_BODY.start, found.get(IN_BODY.start), parse_instant, wrong, broken)
+    end_ms = read_time(IN_BODY.end, found.get(IN_BODY.end), parse_instant, wrong, broken)
     ids = cast("list[object] | None", found.pop(IN_BODY.ids, None))
+    if ids is not None and found:
+        broken.append(Violation(IN_BODY.ids, f"must not be given together with {', '.join(found)}"))
+    elif ids is not None:
+        wrong += _check_ids(ids)
+    if wrong or broken:
+        raise refused(wrong, broken)
     if ids is not None:
-        if found:
-            raise InvalidRequest.of(IN_BODY.ids, f"must not be given together with {', '.join(found)}")
-        return _read_ids(ids)
-    query = LetterQuery(
+        return [UUID(str(each)) for each in ids]
+    return LetterQuery(
         app_id=app_id,
-        start_ms=_read_time(IN_BODY.start, found.get(IN_BODY.start), wrong),
-        end_ms=_read_time(IN_BODY.end, found.get(IN_BODY.end), wrong),
+        start_ms=start_ms,
+        end_ms=end_ms,
         size=cast(int, found.get(IN_BODY.size, MAX_SIZE)),
         token=cast(str, found.get(IN_BODY.token, "")),
         names=IN_BODY,
     )
-    if wrong:
-        raise InvalidRequest(wrong)
-    return query
 
 
-def _read_ids(ids: Sequence[object]) -> list[UUID]:
-    wrong = [
+def _check_ids(ids: Sequence[object]) -> list[Violation]:
+    wrong = (
         Violation(f"{IN_BODY.ids}.{n}", rule) for n, each in enumerate(ids) if (rule := check_uuid(each))
-    ]
-    if wrong:
-        raise InvalidRequest(wrong[:_MOST_REPORTED])
-    return [UUID(str(each)) for each in ids]
+    )
+    return list(islice(wrong, _MOST_REPORTED))
 
 
 def _to_value(text: str | None) -> object:

@@ -1,7 +1,8 @@
 """The request bodies as tables: one table drives the parser and the OpenAPI document.
 
 Keys are matched without regard to case and unknown ones are passed over, as the seed does. `null` is the
-same as leaving a field out. The types are exact: `true` is no number and `"1"` is none either.
+same as leaving a field out, except where a field says otherwise. The types are exact: `true` is no number
+and `"1"` is none either.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import cast
 
-from ringtime_shared.callbacks.http_rules import METHODS
-from ringtime_shared.errors import Violation
+from ringtime_shared.callbacks import http_rules, kafka_rules
+from ringtime_shared.callbacks.http_rules import METHODS, shown
+from ringtime_shared.errors import WHOLE_BODY, Violation
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,7 @@ class Kind:
     types: tuple[type, ...]
     rule: str
     schema: Mapping[str, object]
+    holds: type = object  #: of an object: what all its values are
 
 
 TEXT = Kind((str,), "must be a string", {"type": "string"})
@@ -29,6 +33,12 @@ NUMBER = Kind((int, Decimal), "must be a number", {"type": "number", "minimum": 
 FLAG = Kind((bool,), "must be true or false", {"type": "boolean"})
 LIST = Kind((list,), "must be a list", {"type": "array"})
 OBJECT = Kind((dict,), "must be an object", {"type": "object"})
+TEXTS = Kind(
+    (dict,),
+    "must be an object of strings",
+    {"type": "object", "additionalProperties": {"type": "string"}},
+    holds=str,
+)
 INSTANT = Kind(
     (int, Decimal, str),
     "must be epoch seconds as a number, or an ISO 8601 instant as a string",
@@ -44,6 +54,7 @@ class Field:
     kind: Kind
     doc: str
     schema: Mapping[str, object] | None = None  #: instead of the kind's own
+    nullable: bool = True  #: whether null stands for leaving it out; else it is of the wrong type
 
 
 class Shape:
@@ -52,23 +63,33 @@ class Shape:
     def __init__(self, *fields: Field, required: tuple[str, ...] = ()) -> None:
         self.fields = fields
         self.required = required
+        self._names = frozenset(field.name for field in fields)
         self._by_key = {key: field for field in fields for key in (field.name, field.name.lower())}
 
     def read(self, value: object, path: str, wrong: list[Violation]) -> dict[str, object]:
         """Return the known fields by their proper names; note those of the wrong type in `wrong`."""
         if not isinstance(value, dict):
-            wrong.append(Violation(path.rstrip(".") or "body", "must be an object"))
+            wrong.append(Violation(path.rstrip(".") or WHOLE_BODY, "must be an object"))
             return {}
         found: dict[str, object] = {}
         for key, item in value.items():
             field = self._by_key.get(key) or self._by_key.get(key.lower())
-            if field is None or item is None:
+            if field is None or (item is None and field.nullable):
                 continue
-            if type(item) in field.kind.types:
-                found[field.name] = item
-            else:
+            if type(item) not in field.kind.types:
                 wrong.append(Violation(path + field.name, field.kind.rule))
+                continue
+            found[field.name] = item
+            if field.kind.holds is not object:
+                wrong += _check_values(cast(dict[str, object], item), field.kind.holds, path + field.name)
         return found
+
+    def with_own_keys(self, value: dict[str, object]) -> dict[str, object]:
+        """Return the object with known keys under their proper names, and the others as they are."""
+        if value.keys() <= self._names:
+            return value
+        own = ((self._by_key.get(key) or self._by_key.get(key.lower()), key, value[key]) for key in value)
+        return {key if field is None else field.name: item for field, key, item in own}
 
     def schema(self) -> dict[str, object]:
         """Return this shape as JSON Schema."""
@@ -77,6 +98,16 @@ class Shape:
             for field in self.fields
         }
         return {"type": "object", "properties": properties, "required": list(self.required)}
+
+
+def _check_values(value: dict[str, object], kind: type, path: str) -> list[Violation]:
+    if set(map(type, value.values())) <= {kind}:
+        return []
+    return [
+        Violation(f"{path}.{shown(key)}".rstrip("."), "must be a string")
+        for key, item in value.items()
+        if type(item) is not kind
+    ]
 
 
 def _ref(name: str) -> dict[str, object]:
@@ -125,14 +156,18 @@ CALLBACK = Shape(
 HTTP_DETAILS = Shape(
     Field("url", TEXT, "An absolute http or https URL of at most 2,048 characters."),
     Field("method", TEXT, "The request method.", {"type": "string", "enum": list(METHODS)}),
-    Field(
-        "headers",
-        OBJECT,
-        "At most 30 request headers.",
-        {"type": ["object", "null"], "additionalProperties": {"type": "string"}},
-    ),
+    Field("headers", TEXTS, "At most 30 request headers."),
     required=("url", "method"),
 )
+KAFKA_DETAILS = Shape(
+    Field("topic", TEXT, "A topic that the app may write to."),
+    Field("key", TEXT, "Key of the record, at most 1,024 bytes. Left out: the schedule's id."),
+    Field("partition", WHOLE, "Partition of the topic. Left out: the key decides."),
+    Field("headers", TEXTS, "At most 30 headers of the record."),
+    required=("topic",),
+)
+#: what the callback types that come with Ringtime read of `callback.details`
+DETAILS: Mapping[str, Shape] = {http_rules.NAME: HTTP_DETAILS, kafka_rules.NAME: KAFKA_DETAILS}
 NEW_SIGNING_SECRET = Shape(
     Field(
         "secret",
@@ -157,7 +192,7 @@ NEW_SCHEDULE = Shape(
     Field("payload", TEXT, "Sent as the body of the callback; may be empty."),
     Field("scheduleTime", INSTANT, "Epoch seconds, fractions allowed, or an ISO 8601 instant with offset."),
     Field("delaySeconds", NUMBER, "Instead of scheduleTime: how long from now."),
-    Field("callback", OBJECT, "What to call.", _ref("Callback")),
+    Field("callback", OBJECT, "What to call.", _ref("Callback"), nullable=False),
     Field("retryPolicy", OBJECT, "Where it differs from the app's.", _ref("RetryPolicy")),
     Field("cronExpression", TEXT, "Refused unless empty: this version offers no recurring schedules."),
     Field("scheduleId", TEXT, "Ignored if it is a UUID: the server makes the id."),

@@ -7,16 +7,16 @@ mode shares are in `validation`; fields that were left out go there as empty val
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 from uuid import UUID
 
-from ringtime_ingest.fields import CALLBACK, CONFIGURATION, NEW_APP, NEW_SCHEDULE
+from ringtime_ingest.fields import CALLBACK, CONFIGURATION, DETAILS, NEW_APP, NEW_SCHEDULE
 from ringtime_ingest.requests import NewApp, NewSchedule
 from ringtime_ingest.retry_rules import read_retry
 from ringtime_ingest.strict_json import Unreadable, decode_json, is_all_text, to_plain
-from ringtime_ingest.times import parse_delay, parse_instant
+from ringtime_ingest.times import NoInstant, parse_delay, parse_instant
 from ringtime_ingest.validation import check_form
 from ringtime_shared.app_rules import check_app_id
 from ringtime_shared.callbacks import http_rules
@@ -57,56 +57,69 @@ def parse_new_schedule(body: bytes, max_depth: int) -> NewSchedule:
     if schedule_id and not _UUID.fullmatch(str(schedule_id)):
         wrong.append(Violation("scheduleId", _UUID_RULE))
     kind = str(callback.get("type", ""))
+    if kind in DETAILS and "details" not in callback:
+        broken.append(Violation("callback.details", "required: an object"))
     new = NewSchedule(
         app_id=str(found.get("appId", "")),
         payload=str(found.get("payload", "")),
-        fire_ms=_read_time(found, "scheduleTime", parse_instant, broken),
-        delay_ms=_read_time(found, "delaySeconds", parse_delay, broken),
+        fire_ms=read_time("scheduleTime", found.get("scheduleTime"), parse_instant, wrong, broken),
+        delay_ms=read_time("delaySeconds", found.get("delaySeconds"), parse_delay, wrong, broken),
         callback_type=kind,
         callback_details=_read_details(kind, callback.get("details"), wrong),
         retry=read_retry(found["retryPolicy"], "retryPolicy", wrong) if "retryPolicy" in found else None,
     )
-    if wrong:
-        raise Unreadable(wrong + broken)
-    if broken or check_app_id(new.app_id):
-        raise InvalidRequest(broken + _not_told(new, {violation.field for violation in broken}))
+    if wrong or broken or check_app_id(new.app_id):
+        told = wrong + broken
+        raise refused(wrong, broken + _check_rest(new, {violation.field for violation in told}))
     return new
 
 
-def _not_told(new: NewSchedule, told: set[str]) -> list[Violation]:
-    """Return what else can be said of a bad create without its app, one report a field."""
+def refused(wrong: Sequence[Violation], broken: Sequence[Violation]) -> InvalidRequest:
+    """Return the error for what is wrong with a body: values of the wrong type, and rules that are broken."""
+    return Unreadable([*wrong, *broken]) if wrong else InvalidRequest(broken)
+
+
+def _check_rest(new: NewSchedule, told: set[str]) -> list[Violation]:
+    """Return what else can be said of a bad create without its app."""
     violations = check_form(new)
     if new.callback_type == http_rules.NAME:
         violations += http_rules.check_http_details(new.callback_details)
-    if "delaySeconds" in told:
-        told = told | {"scheduleTime"}
-    return [
-        each for each in violations if each.field not in told and each.field.partition(".")[0] not in told
-    ]
+    if not told.isdisjoint(("delaySeconds", "cronExpression")):  # a time was given, though a bad one
+        violations = [each for each in violations if each.field != "scheduleTime"]
+    return violations
 
 
-def _read_time(
-    found: dict[str, object], name: str, parse: Callable[[object], int], broken: list[Violation]
+def read_time(
+    name: str,
+    value: object,
+    parse: Callable[[object], int],
+    wrong: list[Violation],
+    broken: list[Violation],
 ) -> int | None:
-    if name not in found:
+    """Return a time of a body as ms, None if there is none; note what is no time in `wrong`, and a bad one
+    in `broken`."""
+    if value is None:
         return None
     try:
-        return parse(found[name])
+        return parse(value)
+    except NoInstant as error:
+        wrong.append(Violation(name, str(error)))
     except ValueError as error:
         broken.append(Violation(name, str(error)))
-        return None
+    return None
 
 
 def _read_details(kind: str, details: object, wrong: list[Violation]) -> dict[str, object]:
-    """Return the details as sent, except that `http` finds its keys whatever their case."""
+    """Return the details as sent, except that types of our own find their keys whatever their case."""
     if details is None:
         return {}
-    plain = cast(dict[str, object], details)
-    if not is_all_text(plain):
-        plain = cast(dict[str, object], to_plain(plain, "callback.details", wrong))
-    if kind != http_rules.NAME or plain.keys() <= http_rules.KEYS:
+    plain, shape = cast(dict[str, object], details), DETAILS.get(kind)
+    if shape is not None:
+        plain = shape.with_own_keys(plain)
+        shape.read(plain, "callback.details.", wrong)
+    if is_all_text(plain):
         return plain
-    return {key.lower() if key.lower() in http_rules.KEYS else key: item for key, item in plain.items()}
+    return cast(dict[str, object], to_plain(plain, "callback.details", wrong))
 
 
 def parse_new_app(body: bytes, max_depth: int) -> NewApp:
@@ -121,7 +134,7 @@ def parse_new_app(body: bytes, max_depth: int) -> NewApp:
     if partitions < 0:
         wrong.append(Violation("partitions", "must be a whole number, 0 or more"))
     if wrong:
-        raise Unreadable(wrong)
+        raise refused(wrong, check_app_id(str(found.get("appId", ""))))
     if retry is not None and retry.attempts is not None:  # one number under two names
         if values.get("http_attempts") not in (None, retry.attempts):
             rule = "must be the same as configuration.retryPolicy.attempts where both are given"

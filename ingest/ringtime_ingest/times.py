@@ -12,19 +12,26 @@ _INSTANT = re.compile(
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _THOUSANDTH = Decimal("0.001")
 _MOST_DIGITS = 12  #: before the point; twelve digits of seconds end in the year 33658
-_LOOKS_LIKE_MS = 10**11  #: seconds of the year 5138
+_LOOKS_LIKE_MS = 10**11  #: seconds of the year 5138, and milliseconds of 1973
+_TOO_LARGE = 10**14  #: milliseconds of the year 5138
 
 _FORMS = "must be epoch seconds as a number, or an instant like 2030-01-31T08:00:00Z"
+
+
+class NoInstant(ValueError):
+    """A text that cannot be read as an instant: no time at all, where a number may be a bad one."""
 
 
 def parse_instant(value: object) -> int:
     """Return epoch seconds (int or Decimal) or an ISO 8601 instant with offset as epoch ms.
 
     Raises:
-        ValueError: the message is the rule that was broken.
+        ValueError: the message is the rule that was broken; NoInstant for a text.
     """
     if isinstance(value, str):
         return _parse_text(value)
+    if isinstance(value, (int, Decimal)) and value >= _TOO_LARGE:
+        raise ValueError("is too large, for milliseconds also; must be epoch seconds")
     if isinstance(value, (int, Decimal)) and value >= _LOOKS_LIKE_MS:
         raise ValueError("looks like milliseconds; must be epoch seconds")
     if isinstance(value, (int, Decimal)) and value < 0:
@@ -50,19 +57,19 @@ def _to_ms(value: object) -> int:
 def _parse_text(text: str) -> int:
     found = _INSTANT.fullmatch(text)
     if found is None:
-        raise ValueError(f"{_FORMS}, with seconds, an offset, and at most nine digits of a fraction")
+        raise NoInstant(f"{_FORMS}, with seconds, an offset, and at most nine digits of a fraction")
     year, month, day, hour, minute, second = (int(part) for part in found.groups()[:6])
     fraction, sign, offset_hours, offset_minutes = found.groups()[6:]
     try:
         whole = datetime(year, month, day, hour, minute, second, tzinfo=UTC)
     except ValueError as error:
-        raise ValueError(f"{_FORMS}: {error}") from None
+        raise NoInstant(f"{_FORMS}: {error}") from None
     since = whole - _EPOCH
     seconds = since.days * 86_400 + since.seconds
     if sign:
         hours, minutes = int(offset_hours), int(offset_minutes)
         if hours > 23 or minutes > 59:  # RFC 3339
-            raise ValueError("the offset must be within -23:59 to +23:59")
+            raise NoInstant("the offset must be within -23:59 to +23:59")
         seconds -= (hours * 3_600 + minutes * 60) * (1 if sign == "+" else -1)
     return seconds * 1_000 + -(-int((fraction or "0").ljust(9, "0")) // 1_000_000)
 

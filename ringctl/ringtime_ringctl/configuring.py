@@ -51,7 +51,7 @@ def change_configuration(
     for setting in settings:
         key, equals, text = setting.partition("=")
         if not equals:
-            wrong.append(Violation("--set", f"must be KEY=VALUE, not {setting!r}"))
+            wrong.append(Violation(f"--set {setting!r}", "must be KEY=VALUE"))
         elif key in values:
             wrong.append(Violation(key, "is given twice"))
         elif _known([key], wrong):

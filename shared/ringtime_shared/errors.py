@@ -19,8 +19,11 @@ RingtimeError
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+WHOLE_BODY = "body"  #: the field of a violation that is about a request body as such
+MOST_TOLD = 50  #: violations of one request, lest the answer be longer than the request
 
 
 class RingtimeError(Exception):
@@ -39,19 +42,47 @@ class Violation:
 
 
 class InvalidRequest(RingtimeError):
-    """The request breaks one or more rules; all that were found are in `violations`."""
+    """The request breaks one or more rules; all that were found are in `violations`, each fault once."""
 
     def __init__(self, violations: Sequence[Violation]) -> None:
-        super().__init__("; ".join(str(violation) for violation in violations))
-        self.violations = tuple(violations)
+        self.violations = self._to_tell(violations)
+        super().__init__("; ".join(str(violation) for violation in self.violations))
+
+    @staticmethod
+    def _to_tell(violations: Sequence[Violation]) -> tuple[Violation, ...]:
+        return told_once(violations)
 
     @classmethod
     def of(cls, field: str, rule: str) -> InvalidRequest:
         return cls([Violation(field, rule)])
 
 
+def told_once(violations: Sequence[Violation]) -> tuple[Violation, ...]:
+    """Return the first violation of each field, at most `MOST_TOLD`.
+
+    What is inside a field that is at fault is left out, and everything when the body itself is: `callback`
+    that is a list has no `callback.type` either, which is no second fault.
+    """
+    told: dict[str, Violation] = {}
+    for violation in violations:
+        if not _is_told(violation.field, told):
+            told[violation.field] = violation
+    return tuple(told.values())[:MOST_TOLD]
+
+
+def _is_told(field: str, told: Mapping[str, Violation]) -> bool:
+    if field in told or WHOLE_BODY in told:
+        return True
+    return any(field[:place] in told for place, letter in enumerate(field) if letter == ".")
+
+
 class SettingsError(InvalidRequest):
-    """A setting is unknown or its value is out of range; the field is the setting's key."""
+    """A setting is unknown or its value is out of range; the field is the setting's key. Every rule that a
+    setting breaks is told: each try costs a start."""
+
+    @staticmethod
+    def _to_tell(violations: Sequence[Violation]) -> tuple[Violation, ...]:
+        return tuple(violations)
 
 
 class NotFound(RingtimeError):

@@ -74,8 +74,8 @@ URLS = [
     url("bad escape", "http://example.com/%zz"),
     url("escape in the host", "http://exa%6dple.com/"),
     url("missing", None),
-    url("number", 7),
-    url("list", ["http://example.com/"]),
+    url("number", 7, 5001),
+    url("list", ["http://example.com/"], 5001),
 ]
 
 METHODS = [
@@ -87,8 +87,8 @@ METHODS = [
     method("121 request splitting", "GET / HTTP/1.1\r\nX:"),
     method("121 empty", ""),
     method("121 missing", None),
-    method("121 number", 1),
-    method("121 list", ["GET"]),
+    method("121 number", 1, 5001),
+    method("121 list", ["GET"], 5001),
 ]
 
 HEADERS = [
@@ -140,9 +140,9 @@ HEADERS = [
     headers("130 leading space", {"X-A": " a"}, "X-A"),
     headers("130 trailing tab", {"X-A": "a\t"}, "X-A"),
     headers("130 space alone", {"X-A": " "}, "X-A"),
-    headers("132 number", {"X-A": 1}, "X-A"),
-    headers("132 null", {"X-A": None}, "X-A"),
-    headers("132 list", {"X-A": ["a"]}, "X-A"),
-    headers("132 list of headers", ["X-A: a"]),
-    headers("132 text", "X-A: a"),
+    headers("132 number", {"X-A": 1}, "X-A", 5001),
+    headers("132 null", {"X-A": None}, "X-A", 5001),
+    headers("132 list", {"X-A": ["a"]}, "X-A", 5001),
+    headers("132 list of headers", ["X-A: a"], code=5001),
+    headers("132 text", "X-A: a", code=5001),
 ]

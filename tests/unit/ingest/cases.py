@@ -34,20 +34,20 @@ def raw(name: str, key: str, text: str, field: str | None = None, code: int = 40
     return Case(name, body, key if field is None else field, code=code)
 
 
-def url(name: str, value: object) -> Case:
+def url(name: str, value: object, code: int = 400) -> Case:
     """Return a create with this callback URL."""
-    return create(name, "callback.details.url", callback=http_callback(url=value))
+    return create(name, "callback.details.url", code, callback=http_callback(url=value))
 
 
-def method(name: str, value: object) -> Case:
+def method(name: str, value: object, code: int = 400) -> Case:
     """Return a create with this callback method."""
-    return create(name, "callback.details.method", callback=http_callback(method=value))
+    return create(name, "callback.details.method", code, callback=http_callback(method=value))
 
 
-def headers(name: str, value: object, field: str = "") -> Case:
+def headers(name: str, value: object, field: str = "", code: int = 400) -> Case:
     """Return a create with these callback headers; `field` is the header at fault."""
     named = "callback.details.headers" + (f".{field}" if field else "")
-    return create(name, named, callback=http_callback(headers=value))
+    return create(name, named, code, callback=http_callback(headers=value))
 
 
 def app(name: str, field: str, code: int = 400, **changes: Any) -> Case:

@@ -6,9 +6,10 @@ from collections import Counter
 
 import pytest
 from tests.unit.ingest import bad_bodies, bad_callbacks, bad_values
-from tests.unit.ingest.cases import SCHEDULES, Case
+from tests.unit.ingest.cases import APPS, SCHEDULES, Case
 from tests.unit.ingest.rig import Reply, dumps, http_callback, make_rig, schedule_body
 
+DETAILS = "callback.details"
 CASES = [
     *bad_bodies.CASES,
     *bad_values.TYPES,
@@ -42,6 +43,8 @@ async def test_bad_request_is_refused(case: Case) -> None:
     reply = await rig.client.call(case.method, case.target, case.body, headers=case.headers)
     assert_refused(reply, case.field)
     assert reply.status == case.status
+    if case.field:
+        assert [error["field"] for error in reply.json["status"]["errors"]] == [case.field]
     if case.code is not None:
         assert reply.json["status"]["statusCode"] == case.code
     assert rig.service.rows == {}
@@ -99,14 +102,65 @@ async def test_all_faults_are_told_at_once() -> None:
     fields = [
         error["field"] for error in (await rig.client.call("POST", SCHEDULES, body)).json["status"]["errors"]
     ]
-    details = "callback.details"
     assert fields == [
         "payload",
         "scheduleTime",
-        f"{details}.url",
-        f"{details}.method",
-        f"{details}.headers.Host",
+        f"{DETAILS}.url",
+        f"{DETAILS}.method",
+        f"{DETAILS}.headers.Host",
     ]
+
+
+async def _fields(target: str, body: object) -> list[str]:
+    reply = await make_rig().client.call("POST", target, body)
+    assert reply.status == 400
+    return [error["field"] for error in reply.json["status"]["errors"]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"payload": 5, "appId": "a b"}, ["payload", "appId"]),
+        ({"payload": 5, "callback": http_callback(url="/")}, ["payload", f"{DETAILS}.url"]),
+        (
+            {"scheduleTime": "soon", "callback": http_callback(method="get", headers={"A": 1, "B": 2})},
+            ["scheduleTime", f"{DETAILS}.headers.A", f"{DETAILS}.headers.B", f"{DETAILS}.method"],
+        ),
+        ({"delaySeconds": "5", "scheduleTime": ...}, ["delaySeconds"]),
+        ({"delaySeconds": -5, "scheduleTime": ...}, ["delaySeconds"]),
+        ({"delaySeconds": -5}, ["delaySeconds"]),
+        ({"delaySeconds": 5, "scheduleTime": 5}, ["scheduleTime"]),
+        (
+            {"retryPolicy": {"attempts": "3", "statuses": [None, None]}, "payload": ...},
+            ["retryPolicy.attempts", "retryPolicy.statuses", "payload"],
+        ),
+        ({"callback": [], "payload": None, "appId": None}, ["callback", "payload", "appId"]),
+    ],
+)
+async def test_independent_faults_are_told_together_and_each_once(
+    changes: dict[str, object], fields: list[str]
+) -> None:
+    assert await _fields(SCHEDULES, schedule_body(**changes)) == fields
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ([], ["body"]),
+        ({"appId": 5}, ["appId"]),
+        ({"appId": "a b", "partitions": "5", "active": 1}, ["partitions", "active", "appId"]),
+        (
+            {"configuration": {"retryPolicy": [], "weight": "1"}},
+            ["configuration.retryPolicy", "configuration.weight", "appId"],
+        ),
+        (
+            {"appId": "new", "configuration": {"retryPolicy": {"firstDelayMs": 2**40, "maxDelayMs": 5}}},
+            ["configuration.retryPolicy.firstDelayMs"],
+        ),
+    ],
+)
+async def test_faults_of_a_registration_too(body: object, fields: list[str]) -> None:
+    assert await _fields(APPS, body) == fields
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ The HTTP routes and the library mode make the same requests, so both meet the sa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
@@ -35,7 +35,7 @@ class NewSchedule:
     fire_ms: int | None = None  #: the instant asked for, UTC ms
     delay_ms: int | None = None  #: how long after the server's now
     callback_type: str
-    callback_details: dict[str, object]  #: as the client sent it, unknown keys included
+    callback_details: dict[str, object] = field(repr=False)  #: as sent, unknown keys included
     retry: RetryRules | None = None  #: where it differs from the app's
 
 

@@ -6,6 +6,7 @@ import orjson
 
 from ringtime_ingest.times import to_iso
 from ringtime_shared.app_json import retry_to_json
+from ringtime_shared.callbacks.credentials import hide_details
 from ringtime_shared.models.schedule import Attempt, Outcome, Row
 
 
@@ -20,7 +21,10 @@ def schedule_to_json(row: Row) -> dict[str, object]:
         "scheduleTime": fire_ms // 1_000,
         "partitionId": row.place.partition,
         "scheduleGroup": fire_ms // 60_000 * 60,
-        "callback": {"type": schedule.callback_type, "details": orjson.Fragment(schedule.callback_details)},
+        "callback": {
+            "type": schedule.callback_type,
+            "details": orjson.Fragment(hide_details(schedule.callback_details)),
+        },
         "status": row.status,
         "fireTime": to_iso(fire_ms),
     }

@@ -46,7 +46,10 @@ _SCHEDULE = record(
         "scheduleTime": _whole("Fire time, epoch seconds, fractions cut off."),
         "partitionId": _whole("The partition of the app that it is filed in."),
         "scheduleGroup": _whole("The minute of scheduleTime, epoch seconds."),
-        "callback": {**ref("Callback"), "description": "As sent, unknown keys of details included."},
+        "callback": {
+            **ref("Callback"),
+            "description": "As sent, unknown keys of details included; `***` for what is a credential.",
+        },
         "status": {"type": "string", "enum": [status.value for status in Status]},
         "fireTime": _text("Fire time to the millisecond, UTC.", "date-time"),
         "errorMessage": _text("Why the last attempt failed, at most 200 characters."),

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from ringtime_shared.callbacks.credentials import hide
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Status
@@ -20,6 +21,12 @@ class HttpCallbackDetails:
     url: str  #: absolute, http or https
     method: str = "POST"
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        shown = hide({"url": self.url, "headers": self.headers})
+        return (
+            f"HttpCallbackDetails(url={shown['url']!r}, method={self.method!r}, headers={shown['headers']})"
+        )
 
     def to_json(self) -> dict[str, object]:
         """Return the `callback` of the API."""
@@ -73,7 +80,9 @@ class ScheduleView:
     schedule_id: UUID
     app_id: str
     payload: str
-    callback: Mapping[str, Any]  #: as sent: `{"type": name, "details": {...}}`
+    #: as sent, `{"type": name, "details": {...}}`, but `***` for the values of headers and query parameters
+    #: whose names say that they are credentials
+    callback: Mapping[str, Any]
     fire_time: datetime  #: UTC, to the millisecond
     partition: int
     status: Status

@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
+from ringtime_shared.callbacks.credentials import mask_fault
 from ringtime_shared.callbacks.egress_policy import NOT_ALLOWED, EgressPolicy
 from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.callbacks.targets import parse_target
@@ -84,7 +85,7 @@ def _check_headers(headers: object) -> list[Violation]:
         if fault is None and name.lower() in seen:
             fault = "given twice; header names do not tell upper from lower case"
         elif fault is None:
-            fault = _value_fault(value)
+            fault = _value_fault(value) or mask_fault(name, value)
         if fault is None:
             seen.add(name.lower())
             size += len(name) + len(value)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from ringtime_shared.callbacks.credentials import mask_fault
 from ringtime_shared.callbacks.http_rules import shown
 from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.callbacks.topic_grants import TopicGrants
@@ -92,7 +93,7 @@ def _check_headers(headers: object) -> list[Violation]:
     violations = []
     total = 0
     for name, value in headers.items():
-        fault = _name_fault(name) or _value_fault(value)
+        fault = _name_fault(name) or _value_fault(value) or mask_fault(str(name), value)
         if fault is None:
             total += (_size(name) or 0) + (_size(value) or 0)
         else:

@@ -27,7 +27,8 @@ class Delivery:
     """One attempt to make."""
 
     schedule: Schedule
-    details: Mapping[str, object]  #: the schedule's `callback.details`, as `validate` passed them
+    #: the schedule's `callback.details`, as `validate` passed them; not in the repr, which gets logged
+    details: Mapping[str, object] = field(repr=False)
     attempt: int  #: 1 for the first
     term: int  #: fencing number of the ownership term it is made under; a receiver may refuse older ones
     timeout_ms: int  #: total deadline of the attempt

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 from uuid import UUID
@@ -50,7 +50,8 @@ class Schedule:
     fire_ms: int  #: the instant the client asked for, UTC ms
     payload: str
     callback_type: str
-    callback_details: bytes  #: JSON object, as the callback type understands it
+    #: JSON object, as the callback type understands it; not in the repr, which gets logged
+    callback_details: bytes = field(repr=False)
     created_ms: int
     expires_ms: int  #: the store may forget the rows of this schedule after this
     retry: RetryRules | None = None  #: where it differs from its app's

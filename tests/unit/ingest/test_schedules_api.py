@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
+import orjson
 import pytest
 from tests.unit.ingest.rig import NOW_MS, NOW_S, Rig, make_rig, schedule_body
 
@@ -111,6 +112,25 @@ async def test_cancel_of_what_is_done_is_a_conflict(rig: Rig) -> None:
     reply = await rig.client.call("DELETE", f"{PATH}/{made['scheduleId']}")
     assert (reply.status, reply.json["status"]["statusCode"]) == (409, 409)
     assert "SUCCESS" in reply.json["status"]["statusMessage"]
+
+
+async def test_credentials_of_a_callback_are_kept_and_not_shown(rig: Rig) -> None:
+    headers = {"Authorization": "Bearer canary", "Accept": "text/plain"}
+    details = {"url": "http://127.0.0.1/?token=canary", "method": "GET", "headers": headers}
+    sent = schedule_body(callback={"type": "http", "details": details})
+    for path in (PATH, "/goscheduler/schedule"):
+        reply = await rig.client.call("POST", path, sent)
+        made = reply.json["data"].get("schedule", reply.json["data"])
+        target = f"{PATH}/{made['scheduleId']}"
+        for shown in (reply, await rig.client.call("GET", target), await rig.client.call("DELETE", target)):
+            assert b"canary" not in shown.body
+        assert made["callback"]["details"] == {
+            "url": "http://127.0.0.1/?token=***",
+            "method": "GET",
+            "headers": {"Authorization": "***", "Accept": "text/plain"},
+        }
+        kept = rig.service.rows[UUID(made["scheduleId"])].schedule.callback_details
+        assert orjson.loads(kept) == details
 
 
 async def test_upper_case_id_names_the_same_schedule(rig: Rig) -> None:

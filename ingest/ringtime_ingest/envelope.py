@@ -50,8 +50,8 @@ ERRORS: Mapping[type[RingtimeError], Codes] = {
     InvalidRequest: Codes(400, 400),
     Unreadable: Codes(5001, 400),
     NotFound: Codes(404, 404, "scheduleId"),
-    AppInactive: Codes(4002, 400, "appId"),
-    AppActive: Codes(4003, 400, "appId"),
+    AppInactive: Codes(4002, 400),
+    AppActive: Codes(4003, 400),
     Conflict: Codes(409, 409),
     BodyTooLarge: Codes(413, 413, "body", cuts=True),
     BodyTooSlow: Codes(408, 408, "body", cuts=True),
@@ -113,7 +113,8 @@ def refusal(error: RingtimeError) -> Answer:
     if isinstance(error, InvalidRequest):
         return failure(codes, str(error), error.violations)
     message = _SENTENCES.get(type(error)) or str(error)
-    return failure(codes, message, [Violation(codes.field, message)] if codes.field else ())
+    field = codes.field or (error.field if isinstance(error, Conflict) else "")
+    return failure(codes, message, [Violation(field, message)] if field else ())
 
 
 def codes_of(error: RingtimeError) -> Codes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -16,6 +17,7 @@ from ringtime_ingest.replaying import Replayer
 from ringtime_ingest.requests import Cancellation, NewApp, NewSchedule
 from ringtime_ingest.signing import SigningSecrets
 from ringtime_ingest.validation import check_kept_details, check_new_app, check_new_schedule
+from ringtime_shared.app_rules import check_growth
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel, let_interrupt_through
 from ringtime_shared.callbacks.protocol import CallbackRules
@@ -69,6 +71,7 @@ class IngestService:
         self._holder = parts.holder
         self._mint = mint
         self._apps = AppMaps(parts.store, parts.clock)
+        self._growing = asyncio.Lock()  # so that no two registrations here count the same room
         self.signing = SigningSecrets(parts.store, parts.clock)
         self._placer = Placer(parts.settings.chunk_rows)
         self._commit = CommitPath(parts.store, self._apps, self._placer, parts.clock, parts.settings)
@@ -87,7 +90,8 @@ class IngestService:
     async def register_app(self, new: NewApp) -> App:
         """Register an app, or change the configuration and state of one that has the same quota.
 
-        Raises InvalidRequest, and Conflict when the quota would change: that takes a resize.
+        Raises InvalidRequest, Conflict when the quota would change (that takes a resize), and LimitReached
+        when there are as many apps or partitions as the settings allow.
         """
         _raise_if(check_new_app(new, self._limits))
         partitions = self._limits.partitions if new.partitions is None else new.partitions
@@ -104,10 +108,16 @@ class IngestService:
                 created_ms=self._clock.now_ms(),
                 configuration=new.configuration,
             )
-            app = await self._store.create_app(app)
+            async with self._growing:
+                counts = await self._store.count_apps()
+                check_growth(counts, self._limits, apps=1, partitions=partitions)
+                app = await self._store.create_app(app)
         elif new.partitions is not None and new.partitions != stored.writable:
             raise Conflict(
-                f"partitions: app {new.app_id} has {stored.writable}; registering again cannot change it"
+                f"app {new.app_id} has {stored.writable:,} partitions; registering it again changes no quota:"
+                f" `ringctl resize {new.app_id} --partitions {partitions} --apply` does; leave"
+                " `partitions` out to change the rest",
+                "partitions",
             )
         else:
             app = replace(

@@ -81,11 +81,13 @@ class SigningSecrets:
                 return live
             for each in live:
                 if secrets.compare_digest(each.secret, new.secret):
-                    raise Conflict(f"app {app_id} has this signing secret already, as {each.secret_id}")
+                    message = f"app {app_id} has this signing secret already, as {each.secret_id}"
+                    raise Conflict(message, "secret")
             if len(live) >= MAX_SECRETS:
                 raise Conflict(
                     f"app {app_id} has {MAX_SECRETS} signing secrets already; delete one first, the oldest is"
-                    f" {live[-1].secret_id}"
+                    f" {live[-1].secret_id}",
+                    "secret",
                 )
             return (new, *live)
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import re
 
-from ringtime_shared.errors import Violation
+from ringtime_shared.errors import LimitReached, Violation
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.retry_rules import RetryBounds, check_retry
 from ringtime_shared.settings import AppLimits
+from ringtime_shared.stores.protocol import AppCounts
 
 _DAY_S = 86_400
 _MOST_IN_FLIGHT = 100_000
@@ -64,3 +65,20 @@ def check_app(
         bounds = RetryBounds(attempts=limits.max_http_attempts, age_s=most_s)
         violations += check_retry(configuration.retry, "configuration.retryPolicy", bounds)
     return violations
+
+
+def check_growth(counts: AppCounts, limits: AppLimits, *, apps: int, partitions: int) -> None:
+    """Raise LimitReached unless there is room for so many more apps, and partitions in all."""
+    if apps and counts.apps + apps > limits.max_apps:
+        raise LimitReached(
+            f"{counts.apps:,} apps are registered, and limits.max_apps allows {limits.max_apps:,}:"
+            " delete one that is not needed, or raise the setting"
+        )
+    most = limits.max_partitions_in_all
+    if partitions > 0 and counts.partitions + partitions > most:
+        raise LimitReached(
+            f"{counts.partitions:,} partitions are in use, {partitions:,} more are asked for, and"
+            f" limits.max_partitions_in_all allows {most:,}: ask for fewer, delete an app that is not needed,"
+            " or raise the setting",
+            "partitions",
+        )

@@ -6,6 +6,7 @@ RingtimeError
 ├── NotFound              no such app, schedule or signing secret
 ├── Conflict              the state of the thing forbids it
 │   ├── AppExists
+│   ├── LimitReached      the deployment holds as much as its settings allow
 │   ├── AppInactive
 │   ├── AppActive
 │   ├── VersionConflict   somebody else changed the app in between
@@ -95,11 +96,25 @@ class NotFound(RingtimeError):
 
 
 class Conflict(RingtimeError):
-    """The request is well formed, but the state of the thing forbids it."""
+    """The request is well formed, but the state of the thing forbids it.
+
+    `field` is what the caller would have to change, as `Violation.field` has it, or the id of the thing.
+    """
+
+    field = "appId"
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message)
+        if field is not None:
+            self.field = field
 
 
 class AppExists(Conflict):
     """An app of that id is registered already."""
+
+
+class LimitReached(Conflict):
+    """The deployment holds as many apps, or partitions, as its settings allow."""
 
 
 class AppInactive(Conflict):
@@ -117,6 +132,8 @@ class VersionConflict(Conflict):
 class AlreadyDone(Conflict):
     """The schedule has its outcome; a cancel comes too late."""
 
+    field = "scheduleId"
+
     def __init__(self, schedule_id: str, status: str) -> None:
         super().__init__(f"schedule {schedule_id} is {status} already")
         self.status = status
@@ -124,6 +141,8 @@ class AlreadyDone(Conflict):
 
 class NotReplayable(Conflict):
     """The schedule is not one to file again."""
+
+    field = "scheduleId"
 
     def __init__(
         self,

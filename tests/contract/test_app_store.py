@@ -92,6 +92,15 @@ async def test_all_apps_come_by_app_id(store: Store) -> None:
     assert fetched == sorted(created, key=lambda app: app.app_id)
 
 
+async def test_apps_and_their_polled_partitions_are_counted(store: Store) -> None:
+    before = await store.count_apps()
+    app = await store.create_app(make_app(writable=2, polled=5))
+    await store.create_app(make_app(writable=1, polled=1, active=False))
+    assert await store.count_apps() == (before.apps + 2, before.partitions + 6)
+    await store.replace_app(replace(app, version=2, polled=9))
+    assert await store.count_apps() == (before.apps + 2, before.partitions + 10)
+
+
 async def test_create_writes_first_marks_a_minute_before(store: Store) -> None:
     app = await store.create_app(make_app(writable=1, polled=3, created_ms=NOW_MS + 5))
     first = Marks(NOW_MS + 5 - 60_000, NOW_MS + 5 - 60_000)

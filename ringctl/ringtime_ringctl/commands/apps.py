@@ -15,7 +15,7 @@ from ringtime_ringctl.shell import RingctlGroup, deployed
 from ringtime_ringctl.snapshot import fetch_app
 from ringtime_ringctl.times import to_iso
 from ringtime_shared.app_json import app_to_json
-from ringtime_shared.app_rules import check_app
+from ringtime_shared.app_rules import check_app, check_growth
 from ringtime_shared.errors import AppExists, InvalidRequest
 from ringtime_shared.models.app import App, AppConfiguration
 
@@ -114,6 +114,7 @@ async def create_command(
     quota = limits.partitions if partitions is None else partitions
     if await deployment.store.fetch_app(app_id) is not None:
         raise AppExists(f"app {app_id} is registered already")
+    check_growth(await deployment.store.count_apps(), limits, apps=1, partitions=quota)
     app = App(
         app_id=app_id,
         number=0,

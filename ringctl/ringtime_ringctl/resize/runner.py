@@ -12,6 +12,7 @@ from ringtime_ringctl.resize import steps
 from ringtime_ringctl.resize.evidence import find_ahead, find_unowned, last_bucket
 from ringtime_ringctl.resize.steps import Step, next_step
 from ringtime_ringctl.times import to_iso, to_span
+from ringtime_shared.app_rules import check_growth
 from ringtime_shared.buckets import last_slot
 from ringtime_shared.errors import (
     Conflict,
@@ -76,6 +77,12 @@ class Resizer:
         app = await self.fetch()
         if steps.is_quota(app, quota):
             return app
+        check_growth(
+            await self._store.count_apps(),
+            self._deployment.settings.limits,
+            apps=0,
+            partitions=quota - app.polled,
+        )
         gained = [Instance(app.app_id, partition) for partition in range(app.polled, quota)]
         terms = await self._store.fetch_terms(gained)
         term = max(terms.values(), default=0)

@@ -19,6 +19,14 @@ class AppLimits:
     max_partitions: Annotated[int, Meta(ge=1, le=65_536)] = 4_096
     """Most partitions of one app; an id has 16 bits for the partition, so 65,536 is the end."""
 
+    max_apps: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
+    """Most apps in all. Beyond it nothing is registered; what there is goes on."""
+
+    max_partitions_in_all: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
+    """Most partitions of all apps together: each costs memory on the node that owns it, and a write a
+    minute. Beyond it no app is registered and none gets more; what there is goes on. Pods that register at
+    the same moment may pass it by what they register then."""
+
     future_period_days: Annotated[int, Meta(ge=1, le=36_600)] = 30
     """How far ahead a fire time may lie, in days."""
 

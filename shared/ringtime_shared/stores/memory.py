@@ -17,6 +17,7 @@ from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.stores.protocol import (
     LAST_ID,
+    AppCounts,
     DuePage,
     DueQuery,
     FirstMarks,
@@ -58,6 +59,9 @@ class MemoryStore:
 
     async def fetch_apps(self) -> list[App]:
         return [self._apps[app_id] for app_id in sorted(self._apps)]
+
+    async def count_apps(self) -> AppCounts:
+        return AppCounts(len(self._apps), sum(app.polled for app in self._apps.values()))
 
     async def replace_app(self, app: App) -> None:
         stored = self._apps.get(app.app_id)

@@ -75,6 +75,13 @@ class MarksWrite(NamedTuple):
     marks: Marks
 
 
+class AppCounts(NamedTuple):
+    """How much is registered."""
+
+    apps: int
+    partitions: int  #: of all of them, those that are polled
+
+
 class AppStore(Protocol):
     """The registered apps."""
 
@@ -92,6 +99,10 @@ class AppStore(Protocol):
 
     async def fetch_apps(self) -> list[App]:
         """Return all apps, by app id."""
+        ...
+
+    async def count_apps(self) -> AppCounts:
+        """Return how many apps there are, deactivated ones included, and how many partitions they have."""
         ...
 
     async def replace_app(self, app: App) -> None:

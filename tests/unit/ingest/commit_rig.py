@@ -91,14 +91,16 @@ class ServiceRig:
         return await self.service.create_schedule(new)
 
 
-async def make_service_rig(kind: CallbackRules | None = None) -> ServiceRig:
+async def make_service_rig(
+    kind: CallbackRules | None = None, *, limits: AppLimits | None = None
+) -> ServiceRig:
     clock = ManualClock(START_MS)
     store = SpyStore(clock.now_ms)
     parts = IngestParts(
         store=cast(Any, store),
         clock=clock,
         settings=IngestSettings(),
-        limits=AppLimits(),
+        limits=limits or AppLimits(),
         callbacks={"sim": kind or AnyDetails()},
         holder="test",
     )

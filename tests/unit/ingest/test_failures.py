@@ -8,7 +8,17 @@ import logging
 import pytest
 from tests.unit.ingest.rig import Client, Reply, Rig, make_rig, schedule_body
 
-from ringtime_shared.errors import LeaseLost, OutcomeUnknown, StoreUnavailable, VersionConflict
+from ringtime_shared.errors import (
+    AlreadyDone,
+    AppExists,
+    Conflict,
+    LeaseLost,
+    LimitReached,
+    NotReplayable,
+    OutcomeUnknown,
+    StoreUnavailable,
+    VersionConflict,
+)
 from ringtime_shared.settings import ServerSettings
 
 PATH = "/goscheduler/schedules"
@@ -36,9 +46,23 @@ async def test_unknown_outcome_says_so() -> None:
     assert "may exist" in message
 
 
-async def test_conflict_of_versions_is_409() -> None:
-    reply = await _fail(VersionConflict("app test was changed"), "/goscheduler/apps/idle/activate")
+@pytest.mark.parametrize(
+    ("error", "field"),
+    [
+        (VersionConflict("app test was changed"), "appId"),
+        (AppExists("app test is registered already"), "appId"),
+        (Conflict("there is a resize"), "appId"),
+        (Conflict("app test has 5", "partitions"), "partitions"),
+        (LimitReached("all in use", "partitions"), "partitions"),
+        (AlreadyDone("some-id", "SUCCESS"), "scheduleId"),
+        (NotReplayable("some-id", "SUCCESS"), "scheduleId"),
+    ],
+    ids=repr,
+)
+async def test_a_conflict_is_409_and_names_its_field(error: Conflict, field: str) -> None:
+    reply = await _fail(error, "/goscheduler/apps/idle/activate")
     assert (reply.status, reply.json["status"]["statusCode"]) == (409, 409)
+    assert reply.json["status"]["errors"] == [{"field": field, "rule": str(error)}]
 
 
 @pytest.mark.parametrize(

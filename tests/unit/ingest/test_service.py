@@ -47,8 +47,9 @@ async def test_registering_again_changes_configuration_and_state_only(rig: Servi
 
 async def test_another_quota_takes_a_resize(rig: ServiceRig) -> None:
     first = await rig.register(partitions=3)
-    with pytest.raises(Conflict, match="has 3"):
+    with pytest.raises(Conflict, match=r"has 3 .*`ringctl resize shop --partitions 4 --apply`") as caught:
         await rig.register(partitions=4, configuration=AppConfiguration(retention_days=2))
+    assert caught.value.field == "partitions"
     assert await rig.service.fetch_apps("shop") == [first]
 
 

@@ -68,6 +68,14 @@ class TestApps:
         assert folder.json("apps", "create", "other")["partitions"] == 5
         assert [action for _, action in folder.audit()] == ["apps create", "apps create"]
 
+    @pytest.mark.parametrize("setting", ["MAX_APPS", "MAX_PARTITIONS_IN_ALL"])
+    def test_create_keeps_the_bounds_in_all(
+        self, folder: Folder, monkeypatch: pytest.MonkeyPatch, setting: str
+    ) -> None:
+        monkeypatch.setenv(f"RINGTIME_LIMITS_{setting}", "1")
+        failed(folder.run("apps", "create", "mail"), f"limits.{setting.lower()} allows 1")
+        assert folder.audit() == []
+
     def test_configure(self, folder: Folder) -> None:
         folder.run("apps", "configure", "pay", "--set", "payloadSize=99", "--set", "weight=2")
         shown = folder.json("apps", "configure", "pay", "--unset", "weight")

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.contract.builders import make_row
+from tests.contract.builders import make_app, make_row
 from tests.unit.ringctl.resize_rig import (
     QUIET_S,
     START_MS,
@@ -27,6 +27,7 @@ from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.errors import (
     Conflict,
     InvalidRequest,
+    LimitReached,
     NotFound,
     OutcomeUnknown,
     StoreUnavailable,
@@ -34,7 +35,7 @@ from ringtime_shared.errors import (
 )
 from ringtime_shared.models.app import Instance, Resize
 from ringtime_shared.placement import Placer
-from ringtime_shared.settings import IngestSettings
+from ringtime_shared.settings import AppLimits, IngestSettings, Settings
 from ringtime_shared.stores.protocol import Marks
 
 DAY_S = 86_400
@@ -69,6 +70,19 @@ class TestGrow:
             resizer = rig.resizer()
             done = await resizer.finish(await resizer.resume(), timeout_s=30, is_waiting=False)
             assert quotas(done) == (8, 8, False)
+
+        play(work)
+
+    def test_more_than_all_apps_may_have_is_refused_and_fewer_never_is(self) -> None:
+        limits = AppLimits(max_partitions_in_all=6)
+
+        async def work(rig: ResizeRig) -> None:
+            await rig.store.create_app(make_app(writable=3, polled=3))
+            resizer = rig.resizer(settings=Settings(limits=limits))
+            with pytest.raises(LimitReached, match=r"7 partitions are in use, 1 .* allows 6"):
+                await resizer.begin(5)
+            assert await rig.audit() == []
+            assert quotas(await resizer.begin(3)) == (3, 4, True)
 
         play(work)
 

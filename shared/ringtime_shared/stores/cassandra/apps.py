@@ -28,10 +28,11 @@ from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.marks import MarkTable
 from ringtime_shared.stores.cassandra.meta import ROUNDS, MetaTable, back_off
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
-from ringtime_shared.stores.protocol import first_marks
+from ringtime_shared.stores.protocol import AppCounts, first_marks
 
 _COLUMNS = "app_id, number, writable, polled, active, version, created_ms, configuration, secrets, resize"
 _GET_ALL = f"SELECT {_COLUMNS} FROM $apps"
+_COUNT = "SELECT count(*), sum(polled) FROM $apps"
 _GET = f"{_GET_ALL} WHERE app_id = ?"
 _CREATE = f"INSERT INTO $apps ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"
 _REPLACE = (
@@ -53,7 +54,7 @@ class Apps:
     ) -> None:
         """Use `prepare`."""
         self._session = session
-        self._get, self._get_all, self._create, self._replace = statements
+        self._get, self._get_all, self._count, self._create, self._replace = statements
         self._marks = marks
         self._meta = meta
         self._now_ms = now_ms
@@ -62,7 +63,7 @@ class Apps:
     async def prepare(
         cls, session: CqlSession, marks: MarkTable, meta: MetaTable, now_ms: Callable[[], int]
     ) -> Self:
-        statements = await session.prepare(_GET, _GET_ALL, _CREATE, _REPLACE)
+        statements = await session.prepare(_GET, _GET_ALL, _COUNT, _CREATE, _REPLACE)
         return cls(session, statements, marks, meta, now_ms)
 
     async def create_app(self, app: App) -> App:
@@ -86,6 +87,10 @@ class Apps:
     async def fetch_apps(self) -> list[App]:
         records = await self._session.read(self._get_all.bind())
         return sorted(map(_to_app, records), key=lambda app: app.app_id)
+
+    async def count_apps(self) -> AppCounts:
+        ((apps, partitions),) = await self._session.read(self._count.bind())
+        return AppCounts(apps, partitions or 0)
 
     async def replace_app(self, app: App) -> None:
         now_ms = self._now_ms()

@@ -23,7 +23,15 @@ from ringtime_shared.stores.cassandra.migrate import check_schema
 from ringtime_shared.stores.cassandra.operator import OperatorReads
 from ringtime_shared.stores.cassandra.schedules import Schedules
 from ringtime_shared.stores.cassandra.session import CqlSession
-from ringtime_shared.stores.protocol import DuePage, DueQuery, IndexEntry, Marks, MarksWrite, Position
+from ringtime_shared.stores.protocol import (
+    AppCounts,
+    DuePage,
+    DueQuery,
+    IndexEntry,
+    Marks,
+    MarksWrite,
+    Position,
+)
 
 _SYSTEM_CLOCK = SystemClock()
 
@@ -105,6 +113,9 @@ class CassandraStore:
 
     async def fetch_apps(self) -> list[App]:
         return await self._apps.fetch_apps()
+
+    async def count_apps(self) -> AppCounts:
+        return await self._apps.count_apps()
 
     async def replace_app(self, app: App) -> None:
         await self._apps.replace_app(app)

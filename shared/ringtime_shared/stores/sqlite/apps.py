@@ -15,7 +15,7 @@ from ringtime_shared.stores.app_text import (
     encode_resize,
     encode_secrets,
 )
-from ringtime_shared.stores.protocol import FirstMarks, first_marks
+from ringtime_shared.stores.protocol import AppCounts, FirstMarks, first_marks
 from ringtime_shared.stores.sqlite.bulk import execute_bulk
 from ringtime_shared.stores.sqlite.session import Session
 
@@ -43,6 +43,11 @@ def fetch_app(session: Session, app_id: str) -> App | None:
 def fetch_apps(session: Session) -> list[App]:
     found = session.connection.execute(f"SELECT {_COLUMNS} FROM apps ORDER BY app_id")
     return [_to_app(record) for record in found]
+
+
+def count_apps(session: Session) -> AppCounts:
+    found = session.connection.execute("SELECT count(*), coalesce(sum(polled), 0) FROM apps")
+    return AppCounts(*found.fetchone())
 
 
 def replace_app(session: Session, app: App, now_ms: int) -> None:

@@ -15,7 +15,15 @@ from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
-from ringtime_shared.stores.protocol import DuePage, DueQuery, IndexEntry, Marks, MarksWrite, Position
+from ringtime_shared.stores.protocol import (
+    AppCounts,
+    DuePage,
+    DueQuery,
+    IndexEntry,
+    Marks,
+    MarksWrite,
+    Position,
+)
 from ringtime_shared.stores.sqlite import apps, dead_letters, marks, operator, purge, schedules, schema
 from ringtime_shared.stores.sqlite.engine import Worker
 from ringtime_shared.stores.sqlite.lock import FolderLock
@@ -97,6 +105,9 @@ class SqliteStore:
 
     async def fetch_apps(self) -> list[App]:
         return await self._reader.run(apps.fetch_apps)
+
+    async def count_apps(self) -> AppCounts:
+        return await self._reader.run(apps.count_apps)
 
     async def replace_app(self, app: App) -> None:
         now_ms = self._now_ms()

@@ -1,0 +1,68 @@
+"""How many apps and partitions there may be in all: only growth is refused."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from tests.contract.builders import make_app
+from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
+
+from ringtime_shared.errors import LimitReached
+from ringtime_shared.settings import AppLimits
+
+
+async def make_rig(*, apps: int = 100, partitions: int = 100) -> ServiceRig:
+    return await make_service_rig(limits=AppLimits(max_apps=apps, max_partitions_in_all=partitions))
+
+
+async def test_one_app_too_many_is_refused_by_the_name_of_the_setting() -> None:
+    rig = await make_rig(apps=2)
+    await rig.register("a")
+    await rig.register("b", active=False)
+    with pytest.raises(LimitReached, match=r"limits\.max_apps allows 2") as caught:
+        await rig.register("c")
+    assert caught.value.field == "appId"
+    assert [app.app_id for app in await rig.service.fetch_apps(None)] == ["a", "b"]
+
+
+async def test_partitions_count_over_all_apps_and_the_last_one_fits() -> None:
+    rig = await make_rig(partitions=10)
+    await rig.register("a", partitions=6)
+    with pytest.raises(LimitReached, match=r"6 partitions are in use, 5 .* allows 10") as caught:
+        await rig.register("b", partitions=5)
+    assert caught.value.field == "partitions"
+    await rig.register("b", partitions=4)
+
+
+async def test_the_default_quota_counts_too() -> None:
+    rig = await make_rig(partitions=4)
+    with pytest.raises(LimitReached):
+        await rig.register("a", partitions=None)
+
+
+async def test_what_is_over_a_new_bound_goes_on_and_may_be_configured() -> None:
+    rig = await make_rig(apps=1, partitions=5)
+    for app_id in ("a", "b"):
+        await rig.store.real.create_app(make_app(app_id=app_id, writable=9, polled=9))
+    app = await rig.register("a", partitions=9, active=False)
+    await rig.service.set_active("a", True)
+    await rig.create("b")
+    assert app.polled == 9
+
+
+async def test_partitions_that_a_resize_has_opened_to_nobody_yet_count() -> None:
+    rig = await make_rig(partitions=10)
+    app = await rig.register("a", partitions=2)
+    await rig.store.real.replace_app(replace(app, polled=9, version=2))
+    with pytest.raises(LimitReached):
+        await rig.register("b", partitions=2)
+
+
+async def test_registrations_at_once_pass_no_bound() -> None:
+    rig = await make_rig(partitions=10)
+    asked = [rig.register(f"app-{n}", partitions=4) for n in range(10)]
+    told = await asyncio.gather(*asked, return_exceptions=True)
+    assert sum(isinstance(each, LimitReached) for each in told) == 8
+    assert (await rig.store.real.count_apps()).partitions == 8

@@ -59,7 +59,7 @@ class DeliveryParts:
     clock: Clock
     callbacks: Mapping[str, CallbackType]
     find_app: Callable[[str], App | None]
-    is_trusted: Callable[[], bool]  #: whether this node's lease is sure to hold now
+    is_trusted: Callable[[], bool]  #: whether this node's lease is sure to hold now, and its clock right
     dispatch: DispatchSettings
     retry: RetrySettings
     limits: AppLimits
@@ -76,7 +76,7 @@ class Deliverer:
         self._on_room = on_room
         self._policies = Policies(parts.dispatch, parts.retry, parts.limits)
         self._outcomes = OutcomeWriter(parts.store, parts.dispatch.outcome_batch)
-        self._timetable: Timetable[Item] = Timetable(parts.clock, self._on_due)
+        self._timetable: Timetable[Item] = Timetable(parts.clock, self._on_due, self._drop_stopped)
         self._turns = Turns(parts.dispatch, parts.clock, parts.callbacks, self.pump)
         self._places = Places(parts.dispatch.max_loaded)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -132,6 +132,12 @@ class Deliverer:
         except Exception as error:  # noqa: BLE001 - a bug: it must cost this row alone
             self._on_bug(item, error)
         self.pump()
+
+    def _drop_stopped(self, item: Item) -> bool:
+        """Let go of a row that waits for its slot if its instance was given up meanwhile."""
+        if item.owned.is_draining:
+            self._let_go(item)
+        return item.owned.is_draining
 
     def _on_task_done(self, item: Item, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -194,14 +200,14 @@ class Deliverer:
 
     async def _attempt(self, item: Item) -> None:
         row, policy = item.row, self._policy(item)
+        if not self._parts.is_trusted() or item.owned.is_draining:  # no await between this and the send
+            self._put_down(item)
+            self._turns.put_back(item, policy)
+            return
         now_ms = self._clock.now_ms()
         if is_missed(policy, slot_ms=row.place.slot_ms, now_ms=now_ms):
             self.tally.missed += 1
             self._settle(item, unsent(row, Status.MISS, "came due too late", now_ms))
-            return
-        if not self._parts.is_trusted() or item.owned.is_draining:  # no await between this and the send
-            self._put_down(item)
-            self._turns.put_back(item, policy)
             return
         self.tally.sent += 1
         delivery = Delivery(

@@ -25,7 +25,13 @@ from ringtime_shared.clock import Clock
 from ringtime_shared.coordination.protocol import Member, Session
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Row
-from ringtime_shared.settings import AppLimits, CoordinationSettings, DispatchSettings, RetrySettings
+from ringtime_shared.settings import (
+    AppLimits,
+    ClockSettings,
+    CoordinationSettings,
+    DispatchSettings,
+    RetrySettings,
+)
 from ringtime_shared.stores.protocol import (
     AppStore,
     DeadLetterStore,
@@ -54,6 +60,7 @@ class DispatcherParts:
     retry: RetrySettings = field(default_factory=RetrySettings)
     limits: AppLimits = field(default_factory=AppLimits)
     coordination: CoordinationSettings = field(default_factory=CoordinationSettings)
+    trust: ClockSettings = field(default_factory=ClockSettings)  #: in the clock
     rng: Random = field(default_factory=Random)
 
 
@@ -74,6 +81,7 @@ class Dispatcher:
                 new_session=parts.new_session,
                 dispatch=parts.dispatch,
                 coordination=parts.coordination,
+                trust=parts.trust,
             )
         )
         self._room = asyncio.Event()

@@ -19,6 +19,7 @@ class HealthParts:
 
     ping: Callable[[], Awaitable[None]]  #: one real query to the store
     is_ready: Callable[[], bool]
+    clock_doubt: Callable[[], str | None]  #: why its clock is not to be relied on; None: it is
     count_owned: Callable[[], int]  #: poller instances this node runs
     fronts: Callable[[], Mapping[str, int]]  #: of those that have rows: the slot read up to, ms
     now_ms: Callable[[], int]
@@ -27,8 +28,9 @@ class HealthParts:
 def create_health_app(parts: HealthParts) -> Starlette:
     """Return an application with `/health/live`, `/health/ready` and `/health/fronts`.
 
-    Ready means: a real query was answered just now, and the node holds a lease it can trust. The answer
-    tells how many poller instances the node runs, and what time it is here, for whoever compares clocks.
+    Ready means: a real query was answered just now, the node's clock is relied on, and it holds a lease it
+    can trust. The answer tells how many poller instances the node runs, and what time it is here, for
+    whoever compares clocks.
     """
 
     async def live(request: Request) -> JSONResponse:  # noqa: ARG001 - the signature of a route
@@ -39,6 +41,9 @@ def create_health_app(parts: HealthParts) -> Starlette:
             await parts.ping()
         except RingtimeError as error:
             return _not_ready(str(error), parts.now_ms())
+        doubt = parts.clock_doubt()
+        if doubt is not None:
+            return _not_ready(f"its clock is in doubt: {doubt}", parts.now_ms())
         if not parts.is_ready():
             return _not_ready("no trusted lease", parts.now_ms())
         return JSONResponse({"status": "ready", "owned": parts.count_owned(), "nowMs": parts.now_ms()})

@@ -18,6 +18,7 @@ from ringtime_shared.http_server import listen, serve_http, stop_on_signals
 from ringtime_shared.process import process_name, run_service
 from ringtime_shared.settings import Settings
 from ringtime_shared.stores.cassandra import CassandraStore
+from ringtime_shared.watched_clock import WatchedClock
 
 
 async def serve(settings: Settings) -> None:
@@ -25,45 +26,51 @@ async def serve(settings: Settings) -> None:
 
     Raises StartupError when a server is away, the schema is not ours, or the node's name is taken.
     """
-    clock = SystemClock()
+    machine = SystemClock()
+    clock = WatchedClock(machine, settings.clock)
     settings = replace(settings, dispatch=fit_attempts(settings.dispatch, descriptor_limit()))
     with listen(settings.server) as listener, stop_on_signals() as stop:
         host, port = listener.getsockname()[:2]
         node = settings.node.name or process_name("dispatcher")
         address = settings.node.address or f"{host}:{port}"
         callbacks = make_callbacks(settings, clock)
-        store = await CassandraStore.connect(settings.cassandra, now_ms=clock.now_ms)
+        store = await CassandraStore.connect(settings.cassandra, now_ms=clock.now_ms, boot_ms=clock.boot_ms)
         try:
-            dispatcher = Dispatcher(
-                DispatcherParts(
-                    member=Member(node=node, address=address, capacity=settings.node.capacity),
-                    store=store,
-                    clock=clock,
-                    # The session asks for the era at each join, so a wiped etcd gets a new one.
-                    new_session=lambda: EtcdSession(settings.coordination, clock, raise_era=store.raise_era),
-                    callbacks=callbacks,
-                    dispatch=settings.dispatch,
-                    retry=settings.retry,
-                    limits=settings.limits,
-                    coordination=settings.coordination,
+            async with clock.watched(store.fetch_times):
+                dispatcher = Dispatcher(
+                    DispatcherParts(
+                        member=Member(node=node, address=address, capacity=settings.node.capacity),
+                        store=store,
+                        clock=clock,
+                        # The session asks for the era at each join, so a wiped etcd gets a new one.
+                        new_session=lambda: EtcdSession(
+                            settings.coordination, clock, raise_era=store.raise_era
+                        ),
+                        callbacks=callbacks,
+                        dispatch=settings.dispatch,
+                        retry=settings.retry,
+                        limits=settings.limits,
+                        coordination=settings.coordination,
+                        trust=settings.clock,
+                    )
                 )
-            )
-            await dispatcher.start()
-            click.echo(f"ringtime-dispatcher {node} listens on http://{host}:{port}/health/ready")
-            for block in settings.egress.allow:
-                click.echo(f"callbacks may reach {block}, as egress.allow says")
-            app = create_health_app(
-                HealthParts(
-                    ping=store.ping,
-                    is_ready=dispatcher.is_ready,
-                    count_owned=lambda: len(dispatcher.owned),
-                    fronts=dispatcher.fronts,
-                    now_ms=clock.now_ms,
+                await dispatcher.start()
+                click.echo(f"ringtime-dispatcher {node} listens on http://{host}:{port}/health/ready")
+                for block in settings.egress.allow:
+                    click.echo(f"callbacks may reach {block}, as egress.allow says")
+                app = create_health_app(
+                    HealthParts(
+                        ping=store.ping,
+                        is_ready=dispatcher.is_ready,
+                        clock_doubt=clock.doubt,
+                        count_owned=lambda: len(dispatcher.owned),
+                        fronts=dispatcher.fronts,
+                        now_ms=machine.now_ms,  # for whoever compares clocks
+                    )
                 )
-            )
-            await serve_http(app, settings.server, listener, stop)
-            click.echo(f"ringtime-dispatcher {node} is draining")
-            await dispatcher.stop()
+                await serve_http(app, settings.server, listener, stop)
+                click.echo(f"ringtime-dispatcher {node} is draining")
+                await dispatcher.stop()
         finally:
             await close_callbacks(callbacks.values())
             await store.close()

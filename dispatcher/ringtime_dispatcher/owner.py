@@ -10,12 +10,12 @@ from typing import Protocol
 
 from ringtime_dispatcher.instances import OwnedInstance
 from ringtime_dispatcher.ownership import Membership, OwnershipPlan, came_from_another, plan_ownership
-from ringtime_dispatcher.recovery import take_over, walk
-from ringtime_shared.clock import Clock
+from ringtime_dispatcher.recovery import marks_to_begin_at, take_over, walk
+from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.coordination.protocol import Claim, Member, Session, View
 from ringtime_shared.errors import LeaseLost, OutcomeUnknown, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
-from ringtime_shared.settings import CoordinationSettings, DispatchSettings
+from ringtime_shared.settings import ClockSettings, CoordinationSettings, DispatchSettings
 from ringtime_shared.stores.protocol import AppStore, DueStore, Marks, MarkStore, MarksWrite
 
 _log = logging.getLogger(__name__)
@@ -37,6 +37,7 @@ class OwnerParts:
     new_session: Callable[[], Session]  #: called again each time a lease was lost
     dispatch: DispatchSettings
     coordination: CoordinationSettings
+    trust: ClockSettings  #: in the clock
 
 
 class Owner:
@@ -50,6 +51,7 @@ class Owner:
         self._clock = parts.clock
         self._store = parts.store
         self._session: Session | None = None
+        self._steps = parts.clock.steps()  # as they were when this session began
         self._apps: dict[str, App] = {}
         self._apps_read_ms: int | None = None
         self._polled: frozenset[Instance] = frozenset()  # of all active apps
@@ -65,18 +67,26 @@ class Owner:
 
     def is_trusted(self) -> bool:
         """Whether this node may act as an owner at this moment."""
+        if self._clock.doubt() is not None:
+            return False
         if self._parts.coordination.on_loss == "continue":
             return self._session is not None
         return self._session is not None and self._clock.boot_ms() < self._session.trusted_until_ms()
 
     async def join(self) -> None:
-        """Take a lease and enter the ring. Raises StartupError."""
+        """Take a lease and enter the ring, unless the clock is in doubt. Raises StartupError."""
+        if self._clock.doubt() is not None:
+            return
+        self._steps = self._clock.steps()
         session = self._parts.new_session()
         await session.join(self._parts.member)
         self._session = session
 
     async def step(self) -> None:
         """Compare what this node should run with what it runs, act, and wait for news."""
+        if self._clock.doubt() is not None or self._clock.steps() != self._steps:
+            await self._stand_down()
+            return
         session = self._session
         if session is None or session.is_lost():
             await self._rejoin()
@@ -120,6 +130,21 @@ class Owner:
         """
         await self.join()
         self._drop(list(self.owned))
+
+    async def _stand_down(self) -> None:
+        """The clock is in doubt, or was set: give everything up without publishing anything.
+
+        Others may own it meanwhile. What this node owns afterwards it owns under a new term, which lowers
+        marks that turn out to lie in the future; within a term they could not be.
+        """
+        self._steps = self._clock.steps()
+        session, self._session = self._session, None
+        self._drop(list(self.owned))
+        if session is None:
+            await asyncio.sleep(BACK_OFF_S)
+            return
+        _log.error("%s gives up its poller instances: %s", self._node, self._clock.doubt() or "clock set")
+        await session.close()
 
     def _is_balanced(self, view: View, wanted: frozenset[Instance]) -> bool:
         """Whether nothing changed since this node last ran just what it should."""
@@ -166,16 +191,26 @@ class Owner:
         terms = {instance: session.era << 48 | epoch for instance, epoch in won.items()}
         if not terms:
             return
-        taken = await take_over(self._store, terms, self._marks_before_first, self.active)
+        taken = await take_over(self._store, terms, self._begin_at, self.active)
         boot_ms = self._clock.boot_ms()
         for owned in taken:
             self.owned[owned.instance] = owned
             if came_from_another(owned.instance, self._last_claims, self._node):
                 self._arrived_ms[owned.instance] = boot_ms
 
-    def _marks_before_first(self, instance: Instance) -> Marks:
-        app = self._apps[instance.app_id]
-        return Marks(app.created_ms - 60_000, app.created_ms - 60_000)
+    def _begin_at(self, instance: Instance, found: Marks | None) -> Marks:
+        """Raises ClockInDoubt: no marks may be judged then."""
+        require_trust(self._clock)
+        if found is None:
+            before_first_ms = self._apps[instance.app_id].created_ms - 60_000
+            found = Marks(before_first_ms, before_first_ms)
+        trust = self._parts.trust
+        return marks_to_begin_at(
+            found,
+            now_ms=self._clock.now_ms(),
+            most_ahead_ms=2 * trust.max_skew_ms,
+            look_back_ms=trust.look_back_s * 1_000,
+        )
 
     def _begin_handover(self, instances: Sequence[Instance]) -> None:
         fresh = [each for each in instances if not self.owned[each].is_draining]

@@ -79,10 +79,14 @@ class Poller:
         now_ms = self._clock.now_ms()
         horizon_ms = now_ms + self._settings.read_ahead_ms
         first = bucket_of(now_ms) if self._indexed is None else min(self._indexed, bucket_of(now_ms))
-        for bucket, instance in await self._store.fetch_index(first, bucket_of(horizon_ms)):
-            owned = self._owned.get(instance)
-            if owned is not None and owned.is_walked:
-                owned.open_bucket(bucket)
+        last = bucket_of(horizon_ms)
+        while first <= last:  # one round, but after a long suspension, or when the clock was set
+            upto = min(first + self._settings.walk_buckets - 1, last)
+            for bucket, instance in await self._store.fetch_index(first, upto):
+                owned = self._owned.get(instance)
+                if owned is not None and owned.is_walked:
+                    owned.open_bucket(bucket)
+            first = upto + 1
         self._indexed = bucket_of(now_ms)
         await self.read(horizon_ms)
 

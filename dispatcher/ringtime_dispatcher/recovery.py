@@ -1,34 +1,75 @@
-"""Begin an ownership term: take the marks over, then find the buckets between `settled` and now."""
+"""Begin an ownership term: take the marks over, then find the buckets between `settled` and now.
+
+Marks that lie ahead of a clock that is relied on were published by one that was not to be. Rows
+acknowledged meanwhile may lie under `settled` without an outcome, and within a term marks never go back; so
+the new term lowers both, to `look_back_ms` before now, and reads from there again. Lowering never loses a
+row: it adds rows to those that are looked at, and those with an outcome are passed over. What it costs is
+the reading.
+
+What it guarantees. Every row that was acknowledged less than `look_back_ms` before this moment, by a node
+whose clock could be relied on, is above the lowered `settled`: it was filed under a slot later than the
+moment of its create. Rows acknowledged before that are not looked for; `ringctl doctor` finds those of its
+window.
+
+Marks that are ahead by no more than two clocks may differ are left: rows filed under them are near, so ingest
+sees the mark and files them above it, late by that much.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from ringtime_dispatcher.instances import OwnedInstance
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.clock import Clock
+from ringtime_shared.ids import EPOCH_2020_MS
 from ringtime_shared.models.app import Instance
 from ringtime_shared.stores.protocol import DueStore, Marks, MarkStore, MarksWrite
+
+_log = logging.getLogger(__name__)
 
 
 class RecoveryStore(DueStore, MarkStore, Protocol):
     """What recovery needs of a store."""
 
 
+def marks_to_begin_at(found: Marks, *, now_ms: int, most_ahead_ms: int, look_back_ms: int) -> Marks:
+    """Return the marks a term begins with: those that were found, or lower ones if they lie in the future.
+
+    No row is filed before 2020, so nothing is to be walked before that.
+    """
+    sealed_ms, settled_ms = found
+    if max(found) > now_ms + most_ahead_ms:
+        sealed_ms, settled_ms = (min(mark_ms, now_ms - look_back_ms) for mark_ms in found)
+    return Marks(max(sealed_ms, EPOCH_2020_MS), max(settled_ms, EPOCH_2020_MS))
+
+
 async def take_over(
     store: RecoveryStore,
     terms: Mapping[Instance, int],
-    fallback: Callable[[Instance], Marks],
+    begin_at: Callable[[Instance, Marks | None], Marks],
     active: dict[OwnedInstance, None],
 ) -> list[OwnedInstance]:
     """Return the instances of `terms` (instance to term) with the marks their last owner left.
 
     The marks are written back under the new term before they are used: after that an older owner's
     late write loses in the store, and cannot hide a row by raising `settled`.
+
+    Args:
+        begin_at: from what was found, None if nothing was, to what the term begins with.
     """
     found = await store.fetch_marks(list(terms))
-    marks = {instance: found.get(instance) or fallback(instance) for instance in terms}
+    marks = {instance: begin_at(instance, found.get(instance)) for instance in terms}
+    lowered = [each for each in terms if each in found and marks[each] < found[each]]
+    if lowered:
+        ahead_ms = max(found[each].settled_ms - marks[each].settled_ms for each in lowered)
+        _log.error(
+            "the marks of %d poller instances, %s among them, lay in the future: a wrong clock has set them."
+            " They are lowered by up to %d s and what lies there is read again; see `ringctl doctor`",
+            len(lowered), lowered[0], ahead_ms // 1_000,
+        )  # fmt: skip
     await store.put_marks([MarksWrite(each, term, marks[each]) for each, term in terms.items()])
     return [OwnedInstance(each, term, marks[each], active) for each, term in terms.items()]
 

@@ -1,4 +1,8 @@
-"""Whose turn it is: what is due is queued fairly, or turned away because its destination is in trouble."""
+"""Whose turn it is: what is due is queued fairly, or turned away because its destination is in trouble.
+
+How long something waits, rests or may take is measured on the boot clock: a wall clock that is set back would
+keep an app without tokens, or a destination alone, for as long as it was set back.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +58,7 @@ class Turns:
         if self._queue.is_slow(app_id, destination, self._clock.boot_ms() - self._settings.slow_after_ms):
             return False
         timeout_ms = self.timeout_ms(item.row.schedule, policy)
-        if not self._destinations.admits(app_id, destination, self._clock.now_ms(), timeout_ms):
+        if not self._destinations.admits(app_id, destination, self._clock.boot_ms(), timeout_ms):
             return False
         self.put_back(item, policy)
         return True
@@ -82,15 +86,16 @@ class Turns:
 
     def note(self, item: Item, reply: Reply) -> list[Item]:
         """Take in how an attempt ended; return what waits for a destination that is now left alone."""
-        now_ms, rules = self._clock.now_ms(), self._rules(item)
+        now_ms, rules = self._clock.boot_ms(), self._rules(item)
         if self._destinations.note(item.app_id, item.destination, reply, now_ms, rules):
             return self._queue.drain(item.app_id, item.destination)
         return []
 
     def park_slot(self, item: Item) -> int:
         """Return the slot under which an item that was turned away is to wait."""
-        now_ms, rules = self._clock.now_ms(), self._rules(item)
-        return self._destinations.park_slot(item.app_id, item.destination, now_ms, rules)
+        boot_ms, rules = self._clock.boot_ms(), self._rules(item)
+        parked_ms = self._destinations.park_slot(item.app_id, item.destination, boot_ms, rules)
+        return self._clock.now_ms() + parked_ms - boot_ms
 
     def timeout_ms(self, schedule: Schedule, policy: DeliveryPolicy) -> int:
         """Return the total deadline of one attempt of this schedule."""

@@ -28,6 +28,7 @@ from ringtime_shared.settings import Settings
 from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import Store
 from ringtime_shared.stores.sqlite import SqliteStore
+from ringtime_shared.watched_clock import WatchedClock
 
 _log = logging.getLogger(__name__)
 _PURGE_S = 60
@@ -38,6 +39,7 @@ class Runtime:
     """What runs in the process."""
 
     store: Store
+    clock: Clock
     service: IngestService
     dispatcher: Dispatcher
 
@@ -58,56 +60,61 @@ async def run(
     Args:
         callbacks: custom types by name; `http` is added unless it is among them, and `kafka` if there are
             brokers.
+        clock: the machine's; it is watched like any other.
     """
-    clock = clock or SystemClock()
+    clock = WatchedClock(clock or SystemClock(), settings.clock)
     settings = replace(settings, dispatch=fit_attempts(settings.dispatch, descriptor_limit()))
     kinds = make_callbacks(settings, clock, loopback=settings.embedded.loopback_callbacks) | dict(callbacks)
     store = await open_store(settings, clock)
     try:
-        hub = Hub(era=await store.raise_era(uuid4().hex))
-        node = settings.node.name or f"embedded-{os.getpid()}"
-        service = await IngestService.start(
-            IngestParts(
-                store=store,
-                clock=clock,
-                settings=settings.ingest,
-                limits=settings.limits,
-                callbacks=kinds,
-                holder=node,
+        async with clock.watched(store.fetch_times):
+            hub = Hub(era=await store.raise_era(uuid4().hex))
+            node = settings.node.name or f"embedded-{os.getpid()}"
+            service = await IngestService.start(
+                IngestParts(
+                    store=store,
+                    clock=clock,
+                    settings=settings.ingest,
+                    limits=settings.limits,
+                    callbacks=kinds,
+                    holder=node,
+                )
             )
-        )
-        dispatcher = Dispatcher(
-            DispatcherParts(
-                member=Member(node=node),
-                store=store,
-                clock=clock,
-                new_session=lambda: MemorySession(hub, clock),
-                callbacks=kinds,
-                dispatch=settings.dispatch,
-                retry=settings.retry,
-                limits=settings.limits,
-                coordination=settings.coordination,
+            dispatcher = Dispatcher(
+                DispatcherParts(
+                    member=Member(node=node),
+                    store=store,
+                    clock=clock,
+                    new_session=lambda: MemorySession(hub, clock),
+                    callbacks=kinds,
+                    dispatch=settings.dispatch,
+                    retry=settings.retry,
+                    limits=settings.limits,
+                    coordination=settings.coordination,
+                    trust=settings.clock,
+                )
             )
-        )
-        await dispatcher.start()
-        purging = asyncio.create_task(_purge_for_ever(store, clock), name="purge")
-        try:
-            yield Runtime(store, service, dispatcher)
-        finally:
-            purging.cancel()
-            await asyncio.wait([purging])
-            await service.close()
-            await dispatcher.stop()
+            await dispatcher.start()
+            purging = asyncio.create_task(_purge_for_ever(store, clock), name="purge")
+            try:
+                yield Runtime(store, clock, service, dispatcher)
+            finally:
+                purging.cancel()
+                await asyncio.wait([purging])
+                await service.close()
+                await dispatcher.stop()
     finally:
         await close_callbacks(kinds.values())
         await store.close()
 
 
 async def _purge_for_ever(store: Store, clock: Clock) -> None:
-    """Let the store forget what is past its retention; Cassandra does this by itself."""
+    """Let the store forget what is past its retention, by a clock that is relied on; Cassandra does this by
+    itself."""
     while isinstance(store, SqliteStore):
         try:
-            await store.purge(clock.now_ms())
+            if clock.doubt() is None:
+                await store.purge(clock.now_ms())
         except Exception as error:  # noqa: BLE001 - tried again in a minute: a full disk must not end it for good
             _log.warning("the purge of what is past its retention failed: %s", error)
         await asyncio.sleep(_PURGE_S)

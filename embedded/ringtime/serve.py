@@ -6,17 +6,21 @@ import click
 
 from ringtime.runtime import run
 from ringtime_ingest.app import create_app
+from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.http_server import listen, serve_http, stop_on_signals
 from ringtime_shared.settings import Settings
 
 
-async def serve(settings: Settings) -> None:
+async def serve(settings: Settings, *, clock: Clock | None = None) -> None:
     """Serve until a signal; then answer what is open, drain what is in flight, and return.
+
+    Args:
+        clock: the machine's.
 
     Raises StartupError when the port or the data folder is taken.
     """
     with listen(settings.server) as listener, stop_on_signals() as stop:
-        async with run(settings, callbacks={}) as runtime:
+        async with run(settings, callbacks={}, clock=clock) as runtime:
             host, port = listener.getsockname()[:2]
             click.echo(f"ringtime listens on http://{host}:{port}/goscheduler")
             if settings.embedded.loopback_callbacks:
@@ -26,7 +30,12 @@ async def serve(settings: Settings) -> None:
                 )
             for block in settings.egress.allow:
                 click.echo(f"callbacks may reach {block}, as egress.allow says")
-            app = create_app(runtime.service, settings.server, runtime.store.ping)
+
+            async def ready() -> None:
+                require_trust(runtime.clock)
+                await runtime.store.ping()
+
+            app = create_app(runtime.service, settings.server, ready)
             await serve_http(app, settings.server, listener, stop)
             click.echo("ringtime is draining")
     click.echo("ringtime has stopped")

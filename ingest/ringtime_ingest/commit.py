@@ -8,7 +8,9 @@ acknowledged by the store, and before its requests are, each row is checked (onc
 instance):
 
 - Its slot is near: read `sealed`. If `sealed >= slot`, the owner's final read may have come before the
-  row, so it is filed again, under the same id, at a slot above `sealed`; its home row gets a pointer.
+  row, so it is filed again, under the same id, at a slot above `sealed`; its home row gets a pointer. But a
+  `sealed` more than a minute ahead of now was published by a clock that lied: the client is told that the
+  outcome is unknown, rather than that the row will fire then. The term that lowers the marks reads the row.
 - The app's map was read too long ago: read it again. If the row's partition is not writable any more, the
   row is filed again in one that is, even while the partition is polled: it may be about to be released.
 
@@ -28,6 +30,12 @@ that ended this. A partition is released only if it was seen empty by a look tha
 | no answer to the batch, the check or the pointer | OutcomeUnknown: the row may exist and may fire, once |
 | process dies before the answer | as above, seen by the client as a cut connection |
 | process is suspended between write and check | the check finds `sealed` or the map changed, files again |
+| this node's clock is in doubt | ClockInDoubt, before anything is written |
+| an owner published marks by a wrong clock | near rows: MarksAhead; others: acknowledged, see below |
+
+Rows further ahead than `near_ms` are not checked, and need not be: a slot that far ahead lies under
+`sealed` only if a wrong clock published it, and the term that finds such marks lowers them to before the
+row was created.
 """
 
 from __future__ import annotations
@@ -41,11 +49,12 @@ from typing import Protocol, TypeVar
 from ringtime_ingest.apps import AppMaps, AppReading
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel
-from ringtime_shared.clock import Clock
-from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
+from ringtime_shared.clock import Clock, require_trust
+from ringtime_shared.errors import MarksAhead, OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.placement import Placer
 from ringtime_shared.settings import IngestSettings
+from ringtime_shared.settings.rules import CLOCK_SKEW_MS
 from ringtime_shared.stores.protocol import MarkStore, ScheduleStore
 
 T = TypeVar("T")
@@ -89,9 +98,11 @@ class CommitPath:
         caller's to change.
 
         Raises:
-            StoreUnavailable: nothing was filed.
-            OutcomeUnknown: no answer in time, or the row was overtaken three times.
+            StoreUnavailable: nothing was filed; ClockInDoubt: because this node's clock is.
+            OutcomeUnknown: no answer in time, or the row was overtaken three times; MarksAhead: it was filed
+                under marks that cannot be true.
         """
+        require_trust(self._clock)
         if len(self._waiting) >= self._settings.max_pending:
             raise StoreUnavailable(f"{self._settings.max_pending} creates are waiting for the store already")
         filing = _Filing(row, row, reading, asyncio.get_running_loop().create_future())
@@ -184,7 +195,9 @@ class CommitPath:
             sealed_ms = marks[place.instance].sealed_ms if place.instance in marks else -1
             if filing.reading.read_boot_ms < oldest_boot_ms:
                 filing.reading = fresh[place.app_id]
-            if sealed_ms >= place.slot_ms or place.partition >= filing.reading.app.writable:
+            if sealed_ms > now_ms + CLOCK_SKEW_MS:
+                _refuse([filing], MarksAhead(str(place.instance), sealed_ms - now_ms))
+            elif sealed_ms >= place.slot_ms or place.partition >= filing.reading.app.writable:
                 overtaken[filing] = self._file_again(filing, sealed_ms)
         return overtaken
 

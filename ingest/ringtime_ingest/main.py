@@ -15,11 +15,12 @@ from ringtime_shared.callbacks.kafka_rules import KafkaRules
 from ringtime_shared.callbacks.plugins import load_callback_types
 from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.callbacks.resolver import Resolver
-from ringtime_shared.clock import SystemClock
+from ringtime_shared.clock import SystemClock, require_trust
 from ringtime_shared.http_server import listen, serve_http, stop_on_signals
 from ringtime_shared.process import process_name, run_service
 from ringtime_shared.settings import Settings
 from ringtime_shared.stores.cassandra import CassandraStore
+from ringtime_shared.watched_clock import WatchedClock
 
 
 def callback_rules(settings: Settings) -> Mapping[str, CallbackRules]:
@@ -35,25 +36,31 @@ async def serve(settings: Settings) -> None:
 
     Raises StartupError when the port is taken, Cassandra is away, or its schema is not ours.
     """
-    clock = SystemClock()
+    clock = WatchedClock(SystemClock(), settings.clock)
     with listen(settings.server) as listener, stop_on_signals() as stop:
-        store = await CassandraStore.connect(settings.cassandra, now_ms=clock.now_ms)
+
+        async def ready() -> None:
+            require_trust(clock)
+            await store.ping()
+
+        store = await CassandraStore.connect(settings.cassandra, now_ms=clock.now_ms, boot_ms=clock.boot_ms)
         try:
-            service = await IngestService.start(
-                IngestParts(
-                    store=store,
-                    clock=clock,
-                    settings=settings.ingest,
-                    limits=settings.limits,
-                    callbacks=callback_rules(settings),
-                    holder=settings.node.name or process_name("ingest"),
+            async with clock.watched(store.fetch_times):
+                service = await IngestService.start(
+                    IngestParts(
+                        store=store,
+                        clock=clock,
+                        settings=settings.ingest,
+                        limits=settings.limits,
+                        callbacks=callback_rules(settings),
+                        holder=settings.node.name or process_name("ingest"),
+                    )
                 )
-            )
-            host, port = listener.getsockname()[:2]
-            click.echo(f"ringtime-ingest listens on http://{host}:{port}/goscheduler")
-            app = create_app(service, settings.server, store.ping)
-            await serve_http(app, settings.server, listener, stop)
-            await service.close()
+                host, port = listener.getsockname()[:2]
+                click.echo(f"ringtime-ingest listens on http://{host}:{port}/goscheduler")
+                app = create_app(service, settings.server, ready)
+                await serve_http(app, settings.server, listener, stop)
+                await service.close()
         finally:
             await store.close()
     click.echo("ringtime-ingest has stopped")

@@ -77,7 +77,7 @@ class Replayer:
         self._placer = placer
         self._clock = clock
         self._margin_ms = margin_ms
-        self._next_ms: dict[str, int] = {}  # by app, slot of the next replay; bounded by the number of apps
+        self._next_boot_ms: dict[str, int] = {}  # by app, when the next may fire; bounded by the apps
 
     async def file(
         self, reading: AppReading, failed: Sequence[Row], over: Sequence[DeadLetter], *, spread: bool
@@ -132,11 +132,12 @@ class Replayer:
             await self._store.put_replayed(over[0].app_id, keys, self._clock.now_ms())
 
     def _slot(self, app_id: str, spread: bool) -> int:
-        slot_ms = self._clock.now_ms() + self._margin_ms
-        if spread:
-            slot_ms = max(slot_ms, self._next_ms.get(app_id, 0))
-            self._next_ms[app_id] = slot_ms + SPACING_MS
-        return slot_ms
+        wait_ms, boot_ms = self._margin_ms, self._clock.boot_ms()
+        if spread:  # a pace is kept on the boot clock: the wall clock may be set
+            at_ms = max(boot_ms + wait_ms, self._next_boot_ms.get(app_id, 0))
+            self._next_boot_ms[app_id] = at_ms + SPACING_MS
+            wait_ms = at_ms - boot_ms
+        return self._clock.now_ms() + wait_ms
 
     def _next_filing(self, home: Row, reading: AppReading, slot_ms: int) -> Row:
         app, outcome = reading.app, home.outcome

@@ -19,7 +19,7 @@ from ringtime_ingest.parsing import parse_app_id, parse_new_app, parse_new_sched
 from ringtime_ingest.requests import Service
 from ringtime_ingest.schedule_json import schedule_to_json
 from ringtime_shared.app_json import app_to_json
-from ringtime_shared.errors import NotFound, RingtimeError
+from ringtime_shared.errors import ClockInDoubt, NotFound, RingtimeError
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import ServerSettings
 
@@ -127,6 +127,9 @@ class Api:
     async def check_ready(self, request: Request) -> Response:
         try:
             await self._ready()
+        except ClockInDoubt as error:
+            _log.warning("not ready: %s", error)
+            return failure(UNAVAILABLE, f"not ready: {error}")
         except RingtimeError as error:
             _log.warning("not ready: %s", error)
         except Exception:  # noqa: BLE001 - whatever it is, the probe has to hear that it is not ready

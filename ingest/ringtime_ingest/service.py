@@ -22,7 +22,7 @@ from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel, let_interrupt_through
 from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.cancelling import cancel_home
-from ringtime_shared.clock import Clock
+from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.errors import (
     AppActive,
     AppInactive,
@@ -98,6 +98,7 @@ class IngestService:
         begun_ms = self._clock.boot_ms()
         stored = await self._store.fetch_app(new.app_id)
         if stored is None:
+            require_trust(self._clock)  # its first marks are counted from now
             app = App(
                 app_id=new.app_id,
                 number=0,
@@ -152,11 +153,13 @@ class IngestService:
     async def create_schedule(self, new: NewSchedule) -> Row:
         """File a one-time schedule; when this returns, it will fire.
 
-        Raises NotFound (app), AppInactive, InvalidRequest, StoreUnavailable, OutcomeUnknown.
+        Raises NotFound (app), AppInactive, InvalidRequest, StoreUnavailable (ClockInDoubt among it),
+        OutcomeUnknown.
         """
         reading = await self._apps.get(new.app_id)
         if not reading.app.active:
             raise AppInactive(f"app {new.app_id} is deactivated")
+        require_trust(self._clock)
         now_ms = self._clock.now_ms()
         try:
             _raise_if(check_new_schedule(new, reading.app, self._limits, now_ms, self._rules))

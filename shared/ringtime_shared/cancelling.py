@@ -25,7 +25,8 @@ async def cancel_home(store: ScheduleStore, clock: Clock, row: Row) -> Cancelled
     """Cancel the schedule of a home row; cancelling twice is no error.
 
     The cancel is promised to hold if it was durable more than a second before the slot of the pending
-    filing: a dispatcher reads no row earlier than that, and checks again before a retry.
+    filing: a dispatcher reads no row earlier than that, and checks again before a retry. While this node's
+    clock is in doubt, "in time" means nothing, and nothing is promised.
 
     Raises AlreadyDone, StoreUnavailable, OutcomeUnknown.
     """
@@ -40,4 +41,4 @@ async def cancel_home(store: ScheduleStore, clock: Clock, row: Row) -> Cancelled
     else:  # somebody cancelled before; that write may have taken long to become durable
         durable_ms = min(clock.now_ms(), row.cancelled_ms + _SLOWEST_WRITE_MS)
     slot_ms = (row.moved_to or row.place).slot_ms
-    return Cancelled(row, durable_ms < slot_ms - CANCEL_PROMISE_MS)
+    return Cancelled(row, clock.doubt() is None and durable_ms < slot_ms - CANCEL_PROMISE_MS)

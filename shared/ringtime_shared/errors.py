@@ -13,7 +13,9 @@ RingtimeError
 │   ├── AlreadyDone       too late to cancel: the schedule has its outcome
 │   └── NotReplayable     the schedule has not failed, or was cancelled
 ├── StoreUnavailable      nothing was written; try again later
+│   └── ClockInDoubt      this node's wall clock cannot be relied on
 ├── OutcomeUnknown        no answer from the store: the write may or may not have happened
+│   └── MarksAhead        the schedule was written where a false clock has been: fires perhaps late
 ├── LeaseLost             this node may not act as an owner any more
 └── StartupError          a server, folder or schema that must be there is not; says which
 """
@@ -160,6 +162,24 @@ class StoreUnavailable(RingtimeError):
 
 class OutcomeUnknown(RingtimeError):
     """The store gave no answer in time; the write may or may not have happened."""
+
+
+class ClockInDoubt(StoreUnavailable):
+    """The wall clock of this node cannot be relied on; nothing was written."""
+
+    def __init__(self, doubt: str) -> None:
+        super().__init__(f"this server's clock is in doubt and nothing was written; try again later: {doubt}")
+
+
+class MarksAhead(OutcomeUnknown):
+    """The schedule was written, but its owner's marks lie in the future: a false clock set them."""
+
+    def __init__(self, instance: str, ahead_ms: int) -> None:
+        super().__init__(
+            f"the outcome is unknown: the schedule exists, but {instance} is marked as read up to"
+            f" {ahead_ms / 1_000:,.0f} s ahead of now, which only a false clock can have done; it fires late,"
+            " once a dispatcher has put that right"
+        )
 
 
 class LeaseLost(RingtimeError):

@@ -1,4 +1,5 @@
-"""Play many seeds on all cores: `python -m tests.cluster.campaign FIRST COUNT [resize]` says what breaks."""
+"""Play many seeds on all cores: `python -m tests.cluster.campaign FIRST COUNT [resize|clocks]` says what
+breaks."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
+from tests.cluster.clock_world import ClockWorld
 from tests.cluster.resize_world import ResizePlan, ResizeWorld
 from tests.cluster.virtual import run_virtual
 from tests.cluster.world import World
@@ -35,6 +37,15 @@ def play_seed(seed: int) -> list[str]:
 def play_resize_seed(seed: int, plan: ResizePlan | None = None) -> list[str]:
     """Return the violations of one run in which an app is resized."""
     return run_virtual(_play_resize(seed, plan))
+
+
+async def _play_clocks(seed: int) -> list[str]:
+    return await ClockWorld(seed).run()
+
+
+def play_clock_seed(seed: int) -> list[str]:
+    """Return the violations of one run in which clocks lie."""
+    return run_virtual(_play_clocks(seed))
 
 
 async def _play_and_draw(seed: int) -> float:
@@ -78,9 +89,8 @@ def first_failure(seeds: range, play: Play = play_seed) -> int | None:
 
 if __name__ == "__main__":
     first, count = int(sys.argv[1]), int(sys.argv[2])
-    broken = play_seeds(
-        range(first, first + count), play_resize_seed if sys.argv[3:] == ["resize"] else play_seed
-    )
+    kinds = {"": play_seed, "resize": play_resize_seed, "clocks": play_clock_seed}
+    broken = play_seeds(range(first, first + count), kinds["".join(sys.argv[3:])])
     for seed, found in broken.items():
         print(seed, found)
     print(f"{count} seeds, {len(broken)} broken")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from random import Random
 from typing import Any
 
+from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.coordination.memory import Hub, MemorySession
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.stores.memory import MemoryStore
@@ -25,15 +27,16 @@ class FaultRates:
     refused: float = 0.0  #: it is not carried out and the caller is told so
 
 
-class Pod:
-    """Clock and pause switch of one process. Satisfies `Clock`."""
+class Pod(SystemClock):
+    """The machine's clock and the pause switch of one process."""
 
     def __init__(self, name: str, rng: Random, rates: FaultRates, *, skew_ms: int = 0) -> None:
         self.name = name
         self.rng = rng
         self.rates = rates
         self.is_alive = True
-        self._skew_ms = skew_ms
+        self.off_ms = float(skew_ms)  #: of the wall clock, ahead of the right time
+        self.drift = 0.0  #: ms a ms
         self._frozen_s: float | None = None
         self._running = asyncio.Event()
         self._running.set()
@@ -43,7 +46,8 @@ class Pod:
         return self._frozen_s is not None
 
     def now_ms(self) -> int:
-        return START_MS + self.boot_ms() + self._skew_ms
+        boot_ms = self.boot_ms()
+        return START_MS + boot_ms + int(self.off_ms + self.drift * boot_ms)
 
     def boot_ms(self) -> int:
         time_s = asyncio.get_running_loop().time() if self._frozen_s is None else self._frozen_s
@@ -74,24 +78,43 @@ class PodStore:
         self._store = store
         self._pod = pod
         self._spawn = spawn
+        self.hosts_off_ms: list[float] = []  #: of the store's hosts; none: it has no clock
+
+    async def fetch_times(self) -> list[ServerTime]:
+        """Each host is asked as anything else is."""
+        times = []
+        for number in range(len(self.hosts_off_ms)):
+            asked_ms = self._pod.boot_ms()
+            try:
+                told_ms = await self._call("time", self._tell, number)
+            except (StoreUnavailable, OutcomeUnknown):
+                continue
+            answered_ms = self._pod.boot_ms()
+            offset_ms = told_ms - (asked_ms + answered_ms) // 2
+            times.append(ServerTime(f"host {number}", offset_ms, (answered_ms - asked_ms) // 2 + 1))
+        if self.hosts_off_ms and not times:
+            raise StoreUnavailable("no host told the time")
+        return times
+
+    async def _tell(self, number: int) -> int:
+        now_s = asyncio.get_running_loop().time()
+        return START_MS + int(now_s * 1000 + self.hosts_off_ms[number])
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-        method = getattr(self._store, name)
+        return partial(self._call, name, getattr(self._store, name))
 
-        async def call(*args: Any) -> Any:
-            pod, rng, rates = self._pod, self._pod.rng, self._pod.rates
-            await pod.wait_running()
-            if rng.random() < rates.refused:
-                raise StoreUnavailable(f"{name}: simulated refusal")
-            delay_s = rng.uniform(0, rates.slow_s) if rng.random() < rates.slow else 0.004
-            # What was sent is carried out, even if the sender dies or stops waiting.
-            answer = await asyncio.shield(self._spawn(_later(delay_s, method, args)))
-            await pod.wait_running()
-            if rng.random() < rates.lost_reply:
-                raise OutcomeUnknown(f"{name}: simulated lost reply")
-            return answer
-
-        return call
+    async def _call(self, name: str, method: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        pod, rng, rates = self._pod, self._pod.rng, self._pod.rates
+        await pod.wait_running()
+        if rng.random() < rates.refused:
+            raise StoreUnavailable(f"{name}: simulated refusal")
+        delay_s = rng.uniform(0, rates.slow_s) if rng.random() < rates.slow else 0.004
+        # What was sent is carried out, even if the sender dies or stops waiting.
+        answer = await asyncio.shield(self._spawn(_later(delay_s, method, args)))
+        await pod.wait_running()
+        if rng.random() < rates.lost_reply:
+            raise OutcomeUnknown(f"{name}: simulated lost reply")
+        return answer
 
 
 async def _later(delay_s: float, method: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> Any:

@@ -33,7 +33,12 @@ class Send:
 
 
 def judge(
-    creates: Sequence[ClientEntry], sends: Sequence[Send], given_up: set[UUID], dead: set[UUID]
+    creates: Sequence[ClientEntry],
+    sends: Sequence[Send],
+    given_up: set[UUID],
+    dead: set[UUID],
+    *,
+    early_ms: int = 0,
 ) -> list[str]:
     """Return every violation, in words.
 
@@ -42,6 +47,7 @@ def judge(
         sends: all attempts, in time order.
         given_up: schedules whose recorded outcome is FAILURE.
         dead: schedules with a dead letter.
+        early_ms: how early a send may be by the right time: clocks that are relied on are that much off.
     """
     by_id: dict[UUID, list[Send]] = defaultdict(list)
     for send in sends:
@@ -53,7 +59,7 @@ def judge(
         delivered = any(send.accepted for send in mine)
         if not delivered and not entry.cancel_tried and entry.schedule_id not in given_up:
             found.append(f"lost: {name} due {entry.fire_ms}, acknowledged {entry.created_ms}")
-        if any(send.sent_ms < entry.fire_ms for send in mine):
+        if any(send.sent_ms < entry.fire_ms - early_ms for send in mine):
             found.append(f"early: {name} by {entry.fire_ms - min(send.sent_ms for send in mine)} ms")
         cancelled_ms = entry.cancel_promised_ms
         if cancelled_ms is not None and any(send.sent_ms > cancelled_ms for send in mine):

@@ -13,6 +13,7 @@ from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
 from ringtime_ingest.requests import NewApp, NewSchedule
 from ringtime_ingest.service import IngestParts, IngestService
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
+from ringtime_shared.clock import Clock
 from ringtime_shared.coordination.memory import Hub
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.errors import RingtimeError, Violation
@@ -21,6 +22,7 @@ from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.schedule import Place, Status
 from ringtime_shared.settings import (
     AppLimits,
+    ClockSettings,
     CoordinationSettings,
     DispatchSettings,
     IngestSettings,
@@ -50,6 +52,7 @@ class Plan:
     pause_s: float = 6.0
     rates: FaultRates = field(default_factory=FaultRates)
     ingest: IngestSettings = field(default_factory=IngestSettings)
+    clock: ClockSettings = field(default_factory=ClockSettings)
     dispatch: DispatchSettings = field(
         default_factory=lambda: DispatchSettings(
             page_rows=4,
@@ -121,6 +124,7 @@ class World:
         self.plan: Plan = plan or random_plan(self.rng)
         self.hub = Hub()
         self.store = MemoryStore(self.now_ms)
+        self.early_ms = 0  #: see `judge`
         self.creates: list[ClientEntry] = []
         self.sends: list[Send] = []
         self._background: set[asyncio.Task[Any]] = set()
@@ -152,7 +156,7 @@ class World:
         }
         dead = await self._dead_letters()
         await self._tear_down()
-        return judge(self.creates, self.sends, given_up, dead)
+        return judge(self.creates, self.sends, given_up, dead, early_ms=self.early_ms)
 
     async def _dead_letters(self) -> set[UUID]:
         letters = [
@@ -175,12 +179,16 @@ class World:
         for pod, _ in self._ingest:
             pod.rates = self.plan.rates
 
+    async def _clock_of(self, pod: Pod, store: PodStore) -> Clock:
+        """Return the clock that the pod runs on."""
+        return pod
+
     async def _start_ingest(self, pod: Pod) -> IngestService:
-        store = cast("MemoryStore", PodStore(self.store, pod, self.spawn))
+        store = PodStore(self.store, pod, self.spawn)
         return await IngestService.start(
             IngestParts(
-                store=store,
-                clock=pod,
+                store=cast("MemoryStore", store),
+                clock=await self._clock_of(pod, store),
                 settings=self.plan.ingest,
                 limits=AppLimits(),
                 callbacks={"sim": RecordingCallback(self, pod)},
@@ -188,8 +196,12 @@ class World:
             )
         )
 
+    def _make_pod(self, name: str) -> Pod:
+        return Pod(name, self.rng, self.plan.rates)
+
     async def _start_dispatcher(self, name: str) -> None:
-        pod = Pod(name, self.rng, self.plan.rates)
+        pod = self._make_pod(name)
+        store = PodStore(self.store, pod, self.spawn)
         sessions: list[PodSession] = []
 
         def new_session() -> PodSession:
@@ -199,13 +211,14 @@ class World:
         dispatcher = Dispatcher(
             DispatcherParts(
                 member=Member(node=name),
-                store=cast("MemoryStore", PodStore(self.store, pod, self.spawn)),
-                clock=pod,
+                store=cast("MemoryStore", store),
+                clock=await self._clock_of(pod, store),
                 new_session=new_session,
                 callbacks={"sim": RecordingCallback(self, pod)},
                 dispatch=self.plan.dispatch,
                 retry=RetrySettings(first_delay_ms=500),
                 coordination=CoordinationSettings(join_debounce_ms=1_000, dwell_ms=3_000),
+                trust=self.plan.clock,
                 rng=self.rng,
             )
         )

@@ -16,19 +16,26 @@ _STOP_S = 40
 class ServerProcess:
     """One server on one data folder; can be killed and started again on the same port."""
 
-    def __init__(self, data: Path, *, environment: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, data: Path, *, environment: dict[str, str] | None = None, clock: Path | None = None
+    ) -> None:
+        """`clock`: the file that says what time it is there; see `steered_clock`."""
         self.base = ""
-        self._data = data
+        self.data = data
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+        self._clock = clock
         self._port = 0
         self._process: subprocess.Popen[str] | None = None
         self._log = (data.parent / f"{data.name}.log").open("a")
 
     def start(self) -> None:
         """Start and return once it takes requests."""
-        command = [sys.executable, "-m", "ringtime.main", "serve"]
+        port, data = str(self._port), str(self.data)
+        module = ["ringtime.main", "serve", "--port", port, "--data", data]
+        if self._clock is not None:
+            module = ["tests.harness.steered_clock", str(self._clock), port, data]
         self._process = subprocess.Popen(
-            [*command, "--port", str(self._port), "--data", str(self._data)],
+            [sys.executable, "-m", *module],
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,

@@ -64,7 +64,7 @@ class FakeDriver:
         self.asked: list[str] = []
 
     def execute_async(
-        self, statement: str, *, execution_profile: object, paging_state: bytes | None
+        self, statement: str, *, execution_profile: object, paging_state: bytes | None, host: object
     ) -> FakeFuture:
         self.asked.append(statement)
         answer = next(self.answers[statement])

@@ -16,6 +16,7 @@ and the rule and never repeats the value, which may be a secret.
 """
 
 from ringtime_shared.settings.callbacks import CallbackSettings
+from ringtime_shared.settings.clock import ClockSettings
 from ringtime_shared.settings.coordination import CoordinationSettings, NodeSettings
 from ringtime_shared.settings.describe import describe_settings
 from ringtime_shared.settings.dispatch import DispatchSettings, RetrySettings
@@ -32,6 +33,7 @@ __all__ = [
     "AppLimits",
     "CallbackSettings",
     "CassandraSettings",
+    "ClockSettings",
     "CoordinationSettings",
     "DispatchSettings",
     "EgressSettings",

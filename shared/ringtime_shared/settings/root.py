@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ringtime_shared.settings.callbacks import CallbackSettings
+from ringtime_shared.settings.clock import ClockSettings
 from ringtime_shared.settings.coordination import CoordinationSettings, NodeSettings
 from ringtime_shared.settings.dispatch import DispatchSettings, RetrySettings
 from ringtime_shared.settings.egress import EgressSettings
@@ -27,6 +28,7 @@ class Settings:
     limits: AppLimits = field(default_factory=AppLimits)
     dispatch: DispatchSettings = field(default_factory=DispatchSettings)
     retry: RetrySettings = field(default_factory=RetrySettings)
+    clock: ClockSettings = field(default_factory=ClockSettings)
     callbacks: CallbackSettings = field(default_factory=CallbackSettings)
     egress: EgressSettings = field(default_factory=EgressSettings)
     embedded: EmbeddedSettings = field(default_factory=EmbeddedSettings)

@@ -9,6 +9,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from ringtime_shared.buckets import first_slot, last_slot
+from ringtime_shared.clock import ServerTime
 from ringtime_shared.errors import AppExists, NotFound, VersionConflict
 from ringtime_shared.ids import MAX_NONCES
 from ringtime_shared.models.app import App, Instance
@@ -211,6 +212,9 @@ class MemoryStore:
         if self._era[1] != identity:
             self._era = (self._era[0] + 1, identity)
         return self._era[0]
+
+    async def fetch_times(self) -> Sequence[ServerTime]:
+        return ()
 
     async def ping(self) -> None:
         return

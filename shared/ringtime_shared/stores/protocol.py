@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
+from ringtime_shared.clock import ServerTime
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.dead_letter import DeadLetter
@@ -178,6 +179,13 @@ class MetaStore(Protocol):
     async def raise_era(self, identity: str) -> int:
         """Return the era of the coordination service with this `identity`: the stored era if the
         identity is the recorded one, else one more than the stored era, recorded with `identity`."""
+        ...
+
+    async def fetch_times(self) -> Sequence[ServerTime]:
+        """Ask some of the store's servers what time it is; return what was answered, at least one.
+
+        Empty, always: the store lives in this process and has no clock of its own. Raises StoreUnavailable.
+        """
         ...
 
     async def ping(self) -> None:

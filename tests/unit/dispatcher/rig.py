@@ -16,6 +16,7 @@ from tests.unit.spy_store import SpyStore
 from ringtime_dispatcher.delivery import Deliverer, DeliveryParts
 from ringtime_dispatcher.instances import OwnedInstance
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
+from ringtime_shared.clock import SystemClock
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.app import App, AppConfiguration, Instance
 from ringtime_shared.models.schedule import Row
@@ -36,7 +37,7 @@ def on_virtual_time(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]
     return run
 
 
-class LoopClock:
+class LoopClock(SystemClock):
     """Both clocks follow the loop; it starts at `START_MS`, the first slot of a minute."""
 
     back_ms = 0  #: how far the wall clock has been set back

@@ -18,7 +18,7 @@ from ringtime_shared.settings import DispatchSettings
 from ringtime_shared.stores.memory import MemoryStore
 
 
-def health(*, error: Exception | None = None, is_ready: bool = True) -> Client:
+def health(*, error: Exception | None = None, is_ready: bool = True, doubt: str | None = None) -> Client:
     async def ping() -> None:
         if error is not None:
             raise error
@@ -28,6 +28,7 @@ def health(*, error: Exception | None = None, is_ready: bool = True) -> Client:
             HealthParts(
                 ping=ping,
                 is_ready=lambda: is_ready,
+                clock_doubt=lambda: doubt,
                 count_owned=lambda: 7,
                 fronts=lambda: {"pay.1": 5},
                 now_ms=lambda: 99,
@@ -47,6 +48,7 @@ async def test_not_ready_says_why_and_what_time_it_is() -> None:
     for client, reason in (
         (health(error=StoreUnavailable("away")), "away"),
         (health(is_ready=False), "no trusted lease"),
+        (health(is_ready=False, doubt="it is off"), "its clock is in doubt: it is off"),
     ):
         reply = await client.call("GET", "/health/ready")
         assert (reply.status, reply.json) == (503, {"status": "not ready", "reason": reason, "nowMs": 99})

@@ -9,16 +9,21 @@ from tests.contract.builders import BUCKET, START_MS, make_app, make_row
 from tests.unit.dispatcher.rig import make_owned
 from tests.unit.spy_store import SpyStore
 
-from ringtime_dispatcher.recovery import take_over, walk
+from ringtime_dispatcher.recovery import marks_to_begin_at, take_over, walk
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
+from ringtime_shared.ids import EPOCH_2020_MS
 from ringtime_shared.models.app import Instance
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 
 APP = make_app(polled=4, writable=4)
 MINE, OTHER = Instance(APP.app_id, 0), Instance(APP.app_id, 1)
 FIRST = Marks(11, 11)
+
+
+def as_found(_: Instance, found: Marks | None) -> Marks:
+    return FIRST if found is None else found
 
 
 @pytest.fixture
@@ -33,7 +38,7 @@ def store(clock: ManualClock) -> Any:
 
 async def test_marks_are_written_back_under_the_new_term_before_use(store: Any) -> None:
     await store.real.put_marks([MarksWrite(MINE, 5, Marks(100, 90))])
-    owned, new = await take_over(store, {MINE: 6, OTHER: 7}, lambda _: FIRST, {})
+    owned, new = await take_over(store, {MINE: 6, OTHER: 7}, as_found, {})
     assert store.names() == ["fetch_marks", "put_marks"]
     assert (owned.instance, owned.term) == (MINE, 6)
     assert (owned.sealed_ms, owned.settled_ms, owned.checked_ms) == (100, 90, 90)
@@ -47,7 +52,47 @@ async def test_marks_are_written_back_under_the_new_term_before_use(store: Any) 
 async def test_no_term_begins_without_the_write(store: Any, name: str, error: Exception) -> None:
     store.fail(name, error)
     with pytest.raises(type(error)):
-        await take_over(store, {MINE: 6}, lambda _: FIRST, {})
+        await take_over(store, {MINE: 6}, as_found, {})
+
+
+HOUR_MS = 3_600_000
+OLDEST_MS = EPOCH_2020_MS
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        (Marks(-2_000, -9_000), Marks(-2_000, -9_000)),
+        (Marks(10_000, -9_000), Marks(10_000, -9_000)),  # two clocks that are relied on may differ so much
+        (Marks(10_001, 10_001), Marks(-HOUR_MS, -HOUR_MS)),
+        (Marks(9 * HOUR_MS, -9_000), Marks(-HOUR_MS, -HOUR_MS)),
+        (Marks(9 * HOUR_MS, -2 * HOUR_MS), Marks(-HOUR_MS, -2 * HOUR_MS)),
+    ],
+    ids=["behind", "ahead within the bound", "ahead", "only sealed ahead", "settled further back"],
+)
+def test_a_term_lowers_marks_that_lie_in_the_future(found: Marks, expected: Marks) -> None:
+    begun = marks_to_begin_at(
+        Marks(*(START_MS + ms for ms in found)),
+        now_ms=START_MS,
+        most_ahead_ms=10_000,
+        look_back_ms=HOUR_MS,
+    )
+    assert begun == Marks(*(START_MS + ms for ms in expected))
+
+
+def test_no_term_begins_before_the_first_slot_there_can_be() -> None:
+    """Marks of an app that was registered while the clock said 1970: 29 million minutes to walk."""
+    begun = marks_to_begin_at(Marks(5, 5), now_ms=START_MS, most_ahead_ms=10_000, look_back_ms=HOUR_MS)
+    assert begun == Marks(OLDEST_MS, OLDEST_MS)
+
+
+async def test_lowered_marks_are_in_the_store_before_use_and_the_old_owner_writes_in_vain(store: Any) -> None:
+    await store.real.put_marks([MarksWrite(MINE, 5, Marks(START_MS + HOUR_MS, START_MS + HOUR_MS))])
+    lowered = Marks(START_MS - HOUR_MS, START_MS - HOUR_MS)
+    (owned,) = await take_over(store, {MINE: 6}, lambda _, __: lowered, {})
+    assert (owned.sealed_ms, owned.sealing_ms, owned.settled_ms, owned.checked_ms) == (lowered[0],) * 4
+    await store.real.put_marks([MarksWrite(MINE, 5, Marks(START_MS + HOUR_MS, START_MS + HOUR_MS))])
+    assert (await store.real.fetch_marks([MINE]))[MINE] == lowered
 
 
 async def test_a_walk_opens_every_minute_with_rows_from_settled_to_now(

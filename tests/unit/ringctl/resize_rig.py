@@ -13,6 +13,7 @@ from tests.contract.builders import make_app, make_outcome, make_row, make_updat
 from ringtime_ringctl.context import Deployment
 from ringtime_ringctl.resize.runner import Resizer
 from ringtime_shared.buckets import bucket_of
+from ringtime_shared.clock import SystemClock
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.schedule import Row
@@ -25,7 +26,7 @@ START_MS = 1_800_000_000_000
 QUIET_S = 15.0  #: map_age_ms and write_deadline_ms together
 
 
-class LoopClock:
+class LoopClock(SystemClock):
     """The time of the running event loop, as wall and as boot time."""
 
     def now_ms(self) -> int:

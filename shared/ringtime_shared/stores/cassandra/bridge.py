@@ -30,11 +30,15 @@ class Bridge:
         self._idle = asyncio.Event()
         self._idle.set()
 
-    async def ask(self, statements: Sequence[Any], profile: object) -> list[Answer]:
-        """Execute all, `WIDTH` at once; return rows or error of each, in order."""
+    async def ask(self, statements: Sequence[Any], profile: object, host: Any = None) -> list[Answer]:
+        """Execute all, `WIDTH` at once; return rows or error of each, in order.
+
+        Args:
+            host: the one to ask; None: whichever the profile's policy takes.
+        """
         if not statements:
             return []
-        group = _Group(self, statements, profile, self._loop.create_future())
+        group = _Group(self, statements, profile, host, self._loop.create_future())
         group.begin()
         return await group.done
 
@@ -47,7 +51,10 @@ class Bridge:
         self._idle.clear()
         try:
             future = self._session.execute_async(
-                group.statements[index], execution_profile=group.profile, paging_state=paging_state
+                group.statements[index],
+                execution_profile=group.profile,
+                paging_state=paging_state,
+                host=group.host,
             )
             place = (group, index, future)
             future.add_callbacks(self._land, self._crash, callback_args=place, errback_args=place)
@@ -88,10 +95,16 @@ class _Group:
     """The statements of one `ask`."""
 
     def __init__(
-        self, bridge: Bridge, statements: Sequence[Any], profile: object, done: asyncio.Future[list[Answer]]
+        self,
+        bridge: Bridge,
+        statements: Sequence[Any],
+        profile: object,
+        host: Any,
+        done: asyncio.Future[list[Answer]],
     ) -> None:
         self.statements = statements
         self.profile = profile
+        self.host = host
         self.done = done
         self._bridge = bridge
         self._answers: list[Answer] = [[] for _ in statements]

@@ -12,6 +12,7 @@ import random
 from collections.abc import Hashable, Sequence
 from typing import Any
 
+from cassandra.policies import HostDistance
 from cassandra.query import BatchStatement, BatchType, BoundStatement
 
 from ringtime_shared.errors import OutcomeUnknown, StartupError, StoreUnavailable
@@ -97,6 +98,22 @@ class CqlSession:
             return Prepared(self._session.prepare(text))
         except Exception as error:  # the driver's errors have no common root
             raise StartupError(f"cannot prepare {' '.join(text.split())!r}: {error}") from error
+
+    def hosts(self) -> list[Any]:
+        """Return the hosts of this datacenter that are up, as the driver sees it, by address."""
+        distance = self._cluster.profile_manager.distance
+        found = [host for host in self._cluster.metadata.all_hosts() if host.is_up]
+        return sorted(
+            (host for host in found if distance(host) == HostDistance.LOCAL),
+            key=lambda host: str(host.endpoint),
+        )
+
+    async def ask_host(self, statement: Any, host: Any) -> list[Record]:
+        """Return the rows one host answers with, asked once. Raises StoreUnavailable."""
+        (answer,) = await self._bridge.ask([statement], PLAIN, host)
+        if isinstance(answer, BaseException):
+            raise StoreUnavailable(_to_failure(answer, statement).text)
+        return answer
 
     def replicas_of(self, routing_key: bytes) -> Hashable:
         """Return the nodes that hold this partition; None: there is only one node."""

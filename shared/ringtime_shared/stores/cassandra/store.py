@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Self
 from uuid import UUID
 
-from ringtime_shared.clock import SystemClock
+from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.errors import StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
@@ -16,6 +16,7 @@ from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.cassandra.apps import Apps
 from ringtime_shared.stores.cassandra.dead_letters import DeadLetters
 from ringtime_shared.stores.cassandra.due import Due
+from ringtime_shared.stores.cassandra.host_times import HostTimes
 from ringtime_shared.stores.cassandra.known import EXPIRIES, Known
 from ringtime_shared.stores.cassandra.marks import MarkTable
 from ringtime_shared.stores.cassandra.meta import MetaTable
@@ -49,6 +50,7 @@ class CassandraStore:
         dead_letters: DeadLetters,
         operator: OperatorReads,
         meta: MetaTable,
+        times: HostTimes,
     ) -> None:
         """Use `connect`."""
         self._session = session
@@ -59,10 +61,15 @@ class CassandraStore:
         self._dead_letters = dead_letters
         self._operator = operator
         self._meta = meta
+        self._times = times
 
     @classmethod
     async def connect(
-        cls, settings: CassandraSettings, *, now_ms: Callable[[], int] = _SYSTEM_CLOCK.now_ms
+        cls,
+        settings: CassandraSettings,
+        *,
+        now_ms: Callable[[], int] = _SYSTEM_CLOCK.now_ms,
+        boot_ms: Callable[[], int] = _SYSTEM_CLOCK.boot_ms,
     ) -> Self:
         """Connect to a cluster whose schema is this Ringtime's.
 
@@ -71,7 +78,7 @@ class CassandraStore:
         """
         session = await CqlSession.connect(settings)
         try:
-            return await cls.on_session(session, now_ms=now_ms)
+            return await cls.on_session(session, now_ms=now_ms, boot_ms=boot_ms)
         except StoreUnavailable as error:
             await session.close()
             raise StartupError(f"Cassandra does not answer: {error}") from error
@@ -80,7 +87,13 @@ class CassandraStore:
             raise
 
     @classmethod
-    async def on_session(cls, session: CqlSession, *, now_ms: Callable[[], int]) -> Self:
+    async def on_session(
+        cls,
+        session: CqlSession,
+        *,
+        now_ms: Callable[[], int],
+        boot_ms: Callable[[], int] = _SYSTEM_CLOCK.boot_ms,
+    ) -> Self:
         """Check the schema and prepare the statements."""
         await check_schema(session)
         meta = await MetaTable.prepare(session, now_ms)
@@ -100,6 +113,7 @@ class CassandraStore:
             await DeadLetters.prepare(session, now_ms),
             await OperatorReads.prepare(session),
             meta,
+            await HostTimes.prepare(session, boot_ms),
         )
 
     async def close(self) -> None:
@@ -187,6 +201,9 @@ class CassandraStore:
 
     async def raise_era(self, identity: str) -> int:
         return await self._meta.raise_era(identity)
+
+    async def fetch_times(self) -> Sequence[ServerTime]:
+        return await self._times.fetch()
 
     async def ping(self) -> None:
         await self._meta.ping()

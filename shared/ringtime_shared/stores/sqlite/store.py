@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 from uuid import UUID
 
-from ringtime_shared.clock import SystemClock
+from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.errors import StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
@@ -189,6 +189,9 @@ class SqliteStore:
 
     async def raise_era(self, identity: str) -> int:
         return await self._writer.run(lambda session: marks.raise_era(session, identity))
+
+    async def fetch_times(self) -> Sequence[ServerTime]:
+        return ()
 
     async def ping(self) -> None:
         await self._reader.run(marks.ping)

@@ -1,0 +1,31 @@
+"""Seeded runs of a whole deployment on clocks that lie: nothing lost, nothing early by a jump.
+
+And each planted bug must break it, or the runs prove nothing.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cluster.campaign import first_failure, play_clock_seed, play_seeds
+from tests.cluster.planted import Plant
+from tests.cluster.planted_clocks import CLOCK_PLANTS
+from tests.harness.report import IS_LONG
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_few_seeds_keep_the_promise(seed: int) -> None:
+    assert play_clock_seed(seed) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_hundreds_of_seeds_keep_the_promise() -> None:
+    assert play_seeds(range(1_000, 2_000 if IS_LONG else 1_200), play_clock_seed) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("plant", CLOCK_PLANTS, ids=lambda plant: plant.__name__)
+def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+    assert first_failure(range(200), play_clock_seed) is not None

@@ -17,6 +17,8 @@ from typing import Any
 
 from pyreqwest.client import SyncClient, SyncClientBuilder
 
+from ringtime_shared.entry import take_interrupts
+
 _MORE = 20  #: schedules after the README's own one
 _WAIT_S = 30
 
@@ -163,6 +165,7 @@ def _wait_for_success(api: _Api, schedule_id: str) -> None:
 
 def main() -> None:
     """Run the demo in a folder of its own."""
+    take_interrupts()
     receiver = _Receiver()
     threading.Thread(target=receiver.serve_forever, daemon=True).start()
     with (

@@ -14,6 +14,7 @@ from ringtime_local import state
 from ringtime_local.errors import LaunchError
 from ringtime_local.servers import LocalServers
 from ringtime_local.state import NAMES, Entry
+from ringtime_shared.entry import take_interrupts
 
 DEFAULT_FOLDER = Path(".ringtime") / "dev"
 
@@ -104,6 +105,7 @@ def _load(folder: Path) -> list[Entry]:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Keep a second `up` or `down` of the same folder waiting outside."""
+    take_interrupts()  # what was started has to be stopped
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder / ".lock", os.O_WRONLY | os.O_CREAT, 0o644)
     try:

@@ -23,6 +23,7 @@ from ringtime_local.ports import take_ports
 from ringtime_local.process import Command, LocalProcess
 from ringtime_local.servers import LocalServers
 from ringtime_local.tools import last_lines
+from ringtime_shared.entry import INTERRUPTED, take_interrupts
 
 _READY_S = 60.0
 _STOP_S = 40.0
@@ -176,6 +177,7 @@ def main(ingest: int, dispatchers: int, folder: Path) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, on_early_signal)
+    take_interrupts()
     cluster = Cluster(folder, ingest=ingest, dispatchers=dispatchers, settings={})
     try:
         click.echo("starting Cassandra, Kafka and etcd, then the pods; the first time takes longest")
@@ -189,6 +191,7 @@ def main(ingest: int, dispatchers: int, folder: Path) -> None:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
         click.echo("stopping before everything was ready")
+        raise click.exceptions.Exit(INTERRUPTED) from None
     finally:
         cluster.stop()
 

@@ -13,6 +13,7 @@ import orjson
 
 from ringtime_ringctl.context import Context, Deployment
 from ringtime_ringctl.output import Output
+from ringtime_shared.entry import INTERRUPTED, TOLD, take_interrupts
 from ringtime_shared.errors import RingtimeError
 
 P = ParamSpec("P")
@@ -21,12 +22,13 @@ FAILED, EXPIRED, UNHEALTHY = 1, 3, 4  #: exit codes; 2 is click's, for bad usage
 
 EXIT_CODES = """\b
 Exit codes:
-  0  done
-  1  refused, not found, or a server is away: one line on stderr says why, and nothing was changed
-     unless the line says that the outcome is unknown
-  2  the command line is wrong
-  3  a --wait ran out of time; what was begun goes on
-  4  doctor found something that failed
+  0    done
+  1    refused, not found, or a server is away: one line on stderr says why, and nothing was changed
+       unless the line says that the outcome is unknown
+  2    the command line is wrong
+  3    a --wait ran out of time; what was begun goes on
+  4    doctor found something that failed
+  130  interrupted by Ctrl-C; a resize can be resumed
 """
 
 
@@ -71,6 +73,9 @@ class RingctlGroup(click.Group):
         except WaitExpired as error:
             _tell(ctx, str(error))
             ctx.exit(EXPIRED)
+        except KeyboardInterrupt:
+            _tell(ctx, TOLD)
+            ctx.exit(INTERRUPTED)
 
 
 def _tell(ctx: click.Context, message: str) -> None:
@@ -96,6 +101,7 @@ def deployed(
                 output = Output(is_json=context.is_json, is_plain=context.is_plain)
                 await work(deployment, output, *args, **kwargs)
 
+        take_interrupts()
         asyncio.run(on_deployment())
 
     return run

@@ -26,9 +26,10 @@ def listen(settings: ServerSettings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((settings.host, settings.port))
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a host name that cannot be asked for is the latter
         listener.close()
-        raise StartupError(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}") from error
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise StartupError(f"cannot listen on {settings.host}:{settings.port}: {why}") from error
     listener.listen(_BACKLOG)
     listener.setblocking(False)
     return listener

@@ -13,25 +13,56 @@ from typing import Any
 import uvloop
 
 from ringtime_shared.descriptors import raise_limit
+from ringtime_shared.entry import leave_interrupted
 from ringtime_shared.errors import RingtimeError
 from ringtime_shared.settings import Settings, load_settings
+
+_DRIVERS = frozenset({"cassandra", "aetcd", "grpc", "aiokafka"})
 
 
 def run_service(
     main: Callable[[Settings], Coroutine[Any, Any, None]], *, config: Path | None, flags: Mapping[str, object]
 ) -> None:
-    """Load the settings, take all file descriptors there are, run `main` on uvloop; print a RingtimeError as
-    one line and exit with 1.
+    """Load the settings, take all file descriptors there are, run `main` on uvloop.
+
+    A RingtimeError is printed as one line, and the exit code is 1; it is 130 for a second Ctrl-C, which no
+    `main` takes.
 
     Args:
         flags: values of the command line by key (`server.port`); None stands for a flag not given.
     """
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.INFO, handlers=[_log_handler()])
     raise_limit()
     try:
         uvloop.run(main(load_settings(config, os.environ, flags=flags)))
     except RingtimeError as error:
-        sys.exit(f"Error: {error}")
+        sys.exit(f"Error: {one_line(str(error))}")
+    except KeyboardInterrupt:
+        leave_interrupted()
+
+
+def one_line(text: str) -> str:
+    """Return a message with its white space folded; the drivers' own have line breaks."""
+    return " ".join(text.split())
+
+
+def _log_handler() -> logging.Handler:
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    return handler
+
+
+class _Formatter(logging.Formatter):
+    """Drivers log with a traceback that a server is away. It is no bug, and their last line says it all."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        if record.exc_info and record.name.partition(".")[0] in _DRIVERS:
+            error = record.exc_info[1]
+            record = logging.makeLogRecord(record.__dict__)
+            record.exc_info = record.exc_text = None
+            record.msg, record.args = f"{record.getMessage()} {type(error).__name__}: {error}", None
+            return one_line(super().format(record))
+        return super().format(record)
 
 
 def process_name(role: str) -> str:

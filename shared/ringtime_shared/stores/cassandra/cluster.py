@@ -5,6 +5,9 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from cassandra import ConsistencyLevel
@@ -25,6 +28,7 @@ PLAIN = EXEC_PROFILE_DEFAULT  #: reads, writes, and the commit of an LWT
 SERIAL = "serial"  #: reads that must see, or finish, an LWT under way
 PROTOCOL = 5  # of Cassandra 4.0 and newer; named, or the driver tries 66 first and logs each step down
 CONNECT_TIMEOUT_S = 5.0
+_MOST_HELD = 100  # log records of one connect
 HEARTBEAT_S = 5.0  # a silent connection is asked after this, and given up after as much again
 
 _SERIAL_OF = {"LOCAL_QUORUM": ConsistencyLevel.LOCAL_SERIAL, "QUORUM": ConsistencyLevel.SERIAL}
@@ -42,6 +46,31 @@ class _QuietBatches(logging.Filter):
 
 
 _QUIET_BATCHES = _QuietBatches()  # one object: a logger takes each filter once
+
+
+@contextmanager
+def held_logs() -> Iterator[None]:
+    """Hold back what the driver logs while the body connects: an error that ends it says the same. What was
+    held is logged after a connect that went well, such as that one server of three is away."""
+    driver, held = logging.getLogger("cassandra"), _Held()
+    propagates, driver.propagate = driver.propagate, False
+    driver.addHandler(held)
+    try:
+        yield
+    finally:
+        driver.removeHandler(held)
+        driver.propagate = propagates
+    for record in held.records:
+        driver.handle(record)
+
+
+class _Held(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: deque[logging.LogRecord] = deque(maxlen=_MOST_HELD)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
 
 
 def make_cluster(settings: CassandraSettings) -> Any:

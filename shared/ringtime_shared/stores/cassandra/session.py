@@ -18,7 +18,7 @@ from cassandra.query import BatchStatement, BatchType, BoundStatement
 from ringtime_shared.errors import OutcomeUnknown, StartupError, StoreUnavailable
 from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.cassandra.bridge import Bridge, Record
-from ringtime_shared.stores.cassandra.cluster import PLAIN, SERIAL, make_cluster
+from ringtime_shared.stores.cassandra.cluster import PLAIN, SERIAL, held_logs, make_cluster
 from ringtime_shared.stores.cassandra.failures import Failure, from_driver
 
 ATTEMPTS = 2  # `cassandra.request_timeout_ms` is limited so that this many fit in a create's deadline
@@ -211,7 +211,8 @@ def connect_session(cluster: Any, settings: CassandraSettings) -> Any:
     """Connect in this thread. Raises StartupError."""
     where = f"Cassandra at {', '.join(settings.contact_points)}, port {settings.port}"
     try:
-        session = cluster.connect()
+        with held_logs():
+            session = cluster.connect()
     except Exception as error:  # the driver's errors have no common root
         _check_datacenter(
             cluster, settings, where

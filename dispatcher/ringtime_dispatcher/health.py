@@ -26,7 +26,7 @@ class HealthParts:
 
 
 def create_health_app(parts: HealthParts) -> Starlette:
-    """Return an application with `/health/live`, `/health/ready` and `/health/fronts`.
+    """Return an application with `/health/live`, `/health/ready` and `/health/fronts`, and `/` to name them.
 
     Ready means: a real query was answered just now, the node's clock is relied on, and it holds a lease it
     can trust. The answer tells how many poller instances the node runs, and what time it is here, for
@@ -51,13 +51,12 @@ def create_health_app(parts: HealthParts) -> Starlette:
     async def fronts(request: Request) -> JSONResponse:  # noqa: ARG001 - the signature of a route
         return JSONResponse({"nowMs": parts.now_ms(), "fronts": parts.fronts()})
 
-    return Starlette(
-        routes=[
-            Route("/health/live", live),
-            Route("/health/ready", ready),
-            Route("/health/fronts", fronts),
-        ]
-    )
+    probes = {"/health/live": live, "/health/ready": ready, "/health/fronts": fronts}
+
+    async def tell(request: Request) -> JSONResponse:  # noqa: ARG001 - the signature of a route
+        return JSONResponse({"name": "ringtime-dispatcher", "paths": list(probes)})
+
+    return Starlette(routes=[Route("/", tell), *(Route(path, probe) for path, probe in probes.items())])
 
 
 def _not_ready(reason: str, now_ms: int) -> JSONResponse:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib.metadata import version
 from typing import cast
 from urllib.parse import quote
 
@@ -15,11 +17,11 @@ from starlette.routing import BaseRoute, Match, Route
 from ringtime_ingest.body import BodyReader
 from ringtime_ingest.dead_letter_routes import DeadLetterApi
 from ringtime_ingest.docs_page import render_docs
-from ringtime_ingest.envelope import ERRORS, Answer, Codes, failure, refusal
+from ringtime_ingest.envelope import ERRORS, Answer, Codes, failure, refusal, success
 from ringtime_ingest.gate import Gate
 from ringtime_ingest.openapi import openapi_document, to_bytes
 from ringtime_ingest.requests import Service
-from ringtime_ingest.routes import Api, Ready
+from ringtime_ingest.routes import BASE, Api, Ready
 from ringtime_ingest.signing_routes import SigningApi
 from ringtime_shared.errors import RingtimeError
 from ringtime_shared.settings import ServerSettings
@@ -53,7 +55,7 @@ def create_app(service: Service, settings: ServerSettings, ready: Ready) -> Star
 
 def _docs_routes(settings: ServerSettings) -> list[BaseRoute]:
     document = openapi_document(settings)
-    text, page = to_bytes(document), render_docs(document)
+    text, page, front = to_bytes(document), render_docs(document), _front()
 
     async def openapi(request: Request) -> Response:  # noqa: ARG001
         return Answer(text, 200)
@@ -61,7 +63,27 @@ def _docs_routes(settings: ServerSettings) -> list[BaseRoute]:
     async def docs(request: Request) -> Response:  # noqa: ARG001
         return Answer(page, 200, [_DOCS_POLICY], _HTML)
 
-    return [Route("/openapi.json", openapi), Route("/docs", docs)]
+    async def tell(request: Request) -> Response:  # noqa: ARG001
+        return success(front)
+
+    return [
+        Route("/", tell),
+        Route(BASE, tell),
+        Route("/openapi.json", openapi),
+        Route("/docs", docs),
+    ]
+
+
+def _front() -> Mapping[str, str]:
+    """Return what whoever opens the server's address is told: what this is, and where the rest is."""
+    return {
+        "name": "Ringtime",
+        "version": version("ringtime"),
+        "api": BASE,
+        "docs": "/docs",
+        "openapi": "/openapi.json",
+        "health": "/health/ready",
+    }
 
 
 async def _on_error(request: Request, error: Exception) -> Response:  # noqa: ARG001

@@ -212,6 +212,10 @@ _OPERATIONS = (
         answer=schemas.REPLAYED,
         failures=("400", "404", "409", "503"),
     ),
+    *(
+        _Operation(method="get", path=path, summary="Tell what is here", answer=schemas.FRONT)
+        for path in ("/", "/goscheduler")
+    ),
     _Operation(
         method="get",
         path="/goscheduler/healthcheck",

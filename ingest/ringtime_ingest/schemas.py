@@ -213,4 +213,16 @@ DEAD_LETTERS = success_of(
 LETTER_COUNT = success_of(record({"count": _whole("Dead letters that were not filed again.")}))
 REPLAYED = success_of(ref("Replay"))
 REPLAYED_MANY = success_of(ref("ReplayReport"))
+FRONT = success_of(
+    record(
+        {
+            "name": {"const": "Ringtime"},
+            "version": _text("Of the server."),
+            "api": _text("Path of the API."),
+            "docs": _text("Path of the reference, for people."),
+            "openapi": _text("Path of this document."),
+            "health": _text("Path that tells whether requests can be served."),
+        }
+    )
+)
 HEALTHY = record({"status": {"const": "Success"}, "code": {"const": 200}})

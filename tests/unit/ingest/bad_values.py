@@ -216,7 +216,6 @@ PATHS = [
     _get("164 GET of what takes a POST", f"{APPS}/test/activate", status=405),
     _get("164 lower-case method", SCHEDULES, status=405, method="post"),
     _get("165 unknown path", "/goscheduler/nothing", status=404),
-    _get("165 root", "/", status=404),
     _get("165 another case", "/goscheduler/Schedules", status=404),
     _get("165 not offered: list by app", f"{APPS}/test/schedules", status=404),
     _get("166 double slash", "//goscheduler/apps", status=404),

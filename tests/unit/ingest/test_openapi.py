@@ -88,6 +88,8 @@ async def test_references_and_operation_ids_are_sound(rig: Rig) -> None:
         ("delete", "/goscheduler/apps/test/signing-secrets/x", b""),
         ("get", "/goscheduler/healthcheck", b""),
         ("get", "/health/ready", b""),
+        ("get", "/", b""),
+        ("get", "/goscheduler", b""),
     ],
 )
 async def test_answers_are_as_described(rig: Rig, method: str, path: str, body: object) -> None:
@@ -98,6 +100,13 @@ async def test_answers_are_as_described(rig: Rig, method: str, path: str, body: 
     template = re.sub("(?<=/signing-secrets/).+", "{secretId}", path.replace("/test/", "/{appId}/"))
     described = document["paths"][template][method]["responses"][str(reply.status)]
     _check(described["content"]["application/json"]["schema"], reply.json, document)
+
+
+async def test_the_front_names_what_is_here(rig: Rig) -> None:
+    shown = (await rig.client.call("GET", "/")).json["data"]
+    assert shown == (await rig.client.call("GET", "/goscheduler")).json["data"]
+    for name in ("api", "docs", "openapi", "health"):
+        assert (await rig.client.call("GET", shown[name])).status == 200
 
 
 async def test_examples_are_accepted(rig: Rig) -> None:

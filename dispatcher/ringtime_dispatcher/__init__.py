@@ -12,7 +12,7 @@ Three marks describe how far the owner of a poller instance is (slots, in ms):
 - `sealing` publishes `sealed`, *then* reads everything up to it once more, then lets `settled` follow.
 - `ownership` claims what the ring gives this node, `recovery` starts a new term at `settled`.
 - `delivery` fires each row at its slot: `timetable` holds it until then, `turns` queues what is due fairly
-  between apps and their destinations (`fair_queue`, `in_flight`, `pace`, `breaker`, `memory`), `attempts`
+  between apps and their destinations (`ringtime_shared.fairness`, `breaker`, `memory`), `attempts`
   asks the callback type, `retries` and `policy` decide, `records` and `outcomes` write the end of it in
   batches.
 

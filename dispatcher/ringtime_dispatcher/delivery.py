@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 from uuid import UUID
@@ -202,7 +202,7 @@ class Deliverer:
         row, policy = item.row, self._policy(item)
         if not self._parts.is_trusted() or item.owned.is_draining:  # no await between this and the send
             self._put_down(item)
-            self._turns.put_back(item, policy)
+            self._turns.put_back(replace(item), policy)  # this one is under way until its task ends
             return
         now_ms = self._clock.now_ms()
         if is_missed(policy, slot_ms=row.place.slot_ms, now_ms=now_ms):

@@ -13,12 +13,12 @@ from collections.abc import Callable, Mapping
 import orjson
 
 from ringtime_dispatcher.destinations import Destinations
-from ringtime_dispatcher.fair_queue import FairQueue
 from ringtime_dispatcher.items import Item
 from ringtime_dispatcher.policy import DeliveryPolicy
 from ringtime_shared.callbacks.foreign import describe
 from ringtime_shared.callbacks.protocol import CallbackType, OutageRules, Reply
 from ringtime_shared.clock import Clock
+from ringtime_shared.fairness.fair_queue import FairQueue
 from ringtime_shared.models.schedule import Schedule
 from ringtime_shared.once import OnceLog
 from ringtime_shared.settings import DispatchSettings
@@ -78,7 +78,7 @@ class Turns:
 
     def end(self, item: Item) -> None:
         """An item that was taken is under way no more."""
-        self._queue.end(item.app_id, item.destination, item, self._clock.boot_ms())
+        self._queue.end(item.app_id, item.destination, item)
 
     def hold_off(self, item: Item) -> None:
         """Start nothing more of its app for a moment: this node is short of what its attempts need."""
@@ -87,6 +87,7 @@ class Turns:
     def note(self, item: Item, reply: Reply) -> list[Item]:
         """Take in how an attempt ended; return what waits for a destination that is now left alone."""
         now_ms, rules = self._clock.boot_ms(), self._rules(item)
+        self._queue.note(item.app_id, item.destination, item, now_ms)
         if self._destinations.note(item.app_id, item.destination, reply, now_ms, rules):
             return self._queue.drain(item.app_id, item.destination)
         return []

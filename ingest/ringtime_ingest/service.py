@@ -165,7 +165,7 @@ class IngestService:
             _raise_if(check_new_schedule(new, reading.app, self._limits, now_ms, self._rules))
             details = orjson.dumps(new.callback_details)
             _raise_if(check_kept_details(details))
-            _raise_if(await self._screens[new.callback_type](new.callback_details))
+            _raise_if(await self._screens[new.callback_type](new.callback_details, new.app_id))
         except Exception:
             raise
         except BaseException as error:  # of a callback type; it may not end this task, let alone the process

@@ -18,6 +18,9 @@ from ringtime_shared.errors import RingtimeError
 from ringtime_shared.settings import Settings, load_settings
 
 _DRIVERS = frozenset({"cassandra", "aetcd", "grpc", "aiokafka"})
+#: For the system's resolver, read at the first lookup: a silent name server is asked twice for a second each,
+#: not twice for five, because a thread that waits for it cannot be interrupted.
+_RES_OPTIONS = "timeout:1 attempts:2"
 
 
 def run_service(
@@ -33,6 +36,7 @@ def run_service(
     """
     logging.basicConfig(level=logging.INFO, handlers=[_log_handler()])
     raise_limit()
+    os.environ.setdefault("RES_OPTIONS", _RES_OPTIONS)
     try:
         uvloop.run(main(load_settings(config, os.environ, flags=flags)))
     except RingtimeError as error:

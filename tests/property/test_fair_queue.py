@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ringtime_dispatcher.fair_queue import FairQueue, Share
+from ringtime_shared.fairness.fair_queue import FairQueue, Share
 
 START_MS = 1_800_000_000_000
 APPS = ("a", "b", "c", "d")
@@ -183,14 +183,16 @@ class FairQueueMachine(RuleBasedStateMachine):
     @rule(data=st.data(), count=st.integers(1, 4))
     def end(self, data: st.DataObject, count: int) -> None:
         for _ in range(min(count, len(self.under_way))):
-            self._end(data.draw(st.sampled_from(self.under_way)))
+            self._end(data.draw(st.sampled_from(self.under_way)), was_sent=data.draw(st.booleans()))
 
-    def _end(self, start: Start) -> None:
+    def _end(self, start: Start, *, was_sent: bool = True) -> None:
         app_id, destination, _ = start.ticket
         lane = self.apps[app_id].lanes[destination]
         lane.under_way.remove(start)
-        lane.ended_quickly = self.now_ms - start.at_ms < 1_000
-        self.queue.end(app_id, destination, start.ticket, self.now_ms)
+        if was_sent:
+            lane.ended_quickly = self.now_ms - start.at_ms < 1_000
+            self.queue.note(app_id, destination, start.ticket, self.now_ms)
+        self.queue.end(app_id, destination, start.ticket)
 
     @rule(app_id=app_ids, destination=destinations)
     def drain(self, app_id: str, destination: str) -> None:

@@ -91,7 +91,9 @@ class HttpCallback(HttpRules, CallbackType):
             return _BLOCKED
         addresses: tuple[Address | None, ...] = (target.address,)
         if target.address is None:
-            addresses = await self._names.resolve(target.host, timeout_s=delivery.timeout_ms / 1_000)
+            addresses = await self._names.resolve(
+                target.host, app_id=delivery.schedule.app_id, timeout_s=delivery.timeout_ms / 1_000
+            )
             if not addresses:
                 return _UNRESOLVED
             if not self._policy.allows(target, addresses):

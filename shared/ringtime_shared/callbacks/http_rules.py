@@ -139,7 +139,7 @@ class HttpRules:
             violations.append(_NOT_ALLOWED)
         return violations
 
-    async def screen(self, details: Mapping[str, object]) -> list[Violation]:
+    async def screen(self, details: Mapping[str, object], app_id: str) -> list[Violation]:
         """Look the host up and refuse it if any of its addresses is one that callbacks must not reach.
 
         A name without an address now is no violation: it may get one before the callback is due.
@@ -147,7 +147,7 @@ class HttpRules:
         target = parse_target(str(details.get("url")))
         if target is None or target.address is not None or self._resolver is None:
             return []
-        answer = await self._resolver.resolve(target.host, timeout_s=_SCREEN_S)
+        answer = await self._resolver.screen(target.host, app_id=app_id, timeout_s=_SCREEN_S)
         if not answer or self._policy.allows(target, answer):
             return []
         return [_NOT_ALLOWED]

@@ -94,7 +94,7 @@ class CallbackRules(Protocol):
         """
         ...
 
-    async def screen(self, details: Mapping[str, object]) -> list[Violation]:
+    async def screen(self, details: Mapping[str, object], app_id: str) -> list[Violation]:
         """Return what is wrong with details that `validate` passed and that takes I/O to find out.
 
         Must end within about a second; what cannot be found out is no violation.

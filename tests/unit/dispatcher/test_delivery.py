@@ -141,11 +141,10 @@ async def test_what_is_ready_is_dropped_when_its_instance_drains() -> None:
 @on_virtual_time
 async def test_what_changes_during_the_look_at_the_home_row_is_seen_before_the_send(how: str) -> None:
     rig = make_rig()
-    home = rig.row(START_MS - 5_000)
-    move = make_move(home, SLOT_MS)
-    await rig.store.real.put_rows([home])
+    homes = [rig.row(START_MS - 5_000) for _ in range(3)]
+    await rig.store.real.put_rows(homes)
     gate = rig.store.hold("fetch_row")
-    await rig.put(move)
+    await rig.put(*(make_move(home, SLOT_MS) for home in homes))
     await asyncio.sleep(1.5)
     if how == "trust":
         rig.trusted_until_ms = 0
@@ -158,7 +157,8 @@ async def test_what_changes_during_the_look_at_the_home_row_is_seen_before_the_s
     rig.trusted_until_ms = 1 << 62
     rig.deliverer.pump()
     await asyncio.sleep(1)
-    assert len(rig.receiver.sent) == (how == "trust")
+    assert len(rig.receiver.sent) == (3 if how == "trust" else 0)
+    assert rig.places_held() == 0
 
 
 @pytest.mark.parametrize(("late_ms", "status"), [(10_000, Status.SUCCESS), (10_001, Status.MISS)])

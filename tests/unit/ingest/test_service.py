@@ -340,7 +340,7 @@ async def test_a_callback_type_that_lets_anything_out_costs_that_create_alone(
     """As it comes, it would end the task of the request, or the process."""
 
     class Rude(AnyDetails):
-        async def screen(self, details: Any) -> list[Any]:
+        async def screen(self, details: Any, app_id: str) -> list[Any]:
             raise error
 
     rude = Rude()

@@ -197,7 +197,7 @@ async def test_a_create_looks_names_up(found: list[str], is_refused: bool) -> No
 
     rules = HttpRules(EgressPolicy.of(DEFAULT), Resolver(DEFAULT, lookup=look_up))
     assert rules.validate(details("http://callback.example/"), "shop") == []
-    assert await rules.screen(details("http://Callback.Example/")) == (REFUSED if is_refused else [])
+    assert await rules.screen(details("http://Callback.Example/"), "shop") == (REFUSED if is_refused else [])
 
 
 async def test_what_cannot_be_found_out_is_no_violation() -> None:
@@ -205,8 +205,10 @@ async def test_what_cannot_be_found_out_is_no_violation() -> None:
         raise OSError(host)
 
     resolver = Resolver(DEFAULT, lookup=look_up)
-    assert await HttpRules(EgressPolicy.of(DEFAULT), resolver).screen(details("http://a.example/")) == []
-    assert await HttpRules(EgressPolicy.of(DEFAULT), None).screen(details("http://a.example/")) == []
+    assert (
+        await HttpRules(EgressPolicy.of(DEFAULT), resolver).screen(details("http://a.example/"), "shop") == []
+    )
+    assert await HttpRules(EgressPolicy.of(DEFAULT), None).screen(details("http://a.example/"), "shop") == []
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from ringtime_dispatcher.fair_queue import FairQueue, Share
+from ringtime_shared.fairness.fair_queue import FairQueue, Share
 
 NOW_MS = 1_800_000_000_000
 OPEN = Share(in_flight=1_000_000, per_s=None, weight=1)
@@ -44,7 +44,8 @@ class Queue:
         for _ in range(count):
             item = next(each for each in self.under_way if each[:2] == (app_id, to))
             self.under_way.remove(item)
-            self.real.end(app_id, to, item, self.now_ms)
+            self.real.note(app_id, to, item, self.now_ms)
+            self.real.end(app_id, to, item)
 
 
 def test_an_empty_queue_has_nothing() -> None:
@@ -422,3 +423,12 @@ def test_an_app_held_off_starts_nothing_before_its_time() -> None:
     assert queue.real.next_start_ms() == NOW_MS + 250
     queue.now_ms += 250
     assert queue.apps() == "aaa"
+
+
+def test_what_was_not_sent_says_nothing_about_its_destination() -> None:
+    queue = Queue(lane_in_flight=100, places=500)
+    hang(queue, 40)
+    queue.put("a", 10)
+    [item] = [each for each in queue.take() if each[0] == "a"]
+    queue.real.end("a", "x", item)
+    assert len([each for each in queue.take() if each[0] == "a"]) == 1

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import Generic, NamedTuple, TypeVar
 
-from ringtime_dispatcher.in_flight import OTHER, QUICK, QUICK_MS, InFlight
-from ringtime_dispatcher.pace import Pace
+from ringtime_shared.fairness.in_flight import OTHER, QUICK, QUICK_MS, InFlight
+from ringtime_shared.fairness.pace import Pace
 
 T = TypeVar("T", bound=Hashable)
 _MOST_KNOWN = 10_000  #: quick destinations remembered while nothing is due for them
@@ -173,14 +173,21 @@ class FairQueue(Generic[T]):
             return item
         return None
 
-    def end(self, app_id: str, destination: str, item: T, now_ms: int) -> None:
+    def note(self, app_id: str, destination: str, item: T, now_ms: int) -> None:
+        """An item that was taken has been answered, or will not be: how long it took says whether its
+        destination is quick. Comes before `end`; not for an item that was not sent."""
+        app = self._apps[app_id]
+        lane = app.lanes[destination]
+        took_ms = now_ms - lane.under_way[item].at_ms
+        self._set_kind(app, lane, QUICK if took_ms < QUICK_MS else OTHER)
+
+    def end(self, app_id: str, destination: str, item: T) -> None:
         """An item that was taken is under way no more."""
         app = self._apps[app_id]
         lane = app.lanes[destination]
-        start = lane.under_way.pop(item)
-        app.held[start.kind] -= 1
-        self._places.end(start.kind)
-        self._set_kind(app, lane, QUICK if now_ms - start.at_ms < QUICK_MS else OTHER)
+        kind = lane.under_way.pop(item).kind
+        app.held[kind] -= 1
+        self._places.end(kind)
         if lane.waiting:
             self._offer(app, lane)
         elif not lane.under_way:
@@ -202,12 +209,16 @@ class FairQueue(Generic[T]):
             return []
         items = [item for _, item in lane.waiting]
         lane.waiting.clear()
-        if lane.is_in_round:
-            app.rounds[lane.kind].remove(lane)
-            lane.is_in_round = False
-        if not lane.under_way:
-            self._close_lane(app_id, destination)
+        self._leave_round(app, lane, destination)
         return items
+
+    def withdraw(self, app_id: str, destination: str, item: T) -> None:
+        """Take one item out that waits; takes longer the more do."""
+        app = self._apps[app_id]
+        lane = app.lanes[destination]
+        lane.waiting = deque(each for each in lane.waiting if each[1] is not item)
+        if not lane.waiting:
+            self._leave_round(app, lane, destination)
 
     def is_slow(self, app_id: str, destination: str, before_ms: int) -> bool:
         """Whether this destination is at its cap, or asked and not quick, and its oldest item was put before
@@ -267,6 +278,14 @@ class FairQueue(Generic[T]):
             app.rounds[lane.kind].remove(lane)
             app.rounds[kind].append(lane)
         lane.kind = kind
+
+    def _leave_round(self, app: _AppQueue[T], lane: _Lane[T], destination: str) -> None:
+        """Nothing waits for this lane any more."""
+        if lane.is_in_round:
+            app.rounds[lane.kind].remove(lane)
+            lane.is_in_round = False
+        if not lane.under_way:
+            self._close_lane(app.app_id, destination)
 
     def _kind_of(self, key: tuple[str, str]) -> int:
         if key in self._known:

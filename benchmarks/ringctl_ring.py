@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import io
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -34,6 +33,7 @@ from ringtime_shared.settings import load_settings
 from ringtime_shared.stores.cassandra import CassandraStore, migrate
 from ringtime_shared.stores.protocol import Marks, MarksWrite, Store
 from ringtime_shared.stores.sqlite import SqliteStore
+from ringtime_shared.stores.sqlite.lock import FolderLock
 
 APPS = 1_000
 PARTITIONS = 50
@@ -87,8 +87,9 @@ async def measure_folder(folder: Path, apps: int) -> None:
     store = await SqliteStore.open(folder)
     await fill(store, apps)
     await store.close()
-    (folder / "LOCK").write_text(f"{os.getpid()}\n")  # as if this process were the server
+    lock = FolderLock(folder)  # as if this process were the server
     await asyncio.to_thread(run, ["--data", str(folder)])
+    lock.release()
 
 
 async def measure_split(config: Path, apps: int) -> None:

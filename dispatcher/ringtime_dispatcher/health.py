@@ -17,7 +17,7 @@ from ringtime_shared.errors import RingtimeError
 class HealthParts:
     """What the endpoints ask."""
 
-    ping: Callable[[], Awaitable[None]]  #: one real query to the store
+    check: Callable[[], Awaitable[None]]  #: returns if the store answers and takes writes
     is_ready: Callable[[], bool]
     clock_doubt: Callable[[], str | None]  #: why its clock is not to be relied on; None: it is
     count_owned: Callable[[], int]  #: poller instances this node runs
@@ -28,9 +28,9 @@ class HealthParts:
 def create_health_app(parts: HealthParts) -> Starlette:
     """Return an application with `/health/live`, `/health/ready` and `/health/fronts`, and `/` to name them.
 
-    Ready means: a real query was answered just now, the node's clock is relied on, and it holds a lease it
-    can trust. The answer tells how many poller instances the node runs, and what time it is here, for
-    whoever compares clocks.
+    Ready means: a query was answered and a write was possible just now, the node's clock is relied on, and it
+    holds a lease it can trust. The answer tells how many poller instances the node runs, and what time it is
+    here, for whoever compares clocks.
     """
 
     async def live(request: Request) -> JSONResponse:  # noqa: ARG001 - the signature of a route
@@ -38,7 +38,7 @@ def create_health_app(parts: HealthParts) -> Starlette:
 
     async def ready(request: Request) -> JSONResponse:  # noqa: ARG001 - the signature of a route
         try:
-            await parts.ping()
+            await parts.check()
         except RingtimeError as error:
             return _not_ready(str(error), parts.now_ms())
         doubt = parts.clock_doubt()

@@ -60,7 +60,7 @@ async def serve(settings: Settings) -> None:
                     click.echo(f"callbacks may reach {block}, as egress.allow says")
                 app = create_health_app(
                     HealthParts(
-                        ping=store.ping,
+                        check=store.check_ready,
                         is_ready=dispatcher.is_ready,
                         clock_doubt=clock.doubt,
                         count_owned=lambda: len(dispatcher.owned),

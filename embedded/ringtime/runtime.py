@@ -24,6 +24,7 @@ from ringtime_shared.clock import Clock, SystemClock
 from ringtime_shared.coordination.memory import Hub, MemorySession
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.descriptors import descriptor_limit, fit_attempts
+from ringtime_shared.errors import FolderLost
 from ringtime_shared.settings import Settings
 from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import Store
@@ -43,11 +44,20 @@ class Runtime:
     service: IngestService
     dispatcher: Dispatcher
 
+    async def wait_lost(self) -> FolderLost:
+        """Wait until the data folder is lost, and return how. Nothing is taken or fired from then on."""
+        if isinstance(self.store, SqliteStore):
+            return await self.store.wait_lost()
+        never: asyncio.Future[FolderLost] = asyncio.get_running_loop().create_future()
+        return await never
+
 
 async def open_store(settings: Settings, clock: Clock) -> Store:
     """Open the store the settings name. Raises StartupError."""
     if settings.embedded.data:
-        return await SqliteStore.open(Path(settings.embedded.data), now_ms=clock.now_ms)
+        return await SqliteStore.open(
+            Path(settings.embedded.data), now_ms=clock.now_ms, settings=settings.embedded
+        )
     return MemoryStore(clock.now_ms)
 
 
@@ -72,7 +82,7 @@ async def run(
             node = settings.node.name or f"embedded-{os.getpid()}"
             service = await IngestService.start(
                 IngestParts(
-                    store=store,
+                    store=store.for_new() if isinstance(store, SqliteStore) else store,
                     clock=clock,
                     settings=settings.ingest,
                     limits=settings.limits,
@@ -95,17 +105,29 @@ async def run(
                 )
             )
             await dispatcher.start()
+            runtime = Runtime(store, clock, service, dispatcher)
             purging = asyncio.create_task(_purge_for_ever(store, clock), name="purge")
+            halting = asyncio.create_task(_halt_when_lost(runtime), name="watch the data folder")
             try:
-                yield Runtime(store, clock, service, dispatcher)
+                yield runtime
             finally:
                 purging.cancel()
-                await asyncio.wait([purging])
+                if not (isinstance(store, SqliteStore) and store.is_lost):
+                    halting.cancel()
+                await asyncio.wait([purging, halting])
                 await service.close()
-                await dispatcher.stop()
+                if halting.cancelled():
+                    await dispatcher.stop()
     finally:
         await close_callbacks(kinds.values())
         await store.close()
+
+
+async def _halt_when_lost(runtime: Runtime) -> None:
+    """Fire nothing once the folder is lost. What is in flight is dropped, as in a crash: its outcome could be
+    recorded nowhere, and where the folder is put back it is sent again."""
+    await runtime.wait_lost()
+    await runtime.dispatcher.kill()
 
 
 async def _purge_for_ever(store: Store, clock: Clock) -> None:

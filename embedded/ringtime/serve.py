@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import click
 
 from ringtime.runtime import run
@@ -17,7 +19,8 @@ async def serve(settings: Settings, *, clock: Clock | None = None) -> None:
     Args:
         clock: the machine's.
 
-    Raises StartupError when the port or the data folder is taken.
+    Raises StartupError when the port or the data folder is taken, or the folder is damaged; FolderLost
+    when its files are taken from under the server.
     """
     with listen(settings.server) as listener, stop_on_signals() as stop:
         async with run(settings, callbacks={}, clock=clock) as runtime:
@@ -33,9 +36,14 @@ async def serve(settings: Settings, *, clock: Clock | None = None) -> None:
 
             async def ready() -> None:
                 require_trust(runtime.clock)
-                await runtime.store.ping()
+                await runtime.store.check_ready()
 
             app = create_app(runtime.service, settings.server, ready)
+            losing = asyncio.create_task(runtime.wait_lost(), name="watch the data folder")
+            losing.add_done_callback(lambda _: stop.set())
             await serve_http(app, settings.server, listener, stop)
+            if losing.done():
+                raise losing.result()
+            losing.cancel()
             click.echo("ringtime is draining")
     click.echo("ringtime has stopped")

@@ -41,7 +41,7 @@ async def serve(settings: Settings) -> None:
 
         async def ready() -> None:
             require_trust(clock)
-            await store.ping()
+            await store.check_ready()
 
         store = await CassandraStore.connect(settings.cassandra, now_ms=clock.now_ms, boot_ms=clock.boot_ms)
         try:

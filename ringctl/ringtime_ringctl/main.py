@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ringtime_ringctl.commands.accept_loss import accept_loss
 from ringtime_ringctl.commands.apps import apps
 from ringtime_ringctl.commands.audit import audit
 from ringtime_ringctl.commands.completion import completion
@@ -91,6 +92,7 @@ for _command in (
     apps,
     resize,
     audit,
+    accept_loss,
     completion,
 ):
     main.add_command(_command)

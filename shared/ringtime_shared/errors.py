@@ -13,7 +13,9 @@ RingtimeError
 │   ├── AlreadyDone       too late to cancel: the schedule has its outcome
 │   └── NotReplayable     the schedule has not failed, or was cancelled
 ├── StoreUnavailable      nothing was written; try again later
-│   └── ClockInDoubt      this node's wall clock cannot be relied on
+│   ├── ClockInDoubt      this node's wall clock cannot be relied on
+│   ├── DiskFull          there is no room; what is filed is fired all the same
+│   └── FolderLost        the files were taken from under the server, which stops
 ├── OutcomeUnknown        no answer from the store: the write may or may not have happened
 │   └── MarksAhead        the schedule was written where a false clock has been: fires perhaps late
 ├── LeaseLost             this node may not act as an owner any more
@@ -158,6 +160,14 @@ class NotReplayable(Conflict):
 
 class StoreUnavailable(RingtimeError):
     """The store refused or could not be reached before anything was written."""
+
+
+class DiskFull(StoreUnavailable):
+    """The disk takes no more; nothing was written."""
+
+
+class FolderLost(StoreUnavailable):
+    """The data folder is not the one that was opened any more; nothing was written."""
 
 
 class OutcomeUnknown(RingtimeError):

@@ -17,16 +17,22 @@ class ServerProcess:
     """One server on one data folder; can be killed and started again on the same port."""
 
     def __init__(
-        self, data: Path, *, environment: dict[str, str] | None = None, clock: Path | None = None
+        self,
+        data: Path,
+        *,
+        environment: dict[str, str] | None = None,
+        clock: Path | None = None,
+        log: Path | None = None,
     ) -> None:
-        """`clock`: the file that says what time it is there; see `steered_clock`."""
+        """`clock`: the file that says what time it is there; see `steered_clock`. `log`: where to keep what
+        it says; beside the folder if it is not given."""
         self.base = ""
         self.data = data
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
         self._clock = clock
         self._port = 0
         self._process: subprocess.Popen[str] | None = None
-        self._log = (data.parent / f"{data.name}.log").open("a")
+        self._log = (log or data.parent / f"{data.name}.log").open("a")
 
     def start(self) -> None:
         """Start and return once it takes requests."""
@@ -56,6 +62,19 @@ class ServerProcess:
         assert self._process is not None
         return self._process.pid
 
+    def log(self) -> str:
+        """Return what it said on stderr, over all its starts."""
+        return Path(self._log.name).read_text()
+
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def wait(self) -> int:
+        """Wait until it ends by itself; return its exit code."""
+        assert self._process is not None
+        self._process.communicate(timeout=_STOP_S)
+        return self._process.returncode
+
     def kill(self) -> None:
         """End it as a power cut would."""
         self._end(signal.SIGKILL)
@@ -66,7 +85,7 @@ class ServerProcess:
 
     def close(self) -> None:
         """End whatever still runs."""
-        if self._process is not None and self._process.poll() is None:
+        if self.is_running():
             self._end(signal.SIGKILL)
         self._log.close()
 

@@ -357,7 +357,7 @@ async def test_close_finishes_what_is_queued_and_is_safe_twice(tmp_path: Path) -
         await store.put_rows(rows)
     with pytest.raises(StoreUnavailable, match="closed"):
         await store.ping()
-    assert file_names(tmp_path) == ["LOCK", schema.FILE_NAME]  # checkpointed
+    assert file_names(tmp_path) == ["COMMITS", "LOCK", "RESERVE", schema.FILE_NAME]  # checkpointed
     store = await SqliteStore.open(tmp_path)
     assert [await fetch(store, row) for row in rows] == rows
     await store.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable
+from pathlib import Path
 
 import click
 
@@ -23,6 +24,7 @@ from ringtime_ringctl.doctoring import (
     check_resizes,
     check_schema,
 )
+from ringtime_ringctl.folder import check_folder
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.probes import fetch_health
 from ringtime_ringctl.ring_report import report_ring
@@ -40,7 +42,7 @@ STEPS = 4
 @click.command("doctor", cls=RingctlCommand)
 @click.pass_context
 def doctor(context: click.Context) -> None:
-    """Check servers, schema, nodes, clocks, ownership, marks, buckets, drains and resizes.
+    """Check the data folder or servers, schema, nodes, clocks, ownership, marks, buckets, drains and resizes.
 
     The exit code is 4 if something failed; warnings alone leave it 0. It changes nothing.
 
@@ -76,9 +78,13 @@ def show(output: Output, findings: list[Finding]) -> None:
 
 async def examine(context: Context, output: Output) -> list[Finding]:
     """Run all checks; a server that is away is a finding, and ends those that need it."""
+    data = context.load_settings().embedded.data
+    findings = await asyncio.to_thread(check_folder, Path(data)) if data else []
+    if any(each.state is State.FAILED for each in findings):
+        return findings
     try:
         async with context.open() as deployment:
-            return await examine_open(deployment, output)
+            return findings + await examine_open(deployment, output)
     except StartupError as error:
         told = " ".join(str(error).split())
         advice = "start it, correct the settings, or bring its schema up to date; most was not checked"

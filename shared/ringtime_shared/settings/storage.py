@@ -64,3 +64,16 @@ class EmbeddedSettings:
     loopback_callbacks: bool = True
     """Development mode: callbacks may reach this machine (127.0.0.0/8 and ::1) on any port. Switch it off
     where others than you create schedules."""
+
+    checkpoint_ms: Annotated[int, Meta(ge=100, le=3_600_000)] = 5_000
+    """How long a write may rest in SQLite's log alone before it is moved to the database, in milliseconds.
+    Two flushes each time; what is in both outlives damage to the log."""
+
+    check_ms: Annotated[int, Meta(ge=0, le=600_000)] = 1_000
+    """Time at a start for SQLite's check of the database's pages, in milliseconds; a large database is then
+    checked in part, `ringctl doctor` checks all of it. 0: none, also to start on a database whose damage
+    you know."""
+
+    reserve_bytes: Annotated[int, Meta(ge=0, le=1 << 40)] = 4_194_304
+    """Space kept free for outcomes on a full disk, in bytes; new schedules are refused before it is used.
+    0: none, and a start on a full disk fails."""

@@ -216,6 +216,9 @@ class MemoryStore:
     async def fetch_times(self) -> Sequence[ServerTime]:
         return ()
 
+    async def check_ready(self) -> None:
+        return
+
     async def ping(self) -> None:
         return
 

@@ -192,6 +192,11 @@ class MetaStore(Protocol):
         """Answer one real query, or raise StoreUnavailable."""
         ...
 
+    async def check_ready(self) -> None:
+        """Answer one real query, and return if a write was possible within the last seconds; at most one
+        tiny write a second is made to find out. Raises StoreUnavailable, OutcomeUnknown."""
+        ...
+
 
 class DeadLetterStore(Protocol):
     """Deliveries that were given up, by app and slot."""

@@ -26,7 +26,7 @@ def health(*, error: Exception | None = None, is_ready: bool = True, doubt: str 
     return Client(
         create_health_app(
             HealthParts(
-                ping=ping,
+                check=ping,
                 is_ready=lambda: is_ready,
                 clock_doubt=lambda: doubt,
                 count_owned=lambda: 7,

@@ -22,6 +22,7 @@ from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Outcome, Row, RowUpdate, Status
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 from ringtime_shared.stores.sqlite import SqliteStore
+from ringtime_shared.stores.sqlite.lock import FolderLock
 from ringtime_shared.stores.sqlite.schema import FILE_NAME
 
 T = TypeVar("T")
@@ -33,12 +34,13 @@ class Folder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.lock: FolderLock | None = None
         self.now_ms = SystemClock().now_ms()
         self.app, self.pending, self.failed = self.on_store(self._fill)
 
     def on_store(self, work: Callable[[SqliteStore], Coroutine[Any, Any, T]]) -> T:
         async def opened() -> T:
-            store = await SqliteStore.open(self.path)
+            store = await SqliteStore.open(self.path, exclusive=self.lock is None)
             try:
                 return await work(store)
             finally:
@@ -75,7 +77,7 @@ class Folder:
         marks = Marks(self.now_ms - 2_000, self.now_ms - 2_000)
         writes = [MarksWrite(Instance("pay", n), 5 << 48 | n + 1, marks) for n in range(3)]
         self.on_store(lambda store: store.put_marks(writes))
-        (self.path / "LOCK").write_text(f"{os.getpid()}\n")
+        self.lock = FolderLock(self.path)
 
     def run(self, *words: str, **more: Any) -> Result:
         return CliRunner().invoke(main, ["--data", str(self.path), *words], **more)

@@ -16,11 +16,13 @@ from ringtime_shared.ids import MAX_NONCES
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
 
 ROUNDS = 30  #: tries of an LWT that others keep getting in front of
+PROBES = 16
 _BACKOFF_S = 0.05
 _HOLDER_TTL_S = 90 * 86_400
 
 _GET = "SELECT number, note FROM $meta WHERE name = ?"
 _PUT = "UPDATE $meta SET number = ?, note = ? WHERE name = ? IF number = ?"
+_PUT_PROBE = "UPDATE $meta SET number = ? WHERE name = ?"
 _PUT_HOLDER = (
     f"INSERT INTO $nonce_holders (nonce, holder, claimed_ms) VALUES (?, ?, ?) USING TTL {_HOLDER_TTL_S}"
 )
@@ -39,13 +41,13 @@ class MetaTable:
     ) -> None:
         """Use `prepare`."""
         self._session = session
-        self._get, self._put, self._put_holder = statements
+        self._get, self._put, self._put_holder, self._put_probe = statements
         self._now_ms = now_ms
         self._turn = asyncio.Lock()  # our own calls need not get in front of each other
 
     @classmethod
     async def prepare(cls, session: CqlSession, now_ms: Callable[[], int]) -> Self:
-        return cls(session, await session.prepare(_GET, _PUT, _PUT_HOLDER), now_ms)
+        return cls(session, await session.prepare(_GET, _PUT, _PUT_HOLDER, _PUT_PROBE), now_ms)
 
     async def fetch_shards(self) -> int | None:
         """Return into how many parts a minute of `due_index` is cut."""
@@ -83,6 +85,14 @@ class MetaTable:
 
     async def ping(self) -> None:
         await self._session.ping(self._get.bind("era"))
+
+    async def check_ready(self) -> None:
+        await self.ping()
+        await self._session.writes.check(self._probe)
+
+    async def _probe(self) -> None:
+        """Write one of few rows of its own, not always the same: they lie on different replicas."""
+        await self._session.write([self._put_probe.bind(self._now_ms(), f"probe-{random.randrange(PROBES)}")])
 
     async def _fetch(self, name: str) -> tuple[int | None, str | None]:
         records = await self._session.read(self._get.bind(name), is_serial=True)

@@ -15,11 +15,13 @@ from typing import Any
 from cassandra.policies import HostDistance
 from cassandra.query import BatchStatement, BatchType, BoundStatement
 
+from ringtime_shared.clock import SystemClock
 from ringtime_shared.errors import OutcomeUnknown, StartupError, StoreUnavailable
 from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.cassandra.bridge import Bridge, Record
 from ringtime_shared.stores.cassandra.cluster import PLAIN, SERIAL, held_logs, make_cluster
 from ringtime_shared.stores.cassandra.failures import Failure, from_driver
+from ringtime_shared.stores.write_probe import WriteProbe
 
 ATTEMPTS = 2  # `cassandra.request_timeout_ms` is limited so that this many fit in a create's deadline
 BACKOFF_S = (0.02, 0.1)
@@ -73,6 +75,7 @@ class CqlSession:
         self._session = session
         self._bridge = Bridge(session)
         self._is_closing = False
+        self.writes = WriteProbe(SystemClock().boot_ms)  #: learns of every write that is no LWT
 
     @classmethod
     async def connect(cls, settings: CassandraSettings) -> CqlSession:
@@ -143,6 +146,10 @@ class CqlSession:
             StoreUnavailable: none was written.
             OutcomeUnknown: some were, or may have been.
         """
+        with self.writes.noting():
+            await self._write(statements)
+
+    async def _write(self, statements: Sequence[Any]) -> None:
         answers = await self._run(statements, PLAIN, ATTEMPTS)
         failures = [answer for answer in answers if isinstance(answer, Failure)]
         if not failures:

@@ -205,5 +205,8 @@ class CassandraStore:
     async def fetch_times(self) -> Sequence[ServerTime]:
         return await self._times.fetch()
 
+    async def check_ready(self) -> None:
+        await self._meta.check_ready()
+
     async def ping(self) -> None:
         await self._meta.ping()

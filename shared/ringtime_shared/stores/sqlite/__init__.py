@@ -15,7 +15,8 @@ Keys. Rows are keyed by a small number per app, not by the app id: 10 to 30 % le
 text key, and smaller rows. The number is also the one in the schedule ids.
 """
 
+from ringtime_shared.stores.sqlite.accept import Acceptance
 from ringtime_shared.stores.sqlite.lock import find_server
 from ringtime_shared.stores.sqlite.store import SqliteStore
 
-__all__ = ["SqliteStore", "find_server"]
+__all__ = ["Acceptance", "SqliteStore", "find_server"]

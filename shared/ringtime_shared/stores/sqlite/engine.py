@@ -7,12 +7,15 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
 from ringtime_shared.errors import OutcomeUnknown, RingtimeError, StoreUnavailable
 from ringtime_shared.stores.sqlite.failures import from_sqlite
+from ringtime_shared.stores.sqlite.keeper import Keeper
 from ringtime_shared.stores.sqlite.session import Session
+
+IDLE_S = 1.0  # a writer with nothing to do looks after its files this often
 
 T = TypeVar("T")
 
@@ -43,11 +46,22 @@ class Worker:
         begin: str,
         queue_limit: int,
         at_end: str | None = None,
+        keeper: Keeper | None = None,
+        refuse: Callable[[], None] = lambda: None,
     ) -> None:
+        """Start the thread.
+
+        Args:
+            at_end: a statement to run before the connection is closed.
+            keeper: is told of each transaction; None where nothing is written.
+            refuse: raises StoreUnavailable while nothing may be done; asked on the event loop.
+        """
         self._connect = connect
         self._name = name
         self._begin = begin
-        self._at_end = at_end  # a statement to run before the connection is closed
+        self._at_end = at_end
+        self._keeper = keeper
+        self._refuse = refuse
         self._queue_limit = queue_limit
         self._waiting = 0  # touched by the event loop only
         self._is_closing = False
@@ -66,6 +80,7 @@ class Worker:
         """
         if self._is_closing:
             raise StoreUnavailable("the store is closed")
+        self._refuse()
         if self._waiting >= self._queue_limit:
             raise StoreUnavailable(f"{self._waiting} operations wait for the SQLite {self._name}")
         future: asyncio.Future[T] = self._loop.create_future()
@@ -83,16 +98,27 @@ class Worker:
     def _work(self) -> None:
         is_ending = False
         while not is_ending:
-            taken = [self._queue.get()]
-            taken += [self._queue.get_nowait() for _ in range(self._queue.qsize())]
-            is_ending = taken[-1] is None  # nothing is queued after it
+            taken = self._take()
+            is_ending = None in taken  # nothing is queued after it
             if jobs := [job for job in taken if job is not None]:
                 self._tell(self._resolve, self._answer(jobs))
+            if self._keeper is not None:
+                self._keeper.rest(self._session)
         if self._session is not None and self._at_end is not None:
             with suppress(sqlite3.Error):
                 self._session.connection.execute(self._at_end)
         self._disconnect()
+        if self._keeper is not None:
+            self._keeper.close()
         self._tell(self._ended.set_result, None)
+
+    def _take(self) -> list[_Job | None]:
+        """Return what is queued; wait for something, but where there is a keeper no longer than a second."""
+        try:
+            taken = [self._queue.get(timeout=None if self._keeper is None else IDLE_S)]
+        except Empty:
+            return []
+        return taken + [self._queue.get_nowait() for _ in range(self._queue.qsize())]
 
     def _tell(self, callback: Callable[[T], object], value: T) -> None:
         with suppress(RuntimeError):  # the event loop was closed and nobody waits any more
@@ -121,10 +147,12 @@ class Worker:
                 return [answer for job in jobs for answer in self._answer([job])]
             failure = from_sqlite(error) if isinstance(error, sqlite3.Error) else error
         self._roll_back()
+        if self._keeper is not None:
+            self._keeper.failed(failure)
         return [_Answer(job.future, None, _copy(failure)) for job in jobs]
 
     def _transact(self, jobs: Sequence[_Job]) -> list[_Answer]:
-        session = self._session = self._session or Session(self._connect())
+        session = self._session or self._open()
         session.connection.execute(self._begin)
         answers = []
         for operation, future in jobs:
@@ -132,8 +160,16 @@ class Worker:
                 answers.append(_Answer(future, operation(session), None))
             except RingtimeError as error:
                 answers.append(_Answer(future, None, error))
-        session.commit()
+        number = session.commit(is_counted=self._keeper is not None)
+        if self._keeper is not None and number is not None:
+            self._keeper.committed(number)
         return answers
+
+    def _open(self) -> Session:
+        session = self._session = Session(self._connect())
+        if self._keeper is not None:
+            self._keeper.opened(session)
+        return session
 
     def _roll_back(self) -> None:
         if self._session is not None:

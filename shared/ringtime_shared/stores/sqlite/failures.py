@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 
-from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
+from ringtime_shared.errors import DiskFull, OutcomeUnknown, StoreUnavailable
 
 # A COMMIT that failed like this wrote no commit frame to the WAL, so it cannot come back after a crash.
 _NOTHING_COMMITTED = {
@@ -17,8 +17,13 @@ _NOTHING_COMMITTED = {
 }
 
 
+_NO_ROOM = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE}
+
+
 def from_sqlite(error: sqlite3.Error) -> StoreUnavailable:
     """Return what to raise when the transaction was rolled back."""
+    if getattr(error, "sqlite_errorcode", 0) in _NO_ROOM:
+        return DiskFull(f"the disk of the data folder takes no more: {_describe(error)}")
     return StoreUnavailable(_describe(error))
 
 

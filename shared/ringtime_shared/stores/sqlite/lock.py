@@ -1,61 +1,155 @@
-"""One server a data folder: an advisory lock that the kernel drops when its process ends."""
+"""One server a data folder: advisory locks that the kernel drops when their process ends.
+
+What is locked is the folder itself, an inode that cannot be taken away under its files: who removes `LOCK`,
+or cannot write it because the disk is full, neither lets a second server in nor keeps the first one out.
+`LOCK` holds the pid, for people, and is locked as well, because servers of releases before this one lock
+nothing else.
+
+These locks (`flock`) belong to the open file, which a forked child inherits: it would hold the folder after
+its parent was killed. So each child closes them at once. (The other kind, `fcntl`, is not inherited, but a
+process loses it when it closes any other descriptor of the same file, and does not keep itself out.)
+"""
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
+from weakref import WeakSet
 
 from ringtime_shared.errors import StartupError
+from ringtime_shared.stores.sqlite.files import LOCK_NAME, open_private
+
+_TRIES, _PAUSE_S = 10, 0.02  # `find_server` holds the lock for a moment, too
+_log = logging.getLogger(__name__)
 
 
 class FolderLock:
-    """Holds `LOCK` in a data folder, with the holder's pid in it for people."""
+    """Holds a data folder. Not inherited by forked children."""
 
     def __init__(self, folder: Path) -> None:
         """Take the lock.
 
         Raises:
-            StartupError: another server holds it, or the folder cannot be written.
+            StartupError: another server holds it, or the folder cannot be locked.
         """
-        path = folder / "LOCK"
+        self._folder = folder
+        self._note_fd = -1
         try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
-            raise StartupError(f"cannot open {path}: {error.strerror}") from error
+            raise StartupError(f"cannot open data folder {folder}: {error.strerror}") from error
+        _held.add(self)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(self._fd, 0)
-            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
-        except BlockingIOError:
-            holder = os.pread(self._fd, 20, 0).decode(errors="replace").strip() or "unknown"
-            os.close(self._fd)
-            raise StartupError(f"data folder {folder} is in use by the server with pid {holder}") from None
+            if not (_try_for_a_while(self._fd) and self._take_note()):
+                raise StartupError(
+                    f"data folder {folder} is in use by the server with pid {_read_pid(folder) or 'unknown'}"
+                )
         except OSError as error:
-            os.close(self._fd)
-            raise StartupError(f"cannot lock {path}: {error.strerror}") from error
+            self.release()
+            raise StartupError(f"cannot lock data folder {folder}: {error.strerror}") from error
+        except StartupError:
+            self.release()
+            raise
+
+    def restore_note(self) -> None:
+        """Write `LOCK` again if somebody removed it."""
+        try:
+            if self._note_fd >= 0 and os.path.samestat(
+                os.fstat(self._note_fd), (self._folder / LOCK_NAME).stat()
+            ):
+                return
+        except FileNotFoundError:
+            _log.warning("%s was removed; the folder itself stays locked", self._folder / LOCK_NAME)
+        except OSError:
+            return
+        self._close_note()
+        self._take_note()
 
     def release(self) -> None:
-        """Let go. The file stays, empty: removing it would let two processes lock two different files."""
-        if self._fd >= 0:
+        """Let go. `LOCK` stays, empty: removing it would let two old servers lock two different files."""
+        if self._note_fd >= 0:
             with suppress(OSError):  # the pid in it is for people; a full disk must not keep us from closing
-                os.ftruncate(self._fd, 0)
+                os.ftruncate(self._note_fd, 0)
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptors and say nothing; where another process has them too, the lock stays."""
+        self._close_note()
+        if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
 
+    def _take_note(self) -> bool:
+        """Return whether no server of an older release holds `LOCK`; one that cannot be written is none."""
+        try:
+            fd = open_private(self._folder / LOCK_NAME)
+        except OSError as error:
+            _log.warning("cannot write %s: %s", self._folder / LOCK_NAME, error.strerror)
+            return True
+        if not _try(fd):
+            os.close(fd)
+            return False
+        self._note_fd = fd
+        with suppress(OSError):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        return True
+
+    def _close_note(self) -> None:
+        if self._note_fd >= 0:
+            os.close(self._note_fd)
+            self._note_fd = -1
+
 
 def find_server(folder: Path) -> int | None:
-    """Return the pid of the server that holds `LOCK`, None if none does or it cannot be told.
+    """Return the pid of the server that holds the folder, None if none does.
 
-    The lock is not tried: that would hold it for a moment, and keep a server that starts just then out. A
-    server that was killed leaves its pid; should another process have that pid by now, it is taken for it.
+    0 stands for one that could not write its pid. The lock is tried, for a moment that a server which starts
+    just then waits out.
     """
     try:
-        pid = int((folder / "LOCK").read_text())
-        os.kill(pid, 0)
-    except PermissionError:  # it is alive, and somebody else's
-        return pid
-    except (OSError, ValueError):
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
         return None
-    return pid
+    try:
+        return None if _try(fd, fcntl.LOCK_SH) else _read_pid(folder)
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def _read_pid(folder: Path) -> int:
+    try:
+        return int((folder / LOCK_NAME).read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _try(fd: int, kind: int = fcntl.LOCK_EX) -> bool:
+    try:
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _try_for_a_while(fd: int) -> bool:
+    for _ in range(_TRIES):
+        if _try(fd):
+            return True
+        time.sleep(_PAUSE_S)
+    return False
+
+
+def _let_go_in_child() -> None:
+    for lock in list(_held):
+        lock.close()
+
+
+_held: WeakSet[FolderLock] = WeakSet()
+os.register_at_fork(after_in_child=_let_go_in_child)

@@ -6,12 +6,12 @@ import sqlite3
 from pathlib import Path
 
 from ringtime_shared.errors import StartupError
+from ringtime_shared.stores.sqlite.files import DATABASE_NAME
 
-FILE_NAME = "ringtime.db"
+FILE_NAME = DATABASE_NAME
 BUSY_TIMEOUT_MS = 5_000  # how long a tool's transaction may keep the server waiting, and the other way
 CACHE_KIB = 16_384  # page cache of each connection
 CACHED_STATEMENTS = 256  # bulk statements come in 64 lengths each
-CHECKPOINT_PAGES = 4_000  # 16 MiB of WAL: a checkpoint costs two fsyncs, so not at SQLite's 1,000
 WAL_LIMIT_BYTES = 64 << 20  # what a WAL that once grew is cut back to
 
 _FIRST = """
@@ -102,13 +102,20 @@ CREATE TABLE audit_log (
 ) WITHOUT ROWID;
 """
 
+_COUNT = """
+INSERT INTO meta VALUES ('commits', 0), ('database', lower(hex(randomblob(16)))); -- see `count`
+"""
+
 #: Step n leads from schema version n to n + 1; add at the end, change nothing. A comment holds no semicolon.
-STEPS = (_FIRST, _DELIVERY, _OPERATOR)
+STEPS = (_FIRST, _DELIVERY, _OPERATOR, _COUNT)
 SCHEMA_VERSION = len(STEPS)
 
 
-def connect_writer(folder: Path) -> sqlite3.Connection:
+def connect_writer(folder: Path, *, checkpoint_pages: int) -> sqlite3.Connection:
     """Open the file in `folder`, create it or bring its schema up to date.
+
+    Args:
+        checkpoint_pages: pages in the log after which a COMMIT moves them to the database; 0: none does.
 
     Raises:
         StartupError: the file was written by a newer Ringtime, or lies where WAL does not work.
@@ -118,7 +125,7 @@ def connect_writer(folder: Path) -> sqlite3.Connection:
         if connection.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
             raise StartupError(f"the file system of {folder} does not support SQLite's WAL mode")
         connection.execute("PRAGMA synchronous = FULL")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {checkpoint_pages}")
         connection.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
         _upgrade(connection, folder)
     except BaseException:
@@ -133,7 +140,7 @@ def check_file(folder: Path) -> None:
     if not file.is_file():
         raise StartupError(f"{folder} holds no Ringtime data: {FILE_NAME} is not there")
     try:
-        connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True)
+        connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
         try:
             found = fetch_version(connection)
         finally:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ringtime_shared.stores.sqlite.failures import from_commit
 
+_COUNT = "UPDATE meta SET value = value + 1 WHERE name = 'commits' RETURNING value"
 INDEXED_ENTRIES = 20_000  # about 4 MB; one entry is a poller instance in a minute
 
 IndexKey = tuple[int, int, int]  # bucket, app number, partition
@@ -22,6 +23,7 @@ class Session:
         self.connection = connection
         self._numbers: dict[str, int] = {}
         self._indexed: dict[IndexKey, None] = {}  # in order of last use
+        self._changes = connection.total_changes  # up to the end of the last transaction
 
     def number_of(self, app_id: str) -> int | None:
         """Return the app's number, None if it has none yet."""
@@ -55,12 +57,20 @@ class Session:
         for key in keys:
             self._indexed.pop(key, None)
 
-    def commit(self) -> None:
-        """Raises StoreUnavailable or OutcomeUnknown."""
+    def commit(self, *, is_counted: bool) -> int | None:
+        """Commit, and return the number of the transaction; None: it wrote nothing, or is not counted.
+
+        Raises StoreUnavailable or OutcomeUnknown.
+        """
+        number = None
+        if is_counted and self.connection.total_changes != self._changes:
+            ((number,),) = self.connection.execute(_COUNT).fetchall()
         try:
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise from_commit(error) from error
+        self._changes = self.connection.total_changes
+        return number
 
     def roll_back(self) -> None:
         """End the open transaction, if SQLite has not done so itself. Raises sqlite3.Error."""
@@ -68,3 +78,4 @@ class Session:
         self._indexed.clear()
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
+        self._changes = self.connection.total_changes

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self, TypeVar
 from uuid import UUID
 
 from ringtime_shared.clock import ServerTime, SystemClock
-from ringtime_shared.errors import StartupError, StoreUnavailable
+from ringtime_shared.errors import FolderLost, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
+from ringtime_shared.settings import EmbeddedSettings
 from ringtime_shared.stores.protocol import (
     AppCounts,
     DuePage,
@@ -26,23 +29,50 @@ from ringtime_shared.stores.protocol import (
 )
 from ringtime_shared.stores.sqlite import apps, dead_letters, marks, operator, purge, schedules, schema
 from ringtime_shared.stores.sqlite.engine import Worker
-from ringtime_shared.stores.sqlite.lock import FolderLock
+from ringtime_shared.stores.sqlite.examine import refuse_loss
+from ringtime_shared.stores.sqlite.files import make_folder, open_private
+from ringtime_shared.stores.sqlite.keeper import Keeper, ServerKeeper
+from ringtime_shared.stores.sqlite.lock import FolderLock, find_server
+from ringtime_shared.stores.sqlite.reserve import Reserve
+from ringtime_shared.stores.sqlite.session import Session
+from ringtime_shared.stores.write_probe import WriteProbe
 
+CHECKPOINT_PAGES = 4_000  # of a tool; a server has its `keeper`
 QUEUE_LIMIT = 10_000  # operations that may wait for each of the two threads
+T = TypeVar("T")
 _SYSTEM_CLOCK = SystemClock()
+_DEFAULTS = EmbeddedSettings()
+
+
+class _Server(NamedTuple):
+    """What the server on a folder has beside its connections."""
+
+    lock: FolderLock
+    reserve: Reserve
+    keeper: ServerKeeper
+    lost: asyncio.Future[FolderLost]
 
 
 class SqliteStore:
     """Implements every store protocol on one file. For the event loop that opened it."""
 
     def __init__(
-        self, writer: Worker, reader: Worker, lock: FolderLock | None, now_ms: Callable[[], int]
+        self,
+        writer: Worker,
+        reader: Worker,
+        server: _Server | None,
+        now_ms: Callable[[], int],
+        writable: WriteProbe,
+        *,
+        is_for_new: bool = False,
     ) -> None:
         """Use `open`."""
         self._writer = writer
         self._reader = reader
-        self._lock = lock
+        self._server = server
         self._now_ms = now_ms
+        self._writable = writable
+        self._is_for_new = is_for_new
 
     @classmethod
     async def open(
@@ -53,6 +83,7 @@ class SqliteStore:
         create: bool = True,
         now_ms: Callable[[], int] = _SYSTEM_CLOCK.now_ms,
         queue_limit: int = QUEUE_LIMIT,
+        settings: EmbeddedSettings = _DEFAULTS,
     ) -> Self:
         """Open the store in `folder`; create folder and file if they are not there.
 
@@ -63,23 +94,52 @@ class SqliteStore:
             create: False: open only what is there, with the schema it has.
 
         Raises:
-            StartupError: a server runs on the folder, the folder cannot be used, or the file was
-                written by a newer Ringtime; without `create` also by an older one, or there is none.
+            StartupError: a server runs on the folder, the folder cannot be used, it does not hold what
+                was acknowledged (see `examine`), or the file was written by a newer Ringtime; without
+                `create` also by an older one, or there is none.
         """
         if not create:
             await asyncio.to_thread(schema.check_file, folder)
-        lock = await asyncio.to_thread(_prepare, folder, exclusive)
+        loop = asyncio.get_running_loop()
+        lost: asyncio.Future[FolderLost] = loop.create_future()
+
+        def on_lost(error: FolderLost) -> None:
+            with suppress(RuntimeError):  # the event loop was closed and nobody waits any more
+                loop.call_soon_threadsafe(lost.set_result, error)
+
+        server = None
+        keeper = Keeper(folder)
+        if exclusive:
+            lock, reserve = await asyncio.to_thread(_prepare, folder, settings)
+            keeper = ServerKeeper(
+                folder,
+                lock=lock,
+                reserve=reserve,
+                checkpoint_ms=settings.checkpoint_ms,
+                on_lost=on_lost,
+            )
+            server = _Server(lock, reserve, keeper, lost)
+        else:
+            await asyncio.to_thread(_check, folder)
+        refuse = server.keeper.refuse_if_lost if server else _refuse_nothing
         writer = Worker(
-            partial(schema.connect_writer, folder),
+            partial(schema.connect_writer, folder, checkpoint_pages=0 if exclusive else CHECKPOINT_PAGES),
             name="writer",
             begin="BEGIN IMMEDIATE",
             queue_limit=queue_limit,
             at_end="PRAGMA wal_checkpoint(TRUNCATE)" if exclusive else None,
+            keeper=keeper,
+            refuse=refuse,
         )
         reader = Worker(
-            partial(schema.connect_reader, folder), name="reader", begin="BEGIN", queue_limit=queue_limit
+            partial(schema.connect_reader, folder),
+            name="reader",
+            begin="BEGIN",
+            queue_limit=queue_limit,
+            refuse=refuse,
         )
-        store = cls(writer, reader, lock, now_ms)
+        probe = WriteProbe(_SYSTEM_CLOCK.boot_ms)
+        store = cls(writer, reader, server, now_ms, probe)
         try:
             await writer.run(marks.ping)
             await reader.run(marks.ping)
@@ -94,11 +154,29 @@ class SqliteStore:
     async def close(self) -> None:
         await self._reader.close()
         await self._writer.close()
-        if self._lock is not None:
-            self._lock.release()
+        if self._server is not None:
+            await asyncio.to_thread(self._server.reserve.end)
+            self._server.lock.release()
+
+    def for_new(self) -> Self:
+        """Return this store for those who file new schedules: `put_rows` raises DiskFull while the space
+        that is kept for outcomes had to be given up."""
+        return type(self)(
+            self._writer, self._reader, self._server, self._now_ms, self._writable, is_for_new=True
+        )
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the files are not those any more that were opened."""
+        return self._server is not None and self._server.keeper.lost is not None
+
+    async def wait_lost(self) -> FolderLost:
+        """Wait until the files are not those any more that were opened, and return what happened to them."""
+        never: asyncio.Future[FolderLost] = asyncio.get_running_loop().create_future()
+        return await asyncio.shield(never if self._server is None else self._server.lost)
 
     async def create_app(self, app: App) -> App:
-        return await self._writer.run(lambda session: apps.create_app(session, app))
+        return await self._write(lambda session: apps.create_app(session, app))
 
     async def fetch_app(self, app_id: str) -> App | None:
         return await self._reader.run(lambda session: apps.fetch_app(session, app_id))
@@ -111,22 +189,27 @@ class SqliteStore:
 
     async def replace_app(self, app: App) -> None:
         now_ms = self._now_ms()
-        await self._writer.run(lambda session: apps.replace_app(session, app, now_ms))
+        await self._write(lambda session: apps.replace_app(session, app, now_ms))
 
     async def put_rows(self, rows: Sequence[Row]) -> None:
         first_kept = purge.first_kept_bucket(self._now_ms())
-        await self._writer.run(lambda session: schedules.put_rows(session, rows, first_kept))
+        require = self._server.reserve.require if self._server and self._is_for_new else None
+
+        def put(session: Session) -> None:
+            if require is not None:
+                require()
+            schedules.put_rows(session, rows, first_kept)
+
+        await self._write(put)
 
     async def fetch_row(self, place: Place, schedule_id: UUID) -> Row | None:
         return await self._reader.run(lambda session: schedules.fetch_row(session, place, schedule_id))
 
     async def put_cancel(self, place: Place, schedule_id: UUID, cancelled_ms: int) -> None:
-        await self._writer.run(
-            lambda session: schedules.put_cancel(session, place, schedule_id, cancelled_ms)
-        )
+        await self._write(lambda session: schedules.put_cancel(session, place, schedule_id, cancelled_ms))
 
     async def put_updates(self, updates: Sequence[RowUpdate]) -> None:
-        await self._writer.run(lambda session: schedules.put_updates(session, updates))
+        await self._write(lambda session: schedules.put_updates(session, updates))
 
     async def fetch_index(self, first: int, last: int) -> list[IndexEntry]:
         return await self._reader.run(lambda session: schedules.fetch_index(session, first, last))
@@ -141,10 +224,10 @@ class SqliteStore:
         return await self._reader.run(lambda session: marks.fetch_marks(session, instances))
 
     async def put_marks(self, writes: Sequence[MarksWrite]) -> None:
-        await self._writer.run(lambda session: marks.put_marks(session, writes))
+        await self._write(lambda session: marks.put_marks(session, writes))
 
     async def put_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
-        await self._writer.run(lambda session: dead_letters.put_dead_letters(session, letters))
+        await self._write(lambda session: dead_letters.put_dead_letters(session, letters))
 
     async def fetch_dead_letters(
         self, app_id: str, after: Position, upto_ms: int, limit: int
@@ -154,7 +237,7 @@ class SqliteStore:
         )
 
     async def put_replayed(self, app_id: str, keys: Sequence[Position], replayed_ms: int) -> None:
-        await self._writer.run(lambda session: dead_letters.put_replayed(session, app_id, keys, replayed_ms))
+        await self._write(lambda session: dead_letters.put_replayed(session, app_id, keys, replayed_ms))
 
     async def count_dead_letters(self, app_id: str, from_ms: int, upto_ms: int) -> int:
         return await self._reader.run(
@@ -176,7 +259,7 @@ class SqliteStore:
         return await self._reader.run(lambda session: operator.fetch_terms(session, instances))
 
     async def put_audit(self, entry: AuditEntry) -> None:
-        await self._writer.run(lambda session: operator.put_audit(session, entry))
+        await self._write(lambda session: operator.put_audit(session, entry))
 
     async def fetch_audit(self, from_ms: int, upto_ms: int, limit: int) -> list[AuditEntry]:
         return await self._reader.run(lambda session: operator.fetch_audit(session, from_ms, upto_ms, limit))
@@ -185,16 +268,30 @@ class SqliteStore:
         return await self._reader.run(operator.fetch_schema)
 
     async def claim_nonce(self, holder: str) -> int:
-        return await self._writer.run(lambda session: marks.claim_nonce(session, holder))
+        return await self._write(lambda session: marks.claim_nonce(session, holder))
 
     async def raise_era(self, identity: str) -> int:
-        return await self._writer.run(lambda session: marks.raise_era(session, identity))
+        return await self._write(lambda session: marks.raise_era(session, identity))
 
     async def fetch_times(self) -> Sequence[ServerTime]:
         return ()
 
     async def ping(self) -> None:
         await self._reader.run(marks.ping)
+
+    async def check_ready(self) -> None:
+        await self._reader.run(marks.ping)
+        if self._server is not None:
+            await self._writer.run(lambda _: self._require_room())
+        await self._writable.check(lambda: self._write(marks.touch))
+
+    def _require_room(self) -> None:
+        if self._server is not None:
+            self._server.reserve.require()
+
+    async def _write(self, operation: Callable[[Session], T]) -> T:
+        with self._writable.noting():
+            return await self._writer.run(operation)
 
     async def purge(self, now_ms: int) -> int:
         """Delete rows and dead letters past their retention, and index entries of minutes left empty;
@@ -206,15 +303,36 @@ class SqliteStore:
         deleted = 0
         is_last = False
         while not is_last:
-            chunk = await self._writer.run(lambda session: purge.purge_chunk(session, now_ms))
+            chunk = await self._write(lambda session: purge.purge_chunk(session, now_ms))
             deleted += chunk.deleted
             is_last = chunk.is_last
         return deleted
 
 
-def _prepare(folder: Path, exclusive: bool) -> FolderLock | None:
+def _prepare(folder: Path, settings: EmbeddedSettings) -> tuple[FolderLock, Reserve]:
+    """Make the folder ready for the server of this process. Raises StartupError."""
+    make_folder(folder)
+    lock = FolderLock(folder)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        reserve = Reserve(folder, settings.reserve_bytes)
+        reserve.begin()  # first: also reading takes some space
+        refuse_loss(folder, check_s=settings.check_ms / 1000)
+        os.close(open_private(folder / schema.FILE_NAME))  # SQLite would make it readable to others
     except OSError as error:
-        raise StartupError(f"cannot create data folder {folder}: {error.strerror}") from error
-    return FolderLock(folder) if exclusive else None
+        lock.release()
+        raise StartupError(f"cannot use data folder {folder}: {error.strerror}") from error
+    except BaseException:
+        lock.release()
+        raise
+    return lock, reserve
+
+
+def _check(folder: Path) -> None:
+    """Make sure that a tool which is alone on the folder does not drop what it cannot read."""
+    make_folder(folder)
+    if find_server(folder) is None:
+        refuse_loss(folder, check_s=0)
+
+
+def _refuse_nothing() -> None:
+    """Nothing can be lost under a tool that is not lost under its server."""

@@ -1,0 +1,63 @@
+"""`ringctl accept-loss`: let a server start on a folder that does not hold all it should."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import click
+
+from ringtime_ringctl.changes import put_entry
+from ringtime_ringctl.context import Context
+from ringtime_ringctl.folder import Acceptance, accept, plan
+from ringtime_ringctl.output import Output
+from ringtime_ringctl.shell import RingctlCommand
+from ringtime_shared.errors import InvalidRequest
+
+
+@click.command("accept-loss", cls=RingctlCommand)
+@click.option("--apply", "is_applied", is_flag=True, help="Do it; without it, only say what would be done.")
+@click.pass_context
+def accept_loss(context: click.Context, is_applied: bool) -> None:
+    """Go on with a data folder from which something acknowledged is missing, and note that in the audit log.
+
+    A server refuses to start on such a folder. Restore a backup if there is one: what is given up here was
+    promised to somebody. After a restore this is needed too, because the backup is older.
+
+    \b
+    Examples:
+      ringctl --data data accept-loss
+      ringctl --data data accept-loss --apply
+    """
+    ours = context.ensure_object(Context)
+    output = Output(is_json=ours.is_json, is_plain=ours.is_plain)
+    data = ours.load_settings().embedded.data
+    if not data:
+        raise InvalidRequest.of("--data", "required: the folder of a one-process deployment")
+    folder = Path(data)
+    found = accept(folder) if is_applied else plan(folder)
+    if found is not None and is_applied and found.kept:
+        asyncio.run(_note(ours, data, found))
+    if output.is_json:
+        output.data({"applied": is_applied, "missing": None if found is None else _to_json(found)})
+    elif found is None:
+        output.line("nothing is missing: there is nothing to accept")
+    else:
+        output.line(found.loss)
+        kept = f"{found.kept:,} transactions {'are' if is_applied else 'would be'} kept"
+        output.line(kept if is_applied else f"{kept}; `--apply` goes on with them")
+
+
+def _to_json(found: Acceptance) -> dict[str, object]:
+    return {"found": found.loss, "acknowledged": found.acknowledged, "kept": found.kept}
+
+
+async def _note(context: Context, data: str, found: Acceptance) -> None:
+    async with context.open() as deployment:
+        await put_entry(
+            deployment,
+            "accept-loss",
+            data,
+            before={"transactions": found.acknowledged},
+            after={"transactions": found.kept, "missing": found.loss},
+        )

@@ -15,6 +15,7 @@ from random import Random
 from uuid import UUID
 
 from ringtime_dispatcher.attempts import make_attempt, storable
+from ringtime_dispatcher.damaged import DamagedRows
 from ringtime_dispatcher.instances import OwnedInstance
 from ringtime_dispatcher.items import Item, Tally
 from ringtime_dispatcher.memory import Places
@@ -38,11 +39,12 @@ from ringtime_dispatcher.turns import Turns
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.clock import Clock
+from ringtime_shared.errors import Damaged
 from ringtime_shared.models.app import App
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Outcome, Row, RowUpdate, Status
 from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
-from ringtime_shared.stores.protocol import Position
+from ringtime_shared.stores.protocol import DamagedRow, Position
 
 _log = logging.getLogger(__name__)
 _LOOK_AGAIN_MS = 1_000
@@ -76,6 +78,9 @@ class Deliverer:
         self._on_room = on_room
         self._policies = Policies(parts.dispatch, parts.retry, parts.limits)
         self._outcomes = OutcomeWriter(parts.store, parts.dispatch.outcome_batch)
+        self._damaged = DamagedRows(
+            parts.store, self._outcomes, parts.clock, parts.limits.retention_days, self._free_place
+        )
         self._timetable: Timetable[Item] = Timetable(parts.clock, self._on_due, self._drop_stopped)
         self._turns = Turns(parts.dispatch, parts.clock, parts.callbacks, self.pump)
         self._places = Places(parts.dispatch.max_loaded)
@@ -97,6 +102,12 @@ class Deliverer:
         """Fire `row` at its slot."""
         self._places.add(row.place.app_id)
         self._timetable.add(row.place.slot_ms, Item(owned, row, needs_look=not row.is_home))
+
+    def reject(self, owned: OwnedInstance, row: DamagedRow) -> None:
+        """Record a row that cannot be read as a failure."""
+        self.tally.failed += 1
+        self._places.add(row.place.app_id)
+        self._damaged.put(owned, row)
 
     def pump(self) -> None:
         """Start what is ready, as far as the caps and the lease allow."""
@@ -123,12 +134,16 @@ class Deliverer:
             task.cancel()
         if under_way:
             await asyncio.wait(under_way)
+        await self._damaged.close()
         await self._outcomes.close()
 
     def _on_due(self, item: Item) -> None:
         try:
             if not self._turns.offer(item, self._policy(item)):
                 self._park(item)
+        except Damaged as error:
+            self._let_go(item)
+            self.reject(item.owned, DamagedRow(item.row.place, item.schedule_id, error.fault))
         except Exception as error:  # noqa: BLE001 - a bug: it must cost this row alone
             self._on_bug(item, error)
         self.pump()
@@ -174,6 +189,10 @@ class Deliverer:
     def _end_in_failure(self, item: Item, error: BaseException) -> None:
         """Record a failure of ours as how this delivery ended. Left open, the row would hold `settled` back
         and yet not be tried again before another node starts at it."""
+        if isinstance(error, Damaged):  # its home row; this filing is of no use without it
+            self._leave_open(item)
+            self.reject(item.owned, DamagedRow(item.row.place, item.schedule_id, error.fault))
+            return
         _log.error("a bug: the delivery of %s ends as a failure", item.schedule_id, exc_info=error)
         try:
             about = storable(f"Ringtime failed at it: {describe(error)}")
@@ -359,7 +378,10 @@ class Deliverer:
         item.owned.end_work()
 
     def _let_go(self, item: Item) -> None:
-        if self._places.remove(item.app_id):
+        self._free_place(item.app_id)
+
+    def _free_place(self, app_id: str) -> None:
+        if self._places.remove(app_id):
             self._on_room()
 
     def _policy(self, item: Item) -> DeliveryPolicy:

@@ -34,6 +34,7 @@ from ringtime_shared.settings import (
 )
 from ringtime_shared.stores.protocol import (
     AppStore,
+    DamageStore,
     DeadLetterStore,
     DueStore,
     MarkStore,
@@ -43,7 +44,7 @@ from ringtime_shared.stores.protocol import (
 _log = logging.getLogger(__name__)
 
 
-class DispatchStore(AppStore, ScheduleStore, DueStore, MarkStore, DeadLetterStore, Protocol):
+class DispatchStore(AppStore, ScheduleStore, DueStore, MarkStore, DeadLetterStore, DamageStore, Protocol):
     """What a dispatcher needs of a store."""
 
 
@@ -107,7 +108,9 @@ class Dispatcher:
             self._owner.active.keys(),
             self._deliverer,
         )
-        self._sealer = Sealer(parts.store, parts.clock, parts.dispatch, self._owner.owned, self._on_late)
+        self._sealer = Sealer(
+            parts.store, parts.clock, parts.dispatch, self._owner.owned, self._on_late, self._deliverer.reject
+        )
         self._loops: dict[str, asyncio.Task[None]] = {}
 
     @property

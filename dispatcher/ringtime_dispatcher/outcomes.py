@@ -2,6 +2,7 @@
 
 Order of the writes of one record, each durable before the next is begun:
 
+0. `damage`, the note of a row that cannot be read;
 1. `filing`, the same schedule under a later slot: the next attempt, or the place it is parked at;
 2. `letter`, the dead letter;
 3. `home`, what clients read: the outcome, or where the schedule went;
@@ -24,16 +25,17 @@ from typing import Protocol, TypeVar
 
 from ringtime_shared.callbacks.foreign import is_own_cancel
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
+from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Row, RowUpdate
-from ringtime_shared.stores.protocol import DeadLetterStore, ScheduleStore
+from ringtime_shared.stores.protocol import DamageStore, DeadLetterStore, ScheduleStore
 
 T = TypeVar("T")
 _RETRY_S = 0.25
 _log = logging.getLogger(__name__)
 
 
-class OutcomeStore(ScheduleStore, DeadLetterStore, Protocol):
+class OutcomeStore(ScheduleStore, DeadLetterStore, DamageStore, Protocol):
     """What recording needs of a store."""
 
 
@@ -45,6 +47,7 @@ class Record:
     move: RowUpdate | None = None
     filing: Row | None = None
     letter: DeadLetter | None = None
+    damage: Damage | None = None
     on_durable: Callable[[], None]
     on_refused: Callable[[], None]  #: a bug: no store takes it, now or later
 
@@ -100,6 +103,9 @@ class OutcomeWriter:
 
     async def _write(self, batch: Sequence[Record]) -> None:
         store = self._store
+        notes = [record.damage for record in batch if record.damage is not None]
+        if notes:
+            await persist(lambda: store.put_damage(notes))
         filings = [record.filing for record in batch if record.filing is not None]
         if filings:
             await persist(lambda: store.put_rows(filings))

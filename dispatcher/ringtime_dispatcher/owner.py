@@ -15,6 +15,7 @@ from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.coordination.protocol import Claim, Member, Session, View
 from ringtime_shared.errors import LeaseLost, OutcomeUnknown, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
+from ringtime_shared.once import OnceLog
 from ringtime_shared.settings import ClockSettings, CoordinationSettings, DispatchSettings
 from ringtime_shared.stores.protocol import AppStore, DueStore, Marks, MarkStore, MarksWrite
 
@@ -60,6 +61,7 @@ class Owner:
         self._last_claims: Mapping[Instance, Claim] = {}
         self._membership = Membership(join_debounce_ms=parts.coordination.join_debounce_ms)
         self._handovers: set[asyncio.Task[None]] = set()
+        self._said = OnceLog(_log)
 
     def find_app(self, app_id: str) -> App | None:
         """Return the app as this node last read it."""
@@ -180,11 +182,20 @@ class Owner:
     async def _refresh_apps(self) -> None:
         boot_ms = self._clock.boot_ms()
         if self._apps_read_ms is None or boot_ms - self._apps_read_ms >= self._parts.dispatch.apps_refresh_ms:
-            apps = {app.app_id: app for app in await self._store.fetch_apps()}
+            apps = {app.app_id: self._usable(app) for app in await self._store.fetch_apps()}
             if apps != self._apps:
                 self._apps = apps
                 self._polled = frozenset(each for app in apps.values() for each in app.instances())
             self._apps_read_ms = boot_ms
+
+    def _usable(self, app: App) -> App:
+        """Return the app, or, if it cannot be read, what was last read of it: better than not to fire. One of
+        which nothing is known is not polled; its rows stay where they are."""
+        if not app.damage:
+            return app
+        known = self._apps.get(app.app_id)
+        self._said.warn((app.app_id, app.damage), "app %s cannot be read: %s", app.app_id, app.damage)
+        return app if known is None else known
 
     async def _claim(self, session: Session, instances: Sequence[Instance]) -> None:
         won = await session.claim(instances)

@@ -12,7 +12,7 @@ from ringtime_shared.clock import Clock
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import DispatchSettings
-from ringtime_shared.stores.protocol import LAST_ID, DueQuery, DueStore, Position
+from ringtime_shared.stores.protocol import LAST_ID, DamagedRow, DueQuery, DueStore, Position
 
 
 class RowSink(Protocol):
@@ -24,6 +24,10 @@ class RowSink(Protocol):
 
     def accept(self, owned: OwnedInstance, row: Row) -> None:
         """Fire `row` at its slot."""
+        ...
+
+    def reject(self, owned: OwnedInstance, row: DamagedRow) -> None:
+        """Record a row that cannot be read as a failure."""
         ...
 
 
@@ -106,4 +110,7 @@ class Poller:
                 for row in page.rows:
                     if owned.take(Position(row.place.slot_ms, row.schedule.schedule_id)):
                         self._sink.accept(owned, row)
+                for damaged in page.damaged:
+                    if owned.take(Position(damaged.place.slot_ms, damaged.schedule_id)):
+                        self._sink.reject(owned, damaged)
                 owned.set_front(query.bucket, page.next or Position(query.upto_ms, LAST_ID))

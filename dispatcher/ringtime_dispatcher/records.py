@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from uuid import UUID
 
 from ringtime_dispatcher.attempts import storable
 from ringtime_shared.callbacks.protocol import Reply
 from ringtime_shared.ids import home_slot, unpack_id
+from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import LOG_LENGTH, Attempt, Outcome, Place, Row, RowUpdate, Status
+from ringtime_shared.stores.protocol import DamagedRow
 
 _OUTCOME_MS = 60_000  #: of a schedule's retention, kept for its outcome to be written
 
 
 def home_place(row: Row) -> Place:
     """Return where the schedule's home row is filed."""
-    if row.is_home:
-        return row.place
-    parts = unpack_id(row.schedule.schedule_id)
-    return Place(row.place.app_id, parts.partition, parts.slot_ms)
+    return home_of(row.place, row.schedule.schedule_id)
+
+
+def home_of(place: Place, schedule_id: UUID) -> Place:
+    """Return where the home row of a schedule with a filing at `place` is; `place` if its id is none."""
+    if place.slot_ms == home_slot(schedule_id):
+        return place
+    try:
+        parts = unpack_id(schedule_id)
+    except ValueError:
+        return place
+    return Place(place.app_id, parts.partition, parts.slot_ms)
 
 
 def age_ms(row: Row, now_ms: int) -> int:
@@ -113,4 +124,37 @@ def dead_letter_of(row: Row, outcome: Outcome) -> DeadLetter:
         callback_type=schedule.callback_type,
         replay=outcome.replay,
         expires_ms=schedule.expires_ms,
+    )
+
+
+def damaged_outcome(fault: str, now_ms: int) -> Outcome:
+    """Return how the delivery of a row that cannot be read ended: it was not sent."""
+    error = storable(f"not sent: what is stored of it cannot be read: {fault}")
+    return Outcome(status=Status.FAILURE, ended_ms=now_ms, error=error)
+
+
+def damaged_letter_of(row: DamagedRow, outcome: Outcome, expires_ms: int) -> DeadLetter:
+    """Return what is kept of it for the app's owner; only its key is known."""
+    return DeadLetter(
+        app_id=row.place.app_id,
+        schedule_id=row.schedule_id,
+        slot_ms=row.place.slot_ms,
+        fire_ms=row.place.slot_ms,
+        failed_ms=outcome.ended_ms,
+        attempts=0,
+        error=outcome.error,
+        callback_type="",
+        expires_ms=expires_ms,
+    )
+
+
+def damage_of(row: DamagedRow, now_ms: int) -> Damage:
+    """Return the note for whoever looks after the store."""
+    place = row.place
+    return Damage(
+        table="schedules",
+        key=f"{place.instance} {place.slot_ms} {row.schedule_id}",
+        app_id=place.app_id,
+        fault=storable(row.fault),
+        found_ms=now_ms,
     )

@@ -26,7 +26,7 @@ from ringtime_shared.buckets import bucket_of
 from ringtime_shared.clock import Clock
 from ringtime_shared.ids import EPOCH_2020_MS
 from ringtime_shared.models.app import Instance
-from ringtime_shared.stores.protocol import DueStore, Marks, MarkStore, MarksWrite
+from ringtime_shared.stores.protocol import DAMAGED_MARKS, DueStore, Marks, MarkStore, MarksWrite
 
 _log = logging.getLogger(__name__)
 
@@ -55,12 +55,20 @@ async def take_over(
     """Return the instances of `terms` (instance to term) with the marks their last owner left.
 
     The marks are written back under the new term before they are used: after that an older owner's
-    late write loses in the store, and cannot hide a row by raising `settled`.
+    late write loses in the store, and cannot hide a row by raising `settled`. Marks that cannot be read are
+    as good as none.
 
     Args:
         begin_at: from what was found, None if nothing was, to what the term begins with.
     """
-    found = await store.fetch_marks(list(terms))
+    stored = await store.fetch_marks(list(terms))
+    found = {instance: marks for instance, marks in stored.items() if marks != DAMAGED_MARKS}
+    lost = [instance for instance in stored if instance not in found]
+    if lost:
+        _log.error(
+            "the marks of %d poller instances, %s among them, cannot be read; all since their apps were made"
+            " is read again, and what has an outcome passed over", len(lost), lost[0],
+        )  # fmt: skip
     marks = {instance: begin_at(instance, found.get(instance)) for instance in terms}
     lowered = [each for each in terms if each in found and marks[each] < found[each]]
     if lowered:

@@ -17,11 +17,13 @@ from typing import NamedTuple, Protocol
 from ringtime_dispatcher.instances import OwnedInstance
 from ringtime_shared.buckets import BUCKET_MS, bucket_of, first_slot, last_slot
 from ringtime_shared.clock import Clock
+from ringtime_shared.errors import Damaged
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Place, Row
 from ringtime_shared.settings import DispatchSettings
 from ringtime_shared.stores.protocol import (
     LAST_ID,
+    DamagedRow,
     DueQuery,
     DueStore,
     Marks,
@@ -65,12 +67,14 @@ class Sealer:
         settings: DispatchSettings,
         owned: Mapping[Instance, OwnedInstance],
         on_late: Callable[[OwnedInstance, Row], None],
+        on_damaged: Callable[[OwnedInstance, DamagedRow], None],
     ) -> None:
         self._store = store
         self._clock = clock
         self._settings = settings
         self._owned = owned
         self._on_late = on_late
+        self._on_damaged = on_damaged
         self._idle_ms = 0  # idle instances are sealed up to here
 
     async def round(self) -> bool:
@@ -121,7 +125,13 @@ class Sealer:
         for (owned, query), keys in zip(queries, found, strict=True):
             app_id, partition = query.instance
             for key in list(owned.unseen(keys)):
-                row = await self._store.fetch_row(Place(app_id, partition, key.slot_ms), key.schedule_id)
+                place = Place(app_id, partition, key.slot_ms)
+                try:
+                    row = await self._store.fetch_row(place, key.schedule_id)
+                except Damaged as error:
+                    if owned.take(key):
+                        self._on_damaged(owned, DamagedRow(place, key.schedule_id, error.fault))
+                    continue
                 if row is not None and row.is_live and owned.take(key):
                     self._on_late(owned, row)
 

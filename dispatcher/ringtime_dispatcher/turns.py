@@ -18,6 +18,7 @@ from ringtime_dispatcher.policy import DeliveryPolicy
 from ringtime_shared.callbacks.foreign import describe
 from ringtime_shared.callbacks.protocol import CallbackType, OutageRules, Reply
 from ringtime_shared.clock import Clock
+from ringtime_shared.errors import Damaged
 from ringtime_shared.fairness.fair_queue import FairQueue
 from ringtime_shared.models.schedule import Schedule
 from ringtime_shared.once import OnceLog
@@ -51,7 +52,7 @@ class Turns:
 
     def offer(self, item: Item, policy: DeliveryPolicy) -> bool:
         """Queue an item that is due; False: its destination is to be left alone, or is too slow to take
-        what is queued for it already."""
+        what is queued for it already. Raises Damaged."""
         if item.details is None:
             item.details, item.destination = self._read_details(item.row.schedule)
         app_id, destination = item.app_id, item.destination
@@ -157,8 +158,10 @@ class Turns:
         kind = self._callbacks.get(name)
         try:
             details = orjson.loads(schedule.callback_details)
-        except ValueError:  # the row fails by itself, at its attempt
-            return {}, f"{name}, unreadable"
+            if not isinstance(details, dict):
+                raise TypeError("must be an object")
+        except (ValueError, TypeError) as error:
+            raise Damaged("schedule", str(schedule.schedule_id), f"callback_details: {error}") from None
         try:
             destination: object = name if kind is None else kind.destination(details)
         except BaseException as error:  # noqa: BLE001 - a plug-in may raise anything

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import NotFound
 from ringtime_shared.models.app import App
+from ringtime_shared.stores.app_text import NO_NUMBER
 from ringtime_shared.stores.protocol import AppStore
 
 _FRESH_MS = 2_000  #: a change by another process is seen after this, well under the map age of `commit`
@@ -37,14 +38,14 @@ class AppMaps:
         self._last_reload = 0  # number of the last one that was answered
 
     async def get(self, app_id: str) -> AppReading:
-        """Return the app, read at most two seconds ago. Raises NotFound."""
+        """Return the app, read at most two seconds ago. Raises NotFound, Damaged."""
         reading = self._by_id.get(app_id)
         if reading is not None and self._clock.boot_ms() - reading.read_boot_ms < _FRESH_MS:
             return reading
         return await self.reread(app_id)
 
     async def reread(self, app_id: str) -> AppReading:
-        """Return the app as it is in the store now. Raises NotFound."""
+        """Return the app as it is in the store now. Raises NotFound, Damaged."""
         begun_ms = self._clock.boot_ms()
         app = await self._store.fetch_app(app_id)
         if app is None:
@@ -69,7 +70,10 @@ class AppMaps:
         self._reloads_begun += 1
         this, begun_ms = self._reloads_begun, self._clock.boot_ms()
         for app in await self._store.fetch_apps():
-            self._keep(AppReading(app, begun_ms))
+            if not app.damage:
+                self._keep(AppReading(app, begun_ms))
+            elif app.number != NO_NUMBER:  # its schedules can be looked at
+                self._by_number[app.number] = app.app_id
         self._last_reload = this  # one that fails does not count: nobody may take it for an answer
 
     def keep(self, app: App, begun_ms: int) -> None:

@@ -55,7 +55,7 @@ from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.placement import Placer
 from ringtime_shared.settings import IngestSettings
 from ringtime_shared.settings.rules import CLOCK_SKEW_MS
-from ringtime_shared.stores.protocol import MarkStore, ScheduleStore
+from ringtime_shared.stores.protocol import DAMAGED_MARKS, MarkStore, ScheduleStore
 
 T = TypeVar("T")
 _ROUNDS = 3  #: filings of one row before giving up with an unknown outcome
@@ -192,7 +192,12 @@ class CommitPath:
         overtaken = {}
         for filing in batch:
             place = filing.row.place
-            sealed_ms = marks[place.instance].sealed_ms if place.instance in marks else -1
+            found = marks.get(place.instance)
+            if found == DAMAGED_MARKS:  # it cannot be told whether the final read will see the row
+                about = f"the marks of {place.instance} cannot be read; the schedule may exist and fire"
+                _refuse([filing], OutcomeUnknown(about))
+                continue
+            sealed_ms = -1 if found is None else found.sealed_ms
             if filing.reading.read_boot_ms < oldest_boot_ms:
                 filing.reading = fresh[place.app_id]
             if sealed_ms > now_ms + CLOCK_SKEW_MS:

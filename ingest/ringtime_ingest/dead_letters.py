@@ -26,9 +26,11 @@ from ringtime_ingest.replaying import LetterStore, Replayer, judge, key_of
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import (
     AppInactive,
+    Damaged,
     InvalidRequest,
     NotFound,
     OutcomeUnknown,
+    RingtimeError,
     StoreUnavailable,
 )
 from ringtime_shared.models.dead_letter import DeadLetter
@@ -143,10 +145,8 @@ class DeadLetterDesk:
         app_id = reading.app.app_id
         found = await asyncio.gather(*(self._look(app_id, *each) for each in asked.items()))
         for schedule_id, (home, letters) in zip(asked, found, strict=True):
-            if home is None:
-                skipped.append(
-                    Skipped(schedule_id=schedule_id, reason=str(NotFound("schedule", str(schedule_id))))
-                )
+            if not isinstance(home, Row):
+                skipped.append(Skipped(schedule_id=schedule_id, reason=str(home)))
                 continue
             refusal, done = judge(home, letters)
             over += done
@@ -158,13 +158,14 @@ class DeadLetterDesk:
 
     async def _look(
         self, app_id: str, schedule_id: UUID, letters: list[DeadLetter] | None
-    ) -> tuple[Row | None, list[DeadLetter]]:
+    ) -> tuple[Row | RingtimeError, list[DeadLetter]]:
+        """Return the home row, or why there is none to replay, and the letters."""
         try:
             home = await self._fetch_home(schedule_id)
-        except NotFound:
-            return None, []
+        except (NotFound, Damaged) as error:
+            return error, []
         if home.schedule.app_id != app_id:  # as if there were none: apps do not learn of each other's
-            return None, []
+            return NotFound("schedule", str(schedule_id)), []
         return home, await self._letters_of(home) if letters is None else letters
 
     async def _letters_of(self, home: Row) -> list[DeadLetter]:

@@ -32,7 +32,8 @@ _REASONS = {
     "200": "Success.",
     "202": "Accepted within a second of the fire time or while in flight: it may fire all the same.",
     "400": "Refused: `errors` names each field and rule; `statusCode` 4001 is an unknown app, 4002 an"
-    " inactive and 4003 an active one, 5001 a body that cannot be read.",
+    " inactive and 4003 an active one, 5001 a body that cannot be read, 5005 a stored record that"
+    " cannot be read.",
     "404": "There is no such thing.",
     "408": "The body did not arrive in time.",
     "409": "The state of the thing forbids it.",
@@ -89,7 +90,7 @@ class _Operation:
 
 _SECRETS_PATH = "/goscheduler/apps/{appId}/signing-secrets"
 _LETTERS_PATH = "/goscheduler/apps/{appId}/dead-letters"
-_BODY_FAILURES = ("400", "408", "413", "503")
+_BODY_FAILURES = ("400", "408", "409", "413", "503")
 _OPERATIONS = (
     _Operation(
         method="post",
@@ -105,7 +106,7 @@ _OPERATIONS = (
         path="/goscheduler/schedules/{scheduleId}",
         summary="Read a schedule and how it ended",
         answer=schemas.ONE_SCHEDULE,
-        failures=("400", "404", "503"),
+        failures=("400", "404", "409", "503"),
     ),
     _Operation(
         method="delete",
@@ -138,7 +139,7 @@ _OPERATIONS = (
         path="/goscheduler/apps",
         summary="List all apps, or the one named by app_id",
         answer=schemas.APPS,
-        failures=("400", "404", "503"),
+        failures=("400", "404", "409", "503"),
         query=("app_id",),
     ),
     *(
@@ -169,7 +170,7 @@ _OPERATIONS = (
         path=_SECRETS_PATH,
         summary="List the ids of an app's signing secrets, newest first",
         answer=schemas.SECRETS,
-        failures=("400", "503"),
+        failures=("400", "409", "503"),
     ),
     _Operation(
         method="delete",
@@ -183,7 +184,7 @@ _OPERATIONS = (
         path=_LETTERS_PATH,
         summary="List deliveries that were given up, oldest first",
         answer=schemas.DEAD_LETTERS,
-        failures=("400", "503"),
+        failures=("400", "409", "503"),
         query=("start_time", "end_time", "size", "continuation_token", "replayed"),
     ),
     _Operation(
@@ -191,7 +192,7 @@ _OPERATIONS = (
         path=f"{_LETTERS_PATH}/count",
         summary="Count the deliveries that were given up and not filed again",
         answer=schemas.LETTER_COUNT,
-        failures=("400", "503"),
+        failures=("400", "409", "503"),
         query=("start_time", "end_time"),
     ),
     _Operation(

@@ -87,7 +87,9 @@ _APP = record(
         "partitions": _whole("Its quota of poller instances."),
         "active": {"type": "boolean"},
         "configuration": ref("Configuration"),
-    }
+        "damage": _text("Why what is stored of it cannot be read; then nothing else of it counts."),
+    },
+    "damage",
 )
 _STATUS = record(
     {
@@ -102,7 +104,7 @@ _FAILURE = record(
         "status": record(
             {
                 "statusCode": _whole(
-                    "400, 404, 405, 408, 409, 413, 500, 503, 4001, 4002, 4003, 5001 or 5004."
+                    "400, 404, 405, 408, 409, 413, 500, 503, 4001, 4002, 4003, 5001, 5004 or 5005."
                 ),
                 "statusMessage": _text("What is wrong, in one sentence."),
                 "statusType": {"const": "Fail"},

@@ -27,6 +27,7 @@ from ringtime_shared.errors import (
     AppActive,
     AppInactive,
     Conflict,
+    Damaged,
     InvalidRequest,
     NotFound,
     VersionConflict,
@@ -37,6 +38,7 @@ from ringtime_shared.models.app import App
 from ringtime_shared.models.schedule import Place, Row, Schedule
 from ringtime_shared.placement import Placer
 from ringtime_shared.settings import AppLimits, IngestSettings
+from ringtime_shared.stores.damage import check_details, fault_of
 from ringtime_shared.stores.protocol import AppStore, DeadLetterStore, MarkStore, MetaStore, ScheduleStore
 
 _DAY_MS = 86_400_000
@@ -220,6 +222,10 @@ class IngestService:
             row = await self._store.fetch_row(Place(app_id, parts.partition, parts.slot_ms), schedule_id)
         if row is None:
             raise NotFound("schedule", str(schedule_id))
+        try:
+            check_details(row.schedule.callback_details)
+        except ValueError as error:
+            raise Damaged("schedule", str(schedule_id), fault_of(error)) from None
         return row
 
     async def cancel_schedule(self, schedule_id: UUID) -> Cancellation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -11,6 +11,8 @@ from ringtime_ringctl.probes import Health, relative_skews
 from ringtime_ringctl.ring_report import InstanceState, RingReport
 from ringtime_ringctl.snapshot import Snapshot
 from ringtime_ringctl.times import to_iso, to_span
+from ringtime_shared.models.app import App
+from ringtime_shared.models.damage import Damage
 from ringtime_shared.stores.protocol import IndexEntry
 
 SKEW_WARN_MS = 250  #: as much as a callback may be late in steady state
@@ -19,6 +21,7 @@ SEALED_BEHIND_MS = 180_000  #: an idle poller instance is sealed once a minute
 SETTLED_BEHIND_MS = 900_000  #: no attempt may take that long
 BUCKET_WARN, BUCKET_FAIL = 10_000, 50_000  #: rows of one partition in one minute
 RESIZE_MS = 1_800_000
+MAX_DAMAGE = 1_000  #: notes that are read
 
 
 class State(StrEnum):
@@ -120,10 +123,12 @@ def check_marks(report: RingReport) -> list[Finding]:
     ]
     findings = []
     if unmarked:
-        advice = "their app was registered by hand, or the rows were deleted: see docs/ringctl.md"
-        findings.append(
-            Finding("marks", State.FAILED, f"{len(unmarked):,} have no marks: {_some(unmarked)}", advice)
+        advice = (
+            "their app was registered by hand, or the rows were deleted or damaged: the next owner writes"
+            " them anew, see docs/ringctl.md"
         )
+        found = f"{len(unmarked):,} have no marks that can be read: {_some(unmarked)}"
+        findings.append(Finding("marks", State.FAILED, found, advice))
     if behind:
         findings.append(_stuck("sealed", behind, report.now_ms))
     if open_long:
@@ -150,6 +155,40 @@ def _stuck(mark: str, states: Sequence[InstanceState], now_ms: int) -> Finding:
         "a delivery is open that long: look for hanging callbacks and for store errors in the owner's log"
     )
     return Finding("marks", State.WARNING, found, advice)
+
+
+def check_damage(apps: Sequence[App], notes: Sequence[Damage]) -> list[Finding]:
+    """Whether something that is stored cannot be read.
+
+    Args:
+        notes: of records that were met, newest first, at most `MAX_DAMAGE` of them.
+    """
+    findings = [
+        Finding(
+            "damage",
+            State.FAILED,
+            f"app {app.app_id} cannot be read: {app.damage}",
+            "its creates are refused, and a node that starts does not fire for it: mend the cell, see"
+            " docs/ringctl.md",
+        )
+        for app in apps
+        if app.damage
+    ]
+    if notes:
+        count = f"{len(notes):,}" if len(notes) < MAX_DAMAGE else f"{MAX_DAMAGE:,} or more"
+        last = notes[0]
+        findings.append(
+            Finding(
+                "damage",
+                State.WARNING,
+                f"{count} stored records could not be read in the last 30 days, of"
+                f" {_named(note.app_id for note in notes)}; the last at {to_iso(last.found_ms)}:"
+                f" {last.table} {last.key}: {last.fault}",
+                "look at disk and memory, and at who writes into the store; what was not sent is among the"
+                " dead letters, see docs/ringctl.md",
+            )
+        )
+    return findings or [Finding("damage", State.OK, "every record that was met can be read")]
 
 
 def check_buckets(counted: Mapping[IndexEntry, int], passed_over: int) -> list[Finding]:
@@ -217,6 +256,11 @@ def check_resizes(snapshot: Snapshot) -> list[Finding]:
 
 def _behind(slot_ms: int | None, now_ms: int) -> int:
     return 0 if slot_ms is None else now_ms - slot_ms
+
+
+def _named(app_ids: Iterable[str], most: int = 3) -> str:
+    names = list(dict.fromkeys(app_ids))
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def _some(states: Sequence[InstanceState], most: int = 3) -> str:

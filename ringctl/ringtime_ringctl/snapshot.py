@@ -10,7 +10,7 @@ from ringtime_ringctl.context import Deployment
 from ringtime_shared.coordination.protocol import Claim, Drain, Member, View
 from ringtime_shared.errors import NotFound
 from ringtime_shared.models.app import App, Instance
-from ringtime_shared.stores.protocol import Marks, OperatorStore
+from ringtime_shared.stores.protocol import DAMAGED_MARKS, Marks, OperatorStore
 
 EPOCH_BITS = 48
 _EPOCH_MASK = (1 << EPOCH_BITS) - 1
@@ -37,7 +37,8 @@ async def fetch_snapshot(deployment: Deployment, *, with_marks: bool = True) -> 
     instances = [instance for app in apps for instance in app.instances()]
     if deployment.coordination is None:
         view = one_process_view(await deployment.store.fetch_terms(instances), deployment.server)
-    marks = await deployment.store.fetch_marks(instances) if with_marks else {}
+    found = await deployment.store.fetch_marks(instances) if with_marks else {}
+    marks = {instance: each for instance, each in found.items() if each != DAMAGED_MARKS}
     return Snapshot(now_ms=deployment.clock.now_ms(), apps=apps, view=view, drains=drains, marks=marks)
 
 

@@ -10,6 +10,7 @@ RingtimeError
 │   ├── AppInactive
 │   ├── AppActive
 │   ├── VersionConflict   somebody else changed the app in between
+│   ├── Damaged           what is stored of it cannot be read
 │   ├── AlreadyDone       too late to cancel: the schedule has its outcome
 │   └── NotReplayable     the schedule has not failed, or was cancelled
 ├── StoreUnavailable      nothing was written; try again later
@@ -131,6 +132,19 @@ class AppActive(Conflict):
 
 class VersionConflict(Conflict):
     """The app was changed since it was read; read it again and decide again."""
+
+
+class Damaged(Conflict):
+    """What is stored of one thing cannot be read, or says what cannot be. Nothing else is affected."""
+
+    def __init__(self, kind: str, key: str, fault: str) -> None:
+        super().__init__(
+            f"what is stored of {kind} {key} cannot be read: {fault}",
+            "scheduleId" if kind == "schedule" else "appId",
+        )
+        self.kind = kind
+        self.key = key
+        self.fault = fault  #: the column, and what is wrong with it
 
 
 class AlreadyDone(Conflict):

@@ -15,6 +15,7 @@ from ringtime.client.exchange import Answer, Broken, Call, Ending, T, Unexpected
 from ringtime_shared.errors import (
     AppActive,
     AppInactive,
+    Damaged,
     InvalidRequest,
     NotFound,
     OutcomeUnknown,
@@ -70,6 +71,9 @@ def _to_error(call: Call[T], answer: Answer) -> RingtimeError:
             return NotFound(call.kind, call.key)
         case 409:
             return call.conflict(message)
+        case 5005:
+            kind = "schedule" if call.kind == "schedule" else "app"
+            return Damaged(kind, call.key or call.app_id, message.partition("cannot be read: ")[2] or message)
         case 4001:
             return NotFound("app", call.app_id)
         case 4002:

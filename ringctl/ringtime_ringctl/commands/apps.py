@@ -60,7 +60,7 @@ async def list_command(deployment: Deployment, output: Output) -> None:
         [
             (
                 app.app_id,
-                "active" if app.active else "deactivated",
+                "cannot be read" if app.damage else "active" if app.active else "deactivated",
                 app.writable,
                 app.polled,
                 None if app.resize is None else f"{app.resize.before} -> {app.resize.quota}",

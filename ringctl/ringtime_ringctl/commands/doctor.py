@@ -13,10 +13,12 @@ from ringtime_ringctl.buckets_ahead import count_entries, read_entries
 from ringtime_ringctl.context import Context, Deployment, open_coordination
 from ringtime_ringctl.doctoring import (
     BUCKET_FAIL,
+    MAX_DAMAGE,
     Finding,
     State,
     check_buckets,
     check_clocks,
+    check_damage,
     check_drains,
     check_marks,
     check_nodes,
@@ -42,7 +44,7 @@ STEPS = 4
 @click.command("doctor", cls=RingctlCommand)
 @click.pass_context
 def doctor(context: click.Context) -> None:
-    """Check the data folder or servers, schema, nodes, clocks, ownership, marks, buckets, drains and resizes.
+    """Check data folder or servers, schema, nodes, clocks, ownership, marks, damage, buckets, drains.
 
     The exit code is 4 if something failed; warnings alone leave it 0. It changes nothing.
 
@@ -105,6 +107,7 @@ async def examine_open(deployment: Deployment, output: Output) -> list[Finding]:
         healths = await fetch_health(snapshot.view.members)
         findings += check_nodes(snapshot, healths) + check_clocks(healths)
         findings += check_ownership(report) + check_marks(report)
+        findings += check_damage(snapshot.apps, await deployment.store.fetch_damage(MAX_DAMAGE))
         bar.show(3, "buckets")
         findings += await _check_buckets(deployment, snapshot)
         return findings + check_drains(snapshot) + check_resizes(snapshot)

@@ -16,7 +16,7 @@ from ringtime_ringctl.snapshot import fetch_claim
 from ringtime_ringctl.story import Facts, letter_slots, tell_history, tell_next, tell_place
 from ringtime_ringctl.times import to_iso
 from ringtime_shared.models.dead_letter import DeadLetter
-from ringtime_shared.stores.protocol import Position
+from ringtime_shared.stores.protocol import DAMAGED_MARKS, Position
 
 MAX_LETTERS = 5_000  #: of the app, looked through for those of the schedule
 
@@ -51,13 +51,13 @@ async def fetch_facts(deployment: Deployment, schedule_id: UUID) -> Facts:
     filing = await fetch_filing(deployment.store, schedule_id)
     instance = (filing.pending or filing.home).place.instance
     claim = await fetch_claim(deployment, instance)
-    marks = (await deployment.store.fetch_marks([instance])).get(instance)
+    marks = (await deployment.store.fetch_marks([instance])).get(instance, DAMAGED_MARKS)
     # Again, after the marks: an outcome that was recorded in between is no contradiction to them.
     filing = await fetch_filing(deployment.store, schedule_id)
     return Facts(
         filing=filing,
         claim=claim,
-        marks=marks,
+        marks=None if marks == DAMAGED_MARKS else marks,
         letters=await _fetch_letters(deployment, filing),
         now_ms=deployment.clock.now_ms(),
     )

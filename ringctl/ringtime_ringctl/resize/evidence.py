@@ -9,7 +9,7 @@ from ringtime_ringctl.resize.steps import added, noted
 from ringtime_shared.buckets import bucket_of, last_slot
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.settings import AppLimits
-from ringtime_shared.stores.protocol import AppStore, IndexEntry, MarkStore, OperatorStore
+from ringtime_shared.stores.protocol import DAMAGED_MARKS, AppStore, IndexEntry, MarkStore, OperatorStore
 
 _DAY_MS = 86_400_000
 _BUCKETS_AT_ONCE = 32 * 1_440  #: a month: the store reads a day at a time
@@ -58,7 +58,10 @@ async def find_ahead(
     # The order is the proof: marks, then buckets, then rows. See the package docstring.
     marks = await store.fetch_marks(instances)
     settled_ms = {
-        each: marks[each].settled_ms if each in marks else app.created_ms - 60_000 for each in instances
+        each: app.created_ms - 60_000
+        if marks.get(each, DAMAGED_MARKS) == DAMAGED_MARKS
+        else marks[each].settled_ms
+        for each in instances
     }
     found: list[IndexEntry] = []
     for first in range(bucket_of(min(settled_ms.values()) + 1), last + 1, _BUCKETS_AT_ONCE):

@@ -74,7 +74,11 @@ class App:
     configuration: AppConfiguration = field(default_factory=AppConfiguration)
     secrets: tuple[SigningSecret, ...] = field(default=(), repr=False)  #: all live, newest first
     resize: Resize | None = None  #: None: the quota is not being changed
+    damage: str = ""  #: why what is stored cannot be read; then the other fields say nothing. Never stored
 
     def instances(self) -> list[Instance]:
-        """Return the poller instances dispatchers should run: none while the app is inactive."""
-        return [Instance(self.app_id, partition) for partition in range(self.polled)] if self.active else []
+        """Return the poller instances dispatchers should run: none while the app is inactive, or cannot be
+        read."""
+        if not self.active or self.damage:
+            return []
+        return [Instance(self.app_id, partition) for partition in range(self.polled)]

@@ -5,10 +5,35 @@ Keys that are not known are passed over, so what a later version wrote can be re
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import msgspec
 
-from ringtime_shared.models.app import AppConfiguration, Resize, SigningSecret
+from ringtime_shared.ids import MAX_APPS, MAX_PARTITIONS
+from ringtime_shared.models.app import App, AppConfiguration, Resize, SigningSecret
+from ringtime_shared.stores.damage import Columns, Count, Json, Millis, Shape, fault_of, read_json
 from ringtime_shared.stores.slim import encode_slim
+
+APP_COLUMNS = "app_id, number, writable, polled, active, version, created_ms, configuration, secrets, resize"
+
+_Partitions = Annotated[int, msgspec.Meta(ge=1, le=MAX_PARTITIONS)]
+
+
+class _AppColumns(Columns):
+    app_id: str
+    number: Annotated[int, msgspec.Meta(ge=0, lt=MAX_APPS)]
+    writable: _Partitions
+    polled: _Partitions
+    active: bool | Annotated[int, msgspec.Meta(ge=0, le=1)]
+    version: Count
+    created_ms: Millis
+    configuration: Json
+    secrets: Json | None
+    resize: Json | None
+
+
+_SHAPE = Shape(_AppColumns)
+NO_NUMBER = -1  #: of an app whose number cannot be read either
 
 decode_configuration = msgspec.json.Decoder(AppConfiguration).decode
 _decode_resize = msgspec.json.Decoder(Resize).decode
@@ -38,3 +63,35 @@ def encode_resize(resize: Resize | None) -> str | None:
 def decode_resize(text: str | None) -> Resize | None:
     """Read a JSON object; None, as an app from before there were resizes has it, is none."""
     return None if text is None else _decode_resize(text)
+
+
+def read_app(record: tuple[Any, ...]) -> App:
+    """Read a record of `APP_COLUMNS`; of one that is damaged, what can be told of it and its `damage`."""
+    app_id, number, writable, polled, active, version, created_ms, configuration, secrets, resize = record
+    try:
+        _SHAPE.check(record)
+        if polled < writable:
+            raise ValueError(f"polled: {polled}, less than the {writable} writable partitions")
+        return App(
+            app_id=app_id,
+            number=number,
+            writable=writable,
+            polled=polled,
+            active=bool(active),
+            version=version,
+            created_ms=created_ms,
+            configuration=read_json("configuration", decode_configuration, configuration, least=1),
+            secrets=read_json("secrets", decode_secrets, secrets or "[]"),
+            resize=None if resize is None else read_json("resize", _decode_resize, resize),
+        )
+    except ValueError as error:
+        return App(
+            app_id=app_id if isinstance(app_id, str) else str(app_id),
+            number=number if isinstance(number, int) and 0 <= number < MAX_APPS else NO_NUMBER,
+            writable=0,
+            polled=0,
+            active=False,
+            version=0,
+            created_ms=0,
+            damage=fault_of(error),
+        )

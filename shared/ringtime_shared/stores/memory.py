@@ -14,6 +14,7 @@ from ringtime_shared.errors import AppExists, NotFound, VersionConflict
 from ringtime_shared.ids import MAX_NONCES
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.stores.protocol import (
@@ -43,6 +44,7 @@ class MemoryStore:
         self._index: dict[int, set[Instance]] = defaultdict(set)
         self._marks: dict[Instance, tuple[int, Marks]] = {}
         self._letters: dict[str, dict[Position, DeadLetter]] = defaultdict(dict)
+        self._damage: dict[tuple[str, str], Damage] = {}
         self._audit: dict[UUID, AuditEntry] = {}
         self._nonces = 0
         self._era = (0, "")
@@ -170,6 +172,13 @@ class MemoryStore:
     async def count_dead_letters(self, app_id: str, from_ms: int, upto_ms: int) -> int:
         letters = self._letters.get(app_id, {}).values()
         return sum(each.replayed_ms is None and from_ms <= each.slot_ms <= upto_ms for each in letters)
+
+    async def put_damage(self, notes: Sequence[Damage]) -> None:
+        for note in notes:
+            self._damage.setdefault((note.table, note.key), note)
+
+    async def fetch_damage(self, limit: int) -> list[Damage]:
+        return sorted(self._damage.values(), key=lambda note: note.found_ms, reverse=True)[:limit]
 
     async def fetch_app_buckets(self, app_id: str, first: int, last: int) -> list[IndexEntry]:
         return [

@@ -6,6 +6,8 @@ Rules for every method of every driver:
   no answer; no other error of its client library comes through. Every write may be repeated with the
   same arguments without a second effect.
 - When a write has returned, it is durable, and every read that starts later sees it.
+- A record that cannot be read (a cell that does not decode, or holds what cannot be) fails alone: where many
+  are asked for, it is told apart and the others are returned; where it alone is, `Damaged` is raised.
 - Nobody but the caller's own `put_updates`, `put_cancel` and `put_marks` changes a row or a mark.
 """
 
@@ -19,6 +21,7 @@ from uuid import UUID
 from ringtime_shared.clock import ServerTime
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 
@@ -42,6 +45,14 @@ class DueQuery(NamedTuple):
     limit: int
 
 
+class DamagedRow(NamedTuple):
+    """The key of a row that cannot be read."""
+
+    place: Place
+    schedule_id: UUID
+    fault: str  #: the column, and what is wrong with it
+
+
 @dataclass(frozen=True, slots=True)
 class DuePage:
     """Live rows in key order, at most `limit`.
@@ -52,6 +63,7 @@ class DuePage:
 
     rows: Sequence[Row]
     next: Position | None  #: go on after this one; None: there was nothing further up to `upto_ms`
+    damaged: Sequence[DamagedRow] = ()  #: live rows that cannot be read; they count towards the limit
 
 
 class IndexEntry(NamedTuple):
@@ -66,6 +78,9 @@ class Marks(NamedTuple):
 
     sealed_ms: int  #: rows filed at or under this slot later than now may not be seen
     settled_ms: int  #: every row at or under this slot has an outcome or a later slot
+
+
+DAMAGED_MARKS = Marks(-1, -1)  #: of an instance whose stored marks cannot be read; no mark is negative
 
 
 class MarksWrite(NamedTuple):
@@ -95,11 +110,11 @@ class AppStore(Protocol):
         ...
 
     async def fetch_app(self, app_id: str) -> App | None:
-        """Return the app as it is now."""
+        """Return the app as it is now. Raises Damaged."""
         ...
 
     async def fetch_apps(self) -> list[App]:
-        """Return all apps, by app id."""
+        """Return all apps, by app id; of one that cannot be read, what it is called and its `damage`."""
         ...
 
     async def count_apps(self) -> AppCounts:
@@ -128,7 +143,7 @@ class ScheduleStore(Protocol):
         ...
 
     async def fetch_row(self, place: Place, schedule_id: UUID) -> Row | None:
-        """Return one row."""
+        """Return one row. Raises Damaged."""
         ...
 
     async def put_cancel(self, place: Place, schedule_id: UUID, cancelled_ms: int) -> None:
@@ -160,7 +175,7 @@ class MarkStore(Protocol):
     """The marks of poller instances, fenced by term."""
 
     async def fetch_marks(self, instances: Sequence[Instance]) -> dict[Instance, Marks]:
-        """Return the marks of those instances that have any."""
+        """Return the marks of those instances that have any; `DAMAGED_MARKS` of one whose cannot be read."""
         ...
 
     async def put_marks(self, writes: Sequence[MarksWrite]) -> None:
@@ -209,7 +224,8 @@ class DeadLetterStore(Protocol):
     async def fetch_dead_letters(
         self, app_id: str, after: Position, upto_ms: int, limit: int
     ) -> list[DeadLetter]:
-        """Return those after `after`, up to slot `upto_ms` inclusive, in key order, at most `limit`.
+        """Return those after `after`, up to slot `upto_ms` inclusive, in key order, at most `limit`. One that
+        cannot be read has its key, and says so in `error`.
 
         Reads a day at a time: the range is the caller's to bound.
         """
@@ -221,6 +237,18 @@ class DeadLetterStore(Protocol):
 
     async def count_dead_letters(self, app_id: str, from_ms: int, upto_ms: int) -> int:
         """Return how many with slots in this range, both ends included, were not filed again."""
+        ...
+
+
+class DamageStore(Protocol):
+    """Notes of damaged records, for people."""
+
+    async def put_damage(self, notes: Sequence[Damage]) -> None:
+        """Keep notes for a month. A record that was noted before is noted still, once."""
+        ...
+
+    async def fetch_damage(self, limit: int) -> list[Damage]:
+        """Return the notes, newest first, at most `limit`."""
         ...
 
 
@@ -251,7 +279,8 @@ class OperatorStore(Protocol):
         ...
 
     async def fetch_audit(self, from_ms: int, upto_ms: int, limit: int) -> list[AuditEntry]:
-        """Return the entries of this time, both ends included, newest first, at most `limit`."""
+        """Return the entries of this time, both ends included, newest first, at most `limit`. One that cannot
+        be read has its key, and says so in `subject`."""
         ...
 
     async def fetch_schema(self) -> tuple[int, int]:
@@ -265,6 +294,7 @@ class Store(
     DueStore,
     MarkStore,
     DeadLetterStore,
+    DamageStore,
     OperatorStore,
     MetaStore,
     Protocol,

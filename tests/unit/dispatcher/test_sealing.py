@@ -16,7 +16,7 @@ from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import DispatchSettings
-from ringtime_shared.stores.protocol import LAST_ID, Marks, Position
+from ringtime_shared.stores.protocol import LAST_ID, DamagedRow, Marks, Position
 
 APP = make_app(polled=4, writable=4)
 LAG_MS = 2_000
@@ -77,12 +77,14 @@ class Rounds:
         self.store = SpyStore(self.clock.now_ms)
         self.owned = owned or (active(read_ms=now_ms + 250),)
         self.late: list[Row] = []
+        self.damaged: list[DamagedRow] = []
         self.sealer = Sealer(
             cast(Any, self.store),
             self.clock,
             DispatchSettings(seal_lag_ms=LAG_MS, walk_buckets=60),
             {each.instance: each for each in self.owned},
             lambda _, row: self.late.append(row),
+            lambda _, row: self.damaged.append(row),
         )
         self.sealed_ms = now_ms - LAG_MS
 
@@ -203,7 +205,12 @@ async def test_catching_up_is_said_until_it_is_done() -> None:
 async def test_a_round_without_instances_does_nothing() -> None:
     rounds = Rounds()
     sealer = Sealer(
-        cast(Any, rounds.store), rounds.clock, DispatchSettings(), {}, lambda _, row: rounds.late.append(row)
+        cast(Any, rounds.store),
+        rounds.clock,
+        DispatchSettings(),
+        {},
+        lambda _, row: rounds.late.append(row),
+        lambda _, row: rounds.damaged.append(row),
     )
     assert await sealer.round() is False
     assert rounds.store.calls == []

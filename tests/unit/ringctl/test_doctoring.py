@@ -13,6 +13,7 @@ from ringtime_ringctl.doctoring import Finding, State
 from ringtime_ringctl.probes import Health
 from ringtime_ringctl.ring_report import report_ring
 from ringtime_shared.models.app import Instance, Resize
+from ringtime_shared.models.damage import Damage
 from ringtime_shared.stores.protocol import IndexEntry, Marks
 
 P0, P1 = Instance("pay", 0), Instance("pay", 1)
@@ -34,6 +35,7 @@ def test_a_healthy_deployment_is_all_ok() -> None:
         *doctoring.check_clocks(READY),
         *doctoring.check_ownership(report),
         *doctoring.check_marks(report),
+        *doctoring.check_damage([pay()], []),
         *doctoring.check_buckets({IndexEntry(BUCKET, P0): 10_000}, 0),
         *doctoring.check_drains(snapshot),
         *doctoring.check_resizes(snapshot),
@@ -152,3 +154,20 @@ def test_a_resize_that_was_left_alone() -> None:
 
     assert check(60_000) == {State.OK}
     assert check(doctoring.RESIZE_MS + 1) == {State.WARNING}
+
+
+def test_what_cannot_be_read_is_named() -> None:
+    notes = [
+        Damage(table="schedules", key=f"pay.0 {n}", app_id=app_id, fault="extras: x", found_ms=NOW_MS)
+        for n, app_id in enumerate(("pay", "mail", "pay", "third", "fourth"))
+    ]
+    [app] = doctoring.check_damage([replace(pay(), damage="secrets: y")], [])
+    assert (app.state, app.found) == (State.FAILED, "app pay cannot be read: secrets: y")
+    [records] = doctoring.check_damage([pay()], notes)
+    assert states([app, records]) == {State.FAILED, State.WARNING}
+    assert records.found.startswith(
+        "5 stored records could not be read in the last 30 days, of pay, mail, third, .."
+    )
+    assert records.found.endswith("schedules pay.0 0: extras: x")
+    many = notes * 200
+    assert "1,000 or more stored records" in doctoring.check_damage([], many)[0].found

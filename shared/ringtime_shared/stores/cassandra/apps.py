@@ -9,6 +9,7 @@ from typing import Any, Self
 from ringtime_shared.errors import (
     AppExists,
     Conflict,
+    Damaged,
     NotFound,
     OutcomeUnknown,
     StoreUnavailable,
@@ -17,12 +18,11 @@ from ringtime_shared.errors import (
 from ringtime_shared.ids import MAX_APPS
 from ringtime_shared.models.app import App
 from ringtime_shared.stores.app_text import (
-    decode_configuration,
-    decode_resize,
-    decode_secrets,
+    APP_COLUMNS,
     encode_configuration,
     encode_resize,
     encode_secrets,
+    read_app,
 )
 from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.marks import MarkTable
@@ -30,11 +30,10 @@ from ringtime_shared.stores.cassandra.meta import ROUNDS, MetaTable, back_off
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
 from ringtime_shared.stores.protocol import AppCounts, first_marks
 
-_COLUMNS = "app_id, number, writable, polled, active, version, created_ms, configuration, secrets, resize"
-_GET_ALL = f"SELECT {_COLUMNS} FROM $apps"
+_GET_ALL = f"SELECT {APP_COLUMNS} FROM $apps"
 _COUNT = "SELECT count(*), sum(polled) FROM $apps"
 _GET = f"{_GET_ALL} WHERE app_id = ?"
-_CREATE = f"INSERT INTO $apps ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"
+_CREATE = f"INSERT INTO $apps ({APP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"
 _REPLACE = (
     "UPDATE $apps SET number = ?, writable = ?, polled = ?, active = ?, version = ?, created_ms = ?,"
     " configuration = ?, secrets = ?, resize = ? WHERE app_id = ? IF version = ?"
@@ -82,11 +81,11 @@ class Apps:
 
     async def fetch_app(self, app_id: str) -> App | None:
         records = await self._session.read(self._get.bind(app_id))
-        return _to_app(records[0]) if records else None
+        return _read(records)
 
     async def fetch_apps(self) -> list[App]:
         records = await self._session.read(self._get_all.bind())
-        return sorted(map(_to_app, records), key=lambda app: app.app_id)
+        return sorted(map(read_app, records), key=lambda app: app.app_id)
 
     async def count_apps(self) -> AppCounts:
         ((apps, partitions),) = await self._session.read(self._count.bind())
@@ -126,11 +125,11 @@ class Apps:
 
     async def _fetch_serial(self, app_id: str) -> App | None:
         records = await self._session.read(self._get.bind(app_id), is_serial=True)
-        return _to_app(records[0]) if records else None
+        return _read(records)
 
 
 def _values(app: App) -> tuple[object, ...]:
-    """Return the columns of `_COLUMNS` after the first."""
+    """Return the columns of `APP_COLUMNS` after the first."""
     return (
         app.number,
         app.writable,
@@ -144,17 +143,9 @@ def _values(app: App) -> tuple[object, ...]:
     )
 
 
-def _to_app(record: Record) -> App:
-    app_id, number, writable, polled, active, version, created_ms, configuration, secrets, resize = record
-    return App(
-        app_id=app_id,
-        number=number,
-        writable=writable,
-        polled=polled,
-        active=active,
-        version=version,
-        created_ms=created_ms,
-        configuration=decode_configuration(configuration),
-        secrets=decode_secrets(secrets),
-        resize=decode_resize(resize),
-    )
+def _read(records: Sequence[Record]) -> App | None:
+    """Return the app of an answer. Raises Damaged."""
+    app = read_app(records[0]) if records else None
+    if app is not None and app.damage:
+        raise Damaged("app", app.app_id, app.damage)
+    return app

@@ -16,7 +16,7 @@ from ringtime_shared.stores.cassandra.batches import Item, make_batches
 from ringtime_shared.stores.cassandra.encoding import pack_int, pack_long, routing_key
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
 from ringtime_shared.stores.cassandra.ttl import row_end_ms, ttl_s
-from ringtime_shared.stores.letter_text import decode_letter, encode_letter
+from ringtime_shared.stores.letter_text import encode_letter, read_letter
 from ringtime_shared.stores.protocol import Position
 
 DAY_MS = 86_400_000
@@ -84,8 +84,8 @@ class DeadLetters:
             )
             for records in pages:
                 found += [
-                    decode_letter(letter, replayed_ms)
-                    for _, _, letter, replayed_ms in records
+                    read_letter(app_id, slot_ms, schedule_id, letter, replayed_ms)
+                    for slot_ms, schedule_id, letter, replayed_ms in records
                     if letter is not None
                 ]
                 if len(records) == asked:  # there may be more of this day: go on in it

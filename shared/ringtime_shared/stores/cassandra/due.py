@@ -11,7 +11,7 @@ from ringtime_shared.models.app import Instance
 from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.encoding import pack_int, pack_long
 from ringtime_shared.stores.cassandra.known import Known
-from ringtime_shared.stores.cassandra.rows import CREATED_AND_EXTRAS, IS_DONE, to_live_rows
+from ringtime_shared.stores.cassandra.rows import CREATED_AND_EXTRAS, IS_DONE, read_live_rows
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
 from ringtime_shared.stores.protocol import LAST_ID, DuePage, DueQuery, IndexEntry, Position
 
@@ -55,9 +55,9 @@ class Due:
         return [self._page(query, records) for query, records in zip(queries, answers, strict=True)]
 
     def _page(self, query: DueQuery, records: list[Record]) -> DuePage:
-        rows = to_live_rows(*query.instance, records)
+        rows, damaged = read_live_rows(*query.instance, records)
         self._expiries.update({row.schedule.schedule_id: row.schedule.expires_ms for row in rows})
-        return DuePage(rows, _next(query, records))
+        return DuePage(rows, _next(query, records), damaged)
 
     async def fetch_live_ids(self, queries: Sequence[DueQuery]) -> list[list[Position]]:
         found: list[list[Position]] = [[] for _ in queries]

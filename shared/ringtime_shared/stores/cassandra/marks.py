@@ -17,6 +17,7 @@ from ringtime_shared.models.app import Instance
 from ringtime_shared.stores.cassandra.batches import Item, make_batches
 from ringtime_shared.stores.cassandra.encoding import pack_int, pack_long
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
+from ringtime_shared.stores.damage import read_marks, read_term
 from ringtime_shared.stores.protocol import FirstMarks, Marks, MarksWrite
 
 WRITES_PER_BATCH = 100
@@ -63,7 +64,7 @@ class MarkTable:
         ]
         answers = await self._session.read_all([self._get.bind(*values) for values in asked])
         found = {
-            Instance(app_id, partition): (Marks(sealed_ms, settled_ms), term)
+            Instance(app_id, partition): (read_marks(sealed_ms, settled_ms), read_term(term))
             for (app_id, _), records in zip(asked, answers, strict=True)
             for partition, sealed_ms, settled_ms, term in records
         }

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Self
 
-from ringtime_shared.errors import StoreUnavailable
+from ringtime_shared.errors import Damaged, StoreUnavailable
 from ringtime_shared.ids import MAX_NONCES
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
 
@@ -66,6 +66,8 @@ class MetaTable:
             for n in range(ROUNDS):
                 stored, _ = await self._fetch(counter)
                 number = stored or 0
+                if number < 0:
+                    raise Damaged("meta", counter, f"number: {number}, less than 0")
                 if await self._put_if(counter, number + 1, None, stored):
                     return number
                 await back_off(n)

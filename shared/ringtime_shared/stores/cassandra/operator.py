@@ -8,7 +8,7 @@ from typing import Any, Self
 from ringtime_shared.buckets import first_slot
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.audit import AuditEntry
-from ringtime_shared.stores.audit_text import decode_entry, encode_entry
+from ringtime_shared.stores.audit_text import encode_entry, read_entry
 from ringtime_shared.stores.cassandra.migrate import fetch_schema_version, read_steps
 from ringtime_shared.stores.cassandra.rows import IS_DONE
 from ringtime_shared.stores.cassandra.schedules import MINUTES_PER_DAY
@@ -29,7 +29,9 @@ _GET_DONE = (
 )
 _GET_LAST = f"SELECT slot_ms {_OF_BUCKET} ORDER BY slot_ms DESC LIMIT 1"
 _PUT_AUDIT = "INSERT INTO $audit_log (day, at_ms, entry_id, entry) VALUES (?, ?, ?, ?)"
-_GET_AUDIT = "SELECT entry FROM $audit_log WHERE day = ? AND at_ms >= ? AND at_ms <= ? LIMIT ?"
+_GET_AUDIT = (
+    "SELECT at_ms, entry_id, entry FROM $audit_log WHERE day = ? AND at_ms >= ? AND at_ms <= ? LIMIT ?"
+)
 
 
 class OperatorReads:
@@ -99,7 +101,7 @@ class OperatorReads:
             answers = await self._session.read_all(
                 [self._get_audit.bind(each, from_ms, upto_ms, limit) for each in days]
             )
-            found += [decode_entry(text) for records in answers for (text,) in records]
+            found += [read_entry(*record) for records in answers for record in records]
             day = days[-1] - 1
         return found[:limit]
 

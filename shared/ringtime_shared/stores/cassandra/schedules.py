@@ -10,6 +10,7 @@ from uuid import UUID
 from ringtime_shared.buckets import bucket_of, last_slot
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.stores.cassandra.batches import Item, make_batches
+from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.encoding import pack_int, pack_long, pack_tuple, routing_key
 from ringtime_shared.stores.cassandra.known import INDEX_ENTRIES, Known
 from ringtime_shared.stores.cassandra.rows import (
@@ -45,7 +46,7 @@ _ENDING = "USING TTL ? AND TIMESTAMP ?"
 _PUT_INDEX = f"INSERT INTO $due_index (bucket, shard, app_id, partition) VALUES (?, ?, ?, ?) {_ENDING}"
 _PUT_APP_BUCKET = f"INSERT INTO $app_buckets (app_id, day, bucket, partition) VALUES (?, ?, ?, ?) {_ENDING}"
 _GET_ROW = f"SELECT {CREATED_AND_EXTRAS}, {WRITTEN_LATER} FROM $schedules {_BY_KEY}"
-_GET_EXPIRY = f"SELECT expires_ms, cancelled_ms FROM $schedules {_BY_KEY}"
+_GET_EXPIRY = f"SELECT expires_ms, cancelled_ms, created_ms, fire_ms FROM $schedules {_BY_KEY}"
 _PUT_CANCEL = f"UPDATE $schedules USING TTL ? SET cancelled_ms = ? {_BY_KEY}"
 _PUT_MOVE = f"UPDATE $schedules USING TTL ? SET moved_to = ? {_BY_KEY}"
 _PUT_OUTCOME = f"UPDATE $schedules USING TTL ? SET outcome = ? {_BY_KEY}"
@@ -154,8 +155,9 @@ class Schedules:
 
     async def put_cancel(self, place: Place, schedule_id: UUID, cancelled_ms: int) -> None:
         key = _key_values(place, schedule_id)
-        for expires_ms, earlier_ms in await self._session.read(self._get_expiry.with_raw(key)):
-            if expires_ms is not None and earlier_ms is None:
+        for record in await self._session.read(self._get_expiry.with_raw(key)):
+            expires_ms = _expiry(place, record)
+            if expires_ms is not None and record[1] is None:
                 ttl = self._later_ttl(place, expires_ms)
                 await self._session.write([self._put_cancel.with_raw((ttl, pack_long(cancelled_ms), *key))])
 
@@ -197,9 +199,9 @@ class Schedules:
             ]
             answers = await self._session.read_all(statements)
             read = {
-                schedule_id: records[0][0]
-                for schedule_id, records in zip(unknown, answers, strict=True)
-                if records and records[0][0] is not None
+                schedule_id: expires_ms
+                for (schedule_id, update), records in zip(unknown.items(), answers, strict=True)
+                if records and (expires_ms := _expiry(update.place, records[0])) is not None
             }
             self._expiries.update(read)
             found |= read
@@ -225,6 +227,15 @@ def _key_values(place: Place, schedule_id: UUID) -> Values:
         pack_long(slot_ms),
         schedule_id.bytes,
     )
+
+
+def _expiry(place: Place, record: Record) -> int | None:
+    """Return when the row of a record of `_GET_EXPIRY` expires, at its slot if that cannot be read; None:
+    there is no row."""
+    expires_ms, _, created_ms, fire_ms = record
+    if expires_ms is not None:
+        return int(expires_ms)
+    return None if created_ms is fire_ms is None else place.slot_ms
 
 
 def _entry_end_ms(bucket: int, slot_ms: int, end_ms: int) -> int:

@@ -10,10 +10,12 @@ from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.errors import StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.cassandra.apps import Apps
+from ringtime_shared.stores.cassandra.damage import DamageTable
 from ringtime_shared.stores.cassandra.dead_letters import DeadLetters
 from ringtime_shared.stores.cassandra.due import Due
 from ringtime_shared.stores.cassandra.host_times import HostTimes
@@ -48,6 +50,7 @@ class CassandraStore:
         apps: Apps,
         marks: MarkTable,
         dead_letters: DeadLetters,
+        damage: DamageTable,
         operator: OperatorReads,
         meta: MetaTable,
         times: HostTimes,
@@ -59,6 +62,7 @@ class CassandraStore:
         self._apps = apps
         self._marks = marks
         self._dead_letters = dead_letters
+        self._damage = damage
         self._operator = operator
         self._meta = meta
         self._times = times
@@ -111,6 +115,7 @@ class CassandraStore:
             await Apps.prepare(session, marks, meta, now_ms),
             marks,
             await DeadLetters.prepare(session, now_ms),
+            await DamageTable.prepare(session),
             await OperatorReads.prepare(session),
             meta,
             await HostTimes.prepare(session, boot_ms),
@@ -174,6 +179,12 @@ class CassandraStore:
 
     async def count_dead_letters(self, app_id: str, from_ms: int, upto_ms: int) -> int:
         return await self._dead_letters.count_dead_letters(app_id, from_ms, upto_ms)
+
+    async def put_damage(self, notes: Sequence[Damage]) -> None:
+        await self._damage.put_damage(notes)
+
+    async def fetch_damage(self, limit: int) -> list[Damage]:
+        return await self._damage.fetch_damage(limit)
 
     async def fetch_app_buckets(self, app_id: str, first: int, last: int) -> list[IndexEntry]:
         return await self._operator.fetch_app_buckets(app_id, first, last)

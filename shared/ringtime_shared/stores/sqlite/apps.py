@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from ringtime_shared.errors import AppExists, NotFound, VersionConflict
+from ringtime_shared.errors import AppExists, Damaged, NotFound, VersionConflict
 from ringtime_shared.models.app import App
 from ringtime_shared.stores.app_text import (
-    decode_configuration,
-    decode_resize,
-    decode_secrets,
+    APP_COLUMNS,
     encode_configuration,
     encode_resize,
     encode_secrets,
+    read_app,
 )
 from ringtime_shared.stores.protocol import AppCounts, FirstMarks, first_marks
 from ringtime_shared.stores.sqlite.bulk import execute_bulk
 from ringtime_shared.stores.sqlite.session import Session
 
-_COLUMNS = "app_id, number, writable, polled, active, version, created_ms, configuration, secrets, resize"
 _PUT_FIRST_MARKS = """
 INSERT INTO partition_state (app, partition, term, sealed_ms, settled_ms) {values} ON CONFLICT DO NOTHING
 """
@@ -35,14 +32,16 @@ def create_app(session: Session, app: App) -> App:
 
 
 def fetch_app(session: Session, app_id: str) -> App | None:
-    found = session.connection.execute(f"SELECT {_COLUMNS} FROM apps WHERE app_id = ?", (app_id,))
-    record = found.fetchone()
-    return None if record is None else _to_app(record)
+    for record in session.fetch(f"SELECT {APP_COLUMNS} FROM apps WHERE app_id = ?", (app_id,)):
+        app = read_app(record)
+        if app.damage:
+            raise Damaged("app", app_id, app.damage)
+        return app
+    return None
 
 
 def fetch_apps(session: Session) -> list[App]:
-    found = session.connection.execute(f"SELECT {_COLUMNS} FROM apps ORDER BY app_id")
-    return [_to_app(record) for record in found]
+    return [read_app(record) for record in session.fetch(f"SELECT {APP_COLUMNS} FROM apps ORDER BY app_id")]
 
 
 def count_apps(session: Session) -> AppCounts:
@@ -65,7 +64,7 @@ def replace_app(session: Session, app: App, now_ms: int) -> None:
 
 def _put_app(session: Session, app: App) -> None:
     session.connection.execute(
-        f"REPLACE INTO apps ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"REPLACE INTO apps ({APP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             app.app_id,
             app.number,
@@ -78,22 +77,6 @@ def _put_app(session: Session, app: App) -> None:
             encode_secrets(app.secrets),
             encode_resize(app.resize),
         ),
-    )
-
-
-def _to_app(record: tuple[Any, ...]) -> App:
-    app_id, number, writable, polled, active, version, created_ms, configuration, secrets, resize = record
-    return App(
-        app_id=app_id,
-        number=number,
-        writable=writable,
-        polled=polled,
-        active=bool(active),
-        version=version,
-        created_ms=created_ms,
-        configuration=decode_configuration(configuration),
-        secrets=decode_secrets(secrets),
-        resize=decode_resize(resize),
     )
 
 

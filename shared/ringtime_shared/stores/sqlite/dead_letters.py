@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ringtime_shared.models.dead_letter import DeadLetter
-from ringtime_shared.stores.letter_text import decode_letter, encode_letter
+from ringtime_shared.stores.letter_text import encode_letter, read_letter
 from ringtime_shared.stores.protocol import Position
 from ringtime_shared.stores.sqlite.bulk import execute_bulk
+from ringtime_shared.stores.sqlite.rows import id_of
 from ringtime_shared.stores.sqlite.session import Session
 
 _PUT = """
@@ -37,13 +38,16 @@ def put_dead_letters(session: Session, letters: Sequence[DeadLetter]) -> None:
 def fetch_dead_letters(
     session: Session, app_id: str, after: Position, upto_ms: int, limit: int
 ) -> list[DeadLetter]:
-    found = session.connection.execute(
-        "SELECT letter, replayed_ms FROM dead_letters"
+    found = session.fetch(
+        "SELECT slot_ms, schedule_id, letter, replayed_ms FROM dead_letters"
         " WHERE app = ? AND (slot_ms, schedule_id) > (?, ?) AND slot_ms <= ?"
         " ORDER BY slot_ms, schedule_id LIMIT ?",
         (session.number_of(app_id), after.slot_ms, after.schedule_id.bytes, upto_ms, limit),
     )
-    return [decode_letter(*record) for record in found]
+    return [
+        read_letter(app_id, slot_ms, id_of(schedule_id), letter, replayed_ms)
+        for slot_ms, schedule_id, letter, replayed_ms in found
+    ]
 
 
 def put_replayed(session: Session, app_id: str, keys: Sequence[Position], replayed_ms: int) -> None:

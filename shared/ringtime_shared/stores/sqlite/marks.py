@@ -5,31 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from ringtime_shared.errors import Damaged
 from ringtime_shared.ids import MAX_NONCES
 from ringtime_shared.models.app import Instance
+from ringtime_shared.stores.damage import LAST_MS, read_marks
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 from ringtime_shared.stores.sqlite.bulk import execute_bulk
 from ringtime_shared.stores.sqlite.session import Session
 
-_PUT_MARKS = """
-INSERT INTO partition_state (app, partition, term, sealed_ms, settled_ms) {values}
+#: What cannot be read has no say in what follows it: the next write of the owner mends it.
+_IS_DAMAGED = f"""(typeof(term) <> 'integer'
+    OR typeof(sealed_ms) <> 'integer' OR typeof(settled_ms) <> 'integer'
+    OR min(term, sealed_ms, settled_ms) < 0 OR max(sealed_ms, settled_ms) > {LAST_MS})"""
+_IS_NEWER = f"excluded.term > term OR {_IS_DAMAGED}"
+_PUT_MARKS = f"""
+INSERT INTO partition_state (app, partition, term, sealed_ms, settled_ms) {{values}}
 ON CONFLICT DO UPDATE SET
-    sealed_ms = iif(excluded.term > term, excluded.sealed_ms, max(sealed_ms, excluded.sealed_ms)),
-    settled_ms = iif(excluded.term > term, excluded.settled_ms, max(settled_ms, excluded.settled_ms)),
+    sealed_ms = iif({_IS_NEWER}, excluded.sealed_ms, max(sealed_ms, excluded.sealed_ms)),
+    settled_ms = iif({_IS_NEWER}, excluded.settled_ms, max(settled_ms, excluded.settled_ms)),
     term = excluded.term
-WHERE excluded.term >= term
+WHERE excluded.term >= term OR {_IS_DAMAGED}
 """
 
 
 def fetch_marks(session: Session, instances: Sequence[Instance]) -> dict[Instance, Marks]:
     found: dict[Instance, Marks] = {}
     for instance in instances:
-        number = session.number_of(instance.app_id)
-        for marks in session.connection.execute(
-            "SELECT sealed_ms, settled_ms FROM partition_state WHERE app = ? AND partition = ?",
-            (number, instance.partition),
+        key = (session.number_of(instance.app_id), instance.partition)
+        for marks in session.fetch(
+            "SELECT sealed_ms, settled_ms FROM partition_state WHERE app = ? AND partition = ?", key
         ):
-            found[instance] = Marks(*marks)
+            found[instance] = read_marks(*marks)
     return found
 
 
@@ -41,14 +47,14 @@ def put_marks(session: Session, writes: Sequence[MarksWrite]) -> None:
 
 
 def claim_nonce(session: Session, holder: str) -> int:
-    claimed: int = _get_meta(session, "nonces")
+    claimed = _get_number(session, "nonces")
     _set_meta(session, "nonces", claimed + 1)
     _set_meta(session, "nonce_holder", holder)
     return claimed % MAX_NONCES
 
 
 def raise_era(session: Session, identity: str) -> int:
-    era: int = _get_meta(session, "era")
+    era = _get_number(session, "era")
     if _get_meta(session, "era_identity") != identity:
         era += 1
         _set_meta(session, "era", era)
@@ -66,7 +72,16 @@ def touch(session: Session) -> None:
 
 
 def _get_meta(session: Session, name: str) -> Any:
-    return session.connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()[0]
+    for (value,) in session.fetch("SELECT value FROM meta WHERE name = ?", (name,)):
+        return value
+    raise Damaged("meta", name, "value: is missing")
+
+
+def _get_number(session: Session, name: str) -> int:
+    value = _get_meta(session, name)
+    if not isinstance(value, int) or value < 0:
+        raise Damaged("meta", name, f"value: must be a whole number, not {value!r:.40}")
+    return value
 
 
 def _set_meta(session: Session, name: str, value: int | str) -> None:

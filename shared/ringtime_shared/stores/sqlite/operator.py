@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.audit import AuditEntry
-from ringtime_shared.stores.audit_text import decode_entry, encode_entry
+from ringtime_shared.stores.audit_text import encode_entry, read_entry
+from ringtime_shared.stores.damage import read_term
 from ringtime_shared.stores.protocol import IndexEntry
-from ringtime_shared.stores.sqlite.rows import IS_LIVE, Record
+from ringtime_shared.stores.sqlite.rows import IS_LIVE, Record, id_of
 from ringtime_shared.stores.sqlite.schema import SCHEMA_VERSION, fetch_version
 from ringtime_shared.stores.sqlite.session import Session
 
@@ -51,7 +52,7 @@ def fetch_terms(session: Session, instances: Sequence[Instance]) -> dict[Instanc
         for (term,) in session.connection.execute(
             "SELECT term FROM partition_state WHERE app = ? AND partition = ?", key
         ):
-            found[instance] = term
+            found[instance] = read_term(term)
     return found
 
 
@@ -63,11 +64,12 @@ def put_audit(session: Session, entry: AuditEntry) -> None:
 
 
 def fetch_audit(session: Session, from_ms: int, upto_ms: int, limit: int) -> list[AuditEntry]:
-    found = session.connection.execute(
-        "SELECT entry FROM audit_log WHERE at_ms BETWEEN ? AND ? ORDER BY at_ms DESC LIMIT ?",
+    found = session.fetch(
+        "SELECT at_ms, entry_id, entry FROM audit_log"
+        " WHERE at_ms BETWEEN ? AND ? ORDER BY at_ms DESC LIMIT ?",
         (from_ms, upto_ms, limit),
     )
-    return [decode_entry(text) for (text,) in found]
+    return [read_entry(at_ms, id_of(entry_id), text) for at_ms, entry_id, text in found]
 
 
 def fetch_schema(session: Session) -> tuple[int, int]:

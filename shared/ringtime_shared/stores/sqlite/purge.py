@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
+from ringtime_shared.stores.damage import KEPT_MS
 from ringtime_shared.stores.protocol import LAST_ID
 from ringtime_shared.stores.sqlite.rows import IS_LIVE
 from ringtime_shared.stores.sqlite.session import IndexKey, Session
@@ -40,6 +41,7 @@ def first_kept_bucket(now_ms: int) -> int:
 def purge_chunk(session: Session, now_ms: int) -> Chunk:
     """Delete up to a chunk of expired dead letters, then of expired rows that are not live, or lie at or
     under `settled`."""
+    _delete_damage(session, now_ms)
     letters = _delete_letters(session, now_ms)
     if letters == ROWS_PER_CHUNK:
         return Chunk(letters, is_last=False)
@@ -57,6 +59,14 @@ def purge_chunk(session: Session, now_ms: int) -> Chunk:
             return Chunk(deleted, is_last=False)
         _close_entry(session, entry, now_ms)
     return Chunk(deleted, is_last=len(entries) < ENTRIES_PER_CHUNK)
+
+
+def _delete_damage(session: Session, now_ms: int) -> None:
+    session.connection.execute(
+        "DELETE FROM damage WHERE (in_table, record) IN"
+        " (SELECT in_table, record FROM damage INDEXED BY damage_found WHERE found_ms <= ? LIMIT ?)",
+        (now_ms - KEPT_MS, ROWS_PER_CHUNK),
+    )
 
 
 def _delete_letters(session: Session, now_ms: int) -> int:

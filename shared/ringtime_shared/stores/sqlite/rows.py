@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from math import ceil
+from typing import Any, TypeVar
 from uuid import UUID
 
+from ringtime_shared.errors import Damaged
 from ringtime_shared.models.schedule import Outcome, Place, Row, Schedule, Status
-from ringtime_shared.stores.extras import (
-    NO_EXTRAS,
-    Extras,
-    decode_extras,
-    encode_outcome_extras,
-    encode_row_extras,
+from ringtime_shared.stores.damage import (
+    Columns,
+    Count,
+    IdBytes,
+    Json,
+    Millis,
+    Shape,
+    fault_of,
+    read_extras,
 )
+from ringtime_shared.stores.extras import NO_EXTRAS, Extras, encode_outcome_extras, encode_row_extras
+from ringtime_shared.stores.protocol import LAST_ID, DamagedRow, Position
 
 CREATED = (
     "slot_ms, schedule_id, fire_ms, created_ms, expires_ms, attempts,"
@@ -25,7 +32,39 @@ WRITTEN_LATER = (
 )
 IS_LIVE = "outcome_status IS NULL AND moved_slot_ms IS NULL AND cancelled_ms IS NULL"
 
+T = TypeVar("T")
 Record = tuple[Any, ...]
+ID_BYTES = 16
+
+
+class _Created(Columns):
+    slot_ms: Millis
+    schedule_id: IdBytes
+    fire_ms: Millis
+    created_ms: Millis
+    expires_ms: Millis
+    attempts: Count
+    callback_type: str
+    callback_details: bytes
+    payload: str
+    extras: Json | None
+
+
+class _Whole(_Created):
+    cancelled_ms: Millis | None
+    moved_partition: Count | None
+    moved_slot_ms: Millis | None
+    outcome_status: Status | None
+    outcome_ended_ms: Millis | None
+    outcome_fired_ms: Millis | None
+    outcome_attempts: Count | None
+    outcome_code: Count | None
+    outcome_error: str | None
+    outcome_took_ms: Millis | None
+    outcome_extras: Json | None
+
+
+_CREATED, _WHOLE = Shape(_Created), Shape(_Whole)
 
 
 def to_record(number: int, row: Row) -> Record:
@@ -48,8 +87,43 @@ def to_record(number: int, row: Row) -> Record:
     )
 
 
-def to_live_rows(app_id: str, partition: int, records: Iterable[Record]) -> list[Row]:
-    """Read records of the columns of `CREATED` as rows nothing was written to later."""
+def read_live_rows(
+    app_id: str, partition: int, records: Sequence[Record]
+) -> tuple[list[Row], list[DamagedRow]]:
+    """Read records of the columns of `CREATED` as rows nothing was written to later; tell apart those that
+    cannot be read."""
+    if _CREATED.fits(records):
+        try:
+            return _to_live_rows(app_id, partition, records), []
+        except ValueError:
+            pass  # the extras of one of them
+    rows, damaged = [], []
+    for record in records:
+        try:
+            _CREATED.check(record)
+            rows += _to_live_rows(app_id, partition, [record])
+        except ValueError as error:
+            key = key_of(record)
+            damaged.append(
+                DamagedRow(Place(app_id, partition, key.slot_ms), key.schedule_id, fault_of(error))
+            )
+    return rows, damaged
+
+
+def key_of(record: Record) -> Position:
+    """Return the key a record of `CREATED` begins with; of a damaged one, the end of what has its slot."""
+    slot_ms, schedule_id = record[:2]
+    if isinstance(slot_ms, int) and isinstance(schedule_id, bytes) and len(schedule_id) == ID_BYTES:
+        return Position(slot_ms, UUID(bytes=schedule_id))
+    return Position(ceil(slot_ms) if isinstance(slot_ms, (int, float)) else 0, LAST_ID)
+
+
+def id_of(stored: object) -> UUID:
+    """Return an id as it is stored; of a damaged one, one of zeros."""
+    return UUID(bytes=stored) if isinstance(stored, bytes) and len(stored) == ID_BYTES else UUID(int=0)
+
+
+def _to_live_rows(app_id: str, partition: int, records: Iterable[Record]) -> list[Row]:
     from_bytes = int.from_bytes
     return [
         Row(
@@ -81,12 +155,20 @@ def to_live_rows(app_id: str, partition: int, records: Iterable[Record]) -> list
             payload,
             text,
         ) in records
-        for extras in (NO_EXTRAS if text is None else decode_extras(text),)
+        for extras in (NO_EXTRAS if text is None else read_extras(text),)
     ]
 
 
 def to_row(place: Place, schedule_id: UUID, record: Record) -> Row:
-    """Read a record of the columns of `CREATED` and `WRITTEN_LATER`."""
+    """Read a record of the columns of `CREATED` and `WRITTEN_LATER`. Raises Damaged."""
+    try:
+        _WHOLE.check(record)
+        return _to_row(place, schedule_id, record)
+    except ValueError as error:
+        raise Damaged("schedule", str(schedule_id), fault_of(error)) from None
+
+
+def _to_row(place: Place, schedule_id: UUID, record: Record) -> Row:
     _, _, fire_ms, created_ms, expires_ms, attempts, callback_type, details, payload, text, *later = record
     cancelled_ms, moved_partition, moved_slot_ms, *outcome = later
     extras = _to_extras(text)
@@ -107,7 +189,9 @@ def to_row(place: Place, schedule_id: UUID, record: Record) -> Row:
         replay=extras.replay,
         log=extras.log,
         cancelled_ms=cancelled_ms,
-        moved_to=None if moved_slot_ms is None else Place(place.app_id, moved_partition, moved_slot_ms),
+        moved_to=None
+        if moved_slot_ms is None
+        else Place(place.app_id, _there("moved_partition", moved_partition), moved_slot_ms),
         outcome=None if outcome[0] is None else to_outcome(outcome),
     )
 
@@ -128,22 +212,28 @@ def from_outcome(outcome: Outcome) -> Record:
 
 def to_outcome(record: Iterable[Any]) -> Outcome:
     status, ended_ms, fired_ms, attempts, code, error, took_ms, text = record
-    extras = _to_extras(text)
+    extras = _to_extras(text, "outcome_extras")
     return Outcome(
         status=Status(status),
-        ended_ms=ended_ms,
+        ended_ms=_there("outcome_ended_ms", ended_ms),
         fired_ms=fired_ms,
-        attempts=attempts,
+        attempts=_there("outcome_attempts", attempts),
         code=code,
-        error=error,
+        error=_there("outcome_error", error),
         took_ms=took_ms,
         replay=extras.replay,
         log=extras.log,
     )
 
 
-def _to_extras(text: str | None) -> Extras:
-    return NO_EXTRAS if text is None else decode_extras(text)
+def _to_extras(text: str | None, column: str = "extras") -> Extras:
+    return NO_EXTRAS if text is None else read_extras(text, column)
+
+
+def _there(column: str, value: T | None) -> T:
+    if value is None:
+        raise ValueError(f"{column}: is missing")
+    return value
 
 
 def _to_text(encoded: bytes | None) -> str | None:

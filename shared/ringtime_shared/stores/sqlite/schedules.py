@@ -12,11 +12,13 @@ from ringtime_shared.stores.protocol import LAST_ID, DuePage, DueQuery, IndexEnt
 from ringtime_shared.stores.sqlite.bulk import execute_bulk
 from ringtime_shared.stores.sqlite.rows import (
     CREATED,
+    ID_BYTES,
     IS_LIVE,
     WRITTEN_LATER,
     Record,
     from_outcome,
-    to_live_rows,
+    key_of,
+    read_live_rows,
     to_record,
     to_row,
 )
@@ -66,9 +68,9 @@ def put_rows(session: Session, rows: Sequence[Row], first_kept_bucket: int) -> N
 
 def fetch_row(session: Session, place: Place, schedule_id: UUID) -> Row | None:
     key = (session.number_of(place.app_id), place.partition, place.slot_ms, schedule_id.bytes)
-    found = session.connection.execute(f"SELECT {CREATED}, {WRITTEN_LATER} FROM schedules {_BY_KEY}", key)
-    record = found.fetchone()
-    return None if record is None else to_row(place, schedule_id, record)
+    for record in session.fetch(f"SELECT {CREATED}, {WRITTEN_LATER} FROM schedules {_BY_KEY}", key):
+        return to_row(place, schedule_id, record)
+    return None
 
 
 def put_cancel(session: Session, place: Place, schedule_id: UUID, cancelled_ms: int) -> None:
@@ -97,7 +99,7 @@ def put_updates(session: Session, updates: Sequence[RowUpdate]) -> None:
 
 
 def fetch_index(session: Session, first: int, last: int) -> list[IndexEntry]:
-    found = session.connection.execute(
+    found = session.fetch(
         "SELECT bucket, app_id, partition FROM due_index JOIN app_numbers ON number = app"
         " WHERE bucket BETWEEN ? AND ? ORDER BY bucket, app, partition",
         (first, last),
@@ -114,18 +116,22 @@ def fetch_live_ids(session: Session, queries: Sequence[DueQuery]) -> list[list[P
     for query in queries:
         bounds = _bounds(session, query)
         found = session.connection.execute(f"SELECT slot_ms, schedule_id {_LIVE_RANGE}", bounds)
-        answers.append([Position(slot_ms, UUID(bytes=schedule_id)) for slot_ms, schedule_id in found])
+        answers.append(
+            [
+                Position(slot_ms, UUID(bytes=schedule_id))
+                for slot_ms, schedule_id in found
+                if isinstance(schedule_id, bytes) and len(schedule_id) == ID_BYTES
+            ]
+        )
     return answers
 
 
 def _page(session: Session, query: DueQuery) -> DuePage:
     """Rows that are not live are left out by SQLite, so they do not count towards the limit."""
     bounds = (*_bounds(session, query), query.limit)
-    records = session.connection.execute(f"SELECT {CREATED} {_LIVE_RANGE} LIMIT ?", bounds).fetchall()
-    rows = to_live_rows(*query.instance, records)
-    if len(rows) < query.limit:
-        return DuePage(rows, None)
-    return DuePage(rows, Position(rows[-1].place.slot_ms, rows[-1].schedule.schedule_id))
+    records = session.fetch(f"SELECT {CREATED} {_LIVE_RANGE} LIMIT ?", bounds)
+    rows, damaged = read_live_rows(*query.instance, records)
+    return DuePage(rows, None if len(records) < query.limit else key_of(records[-1]), damaged)
 
 
 def _bounds(session: Session, query: DueQuery) -> Record:

@@ -106,8 +106,20 @@ _COUNT = """
 INSERT INTO meta VALUES ('commits', 0), ('database', lower(hex(randomblob(16)))); -- see `count`
 """
 
+_DAMAGE = """
+CREATE TABLE damage ( -- notes of records that cannot be read
+    in_table TEXT NOT NULL,
+    record TEXT NOT NULL, -- its key, for people
+    app_id TEXT NOT NULL,
+    fault TEXT NOT NULL,
+    found_ms INTEGER NOT NULL,
+    PRIMARY KEY (in_table, record)
+) WITHOUT ROWID;
+CREATE INDEX damage_found ON damage (found_ms);
+"""
+
 #: Step n leads from schema version n to n + 1; add at the end, change nothing. A comment holds no semicolon.
-STEPS = (_FIRST, _DELIVERY, _OPERATOR, _COUNT)
+STEPS = (_FIRST, _DELIVERY, _OPERATOR, _COUNT, _DAMAGE)
 SCHEMA_VERSION = len(STEPS)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 from ringtime_shared.stores.sqlite.failures import from_commit
 
@@ -24,6 +25,20 @@ class Session:
         self._numbers: dict[str, int] = {}
         self._indexed: dict[IndexKey, None] = {}  # in order of last use
         self._changes = connection.total_changes  # up to the end of the last transaction
+
+    def fetch(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Return all records of a query. Text that is not UTF-8 comes as bytes, for its reader to refuse:
+        the SQLite module would fail the whole query for it."""
+        try:
+            return self.connection.execute(sql, values).fetchall()
+        except sqlite3.OperationalError as error:
+            if not str(error).startswith("Could not decode to UTF-8"):
+                raise
+        self.connection.text_factory = _text_or_bytes
+        try:
+            return self.connection.execute(sql, values).fetchall()
+        finally:
+            self.connection.text_factory = str
 
     def number_of(self, app_id: str) -> int | None:
         """Return the app's number, None if it has none yet."""
@@ -79,3 +94,10 @@ class Session:
         if self.connection.in_transaction:
             self.connection.execute("ROLLBACK")
         self._changes = self.connection.total_changes
+
+
+def _text_or_bytes(stored: bytes) -> str | bytes:
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        return stored

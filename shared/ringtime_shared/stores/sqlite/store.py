@@ -15,6 +15,7 @@ from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.errors import FolderLost, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.settings import EmbeddedSettings
@@ -27,7 +28,16 @@ from ringtime_shared.stores.protocol import (
     MarksWrite,
     Position,
 )
-from ringtime_shared.stores.sqlite import apps, dead_letters, marks, operator, purge, schedules, schema
+from ringtime_shared.stores.sqlite import (
+    apps,
+    damage,
+    dead_letters,
+    marks,
+    operator,
+    purge,
+    schedules,
+    schema,
+)
 from ringtime_shared.stores.sqlite.engine import Worker
 from ringtime_shared.stores.sqlite.examine import refuse_loss
 from ringtime_shared.stores.sqlite.files import make_folder, open_private
@@ -243,6 +253,12 @@ class SqliteStore:
         return await self._reader.run(
             lambda session: dead_letters.count_dead_letters(session, app_id, from_ms, upto_ms)
         )
+
+    async def put_damage(self, notes: Sequence[Damage]) -> None:
+        await self._writer.run(lambda session: damage.put_damage(session, notes))
+
+    async def fetch_damage(self, limit: int) -> list[Damage]:
+        return await self._reader.run(lambda session: damage.fetch_damage(session, limit))
 
     async def fetch_app_buckets(self, app_id: str, first: int, last: int) -> list[IndexEntry]:
         return await self._reader.run(

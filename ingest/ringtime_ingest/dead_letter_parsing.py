@@ -53,10 +53,14 @@ def parse_letter_query(request: Request) -> LetterQuery:
 
 
 def parse_replays(app_id: str, body: bytes, max_depth: int) -> LetterQuery | list[UUID]:
-    """Read which dead letters to replay; no body is an empty one. Raises InvalidRequest."""
+    """Read which dead letters to replay. Raises InvalidRequest.
+
+    What was meant to choose must not be passed over, or more would be replayed than was asked for: no body, a
+    key that is not known here, and ids that are null are refused.
+    """
     wrong: list[Violation] = []
     broken: list[Violation] = []
-    found = REPLAYS.read(decode_json(body, max_depth), "", wrong) if body else {}
+    found = REPLAYS.read(decode_json(body, max_depth), "", wrong)
     start_ms = read_time(IN_BODY.start, found.get(IN_BODY.start), parse_instant, wrong, broken)
     end_ms = read_time(IN_BODY.end, found.get(IN_BODY.end), parse_instant, wrong, broken)
     ids = cast("list[object] | None", found.pop(IN_BODY.ids, None))

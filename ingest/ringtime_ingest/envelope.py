@@ -28,6 +28,7 @@ from ringtime_shared.errors import (
     StoreUnavailable,
     Violation,
 )
+from ringtime_shared.failure_json import failure_to_json
 
 _JSON = (b"content-type", b"application/json")
 _SENTENCES = {
@@ -93,12 +94,6 @@ def failure(
     codes: Codes, message: str, violations: Sequence[Violation] = (), allow: str | None = None
 ) -> Answer:
     """Return the envelope of a failure."""
-    status = {
-        "statusCode": codes.code,
-        "statusMessage": message,
-        "statusType": "Fail",
-        "errors": [{"field": violation.field, "rule": violation.rule} for violation in violations],
-    }
     headers = []
     if codes.http == 503:
         headers.append((b"retry-after", b"%d" % random.randint(1, 3)))
@@ -106,7 +101,7 @@ def failure(
         headers.append((b"connection", b"close"))
     if allow is not None:
         headers.append((b"allow", allow.encode()))
-    return Answer(orjson.dumps({"status": status}), codes.http, headers)
+    return Answer(failure_to_json(codes.code, message, violations), codes.http, headers)
 
 
 def refusal(error: RingtimeError) -> Answer:

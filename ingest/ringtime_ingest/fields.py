@@ -60,9 +60,11 @@ class Field:
 class Shape:
     """One request object."""
 
-    def __init__(self, *fields: Field, required: tuple[str, ...] = ()) -> None:
+    def __init__(self, *fields: Field, required: tuple[str, ...] = (), is_closed: bool = False) -> None:
+        """`is_closed`: unknown keys are refused, because one passed over would change what is asked for."""
         self.fields = fields
         self.required = required
+        self.is_closed = is_closed
         self._names = frozenset(field.name for field in fields)
         self._by_key = {key: field for field in fields for key in (field.name, field.name.lower())}
 
@@ -74,7 +76,11 @@ class Shape:
         found: dict[str, object] = {}
         for key, item in value.items():
             field = self._by_key.get(key) or self._by_key.get(key.lower())
-            if field is None or (item is None and field.nullable):
+            if field is None:
+                if self.is_closed:
+                    wrong.append(Violation(path + (shown(key) or WHOLE_BODY), "is not known here"))
+                continue
+            if item is None and field.nullable:
                 continue
             if type(item) not in field.kind.types:
                 wrong.append(Violation(path + field.name, field.kind.rule))
@@ -97,7 +103,12 @@ class Shape:
             field.name: {**(field.schema or field.kind.schema), "description": field.doc}
             for field in self.fields
         }
-        return {"type": "object", "properties": properties, "required": list(self.required)}
+        shape: dict[str, object] = {
+            "type": "object",
+            "properties": properties,
+            "required": list(self.required),
+        }
+        return {**shape, "additionalProperties": False} if self.is_closed else shape
 
 
 def _check_values(value: dict[str, object], kind: type, path: str) -> list[Violation]:
@@ -181,11 +192,13 @@ REPLAYS = Shape(
         LIST,
         "These schedules, and none of the keys below.",
         {"type": "array", "minItems": 1, "maxItems": 1_000, "items": {"type": "string", "format": "uuid"}},
+        nullable=False,  # a client's empty list may come as null, which must not mean all
     ),
     Field("startTime", INSTANT, "From here on. Left out: a day before endTime. At most 31 days before it."),
     Field("endTime", INSTANT, "Up to here, inclusive. Left out: now."),
     Field("size", WHOLE, "Most dead letters to take, 1 to 1,000. Left out: 1,000."),
     Field("continuationToken", TEXT, "Go on where an earlier answer ended."),
+    is_closed=True,
 )
 NEW_SCHEDULE = Shape(
     Field("appId", TEXT, "A registered, active app."),

@@ -202,7 +202,6 @@ _OPERATIONS = (
         answer=schemas.REPLAYED_MANY,
         failures=_BODY_FAILURES,
         body="Replays",
-        may_lack_body=True,
         creates=False,
         example={"startTime": "2030-01-31T08:00:00Z", "endTime": "2030-01-31T09:00:00Z", "size": 100},
     ),

@@ -8,10 +8,8 @@ import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
-
-import uvicorn
 
 from ringtime_dispatcher.callbacks.http import HttpCallback
 from ringtime_ingest.app import create_app
@@ -20,9 +18,10 @@ from ringtime_shared.callbacks.egress_policy import EgressPolicy
 from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.errors import RingtimeError
+from ringtime_shared.http_server import listen, serve_http
 from ringtime_shared.models.app import App
 from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate
-from ringtime_shared.settings import Settings
+from ringtime_shared.settings import ServerSettings, Settings
 from ringtime_shared.stores.memory import MemoryStore
 
 Act = Callable[[socket.socket], None]
@@ -78,10 +77,11 @@ def served() -> Iterator[Served]:
     """Serve the API on a memory store until the block ends."""
     ready = threading.Event()
     box: list[Served] = []
-    servers: list[uvicorn.Server] = []
+    stops: list[Callable[[], None]] = []
 
     async def main(listener: socket.socket) -> None:
-        settings, clock = Settings(), SystemClock()
+        clock = SystemClock()
+        settings = replace(Settings(), server=ServerSettings(drain_s=1))
         store = TroubledStore(clock.now_ms)
         policy = EgressPolicy.of(settings.egress, loopback=True)
         http = HttpCallback(policy, Resolver(settings.egress, lookup=no_such_name))
@@ -99,28 +99,23 @@ def served() -> Iterator[Served]:
         async def is_ready() -> None: ...
 
         app = create_app(service, settings.server, is_ready)
-        config = uvicorn.Config(
-            app, log_level="warning", lifespan="off", ws="none", timeout_graceful_shutdown=1
-        )
-        servers.append(uvicorn.Server(config))
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        stops.append(lambda: loop.call_soon_threadsafe(stop.set))
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        box.append(Served(url, store, asyncio.get_running_loop()))
+        box.append(Served(url, store, loop))
         ready.set()
-        await servers[0].serve(sockets=[listener])
+        await serve_http(app, settings.server, listener, stop)
         await service.close()
         await http.close()
 
-    # with the protocol named, or asyncio leaves Nagle's algorithm on and each answer takes 40 ms
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP) as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen()
+    with listen(ServerSettings(port=0)) as listener:
         thread = threading.Thread(target=lambda: asyncio.run(main(listener)), daemon=True)
         thread.start()
         assert ready.wait(10)
         try:
             yield box[0]
         finally:
-            servers[0].should_exit = True
+            stops[0]()
             thread.join(10)
 
 

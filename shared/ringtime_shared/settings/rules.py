@@ -92,6 +92,8 @@ def _sizes(settings: Settings) -> Iterator[Violation]:
         yield Violation("server.max_body_bytes", rule)
     if server.max_reading_bytes < server.max_body_bytes:
         yield Violation("server.max_reading_bytes", "must be at least server.max_body_bytes")
+    if server.max_head_bytes > server.max_reading_bytes:
+        yield Violation("server.max_head_bytes", "must not exceed server.max_reading_bytes")
     least = payload_bytes + RECORD_EXTRA_BYTES
     if kafka.bootstrap and kafka.max_record_bytes < least:
         rule = (

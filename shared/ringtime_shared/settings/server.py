@@ -20,20 +20,44 @@ class ServerSettings:
     """TCP port to listen on; 0 takes a free one. The variable `PORT` sets it too, and wins over
     `RINGTIME_SERVER_PORT`."""
 
+    hosts: tuple[str, ...] = ()
+    """Names that clients may use for this service in `Host`, without port, beside `localhost` and the
+    address they reach it at; also whose web pages may call it. Where it listens on a loopback address other
+    names are refused, so that no web page reaches it by a name of its own; elsewhere only if names are set
+    here. Behind a gateway name the `Host` that the gateway sends, and the public name of its pages if they
+    call the API."""
+
+    max_connections: Annotated[int, Meta(ge=10, le=100_000)] = 4_096
+    """Connections open at once, but no more than the clients' share of the file descriptors that the process
+    may open, 448 of 1,024. For one more the one is closed that has gone longest without a whole request."""
+
+    max_head_bytes: Annotated[int, Meta(ge=1_024, le=1_048_576)] = 32_768
+    """Largest request line and headers together, in bytes; more is answered 431."""
+
     max_body_bytes: Annotated[int, Meta(ge=65_536, le=8_388_608)] = 262_144
     """Largest request body, in bytes; a larger one is refused while it is read. Holds six times
     `limits.max_payload_bytes`, as JSON may write each byte of a payload as six, and 65,536 for the rest."""
 
-    max_reading_bytes: Annotated[int, Meta(ge=65_536, le=1_073_741_824)] = 67_108_864
-    """Bytes of request bodies in memory at once while they arrive; a request that would need more is answered
-    503. Holds `max_body_bytes`. Bounds what slow senders of large bodies cost."""
+    max_reading_bytes: Annotated[int, Meta(ge=65_536, le=1_073_741_824)] = 33_554_432
+    """Bytes of requests in memory at once while they arrive, over all connections. Holds `max_body_bytes`.
+    For more, the connections are closed that have gone longest without a whole request, with a 503. Bounds
+    what slow senders of large bodies cost."""
 
     max_json_depth: Annotated[int, Meta(ge=4, le=200)] = 32
     """Deepest nesting of objects and lists in a request body. A create is four deep; deep nesting costs a
     parser far more than its bytes."""
 
+    head_deadline_s: Annotated[float, Meta(ge=0.1, le=300)] = 10.0
+    """Time in seconds for request line and headers to arrive, from their first byte."""
+
     read_deadline_s: Annotated[float, Meta(ge=0.1, le=300)] = 10.0
     """Time in seconds for a whole request body to arrive, so that slow senders hold no connection."""
+
+    write_deadline_s: Annotated[float, Meta(ge=0.1, le=300)] = 30.0
+    """Time in seconds for a client to read its answer, so that those who do not hold no memory."""
+
+    idle_deadline_s: Annotated[float, Meta(ge=0.1, le=3_600)] = 75.0
+    """Time in seconds that a connection may stay open between two requests, or before the first."""
 
     max_concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
     """Requests in progress at once; one more is answered 503. Keeps the wait of those inside bounded."""

@@ -1,0 +1,20 @@
+"""The HTTP server that every process of ours runs: what stands between a network and the application.
+
+| module | does |
+|---|---|
+| `heads` | a request's head, from bytes to its parts; refuses whatever can be read in two ways |
+| `chunks` | a body in chunks, put together |
+| `door` | the names the service answers to, and what web pages may not do |
+| `crowd` | all connections: how many, whose turn it is to go, what was refused |
+| `connection` | one connection: its stages and their deadlines |
+| `exchange` | one request and its answer, for an ASGI application |
+| `serving` | port, signals, start and stop; uvicorn runs the life cycle |
+
+What a client can take is bounded, whatever it sends: bytes of a head, headers, bytes of a body and of what
+comes with its chunks, the time for each, connections, bytes of requests that are not whole, answers it does
+not read. An application behind it sees whole requests, each read in one way.
+"""
+
+from ringtime_shared.http_server.serving import listen, serve_http, stop_on_signals
+
+__all__ = ["listen", "serve_http", "stop_on_signals"]

@@ -1,0 +1,336 @@
+"""One connection: requests in, answers out, and a deadline on each step.
+
+```
+ IDLE --first byte--> HEAD --empty line--> BODY --last byte--> ANSWERING --answer--> IDLE
+                        |                    |                     |
+                        +-- refused ---------+                     +-- unread --> FLUSHING --read--> IDLE
+                        v                                          v
+                     PARTING: the answer gets through, what else arrives is dropped
+```
+
+The application sees whole requests only: until a request is whole it costs its bytes, a place among the
+connections and nothing else, whatever its sender does. One is answered at a time; what a client sends ahead
+stays in the socket. An answer is written as one piece when it is complete, because all of ours are short.
+
+uvicorn has protocols too. Its httptools one keeps headers without end and loses the body of a request that
+has `Connection: Upgrade`; the h11 one takes twice the time of this one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from http import HTTPStatus
+from typing import Any, cast
+
+from ringtime_shared.failure_json import failure_to_json
+from ringtime_shared.http_server.chunks import Chunks, too_large
+from ringtime_shared.http_server.crowd import Crowd
+from ringtime_shared.http_server.door import Door
+from ringtime_shared.http_server.exchange import App, Exchange
+from ringtime_shared.http_server.heads import Head, Refusal, parse_head
+from ringtime_shared.settings import ServerSettings
+
+_MOST_AHEAD_BYTES = 65_536  #: kept of the requests after the one that is being answered
+_LINGER_S = 2.0
+_MOST_LINGER_BYTES = 1 << 20
+_FOR_EVER = float("inf")
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_CLOSE = (b"connection", b"close")
+_LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_BUSY = Refusal.of(503, "request", "too many connections; try again")
+
+
+def _status_line(status: int) -> bytes:
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:
+        phrase = ""
+    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
+
+
+_STATUS_LINES = {status: _status_line(status) for status in range(200, 600)}
+
+
+@dataclass(slots=True)
+class House:
+    """What the connections of one server share."""
+
+    app: App
+    settings: ServerSettings
+    door: Door
+    crowd: Crowd
+    loop: asyncio.AbstractEventLoop
+    connections: set[Any]  #: uvicorn's: those it has to wait for when it stops
+    tasks: set[asyncio.Task[None]]  #: the same
+    date: Callable[[], Iterable[tuple[bytes, bytes]]] = field(default=tuple)  #: headers of every answer
+
+
+class _Stage(Enum):
+    IDLE = auto()
+    HEAD = auto()
+    BODY = auto()
+    ANSWERING = auto()
+    FLUSHING = auto()  #: answered, but the client has not read it
+    PARTING = auto()
+
+
+class Connection(asyncio.Protocol):
+    """Speaks HTTP/1.1 with one client."""
+
+    def __init__(self, house: House) -> None:
+        self.peer = "nobody"
+        self.deadline_s = _FOR_EVER
+        self.held_bytes = 0
+        self._house = house
+        self._settings = house.settings
+        self._stage = _Stage.IDLE
+        self._arrived = bytearray()
+        self._searched = 0  # bytes of `_arrived` that hold no end of a head
+        self._head: Head | None = None
+        self._chunks: Chunks | None = None
+        self._exchange: Exchange | None = None
+        self._is_last = False  # no request after the present one
+        self._is_choked = False  # the client does not read
+        self._is_paused = False  # we do not
+        self._dropped_bytes = 0
+
+    # What the transport tells
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._client = _address(transport.get_extra_info("peername"))
+        self._server = _address(transport.get_extra_info("sockname"))
+        self.peer = self._client[0]
+        self._house.connections.add(self)
+        self._step(_Stage.IDLE, self._settings.idle_deadline_s)
+        self._house.crowd.enter(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._stage is _Stage.PARTING:
+            self._dropped_bytes += len(data)
+            if self._dropped_bytes > _MOST_LINGER_BYTES:
+                self._transport.abort()
+            return
+        self._arrived += data
+        if self._stage not in (_Stage.ANSWERING, _Stage.FLUSHING):
+            self._read()
+        elif len(self._arrived) > _MOST_AHEAD_BYTES and not self._is_paused:
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self._is_last = True
+        return self._stage in (_Stage.ANSWERING, _Stage.FLUSHING)  # the answer is still wanted
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._house.crowd.leave(self)
+        self._house.connections.discard(self)
+        self._stage = _Stage.PARTING
+        if self._exchange is not None:
+            self._exchange.leave()
+
+    def pause_writing(self) -> None:
+        self._is_choked = True
+
+    def resume_writing(self) -> None:
+        self._is_choked = False
+        if self._stage is _Stage.FLUSHING:
+            self._go_on()
+
+    # What the crowd and the server tell
+
+    def expire(self) -> None:
+        """End what took too long."""
+        if self._stage is _Stage.HEAD:
+            rule = f"must arrive within {self._settings.head_deadline_s:g} s"
+            self._refuse(Refusal.of(408, "header", rule))
+        elif self._stage is _Stage.BODY:
+            rule = f"the body must arrive within {self._settings.read_deadline_s:g} s"
+            self._refuse(Refusal.of(408, "body", rule))
+        elif self._stage is _Stage.IDLE and not self._transport.get_write_buffer_size():
+            self._transport.close()
+        else:
+            if self._stage is _Stage.FLUSHING:
+                rule = f"must be read within {self._settings.write_deadline_s:g} s"
+                self._house.crowd.note(f"answer: {rule}", self.peer)
+            self._transport.abort()
+
+    def evict(self) -> None:
+        """Make room for another."""
+        if self._stage in (_Stage.HEAD, _Stage.BODY):
+            self._write_refusal(_BUSY)
+        self._part(lingers=False)
+
+    def shutdown(self) -> None:
+        """Take no request after the present one; uvicorn calls this when it stops."""
+        self._is_last = True
+        if self._stage in (_Stage.IDLE, _Stage.PARTING):
+            self._transport.close()
+
+    # Requests
+
+    def _read(self) -> None:
+        """Go on with what has arrived, up to the end of one request."""
+        if self._head is None:
+            head = self._read_head()
+            if isinstance(head, Refusal):
+                self._refuse(head)
+            if not isinstance(head, Head):
+                return
+            self._head = head
+        body = self._read_body(self._head)
+        if isinstance(body, Refusal):
+            self._refuse(body)
+        if not isinstance(body, bytes):
+            return
+        head, self._head, self._chunks = self._head, None, None
+        self._house.crowd.begin(self)
+        self._step(_Stage.ANSWERING, _FOR_EVER)
+        self._exchange = Exchange(head, body, self._client, self._server)
+        task = self._house.loop.create_task(self._exchange.run(self._house.app, self._answer, self._cut))
+        self._house.tasks.add(task)
+        task.add_done_callback(self._house.tasks.discard)
+
+    def _read_head(self) -> Head | Refusal | None:
+        """Return None while the head is not whole."""
+        arrived, most_bytes = self._arrived, self._settings.max_head_bytes
+        while arrived.startswith(b"\r\n"):  # RFC 9112, 2.2: some clients end a body with one
+            del arrived[:2]
+        end = arrived.find(b"\r\n\r\n", self._searched)
+        if max(end, len(arrived) if end < 0 else 0) > most_bytes:
+            return Refusal.of(431, "header", f"must be at most {most_bytes} bytes")
+        if end < 0:
+            if not _may_become_head(arrived, self._searched):
+                return Refusal.of(400, "request", "must be HTTP/1.1, with lines that end in CRLF")
+            self._searched = max(0, len(arrived) - 3)
+            if self._stage is _Stage.IDLE and arrived:
+                self._step(_Stage.HEAD, self._settings.head_deadline_s)
+            self._house.crowd.hold(self, len(arrived))
+            return None
+        head = parse_head(bytes(arrived[:end]))
+        del arrived[: end + 4]
+        self._searched = 0
+        if isinstance(head, Refusal):
+            return head
+        refusal = self._house.door.judge(head, self._server[0]) or self._judge_body(head)
+        if refusal is not None:
+            return refusal
+        if head.length is None:
+            self._chunks = Chunks(self._settings.max_body_bytes)
+        return head
+
+    def _judge_body(self, head: Head) -> Refusal | None:
+        if head.length is not None and head.length > self._settings.max_body_bytes:
+            return too_large(self._settings.max_body_bytes)
+        if head.once.get(b"expect", b"100-continue").lower() != b"100-continue":
+            return Refusal.of(417, "Expect", "must be 100-continue")
+        return None
+
+    def _read_body(self, head: Head) -> bytes | Refusal | None:
+        """Return None while the body is not whole."""
+        arrived, chunks = self._arrived, self._chunks
+        if chunks is not None:
+            is_whole = chunks.take(arrived)
+            if isinstance(is_whole, Refusal):
+                return is_whole
+            if is_whole:
+                return bytes(chunks.body)
+        elif head.length is not None and len(arrived) >= head.length:
+            body = bytes(arrived[: head.length])
+            del arrived[: head.length]
+            return body
+        if self._stage is not _Stage.BODY:
+            self._step(_Stage.BODY, self._settings.read_deadline_s)
+            if b"expect" in head.once and head.version == "1.1" and not arrived:
+                self._transport.write(_CONTINUE)
+        self._house.crowd.hold(self, len(arrived) + (0 if chunks is None else len(chunks.body)))
+        return None
+
+    # Answers
+
+    def _answer(self, head: Head, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+        """Write the answer to the present request, and go on with the next."""
+        self._exchange = None
+        if self._transport.is_closing():
+            return
+        keeps_alive = head.keeps_alive and not self._is_last and _CLOSE not in headers
+        if not keeps_alive and _CLOSE not in headers:
+            headers = [*headers, _CLOSE]
+        self._write(status, headers, b"" if head.method == "HEAD" else body)
+        self._house.crowd.rest(self)
+        if not keeps_alive:
+            self._part(lingers=False)
+        elif self._is_choked:
+            self._step(_Stage.FLUSHING, self._settings.write_deadline_s)
+        else:
+            self._go_on()
+
+    def _cut(self) -> None:
+        """End a connection whose present request cannot be answered."""
+        self._exchange = None
+        self._transport.abort()
+
+    def _go_on(self) -> None:
+        self._step(_Stage.IDLE, self._settings.idle_deadline_s)
+        if self._is_paused:
+            self._is_paused = False
+            self._transport.resume_reading()
+        if self._is_last:
+            self._part(lingers=False)
+        elif self._arrived:
+            self._read()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._house.crowd.note(f"{refusal.status} {refusal.violation}", self.peer)
+        self._write_refusal(refusal)
+        self._part(lingers=True)
+
+    def _write_refusal(self, refusal: Refusal) -> None:
+        body = failure_to_json(refusal.status, str(refusal.violation), [refusal.violation])
+        length = (b"content-length", b"%d" % len(body))
+        self._write(refusal.status, [(b"content-type", b"application/json"), length, _CLOSE], body)
+
+    def _write(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
+        parts = [_STATUS_LINES[status]]
+        for name, value in (*self._house.date(), *headers):
+            parts += (name, b": ", value, b"\r\n")
+        parts += (b"\r\n", body)
+        self._transport.write(b"".join(parts))
+
+    def _part(self, *, lingers: bool) -> None:
+        """Take no more requests, and close when the answer has got through.
+
+        Args:
+            lingers: whether the client may still be sending. To close then would have its system throw away
+                the answer it has not read, so the client may say its part, for a while, and nobody listens.
+        """
+        self._arrived.clear()
+        self._house.crowd.hold(self, 0)
+        if lingers and self._transport.can_write_eof():
+            self._step(_Stage.PARTING, _LINGER_S)
+            self._transport.write_eof()
+        else:
+            self._step(_Stage.PARTING, self._settings.write_deadline_s)
+            self._transport.close()
+
+    def _step(self, stage: _Stage, seconds: float) -> None:
+        self._stage = stage
+        self.deadline_s = self._house.loop.time() + seconds
+
+
+def _may_become_head(arrived: bytearray, searched: int) -> bool:
+    """Whether what has no end yet can be the beginning of a head; what cannot need not be waited for."""
+    line_end = arrived.find(b"\n", searched)
+    return (not arrived or arrived[0] in _LETTERS or arrived == b"\r") and (
+        line_end < 1 or arrived[line_end - 1] == 0x0D
+    )
+
+
+def _address(name: object) -> tuple[str, int]:
+    """Return address and port of one end of a connection, IPv4 in its own form."""
+    if not isinstance(name, tuple):
+        return "unknown", 0
+    return str(name[0]).removeprefix("::ffff:").lower(), int(name[1])

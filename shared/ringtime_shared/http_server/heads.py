@@ -1,0 +1,172 @@
+"""The head of a request, from bytes to its parts. Pure, and strict.
+
+Whoever stands in front of us (a gateway that knows users, a proxy that balances) decides by what it reads. A
+head that two readers can read in two ways lets one request hide in another, or a path pass a rule that was
+written for it. So there is one spelling of everything that decides, and the others are refused, though a
+lenient reader would understand them:
+
+- lines end in CRLF; no folded lines, no space before a colon, no control characters;
+- `Host`, `Content-Length`, `Transfer-Encoding`, `Content-Type`, `Origin` at most once; exactly one `Host`;
+- the length of the body by `Content-Length` or by `Transfer-Encoding: chunked`, never by both;
+- the target is a path in its plain form: no name in our paths needs percent-encoding, so there is none.
+
+`Upgrade` is passed over, as RFC 9110 (7.8) lets a server do: the request is answered as if it were not there.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import NamedTuple
+
+from ringtime_shared.errors import Violation
+
+MOST_FIELDS = 100  #: each costs many times its bytes in objects
+
+_SHORT_BYTES = 128  #: lines up to here are remembered
+
+_REQUEST = re.compile(rb"([A-Z]{1,20}) (/[A-Za-z0-9._~/-]*)(?:\?([!-\"$-~]*))? HTTP/1\.([01])")
+_ANY_REQUEST = re.compile(rb"[A-Z]{1,20} [!-~]+ HTTP/([0-9]\.[0-9])")
+_HOST = re.compile(rb"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+_ONCE = frozenset(
+    (
+        b"host",
+        b"content-length",
+        b"transfer-encoding",
+        b"content-type",
+        b"expect",
+        b"origin",
+        b"sec-fetch-site",
+    )
+)
+
+
+class Refusal(NamedTuple):
+    """Why a request is not taken: an HTTP status, and what would have been right."""
+
+    status: int
+    violation: Violation
+
+    @classmethod
+    def of(cls, status: int, field: str, rule: str) -> Refusal:
+        return cls(status, Violation(field, rule))
+
+
+_NOT_PLAIN = Refusal.of(
+    400,
+    "path",
+    "must be plain: letters, digits, - . _ ~ between single slashes, nothing encoded, no dots first",
+)
+
+
+class Head(NamedTuple):
+    """A request without its body."""
+
+    method: str
+    path: str  #: plain: what was sent is what it means
+    query: bytes
+    version: str  #: "1.0" or "1.1"
+    headers: list[tuple[bytes, bytes]]  #: as sent, names in lower case
+    once: dict[bytes, bytes]  #: of these, the fields that may be given once
+    host: str  #: the name or address in `Host`, in lower case, without port and brackets
+    length: int | None  #: bytes of the body; None: it comes in chunks
+    keeps_alive: bool  #: whether the client may send another request on the connection
+
+    @property
+    def has_body(self) -> bool:
+        return self.length != 0
+
+
+def parse_head(block: bytes) -> Head | Refusal:
+    """Return what is in a head, or why it is refused.
+
+    Args:
+        block: everything before the empty line, without the last CRLF.
+    """
+    first, *lines = block.split(b"\r\n")
+    request = _REQUEST.fullmatch(first)
+    if request is None:
+        return _refuse_request(first)
+    method, path, query, minor = request.groups()
+    if b"//" in path or b"/." in path:
+        return _NOT_PLAIN
+    if len(lines) > MOST_FIELDS:
+        return Refusal.of(431, "header", f"must be at most {MOST_FIELDS} lines")
+
+    headers: list[tuple[bytes, bytes]] = []
+    once: dict[bytes, bytes] = {}
+    keeps_alive = minor == b"1"
+    for line in lines:
+        field = _read_line(line) if len(line) <= _SHORT_BYTES else _read_line.__wrapped__(line)
+        if field is None:
+            rule = "each line must be a name, a colon and a value, without control characters"
+            return Refusal.of(400, "header", rule)
+        headers.append(field)
+        name, value = field
+        if name in _ONCE:
+            if name in once:
+                return Refusal.of(400, name.decode().title(), "must be given once")
+            once[name] = value
+        elif name == b"connection" and b"close" in value.lower():
+            keeps_alive = False
+
+    host = read_host(once.get(b"host", b""))
+    if host is None:
+        return Refusal.of(400, "Host", "must be given once: a name or an address, and a port if need be")
+    length = _read_length(once, minor)
+    if isinstance(length, Refusal):
+        return length
+    return Head(
+        method.decode(),
+        path.decode(),
+        query or b"",
+        f"1.{minor.decode()}",
+        headers,
+        once,
+        host,
+        length,
+        keeps_alive,
+    )
+
+
+def _refuse_request(line: bytes) -> Refusal:
+    """Return what is wrong with a request line."""
+    found = _ANY_REQUEST.fullmatch(line)
+    if found is None:
+        return Refusal.of(400, "request", "must begin with a method, a path and HTTP/1.1, one space between")
+    return _NOT_PLAIN if found[1] in (b"1.1", b"1.0") else Refusal.of(505, "request", "must be HTTP/1.1")
+
+
+@lru_cache(maxsize=2_048)
+def _read_line(line: bytes) -> tuple[bytes, bytes] | None:
+    """Return name and value; None if it is no header. Clients send the same lines again and again."""
+    name, colon, value = line.partition(b":")
+    name = name.lower()
+    if not colon or not name or name.translate(None, _TOKEN) or _CONTROL.search(value):
+        return None
+    return name, value.strip(b" \t")
+
+
+@lru_cache(maxsize=256)
+def read_host(value: bytes) -> str | None:
+    """Return the name or address in a `Host`, in lower case and without port; None if it is not one."""
+    found = _HOST.fullmatch(value)
+    return None if found is None else (found[1] or found[2]).decode().lower()
+
+
+def _read_length(once: dict[bytes, bytes], minor: bytes) -> int | Refusal | None:
+    length, coding = once.get(b"content-length"), once.get(b"transfer-encoding")
+    if coding is not None:
+        if length is not None or minor != b"1":
+            rule = "must not be given together with Content-Length, nor in HTTP/1.0"
+            return Refusal.of(400, "Transfer-Encoding", rule)
+        if coding.lower() != b"chunked":
+            return Refusal.of(400, "Transfer-Encoding", "must be chunked, and nothing else")
+        return None
+    if length is None:
+        return 0
+    if not length.isdigit() or len(length) > 40:
+        return Refusal.of(400, "Content-Length", "must be a number of bytes")
+    return int(length)

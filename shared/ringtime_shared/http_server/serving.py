@@ -1,0 +1,132 @@
+"""Serve an ASGI application until told to stop: the one place that knows uvicorn and signals."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import uvicorn
+
+from ringtime_shared.descriptors import descriptor_limit, share_out
+from ringtime_shared.errors import StartupError
+from ringtime_shared.http_server.connection import Connection, House
+from ringtime_shared.http_server.crowd import Crowd
+from ringtime_shared.http_server.door import Door
+from ringtime_shared.http_server.exchange import App
+from ringtime_shared.settings import ServerSettings
+
+_BACKLOG = 2_048
+_SWEEP_S = 1.0
+
+
+def listen(settings: ServerSettings) -> socket.socket:
+    """Take the port. Raises StartupError that names it."""
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # asyncio switches Nagle's algorithm off only where the protocol is named.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+    except (OSError, UnicodeError) as error:  # a host name that cannot be asked for is the latter
+        listener.close()
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise StartupError(f"cannot listen on {settings.host}:{settings.port}: {why}") from error
+    listener.listen(_BACKLOG)
+    listener.setblocking(False)
+    return listener
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[asyncio.Event]:
+    """Yield an event that SIGINT and SIGTERM set; a second signal ends the process as if uncaught."""
+    loop, stop = asyncio.get_running_loop(), asyncio.Event()
+    watched = (signal.SIGINT, signal.SIGTERM)
+
+    def on_signal() -> None:
+        stop.set()
+        for number in watched:
+            loop.remove_signal_handler(number)
+
+    for number in watched:
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield stop
+    finally:
+        for number in watched:
+            loop.remove_signal_handler(number)
+
+
+async def serve_http(
+    app: App, settings: ServerSettings, listener: socket.socket, stop: asyncio.Event
+) -> None:
+    """Serve until `stop` is set, then take no more connections and answer what is open, within `drain_s`."""
+    crowd = Crowd(settings, share_out(descriptor_limit()).clients)
+    server = _Server(app, settings, crowd)
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="http server")
+    stopping = asyncio.create_task(stop.wait(), name="wait for a signal")
+    sweeping = asyncio.create_task(_sweep_for_ever(crowd, settings), name="sweep of connections")
+    try:
+        await asyncio.wait([serving, stopping, sweeping], return_when=asyncio.FIRST_COMPLETED)
+        server.should_exit = True
+        await serving
+    finally:
+        stopping.cancel()
+        sweeping.cancel()
+        await asyncio.wait([stopping, sweeping])
+        crowd.log_refused()
+    if not sweeping.cancelled():
+        sweeping.result()  # it never ends by itself: this raises what ended it
+
+
+async def _sweep_for_ever(crowd: Crowd, settings: ServerSettings) -> None:
+    deadlines_s = settings.head_deadline_s, settings.read_deadline_s, settings.idle_deadline_s
+    wait_s = min(_SWEEP_S, *(deadline_s / 4 for deadline_s in deadlines_s))
+    now_s = asyncio.get_running_loop().time
+    while True:
+        await asyncio.sleep(wait_s)
+        crowd.sweep(now_s())
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's life cycle around our own connections and signals.
+
+    Its own handlers raise a signal again when it is done, which would end the draining.
+    """
+
+    def __init__(self, app: App, settings: ServerSettings, crowd: Crowd) -> None:
+        super().__init__(
+            uvicorn.Config(
+                cast(Any, app),
+                log_level="warning",
+                access_log=False,
+                lifespan="off",
+                loop="none",
+                http=cast(Any, self._connect),
+                ws="none",
+                server_header=False,
+                backlog=_BACKLOG,
+                timeout_graceful_shutdown=int(settings.drain_s),
+            )
+        )
+        state = self.server_state
+        self._house = House(
+            app=app,
+            settings=settings,
+            door=Door(settings),
+            crowd=crowd,
+            loop=asyncio.get_running_loop(),
+            connections=state.connections,
+            tasks=state.tasks,
+            date=lambda: state.default_headers,
+        )
+
+    def _connect(self, **_: object) -> Connection:
+        return Connection(self._house)
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield

@@ -4,6 +4,9 @@ Stricter than RFC 3986 where URL parsers disagree with each other: user names, f
 empty labels and the many other spellings of an IPv4 address are refused, because two parsers that read
 one URL differently are how a check is talked past. Whether the address may be called is another
 question, asked at connect time.
+
+What is accepted is sent as it was given, byte for byte, so nothing is mended here: a host with other letters
+than ASCII must be given in its `xn--` form, and that form must be one that a browser would make (UTS #46).
 """
 
 from __future__ import annotations
@@ -11,6 +14,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
+
+import idna
 
 MAX_URL_CHARS = 2_048
 MAX_HOST_CHARS = 253
@@ -88,8 +93,8 @@ def host_fault(host: str) -> str | None:
     for label in labels:
         if not _LABEL.fullmatch(label):
             return "each label of the host must be 1 to 63 of a-z, 0-9, - and _, with no - at an end"
-        if label[:4].lower() == "xn--" and not _is_punycode(label[4:]):
-            return f"the host label {label} is not valid punycode"
+        if label[:4].lower() == "xn--" and not _is_a_label(label):
+            return f"the host label {label} is not valid in an internationalised name (IDNA)"
     if _LOOKS_NUMERIC.fullmatch(labels[-1]):
         try:
             IPv4Address(host)
@@ -98,8 +103,14 @@ def host_fault(host: str) -> str | None:
     return None
 
 
-def _is_punycode(text: str) -> bool:
+def _is_a_label(label: str) -> bool:
+    """Whether a label that begins with xn-- is what a browser makes of the letters it stands for."""
+    encoded = label[4:].lower()
     try:
-        return not text.encode("ascii").decode("punycode").isascii()
-    except (ValueError, OverflowError):  # UnicodeError is a ValueError
+        letters = encoded.encode("ascii").decode("punycode")
+        idna.check_initial_combiner(letters)
+        idna.check_bidi(letters)
+        is_itself = idna.uts46_remap(letters, std3_rules=True) == letters and not letters.isascii()
+        return is_itself and letters.encode("punycode").decode("ascii") == encoded
+    except (ValueError, OverflowError, IndexError):  # UnicodeError and IDNAError are ValueErrors
         return False

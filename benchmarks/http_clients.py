@@ -1,4 +1,4 @@
-"""What one HTTP callback costs the process that sends it: pyreqwest, as Ringtime uses it, and aiohttp.
+"""What one HTTP callback costs the process that sends it: Ringtime's own client, pyreqwest and aiohttp.
 
     PYTHONPATH=. python benchmarks/http_clients.py [--requests N] [--rounds N]
 
@@ -26,15 +26,17 @@ from uuid import UUID
 import aiohttp
 import uvloop
 from aiohttp.abc import AbstractResolver, ResolveResult
+from pyreqwest.client import Client, ClientBuilder
 from tests.harness.receiver import running_receiver
 
 from ringtime_dispatcher.callbacks.http import HttpCallback
-from ringtime_dispatcher.callbacks.http_clients import PinnedClients
+from ringtime_dispatcher.callbacks.http_answer import AnswerReader
+from ringtime_dispatcher.callbacks.http_connections import Connections
+from ringtime_dispatcher.callbacks.http_request import parse_route, request_bytes
 from ringtime_shared.callbacks.address_rules import parse_address
 from ringtime_shared.callbacks.egress_policy import EgressPolicy
 from ringtime_shared.callbacks.protocol import Delivery
 from ringtime_shared.callbacks.resolver import Resolver
-from ringtime_shared.callbacks.targets import parse_target
 from ringtime_shared.models.schedule import Schedule
 from ringtime_shared.settings import EgressSettings
 
@@ -43,7 +45,6 @@ IN_FLIGHT = 100
 BODY = "x" * 300
 HEADERS = {"content-type": "application/json", "schedule-id": str(UUID(int=1)), "ringtime-attempt": "1"}
 TIMEOUT_S = 10
-MAKE_CLIENTS = 50  #: how many clients for TLS are made to see what one costs
 
 Send = Callable[[], Awaitable[object]]
 
@@ -61,12 +62,8 @@ class Pinned(AbstractResolver):
         return
 
 
-def ringtime(url: str) -> tuple[Send, HttpCallback]:
-    """The whole callback type: reading the URL, the cached lookup, the check, headers, the request."""
-    settings = EgressSettings()
-    policy = EgressPolicy.of(settings, loopback=True)
-    http = HttpCallback(policy, Resolver(settings, lookup=lambda _: [ADDRESS]), max_connections=IN_FLIGHT)
-    delivery = Delivery(
+def delivery_to(url: str) -> Delivery:
+    return Delivery(
         schedule=Schedule(
             schedule_id=UUID(int=1),
             app_id="bench",
@@ -83,6 +80,14 @@ def ringtime(url: str) -> tuple[Send, HttpCallback]:
         timeout_ms=TIMEOUT_S * 1_000,
     )
 
+
+def ringtime(url: str) -> tuple[Send, HttpCallback]:
+    """The whole callback type: reading the URL, the cached lookup, the check, headers, the request."""
+    settings = EgressSettings()
+    policy = EgressPolicy.of(settings, loopback=True)
+    http = HttpCallback(policy, Resolver(settings, lookup=lambda _: [ADDRESS]), max_connections=IN_FLIGHT)
+    delivery = delivery_to(url)
+
     async def send() -> None:
         reply = await http.invoke(delivery)
         assert reply.ok, reply
@@ -90,21 +95,40 @@ def ringtime(url: str) -> tuple[Send, HttpCallback]:
     return send, http
 
 
-def pyreqwest_alone(url: str) -> tuple[Send, PinnedClients]:
-    """The client by itself, with three headers."""
-    clients = PinnedClients(max_connections=IN_FLIGHT)
-    target, address = parse_target(url), parse_address(ADDRESS)
-    assert target is not None
+def own_client(url: str) -> tuple[Send, Connections]:
+    """The client by itself, with the bytes of the request made before."""
+    connections = Connections(most=IN_FLIGHT)
+    route, address = parse_route(url), parse_address(ADDRESS)
+    assert route is not None
     assert address is not None
+    request = request_bytes(route, delivery_to(url), 0)
 
     async def send() -> None:
-        client = await clients.fetch(target, address, until_s=float("inf"))
+        until_s = asyncio.get_running_loop().time() + TIMEOUT_S
+        connection = await connections.open(route.target, [address], until_s)
+        answer = AnswerReader()
+        await connection.exchange(request, answer, until_s)
+        connections.give_back(connection, answer)
+        assert answer.status == 200
+
+    return send, connections
+
+
+def with_pyreqwest(url: str) -> tuple[Send, Client]:
+    """pyreqwest by itself, with three headers."""
+    builder = ClientBuilder().follow_redirects(False).no_proxy().gzip(False).deflate(False).brotli(False)
+    builder = (
+        builder.zstd(False).tcp_nodelay(True).max_connections(IN_FLIGHT).pool_max_idle_per_host(IN_FLIGHT)
+    )
+    client = builder.danger_accept_invalid_certs(True).resolve(HOST, ADDRESS, 0).build()
+
+    async def send() -> None:
         request = client.request("POST", url).headers(HEADERS).body_text(BODY)
         request = request.timeout(timedelta(seconds=TIMEOUT_S)).streamed_read_buffer_limit(16_384)
         async with request.build_streamed() as response:
             assert response.status == 200
 
-    return send, clients
+    return send, client
 
 
 def with_aiohttp(url: str) -> tuple[Send, aiohttp.ClientSession]:
@@ -138,22 +162,13 @@ async def one_round(send: Send, requests: int) -> tuple[float, float]:
     return used_s / requests * 1e6, requests / took_s
 
 
-def cost_of_a_tls_client() -> float:
-    """Return the ms of processor time that making one pinned client for https takes."""
-    clients, address = PinnedClients(max_connections=IN_FLIGHT), parse_address(ADDRESS)
-    assert address is not None
-    began_s = time.process_time()
-    for _ in range(MAKE_CLIENTS):
-        clients._build({HOST: address}, is_tls=True)  # noqa: SLF001 - what is measured
-    return (time.process_time() - began_s) / MAKE_CLIENTS * 1e3
-
-
 async def run(requests: int, rounds: int, folder: Path) -> None:
     with running_receiver(folder) as receiver:
         url = f"http://{HOST}:{urlsplit(receiver.url).port}/callback"
         candidates = {
             "Ringtime's http callback type": ringtime(url),
-            "pyreqwest alone, pinned": pyreqwest_alone(url),
+            "Ringtime's own client alone": own_client(url),
+            "pyreqwest alone, pinned": with_pyreqwest(url),
             "aiohttp alone, pinned": with_aiohttp(url),
         }
         for send, _ in candidates.values():
@@ -168,7 +183,6 @@ async def run(requests: int, rounds: int, folder: Path) -> None:
     for name, results in found.items():
         cpu_us, rate = (median(column) for column in zip(*results, strict=True))
         print(f"{name:32}{cpu_us:8.0f}{rate:12,.0f}")
-    print(f"\nmaking one pinned client for https: {cost_of_a_tls_client():.1f} cpu ms")
 
 
 def main() -> None:

@@ -85,15 +85,19 @@ CODES: Mapping[str, int | None] = {
     "/status/500": 500,
     "/busy": 429,
     "/hang": None,
-    "/drip": None,
+    "/interim": None,
     "/reset": None,
-    "/headers": None,
+    "/drip": 200,
+    "/headers": 200,
+    "/folded": 200,
+    "/many": 200,
+    "/cut": 200,
     "/redirect": 302,
     "/gone": 410,
     "/huge": 200,
     "/bomb": 200,
 }
-BLAMED = ("/status/500", "/busy", "/hang", "/drip", "/reset", "/headers")  #: what opens the breaker
+BLAMED = ("/status/500", "/busy", "/hang", "/interim", "/reset")  #: what opens the breaker
 EACH = 40  #: schedules for each behaviour
 ATTEMPT_MS = 1_000  #: deadline of one attempt
 RETRY = {"attempts": 3, "firstDelayMs": 1_500, "factor": 2}

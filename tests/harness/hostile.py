@@ -31,6 +31,7 @@ _PIECES_AT_ONCE = 16  #: then others have a turn
 _BOMB_BYTES = 64 << 20
 _BOMBS = 16  #: gzip streams may be put together: a GiB in all, in about 1 MB
 _HEADERS = 100_000
+_INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n" * 2_000
 _NO_LINGER = struct.pack("ii", 1, 0)
 _HEALED = "healed"
 
@@ -54,6 +55,7 @@ class Hostile(LedgerConnection):
     def __init__(self, ledger: int) -> None:
         super().__init__(ledger)
         self._left = 0
+        self._piece = _PIECE
         self._may_write = True
         self._is_open = True
 
@@ -106,10 +108,28 @@ class Hostile(LedgerConnection):
         for _ in range(_PIECES_AT_ONCE):
             if not (self._is_open and self._may_write and self._left):
                 return
-            piece = _PIECE[: self._left]
+            piece = self._piece[: self._left]
             self._left -= len(piece)
             self._transport.write(piece)
         asyncio.get_running_loop().call_soon(self._pour)
+
+    def act_interim(self, rest: str, attempt: int) -> None:
+        """1 GB of interim answers, as fast as they are taken, and no other."""
+        self._piece, self._left = _INTERIM, _GB
+        self._pour()
+
+    def act_folded(self, rest: str, attempt: int) -> None:
+        """A header that goes on in the next line, and one with a space before its colon."""
+        self._transport.write(_empty(200, "x: y", "\tz", "a : b"))
+
+    def act_many(self, rest: str, attempt: int) -> None:
+        """More headers than most clients take."""
+        self._transport.write(_empty(200, *(f"x-{number}: y" for number in range(500))))
+
+    def act_cut(self, rest: str, attempt: int) -> None:
+        """A body that is not all there."""
+        self._transport.write(_head(200, "content-length: 1000") + b"a")
+        self._transport.close()
 
     def act_bomb(self, rest: str, attempt: int) -> None:
         """A body of 1 MB that unpacks to a thousand times as much."""

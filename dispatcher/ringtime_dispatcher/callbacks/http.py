@@ -1,4 +1,4 @@
-"""HTTP callbacks: one request an attempt, to an address that was checked for it.
+"""HTTP callbacks: one request of HTTP/1.1 an attempt, to an address that was checked for it.
 
 The body is the payload, for every method, as the seed sends it. Redirects are answers, not followed;
 proxies and netrc of the environment are ignored; an answer is read up to 16 KiB and the piece that passes
@@ -12,31 +12,23 @@ means one thing to the check and another to the connection gains nothing.
 |---|---|
 | 2xx | success |
 | 410 | failure, and trying again is of no use |
-| any other status | failure, tried again by policy; `Retry-After` in seconds is honoured |
+| any other status | failure, tried again by policy; `Retry-After` is honoured |
 | none: no such host, refused, reset, timed out | failure, tried again by policy |
 | none: the target is not allowed | failure, and trying again is of no use |
+| none: this node is short of descriptors, memory or ports | a shortage: no attempt was made |
+
+The status counts as soon as its line is there, whatever follows it and however the connection ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 
-from pyreqwest.client import Client
-from pyreqwest.exceptions import (
-    BuilderError,
-    PyreqwestError,
-    RequestTimeoutError,
-    TransportError,
-)
-from pyreqwest.http import Url
-from pyreqwest.response import Response
-
-from ringtime_dispatcher.callbacks.http_clients import PinnedClients
-from ringtime_dispatcher.callbacks.signing import signature_headers
-from ringtime_shared.callbacks.address_rules import Address, parse_address
+from ringtime_dispatcher.callbacks.http_answer import AnswerReader
+from ringtime_dispatcher.callbacks.http_connections import Connections, Ended, Shortage, fault_text
+from ringtime_dispatcher.callbacks.http_request import parse_route, request_bytes
+from ringtime_shared.callbacks.address_rules import Address
 from ringtime_shared.callbacks.egress_policy import NOT_ALLOWED, EgressPolicy
 from ringtime_shared.callbacks.http_rules import HttpRules
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
@@ -44,7 +36,6 @@ from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.callbacks.targets import Target, parse_target
 from ringtime_shared.clock import Clock, SystemClock
 
-_ANSWER_BYTES = 16 * 1024
 _MOST_ADDRESSES = 3  #: tried in one attempt
 _MOST_FAILED = 1_024  #: hosts of which a failed address is remembered
 _GONE = 410
@@ -54,11 +45,13 @@ _UNRESOLVED = Reply(ok=False, error="could not resolve the host")
 
 
 class HttpCallback(HttpRules, CallbackType):
-    """The `http` callback type.
+    """The `http` callback type. Complete once it is made: nothing is left to be set up at the first attempt.
+
+    Raises StartupError for root certificates that cannot be read.
 
     Args:
-        max_connections: requests under way at once to one host.
-        clock: dates signatures; None: the machine's.
+        max_connections: connections at once, idle ones included.
+        clock: dates signatures and `Retry-After`; None: the machine's.
     """
 
     def __init__(
@@ -72,7 +65,7 @@ class HttpCallback(HttpRules, CallbackType):
         super().__init__(policy, resolver)
         self._names = resolver
         self._clock = clock or SystemClock()
-        self._clients = PinnedClients(max_connections=max_connections)
+        self._connections = Connections(most=max_connections)
         self._failed: dict[str, Address] = {}  # by host, where an attempt got no answer last
 
     def destination(self, details: Mapping[str, object]) -> str:
@@ -83,10 +76,10 @@ class HttpCallback(HttpRules, CallbackType):
     async def invoke(self, delivery: Delivery) -> Reply:
         """Send once and read the answer; names, connecting and all else within the delivery's timeout."""
         until_s = asyncio.get_running_loop().time() + delivery.timeout_ms / 1_000
-        read = _read_url(str(delivery.details.get("url")))
-        if read is None:
+        route = parse_route(str(delivery.details.get("url")))
+        if route is None:
             return _UNUSABLE
-        url, target = read
+        target = route.target
         if self._is_refused(target):  # an address in the URL has been judged with that
             return _BLOCKED
         addresses: tuple[Address | None, ...] = (target.address,)
@@ -98,21 +91,59 @@ class HttpCallback(HttpRules, CallbackType):
                 return _UNRESOLVED
             if not self._policy.allows(target, addresses):
                 return _BLOCKED
-        for address in self._in_order(target.host, addresses):
-            try:
-                client = await self._clients.fetch(target, address, until_s=until_s)
-            except TimeoutError:
-                return _no_answer(delivery)
-            reply = await _send(client, url, delivery, until_s, self._clock.now_ms() // 1_000)
-            if (reply is None or reply.code is None) and len(addresses) > 1:
-                self._note_failed(target.host, address)
-            if reply is not None:
-                return reply
-        return Reply(ok=False, error="could not connect")
+        try:
+            request = request_bytes(route, delivery, self._clock.now_ms() // 1_000)
+        except ValueError:
+            return _UNUSABLE
+        return await self._send(target, self._in_order(target.host, addresses), request, delivery, until_s)
 
     async def close(self) -> None:
-        """Close the pooled connections."""
-        await self._clients.close()
+        """Close the connections."""
+        await self._connections.close()
+
+    async def _send(
+        self, target: Target, addresses: list[Address], request: bytes, delivery: Delivery, until_s: float
+    ) -> Reply:
+        first = addresses[0]
+        try:
+            connection = await self._connections.open(target, addresses, until_s)
+        except TimeoutError:
+            self._note_failed(target.host, first, addresses)
+            return Reply(ok=False, error=f"could not connect within {delivery.timeout_ms} ms")
+        except Shortage as error:
+            return Reply(
+                ok=False, error=f"this node is short of something: {error.strerror}", is_shortage=True
+            )
+        except OSError as error:
+            self._note_failed(target.host, first, addresses)
+            return Reply(ok=False, error=fault_text(error))
+        answer = AnswerReader(is_head=delivery.details["method"] == "HEAD")
+        ended = await connection.exchange(request, answer, until_s)
+        self._connections.give_back(connection, answer)
+        used = connection.key.address
+        if answer.status is None:
+            self._note_failed(target.host, used, addresses)
+        elif used != first:
+            self._note_failed(target.host, first, addresses)
+        return self._reply(answer, ended, delivery)
+
+    def _reply(self, answer: AnswerReader, ended: Ended, delivery: Delivery) -> Reply:
+        status = answer.status
+        if status is not None:
+            if 200 <= status < 300:
+                return Reply(ok=True, code=status)
+            return Reply(
+                ok=False,
+                code=status,
+                error=f"answered {status}",
+                is_final=status == _GONE,
+                retry_after_ms=answer.retry_after_ms(self._clock.now_ms()),
+            )
+        if answer.fault:
+            return Reply(ok=False, error=f"the request failed: {answer.fault}")
+        if ended is Ended.OUT_OF_TIME:
+            return Reply(ok=False, error=f"no answer within {delivery.timeout_ms} ms")
+        return Reply(ok=False, error="the connection broke")
 
     def _in_order(self, host: str, addresses: Iterable[Address | None]) -> list[Address]:
         """Return the few to try; the one that failed last comes last."""
@@ -122,84 +153,9 @@ class HttpCallback(HttpRules, CallbackType):
             usable.sort(key=lambda address: address == failed)
         return usable[:_MOST_ADDRESSES]
 
-    def _note_failed(self, host: str, address: Address) -> None:
+    def _note_failed(self, host: str, address: Address, addresses: list[Address]) -> None:
+        if len(addresses) == 1:
+            return
         if len(self._failed) >= _MOST_FAILED:
             self._failed.clear()
         self._failed[host] = address
-
-
-async def _send(client: Client, url: Url, delivery: Delivery, until_s: float, now_s: int) -> Reply | None:
-    """Make one request, signed as of `now_s`. None: could not connect, so nothing was sent."""
-    left_s = until_s - asyncio.get_running_loop().time()
-    if left_s <= 0:
-        return _no_answer(delivery)
-    details = delivery.details
-    given = details.get("headers") or {}
-    try:
-        request = (
-            client.request(str(details["method"]), url)
-            .headers(_headers(given if isinstance(given, Mapping) else {}, delivery, now_s))
-            .body_text(delivery.schedule.payload)
-            .timeout(timedelta(seconds=left_s))
-            .streamed_read_buffer_limit(_ANSWER_BYTES)  # so much is read before the block is entered
-        )
-        async with request.build_streamed() as response:
-            return _reply(response)
-    except TransportError as error:
-        # The client's own class is no proof that nothing was sent; only this cause is.
-        if any("(Connect)" in str(cause) for cause in (error.details or {}).get("causes") or ()):
-            return None
-        if isinstance(error, RequestTimeoutError):
-            return _no_answer(delivery)
-        return Reply(ok=False, error="the connection broke")
-    except BuilderError:
-        return _UNUSABLE
-    except PyreqwestError as error:
-        return Reply(ok=False, error=f"the request failed: {type(error).__name__}")
-
-
-def _no_answer(delivery: Delivery) -> Reply:
-    return Reply(ok=False, error=f"no answer within {delivery.timeout_ms} ms")
-
-
-@lru_cache(maxsize=1_024)
-def _read_url(text: str) -> tuple[Url, Target] | None:
-    """Return the URL as the client reads it and as the check does; None unless both read it alike."""
-    target = parse_target(text)
-    try:
-        url = Url(text)
-    except ValueError:
-        return None
-    host = url.host_str or ""
-    if target is None or (url.scheme, url.port_or_known_default) != (target.scheme, target.port):
-        return None
-    same = (
-        host == target.host if target.address is None else parse_address(host.strip("[]")) == target.address
-    )
-    return (url, target) if same else None
-
-
-def _headers(given: Mapping[str, str], delivery: Delivery, now_s: int) -> dict[str, str]:
-    schedule = delivery.schedule
-    headers = {"content-type": "application/json"}
-    headers.update((name.lower(), value) for name, value in given.items())
-    fire_time = datetime.fromtimestamp(schedule.fire_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    headers["schedule-id"] = str(schedule.schedule_id)
-    headers["ringtime-attempt"] = str(delivery.attempt)
-    headers["ringtime-fire-time"] = fire_time.replace("+00:00", "Z")
-    headers["ringtime-term"] = str(delivery.term)
-    return headers | signature_headers(delivery, schedule.payload, now_s)
-
-
-def _reply(response: Response) -> Reply:
-    status = response.status
-    if 200 <= status < 300:
-        return Reply(ok=True, code=status)
-    retry_after = response.get_header("retry-after") or ""
-    return Reply(
-        ok=False,
-        code=status,
-        error=f"answered {status}",
-        is_final=status == _GONE,
-        retry_after_ms=int(retry_after) * 1000 if retry_after.isascii() and retry_after.isdigit() else None,
-    )

@@ -78,14 +78,11 @@ def _check_headers(headers: object) -> list[Violation]:
     size = 0
     seen: set[str] = set()
     for name, value in headers.items():
-        if not isinstance(name, str) or len(name) > MAX_NAME_CHARS:
-            fault: str | None = f"the name must be a string of at most {MAX_NAME_CHARS} characters"
-        else:
-            fault = _name_fault(name)
-        if fault is None and name.lower() in seen:
+        fault = header_fault(name, value)
+        if isinstance(name, str) and name.lower() in seen:
             fault = "given twice; header names do not tell upper from lower case"
         elif fault is None:
-            fault = _value_fault(value) or mask_fault(name, value)
+            fault = mask_fault(str(name), str(value))
         if fault is None:
             seen.add(name.lower())
             size += len(name) + len(value)
@@ -95,6 +92,13 @@ def _check_headers(headers: object) -> list[Violation]:
         rule = f"names and values together must be at most {MAX_HEADER_BYTES} bytes"
         violations.append(Violation(field, rule))
     return violations
+
+
+def header_fault(name: object, value: object) -> str | None:
+    """Return the rule that one header breaks, or None."""
+    if not isinstance(name, str) or len(name) > MAX_NAME_CHARS:
+        return f"the name must be a string of at most {MAX_NAME_CHARS} characters"
+    return _name_fault(name) or _value_fault(value)
 
 
 @lru_cache(maxsize=1_024)

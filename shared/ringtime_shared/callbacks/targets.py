@@ -10,7 +10,7 @@ from ringtime_shared.callbacks.address_rules import Address, parse_address
 from ringtime_shared.callbacks.url_rules import url_fault
 
 _ORIGIN = re.compile(r"([A-Za-z]+://[^/?#]*)")
-_DEFAULT_PORTS = {"http": 80, "https": 443}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,4 +47,4 @@ def _parse_origin(origin: str) -> Target | None:
         text, _, port = authority.partition(":")
     address = parse_address(text)
     host = text if address is None else str(address)
-    return Target(scheme, host, int(port) if port else _DEFAULT_PORTS[scheme], address)
+    return Target(scheme, host, int(port) if port else DEFAULT_PORTS[scheme], address)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -99,13 +100,22 @@ def sending(head: bytes, piece: bytes = b"", *, pause_s: float = 0) -> Act:
     return act
 
 
+async def _listen(site: Site, host: str, port: int, tls: ssl.SSLContext | None) -> asyncio.Server:
+    """Without a port, at one below those that the kernel gives to clients: no connection of anybody has it at
+    another address, where a test may want to listen too."""
+    for _ in range(20 if port == 0 else 0):
+        with suppress(OSError):
+            return await asyncio.start_server(site.serve, host, random.randrange(10_000, 32_000), ssl=tls)
+    return await asyncio.start_server(site.serve, host, port, ssl=tls)
+
+
 @asynccontextmanager
 async def serving(
     act: Act | None = None, *, host: str = SITE, port: int = 0, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[Site]:
     """Serve until the block ends; without an act, as a canary that answers 200 to whatever comes."""
     site = Site(act or answering())
-    server = await asyncio.start_server(site.serve, host, port, ssl=tls)
+    server = await _listen(site, host, port, tls)
     site.host, site.port = server.sockets[0].getsockname()[:2]
     try:
         yield site
@@ -118,6 +128,7 @@ async def calling(
     names: dict[str, Sequence[str]] | Callable[[str], Sequence[str]] | None = None,
     *,
     settings: EgressSettings = OPEN,
+    most: int = 500,
 ) -> AsyncIterator[HttpCallback]:
     """A callback type whose names mean what the test says; others do not exist."""
 
@@ -128,7 +139,8 @@ async def calling(
             raise OSError(f"no host {host}")
         return names[host]
 
-    http = HttpCallback(EgressPolicy.of(settings), Resolver(settings, lookup=look_up))
+    resolver = Resolver(settings, lookup=look_up)
+    http = HttpCallback(EgressPolicy.of(settings), resolver, max_connections=most)
     try:
         yield http
     finally:

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import socket
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,9 @@ from ringtime_shared.callbacks.protocol import Reply
 HOST = "callback.test"  #: exists in no name server
 NAMES = {HOST: ["127.0.0.2"]}
 MIB = 1 << 20
+OK = Reply(ok=True, code=200)
+SILENCE = Reply(ok=False, error="no answer within 300 ms")
+TOO_LONG = "the request failed: no final answer within 64 KiB and 1,000 lines"
 
 
 def resident_bytes() -> int:
@@ -97,42 +101,129 @@ async def test_proxies_of_the_environment_are_ignored(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    "act",
+    ("act", "reply"),
     [
-        sending(b""),
-        sending(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n", b"a", pause_s=0.05),
-        sending(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"1\r\na\r\n", pause_s=0.05),
-        sending(b"HTTP/1.1 200 OK\r\n", b"x: y\r\n", pause_s=0.05),
-        sending(b"", b"HTTP/1.1 100 Continue\r\n\r\n", pause_s=0.001),
+        (sending(b""), SILENCE),
+        (sending(b"HTTP/1.1 ", b" ", pause_s=0.05), SILENCE),
+        (sending(b"", b"HTTP/1.1 100 Continue\r\n\r\n", pause_s=0.05), SILENCE),
+        (sending(b"HTTP/1.1 200 OK\r\n", b"x: y\r\n", pause_s=0.05), OK),
+        (sending(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n", b"a", pause_s=0.05), OK),
+        (sending(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n", b"1\r\na\r\n", pause_s=0.05), OK),
     ],
-    ids=["silence", "body drips", "chunks drip", "headers drip", "interim answers"],
+    ids=["silence", "status drips", "interim answers drip", "headers drip", "body drips", "chunks drip"],
 )
-async def test_the_deadline_is_a_total(act: Act) -> None:
+async def test_the_deadline_is_a_total(act: Act, reply: Reply) -> None:
+    """At the deadline the status counts, if it has come."""
     async with serving(act) as site, calling(NAMES) as http:
-        reply = await call(http, site.url(HOST), timeout_ms=300)
-        assert reply == Reply(ok=False, error="no answer within 300 ms")
+        assert await call(http, site.url(HOST), timeout_ms=300) == reply
         await site.until_live(0)
 
 
+FOLDED = b"HTTP/1.1 200 OK\r\nx: y\r\n  and more\r\ncontent-length: 2\r\n\r\nok"
+
+
 @pytest.mark.parametrize(
-    "act",
+    ("answer", "piece"),
     [
-        sending(b"HTTP/1.1 200 OK\r\n", b"x: " + b"y" * 8_000 + b"\r\n"),
-        sending(b"HTTP/1.1 200 OK\r\nx: ", b"y" * 65_536),
-        sending(b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 200 + b"\r\n"),
-        sending(b"SSH-2.0-OpenSSH_9.6\r\n"),
+        (FOLDED, b""),
+        (b"HTTP/1.1 200 OK\r\ncontent-length : 2\r\n\r\nok", b""),
+        (b"HTTP/1.1 200 OK\r\n: no name\r\nno colon\r\nx\x00\xff: \x01\r\n\r\n", b""),
+        (b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 900 + b"\r\n", b""),
+        (b"HTTP/1.1 200 OK\r\n", b"x: y\r\n" * 100),
+        (b"HTTP/1.1 200 OK\r\n", b"x: " + b"y" * 8_000 + b"\r\n"),
+        (b"HTTP/1.1 200 OK\r\nx: ", b"y" * 65_536),
+        (b"HTTP/1.1 200 OK\n\n", b""),
+        (b"HTTP/1.1 200\r\n\r\n", b""),
+        (b"HTTP/1.0 200 OK\r\n\r\nok", b""),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok", b""),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\nok", b""),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nnothing of the kind\r\n", b""),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + FOLDED, b""),
+        (b"\r\n" + FOLDED, b""),
     ],
-    ids=["endless headers", "endless header", "too many headers", "another protocol"],
+    ids=[
+        *("folded", "space before the colon", "no headers at all", "900 headers", "endless headers"),
+        *("endless long headers", "endless header", "bare line feeds", "no reason", "old and without length"),
+        *("two lengths", "negative length", "no chunks", "two answers", "a blank line before"),
+    ],
 )
-async def test_an_answer_that_is_none(act: Act) -> None:
+async def test_the_status_decides_whatever_follows_it(answer: bytes, piece: bytes) -> None:
+    before = resident_bytes()
+    async with serving(sending(answer, piece)) as site, calling(NAMES) as http:
+        assert await call(http, site.url(HOST)) == OK
+        await site.until_live(0)  # and the connection is not used for another request
+        assert site.sent_bytes < 16 * MIB, "what the kernel buffers"
+    assert resident_bytes() - before < 32 * MIB
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200",
+        b"HTTP/1.1 200 O",
+        b"HTTP/1.1 200 OK\r\nx: y\r\nx",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nbut no more than this",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nff\r\nbut no more than this",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n",
+    ],
+    ids=[
+        "in the status line",
+        "in the reason",
+        "in the head",
+        "in the body",
+        "in a chunk",
+        "after an interim one",
+    ],
+)
+async def test_an_answer_that_is_cut_off_after_its_status(answer: bytes) -> None:
+    async def cut(site: Site, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await site.read_request(reader)
+        writer.write(answer)
+
+    async with serving(cut) as site, calling(NAMES) as http:
+        assert await call(http, site.url(HOST)) == OK
+
+
+@pytest.mark.parametrize(
+    ("act", "error"),
+    [
+        (
+            sending(b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 10),
+            "the request failed: more than 32 interim answers",
+        ),
+        (sending(b"HTTP/1.1 100 Continue\r\n", b"x: y\r\n" * 100), TOO_LONG),
+        (sending(b"HTTP/1.1 100 Continue\r\nx: ", b"y" * 65_536), TOO_LONG),
+        (sending(b"", b"\r\n"), TOO_LONG),
+        (sending(b"", b"y" * 65_536), TOO_LONG),
+        (sending(b"SSH-2.0-OpenSSH_9.6\r\n"), "the request failed: the answer is not HTTP/1.1"),
+        (sending(b"\x00\x00\x06\x04\x00\x00\x00\n"), "the request failed: the answer is not HTTP/1.1"),
+    ],
+    ids=[
+        *("interim answers", "endless headers of one", "endless header of one", "blank lines", "no line"),
+        *("another protocol", "HTTP/2"),
+    ],
+)
+async def test_an_answer_that_is_none(act: Act, error: str) -> None:
     before = resident_bytes()
     async with serving(act) as site, calling(NAMES) as http:
         reply = await call(http, site.url(HOST))
         await site.until_live(0)
         assert site.sent_bytes < 16 * MIB, "what the kernel buffers"
-    assert (reply.ok, reply.code, reply.is_final, reply.blames_destination) == (False, None, False, True)
-    assert reply.error.startswith("the request failed")
+    assert reply == Reply(ok=False, error=error)
+    assert reply.blames_destination
     assert resident_bytes() - before < 32 * MIB
+
+
+async def test_floods_of_interim_answers_keep_nobody_waiting() -> None:
+    """A hundred receivers that never come to the point, beside one that does."""
+    flood = sending(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1_000)
+    async with serving(flood) as floods, serving() as site, calling(NAMES) as http:
+        flooded = [asyncio.create_task(call(http, floods.url(HOST))) for _ in range(100)]
+        while not all(each.done() for each in flooded):
+            assert await call(http, site.url(HOST)) == OK
+        assert {(await each).error for each in flooded} == {
+            "the request failed: more than 32 interim answers"
+        }
 
 
 @pytest.mark.parametrize(
@@ -155,9 +246,14 @@ async def test_a_huge_body_is_dropped(head: bytes, piece: bytes) -> None:
         assert resident_bytes() - before < 48 * MIB
 
 
+@cache
+def zeros_packed_twice() -> bytes:
+    return gzip.compress(gzip.compress(b"\0" * 128 * MIB))
+
+
 async def test_a_compressed_answer_is_not_unpacked() -> None:
     """128 MiB of zeros in less than is read."""
-    bomb = gzip.compress(gzip.compress(b"\0" * 128 * MIB))
+    bomb = zeros_packed_twice()
     assert len(bomb) < 16_384
     head = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip, gzip\r\ncontent-length: %d\r\n\r\n" % len(bomb)
     async with serving(sending(head + bomb)) as site, calling(NAMES) as http:

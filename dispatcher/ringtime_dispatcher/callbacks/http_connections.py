@@ -1,0 +1,365 @@
+"""Connections of HTTP callbacks: to checked addresses only, used again while that is safe, bounded in number.
+
+A connection belongs to a scheme, host, port and address, and is used for nothing else. No name is looked up
+here: what is connected to is an address that the caller has checked, while TLS asks for and checks the name.
+
+| bound | why |
+|---|---|
+| connections in all | API, store and files need descriptors too; the oldest idle one makes room |
+| idle ones to one destination | one app's burst does not keep all of them |
+| time idle | shorter than most servers keep a connection, or than this one says it does |
+| age | a name's new meaning and a server's wish to be left are followed |
+
+A host with several addresses is tried at the first; the next has its turn when that failed, or has said
+nothing for a quarter of a second, whichever comes first, and the first to connect is used (RFC 8305).
+
+A server may close a connection just as a request goes out on it, and then nobody knows whether it was read.
+Such a request is not sent again within its attempt. A connection that has anything to read before a request,
+the end included, is not used, which leaves the time that a packet travels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import select
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from enum import Enum, auto
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple, cast
+
+from ringtime_dispatcher.callbacks.http_answer import AnswerReader
+from ringtime_shared.callbacks.address_rules import Address
+from ringtime_shared.callbacks.targets import Target
+from ringtime_shared.descriptors import is_shortage
+from ringtime_shared.errors import StartupError
+
+KEEP_S = 60.0  #: no connection is used longer
+MOST_IDLE = 100  #: to one destination: as many as one app may have under way to it by default
+_IDLE_S = 4.0  #: less than the 5 s after which Node.js, Apache httpd and uvicorn close a connection
+_MOST_IDLE_S = 30.0  #: of a server that says how long it keeps one
+_SWEEP_S = 1.0
+_STAGGER_S = 0.25  #: the connection attempt delay of RFC 8305
+_ROOM_AT_ONCE = 16  #: idle connections closed when the process is out of descriptors
+# OpenSSL's X509_V_ERR codes.
+_CERTIFICATE_FAULTS = {
+    9: "is not valid yet",
+    10: "is expired",
+    18: "is self-signed",
+    19: "is signed by a root that is not trusted here",
+    20: "is signed by nobody who is trusted here",
+    21: "is signed by nobody who is trusted here",
+    23: "is revoked",
+    62: "is for another host",
+    64: "is for another address",
+}
+# Where the distributions keep root certificates, for a Python whose own OpenSSL looks elsewhere.
+_ROOTS = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+
+log = logging.getLogger(__name__)
+
+
+class Shortage(OSError):
+    """This node is short of something: not the destination's doing."""
+
+
+class Ended(Enum):
+    """Why reading an answer came to its end."""
+
+    READ = auto()
+    CLOSED = auto()
+    OUT_OF_TIME = auto()
+
+
+class _Key(NamedTuple):
+    scheme: str
+    host: str
+    port: int
+    address: Address
+
+
+class Connection(asyncio.Protocol):
+    """One connection. It has at most one request under way."""
+
+    def __init__(self, key: _Key, descriptor: int, forget: Callable[[Connection], None]) -> None:
+        self.key = key
+        self.is_open = False
+        self.use_until_s = 0.0  #: the loop's time; when it becomes too old
+        self.idle_until_s = 0.0
+        self._forget = forget
+        self._readable = select.poll()
+        self._readable.register(descriptor, select.POLLIN)
+        self._reader: AnswerReader | None = None
+        self._ended: asyncio.Future[Ended] | None = None
+
+    async def exchange(self, request: bytes, reader: AnswerReader, until_s: float) -> Ended:
+        """Send a request and let `reader` have the answer, until it has enough or the loop's time passes
+        `until_s`. The reader then knows what there is to know."""
+        loop = asyncio.get_running_loop()
+        self._reader, self._ended = reader, loop.create_future()
+        timer = loop.call_at(until_s, self._end, Ended.OUT_OF_TIME)
+        try:
+            if not self.is_open:
+                self._end(Ended.CLOSED)
+            else:
+                self._transport.write(request)
+            ended = await self._ended
+            reader.end()
+            return ended
+        finally:
+            timer.cancel()
+            self._reader = self._ended = None
+            if not reader.is_complete:
+                self.abort()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing has come that was not read, the end of the connection included."""
+        return not self._readable.poll(0)
+
+    def abort(self) -> None:
+        """Close it at once."""
+        if self.is_open:
+            self.is_open = False
+            self._transport.abort()
+            self._forget(self)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self.is_open = True
+
+    def data_received(self, data: bytes) -> None:
+        if self._reader is None:
+            self.abort()  # nobody asked: no answer could be told from what this is
+        elif self._reader.feed(data):
+            self._end(Ended.READ)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.is_open:
+            self.is_open = False
+            self._forget(self)
+        self._end(Ended.CLOSED)
+
+    def _end(self, how: Ended) -> None:
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(how)
+
+
+class Connections:
+    """All connections of the `http` callback type. Raises StartupError for a file of root certificates that
+    cannot be read.
+
+    Args:
+        most: connections at once, idle ones and those being made included.
+    """
+
+    def __init__(self, *, most: int) -> None:
+        self._most = most
+        self._tls = _tls_context(ssl.get_default_verify_paths())
+        self._sockets = 0  # idle, in use and being connected
+        self._live: set[Connection] = set()
+        self._idle: dict[_Key, dict[Connection, None]] = {}  # of each destination, oldest first
+        self._by_age: dict[Connection, None] = {}  # of all destinations, oldest first
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    async def open(self, target: Target, addresses: Sequence[Address], until_s: float) -> Connection:
+        """Return a connection to the target at one of these addresses, one that is kept if there is any.
+
+        Raises TimeoutError when the loop's time passes `until_s`, Shortage, and other OSErrors if it could
+        not be made; `fault_text` words those.
+        """
+        now_s = asyncio.get_running_loop().time()
+        for address in addresses:
+            kept = self._take(_Key(target.scheme, target.host, target.port, address), now_s)
+            if kept is not None:
+                return kept
+        async with asyncio.timeout_at(until_s):
+            return await self._connect(target, addresses, until_s)
+
+    def give_back(self, connection: Connection, answer: AnswerReader) -> None:
+        """Keep a connection for the next request, if its last answer was complete; else it is closed."""
+        if not connection.is_open:
+            return
+        loop = asyncio.get_running_loop()
+        now_s, said_s = loop.time(), answer.idle_s()
+        idle_s = _IDLE_S if said_s is None else min(said_s - 1.0, _MOST_IDLE_S)
+        connection.idle_until_s = min(now_s + idle_s, connection.use_until_s)
+        if connection.idle_until_s <= now_s:
+            connection.abort()
+            return
+        kept = self._idle.setdefault(connection.key, {})
+        kept[connection] = self._by_age[connection] = None
+        if len(kept) > MOST_IDLE:
+            next(iter(kept)).abort()
+        if self._sweeping is None:
+            self._sweeping = loop.call_later(_SWEEP_S, self._sweep)
+
+    async def close(self) -> None:
+        """Close all connections, also those in use."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for connection in list(self._live):
+            connection.abort()
+        await asyncio.sleep(0)  # the loop lets go of their sockets
+
+    def _take(self, key: _Key, now_s: float) -> Connection | None:
+        """Return an idle connection that can be used; the last one used is the least likely to be closed."""
+        kept = self._idle.get(key)
+        while kept:
+            connection = next(reversed(kept))
+            if now_s < connection.idle_until_s and connection.is_quiet:
+                self._unlist(connection)
+                return connection
+            connection.abort()
+        return None
+
+    async def _connect(self, target: Target, addresses: Sequence[Address], until_s: float) -> Connection:
+        address, made = await self._race(addresses, target.port)
+        loop = asyncio.get_running_loop()
+        connection = Connection(
+            _Key(target.scheme, target.host, target.port, address), made.fileno(), self._forget
+        )
+        is_tls = target.scheme == "https"
+        self._live.add(connection)
+        try:
+            await loop.create_connection(
+                lambda: connection,
+                sock=made,
+                ssl=self._tls if is_tls else None,
+                server_hostname=target.host if is_tls else None,
+                ssl_handshake_timeout=max(until_s - loop.time(), 0) + 1 if is_tls else None,
+            )
+        except BaseException as error:
+            connection.abort()
+            self._forget(connection)
+            made.close()
+            if is_shortage(error):
+                raise self._shortage(error) from error
+            raise
+        connection.use_until_s = loop.time() + KEEP_S
+        return connection
+
+    async def _race(self, addresses: Sequence[Address], port: int) -> tuple[Address, socket.socket]:
+        """Return the first address that could be connected to, and the socket."""
+        if len(addresses) == 1:
+            return addresses[0], await self._reach(addresses[0], port)
+        legs: dict[asyncio.Task[socket.socket], Address] = {}
+        waiting, failures = list(addresses), list[BaseException]()
+        try:
+            while waiting or not all(leg.done() for leg in legs):
+                if waiting:
+                    address = waiting.pop(0)
+                    legs[asyncio.create_task(self._reach(address, port))] = address
+                running = [leg for leg in legs if not leg.done()]
+                done, _ = await asyncio.wait(
+                    running, timeout=_STAGGER_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
+                )
+                for leg in done:
+                    error = leg.exception()
+                    if error is None:
+                        return legs.pop(leg), leg.result()
+                    failures.append(error)
+        finally:
+            for leg in legs:
+                leg.cancel()
+            for late in await asyncio.gather(*legs, return_exceptions=True):
+                if not isinstance(late, BaseException):
+                    self._sockets -= 1
+                    late.close()
+        raise next((error for error in failures if isinstance(error, Shortage)), failures[0])
+
+    async def _reach(self, address: Address, port: int) -> socket.socket:
+        """Return a socket connected to this address, which counts until `_sockets` is told otherwise."""
+        if self._sockets >= self._most and not self._make_room(1):
+            raise Shortage(errno.EMFILE, "as many connections are open as may be")
+        family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+        made = None
+        self._sockets += 1
+        try:
+            made = socket.socket(family, socket.SOCK_STREAM)
+            made.setblocking(False)
+            await asyncio.get_running_loop().sock_connect(made, (str(address), port))
+        except BaseException as error:
+            self._sockets -= 1
+            if made is not None:
+                made.close()
+            # Out of local ports; but where IPv6 is switched off, it says this of any IPv6 address.
+            has_no_port = family == socket.AF_INET and getattr(error, "errno", 0) == errno.EADDRNOTAVAIL
+            if has_no_port or is_shortage(error):
+                raise self._shortage(error) from error
+            raise
+        return made
+
+    def _shortage(self, error: BaseException) -> Shortage:
+        number = error.errno if isinstance(error, OSError) and error.errno else errno.ENOMEM
+        if number in (errno.EMFILE, errno.ENFILE):
+            self._make_room(_ROOM_AT_ONCE)  # others of this process need descriptors more than these
+        return Shortage(number, os.strerror(number))
+
+    def _make_room(self, count: int) -> bool:
+        """Close the oldest idle connections. Return whether there was one."""
+        oldest = list(islice(self._by_age, count))
+        for connection in oldest:
+            connection.abort()
+        return bool(oldest)
+
+    def _sweep(self) -> None:
+        """Close what has been idle for too long."""
+        loop = asyncio.get_running_loop()
+        now_s = loop.time()
+        for connection in [each for each in self._by_age if each.idle_until_s <= now_s]:
+            connection.abort()
+        self._sweeping = loop.call_later(_SWEEP_S, self._sweep) if self._by_age else None
+
+    def _forget(self, connection: Connection) -> None:
+        if connection in self._live:
+            self._live.remove(connection)
+            self._sockets -= 1
+        if connection in self._by_age:
+            self._unlist(connection)
+
+    def _unlist(self, connection: Connection) -> None:
+        del self._by_age[connection]
+        kept = self._idle[connection.key]
+        del kept[connection]
+        if not kept:
+            del self._idle[connection.key]
+
+
+def fault_text(error: OSError) -> str:
+    """Say why there is no connection: a certificate that was refused, and for what, is told apart."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        why = _CERTIFICATE_FAULTS.get(error.verify_code) or f"was refused: {error.verify_message}"
+        return f"could not connect: the certificate {why}"
+    if isinstance(error, ssl.SSLError):
+        reason = (error.reason or "the connection ended").lower().replace("_", " ")
+        return f"could not connect: TLS failed ({reason})"
+    return "could not connect"
+
+
+@lru_cache(maxsize=2)
+def _tls_context(paths: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
+    """Return what checks certificates and host names. Read at start: a process that is short of descriptors
+    cannot read root certificates later."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_alpn_protocols(["http/1.1"])
+    roots = paths.cafile or next((path for path in _ROOTS if Path(path).is_file()), None)
+    if roots is None and paths.capath is None:
+        log.warning("no root certificates found: https callbacks will fail; SSL_CERT_FILE may name a file")
+        return context
+    try:
+        context.load_verify_locations(cafile=roots, capath=paths.capath)
+    except OSError as error:
+        raise StartupError(f"cannot read the root certificates {roots or paths.capath}: {error}") from error
+    return context

@@ -76,7 +76,14 @@ def raise_limit() -> int:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (wish, hard))
                 break
     limit = descriptor_limit()
-    _log.info("%d file descriptors: %s", limit, share_out(limit))
+    shares = share_out(limit)
+    _log.info(
+        "%d file descriptors: %d for the store and files, %d for clients, %d for callbacks",
+        limit,
+        shares.own,
+        shares.clients,
+        shares.callbacks,
+    )
     return limit
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -23,11 +24,18 @@ class ServerProcess:
         environment: dict[str, str] | None = None,
         clock: Path | None = None,
         log: Path | None = None,
+        descriptors: int | None = None,
     ) -> None:
-        """`clock`: the file that says what time it is there; see `steered_clock`. `log`: where to keep what
-        it says; beside the folder if it is not given."""
+        """Prepare a server.
+
+        Args:
+            clock: the file that says what time it is there; see `steered_clock`.
+            log: where to keep what it says; beside the folder if it is not given.
+            descriptors: how many the process may have open, and cannot raise.
+        """
         self.base = ""
         self.data = data
+        self._descriptors = descriptors
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
         self._clock = clock
         self._port = 0
@@ -46,6 +54,7 @@ class ServerProcess:
             stderr=self._log,
             text=True,
             env=self._environment,
+            preexec_fn=self._limit,
         )
         assert self._process.stdout is not None
         for line in iter(self._process.stdout.readline, ""):
@@ -56,6 +65,10 @@ class ServerProcess:
             raise AssertionError(f"the server did not start; see {self._log.name}")
         self.base = line.split("listens on ")[1].strip()
         self._port = int(self.base.split(":")[2].split("/")[0])
+
+    def _limit(self) -> None:
+        if self._descriptors is not None:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (self._descriptors, self._descriptors))
 
     @property
     def pid(self) -> int:
@@ -93,6 +106,10 @@ class ServerProcess:
         """Return the processor time used so far, user and system, in seconds."""
         fields = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def descriptors(self) -> int:
+        """Return how many descriptors are open now."""
+        return len(list(Path(f"/proc/{self.pid}/fd").iterdir()))
 
     def rss_bytes(self) -> int:
         """Return the memory in use now."""

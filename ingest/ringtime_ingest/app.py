@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Match, Route
 from ringtime_ingest.body import BodyReader
 from ringtime_ingest.dead_letter_routes import DeadLetterApi
 from ringtime_ingest.docs_page import render_docs
-from ringtime_ingest.envelope import ERRORS, Answer, Codes, failure, refusal, success
+from ringtime_ingest.envelope import ERRORS, NO_METHOD, NO_PATH, Answer, Codes, failure, refusal, success
 from ringtime_ingest.gate import Gate
 from ringtime_ingest.openapi import openapi_document, to_bytes
 from ringtime_ingest.requests import Service
@@ -44,7 +44,7 @@ def create_app(service: Service, settings: ServerSettings, ready: Ready) -> Star
             *Api(service, bodies, settings, ready).routes(),
             *SigningApi(service.signing, bodies, settings).routes(),
             *DeadLetterApi(service.dead_letters, bodies, settings).routes(),
-            *_docs_routes(settings),
+            *_docs_routes(service, settings),
         ],
         middleware=[Middleware(Gate, most=settings.max_concurrency)],
         exception_handlers={**dict.fromkeys(ERRORS, _on_error), HTTPException: _on_no_route},
@@ -53,8 +53,8 @@ def create_app(service: Service, settings: ServerSettings, ready: Ready) -> Star
     return app
 
 
-def _docs_routes(settings: ServerSettings) -> list[BaseRoute]:
-    document = openapi_document(settings)
+def _docs_routes(service: Service, settings: ServerSettings) -> list[BaseRoute]:
+    document = openapi_document(settings, service.offer)
     text, page, front = to_bytes(document), render_docs(document), _front()
 
     async def openapi(request: Request) -> Response:  # noqa: ARG001
@@ -95,14 +95,14 @@ async def _on_no_route(request: Request, error: Exception) -> Response:
     path, status = request.scope["path"], cast(HTTPException, error).status_code
     if status == 405:
         methods = ", ".join(sorted(_methods_at(request, path)))
-        return failure(Codes(405, 405), f"method not allowed here; allowed: {methods}", allow=methods)
+        return failure(NO_METHOD, f"method not allowed here; allowed: {methods}", allow=methods)
     if status == 404:
         shorter = path.rstrip("/")
         if shorter != path and _methods_at(request, shorter):
             query = request.scope.get("query_string", b"")
             location = quote(shorter).encode() + (b"?" + query if query else b"")
             return Answer(b"", 301, [(b"location", location)])
-        return failure(Codes(404, 404), "there is no such path")
+        return failure(NO_PATH, "there is no such path")
     return failure(Codes(status, status), "refused")
 
 

@@ -13,7 +13,8 @@ from ringtime_shared.stores.protocol import Position
 
 _PLACE = Struct(">q16s")
 _CHECKED = Struct(">q16sI")
-_FORM = re.compile(r"[A-Za-z0-9_-]{38}")
+PATTERN = "[A-Za-z0-9_-]{38}"
+_FORM = re.compile(PATTERN)
 _RULE = "must be the continuation token of an earlier answer for the same app"
 
 

@@ -87,6 +87,9 @@ def _type(schema: Node) -> str:
     if "$ref" in schema:
         name = escape(schema["$ref"].rpartition("/")[2])
         return f'<a href="#{name}">{name}</a>'
+    for either in ("anyOf", "oneOf"):
+        if either in schema and "properties" not in schema:
+            return " or ".join(_type(each) for each in schema[either])
     if "const" in schema:
         return f"<code>{escape(orjson.dumps(schema['const']).decode())}</code>"
     if "enum" in schema:

@@ -68,7 +68,11 @@ SECRET_UNKNOWN = Codes(404, 404, "secretId")
 CALLBACK_TYPE_UNKNOWN = Codes(5001, 400)
 UNAVAILABLE = Codes(503, 503)
 FAULT = Codes(500, 500)
+NO_PATH = Codes(404, 404)
+NO_METHOD = Codes(405, 405)
 _NOT_FOUND = {"app": APP_UNKNOWN, "registered app": NOT_LISTED, "signing secret": SECRET_UNKNOWN}
+#: every `statusCode` of a failure
+CODES = {codes.code for codes in (*ERRORS.values(), APP_UNKNOWN, UNAVAILABLE, FAULT, NO_METHOD)}
 
 
 class Answer(Response):

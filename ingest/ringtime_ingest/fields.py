@@ -7,14 +7,37 @@ and `"1"` is none either.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from types import MappingProxyType
 from typing import cast
 
+from ringtime_ingest import continuation
+from ringtime_ingest.signing import SECRET_ID_PATTERN, SECRET_PATTERN
+from ringtime_ingest.times import INSTANT_PATTERN, LOOKS_LIKE_MS
+from ringtime_shared.app_rules import APP_ID_PATTERN, RESERVED
 from ringtime_shared.callbacks import http_rules, kafka_rules
 from ringtime_shared.callbacks.http_rules import METHODS, shown
+from ringtime_shared.callbacks.url_rules import MAX_URL_CHARS, URL_PATTERN
 from ringtime_shared.errors import WHOLE_BODY, Violation
+from ringtime_shared.ids import UUID_PATTERN
+from ringtime_shared.retry_rules import MOST_STATUSES, STATUS_PATTERN
+
+
+def whole(pattern: str) -> str:
+    """Return a pattern as JSON Schema needs it to match a whole text."""
+    return f"^(?:{pattern})$"
+
+
+def text_of(pattern: str, **more: object) -> Mapping[str, object]:
+    """Return the schema of a text that matches a pattern as a whole."""
+    return {"type": "string", "pattern": whole(pattern), **more}
+
+
+def any_case(words: Iterable[str]) -> str:
+    """Return a pattern for words whose letters may be upper or lower; JSON Schema has no flag for it."""
+    return "|".join("".join(f"[{x.lower()}{x.upper()}]" if x.isalpha() else x for x in w) for w in words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +65,12 @@ TEXTS = Kind(
 INSTANT = Kind(
     (int, Decimal, str),
     "must be epoch seconds as a number, or an ISO 8601 instant as a string",
-    {"type": ["number", "string"]},
+    {
+        "anyOf": [
+            {"type": "number", "minimum": 0, "exclusiveMaximum": LOOKS_LIKE_MS},
+            {"type": "string", "format": "date-time", "pattern": whole(INSTANT_PATTERN)},
+        ]
+    },
 )
 
 
@@ -60,11 +88,19 @@ class Field:
 class Shape:
     """One request object."""
 
-    def __init__(self, *fields: Field, required: tuple[str, ...] = (), is_closed: bool = False) -> None:
-        """`is_closed`: unknown keys are refused, because one passed over would change what is asked for."""
+    def __init__(
+        self,
+        *fields: Field,
+        required: tuple[str, ...] = (),
+        is_closed: bool = False,
+        also: Mapping[str, object] | None = None,
+    ) -> None:
+        """`is_closed`: unknown keys are refused, because one passed over would change what is asked for.
+        `also`: what the schema says of the fields together."""
         self.fields = fields
         self.required = required
         self.is_closed = is_closed
+        self._also = {**(also or {}), **({"additionalProperties": False} if is_closed else {})}
         self._names = frozenset(field.name for field in fields)
         self._by_key = {key: field for field in fields for key in (field.name, field.name.lower())}
 
@@ -97,18 +133,28 @@ class Shape:
         own = ((self._by_key.get(key) or self._by_key.get(key.lower()), key, value[key]) for key in value)
         return {key if field is None else field.name: item for field, key, item in own}
 
-    def schema(self) -> dict[str, object]:
-        """Return this shape as JSON Schema."""
-        properties = {
-            field.name: {**(field.schema or field.kind.schema), "description": field.doc}
-            for field in self.fields
-        }
-        shape: dict[str, object] = {
+    def schema(self, maxima: Mapping[str, int] = MappingProxyType({})) -> dict[str, object]:
+        """Return this shape as JSON Schema; `maxima` are those that settings decide, by field."""
+        properties = {field.name: self._property(field, maxima.get(field.name)) for field in self.fields}
+        return {
             "type": "object",
             "properties": properties,
             "required": list(self.required),
+            **self._also,
         }
-        return {**shape, "additionalProperties": False} if self.is_closed else shape
+
+    def _property(self, field: Field, most: int | None) -> dict[str, object]:
+        """A field that is required cannot be null, which stands for leaving it out."""
+        schema = dict(field.schema or field.kind.schema)
+        if most is not None:
+            schema["maximum"] = most
+        if not field.nullable or field.name in self.required:
+            return {**schema, "description": field.doc}
+        kind = schema.get("type")
+        if isinstance(kind, str) and "const" not in schema and "enum" not in schema:
+            return {**schema, "type": [kind, "null"], "description": field.doc}
+        kinds = cast("list[object]", schema.get("anyOf", [schema]))
+        return {"anyOf": [*kinds, {"type": "null"}], "description": field.doc}
 
 
 def _check_values(value: dict[str, object], kind: type, path: str) -> list[Violation]:
@@ -125,17 +171,52 @@ def _ref(name: str) -> dict[str, object]:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
+def _with(name: str, without: str) -> dict[str, object]:
+    """Return the schema of an object that has one of two fields."""
+    not_null = {"not": {"type": "null"}}
+    return {"required": [name], "properties": {name: not_null, without: {"type": "null"}}}
+
+
+def _only(name: str) -> dict[str, object]:
+    """Return the schema of a replay of ids, beside which nothing else is said."""
+    others = ("startTime", "endTime", "size", "continuationToken")
+    return {
+        "required": [name],
+        "properties": {name: {"type": "array"}, **{other: {"type": "null"} for other in others}},
+    }
+
+
+APP_ID = text_of(APP_ID_PATTERN)
+SCHEDULE_ID = text_of(UUID_PATTERN, format="uuid")
+SECRET_ID = text_of(SECRET_ID_PATTERN)
+TOKEN = text_of(f"(?:{continuation.PATTERN})?")
+_CONTROLLED = any_case(sorted(http_rules.CONTROLLED_NAMES))
+
 RETRY_POLICY = Shape(
     Field("attempts", WHOLE, "Attempts in all, the first included. A schedule: no more than its app."),
     Field("firstDelayMs", WHOLE, "Bound of the first wait; a wait is random up to its bound, 1 s at least."),
-    Field("factor", NUMBER, "What the bound is multiplied by after each failure, 1 to 100."),
+    Field(
+        "factor",
+        NUMBER,
+        "What the bound is multiplied by after each failure, 1 to 100.",
+        {"anyOf": [{"type": "number", "minimum": 1, "maximum": 100}, {"const": 0}]},
+    ),
     Field("maxDelayMs", WHOLE, "Largest bound; also the longest Retry-After that is followed."),
     Field("maxAgeSeconds", WHOLE, "Give up this long after the fire time. A schedule: no more than its app."),
     Field(
         "statuses",
         LIST,
         "HTTP statuses worth another attempt; 410 only where it is named itself.",
-        {"type": "array", "maxItems": 50, "items": {"type": ["string", "integer"]}},
+        {
+            "type": "array",
+            "maxItems": MOST_STATUSES,
+            "items": {
+                "anyOf": [
+                    {"type": "integer", "minimum": 300, "maximum": 599},
+                    text_of(STATUS_PATTERN.replace("x", "[xX]")),
+                ]
+            },
+        },
     ),
 )
 CONFIGURATION = Shape(
@@ -151,7 +232,12 @@ CONFIGURATION = Shape(
     Field("weight", WHOLE, "Share of a busy dispatcher against other apps, 1 to 100. Left out: 1."),
 )
 NEW_APP = Shape(
-    Field("appId", TEXT, "1 to 128 letters, digits, _ and -; the first a letter or a digit."),
+    Field(
+        "appId",
+        TEXT,
+        "1 to 128 letters, digits, _ and -; the first a letter or a digit.",
+        {**APP_ID, "not": {"pattern": whole(any_case(RESERVED))}},
+    ),
     Field(
         "partitions", WHOLE, "Poller instances; one serves about 1,000 callbacks a minute. 0: the default."
     ),
@@ -165,9 +251,28 @@ CALLBACK = Shape(
     required=("type", "details"),
 )
 HTTP_DETAILS = Shape(
-    Field("url", TEXT, "An absolute http or https URL of at most 2,048 characters."),
+    Field(
+        "url",
+        TEXT,
+        "An absolute http or https URL that leads where callbacks may go.",
+        text_of(URL_PATTERN, maxLength=MAX_URL_CHARS),
+    ),
     Field("method", TEXT, "The request method.", {"type": "string", "enum": list(METHODS)}),
-    Field("headers", TEXTS, "At most 30 request headers."),
+    Field(
+        "headers",
+        TEXTS,
+        "At most 30 request headers, 8,192 bytes of names and values.",
+        {
+            "type": "object",
+            "maxProperties": http_rules.MAX_HEADERS,
+            "propertyNames": {
+                "pattern": whole(http_rules.NAME_PATTERN),
+                "maxLength": http_rules.MAX_NAME_CHARS,
+                "not": {"pattern": f"^(?:(?:{_CONTROLLED})$|{any_case(http_rules.CONTROLLED_PREFIXES)})"},
+            },
+            "additionalProperties": text_of(http_rules.VALUE_PATTERN),
+        },
+    ),
     required=("url", "method"),
 )
 KAFKA_DETAILS = Shape(
@@ -184,6 +289,7 @@ NEW_SIGNING_SECRET = Shape(
         "secret",
         TEXT,
         "Your own: `whsec_` and the base64 of 24 to 64 random bytes. Left out: a new one is made.",
+        text_of(SECRET_PATTERN),
     ),
 )
 REPLAYS = Shape(
@@ -191,23 +297,35 @@ REPLAYS = Shape(
         "scheduleIds",
         LIST,
         "These schedules, and none of the keys below.",
-        {"type": "array", "minItems": 1, "maxItems": 1_000, "items": {"type": "string", "format": "uuid"}},
+        {"type": "array", "minItems": 1, "maxItems": 1_000, "items": SCHEDULE_ID},
         nullable=False,  # a client's empty list may come as null, which must not mean all
     ),
     Field("startTime", INSTANT, "From here on. Left out: a day before endTime. At most 31 days before it."),
     Field("endTime", INSTANT, "Up to here, inclusive. Left out: now."),
-    Field("size", WHOLE, "Most dead letters to take, 1 to 1,000. Left out: 1,000."),
-    Field("continuationToken", TEXT, "Go on where an earlier answer ended."),
+    Field(
+        "size",
+        WHOLE,
+        "Most dead letters to take, 1 to 1,000. Left out: 1,000.",
+        {"type": "integer", "minimum": 1, "maximum": 1_000},
+    ),
+    Field("continuationToken", TEXT, "Go on where an earlier answer ended.", TOKEN),
+    also={"oneOf": [_only("scheduleIds"), {"not": {"required": ["scheduleIds"]}}]},
     is_closed=True,
 )
 NEW_SCHEDULE = Shape(
-    Field("appId", TEXT, "A registered, active app."),
+    Field("appId", TEXT, "A registered, active app.", APP_ID),
     Field("payload", TEXT, "Sent as the body of the callback; may be empty."),
     Field("scheduleTime", INSTANT, "Epoch seconds, fractions allowed, or an ISO 8601 instant with offset."),
     Field("delaySeconds", NUMBER, "Instead of scheduleTime: how long from now."),
     Field("callback", OBJECT, "What to call.", _ref("Callback"), nullable=False),
     Field("retryPolicy", OBJECT, "Where it differs from the app's.", _ref("RetryPolicy")),
-    Field("cronExpression", TEXT, "Refused unless empty: this version offers no recurring schedules."),
-    Field("scheduleId", TEXT, "Ignored if it is a UUID: the server makes the id."),
+    Field(
+        "cronExpression",
+        TEXT,
+        "Refused unless empty: this version offers no recurring schedules.",
+        {"type": "string", "maxLength": 0},
+    ),
+    Field("scheduleId", TEXT, "Passed over if it is a UUID: the server makes the id.", SCHEDULE_ID),
     required=("appId", "payload", "callback"),
+    also={"oneOf": [_with("scheduleTime", "delaySeconds"), _with("delaySeconds", "scheduleTime")]},
 )

@@ -9,6 +9,9 @@ from importlib.metadata import version
 import orjson
 
 from ringtime_ingest import schemas
+from ringtime_ingest.dead_letter_requests import MAX_SIZE
+from ringtime_ingest.fields import APP_ID, INSTANT, SCHEDULE_ID, SECRET_ID, TOKEN
+from ringtime_ingest.requests import Offer
 from ringtime_ingest.schemas import Schema, ref
 from ringtime_shared.settings import ServerSettings
 
@@ -16,7 +19,8 @@ Document = Mapping[str, object]
 
 _INTRO = """Callbacks at the time you ask for. Times are UTC. Every answer comes in one of two envelopes; \
 an error names each field and the rule it broke. Unknown keys are passed over and keys are matched \
-without regard to case."""
+without regard to case; null stands for leaving a field out where the schema allows it. Whole numbers are \
+written without a fraction."""
 _EXAMPLE = {
     "appId": "test",
     "payload": "{}",
@@ -39,6 +43,19 @@ _REASONS = {
     "409": "The state of the thing forbids it.",
     "413": "The body is too large.",
     "503": "Not available, or the outcome is unknown: the message says which. Try again after `Retry-After`.",
+}
+
+
+_PARAMETERS: Mapping[str, Schema] = {
+    "appId": APP_ID,
+    "app_id": APP_ID,
+    "scheduleId": SCHEDULE_ID,
+    "secretId": SECRET_ID,
+    "start_time": INSTANT.schema,
+    "end_time": INSTANT.schema,
+    "size": {"type": "integer", "minimum": 1, "maximum": MAX_SIZE},
+    "continuation_token": TOKEN,
+    "replayed": {"enum": ["false", "true", "all"]},
 }
 
 
@@ -85,7 +102,7 @@ class _Operation:
 
     @staticmethod
     def _parameter(name: str, place: str) -> Document:
-        return {"name": name, "in": place, "required": place == "path", "schema": {"type": "string"}}
+        return {"name": name, "in": place, "required": place == "path", "schema": _PARAMETERS[name]}
 
 
 _SECRETS_PATH = "/goscheduler/apps/{appId}/signing-secrets"
@@ -235,8 +252,8 @@ _OPERATIONS = (
 )
 
 
-def openapi_document(settings: ServerSettings) -> Document:
-    """Return the document of this server."""
+def openapi_document(settings: ServerSettings, offer: Offer) -> Document:
+    """Return the document of a server with these settings that offers this."""
     created = str(settings.created_http_status)
     paths: dict[str, dict[str, Document]] = {}
     for operation in _OPERATIONS:
@@ -248,7 +265,7 @@ def openapi_document(settings: ServerSettings) -> Document:
         "openapi": "3.1.0",
         "info": {"title": "Ringtime", "version": version("ringtime"), "description": _INTRO},
         "paths": paths,
-        "components": {"schemas": schemas.COMPONENTS},
+        "components": {"schemas": {**schemas.requests_of(offer), **schemas.ANSWERS}},
     }
 
 

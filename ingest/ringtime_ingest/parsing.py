@@ -21,11 +21,11 @@ from ringtime_ingest.validation import check_form
 from ringtime_shared.app_rules import check_app_id
 from ringtime_shared.callbacks import http_rules
 from ringtime_shared.errors import InvalidRequest, NotFound, Violation
-from ringtime_shared.ids import unpack_id
+from ringtime_shared.ids import UUID_PATTERN, unpack_id
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 
-_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+_UUID = re.compile(UUID_PATTERN)
 _UUID_RULE = "must be a UUID: 32 hexadecimal digits in groups of 8-4-4-4-12"
 _CONFIGURATION = {
     "futureScheduleCreationPeriod": "future_period_days",

@@ -5,6 +5,7 @@ The HTTP routes and the library mode make the same requests, so both meet the sa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
@@ -14,6 +15,7 @@ from ringtime_ingest.signing import SigningSecrets
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row
+from ringtime_shared.settings import AppLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +49,21 @@ class Cancellation:
     promised: bool  #: acknowledged more than 1 s before the slot; else best effort
 
 
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What clients may ask of a service, for its reference."""
+
+    limits: AppLimits
+    callback_types: Sequence[str]
+
+
 class Service(Protocol):
     """What the routes need done; every method may also raise StoreUnavailable."""
+
+    @property
+    def offer(self) -> Offer:
+        """Return what the service offers."""
+        ...
 
     @property
     def signing(self) -> SigningSecrets:

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ringtime_ingest.envelope import CODES
 from ringtime_ingest.fields import (
+    APP_ID,
     CALLBACK,
     CONFIGURATION,
-    HTTP_DETAILS,
+    DETAILS,
     NEW_APP,
     NEW_SCHEDULE,
     NEW_SIGNING_SECRET,
     REPLAYS,
     RETRY_POLICY,
+    SCHEDULE_ID,
+    SECRET_ID,
+    TOKEN,
+    Shape,
 )
+from ringtime_ingest.requests import Offer
+from ringtime_shared.app_rules import app_maxima
 from ringtime_shared.models.schedule import LOG_LENGTH, Status
+from ringtime_shared.retry_rules import RetryBounds, retry_maxima
+
+_DAY_S = 86_400
 
 Schema = Mapping[str, object]
 
@@ -38,11 +49,30 @@ def _whole(doc: str) -> Schema:
     return {"type": "integer", "description": doc}
 
 
+def _shown(shape: Shape, **others: Schema) -> Schema:
+    """Return the schema of an object that is shown as it was asked for, without what was left out."""
+    properties = {
+        field.name: others.get(field.name)
+        or {**(field.schema or field.kind.schema), "description": field.doc}
+        for field in shape.fields
+    }
+    return record(properties, *properties)
+
+
+_SHOWN_CALLBACK = record(
+    {
+        "type": _text("The callback type."),
+        "details": {
+            "type": "object",
+            "description": "As sent, unknown keys included; `***` for the values of credentials.",
+        },
+    }
+)
 _SCHEDULE = record(
     {
-        "scheduleId": _text("Made by the server.", "uuid"),
+        "scheduleId": {**SCHEDULE_ID, "description": "Made by the server."},
         "payload": _text("As sent."),
-        "appId": _text("Whose schedule it is."),
+        "appId": {**APP_ID, "description": "Whose schedule it is."},
         "scheduleTime": _whole("Fire time, epoch seconds, fractions cut off."),
         "partitionId": _whole("The partition of the app that it is filed in."),
         "scheduleGroup": _whole("The minute of scheduleTime, epoch seconds."),
@@ -57,7 +87,7 @@ _SCHEDULE = record(
         "lagMs": _whole("firedAt less the fire time, or less the create if that was later."),
         "attempts": _whole("Attempts made, once there is one that ended."),
         "httpCode": _whole("HTTP status of the last attempt, if there was an answer."),
-        "retryPolicy": ref("RetryPolicy"),
+        "retryPolicy": ref("ShownRetryPolicy"),
         "nextAttemptAt": _text("When the next attempt, or a row that was parked, is due.", "date-time"),
         "attemptLog": {"type": "array", "maxItems": LOG_LENGTH + 1, "items": ref("Attempt")},
     },
@@ -83,10 +113,10 @@ _ATTEMPT = record(
 )
 _APP = record(
     {
-        "appId": _text("The app's id."),
+        "appId": {**APP_ID, "description": "The app's id."},
         "partitions": _whole("Its quota of poller instances."),
         "active": {"type": "boolean"},
-        "configuration": ref("Configuration"),
+        "configuration": ref("ShownConfiguration"),
         "damage": _text("Why what is stored of it cannot be read; then nothing else of it counts."),
     },
     "damage",
@@ -103,9 +133,7 @@ _FAILURE = record(
     {
         "status": record(
             {
-                "statusCode": _whole(
-                    "400, 404, 405, 408, 409, 413, 500, 503, 4001, 4002, 4003, 5001, 5004 or 5005."
-                ),
+                "statusCode": {"enum": sorted(CODES), "description": "Application code."},
                 "statusMessage": _text("What is wrong, in one sentence."),
                 "statusType": {"const": "Fail"},
                 "errors": {
@@ -120,13 +148,13 @@ _FAILURE = record(
 )
 _ACTIVATION = record(
     {
-        "appId": _text("The app's id."),
+        "appId": {**APP_ID, "description": "The app's id."},
         "Active": {"type": "boolean", "description": "The seed's spelling."},
         "active": {"type": "boolean", "description": "The same."},
     }
 )
 
-_SECRET_ID = _text("Names the secret; 16 hexadecimal digits.")
+_SECRET_ID = {**SECRET_ID, "description": "Names the secret; 16 hexadecimal digits."}
 _SIGNING_SECRET = record({"secretId": _SECRET_ID, "createdAt": _text("When it was added.", "date-time")})
 _MADE_SECRET = record(
     {
@@ -136,11 +164,11 @@ _MADE_SECRET = record(
     }
 )
 
-_TOKEN = _text("Goes on after this answer; empty: there is nothing more.")
+_TOKEN = {**TOKEN, "description": "Goes on after this answer; empty: there is nothing more."}
 _DEAD_LETTER = record(
     {
-        "scheduleId": _text("The schedule that was given up.", "uuid"),
-        "appId": _text("Whose schedule it is."),
+        "scheduleId": {**SCHEDULE_ID, "description": "The schedule that was given up."},
+        "appId": {**APP_ID, "description": "Whose schedule it is."},
         "scheduleTime": _whole("Fire time, epoch seconds, fractions cut off."),
         "fireTime": _text("Fire time to the millisecond, UTC.", "date-time"),
         "failedAt": _text("When it was given up.", "date-time"),
@@ -156,12 +184,14 @@ _DEAD_LETTER = record(
 )
 _REPLAY = record(
     {
-        "scheduleId": _text("The schedule, whose id stays as it was.", "uuid"),
+        "scheduleId": {**SCHEDULE_ID, "description": "The schedule, whose id stays as it was."},
         "replay": _whole("Which replay of it this is, from 1."),
         "nextAttemptAt": _text("When it will be sent.", "date-time"),
     }
 )
-_SKIPPED = record({"scheduleId": _text("Not filed again.", "uuid"), "reason": _text("Why not.")})
+_SKIPPED = record(
+    {"scheduleId": {**SCHEDULE_ID, "description": "Not filed again."}, "reason": _text("Why not.")}
+)
 _REPLAY_REPORT = record(
     {
         "replayed": _whole("How many were filed again."),
@@ -176,22 +206,48 @@ def success_of(data: Schema) -> Schema:
     return record({"status": ref("Status"), "data": data})
 
 
-COMPONENTS: Mapping[str, Schema] = {
-    "NewSchedule": NEW_SCHEDULE.schema(),
-    "Callback": CALLBACK.schema(),
-    "HttpDetails": HTTP_DETAILS.schema(),
-    "NewApp": NEW_APP.schema(),
-    "Configuration": CONFIGURATION.schema(),
-    "RetryPolicy": RETRY_POLICY.schema(),
+def requests_of(offer: Offer) -> Mapping[str, Schema]:
+    """Return the request objects of a server that offers this."""
+    limits, callback_types = offer.limits, offer.callback_types
+    maxima = app_maxima(limits)
+    of_group = {name.partition(".")[2]: most for name, most in maxima.items() if "." in name}
+    bounds = RetryBounds(attempts=limits.max_http_attempts, age_s=limits.max_retention_days * _DAY_S)
+    policy = {name: most for name, most in retry_maxima(bounds).items() if name != "factor"}
+    most_s = limits.max_future_period_days * _DAY_S
+    own = {name: ref(f"{name.capitalize()}Details") for name in DETAILS if name in callback_types}
+    others = [name for name in callback_types if name not in own]
+    callback = CALLBACK.schema()
+    callback["oneOf"] = [
+        *(_callback_of({"const": name}, details) for name, details in own.items()),
+        *([_callback_of({"enum": others}, {"type": "object"})] if others else []),
+    ]
+    return {
+        "NewSchedule": NEW_SCHEDULE.schema({"delaySeconds": most_s}),
+        "Callback": callback,
+        **{f"{name.capitalize()}Details": DETAILS[name].schema() for name in own},
+        "NewApp": NEW_APP.schema(maxima),
+        "Configuration": CONFIGURATION.schema(of_group),
+        "RetryPolicy": RETRY_POLICY.schema(policy),
+        "NewSigningSecret": NEW_SIGNING_SECRET.schema(),
+        "Replays": REPLAYS.schema(),
+    }
+
+
+def _callback_of(kind: Schema, details: Schema) -> Schema:
+    return {"properties": {"type": kind, "details": details}}
+
+
+ANSWERS: Mapping[str, Schema] = {
+    "ShownCallback": _SHOWN_CALLBACK,
+    "ShownConfiguration": _shown(CONFIGURATION, retryPolicy=ref("ShownRetryPolicy")),
+    "ShownRetryPolicy": _shown(RETRY_POLICY),
     "Attempt": _ATTEMPT,
     "Schedule": _SCHEDULE,
     "App": _APP,
     "Activation": _ACTIVATION,
-    "NewSigningSecret": NEW_SIGNING_SECRET.schema(),
     "SigningSecret": _SIGNING_SECRET,
     "CreatedSigningSecret": _MADE_SECRET,
     "DeadLetter": _DEAD_LETTER,
-    "Replays": REPLAYS.schema(),
     "Replay": _REPLAY,
     "ReplayReport": _REPLAY_REPORT,
     "SkippedReplay": _SKIPPED,

@@ -14,7 +14,7 @@ from ringtime_ingest.apps import AppMaps, AppReading
 from ringtime_ingest.commit import CommitPath
 from ringtime_ingest.dead_letters import DeadLetterDesk
 from ringtime_ingest.replaying import Replayer
-from ringtime_ingest.requests import Cancellation, NewApp, NewSchedule
+from ringtime_ingest.requests import Cancellation, NewApp, NewSchedule, Offer
 from ringtime_ingest.signing import SigningSecrets
 from ringtime_ingest.validation import check_kept_details, check_new_app, check_new_schedule
 from ringtime_shared.app_rules import check_growth
@@ -69,6 +69,7 @@ class IngestService:
         self._margin_ms = parts.settings.commit_margin_ms
         self._limits = parts.limits
         self._rules = {name: kind.validate for name, kind in parts.callbacks.items()}
+        self.offer = Offer(parts.limits, sorted(parts.callbacks))
         self._screens = {name: kind.screen for name, kind in parts.callbacks.items()}
         self._holder = parts.holder
         self._mint = mint

@@ -24,7 +24,14 @@ MAX_SECRETS = 2
 _PREFIX = "whsec_"
 _MADE_BYTES, _LEAST_BYTES, _MOST_BYTES = 32, 24, 64
 _ID_BYTES = 8
-_ID = re.compile(rf"[0-9a-f]{{{_ID_BYTES * 2}}}")
+SECRET_ID_PATTERN = f"[0-9a-f]{{{_ID_BYTES * 2}}}"
+_ID = re.compile(SECRET_ID_PATTERN)
+_GROUP = "[A-Za-z0-9+/]{4}"
+#: What `check_secret` passes: whole groups of three bytes, and one or two more with padding.
+SECRET_PATTERN = (
+    f"{_PREFIX}(?:(?:{_GROUP}){{8,21}}(?:[A-Za-z0-9+/][AQgw]==)?"
+    f"|(?:{_GROUP}){{8,20}}[A-Za-z0-9+/]{{2}}[AEIMQUYcgkosw048]=)"
+)
 _TRIES = 10  #: of a change that others come before; each lost try is a change of theirs
 
 

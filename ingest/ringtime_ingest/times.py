@@ -12,8 +12,14 @@ _INSTANT = re.compile(
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _THOUSANDTH = Decimal("0.001")
 _MOST_DIGITS = 12  #: before the point; twelve digits of seconds end in the year 33658
-_LOOKS_LIKE_MS = 10**11  #: seconds of the year 5138, and milliseconds of 1973
+LOOKS_LIKE_MS = 10**11  #: seconds of the year 5138, and milliseconds of 1973
 _TOO_LARGE = 10**14  #: milliseconds of the year 5138
+
+#: What `parse_instant` reads of texts, but for the days of a month; a document has it beside `date-time`.
+INSTANT_PATTERN = (
+    r"(?!0000)[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])T(?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]"
+    r"(?:\.[0-9]{1,9})?(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
+)
 
 _FORMS = "must be epoch seconds as a number, or an instant like 2030-01-31T08:00:00Z"
 
@@ -32,7 +38,7 @@ def parse_instant(value: object) -> int:
         return _parse_text(value)
     if isinstance(value, (int, Decimal)) and value >= _TOO_LARGE:
         raise ValueError("is too large, for milliseconds also; must be epoch seconds")
-    if isinstance(value, (int, Decimal)) and value >= _LOOKS_LIKE_MS:
+    if isinstance(value, (int, Decimal)) and value >= LOOKS_LIKE_MS:
         raise ValueError("looks like milliseconds; must be epoch seconds")
     if isinstance(value, (int, Decimal)) and value < 0:
         raise ValueError("must not be before 1970")

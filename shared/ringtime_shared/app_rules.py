@@ -6,6 +6,7 @@ Violations name fields as the JSON of the API does.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from ringtime_shared.errors import LimitReached, Violation
 from ringtime_shared.models.app import AppConfiguration
@@ -17,9 +18,10 @@ _DAY_S = 86_400
 _MOST_IN_FLIGHT = 100_000
 _MOST_PER_S = 1_000_000
 _MOST_WEIGHT = 100
-_APP_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
+APP_ID_PATTERN = "[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
+_APP_ID = re.compile(APP_ID_PATTERN)
 _APP_ID_RULE = "must be 1 to 128 of A-Z, a-z, 0-9, _ and -, the first a letter or a digit"
-_RESERVED = frozenset({"maxconfig"})
+RESERVED = frozenset({"maxconfig"})
 _MOST_LATENESS_S = 316_224_000  #: ten years
 
 
@@ -30,34 +32,44 @@ def check_app_id(app_id: str) -> list[Violation]:
     return [Violation("appId", _APP_ID_RULE if app_id else f"required: {_APP_ID_RULE}")]
 
 
+def app_maxima(limits: AppLimits) -> Mapping[str, int]:
+    """Return the most of each number that an app may ask for, by field; the least is 1."""
+    return {
+        "partitions": limits.max_partitions,
+        "configuration.maxInFlight": _MOST_IN_FLIGHT,
+        "configuration.maxPerSecond": _MOST_PER_S,
+        "configuration.weight": _MOST_WEIGHT,
+        "configuration.futureScheduleCreationPeriod": limits.max_future_period_days,
+        "configuration.firedScheduleRetentionPeriod": limits.max_retention_days,
+        "configuration.payloadSize": limits.max_payload_bytes,
+        "configuration.httpRetries": limits.max_http_attempts,
+        "configuration.httpTimeout": limits.max_http_timeout_ms,
+        "configuration.maxLatenessSeconds": _MOST_LATENESS_S,
+    }
+
+
 def check_app(
     app_id: str, partitions: int | None, configuration: AppConfiguration, limits: AppLimits
 ) -> list[Violation]:
     """Return everything that is wrong with an app to register, or to configure anew."""
     violations = check_app_id(app_id)
-    if app_id.lower() in _RESERVED:
+    if app_id.lower() in RESERVED:
         rule = "reserved; the largest values an app may ask for are settings of the server"
         violations.append(Violation("appId", rule))
-    for field, value, most in (
-        ("partitions", partitions, limits.max_partitions),
-        ("configuration.maxInFlight", configuration.max_in_flight, _MOST_IN_FLIGHT),
-        ("configuration.maxPerSecond", configuration.max_per_second, _MOST_PER_S),
-        ("configuration.weight", configuration.weight, _MOST_WEIGHT),
-        (
-            "configuration.futureScheduleCreationPeriod",
-            configuration.future_period_days,
-            limits.max_future_period_days,
-        ),
-        (
-            "configuration.firedScheduleRetentionPeriod",
-            configuration.retention_days,
-            limits.max_retention_days,
-        ),
-        ("configuration.payloadSize", configuration.payload_bytes, limits.max_payload_bytes),
-        ("configuration.httpRetries", configuration.http_attempts, limits.max_http_attempts),
-        ("configuration.httpTimeout", configuration.http_timeout_ms, limits.max_http_timeout_ms),
-        ("configuration.maxLatenessSeconds", configuration.max_lateness_s, _MOST_LATENESS_S),
-    ):
+    given = {
+        "partitions": partitions,
+        "configuration.maxInFlight": configuration.max_in_flight,
+        "configuration.maxPerSecond": configuration.max_per_second,
+        "configuration.weight": configuration.weight,
+        "configuration.futureScheduleCreationPeriod": configuration.future_period_days,
+        "configuration.firedScheduleRetentionPeriod": configuration.retention_days,
+        "configuration.payloadSize": configuration.payload_bytes,
+        "configuration.httpRetries": configuration.http_attempts,
+        "configuration.httpTimeout": configuration.http_timeout_ms,
+        "configuration.maxLatenessSeconds": configuration.max_lateness_s,
+    }
+    for field, most in app_maxima(limits).items():
+        value = given[field]
         if value is not None and not 1 <= value <= most:
             violations.append(Violation(field, f"must be from 1 to {most}"))
     if configuration.retry is not None:

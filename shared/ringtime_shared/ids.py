@@ -26,6 +26,9 @@ MAX_APPS = 1 << APP_BITS
 MAX_NONCES = 1 << NONCE_BITS
 MAX_COUNT = 1 << COUNTER_BITS
 
+#: how ids are written: one spelling of the many that a UUID may have
+UUID_PATTERN = "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+
 _LOW62 = (1 << 62) - 1
 _VERSION = 8 << 76
 _VARIANT = 2 << 62

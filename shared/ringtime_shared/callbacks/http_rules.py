@@ -47,8 +47,10 @@ CONTROLLED_PREFIXES = ("proxy-", "webhook-", "ringtime-")
 _SCREEN_S = 1.0  #: a create waits no longer for a name
 _NOT_ALLOWED = Violation("callback.details.url", NOT_ALLOWED)
 _ORIGINS = 4_096  #: targets whose judgement is remembered
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?")
+NAME_PATTERN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+VALUE_PATTERN = r"(?:[\x21-\x7e](?:[\t\x20-\x7e]*[\x21-\x7e])?)?"
+_TOKEN = re.compile(NAME_PATTERN)
+_VALUE = re.compile(VALUE_PATTERN)
 
 
 def check_http_details(details: Mapping[str, object]) -> list[Violation]:

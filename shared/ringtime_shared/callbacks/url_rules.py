@@ -29,6 +29,33 @@ _LOOKS_NUMERIC = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _PORT = re.compile(r"[0-9]{1,5}")
 
 
+def _ipv6_pattern() -> str:
+    group = "[0-9A-Fa-f]{1,4}"
+    whole = f"(?:{group}:){{7}}{group}"
+    cut = []
+    for left in range(8):
+        before = f"(?:{group}:){{{left - 1}}}{group}" if left > 1 else group if left else ""
+        after = f"(?:{group}(?::{group}){{0,{6 - left}}})?" if left < 7 else ""
+        cut.append(f"{before}::{after}")
+    return "|".join([whole, *cut])
+
+
+def _url_pattern() -> str:
+    label = "[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+    last = f"(?![0-9]+(?![A-Za-z0-9_-])|0[xX][0-9A-Fa-f]*(?![A-Za-z0-9_-])){label}"
+    byte = "(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+    name = rf"(?=[^/?:]{{1,{MAX_HOST_CHARS}}}(?:[/?:]|$))(?:{label}\.)*{last}"
+    host = rf"(?:{name}|(?:{byte}\.){{3}}{byte}|\[(?:{_ipv6_pattern()})\])"
+    most = "6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]"
+    port = f"(?::(?=[0-9]{{1,5}}(?![0-9]))0*(?:[1-9][0-9]{{0,3}}|[1-5][0-9]{{4}}|{most}))?"
+    rest = r"(?:[/?](?:%[0-9A-Fa-f]{2}|[!\x22$&-\x5b\x5d-\x7e])*)?"
+    return f"[hH][tT][tT][pP][sS]?://{host}{port}{rest}"
+
+
+#: What `url_fault` passes, as one pattern for documents, but for labels that are punycode and for lengths.
+URL_PATTERN = _url_pattern()
+
+
 def url_fault(url: str) -> str | None:
     """Return the rule that `url` breaks, or None if it is fine as a callback URL."""
     if len(url) > MAX_URL_CHARS:

@@ -18,7 +18,7 @@ from ringtime_ingest.apps import AppMaps
 from ringtime_ingest.commit import CommitPath
 from ringtime_ingest.dead_letters import DeadLetterDesk
 from ringtime_ingest.replaying import Replayer
-from ringtime_ingest.requests import Cancellation, NewApp, NewSchedule
+from ringtime_ingest.requests import Cancellation, NewApp, NewSchedule, Offer
 from ringtime_ingest.signing import SigningSecrets
 from ringtime_ingest.validation import CallbackRule, check_new_app, check_new_schedule
 from ringtime_shared.callbacks.http_rules import check_http_details
@@ -65,6 +65,7 @@ class FakeService:
     def __init__(self, clock: ManualClock) -> None:
         self.clock = clock
         self.limits = AppLimits()
+        self.offer = Offer(self.limits, ["http"])
         self.apps: dict[str, App] = {}
         self.rows: dict[UUID, Row] = {}
         self.failure: Exception | None = None

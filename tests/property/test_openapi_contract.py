@@ -1,0 +1,135 @@
+"""The reference is a contract: what it calls valid is not refused for its form, answers are as it says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from functools import cache
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from tests.harness.from_schema import FromSchema
+from tests.unit.ingest.rig import Reply, make_rig
+
+from ringtime_shared.callbacks.url_rules import URL_PATTERN, url_fault
+
+Node = dict[str, Any]
+
+#: Refusals that are not about form: (field, words of the rule). Each needs the app, the clock, or two fields.
+STATE = (
+    ("appId", "no app"),
+    ("appId", "is so already"),
+    ("appId", "is deactivated"),
+    ("scheduleTime", "must not be in the past"),
+    ("scheduleTime", "days ahead"),
+    ("delaySeconds", "days ahead"),
+    ("payload", "bytes"),
+    ("retryPolicy.attempts", "must be from 1 to 3"),
+    ("retryPolicy.maxAgeSeconds", "must be from 1 to"),
+    ("retryPolicy.firstDelayMs", "must not exceed maxDelayMs"),
+    ("configuration.retryPolicy.maxAgeSeconds", "must be from 1 to"),
+    ("configuration.retryPolicy.firstDelayMs", "must not exceed maxDelayMs"),
+    ("configuration.httpRetries", "must be the same as"),
+    ("callback.details.headers", "names and values together"),
+    ("start_time", "must"),
+    ("startTime", "must"),
+    ("end_time", "must"),
+    ("continuation_token", "must be the continuation token of an earlier answer"),
+    ("continuationToken", "must be the continuation token of an earlier answer"),
+    ("app_id", "no registered app"),
+    ("secretId", "no signing secret"),
+    ("scheduleId", "no schedule"),
+)
+
+
+@cache
+def document() -> Node:
+    made: Node = asyncio.run(make_rig().client.call("GET", "/openapi.json")).json
+    return made
+
+
+def operations() -> list[tuple[str, str]]:
+    """Return all but the singular spellings of paths, which have the same handlers."""
+    paths = document()["paths"]
+    other = {path: path.replace("/apps", "/app").replace("/schedules", "/schedule") for path in paths}
+    singular = {short for path, short in other.items() if short != path} - {"/goscheduler/schedule"}
+    return [(verb, path) for path, verbs in paths.items() if path not in singular for verb in verbs]
+
+
+def validator(schema: Node) -> Draft202012Validator:
+    components = {"components": document()["components"]}
+    return Draft202012Validator({**schema, **components}, format_checker=Draft202012Validator.FORMAT_CHECKER)
+
+
+def test_the_schemas_are_schemas() -> None:
+    for schema in document()["components"]["schemas"].values():
+        Draft202012Validator.check_schema(schema)
+
+
+def hold_answer(reply: Reply, described: Node) -> None:
+    """The status is one that is documented, and the body is as documented for it."""
+    responses = described["responses"]
+    assert str(reply.status) in responses, (reply.status, reply.body)
+    schema = responses[str(reply.status)]["content"]["application/json"]["schema"]
+    validator(schema).validate(reply.json)
+
+
+def hold_form(reply: Reply) -> None:
+    """If it was refused, it was not for its form."""
+    if reply.status not in (400, 404):
+        return
+    for error in reply.json["status"]["errors"]:
+        about = (error["field"], error["rule"])
+        assert any(about[0] == field and words in about[1] for field, words in STATE), about
+
+
+@st.composite
+def requests(draw: st.DrawFn, verb: str, path: str) -> tuple[str, bytes]:
+    """Return a target and a body that the document calls valid."""
+    described, make = document()["paths"][path][verb], FromSchema(document())
+    query = {}
+    for parameter in described["parameters"]:
+        name, value = parameter["name"], make.values(parameter["schema"])
+        if parameter["in"] == "path":
+            known = {"appId": st.sampled_from(["test", "idle"])}.get(name, st.nothing())
+            path = path.replace(f"{{{name}}}", quote(str(draw(known | value)), safe=""))
+        elif draw(st.booleans()):
+            query[name] = draw(value)
+    body = b""
+    if "requestBody" in described:
+        schema = described["requestBody"]["content"]["application/json"]["schema"]
+        content = draw(make.values(schema))
+        if "payload" in content and draw(st.integers(0, 9)):
+            content["appId"] = "test"  # of an unknown app nothing else is said
+        assume(validator(schema).is_valid(content))
+        body = json.dumps(content).encode()
+    return path + (f"?{urlencode(query)}" if query else ""), body
+
+
+@pytest.mark.parametrize(("verb", "path"), operations())
+def test_valid_requests_are_not_refused_for_their_form(verb: str, path: str) -> None:
+    described = document()["paths"][path][verb]
+    has_input = "requestBody" in described or described["parameters"]
+
+    @settings(
+        max_examples=30 if "requestBody" in described else 12 if has_input else 1,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
+    @given(requests(verb, path))
+    def check(request: tuple[str, bytes]) -> None:
+        reply = asyncio.run(make_rig().client.call(verb.upper(), *request))
+        hold_form(reply)
+        hold_answer(reply, described)
+
+    check()
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.from_regex(f"^(?:{URL_PATTERN})\\Z", alphabet=st.characters(codec="ascii")))
+def test_urls_of_the_pattern_have_no_fault(url: str) -> None:
+    assert url_fault(url) is None or "xn--" in url.lower() or len(url) > 2_048

@@ -5,8 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from datetime import datetime
+from typing import cast
 from uuid import UUID
 
+from ringtime.arguments import checked
 from ringtime.instants import to_ms
 from ringtime_ingest.dead_letter_requests import (
     IN_LIBRARY,
@@ -28,6 +30,7 @@ class DeadLetterVerbs(ABC):
     @abstractmethod
     def _dead_letters(self) -> DeadLetters: ...
 
+    @checked
     async def list_dead_letters(
         self,
         app_id: str,
@@ -51,24 +54,27 @@ class DeadLetterVerbs(ABC):
         """
         return await self._dead_letters.fetch(_query(app_id, start, end, size, token, replayed))
 
+    @checked
     async def count_dead_letters(
         self, app_id: str, *, start: datetime | None = None, end: datetime | None = None
     ) -> int:
         """Return how many were not filed again. Raises InvalidRequest, NotFound (app)."""
         return await self._dead_letters.count(_query(app_id, start, end))
 
-    async def replay(self, schedule_id: UUID) -> Replay:
+    @checked
+    async def replay(self, schedule_id: UUID | str) -> Replay:
         """File a failed schedule again, under its own id.
 
         Raises NotFound, NotReplayable (it has not failed, or was cancelled), AppInactive.
         """
-        return await self._dead_letters.replay(schedule_id)
+        return await self._dead_letters.replay(cast(UUID, schedule_id))
 
+    @checked
     async def replay_many(
         self,
         app_id: str,
         *,
-        schedule_ids: Sequence[UUID] | None = None,
+        schedule_ids: Sequence[UUID | str] | None = None,
         start: datetime | None = None,
         end: datetime | None = None,
         size: int | None = None,
@@ -87,7 +93,7 @@ class DeadLetterVerbs(ABC):
             return await self._dead_letters.replay_range(asked)
         if (start, end, size) != (None, None, None) or token:
             raise InvalidRequest.of("schedule_ids", "give either schedule_ids or a range, not both")
-        return await self._dead_letters.replay_ids(app_id, schedule_ids, IN_LIBRARY)
+        return await self._dead_letters.replay_ids(app_id, cast(Sequence[UUID], schedule_ids), IN_LIBRARY)
 
 
 def _query(

@@ -8,14 +8,16 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 from uuid import UUID
 
+from ringtime.arguments import checked
 from ringtime.dead_letters import DeadLetterVerbs
 from ringtime.instants import to_ms
 from ringtime.runtime import Runtime, run
 from ringtime_ingest.dead_letter_requests import DeadLetters
 from ringtime_ingest.requests import Cancellation, NewApp, NewSchedule
+from ringtime_shared.callbacks.plugins import NAME_RULE, is_name
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.app import App, AppConfiguration, SigningSecret
@@ -61,6 +63,7 @@ class Ringtime(DeadLetterVerbs):
     Entering it raises StartupError when the folder is in use by another server.
     """
 
+    @checked
     def __init__(self, data: Path | str | None = None, *, settings: Settings | None = None) -> None:
         settings = settings or Settings()
         folder = str(data) if data is not None else settings.embedded.data
@@ -69,12 +72,16 @@ class Ringtime(DeadLetterVerbs):
         self._stack = AsyncExitStack()
         self._runtime: Runtime | None = None
 
+    @checked
     def register_callback(self, kind: CallbackType) -> None:
-        """Offer a custom callback type under its name. Before entering only."""
+        """Offer a custom callback type under its name. Before entering only. Raises InvalidRequest."""
         if self._runtime is not None:
             raise RuntimeError("register callback types before entering Ringtime")
+        if not is_name(kind.name):
+            raise InvalidRequest.of("kind", f"must have {NAME_RULE}")
         self._callbacks[kind.name] = kind
 
+    @checked
     def callback(self, name: str) -> Callable[[Function], Function]:
         """Decorate a coroutine function that carries out callbacks of type `name`.
 
@@ -83,6 +90,8 @@ class Ringtime(DeadLetterVerbs):
         """
 
         def register(function: Function) -> Function:
+            if not callable(function):
+                raise InvalidRequest.of("function", "must be a coroutine function")
             self.register_callback(FunctionCallback(name, function))
             return function
 
@@ -98,6 +107,7 @@ class Ringtime(DeadLetterVerbs):
         self._runtime = None
         await self._stack.aclose()
 
+    @checked
     async def register_app(
         self,
         app_id: str,
@@ -116,6 +126,7 @@ class Ringtime(DeadLetterVerbs):
             )
         )
 
+    @checked
     async def create_signing_secret(self, app_id: str, *, secret: str | None = None) -> SigningSecret:
         """Sign the app's HTTP callbacks with a further secret; at most two are live at a time.
 
@@ -126,14 +137,17 @@ class Ringtime(DeadLetterVerbs):
         """
         return await self._running.service.signing.create(app_id, secret)
 
+    @checked
     async def list_signing_secrets(self, app_id: str) -> list[SigningSecret]:
         """Return the live signing secrets, newest first. Raises NotFound (app)."""
         return list(await self._running.service.signing.fetch(app_id))
 
+    @checked
     async def delete_signing_secret(self, app_id: str, secret_id: str) -> None:
         """Sign with this secret no more. Raises InvalidRequest, NotFound (app or secret)."""
         await self._running.service.signing.delete(app_id, secret_id)
 
+    @checked
     async def create_schedule(
         self,
         app_id: str,
@@ -169,13 +183,15 @@ class Ringtime(DeadLetterVerbs):
             )
         )
 
-    async def get_schedule(self, schedule_id: UUID) -> Row:
-        """Return a schedule with its status and outcome. Raises NotFound."""
-        return await self._running.service.fetch_schedule(schedule_id)
+    @checked
+    async def get_schedule(self, schedule_id: UUID | str) -> Row:
+        """Return a schedule with its status and outcome. Raises InvalidRequest, NotFound."""
+        return await self._running.service.fetch_schedule(cast(UUID, schedule_id))
 
-    async def cancel_schedule(self, schedule_id: UUID) -> Cancellation:
-        """Cancel a schedule. Raises NotFound, AlreadyDone."""
-        return await self._running.service.cancel_schedule(schedule_id)
+    @checked
+    async def cancel_schedule(self, schedule_id: UUID | str) -> Cancellation:
+        """Cancel a schedule. Raises InvalidRequest, NotFound, AlreadyDone."""
+        return await self._running.service.cancel_schedule(cast(UUID, schedule_id))
 
     @property
     def _dead_letters(self) -> DeadLetters:

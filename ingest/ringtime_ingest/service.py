@@ -166,7 +166,7 @@ class IngestService:
         now_ms = self._clock.now_ms()
         try:
             _raise_if(check_new_schedule(new, reading.app, self._limits, now_ms, self._rules))
-            details = orjson.dumps(new.callback_details)
+            details = _to_json(new.callback_details)
             _raise_if(check_kept_details(details))
             _raise_if(await self._screens[new.callback_type](new.callback_details, new.app_id))
         except Exception:
@@ -241,3 +241,11 @@ class IngestService:
 def _raise_if(violations: list[Violation]) -> None:
     if violations:
         raise InvalidRequest(violations)
+
+
+def _to_json(details: dict[str, object]) -> bytes:
+    """Raises InvalidRequest; only the library can be given what is no JSON."""
+    try:
+        return orjson.dumps(details)
+    except TypeError as error:
+        raise InvalidRequest.of("callback.details", f"must be JSON: {error}") from None

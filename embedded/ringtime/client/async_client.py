@@ -12,6 +12,7 @@ from uuid import UUID
 from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
 
+from ringtime.arguments import checked
 from ringtime.client import protocol
 from ringtime.client.answers import settle
 from ringtime.client.dead_letter_verbs import AsyncDeadLetterVerbs
@@ -52,6 +53,7 @@ class AsyncRingtimeClient(AsyncDeadLetterVerbs):
     cancelled while it runs may have been done too.
     """
 
+    @checked
     def __init__(
         self,
         url: str,
@@ -166,12 +168,12 @@ class AsyncRingtimeClient(AsyncDeadLetterVerbs):
             )
         )
 
-    async def get_schedule(self, schedule_id: UUID) -> ScheduleView:
-        """Return a schedule with its status and outcome. Raises NotFound."""
+    async def get_schedule(self, schedule_id: UUID | str) -> ScheduleView:
+        """Return a schedule with its status and outcome. Raises InvalidRequest, NotFound."""
         return await self._run(protocol.fetch_schedule(schedule_id))
 
-    async def cancel_schedule(self, schedule_id: UUID) -> CancelResult:
-        """Cancel a schedule; cancelling twice is no error. Raises NotFound, AlreadyDone."""
+    async def cancel_schedule(self, schedule_id: UUID | str) -> CancelResult:
+        """Cancel a schedule; cancelling twice is no error. Raises InvalidRequest, NotFound, AlreadyDone."""
         return await self._run(protocol.cancel_schedule(schedule_id))
 
     async def _run(self, call: Call[T]) -> T:

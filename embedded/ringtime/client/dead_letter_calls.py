@@ -12,9 +12,10 @@ from uuid import UUID
 
 from msgspec import convert
 
+from ringtime.arguments import checked
 from ringtime.client.dead_letter_views import DeadLetterPage, ReplayResult, ReplayView
 from ringtime.client.exchange import Call
-from ringtime.client.protocol import BASE, checked, instant, schedule_path
+from ringtime.client.protocol import BASE, instant, safe_app_id, schedule_path
 from ringtime.client.wire import to_body, to_letter_page, to_replay, to_replay_result
 from ringtime_ingest.dead_letter_requests import LIST_SIZE, MAX_SIZE
 from ringtime_shared.errors import InvalidRequest, NotReplayable
@@ -23,6 +24,7 @@ _REPLAYED = {None: "all", True: "true", False: "false"}
 _REFUSED = re.compile(r" is ([A-Z]+): (.*)", re.DOTALL)
 
 
+@checked
 def list_dead_letters(
     app_id: str,
     *,
@@ -44,13 +46,15 @@ def list_dead_letters(
     return Call(method="GET", path=path, read=to_letter_page, app_id=app_id)
 
 
+@checked
 def count_dead_letters(app_id: str, *, start: datetime | None, end: datetime | None) -> Call[int]:
     """`GET /apps/{app_id}/dead-letters/count`."""
     asked = {"start_time": instant("start", start), "end_time": instant("end", end)}
     return Call(method="GET", path=_path(app_id, "/count", asked), read=_to_count, app_id=app_id)
 
 
-def replay(schedule_id: UUID) -> Call[ReplayView]:
+@checked
+def replay(schedule_id: UUID | str) -> Call[ReplayView]:
     """`POST /schedules/{schedule_id}/replay`."""
     return Call(
         method="POST",
@@ -62,10 +66,11 @@ def replay(schedule_id: UUID) -> Call[ReplayView]:
     )
 
 
+@checked
 def replay_many(
     app_id: str,
     *,
-    schedule_ids: Sequence[UUID] | None,
+    schedule_ids: Sequence[UUID | str] | None,
     start: datetime | None,
     end: datetime | None,
     size: int | None,
@@ -89,7 +94,7 @@ def replay_many(
 
 def _path(app_id: str, tail: str = "", query: Mapping[str, object] | None = None) -> str:
     given = {name: value for name, value in (query or {}).items() if value not in (None, "")}
-    return f"{BASE}/apps/{checked(app_id)}/dead-letters{tail}" + (f"?{urlencode(given)}" if given else "")
+    return f"{BASE}/apps/{safe_app_id(app_id)}/dead-letters{tail}" + (f"?{urlencode(given)}" if given else "")
 
 
 def _to_count(data: dict[str, Any]) -> int:

@@ -50,7 +50,7 @@ class AsyncDeadLetterVerbs(ABC):
         """Return how many were not filed again. Raises InvalidRequest, NotFound (app)."""
         return await self._run(calls.count_dead_letters(app_id, start=start, end=end))
 
-    async def replay(self, schedule_id: UUID) -> ReplayView:
+    async def replay(self, schedule_id: UUID | str) -> ReplayView:
         """File a failed schedule again, under its own id. After OutcomeUnknown it may be repeated.
 
         Raises NotFound, NotReplayable (it has not failed, or was cancelled), AppInactive.
@@ -61,7 +61,7 @@ class AsyncDeadLetterVerbs(ABC):
         self,
         app_id: str,
         *,
-        schedule_ids: Sequence[UUID] | None = None,
+        schedule_ids: Sequence[UUID | str] | None = None,
         start: datetime | None = None,
         end: datetime | None = None,
         size: int | None = None,
@@ -107,7 +107,7 @@ class DeadLetterVerbs(ABC):
         """Return how many were not filed again. Raises InvalidRequest, NotFound (app)."""
         return self._run(calls.count_dead_letters(app_id, start=start, end=end))
 
-    def replay(self, schedule_id: UUID) -> ReplayView:
+    def replay(self, schedule_id: UUID | str) -> ReplayView:
         """File a failed schedule again. Raises NotFound, NotReplayable, AppInactive."""
         return self._run(calls.replay(schedule_id))
 
@@ -115,7 +115,7 @@ class DeadLetterVerbs(ABC):
         self,
         app_id: str,
         *,
-        schedule_ids: Sequence[UUID] | None = None,
+        schedule_ids: Sequence[UUID | str] | None = None,
         start: datetime | None = None,
         end: datetime | None = None,
         size: int | None = None,

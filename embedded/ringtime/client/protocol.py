@@ -12,6 +12,7 @@ from uuid import UUID
 
 from msgspec import convert
 
+from ringtime.arguments import checked
 from ringtime.client.exchange import Call
 from ringtime.client.views import (
     AppView,
@@ -35,6 +36,7 @@ _MS = timedelta(milliseconds=1)
 _ALREADY = re.compile(r" is ([A-Z]+) already")
 
 
+@checked
 def register_app(
     app_id: str, *, partitions: int | None, active: bool, configuration: AppConfiguration | None
 ) -> Call[AppView]:
@@ -47,23 +49,27 @@ def register_app(
     return Call(method="POST", path=f"{BASE}/apps", body=to_body(fields), read=to_app, app_id=app_id)
 
 
+@checked
 def fetch_apps() -> Call[list[AppView]]:
     """`GET /apps`."""
     return Call(method="GET", path=f"{BASE}/apps", read=_to_apps)
 
 
+@checked
 def fetch_app(app_id: str) -> Call[AppView]:
     """`GET /apps?app_id=`."""
-    path = f"{BASE}/apps?app_id={checked(app_id)}"
+    path = f"{BASE}/apps?app_id={safe_app_id(app_id)}"
     return Call(method="GET", path=path, read=_to_only_app, kind="app", key=app_id, app_id=app_id)
 
 
+@checked
 def set_active(app_id: str, *, active: bool) -> Call[None]:
     """`POST /apps/{app_id}/activate` or `deactivate`."""
-    path = f"{BASE}/apps/{checked(app_id)}/{'activate' if active else 'deactivate'}"
+    path = f"{BASE}/apps/{safe_app_id(app_id)}/{'activate' if active else 'deactivate'}"
     return Call(method="POST", path=path, read=_check_activation, app_id=app_id, conflict=VersionConflict)
 
 
+@checked
 def create_signing_secret(app_id: str, *, secret: str | None) -> Call[NewSigningSecret]:
     """`POST /apps/{app_id}/signing-secrets`."""
     return Call(
@@ -75,11 +81,13 @@ def create_signing_secret(app_id: str, *, secret: str | None) -> Call[NewSigning
     )
 
 
+@checked
 def list_signing_secrets(app_id: str) -> Call[list[SigningSecretView]]:
     """`GET /apps/{app_id}/signing-secrets`."""
     return Call(method="GET", path=_secrets_path(app_id), read=_to_secrets, app_id=app_id)
 
 
+@checked
 def delete_signing_secret(app_id: str, secret_id: str) -> Call[None]:
     """`DELETE /apps/{app_id}/signing-secrets/{secret_id}`."""
     if violations := check_secret_id(secret_id):
@@ -95,6 +103,7 @@ def delete_signing_secret(app_id: str, secret_id: str) -> Call[None]:
     )
 
 
+@checked
 def create_schedule(
     app_id: str,
     *,
@@ -117,7 +126,8 @@ def create_schedule(
     )
 
 
-def fetch_schedule(schedule_id: UUID) -> Call[ScheduleView]:
+@checked
+def fetch_schedule(schedule_id: UUID | str) -> Call[ScheduleView]:
     """`GET /schedules/{schedule_id}`."""
     return Call(
         method="GET",
@@ -128,7 +138,8 @@ def fetch_schedule(schedule_id: UUID) -> Call[ScheduleView]:
     )
 
 
-def cancel_schedule(schedule_id: UUID) -> Call[CancelResult]:
+@checked
+def cancel_schedule(schedule_id: UUID | str) -> Call[CancelResult]:
     """`DELETE /schedules/{schedule_id}`."""
     return Call(
         method="DELETE",
@@ -140,7 +151,7 @@ def cancel_schedule(schedule_id: UUID) -> Call[CancelResult]:
     )
 
 
-def checked(app_id: str) -> str:
+def safe_app_id(app_id: str) -> str:
     """Return an app id that is safe inside a URL."""
     if violations := check_app_id(app_id):
         raise InvalidRequest(violations)
@@ -148,10 +159,10 @@ def checked(app_id: str) -> str:
 
 
 def _secrets_path(app_id: str) -> str:
-    return f"{BASE}/apps/{checked(app_id)}/signing-secrets"
+    return f"{BASE}/apps/{safe_app_id(app_id)}/signing-secrets"
 
 
-def schedule_path(schedule_id: UUID) -> str:
+def schedule_path(schedule_id: UUID | str) -> str:
     """Return the path of a schedule."""
     return f"{BASE}/schedules/{quote(str(schedule_id), safe='')}"
 

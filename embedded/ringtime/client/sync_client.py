@@ -12,6 +12,7 @@ from uuid import UUID
 from pyreqwest.client import SyncClientBuilder
 from pyreqwest.exceptions import PyreqwestError
 
+from ringtime.arguments import checked
 from ringtime.client import protocol
 from ringtime.client.answers import settle
 from ringtime.client.dead_letter_verbs import DeadLetterVerbs
@@ -42,6 +43,7 @@ class RingtimeClient(DeadLetterVerbs):
     Arguments, verbs and errors are those of `AsyncRingtimeClient`.
     """
 
+    @checked
     def __init__(
         self,
         url: str,
@@ -140,12 +142,12 @@ class RingtimeClient(DeadLetterVerbs):
             )
         )
 
-    def get_schedule(self, schedule_id: UUID) -> ScheduleView:
-        """Return a schedule with its status and outcome. Raises NotFound."""
+    def get_schedule(self, schedule_id: UUID | str) -> ScheduleView:
+        """Return a schedule with its status and outcome. Raises InvalidRequest, NotFound."""
         return self._run(protocol.fetch_schedule(schedule_id))
 
-    def cancel_schedule(self, schedule_id: UUID) -> CancelResult:
-        """Cancel a schedule; cancelling twice is no error. Raises NotFound, AlreadyDone."""
+    def cancel_schedule(self, schedule_id: UUID | str) -> CancelResult:
+        """Cancel a schedule; cancelling twice is no error. Raises InvalidRequest, NotFound, AlreadyDone."""
         return self._run(protocol.cancel_schedule(schedule_id))
 
     def _run(self, call: Call[T]) -> T:

@@ -10,7 +10,13 @@ from ringtime_shared.callbacks.foreign import describe
 from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.errors import StartupError
 
+NAME_RULE = "a name of 1 to 64 letters, digits, _, . and -"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+
+
+def is_name(name: object) -> bool:
+    """Whether a callback type may be called that."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def load_callback_types(specs: Sequence[str]) -> dict[str, CallbackType]:
@@ -38,7 +44,7 @@ def _load(spec: str) -> CallbackType:
         raise StartupError(f"callbacks.types: {spec}: {describe(error)}") from error
     if not is_kind:
         raise StartupError(f"callbacks.types: {spec} must have ringtime's CallbackType as a base")
-    if not isinstance(called, str) or not _NAME.fullmatch(called):
-        raise StartupError(f"callbacks.types: {spec} needs a name of 1 to 64 letters, digits, _, . and -")
+    if not is_name(called):
+        raise StartupError(f"callbacks.types: {spec} needs {NAME_RULE}")
     loaded: CallbackType = kind
     return loaded

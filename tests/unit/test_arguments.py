@@ -1,0 +1,290 @@
+"""Every verb of the library and of both clients, with the wrong thing for each argument."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+
+from ringtime import Ringtime, Status
+from ringtime.arguments import checked
+from ringtime.client import (
+    AppConfiguration,
+    AsyncRingtimeClient,
+    HttpCallbackDetails,
+    RetryRules,
+    RingtimeClient,
+)
+from ringtime_shared.errors import InvalidRequest, NotFound
+
+ID = UUID("83b0d6a4-3f80-8001-8000-000028000001")
+CALLBACK = {"type": "http", "details": {"url": "http://127.0.0.1:1/", "method": "POST"}}
+HOUR = timedelta(hours=1)
+NAIVE = datetime(2030, 1, 1)  # noqa: DTZ001
+ANY = [7, 1.5, b"bytes", object(), [], {}, "text", True, None, date(2030, 1, 1), uuid4, ID]
+
+#: A call of each verb in which everything is of the right type.
+GOOD: dict[str, dict[str, Any]] = {
+    "register_app": {"app_id": "shop", "partitions": 1, "active": True, "configuration": AppConfiguration()},
+    "fetch_app": {"app_id": "shop"},
+    "activate_app": {"app_id": "shop"},
+    "deactivate_app": {"app_id": "shop"},
+    "create_signing_secret": {"app_id": "shop", "secret": "whsec_" + "A" * 32},
+    "list_signing_secrets": {"app_id": "shop"},
+    "delete_signing_secret": {"app_id": "shop", "secret_id": "0" * 16},
+    "create_schedule": {
+        "app_id": "shop",
+        "payload": "",
+        "callback": CALLBACK,
+        "at": datetime(2030, 1, 1, tzinfo=UTC),
+        "delay": HOUR,
+        "retry": RetryRules(),
+    },
+    "get_schedule": {"schedule_id": ID},
+    "cancel_schedule": {"schedule_id": ID},
+    "list_dead_letters": {
+        "app_id": "shop",
+        "start": datetime(2030, 1, 1, tzinfo=UTC),
+        "end": datetime(2030, 1, 2, tzinfo=UTC),
+        "size": 5,
+        "token": "",
+        "replayed": False,
+    },
+    "count_dead_letters": {
+        "app_id": "shop",
+        "start": datetime(2030, 1, 1, tzinfo=UTC),
+        "end": datetime(2030, 1, 2, tzinfo=UTC),
+    },
+    "replay": {"schedule_id": ID},
+    "replay_many": {
+        "app_id": "shop",
+        "schedule_ids": [ID],
+        "start": datetime(2030, 1, 1, tzinfo=UTC),
+        "end": datetime(2030, 1, 2, tzinfo=UTC),
+        "size": 5,
+        "token": "",
+    },
+}
+WITHOUT_ARGUMENTS = {"fetch_apps", "close"}
+OTHERS = {"callback", "register_callback"}  #: of the library, tested below
+
+#: What is right for an argument, beside what has the type of the good value.
+RIGHT: dict[str, tuple[type, ...]] = {
+    "partitions": (type(None),),
+    "configuration": (type(None),),
+    "secret": (type(None),),
+    "callback": (dict,),
+    "at": (type(None),),
+    "delay": (type(None),),
+    "retry": (type(None),),
+    "start": (type(None),),
+    "end": (type(None),),
+    "replayed": (type(None),),
+    "schedule_ids": (type(None), list),
+}
+
+
+def wrong_for(verb: str, argument: str) -> Iterator[Any]:
+    good = GOOD[verb][argument]
+    for value in ANY:
+        is_right = type(value) in (type(good), *RIGHT.get(argument, ()))
+        if verb == "replay_many" and argument == "size" and value is None:
+            is_right = True
+        if not is_right:
+            yield value
+    if argument == "schedule_id":
+        yield from ("f47a", "{" + str(ID) + "}", ID.hex, str(ID) + "\n")
+    if argument == "schedule_ids":
+        yield from (["f47a"], [7], [None], {ID})
+
+
+def verbs_of(kind: type) -> list[str]:
+    return [name for name, _ in inspect.getmembers(kind, inspect.isfunction) if not name.startswith("_")]
+
+
+def test_every_verb_is_in_the_table() -> None:
+    for kind in (Ringtime, AsyncRingtimeClient, RingtimeClient):
+        for verb in verbs_of(kind):
+            assert verb in GOOD or verb in WITHOUT_ARGUMENTS | OTHERS, f"{kind.__name__}.{verb}"
+            if verb in GOOD:
+                arguments = list(inspect.signature(getattr(kind, verb)).parameters)[1:]
+                assert arguments == list(GOOD[verb]), f"{kind.__name__}.{verb}"
+
+
+@dataclass
+class Callee:
+    """Something that has verbs, whether they are to be awaited or not."""
+
+    target: Any
+
+    async def call(self, verb: str, **arguments: Any) -> Any:
+        answer = getattr(self.target, verb)(**arguments)
+        return await answer if inspect.isawaitable(answer) else answer
+
+
+@pytest.fixture(params=["library", "async client", "client"])
+async def callee(request: pytest.FixtureRequest) -> Any:
+    if request.param == "library":
+        async with Ringtime() as ringtime:
+            await ringtime.register_app("shop")
+            yield Callee(ringtime)
+    elif request.param == "async client":
+        async with AsyncRingtimeClient("http://127.0.0.1:1", deadline=timedelta(seconds=1)) as client:
+            yield Callee(client)
+    else:
+        with RingtimeClient("http://127.0.0.1:1", deadline=timedelta(seconds=1)) as client:
+            yield Callee(client)
+
+
+async def test_the_wrong_type_for_each_argument_is_told_by_its_name(callee: Callee) -> None:
+    """Nothing listens where the clients would send it: what is told was found out before."""
+    checked_calls = 0
+    for verb in verbs_of(type(callee.target)):
+        for argument in GOOD.get(verb, {}):
+            for value in wrong_for(verb, argument):
+                with pytest.raises(InvalidRequest) as caught:
+                    await callee.call(verb, **(GOOD[verb] | {argument: value}))
+                [violation] = caught.value.violations
+                assert violation.field.partition("[")[0] == argument, (verb, argument, value)
+                assert violation.rule.startswith("must be "), (verb, argument, value)
+                checked_calls += 1
+    assert checked_calls > 200
+
+
+@pytest.mark.parametrize(
+    ("verb", "argument", "value", "field"),
+    [
+        ("register_app", "configuration", AppConfiguration(weight="2"), "configuration.weight"),  # type: ignore[arg-type]
+        (
+            "register_app",
+            "configuration",
+            AppConfiguration(retry=RetryRules(factor="x")),  # type: ignore[arg-type]
+            "configuration.retry.factor",
+        ),
+        (
+            "register_app",
+            "configuration",
+            AppConfiguration(retry={"attempts": "3"}),
+            "configuration.retry.attempts",
+        ),  # type: ignore[arg-type]
+        ("create_schedule", "retry", RetryRules(attempts=True), "retry.attempts"),
+        ("create_schedule", "retry", RetryRules(statuses=("5xx", 503)), "retry.statuses[1]"),  # type: ignore[arg-type]
+        ("create_schedule", "at", NAIVE, "at"),
+        ("list_dead_letters", "start", NAIVE, "start"),
+    ],
+)
+async def test_what_lies_inside_an_argument_is_named_too(
+    callee: Callee, verb: str, argument: str, value: Any, field: str
+) -> None:
+    good = {key: each for key, each in GOOD[verb].items() if key != "delay"}
+    with pytest.raises(InvalidRequest) as caught:
+        await callee.call(verb, **(good | {argument: value}))
+    assert caught.value.violations[0].field == field
+
+
+async def test_an_id_may_be_its_text() -> None:
+    async with Ringtime() as ringtime:
+        await ringtime.register_app("shop")
+        row = await ringtime.create_schedule("shop", payload="", callback=CALLBACK, delay=HOUR)
+        text = str(row.schedule.schedule_id)
+        assert await ringtime.get_schedule(text) == row
+        assert (await ringtime.get_schedule(text.upper())) == row
+        assert (await ringtime.cancel_schedule(text)).row.status is Status.DELETED
+        with pytest.raises(NotFound):
+            await ringtime.get_schedule(str(uuid4()))
+        report = await ringtime.replay_many("shop", schedule_ids=(text,))
+        assert [str(each.schedule_id) for each in report.skipped] == [text]
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        {"type": 7, "details": {}},
+        {"details": {}},
+        {"type": "http", "details": []},
+        {"type": "http", "details": MappingProxyType({})},
+    ],
+)
+async def test_a_callback_of_another_form(callback: Any) -> None:
+    async with Ringtime() as ringtime:
+        await ringtime.register_app("shop")
+        with pytest.raises(InvalidRequest, match=r"^callback"):
+            await ringtime.create_schedule("shop", payload="", callback=callback, delay=HOUR)
+
+
+@pytest.mark.parametrize("bad", [object(), b"x", {1: 2}, "\ud800", {"a", "b"}])
+async def test_details_that_are_no_json(bad: Any) -> None:
+    ringtime = Ringtime()
+
+    @ringtime.callback("bell")
+    async def ring(delivery: Any) -> None: ...
+
+    async with ringtime:
+        await ringtime.register_app("shop")
+        with pytest.raises(InvalidRequest, match=r"^callback\.details: must be JSON: "):
+            await ringtime.create_schedule(
+                "shop", payload="", callback={"type": "bell", "details": {"x": bad}}, delay=HOUR
+            )
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: Ringtime(7), "data"),
+        (lambda: Ringtime(b"data"), "data"),
+        (lambda: Ringtime(settings={}), "settings"),
+        (lambda: Ringtime().register_callback("mail"), "kind"),
+        (lambda: Ringtime().register_callback(None), "kind"),
+        (lambda: Ringtime().callback(7), "name"),
+        (lambda: Ringtime().callback("mail")("not a function"), "function"),
+        (lambda: Ringtime().callback("a name with blanks")(print), "kind"),
+        *(
+            (lambda client=client, given=given: client(**{"url": "http://127.0.0.1:1"} | given), field)
+            for client in (RingtimeClient, AsyncRingtimeClient)
+            for given, field in (
+                ({"url": 7}, "url"),
+                ({"url": None}, "url"),
+                ({"deadline": 5}, "deadline"),
+                ({"deadline": None}, "deadline"),
+                ({"headers": [("a", "b")]}, "headers"),
+                ({"headers": {"a": 1}}, "headers"),
+                ({"headers": {1: "a"}}, "headers"),
+            )
+        ),
+    ],
+)
+def test_what_things_are_made_with(make: Callable[[], object], field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        make()
+    assert caught.value.violations[0].field == field
+
+
+def test_details_of_a_clients_callback_are_checked() -> None:
+    bad: Any = HttpCallbackDetails(url=7)  # type: ignore[arg-type]
+    with RingtimeClient("http://127.0.0.1:1") as client:
+        with pytest.raises(InvalidRequest, match=r"^callback\.url: "):
+            client.create_schedule("shop", payload="", callback=bad, delay=HOUR)
+        bad = HttpCallbackDetails(url="http://a", headers=[])  # type: ignore[arg-type]
+        with pytest.raises(InvalidRequest, match=r"^callback\.headers: "):
+            client.create_schedule("shop", payload="", callback=bad, delay=HOUR)
+
+
+def test_a_mapping_that_is_no_dict_will_do() -> None:
+    @checked
+    def take(
+        callback: HttpCallbackDetails, ids: Sequence[UUID | str] = (), path: Path | str | None = None
+    ) -> Any:
+        return callback, ids, path
+
+    given = HttpCallbackDetails(url="http://a", headers=MappingProxyType({"a": "b"}))
+    callback, ids, path = take(given, (ID, str(ID)), path=Path("x"))
+    assert (callback.headers, ids, path) == ({"a": "b"}, [ID, ID], Path("x"))
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        take(given, other=7)  # type: ignore[call-arg]

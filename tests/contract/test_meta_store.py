@@ -33,3 +33,8 @@ async def test_every_other_identity_raises_the_era(store: Store) -> None:
 
 async def test_ping_answers(store: Store) -> None:
     await store.ping()
+
+
+async def test_a_store_that_was_not_written_to_is_found_ready(store: Store) -> None:
+    for _ in range(3):
+        await store.check_ready()

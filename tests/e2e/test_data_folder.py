@@ -7,8 +7,6 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -20,7 +18,7 @@ from tests.harness.client import Answer, LoadClient
 from tests.harness.ledger import judge
 from tests.harness.load import Load, wait_for_deliveries, wait_until
 from tests.harness.receiver import Receiver
-from tests.harness.server import ServerProcess
+from tests.harness.server import ServerProcess, fetch_ready
 
 APPS = ("pay",)
 
@@ -55,17 +53,6 @@ async def create(server: ServerProcess, payload: str = "{}") -> Answer:
     }
     async with LoadClient(server.base, 1) as client:
         return await client.request("POST", "/schedules", body)
-
-
-def fetch_ready(server: ServerProcess) -> int:
-    url = server.base.replace("/goscheduler", "/health/ready")
-    try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
-            status: int = answer.status
-    except urllib.error.HTTPError as error:
-        with error:
-            status = error.code
-    return status
 
 
 def refused_start(server: ServerProcess) -> str:

@@ -18,7 +18,7 @@ from tests.harness.ledger import judge
 from tests.harness.load import Load, wait_for_deliveries, wait_until
 from tests.harness.receiver import Receiver
 from tests.harness.report import IS_LONG
-from tests.harness.server import ServerProcess
+from tests.harness.server import ServerProcess, fetch_ready
 
 APPS = ("pay", "mail")
 
@@ -167,8 +167,11 @@ async def test_a_full_disk_is_answered_503_and_heals(tmp_path: Path, receiver: R
             }
             refused = await client.request("POST", "/schedules", big)
             assert refused.status == 503, refused
+            assert b"takes no more" in refused.body
+            assert await asyncio.to_thread(fetch_ready, process) == 503
             _limit_file_size(process.pid, -1)
             assert (await load.create(client, fire_ms)).schedule_id is not None
+            assert await asyncio.to_thread(fetch_ready, process) == 200
         await wait_for_deliveries(receiver, load.creates, timeout_s=20)
         assert judge(load.creates, receiver.arrivals()).broken() == []
     finally:

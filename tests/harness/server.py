@@ -7,6 +7,8 @@ import resource
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,6 +122,18 @@ class ServerProcess:
         self._process.send_signal(number)
         self._process.communicate(timeout=_STOP_S)
         return self._process.returncode
+
+
+def fetch_ready(server: ServerProcess) -> int:
+    """Return the status of `/health/ready`."""
+    url = server.base.replace("/goscheduler", "/health/ready")
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            status: int = answer.status
+    except urllib.error.HTTPError as error:
+        with error:
+            status = error.code
+    return status
 
 
 @contextmanager

@@ -24,7 +24,7 @@ class FolderWatch:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._paths = (folder, folder / DATABASE_NAME, folder / WAL_NAME)
+        self._paths = tuple(str(path) for path in (folder, folder / DATABASE_NAME, folder / WAL_NAME))
         self._seen: tuple[Seen, ...] = ()
         self._changed: tuple[int, int] = (0, 0)  # of the database: when it was written to, and its size
         self.wal_bytes = 0  #: size of the log at the last look
@@ -33,11 +33,11 @@ class FolderWatch:
 
     def begin(self, count: Count) -> None:
         """Take the files as they are. Raises OSError."""
-        stats = [path.stat() for path in self._paths]
+        stats = [os.stat(path) for path in self._paths]  # noqa: PTH116 - as below
         self._seen = tuple((found.st_dev, found.st_ino) for found in stats)
         self.wal_bytes = stats[2].st_size
         self._changed = (stats[1].st_mtime_ns, stats[1].st_size)
-        in_file = read_count_in_file(self._paths[1])  # none in a new file that was never checkpointed
+        in_file = read_count_in_file(Path(self._paths[1]))  # none in a new file that was never checkpointed
         self._floor = in_file.commits if in_file else None
         self._database = count.database
 
@@ -64,7 +64,7 @@ class FolderWatch:
         return None
 
     def _look_into_database(self, least: int) -> str | None:
-        count = read_count_in_file(self._paths[1])
+        count = read_count_in_file(Path(self._paths[1]))
         if count is None:
             was_readable = self._floor is not None
             return f"{self._paths[1]} was overwritten: it cannot be read" if was_readable else None

@@ -64,7 +64,8 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def _server(folder: str) -> Iterator[str]:
     """Run `ringtime serve` on a free port; yield its base URL."""
-    command = [sys.executable, "-m", "ringtime.main", "serve", "--port", "0", "--data", folder]
+    command = [sys.executable, "-m", "ringtime_shared.entry", "ringtime.main", "serve"]
+    command += ["--port", "0", "--data", folder]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         line = process.stdout.readline() if process.stdout else ""

@@ -96,8 +96,8 @@ def test_with_what_cannot_be_opened(tmp_path: Path, words: tuple[str, ...], told
     assert err.count("\n") == 1
 
 
-def _wait_until_importing(process: subprocess.Popen[str]) -> None:
-    maps, until_s = Path(f"/proc/{process.pid}/maps"), time.monotonic() + _WAIT_S
+def _wait_until_importing(pid: int) -> None:
+    maps, until_s = Path(f"/proc/{pid}/maps"), time.monotonic() + _WAIT_S
     while _IMPORTING not in maps.read_text() and time.monotonic() < until_s:
         pass  # each look takes about a millisecond
 
@@ -105,7 +105,7 @@ def _wait_until_importing(process: subprocess.Popen[str]) -> None:
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
 def test_interrupted_in_its_imports(tmp_path: Path, words: tuple[str, ...]) -> None:
     process = _spawn(words, tmp_path)
-    _wait_until_importing(process)
+    _wait_until_importing(process.pid)
     process.send_signal(signal.SIGINT)
     assert _end(process) == (130, "", "interrupted\n")
 
@@ -116,7 +116,7 @@ def test_behind_nohup_an_interrupt_is_none(tmp_path: Path) -> None:
         process = _spawn(("ringctl", "ring"), tmp_path)
     finally:
         signal.signal(signal.SIGINT, before)
-    _wait_until_importing(process)
+    _wait_until_importing(process.pid)
     process.send_signal(signal.SIGINT)
     code, _, err = _end(process)
     assert (code, err.startswith("Error: cannot connect")) == (1, True)
@@ -135,3 +135,26 @@ def test_interrupted_while_its_servers_are_silent(tmp_path: Path, words: tuple[s
     assert out == ""
     assert (code, err) == (130, "Error: interrupted\n") or (code, err.count("\n")) == (1, 1)
     assert err.startswith("Error: ")
+
+
+def test_the_demo_interrupted_while_its_server_starts(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "ringtime_shared.entry", "ringtime.demo"]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a terminal sends Ctrl-C to the whole group
+    )
+    children, until_s = Path(f"/proc/{process.pid}/task/{process.pid}/children"), time.monotonic() + _WAIT_S
+    while not (server := children.read_text().split()) and time.monotonic() < until_s:
+        pass
+    told = Path(f"/proc/{server[0]}/cmdline")
+    while "ringtime.main" not in told.read_text() and time.monotonic() < until_s:
+        pass  # between fork and exec it still is the demo
+    _wait_until_importing(int(server[0]))
+    os.killpg(process.pid, signal.SIGINT)
+    code, out, err = _end(process)
+    assert (code, out) == (130, "")
+    assert set(err.splitlines()) == {"interrupted"}  # the demo's word, and its server's

@@ -40,6 +40,7 @@ from ringtime_shared.callbacks.foreign import describe, is_own_cancel
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Damaged
+from ringtime_shared.ids import app_number_of
 from ringtime_shared.models.app import App
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Outcome, Row, RowUpdate, Status
@@ -99,7 +100,12 @@ class Deliverer:
         return self._places.room(app_id)
 
     def accept(self, owned: OwnedInstance, row: Row) -> None:
-        """Fire `row` at its slot."""
+        """Fire `row` at its slot; not one that a deleted app of the same id has left behind."""
+        app = self._parts.find_app(row.place.app_id)
+        # A higher number is that of a newer app than this node has read of yet.
+        if app is not None and app_number_of(row.schedule.schedule_id) < app.number:
+            owned.close(Position(row.place.slot_ms, row.schedule.schedule_id))
+            return
         self._places.add(row.place.app_id)
         self._timetable.add(row.place.slot_ms, Item(owned, row, needs_look=not row.is_home))
 
@@ -334,7 +340,10 @@ class Deliverer:
 
     def _give_up(self, item: Item, outcome: Outcome) -> None:
         self.tally.failed += 1
-        self._settle(item, outcome, dead_letter_of(item.row, outcome))
+        app = self._parts.find_app(item.app_id)
+        # Nobody could find the letter of an app that is gone, and the next one of its id must not.
+        is_leaving = app is None or (app.deletion is not None and app.deletion.cancels)
+        self._settle(item, outcome, None if is_leaving else dead_letter_of(item.row, outcome))
 
     def _settle(self, item: Item, outcome: Outcome, letter: DeadLetter | None = None) -> None:
         home = RowUpdate(place=home_place(item.row), schedule_id=item.schedule_id, outcome=outcome)

@@ -135,6 +135,7 @@ class Dispatcher:
         await self._owner.join()
         for name, step in (
             ("ownership", self._owner.step),
+            ("apps", self._owner.keep_apps),
             ("poll", self._poll_step),
             ("seal", self._seal_step),
         ):

@@ -11,6 +11,7 @@ from typing import Protocol
 from ringtime_dispatcher.instances import OwnedInstance
 from ringtime_dispatcher.ownership import Membership, OwnershipPlan, came_from_another, plan_ownership
 from ringtime_dispatcher.recovery import marks_to_begin_at, take_over, walk
+from ringtime_shared.app_states import APPS_TRUST_MS
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.coordination.protocol import Claim, Member, Session, View
 from ringtime_shared.errors import LeaseLost, OutcomeUnknown, StartupError, StoreUnavailable
@@ -68,8 +69,9 @@ class Owner:
         return self._apps.get(app_id)
 
     def is_trusted(self) -> bool:
-        """Whether this node may act as an owner at this moment."""
-        if self._clock.doubt() is not None:
+        """Whether this node may act as an owner at this moment: its lease is sure to hold, its clock is not
+        in doubt, and it has read not long ago which apps are active."""
+        if self._clock.doubt() is not None or self._apps_age_ms() > APPS_TRUST_MS:
             return False
         if self._parts.coordination.on_loss == "continue":
             return self._session is not None
@@ -93,7 +95,7 @@ class Owner:
         if session is None or session.is_lost():
             await self._rejoin()
             return
-        await self._refresh_apps()
+        await self._refresh_apps(self._parts.dispatch.apps_refresh_ms)
         now_ms = self._clock.boot_ms()
         view = session.view()
         self._membership.observe(view, boot_ms=now_ms)
@@ -103,6 +105,11 @@ class Owner:
             await self._rebalance(session, view, wanted, now_ms)
         self._last_claims = view.claims
         await wait_at_most(session.wait_for_change(), self._parts.dispatch.apps_refresh_ms / 1000)
+
+    async def keep_apps(self) -> None:
+        """Read the apps again if a step takes long, as one that walks through days does."""
+        await self._refresh_apps(APPS_TRUST_MS // 3)
+        await asyncio.sleep(APPS_TRUST_MS / 10_000)
 
     async def leave(self) -> None:
         """Leave the ring; the claims stay until they are handed over."""
@@ -179,14 +186,20 @@ class Owner:
         if plan == OwnershipPlan() and self.owned.keys() == wanted:
             self._balanced = (view, wanted)
 
-    async def _refresh_apps(self) -> None:
-        boot_ms = self._clock.boot_ms()
-        if self._apps_read_ms is None or boot_ms - self._apps_read_ms >= self._parts.dispatch.apps_refresh_ms:
-            apps = {app.app_id: self._usable(app) for app in await self._store.fetch_apps()}
-            if apps != self._apps:
-                self._apps = apps
-                self._polled = frozenset(each for app in apps.values() for each in app.instances())
-            self._apps_read_ms = boot_ms
+    def _apps_age_ms(self) -> int:
+        return 0 if self._apps_read_ms is None else self._clock.boot_ms() - self._apps_read_ms
+
+    async def _refresh_apps(self, age_ms: int) -> None:
+        if self._apps_read_ms is not None and self._apps_age_ms() < age_ms:
+            return
+        begun_ms = self._clock.boot_ms()
+        apps = {app.app_id: self._usable(app) for app in await self._store.fetch_apps()}
+        if self._apps_read_ms is not None and self._apps_read_ms > begun_ms:
+            return  # a later read was faster
+        if apps != self._apps:
+            self._apps = apps
+            self._polled = frozenset(each for app in apps.values() for each in app.instances())
+        self._apps_read_ms = begun_ms
 
     def _usable(self, app: App) -> App:
         """Return the app, or, if it cannot be read, what was last read of it: better than not to fire. One of
@@ -212,13 +225,15 @@ class Owner:
     def _begin_at(self, instance: Instance, found: Marks | None) -> Marks:
         """Raises ClockInDoubt: no marks may be judged then."""
         require_trust(self._clock)
+        now_ms = self._clock.now_ms()
         if found is None:
-            before_first_ms = self._apps[instance.app_id].created_ms - 60_000
+            app = self._apps.get(instance.app_id)
+            before_first_ms = (now_ms if app is None else app.created_ms) - 60_000  # None: it is gone since
             found = Marks(before_first_ms, before_first_ms)
         trust = self._parts.trust
         return marks_to_begin_at(
             found,
-            now_ms=self._clock.now_ms(),
+            now_ms=now_ms,
             most_ahead_ms=2 * trust.max_skew_ms,
             look_back_ms=trust.look_back_s * 1_000,
         )

@@ -127,6 +127,20 @@ class Ringtime(DeadLetterVerbs):
         )
 
     @checked
+    async def delete_app(self, app_id: str, *, cancel_schedules: bool = False) -> App:
+        """Begin to delete an app, or go on with that; return it as it is: it creates and fires nothing.
+
+        It is gone in some 15 seconds, and its ids are not found from then on. If the process ends before,
+        delete it again. Its own id can then be registered anew: an app with nothing of this one.
+
+        Args:
+            cancel_schedules: cancel what has not fired; else that raises LiveSchedules.
+
+        Raises InvalidRequest, NotFound, LiveSchedules, Conflict.
+        """
+        return await self._running.service.delete_app(app_id, cancel_schedules=cancel_schedules)
+
+    @checked
     async def create_signing_secret(self, app_id: str, *, secret: str | None = None) -> SigningSecret:
         """Sign the app's HTTP callbacks with a further secret; at most two are live at a time.
 

@@ -10,12 +10,13 @@ import asyncio
 from typing import NamedTuple
 
 from ringtime_shared.clock import Clock
-from ringtime_shared.errors import NotFound
+from ringtime_shared.errors import NotFound, StoreUnavailable
 from ringtime_shared.models.app import App
 from ringtime_shared.stores.app_text import NO_NUMBER
 from ringtime_shared.stores.protocol import AppStore
 
 _FRESH_MS = 2_000  #: a change by another process is seen after this, well under the map age of `commit`
+_KNOWN_MS = 10_000  #: and that an app is gone, by those who only read its schedules, after this
 
 
 class AppReading(NamedTuple):
@@ -40,7 +41,7 @@ class AppMaps:
     async def get(self, app_id: str) -> AppReading:
         """Return the app, read at most two seconds ago. Raises NotFound, Damaged."""
         reading = self._by_id.get(app_id)
-        if reading is not None and self._clock.boot_ms() - reading.read_boot_ms < _FRESH_MS:
+        if reading is not None and self._is_younger(reading, _FRESH_MS):
             return reading
         return await self.reread(app_id)
 
@@ -49,7 +50,7 @@ class AppMaps:
         begun_ms = self._clock.boot_ms()
         app = await self._store.fetch_app(app_id)
         if app is None:
-            self._by_id.pop(app_id, None)
+            self._forget(app_id)
             raise NotFound("app", app_id)
         return self._keep(AppReading(app, begun_ms))
 
@@ -57,14 +58,24 @@ class AppMaps:
         """Return the id of the app with this number, or None if there is none.
 
         An unknown number has all apps read again, since it may be another process's new app. There is one
-        such read at a time, and it serves all who asked before it began.
+        such read at a time, and it serves all who asked before it began. A known one is looked at again
+        every ten seconds, since its app may be gone.
         """
         begun_before = self._reloads_begun
         if number not in self._by_number:
             async with self._reloading:
                 if number not in self._by_number and self._last_reload <= begun_before:
                     await self._reload()
-        return self._by_number.get(number)
+        app_id = self._by_number.get(number)
+        if app_id is None or self._is_younger(self._by_id[app_id], _KNOWN_MS):
+            return app_id
+        try:
+            found = (await self.reread(app_id)).app
+        except NotFound:
+            return None
+        except StoreUnavailable:
+            return app_id  # what was known is better than nothing: the caller reads the row itself
+        return app_id if found.number == number else None
 
     async def _reload(self) -> None:
         self._reloads_begun += 1
@@ -86,6 +97,18 @@ class AppMaps:
         self._keep(AppReading(app, begun_ms))
 
     def _keep(self, reading: AppReading) -> AppReading:
-        self._by_id[reading.app.app_id] = reading
-        self._by_number[reading.app.number] = reading.app.app_id
+        app = reading.app
+        known = self._by_id.get(app.app_id)
+        if known is not None and known.app.number != app.number:
+            self._forget(app.app_id)
+        self._by_id[app.app_id] = reading
+        self._by_number[app.number] = app.app_id
         return reading
+
+    def _forget(self, app_id: str) -> None:
+        known = self._by_id.pop(app_id, None)
+        if known is not None:
+            del self._by_number[known.app.number]
+
+    def _is_younger(self, reading: AppReading, age_ms: int) -> bool:
+        return self._clock.boot_ms() - reading.read_boot_ms < age_ms

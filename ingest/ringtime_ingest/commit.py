@@ -14,7 +14,8 @@ instance):
 - The app's map was read too long ago: read it again. If the row's partition is not writable any more, the
   row is filed again in one that is, even while the partition is polled: it may be about to be released.
 
-A row filed again is checked again, at most three times in all.
+A row filed again is checked again, at most three times in all. A create whose app was deleted meanwhile, or
+is being deleted, is not acknowledged.
 
 Proof sketch. Owners publish `sealed = S` and only then read everything up to S once more. Suppose
 our check read an older mark, `sealed < slot`. Then the publish that covers the slot was not yet
@@ -22,11 +23,14 @@ acknowledged when the check began, so the final read behind it started after our
 sees the row. No clock takes part. For the map: a row that passes the check was durable at most `map_age_ms`
 after the beginning of a reading that had its partition writable, and that reading began before the change
 that ended this. A partition is released only if it was seen empty by a look that began later than
-`map_age_ms` after that change, so the look sees the row (see `ringtime_ringctl.resize`).
+`map_age_ms` after that change, so the look sees the row (see `ringtime_ringctl.resize`). An app is deleted by
+the same rule (see `ringtime_shared.deleting`).
 
 | what fails | what happens |
 |---|---|
 | store refuses the batch | StoreUnavailable to each waiting request; nothing is filed |
+| the app is gone when its map is read again | NotFound to its requests; no dispatcher sends the row |
+| the app is being deleted by then | OutcomeUnknown: it fires if the deletion is given up |
 | no answer to the batch, the check or the pointer | OutcomeUnknown: the row may exist and may fire, once |
 | process dies before the answer | as above, seen by the client as a cut connection |
 | process is suspended between write and check | the check finds `sealed` or the map changed, files again |
@@ -50,7 +54,7 @@ from ringtime_ingest.apps import AppMaps, AppReading
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel
 from ringtime_shared.clock import Clock, require_trust
-from ringtime_shared.errors import MarksAhead, OutcomeUnknown, StoreUnavailable
+from ringtime_shared.errors import MarksAhead, NotFound, OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.placement import Placer
 from ringtime_shared.settings import IngestSettings
@@ -188,7 +192,7 @@ class CommitPath:
         marks = await _once_filed(self._store.fetch_marks(sorted(near))) if near else {}
         oldest_boot_ms = boot_ms - self._settings.map_age_ms
         aged = {filing.home.place.app_id for filing in batch if filing.reading.read_boot_ms < oldest_boot_ms}
-        fresh = {app_id: await _once_filed(self._apps.reread(app_id)) for app_id in sorted(aged)}
+        fresh = {app_id: await _once_filed(self._reread(app_id)) for app_id in sorted(aged)}
         overtaken = {}
         for filing in batch:
             place = filing.row.place
@@ -199,12 +203,25 @@ class CommitPath:
                 continue
             sealed_ms = -1 if found is None else found.sealed_ms
             if filing.reading.read_boot_ms < oldest_boot_ms:
-                filing.reading = fresh[place.app_id]
+                reading = fresh[place.app_id]
+                if reading is None or reading.app.number != filing.reading.app.number:
+                    _refuse([filing], NotFound("app", place.app_id))
+                    continue
+                if reading.app.deletion is not None:
+                    _refuse([filing], OutcomeUnknown(f"app {place.app_id} is being deleted"))
+                    continue
+                filing.reading = reading
             if sealed_ms > now_ms + CLOCK_SKEW_MS:
                 _refuse([filing], MarksAhead(str(place.instance), sealed_ms - now_ms))
             elif sealed_ms >= place.slot_ms or place.partition >= filing.reading.app.writable:
                 overtaken[filing] = self._file_again(filing, sealed_ms)
         return overtaken
+
+    async def _reread(self, app_id: str) -> AppReading | None:
+        try:
+            return await self._apps.reread(app_id)
+        except NotFound:
+            return None
 
     def _file_again(self, filing: _Filing, sealed_ms: int) -> Row:
         now_ms = self._clock.now_ms()

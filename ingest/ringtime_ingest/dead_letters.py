@@ -23,9 +23,9 @@ from ringtime_ingest.dead_letter_requests import (
     Skipped,
 )
 from ringtime_ingest.replaying import LetterStore, Replayer, judge, key_of
+from ringtime_shared.app_states import inactive
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import (
-    AppInactive,
     Damaged,
     InvalidRequest,
     NotFound,
@@ -183,7 +183,7 @@ class DeadLetterDesk:
     async def _active(self, app_id: str) -> AppReading:
         reading = await self._apps.get(app_id)
         if not reading.app.active:
-            raise AppInactive(f"app {app_id} is deactivated")
+            raise inactive(reading.app)
         return reading
 
 

@@ -34,7 +34,8 @@ _APP_EXAMPLE = {"appId": "test", "partitions": 5, "active": True}
 _NO_WORD = str.maketrans(".-", "__")
 _REASONS = {
     "200": "Success.",
-    "202": "Accepted within a second of the fire time or while in flight: it may fire all the same.",
+    "202": "Accepted, and not done yet: a cancel within a second of the fire time or while in flight, so that"
+    " it may fire all the same; a deletion, which takes some 15 seconds.",
     "400": "Refused: `errors` names each field and rule; `statusCode` 4001 is an unknown app, 4002 an"
     " inactive and 4003 an active one, 5001 a body that cannot be read, 5005 a stored record that"
     " cannot be read.",
@@ -49,6 +50,7 @@ _REASONS = {
 _PARAMETERS: Mapping[str, Schema] = {
     "appId": APP_ID,
     "app_id": APP_ID,
+    "cancel_schedules": {"enum": ["false", "true"]},
     "scheduleId": SCHEDULE_ID,
     "secretId": SECRET_ID,
     "start_time": INSTANT.schema,
@@ -71,6 +73,7 @@ class _Operation:
     example: object = None
     query: tuple[str, ...] = ()
     creates: bool = True  #: with a body: whether the answer is that of a create
+    success: str = "200"  #: without a body
     also: tuple[str, ...] = ()  #: further successes with the same body
 
     def describe(self, created: str) -> Document:
@@ -90,7 +93,7 @@ class _Operation:
                 "required": not self.may_lack_body,
                 "content": {"application/json": content},
             }
-        good = [created if self.body and self.creates else "200", *self.also]
+        good = [created if self.body and self.creates else self.success, *self.also]
         described["responses"] = {
             code: {
                 "description": _REASONS["200" if code == "201" else code],
@@ -158,6 +161,15 @@ _OPERATIONS = (
         answer=schemas.APPS,
         failures=("400", "404", "409", "503"),
         query=("app_id",),
+    ),
+    _Operation(
+        method="delete",
+        path="/goscheduler/apps/{appId}",
+        summary="Delete an app; refused while it has schedules to fire, unless cancel_schedules is true",
+        answer=schemas.ONE_APP,
+        failures=("400", "409", "503"),
+        query=("cancel_schedules",),
+        success="202",
     ),
     *(
         _Operation(

@@ -151,6 +151,16 @@ def parse_new_app(body: bytes, max_depth: int) -> NewApp:
     )
 
 
+def parse_flag(name: str, query: Sequence[tuple[str, str]]) -> bool:
+    """Read whether `name` is true in a query; left out or empty it is false. Raises InvalidRequest."""
+    values = {value for key, value in query if key == name}
+    if values <= {"", "false"}:
+        return False
+    if values == {"true"}:
+        return True
+    raise InvalidRequest.of(name, "must be true or false, and given once")
+
+
 def parse_app_id(text: str) -> str:
     """Return an app id from a path or a query. Raises InvalidRequest."""
     if violations := check_app_id(text):

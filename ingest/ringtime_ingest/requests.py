@@ -87,6 +87,10 @@ class Service(Protocol):
         """Activate or deactivate. Raises NotFound, AppActive, AppInactive, VersionConflict."""
         ...
 
+    async def delete_app(self, app_id: str, *, cancel_schedules: bool) -> App:
+        """Begin to delete an app. Raises NotFound, LiveSchedules, Conflict, OutcomeUnknown."""
+        ...
+
     async def create_schedule(self, new: NewSchedule) -> Row:
         """Create a schedule. Raises InvalidRequest, NotFound, AppInactive, OutcomeUnknown."""
         ...

@@ -15,7 +15,13 @@ from starlette.routing import BaseRoute, Route
 
 from ringtime_ingest.body import BodyReader
 from ringtime_ingest.envelope import UNAVAILABLE, Answer, failure, success
-from ringtime_ingest.parsing import parse_app_id, parse_new_app, parse_new_schedule, parse_schedule_id
+from ringtime_ingest.parsing import (
+    parse_app_id,
+    parse_flag,
+    parse_new_app,
+    parse_new_schedule,
+    parse_schedule_id,
+)
 from ringtime_ingest.requests import Service
 from ringtime_ingest.schedule_json import schedule_to_json
 from ringtime_shared.app_json import app_to_json
@@ -49,6 +55,7 @@ class Api:
             for tail, endpoint, method in (
                 ("", self.register_app, "POST"),
                 ("", self.fetch_apps, "GET"),
+                ("/{app_id}", self.delete_app, "DELETE"),
                 ("/{app_id}/activate", self.activate_app, "POST"),
                 ("/{app_id}/deactivate", self.deactivate_app, "POST"),
             )
@@ -115,6 +122,12 @@ class Api:
 
     async def deactivate_app(self, request: Request) -> Response:
         return await self._set_active(request, active=False)
+
+    async def delete_app(self, request: Request) -> Response:
+        app_id = parse_app_id(request.path_params["app_id"])
+        cancels = parse_flag("cancel_schedules", request.query_params.multi_items())
+        app = await self._service.delete_app(app_id, cancel_schedules=cancels)
+        return success(app_to_json(app), code=202, http=202)
 
     async def _set_active(self, request: Request, *, active: bool) -> Response:
         app = await self._service.set_active(parse_app_id(request.path_params["app_id"]), active)

@@ -117,8 +117,10 @@ _APP = record(
         "partitions": _whole("Its quota of poller instances."),
         "active": {"type": "boolean"},
         "configuration": ref("ShownConfiguration"),
+        "deleting": {"const": True, "description": "It is being deleted."},
         "damage": _text("Why what is stored of it cannot be read; then nothing else of it counts."),
     },
+    "deleting",
     "damage",
 )
 _STATUS = record(

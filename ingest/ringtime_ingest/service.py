@@ -13,19 +13,20 @@ import orjson
 from ringtime_ingest.apps import AppMaps, AppReading
 from ringtime_ingest.commit import CommitPath
 from ringtime_ingest.dead_letters import DeadLetterDesk
+from ringtime_ingest.deletions import Deletions
 from ringtime_ingest.replaying import Replayer
 from ringtime_ingest.requests import Cancellation, NewApp, NewSchedule, Offer
 from ringtime_ingest.signing import SigningSecrets
 from ringtime_ingest.validation import check_kept_details, check_new_app, check_new_schedule
-from ringtime_shared.app_rules import check_growth
+from ringtime_shared.app_rules import check_app_id, check_growth
+from ringtime_shared.app_states import activate, configure, deactivate, inactive
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel, let_interrupt_through
 from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.cancelling import cancel_home
 from ringtime_shared.clock import Clock, require_trust
+from ringtime_shared.deleting import Deleter
 from ringtime_shared.errors import (
-    AppActive,
-    AppInactive,
     Conflict,
     Damaged,
     InvalidRequest,
@@ -39,12 +40,22 @@ from ringtime_shared.models.schedule import Place, Row, Schedule
 from ringtime_shared.placement import Placer
 from ringtime_shared.settings import AppLimits, IngestSettings
 from ringtime_shared.stores.damage import check_details, fault_of
-from ringtime_shared.stores.protocol import AppStore, DeadLetterStore, MarkStore, MetaStore, ScheduleStore
+from ringtime_shared.stores.protocol import (
+    AppStore,
+    DeadLetterStore,
+    DueStore,
+    MarkStore,
+    MetaStore,
+    OperatorStore,
+    ScheduleStore,
+)
 
 _DAY_MS = 86_400_000
 
 
-class IngestStore(AppStore, ScheduleStore, MarkStore, DeadLetterStore, MetaStore, Protocol):
+class IngestStore(
+    AppStore, ScheduleStore, DueStore, MarkStore, DeadLetterStore, OperatorStore, MetaStore, Protocol
+):
     """What ingest needs of a store."""
 
 
@@ -75,6 +86,8 @@ class IngestService:
         self._mint = mint
         self._apps = AppMaps(parts.store, parts.clock)
         self._growing = asyncio.Lock()  # so that no two registrations here count the same room
+        deleter = Deleter(parts.store, parts.clock, parts.settings, parts.limits)
+        self._deletions = Deletions(deleter, self._apps, parts.clock)
         self.signing = SigningSecrets(parts.store, parts.clock)
         self._placer = Placer(parts.settings.chunk_rows)
         self._commit = CommitPath(parts.store, self._apps, self._placer, parts.clock, parts.settings)
@@ -88,6 +101,7 @@ class IngestService:
 
     async def close(self) -> None:
         """Answer what is under way; the store stays open."""
+        await self._deletions.close()
         await self._commit.close()
 
     async def register_app(self, new: NewApp) -> App:
@@ -102,6 +116,7 @@ class IngestService:
         stored = await self._store.fetch_app(new.app_id)
         if stored is None:
             require_trust(self._clock)  # its first marks are counted from now
+            now_ms = self._clock.now_ms()
             app = App(
                 app_id=new.app_id,
                 number=0,
@@ -109,8 +124,9 @@ class IngestService:
                 polled=partitions,
                 active=new.active,
                 version=1,
-                created_ms=self._clock.now_ms(),
+                created_ms=now_ms,
                 configuration=new.configuration,
+                halted_ms=None if new.active else now_ms,
             )
             async with self._growing:
                 counts = await self._store.count_apps()
@@ -124,9 +140,7 @@ class IngestService:
                 "partitions",
             )
         else:
-            app = replace(
-                stored, active=new.active, configuration=new.configuration, version=stored.version + 1
-            )
+            app = configure(stored, new.configuration, active=new.active, now_ms=self._clock.now_ms())
             await self._store.replace_app(app)
         self._apps.keep(app, begun_ms)
         return app
@@ -141,17 +155,23 @@ class IngestService:
         """Activate or deactivate an app. Raises NotFound, AppActive, AppInactive."""
         begun_ms = self._clock.boot_ms()
         stored = (await self._apps.reread(app_id)).app
-        if stored.active == active:
-            raise (AppActive if active else AppInactive)(
-                f"app {app_id} is {'active' if active else 'deactivated'} already"
-            )
-        app = replace(stored, active=active, version=stored.version + 1)
+        app = activate(stored) if active else deactivate(stored, self._clock.now_ms())
         try:
             await self._store.replace_app(app)
         except VersionConflict:
             return await self.set_active(app_id, active)
         self._apps.keep(app, begun_ms)
         return app
+
+    async def delete_app(self, app_id: str, *, cancel_schedules: bool) -> App:
+        """Begin to delete an app, or go on with that; return it as it is: halted, and gone in about
+        `ingest.map_age_ms` and `ingest.write_deadline_ms`, when `fetch_apps` finds it no more.
+
+        Raises NotFound, LiveSchedules unless what is to fire yet is cancelled, and Conflict while the app is
+        being resized.
+        """
+        _raise_if(check_app_id(app_id))
+        return await self._deletions.ask(app_id, cancels=cancel_schedules)
 
     async def create_schedule(self, new: NewSchedule) -> Row:
         """File a one-time schedule; when this returns, it will fire.
@@ -161,7 +181,7 @@ class IngestService:
         """
         reading = await self._apps.get(new.app_id)
         if not reading.app.active:
-            raise AppInactive(f"app {new.app_id} is deactivated")
+            raise inactive(reading.app)
         require_trust(self._clock)
         now_ms = self._clock.now_ms()
         try:

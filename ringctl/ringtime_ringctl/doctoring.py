@@ -21,6 +21,7 @@ SEALED_BEHIND_MS = 180_000  #: an idle poller instance is sealed once a minute
 SETTLED_BEHIND_MS = 900_000  #: no attempt may take that long
 BUCKET_WARN, BUCKET_FAIL = 10_000, 50_000  #: rows of one partition in one minute
 RESIZE_MS = 1_800_000
+DELETION_MS = 600_000
 MAX_DAMAGE = 1_000  #: notes that are read
 
 
@@ -251,6 +252,24 @@ def check_resizes(snapshot: Snapshot) -> list[Finding]:
     ]
     return stale or [
         Finding("resizes", State.OK, f"{len(under_way):,} under way" if under_way else "none under way")
+    ]
+
+
+def check_deletions(snapshot: Snapshot) -> list[Finding]:
+    """Deletions of apps that nobody goes on with."""
+    under_way = [(app, app.deletion) for app in snapshot.apps if app.deletion is not None]
+    stale = [
+        Finding(
+            "deletions",
+            State.WARNING,
+            f"{app.app_id} is being deleted since {to_span(snapshot.now_ms - deletion.begun_ms)}",
+            f"`ringctl apps delete {app.app_id} --apply` goes on with it",
+        )
+        for app, deletion in under_way
+        if snapshot.now_ms - deletion.begun_ms > DELETION_MS
+    ]
+    return stale or [
+        Finding("deletions", State.OK, f"{len(under_way):,} under way" if under_way else "none under way")
     ]
 
 

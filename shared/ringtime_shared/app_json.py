@@ -8,13 +8,18 @@ from ringtime_shared.models.retry import RetryRules
 
 def app_to_json(app: App) -> dict[str, object]:
     """Return an app as the API's app object; `partitions` is the quota new schedules are spread over.
-    One that cannot be read says so in `damage`, and nothing else of it counts."""
+
+    `deleting` is there only while the app is being deleted. One that cannot be read says so in `damage`, and
+    nothing else of it counts.
+    """
     shown: dict[str, object] = {
         "appId": app.app_id,
         "partitions": app.writable,
         "active": app.active,
         "configuration": configuration_to_json(app.configuration),
     }
+    if app.deletion is not None:
+        shown["deleting"] = True
     return shown | {"damage": app.damage} if app.damage else shown
 
 

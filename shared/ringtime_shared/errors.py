@@ -7,6 +7,7 @@ RingtimeError
 ├── Conflict              the state of the thing forbids it
 │   ├── AppExists
 │   ├── LimitReached      the deployment holds as much as its settings allow
+│   ├── LiveSchedules     the app has schedules that are still to fire
 │   ├── AppInactive
 │   ├── AppActive
 │   ├── VersionConflict   somebody else changed the app in between
@@ -122,8 +123,12 @@ class LimitReached(Conflict):
     """The deployment holds as many apps, or partitions, as its settings allow."""
 
 
+class LiveSchedules(Conflict):
+    """The app has schedules without an outcome, so it is not deleted."""
+
+
 class AppInactive(Conflict):
-    """The app is deactivated."""
+    """The app is deactivated, or being deleted."""
 
 
 class AppActive(Conflict):

@@ -100,6 +100,11 @@ def home_slot(schedule_id: UUID) -> int:
     return (schedule_id.int >> 86) + EPOCH_2020_MS
 
 
+def app_number_of(schedule_id: UUID) -> int:
+    """Return the app number in `schedule_id`, without the checks of `unpack_id`."""
+    return schedule_id.int >> NONCE_BITS + COUNTER_BITS & MAX_APPS - 1
+
+
 class IdMint:
     """Makes the ids of one process."""
 

@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.contract.builders import NOW_MS, make_app
+from tests.contract.builders import NOW_MS, before, make_app, make_letter
 
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import AppExists, NotFound, VersionConflict
 from ringtime_shared.ids import MAX_APPS
-from ringtime_shared.models.app import App, AppConfiguration, Instance, Resize, SigningSecret
+from ringtime_shared.models.app import App, AppConfiguration, Deletion, Instance, Resize, SigningSecret
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.stores.protocol import Marks, MarksWrite, Store
 
@@ -35,6 +35,8 @@ SECRETS = tuple(
 )
 RESIZE = Resize(quota=8, before=3, operator='ana "ü"', begun_ms=NOW_MS + 3, term=5 << 48 | 17)
 
+DELETION = Deletion(cancels=True, began_at=7, begun_ms=NOW_MS + 4, was_active=False)
+
 
 def instances(app: App, partitions: range) -> list[Instance]:
     return [Instance(app.app_id, partition) for partition in partitions]
@@ -50,9 +52,29 @@ def instances(app: App, partitions: range) -> list[Instance]:
         {"secrets": SECRETS},
         {"resize": RESIZE},
         {"resize": replace(RESIZE, term=0)},
-        {"secrets": SECRETS[:1], "configuration": FULL_CONFIGURATION, "active": False, "resize": RESIZE},
+        {"halted_ms": NOW_MS + 5},
+        {"deletion": DELETION},
+        {
+            "secrets": SECRETS[:1],
+            "halted_ms": 0,
+            "deletion": DELETION,
+            "configuration": FULL_CONFIGURATION,
+            "active": False,
+            "resize": RESIZE,
+        },
     ],
-    ids=["empty", "full", "no rules", "no statuses", "secrets", "resize", "first resize", "all"],
+    ids=[
+        "empty",
+        "full",
+        "no rules",
+        "no statuses",
+        "secrets",
+        "resize",
+        "first resize",
+        "halted",
+        "deletion",
+        "all",
+    ],
 )
 async def test_created_app_comes_back_whole(store: Store, changes: dict[str, Any]) -> None:
     asked = make_app(writable=2, polled=5, created_ms=NOW_MS + 7, **changes)
@@ -200,3 +222,77 @@ async def test_partitions_gained_again_keep_their_marks(store: Store, app: App, 
     clock.advance(3_600_000)
     await store.replace_app(replace(app, version=3, writable=1, polled=3))
     assert await store.fetch_marks([instance]) == {instance: Marks(NOW_MS + 9, NOW_MS + 8)}
+
+
+async def test_a_deleted_app_is_gone_and_deleting_it_again_is_no_error(store: Store, app: App) -> None:
+    counts = await store.count_apps()
+    for _ in range(2):
+        await store.delete_app(app)
+        assert await store.fetch_app(app.app_id) is None
+        assert app.app_id not in {each.app_id for each in await store.fetch_apps()}
+        assert await store.count_apps() == (counts.apps - 1, counts.partitions - app.polled)
+
+
+@pytest.mark.parametrize("version", [0, 2])
+async def test_delete_of_another_version_conflicts(store: Store, app: App, version: int) -> None:
+    with pytest.raises(VersionConflict):
+        await store.delete_app(replace(app, version=version))
+    assert await store.fetch_app(app.app_id) == app
+
+
+async def test_the_next_app_of_an_id_has_nothing_of_the_one_before(store: Store) -> None:
+    first = await store.create_app(make_app(secrets=SECRETS, configuration=FULL_CONFIGURATION))
+    letter = make_letter(first, NOW_MS)
+    await store.put_dead_letters([letter])
+    await store.delete_app(first)
+    second = await store.create_app(make_app(app_id=first.app_id))
+    assert second.number > first.number
+    assert await store.fetch_app(first.app_id) == second
+    assert second.secrets == ()
+    assert await store.fetch_dead_letters(first.app_id, before(NOW_MS), NOW_MS, 10) == []
+    assert await store.count_dead_letters(first.app_id, NOW_MS, NOW_MS) == 0
+
+
+async def test_numbers_rise_over_deletions(store: Store) -> None:
+    numbers = []
+    for _ in range(3):
+        app = await store.create_app(make_app())
+        numbers.append(app.number)
+        await store.delete_app(app)
+    assert numbers == sorted(set(numbers))
+
+
+async def test_nothing_of_the_one_before_changes_the_next_app_of_an_id(store: Store, app: App) -> None:
+    await store.delete_app(app)
+    second = await store.create_app(make_app(app_id=app.app_id))
+    with pytest.raises(VersionConflict):
+        await store.replace_app(replace(app, version=2, active=False))
+    await store.delete_app(app)
+    assert await store.fetch_app(app.app_id) == second
+
+
+@pytest.mark.parametrize("term", [0, 5])
+async def test_the_next_app_of_an_id_begins_a_minute_before_it_was_made(
+    store: Store, app: App, term: int
+) -> None:
+    old = dict.fromkeys(instances(app, range(3)), Marks(NOW_MS - 50_000, NOW_MS - 50_001))
+    await store.put_marks([MarksWrite(each, term, marks) for each, marks in old.items()])
+    await store.delete_app(app)
+    later_ms = NOW_MS + 86_400_000
+    second = await store.create_app(make_app(app_id=app.app_id, polled=4, created_ms=later_ms))
+    first = Marks(later_ms - 60_000, later_ms - 60_000)
+    found = await store.fetch_marks(instances(second, range(5)))
+    assert found == dict.fromkeys(instances(second, range(4)), first)
+    # Under a term that lets the next owner in, and an older one no more than before.
+    await store.put_marks([MarksWrite(Instance(app.app_id, 0), 6, Marks(later_ms, later_ms))])
+    assert (await store.fetch_marks([Instance(app.app_id, 0)])).popitem()[1] == Marks(later_ms, later_ms)
+
+
+async def test_marks_written_late_for_a_deleted_app_are_no_lower_bound(store: Store, app: App) -> None:
+    await store.delete_app(app)
+    late = Marks(NOW_MS - 50_000, NOW_MS - 50_000)
+    await store.put_marks([MarksWrite(each, 5, late) for each in instances(app, range(3))])
+    later_ms = NOW_MS + 86_400_000
+    await store.create_app(make_app(app_id=app.app_id, created_ms=later_ms))
+    first = Marks(later_ms - 60_000, later_ms - 60_000)
+    assert await store.fetch_marks(instances(app, range(3))) == dict.fromkeys(instances(app, range(3)), first)

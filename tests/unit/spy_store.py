@@ -23,6 +23,10 @@ class SpyStore:
         """Let the next calls of `name` raise these; `carried_out`: only their answers are lost."""
         self._faults[name] += [(error, carried_out) for error in errors]
 
+    def heal(self, name: str) -> None:
+        """Let calls of `name` succeed again."""
+        self._faults[name].clear()
+
     def hold(self, name: str) -> asyncio.Event:
         """Keep calls of `name` waiting until the event is set."""
         gate = self._gates[name] = asyncio.Event()

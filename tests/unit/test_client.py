@@ -167,6 +167,24 @@ async def test_app_is_deactivated_and_activated(client: Any, app_id: str) -> Non
     assert (await client.fetch_app(app_id)).active
 
 
+async def test_app_is_deleted_once_it_has_nothing_to_fire_or_may_cancel_it(client: Any, app_id: str) -> None:
+    """Gone it is only after the quiet time, which `test_deleting` plays."""
+    view = await client.create_schedule(app_id, payload="", delay=HOUR, callback=HOOK)
+    with pytest.raises(Conflict, match="1 schedule, the first in the minute"):
+        await client.delete_app(app_id)
+    assert (await client.fetch_app(app_id)).active
+    for _ in range(2):
+        assert await client.delete_app(app_id, cancel_schedules=True) is None
+        app = await client.fetch_app(app_id)
+        assert (app.active, app.deleting) == (False, True)
+    for call in (client.activate_app(app_id), client.register_app(app_id)):
+        with pytest.raises(Conflict, match="is being deleted"):
+            await call
+    with pytest.raises(AppInactive, match="is being deleted"):
+        await client.create_schedule(app_id, payload="", delay=HOUR, callback=HOOK)
+    await client.cancel_schedule(view.schedule_id)
+
+
 async def test_schedule_is_created_at_an_instant_and_read(client: Any, app_id: str) -> None:
     at = datetime.now(timezone(timedelta(hours=-3, minutes=-30))) + HOUR
     callback = HttpCallbackDetails(url="http://127.0.0.1:9/hook", method="PUT", headers={"X-A": "b"})
@@ -260,6 +278,7 @@ async def test_what_does_not_exist_is_not_found(client: Any) -> None:
         client.fetch_app("nobody"),
         client.activate_app("nobody"),
         client.deactivate_app("nobody"),
+        client.delete_app("nobody"),
         client.create_schedule("nobody", payload="", delay=HOUR, callback=HOOK),
     ):
         with pytest.raises(NotFound) as caught:
@@ -349,7 +368,7 @@ async def test_bad_create_is_not_sent(kind: Kind, named: dict[str, Any], field: 
 async def test_app_id_that_would_bend_the_path_is_not_sent(kind: Kind, app_id: str) -> None:
     with scripted(cut) as script:
         client = kind.make(script.url)
-        for verb in (client.fetch_app, client.activate_app, client.deactivate_app):
+        for verb in (client.fetch_app, client.activate_app, client.deactivate_app, client.delete_app):
             with pytest.raises(InvalidRequest):
                 await verb(app_id)
         assert script.requests == []
@@ -688,7 +707,7 @@ def test_both_clients_have_the_same_verbs() -> None:
         return {name: value.__annotations__ | (value.__kwdefaults__ or {}) for name, value in public.items()}
 
     assert verbs(AsyncRingtimeClient) == verbs(RingtimeClient)
-    assert len(verbs(RingtimeClient)) == 12
+    assert len(verbs(RingtimeClient)) == 13
 
 
 def test_wire_names_cover_the_configuration() -> None:

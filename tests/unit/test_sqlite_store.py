@@ -503,3 +503,32 @@ async def test_purge_works_in_chunks(store: SqliteStore, monkeypatch: pytest.Mon
     assert changes.count("COMMIT") >= 11
     assert await store.fetch_index(0, BUCKET + 100) == []
     assert await store.fetch_live_ids([make_query(app)]) == [[]]
+
+
+async def test_a_server_files_under_the_next_app_of_an_id_that_a_tool_has_deleted(
+    store: SqliteStore, tmp_path: Path
+) -> None:
+    first = await store.create_app(make_app())
+    (before,) = make_rows(first, [START_MS])
+    await store.put_rows([before])
+    assert await store.fetch_row(before.place, before.schedule.schedule_id) is not None
+    tool = await SqliteStore.open(tmp_path, exclusive=False)
+    await tool.delete_app(first)
+    second = await tool.create_app(make_app(app_id=first.app_id))
+    await tool.close()
+    (after,) = make_rows(second, [START_MS])
+    await store.put_rows([after])
+    assert await store.fetch_row(before.place, before.schedule.schedule_id) is None
+    assert await store.fetch_row(after.place, after.schedule.schedule_id) == after
+    (page,) = await store.fetch_due([make_query(second)])
+    assert page.rows == [after]
+
+
+async def test_purge_deletes_what_a_deleted_app_has_left_when_it_expires(store: SqliteStore) -> None:
+    app = await store.create_app(make_app())
+    rows = make_rows(app, [START_MS, START_MS + 1])
+    await store.put_rows(rows)
+    await store.put_dead_letters([make_letter(app)])
+    await store.delete_app(app)
+    assert await store.purge(START_MS + 60_000 * 5) == 0
+    assert await store.purge(START_MS + 2 * WEEK_MS) == 3

@@ -115,6 +115,20 @@ class AsyncRingtimeClient(AsyncDeadLetterVerbs):
         """Stop an app's creates and callbacks. Raises InvalidRequest, NotFound, AppInactive."""
         await self._run(protocol.set_active(app_id, active=False))
 
+    async def delete_app(self, app_id: str, *, cancel_schedules: bool = False) -> None:
+        """Delete an app; its ids are not found from then on.
+
+        It is begun when this returns: the app creates and fires nothing, and is gone in some 15 seconds, when
+        `fetch_app` raises NotFound. If it is not, because its server died, delete it again. Its own id can
+        be registered anew then: an app with nothing of this one.
+
+        Args:
+            cancel_schedules: cancel what has not fired; else that is a Conflict.
+
+        Raises InvalidRequest, NotFound, Conflict.
+        """
+        await self._run(protocol.delete_app(app_id, cancel_schedules=cancel_schedules))
+
     async def create_signing_secret(self, app_id: str, *, secret: str | None = None) -> NewSigningSecret:
         """Sign the app's callbacks with a further secret, which the server shows this once.
 

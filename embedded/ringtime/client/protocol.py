@@ -70,6 +70,13 @@ def set_active(app_id: str, *, active: bool) -> Call[None]:
 
 
 @checked
+def delete_app(app_id: str, *, cancel_schedules: bool) -> Call[None]:
+    """`DELETE /apps/{app_id}`."""
+    path = f"{BASE}/apps/{safe_app_id(app_id)}" + ("?cancel_schedules=true" if cancel_schedules else "")
+    return Call(method="DELETE", path=path, read=_check_app, app_id=app_id)
+
+
+@checked
 def create_signing_secret(app_id: str, *, secret: str | None) -> Call[NewSigningSecret]:
     """`POST /apps/{app_id}/signing-secrets`."""
     return Call(
@@ -194,6 +201,10 @@ def _to_apps(data: dict[str, Any]) -> list[AppView]:
 
 def _to_only_app(data: dict[str, Any]) -> AppView:
     return to_app(convert(data.get("apps"), tuple[Any])[0])
+
+
+def _check_app(data: dict[str, Any]) -> None:
+    convert(data.get("appId"), str)
 
 
 def _check_activation(data: dict[str, Any]) -> None:

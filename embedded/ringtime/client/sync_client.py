@@ -101,6 +101,13 @@ class RingtimeClient(DeadLetterVerbs):
         """Stop an app's creates and callbacks. Raises InvalidRequest, NotFound, AppInactive."""
         self._run(protocol.set_active(app_id, active=False))
 
+    def delete_app(self, app_id: str, *, cancel_schedules: bool = False) -> None:
+        """Delete an app, which takes some 15 seconds from here (see `AsyncRingtimeClient.delete_app`).
+
+        Raises InvalidRequest, NotFound, Conflict.
+        """
+        self._run(protocol.delete_app(app_id, cancel_schedules=cancel_schedules))
+
     def create_signing_secret(self, app_id: str, *, secret: str | None = None) -> NewSigningSecret:
         """Sign the app's callbacks with a further secret, which the server shows this once.
 

@@ -45,6 +45,7 @@ class AppView:
     partitions: int  #: the quota new schedules are spread over
     active: bool
     configuration: AppConfiguration
+    deleting: bool = False  #: it is on its way out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""`ringctl apps`: register and configure apps."""
+"""`ringctl apps`: register, configure and delete apps."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from ringtime_ringctl.snapshot import fetch_app
 from ringtime_ringctl.times import to_iso
 from ringtime_shared.app_json import app_to_json
 from ringtime_shared.app_rules import check_app, check_growth
+from ringtime_shared.app_states import activate, deactivate, require_staying
+from ringtime_shared.deleting import Deleter, Left
 from ringtime_shared.errors import AppExists, InvalidRequest
 from ringtime_shared.models.app import App, AppConfiguration
 
@@ -38,7 +40,7 @@ set_option = click.option(
 
 @click.group("apps", cls=RingctlGroup)
 def apps() -> None:
-    """Register, configure, activate and deactivate apps. For the quota see `ringctl resize`."""
+    """Register, configure, activate, deactivate and delete apps. For the quota see `ringctl resize`."""
 
 
 @apps.command("list")
@@ -60,7 +62,7 @@ async def list_command(deployment: Deployment, output: Output) -> None:
         [
             (
                 app.app_id,
-                "cannot be read" if app.damage else "active" if app.active else "deactivated",
+                _state_of(app),
                 app.writable,
                 app.polled,
                 None if app.resize is None else f"{app.resize.before} -> {app.resize.quota}",
@@ -115,6 +117,7 @@ async def create_command(
     if await deployment.store.fetch_app(app_id) is not None:
         raise AppExists(f"app {app_id} is registered already")
     check_growth(await deployment.store.count_apps(), limits, apps=1, partitions=quota)
+    now_ms = deployment.clock.now_ms()
     app = App(
         app_id=app_id,
         number=0,
@@ -122,8 +125,9 @@ async def create_command(
         polled=quota,
         active=not is_inactive,
         version=1,
-        created_ms=deployment.clock.now_ms(),
+        created_ms=now_ms,
         configuration=configuration,
+        halted_ms=now_ms if is_inactive else None,
     )
     async with audited(deployment, "apps create", app_id, before=None, after=app_to_json(app)):
         app = await deployment.store.create_app(app)
@@ -164,7 +168,7 @@ async def activate_command(deployment: Deployment, output: Output, app_id: str) 
       ringctl apps activate pay
     """
     app = await fetch_app(deployment, app_id)
-    await change(deployment, output, "apps activate", app, replace(app, active=True))
+    await change(deployment, output, "apps activate", app, app if app.active else activate(app))
 
 
 @apps.command("deactivate")
@@ -178,7 +182,69 @@ async def deactivate_command(deployment: Deployment, output: Output, app_id: str
       ringctl apps deactivate pay
     """
     app = await fetch_app(deployment, app_id)
-    await change(deployment, output, "apps deactivate", app, replace(app, active=False))
+    after = deactivate(app, deployment.clock.now_ms()) if app.active else app
+    await change(deployment, output, "apps deactivate", app, after)
+
+
+@apps.command("delete")
+@click.argument("app_id", metavar="APP")
+@click.option(
+    "--cancel-schedules",
+    "is_cancelling",
+    is_flag=True,
+    help="Cancel what has not fired. Without: refuse while there is any.",
+)
+@click.option("--apply", "is_applied", is_flag=True, help="Do it. Without: say what it would do.")
+@deployed
+async def delete_command(
+    deployment: Deployment, output: Output, app_id: str, is_cancelling: bool, is_applied: bool
+) -> None:
+    """Delete an app: configuration, secrets and dead letters at once, its schedules when they expire.
+
+    It creates and fires nothing from the start, and is gone after a quiet time of some 15 seconds. Killed
+    half way, it stays deactivated; the same command, by anybody, goes on. Its ids are not found from then on,
+    and its own id can be registered again: a new app, with nothing of this one.
+
+    \b
+    Examples:
+      ringctl apps delete pay
+      ringctl apps delete pay --apply
+      ringctl apps delete pay --cancel-schedules --apply
+    """
+    settings = deployment.settings
+    deleter = Deleter(deployment.store, deployment.clock, settings.ingest, settings.limits)
+    app = await fetch_app(deployment, app_id)
+    if not is_applied:
+        left = await deleter.find_left(app)
+        show_deletion(output, app, left, is_cancelling=is_cancelling)
+        return
+    after = {"deleted": True, "cancelSchedules": is_cancelling}
+    async with audited(deployment, "apps delete", app_id, before=app_to_json(app), after=after):
+        await deleter.finish(await deleter.begin(app_id, cancels=is_cancelling))
+    if output.is_json:
+        output.data({"appId": app_id, "deleted": True})
+    else:
+        output.line(f"{app_id} is deleted")
+
+
+def show_deletion(output: Output, app: App, left: Left, *, is_cancelling: bool) -> None:
+    """Say what a deletion would do."""
+    if output.is_json:
+        output.data({"appId": app.app_id, "deleted": False, "schedulesLeft": left.schedules})
+    elif not left.schedules:
+        output.line(f"{app.app_id} has nothing left to fire; --apply deletes it")
+    elif is_cancelling:
+        output.line(f"{app.app_id} has {left} to fire yet; --apply cancels them and deletes it")
+    else:
+        output.line(f"{app.app_id} has {left} to fire yet; --cancel-schedules --apply cancels them, too")
+
+
+def _state_of(app: App) -> str:
+    if app.damage:
+        return "cannot be read"
+    if app.deletion is not None:
+        return "being deleted"
+    return "active" if app.active else "deactivated"
 
 
 async def change(deployment: Deployment, output: Output, action: str, before: App, after: App) -> None:
@@ -188,6 +254,7 @@ async def change(deployment: Deployment, output: Output, action: str, before: Ap
             output.line(f"{before.app_id} is so already: nothing to do")
             return
     else:
+        require_staying(before)
         after = replace(after, version=before.version + 1)
         async with audited(
             deployment, action, before.app_id, before=app_to_json(before), after=app_to_json(after)

@@ -19,6 +19,7 @@ from ringtime_ringctl.doctoring import (
     check_buckets,
     check_clocks,
     check_damage,
+    check_deletions,
     check_drains,
     check_marks,
     check_nodes,
@@ -110,7 +111,8 @@ async def examine_open(deployment: Deployment, output: Output) -> list[Finding]:
         findings += check_damage(snapshot.apps, await deployment.store.fetch_damage(MAX_DAMAGE))
         bar.show(3, "buckets")
         findings += await _check_buckets(deployment, snapshot)
-        return findings + check_drains(snapshot) + check_resizes(snapshot)
+        findings += check_drains(snapshot) + check_resizes(snapshot)
+        return findings + check_deletions(snapshot)
 
 
 async def _check_servers(deployment: Deployment) -> list[Finding]:

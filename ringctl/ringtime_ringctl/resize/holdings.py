@@ -6,8 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ringtime_ringctl.resize.evidence import ResizeStore, find_ahead, last_bucket
+from ringtime_ringctl.resize.evidence import ResizeStore, find_ahead
 from ringtime_shared.models.app import App, Instance
+from ringtime_shared.rows_ahead import last_bucket
 from ringtime_shared.settings import AppLimits
 from ringtime_shared.stores.protocol import IndexEntry
 

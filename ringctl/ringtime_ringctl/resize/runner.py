@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from ringtime_ringctl.changes import audited
 from ringtime_ringctl.context import Deployment
 from ringtime_ringctl.resize import steps
-from ringtime_ringctl.resize.evidence import find_ahead, find_unowned, last_bucket
+from ringtime_ringctl.resize.evidence import find_ahead, find_unowned
 from ringtime_ringctl.resize.steps import Step, next_step
 from ringtime_ringctl.times import to_iso, to_span
 from ringtime_shared.app_rules import check_growth
@@ -23,6 +23,7 @@ from ringtime_shared.errors import (
     VersionConflict,
 )
 from ringtime_shared.models.app import App, Instance, Resize
+from ringtime_shared.rows_ahead import last_bucket
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 
 LOOK_S = 0.2  #: between two looks for owners: creates wait for them

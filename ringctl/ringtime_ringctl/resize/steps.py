@@ -14,6 +14,7 @@ from dataclasses import replace
 from enum import StrEnum
 
 from ringtime_ringctl.times import to_iso
+from ringtime_shared.app_states import require_staying
 from ringtime_shared.errors import Conflict, InvalidRequest
 from ringtime_shared.models.app import App, Instance, Resize
 from ringtime_shared.settings import AppLimits
@@ -54,6 +55,7 @@ def begin(app: App, quota: int, *, operator: str, now_ms: int, term: int) -> App
 
     Raises Conflict when one is under way already, or an earlier one lost its note half way.
     """
+    require_staying(app)
     if app.resize is not None:
         raise Conflict(f"{describe(app)}; `--resume` goes on with it, `--abort` gives it up")
     if app.writable != app.polled and quota != app.writable:

@@ -61,6 +61,16 @@ class Resize:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Deletion:
+    """The end of an app, under way. Who asks for it again goes on with it; see `ringtime_shared.deleting`."""
+
+    cancels: bool  #: what has not fired is cancelled; else the deletion is given up if there is any
+    began_at: int  #: the app's version that had this note first, which tells one deletion from the next
+    begun_ms: int
+    was_active: bool  #: so it is again if the deletion is given up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class App:
     """A registered tenant. `writable` and `polled` differ only while a resize is under way."""
 
@@ -74,6 +84,8 @@ class App:
     configuration: AppConfiguration = field(default_factory=AppConfiguration)
     secrets: tuple[SigningSecret, ...] = field(default=(), repr=False)  #: all live, newest first
     resize: Resize | None = None  #: None: the quota is not being changed
+    halted_ms: int | None = None  #: since when it is deactivated; None: it is active, or nobody noted it
+    deletion: Deletion | None = None  #: None: it is to stay. While there is one, the app is not active
     damage: str = ""  #: why what is stored cannot be read; then the other fields say nothing. Never stored
 
     def instances(self) -> list[Instance]:

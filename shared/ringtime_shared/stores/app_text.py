@@ -1,4 +1,4 @@
-"""Configuration, secrets and resize of an app, as JSON; the same for all durable drivers.
+"""Configuration, secrets, resize and deletion of an app, as JSON; the same for all durable drivers.
 
 Keys that are not known are passed over, so what a later version wrote can be read.
 """
@@ -10,11 +10,14 @@ from typing import Annotated, Any
 import msgspec
 
 from ringtime_shared.ids import MAX_APPS, MAX_PARTITIONS
-from ringtime_shared.models.app import App, AppConfiguration, Resize, SigningSecret
+from ringtime_shared.models.app import App, AppConfiguration, Deletion, Resize, SigningSecret
 from ringtime_shared.stores.damage import Columns, Count, Json, Millis, Shape, fault_of, read_json
 from ringtime_shared.stores.slim import encode_slim
 
-APP_COLUMNS = "app_id, number, writable, polled, active, version, created_ms, configuration, secrets, resize"
+APP_COLUMNS = (
+    "app_id, number, writable, polled, active, version, created_ms, configuration, secrets, resize,"
+    " halted_ms, deletion"
+)
 
 _Partitions = Annotated[int, msgspec.Meta(ge=1, le=MAX_PARTITIONS)]
 
@@ -30,12 +33,15 @@ class _AppColumns(Columns):
     configuration: Json
     secrets: Json | None
     resize: Json | None
+    halted_ms: Millis | None
+    deletion: Json | None
 
 
 _SHAPE = Shape(_AppColumns)
 NO_NUMBER = -1  #: of an app whose number cannot be read either
 
 decode_configuration = msgspec.json.Decoder(AppConfiguration).decode
+_decode_deletion = msgspec.json.Decoder(Deletion).decode
 _decode_resize = msgspec.json.Decoder(Resize).decode
 _decode_secrets = msgspec.json.Decoder(tuple[SigningSecret, ...]).decode
 
@@ -65,9 +71,27 @@ def decode_resize(text: str | None) -> Resize | None:
     return None if text is None else _decode_resize(text)
 
 
+def encode_deletion(deletion: Deletion | None) -> str | None:
+    """Return a JSON object; None stays None."""
+    return None if deletion is None else encode_slim(deletion).decode()
+
+
 def read_app(record: tuple[Any, ...]) -> App:
     """Read a record of `APP_COLUMNS`; of one that is damaged, what can be told of it and its `damage`."""
-    app_id, number, writable, polled, active, version, created_ms, configuration, secrets, resize = record
+    (
+        app_id,
+        number,
+        writable,
+        polled,
+        active,
+        version,
+        created_ms,
+        configuration,
+        secrets,
+        resize,
+        halted_ms,
+        deletion,
+    ) = record
     try:
         _SHAPE.check(record)
         if polled < writable:
@@ -83,6 +107,8 @@ def read_app(record: tuple[Any, ...]) -> App:
             configuration=read_json("configuration", decode_configuration, configuration, least=1),
             secrets=read_json("secrets", decode_secrets, secrets or "[]"),
             resize=None if resize is None else read_json("resize", _decode_resize, resize),
+            halted_ms=halted_ms,
+            deletion=None if deletion is None else read_json("deletion", _decode_deletion, deletion),
         )
     except ValueError as error:
         return App(

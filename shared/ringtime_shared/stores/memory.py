@@ -10,7 +10,7 @@ from uuid import UUID
 
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.clock import ServerTime
-from ringtime_shared.errors import AppExists, NotFound, VersionConflict
+from ringtime_shared.errors import AppExists, NotFound
 from ringtime_shared.ids import MAX_NONCES
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
@@ -22,12 +22,12 @@ from ringtime_shared.stores.protocol import (
     AppCounts,
     DuePage,
     DueQuery,
-    FirstMarks,
     IndexEntry,
     Marks,
     MarksWrite,
     Position,
     first_marks,
+    version_conflict,
 )
 
 Bucket = tuple[str, int, int]  # app id, partition, bucket
@@ -39,6 +39,7 @@ class MemoryStore:
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms
         self._apps: dict[str, App] = {}
+        self._numbers = 0
         self._rows: dict[Place, dict[UUID, Row]] = defaultdict(dict)
         self._keys: dict[Bucket, list[Position]] = defaultdict(list)
         self._index: dict[int, set[Instance]] = defaultdict(set)
@@ -52,9 +53,12 @@ class MemoryStore:
     async def create_app(self, app: App) -> App:
         if app.app_id in self._apps:
             raise AppExists(f"app {app.app_id} is registered already")
-        stored = replace(app, number=len(self._apps))
+        stored = replace(app, number=self._numbers)
+        self._numbers += 1
         self._apps[app.app_id] = stored
-        self._put_first_marks(first_marks(app.app_id, range(app.polled), app.created_ms))
+        for instance, first in first_marks(app.app_id, range(app.polled), app.created_ms).items():
+            term, marks = self._marks.get(instance, (0, first))
+            self._marks[instance] = (term, Marks(*map(max, marks, first)))
         return stored
 
     async def fetch_app(self, app_id: str) -> App | None:
@@ -72,15 +76,21 @@ class MemoryStore:
             raise NotFound("app", app.app_id)
         if stored == app:
             return
-        if stored.version != app.version - 1:
-            raise VersionConflict(f"app {app.app_id} is at version {stored.version}, not {app.version - 1}")
+        if (stored.number, stored.version) != (app.number, app.version - 1):
+            raise version_conflict(stored, app.version - 1)
         gained = range(stored.polled, app.polled)
-        self._put_first_marks(first_marks(app.app_id, gained, self._now_ms()))
+        for instance, first in first_marks(app.app_id, gained, self._now_ms()).items():
+            self._marks.setdefault(instance, (0, first))
         self._apps[app.app_id] = app
 
-    def _put_first_marks(self, marks: FirstMarks) -> None:
-        for instance, first in marks.items():
-            self._marks.setdefault(instance, (0, first))
+    async def delete_app(self, app: App) -> None:
+        stored = self._apps.get(app.app_id)
+        if stored is None or stored.number != app.number:
+            return
+        if stored.version != app.version:
+            raise version_conflict(stored, app.version)
+        del self._apps[app.app_id]
+        self._letters.pop(app.app_id, None)
 
     async def put_rows(self, rows: Sequence[Row]) -> None:
         for row in rows:

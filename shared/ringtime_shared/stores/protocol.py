@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from ringtime_shared.clock import ServerTime
+from ringtime_shared.errors import VersionConflict
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.damage import Damage
@@ -104,8 +105,9 @@ class AppStore(Protocol):
     async def create_app(self, app: App) -> App:
         """Register `app` and return it with the number it was given; `app.number` is ignored.
 
-        Also writes first marks for its partitions, a minute before `app.created_ms`, under term 0.
-        Raises AppExists.
+        Numbers rise and are never given out twice. Also writes first marks for its partitions, a minute
+        before `app.created_ms`, under term 0; where an app of this id was deleted before and left marks,
+        these are raised to that under the term they have. Raises AppExists.
         """
         ...
 
@@ -122,11 +124,20 @@ class AppStore(Protocol):
         ...
 
     async def replace_app(self, app: App) -> None:
-        """Store `app` if the stored version is `app.version - 1`. Raises VersionConflict, NotFound.
+        """Store `app` if the stored version is `app.version - 1`. Raises VersionConflict, also if the stored
+        app is another one of the same id, and NotFound.
 
         Repeating a replace that was carried out (same version, same content) is no conflict.
         Partitions that `polled` gains get first marks as in `create_app` if they have none,
         counted from the moment of the call, before the app itself is changed.
+        """
+        ...
+
+    async def delete_app(self, app: App) -> None:
+        """Forget `app`, if the stored version is `app.version`, with its secrets and its dead letters.
+
+        No error if it is gone already, though there may be another of its id by now. Its rows stay until
+        they expire, and its marks as long as the driver needs them. Raises VersionConflict.
         """
         ...
 
@@ -312,3 +323,10 @@ FirstMarks = Mapping[Instance, Marks]
 def first_marks(app_id: str, partitions: range, now_ms: int) -> FirstMarks:
     """Return the marks of partitions that nobody owned yet: nothing can lie a minute before now."""
     return {Instance(app_id, partition): Marks(now_ms - 60_000, now_ms - 60_000) for partition in partitions}
+
+
+def version_conflict(stored: App, version: int) -> VersionConflict:
+    """Return the error for a change of `version` of an app that is not what is stored."""
+    return VersionConflict(
+        f"app {stored.app_id}, number {stored.number}, is at version {stored.version}, not {version}"
+    )

@@ -121,9 +121,10 @@ def make_rig(
     dispatch: DispatchSettings | None = None,
     retry: RetrySettings | None = None,
     configuration: AppConfiguration | None = None,
+    app_number: int = 0,
 ) -> Rig:
     clock = LoopClock()
-    app = make_app(configuration=configuration or AppConfiguration())
+    app = make_app(configuration=configuration or AppConfiguration(), number=app_number)
     store = SpyStore(clock.now_ms)
     receiver = Receiver(clock)
     owned = make_owned(app)
@@ -133,7 +134,7 @@ def make_rig(
             store=cast(Any, store),
             clock=clock,
             callbacks={"sim": receiver},
-            find_app=lambda _: app,
+            find_app=lambda _: rig.app,
             is_trusted=lambda: clock.boot_ms() < rig.trusted_until_ms,
             dispatch=dispatch or DispatchSettings(),
             retry=retry or RetrySettings(),

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from tests.contract.builders import START_MS, key_of, make_move, make_outcome, make_update
-from tests.unit.dispatcher.rig import make_rig, on_virtual_time
+from tests.contract.builders import START_MS, key_of, make_app, make_move, make_outcome, make_row, make_update
+from tests.unit.dispatcher.rig import LoopClock, make_rig, on_virtual_time
 from tests.unit.spy_store import SpyStore, spin
 
 from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
+from ringtime_shared.app_states import begin_deletion
 from ringtime_shared.callbacks.protocol import Reply
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.coordination.memory import Hub, MemorySession
@@ -20,6 +21,7 @@ from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.schedule import Outcome, Place, Status
 from ringtime_shared.settings import CoordinationSettings, DispatchSettings, RetrySettings
+from ringtime_shared.stores.protocol import LAST_ID, Position
 
 FAILED = Reply(ok=False, code=503, error="answered 503")
 SLOT_MS = START_MS + 1_000
@@ -120,6 +122,60 @@ async def test_trust_may_be_waived_by_the_operator() -> None:
     await dispatcher.start()
     clock.advance(60_000)
     assert dispatcher.is_trusted()
+    await dispatcher.stop()
+
+
+@pytest.mark.parametrize("on_loss", ["stop", "continue"])
+@on_virtual_time
+async def test_trust_ends_when_it_is_long_unknown_which_apps_are_active(on_loss: Any) -> None:
+    """A deactivation holds soon on every node, also on one that cannot read it."""
+    clock = LoopClock()
+    store, hub = SpyStore(clock.now_ms), Hub()
+    dispatcher = Dispatcher(
+        DispatcherParts(
+            member=Member(node="a"),
+            store=cast(Any, store),
+            clock=clock,
+            new_session=lambda: MemorySession(hub, clock),
+            callbacks={},
+            coordination=CoordinationSettings(on_loss=on_loss),
+        )
+    )
+    await dispatcher.start()
+    await asyncio.sleep(30)
+    assert dispatcher.is_trusted()
+    store.fail("fetch_apps", *[StoreUnavailable("no")] * 10_000)
+    await asyncio.sleep(8.9)
+    assert dispatcher.is_trusted()
+    await asyncio.sleep(1.2)
+    assert not dispatcher.is_trusted()
+    store.heal("fetch_apps")
+    await asyncio.sleep(1.5)
+    assert dispatcher.is_trusted()
+    await dispatcher.stop()
+
+
+@on_virtual_time
+async def test_a_long_step_of_ownership_does_not_age_the_apps() -> None:
+    """As the walk through days of buckets is, after an outage."""
+    clock = LoopClock()
+    store, hub = SpyStore(clock.now_ms), Hub()
+    await store.real.create_app(make_app(created_ms=START_MS))
+    gate = store.hold("fetch_marks")
+    dispatcher = Dispatcher(
+        DispatcherParts(
+            member=Member(node="a"),
+            store=cast(Any, store),
+            clock=clock,
+            new_session=lambda: MemorySession(hub, clock),
+            callbacks={},
+        )
+    )
+    await dispatcher.start()
+    for _ in range(60):
+        await asyncio.sleep(1)
+        assert dispatcher.is_trusted()
+    gate.set()
     await dispatcher.stop()
 
 
@@ -484,3 +540,37 @@ async def test_a_row_that_met_a_shortage_until_it_was_too_old_is_given_up() -> N
     assert outcome is not None
     assert (outcome.status, outcome.attempts) == (Status.FAILURE, 0)
     assert outcome.error.startswith("not sent: this node is short of something")
+
+
+@on_virtual_time
+async def test_what_a_deleted_app_of_the_same_id_left_behind_is_not_sent_and_holds_nothing_up() -> None:
+    rig = make_rig(app_number=7)
+    left, own, newer = (
+        make_row(replace(rig.app, number=n), START_MS, callback_type="sim") for n in (6, 7, 8)
+    )
+    await rig.put(left, own, newer)
+    await asyncio.sleep(1)
+    sent = {delivery.schedule.schedule_id for _, delivery in rig.receiver.sent}
+    assert sent == {own.schedule.schedule_id, newer.schedule.schedule_id}, (
+        "the newer one's app is not read yet"
+    )
+    assert (await rig.stored(left)).outcome is None
+    rig.owned.set_checked(START_MS)
+    assert rig.owned.settleable_ms() == START_MS
+    assert rig.places_held() == 0
+
+
+@on_virtual_time
+@pytest.mark.parametrize("cancels", [True, False])
+async def test_no_dead_letter_is_left_to_the_next_app_of_the_id(cancels: bool) -> None:
+    rig = make_rig(retry=RetrySettings(first_delay_ms=1), configuration=AppConfiguration(http_attempts=1))
+    rig.receiver.answers = [Reply(ok=False, code=500)]
+    rig.receiver.open.clear()
+    await rig.put(rig.row(START_MS))
+    await asyncio.sleep(1)
+    rig.app = begin_deletion(rig.app, cancels=cancels, now_ms=START_MS)
+    rig.receiver.open.set()
+    await asyncio.sleep(1)
+    assert rig.deliverer.tally.failed == 1
+    letters = await rig.store.real.fetch_dead_letters(rig.app.app_id, Position(0, LAST_ID), 1 << 62, 10)
+    assert len(letters) == (0 if cancels else 1)

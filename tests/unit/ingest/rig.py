@@ -21,6 +21,7 @@ from ringtime_ingest.replaying import Replayer
 from ringtime_ingest.requests import Cancellation, NewApp, NewSchedule, Offer
 from ringtime_ingest.signing import SigningSecrets
 from ringtime_ingest.validation import CallbackRule, check_new_app, check_new_schedule
+from ringtime_shared.app_states import begin_deletion
 from ringtime_shared.callbacks.http_rules import check_http_details
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import AlreadyDone, AppActive, AppInactive, Conflict, InvalidRequest, NotFound
@@ -115,6 +116,12 @@ class FakeService:
             raise (AppActive if active else AppInactive)(f"app {app_id} is so already")
         self.apps[app_id] = replace(app, active=active)
         return self.apps[app_id]
+
+    async def delete_app(self, app_id: str, *, cancel_schedules: bool) -> App:
+        self._check([])
+        app = begin_deletion(self._app(app_id), cancels=cancel_schedules, now_ms=self.clock.now_ms())
+        self.apps[app_id] = app
+        return app
 
     async def create_schedule(self, new: NewSchedule) -> Row:
         app = self._app(new.app_id)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.contract.builders import START_MS
+from tests.contract.builders import START_MS, make_app, make_row
 from tests.unit.dispatcher.rig import on_virtual_time
 from tests.unit.ingest.commit_rig import CommitRig, make_commit_rig
 from tests.unit.spy_store import spin
 
-from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
+from ringtime_ingest.apps import AppReading
+from ringtime_shared.app_states import begin_deletion
+from ringtime_shared.errors import NotFound, OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Row
 
@@ -221,6 +224,41 @@ async def test_a_row_in_a_partition_not_yet_open_is_filed_in_another() -> None:
     moved = await rig.file(rig.row(START_MS, 1), age_ms=MAP_AGE_MS + 1)
     assert moved.moved_to is not None
     assert moved.moved_to.partition == 0
+
+
+async def delete(rig: CommitRig) -> None:
+    await rig.store.real.delete_app(rig.app)
+
+
+async def delete_and_register_again(rig: CommitRig) -> None:
+    await delete(rig)
+    await rig.store.real.create_app(make_app(app_id=rig.app.app_id))
+
+
+async def begin_to_delete(rig: CommitRig) -> None:
+    await rig.store.real.replace_app(begin_deletion(rig.app, cancels=True, now_ms=START_MS))
+
+
+@pytest.mark.parametrize(
+    ("fate", "error"),
+    [(delete, NotFound), (delete_and_register_again, NotFound), (begin_to_delete, OutcomeUnknown)],
+)
+async def test_a_create_is_not_acknowledged_once_its_app_may_be_gone(
+    fate: Callable[[CommitRig], Awaitable[None]], error: type[Exception]
+) -> None:
+    """Nor are creates of other apps in the same batch any the worse for it."""
+    rig = await make_commit_rig(lead_ms=600_000)
+    other = await rig.store.real.create_app(make_app())
+    gate = rig.store.hold("put_rows")
+    lost = rig.file(rig.row())
+    kept = asyncio.create_task(rig.path.file(make_row(other), AppReading(other, rig.clock.boot_ms())))
+    await spin()
+    await fate(rig)
+    rig.clock.advance(MAP_AGE_MS + 1)
+    gate.set()
+    with pytest.raises(error):
+        await lost
+    assert (await kept).place.app_id == other.app_id
 
 
 async def test_a_process_that_slept_between_write_and_check_reads_the_map_again() -> None:

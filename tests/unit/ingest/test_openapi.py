@@ -77,6 +77,7 @@ async def test_references_and_operation_ids_are_sound(rig: Rig) -> None:
 @pytest.mark.parametrize(
     ("method", "path", "body"),
     [
+        ("delete", "/goscheduler/apps/test", None),
         ("post", "/goscheduler/schedules", schedule_body()),
         ("post", "/goscheduler/schedule", schedule_body()),
         ("post", "/goscheduler/schedules", {}),
@@ -97,7 +98,7 @@ async def test_answers_are_as_described(rig: Rig, method: str, path: str, body: 
     secret = SigningSecret(secret_id=LISTED, secret="", created_ms=0)
     rig.service.apps["test"] = replace(rig.service.apps["test"], secrets=(secret,))
     reply = await rig.client.call(method.upper(), path, body)
-    template = re.sub("(?<=/signing-secrets/).+", "{secretId}", path.replace("/test/", "/{appId}/"))
+    template = re.sub("(?<=/signing-secrets/).+", "{secretId}", re.sub("/test(?=/|$)", "/{appId}", path))
     described = document["paths"][template][method]["responses"][str(reply.status)]
     _check(described["content"]["application/json"]["schema"], reply.json, document)
 

@@ -40,7 +40,9 @@ async def test_registering_again_changes_configuration_and_state_only(rig: Servi
     configuration = AppConfiguration(retention_days=2)
     for partitions in (3, None):
         again = await rig.register(partitions=partitions, active=False, configuration=configuration)
-        assert again == replace(first, active=False, configuration=configuration, version=again.version)
+        assert again == replace(
+            first, active=False, halted_ms=START_MS, configuration=configuration, version=again.version
+        )
     assert await rig.service.fetch_apps("shop") == [again]
     assert again.version == 3
 
@@ -93,7 +95,7 @@ async def test_a_change_by_another_in_between_is_decided_again(rig: ServiceRig) 
     other = replace(app, configuration=AppConfiguration(retention_days=7), version=2)
     await _race(rig, other)
     done = await rig.service.set_active("shop", False)
-    assert done == replace(other, active=False, version=3)
+    assert done == replace(other, active=False, halted_ms=START_MS, version=3)
     assert await rig.store.real.fetch_app("shop") == done
 
 
@@ -107,7 +109,7 @@ async def test_what_another_made_so_in_between_is_told(rig: ServiceRig) -> None:
 
 async def test_the_very_same_change_by_another_is_no_conflict(rig: ServiceRig) -> None:
     """It cannot be told from one's own, carried out before its answer was lost."""
-    inactive = replace(await rig.register(), active=False, version=2)
+    inactive = replace(await rig.register(), active=False, halted_ms=START_MS, version=2)
     await _race(rig, inactive)
     assert await rig.service.set_active("shop", False) == inactive
 

@@ -14,6 +14,8 @@ from click.testing import CliRunner
 from tests.unit.ringctl.test_cli import Folder, failed
 
 from ringtime_ringctl.main import main
+from ringtime_shared import deleting
+from ringtime_shared.app_states import begin_deletion
 from ringtime_shared.models.app import App, SigningSecret
 from ringtime_shared.stores.sqlite import schema
 
@@ -110,6 +112,49 @@ class TestApps:
         before = folder.dump()
         failed(folder.run("apps", *words), says)
         assert folder.dump() == before
+
+
+class TestDelete:
+    @pytest.fixture(autouse=True)
+    def _no_quiet_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The time is that of real clocks here; `test_deleting` has its length."""
+        monkeypatch.setattr(deleting, "APPS_TRUST_MS", 0)
+        monkeypatch.setenv("RINGTIME_INGEST_MAP_AGE_MS", "500")
+        monkeypatch.setenv("RINGTIME_INGEST_WRITE_DEADLINE_MS", "500")
+        monkeypatch.setenv("RINGTIME_CASSANDRA_REQUEST_TIMEOUT_MS", "250")
+
+    def test_without_apply_it_says_what_there_is(self, folder: Folder) -> None:
+        shown = folder.run("apps", "delete", "pay").output
+        assert "pay has 8 schedules, the first in the minute" in shown
+        assert "--cancel-schedules --apply" in shown
+        assert folder.json("apps", "delete", "pay")["schedulesLeft"] == 8
+        assert app_of(folder).deletion is None
+        assert folder.audit() == []
+
+    def test_what_has_schedules_is_refused_and_stays_as_it_was(self, folder: Folder) -> None:
+        before = app_of(folder)
+        failed(folder.run("apps", "delete", "pay", "--apply"), "pay has 8 schedules", "cancel")
+        assert app_of(folder) == before
+        assert [action for _, action in folder.audit()] == ["apps delete", "apps delete failed"]
+
+    def test_with_its_schedules_cancelled_it_is_gone(self, folder: Folder) -> None:
+        shown = folder.json("apps", "delete", "pay", "--cancel-schedules", "--apply")
+        assert shown == {"appId": "pay", "deleted": True}
+        failed(folder.run("apps", "show", "pay"), "no app pay")
+        failed(folder.run("apps", "delete", "pay"), "no app pay")
+        again = folder.json("apps", "create", "pay")
+        assert again["number"] > folder.app.number
+        assert folder.json("deadletters", "list", "pay")["deadLetters"] == []
+
+    def test_one_that_is_under_way_is_shown_and_gone_on_with(self, folder: Folder) -> None:
+        app = app_of(folder)
+        folder.on_store(lambda store: store.replace_app(begin_deletion(app, cancels=True, now_ms=0)))
+        assert "being deleted" in folder.run("apps", "list").output
+        for words in (["apps", "activate"], ["apps", "configure", "--set", "weight=2"], ["resize"]):
+            more = ["--partitions", "7", "--apply"] if words == ["resize"] else []
+            failed(folder.run(*words[:2], "pay", *words[2:], *more), "being deleted")
+        folder.run("apps", "delete", "pay", "--apply")
+        failed(folder.run("apps", "show", "pay"), "no app pay")
 
 
 class TestResize:

@@ -12,7 +12,7 @@ from ringtime_ringctl import doctoring
 from ringtime_ringctl.doctoring import Finding, State
 from ringtime_ringctl.probes import Health
 from ringtime_ringctl.ring_report import report_ring
-from ringtime_shared.models.app import Instance, Resize
+from ringtime_shared.models.app import Deletion, Instance, Resize
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.stores.protocol import IndexEntry, Marks
 
@@ -39,6 +39,7 @@ def test_a_healthy_deployment_is_all_ok() -> None:
         *doctoring.check_buckets({IndexEntry(BUCKET, P0): 10_000}, 0),
         *doctoring.check_drains(snapshot),
         *doctoring.check_resizes(snapshot),
+        *doctoring.check_deletions(snapshot),
     ]
     assert states(findings) == {State.OK}
 
@@ -171,3 +172,12 @@ def test_what_cannot_be_read_is_named() -> None:
     assert records.found.endswith("schedules pay.0 0: extras: x")
     many = notes * 200
     assert "1,000 or more stored records" in doctoring.check_damage([], many)[0].found
+
+
+def test_a_deletion_that_nobody_goes_on_with() -> None:
+    def examine(begun_ms: int) -> set[State]:
+        note = Deletion(cancels=False, began_at=2, begun_ms=begun_ms, was_active=True)
+        return states(doctoring.check_deletions(make_snapshot([pay(active=False, deletion=note)])))
+
+    assert examine(NOW_MS - 600_000) == {State.OK}
+    assert examine(NOW_MS - 600_001) == {State.WARNING}

@@ -13,13 +13,13 @@ from ringtime_shared.errors import (
     NotFound,
     OutcomeUnknown,
     StoreUnavailable,
-    VersionConflict,
 )
 from ringtime_shared.ids import MAX_APPS
 from ringtime_shared.models.app import App
 from ringtime_shared.stores.app_text import (
     APP_COLUMNS,
     encode_configuration,
+    encode_deletion,
     encode_resize,
     encode_secrets,
     read_app,
@@ -28,16 +28,18 @@ from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.marks import MarkTable
 from ringtime_shared.stores.cassandra.meta import ROUNDS, MetaTable, back_off
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
-from ringtime_shared.stores.protocol import AppCounts, first_marks
+from ringtime_shared.stores.protocol import AppCounts, first_marks, version_conflict
 
 _GET_ALL = f"SELECT {APP_COLUMNS} FROM $apps"
 _COUNT = "SELECT count(*), sum(polled) FROM $apps"
 _GET = f"{_GET_ALL} WHERE app_id = ?"
-_CREATE = f"INSERT INTO $apps ({APP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"
+_CREATE = f"INSERT INTO $apps ({APP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"
 _REPLACE = (
     "UPDATE $apps SET number = ?, writable = ?, polled = ?, active = ?, version = ?, created_ms = ?,"
-    " configuration = ?, secrets = ?, resize = ? WHERE app_id = ? IF version = ?"
+    " configuration = ?, secrets = ?, resize = ?, halted_ms = ?, deletion = ?"
+    " WHERE app_id = ? IF version = ? AND number = ?"
 )
+_DELETE = "DELETE FROM $apps WHERE app_id = ? IF version = ? AND number = ?"
 
 
 class Apps:
@@ -53,7 +55,7 @@ class Apps:
     ) -> None:
         """Use `prepare`."""
         self._session = session
-        self._get, self._get_all, self._count, self._create, self._replace = statements
+        self._get, self._get_all, self._count, self._create, self._replace, self._delete = statements
         self._marks = marks
         self._meta = meta
         self._now_ms = now_ms
@@ -62,7 +64,7 @@ class Apps:
     async def prepare(
         cls, session: CqlSession, marks: MarkTable, meta: MetaTable, now_ms: Callable[[], int]
     ) -> Self:
-        statements = await session.prepare(_GET, _GET_ALL, _COUNT, _CREATE, _REPLACE)
+        statements = await session.prepare(_GET, _GET_ALL, _COUNT, _CREATE, _REPLACE, _DELETE)
         return cls(session, statements, marks, meta, now_ms)
 
     async def create_app(self, app: App) -> App:
@@ -73,8 +75,11 @@ class Apps:
         if number >= MAX_APPS:
             raise Conflict(f"all {MAX_APPS} app numbers are given out")
         created = replace(app, number=number)
-        await self._marks.put_first_marks(first_marks(app.app_id, range(app.polled), app.created_ms))
-        stored = await self._change(self._create.bind(app.app_id, *_values(created)), created, None)
+        first = first_marks(app.app_id, range(app.polled), app.created_ms)
+        await self._marks.put_first_marks(first, raises=True)
+        stored = await self._change(
+            app.app_id, self._create.bind(app.app_id, *_values(created)), created, None
+        )
         if stored != created:
             raise AppExists(f"app {app.app_id} is registered already")
         return created
@@ -94,17 +99,29 @@ class Apps:
     async def replace_app(self, app: App) -> None:
         now_ms = self._now_ms()
         stored = await self._fetch_serial(app.app_id)
-        if stored is not None and stored != app and stored.version == app.version - 1:
+        expected = (app.number, app.version - 1)
+        if stored is not None and stored != app and (stored.number, stored.version) == expected:
             gained = range(stored.polled, app.polled)
             await self._marks.put_first_marks(first_marks(app.app_id, gained, now_ms))
-            statement = self._replace.bind(*_values(app), app.app_id, app.version - 1)
-            stored = await self._change(statement, app, stored)
+            statement = self._replace.bind(*_values(app), app.app_id, app.version - 1, app.number)
+            stored = await self._change(app.app_id, statement, app, stored)
         if stored is None:
             raise NotFound("app", app.app_id)
         if stored != app:
-            raise VersionConflict(f"app {app.app_id} is at version {stored.version}, not {app.version - 1}")
+            raise version_conflict(stored, app.version - 1)
 
-    async def _change(self, statement: Any, wanted: App, before: App | None) -> App | None:
+    async def delete_app(self, app: App) -> None:
+        """The dead letters are for the caller to delete, before this."""
+        stored = await self._fetch_serial(app.app_id)
+        if stored == app:
+            statement = self._delete.bind(app.app_id, app.version, app.number)
+            stored = await self._change(app.app_id, statement, None, app)
+        if stored is not None and stored.number == app.number:
+            raise version_conflict(stored, app.version)
+
+    async def _change(
+        self, app_id: str, statement: Any, wanted: App | None, before: App | None
+    ) -> App | None:
         """Try the LWT until the app is no more as it was `before`; return it as it is then."""
         is_unsure = False
         for n in range(ROUNDS):
@@ -113,7 +130,7 @@ class Apps:
                 if record is not None and record[0]:
                     return wanted
                 is_unsure = is_unsure or record is None
-                stored = await self._fetch_serial(wanted.app_id)
+                stored = await self._fetch_serial(app_id)
             except StoreUnavailable as error:
                 if is_unsure:
                     raise OutcomeUnknown(str(error)) from error
@@ -121,7 +138,7 @@ class Apps:
             if stored != before:
                 return stored
             await back_off(n)
-        raise OutcomeUnknown(f"Cassandra: no answer to the change of app {wanted.app_id}")
+        raise OutcomeUnknown(f"Cassandra: no answer to the change of app {app_id}")
 
     async def _fetch_serial(self, app_id: str) -> App | None:
         records = await self._session.read(self._get.bind(app_id), is_serial=True)
@@ -140,6 +157,8 @@ def _values(app: App) -> tuple[object, ...]:
         encode_configuration(app.configuration),
         encode_secrets(app.secrets),
         encode_resize(app.resize),
+        app.halted_ms,
+        encode_deletion(app.deletion),
     )
 
 

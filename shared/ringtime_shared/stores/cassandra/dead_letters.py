@@ -11,17 +11,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 from uuid import UUID
 
+from ringtime_shared.models.app import App
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.stores.cassandra.batches import Item, make_batches
 from ringtime_shared.stores.cassandra.encoding import pack_int, pack_long, routing_key
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
 from ringtime_shared.stores.cassandra.ttl import row_end_ms, ttl_s
 from ringtime_shared.stores.letter_text import encode_letter, read_letter
-from ringtime_shared.stores.protocol import Position
+from ringtime_shared.stores.protocol import LAST_ID, Position
 
 DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 LETTERS_PER_BATCH = 64
+LETTERS_PER_DELETE = 500
 DAYS_AT_ONCE = 8  #: partitions read side by side, so that a page of few letters takes few rounds
 #: Hours counted side by side. One statement counts some 400,000 letters a second and core, and must be done
 #: before it times out: hence by the hour, and not many at once.
@@ -41,6 +43,7 @@ _COUNT = (
     "SELECT count(letter), count(replayed_ms) FROM $dead_letters"
     " WHERE app_id = ? AND day = ? AND slot_ms >= ? AND slot_ms <= ?"
 )
+_DELETE = f"DELETE FROM $dead_letters {_BY_KEY}"
 
 Key = tuple[bytes, bytes, bytes, bytes]
 
@@ -53,12 +56,12 @@ class DeadLetters:
     ) -> None:
         """Use `prepare`."""
         self._session = session
-        self._put, self._get_ttl, self._put_replayed, self._get, self._count = statements
+        self._put, self._get_ttl, self._put_replayed, self._get, self._count, self._delete = statements
         self._now_ms = now_ms
 
     @classmethod
     async def prepare(cls, session: CqlSession, now_ms: Callable[[], int]) -> Self:
-        statements = await session.prepare(_PUT, _GET_TTL, _PUT_REPLAYED, _GET, _COUNT)
+        statements = await session.prepare(_PUT, _GET_TTL, _PUT_REPLAYED, _GET, _COUNT, _DELETE)
         return cls(session, statements, now_ms)
 
     async def put_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
@@ -93,6 +96,21 @@ class DeadLetters:
                     break
                 day += 1
         return found[:limit]
+
+    async def delete_all(self, app: App) -> None:
+        """Delete the letters of this app, one by one: a tombstone over a whole day could hide what the next
+        app of its id writes under a clock that is behind."""
+        after, upto_ms = Position(app.created_ms - DAY_MS, LAST_ID), self._now_ms() + DAY_MS
+        while True:
+            letters = await self.fetch_dead_letters(app.app_id, after, upto_ms, LETTERS_PER_DELETE)
+            items = []
+            for letter in letters:
+                key = _key(app.app_id, letter.slot_ms, letter.schedule_id)
+                items.append(Item(routing_key(*key[:2]), self._delete.in_batch(key)))
+            await self._session.write(make_batches(items, self._session, LETTERS_PER_BATCH))
+            if len(letters) < LETTERS_PER_DELETE:
+                return
+            after = Position(letters[-1].slot_ms, letters[-1].schedule_id)
 
     def _range(self, app_id: str, day: int, after: Position, upto_ms: int, limit: int) -> Any:
         bounds = (pack_long(after.slot_ms), after.schedule_id.bytes, pack_long(upto_ms), pack_int(limit))

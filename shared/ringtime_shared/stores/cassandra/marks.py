@@ -80,17 +80,18 @@ class MarkTable:
         values = (app, pack_int(partition), pack_long(marks.sealed_ms), pack_long(marks.settled_ms))
         return Item(app, self._put.in_batch((*values, stamp, stamp)))
 
-    async def put_first_marks(self, first: FirstMarks) -> None:
-        """Write the marks of those instances that have none.
+    async def put_first_marks(self, first: FirstMarks, *, raises: bool = False) -> None:
+        """Write the marks of those instances that have none; `raises`: let none be lower, under its term.
 
         Two changes of an app may both find none and write. Both are done before either lets the instance
         be used, so both marks lie before its first row, and it does not matter that the greater stays.
         """
-        known = await self.fetch_marks(list(first))
+        known = await self._fetch(list(first))
+        terms = {each: known[each][1] if each in known else FIRST_TERM for each in first}
         await self.put_marks(
             [
-                MarksWrite(instance, FIRST_TERM, marks)
+                MarksWrite(instance, terms[instance], marks)
                 for instance, marks in first.items()
-                if instance not in known
+                if raises or instance not in known
             ]
         )

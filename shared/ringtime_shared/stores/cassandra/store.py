@@ -139,6 +139,10 @@ class CassandraStore:
     async def replace_app(self, app: App) -> None:
         await self._apps.replace_app(app)
 
+    async def delete_app(self, app: App) -> None:
+        await self._dead_letters.delete_all(app)
+        await self._apps.delete_app(app)
+
     async def put_rows(self, rows: Sequence[Row]) -> None:
         await self._schedules.put_rows(rows)
 

@@ -4,21 +4,26 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ringtime_shared.errors import AppExists, Damaged, NotFound, VersionConflict
+from ringtime_shared.errors import AppExists, Damaged, NotFound
 from ringtime_shared.models.app import App
 from ringtime_shared.stores.app_text import (
     APP_COLUMNS,
     encode_configuration,
+    encode_deletion,
     encode_resize,
     encode_secrets,
     read_app,
 )
-from ringtime_shared.stores.protocol import AppCounts, FirstMarks, first_marks
+from ringtime_shared.stores.protocol import AppCounts, FirstMarks, first_marks, version_conflict
 from ringtime_shared.stores.sqlite.bulk import execute_bulk
 from ringtime_shared.stores.sqlite.session import Session
 
 _PUT_FIRST_MARKS = """
 INSERT INTO partition_state (app, partition, term, sealed_ms, settled_ms) {values} ON CONFLICT DO NOTHING
+"""
+_RAISE_FIRST_MARKS = """
+INSERT INTO partition_state (app, partition, term, sealed_ms, settled_ms) {values} ON CONFLICT DO UPDATE SET
+    sealed_ms = max(sealed_ms, excluded.sealed_ms), settled_ms = max(settled_ms, excluded.settled_ms)
 """
 
 
@@ -27,7 +32,9 @@ def create_app(session: Session, app: App) -> App:
         raise AppExists(f"app {app.app_id} is registered already")
     stored = replace(app, number=session.give_number(app.app_id))
     _put_app(session, stored)
-    _put_first_marks(session, stored, first_marks(app.app_id, range(app.polled), app.created_ms))
+    first = first_marks(app.app_id, range(app.polled), app.created_ms)
+    # Of a new number there are marks only if a dispatcher wrote some late, for a deleted app of this id.
+    execute_bulk(session.connection, _RAISE_FIRST_MARKS, _to_records(stored, first))
     return stored
 
 
@@ -55,16 +62,29 @@ def replace_app(session: Session, app: App, now_ms: int) -> None:
         raise NotFound("app", app.app_id)
     if stored == app:
         return
-    if stored.version != app.version - 1:
-        raise VersionConflict(f"app {app.app_id} is at version {stored.version}, not {app.version - 1}")
+    if (stored.number, stored.version) != (app.number, app.version - 1):
+        raise version_conflict(stored, app.version - 1)
     gained = range(stored.polled, app.polled)
-    _put_first_marks(session, stored, first_marks(app.app_id, gained, now_ms))
+    first = first_marks(app.app_id, gained, now_ms)
+    execute_bulk(session.connection, _PUT_FIRST_MARKS, _to_records(stored, first))
     _put_app(session, app)
+
+
+def delete_app(session: Session, app: App) -> None:
+    """Letters and rows of a number that is nobody's any more go when they expire; see `purge`."""
+    stored = fetch_app(session, app.app_id)
+    if stored is None or stored.number != app.number:
+        return
+    if stored.version != app.version:
+        raise version_conflict(stored, app.version)
+    session.connection.execute("DELETE FROM apps WHERE app_id = ?", (app.app_id,))
+    session.connection.execute("DELETE FROM partition_state WHERE app = ?", (app.number,))
+    session.retire_number(app.app_id, app.number)
 
 
 def _put_app(session: Session, app: App) -> None:
     session.connection.execute(
-        f"REPLACE INTO apps ({APP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"REPLACE INTO apps ({APP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             app.app_id,
             app.number,
@@ -76,10 +96,11 @@ def _put_app(session: Session, app: App) -> None:
             encode_configuration(app.configuration),
             encode_secrets(app.secrets),
             encode_resize(app.resize),
+            app.halted_ms,
+            encode_deletion(app.deletion),
         ),
     )
 
 
-def _put_first_marks(session: Session, app: App, marks: FirstMarks) -> None:
-    records = [(app.number, partition, 0, *first) for (_, partition), first in marks.items()]
-    execute_bulk(session.connection, _PUT_FIRST_MARKS, records)
+def _to_records(app: App, marks: FirstMarks) -> list[tuple[int, int, int, int, int]]:
+    return [(app.number, partition, 0, *first) for (_, partition), first in marks.items()]

@@ -22,7 +22,8 @@ LOOK_AGAIN_MS = 3_600_000  # rows that expired before they were finished wait fo
 _RANGE = "WHERE app = ? AND partition = ? AND slot_ms BETWEEN ? AND ?"
 _FINISHED = (
     f"{_RANGE} AND expires_ms <= ? AND (NOT ({IS_LIVE})"
-    " OR slot_ms <= (SELECT settled_ms FROM partition_state WHERE app = ? AND partition = ?))"
+    " OR slot_ms <= (SELECT settled_ms FROM partition_state WHERE app = ? AND partition = ?)"
+    " OR app NOT IN (SELECT number FROM apps))"
 )
 
 
@@ -39,8 +40,8 @@ def first_kept_bucket(now_ms: int) -> int:
 
 
 def purge_chunk(session: Session, now_ms: int) -> Chunk:
-    """Delete up to a chunk of expired dead letters, then of expired rows that are not live, or lie at or
-    under `settled`."""
+    """Delete up to a chunk of expired dead letters, then of expired rows that are not live, lie at or under
+    `settled`, or are of an app that is gone."""
     _delete_damage(session, now_ms)
     letters = _delete_letters(session, now_ms)
     if letters == ROWS_PER_CHUNK:

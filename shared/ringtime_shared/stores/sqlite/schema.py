@@ -118,8 +118,13 @@ CREATE TABLE damage ( -- notes of records that cannot be read
 CREATE INDEX damage_found ON damage (found_ms);
 """
 
+_DELETION = """
+ALTER TABLE apps ADD COLUMN halted_ms INTEGER; -- since when it is deactivated
+ALTER TABLE apps ADD COLUMN deletion TEXT; -- JSON object. Mostly null
+"""
+
 #: Step n leads from schema version n to n + 1; add at the end, change nothing. A comment holds no semicolon.
-STEPS = (_FIRST, _DELIVERY, _OPERATOR, _COUNT, _DAMAGE)
+STEPS = (_FIRST, _DELIVERY, _OPERATOR, _COUNT, _DAMAGE, _DELETION)
 SCHEMA_VERSION = len(STEPS)
 
 

@@ -17,7 +17,8 @@ IndexKey = tuple[int, int, int]  # bucket, app number, partition
 class Session:
     """What operations run on. Stays in the thread that made it.
 
-    Both caches may hold what only the open transaction has written, because a rollback empties them.
+    Both caches may hold what only the open transaction has written, because a rollback empties them. Numbers
+    are remembered for one transaction: another process may delete an app, and register one of its id.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -84,8 +85,17 @@ class Session:
             self.connection.execute("COMMIT")
         except sqlite3.Error as error:
             raise from_commit(error) from error
+        finally:
+            self._numbers.clear()
         self._changes = self.connection.total_changes
         return number
+
+    def retire_number(self, app_id: str, number: int) -> None:
+        """Let the next app of this id get another number. No app id has a dot, so nobody asks for the old."""
+        self.connection.execute(
+            "UPDATE app_numbers SET app_id = ? WHERE number = ?", (f"{app_id}.{number}", number)
+        )
+        self._numbers.pop(app_id, None)
 
     def roll_back(self) -> None:
         """End the open transaction, if SQLite has not done so itself. Raises sqlite3.Error."""

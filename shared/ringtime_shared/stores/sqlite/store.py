@@ -201,6 +201,9 @@ class SqliteStore:
         now_ms = self._now_ms()
         await self._write(lambda session: apps.replace_app(session, app, now_ms))
 
+    async def delete_app(self, app: App) -> None:
+        await self._writer.run(lambda session: apps.delete_app(session, app))
+
     async def put_rows(self, rows: Sequence[Row]) -> None:
         first_kept = purge.first_kept_bucket(self._now_ms())
         require = self._server.reserve.require if self._server and self._is_for_new else None
@@ -313,7 +316,8 @@ class SqliteStore:
         """Delete rows and dead letters past their retention, and index entries of minutes left empty;
         return how many rows and dead letters.
 
-        A row goes if it has an outcome, a forward pointer or a cancel, or lies at or under `settled`.
+        A row goes if it has an outcome, a forward pointer or a cancel, lies at or under `settled`, or is of
+        an app that is gone.
         Works in short transactions, so writes that come meanwhile get their turn.
         """
         deleted = 0

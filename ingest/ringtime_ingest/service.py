@@ -255,7 +255,7 @@ class IngestService:
         Raises NotFound, AlreadyDone, StoreUnavailable, OutcomeUnknown.
         """
         row = await self._fetch_home(schedule_id)
-        return Cancellation(*await cancel_home(self._store, self._clock, row))
+        return Cancellation(*await cancel_home(self._store, self._clock, row, self._limits))
 
 
 def _raise_if(violations: list[Violation]) -> None:

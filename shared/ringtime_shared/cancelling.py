@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+from ringtime_shared.app_states import APPS_TRUST_MS
 from ringtime_shared.clock import Clock
-from ringtime_shared.errors import AlreadyDone
+from ringtime_shared.errors import AlreadyDone, StoreUnavailable
+from ringtime_shared.models.app import App
 from ringtime_shared.models.schedule import Row
-from ringtime_shared.stores.protocol import ScheduleStore
+from ringtime_shared.settings import AppLimits
+from ringtime_shared.stores.protocol import AppStore, ScheduleStore
 
+_CLOCK_SKEW_MS = 60_000  #: clocks of two machines differ by less
 CANCEL_PROMISE_MS = 1_000  #: a cancel acknowledged longer than this before the slot is sure to hold
 _SLOWEST_WRITE_MS = 30_000  #: no write that was sent can become durable later than this
+
+
+class CancelStore(AppStore, ScheduleStore, Protocol):
+    """What cancelling needs of a store."""
 
 
 class Cancelled(NamedTuple):
     """An accepted cancel."""
 
     row: Row  #: the home row as it is now
-    promised: bool  #: it was durable in time; else best effort
+    promised: bool  #: it was durable in time, or nothing can send it; else best effort
 
 
-async def cancel_home(store: ScheduleStore, clock: Clock, row: Row) -> Cancelled:
+async def cancel_home(store: CancelStore, clock: Clock, row: Row, limits: AppLimits) -> Cancelled:
     """Cancel the schedule of a home row; cancelling twice is no error.
 
     The cancel is promised to hold if it was durable more than a second before the slot of the pending
-    filing: a dispatcher reads no row earlier than that, and checks again before a retry. While this node's
-    clock is in doubt, "in time" means nothing, and nothing is promised.
+    filing: a dispatcher reads no row earlier than that, and checks again before a retry. It is promised as
+    well if the app has been deactivated for so long that no attempt can be under way: whoever fires after an
+    activation reads the row anew. While this node's clock is in doubt, "in time" and "long" mean nothing, and
+    nothing is promised.
 
     Raises AlreadyDone, StoreUnavailable, OutcomeUnknown.
     """
@@ -41,4 +52,24 @@ async def cancel_home(store: ScheduleStore, clock: Clock, row: Row) -> Cancelled
     else:  # somebody cancelled before; that write may have taken long to become durable
         durable_ms = min(clock.now_ms(), row.cancelled_ms + _SLOWEST_WRITE_MS)
     slot_ms = (row.moved_to or row.place).slot_ms
-    return Cancelled(row, clock.doubt() is None and durable_ms < slot_ms - CANCEL_PROMISE_MS)
+    if clock.doubt() is not None:
+        return Cancelled(row, promised=False)
+    if durable_ms < slot_ms - CANCEL_PROMISE_MS:
+        return Cancelled(row, promised=True)
+    # Read after the cancel is durable: an app that is activated later has owners that see it.
+    app = await _once_cancelled(store.fetch_app(row.place.app_id))
+    return Cancelled(row, promised=app is not None and is_at_rest(app, clock.now_ms(), limits))
+
+
+def is_at_rest(app: App, now_ms: int, limits: AppLimits) -> bool:
+    """Whether the app is deactivated for longer than any attempt lasts that began before."""
+    rest_ms = _CLOCK_SKEW_MS + _SLOWEST_WRITE_MS + APPS_TRUST_MS + limits.max_http_timeout_ms
+    return app.halted_ms is not None and not app.active and now_ms - app.halted_ms > rest_ms
+
+
+async def _once_cancelled(call: Awaitable[App | None]) -> App | None:
+    """Await a read that follows the cancel: if it fails, the cancel stands all the same."""
+    try:
+        return await call
+    except StoreUnavailable:
+        return None

@@ -250,6 +250,53 @@ async def test_what_has_its_outcome_cannot_be_cancelled(rig: ServiceRig) -> None
         await rig.service.cancel_schedule(row.schedule.schedule_id)
 
 
+REST_MS = 60_000 + 30_000 + 10_000 + 60_000  #: clocks, the slowest write, a dispatcher's apps, an attempt
+
+
+@pytest.mark.parametrize(("rest_ms", "promised"), [(0, False), (REST_MS, False), (REST_MS + 1, True)])
+async def test_a_late_cancel_is_promised_once_nothing_can_send_it(
+    rig: ServiceRig, rest_ms: int, promised: bool
+) -> None:
+    """The app is deactivated for longer than an attempt lasts that began before."""
+    await rig.register()
+    row = await rig.create(delay_ms=1_000)
+    rig.clock.advance(5_000)
+    await rig.service.set_active("shop", False)
+    rig.clock.advance(rest_ms)
+    assert (await rig.service.cancel_schedule(row.schedule.schedule_id)).promised is promised
+
+
+async def test_a_late_cancel_is_best_effort_in_an_app_that_was_activated_again(rig: ServiceRig) -> None:
+    await rig.register()
+    row = await rig.create(delay_ms=1_000)
+    await rig.service.set_active("shop", False)
+    rig.clock.advance(REST_MS + 5_000)
+    await rig.service.set_active("shop", True)
+    assert not (await rig.service.cancel_schedule(row.schedule.schedule_id)).promised
+
+
+async def test_other_changes_of_a_deactivated_app_do_not_count_as_a_new_rest(rig: ServiceRig) -> None:
+    await rig.register(active=False)
+    rig.clock.advance(5_000)
+    again = await rig.register(active=False, configuration=AppConfiguration(retention_days=2))
+    assert again.halted_ms == START_MS
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_late_cancel_stands_though_nobody_can_say_more_of_its_app(
+    rig: ServiceRig, is_known: bool
+) -> None:
+    """Its app cannot be read; or it was deactivated before there was a note of when."""
+    app = await rig.register()
+    row = await rig.create(delay_ms=1_000)
+    await rig.store.real.replace_app(replace(app, active=False, version=2))
+    rig.clock.advance(86_400_000)
+    if is_known:
+        rig.store.fail("fetch_app", StoreUnavailable("no"), StoreUnavailable("no"))
+    done = await rig.service.cancel_schedule(row.schedule.schedule_id)
+    assert (done.promised, done.row.status) == (False, Status.DELETED)
+
+
 @pytest.mark.parametrize("error", [StoreUnavailable("no"), OutcomeUnknown("silence")])
 async def test_a_cancel_that_was_not_written_is_told(rig: ServiceRig, error: Exception) -> None:
     await rig.register()

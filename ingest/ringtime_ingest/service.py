@@ -140,7 +140,7 @@ class IngestService:
                 "partitions",
             )
         else:
-            app = configure(stored, new.configuration, active=new.active, now_ms=self._clock.now_ms())
+            app = configure(stored, new.configuration, active=new.active, now_ms=self._sure_ms())
             await self._store.replace_app(app)
         self._apps.keep(app, begun_ms)
         return app
@@ -155,13 +155,16 @@ class IngestService:
         """Activate or deactivate an app. Raises NotFound, AppActive, AppInactive."""
         begun_ms = self._clock.boot_ms()
         stored = (await self._apps.reread(app_id)).app
-        app = activate(stored) if active else deactivate(stored, self._clock.now_ms())
+        app = activate(stored) if active else deactivate(stored, self._sure_ms())
         try:
             await self._store.replace_app(app)
         except VersionConflict:
             return await self.set_active(app_id, active)
         self._apps.keep(app, begun_ms)
         return app
+
+    def _sure_ms(self) -> int | None:
+        return self._clock.now_ms() if self._clock.doubt() is None else None
 
     async def delete_app(self, app_id: str, *, cancel_schedules: bool) -> App:
         """Begin to delete an app, or go on with that; return it as it is: halted, and gone in about

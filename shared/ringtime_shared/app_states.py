@@ -1,7 +1,7 @@
 """What may become of a registered app: active, deactivated, on its way out. Pure.
 
 Each function returns the next version, for `AppStore.replace_app`, which succeeds only on the version it was
-made from.
+made from. `now_ms` is None where nobody is sure of the time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ringtime_shared.models.app import App, AppConfiguration, Deletion
 APPS_TRUST_MS = 10_000  #: a dispatcher begins no attempt on apps that it read longer ago than this
 
 
-def configure(app: App, configuration: AppConfiguration, *, active: bool, now_ms: int) -> App:
+def configure(app: App, configuration: AppConfiguration, *, active: bool, now_ms: int | None) -> App:
     """Return the app with another configuration, in this state. Raises Conflict while it is being deleted."""
     require_staying(app)
     return replace(_switched(app, active, now_ms), configuration=configuration)
@@ -28,7 +28,7 @@ def activate(app: App) -> App:
     return _switched(app, True, 0)
 
 
-def deactivate(app: App, now_ms: int) -> App:
+def deactivate(app: App, now_ms: int | None) -> App:
     """Let the app create and fire nothing. Raises AppInactive, and Conflict while it is being deleted."""
     require_staying(app)
     if not app.active:
@@ -69,6 +69,6 @@ def inactive(app: App) -> AppInactive:
     return AppInactive(f"app {app.app_id} is {'deactivated' if app.deletion is None else 'being deleted'}")
 
 
-def _switched(app: App, active: bool, now_ms: int) -> App:
+def _switched(app: App, active: bool, now_ms: int | None) -> App:
     halted_ms = None if active else now_ms if app.active else app.halted_ms
     return replace(app, active=active, halted_ms=halted_ms, version=app.version + 1)

@@ -181,8 +181,9 @@ class Deleter:
 
     async def _ahead(self, app: App) -> AsyncGenerator[list[IndexEntry], None]:
         instances = [Instance(app.app_id, partition) for partition in range(app.polled)]
-        last = last_bucket(self._clock.now_ms(), self._limits)
-        async with aclosing(read_ahead(self._store, app, instances, last=last)) as parts:
+        now_ms = self._clock.now_ms()
+        last = last_bucket(now_ms, self._limits)
+        async with aclosing(read_ahead(self._store, app, instances, now_ms=now_ms, last=last)) as parts:
             async for entries in parts:
                 for start in range(0, len(entries), _ENTRIES_AT_ONCE):
                     yield entries[start : start + _ENTRIES_AT_ONCE]

@@ -7,8 +7,10 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Protocol
 
 from ringtime_shared.buckets import bucket_of, last_slot
+from ringtime_shared.errors import ClockInDoubt
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.settings import AppLimits
+from ringtime_shared.settings.rules import CLOCK_SKEW_MS
 from ringtime_shared.stores.protocol import DAMAGED_MARKS, IndexEntry, MarkStore, OperatorStore
 
 _DAY_MS = 86_400_000
@@ -27,14 +29,15 @@ def last_bucket(now_ms: int, limits: AppLimits) -> int:
 
 
 async def read_ahead(
-    store: AheadStore, app: App, instances: Sequence[Instance], *, last: int
+    store: AheadStore, app: App, instances: Sequence[Instance], *, now_ms: int, last: int
 ) -> AsyncGenerator[list[IndexEntry], None]:
     """Yield, a month at a time, the buckets in which these poller instances may have rows above `settled`.
 
     Args:
         last: where no row can lie behind; see `last_bucket`.
 
-    Raises StoreUnavailable.
+    Raises StoreUnavailable, among it ClockInDoubt: marks lie so far ahead of now that a false clock has set
+    them, and hide what is to fire.
     """
     if not instances:
         return
@@ -45,6 +48,13 @@ async def read_ahead(
         else marks[each].settled_ms
         for each in instances
     }
+    furthest = max(settled_ms, key=lambda each: settled_ms[each])
+    if settled_ms[furthest] > now_ms + CLOCK_SKEW_MS:
+        ahead_s = (settled_ms[furthest] - now_ms) / 1_000
+        raise ClockInDoubt(
+            f"{furthest} is marked as settled {ahead_s:,.0f} s ahead of now, which only a false clock can"
+            " have done; it is put right when a dispatcher takes the app's partitions over"
+        )
     for first in range(bucket_of(min(settled_ms.values()) + 1), last + 1, _BUCKETS_AT_ONCE):
         upto = min(first + _BUCKETS_AT_ONCE - 1, last)
         entries = [

@@ -39,7 +39,7 @@ def read_settled_last(patch: pytest.MonkeyPatch) -> None:
     """A retry may be filed, and the row before it settled, between the two reads."""
 
     async def find_ahead(
-        store: evidence.ResizeStore, app: App, instances: list[Instance], *, last: int, is_whole: bool
+        store: evidence.ResizeStore, app: App, instances: list[Instance], *, last: int, **_: Any
     ) -> list[IndexEntry]:
         entries = [
             entry

@@ -33,7 +33,7 @@ async def find_unowned(store: ResizeStore, app: App) -> list[Instance]:
 
 
 async def find_ahead(
-    store: ResizeStore, app: App, instances: Sequence[Instance], *, last: int, is_whole: bool
+    store: ResizeStore, app: App, instances: Sequence[Instance], *, now_ms: int, last: int, is_whole: bool
 ) -> list[IndexEntry]:
     """Return the buckets in which these poller instances may have rows above `settled`, by bucket.
 
@@ -41,10 +41,10 @@ async def find_ahead(
         last: where no row can lie behind; see `last_bucket`.
         is_whole: all of them; else a first part, empty only if there are none.
 
-    Raises StoreUnavailable.
+    Raises StoreUnavailable, as `read_ahead` does.
     """
     found: list[IndexEntry] = []
-    async with aclosing(read_ahead(store, app, instances, last=last)) as parts:
+    async with aclosing(read_ahead(store, app, instances, now_ms=now_ms, last=last)) as parts:
         async for entries in parts:
             found += entries
             if found and not is_whole:

@@ -32,7 +32,9 @@ async def fetch_holdings(
     store: ResizeStore, app: App, instances: Sequence[Instance], *, now_ms: int, limits: AppLimits
 ) -> list[Holding]:
     """Return what each of these holds, in their order. Raises StoreUnavailable."""
-    ahead = await find_ahead(store, app, instances, last=last_bucket(now_ms, limits), is_whole=True)
+    ahead = await find_ahead(
+        store, app, instances, now_ms=now_ms, last=last_bucket(now_ms, limits), is_whole=True
+    )
     entries: dict[Instance, list[IndexEntry]] = defaultdict(list)
     for entry in ahead:
         entries[entry.instance].append(entry)

@@ -196,7 +196,7 @@ class Resizer:
         now_ms = self._clock.now_ms()
         instances = steps.retired(app)
         last = last_bucket(now_ms, self._deployment.settings.limits)
-        ahead = await find_ahead(self._store, app, instances, last=last, is_whole=False)
+        ahead = await find_ahead(self._store, app, instances, now_ms=now_ms, last=last, is_whole=False)
         if not ahead and quiet_ms < 0:
             await self._change("resize release", app, steps.release(app))
             return None
@@ -209,7 +209,7 @@ class Resizer:
         if ahead and not app.active:
             raise Unfinished(f"{text}, and the app is deactivated, so they stay: activate it first")
         if ahead and not is_waiting and until_ms > now_ms + max(quiet_ms, 0):
-            whole = await find_ahead(self._store, app, instances, last=last, is_whole=True)
+            whole = await find_ahead(self._store, app, instances, now_ms=now_ms, last=last, is_whole=True)
             end = f", the last before {to_iso(last_slot(whole[-1].bucket) + 1)}" if whole else ""
             raise Unfinished(f"{text}{end}")
         return text

@@ -21,7 +21,14 @@ from tests.unit.dispatcher.rig import LoopClock, on_virtual_time
 from tests.unit.spy_store import SpyStore
 
 from ringtime_shared.deleting import Deleter
-from ringtime_shared.errors import Conflict, LiveSchedules, NotFound, StoreUnavailable, VersionConflict
+from ringtime_shared.errors import (
+    ClockInDoubt,
+    Conflict,
+    LiveSchedules,
+    NotFound,
+    StoreUnavailable,
+    VersionConflict,
+)
 from ringtime_shared.models.app import App, Instance, Resize
 from ringtime_shared.models.schedule import Row, Status
 from ringtime_shared.settings import AppLimits, IngestSettings
@@ -112,6 +119,17 @@ async def test_what_is_overdue_counts_and_what_is_settled_does_not() -> None:
     await rig.store.real.replace_app(replace(rig.app, active=False, version=2))
     with pytest.raises(LiveSchedules, match="2 schedules"):  # of a bucket, all that have no outcome
         await rig.deleter.begin(rig.app.app_id, cancels=False)
+
+
+@on_virtual_time
+async def test_marks_of_a_false_clock_hide_nothing() -> None:
+    rig = await make_rig()
+    await rig.file(START_MS + DAY_MS)
+    false = Marks(START_MS + 2 * DAY_MS, START_MS + 2 * DAY_MS)
+    await rig.store.real.put_marks([MarksWrite(Instance(rig.app.app_id, 1), 5, false)])
+    with pytest.raises(ClockInDoubt, match=r"\.1 is marked as settled 172,800 s ahead of now"):
+        await rig.deleter.begin(rig.app.app_id, cancels=False)
+    assert await rig.stored() == rig.app
 
 
 @on_virtual_time

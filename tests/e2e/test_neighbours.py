@@ -6,7 +6,7 @@ import asyncio
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from uuid import UUID
@@ -16,7 +16,7 @@ import pytest
 from tests.harness.client import LoadClient, gather
 from tests.harness.hostile import Hostile, HostileReceiver, running_hostile
 from tests.harness.ledger import Verdict
-from tests.harness.planned import Bystander, create, http_to, register, until_ended
+from tests.harness.planned import MOST_FOREIGN, Bystander, create, http_to, register, until_ended
 from tests.harness.receiver import Receiver
 from tests.harness.report import report
 from tests.harness.server import ServerProcess, serving
@@ -29,19 +29,19 @@ LOADED = {"callbacks_types": "tests.harness.silent_names:SilentNames"}
 
 async def test_one_app_of_each_bad_kind_at_once_harms_no_other(tmp_path: Path, receiver: Receiver) -> None:
     """2,000 callbacks of a bystander, while black holes, silent name servers, an app with as many partitions
-    as there may be and rows that cannot be read do their worst."""
+    as there may be, endless interim answers and rows that cannot be read do their worst."""
     with running_hostile(tmp_path) as hostile, serving(tmp_path, **LOADED) as server:
         async with LoadClient(server.base) as client:
             await register(client, Bystander.app_id)
             bystander = Bystander(client, receiver)
             await bystander.run(per_s=50, seconds=1)  # warm
             harm = [asyncio.create_task(harming(server, hostile, kind)) for kind in KINDS]
-            verdict = await bystander.run(per_s=200, seconds=10)
+            verdict = await bystander.run(per_s=200, seconds=10, lead_s=(3, 3.5))
             await asyncio.gather(*harm)
         report("one app of each bad kind", verdict, foreign_work=bystander.foreign)
         assert verdict.acknowledged == 2_000
         assert verdict.broken() == []
-        assert verdict.lag_ms(0.99) <= 1_000
+        assert verdict.lag_ms(0.99) <= (1_000 if bystander.foreign <= MOST_FOREIGN else 3_000)
 
 
 async def harming(server: ServerProcess, hostile: HostileReceiver, kind: Kind) -> None:
@@ -49,48 +49,61 @@ async def harming(server: ServerProcess, hostile: HostileReceiver, kind: Kind) -
         await kind(client, hostile, server)
 
 
+async def create_all(
+    client: LoadClient, app_id: str, urls: Sequence[str], count: int, delay_s: int
+) -> list[str]:
+    """Create schedules that fall due so long after each was accepted; return their ids."""
+    answers = await gather(
+        client.request(
+            "POST",
+            "/schedules",
+            {
+                "appId": app_id,
+                "payload": "",
+                "delaySeconds": delay_s,
+                "callback": http_to(urls[n % len(urls)]),
+            },
+        )
+        for n in range(count)
+    )
+    assert {answer.status for answer in answers} == {200}
+    return [answer.data["schedule"]["scheduleId"] for answer in answers]
+
+
 async def black_holes(client: LoadClient, hostile: HostileReceiver, server: ServerProcess) -> None:
     """Three apps, of which the caps of one allow 200 attempts under way, for a minute each."""
-    apps = [f"hole-{number}" for number in range(3)]
-    for app_id in apps:
-        await register(client, app_id, httpTimeout=60_000)
-    due_ms = time.time() * 1000 + 2_000
     urls = [hostile.at(path) for path in ("/hang", "/switch")]
-    await asyncio.gather(
-        *(create(client, app_id, http_to(urls[n % 2]), due_ms) for app_id in apps for n in range(250))
-    )
+    for app_id in ("hole-1", "hole-2", "hole-3"):
+        await register(client, app_id, httpTimeout=60_000)
+        await create_all(client, app_id, urls, 250, 1)
 
 
 async def silent_names(client: LoadClient, hostile: HostileReceiver, server: ServerProcess) -> None:
-    """Creates that each name another host whose name server is silent."""
+    """Each names another host, whose name server is silent."""
     await register(client, "silent", httpTimeout=60_000)
-    due_ms = time.time() * 1000 + 5_000
-    await asyncio.gather(
-        *(create(client, "silent", http_to(f"http://host-{n}.{ZONE}/"), due_ms) for n in range(300))
-    )
+    await create_all(client, "silent", [f"http://host-{n}.{ZONE}/" for n in range(300)], 300, 1)
 
 
 async def many_partitions(client: LoadClient, hostile: HostileReceiver, server: ServerProcess) -> None:
     await register(client, "wide", partitions=4_096)
-    due_ms = time.time() * 1000 + 2_000
-    await asyncio.gather(
-        *(create(client, "wide", http_to(hostile.at("/ok")), due_ms + n * 10) for n in range(500))
-    )
+    await create_all(client, "wide", [hostile.at("/ok")], 500, 1)
+
+
+async def interim_floods(client: LoadClient, hostile: HostileReceiver, server: ServerProcess) -> None:
+    await register(client, "flood")
+    await create_all(client, "flood", [hostile.at("/interim")], 300, 1)
 
 
 async def unreadable_rows(client: LoadClient, hostile: HostileReceiver, server: ServerProcess) -> None:
     await register(client, "broken", partitions=4)
-    due_ms = time.time() * 1000 + 5_000
-    ids = await asyncio.gather(
-        *(create(client, "broken", http_to(hostile.at("/ok")), due_ms + n * 50) for n in range(100))
-    )
+    ids = await create_all(client, "broken", [hostile.at("/ok")], 100, 5)
     statement = "UPDATE schedules SET extras = CAST(x'7bff' AS TEXT) WHERE schedule_id = ?"
     with closing(sqlite3.connect(server.data / "ringtime.db", timeout=10)) as connection, connection:
         connection.executemany(statement, [(UUID(each).bytes,) for each in ids[::2]])
 
 
 Kind = Callable[[LoadClient, HostileReceiver, ServerProcess], Awaitable[None]]
-KINDS: tuple[Kind, ...] = (black_holes, silent_names, many_partitions, unreadable_rows)
+KINDS: tuple[Kind, ...] = (black_holes, silent_names, many_partitions, interim_floods, unreadable_rows)
 
 
 async def test_bursts_at_1024_descriptors_leave_the_api_serving_and_use_up_no_attempt(tmp_path: Path) -> None:
@@ -105,7 +118,8 @@ async def test_bursts_at_1024_descriptors_leave_the_api_serving_and_use_up_no_at
 
 
 async def three_bursts(server: ServerProcess, hostile: HostileReceiver) -> None:
-    """500 callbacks at one instant, three times, each time to hosts that were not called before."""
+    """500 callbacks at one instant that take a while to answer, three times, each time to hosts that were not
+    called before."""
     ports = sorted({hostile.at(f"/{word}").split("/")[2] for word in Hostile.words()})[:12]
     async with LoadClient(server.base) as client:
         apps = [f"burst-{number}" for number in range(3)]
@@ -117,7 +131,7 @@ async def three_bursts(server: ServerProcess, hostile: HostileReceiver) -> None:
                 create(
                     client,
                     apps[n % 3],
-                    http_to(f"http://{ports[burst * 4 + n % 4]}/ok"),
+                    http_to(f"http://{ports[burst * 4 + n % 4]}/late/700"),
                     begun_ms + burst * 1_500,
                 )
                 for burst in range(3)

@@ -88,6 +88,10 @@ class Hostile(LedgerConnection):
     def act_hang(self, rest: str, attempt: int) -> None:
         """Keep the connection and say nothing."""
 
+    def act_late(self, rest: str, attempt: int) -> None:
+        """Answer after so many milliseconds as the path says."""
+        asyncio.get_running_loop().call_later(int(rest) / 1_000, self._transport.write, _empty(200))
+
     def act_drip(self, rest: str, attempt: int) -> None:
         """A body of 1 MB, a byte a second."""
         self._transport.write(_head(200, "content-length: 1000000"))

@@ -84,15 +84,18 @@ class Bystander:
         self._load = Load(receiver, apps=[self.app_id], rng=Random(7))
         self.foreign = 0.0  #: share of the machine that others took in the last run
 
-    async def run(self, *, per_s: float, seconds: float, warm_s: float = 0) -> Verdict:
+    async def run(
+        self, *, per_s: float, seconds: float, warm_s: float = 0, lead_s: tuple[float, float] = (1, 1.5)
+    ) -> Verdict:
         """Create at a fixed rate, wait for what is due, and judge it.
 
         Args:
             warm_s: pass over what is created in this time at first.
+            lead_s: how long before its fire time each is created, from and to.
         """
         first = len(self._load.creates) + int(per_s * warm_s)
         foreign = ForeignWork()
-        await self._load.run(self._client, per_s=per_s, seconds=warm_s + seconds, lead_s=(1, 1.5))
+        await self._load.run(self._client, per_s=per_s, seconds=warm_s + seconds, lead_s=lead_s)
         creates = self._load.creates[first:]
         await wait_for_deliveries(self._receiver, creates, timeout_s=15)
         self.foreign = round(foreign.share(), 2)

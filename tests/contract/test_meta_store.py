@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+from ringtime_shared.clock import SystemClock
 from ringtime_shared.ids import MAX_NONCES
+from ringtime_shared.settings import ClockSettings
 from ringtime_shared.stores.protocol import Store
+from ringtime_shared.watched_clock import WatchedClock
 
 
 async def test_nonces_are_different_and_fit_an_id(store: Store) -> None:
@@ -38,3 +41,34 @@ async def test_ping_answers(store: Store) -> None:
 async def test_a_store_that_was_not_written_to_is_found_ready(store: Store) -> None:
     for _ in range(3):
         await store.check_ready()
+
+
+async def test_what_time_it_is_on_the_servers_is_near_the_right_time(store: Store) -> None:
+    """Where there are any: all of them are on this machine."""
+    clock = SystemClock()
+    for each in await store.fetch_times():
+        off_ms = each.offset_ms - (clock.now_ms() - clock.boot_ms())
+        assert abs(off_ms) <= each.doubt_ms + 20
+        assert 0 < each.doubt_ms < 10_000
+
+
+async def test_a_clock_that_is_an_hour_off_is_in_doubt_where_there_is_a_server_to_ask(
+    store: Store,
+) -> None:
+    servers = await store.fetch_times()
+    watched = WatchedClock(OffClock(3_600_000), ClockSettings())
+    await watched.look(store.fetch_times)
+    assert (watched.doubt() is None) == (not servers)
+    right = WatchedClock(OffClock(0), ClockSettings())
+    await right.look(store.fetch_times)
+    assert right.doubt() is None
+
+
+class OffClock(SystemClock):
+    """The machine's clock, ahead."""
+
+    def __init__(self, ahead_ms: int) -> None:
+        self._ahead_ms = ahead_ms
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self._ahead_ms

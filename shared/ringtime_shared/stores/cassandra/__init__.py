@@ -24,8 +24,9 @@ No LWT, no logged batch, no view and no delete on the hot path:
 Cost. Values of hot statements are serialised here (`encoding`), and answers come back to the event loop in
 batches (`bridge`).
 
-Clocks. Where one column has several writers (a forward pointer that is advanced), the client's clock decides;
-apps and marks do not depend on it.
+Clocks. Where one column has several writers (a forward pointer that is advanced), the time of the write
+decides, by the watched clock of the process (`cluster.WriteTimes`), as TTLs do; apps and marks do not
+depend on it. What time it is on each host can be asked (`host_times`).
 
 Schema. `migrate` applies `cql/*.cql`; `CassandraStore.connect` refuses a schema it does not know. TTLs past
 2038 need `storage_compatibility_mode: NONE` on the server.

@@ -6,7 +6,7 @@ import logging
 import socket
 import ssl
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from cassandra.policies import (
 )
 from cassandra.query import tuple_factory
 
+from ringtime_shared.clock import SystemClock
 from ringtime_shared.errors import StartupError
 from ringtime_shared.settings import CassandraSettings
 
@@ -31,6 +32,7 @@ CONNECT_TIMEOUT_S = 5.0
 _MOST_HELD = 100  # log records of one connect
 HEARTBEAT_S = 5.0  # a silent connection is asked after this, and given up after as much again
 
+_SYSTEM_CLOCK = SystemClock()
 _SERIAL_OF = {"LOCAL_QUORUM": ConsistencyLevel.LOCAL_SERIAL, "QUORUM": ConsistencyLevel.SERIAL}
 
 
@@ -73,8 +75,34 @@ class _Held(logging.Handler):
         self.records.append(record)
 
 
-def make_cluster(settings: CassandraSettings) -> Any:
-    """Return a driver cluster that is not connected yet. Raises StartupError."""
+class WriteTimes:
+    """Timestamps of writes, in microseconds: where a column has several writers, the later write counts.
+
+    Each is above the one before, so of two writes of this process the second counts, unless the clock was set
+    back by more than `_MOST_AHEAD_US`: then the right time matters more. The driver's own generator would
+    follow a clock that jumps ahead, and go on from the false time for as long as it was ahead.
+    """
+
+    _MOST_AHEAD_US = 1_000_000
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self._now_ms = now_ms
+        self._last_us = 0
+
+    def __call__(self) -> int:
+        now_us = self._now_ms() * 1_000
+        if now_us <= self._last_us <= now_us + self._MOST_AHEAD_US:
+            now_us = self._last_us + 1
+        self._last_us = now_us
+        return now_us
+
+
+def make_cluster(settings: CassandraSettings, now_ms: Callable[[], int] = _SYSTEM_CLOCK.now_ms) -> Any:
+    """Return a driver cluster that is not connected yet. Raises StartupError.
+
+    Args:
+        now_ms: the time of writes.
+    """
     logging.getLogger("cassandra.protocol").addFilter(_QUIET_BATCHES)
     return Cluster(
         list(settings.contact_points),
@@ -86,6 +114,7 @@ def make_cluster(settings: CassandraSettings) -> Any:
         sockopts=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
         # By default it waits up to ten minutes between tries, and gives up after 64.
         reconnection_policy=ExponentialReconnectionPolicy(0.25, 2.0, max_attempts=None),
+        timestamp_generator=WriteTimes(now_ms),
         connect_timeout=CONNECT_TIMEOUT_S,
         control_connection_timeout=CONNECT_TIMEOUT_S,
         idle_heartbeat_interval=HEARTBEAT_S,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 from cassandra.policies import HostDistance
@@ -23,6 +23,7 @@ from ringtime_shared.stores.cassandra.cluster import PLAIN, SERIAL, held_logs, m
 from ringtime_shared.stores.cassandra.failures import Failure, from_driver
 from ringtime_shared.stores.write_probe import WriteProbe
 
+_SYSTEM_CLOCK = SystemClock()
 ATTEMPTS = 2  # `cassandra.request_timeout_ms` is limited so that this many fit in a create's deadline
 BACKOFF_S = (0.02, 0.1)
 
@@ -78,9 +79,11 @@ class CqlSession:
         self.writes = WriteProbe(SystemClock().boot_ms)  #: learns of every write that is no LWT
 
     @classmethod
-    async def connect(cls, settings: CassandraSettings) -> CqlSession:
-        """Raises StartupError."""
-        cluster = make_cluster(settings)
+    async def connect(
+        cls, settings: CassandraSettings, now_ms: Callable[[], int] = _SYSTEM_CLOCK.now_ms
+    ) -> CqlSession:
+        """Raises StartupError. `now_ms`: the time of writes."""
+        cluster = make_cluster(settings, now_ms)
         try:
             session = await asyncio.to_thread(connect_session, cluster, settings)
         except BaseException:

@@ -80,7 +80,7 @@ class CassandraStore:
         Raises:
             StartupError: no node answers, the login is wrong, or `migrate` must be run first.
         """
-        session = await CqlSession.connect(settings)
+        session = await CqlSession.connect(settings, now_ms)
         try:
             return await cls.on_session(session, now_ms=now_ms, boot_ms=boot_ms)
         except StoreUnavailable as error:

@@ -14,6 +14,7 @@ from ringtime_shared.coordination.protocol import OperatorCoordination
 from ringtime_shared.errors import StartupError
 from ringtime_shared.settings import Settings, load_settings
 from ringtime_shared.stores.protocol import Store
+from ringtime_shared.watched_clock import WatchedClock
 
 MAX_OPERATOR = 128  #: characters of an operator's name
 
@@ -54,10 +55,11 @@ class Context:
         created, and no schema is changed.
         """
         settings = self.load_settings()
-        clock = SystemClock()
+        clock = WatchedClock(SystemClock(), settings.clock)
         async with AsyncExitStack() as stack:
             store, server = await _open_store(settings, clock)
             stack.push_async_callback(store.close)
+            await clock.look(store.fetch_times)  # what counts from now is refused if it is in doubt
             coordination = open_coordination(settings)
             if coordination is not None:
                 stack.push_async_callback(coordination.close)
@@ -86,7 +88,9 @@ async def _open_store(settings: Settings, clock: Clock) -> tuple[Store, str | No
     if not settings.embedded.data:
         from ringtime_shared.stores.cassandra import CassandraStore
 
-        return await CassandraStore.connect(settings.cassandra, now_ms=clock.now_ms), None
+        return await CassandraStore.connect(
+            settings.cassandra, now_ms=clock.now_ms, boot_ms=clock.boot_ms
+        ), None
     from ringtime_shared.stores.sqlite import SqliteStore, find_server
 
     folder = Path(settings.embedded.data)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
+from ringtime_ringctl.passed_over import PassedOver
 from ringtime_ringctl.probes import Health, relative_skews
 from ringtime_ringctl.ring_report import InstanceState, RingReport
 from ringtime_ringctl.snapshot import Snapshot
@@ -23,6 +24,7 @@ BUCKET_WARN, BUCKET_FAIL = 10_000, 50_000  #: rows of one partition in one minut
 RESIZE_MS = 1_800_000
 DELETION_MS = 600_000
 MAX_DAMAGE = 1_000  #: notes that are read
+MARKS_AHEAD_MS = 10_000  #: twice `clock.max_skew_ms`
 
 
 class State(StrEnum):
@@ -78,7 +80,7 @@ def check_nodes(snapshot: Snapshot, healths: Sequence[Health]) -> list[Finding]:
 
 
 def check_clocks(healths: Sequence[Health]) -> list[Finding]:
-    """Whether the clocks of the nodes and of this machine agree; a callback leaves by its node's clock."""
+    """Whether the clocks of nodes, servers and this machine agree; a callback leaves by its node's clock."""
     doubts = {each.node: each.doubt_ms for each in healths}
     skews = relative_skews(list(healths))
     if len(skews) == 1:
@@ -93,7 +95,8 @@ def check_clocks(healths: Sequence[Health]) -> list[Finding]:
                     "clocks",
                     State.FAILED if sure_ms > SKEW_FAIL_MS else State.WARNING,
                     f"the clock of {where} is {skew_ms:+,.0f} ms off the middle one",
-                    "set it right (chrony, ntpd): what it fires is that much early or late",
+                    "set it right (chrony, ntpd): what it fires is that much early or late, and a node that"
+                    " is off by more than `clock.max_skew_ms` fires nothing",
                 )
             )
     widest = max(abs(skew) for skew in skews.values())
@@ -112,8 +115,12 @@ def check_ownership(report: RingReport) -> list[Finding]:
     return [Finding("ownership", State.OK, f"all {total:,} poller instances have an owner{moving}")]
 
 
-def check_marks(report: RingReport) -> list[Finding]:
-    """Whether the marks of owned poller instances keep up with now."""
+def check_marks(report: RingReport, most_ahead_ms: int = MARKS_AHEAD_MS) -> list[Finding]:
+    """Whether the marks of owned poller instances keep up with now, and none is ahead of it.
+
+    Args:
+        most_ahead_ms: as far as clocks that are relied on may differ.
+    """
     owned = [each for each in report.instances if each.owner is not None]
     unmarked = [each for each in owned if each.sealed_ms is None]
     behind = [each for each in owned if _behind(each.sealed_ms, report.now_ms) > SEALED_BEHIND_MS]
@@ -122,7 +129,15 @@ def check_marks(report: RingReport) -> list[Finding]:
         for each in owned
         if each not in behind and _behind(each.settled_ms, report.now_ms) > SETTLED_BEHIND_MS
     ]
+    ahead = [
+        each
+        for each in report.instances
+        if max(-_behind(mark_ms, report.now_ms) for mark_ms in (each.sealed_ms, each.settled_ms))
+        > most_ahead_ms
+    ]
     findings = []
+    if ahead:
+        findings.append(_ahead(ahead, report.now_ms))
     if unmarked:
         advice = (
             "their app was registered by hand, or the rows were deleted or damaged: the next owner writes"
@@ -135,6 +150,36 @@ def check_marks(report: RingReport) -> list[Finding]:
     if open_long:
         findings.append(_stuck("settled", open_long, report.now_ms))
     return findings or [Finding("marks", State.OK, "every owned poller instance keeps up")]
+
+
+def _ahead(states: Sequence[InstanceState], now_ms: int) -> Finding:
+    furthest_ms = max(-_behind(each.sealed_ms, now_ms) for each in states)
+    found = (
+        f"the marks of {len(states):,} poller instances are up to {to_span(furthest_ms)} ahead of now:"
+        f" {_some(states)}; creates for that time are refused, or not seen"
+    )
+    advice = (
+        "look at `clocks` first: the clock that set them was wrong, or this machine's is; then restart their"
+        " owners, one after the other: a new owner lowers the marks and reads again what lies there"
+    )
+    return Finding("marks", State.FAILED, found, advice)
+
+
+def check_passed_over(passed: PassedOver, look_back_ms: int) -> Finding:
+    """Whether schedules without an outcome lie where nobody looks any more."""
+    since = f"of the last {to_span(look_back_ms)}"
+    rest = "; not all minutes were looked at" if passed.is_partial else ""
+    if not passed.rows:
+        return Finding("passed over", State.OK, f"no schedule {since} lies under `settled` unfired{rest}")
+    named = ", ".join(str(row.schedule.schedule_id) for row in passed.rows[:3])
+    count = f"{'at least ' if passed.is_partial else ''}{len(passed.rows):,}"
+    return Finding(
+        "passed over",
+        State.FAILED,
+        f"{count} schedules {since} have no outcome and lie under `settled`: {named}{rest}",
+        "where `marks` are ahead, do first what it says there: the next owner fires them; otherwise nobody"
+        " will: `ringctl explain ID` shows each, create them again",
+    )
 
 
 def _stuck(mark: str, states: Sequence[InstanceState], now_ms: int) -> Finding:

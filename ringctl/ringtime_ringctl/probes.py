@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from ringtime_ringctl.http_calls import Answer, get_all
+from ringtime_shared.clock import Clock, ServerTime
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.models.app import Instance
 
@@ -58,6 +59,19 @@ def read_health(node: str, answer: Answer) -> Health:
         reason="" if is_ready else told,
         skew_ms=now_ms - middle_ms if isinstance(now_ms, int) else None,
         doubt_ms=(answer.answered_ms - answer.asked_ms) / 2 + 1,
+    )
+
+
+def read_time(told: ServerTime, clock: Clock) -> Health:
+    """Return what a server of the store said of its time, as if it were a node."""
+    here_ms = clock.now_ms() - clock.boot_ms()
+    return Health(
+        node=told.server,
+        is_reached=True,
+        is_ready=True,
+        reason="",
+        skew_ms=told.offset_ms - here_ms,
+        doubt_ms=told.doubt_ms,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -15,11 +16,13 @@ from ringtime.library import FunctionCallback
 from ringtime.runtime import Runtime, run
 from ringtime_ingest.requests import NewApp, NewSchedule
 from ringtime_shared.callbacks.protocol import Delivery
+from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import ClockInDoubt, MarksAhead
 from ringtime_shared.models.app import AppConfiguration, Instance
 from ringtime_shared.models.schedule import Status
-from ringtime_shared.settings import ClockSettings, Settings
+from ringtime_shared.settings import ClockSettings, EmbeddedSettings, Settings
 from ringtime_shared.stores.protocol import Marks, MarksWrite
+from ringtime_shared.stores.sqlite import SqliteStore
 
 HOUR_S = 3_600
 HOLD_S = 20
@@ -31,7 +34,7 @@ class LyingClock(LoopClock):
     off_s = 0.0
 
     def now_ms(self) -> int:
-        return super().now_ms() + round(self.off_s * 1_000)
+        return self.true_ms() + round(self.off_s * 1_000)
 
     def true_ms(self) -> int:
         return super().now_ms()
@@ -111,6 +114,34 @@ async def test_a_jump_that_is_taken_back_makes_nothing_early_and_nothing_late(ju
         assert 0 <= sent_ms - due_ms < 500
 
 
+@on_virtual_time
+async def test_no_cancel_is_promised_while_the_clock_is_in_doubt() -> None:
+    async with playing() as scene:
+        schedule_id, other = await scene.create(60), await scene.create(60)
+        assert (await scene.runtime.service.cancel_schedule(schedule_id)).promised
+        scene.clock.off_s = -HOUR_S
+        assert not (await scene.runtime.service.cancel_schedule(other)).promised
+        await asyncio.sleep(2)
+        scene.clock.off_s = 0
+        await asyncio.sleep(70)
+        assert not scene.sent
+
+
+async def test_nothing_is_purged_by_a_clock_in_doubt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    purged: list[int] = []
+
+    async def purge(store: SqliteStore, now_ms: int) -> int:
+        purged.append(now_ms)
+        return 0
+
+    monkeypatch.setattr(SqliteStore, "purge", purge)
+    settings = Settings(embedded=EmbeddedSettings(data=str(tmp_path / "data")))
+    for clock in (ManualClock(1_000), ManualClock(START_MS)):
+        async with run(settings, callbacks={}, clock=clock):
+            await asyncio.sleep(0)
+    assert purged == [START_MS]
+
+
 @pytest.mark.parametrize("jump_s", [HOUR_S, -HOUR_S])
 @on_virtual_time
 async def test_a_jump_that_stays_is_believed_and_when_it_is_taken_back_nothing_is_lost(jump_s: int) -> None:
@@ -141,6 +172,21 @@ async def test_what_is_due_while_the_clock_is_in_doubt_is_sent_when_it_is_not() 
         await asyncio.sleep(4)
         (sent_ms,) = scene.sent[schedule_id]
         assert due_ms + 4_000 <= sent_ms <= due_ms + 7_000
+
+
+@pytest.mark.parametrize("jump_s", [HOUR_S, -HOUR_S])
+@on_virtual_time
+async def test_nothing_is_sent_from_the_very_moment_of_a_jump(jump_s: int) -> None:
+    async with playing() as scene:
+        await scene.create(3.4)
+        await asyncio.sleep(3.35)  # between two looks of whoever looks now and then
+        scene.clock.off_s = jump_s
+        await asyncio.sleep(0.2)
+        assert not scene.sent
+        assert abs(scene.runtime.clock.now_ms() - scene.clock.true_ms()) <= 1
+        scene.clock.off_s = 0
+        await asyncio.sleep(2)
+        assert len(scene.sent) == 1
 
 
 @on_virtual_time

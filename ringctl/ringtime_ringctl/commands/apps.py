@@ -17,6 +17,7 @@ from ringtime_ringctl.times import to_iso
 from ringtime_shared.app_json import app_to_json
 from ringtime_shared.app_rules import check_app, check_growth
 from ringtime_shared.app_states import activate, deactivate, require_staying
+from ringtime_shared.clock import require_trust
 from ringtime_shared.deleting import Deleter, Left
 from ringtime_shared.errors import AppExists, InvalidRequest
 from ringtime_shared.models.app import App, AppConfiguration
@@ -110,6 +111,7 @@ async def create_command(
       ringctl apps create pay --partitions 8
       ringctl apps create mail --set payloadSize=4096 --set retryPolicy.statuses=5xx,429
     """
+    require_trust(deployment.clock)  # its first marks are counted from now
     configuration = change_configuration(AppConfiguration(), settings, ())
     limits = deployment.settings.limits
     check(app_id, partitions, configuration, deployment)

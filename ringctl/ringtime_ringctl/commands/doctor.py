@@ -24,12 +24,14 @@ from ringtime_ringctl.doctoring import (
     check_marks,
     check_nodes,
     check_ownership,
+    check_passed_over,
     check_resizes,
     check_schema,
 )
 from ringtime_ringctl.folder import check_folder
 from ringtime_ringctl.output import Column, Output
-from ringtime_ringctl.probes import fetch_health
+from ringtime_ringctl.passed_over import find_passed_over
+from ringtime_ringctl.probes import fetch_health, read_time
 from ringtime_ringctl.ring_report import report_ring
 from ringtime_ringctl.shell import UNHEALTHY, RingctlCommand
 from ringtime_ringctl.snapshot import Snapshot, fetch_snapshot
@@ -39,13 +41,13 @@ from ringtime_shared.settings import Settings
 
 MAX_COUNTED = 5_000  #: buckets; the nearest are counted first
 BACK_MINUTES, AHEAD_MINUTES = 60, 1_440
-STEPS = 4
+STEPS = 5
 
 
 @click.command("doctor", cls=RingctlCommand)
 @click.pass_context
 def doctor(context: click.Context) -> None:
-    """Check data folder or servers, schema, nodes, clocks, ownership, marks, damage, buckets, drains.
+    """Check folder or servers, schema, nodes, clocks, ownership, marks, damage, rows, buckets, drains, resizes.
 
     The exit code is 4 if something failed; warnings alone leave it 0. It changes nothing.
 
@@ -106,10 +108,16 @@ async def examine_open(deployment: Deployment, output: Output) -> list[Finding]:
         report = report_ring(snapshot, {})
         bar.show(2, "nodes")
         healths = await fetch_health(snapshot.view.members)
-        findings += check_nodes(snapshot, healths) + check_clocks(healths)
-        findings += check_ownership(report) + check_marks(report)
+        times = [read_time(each, deployment.clock) for each in await deployment.store.fetch_times()]
+        findings += check_nodes(snapshot, healths) + check_clocks([*healths, *times])
+        trust = deployment.settings.clock
+        findings += check_ownership(report) + check_marks(report, 2 * trust.max_skew_ms)
         findings += check_damage(snapshot.apps, await deployment.store.fetch_damage(MAX_DAMAGE))
-        bar.show(3, "buckets")
+        bar.show(3, "rows passed over")
+        from_ms = snapshot.now_ms - trust.look_back_s * 1_000
+        passed = await find_passed_over(deployment.store, snapshot.marks, from_ms=from_ms)
+        findings.append(check_passed_over(passed, trust.look_back_s * 1_000))
+        bar.show(4, "buckets")
         findings += await _check_buckets(deployment, snapshot)
         findings += check_drains(snapshot) + check_resizes(snapshot)
         return findings + check_deletions(snapshot)

@@ -14,6 +14,7 @@ from ringtime_ringctl.resize.steps import Step, next_step
 from ringtime_ringctl.times import to_iso, to_span
 from ringtime_shared.app_rules import check_growth
 from ringtime_shared.buckets import last_slot
+from ringtime_shared.clock import require_trust
 from ringtime_shared.errors import (
     Conflict,
     NotFound,
@@ -73,6 +74,7 @@ class Resizer:
         Raises InvalidRequest, NotFound, Conflict (another one is under way), VersionConflict,
         StoreUnavailable, OutcomeUnknown.
         """
+        require_trust(self._clock)  # marks are counted from now
         steps.check_quota(quota, self._deployment.settings.limits)
         now_ms = self._clock.now_ms()  # before the app is read: `_raise_marks` counts on it
         app = await self.fetch()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,7 +15,8 @@ from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
 
 from ringtime_dispatcher.records import dead_letter_of, is_wanted
 from ringtime_ingest.dead_letter_requests import IN_LIBRARY, IN_QUERY, LetterQuery, Names, ReplayReport
-from ringtime_ingest.replaying import SPACING_MS, key_of
+from ringtime_ingest.replaying import SPACING_MS, Replayer, key_of
+from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import (
     AppInactive,
     InvalidRequest,
@@ -27,6 +28,7 @@ from ringtime_shared.errors import (
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Outcome, Row, Status
+from ringtime_shared.placement import Placer
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 
 DAY_MS = 86_400_000
@@ -493,3 +495,11 @@ class TestReplayOfMany:
         assert ids(await rig.letters()) == [row.schedule.schedule_id for row in rows[100:]]
         assert len((await rig.replay_all()).replays) == 50
         assert await rig.letters() == []
+
+
+def test_replays_keep_their_pace_when_the_clock_is_set_back() -> None:
+    clock = ManualClock()
+    replayer = Replayer(cast(Any, None), cast(Any, None), Placer(), clock, 600)
+    first = replayer._slot("pay", spread=True)
+    clock.step_wall(-3_600_000)
+    assert replayer._slot("pay", spread=True) == first - 3_600_000 + SPACING_MS

@@ -11,9 +11,11 @@ from tests.unit.ingest.rig import Client, Reply, Rig, make_rig, schedule_body
 from ringtime_shared.errors import (
     AlreadyDone,
     AppExists,
+    ClockInDoubt,
     Conflict,
     LeaseLost,
     LimitReached,
+    MarksAhead,
     NotReplayable,
     OutcomeUnknown,
     StoreUnavailable,
@@ -38,6 +40,30 @@ async def test_store_trouble_is_503_with_a_time_to_try_again(error: Exception) -
     assert (reply.status, reply.json["status"]["statusCode"]) == (503, 5004)
     assert 1 <= int(reply.headers["retry-after"]) <= 3
     assert b"10.0.0.7" not in reply.body
+
+
+async def test_a_clock_in_doubt_says_so_and_that_nothing_was_written() -> None:
+    reply = await _fail(ClockInDoubt("it says a year before 2020"))
+    assert (reply.status, reply.json["status"]["statusCode"]) == (503, 5004)
+    assert "nothing was written" in reply.json["status"]["statusMessage"]
+    assert "before 2020" in reply.json["status"]["statusMessage"]
+
+
+async def test_marks_of_a_false_clock_say_that_the_schedule_exists() -> None:
+    reply = await _fail(MarksAhead("pay.1", 3_600_000))
+    assert (reply.status, reply.json["status"]["statusCode"]) == (503, 5004)
+    message = reply.json["status"]["statusMessage"]
+    assert "outcome is unknown" in message
+    assert "3,600 s ahead" in message
+    assert "nothing was written" not in message, "clients tell the two apart by these words"
+
+
+async def test_not_ready_for_its_clock_says_so() -> None:
+    rig = make_rig()
+    rig.service.failure = ClockInDoubt("it is off")
+    reply = await rig.client.call("GET", "/health/ready")
+    assert reply.status == 503
+    assert "it is off" in reply.json["status"]["statusMessage"]
 
 
 async def test_unknown_outcome_says_so() -> None:

@@ -17,6 +17,7 @@ from ringtime_shared.errors import (
     AppActive,
     AppExists,
     AppInactive,
+    ClockInDoubt,
     Conflict,
     InvalidRequest,
     NotFound,
@@ -399,3 +400,17 @@ async def test_a_callback_type_that_lets_anything_out_costs_that_create_alone(
     await rig.register()
     with pytest.raises(RuntimeError, match=f"callback type sim failed at a create: {type(error).__name__}"):
         await rig.create()
+
+
+async def test_a_clock_in_doubt_refuses_what_counts_from_now_and_nothing_is_written(rig: ServiceRig) -> None:
+    """Before any other fault is looked for: by a false time, a right `scheduleTime` may be in the past."""
+    await rig.register()
+    rig.clock.in_doubt = "it says a year before 2020"
+    rig.clock.step_wall(-START_MS)
+    rig.store.calls.clear()
+    with pytest.raises(ClockInDoubt):
+        await rig.create()
+    with pytest.raises(ClockInDoubt):
+        await rig.register("other")
+    assert not {"put_rows", "create_app"} & set(rig.store.names())
+    assert (await rig.register(active=False)).active is False, "what does not, is done"

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.contract.builders import BUCKET, NOW_MS
+from tests.contract.builders import BUCKET, NOW_MS, make_row
 from tests.unit.ringctl.rig import make_health, make_snapshot, pay
 
 from ringtime_ringctl import doctoring
 from ringtime_ringctl.doctoring import Finding, State
-from ringtime_ringctl.probes import Health
+from ringtime_ringctl.passed_over import PassedOver
+from ringtime_ringctl.probes import Health, read_time
 from ringtime_ringctl.ring_report import report_ring
+from ringtime_shared.clock import ManualClock, ServerTime
 from ringtime_shared.models.app import Deletion, Instance, Resize
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.stores.protocol import IndexEntry, Marks
@@ -42,6 +44,42 @@ def test_a_healthy_deployment_is_all_ok() -> None:
         *doctoring.check_deletions(snapshot),
     ]
     assert states(findings) == {State.OK}
+
+
+@pytest.mark.parametrize(
+    ("sealed_ms", "settled_ms", "state"),
+    [
+        (10_000, 10_000, State.OK),
+        (10_001, -2_000, State.FAILED),
+        (3_600_000, 3_600_000, State.FAILED),
+    ],
+)
+def test_marks_that_lie_in_the_future(sealed_ms: int, settled_ms: int, state: State) -> None:
+    marks = {P0: Marks(NOW_MS + sealed_ms, NOW_MS + settled_ms)}
+    findings = doctoring.check_marks(report_ring(make_snapshot([pay()], marks=marks), {}))
+    assert states(findings) == {state}
+    assert state is State.OK or "pay.0" in findings[0].found
+
+
+def test_a_server_whose_clock_is_off_is_named() -> None:
+    clock = ManualClock()
+    clock.advance(77)
+    offset_ms = clock.now_ms() - clock.boot_ms()
+    told = [ServerTime("Cassandra host 10.0.0.1", offset_ms + 3_600_000, 5)]
+    findings = doctoring.check_clocks([*READY, *(read_time(each, clock) for each in told)])
+    assert states(findings) == {State.FAILED}
+    assert "the clock of Cassandra host 10.0.0.1 is +3,600,000 ms off" in findings[0].found
+
+
+@pytest.mark.parametrize("is_partial", [False, True])
+def test_rows_that_were_passed_over(is_partial: bool) -> None:
+    nothing = doctoring.check_passed_over(PassedOver([], is_partial), 3_600_000)
+    assert nothing.state is State.OK
+    assert ("not all minutes" in nothing.found) == is_partial
+    row = make_row(pay(), NOW_MS)
+    some = doctoring.check_passed_over(PassedOver([row], is_partial), 3_600_000)
+    assert states([some]) == {State.FAILED}
+    assert str(row.schedule.schedule_id) in some.found
 
 
 @pytest.mark.parametrize(("there", "advice"), [(2, "migrate"), (4, "release")])

@@ -83,7 +83,7 @@ class WriteTimes:
     follow a clock that jumps ahead, and go on from the false time for as long as it was ahead.
     """
 
-    _MOST_AHEAD_US = 1_000_000
+    _MOST_AHEAD_US = 60_000_000  # a minute, by which clocks that are relied on may differ
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self._now_ms = now_ms

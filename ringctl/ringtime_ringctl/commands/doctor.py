@@ -47,7 +47,7 @@ STEPS = 5
 @click.command("doctor", cls=RingctlCommand)
 @click.pass_context
 def doctor(context: click.Context) -> None:
-    """Check folder or servers, schema, nodes, clocks, ownership, marks, damage, rows, buckets, drains, resizes.
+    """Check folder or servers, schema, nodes, clocks, owners, marks, damage, rows, buckets, drains, resizes.
 
     The exit code is 4 if something failed; warnings alone leave it 0. It changes nothing.
 

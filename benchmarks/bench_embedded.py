@@ -1,6 +1,7 @@
 """What one `ringtime serve` process can do, and what it costs: creates, callbacks, idleness.
 
     PYTHONPATH=. python benchmarks/bench_embedded.py [--creates N] [--callbacks N] [--idle-s S]
+        [--idle-apps N] [--idle-partitions N]
 
 Real processes on the loopback interface: the server, a receiver that notes each callback in a file before
 it answers, and this one, the client. They share the machine's cores, so rates are a floor; `cpu us` is the
@@ -29,7 +30,6 @@ from ringtime import Ringtime
 CONNECTIONS = 64
 PAYLOAD = '{"order":123456,"customer":"abcdef"}'
 WAIT_S = 90  #: longest wait for callbacks
-IDLE_APPS, IDLE_PARTITIONS = 10, 1_000
 FAR_S, SPREAD_S = 86_400, 600  #: creates whose callbacks are not wanted fall due here
 
 
@@ -151,17 +151,17 @@ async def library_creates(folder: Path, count: int) -> None:
         )
 
 
-async def idle(server: ServerProcess, client: LoadClient, seconds: float) -> None:
+async def idle(server: ServerProcess, client: LoadClient, seconds: float, apps: int, partitions: int) -> None:
     """Count whole minutes if you can: idle instances are sealed once in each."""
     before_mib = resident_mib(server.pid)
-    for number in range(IDLE_APPS):
-        await register(client, f"idle-{number}", IDLE_PARTITIONS)
+    for number in range(apps):
+        await register(client, f"idle-{number}", partitions)
     await asyncio.sleep(5)  # claimed and taken over; the server has no way to say so
     began_s, began_cpu_s = time.perf_counter(), server.cpu_s()
     await asyncio.sleep(seconds)
     share = (server.cpu_s() - began_cpu_s) / (time.perf_counter() - began_s)
     print(
-        f"idle, {IDLE_APPS * IDLE_PARTITIONS:,} poller instances, {seconds:.0f} s: {share:.1%} of a core, "
+        f"idle, {apps * partitions:,} poller instances, {seconds:.0f} s: {share:.1%} of a core, "
         f"{resident_mib(server.pid):.0f} MiB resident ({before_mib:.0f} MiB without them)",
         flush=True,
     )
@@ -177,7 +177,7 @@ async def run(folder: Path, options: argparse.Namespace) -> None:
     if options.idle_s:
         with running_server(folder / "idle") as server:
             async with LoadClient(server.base, 1) as client:
-                await idle(server, client, options.idle_s)
+                await idle(server, client, options.idle_s, options.idle_apps, options.idle_partitions)
 
 
 def main() -> None:
@@ -185,6 +185,8 @@ def main() -> None:
     parser.add_argument("--creates", type=int, default=20_000, choices=range(100, 200_001), metavar="N")
     parser.add_argument("--callbacks", type=int, default=10_000, choices=range(100, 50_001), metavar="N")
     parser.add_argument("--idle-s", type=float, default=60, metavar="S", help="0 leaves the idle case out")
+    parser.add_argument("--idle-apps", type=int, default=10, choices=range(1, 1_001), metavar="N")
+    parser.add_argument("--idle-partitions", type=int, default=1_000, choices=range(1, 4_097), metavar="N")
     with tempfile.TemporaryDirectory(prefix="ringtime-bench-") as folder:
         asyncio.run(run(Path(folder), parser.parse_args()))
 

@@ -109,7 +109,13 @@ class Dispatcher:
             self._deliverer,
         )
         self._sealer = Sealer(
-            parts.store, parts.clock, parts.dispatch, self._owner.owned, self._on_late, self._deliverer.reject
+            parts.store,
+            parts.clock,
+            parts.dispatch,
+            self._owner.owned,
+            self._owner.active.keys(),
+            self._on_late,
+            self._deliverer.reject,
         )
         self._loops: dict[str, asyncio.Task[None]] = {}
 

@@ -1,4 +1,8 @@
-"""What a node keeps in memory of a poller instance it owns."""
+"""What a node keeps in memory of a poller instance it owns.
+
+A node may own a hundred thousand that never had a row, so what only rows need is there only while there are
+rows: see `_Rows`.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,43 @@ from ringtime_shared.models.app import Instance
 from ringtime_shared.stores.protocol import LAST_ID, Marks, Position
 
 
+class _Rows:
+    """What an instance knows while it has rows, or work on rows under way."""
+
+    __slots__ = ("busy", "fronts", "open", "quiet", "seen")
+
+    def __init__(self) -> None:
+        self.fronts: dict[int, Position] = {}  # bucket with rows -> read so far
+        self.seen: set[Position] = set()  # rows read, above `checked_ms`
+        self.open: set[Position] = set()  # rows read, without a durable outcome
+        self.busy = 0  # deliveries in flight or not recorded
+        self.quiet = asyncio.Event()
+        self.quiet.set()
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.fronts or self.seen or self.open or self.busy)
+
+
 class OwnedInstance:
     """One ownership term of one poller instance.
 
     Rows are known by `Position`, slot and id together: a schedule that was filed again may have two
     rows in one instance.
     """
+
+    __slots__ = (
+        "_active",
+        "_rows",
+        "checked_ms",
+        "instance",
+        "is_draining",
+        "is_walked",
+        "sealed_ms",
+        "sealing_ms",
+        "settled_ms",
+        "term",
+    )
 
     def __init__(
         self, instance: Instance, term: int, marks: Marks, active: dict[OwnedInstance, None] | None = None
@@ -30,33 +65,32 @@ class OwnedInstance:
         self.is_walked = False  #: the buckets between `settled` and now are known
         self.is_draining = False  #: on its way to another owner, or lost: start nothing new
         self._active: dict[OwnedInstance, None] = {} if active is None else active  # ordered, unlike a set
-        self._fronts: dict[int, Position] = {}  # bucket with rows -> read so far
-        self._seen: set[Position] = set()  # rows read, above `checked_ms`
-        self._open: set[Position] = set()  # rows read, without a durable outcome
-        self._busy = 0
-        self._quiet = asyncio.Event()
-        self._quiet.set()
+        self._rows: _Rows | None = None
 
     @property
     def has_rows(self) -> bool:
         """Whether some bucket above `checked_ms` is known to have rows."""
-        return bool(self._fronts)
+        return self._rows is not None and bool(self._rows.fronts)
 
     def open_bucket(self, bucket: int) -> None:
         """Begin to read a bucket that the index shows rows in; no effect the second time."""
-        is_new = bucket not in self._fronts and last_slot(bucket) > self.checked_ms
+        is_new = not self.is_reading(bucket) and last_slot(bucket) > self.checked_ms
         if is_new and not self.is_draining:
             start_ms = max(self.checked_ms, first_slot(bucket) - 1)
-            self._fronts[bucket] = Position(start_ms, LAST_ID)
+            self._with_rows().fronts[bucket] = Position(start_ms, LAST_ID)
             self._active[self] = None
 
     def is_reading(self, bucket: int) -> bool:
-        return bucket in self._fronts
+        return self._rows is not None and bucket in self._rows.fronts
+
+    def buckets(self) -> list[int]:
+        """Return the buckets that are being read, oldest first."""
+        return [] if self._rows is None else sorted(self._rows.fronts)
 
     def next_read(self, horizon_ms: int) -> tuple[int, Position] | None:
         """Return the oldest bucket with slots up to `horizon_ms` unread, and how far it is read."""
-        for bucket in sorted(self._fronts):
-            front = self._fronts[bucket]
+        for bucket in self.buckets():
+            front = self._with_rows().fronts[bucket]
             if front.slot_ms < min(horizon_ms, last_slot(bucket)) or (
                 front.schedule_id != LAST_ID and front.slot_ms <= horizon_ms
             ):
@@ -65,8 +99,8 @@ class OwnedInstance:
 
     def set_front(self, bucket: int, front: Position) -> None:
         """Everything in `bucket` up to `front` was read."""
-        if bucket in self._fronts:
-            self._fronts[bucket] = front
+        if self._rows is not None and bucket in self._rows.fronts:
+            self._rows.fronts[bucket] = front
 
     def sealable_ms(self, limit_ms: int) -> int:
         """Return the highest slot up to `limit_ms` that may be sealed: all of it was read already.
@@ -74,10 +108,11 @@ class OwnedInstance:
         An instance without rows is sealed a whole minute at a time: marks of idle instances cost a
         write each, and nobody waits for them.
         """
-        if not self._fronts:
+        if self._rows is None or not self._rows.fronts:
             return last_slot(bucket_of(limit_ms) - 1)
-        for bucket in sorted(self._fronts):
-            front = self._fronts[bucket]
+        fronts = self._rows.fronts
+        for bucket in sorted(fronts):
+            front = fronts[bucket]
             read_ms = front.slot_ms if front.schedule_id == LAST_ID else front.slot_ms - 1
             if read_ms < last_slot(bucket):
                 return min(limit_ms, read_ms)
@@ -85,32 +120,40 @@ class OwnedInstance:
 
     def take(self, row: Position) -> bool:
         """Note a row that was read; return False if it was known."""
-        if row in self._seen or row in self._open:
+        rows = self._with_rows()
+        if row in rows.seen or row in rows.open:
             return False
-        self._seen.add(row)
-        self._open.add(row)
+        rows.seen.add(row)
+        rows.open.add(row)
         return True
 
     def is_open(self, row: Position) -> bool:
-        return row in self._open
+        return self._rows is not None and row in self._rows.open
 
-    def unseen(self, rows: list[Position]) -> Iterator[Position]:
-        """Yield the rows that no read of this term has returned yet."""
-        return (row for row in rows if row not in self._seen and row not in self._open)
+    def unseen(self, found: list[Position]) -> Iterator[Position]:
+        """Yield those of the rows that were found that no read of this term has returned yet."""
+        rows = self._rows
+        return (row for row in found if rows is None or (row not in rows.seen and row not in rows.open))
 
     def close(self, row: Position) -> None:
         """The row's outcome, or its later filing, is durable."""
-        self._open.discard(row)
+        if self._rows is not None:
+            self._rows.open.discard(row)
 
     def set_checked(self, slot_ms: int) -> None:
         """The final read up to `slot_ms` is done; what it needed can be forgotten."""
         self.checked_ms = max(self.checked_ms, slot_ms)
-        self._seen = {row for row in self._seen if row.slot_ms > self.checked_ms}
-        self._fronts = {
-            bucket: front for bucket, front in self._fronts.items() if last_slot(bucket) > self.checked_ms
+        rows = self._rows
+        if rows is None:
+            return
+        rows.seen = {row for row in rows.seen if row.slot_ms > self.checked_ms}
+        rows.fronts = {
+            bucket: front for bucket, front in rows.fronts.items() if last_slot(bucket) > self.checked_ms
         }
-        if not self._fronts:
+        if not rows.fronts:
             self._active.pop(self, None)
+        if rows.is_empty:
+            self._rows = None
 
     def stop(self) -> None:
         """Start nothing new: on the way to another owner, or lost."""
@@ -119,25 +162,43 @@ class OwnedInstance:
 
     def settleable_ms(self) -> int:
         """Return the slot up to which every row has a durable outcome or a later slot."""
-        if not self._open:
+        if self._rows is None or not self._rows.open:
             return self.checked_ms
-        return min(self.checked_ms, min(self._open).slot_ms - 1)
+        return min(self.checked_ms, min(self._rows.open).slot_ms - 1)
 
     @property
     def is_settled(self) -> bool:
         """Whether `settled` is published as far as it can be."""
         return self.settled_ms >= self.settleable_ms()
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether there is nothing to seal before the minute ends: no rows, and all of it settled."""
+        return self._rows is None and self.is_settled
+
     def begin_work(self) -> None:
         """A delivery of this instance is in flight, or done and not recorded yet."""
-        self._busy += 1
-        self._quiet.clear()
+        rows = self._with_rows()
+        rows.busy += 1
+        rows.quiet.clear()
 
     def end_work(self) -> None:
-        self._busy -= 1
-        if not self._busy:
-            self._quiet.set()
+        rows = self._with_rows()
+        rows.busy -= 1
+        if not rows.busy:
+            rows.quiet.set()
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether nothing is in flight or unrecorded."""
+        return self._rows is None or not self._rows.busy
 
     async def wait_quiet(self) -> None:
         """Return when nothing is in flight or unrecorded."""
-        await self._quiet.wait()
+        if self._rows is not None:
+            await self._rows.quiet.wait()
+
+    def _with_rows(self) -> _Rows:
+        if self._rows is None:
+            self._rows = _Rows()
+        return self._rows

@@ -22,6 +22,7 @@ from ringtime_shared.stores.protocol import AppStore, DueStore, Marks, MarkStore
 
 _log = logging.getLogger(__name__)
 BACK_OFF_S = 0.5
+CLAIMS_AT_ONCE = 4_000  #: claimed and taken over together: marks are read and written for each
 PASSING = (StoreUnavailable, OutcomeUnknown, LeaseLost, StartupError)  #: worth trying again after a while
 
 
@@ -56,7 +57,7 @@ class Owner:
         self._steps = parts.clock.steps()  # as they were when this session began
         self._apps: dict[str, App] = {}
         self._apps_read_ms: int | None = None
-        self._polled: frozenset[Instance] = frozenset()  # of all active apps
+        self._placed: dict[str, int] = {}  # app -> how many partitions of it are on the ring
         self._balanced: tuple[View, frozenset[Instance]] | None = None  # nothing to do while these stand
         self._arrived_ms: dict[Instance, int] = {}  # instances that moved here, and when
         self._last_claims: Mapping[Instance, Claim] = {}
@@ -99,8 +100,10 @@ class Owner:
         now_ms = self._clock.boot_ms()
         view = session.view()
         self._membership.observe(view, boot_ms=now_ms)
-        self._membership.place(self._polled)
+        self._place()
+        await asyncio.sleep(0)  # with many instances each of these takes a while: others go in between
         wanted = self._membership.wanted_by(self._node)
+        await asyncio.sleep(0)
         if not self._is_balanced(view, wanted):
             await self._rebalance(session, view, wanted, now_ms)
         self._last_claims = view.claims
@@ -164,22 +167,21 @@ class Owner:
     ) -> None:
         # Dwelling keeps a node that comes and goes from dragging instances along; a drain is an order.
         dwell_ms = 0 if self._node in view.drained else self._parts.coordination.dwell_ms
+        arrived = {each for each, since_ms in self._arrived_ms.items() if now_ms - since_ms < dwell_ms}
         plan = plan_ownership(
             self._node,
             view,
             wanted=wanted,
-            polled=self._polled,
+            polled=_Polled(self._placed),
             running=self.owned.keys(),
-            settled_in=[
-                each for each in self.owned if now_ms - self._arrived_ms.get(each, -dwell_ms) >= dwell_ms
-            ],
+            settled_in=self.owned.keys() - arrived if arrived else self.owned.keys(),
         )
         self._drop(plan.drop)
         if plan.abandon:
             await session.release(plan.abandon)
         self._begin_handover(plan.hand_over + plan.retire)
-        if plan.claim:
-            await self._claim(session, plan.claim)
+        for start in range(0, len(plan.claim), CLAIMS_AT_ONCE):
+            await self._claim(session, plan.claim[start : start + CLAIMS_AT_ONCE])
         unwalked = [each for each in self.owned.values() if not each.is_walked and not each.is_draining]
         if unwalked:  # just claimed, or the store gave up half way last time
             await walk(self._store, self._clock, unwalked, self._parts.dispatch.walk_buckets)
@@ -196,10 +198,15 @@ class Owner:
         apps = {app.app_id: self._usable(app) for app in await self._store.fetch_apps()}
         if self._apps_read_ms is not None and self._apps_read_ms > begun_ms:
             return  # a later read was faster
-        if apps != self._apps:
-            self._apps = apps
-            self._polled = frozenset(each for app in apps.values() for each in app.instances())
+        self._apps = apps
         self._apps_read_ms = begun_ms
+
+    def _place(self) -> None:
+        """Put on the ring what is polled now, take off what is so no more."""
+        polled = {app.app_id: app.polled for app in self._apps.values() if app.active and not app.damage}
+        if polled != self._placed:
+            self._membership.place(_beyond(self._placed, polled), _beyond(polled, self._placed))
+            self._placed = polled
 
     def _usable(self, app: App) -> App:
         """Return the app, or, if it cannot be read, what was last read of it: better than not to fire. One of
@@ -291,6 +298,27 @@ class Owner:
         for instance in instances:
             self.owned.pop(instance).stop()
             self._arrived_ms.pop(instance, None)
+
+
+class _Polled:
+    """The poller instances of all active apps, without an object for each."""
+
+    def __init__(self, partitions: Mapping[str, int]) -> None:
+        self._partitions = partitions
+
+    def __contains__(self, instance: object) -> bool:
+        return isinstance(instance, Instance) and instance.partition < self._partitions.get(
+            instance.app_id, 0
+        )
+
+
+def _beyond(some: Mapping[str, int], more: Mapping[str, int]) -> list[Instance]:
+    """Return the poller instances that are in `more` and not in `some`, both from app to partitions."""
+    return [
+        Instance(app_id, partition)
+        for app_id, partitions in more.items()
+        for partition in range(some.get(app_id, 0), partitions)
+    ]
 
 
 async def wait_at_most(event: Awaitable[object], seconds: float) -> None:

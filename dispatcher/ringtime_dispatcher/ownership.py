@@ -22,7 +22,7 @@ handovers rare:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Container, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
 from ringtime_shared.coordination.protocol import Claim, View
@@ -45,10 +45,10 @@ def plan_ownership(
     node: str,
     view: View,
     *,
-    wanted: Collection[Instance],
-    polled: Collection[Instance],
-    running: Collection[Instance],
-    settled_in: Collection[Instance],
+    wanted: Set[Instance],
+    polled: Container[Instance],
+    running: Set[Instance],
+    settled_in: Container[Instance],
 ) -> OwnershipPlan:
     """Compare what the ring gives this node with what it has.
 
@@ -58,17 +58,16 @@ def plan_ownership(
         running: the instances this node runs.
         settled_in: those of `running` that may move again.
     """
-    free = [each for each in wanted if each not in view.claims and each not in running]
-    held = {each for each in running if each in view.claims and view.claims[each].node == node}
-    surplus = [each for each in held if each not in wanted]
+    # Set operations, not a loop each: a node may have a hundred thousand.
+    claims = view.claims.keys()
+    held_in_claims = {each for each, claim in view.claims.items() if claim.node == node}
+    surplus = (running & held_in_claims) - wanted
     return OwnershipPlan(
-        claim=sorted(free),
+        claim=sorted(wanted - claims - running),
         hand_over=sorted(each for each in surplus if each in polled and each in settled_in),
         retire=sorted(each for each in surplus if each not in polled),
-        abandon=sorted(
-            each for each, claim in view.claims.items() if claim.node == node and each not in running
-        ),
-        drop=sorted(each for each in running if each not in held),
+        abandon=sorted(held_in_claims - running),
+        drop=sorted(running - held_in_claims),
     )
 
 
@@ -81,7 +80,7 @@ class Membership:
         self._is_first_look = True
         self._ring = Ring()
         self._nodes: dict[str, float] = {}
-        self._instances: frozenset[Instance] = frozenset()
+        self._by_name: dict[str, Instance] = {}  # one object of each in memory, whoever names it
         self._wanted: dict[str, frozenset[Instance]] = {}
 
     def observe(self, view: View, *, boot_ms: int) -> None:
@@ -109,17 +108,21 @@ class Membership:
             self._ring = self._ring.with_nodes(nodes)
             self._wanted.clear()
 
-    def place(self, instances: frozenset[Instance]) -> None:
-        """Put exactly these instances on the ring."""
-        if instances != self._instances:
-            self._instances = instances
-            self._ring = self._ring.with_instances(str(each) for each in instances)
+    def place(self, come: Iterable[Instance], gone: Iterable[Instance]) -> None:
+        """Put instances on the ring that are not there, take others off that are."""
+        names = {str(each): each for each in come}
+        leaving = {str(each) for each in gone}
+        if names or leaving:
+            self._ring = self._ring.with_exchanged(names.keys(), leaving)
+            self._by_name |= names
+            for name in leaving:
+                del self._by_name[name]
             self._wanted.clear()
 
     def wanted_by(self, node: str) -> frozenset[Instance]:
         """Return what the ring gives to `node`."""
         if node not in self._wanted:
-            self._wanted[node] = frozenset(map(Instance.parse, self._ring.owned_by(node)))
+            self._wanted[node] = frozenset(map(self._by_name.__getitem__, self._ring.owned_by(node)))
         return self._wanted[node]
 
 

@@ -1,8 +1,9 @@
 """Publish `sealed`, then read once more, then let `settled` follow. The order is the whole point.
 
 See the package docstring for what the marks promise. One round seals every active instance up to
-two seconds ago, and every idle one up to the last full minute, so 10,000 idle instances cost 10,000
-batched mark writes a minute and one index read.
+two seconds ago, and every idle one up to the last full minute, so 10,000 idle instances cost 20,000
+batched mark writes a minute and two index reads. Nobody else waits for them: what is done for each of many
+instances is done a slice at a time, and their marks are written some thousand at a time.
 
 The index is read again behind the publish, because an instance's first row of a minute may have landed
 after the tick's last look; where the bucket is being read anyway, only its ids are.
@@ -10,9 +11,10 @@ after the tick's last look; where the bucket is being read anyway, only its ids 
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeVar
 
 from ringtime_dispatcher.instances import OwnedInstance
 from ringtime_shared.buckets import BUCKET_MS, bucket_of, first_slot, last_slot
@@ -32,6 +34,10 @@ from ringtime_shared.stores.protocol import (
     Position,
     ScheduleStore,
 )
+
+MARKS_AT_ONCE = 4_000  #: marks in one write, which others of the store may have to wait for
+INSTANCES_AT_ONCE = 1_000  #: looked at without letting anybody else run: about a millisecond
+T = TypeVar("T")
 
 
 class SealStore(DueStore, MarkStore, ScheduleStore, Protocol):
@@ -57,6 +63,11 @@ def plan_seals(owned: Iterable[OwnedInstance], *, limit_ms: int, walk_buckets: i
     return seals
 
 
+def _slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
 class Sealer:
     """Carries out the rounds."""
 
@@ -66,16 +77,20 @@ class Sealer:
         clock: Clock,
         settings: DispatchSettings,
         owned: Mapping[Instance, OwnedInstance],
+        active: Collection[OwnedInstance],
         on_late: Callable[[OwnedInstance, Row], None],
         on_damaged: Callable[[OwnedInstance, DamagedRow], None],
     ) -> None:
+        """`active`: those of `owned` that have rows."""
         self._store = store
         self._clock = clock
         self._settings = settings
         self._owned = owned
+        self._active = active
         self._on_late = on_late
         self._on_damaged = on_damaged
         self._idle_ms = 0  # idle instances are sealed up to here
+        self._restless: dict[OwnedInstance, None] = {}  # to be sealed again soon, with rows or not; in order
 
     async def round(self) -> bool:
         """Seal once; return whether some instance has a whole minute or more to catch up.
@@ -84,25 +99,41 @@ class Sealer:
         """
         limit_ms = self._clock.now_ms() - self._settings.seal_lag_ms
         minute_ms = last_slot(bucket_of(limit_ms) - 1)
-        everybody = minute_ms != self._idle_ms
-        seals = plan_seals(
-            [each for each in self._owned.values() if everybody or each.has_rows or not each.is_settled],
-            limit_ms=limit_ms,
-            walk_buckets=self._settings.walk_buckets,
-        )
-        for owned, upto_ms in seals:  # before any await: see `Deliverer._file_retry`
-            owned.sealing_ms = max(owned.sealing_ms, upto_ms)
+        is_everybody = minute_ms != self._idle_ms
+        asked = [*(self._owned.values() if is_everybody else dict.fromkeys([*self._active, *self._restless]))]
+        seals = await self._plan(asked, limit_ms)
         if seals:
-            await self.publish(seals)
+            for part in _slices(seals, MARKS_AT_ONCE):
+                await self.publish(part)
             await self.final_read(seals)
-            for owned, upto_ms in seals:
-                owned.set_checked(upto_ms)
+        await self._set_checked(asked, seals)
         self._idle_ms = minute_ms
         return any(
             upto_ms < owned.sealable_ms(limit_ms) - BUCKET_MS
             for owned, upto_ms in seals
             if upto_ms < minute_ms
         )
+
+    async def _plan(self, asked: Sequence[OwnedInstance], limit_ms: int) -> list[Seal]:
+        seals: list[Seal] = []
+        for part in _slices(asked, INSTANCES_AT_ONCE):
+            found = plan_seals(part, limit_ms=limit_ms, walk_buckets=self._settings.walk_buckets)
+            for owned, upto_ms in found:  # before any await: see `Deliverer._file_retry`
+                owned.sealing_ms = max(owned.sealing_ms, upto_ms)
+            seals += found
+            await asyncio.sleep(0)
+        return seals
+
+    async def _set_checked(self, asked: Sequence[OwnedInstance], seals: Sequence[Seal]) -> None:
+        for part in _slices(seals, INSTANCES_AT_ONCE):
+            for owned, upto_ms in part:
+                owned.set_checked(upto_ms)
+            await asyncio.sleep(0)
+        restless: dict[OwnedInstance, None] = {}
+        for some in _slices(asked, INSTANCES_AT_ONCE):
+            restless |= {owned: None for owned in some if not owned.is_at_rest and not owned.is_draining}
+            await asyncio.sleep(0)
+        self._restless = restless
 
     async def publish(self, seals: Sequence[Seal]) -> None:
         """Make `sealed` durable, and `settled` as far as it has come by now."""
@@ -138,7 +169,9 @@ class Sealer:
     async def _plan_final_read(self, seals: Sequence[Seal]) -> list[tuple[OwnedInstance, DueQuery]]:
         queries = []
         by_range: dict[tuple[int, int], dict[Instance, Seal]] = defaultdict(dict)
-        for seal in seals:
+        for n, seal in enumerate(seals):
+            if n % INSTANCES_AT_ONCE == INSTANCES_AT_ONCE - 1:
+                await asyncio.sleep(0)
             owned, upto_ms = seal
             first, last = bucket_of(owned.checked_ms + 1), bucket_of(upto_ms)
             if upto_ms <= owned.checked_ms:

@@ -138,3 +138,14 @@ def test_a_plan_leads_from_one_ring_to_the_other(
         assert owners.pop(move.instance, None) == move.source != move.target
         owners[move.instance] = move.target
     assert {name: owner for name, owner in owners.items() if owner} == after.assignment()
+
+
+@given(memberships, instance_sets, instance_sets)
+@many
+def test_exchanging_what_differs_is_the_same_as_naming_all(
+    nodes: dict[str, float], before: list[str], after: list[str]
+) -> None:
+    come, gone = set(after) - set(before), set(before) - set(after)
+    exchanged = Ring(nodes, before).with_exchanged(come, gone)
+    assert exchanged.instances == set(after)
+    assert exchanged.assignment() == Ring(nodes, after).assignment()

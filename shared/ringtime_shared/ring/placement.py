@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 
 from ringtime_shared.ring.circle import (
     CIRCLE,
@@ -72,12 +72,15 @@ class Placement:
     def change_instances(self, instances: Iterable[str]) -> None:
         """Make `instances` the instances."""
         after, before = set(instances), {name for _, name in self.order}
-        gone, come = before - after, after - before
-        order = [entry for entry in self.order if entry[1] not in gone]
+        self.exchange_instances(after - before, before - after)
+
+    def exchange_instances(self, come: Set[str], gone: Set[str]) -> None:
+        """Let some instances come that are not there, and some go that are."""
+        order = [entry for entry in self.order if entry[1] not in gone] if gone else self.order.copy()
         order.extend((position_of(name), name) for name in come)
         order.sort()
         self.order = order
-        if len(gone) + len(come) > REBUILD_SHARE * len(after):
+        if len(gone) + len(come) > REBUILD_SHARE * len(order):
             self._place_all()
             return
         for instance in gone & self.seats.keys():

@@ -142,12 +142,46 @@ def test_what_was_finally_read_is_forgotten_unless_it_is_open(owned: OwnedInstan
         owned.take(key)
     owned.close(done)
     owned.set_checked(START_MS + 1)
-    assert len(owned._seen) == 1
+    assert owned._rows is not None
+    assert len(owned._rows.seen) == 1
     assert list(owned.unseen([done, still_open, later])) == [done], "nobody asks below `checked` again"
     assert owned.has_rows
     owned.set_checked(END_MS)
     assert not owned.has_rows
-    assert owned._seen == set()
+    assert owned._rows.seen == set()
+
+
+def test_an_instance_costs_more_than_its_name_only_while_it_has_rows(owned: OwnedInstance) -> None:
+    assert owned._rows is None
+    key = key_of(make_row(APP, START_MS))
+    owned.open_bucket(BUCKET)
+    assert owned.take(key)
+    owned.begin_work()
+    owned.set_checked(END_MS)
+    owned.close(key)
+    owned.end_work()
+    assert not owned.is_at_rest, "its `settled` is to be published"
+    owned.set_checked(END_MS)
+    owned.settled_ms = END_MS
+    assert owned.is_at_rest
+    assert owned._rows is None
+
+
+@pytest.mark.parametrize("kept", ["bucket", "open row", "work"])
+def test_whatever_is_under_way_is_kept(owned: OwnedInstance, kept: str) -> None:
+    key = key_of(make_row(APP, START_MS))
+    if kept == "bucket":
+        owned.open_bucket(BUCKET)
+        owned.set_checked(START_MS)
+    elif kept == "open row":
+        owned.take(key)
+        owned.set_checked(END_MS)
+        assert owned.is_open(key)
+    else:
+        owned.begin_work()
+        owned.set_checked(END_MS)
+        assert not owned.is_quiet
+    assert not owned.is_at_rest
 
 
 def test_checked_never_goes_back(owned: OwnedInstance) -> None:

@@ -287,7 +287,7 @@ async def test_parking_under_way_when_the_instance_drains_is_waited_for() -> Non
         owned.set_checked(SLOT_MS + 500)
         owned.is_draining = True
         assert owned.settleable_ms() == SLOT_MS - 1
-        assert not owned._quiet.is_set()
+        assert not owned.is_quiet
     gate.set()
     await town.live(until_s=2)
     for owned in town.owned.values():

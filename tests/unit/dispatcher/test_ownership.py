@@ -72,7 +72,7 @@ class Looks:
 
     def __init__(self) -> None:
         self.membership = Membership(join_debounce_ms=DEBOUNCE_MS)
-        self.membership.place(ALL)
+        self.membership.place(ALL, [])
 
     def at(self, boot_ms: int, *nodes: str, drained: frozenset[str] = frozenset()) -> dict[str, int]:
         """Look; return how many instances each node is given, of those that are given any."""
@@ -143,9 +143,9 @@ def test_a_join_moves_about_its_share_and_only_to_the_newcomer() -> None:
 def test_new_instances_are_placed_and_the_gone_forgotten() -> None:
     looks = Looks()
     looks.at(0, "a")
-    looks.membership.place(frozenset([A, B]))
+    looks.membership.place([A, B], ALL - {A, B})
     assert looks.membership.wanted_by("a") == {A, B}
-    looks.membership.place(frozenset())
+    looks.membership.place([], [A, B])
     assert looks.membership.wanted_by("a") == frozenset()
 
 

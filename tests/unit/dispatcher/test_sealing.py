@@ -83,6 +83,7 @@ class Rounds:
             self.clock,
             DispatchSettings(seal_lag_ms=LAG_MS, walk_buckets=60),
             {each.instance: each for each in self.owned},
+            [each for each in self.owned if each.has_rows],
             lambda _, row: self.late.append(row),
             lambda _, row: self.damaged.append(row),
         )
@@ -209,8 +210,43 @@ async def test_a_round_without_instances_does_nothing() -> None:
         rounds.clock,
         DispatchSettings(),
         {},
+        [],
         lambda _, row: rounds.late.append(row),
         lambda _, row: rounds.damaged.append(row),
     )
     assert await sealer.round() is False
     assert rounds.store.calls == []
+
+
+async def test_many_idle_instances_are_sealed_some_thousand_marks_at_a_time() -> None:
+    """And every minute only: in between nobody looks at them."""
+    app = make_app(polled=9_000, writable=9_000)
+    rounds = Rounds(
+        *(make_owned(app, n, settled_ms=START_MS - 1) for n in range(9_000)), now_ms=END_MS + 10_000
+    )
+    for _ in range(2):
+        rounds.store.calls.clear()
+        await rounds.sealer.round()
+        assert rounds.store.sizes("put_marks") == [4_000, 4_000, 1_000]
+        assert rounds.store.names().count("fetch_index") <= 1
+    assert {each.settled_ms for each in rounds.owned} == {END_MS}
+    rounds.store.calls.clear()
+    for _ in range(20):
+        await rounds.sealer.round()
+    assert rounds.store.calls == []
+
+
+async def test_an_outcome_that_comes_after_the_last_read_is_settled_before_the_minute_ends() -> None:
+    rounds = Rounds(now_ms=START_MS + 30_000)
+    owned = rounds.owned[0]
+    key = key_of(make_row(APP, START_MS))
+    owned.take(key)
+    owned.set_front(BUCKET, Position(END_MS, LAST_ID))
+    rounds.clock.advance(END_MS + 10_000 - rounds.clock.now_ms())
+    for _ in range(3):
+        await rounds.sealer.round()
+    assert not owned.has_rows
+    assert owned.settled_ms == START_MS - 1
+    owned.close(key)
+    await rounds.sealer.round()
+    assert owned.settled_ms == owned.checked_ms >= END_MS

@@ -127,6 +127,11 @@ class Dispatcher:
     def owned(self) -> Mapping[Instance, OwnedInstance]:
         return self._owner.owned
 
+    @property
+    def left_out(self) -> int:
+        """How many poller instances have no owner, because this node may not own more."""
+        return self._owner.left_out
+
     def fronts(self) -> dict[str, int]:
         """Return up to which slot, in ms, each poller instance with rows is read; idle ones are up to now."""
         horizon_ms = self._clock.now_ms() + self._settings.read_ahead_ms

@@ -21,6 +21,7 @@ class HealthParts:
     is_ready: Callable[[], bool]
     clock_doubt: Callable[[], str | None]  #: why its clock is not to be relied on; None: it is
     count_owned: Callable[[], int]  #: poller instances this node runs
+    count_left_out: Callable[[], int]  #: those nobody owns, because this node may not own more
     fronts: Callable[[], Mapping[str, int]]  #: of those that have rows: the slot read up to, ms
     now_ms: Callable[[], int]
 
@@ -29,8 +30,8 @@ def create_health_app(parts: HealthParts) -> Starlette:
     """Return an application with `/health/live`, `/health/ready` and `/health/fronts`, and `/` to name them.
 
     Ready means: a query was answered and a write was possible just now, the node's clock is relied on, and it
-    holds a lease it can trust. The answer tells how many poller instances the node runs, and what time it is
-    here, for whoever compares clocks.
+    holds a lease it can trust. The answer tells how many poller instances the node runs, how many have no
+    owner because it may not run more, and what time it is here, for whoever compares clocks.
     """
 
     async def live(request: Request) -> JSONResponse:  # noqa: ARG001 - the signature of a route
@@ -46,7 +47,9 @@ def create_health_app(parts: HealthParts) -> Starlette:
             return _not_ready(f"its clock is in doubt: {doubt}", parts.now_ms())
         if not parts.is_ready():
             return _not_ready("no trusted lease", parts.now_ms())
-        return JSONResponse({"status": "ready", "owned": parts.count_owned(), "nowMs": parts.now_ms()})
+        told = {"status": "ready", "owned": parts.count_owned(), "nowMs": parts.now_ms()}
+        left_out = parts.count_left_out()
+        return JSONResponse(told | {"leftOut": left_out} if left_out else told)
 
     async def fronts(request: Request) -> JSONResponse:  # noqa: ARG001 - the signature of a route
         return JSONResponse({"nowMs": parts.now_ms(), "fronts": parts.fronts()})

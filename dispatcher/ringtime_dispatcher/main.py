@@ -10,6 +10,7 @@ import click
 from ringtime_dispatcher.callbacks.build import close_callbacks, make_callbacks
 from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
 from ringtime_dispatcher.health import HealthParts, create_health_app
+from ringtime_dispatcher.room import most_owned
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.coordination.etcd import EtcdSession
 from ringtime_shared.coordination.protocol import Member
@@ -39,7 +40,12 @@ async def serve(settings: Settings) -> None:
             async with clock.watched(store.fetch_times):
                 dispatcher = Dispatcher(
                     DispatcherParts(
-                        member=Member(node=node, address=address, capacity=settings.node.capacity),
+                        member=Member(
+                            node=node,
+                            address=address,
+                            capacity=settings.node.capacity,
+                            most=most_owned(settings.dispatch),
+                        ),
                         store=store,
                         clock=clock,
                         # The session asks for the era at each join, so a wiped etcd gets a new one.
@@ -64,6 +70,7 @@ async def serve(settings: Settings) -> None:
                         is_ready=dispatcher.is_ready,
                         clock_doubt=clock.doubt,
                         count_owned=lambda: len(dispatcher.owned),
+                        count_left_out=lambda: dispatcher.left_out,
                         fronts=dispatcher.fronts,
                         now_ms=machine.now_ms,  # for whoever compares clocks
                     )

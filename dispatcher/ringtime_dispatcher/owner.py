@@ -49,6 +49,7 @@ class Owner:
     def __init__(self, parts: OwnerParts) -> None:
         self.owned: dict[Instance, OwnedInstance] = {}
         self.active: dict[OwnedInstance, None] = {}  #: those of them that have rows to read
+        self.left_out = 0  #: poller instances that nobody owns, because this node may not own more
         self._parts = parts
         self._node = parts.member.node
         self._clock = parts.clock
@@ -158,6 +159,18 @@ class Owner:
         _log.error("%s gives up its poller instances: %s", self._node, self._clock.doubt() or "clock set")
         await session.close()
 
+    def _note_left_out(self, count: int) -> None:
+        if count and count != self.left_out:
+            _log.error(
+                "%s: %d poller instances have no owner, because this node may own %d (dispatch.max_owned) and"
+                " runs %d: nothing of them fires; start a dispatcher, or raise the setting",
+                self._node,
+                count,
+                self._parts.member.most,
+                len(self.owned),
+            )
+        self.left_out = count
+
     def _is_balanced(self, view: View, wanted: frozenset[Instance]) -> bool:
         """Whether nothing changed since this node last ran just what it should."""
         return self._balanced is not None and self._balanced[0] is view and self._balanced[1] is wanted
@@ -175,7 +188,9 @@ class Owner:
             polled=_Polled(self._placed),
             running=self.owned.keys(),
             settled_in=self.owned.keys() - arrived if arrived else self.owned.keys(),
+            most=self._parts.member.most,
         )
+        self._note_left_out(plan.left_out)
         self._drop(plan.drop)
         if plan.abandon:
             await session.release(plan.abandon)

@@ -12,11 +12,15 @@ handovers rare:
 - an instance that came here from another node stays for `dwell_ms`;
 - an owner that dies or leaves is replaced at once, and one that an operator drains hands over at once.
 
+A node may say how many instances it may own (`Member.most`, from its memory). The ring gives it no more while
+others have room; when nobody has, what is beyond has no owner, and nothing of it fires until there is one.
+
 | what fails | what happens |
 |---|---|
 | lease lost | every instance is dropped without a word; the node joins anew with a new lease |
 | claim taken away by hand | the node stops running that instance at its next look |
 | claim not answered | looked up at the next view; an instance held in the claims but not taken is released |
+| more instances than all nodes may own | those beyond have no owner; log and `/health/ready` say how many |
 | a handover's last mark is lost | the next owner starts at an older `settled`, skips what has outcomes |
 """
 
@@ -25,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
-from ringtime_shared.coordination.protocol import Claim, View
+from ringtime_shared.coordination.protocol import Claim, Member, View, fit_members
 from ringtime_shared.models.app import Instance
 from ringtime_shared.ring import Ring
 
@@ -39,6 +43,7 @@ class OwnershipPlan:
     retire: list[Instance] = field(default_factory=list)  #: the same, without waiting: polled no more
     abandon: list[Instance] = field(default_factory=list)  #: release at once: claimed but not run here
     drop: list[Instance] = field(default_factory=list)  #: stop at once: run here but claimed no more
+    left_out: int = 0  #: free, wanted here, and more than this node may run
 
 
 def plan_ownership(
@@ -49,6 +54,7 @@ def plan_ownership(
     polled: Container[Instance],
     running: Set[Instance],
     settled_in: Container[Instance],
+    most: int | None = None,
 ) -> OwnershipPlan:
     """Compare what the ring gives this node with what it has.
 
@@ -57,13 +63,17 @@ def plan_ownership(
         polled: all instances of all active apps.
         running: the instances this node runs.
         settled_in: those of `running` that may move again.
+        most: how many this node may run; what is beyond is not claimed.
     """
     # Set operations, not a loop each: a node may have a hundred thousand.
     claims = view.claims.keys()
     held_in_claims = {each for each, claim in view.claims.items() if claim.node == node}
     surplus = (running & held_in_claims) - wanted
+    free = sorted(wanted - claims - running)
+    room = len(free) if most is None else max(most - len(running), 0)
     return OwnershipPlan(
-        claim=sorted(wanted - claims - running),
+        claim=free[:room],
+        left_out=len(free[room:]),
         hand_over=sorted(each for each in surplus if each in polled and each in settled_in),
         retire=sorted(each for each in surplus if each not in polled),
         abandon=sorted(held_in_claims - running),
@@ -79,7 +89,8 @@ class Membership:
         self._since_ms: dict[str, int] = {}
         self._is_first_look = True
         self._ring = Ring()
-        self._nodes: dict[str, float] = {}
+        self._counted: dict[str, Member] = {}
+        self._nodes: tuple[dict[str, float], dict[str, int]] = {}, {}  # on the ring, as `fit_members` has it
         self._by_name: dict[str, Instance] = {}  # one object of each in memory, whoever names it
         self._wanted: dict[str, frozenset[Instance]] = {}
 
@@ -95,17 +106,21 @@ class Membership:
         for node in [known for known in self._since_ms if known not in members]:
             del self._since_ms[node]
         self._is_first_look = self._is_first_look and not members
-        shares = {node: member.capacity for node, member in view.eligible().items()}
+        eligible = dict(view.eligible())
         counted = {
-            node: capacity
-            for node, capacity in shares.items()
+            node: member
+            for node, member in eligible.items()
             if boot_ms - self._since_ms[node] >= self._debounce_ms
         }
         # Nobody old enough: better a young owner than none.
-        nodes = counted or shares
+        self._counted = counted or eligible
+        self._fit()
+
+    def _fit(self) -> None:
+        nodes = fit_members(self._counted, len(self._by_name))
         if nodes != self._nodes:
             self._nodes = nodes
-            self._ring = self._ring.with_nodes(nodes)
+            self._ring = self._ring.with_nodes(*nodes)
             self._wanted.clear()
 
     def place(self, come: Iterable[Instance], gone: Iterable[Instance]) -> None:
@@ -118,6 +133,7 @@ class Membership:
             for name in leaving:
                 del self._by_name[name]
             self._wanted.clear()
+            self._fit()
 
     def wanted_by(self, node: str) -> frozenset[Instance]:
         """Return what the ring gives to `node`."""

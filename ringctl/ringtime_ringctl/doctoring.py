@@ -109,7 +109,10 @@ def check_ownership(report: RingReport) -> list[Finding]:
     unowned = report.unowned
     if unowned:
         found = f"{len(unowned):,} of {total:,} poller instances have no owner: {_some(unowned)}"
-        advice = "look again in 15 s: a lease may just have ended; if it stays so, start dispatchers"
+        advice = (
+            "look again in 15 s: a lease may just have ended; if it stays so, start dispatchers, or raise"
+            " dispatch.max_owned where a node's log says that it may own no more"
+        )
         return [Finding("ownership", State.FAILED, found, advice)]
     moving = f", {len(report.moves):,} on their way to another node" if report.moves else ""
     return [Finding("ownership", State.OK, f"all {total:,} poller instances have an owner{moving}")]

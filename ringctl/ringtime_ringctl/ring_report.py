@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ringtime_ringctl.snapshot import Snapshot
+from ringtime_shared.coordination.protocol import fit_members
 from ringtime_shared.models.app import Instance
 from ringtime_shared.ring import Ring, imbalance
 
@@ -62,8 +63,9 @@ class RingReport:
 
 def ring_of(snapshot: Snapshot) -> Ring:
     """Return the ring as the dispatchers compute it, once they have stopped waiting for newcomers."""
-    capacities = {node: member.capacity for node, member in snapshot.view.eligible().items()}
-    return Ring(capacities, map(str, snapshot.polled()))
+    polled = snapshot.polled()
+    nodes, most = fit_members(snapshot.view.eligible(), len(polled))
+    return Ring(instances=map(str, polled)).with_nodes(nodes, most)
 
 
 def report_ring(snapshot: Snapshot, fronts: Mapping[Instance, int]) -> RingReport:

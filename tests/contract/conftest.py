@@ -129,7 +129,7 @@ async def join(driver: Driver) -> AsyncIterator[Join]:
     async def join(node: str, clock: Clock | None = None) -> Session:
         session = driver.new(clock or SystemClock())
         joined.append(session)
-        await session.join(Member(node=node, address=f"{node}:1", capacity=2.0, version="7"))
+        await session.join(Member(node=node, address=f"{node}:1", capacity=2.0, version="7", most=1_000))
         return session
 
     yield join

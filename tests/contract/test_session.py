@@ -21,7 +21,7 @@ async def test_members_see_each_other_as_they_described_themselves(join: Join) -
     two = await join("n2")
     assert set(two.view().members) == {"n1", "n2"}
     view = await until(one, lambda view: "n2" in view.members)
-    assert view.members["n2"] == Member(node="n2", address="n2:1", capacity=2.0, version="7")
+    assert view.members["n2"] == Member(node="n2", address="n2:1", capacity=2.0, version="7", most=1_000)
     assert one.era == 3
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringtime_shared.ring import BOUND, Ring, plan_moves
+from ringtime_shared.ring import BOUND, Ring, fitted, plan_moves
 from ringtime_shared.ring.circle import CIRCLE, TAG_BITS, points_of, position_of, scale_of, tag_of
 from ringtime_shared.ring.placement import Placement
 
@@ -149,3 +149,26 @@ def test_exchanging_what_differs_is_the_same_as_naming_all(
     exchanged = Ring(nodes, before).with_exchanged(come, gone)
     assert exchanged.instances == set(after)
     assert exchanged.assignment() == Ring(nodes, after).assignment()
+
+
+@given(memberships, instance_sets, st.data())
+@many
+def test_no_node_gets_more_than_it_may_own_while_others_may(
+    nodes: dict[str, float], instances: list[str], data: st.DataObject
+) -> None:
+    most = data.draw(st.dictionaries(st.sampled_from(sorted(nodes) or ["x"]), st.integers(1, 60)))
+    most = {node: count for node, count in most.items() if node in nodes}
+    count = len(set(instances))
+    ring = Ring({}, instances).with_nodes(fitted(nodes, most, count), most)
+    assert sum(len(ring.owned_by(node)) for node in nodes) == (count if nodes else 0)
+    if sum(most.get(node, count) for node in nodes) >= count:
+        assert all(len(ring.owned_by(node)) <= limit for node, limit in most.items())
+    again = Ring(nodes, instances[::2]).with_nodes(fitted(nodes, most, count), most).with_instances(instances)
+    assert again.assignment() == ring.assignment()
+
+
+@given(memberships, st.integers(0, 10_000))
+@many
+def test_without_bounds_capacities_stay(nodes: dict[str, float], count: int) -> None:
+    assert fitted(nodes, {}, count) == nodes
+    assert fitted(nodes, dict.fromkeys(nodes, 20_000), count) == nodes

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from ringtime_shared.models.app import Instance
+from ringtime_shared.ring import fitted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,6 +31,14 @@ class Member:
     address: str = ""
     capacity: float = 1.0  #: weight in the ring
     version: str = ""
+    most: int | None = None  #: poller instances it may own; None: it has not said
+
+
+def fit_members(members: Mapping[str, Member], count: int) -> tuple[dict[str, float], dict[str, int]]:
+    """Return what `Ring.with_nodes` takes: weights by which each gets its part of `count` instances, and no
+    more than it may own as long as others may; and how many that is, where it is bounded."""
+    most = {node: member.most for node, member in members.items() if member.most is not None}
+    return fitted({node: member.capacity for node, member in members.items()}, most, count), most
 
 
 class Claim(NamedTuple):

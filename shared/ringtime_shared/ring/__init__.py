@@ -117,7 +117,8 @@ when all rank pairs alike: Abraham, Levavi, Manlove, O'Malley, "The Stable Roomm
 with Globally-Ranked Pairs", WINE 2007; the steps of an update are those of Gale and Shapley, 1962.
 """
 
+from ringtime_shared.ring.fit import fitted
 from ringtime_shared.ring.placement import BOUND
 from ringtime_shared.ring.ring import Move, Ring, imbalance, plan_moves
 
-__all__ = ["BOUND", "Move", "Ring", "imbalance", "plan_moves"]
+__all__ = ["BOUND", "Move", "Ring", "fitted", "imbalance", "plan_moves"]

@@ -25,6 +25,7 @@ class Placement:
     """The seats of all instances, stable at every return: none could sit nearer than it does."""
 
     nodes: dict[str, float]
+    most: dict[str, int]  #: how many instances a node may have, where it is bounded
     names: dict[int, str]  #: by tag
     points: list[int]  #: of all nodes, sorted
     order: list[tuple[int, str]]  #: (position, instance), sorted
@@ -33,7 +34,7 @@ class Placement:
     spilled: set[str]  #: instances that do not sit at the first point after them
 
     def __init__(self, nodes: Mapping[str, float], instances: Iterable[str]) -> None:
-        self.nodes = checked(nodes)
+        self.nodes, self.most = checked(nodes), {}
         self.order = sorted((position_of(name), name) for name in set(instances))
         self._rebuild()
 
@@ -41,13 +42,15 @@ class Placement:
         """Return a placement of its own; what is replaced and never edited is shared."""
         other = Placement.__new__(Placement)
         other.nodes, other.names, other.order, other.points = self.nodes, self.names, self.order, self.points
+        other.most = self.most
         other.seats, other.spilled = self.seats.copy(), self.spilled.copy()
         other.held = {tag: entries.copy() for tag, entries in self.held.items()}
         return other
 
-    def change_nodes(self, nodes: Mapping[str, float]) -> None:
+    def change_nodes(self, nodes: Mapping[str, float], most: Mapping[str, int]) -> None:
         """Make `nodes` the nodes. Raises ValueError as `checked` does, with nothing changed."""
         before, after = self.nodes, checked(nodes)
+        self.most = dict(most)
         names = _by_tag(after)
         gone = [name for name, weight in before.items() if after.get(name) != weight]
         come = [name for name, weight in after.items() if before.get(name) != weight]
@@ -199,12 +202,18 @@ class Placement:
             yield from (instance for _, instance in arc)
 
     def _room(self) -> dict[int, int]:
-        """Return by tag the most instances a node may hold; together always enough for all."""
+        """Return by tag the most instances a node may hold; together always enough for all.
+
+        What nodes may own counts if that is enough; else whoever asks has to leave some out.
+        """
         # 1.15 * 100 is a little under 115 in floats; 1e-9 is far above that error and far below one instance.
-        return {
+        room = {
             tag_of(name): max(math.floor(_bound(name) * share + 1e-9), math.ceil(share - 1e-9))
             for name, share in fair_shares(self.nodes, len(self.order)).items()
         }
+        less = {tag_of(name): most for name, most in self.most.items()}
+        capped = {tag: min(found, less.get(tag, found)) for tag, found in room.items()}
+        return capped if sum(capped.values()) >= len(self.order) else room
 
 
 def checked(nodes: Mapping[str, float]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from ringtime_shared.ring.circle import tag_of
 from ringtime_shared.ring.placement import Placement, fair_shares
 
 _NO_NODES: Mapping[str, float] = MappingProxyType({})
+_NO_BOUNDS: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,14 @@ class Ring:
         names = self._placement.names
         return {instance: names[tag] for instance, (tag, _) in self._placement.seats.items()}
 
-    def with_nodes(self, nodes: Mapping[str, float]) -> "Ring":
-        """Return the ring of exactly these `nodes`. Raises ValueError as the constructor does."""
+    def with_nodes(self, nodes: Mapping[str, float], most: Mapping[str, int] = _NO_BOUNDS) -> "Ring":
+        """Return the ring of exactly these `nodes`. Raises ValueError as the constructor does.
+
+        Args:
+            most: how many instances a node may own, where it is bounded; see `fitted` for its capacity then.
+        """
         placement = self._placement.copy()
-        placement.change_nodes(nodes)
+        placement.change_nodes(nodes, most)
         return Ring(placement=placement)
 
     def with_instances(self, instances: Iterable[str]) -> "Ring":

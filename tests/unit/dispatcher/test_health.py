@@ -18,7 +18,9 @@ from ringtime_shared.settings import DispatchSettings
 from ringtime_shared.stores.memory import MemoryStore
 
 
-def health(*, error: Exception | None = None, is_ready: bool = True, doubt: str | None = None) -> Client:
+def health(
+    *, error: Exception | None = None, is_ready: bool = True, doubt: str | None = None, left_out: int = 0
+) -> Client:
     async def ping() -> None:
         if error is not None:
             raise error
@@ -30,6 +32,7 @@ def health(*, error: Exception | None = None, is_ready: bool = True, doubt: str 
                 is_ready=lambda: is_ready,
                 clock_doubt=lambda: doubt,
                 count_owned=lambda: 7,
+                count_left_out=lambda: left_out,
                 fronts=lambda: {"pay.1": 5},
                 now_ms=lambda: 99,
             )
@@ -42,6 +45,11 @@ async def test_live_and_ready() -> None:
     assert (await client.call("GET", "/health/live")).json == {"status": "live"}
     reply = await client.call("GET", "/health/ready")
     assert (reply.status, reply.json) == (200, {"status": "ready", "owned": 7, "nowMs": 99})
+
+
+async def test_a_node_that_may_own_no_more_says_how_many_nobody_owns() -> None:
+    reply = await health(left_out=3).call("GET", "/health/ready")
+    assert (reply.status, reply.json["leftOut"]) == (200, 3)
 
 
 async def test_not_ready_says_why_and_what_time_it_is() -> None:

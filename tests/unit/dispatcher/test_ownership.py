@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
+import pytest
+from tests.contract.builders import make_app
+from tests.unit.dispatcher.rig import LoopClock, on_virtual_time
+
+from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
 from ringtime_dispatcher.ownership import Membership, OwnershipPlan, came_from_another, plan_ownership
+from ringtime_dispatcher.room import memory_bytes, most_owned
+from ringtime_shared.coordination.memory import Hub, MemorySession
 from ringtime_shared.coordination.protocol import Claim, Member, View
 from ringtime_shared.models.app import Instance
+from ringtime_shared.settings import DispatchSettings
+from ringtime_shared.stores.memory import MemoryStore
 
 A, B, C, D = (Instance("app", number) for number in range(4))
+ALL_OF_FIVE = [A, B, C, D, Instance("app", 4)]
 ALL = frozenset(Instance("app", number) for number in range(200))
 DEBOUNCE_MS = 5_000
 
@@ -181,3 +194,68 @@ def test_a_young_node_takes_over_from_one_that_is_drained() -> None:
 def test_the_drain_of_a_node_that_is_gone_changes_nothing() -> None:
     looks = Looks()
     assert set(looks.at(0, "a", "b", drained=frozenset("c"))) == {"a", "b"}
+
+
+@pytest.mark.parametrize(("most", "claimed"), [(None, 3), (5, 3), (4, 2), (2, 0), (1, 0)])
+def test_no_more_is_claimed_than_a_node_may_own(most: int | None, claimed: int) -> None:
+    found = plan_ownership(
+        "me", held(A, B), wanted=set(ALL_OF_FIVE), polled=ALL, running={A, B}, settled_in=set(), most=most
+    )
+    assert (len(found.claim), found.left_out) == (claimed, 3 - claimed)
+    assert not found.drop, "what runs goes on, also under a bound that is lower than that"
+
+
+def test_a_node_that_may_own_few_leaves_the_rest_to_the_others() -> None:
+    membership = Membership(join_debounce_ms=DEBOUNCE_MS)
+    membership.place(ALL, [])
+    members = {"a": Member(node="a", most=10), "b": Member(node="b"), "c": Member(node="c", most=150)}
+    membership.observe(View(members), boot_ms=0)
+    assert {node: len(membership.wanted_by(node)) for node in members}["a"] <= 10
+    assert sum(len(membership.wanted_by(node)) for node in members) == 200
+    assert len(membership.wanted_by("c")) <= 150
+    membership.place([], sorted(ALL)[:195])
+    assert max(len(membership.wanted_by(node)) for node in members) <= 3, "there is room for all: even shares"
+
+
+@on_virtual_time
+async def test_what_no_node_may_own_is_told_until_another_one_comes(caplog: pytest.LogCaptureFixture) -> None:
+    clock = LoopClock()
+    store, hub = MemoryStore(clock.now_ms), Hub()
+    await store.create_app(make_app(writable=5, polled=5, created_ms=clock.now_ms()))
+
+    async def start(node: str, most: int) -> Dispatcher:
+        dispatcher = Dispatcher(
+            DispatcherParts(
+                member=Member(node=node, most=most),
+                store=store,
+                clock=clock,
+                new_session=lambda: MemorySession(hub, clock),
+                callbacks={},
+            )
+        )
+        await dispatcher.start()
+        return dispatcher
+
+    first = await start("a", 2)
+    await asyncio.sleep(3)
+    assert (len(first.owned), first.left_out) == (2, 3)
+    assert [record.levelname for record in caplog.records if "max_owned" in record.message] == ["ERROR"]
+    second = await start("b", 4)
+    await asyncio.sleep(60)
+    assert (len(first.owned), len(second.owned)) in ((1, 4), (2, 3))
+    assert (first.left_out, second.left_out) == (0, 0)
+    await first.stop()
+    await second.stop()
+
+
+def test_memory_is_that_of_the_machine_or_of_the_container(tmp_path: Path) -> None:
+    machine = memory_bytes(())
+    for name, text in (("no", "max\n"), ("less", "1048576\n"), ("odd", "lots"), ("more", f"{1 << 60}\n")):
+        (tmp_path / name).write_text(text)
+    assert memory_bytes((str(tmp_path / "no"), str(tmp_path / "odd"), str(tmp_path / "none"))) == machine
+    assert memory_bytes((str(tmp_path / "more"), str(tmp_path / "less"))) == 1 << 20
+
+
+def test_what_a_node_may_own_is_set_or_half_of_its_memory() -> None:
+    assert most_owned(DispatchSettings(max_owned=7)) == 7
+    assert most_owned(DispatchSettings()) == memory_bytes() // 2 // 3_400

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from tests.contract.builders import make_app
 from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
+from tests.unit.spy_store import spin
 
 from ringtime_shared.errors import LimitReached
 from ringtime_shared.settings import AppLimits
@@ -62,7 +63,10 @@ async def test_partitions_that_a_resize_has_opened_to_nobody_yet_count() -> None
 
 async def test_registrations_at_once_pass_no_bound() -> None:
     rig = await make_rig(partitions=10)
-    asked = [rig.register(f"app-{n}", partitions=4) for n in range(10)]
+    gate = rig.store.hold("create_app")
+    asked = [asyncio.create_task(rig.register(f"app-{n}", partitions=4)) for n in range(10)]
+    await spin()
+    gate.set()
     told = await asyncio.gather(*asked, return_exceptions=True)
     assert sum(isinstance(each, LimitReached) for each in told) == 8
     assert (await rig.store.real.count_apps()).partitions == 8

@@ -26,6 +26,7 @@ class _Node(msgspec.Struct, omit_defaults=False):
     address: str = ""
     capacity: float = 1.0
     version: str = ""
+    most: int | None = None
 
 
 class _Drain(msgspec.Struct):
@@ -71,7 +72,7 @@ class Layout:
 
 
 def to_value(member: Member) -> bytes:
-    return msgspec.json.encode(_Node(member.address, member.capacity, member.version))
+    return msgspec.json.encode(_Node(member.address, member.capacity, member.version, member.most))
 
 
 def parse_member(node: str, value: bytes) -> Member:
@@ -81,7 +82,8 @@ def parse_member(node: str, value: bytes) -> Member:
     except msgspec.DecodeError:
         read = _Node()
     capacity = read.capacity if read.capacity > 0 else 1.0
-    return Member(node=node, address=read.address, capacity=capacity, version=read.version)
+    most = read.most if read.most is None or read.most > 0 else 1
+    return Member(node=node, address=read.address, capacity=capacity, version=read.version, most=most)
 
 
 def drain_to_value(drain: Drain) -> bytes:

@@ -21,6 +21,7 @@ SKEW_FAIL_MS = 2_000
 SEALED_BEHIND_MS = 180_000  #: an idle poller instance is sealed once a minute
 SETTLED_BEHIND_MS = 900_000  #: no attempt may take that long
 BUCKET_WARN, BUCKET_FAIL = 10_000, 50_000  #: rows of one partition in one minute
+NEW_APP_MS = 15_000  #: until its poller instances should have owners
 RESIZE_MS = 1_800_000
 DELETION_MS = 600_000
 MAX_DAMAGE = 1_000  #: notes that are read
@@ -103,10 +104,11 @@ def check_clocks(healths: Sequence[Health]) -> list[Finding]:
     return findings or [Finding("clocks", State.OK, f"{len(skews):,} agree within {widest:,.0f} ms")]
 
 
-def check_ownership(report: RingReport) -> list[Finding]:
-    """Whether every poller instance has an owner, and the right one."""
+def check_ownership(report: RingReport, apps: Sequence[App]) -> list[Finding]:
+    """Whether every poller instance has an owner, and the right one; a new app's need a moment."""
     total = len(report.instances)
-    unowned = report.unowned
+    new = {app.app_id for app in apps if report.now_ms - app.created_ms < NEW_APP_MS}
+    unowned = [each for each in report.unowned if each.instance.app_id not in new]
     if unowned:
         found = f"{len(unowned):,} of {total:,} poller instances have no owner: {_some(unowned)}"
         advice = (
@@ -114,6 +116,9 @@ def check_ownership(report: RingReport) -> list[Finding]:
             " dispatch.max_owned where a node's log says that it may own no more"
         )
         return [Finding("ownership", State.FAILED, found, advice)]
+    if report.unowned:
+        found = f"{len(report.unowned):,} of {total:,} have none yet: their apps were registered just now"
+        return [Finding("ownership", State.OK, found)]
     moving = f", {len(report.moves):,} on their way to another node" if report.moves else ""
     return [Finding("ownership", State.OK, f"all {total:,} poller instances have an owner{moving}")]
 

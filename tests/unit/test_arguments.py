@@ -36,6 +36,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "fetch_app": {"app_id": "shop"},
     "activate_app": {"app_id": "shop"},
     "deactivate_app": {"app_id": "shop"},
+    "delete_app": {"app_id": "shop", "cancel_schedules": True},
     "create_signing_secret": {"app_id": "shop", "secret": "whsec_" + "A" * 32},
     "list_signing_secrets": {"app_id": "shop"},
     "delete_signing_secret": {"app_id": "shop", "secret_id": "0" * 16},

@@ -111,7 +111,7 @@ async def examine_open(deployment: Deployment, output: Output) -> list[Finding]:
         times = [read_time(each, deployment.clock) for each in await deployment.store.fetch_times()]
         findings += check_nodes(snapshot, healths) + check_clocks([*healths, *times])
         trust = deployment.settings.clock
-        findings += check_ownership(report) + check_marks(report, 2 * trust.max_skew_ms)
+        findings += check_ownership(report, snapshot.apps) + check_marks(report, 2 * trust.max_skew_ms)
         findings += check_damage(snapshot.apps, await deployment.store.fetch_damage(MAX_DAMAGE))
         bar.show(3, "rows passed over")
         from_ms = snapshot.now_ms - trust.look_back_s * 1_000

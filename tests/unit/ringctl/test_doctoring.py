@@ -35,7 +35,7 @@ def test_a_healthy_deployment_is_all_ok() -> None:
         doctoring.check_schema(3, 3),
         *doctoring.check_nodes(snapshot, READY),
         *doctoring.check_clocks(READY),
-        *doctoring.check_ownership(report),
+        *doctoring.check_ownership(report, snapshot.apps),
         *doctoring.check_marks(report),
         *doctoring.check_damage([pay()], []),
         *doctoring.check_buckets({IndexEntry(BUCKET, P0): 10_000}, 0),
@@ -127,10 +127,14 @@ def test_nobody_tells_the_time() -> None:
 
 def test_unowned_instances_are_named() -> None:
     report = report_ring(make_snapshot([pay()], changes={P0: None, P1: None}), {})
-    (found,) = doctoring.check_ownership(report)
+    old = pay(created_ms=NOW_MS - doctoring.NEW_APP_MS)
+    (found,) = doctoring.check_ownership(report, [old])
     assert found.state is State.FAILED
     assert "2 of 60" in found.found
     assert "pay.0, pay.1" in found.found
+    (found,) = doctoring.check_ownership(report, [pay(created_ms=old.created_ms + 1)])
+    assert (found.state, found.advice) == (State.OK, "")
+    assert found.found == "2 of 60 have none yet: their apps were registered just now"
 
 
 def test_a_stuck_seal_names_the_furthest_and_its_owner() -> None:

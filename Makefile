@@ -37,7 +37,7 @@ faults: setup ## Run the long fault set on real servers and write docs/faults.md
 	RINGTIME_FAULTS=long $(BIN)/python -m pytest -q -s tests/e2e/test_cluster.py tests/e2e/test_network_faults.py \
 		tests/e2e/test_delivery.py tests/e2e/test_kafka_delivery.py tests/e2e/test_resize.py
 	RINGTIME_FAULTS=long $(BIN)/python -m pytest -q tests/service/test_local_servers.py -k three_nodes
-	RINGTIME_FAULTS=long $(BIN)/python -m pytest -q tests/e2e/test_serve.py tests/cluster
+	RINGTIME_FAULTS=long $(BIN)/python -m pytest -q tests/e2e/test_serve.py tests/e2e/test_door.py tests/cluster
 	$(BIN)/python -m tests.harness.render_faults > docs/faults.md
 
 .PHONY: bench

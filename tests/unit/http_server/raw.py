@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -74,7 +74,7 @@ class RawClient:
             try:
                 while data := await self.reader.read(65_536):
                     self.answers.feed(data)
-            except ConnectionResetError:
+            except ConnectionError:
                 pass
         return self.answers
 
@@ -158,10 +158,11 @@ async def connect(port: int) -> RawClient:
 
 
 async def ask(port: int, *pieces: bytes) -> Answers:
-    """Send pieces on a connection of their own and read to its end."""
+    """Send pieces on a connection of their own, as many as are taken, and read to its end."""
     client = await connect(port)
     try:
-        await client.send(*pieces)
+        with suppress(ConnectionError):
+            await client.send(*pieces)
         return await client.read_to_end()
     finally:
         client.close()

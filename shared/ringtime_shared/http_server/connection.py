@@ -290,8 +290,10 @@ class Connection(asyncio.Protocol):
 
     def _write_refusal(self, refusal: Refusal) -> None:
         body = failure_to_json(refusal.status, str(refusal.violation), [refusal.violation])
-        length = (b"content-length", b"%d" % len(body))
-        self._write(refusal.status, [(b"content-type", b"application/json"), length, _CLOSE], body)
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), _CLOSE]
+        if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers.append((b"retry-after", b"1"))
+        self._write(refusal.status, headers, body)
 
     def _write(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
         parts = [_STATUS_LINES[status]]

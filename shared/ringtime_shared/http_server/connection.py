@@ -13,7 +13,8 @@ connections and nothing else, whatever its sender does. One is answered at a tim
 stays in the socket. An answer is written as one piece when it is complete, because all of ours are short.
 
 uvicorn has protocols too. Its httptools one keeps headers without end and loses the body of a request that
-has `Connection: Upgrade`; the h11 one takes twice the time of this one.
+has `Connection: Upgrade`; the h11 one takes four times the processor time of this
+one (95 us a request of 440 bytes; httptools 28, this one 22, with uvloop).
 """
 
 from __future__ import annotations

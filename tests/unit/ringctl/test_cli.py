@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.contract.builders import make_app, make_row, make_rows
 
+from ringtime_ringctl import doctoring
 from ringtime_ringctl.main import main
 from ringtime_shared.buckets import first_slot
 from ringtime_shared.clock import SystemClock
@@ -199,7 +200,8 @@ def test_a_doctor_who_finds_nothing(folder: Folder) -> None:
     assert {each["state"] for each in folder.json("doctor")["findings"]} == {"ok"}
 
 
-def test_a_doctor_who_finds_something(folder: Folder) -> None:
+def test_a_doctor_who_finds_something(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctoring, "NEW_APP_MS", 0)  # the folder was filled just now
     result = folder.run("doctor")
     assert result.exit_code == 4
     assert "3 of 3 poller instances have no owner" in result.stdout

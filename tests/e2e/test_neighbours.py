@@ -22,7 +22,7 @@ from tests.harness.report import report
 from tests.harness.server import ServerProcess, serving
 from tests.harness.silent_names import ZONE
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(120)]
 
 LOADED = {"callbacks_types": "tests.harness.silent_names:SilentNames"}
 

@@ -487,7 +487,7 @@ async def replay_all(client: LoadClient, start_s: float, end_s: float) -> int:
         body["continuationToken"] = answer.data["continuationToken"]
 
 
-#: By class of bad input, `/work/shared/reliability.md` 4.8; PORT is the canary's. Names are local ones.
+#: By class of bad input; PORT is the canary's. Names are local ones.
 FORBIDDEN = {
     "97 loopback": ("127.0.0.1", "127.0.0.2", "127.255.255.254"),
     "98 short": ("127.1", "127.0.1"),

@@ -35,7 +35,7 @@ from tests.harness.load import Load, wait_for_deliveries, wait_until
 from tests.harness.receiver import Receiver
 from tests.harness.report import IS_LONG, record
 
-pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(300)]
 
 #: what `./test` has no time for; `make faults` runs it
 LONG_ONLY = pytest.mark.skipif(not IS_LONG, reason="in the long set: make faults")

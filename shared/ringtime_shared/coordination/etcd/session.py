@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from aetcd import rpc
@@ -72,7 +73,7 @@ class EtcdSession:
         except BaseException:
             await self.close()
             raise
-        self._start(self._follow(identity), "view")
+        self._start(partial(self._follow, identity), "view")
 
     async def leave(self) -> None:
         """As the protocol says; without an answer it is only logged, for the lease's end does it too."""
@@ -122,7 +123,7 @@ class EtcdSession:
     async def _enter(self, member: Member) -> None:
         try:
             await self._lease.grant()
-            self._start(self._keep(), "lease")
+            self._start(self._keep, "lease")
             await self._take_name(member)
             await self._watching.load()
             if self._is_lost:
@@ -152,13 +153,13 @@ class EtcdSession:
             patience_s -= _NAME_POLL_S
             await asyncio.sleep(_NAME_POLL_S)
 
-    def _start(self, work: Coroutine[Any, Any, None], what: str) -> None:
+    def _start(self, work: Callable[[], Awaitable[None]], what: str) -> None:
         self._tasks.append(asyncio.create_task(self._watch_over(work, what), name=f"{what} of {self.node}"))
 
-    async def _watch_over(self, work: Coroutine[Any, Any, None], what: str) -> None:
+    async def _watch_over(self, work: Callable[[], Awaitable[None]], what: str) -> None:
         """Lose the session with a task that ends in a bug, so that the node starts anew, and says so."""
         try:
-            await work
+            await work()
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody else would notice
             _log.exception("%s of %s ended in a bug", what, self.node)
             self._lose(f"{what} ended: {type(error).__name__}")
@@ -193,7 +194,7 @@ class EtcdSession:
             for task in self._tasks:
                 if task is not asyncio.current_task():
                     task.cancel()
-            self._start(self._wind_up(), "end")
+            self._start(self._wind_up, "end")
 
     async def _wind_up(self) -> None:
         """Nobody has to close a lost session: end its lease, if it lives, and let go of the connection."""

@@ -16,7 +16,7 @@ import pytest
 from tests.harness.client import LoadClient, gather
 from tests.harness.hostile import Hostile, HostileReceiver, running_hostile
 from tests.harness.ledger import Verdict
-from tests.harness.planned import MOST_FOREIGN, Bystander, create, http_to, register, until_ended
+from tests.harness.planned import Bystander, create, http_to, register, until_ended
 from tests.harness.receiver import Receiver
 from tests.harness.report import report
 from tests.harness.server import ServerProcess, serving
@@ -41,7 +41,7 @@ async def test_one_app_of_each_bad_kind_at_once_harms_no_other(tmp_path: Path, r
         report("one app of each bad kind", verdict, foreign_work=bystander.foreign)
         assert verdict.acknowledged == 2_000
         assert verdict.broken() == []
-        assert verdict.lag_ms(0.99) <= (1_000 if bystander.foreign <= MOST_FOREIGN else 3_000)
+        assert verdict.lag_ms(0.99) <= 1_000
 
 
 async def harming(server: ServerProcess, hostile: HostileReceiver, kind: Kind) -> None:

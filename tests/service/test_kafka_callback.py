@@ -24,7 +24,7 @@ from ringtime_dispatcher.callbacks.kafka import KafkaCallback
 from ringtime_local import KafkaServer
 from ringtime_shared.callbacks.protocol import Reply
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.alone]
 
 
 class TestRecord:

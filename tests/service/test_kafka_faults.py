@@ -13,7 +13,7 @@ from tests.service.kafka_rig import callback_for, delivery, new_name, new_topic,
 from ringtime_local import KafkaServer, LocalServers
 from ringtime_shared.callbacks.protocol import Reply
 
-pytestmark = pytest.mark.service
+pytestmark = [pytest.mark.service, pytest.mark.alone]
 
 AWAY = Reply(ok=False, error="not sent: no broker could be reached, or none took the login")
 MAYBE = "the record may have been written"

@@ -14,7 +14,7 @@ from uuid import UUID
 
 import uvloop
 
-from ringtime_dispatcher.callbacks.kafka import KafkaCallback
+from ringtime_dispatcher.callbacks.kafka.callback import KafkaCallback
 from ringtime_local import KafkaServer, LocalServers
 from ringtime_shared.callbacks.protocol import Delivery
 from ringtime_shared.models.schedule import Schedule

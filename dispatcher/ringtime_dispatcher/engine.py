@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Protocol
 
-from ringtime_dispatcher.delivery import Deliverer, DeliveryParts
-from ringtime_dispatcher.instances import OwnedInstance
-from ringtime_dispatcher.items import Tally
-from ringtime_dispatcher.owner import BACK_OFF_S, PASSING, Owner, OwnerParts, wait_at_most
-from ringtime_dispatcher.polling import Poller
-from ringtime_dispatcher.sealing import Sealer
+from ringtime_dispatcher.delivery.deliverer import Deliverer, DeliveryParts
+from ringtime_dispatcher.delivery.ledger import Tally
+from ringtime_dispatcher.ownership.instance import OwnedInstance
+from ringtime_dispatcher.ownership.keeper import BACK_OFF_S, PASSING, Owner, OwnerParts, wait_at_most
+from ringtime_dispatcher.reading.polling import Poller
+from ringtime_dispatcher.reading.sealing import Sealer
 from ringtime_shared.callbacks.foreign import is_own_cancel
 from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.clock import Clock

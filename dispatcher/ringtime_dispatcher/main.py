@@ -10,7 +10,7 @@ import click
 from ringtime_dispatcher.callbacks.build import close_callbacks, make_callbacks
 from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
 from ringtime_dispatcher.health import HealthParts, create_health_app
-from ringtime_dispatcher.room import most_owned
+from ringtime_dispatcher.ownership.capacity import most_owned
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.coordination.etcd import EtcdSession
 from ringtime_shared.coordination.protocol import Member

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from ringtime_dispatcher.delivery import Deliverer
+from ringtime_dispatcher.delivery.deliverer import Deliverer
+from ringtime_dispatcher.delivery.ledger import Item
+from ringtime_dispatcher.delivery.recording import OutcomeWriter, Record
 from ringtime_dispatcher.engine import Dispatcher
-from ringtime_dispatcher.instances import OwnedInstance
-from ringtime_dispatcher.items import Item
-from ringtime_dispatcher.outcomes import OutcomeWriter, Record
-from ringtime_dispatcher.polling import Poller, plan_reads
-from ringtime_dispatcher.sealing import Sealer
+from ringtime_dispatcher.ownership.instance import OwnedInstance
+from ringtime_dispatcher.reading.polling import Poller, plan_reads
+from ringtime_dispatcher.reading.sealing import Sealer
 from ringtime_ingest.commit import CommitPath
 from ringtime_shared.buckets import bucket_of, last_slot
 from ringtime_shared.models.schedule import Place, Row

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ringtime_dispatcher import owner
-from ringtime_dispatcher.recovery import marks_to_begin_at
+from ringtime_dispatcher.ownership import keeper as owner
+from ringtime_dispatcher.ownership.recovery import marks_to_begin_at
 from ringtime_ingest import commit
 from ringtime_shared.clock_judge import ClockJudge
 from ringtime_shared.stores.protocol import Marks

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ringtime_dispatcher.memory import Places
+from ringtime_dispatcher.delivery.memory import Places
 
 app_ids = st.sampled_from("abcd")
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyreqwest.http import Url
 
-from ringtime_dispatcher.callbacks.http_request import parse_route
+from ringtime_dispatcher.callbacks.http.request import parse_route
 from ringtime_shared.callbacks.address_rules import parse_address
 from ringtime_shared.callbacks.targets import parse_target
 from ringtime_shared.callbacks.url_rules import url_fault

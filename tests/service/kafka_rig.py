@@ -12,7 +12,7 @@ from uuid import UUID
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from ringtime_dispatcher.callbacks.kafka import KafkaCallback
+from ringtime_dispatcher.callbacks.kafka.callback import KafkaCallback
 from ringtime_local import KafkaServer
 from ringtime_shared.callbacks.protocol import Delivery
 from ringtime_shared.models.schedule import Schedule

@@ -20,7 +20,7 @@ from tests.service.kafka_rig import (
     until_ok,
 )
 
-from ringtime_dispatcher.callbacks.kafka import KafkaCallback
+from ringtime_dispatcher.callbacks.kafka.callback import KafkaCallback
 from ringtime_local import KafkaServer
 from ringtime_shared.callbacks.protocol import Reply
 

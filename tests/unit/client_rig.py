@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from uuid import UUID
 
-from ringtime_dispatcher.callbacks.http import HttpCallback
+from ringtime_dispatcher.callbacks.http.callback import HttpCallback
 from ringtime_ingest.app import create_app
 from ringtime_ingest.service import IngestParts, IngestService
 from ringtime_shared.callbacks.egress_policy import EgressPolicy

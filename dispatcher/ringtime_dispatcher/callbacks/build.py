@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections.abc import Iterable
 
-from ringtime_dispatcher.callbacks.http import HttpCallback
-from ringtime_dispatcher.callbacks.kafka import KafkaCallback
+from ringtime_dispatcher.callbacks.http.callback import HttpCallback
+from ringtime_dispatcher.callbacks.kafka.callback import KafkaCallback
 from ringtime_shared.callbacks.egress_policy import EgressPolicy
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel
 from ringtime_shared.callbacks.plugins import load_callback_types

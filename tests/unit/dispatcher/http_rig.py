@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from tests.contract.builders import make_app, make_row
 
-from ringtime_dispatcher.callbacks.http import HttpCallback
+from ringtime_dispatcher.callbacks.http.callback import HttpCallback
 from ringtime_shared.callbacks.egress_policy import EgressPolicy
 from ringtime_shared.callbacks.protocol import Delivery, Reply
 from ringtime_shared.callbacks.resolver import Resolver

@@ -13,8 +13,8 @@ from tests.cluster.virtual import run_virtual
 from tests.contract.builders import START_MS, make_app, make_row
 from tests.unit.spy_store import SpyStore
 
-from ringtime_dispatcher.delivery import Deliverer, DeliveryParts
-from ringtime_dispatcher.instances import OwnedInstance
+from ringtime_dispatcher.delivery.deliverer import Deliverer, DeliveryParts
+from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.errors import Violation

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringtime_dispatcher import destinations as destinations_module
-from ringtime_dispatcher.breaker import Breaker
-from ringtime_dispatcher.destinations import Destinations
+from ringtime_dispatcher.delivery import destinations as destinations_module
+from ringtime_dispatcher.delivery.breaker import Breaker
+from ringtime_dispatcher.delivery.destinations import Destinations
 from ringtime_shared.callbacks.protocol import OutageRules, Reply
 from ringtime_shared.settings import DispatchSettings
 

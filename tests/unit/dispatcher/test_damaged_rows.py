@@ -15,8 +15,8 @@ from tests.unit.dispatcher.test_sealing import Rounds
 from tests.unit.spy_store import SpyStore
 
 from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
-from ringtime_dispatcher.polling import Poller
-from ringtime_dispatcher.recovery import take_over
+from ringtime_dispatcher.ownership.recovery import take_over
+from ringtime_dispatcher.reading.polling import Poller
 from ringtime_shared.coordination.memory import Hub, MemorySession
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.errors import Damaged, StoreUnavailable

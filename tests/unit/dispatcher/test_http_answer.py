@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringtime_dispatcher.callbacks.http_answer import (
+from ringtime_dispatcher.callbacks.http.answer import (
     BODY_BYTES,
     HEAD_BYTES,
     MOST_RETRY_AFTER_S,

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from tests.unit.dispatcher.http_rig import BOTH, OPEN, Site, answering, call, calling, sending, serving
 
-from ringtime_dispatcher.callbacks import http_connections
+from ringtime_dispatcher.callbacks.http import connections as http_connections
 from ringtime_shared.callbacks.protocol import Reply
 
 HOST = "callback.test"

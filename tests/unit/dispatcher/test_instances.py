@@ -9,7 +9,7 @@ from tests.contract.builders import BUCKET, START_MS, before, key_of, make_app, 
 from tests.unit.dispatcher.rig import make_owned
 from tests.unit.spy_store import spin
 
-from ringtime_dispatcher.instances import OwnedInstance
+from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.stores.protocol import LAST_ID, Position
 

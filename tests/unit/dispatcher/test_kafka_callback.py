@@ -13,9 +13,9 @@ from contextlib import asynccontextmanager
 import pytest
 from tests.service.kafka_rig import callback_for, delivery
 
-from ringtime_dispatcher.callbacks import kafka_client
-from ringtime_dispatcher.callbacks.kafka import KafkaCallback
-from ringtime_dispatcher.callbacks.kafka_watch import Attempt, Watch
+from ringtime_dispatcher.callbacks.kafka import client as kafka_client
+from ringtime_dispatcher.callbacks.kafka.callback import KafkaCallback
+from ringtime_dispatcher.callbacks.kafka.watch import Attempt, Watch
 from ringtime_shared.callbacks.protocol import OutageRules, Reply
 from ringtime_shared.errors import StartupError
 from ringtime_shared.settings import KafkaSettings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ringtime_dispatcher.memory import Places
+from ringtime_dispatcher.delivery.memory import Places
 
 
 def fill(places: Places, *app_ids: str) -> dict[str, int]:

@@ -10,7 +10,7 @@ from tests.contract.builders import START_MS, make_app, make_move, make_outcome,
 from tests.unit.dispatcher.rig import LoopClock, on_virtual_time
 from tests.unit.spy_store import SpyStore, spin
 
-from ringtime_dispatcher.outcomes import OutcomeWriter, Record
+from ringtime_dispatcher.delivery.recording import OutcomeWriter, Record
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.schedule import Row
 

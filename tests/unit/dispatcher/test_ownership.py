@@ -10,8 +10,8 @@ from tests.contract.builders import make_app
 from tests.unit.dispatcher.rig import LoopClock, on_virtual_time
 
 from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
-from ringtime_dispatcher.ownership import Membership, OwnershipPlan, came_from_another, plan_ownership
-from ringtime_dispatcher.room import memory_bytes, most_owned
+from ringtime_dispatcher.ownership.capacity import memory_bytes, most_owned
+from ringtime_dispatcher.ownership.plan import Membership, OwnershipPlan, came_from_another, plan_ownership
 from ringtime_shared.coordination.memory import Hub, MemorySession
 from ringtime_shared.coordination.protocol import Claim, Member, View
 from ringtime_shared.models.app import Instance

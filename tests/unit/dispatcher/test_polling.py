@@ -9,8 +9,8 @@ from tests.contract.builders import BUCKET, START_MS, before, make_app, make_row
 from tests.unit.dispatcher.rig import make_owned
 from tests.unit.spy_store import SpyStore
 
-from ringtime_dispatcher.instances import OwnedInstance
-from ringtime_dispatcher.polling import Poller, plan_reads
+from ringtime_dispatcher.ownership.instance import OwnedInstance
+from ringtime_dispatcher.reading.polling import Poller, plan_reads
 from ringtime_shared.buckets import last_slot
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.models.schedule import Row

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from tests.contract.builders import START_MS, make_app, make_log, make_move, make_outcome, make_row
 
-from ringtime_dispatcher.records import (
+from ringtime_dispatcher.delivery.records import (
     age_ms,
     attempt_of,
     closing,

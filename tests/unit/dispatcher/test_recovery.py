@@ -9,7 +9,7 @@ from tests.contract.builders import BUCKET, START_MS, make_app, make_row
 from tests.unit.dispatcher.rig import make_owned
 from tests.unit.spy_store import SpyStore
 
-from ringtime_dispatcher.recovery import marks_to_begin_at, take_over, walk
+from ringtime_dispatcher.ownership.recovery import marks_to_begin_at, take_over, walk
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable

@@ -9,8 +9,8 @@ from tests.contract.builders import BUCKET, START_MS, key_of, make_app, make_out
 from tests.unit.dispatcher.rig import make_owned
 from tests.unit.spy_store import SpyStore
 
-from ringtime_dispatcher.instances import OwnedInstance
-from ringtime_dispatcher.sealing import Sealer, plan_seals
+from ringtime_dispatcher.ownership.instance import OwnedInstance
+from ringtime_dispatcher.reading.sealing import Sealer, plan_seals
 from ringtime_shared.buckets import BUCKET_MS, last_slot
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable

@@ -13,7 +13,7 @@ from standardwebhooks import WebhookVerificationError
 from tests.contract.builders import make_app, make_row
 from tests.unit.signed_receiver import Receiver, receiving, verify
 
-from ringtime_dispatcher.callbacks.http import HttpCallback
+from ringtime_dispatcher.callbacks.http.callback import HttpCallback
 from ringtime_shared.callbacks.egress_policy import EgressPolicy
 from ringtime_shared.callbacks.http_rules import METHODS
 from ringtime_shared.callbacks.protocol import Delivery, Reply

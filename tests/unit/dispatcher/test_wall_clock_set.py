@@ -11,12 +11,12 @@ from tests.contract.builders import START_MS, make_app
 from tests.unit.dispatcher.rig import LoopClock, make_owned, make_rig, on_virtual_time
 from tests.unit.spy_store import SpyStore
 
+from ringtime_dispatcher.delivery.ledger import Item
+from ringtime_dispatcher.delivery.policy import Policies
+from ringtime_dispatcher.delivery.queue import Turns
+from ringtime_dispatcher.delivery.timetable import Timetable
 from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
-from ringtime_dispatcher.items import Item
-from ringtime_dispatcher.policy import Policies
-from ringtime_dispatcher.polling import Poller
-from ringtime_dispatcher.timetable import Timetable
-from ringtime_dispatcher.turns import Turns
+from ringtime_dispatcher.reading.polling import Poller
 from ringtime_shared.callbacks.protocol import Reply
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.coordination.memory import Hub, MemorySession

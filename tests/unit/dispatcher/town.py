@@ -16,9 +16,9 @@ from tests.unit.dispatcher import rig
 from tests.unit.dispatcher.rig import LoopClock, Receiver, make_owned
 from tests.unit.spy_store import SpyStore
 
-from ringtime_dispatcher.delivery import Deliverer, DeliveryParts
-from ringtime_dispatcher.instances import OwnedInstance
-from ringtime_dispatcher.polling import Poller
+from ringtime_dispatcher.delivery.deliverer import Deliverer, DeliveryParts
+from ringtime_dispatcher.ownership.instance import OwnedInstance
+from ringtime_dispatcher.reading.polling import Poller
 from ringtime_shared.callbacks.protocol import Delivery, Reply
 from ringtime_shared.models.app import App, AppConfiguration, Instance
 from ringtime_shared.models.dead_letter import DeadLetter

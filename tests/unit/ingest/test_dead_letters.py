@@ -13,7 +13,7 @@ import pytest
 from tests.contract.builders import START_MS, make_app, make_letter, make_move, make_outcome, make_update
 from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
 
-from ringtime_dispatcher.records import dead_letter_of, is_wanted
+from ringtime_dispatcher.delivery.records import dead_letter_of, is_wanted
 from ringtime_ingest.dead_letter_requests import IN_LIBRARY, IN_QUERY, LetterQuery, Names, ReplayReport
 from ringtime_ingest.replaying import SPACING_MS, Replayer, key_of
 from ringtime_shared.clock import ManualClock

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
-from ringtime_dispatcher.policy import RetryPolicy
+from ringtime_dispatcher.delivery.policy import RetryPolicy
 from ringtime_shared.callbacks.protocol import Reply
 
 

@@ -14,14 +14,14 @@ from functools import partial
 from random import Random
 from uuid import UUID
 
-from ringtime_dispatcher.attempts import make_attempt, storable
-from ringtime_dispatcher.damaged import DamagedRows
-from ringtime_dispatcher.instances import OwnedInstance
-from ringtime_dispatcher.items import Item, Tally
-from ringtime_dispatcher.memory import Places
-from ringtime_dispatcher.outcomes import OutcomeStore, OutcomeWriter, Record, persist
-from ringtime_dispatcher.policy import DeliveryPolicy, Policies, is_missed
-from ringtime_dispatcher.records import (
+from ringtime_dispatcher.delivery.attempts import make_attempt, storable
+from ringtime_dispatcher.delivery.damaged import DamagedRows
+from ringtime_dispatcher.delivery.ledger import Item, Tally
+from ringtime_dispatcher.delivery.memory import Places
+from ringtime_dispatcher.delivery.policy import DeliveryPolicy, Policies, is_missed
+from ringtime_dispatcher.delivery.queue import Turns
+from ringtime_dispatcher.delivery.recording import OutcomeStore, OutcomeWriter, Record, persist
+from ringtime_dispatcher.delivery.records import (
     age_ms,
     attempt_of,
     closing,
@@ -33,9 +33,9 @@ from ringtime_dispatcher.records import (
     outcome_of,
     unsent,
 )
-from ringtime_dispatcher.retries import plan_retry
-from ringtime_dispatcher.timetable import Timetable
-from ringtime_dispatcher.turns import Turns
+from ringtime_dispatcher.delivery.retries import plan_retry
+from ringtime_dispatcher.delivery.timetable import Timetable
+from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.clock import Clock

@@ -23,11 +23,11 @@ from collections.abc import Mapping
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, TopicAuthorizationFailedError
 
-from ringtime_dispatcher.callbacks.kafka_client import TOO_LARGE, is_dead, producer_maker, request_ms
-from ringtime_dispatcher.callbacks.kafka_line import NotConnected, ProducerLine
-from ringtime_dispatcher.callbacks.kafka_record import Record
-from ringtime_dispatcher.callbacks.kafka_topics import TopicBook
-from ringtime_dispatcher.callbacks.kafka_watch import Attempt, Watch
+from ringtime_dispatcher.callbacks.kafka.client import TOO_LARGE, is_dead, producer_maker, request_ms
+from ringtime_dispatcher.callbacks.kafka.line import NotConnected, ProducerLine
+from ringtime_dispatcher.callbacks.kafka.record import Record
+from ringtime_dispatcher.callbacks.kafka.topics import TopicBook
+from ringtime_dispatcher.callbacks.kafka.watch import Attempt, Watch
 from ringtime_shared.callbacks.kafka_rules import KafkaRules
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, OutageRules, Reply
 from ringtime_shared.settings import KafkaSettings

@@ -21,7 +21,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from ringtime_dispatcher.instances import OwnedInstance
+from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.clock import Clock
 from ringtime_shared.ids import EPOCH_2020_MS

@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 
 import orjson
 
-from ringtime_dispatcher.destinations import Destinations
-from ringtime_dispatcher.items import Item
-from ringtime_dispatcher.policy import DeliveryPolicy
+from ringtime_dispatcher.delivery.destinations import Destinations
+from ringtime_dispatcher.delivery.ledger import Item
+from ringtime_dispatcher.delivery.policy import DeliveryPolicy
 from ringtime_shared.callbacks.foreign import describe
 from ringtime_shared.callbacks.protocol import CallbackType, OutageRules, Reply
 from ringtime_shared.clock import Clock

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Protocol
 
-from ringtime_dispatcher.instances import OwnedInstance
+from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_shared.buckets import bucket_of, last_slot
 from ringtime_shared.clock import Clock
 from ringtime_shared.models.app import Instance

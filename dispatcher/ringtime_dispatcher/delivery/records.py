@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import UUID
 
-from ringtime_dispatcher.attempts import storable
+from ringtime_dispatcher.delivery.attempts import storable
 from ringtime_shared.callbacks.protocol import Reply
 from ringtime_shared.ids import home_slot, unpack_id
 from ringtime_shared.models.damage import Damage

@@ -25,9 +25,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping
 
-from ringtime_dispatcher.callbacks.http_answer import AnswerReader
-from ringtime_dispatcher.callbacks.http_connections import Connections, Ended, Shortage, fault_text
-from ringtime_dispatcher.callbacks.http_request import parse_route, request_bytes
+from ringtime_dispatcher.callbacks.http.answer import AnswerReader
+from ringtime_dispatcher.callbacks.http.connections import Connections, Ended, Shortage, fault_text
+from ringtime_dispatcher.callbacks.http.request import parse_route, request_bytes
 from ringtime_shared.callbacks.address_rules import Address
 from ringtime_shared.callbacks.egress_policy import NOT_ALLOWED, EgressPolicy
 from ringtime_shared.callbacks.http_rules import HttpRules

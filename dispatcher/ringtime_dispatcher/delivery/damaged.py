@@ -17,9 +17,9 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from ringtime_dispatcher.instances import OwnedInstance
-from ringtime_dispatcher.outcomes import OutcomeStore, OutcomeWriter, Record, persist
-from ringtime_dispatcher.records import damage_of, damaged_letter_of, damaged_outcome, home_of
+from ringtime_dispatcher.delivery.recording import OutcomeStore, OutcomeWriter, Record, persist
+from ringtime_dispatcher.delivery.records import damage_of, damaged_letter_of, damaged_outcome, home_of
+from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Damaged
 from ringtime_shared.models.schedule import Row, RowUpdate, Status

@@ -16,7 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
-from ringtime_dispatcher.instances import OwnedInstance
+from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_shared.buckets import BUCKET_MS, bucket_of, first_slot, last_slot
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Damaged

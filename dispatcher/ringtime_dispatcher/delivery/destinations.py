@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ringtime_dispatcher.breaker import Breaker
+from ringtime_dispatcher.delivery.breaker import Breaker
 from ringtime_shared.callbacks.protocol import OutageRules, Reply
 from ringtime_shared.settings import DispatchSettings
 

@@ -34,7 +34,7 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from ringtime_dispatcher.callbacks.http_answer import AnswerReader
+from ringtime_dispatcher.callbacks.http.answer import AnswerReader
 from ringtime_shared.callbacks.address_rules import Address
 from ringtime_shared.callbacks.targets import Target
 from ringtime_shared.descriptors import is_shortage

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
-from ringtime_dispatcher.instances import OwnedInstance
+from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.stores.protocol import Position
 

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ringtime_dispatcher.instances import OwnedInstance
-from ringtime_dispatcher.ownership import Membership, OwnershipPlan, came_from_another, plan_ownership
-from ringtime_dispatcher.recovery import marks_to_begin_at, take_over, walk
+from ringtime_dispatcher.ownership.instance import OwnedInstance
+from ringtime_dispatcher.ownership.plan import Membership, OwnershipPlan, came_from_another, plan_ownership
+from ringtime_dispatcher.ownership.recovery import marks_to_begin_at, take_over, walk
 from ringtime_shared.app_states import APPS_TRUST_MS
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.coordination.protocol import Claim, Member, Session, View

@@ -1,0 +1,1 @@
+"""The `kafka` callback type, the one that imports aiokafka."""

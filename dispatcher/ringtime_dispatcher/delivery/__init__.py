@@ -1,0 +1,1 @@
+"""From a row that was read to its durable outcome."""

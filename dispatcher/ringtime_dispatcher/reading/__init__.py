@@ -1,0 +1,1 @@
+"""Reading the rows of owned poller instances in time, and proving that none was missed."""

@@ -32,7 +32,7 @@ has a durable outcome, a durable cancel, or a durable later filing for which the
 Proof sketch. `settled` moves only to `min(checked, oldest open row - 1)`. `checked` moves to S only after
 `sealed = S` was durable and a full read of (checked, S] came back later, so a row in that range that
 the read did not see was not durable when it began; ingest's check after its write then reads
-`sealed >= S` and files the row again (see `ringtime_ingest.commit`). A row the read did see is open
+`sealed >= S` and files the row again (see `ringtime_ingest.service.commit`). A row the read did see is open
 until its outcome is durable. Marks of an older term cannot raise `settled`, because a new owner
 writes the marks it read under its own term before it uses them.
 """

@@ -1,8 +1,8 @@
 """Ringtime: call me back then. The public library; see `Ringtime` and `ringtime.client`."""
 
 from ringtime.library import Ringtime
-from ringtime_ingest.dead_letter_requests import LetterPage, Replay, ReplayReport, Skipped
-from ringtime_ingest.requests import Cancellation
+from ringtime_ingest.service.dead_letter_requests import LetterPage, Replay, ReplayReport, Skipped
+from ringtime_ingest.service.requests import Cancellation
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.app import App, AppConfiguration, SigningSecret

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from ringtime.arguments import checked
 from ringtime.instants import to_ms
-from ringtime_ingest.dead_letter_requests import (
+from ringtime_ingest.service.dead_letter_requests import (
     IN_LIBRARY,
     LIST_SIZE,
     MAX_SIZE,

@@ -21,12 +21,12 @@ the app is as it was before.
 | a row of the old app is left in the store | no dispatcher sends it: its id has a lower number than the app |
 
 Proof sketch. *No create is acknowledged and lost.* Ingest acknowledges a row only if it was durable less than
-`map_age_ms` after the beginning of a reading of the app that had no note (`ringtime_ingest.commit`), and no
-such reading begins once the note is durable. The looks begin later than that, so they see every row that is
-ever acknowledged. *No retry slips through two looks.* A dispatcher stops beginning attempts when it has read
-the note, or has read nothing for `APPS_TRUST_MS`, which is less than the quiet time. What it had in flight
-then may still become a retry, once: a row filed before the one it follows is closed. If the first look finds
-that one closed, the retry was durable before, and the second look sees it.
+`map_age_ms` after the beginning of a reading of the app that had no note (`ringtime_ingest.service.commit`),
+and no such reading begins once the note is durable. The looks begin later than that, so they see every row
+that is ever acknowledged. *No retry slips through two looks.* A dispatcher stops beginning attempts when it
+has read the note, or has read nothing for `APPS_TRUST_MS`, which is less than the quiet time. What it had in
+flight then may still become a retry, once: a row filed before the one it follows is closed. If the first
+look finds that one closed, the retry was durable before, and the second look sees it.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from ringtime_dispatcher.engine import Dispatcher
 from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_dispatcher.reading.polling import Poller, plan_reads
 from ringtime_dispatcher.reading.sealing import Sealer
-from ringtime_ingest.commit import CommitPath
+from ringtime_ingest.service.commit import CommitPath
 from ringtime_shared.buckets import bucket_of, last_slot
 from ringtime_shared.models.schedule import Place, Row
 from ringtime_shared.stores.protocol import LAST_ID, Position

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ringtime_ingest.commit import CommitPath
+from ringtime_ingest.service.commit import CommitPath
 from ringtime_ringctl.resize import evidence, runner, steps
 from ringtime_shared.buckets import last_slot
 from ringtime_shared.models.app import App, Instance

@@ -44,8 +44,8 @@ from ringtime.client import (
 from ringtime.client.answers import settle
 from ringtime.client.exchange import Answer, Broken, Call
 from ringtime.client.tries import MAX_TRIES, Tries
-from ringtime_ingest.body import BodyTooLarge, BodyTooSlow
-from ringtime_ingest.envelope import APP_UNKNOWN, ERRORS, NOT_LISTED, UNAVAILABLE, refusal
+from ringtime_ingest.http.body import BodyTooLarge, BodyTooSlow
+from ringtime_ingest.http.envelope import APP_UNKNOWN, ERRORS, NOT_LISTED, UNAVAILABLE, refusal
 from ringtime_shared.errors import (
     AlreadyDone,
     AppActive,

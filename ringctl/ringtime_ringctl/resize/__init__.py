@@ -54,10 +54,11 @@ Proof sketch
 ------------
 *No row comes late.* Ingest acknowledges a row in partition p only if it was durable before the end of
 `map_age_ms` after the beginning of a reading of the map with p < writable, or before the beginning of such
-a reading (`ringtime_ingest.commit`). After `writable` was lowered to p or less, durably, no such reading
-begins. So a row in p that is ever acknowledged was durable less than `map_age_ms` after that. The look of
-the release begins later than that: it misses none. It must not matter that p is polled still: between the
-look and the release a pod that has slept could file a row, read the map, find p polled, and acknowledge.
+a reading (`ringtime_ingest.service.commit`). After `writable` was lowered to p or less, durably, no such
+reading begins. So a row in p that is ever acknowledged was durable less than `map_age_ms` after that. The
+look of the release begins later than that: it misses none. It must not matter that p is polled still:
+between the look and the release a pod that has slept could file a row, read the map, find p polled, and
+acknowledge.
 
 *No row slips through the look.* Beside ingest only p's owner files rows in p: a retry or a parked row,
 durable before the row it follows is closed, and so before `settled` passes that one. Take any row in p

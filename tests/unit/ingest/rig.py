@@ -13,14 +13,14 @@ from uuid import UUID
 import orjson
 from starlette.types import ASGIApp, Message
 
-from ringtime_ingest.app import create_app
-from ringtime_ingest.apps import AppMaps
-from ringtime_ingest.commit import CommitPath
-from ringtime_ingest.dead_letters import DeadLetterDesk
-from ringtime_ingest.replaying import Replayer
-from ringtime_ingest.requests import Cancellation, NewApp, NewSchedule, Offer
-from ringtime_ingest.signing import SigningSecrets
-from ringtime_ingest.validation import CallbackRule, check_new_app, check_new_schedule
+from ringtime_ingest.http.app import create_app
+from ringtime_ingest.service.apps import AppMaps
+from ringtime_ingest.service.commit import CommitPath
+from ringtime_ingest.service.dead_letters import DeadLetterDesk
+from ringtime_ingest.service.replaying import Replayer
+from ringtime_ingest.service.requests import Cancellation, NewApp, NewSchedule, Offer
+from ringtime_ingest.service.signing import SigningSecrets
+from ringtime_ingest.service.validation import CallbackRule, check_new_app, check_new_schedule
 from ringtime_shared.app_states import begin_deletion
 from ringtime_shared.callbacks.http_rules import check_http_details
 from ringtime_shared.clock import ManualClock

@@ -14,8 +14,14 @@ from tests.contract.builders import START_MS, make_app, make_letter, make_move, 
 from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
 
 from ringtime_dispatcher.delivery.records import dead_letter_of, is_wanted
-from ringtime_ingest.dead_letter_requests import IN_LIBRARY, IN_QUERY, LetterQuery, Names, ReplayReport
-from ringtime_ingest.replaying import SPACING_MS, Replayer, key_of
+from ringtime_ingest.service.dead_letter_requests import (
+    IN_LIBRARY,
+    IN_QUERY,
+    LetterQuery,
+    Names,
+    ReplayReport,
+)
+from ringtime_ingest.service.replaying import SPACING_MS, Replayer, key_of
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import (
     AppInactive,
@@ -160,8 +166,8 @@ class TestListing:
     async def test_one_call_reads_so_much_and_no_more(
         self, rig: Rig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("ringtime_ingest.dead_letters._READ", 5)
-        monkeypatch.setattr("ringtime_ingest.dead_letters._MOST_READ", 20)
+        monkeypatch.setattr("ringtime_ingest.service.dead_letters._READ", 5)
+        monkeypatch.setattr("ringtime_ingest.service.dead_letters._MOST_READ", 20)
         letters = [make_letter(make_app(app_id="shop"), START_MS - 100 + n) for n in range(50)]
         await rig.real.put_dead_letters(letters)
         await rig.real.put_replayed("shop", [key_of(each) for each in letters[:-1]], START_MS)

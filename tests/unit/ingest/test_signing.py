@@ -10,7 +10,7 @@ import pytest
 from tests.contract.builders import START_MS
 from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
 
-from ringtime_ingest.signing import SigningSecrets
+from ringtime_ingest.service.signing import SigningSecrets
 from ringtime_shared.errors import Conflict, InvalidRequest, NotFound, OutcomeUnknown, VersionConflict
 from ringtime_shared.models.app import App
 

@@ -19,8 +19,8 @@ from tests.unit.ringctl.resize_rig import (
     resize,
 )
 
-from ringtime_ingest.apps import AppMaps, AppReading
-from ringtime_ingest.commit import CommitPath
+from ringtime_ingest.service.apps import AppMaps, AppReading
+from ringtime_ingest.service.commit import CommitPath
 from ringtime_ringctl.resize.runner import Unfinished
 from ringtime_shared.coordination.memory import Hub, MemoryOperator, MemorySession
 from ringtime_shared.coordination.protocol import Member

@@ -10,9 +10,9 @@ from itertools import islice
 from typing import TypeVar
 from uuid import UUID
 
-from ringtime_ingest.apps import AppMaps, AppReading
-from ringtime_ingest.continuation import decode_token, encode_token
-from ringtime_ingest.dead_letter_requests import (
+from ringtime_ingest.service.apps import AppMaps, AppReading
+from ringtime_ingest.service.continuation import decode_token, encode_token
+from ringtime_ingest.service.dead_letter_requests import (
     IN_BODY,
     MAX_SIZE,
     LetterPage,
@@ -22,7 +22,7 @@ from ringtime_ingest.dead_letter_requests import (
     ReplayReport,
     Skipped,
 )
-from ringtime_ingest.replaying import LetterStore, Replayer, judge, key_of
+from ringtime_ingest.service.replaying import LetterStore, Replayer, judge, key_of
 from ringtime_shared.app_states import inactive
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import (

@@ -8,14 +8,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from ringtime_ingest.body import BodyReader
-from ringtime_ingest.envelope import success
-from ringtime_ingest.fields import NEW_SIGNING_SECRET
-from ringtime_ingest.parsing import parse_app_id
-from ringtime_ingest.routes import BASE
-from ringtime_ingest.signing import SigningSecrets
-from ringtime_ingest.strict_json import Unreadable, decode_json
-from ringtime_ingest.times import to_iso
+from ringtime_ingest.http.body import BodyReader
+from ringtime_ingest.http.envelope import success
+from ringtime_ingest.http.fields import NEW_SIGNING_SECRET
+from ringtime_ingest.http.parsing import parse_app_id
+from ringtime_ingest.http.routes.api import BASE
+from ringtime_ingest.http.strict_json import Unreadable, decode_json
+from ringtime_ingest.http.times import to_iso
+from ringtime_ingest.service.signing import SigningSecrets
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.app import SigningSecret
 from ringtime_shared.settings import ServerSettings

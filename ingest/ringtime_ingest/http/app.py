@@ -14,15 +14,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
-from ringtime_ingest.body import BodyReader
-from ringtime_ingest.dead_letter_routes import DeadLetterApi
-from ringtime_ingest.docs_page import render_docs
-from ringtime_ingest.envelope import ERRORS, NO_METHOD, NO_PATH, Answer, Codes, failure, refusal, success
-from ringtime_ingest.gate import Gate
-from ringtime_ingest.openapi import openapi_document, to_bytes
-from ringtime_ingest.requests import Service
-from ringtime_ingest.routes import BASE, Api, Ready
-from ringtime_ingest.signing_routes import SigningApi
+from ringtime_ingest.http.body import BodyReader
+from ringtime_ingest.http.docs_page import render_docs
+from ringtime_ingest.http.envelope import ERRORS, NO_METHOD, NO_PATH, Answer, Codes, failure, refusal, success
+from ringtime_ingest.http.gate import Gate
+from ringtime_ingest.http.openapi import openapi_document, to_bytes
+from ringtime_ingest.http.routes.api import BASE, Api, Ready
+from ringtime_ingest.http.routes.dead_letters import DeadLetterApi
+from ringtime_ingest.http.routes.signing import SigningApi
+from ringtime_ingest.service.requests import Service
 from ringtime_shared.errors import RingtimeError
 from ringtime_shared.settings import ServerSettings
 

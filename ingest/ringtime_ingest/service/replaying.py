@@ -24,9 +24,9 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
-from ringtime_ingest.apps import AppReading
-from ringtime_ingest.commit import CommitPath
-from ringtime_ingest.dead_letter_requests import Replay
+from ringtime_ingest.service.apps import AppReading
+from ringtime_ingest.service.commit import CommitPath
+from ringtime_ingest.service.dead_letter_requests import Replay
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import NotReplayable, OutcomeUnknown, RingtimeError, StoreUnavailable

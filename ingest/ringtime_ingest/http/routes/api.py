@@ -13,17 +13,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from ringtime_ingest.body import BodyReader
-from ringtime_ingest.envelope import UNAVAILABLE, Answer, failure, success
-from ringtime_ingest.parsing import (
+from ringtime_ingest.http.body import BodyReader
+from ringtime_ingest.http.envelope import UNAVAILABLE, Answer, failure, success
+from ringtime_ingest.http.parsing import (
     parse_app_id,
     parse_flag,
     parse_new_app,
     parse_new_schedule,
     parse_schedule_id,
 )
-from ringtime_ingest.requests import Service
-from ringtime_ingest.schedule_json import schedule_to_json
+from ringtime_ingest.http.schedule_json import schedule_to_json
+from ringtime_ingest.service.requests import Service
 from ringtime_shared.app_json import app_to_json
 from ringtime_shared.errors import ClockInDoubt, NotFound, RingtimeError
 from ringtime_shared.models.schedule import Row

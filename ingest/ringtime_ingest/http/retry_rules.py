@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import cast
 
-from ringtime_ingest.fields import RETRY_POLICY
+from ringtime_ingest.http.fields import RETRY_POLICY
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.retry_rules import STATUS_RULE

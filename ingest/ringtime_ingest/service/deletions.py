@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from ringtime_ingest.apps import AppMaps
+from ringtime_ingest.service.apps import AppMaps
 from ringtime_shared.clock import Clock
 from ringtime_shared.deleting import Deleter
 from ringtime_shared.errors import Conflict, NotFound, OutcomeUnknown, StoreUnavailable

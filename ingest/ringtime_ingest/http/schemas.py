@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ringtime_ingest.envelope import CODES
-from ringtime_ingest.fields import (
+from ringtime_ingest.http.envelope import CODES
+from ringtime_ingest.http.fields import (
     APP_ID,
     CALLBACK,
     CONFIGURATION,
@@ -20,7 +20,7 @@ from ringtime_ingest.fields import (
     TOKEN,
     Shape,
 )
-from ringtime_ingest.requests import Offer
+from ringtime_ingest.service.requests import Offer
 from ringtime_shared.app_rules import app_maxima
 from ringtime_shared.models.schedule import LOG_LENGTH, Status
 from ringtime_shared.retry_rules import RetryBounds, retry_maxima

@@ -11,7 +11,7 @@ import re
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
-from ringtime_ingest.strict_json import Unreadable
+from ringtime_ingest.http.strict_json import Unreadable
 from ringtime_shared.errors import RingtimeError
 from ringtime_shared.settings import ServerSettings
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import orjson
 from starlette.responses import Response
 
-from ringtime_ingest.body import BodyTooLarge, BodyTooSlow, TooMuchAtOnce
-from ringtime_ingest.strict_json import Unreadable
+from ringtime_ingest.http.body import BodyTooLarge, BodyTooSlow, TooMuchAtOnce
+from ringtime_ingest.http.strict_json import Unreadable
 from ringtime_shared.errors import (
     AppActive,
     AppInactive,

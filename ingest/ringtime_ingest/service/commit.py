@@ -50,7 +50,7 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
-from ringtime_ingest.apps import AppMaps, AppReading
+from ringtime_ingest.service.apps import AppMaps, AppReading
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel
 from ringtime_shared.clock import Clock, require_trust

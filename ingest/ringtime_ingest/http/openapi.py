@@ -8,11 +8,11 @@ from importlib.metadata import version
 
 import orjson
 
-from ringtime_ingest import schemas
-from ringtime_ingest.dead_letter_requests import MAX_SIZE
-from ringtime_ingest.fields import APP_ID, INSTANT, SCHEDULE_ID, SECRET_ID, TOKEN
-from ringtime_ingest.requests import Offer
-from ringtime_ingest.schemas import Schema, ref
+from ringtime_ingest.http import schemas
+from ringtime_ingest.http.fields import APP_ID, INSTANT, SCHEDULE_ID, SECRET_ID, TOKEN
+from ringtime_ingest.http.schemas import Schema, ref
+from ringtime_ingest.service.dead_letter_requests import MAX_SIZE
+from ringtime_ingest.service.requests import Offer
 from ringtime_shared.settings import ServerSettings
 
 Document = Mapping[str, object]

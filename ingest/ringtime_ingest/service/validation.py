@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from ringtime_ingest.requests import NewApp, NewSchedule
+from ringtime_ingest.service.requests import NewApp, NewSchedule
 from ringtime_shared.app_rules import check_app, check_app_id
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.app import App

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from uuid import UUID
 
-from ringtime_ingest.dead_letter_requests import DeadLetters
-from ringtime_ingest.signing import SigningSecrets
+from ringtime_ingest.service.dead_letter_requests import DeadLetters
+from ringtime_ingest.service.signing import SigningSecrets
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row

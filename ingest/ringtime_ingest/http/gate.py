@@ -11,7 +11,7 @@ import logging
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ringtime_ingest.envelope import FAULT, UNAVAILABLE, failure
+from ringtime_ingest.http.envelope import FAULT, UNAVAILABLE, failure
 
 _log = logging.getLogger(__name__)
 

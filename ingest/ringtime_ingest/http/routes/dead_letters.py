@@ -8,13 +8,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from ringtime_ingest.body import BodyReader
-from ringtime_ingest.dead_letter_parsing import parse_letter_query, parse_replays
-from ringtime_ingest.dead_letter_requests import DeadLetters, LetterQuery, Replay, ReplayReport
-from ringtime_ingest.envelope import success
-from ringtime_ingest.parsing import parse_app_id, parse_schedule_id
-from ringtime_ingest.routes import BASE
-from ringtime_ingest.times import to_iso
+from ringtime_ingest.http.body import BodyReader
+from ringtime_ingest.http.dead_letter_parsing import parse_letter_query, parse_replays
+from ringtime_ingest.http.envelope import success
+from ringtime_ingest.http.parsing import parse_app_id, parse_schedule_id
+from ringtime_ingest.http.routes.api import BASE
+from ringtime_ingest.http.times import to_iso
+from ringtime_ingest.service.dead_letter_requests import DeadLetters, LetterQuery, Replay, ReplayReport
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.settings import ServerSettings
 

@@ -10,14 +10,14 @@ from uuid import UUID
 
 import orjson
 
-from ringtime_ingest.apps import AppMaps, AppReading
-from ringtime_ingest.commit import CommitPath
-from ringtime_ingest.dead_letters import DeadLetterDesk
-from ringtime_ingest.deletions import Deletions
-from ringtime_ingest.replaying import Replayer
-from ringtime_ingest.requests import Cancellation, NewApp, NewSchedule, Offer
-from ringtime_ingest.signing import SigningSecrets
-from ringtime_ingest.validation import check_kept_details, check_new_app, check_new_schedule
+from ringtime_ingest.service.apps import AppMaps, AppReading
+from ringtime_ingest.service.commit import CommitPath
+from ringtime_ingest.service.dead_letters import DeadLetterDesk
+from ringtime_ingest.service.deletions import Deletions
+from ringtime_ingest.service.replaying import Replayer
+from ringtime_ingest.service.requests import Cancellation, NewApp, NewSchedule, Offer
+from ringtime_ingest.service.signing import SigningSecrets
+from ringtime_ingest.service.validation import check_kept_details, check_new_app, check_new_schedule
 from ringtime_shared.app_rules import check_app_id, check_growth
 from ringtime_shared.app_states import activate, configure, deactivate, inactive
 from ringtime_shared.buckets import bucket_of

@@ -1,0 +1,1 @@
+"""The transport: requests in, answers out. `create_app` in `app` is all that others need of it."""

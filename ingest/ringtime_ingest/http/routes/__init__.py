@@ -1,0 +1,1 @@
+"""What each route does: parse, ask the service, answer."""

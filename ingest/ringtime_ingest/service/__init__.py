@@ -1,0 +1,1 @@
+"""What clients can ask for, without any transport. The routes and the library call `IngestService`."""

@@ -25,7 +25,8 @@ has a durable outcome, a durable cancel, or a durable later filing for which the
 | node pauses past its lease | it sends nothing it had not begun; its marks carry an older term and lose |
 | the store is away | marks stand still, outcomes wait in memory, reading stops at the cap on loaded rows |
 | coordination is away | the node fires until its trust window ends, then waits |
-| a write lands after its slot was read | the final read finds it, or ingest's check files it again |
+| a create lands after its slot was read | the final read finds it, or ingest's check files it again |
+| a retry lands after its slot was read | the same: the check before anything points at it files it again |
 | a callback hangs | its deadline ends it; others have their own places under the caps |
 | a destination is down | after a few failures in a row its rows are filed for later, without attempts |
 
@@ -34,5 +35,7 @@ Proof sketch. `settled` moves only to `min(checked, oldest open row - 1)`. `chec
 the read did not see was not durable when it began; ingest's check after its write then reads
 `sealed >= S` and files the row again (see `ringtime_ingest.service.commit`). A row the read did see is open
 until its outcome is durable. Marks of an older term cannot raise `settled`, because a new owner
-writes the marks it read under its own term before it uses them.
+writes the marks it read under its own term before it uses them. A later filing, too, is checked against
+`sealed` between its own write and that of what points at it (see `delivery.recording`), by whatever node has
+tried the earlier one, owner or not any more; so the invariant passes on to it.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -116,6 +116,13 @@ def drop_what_is_filed_for_later(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(OutcomeWriter, "put", put)
 
 
+def point_at_a_filing_without_a_look(patch: pytest.MonkeyPatch) -> None:
+    async def look_away(self: OutcomeWriter, batch: Sequence[Record]) -> Sequence[Record]:
+        return batch
+
+    patch.setattr(OutcomeWriter, "_keep_readable", look_away)
+
+
 def give_up_without_a_dead_letter(patch: pytest.MonkeyPatch) -> None:
     real = OutcomeWriter.put
 
@@ -135,5 +142,6 @@ PLANTS: list[Plant] = [
     never_check_the_lease,
     read_ten_seconds_ahead,
     drop_what_is_filed_for_later,
+    point_at_a_filing_without_a_look,
     give_up_without_a_dead_letter,
 ]

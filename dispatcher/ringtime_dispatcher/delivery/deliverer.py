@@ -20,7 +20,13 @@ from ringtime_dispatcher.delivery.ledger import Item, Tally
 from ringtime_dispatcher.delivery.memory import Places
 from ringtime_dispatcher.delivery.policy import DeliveryPolicy, Policies, is_missed
 from ringtime_dispatcher.delivery.queue import Turns
-from ringtime_dispatcher.delivery.recording import OutcomeStore, OutcomeWriter, Record, persist
+from ringtime_dispatcher.delivery.recording import (
+    FILING_MARGIN_MS,
+    OutcomeStore,
+    OutcomeWriter,
+    Record,
+    persist,
+)
 from ringtime_dispatcher.delivery.records import (
     age_ms,
     attempt_of,
@@ -51,7 +57,6 @@ _log = logging.getLogger(__name__)
 _LOOK_AGAIN_MS = 1_000
 _NO_GOOD_ANSWER = "its destination gave no good answer"
 _SHORTAGE_WAIT_MS = (1_000, 3_000)  #: a row that found this node short of something waits so long
-_RETRY_MARGIN_MS = 1_000  #: what is filed again lies at least this far ahead: time to become durable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +83,7 @@ class Deliverer:
         self._clock = parts.clock
         self._on_room = on_room
         self._policies = Policies(parts.dispatch, parts.retry, parts.limits)
-        self._outcomes = OutcomeWriter(parts.store, parts.dispatch.outcome_batch)
+        self._outcomes = OutcomeWriter(parts.store, parts.clock, parts.dispatch.outcome_batch)
         self._damaged = DamagedRows(
             parts.store, self._outcomes, parts.clock, parts.limits.retention_days, self._free_place
         )
@@ -273,7 +278,7 @@ class Deliverer:
             self._give_up(item, outcome_of(row, reply, at_ms=at_ms, took_ms=took_ms))
             return
         self.tally.retried += 1
-        slot_ms = max(now_ms + max(wait_ms, _RETRY_MARGIN_MS), item.owned.sealing_ms + 1)
+        slot_ms = now_ms + max(wait_ms, FILING_MARGIN_MS)
         self._file(item, next_filing(row, slot_ms, attempt_of(reply, at_ms=at_ms, took_ms=took_ms)))
 
     def _park(self, item: Item) -> None:
@@ -320,23 +325,13 @@ class Deliverer:
         self.tally.parked += 1
         if slot_ms is None:
             slot_ms = self._turns.park_slot(item)
-        parked_ms = max(min(slot_ms, last_ms), now_ms + _RETRY_MARGIN_MS)
-        self._file(item, next_filing(row, max(parked_ms, item.owned.sealing_ms + 1)))
+        self._file(item, next_filing(row, max(min(slot_ms, last_ms), now_ms + FILING_MARGIN_MS)))
 
     def _file(self, item: Item, again: Row) -> None:
         """Make the next filing durable, then point at it: what it knows survives a crash."""
-
-        def on_durable() -> None:
-            # A write so slow that the final read of its slot may have missed it: hold the row here, which
-            # is as good as having read it, because `settled` is still below the row just tried.
-            key = Position(again.place.slot_ms, item.schedule_id)
-            if again.place.slot_ms <= item.owned.sealing_ms and item.owned.take(key):
-                self.accept(item.owned, again)
-            self._finish(item)
-
         pointer = RowUpdate(place=home_place(item.row), schedule_id=item.schedule_id, moved_to=again.place)
         move = RowUpdate(place=item.row.place, schedule_id=item.schedule_id, moved_to=again.place)
-        self._record(item, home=pointer, move=move, filing=again, on_durable=on_durable)
+        self._record(item, home=pointer, move=move, filing=again)
 
     def _give_up(self, item: Item, outcome: Outcome) -> None:
         self.tally.failed += 1
@@ -358,7 +353,6 @@ class Deliverer:
         move: RowUpdate | None = None,
         filing: Row | None = None,
         letter: DeadLetter | None = None,
-        on_durable: Callable[[], None] | None = None,
     ) -> None:
         self._outcomes.put(
             Record(
@@ -366,8 +360,9 @@ class Deliverer:
                 move=None if item.row.is_home else move,
                 filing=filing,
                 letter=letter,
-                on_durable=on_durable or partial(self._finish, item),
+                on_durable=partial(self._finish, item),
                 on_refused=partial(self._leave_open, item),
+                is_given_up=lambda: item.owned.is_draining,
             )
         )
 

@@ -47,7 +47,6 @@ class OwnedInstance:
         "is_draining",
         "is_walked",
         "sealed_ms",
-        "sealing_ms",
         "settled_ms",
         "term",
     )
@@ -60,7 +59,6 @@ class OwnedInstance:
         self.term = term
         self.sealed_ms = marks.sealed_ms  #: as last published
         self.settled_ms = marks.settled_ms  #: as last published
-        self.sealing_ms = marks.sealed_ms  #: a final read up to here has begun, or will before this moves
         self.checked_ms = marks.settled_ms  #: finally read up to here in this term
         self.is_walked = False  #: the buckets between `settled` and now are known
         self.is_draining = False  #: on its way to another owner, or lost: start nothing new

@@ -117,10 +117,7 @@ class Sealer:
     async def _plan(self, asked: Sequence[OwnedInstance], limit_ms: int) -> list[Seal]:
         seals: list[Seal] = []
         for part in _slices(asked, INSTANCES_AT_ONCE):
-            found = plan_seals(part, limit_ms=limit_ms, walk_buckets=self._settings.walk_buckets)
-            for owned, upto_ms in found:  # before any await: see `Deliverer._file_retry`
-                owned.sealing_ms = max(owned.sealing_ms, upto_ms)
-            seals += found
+            seals += plan_seals(part, limit_ms=limit_ms, walk_buckets=self._settings.walk_buckets)
             await asyncio.sleep(0)
         return seals
 

@@ -21,7 +21,7 @@ from ringtime_shared.errors import Violation
 from ringtime_shared.models.app import App, AppConfiguration, Instance
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
-from ringtime_shared.stores.protocol import Marks, Position
+from ringtime_shared.stores.protocol import Marks, MarksWrite, Position
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -101,6 +101,10 @@ class Rig:
     def give(self, row: Row) -> None:
         assert self.owned.take(Position(row.place.slot_ms, row.schedule.schedule_id))
         self.deliverer.accept(self.owned, row)
+
+    async def seal(self, slot_ms: int, term: int = 1 << 48 | 10) -> None:
+        """Publish `sealed`, as this node's sealer or the next owner does."""
+        await self.store.real.put_marks([MarksWrite(self.owned.instance, term, Marks(slot_ms, 0))])
 
     def places_held(self) -> int:
         """Return how many rows the deliverer holds, all of one app."""

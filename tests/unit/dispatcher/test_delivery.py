@@ -254,7 +254,7 @@ async def test_a_retry_is_filed_before_the_attempt_is_closed() -> None:
     pointed = rig.store.hold("put_updates")
     filed.set()
     await asyncio.sleep(0.1)
-    assert rig.store.names() == ["put_rows", "put_updates"]
+    assert rig.store.names() == ["put_rows", "fetch_marks", "put_updates"]
     assert rig.owned.is_open(key_of(row)), "open until the pointer is durable"
     pointed.set()
     await asyncio.sleep(0.1)
@@ -288,7 +288,7 @@ async def test_a_retry_lies_above_sealed_and_as_far_off_as_asked() -> None:
     moved_to = (await rig.stored(asked)).moved_to
     assert moved_to is not None
     assert moved_to.slot_ms >= SLOT_MS + 7_000
-    rig.owned.sealing_ms = START_MS + 30_000
+    await rig.seal(START_MS + 30_000)
     await asyncio.sleep(10)
     moved_to = (await rig.stored(sealed)).moved_to
     assert moved_to is not None
@@ -311,8 +311,9 @@ async def test_a_retry_that_cannot_be_written_is_written_later(name: str, error:
     assert len(rig.receiver.sent) == 1
 
 
+@pytest.mark.parametrize("is_lost", [False, True], ids=["by this node", "by the next owner"])
 @on_virtual_time
-async def test_a_retry_whose_slot_was_sealed_before_it_was_written_is_fired_all_the_same() -> None:
+async def test_a_retry_whose_slot_was_sealed_before_it_was_written_is_filed_above(is_lost: bool) -> None:
     """Found by the simulation: the final read of its slot was over when the row became durable."""
     rig = make_rig()
     rig.receiver.answers = [FAILED]
@@ -320,12 +321,17 @@ async def test_a_retry_whose_slot_was_sealed_before_it_was_written_is_fired_all_
     await rig.put(row)
     filed = rig.store.hold("put_rows")
     await asyncio.sleep(1.5)
-    rig.owned.sealing_ms = SLOT_MS + 60_000
-    rig.owned.set_checked(SLOT_MS + 60_000)
+    await rig.seal(SLOT_MS + 50_000)
+    rig.owned.set_checked(SLOT_MS + 50_000)
+    if is_lost:
+        rig.owned.stop()
     filed.set()
     await asyncio.sleep(10)
-    assert [delivery.attempt for _, delivery in rig.receiver.sent] == [1, 2]
-    assert rig.owned.settleable_ms() == SLOT_MS + 60_000
+    moved_to = (await rig.stored(row)).moved_to
+    assert moved_to is not None
+    assert moved_to.slot_ms > SLOT_MS + 50_000
+    assert (await rig.stored(replace(row, place=moved_to))).attempts == 1
+    assert rig.owned.settleable_ms() == SLOT_MS + 50_000
 
 
 @on_virtual_time

@@ -263,7 +263,7 @@ async def test_the_timetable_goes_on_after_an_item_that_raises() -> None:
 @on_virtual_time
 async def test_the_outcome_writer_outlives_a_store_that_gives_up_and_a_callback_that_raises() -> None:
     store = SpyStore(LoopClock().now_ms)
-    writer = OutcomeWriter(cast(Any, store), 10)
+    writer = OutcomeWriter(cast(Any, store), LoopClock(), 10)
     told: list[str] = []
 
     def bad() -> None:

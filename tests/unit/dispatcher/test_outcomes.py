@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import pytest
 from tests.contract.builders import START_MS, make_app, make_move, make_outcome, make_row, make_update
@@ -12,7 +12,8 @@ from tests.unit.spy_store import SpyStore, spin
 
 from ringtime_dispatcher.delivery.recording import OutcomeWriter, Record
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
-from ringtime_shared.models.schedule import Row
+from ringtime_shared.models.schedule import Place, Row
+from ringtime_shared.stores.protocol import DAMAGED_MARKS, Marks, MarksWrite
 
 APP = make_app()
 
@@ -22,13 +23,13 @@ class Desk:
 
     def __init__(self, batch_rows: int = 100) -> None:
         self.store = SpyStore(LoopClock().now_ms)
-        self.writer = OutcomeWriter(cast(Any, self.store), batch_rows)
+        self.writer = OutcomeWriter(cast(Any, self.store), LoopClock(), batch_rows)
         self.rows = [make_row(APP, START_MS + n) for n in range(10)]
         self.moves = [make_move(row, START_MS + 5_000 + n) for n, row in enumerate(self.rows)]
         self.durable: list[int] = []
         self.refused: list[int] = []
 
-    async def fill(self) -> Desk:
+    async def fill(self) -> Self:
         await self.store.real.put_rows([*self.rows, *self.moves])
         return self
 
@@ -154,3 +155,126 @@ async def test_closing_gives_up_what_is_not_written() -> None:
 
 async def test_closing_a_writer_that_never_wrote_is_fine() -> None:
     await Desk().writer.close()
+
+
+class Refiling(Desk):
+    """A writer with one row to be filed again: the row's second filing is due at `slot_ms`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_given_up = False
+
+    def file(self, number: int, slot_ms: int) -> None:
+        row = self.rows[number]
+        again = make_move(row, slot_ms)
+        self.writer.put(
+            Record(
+                home=make_update(row, moved_to=again.place),
+                filing=again,
+                on_durable=lambda: self.durable.append(number),
+                on_refused=lambda: self.refused.append(number),
+                is_given_up=lambda: self.is_given_up,
+            )
+        )
+
+    async def publish(self, sealed_ms: int, term: int = 1) -> None:
+        await self.store.real.put_marks([MarksWrite(self.rows[0].place.instance, term, Marks(sealed_ms, 0))])
+
+    async def moved_to(self, number: int) -> Place | None:
+        row = await self.store.real.fetch_row(self.rows[number].place, self.rows[number].schedule.schedule_id)
+        assert row is not None
+        return row.moved_to
+
+
+async def test_only_what_is_filed_again_costs_a_look_at_the_marks() -> None:
+    desk = await Refiling().fill()
+    desk.put(0)
+    await spin()
+    assert desk.store.names() == ["put_updates"]
+    desk.file(1, START_MS + 9_000)
+    await spin()
+    assert desk.store.names()[1:] == ["put_rows", "fetch_marks", "put_updates"]
+
+
+@on_virtual_time
+async def test_what_was_filed_under_sealed_is_filed_again_above_it_before_anything_points_at_it() -> None:
+    desk = await Refiling().fill()
+    await desk.publish(START_MS + 9_000)
+    desk.file(0, START_MS + 9_000)
+    desk.file(1, START_MS + 9_001)
+    held = desk.store.hold("put_updates")
+    await spin()
+    assert desk.store.names() == ["put_rows", "fetch_marks", "put_updates"]
+    (first,) = desk.store.calls[-1][1]
+    assert first.schedule_id == desk.rows[1].schedule.schedule_id
+    held.set()
+    await spin()
+    moved_to = await desk.moved_to(0)
+    assert moved_to is not None
+    assert moved_to.slot_ms == START_MS + 9_001
+    assert await desk.store.real.fetch_row(moved_to, desk.rows[0].schedule.schedule_id) is not None
+    assert desk.durable == [1, 0]
+
+
+@on_virtual_time
+async def test_what_is_overtaken_while_it_is_filed_again_is_filed_a_third_time() -> None:
+    desk = await Refiling().fill()
+    await desk.publish(START_MS + 9_000)
+    held = desk.store.hold("fetch_marks")
+    desk.file(0, START_MS + 8_000)
+    await spin()
+    held.set()
+    held = desk.store.hold("put_rows")
+    await spin()
+    await desk.publish(START_MS + 20_000)
+    held.set()
+    await spin()
+    moved_to = await desk.moved_to(0)
+    assert moved_to is not None
+    assert moved_to.slot_ms == START_MS + 20_001
+    assert desk.durable == [0]
+
+
+FALSE_MS = START_MS + 3_600_000
+
+
+@on_virtual_time
+async def test_a_filing_under_marks_of_a_wrong_clock_waits_for_the_term_that_lowers_them() -> None:
+    desk = await Refiling().fill()
+    await desk.publish(FALSE_MS)
+    desk.file(0, START_MS + 9_000)
+    desk.put(1)
+    await asyncio.sleep(3)
+    assert desk.durable == [1]
+    assert await desk.moved_to(0) is None
+    await desk.publish(START_MS, term=2)
+    await asyncio.sleep(2)
+    moved_to = await desk.moved_to(0)
+    assert moved_to is not None
+    assert moved_to.slot_ms == START_MS + 9_000
+    assert desk.durable == [1, 0]
+
+
+@on_virtual_time
+async def test_a_filing_under_marks_that_cannot_be_read_is_left_to_the_next_owner_once_there_is_one() -> None:
+    desk = await Refiling().fill()
+    await desk.store.real.put_marks([MarksWrite(desk.rows[0].place.instance, 1, DAMAGED_MARKS)])
+    desk.file(0, START_MS + 9_000)
+    await asyncio.sleep(3)
+    assert desk.refused == []
+    desk.is_given_up = True
+    await asyncio.sleep(2)
+    assert (desk.durable, desk.refused) == ([], [0])
+    assert await desk.moved_to(0) is None
+
+
+@on_virtual_time
+async def test_closing_looks_at_no_marks_any_more() -> None:
+    desk = await Refiling().fill()
+    await desk.publish(FALSE_MS)
+    desk.file(0, START_MS + 9_000)
+    await asyncio.sleep(0.5)
+    await desk.writer.close()
+    tried = len(desk.store.calls)
+    await asyncio.sleep(5)
+    assert len(desk.store.calls) == tried

@@ -37,7 +37,7 @@ from ringtime_shared.http_server import listen, serve_http
 from ringtime_shared.settings import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
-OURS = tuple(str(ROOT / each) + "/" for each in ("shared", "ingest", "dispatcher", "embedded"))
+OURS = tuple(str(ROOT / each) + "/" for each in ("shared", "client", "ingest", "dispatcher", "embedded"))
 IDLE_S = 5.0  #: covers ticks, seals and looks at the apps
 LEAD_S = 1.5
 

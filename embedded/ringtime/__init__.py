@@ -1,4 +1,4 @@
-"""Ringtime: call me back then. The public library; see `Ringtime` and `ringtime.client`."""
+"""Ringtime: call me back then. The public library; see `Ringtime` and `ringtime_client`."""
 
 from ringtime.library import Ringtime
 from ringtime_ingest.service.dead_letter_requests import LetterPage, Replay, ReplayReport, Skipped

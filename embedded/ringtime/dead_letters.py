@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import cast
 from uuid import UUID
 
-from ringtime.arguments import checked
 from ringtime.instants import to_ms
 from ringtime_ingest.service.dead_letter_requests import (
     IN_LIBRARY,
@@ -20,6 +19,7 @@ from ringtime_ingest.service.dead_letter_requests import (
     Replay,
     ReplayReport,
 )
+from ringtime_shared.arguments import checked
 from ringtime_shared.errors import InvalidRequest
 
 

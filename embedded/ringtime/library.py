@@ -11,12 +11,12 @@ from types import TracebackType
 from typing import Self, cast
 from uuid import UUID
 
-from ringtime.arguments import checked
 from ringtime.dead_letters import DeadLetterVerbs
 from ringtime.instants import to_ms
 from ringtime.runtime import Runtime, run
 from ringtime_ingest.service.dead_letter_requests import DeadLetters
 from ringtime_ingest.service.requests import Cancellation, NewApp, NewSchedule
+from ringtime_shared.arguments import checked
 from ringtime_shared.callbacks.plugins import NAME_RULE, is_name
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.errors import InvalidRequest, Violation

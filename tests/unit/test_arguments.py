@@ -14,14 +14,14 @@ from uuid import UUID, uuid4
 import pytest
 
 from ringtime import Ringtime, Status
-from ringtime.arguments import checked
-from ringtime.client import (
+from ringtime_client import (
     AppConfiguration,
     AsyncRingtimeClient,
     HttpCallbackDetails,
     RetryRules,
     RingtimeClient,
 )
+from ringtime_shared.arguments import checked
 from ringtime_shared.errors import InvalidRequest, NotFound
 
 ID = UUID("83b0d6a4-3f80-8001-8000-000028000001")

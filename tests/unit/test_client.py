@@ -31,7 +31,7 @@ from tests.unit.client_rig import (
     served,
 )
 
-from ringtime.client import (
+from ringtime_client import (
     AppConfiguration,
     AppView,
     AsyncRingtimeClient,
@@ -41,9 +41,9 @@ from ringtime.client import (
     UnexpectedAnswer,
     protocol,
 )
-from ringtime.client.answers import settle
-from ringtime.client.exchange import Answer, Broken, Call
-from ringtime.client.tries import MAX_TRIES, Tries
+from ringtime_client.answers import settle
+from ringtime_client.exchange import Answer, Broken, Call
+from ringtime_client.tries import MAX_TRIES, Tries
 from ringtime_ingest.http.body import BodyTooLarge, BodyTooSlow
 from ringtime_ingest.http.envelope import APP_UNKNOWN, ERRORS, NOT_LISTED, UNAVAILABLE, refusal
 from ringtime_shared.errors import (
@@ -442,7 +442,7 @@ async def test_host_that_swallows_packets_means_nothing_was_done(kind: Kind) -> 
 
 @pytest.mark.parametrize("act", [cut, reset, half, babble, answer(503, REFUSED), answer(502, b"<html>")])
 async def test_read_is_tried_again(kind: Kind, act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ringtime.client.tries._FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("ringtime_client.tries._FIRST_WAIT_S", 0.01)
     with scripted(act, act, answer(200, APPS)) as script:
         assert await kind.make(script.url).fetch_apps() == []
         assert len(script.requests) == 3

@@ -17,7 +17,7 @@ from tests.unit.client_rig import Served, served
 from tests.unit.test_library import Bell, create, outcome_of, quick
 
 from ringtime import Reply, Ringtime
-from ringtime.client import (
+from ringtime_client import (
     AsyncRingtimeClient,
     DeadLetterView,
     HttpCallbackDetails,
@@ -26,9 +26,9 @@ from ringtime.client import (
     Status,
     UnexpectedAnswer,
 )
-from ringtime.client import dead_letter_calls as calls
-from ringtime.client.answers import settle
-from ringtime.client.exchange import Answer
+from ringtime_client import dead_letter_calls as calls
+from ringtime_client.answers import settle
+from ringtime_client.exchange import Answer
 from ringtime_shared.errors import AppInactive, InvalidRequest, NotFound, NotReplayable, OutcomeUnknown
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Outcome, RowUpdate

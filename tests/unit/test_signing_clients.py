@@ -15,7 +15,7 @@ from tests.contract.builders import make_app, make_row
 from tests.unit.client_rig import Served, served
 
 from ringtime import Ringtime
-from ringtime.client import AsyncRingtimeClient, RingtimeClient, SigningSecretView
+from ringtime_client import AsyncRingtimeClient, RingtimeClient, SigningSecretView
 from ringtime_dispatcher.callbacks.signing import signature_headers
 from ringtime_shared.callbacks.protocol import Delivery
 from ringtime_shared.clock import SystemClock

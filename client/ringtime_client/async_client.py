@@ -12,14 +12,13 @@ from uuid import UUID
 from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import PyreqwestError
 
-from ringtime.arguments import checked
-from ringtime.client import protocol
-from ringtime.client.answers import settle
-from ringtime.client.dead_letter_verbs import AsyncDeadLetterVerbs
-from ringtime.client.exchange import Answer, Call, Ending, T
-from ringtime.client.transport import configure, fill, root_of, to_broken
-from ringtime.client.tries import Tries
-from ringtime.client.views import (
+from ringtime_client import protocol
+from ringtime_client.answers import settle
+from ringtime_client.dead_letter_verbs import AsyncDeadLetterVerbs
+from ringtime_client.exchange import Answer, Call, Ending, T
+from ringtime_client.transport import configure, fill, root_of, to_broken
+from ringtime_client.tries import Tries
+from ringtime_client.views import (
     AppView,
     Callback,
     CancelResult,
@@ -27,6 +26,7 @@ from ringtime.client.views import (
     ScheduleView,
     SigningSecretView,
 )
+from ringtime_shared.arguments import checked
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 

@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 from random import Random
 
-from ringtime.client.answers import UNAVAILABLE
-from ringtime.client.exchange import Broken, Ending
+from ringtime_client.answers import UNAVAILABLE
+from ringtime_client.exchange import Broken, Ending
 
 MAX_TRIES = 3
 _FIRST_WAIT_S = 0.2  #: upper bound of the first wait; doubles with each

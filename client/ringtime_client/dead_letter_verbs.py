@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from ringtime.client import dead_letter_calls as calls
-from ringtime.client.dead_letter_views import DeadLetterPage, ReplayResult, ReplayView
-from ringtime.client.exchange import Call, T
+from ringtime_client import dead_letter_calls as calls
+from ringtime_client.dead_letter_views import DeadLetterPage, ReplayResult, ReplayView
+from ringtime_client.exchange import Call, T
 from ringtime_ingest.service.dead_letter_requests import LIST_SIZE
 
 

@@ -17,8 +17,8 @@ from pyreqwest.client import ClientBuilder, SyncClientBuilder
 from pyreqwest.exceptions import DetailedPyreqwestError, PyreqwestError, RequestTimeoutError
 from pyreqwest.request import RequestBuilder, SyncRequestBuilder
 
-from ringtime.client.exchange import Broken, Call, T
-from ringtime.client.protocol import BASE
+from ringtime_client.exchange import Broken, Call, T
+from ringtime_client.protocol import BASE
 from ringtime_shared.callbacks.url_rules import url_fault
 from ringtime_shared.errors import InvalidRequest
 

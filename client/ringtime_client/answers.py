@@ -11,7 +11,7 @@ from typing import Any
 from msgspec import MsgspecError, Struct
 from msgspec.json import decode
 
-from ringtime.client.exchange import Answer, Broken, Call, Ending, T, UnexpectedAnswer
+from ringtime_client.exchange import Answer, Broken, Call, Ending, T, UnexpectedAnswer
 from ringtime_shared.errors import (
     AppActive,
     AppInactive,

@@ -18,17 +18,17 @@ What a caller may conclude from an error:
 Reads are tried again by the client itself, writes never: creates have no idempotency key yet.
 """
 
-from ringtime.client.async_client import AsyncRingtimeClient
-from ringtime.client.dead_letter_views import (
+from ringtime_client.async_client import AsyncRingtimeClient
+from ringtime_client.dead_letter_views import (
     DeadLetterPage,
     DeadLetterView,
     ReplayResult,
     ReplayView,
     SkippedReplay,
 )
-from ringtime.client.exchange import UnexpectedAnswer
-from ringtime.client.sync_client import RingtimeClient
-from ringtime.client.views import (
+from ringtime_client.exchange import UnexpectedAnswer
+from ringtime_client.sync_client import RingtimeClient
+from ringtime_client.views import (
     AppView,
     AttemptView,
     CancelResult,

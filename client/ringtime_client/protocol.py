@@ -12,9 +12,8 @@ from uuid import UUID
 
 from msgspec import convert
 
-from ringtime.arguments import checked
-from ringtime.client.exchange import Call
-from ringtime.client.views import (
+from ringtime_client.exchange import Call
+from ringtime_client.views import (
     AppView,
     Callback,
     CancelResult,
@@ -23,10 +22,11 @@ from ringtime.client.views import (
     ScheduleView,
     SigningSecretView,
 )
-from ringtime.client.wire import from_configuration, to_app, to_body, to_schedule, to_secret
+from ringtime_client.wire import from_configuration, to_app, to_body, to_schedule, to_secret
 from ringtime_ingest.service.signing import check_secret_id
 from ringtime_shared.app_json import retry_to_json
 from ringtime_shared.app_rules import check_app_id
+from ringtime_shared.arguments import checked
 from ringtime_shared.errors import AlreadyDone, InvalidRequest, VersionConflict
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules

@@ -19,12 +19,12 @@ from contextlib import AsyncExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 
 from ringtime_local import LocalServers
-from ringtime_ringctl.commands.ring import ring_to_json
-from ringtime_ringctl.context import Deployment
+from ringtime_ringctl.deployment.context import Deployment
+from ringtime_ringctl.deployment.ring_report import report_ring, ring_of
+from ringtime_ringctl.deployment.snapshot import fetch_snapshot
 from ringtime_ringctl.output import Output
-from ringtime_ringctl.ring_report import report_ring, ring_of
-from ringtime_ringctl.simulation import change_nodes, simulate
-from ringtime_ringctl.snapshot import fetch_snapshot
+from ringtime_ringctl.ring.command import ring_to_json
+from ringtime_ringctl.ring.simulation import change_nodes, simulate
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.coordination.etcd import EtcdOperator, EtcdSession
 from ringtime_shared.coordination.protocol import Member

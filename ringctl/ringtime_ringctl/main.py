@@ -6,20 +6,20 @@ from pathlib import Path
 
 import click
 
-from ringtime_ringctl.commands.accept_loss import accept_loss
-from ringtime_ringctl.commands.apps import apps
-from ringtime_ringctl.commands.audit import audit
-from ringtime_ringctl.commands.completion import completion
-from ringtime_ringctl.commands.deadletters import deadletters
-from ringtime_ringctl.commands.doctor import doctor
-from ringtime_ringctl.commands.drain import drain, undrain
-from ringtime_ringctl.commands.explain import explain
-from ringtime_ringctl.commands.forecast import forecast_command
-from ringtime_ringctl.commands.nodes import nodes
-from ringtime_ringctl.commands.resize import resize
-from ringtime_ringctl.commands.ring import ring
-from ringtime_ringctl.commands.schedules import schedules
-from ringtime_ringctl.context import MAX_OPERATOR, Context, system_operator
+from ringtime_ringctl.accept_loss import accept_loss
+from ringtime_ringctl.apps import apps
+from ringtime_ringctl.audit import audit
+from ringtime_ringctl.completion import completion
+from ringtime_ringctl.deployment.context import MAX_OPERATOR, Context, system_operator
+from ringtime_ringctl.doctor.command import doctor
+from ringtime_ringctl.forecast import forecast_command
+from ringtime_ringctl.resize.command import resize
+from ringtime_ringctl.ring.command import ring
+from ringtime_ringctl.ring.drain import drain, undrain
+from ringtime_ringctl.ring.nodes import nodes
+from ringtime_ringctl.schedules.command import schedules
+from ringtime_ringctl.schedules.deadletters import deadletters
+from ringtime_ringctl.schedules.explain import explain
 from ringtime_ringctl.shell import EXIT_CODES, RingctlGroup, quieten_drivers
 
 

@@ -11,7 +11,7 @@ from typing import Any, Concatenate, ParamSpec
 import click
 import orjson
 
-from ringtime_ringctl.context import Context, Deployment
+from ringtime_ringctl.deployment.context import Context, Deployment
 from ringtime_ringctl.output import Output
 from ringtime_shared.entry import INTERRUPTED, TOLD, take_interrupts
 from ringtime_shared.errors import RingtimeError

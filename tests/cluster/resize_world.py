@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import cast
 
-from ringtime_ringctl.context import Deployment
+from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.resize.runner import Resizer, Unfinished
 from ringtime_shared.errors import RingtimeError
 from ringtime_shared.ids import unpack_id

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ringtime_ringctl.changes import audited
-from ringtime_ringctl.context import Deployment
+from ringtime_ringctl.deployment.changes import audited
+from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.resize import steps
 from ringtime_ringctl.resize.evidence import find_ahead, find_unowned
 from ringtime_ringctl.resize.steps import Step, next_step

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, cast
 from tests.cluster.virtual import run_virtual
 from tests.contract.builders import make_app, make_outcome, make_row, make_update
 
-from ringtime_ringctl.context import Deployment
+from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.resize.runner import Resizer
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.clock import SystemClock

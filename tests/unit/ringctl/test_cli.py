@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.contract.builders import make_app, make_row, make_rows
 
-from ringtime_ringctl import doctoring
+from ringtime_ringctl.doctor import checks as doctoring
 from ringtime_ringctl.main import main
 from ringtime_shared.buckets import first_slot
 from ringtime_shared.clock import SystemClock

@@ -8,11 +8,11 @@ import pytest
 from tests.contract.builders import BUCKET, NOW_MS, make_row
 from tests.unit.ringctl.rig import make_health, make_snapshot, pay
 
-from ringtime_ringctl import doctoring
-from ringtime_ringctl.doctoring import Finding, State
-from ringtime_ringctl.passed_over import PassedOver
-from ringtime_ringctl.probes import Health, read_time
-from ringtime_ringctl.ring_report import report_ring
+from ringtime_ringctl.deployment.probes import Health, read_time
+from ringtime_ringctl.deployment.ring_report import report_ring
+from ringtime_ringctl.doctor import checks as doctoring
+from ringtime_ringctl.doctor.checks import Finding, State
+from ringtime_ringctl.doctor.passed_over import PassedOver
 from ringtime_shared.clock import ManualClock, ServerTime
 from ringtime_shared.models.app import Deletion, Instance, Resize
 from ringtime_shared.models.damage import Damage

@@ -10,9 +10,9 @@ import orjson
 import pytest
 from tests.unit.ringctl.rig import Rig, make_rig
 
-from ringtime_ringctl.commands import drain as command
-from ringtime_ringctl.commands.drain import drain_node, undrain_node
 from ringtime_ringctl.output import Output
+from ringtime_ringctl.ring import drain as command
+from ringtime_ringctl.ring.drain import drain_node, undrain_node
 from ringtime_ringctl.shell import WaitExpired
 from ringtime_shared.coordination.memory import MemoryOperator
 from ringtime_shared.coordination.protocol import Drain

@@ -9,8 +9,8 @@ import pytest
 from tests.contract.builders import START_MS, make_app, make_row
 from tests.unit.ringctl.rig import make_rig
 
-from ringtime_ringctl import passed_over
-from ringtime_ringctl.passed_over import find_passed_over
+from ringtime_ringctl.doctor import passed_over
+from ringtime_ringctl.doctor.passed_over import find_passed_over
 from ringtime_ringctl.resize.runner import Resizer
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import ClockInDoubt

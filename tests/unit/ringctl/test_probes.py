@@ -12,9 +12,15 @@ from typing import Any
 import pytest
 from tests.unit.ringctl.rig import make_health
 
-from ringtime_ringctl.http_calls import Answer, check_url, get_all, post
-from ringtime_ringctl.probes import fetch_fronts, fetch_health, read_fronts, read_health, relative_skews
-from ringtime_ringctl.replays import read_answer, replay_ids, replay_range
+from ringtime_ringctl.deployment.http_calls import Answer, check_url, get_all, post
+from ringtime_ringctl.deployment.probes import (
+    fetch_fronts,
+    fetch_health,
+    read_fronts,
+    read_health,
+    relative_skews,
+)
+from ringtime_ringctl.schedules.replays import read_answer, replay_ids, replay_range
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.errors import Conflict, InvalidRequest, OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.app import Instance

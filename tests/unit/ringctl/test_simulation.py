@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 import pytest
 
-from ringtime_ringctl.commands.ring import read_changes
-from ringtime_ringctl.simulation import MAX_NODES, change_nodes, simulate
+from ringtime_ringctl.ring.command import read_changes
+from ringtime_ringctl.ring.simulation import MAX_NODES, change_nodes, simulate
 from ringtime_shared.errors import InvalidRequest, NotFound
 from ringtime_shared.ring import BOUND, Ring, plan_moves
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import quote
 
-from ringtime_ringctl.http_calls import Answer, post
+from ringtime_ringctl.deployment.http_calls import Answer, post
 from ringtime_shared.errors import Conflict, OutcomeUnknown, StoreUnavailable
 
 TIMEOUT_S = 60.0

@@ -6,10 +6,10 @@ import asyncio
 
 import click
 
-from ringtime_ringctl.changes import audited
-from ringtime_ringctl.context import Deployment
-from ringtime_ringctl.drains import check_drain, count_owned, drained_json
+from ringtime_ringctl.deployment.changes import audited
+from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.output import Output
+from ringtime_ringctl.ring.drains import check_drain, count_owned, drained_json
 from ringtime_ringctl.shell import RingctlCommand, WaitExpired, deployed
 from ringtime_shared.coordination.protocol import Drain, OperatorCoordination
 from ringtime_shared.errors import Conflict, NotFound

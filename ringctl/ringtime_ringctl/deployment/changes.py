@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import orjson
 
-from ringtime_ringctl.context import Deployment
+from ringtime_ringctl.deployment.context import Deployment
 from ringtime_shared.errors import RingtimeError
 from ringtime_shared.models.audit import AuditEntry
 

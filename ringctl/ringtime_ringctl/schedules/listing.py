@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from itertools import groupby
 from typing import Protocol
 
-from ringtime_ringctl.buckets_ahead import read_entries
+from ringtime_ringctl.deployment.buckets_ahead import read_entries
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.stores.protocol import (

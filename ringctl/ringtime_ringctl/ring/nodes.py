@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import click
 
-from ringtime_ringctl.context import Deployment
-from ringtime_ringctl.node_report import NodeState, report_nodes
+from ringtime_ringctl.deployment.context import Deployment
+from ringtime_ringctl.deployment.probes import fetch_health
+from ringtime_ringctl.deployment.snapshot import fetch_snapshot
 from ringtime_ringctl.output import Column, Output
-from ringtime_ringctl.probes import fetch_health
+from ringtime_ringctl.ring.node_report import NodeState, report_nodes
 from ringtime_ringctl.shell import RingctlCommand, deployed
-from ringtime_ringctl.snapshot import fetch_snapshot
 from ringtime_ringctl.times import to_iso
 
 _COLUMNS = (

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 
-from ringtime_ringctl.http_calls import Answer, get_all
+from ringtime_ringctl.deployment.http_calls import Answer, get_all
 from ringtime_shared.clock import Clock, ServerTime
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.models.app import Instance

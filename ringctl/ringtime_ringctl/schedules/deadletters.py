@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from ringtime_ringctl.changes import audited
-from ringtime_ringctl.context import Deployment
-from ringtime_ringctl.http_calls import check_url
-from ringtime_ringctl.lookup import parse_id
+from ringtime_ringctl.deployment.changes import audited
+from ringtime_ringctl.deployment.context import Deployment
+from ringtime_ringctl.deployment.http_calls import check_url
+from ringtime_ringctl.deployment.snapshot import fetch_app
 from ringtime_ringctl.output import Column, Output
-from ringtime_ringctl.replays import Report, replay_ids, replay_range
-from ringtime_ringctl.schedule_views import letter_to_json
+from ringtime_ringctl.schedules.lookup import parse_id
+from ringtime_ringctl.schedules.replays import Report, replay_ids, replay_range
+from ringtime_ringctl.schedules.views import letter_to_json
 from ringtime_ringctl.shell import RingctlGroup, deployed
-from ringtime_ringctl.snapshot import fetch_app
 from ringtime_ringctl.times import FORMS, to_iso
 from ringtime_ringctl.windows import read_window
 from ringtime_shared.models.dead_letter import DeadLetter

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ringtime_ringctl.doctoring import Finding, State
+from ringtime_ringctl.doctor.checks import Finding, State
 from ringtime_shared.errors import StartupError
-from ringtime_shared.stores.sqlite import Acceptance, find_server
-from ringtime_shared.stores.sqlite.accept import accept_loss, plan_acceptance
+from ringtime_shared.stores.sqlite import find_server
 from ringtime_shared.stores.sqlite.examine import FolderReport, examine_folder, find_loss
 
-__all__ = ["Acceptance", "accept", "check_folder", "plan"]
 CHECK_S = 600.0  #: for all pages; some 0.5 s a GiB that is in memory
 
 
@@ -28,22 +26,6 @@ def check_folder(folder: Path) -> list[Finding]:
     if loss is None:
         return [Finding("folder", State.OK, _describe(report))]
     return [Finding("folder", State.FAILED, loss, _advise(report))]
-
-
-def plan(folder: Path) -> Acceptance | None:
-    """Return what accepting the loss would keep; None: nothing is missing. Raises StartupError."""
-    try:
-        return plan_acceptance(folder)
-    except OSError as error:
-        raise StartupError(f"cannot read {folder}: {error.strerror}") from error
-
-
-def accept(folder: Path) -> Acceptance | None:
-    """Accept it. Raises StartupError."""
-    try:
-        return accept_loss(folder)
-    except OSError as error:
-        raise StartupError(f"cannot change {folder}: {error.strerror}") from error
 
 
 def _describe(report: FolderReport) -> str:

@@ -7,13 +7,13 @@ from uuid import UUID
 
 import click
 
-from ringtime_ringctl.context import Deployment
-from ringtime_ringctl.lookup import Filing, fetch_filing, parse_id
+from ringtime_ringctl.deployment.context import Deployment
+from ringtime_ringctl.deployment.snapshot import fetch_claim
 from ringtime_ringctl.output import Column, Output
-from ringtime_ringctl.schedule_views import letter_to_json, row_to_json
+from ringtime_ringctl.schedules.lookup import Filing, fetch_filing, parse_id
+from ringtime_ringctl.schedules.story import Facts, letter_slots, tell_history, tell_next, tell_place
+from ringtime_ringctl.schedules.views import letter_to_json, row_to_json
 from ringtime_ringctl.shell import RingctlCommand, deployed
-from ringtime_ringctl.snapshot import fetch_claim
-from ringtime_ringctl.story import Facts, letter_slots, tell_history, tell_next, tell_place
 from ringtime_ringctl.times import to_iso
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.stores.protocol import DAMAGED_MARKS, Position

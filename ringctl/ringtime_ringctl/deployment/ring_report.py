@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ringtime_ringctl.snapshot import Snapshot
+from ringtime_ringctl.deployment.snapshot import Snapshot
 from ringtime_shared.coordination.protocol import fit_members
 from ringtime_shared.models.app import Instance
 from ringtime_shared.ring import Ring, imbalance

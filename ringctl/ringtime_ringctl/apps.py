@@ -7,12 +7,12 @@ from dataclasses import replace
 
 import click
 
-from ringtime_ringctl.changes import audited
 from ringtime_ringctl.configuring import KEYS, change_configuration
-from ringtime_ringctl.context import Deployment
+from ringtime_ringctl.deployment.changes import audited
+from ringtime_ringctl.deployment.context import Deployment
+from ringtime_ringctl.deployment.snapshot import fetch_app
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.shell import RingctlGroup, deployed
-from ringtime_ringctl.snapshot import fetch_app
 from ringtime_ringctl.times import to_iso
 from ringtime_shared.app_json import app_to_json
 from ringtime_shared.app_rules import check_app, check_growth

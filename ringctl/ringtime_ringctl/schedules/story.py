@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ringtime_ringctl.lookup import Filing
+from ringtime_ringctl.schedules.lookup import Filing
 from ringtime_ringctl.times import to_iso, to_span
 from ringtime_shared.coordination.protocol import Claim
 from ringtime_shared.models.dead_letter import DeadLetter

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 
 import click
 
-from ringtime_ringctl.context import Deployment
+from ringtime_ringctl.deployment.context import Deployment
+from ringtime_ringctl.deployment.probes import fetch_fronts
+from ringtime_ringctl.deployment.ring_report import InstanceState, RingReport, report_ring, ring_of
+from ringtime_ringctl.deployment.snapshot import fetch_snapshot
 from ringtime_ringctl.output import Column, Output
-from ringtime_ringctl.probes import fetch_fronts
-from ringtime_ringctl.ring_report import InstanceState, RingReport, report_ring, ring_of
+from ringtime_ringctl.ring.simulation import FORMS, Simulation, change_nodes, simulate
 from ringtime_ringctl.shell import RingctlCommand, deployed
-from ringtime_ringctl.simulation import FORMS, Simulation, change_nodes, simulate
-from ringtime_ringctl.snapshot import fetch_snapshot
 from ringtime_ringctl.times import count_of, to_iso, to_span
 from ringtime_shared.errors import NotFound
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ringtime_ringctl.context import Deployment
+from ringtime_ringctl.deployment.context import Deployment
 from ringtime_shared.coordination.protocol import Claim, Drain, Member, View
 from ringtime_shared.errors import NotFound
 from ringtime_shared.models.app import App, Instance

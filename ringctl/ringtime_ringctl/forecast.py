@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 import click
 
-from ringtime_ringctl.buckets_ahead import count_entries, read_entries
-from ringtime_ringctl.context import Deployment
+from ringtime_ringctl.deployment.buckets_ahead import count_entries, read_entries
+from ringtime_ringctl.deployment.context import Deployment
+from ringtime_ringctl.deployment.snapshot import fetch_app
 from ringtime_ringctl.forecasting import HEADROOM, PER_PARTITION, Forecast, forecast, window
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.shell import RingctlCommand, deployed
-from ringtime_ringctl.snapshot import fetch_app
 from ringtime_ringctl.times import to_iso
 
 MAX_HOURS = 168

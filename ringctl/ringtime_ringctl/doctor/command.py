@@ -9,9 +9,12 @@ from pathlib import Path
 
 import click
 
-from ringtime_ringctl.buckets_ahead import count_entries, read_entries
-from ringtime_ringctl.context import Context, Deployment, open_coordination
-from ringtime_ringctl.doctoring import (
+from ringtime_ringctl.deployment.buckets_ahead import count_entries, read_entries
+from ringtime_ringctl.deployment.context import Context, Deployment, open_coordination
+from ringtime_ringctl.deployment.probes import fetch_health, read_time
+from ringtime_ringctl.deployment.ring_report import report_ring
+from ringtime_ringctl.deployment.snapshot import Snapshot, fetch_snapshot
+from ringtime_ringctl.doctor.checks import (
     BUCKET_FAIL,
     MAX_DAMAGE,
     Finding,
@@ -28,13 +31,10 @@ from ringtime_ringctl.doctoring import (
     check_resizes,
     check_schema,
 )
-from ringtime_ringctl.folder import check_folder
+from ringtime_ringctl.doctor.folder import check_folder
+from ringtime_ringctl.doctor.passed_over import find_passed_over
 from ringtime_ringctl.output import Column, Output
-from ringtime_ringctl.passed_over import find_passed_over
-from ringtime_ringctl.probes import fetch_health, read_time
-from ringtime_ringctl.ring_report import report_ring
 from ringtime_ringctl.shell import UNHEALTHY, RingctlCommand
-from ringtime_ringctl.snapshot import Snapshot, fetch_snapshot
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.errors import RingtimeError, StartupError
 from ringtime_shared.settings import Settings

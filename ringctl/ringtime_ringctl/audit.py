@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ringtime_ringctl.auditing import describe_change, fetch_entries, read_json
-from ringtime_ringctl.context import Deployment
+from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.shell import RingctlCommand, deployed
 from ringtime_ringctl.times import FORMS, parse_time, to_iso

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from ringtime_ringctl.changes import audited
-from ringtime_ringctl.context import Deployment
-from ringtime_ringctl.listing import fetch_live
-from ringtime_ringctl.lookup import Filing, fetch_filing, parse_id
+from ringtime_ringctl.deployment.changes import audited
+from ringtime_ringctl.deployment.context import Deployment
+from ringtime_ringctl.deployment.snapshot import fetch_app
 from ringtime_ringctl.output import Column, Output
-from ringtime_ringctl.schedule_views import destination_of, row_to_json
+from ringtime_ringctl.schedules.listing import fetch_live
+from ringtime_ringctl.schedules.lookup import Filing, fetch_filing, parse_id
+from ringtime_ringctl.schedules.views import destination_of, row_to_json
 from ringtime_ringctl.shell import RingctlGroup, deployed
-from ringtime_ringctl.snapshot import fetch_app
 from ringtime_ringctl.times import FORMS, to_iso
 from ringtime_ringctl.windows import read_window
 from ringtime_shared.cancelling import cancel_home

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ringtime_ringctl.probes import Health
-from ringtime_ringctl.ring_report import report_ring
-from ringtime_ringctl.snapshot import Snapshot
+from ringtime_ringctl.deployment.probes import Health
+from ringtime_ringctl.deployment.ring_report import report_ring
+from ringtime_ringctl.deployment.snapshot import Snapshot
 from ringtime_shared.coordination.protocol import Drain
 
 

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import click
 
-from ringtime_ringctl.changes import put_entry
-from ringtime_ringctl.context import Context
-from ringtime_ringctl.folder import Acceptance, accept, plan
+from ringtime_ringctl.deployment.changes import put_entry
+from ringtime_ringctl.deployment.context import Context
 from ringtime_ringctl.output import Output
 from ringtime_ringctl.shell import RingctlCommand
-from ringtime_shared.errors import InvalidRequest
+from ringtime_shared.errors import InvalidRequest, StartupError
+from ringtime_shared.stores.sqlite import Acceptance
+from ringtime_shared.stores.sqlite.accept import accept_loss as accept_folder
+from ringtime_shared.stores.sqlite.accept import plan_acceptance
 
 
 @click.command("accept-loss", cls=RingctlCommand)
@@ -61,3 +63,19 @@ async def _note(context: Context, data: str, found: Acceptance) -> None:
             before={"transactions": found.acknowledged},
             after={"transactions": found.kept, "missing": found.loss},
         )
+
+
+def plan(folder: Path) -> Acceptance | None:
+    """Return what accepting the loss would keep; None: nothing is missing. Raises StartupError."""
+    try:
+        return plan_acceptance(folder)
+    except OSError as error:
+        raise StartupError(f"cannot read {folder}: {error.strerror}") from error
+
+
+def accept(folder: Path) -> Acceptance | None:
+    """Accept it. Raises StartupError."""
+    try:
+        return accept_folder(folder)
+    except OSError as error:
+        raise StartupError(f"cannot change {folder}: {error.strerror}") from error

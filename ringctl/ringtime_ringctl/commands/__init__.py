@@ -1,1 +1,0 @@
-"""One file a command: its options, what it reads, and how it is shown."""

@@ -1,0 +1,1 @@
+"""`ringctl ring`, `nodes`, `drain` and `undrain`: who owns what, and who is to."""

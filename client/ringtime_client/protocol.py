@@ -24,7 +24,7 @@ from ringtime_client.views import (
 )
 from ringtime_client.wire import from_configuration, to_app, to_body, to_schedule, to_secret
 from ringtime_ingest.service.signing import check_secret_id
-from ringtime_shared.app_json import retry_to_json
+from ringtime_shared.api.apps import retry_to_json
 from ringtime_shared.app_rules import check_app_id
 from ringtime_shared.arguments import checked
 from ringtime_shared.errors import AlreadyDone, InvalidRequest, VersionConflict

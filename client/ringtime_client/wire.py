@@ -10,7 +10,7 @@ from msgspec import convert
 
 from ringtime_client.dead_letter_views import DeadLetterPage, ReplayResult, ReplayView
 from ringtime_client.views import AppView, ScheduleView, SigningSecretView
-from ringtime_shared.app_json import retry_to_json
+from ringtime_shared.api.apps import retry_to_json
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules

@@ -14,7 +14,7 @@ from ringtime_ringctl.deployment.snapshot import fetch_app
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.shell import RingctlGroup, deployed
 from ringtime_ringctl.times import to_iso
-from ringtime_shared.app_json import app_to_json
+from ringtime_shared.api.apps import app_to_json
 from ringtime_shared.app_rules import check_app, check_growth
 from ringtime_shared.app_states import activate, deactivate, require_staying
 from ringtime_shared.clock import require_trust

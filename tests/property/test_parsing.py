@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.ingest.rig import Reply, make_rig, schedule_body
 
-from ringtime_ingest.http.times import parse_delay
+from ringtime_shared.api.instants import parse_delay
 from ringtime_shared.callbacks.http_rules import check_http_details
 from ringtime_shared.callbacks.url_rules import url_fault
 

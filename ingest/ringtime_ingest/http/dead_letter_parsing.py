@@ -14,8 +14,8 @@ from starlette.requests import Request
 from ringtime_ingest.http.fields import REPLAYS
 from ringtime_ingest.http.parsing import check_uuid, read_time, refused
 from ringtime_ingest.http.strict_json import decode_json
-from ringtime_ingest.http.times import parse_instant
 from ringtime_ingest.service.dead_letter_requests import IN_BODY, IN_QUERY, LIST_SIZE, MAX_SIZE, LetterQuery
+from ringtime_shared.api.instants import parse_instant
 from ringtime_shared.app_rules import check_app_id
 from ringtime_shared.errors import InvalidRequest, Violation
 

@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 from ringtime_ingest.http.body import BodyTooLarge, BodyTooSlow, TooMuchAtOnce
 from ringtime_ingest.http.strict_json import Unreadable
+from ringtime_shared.api.failures import failure_to_json
 from ringtime_shared.errors import (
     AppActive,
     AppInactive,
@@ -28,7 +29,6 @@ from ringtime_shared.errors import (
     StoreUnavailable,
     Violation,
 )
-from ringtime_shared.failure_json import failure_to_json
 
 _JSON = (b"content-type", b"application/json")
 _SENTENCES = {

@@ -13,9 +13,9 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import cast
 
-from ringtime_ingest.http.times import INSTANT_PATTERN, LOOKS_LIKE_MS
 from ringtime_ingest.service import continuation
 from ringtime_ingest.service.signing import SECRET_ID_PATTERN, SECRET_PATTERN
+from ringtime_shared.api.instants import INSTANT_PATTERN, LOOKS_LIKE_MS
 from ringtime_shared.app_rules import APP_ID_PATTERN, RESERVED
 from ringtime_shared.callbacks import http_rules, kafka_rules
 from ringtime_shared.callbacks.http_rules import METHODS, shown

@@ -26,7 +26,7 @@ from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any, cast
 
-from ringtime_shared.failure_json import failure_to_json
+from ringtime_shared.api.failures import failure_to_json
 from ringtime_shared.http_server.chunks import Chunks, too_large
 from ringtime_shared.http_server.crowd import Crowd
 from ringtime_shared.http_server.door import Door

@@ -12,7 +12,7 @@ from tests.unit.ingest.commit_rig import make_service_rig
 from tests.unit.ingest.rig import Client
 
 from ringtime_ingest.http.app import create_app
-from ringtime_shared.app_json import app_to_json
+from ringtime_shared.api.apps import app_to_json
 from ringtime_shared.callbacks.protocol import Delivery
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.settings import ServerSettings

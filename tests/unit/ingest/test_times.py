@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from ringtime_ingest.http.times import parse_delay, parse_instant, to_iso
+from ringtime_shared.api.instants import parse_delay, parse_instant, to_iso
 
 
 @pytest.mark.parametrize(

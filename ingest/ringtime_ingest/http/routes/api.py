@@ -22,9 +22,9 @@ from ringtime_ingest.http.parsing import (
     parse_new_schedule,
     parse_schedule_id,
 )
-from ringtime_ingest.http.schedule_json import schedule_to_json
 from ringtime_ingest.service.requests import Service
-from ringtime_shared.app_json import app_to_json
+from ringtime_shared.api.apps import app_to_json
+from ringtime_shared.api.schedules import schedule_to_json
 from ringtime_shared.errors import ClockInDoubt, NotFound, RingtimeError
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import ServerSettings

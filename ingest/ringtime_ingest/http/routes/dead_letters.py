@@ -13,8 +13,8 @@ from ringtime_ingest.http.dead_letter_parsing import parse_letter_query, parse_r
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.parsing import parse_app_id, parse_schedule_id
 from ringtime_ingest.http.routes.api import BASE
-from ringtime_ingest.http.times import to_iso
 from ringtime_ingest.service.dead_letter_requests import DeadLetters, LetterQuery, Replay, ReplayReport
+from ringtime_shared.api.instants import to_iso
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.settings import ServerSettings
 

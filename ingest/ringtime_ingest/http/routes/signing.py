@@ -14,8 +14,8 @@ from ringtime_ingest.http.fields import NEW_SIGNING_SECRET
 from ringtime_ingest.http.parsing import parse_app_id
 from ringtime_ingest.http.routes.api import BASE
 from ringtime_ingest.http.strict_json import Unreadable, decode_json
-from ringtime_ingest.http.times import to_iso
 from ringtime_ingest.service.signing import SigningSecrets
+from ringtime_shared.api.instants import to_iso
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.app import SigningSecret
 from ringtime_shared.settings import ServerSettings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import orjson
 
-from ringtime_ingest.http.times import to_iso
-from ringtime_shared.app_json import retry_to_json
+from ringtime_shared.api.apps import retry_to_json
+from ringtime_shared.api.instants import to_iso
 from ringtime_shared.callbacks.credentials import hide_details
 from ringtime_shared.models.schedule import Attempt, Outcome, Row
 

@@ -1,0 +1,1 @@
+"""The one vocabulary of the API: names on the wire, JSON shapes, limits, units and instants."""

@@ -20,8 +20,7 @@ from pathlib import Path
 
 from ringtime_local import LocalServers
 from ringtime_ringctl.deployment.context import Deployment
-from ringtime_ringctl.deployment.ring_report import report_ring, ring_of
-from ringtime_ringctl.deployment.snapshot import fetch_snapshot
+from ringtime_ringctl.deployment.ownership import fetch_snapshot, report_ring, ring_of
 from ringtime_ringctl.output import Output
 from ringtime_ringctl.ring.command import ring_to_json
 from ringtime_ringctl.ring.simulation import change_nodes, simulate

@@ -4,13 +4,26 @@ It changes capacity while the ring runs and answers the questions of whoever is 
 ours: it reads the store and, in the split deployment, etcd, by the settings the pods have. It holds no lease
 and owns nothing, so it can be killed at any moment.
 
+One room a command family, with its commands, what they work out, and their tables and JSON. No room imports
+another:
+
+    ring/          ring, nodes, drain, undrain: who owns what, and who is to
+    doctor/        doctor: is everything as it should be
+    schedules/     schedules, explain, deadletters: what became of a schedule, and another try for it
+    resize/        resize: more or fewer partitions while an app works
+    apps           apps: register, configure, activate, deactivate, delete
+    forecast       forecast: what falls due, against the quota
+    audit          audit: who changed what
+    accept_loss    accept-loss: go on with a folder that misses something
+
+What they share:
+
     main           the command group
     shell          `--json`, errors as exit codes, an event loop
-    context        options and the open deployment; the composition root
     output         tables, JSON, progress
-    changes        the audit entry of every change
-    commands/      one file a command: options, I/O, tables
-    the others     what the commands show and plan, as pure functions
+    times, sizing  instants, spans and counts as people write them; callbacks a minute as partitions
+    deployment/    the deployment: opened once (`context`, the composition root), read (`ownership`, `probes`,
+                   `buckets_ahead`), asked by HTTP (`http_calls`), and changed with an audit entry (`changes`)
 
 Straight to the store, or through the API? Everything is read from the store, and a cancel is written there:
 both work while no pod answers. A replay goes through the HTTP API (`--api`), because only ingest files rows:

@@ -10,7 +10,7 @@ import click
 from ringtime_ringctl.configuring import KEYS, change_configuration
 from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Deployment
-from ringtime_ringctl.deployment.snapshot import fetch_app
+from ringtime_ringctl.deployment.ownership import fetch_app
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.shell import RingctlGroup, deployed
 from ringtime_ringctl.times import to_iso

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ringtime_ringctl.times import read_whole
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 
-_WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _RETRY = "retryPolicy."
 _NUMBERS = {
     "futureScheduleCreationPeriod": "future_period_days",
@@ -76,13 +75,6 @@ def _known(keys: Sequence[str], wrong: list[Violation]) -> list[str]:
     unknown = [key for key in keys if key not in KEYS]
     wrong += [Violation(key or "--set", f"no such key; there are {', '.join(KEYS)}") for key in unknown]
     return [key for key in keys if key in KEYS]
-
-
-def read_whole(text: str) -> int:
-    """Return a whole number. Raises ValueError, whose message is the rule."""
-    if not _WHOLE.fullmatch(text):
-        raise ValueError("must be a whole number")
-    return int(text)
 
 
 def _reader(key: str) -> Callable[[str], object]:

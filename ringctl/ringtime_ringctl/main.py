@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
 from ringtime_ringctl.accept_loss import accept_loss
 from ringtime_ringctl.apps import apps
 from ringtime_ringctl.audit import audit
-from ringtime_ringctl.completion import completion
 from ringtime_ringctl.deployment.context import MAX_OPERATOR, Context, system_operator
 from ringtime_ringctl.doctor.command import doctor
 from ringtime_ringctl.forecast import forecast_command
@@ -20,7 +20,25 @@ from ringtime_ringctl.ring.nodes import nodes
 from ringtime_ringctl.schedules.command import schedules
 from ringtime_ringctl.schedules.deadletters import deadletters
 from ringtime_ringctl.schedules.explain import explain
-from ringtime_ringctl.shell import EXIT_CODES, RingctlGroup, quieten_drivers
+from ringtime_ringctl.shell import EXIT_CODES, RingctlCommand, RingctlGroup, quieten_drivers
+
+SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
+
+
+@click.command("completion", cls=RingctlCommand)
+@click.argument("shell", type=click.Choice(list(SHELLS)))
+@click.pass_context
+def completion(context: click.Context, shell: str) -> None:
+    """Print the completion script of a shell.
+
+    \b
+    Examples:
+      eval "$(ringctl completion bash)"                        in ~/.bashrc
+      eval "$(ringctl completion zsh)"                         in ~/.zshrc
+      ringctl completion fish > ~/.config/fish/completions/ringctl.fish
+    """
+    script = SHELLS[shell]
+    click.echo(script(context.find_root().command, {}, "ringctl", "_RINGCTL_COMPLETE").source())
 
 
 def _check_operator(context: click.Context, parameter: click.Parameter, value: str | None) -> str:  # noqa: ARG001

@@ -20,6 +20,7 @@ STYLES = {"ok": "green", "warning": "yellow", "failed": "red", "drained": "yello
 DRAWN = 1_000  #: rows of a drawn table; rich takes a millisecond for each
 _GAP = 3  # between columns of a drawn table
 _LEAST_FOLDED = 20  # a sentence in less is no pleasure to read
+Cell = str | int | None
 
 
 class Column(NamedTuple):
@@ -28,9 +29,6 @@ class Column(NamedTuple):
     title: str
     right: bool = False
     folds: bool = False
-
-
-Cell = str | int | None
 
 
 class Output:

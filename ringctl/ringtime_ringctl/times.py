@@ -1,4 +1,4 @@
-"""Instants, durations and counts as people write and read them."""
+"""Instants, durations, windows and counts as people write and read them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from datetime import UTC, datetime
 
 from ringtime_shared.errors import InvalidRequest
 
+_WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _RELATIVE = re.compile(r"([+-])(\d{1,6})([smhd])")
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 FORMS = "an instant like 2030-01-31T08:00:00Z, epoch seconds, `now`, or a distance from now like -2h or +30m"
+MAX_DAYS = 31
+_DAY_MS = 86_400_000
 
 
 def parse_time(option: str, text: str, now_ms: int) -> int:
@@ -56,3 +59,20 @@ def to_span(ms: int) -> str:
             rest = ms % unit // smaller
             return f"{sign}{ms // unit} {name}" + (f" {rest} {smaller_name}" if rest else "")
     raise AssertionError("unreachable: 60 s and more have a unit")
+
+
+def read_window(start: str, end: str, now_ms: int) -> tuple[int, int]:
+    """Return `--from` and `--to` in ms. Raises InvalidRequest."""
+    from_ms, upto_ms = parse_time("--from", start, now_ms), parse_time("--to", end, now_ms)
+    if from_ms > upto_ms:
+        raise InvalidRequest.of("--from", "must not be after --to")
+    if upto_ms - from_ms > MAX_DAYS * _DAY_MS:
+        raise InvalidRequest.of("--to", f"must be at most {MAX_DAYS} days after --from")
+    return from_ms, upto_ms
+
+
+def read_whole(text: str) -> int:
+    """Return a whole number. Raises ValueError, whose message is the rule."""
+    if not _WHOLE.fullmatch(text):
+        raise ValueError("must be a whole number")
+    return int(text)

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 
+from ringtime_ringctl.deployment.ownership import InstanceState, RingReport, Snapshot
 from ringtime_ringctl.deployment.probes import Health, relative_skews
-from ringtime_ringctl.deployment.ring_report import InstanceState, RingReport
-from ringtime_ringctl.deployment.snapshot import Snapshot
 from ringtime_ringctl.doctor.passed_over import PassedOver
 from ringtime_ringctl.times import to_iso, to_span
 from ringtime_shared.models.app import App

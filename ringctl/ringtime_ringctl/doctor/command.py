@@ -11,9 +11,8 @@ import click
 
 from ringtime_ringctl.deployment.buckets_ahead import count_entries, read_entries
 from ringtime_ringctl.deployment.context import Context, Deployment, open_coordination
+from ringtime_ringctl.deployment.ownership import Snapshot, fetch_snapshot, report_ring
 from ringtime_ringctl.deployment.probes import fetch_health, read_time
-from ringtime_ringctl.deployment.ring_report import report_ring
-from ringtime_ringctl.deployment.snapshot import Snapshot, fetch_snapshot
 from ringtime_ringctl.doctor.checks import (
     BUCKET_FAIL,
     MAX_DAMAGE,

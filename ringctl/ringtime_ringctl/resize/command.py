@@ -7,19 +7,18 @@ from collections.abc import Mapping
 
 import click
 
-from ringtime_ringctl.configuring import read_whole
 from ringtime_ringctl.deployment.context import Deployment
-from ringtime_ringctl.deployment.snapshot import fetch_snapshot
+from ringtime_ringctl.deployment.ownership import fetch_snapshot
 from ringtime_ringctl.output import Bar, Output
 from ringtime_ringctl.resize import steps
-from ringtime_ringctl.resize.advice import Advice, advise
-from ringtime_ringctl.resize.evidence import find_unowned
-from ringtime_ringctl.resize.holdings import fetch_holdings
+from ringtime_ringctl.resize.evidence import fetch_holdings, find_unowned
 from ringtime_ringctl.resize.plan import Plan, plan_resize
 from ringtime_ringctl.resize.runner import Progress, Resizer, Unfinished
 from ringtime_ringctl.resize.steps import Step, next_step
 from ringtime_ringctl.resize.views import plan_to_json, show_plan
 from ringtime_ringctl.shell import RingctlCommand, WaitExpired, deployed
+from ringtime_ringctl.sizing import Advice, advise
+from ringtime_ringctl.times import read_whole
 from ringtime_shared.errors import InvalidRequest, NotFound
 from ringtime_shared.models.app import App, Instance
 

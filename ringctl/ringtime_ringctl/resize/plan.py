@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ringtime_ringctl.deployment.ring_report import ring_of
-from ringtime_ringctl.deployment.snapshot import Snapshot
-from ringtime_ringctl.resize.holdings import Holding
+from ringtime_ringctl.deployment.ownership import Snapshot, ring_of
+from ringtime_ringctl.resize.evidence import Holding
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.ring import Move, Ring, plan_moves
 

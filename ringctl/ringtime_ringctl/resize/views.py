@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ringtime_ringctl.output import Cell, Column, Output
-from ringtime_ringctl.resize.advice import Advice
 from ringtime_ringctl.resize.plan import Added, Plan, Retired
 from ringtime_ringctl.resize.steps import is_quota
+from ringtime_ringctl.sizing import Advice
 from ringtime_ringctl.times import to_iso
 
 SHOWN = 20  #: poller instances without --all

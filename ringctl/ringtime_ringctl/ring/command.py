@@ -7,9 +7,14 @@ from collections.abc import Mapping, Sequence
 import click
 
 from ringtime_ringctl.deployment.context import Deployment
+from ringtime_ringctl.deployment.ownership import (
+    InstanceState,
+    RingReport,
+    fetch_snapshot,
+    report_ring,
+    ring_of,
+)
 from ringtime_ringctl.deployment.probes import fetch_fronts
-from ringtime_ringctl.deployment.ring_report import InstanceState, RingReport, report_ring, ring_of
-from ringtime_ringctl.deployment.snapshot import fetch_snapshot
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.ring.simulation import FORMS, Simulation, change_nodes, simulate
 from ringtime_ringctl.shell import RingctlCommand, deployed

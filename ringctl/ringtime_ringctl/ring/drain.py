@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import click
 
 from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.output import Output
-from ringtime_ringctl.ring.drains import check_drain, count_owned, drained_json
 from ringtime_ringctl.shell import RingctlCommand, WaitExpired, deployed
-from ringtime_shared.coordination.protocol import Drain, OperatorCoordination
+from ringtime_shared.coordination.protocol import Drain, OperatorCoordination, View
 from ringtime_shared.errors import Conflict, NotFound
 
 POLL_S = 0.3
 WAIT_S = 120.0
+
+
+def check_drain(view: View, node: str) -> None:
+    """Raise NotFound if the node is no member, Conflict if nobody would be left to take over."""
+    if node not in view.members:
+        raise NotFound("node", node)
+    if view.members.keys() - view.drained <= {node}:
+        raise Conflict(f"{node} is the only node that is not drained: start or undrain another one first")
+
+
+def count_owned(view: View, node: str) -> int:
+    """Return how many poller instances the node has claimed."""
+    return sum(claim.node == node for claim in view.claims.values())
+
+
+def drained_json(view: View, node: str) -> Mapping[str, object]:
+    """Return how the node is, for the audit log."""
+    return {"drained": node in view.drained, "owned": count_owned(view, node)}
 
 
 @click.command("drain", cls=RingctlCommand)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import click
 
 from ringtime_ringctl.deployment.context import Deployment
-from ringtime_ringctl.deployment.probes import fetch_health
-from ringtime_ringctl.deployment.snapshot import fetch_snapshot
+from ringtime_ringctl.deployment.ownership import Snapshot, fetch_snapshot, report_ring
+from ringtime_ringctl.deployment.probes import Health, fetch_health
 from ringtime_ringctl.output import Column, Output
-from ringtime_ringctl.ring.node_report import NodeState, report_nodes
 from ringtime_ringctl.shell import RingctlCommand, deployed
 from ringtime_ringctl.times import to_iso
+from ringtime_shared.coordination.protocol import Drain
 
 _COLUMNS = (
     Column("NODE"),
@@ -25,6 +26,44 @@ _COLUMNS = (
     Column("CLOCK", right=True),
     Column("DRAINED BY"),
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeState:
+    """One node."""
+
+    node: str
+    state: str  #: active, drained; leaving: it owns something, but is in the ring no more
+    address: str
+    capacity: float
+    version: str
+    owned: int
+    wanted: int  #: poller instances the ring gives it
+    health: Health | None  #: None: it does not say where it listens
+    drain: Drain | None
+
+
+def report_nodes(snapshot: Snapshot, healths: Sequence[Health]) -> list[NodeState]:
+    """Put together what etcd and the nodes say, by name."""
+    by_node = {each.node: each for each in healths}
+    members = snapshot.view.members
+    found = []
+    for load in report_ring(snapshot, {}).nodes:
+        member = members.get(load.node)
+        found.append(
+            NodeState(
+                node=load.node,
+                state="drained" if load.is_drained else "active" if member is not None else "leaving",
+                address="" if member is None else member.address,
+                capacity=load.capacity,
+                version="" if member is None else member.version,
+                owned=load.owned,
+                wanted=load.wanted,
+                health=by_node.get(load.node),
+                drain=snapshot.drains.get(load.node),
+            )
+        )
+    return found
 
 
 @click.command("nodes", cls=RingctlCommand)

@@ -1,26 +1,29 @@
-"""`ringctl deadletters`: deliveries that were given up, and another try for them."""
+"""`ringctl deadletters`: deliveries that were given up, and another try for them through the HTTP API."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from urllib.parse import quote
 
 import click
 
 from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Deployment
-from ringtime_ringctl.deployment.http_calls import check_url
-from ringtime_ringctl.deployment.snapshot import fetch_app
+from ringtime_ringctl.deployment.http_calls import Answer, check_url, post
+from ringtime_ringctl.deployment.ownership import fetch_app
 from ringtime_ringctl.output import Column, Output
-from ringtime_ringctl.schedules.lookup import parse_id
-from ringtime_ringctl.schedules.replays import Report, replay_ids, replay_range
-from ringtime_ringctl.schedules.views import letter_to_json
+from ringtime_ringctl.schedules.records import letter_to_json, parse_id
 from ringtime_ringctl.shell import RingctlGroup, deployed
-from ringtime_ringctl.times import FORMS, to_iso
-from ringtime_ringctl.windows import read_window
+from ringtime_ringctl.times import FORMS, read_window, to_iso
+from ringtime_shared.errors import Conflict, OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.settings import Settings
 from ringtime_shared.stores.protocol import LAST_ID, Position
 
+TIMEOUT_S = 60.0
+SIZE = 500  #: replays asked for in one call
+MAX_IDS = 1_000  #: what the API takes in one call
 MAX_LIMIT = 10_000
 _LIST = (
     Column("SCHEDULE"),
@@ -37,6 +40,76 @@ start_option = click.option(
 end_option = click.option(
     "--to", "end", default="now", show_default=True, help="Last slot, in the same forms; at most 31 days on."
 )
+
+
+@dataclass(slots=True)
+class Report:
+    """What became of it."""
+
+    replayed: int = 0
+    skipped: list[Mapping[str, str]] = field(default_factory=list)  #: scheduleId and reason
+
+
+async def replay_ids(base: str, app_id: str, schedule_ids: Sequence[str]) -> Report:
+    """File these schedules again. Raises Conflict, StoreUnavailable, OutcomeUnknown."""
+    report = Report()
+    for start in range(0, len(schedule_ids), MAX_IDS):
+        await _replay(base, app_id, {"scheduleIds": schedule_ids[start : start + MAX_IDS]}, report)
+    return report
+
+
+async def replay_range(
+    base: str, app_id: str, asked: Mapping[str, object], on_progress: Callable[[int], None]
+) -> Report:
+    """File everything of a range again, a page at a time. Raises as `replay_ids` does.
+
+    Args:
+        asked: `startTime` and `endTime` as the API takes them.
+        on_progress: called with how many were looked at.
+    """
+    report, token = Report(), ""
+    while True:
+        more = {"continuationToken": token} if token else {}
+        token = await _replay(base, app_id, {**asked, "size": SIZE, **more}, report)
+        on_progress(report.replayed + len(report.skipped))
+        if not token:
+            return report
+
+
+async def _replay(base: str, app_id: str, body: Mapping[str, object], report: Report) -> str:
+    """Ask once, add to the report, return the token to go on with."""
+    url = f"{base}/apps/{quote(app_id, safe='')}/dead-letters/replay"
+    data = read_answer(url, await post(url, body, timeout_s=TIMEOUT_S), report.replayed)
+    report.replayed += int(str(data.get("replayed", 0)))
+    skipped = data.get("skipped")
+    if isinstance(skipped, list):
+        report.skipped += [
+            {key: str(each.get(key, "")) for key in ("scheduleId", "reason")} for each in skipped
+        ]
+    return str(data.get("continuationToken") or "")
+
+
+def read_answer(url: str, answer: Answer, done: int) -> Mapping[str, object]:
+    """Return what was answered.
+
+    Args:
+        done: how many earlier calls have filed again, for the message.
+
+    Raises Conflict when the API refuses, StoreUnavailable and OutcomeUnknown when it cannot.
+    """
+    before = f"{done:,} were filed again, then: " if done else ""
+    if answer.status is None:
+        if "refused" in answer.error or "not known" in answer.error:
+            raise StoreUnavailable(f"{before}nobody answers at {url}: {answer.error}; see --api")
+        raise OutcomeUnknown(f"{before}no answer from {url}: {answer.error}")
+    status, data = answer.body.get("status"), answer.body.get("data")
+    if answer.status < 300 and isinstance(data, dict):
+        return data
+    told = status.get("statusMessage") if isinstance(status, dict) else None
+    message = f"{before}{url} answered {answer.status}: {told or 'nothing that can be read'}"
+    if answer.status >= 500:
+        raise OutcomeUnknown(message)
+    raise Conflict(message)
 
 
 @click.group("deadletters", cls=RingctlGroup)

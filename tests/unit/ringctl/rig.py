@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from tests.contract.builders import NOW_MS, make_app
 
 from ringtime_ringctl.deployment.context import Deployment
+from ringtime_ringctl.deployment.ownership import Snapshot, ring_of
 from ringtime_ringctl.deployment.probes import Health
-from ringtime_ringctl.deployment.ring_report import ring_of
-from ringtime_ringctl.deployment.snapshot import Snapshot
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.coordination.memory import Hub, MemoryOperator, MemorySession
 from ringtime_shared.coordination.protocol import Claim, Member, View

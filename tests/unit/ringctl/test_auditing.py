@@ -8,8 +8,8 @@ import pytest
 from tests.contract.builders import NOW_MS
 from tests.unit.ringctl.rig import make_rig
 
-from ringtime_ringctl import auditing
-from ringtime_ringctl.auditing import describe_change, fetch_entries, read_json
+from ringtime_ringctl import audit as auditing
+from ringtime_ringctl.audit import describe_change, fetch_entries, read_json
 from ringtime_shared.models.audit import AuditEntry
 
 

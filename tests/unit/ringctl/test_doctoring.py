@@ -8,8 +8,8 @@ import pytest
 from tests.contract.builders import BUCKET, NOW_MS, make_row
 from tests.unit.ringctl.rig import make_health, make_snapshot, pay
 
+from ringtime_ringctl.deployment.ownership import report_ring
 from ringtime_ringctl.deployment.probes import Health, read_time
-from ringtime_ringctl.deployment.ring_report import report_ring
 from ringtime_ringctl.doctor import checks as doctoring
 from ringtime_ringctl.doctor.checks import Finding, State
 from ringtime_ringctl.doctor.passed_over import PassedOver

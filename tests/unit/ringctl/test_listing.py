@@ -8,8 +8,8 @@ import pytest
 from tests.contract.builders import START_MS, make_app, make_rows
 from tests.unit.ringctl.rig import make_rig
 
-from ringtime_ringctl.schedules import listing
-from ringtime_ringctl.schedules.listing import fetch_live
+from ringtime_ringctl.schedules import command as listing
+from ringtime_ringctl.schedules.command import fetch_live
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.stores.memory import MemoryStore
 

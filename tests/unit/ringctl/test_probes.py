@@ -20,7 +20,7 @@ from ringtime_ringctl.deployment.probes import (
     read_health,
     relative_skews,
 )
-from ringtime_ringctl.schedules.replays import read_answer, replay_ids, replay_range
+from ringtime_ringctl.schedules.deadletters import read_answer, replay_ids, replay_range
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.errors import Conflict, InvalidRequest, OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.app import Instance

@@ -10,11 +10,11 @@ import pytest
 from tests.contract.builders import NOW_MS, make_app, make_outcome, make_row, make_update
 from tests.unit.ringctl.rig import make_rig, make_snapshot, pay
 
-from ringtime_ringctl.resize import holdings as holdings_module
-from ringtime_ringctl.resize.advice import advise
+from ringtime_ringctl.resize import evidence as holdings_module
 from ringtime_ringctl.resize.command import make_plan
-from ringtime_ringctl.resize.holdings import Holding, fetch_holdings
+from ringtime_ringctl.resize.evidence import Holding, fetch_holdings
 from ringtime_ringctl.resize.plan import SETTLE_MS, Plan, plan_resize
+from ringtime_ringctl.sizing import advise
 from ringtime_shared.buckets import BUCKET_MS
 from ringtime_shared.errors import InvalidRequest, NotFound
 from ringtime_shared.models.app import App, Instance

@@ -6,9 +6,8 @@ import pytest
 from tests.contract.builders import NOW_MS, make_app
 from tests.unit.ringctl.rig import FRESH, make_health, make_snapshot, pay
 
-from ringtime_ringctl.deployment.ring_report import report_ring, ring_of
-from ringtime_ringctl.deployment.snapshot import one_process_view
-from ringtime_ringctl.ring.node_report import report_nodes
+from ringtime_ringctl.deployment.ownership import one_process_view, report_ring, ring_of
+from ringtime_ringctl.ring.nodes import report_nodes
 from ringtime_shared.coordination.protocol import Claim
 from ringtime_shared.models.app import Instance
 from ringtime_shared.stores.protocol import Marks

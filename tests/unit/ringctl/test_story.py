@@ -9,9 +9,15 @@ import pytest
 from tests.contract.builders import START_MS, make_app, make_move, make_row
 from tests.unit.ringctl.rig import Rig, make_rig
 
-from ringtime_ringctl.schedules.explain import facts_to_json, fetch_facts
-from ringtime_ringctl.schedules.lookup import fetch_filing, parse_id
-from ringtime_ringctl.schedules.story import Facts, tell_history, tell_next, tell_place
+from ringtime_ringctl.schedules.explain import (
+    Facts,
+    facts_to_json,
+    fetch_facts,
+    tell_history,
+    tell_next,
+    tell_place,
+)
+from ringtime_ringctl.schedules.records import fetch_filing, parse_id
 from ringtime_ringctl.times import to_iso
 from ringtime_shared.errors import InvalidRequest, NotFound
 from ringtime_shared.models.app import App, AppConfiguration, Instance

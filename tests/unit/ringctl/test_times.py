@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ringtime_ringctl.times import count_of, parse_time, to_iso, to_span
-from ringtime_ringctl.windows import read_window
+from ringtime_ringctl.times import count_of, parse_time, read_window, to_iso, to_span
 from ringtime_shared.errors import InvalidRequest
 
 NOW_MS = 1_800_000_000_123

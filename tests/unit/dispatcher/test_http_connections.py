@@ -19,6 +19,7 @@ import pytest
 from tests.unit.dispatcher.http_rig import BOTH, OPEN, Site, answering, call, calling, sending, serving
 
 from ringtime_dispatcher.callbacks.http import connections as http_connections
+from ringtime_shared.callbacks.address_rules import Address
 from ringtime_shared.callbacks.protocol import Reply
 
 HOST = "callback.test"
@@ -116,8 +117,11 @@ async def test_closing_ends_attempts_under_way() -> None:
         await site.until_live(0)
 
 
-async def test_a_kept_connection_that_has_anything_to_read_is_not_used() -> None:
-    """The end of the connection, or bytes that nobody asked for, already there when it is wanted."""
+@pytest.mark.parametrize("host", [HOST, "127.0.0.2"], ids=["read before", "not read yet"])
+@pytest.mark.parametrize("ends", [True, False])
+async def test_a_kept_connection_that_has_anything_to_read_is_not_used(host: str, ends: bool) -> None:
+    """The end of the connection, or bytes that nobody asked for. A name's look-up gives this side a turn to
+    read them before the connection is wanted."""
 
     async def rude(site: Site, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await site.read_request(reader)
@@ -125,14 +129,16 @@ async def test_a_kept_connection_that_has_anything_to_read_is_not_used() -> None
         await said_more.wait()
         if site.connections == 1:
             writer.write(b"HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n")
+        if not ends:
+            await reader.read()
 
     for _ in range(20):
         said_more = asyncio.Event()
         async with serving(rude) as site, calling(NAMES) as http:
-            assert await call(http, site.url(HOST)) == OK
+            assert await call(http, site.url(host)) == OK
             said_more.set()
-            await asyncio.sleep(0)  # the server has sent it; this side had no turn to read it
-            assert await call(http, site.url(HOST)) == OK
+            await asyncio.sleep(0)  # the server has sent it
+            assert await call(http, site.url(host)) == OK
             assert (site.connections, len(site.requests)) == (2, 2)
 
 
@@ -214,6 +220,43 @@ async def test_a_shortage_of_descriptors_is_no_failure_of_the_destination() -> N
         assert reply.error == "this node is short of something: Too many open files"
         assert http._connections._sockets == 0
         assert await call(http, site.url(HOST)) == OK
+
+
+async def test_a_shortage_of_descriptors_gives_back_those_of_idle_connections(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EMFILE, "none left")
+
+    async with serving(answering(after_s=0.05)) as site, calling(NAMES) as http:
+        await asyncio.gather(*(call(http, site.url(HOST)) for _ in range(3)))
+        assert site.live == 3
+        with monkeypatch.context() as changed:
+            changed.setattr(http_connections.socket, "socket", fail)
+            assert (await call(http, "http://127.0.0.2:443/")).is_shortage
+        await site.until_live(0)
+
+
+async def test_of_two_addresses_that_answer_at_once_one_connection_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real, waiting, both = http_connections.Connections._reach, list[object](), asyncio.Event()
+
+    async def reach(self: http_connections.Connections, address: Address, port: int) -> socket.socket:
+        waiting.append(address)
+        if len(waiting) == 2:
+            both.set()
+        await both.wait()
+        return await real(self, address, port)
+
+    monkeypatch.setattr(http_connections.Connections, "_reach", reach)
+    monkeypatch.setattr(http_connections, "_STAGGER_S", 0)
+    async with serving() as site, serving(host="127.0.0.3", port=site.port) as other:
+        async with calling({HOST: ["127.0.0.2", "127.0.0.3"]}, settings=BOTH) as http:
+            assert await call(http, site.url(HOST)) == OK
+            await asyncio.wait_for(both.wait(), 5)
+            assert http._connections._sockets == 1
+        assert len(site.requests) + len(other.requests) == 1
 
 
 async def no_socket(number: int, monkeypatch: pytest.MonkeyPatch, *names: str) -> Reply:

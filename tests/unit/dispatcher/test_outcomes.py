@@ -141,6 +141,17 @@ async def test_a_write_whose_answer_was_lost_has_no_second_effect() -> None:
 
 
 @on_virtual_time
+async def test_a_cancel_that_came_out_of_the_store_costs_one_record() -> None:
+    """A driver's future that somebody cancelled, twice: for the batch, and for its first record alone."""
+    desk = await Desk().fill()
+    desk.store.fail("put_updates", asyncio.CancelledError(), asyncio.CancelledError())
+    for number in range(3):
+        desk.put(number)
+    await asyncio.sleep(1)
+    assert (desk.durable, desk.refused) == ([1, 2], [0])
+
+
+@on_virtual_time
 async def test_closing_gives_up_what_is_not_written() -> None:
     desk = await Desk().fill()
     desk.store.fail("put_updates", *[StoreUnavailable("no")] * 100)

@@ -394,3 +394,12 @@ async def test_a_lane_outlives_a_cancel_that_came_out_of_the_store() -> None:
         with pytest.raises(OutcomeUnknown, match="broken off"):
             await asyncio.wait_for(rig.file(rig.row()), 5)
     assert await asyncio.wait_for(rig.file(rig.row()), 5)
+
+
+async def test_who_waits_behind_a_flush_that_was_broken_off_is_served() -> None:
+    rig = await make_commit_rig(flush_rows=1)
+    rig.store.fail("put_rows", asyncio.CancelledError())
+    first, second = rig.file(rig.row()), rig.file(rig.row())
+    with pytest.raises(OutcomeUnknown, match="broken off"):
+        await asyncio.wait_for(first, 5)
+    assert await asyncio.wait_for(second, 5)

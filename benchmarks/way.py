@@ -32,7 +32,7 @@ from tests.harness.client import LoadClient
 from tests.harness.receiver import running_receiver
 
 from ringtime.runtime import run
-from ringtime_ingest.http.app import create_app
+from ringtime_ingest.http import create_app
 from ringtime_shared.http_server import listen, serve_http
 from ringtime_shared.settings import load_settings
 

@@ -16,7 +16,7 @@ from ringtime_client.dead_letter_views import DeadLetterPage, ReplayResult, Repl
 from ringtime_client.exchange import Call
 from ringtime_client.protocol import BASE, instant, safe_app_id, schedule_path
 from ringtime_client.wire import to_body, to_letter_page, to_replay, to_replay_result
-from ringtime_ingest.service.dead_letter_requests import LIST_SIZE, MAX_SIZE
+from ringtime_ingest.service.dead_letters import LIST_SIZE, MAX_SIZE
 from ringtime_shared.arguments import checked
 from ringtime_shared.errors import InvalidRequest, NotReplayable
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from ringtime_client import dead_letter_calls as calls
 from ringtime_client.dead_letter_views import DeadLetterPage, ReplayResult, ReplayView
 from ringtime_client.exchange import Call, T
-from ringtime_ingest.service.dead_letter_requests import LIST_SIZE
+from ringtime_ingest.service.dead_letters import LIST_SIZE
 
 
 class AsyncDeadLetterVerbs(ABC):

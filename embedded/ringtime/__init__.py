@@ -1,8 +1,9 @@
 """Ringtime: call me back then. The public library; see `Ringtime` and `ringtime_client`."""
 
 from ringtime.library import Ringtime
-from ringtime_ingest.service.dead_letter_requests import LetterPage, Replay, ReplayReport, Skipped
-from ringtime_ingest.service.requests import Cancellation
+from ringtime_ingest.service import Cancellation
+from ringtime_ingest.service.dead_letters import LetterPage, ReplayReport, Skipped
+from ringtime_ingest.service.replay import Replay
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.app import App, AppConfiguration, SigningSecret

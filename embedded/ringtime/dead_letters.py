@@ -9,16 +9,16 @@ from typing import cast
 from uuid import UUID
 
 from ringtime.instants import to_ms
-from ringtime_ingest.service.dead_letter_requests import (
+from ringtime_ingest.service.dead_letters import (
     IN_LIBRARY,
     LIST_SIZE,
     MAX_SIZE,
     DeadLetters,
     LetterPage,
     LetterQuery,
-    Replay,
     ReplayReport,
 )
+from ringtime_ingest.service.replay import Replay
 from ringtime_shared.arguments import checked
 from ringtime_shared.errors import InvalidRequest
 

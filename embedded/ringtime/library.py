@@ -14,8 +14,8 @@ from uuid import UUID
 from ringtime.dead_letters import DeadLetterVerbs
 from ringtime.instants import to_ms
 from ringtime.runtime import Runtime, run
-from ringtime_ingest.service.dead_letter_requests import DeadLetters
-from ringtime_ingest.service.requests import Cancellation, NewApp, NewSchedule
+from ringtime_ingest.service import Cancellation, NewApp, NewSchedule
+from ringtime_ingest.service.dead_letters import DeadLetters
 from ringtime_shared.arguments import checked
 from ringtime_shared.callbacks.plugins import NAME_RULE, is_name
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply

@@ -19,7 +19,7 @@ from uuid import uuid4
 from ringtime_dispatcher.callbacks.build import close_callbacks, make_callbacks
 from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
 from ringtime_dispatcher.ownership.capacity import most_owned
-from ringtime_ingest.service.service import IngestParts, IngestService
+from ringtime_ingest.service import IngestParts, IngestService
 from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.clock import Clock, SystemClock
 from ringtime_shared.coordination.memory import Hub, MemorySession

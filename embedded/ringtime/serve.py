@@ -7,7 +7,7 @@ import asyncio
 import click
 
 from ringtime.runtime import run
-from ringtime_ingest.http.app import create_app
+from ringtime_ingest.http import create_app
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.http_server import listen, serve_http, stop_on_signals
 from ringtime_shared.settings import Settings

@@ -1,5 +1,5 @@
 """The stateless side: takes requests, files schedules, answers when they are durable.
 
-It talks to the store only. `commit` holds the promise that an acknowledged row will be seen by a
-dispatcher; the rest is parsing, rules and wording.
+`http` is the transport, above `service`, which does what is asked; `main` puts them together for a pod. It
+talks to the store only: what a dispatcher knows, it knows from there.
 """

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from ringtime_ingest.http.app import create_app
-from ringtime_ingest.service.service import IngestParts, IngestService
+from ringtime_ingest.http import create_app
+from ringtime_ingest.service import IngestParts, IngestService
 from ringtime_shared.callbacks.egress_policy import EgressPolicy
 from ringtime_shared.callbacks.http_rules import HttpRules
 from ringtime_shared.callbacks.kafka_rules import KafkaRules

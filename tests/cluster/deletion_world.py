@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from random import Random
 from typing import cast
 
-from ringtime_ingest.service.requests import NewApp
+from ringtime_ingest.service import NewApp
 from ringtime_shared.deleting import Deleter
 from ringtime_shared.errors import NotFound, RingtimeError
 from ringtime_shared.ids import unpack_id

@@ -10,8 +10,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
-from ringtime_ingest.service.requests import NewApp, NewSchedule
-from ringtime_ingest.service.service import IngestParts, IngestService
+from ringtime_ingest.service import IngestParts, IngestService, NewApp, NewSchedule
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.clock import Clock
 from ringtime_shared.coordination.memory import Hub

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 from ringtime_dispatcher.callbacks.http.callback import HttpCallback
-from ringtime_ingest.http.app import create_app
-from ringtime_ingest.service.service import IngestParts, IngestService
+from ringtime_ingest.http import create_app
+from ringtime_ingest.service import IngestParts, IngestService
 from ringtime_shared.callbacks.egress_policy import EgressPolicy
 from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.clock import SystemClock

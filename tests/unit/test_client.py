@@ -44,8 +44,15 @@ from ringtime_client import (
 from ringtime_client.answers import settle
 from ringtime_client.exchange import Answer, Broken, Call
 from ringtime_client.tries import MAX_TRIES, Tries
-from ringtime_ingest.http.body import BodyTooLarge, BodyTooSlow
-from ringtime_ingest.http.envelope import APP_UNKNOWN, ERRORS, NOT_LISTED, UNAVAILABLE, refusal
+from ringtime_ingest.http.envelope import (
+    APP_UNKNOWN,
+    ERRORS,
+    NOT_LISTED,
+    UNAVAILABLE,
+    BodyTooLarge,
+    BodyTooSlow,
+    refusal,
+)
 from ringtime_shared.errors import (
     AlreadyDone,
     AppActive,

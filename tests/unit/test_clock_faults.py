@@ -14,7 +14,7 @@ from tests.unit.dispatcher.rig import LoopClock, on_virtual_time
 
 from ringtime.library import FunctionCallback
 from ringtime.runtime import Runtime, run
-from ringtime_ingest.service.requests import NewApp, NewSchedule
+from ringtime_ingest.service import NewApp, NewSchedule
 from ringtime_shared.callbacks.protocol import Delivery
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import ClockInDoubt, MarksAhead

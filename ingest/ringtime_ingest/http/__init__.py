@@ -1,1 +1,18 @@
-"""The transport: requests in, answers out. `create_app` in `app` is all that others need of it."""
+"""The transport of ingest: requests in, answers out. Its interface is `create_app`.
+
+| module | does |
+|---|---|
+| `app` | all routes, the gate before them, and the answers to what goes wrong |
+| `gate` | how many requests at once, how long a body, and what becomes of a bug |
+| `routes` | one method for each route: parse, ask the service, answer |
+| `parsing`, `fields`, `strict_json`, `retry_rules` | from bytes to what the service is asked |
+| `envelope` | what every answer comes in; which error has which code |
+| `openapi`, `schemas`, `docs_page` | the reference, made from the tables that the parser works by |
+
+It decides nothing about apps and schedules and never looks into the store: what a request means is the
+service's to say (see `ringtime_ingest.service`), and what it raises is worded here.
+"""
+
+from ringtime_ingest.http.app import create_app
+
+__all__ = ["create_app"]

@@ -14,15 +14,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 
-from ringtime_ingest.http.body import BodyReader
 from ringtime_ingest.http.docs_page import render_docs
 from ringtime_ingest.http.envelope import ERRORS, NO_METHOD, NO_PATH, Answer, Codes, failure, refusal, success
-from ringtime_ingest.http.gate import Gate
+from ringtime_ingest.http.gate import Bodies, Gate
 from ringtime_ingest.http.openapi import openapi_document, to_bytes
-from ringtime_ingest.http.routes.api import BASE, Api, Ready
-from ringtime_ingest.http.routes.dead_letters import DeadLetterApi
-from ringtime_ingest.http.routes.signing import SigningApi
-from ringtime_ingest.service.requests import Service
+from ringtime_ingest.http.routes import BASE
+from ringtime_ingest.http.routes.apps import AppRoutes
+from ringtime_ingest.http.routes.dead_letters import DeadLetterRoutes
+from ringtime_ingest.http.routes.health import HealthRoutes, Ready
+from ringtime_ingest.http.routes.schedules import ScheduleRoutes
+from ringtime_ingest.service import IngestService
 from ringtime_shared.errors import RingtimeError
 from ringtime_shared.settings import ServerSettings
 
@@ -30,7 +31,7 @@ _HTML = b"text/html; charset=utf-8"
 _DOCS_POLICY = (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'")
 
 
-def create_app(service: Service, settings: ServerSettings, ready: Ready) -> Starlette:
+def create_app(service: IngestService, settings: ServerSettings, ready: Ready) -> Starlette:
     """Return the application.
 
     Args:
@@ -38,12 +39,13 @@ def create_app(service: Service, settings: ServerSettings, ready: Ready) -> Star
         settings: limits of the HTTP side.
         ready: awaited by `/health/ready`; raises while the process cannot serve.
     """
-    bodies = BodyReader(settings)
+    bodies = Bodies(settings)
     app = Starlette(
         routes=[
-            *Api(service, bodies, settings, ready).routes(),
-            *SigningApi(service.signing, bodies, settings).routes(),
-            *DeadLetterApi(service.dead_letters, bodies, settings).routes(),
+            *ScheduleRoutes(service, bodies, settings).all(),
+            *AppRoutes(service, bodies, settings).all(),
+            *HealthRoutes(ready).all(),
+            *DeadLetterRoutes(service.dead_letters, bodies, settings).all(),
             *_docs_routes(service, settings),
         ],
         middleware=[Middleware(Gate, most=settings.max_concurrency)],
@@ -53,7 +55,7 @@ def create_app(service: Service, settings: ServerSettings, ready: Ready) -> Star
     return app
 
 
-def _docs_routes(service: Service, settings: ServerSettings) -> list[BaseRoute]:
+def _docs_routes(service: IngestService, settings: ServerSettings) -> list[BaseRoute]:
     document = openapi_document(settings, service.offer)
     text, page, front = to_bytes(document), render_docs(document), _front()
 

@@ -14,7 +14,6 @@ from typing import NamedTuple
 import orjson
 from starlette.responses import Response
 
-from ringtime_ingest.http.body import BodyTooLarge, BodyTooSlow, TooMuchAtOnce
 from ringtime_ingest.http.strict_json import Unreadable
 from ringtime_shared.api.failures import failure_to_json
 from ringtime_shared.errors import (
@@ -36,6 +35,27 @@ _SENTENCES = {
     OutcomeUnknown: "the outcome is unknown: the store gave no answer in time, so what was asked for"
     " may have been done, and the schedule may exist and fire",
 }
+
+
+class BodyTooLarge(RingtimeError):
+    """The body is longer than the server reads."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__(f"the body must be at most {most_bytes} bytes")
+
+
+class BodyTooSlow(RingtimeError):
+    """The body did not arrive in time."""
+
+    def __init__(self, deadline_s: float) -> None:
+        super().__init__(f"the body must arrive within {deadline_s:g} s")
+
+
+class TooMuchAtOnce(RingtimeError):
+    """The bodies that are arriving take all the memory there is for them."""
+
+    def __init__(self) -> None:
+        super().__init__("too many bytes of requests at once; try again")
 
 
 class Codes(NamedTuple):

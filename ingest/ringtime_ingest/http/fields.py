@@ -13,7 +13,7 @@ from decimal import Decimal
 from types import MappingProxyType
 from typing import cast
 
-from ringtime_ingest.service import continuation
+from ringtime_ingest.service.dead_letters import CONTINUATION_PATTERN
 from ringtime_ingest.service.signing import SECRET_ID_PATTERN, SECRET_PATTERN
 from ringtime_shared.api.instants import INSTANT_PATTERN, LOOKS_LIKE_MS
 from ringtime_shared.app_rules import APP_ID_PATTERN, RESERVED
@@ -189,7 +189,7 @@ def _only(name: str) -> dict[str, object]:
 APP_ID = text_of(APP_ID_PATTERN)
 SCHEDULE_ID = text_of(UUID_PATTERN, format="uuid")
 SECRET_ID = text_of(SECRET_ID_PATTERN)
-TOKEN = text_of(f"(?:{continuation.PATTERN})?")
+TOKEN = text_of(f"(?:{CONTINUATION_PATTERN})?")
 _CONTROLLED = any_case(sorted(http_rules.CONTROLLED_NAMES))
 
 RETRY_POLICY = Shape(

@@ -1,18 +1,36 @@
-"""The outermost layer: how many requests are inside at once, and what becomes of a bug.
+"""The outermost layer: what may come in, how many requests at once and how long a body, and what becomes of
+a bug.
 
 Pure ASGI. An exception nobody expected is logged once and answered without a word about it; Starlette's
 own handler would raise it again and have the server log it a second time.
+
+Bodies are bounded each in bytes and in time, all together in bytes. Our own server (see
+`ringtime_shared.http_server`) hands over whole bodies within these bounds, so there is one piece to look at;
+behind another server they are counted as they arrive, so that what a sender holds here is never more than it
+has sent.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
 
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ringtime_ingest.http.envelope import FAULT, UNAVAILABLE, failure
+from ringtime_ingest.http.envelope import (
+    FAULT,
+    UNAVAILABLE,
+    BodyTooLarge,
+    BodyTooSlow,
+    TooMuchAtOnce,
+    failure,
+)
+from ringtime_ingest.http.strict_json import Unreadable
+from ringtime_shared.settings import ServerSettings
 
+_OTHER_CHARSET = re.compile(rb"charset\s*+=\s*+\"?+(?!utf-?8\b)", re.IGNORECASE)
 _log = logging.getLogger(__name__)
 
 
@@ -50,3 +68,49 @@ class Gate:
             await failure(FAULT, "internal error; the server's log says more")(scope, receive, send)
         finally:
             self._inside -= 1
+
+
+class Bodies:
+    """Reads the bodies of one server's requests."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self._most_bytes = settings.max_body_bytes
+        self._deadline_s = settings.read_deadline_s
+        self._free_bytes = settings.max_reading_bytes
+
+    async def read(self, request: Request) -> bytes:
+        """Return the whole body.
+
+        Raises BodyTooLarge, BodyTooSlow, TooMuchAtOnce, Unreadable, ClientDisconnect.
+        """
+        for name, value in request.scope["headers"]:
+            if name == b"content-length":
+                # the server has checked that it is a number, and gives no more bytes than it says
+                if len(value) > 18 or int(value) > self._most_bytes:
+                    raise BodyTooLarge(self._most_bytes)
+            elif name == b"content-encoding" and value.strip().lower() not in (b"identity", b""):
+                raise Unreadable.of("Content-Encoding", "must be left out: send the body uncompressed")
+            elif name == b"content-type" and _OTHER_CHARSET.search(value):
+                raise Unreadable.of("Content-Type", "the charset must be utf-8")
+        chunks: list[bytes] = []
+        size = 0
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                while True:
+                    message = await request.receive()
+                    if message["type"] == "http.disconnect":
+                        raise ClientDisconnect
+                    chunk: bytes = message.get("body", b"")
+                    size += len(chunk)
+                    self._free_bytes -= len(chunk)
+                    if size > self._most_bytes:
+                        raise BodyTooLarge(self._most_bytes)
+                    if self._free_bytes < 0:
+                        raise TooMuchAtOnce
+                    chunks.append(chunk)
+                    if not message.get("more_body", False):
+                        return chunk if len(chunks) == 1 else b"".join(chunks)
+        except TimeoutError:
+            raise BodyTooSlow(self._deadline_s) from None
+        finally:
+            self._free_bytes += size

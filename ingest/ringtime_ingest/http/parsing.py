@@ -15,8 +15,7 @@ from uuid import UUID
 from ringtime_ingest.http.fields import CALLBACK, CONFIGURATION, DETAILS, NEW_APP, NEW_SCHEDULE
 from ringtime_ingest.http.retry_rules import read_retry
 from ringtime_ingest.http.strict_json import Unreadable, decode_json, is_all_text, to_plain
-from ringtime_ingest.service.requests import NewApp, NewSchedule
-from ringtime_ingest.service.validation import check_form
+from ringtime_ingest.service.requests import NewApp, NewSchedule, check_form
 from ringtime_shared.api.instants import NoInstant, parse_delay, parse_instant
 from ringtime_shared.app_rules import check_app_id
 from ringtime_shared.callbacks import http_rules

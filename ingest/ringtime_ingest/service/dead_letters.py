@@ -1,28 +1,25 @@
-"""Dead letters: list them, count them, replay them. Implements `dead_letter_requests.DeadLetters`."""
+"""Dead letters of an app: list them, count them, replay them. How a replay is filed stands in `replay`.
+
+A listing goes on by a token, opaque to clients and worth nothing to forgers: it names a place in what its app
+may read anyway. The checksum is there to tell mistakes.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import re
+import zlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import TypeVar
+from struct import Struct
+from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from ringtime_ingest.service.apps import AppMaps, AppReading
-from ringtime_ingest.service.continuation import decode_token, encode_token
-from ringtime_ingest.service.dead_letter_requests import (
-    IN_BODY,
-    MAX_SIZE,
-    LetterPage,
-    LetterQuery,
-    Names,
-    Replay,
-    ReplayReport,
-    Skipped,
-)
-from ringtime_ingest.service.replaying import LetterStore, Replayer, judge, key_of
+from ringtime_ingest.service.replay import LetterStore, Replay, Replayer, judge, key_of
 from ringtime_shared.app_states import inactive
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import (
@@ -32,6 +29,7 @@ from ringtime_shared.errors import (
     OutcomeUnknown,
     RingtimeError,
     StoreUnavailable,
+    Violation,
 )
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Row
@@ -42,10 +40,89 @@ T = TypeVar("T")
 _READ = 500  #: letters read at once where some are passed over
 _MOST_READ = 5_000  #: and in one call: whoever looks for few among many goes on with the token
 _AT_ONCE = 100  #: schedules of one call that are replayed side by side
+MAX_SIZE = 1_000  #: letters on a page, and replays in a call
+LIST_SIZE = 100
+DAY_MS = 86_400_000
+MAX_DAYS = 31
+_PLACE = Struct(">q16s")
+_CHECKED = Struct(">q16sI")
+CONTINUATION_PATTERN = "[A-Za-z0-9_-]{38}"
+_FORM = re.compile(CONTINUATION_PATTERN)
+_NOT_OURS = "must be the continuation token of an earlier answer for the same app"
 
 
-class DeadLetterDesk:
-    """What the service does with dead letters."""
+class Names(NamedTuple):
+    """What the fields are called where the caller spelled them."""
+
+    start: str
+    end: str
+    size: str
+    token: str
+    ids: str
+
+
+IN_QUERY = Names("start_time", "end_time", "size", "continuation_token", "")
+IN_BODY = Names("startTime", "endTime", "size", "continuationToken", "scheduleIds")
+IN_LIBRARY = Names("start", "end", "size", "token", "schedule_ids")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LetterQuery:
+    """Dead letters of one app, by the slot of their last attempt, both ends included."""
+
+    app_id: str
+    start_ms: int | None = None  #: None: a day before the end
+    end_ms: int | None = None  #: None: now
+    size: int = LIST_SIZE
+    token: str = ""  #: go on after an earlier page; "": from the start
+    replayed: bool | None = False  #: only those filed again, or only the others; None: all
+    names: Names = IN_BODY
+
+    def range_at(self, now_ms: int) -> tuple[int, int]:
+        """Return both ends in ms. Raises InvalidRequest."""
+        end_ms = now_ms if self.end_ms is None else self.end_ms
+        start_ms = end_ms - DAY_MS if self.start_ms is None else self.start_ms
+        violations = []
+        if start_ms > end_ms:
+            until = "now" if self.end_ms is None else self.names.end
+            violations.append(Violation(self.names.start, f"must not be after {until}"))
+        elif end_ms - start_ms > MAX_DAYS * DAY_MS:
+            rule = f"must be at most {MAX_DAYS} days before {self.names.end}, which is now if left out"
+            violations.append(Violation(self.names.start, rule))
+        if not 1 <= self.size <= MAX_SIZE:
+            violations.append(Violation(self.names.size, f"must be from 1 to {MAX_SIZE}"))
+        if violations:
+            raise InvalidRequest(violations)
+        return start_ms, end_ms
+
+
+@dataclass(frozen=True, slots=True)
+class LetterPage:
+    """Oldest first. A page with a token may hold fewer than were asked for, or none."""
+
+    letters: Sequence[DeadLetter]
+    token: str  #: goes on after this page; "": there is nothing more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skipped:
+    """A schedule that was not filed again, and why."""
+
+    schedule_id: UUID
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayReport:
+    """What became of a call that replays many."""
+
+    replays: Sequence[Replay]
+    skipped: Sequence[Skipped]
+    token: str = ""  #: goes on after the last dead letter looked at; "": that was all
+
+
+class DeadLetters:
+    """Does it. Every method may also raise StoreUnavailable."""
 
     def __init__(
         self,
@@ -201,3 +278,25 @@ def _parts(items: Sequence[T], size: int) -> Iterator[list[T]]:
     left = iter(items)
     while part := list(islice(left, size)):
         yield part
+
+
+def encode_token(app_id: str, position: Position) -> str:
+    """Return the token that goes on after `position`."""
+    place = _PLACE.pack(position.slot_ms, position.schedule_id.bytes)
+    token = place + zlib.crc32(app_id.encode(), zlib.crc32(place)).to_bytes(4, "big")
+    return urlsafe_b64encode(token).decode().rstrip("=")
+
+
+def decode_token(app_id: str, token: str) -> Position:
+    """Return where `token` goes on.
+
+    Raises:
+        ValueError: it is no token of this app; the message is the rule.
+    """
+    if not _FORM.fullmatch(token):
+        raise ValueError(_NOT_OURS)
+    slot_ms, schedule_id, _ = _CHECKED.unpack(urlsafe_b64decode(token + "=="))
+    position = Position(slot_ms, UUID(bytes=schedule_id))
+    if encode_token(app_id, position) != token:
+        raise ValueError(_NOT_OURS)
+    return position

@@ -1,21 +1,26 @@
-"""What a client asks for, after parsing and before the service acts on it.
+"""What a client asks for, and the rules it must keep: the same for HTTP and library callers. Pure.
 
-The HTTP routes and the library mode make the same requests, so both meet the same validation.
+All that is wrong is told at once; violations name fields as the JSON of the API does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
-from uuid import UUID
 
-from ringtime_ingest.service.dead_letter_requests import DeadLetters
-from ringtime_ingest.service.signing import SigningSecrets
+from ringtime_shared.app_rules import check_app, check_app_id
+from ringtime_shared.errors import Violation
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row
+from ringtime_shared.retry_rules import RetryBounds, check_retry
 from ringtime_shared.settings import AppLimits
+
+CallbackRule = Callable[[Mapping[str, object], str], list[Violation]]
+
+MAX_DETAILS_BYTES = 65_536  #: of `callback.details` as they are kept; the known types need a sixth of it
+_DAY_MS = 86_400_000
+_DAY_S = 86_400
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,48 +62,83 @@ class Offer:
     callback_types: Sequence[str]
 
 
-class Service(Protocol):
-    """What the routes need done; every method may also raise StoreUnavailable."""
+def check_new_app(new: NewApp, limits: AppLimits) -> list[Violation]:
+    """Return everything that is wrong with a registration."""
+    return check_app(new.app_id, new.partitions, new.configuration, limits)
 
-    @property
-    def offer(self) -> Offer:
-        """Return what the service offers."""
-        ...
 
-    @property
-    def signing(self) -> SigningSecrets:
-        """Return what keeps the signing secrets of apps."""
-        ...
+def check_form(new: NewSchedule) -> list[Violation]:
+    """Return what is wrong with a create whatever its app: fields that are missing or contradict."""
+    violations = check_app_id(new.app_id)
+    if (new.fire_ms is None) == (new.delay_ms is None):
+        violations.append(
+            Violation("scheduleTime", "required: either scheduleTime or delaySeconds, not both")
+        )
+    if not new.callback_type:
+        violations.append(Violation("callback.type", "required: a non-empty string"))
+    return violations
 
-    @property
-    def dead_letters(self) -> DeadLetters:
-        """Return what lists and replays deliveries that were given up."""
-        ...
 
-    async def register_app(self, new: NewApp) -> App:
-        """Register an app. Raises InvalidRequest, AppExists, OutcomeUnknown."""
-        ...
+def check_new_schedule(
+    new: NewSchedule,
+    app: App,
+    limits: AppLimits,
+    now_ms: int,
+    callback_rules: Mapping[str, CallbackRule],
+) -> list[Violation]:
+    """Return everything that is wrong with a create for `app`."""
+    violations = check_form(new)
+    violations += _check_payload(new.payload, app.configuration.payload_bytes or limits.payload_bytes)
+    if new.retry is not None:
+        violations += check_retry(new.retry, "retryPolicy", _bounds_of(app, limits))
+    days = app.configuration.future_period_days or limits.future_period_days
+    violations += _check_time(new, now_ms, days)
+    if new.callback_type:
+        rule = callback_rules.get(new.callback_type)
+        if rule is None:
+            known = ", ".join(sorted(callback_rules))
+            violations.append(Violation("callback.type", f"must be a type this server knows: {known}"))
+        else:
+            violations += rule(new.callback_details, app.app_id)
+    return violations
 
-    async def fetch_apps(self, app_id: str | None) -> list[App]:
-        """Return all apps, or the one asked for; empty if there is none."""
-        ...
 
-    async def set_active(self, app_id: str, active: bool) -> App:
-        """Activate or deactivate. Raises NotFound, AppActive, AppInactive, VersionConflict."""
-        ...
+def check_kept_details(details: bytes) -> list[Violation]:
+    """Return what is wrong with `callback.details` as they will be kept, unknown keys included."""
+    if len(details) <= MAX_DETAILS_BYTES:
+        return []
+    return [Violation("callback.details", f"must be at most {MAX_DETAILS_BYTES:,} bytes of JSON")]
 
-    async def delete_app(self, app_id: str, *, cancel_schedules: bool) -> App:
-        """Begin to delete an app. Raises NotFound, LiveSchedules, Conflict, OutcomeUnknown."""
-        ...
 
-    async def create_schedule(self, new: NewSchedule) -> Row:
-        """Create a schedule. Raises InvalidRequest, NotFound, AppInactive, OutcomeUnknown."""
-        ...
+def _bounds_of(app: App, limits: AppLimits) -> RetryBounds:
+    """A schedule may ask for no more attempts and no longer time than its app."""
+    said = app.configuration
+    most_s = said.retry.max_age_s if said.retry is not None else None
+    return RetryBounds(
+        attempts=said.http_attempts or limits.http_attempts,
+        age_s=most_s or (said.retention_days or limits.retention_days) * _DAY_S,
+    )
 
-    async def fetch_schedule(self, schedule_id: UUID) -> Row:
-        """Return the home row of a schedule. Raises NotFound."""
-        ...
 
-    async def cancel_schedule(self, schedule_id: UUID) -> Cancellation:
-        """Cancel a schedule. Raises NotFound, AlreadyDone, OutcomeUnknown."""
-        ...
+def _check_payload(payload: str, most_bytes: int) -> list[Violation]:
+    try:
+        size = len(payload) if payload.isascii() else len(payload.encode())
+    except UnicodeEncodeError:
+        return [Violation("payload", "must be text: it holds half of a surrogate pair")]
+    return [Violation("payload", f"must be at most {most_bytes} bytes")] if size > most_bytes else []
+
+
+def _check_time(new: NewSchedule, now_ms: int, days: int) -> list[Violation]:
+    """The current second is not past: clients that send whole seconds mean "now" by it."""
+    field, fire_ms = "scheduleTime", new.fire_ms
+    if fire_ms is None:
+        if new.delay_ms is None:
+            return []
+        if new.delay_ms < 0:
+            return [Violation("delaySeconds", "must be 0 or more seconds")]
+        field, fire_ms = "delaySeconds", now_ms + new.delay_ms
+    if fire_ms < now_ms - now_ms % 1_000:
+        return [Violation(field, "must not be in the past")]
+    if fire_ms > now_ms + days * _DAY_MS:
+        return [Violation(field, f"must be at most {days} days ahead")]
+    return []

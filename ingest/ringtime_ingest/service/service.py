@@ -12,12 +12,19 @@ import orjson
 
 from ringtime_ingest.service.apps import AppMaps, AppReading
 from ringtime_ingest.service.commit import CommitPath
-from ringtime_ingest.service.dead_letters import DeadLetterDesk
+from ringtime_ingest.service.dead_letters import DeadLetters
 from ringtime_ingest.service.deletions import Deletions
-from ringtime_ingest.service.replaying import Replayer
-from ringtime_ingest.service.requests import Cancellation, NewApp, NewSchedule, Offer
+from ringtime_ingest.service.replay import Replayer
+from ringtime_ingest.service.requests import (
+    Cancellation,
+    NewApp,
+    NewSchedule,
+    Offer,
+    check_kept_details,
+    check_new_app,
+    check_new_schedule,
+)
 from ringtime_ingest.service.signing import SigningSecrets
-from ringtime_ingest.service.validation import check_kept_details, check_new_app, check_new_schedule
 from ringtime_shared.app_rules import check_app_id, check_growth
 from ringtime_shared.app_states import activate, configure, deactivate, inactive
 from ringtime_shared.buckets import bucket_of
@@ -92,7 +99,7 @@ class IngestService:
         self._placer = Placer(parts.settings.chunk_rows)
         self._commit = CommitPath(parts.store, self._apps, self._placer, parts.clock, parts.settings)
         replayer = Replayer(parts.store, self._commit, self._placer, parts.clock, self._margin_ms)
-        self.dead_letters = DeadLetterDesk(parts.store, self._apps, replayer, parts.clock, self._fetch_home)
+        self.dead_letters = DeadLetters(parts.store, self._apps, replayer, parts.clock, self._fetch_home)
 
     @classmethod
     async def start(cls, parts: IngestParts) -> IngestService:

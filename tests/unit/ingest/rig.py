@@ -13,14 +13,14 @@ from uuid import UUID
 import orjson
 from starlette.types import ASGIApp, Message
 
-from ringtime_ingest.http.app import create_app
+from ringtime_ingest.http import create_app
+from ringtime_ingest.service import Cancellation, NewApp, NewSchedule, Offer
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath
-from ringtime_ingest.service.dead_letters import DeadLetterDesk
-from ringtime_ingest.service.replaying import Replayer
-from ringtime_ingest.service.requests import Cancellation, NewApp, NewSchedule, Offer
+from ringtime_ingest.service.dead_letters import DeadLetters
+from ringtime_ingest.service.replay import Replayer
+from ringtime_ingest.service.requests import CallbackRule, check_new_app, check_new_schedule
 from ringtime_ingest.service.signing import SigningSecrets
-from ringtime_ingest.service.validation import CallbackRule, check_new_app, check_new_schedule
 from ringtime_shared.app_states import begin_deletion
 from ringtime_shared.callbacks.http_rules import check_http_details
 from ringtime_shared.clock import ManualClock
@@ -75,11 +75,11 @@ class FakeService:
         self.letters = FakeLetterStore(self)
         self.dead_letters = self._make_desk()
 
-    def _make_desk(self) -> DeadLetterDesk:
+    def _make_desk(self) -> DeadLetters:
         apps, placer, settings = AppMaps(self.letters, self.clock), Placer(), IngestSettings()
         commit = CommitPath(self.letters, apps, placer, self.clock, settings)
         replayer = Replayer(self.letters, commit, placer, self.clock, settings.commit_margin_ms)
-        return DeadLetterDesk(self.letters, apps, replayer, self.clock, self.fetch_schedule)
+        return DeadLetters(self.letters, apps, replayer, self.clock, self.fetch_schedule)
 
     async def register_app(self, new: NewApp) -> App:
         self._check(check_new_app(new, self.limits))

@@ -11,7 +11,7 @@ from tests.unit.ingest.commit_rig import AnyDetails, ServiceRig
 from tests.unit.ingest.rig import Rig, make_rig
 from tests.unit.spy_store import SpyStore
 
-from ringtime_ingest.service.service import IngestParts, IngestService
+from ringtime_ingest.service import IngestParts, IngestService
 from ringtime_shared.errors import Conflict, InvalidRequest, LiveSchedules, NotFound, StoreUnavailable
 from ringtime_shared.settings import AppLimits, IngestSettings
 

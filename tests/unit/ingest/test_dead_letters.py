@@ -14,14 +14,14 @@ from tests.contract.builders import START_MS, make_app, make_letter, make_move, 
 from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
 
 from ringtime_dispatcher.delivery.records import dead_letter_of, is_wanted
-from ringtime_ingest.service.dead_letter_requests import (
+from ringtime_ingest.service.dead_letters import (
     IN_LIBRARY,
     IN_QUERY,
     LetterQuery,
     Names,
     ReplayReport,
 )
-from ringtime_ingest.service.replaying import SPACING_MS, Replayer, key_of
+from ringtime_ingest.service.replay import SPACING_MS, Replayer, key_of
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import (
     AppInactive,

@@ -12,7 +12,7 @@ from tests.unit.ingest.rig import NOW_MS, NOW_S, Reply, Rig, make_rig, schedule_
 from tests.unit.ingest.test_bad_input import assert_refused
 from tests.unit.ingest.test_openapi import _check, _document
 
-from ringtime_ingest.service.dead_letter_requests import IN_QUERY
+from ringtime_ingest.service.dead_letters import IN_QUERY
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Outcome, Status

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
 from tests.unit.ingest.rig import Client, Reply, http_callback, make_rig, schedule_body
 
-from ringtime_ingest.http.app import create_app
+from ringtime_ingest.http import create_app
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.errors import StoreUnavailable
 from ringtime_shared.settings import ServerSettings

@@ -11,7 +11,7 @@ from tests.contract.builders import make_row
 from tests.unit.ingest.commit_rig import make_service_rig
 from tests.unit.ingest.rig import Client
 
-from ringtime_ingest.http.app import create_app
+from ringtime_ingest.http import create_app
 from ringtime_shared.api.apps import app_to_json
 from ringtime_shared.callbacks.protocol import Delivery
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable

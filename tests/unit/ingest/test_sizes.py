@@ -9,7 +9,7 @@ import pytest
 from tests.unit.ingest.commit_rig import make_service_rig
 from tests.unit.ingest.rig import dumps, http_callback, make_rig, schedule_body
 
-from ringtime_ingest.service.validation import MAX_DETAILS_BYTES
+from ringtime_ingest.service.requests import MAX_DETAILS_BYTES
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.settings import AppLimits, ServerSettings
 

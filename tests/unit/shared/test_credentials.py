@@ -7,7 +7,7 @@ import pytest
 from tests.contract.builders import make_app, make_row
 
 from ringtime_client import HttpCallbackDetails
-from ringtime_ingest.service.requests import NewSchedule
+from ringtime_ingest.service import NewSchedule
 from ringtime_shared.callbacks.credentials import MASK, hide, hide_details, is_credential
 from ringtime_shared.callbacks.http_rules import check_http_details
 from ringtime_shared.callbacks.protocol import Delivery

@@ -1,40 +1,61 @@
-"""The routes of dead letters, and how the answers look."""
+"""The routes of dead letters: what is asked of them in query and body, and how the answers look."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from itertools import islice
+from typing import cast
+from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from ringtime_ingest.http.body import BodyReader
-from ringtime_ingest.http.dead_letter_parsing import parse_letter_query, parse_replays
 from ringtime_ingest.http.envelope import success
-from ringtime_ingest.http.parsing import parse_app_id, parse_schedule_id
-from ringtime_ingest.http.routes.api import BASE
-from ringtime_ingest.service.dead_letter_requests import DeadLetters, LetterQuery, Replay, ReplayReport
-from ringtime_shared.api.instants import to_iso
+from ringtime_ingest.http.fields import REPLAYS
+from ringtime_ingest.http.gate import Bodies
+from ringtime_ingest.http.parsing import check_uuid, parse_app_id, parse_schedule_id, read_time, refused
+from ringtime_ingest.http.routes import BASE
+from ringtime_ingest.http.strict_json import decode_json
+from ringtime_ingest.service.dead_letters import (
+    IN_BODY,
+    IN_QUERY,
+    LIST_SIZE,
+    MAX_SIZE,
+    DeadLetters,
+    LetterQuery,
+    ReplayReport,
+)
+from ringtime_ingest.service.replay import Replay
+from ringtime_shared.api.instants import parse_instant, to_iso
+from ringtime_shared.app_rules import check_app_id
+from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.settings import ServerSettings
 
+_NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?")
+_REPLAYED = {"": False, "false": False, "true": True, "all": None}
+_MOST_REPORTED = 20  #: bad ids of one list that are told, lest the answer be longer than the request
 
-class DeadLetterApi:
-    """The endpoints, on the plural paths and on the singular ones."""
 
-    def __init__(self, dead_letters: DeadLetters, bodies: BodyReader, settings: ServerSettings) -> None:
+class DeadLetterRoutes:
+    """List, count and replay, on the plural paths and on the singular ones."""
+
+    def __init__(self, dead_letters: DeadLetters, bodies: Bodies, settings: ServerSettings) -> None:
         self._dead_letters = dead_letters
         self._bodies = bodies
         self._depth = settings.max_json_depth
 
-    def routes(self) -> list[BaseRoute]:
-        """Return all routes."""
+    def all(self) -> list[BaseRoute]:
+        """Return the routes."""
         of_app = [
             Route(f"{BASE}/{word}/{{app_id}}/dead-letters{tail}", endpoint, methods=[method])
             for word in ("apps", "app")
             for tail, endpoint, method in (
-                ("", self.fetch_letters, "GET"),
-                ("/count", self.count_letters, "GET"),
+                ("", self.fetch, "GET"),
+                ("/count", self.count, "GET"),
                 ("/replay", self.replay_many, "POST"),
             )
         ]
@@ -44,12 +65,12 @@ class DeadLetterApi:
         ]
         return [*of_app, *of_schedule]
 
-    async def fetch_letters(self, request: Request) -> Response:
+    async def fetch(self, request: Request) -> Response:
         page = await self._dead_letters.fetch(parse_letter_query(request))
         shown = [letter_to_json(letter) for letter in page.letters]
         return success({"deadLetters": shown, "continuationToken": page.token}, total=len(shown))
 
-    async def count_letters(self, request: Request) -> Response:
+    async def count(self, request: Request) -> Response:
         return success({"count": await self._dead_letters.count(parse_letter_query(request))})
 
     async def replay(self, request: Request) -> Response:
@@ -58,13 +79,94 @@ class DeadLetterApi:
 
     async def replay_many(self, request: Request) -> Response:
         app_id = parse_app_id(request.path_params["app_id"])
-        body = await self._bodies.read(request.scope, request.receive)
+        body = await self._bodies.read(request)
         asked = parse_replays(app_id, body, self._depth)
         if isinstance(asked, LetterQuery):
             report = await self._dead_letters.replay_range(asked)
         else:
             report = await self._dead_letters.replay_ids(app_id, asked)
         return success(_report_to_json(report), total=len(report.replays))
+
+
+def parse_letter_query(request: Request) -> LetterQuery:
+    """Read path and query of a list or a count; an empty value is the same as none. Raises InvalidRequest."""
+    app_id = request.path_params["app_id"]
+    wrong = check_app_id(app_id)
+    found: dict[str, str] = {}
+    for name, value in request.query_params.multi_items():
+        if name in (*IN_QUERY, "replayed") and found.setdefault(name, value) != value:
+            wrong.append(Violation(name, "given twice, with different values"))
+    size, replayed = found.get(IN_QUERY.size, ""), found.get("replayed", "")
+    if size and not (size.isascii() and size.isdigit() and len(size) <= 9):
+        wrong.append(Violation(IN_QUERY.size, f"must be a whole number from 1 to {MAX_SIZE}"))
+        size = ""
+    if replayed not in _REPLAYED:
+        wrong.append(Violation("replayed", "must be false, true or all"))
+    query = LetterQuery(
+        app_id=app_id,
+        start_ms=_read_time(IN_QUERY.start, _to_value(found.get(IN_QUERY.start)), wrong),
+        end_ms=_read_time(IN_QUERY.end, _to_value(found.get(IN_QUERY.end)), wrong),
+        size=int(size or LIST_SIZE),
+        token=found.get(IN_QUERY.token, ""),
+        replayed=_REPLAYED.get(replayed),
+        names=IN_QUERY,
+    )
+    if wrong:
+        raise InvalidRequest(wrong)
+    return query
+
+
+def parse_replays(app_id: str, body: bytes, max_depth: int) -> LetterQuery | list[UUID]:
+    """Read which dead letters to replay. Raises InvalidRequest.
+
+    What was meant to choose must not be passed over, or more would be replayed than was asked for: no body, a
+    key that is not known here, and ids that are null are refused.
+    """
+    wrong: list[Violation] = []
+    broken: list[Violation] = []
+    found = REPLAYS.read(decode_json(body, max_depth), "", wrong)
+    start_ms = read_time(IN_BODY.start, found.get(IN_BODY.start), parse_instant, wrong, broken)
+    end_ms = read_time(IN_BODY.end, found.get(IN_BODY.end), parse_instant, wrong, broken)
+    ids = cast("list[object] | None", found.pop(IN_BODY.ids, None))
+    if ids is not None and found:
+        broken.append(Violation(IN_BODY.ids, f"must not be given together with {', '.join(found)}"))
+    elif ids is not None:
+        wrong += _check_ids(ids)
+    if wrong or broken:
+        raise refused(wrong, broken)
+    if ids is not None:
+        return [UUID(str(each)) for each in ids]
+    return LetterQuery(
+        app_id=app_id,
+        start_ms=start_ms,
+        end_ms=end_ms,
+        size=cast(int, found.get(IN_BODY.size, MAX_SIZE)),
+        token=cast(str, found.get(IN_BODY.token, "")),
+        names=IN_BODY,
+    )
+
+
+def _check_ids(ids: Sequence[object]) -> list[Violation]:
+    wrong = (
+        Violation(f"{IN_BODY.ids}.{n}", rule) for n, each in enumerate(ids) if (rule := check_uuid(each))
+    )
+    return list(islice(wrong, _MOST_REPORTED))
+
+
+def _to_value(text: str | None) -> object:
+    """Return a time of a query as JSON would hold it."""
+    return Decimal(text) if text and _NUMBER.fullmatch(text) else text or None
+
+
+def _read_time(name: str, value: object, wrong: list[Violation]) -> int | None:
+    if value is None:
+        return None
+    try:
+        return parse_instant(value)
+    except ValueError as error:
+        hint = "; an offset's + is sent as %2B" if " " in str(value) else ""
+        wrong.append(Violation(name, f"{error}{hint}"))
+        return None
 
 
 def letter_to_json(letter: DeadLetter) -> Mapping[str, object]:

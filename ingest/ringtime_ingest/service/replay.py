@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
 from ringtime_ingest.service.apps import AppReading
 from ringtime_ingest.service.commit import CommitPath
-from ringtime_ingest.service.dead_letter_requests import Replay
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import NotReplayable, OutcomeUnknown, RingtimeError, StoreUnavailable
@@ -36,6 +36,15 @@ from ringtime_shared.placement import Placer
 from ringtime_shared.stores.protocol import DeadLetterStore, Position, ScheduleStore
 
 SPACING_MS = 5  #: between replays of one app: 200 a second, for a receiver that may just have healed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """A schedule that was filed again."""
+
+    schedule_id: UUID
+    replay: int  #: its n-th
+    slot_ms: int  #: when it will be sent
 
 
 class LetterStore(ScheduleStore, DeadLetterStore, Protocol):

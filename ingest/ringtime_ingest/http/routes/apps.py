@@ -1,0 +1,120 @@
+"""The routes of apps and of their signing secrets. A secret itself is in one answer only, that of its
+create."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from ringtime_ingest.http.envelope import success
+from ringtime_ingest.http.fields import NEW_SIGNING_SECRET
+from ringtime_ingest.http.gate import Bodies
+from ringtime_ingest.http.parsing import parse_app_id, parse_flag, parse_new_app
+from ringtime_ingest.http.routes import BASE
+from ringtime_ingest.http.strict_json import Unreadable, decode_json
+from ringtime_ingest.service import IngestService
+from ringtime_shared.api.apps import app_to_json
+from ringtime_shared.api.instants import to_iso
+from ringtime_shared.errors import NotFound, Violation
+from ringtime_shared.models.app import SigningSecret
+from ringtime_shared.settings import ServerSettings
+
+
+class AppRoutes:
+    """Register, read, activate and delete apps; create, list and revoke their secrets."""
+
+    def __init__(self, service: IngestService, bodies: Bodies, settings: ServerSettings) -> None:
+        self._service = service
+        self._bodies = bodies
+        self._depth = settings.max_json_depth
+        self._created = settings.created_http_status
+
+    def all(self) -> list[BaseRoute]:
+        """Return the routes, on the plural path and on the singular one."""
+        return [
+            Route(f"{BASE}/{word}{tail}", endpoint, methods=[method])
+            for word in ("apps", "app")
+            for tail, endpoint, method in (
+                ("", self.register, "POST"),
+                ("", self.fetch, "GET"),
+                ("/{app_id}", self.delete, "DELETE"),
+                ("/{app_id}/activate", self.activate, "POST"),
+                ("/{app_id}/deactivate", self.deactivate, "POST"),
+                ("/{app_id}/signing-secrets", self.create_secret, "POST"),
+                ("/{app_id}/signing-secrets", self.fetch_secrets, "GET"),
+                ("/{app_id}/signing-secrets/{secret_id}", self.delete_secret, "DELETE"),
+            )
+        ]
+
+    async def register(self, request: Request) -> Response:
+        new = parse_new_app(await self._bodies.read(request), self._depth)
+        return success(app_to_json(await self._service.register_app(new)), code=201, http=self._created)
+
+    async def fetch(self, request: Request) -> Response:
+        asked = request.query_params.get("app_id") or None
+        if asked is not None:
+            parse_app_id(asked)
+        try:
+            apps = await self._service.fetch_apps(asked)
+        except NotFound:
+            apps = []
+        if asked is not None and not apps:
+            raise NotFound("registered app", asked)
+        return success({"apps": [app_to_json(app) for app in apps]}, total=len(apps))
+
+    async def delete(self, request: Request) -> Response:
+        app_id = _app_id_of(request)
+        cancels = parse_flag("cancel_schedules", request.query_params.multi_items())
+        app = await self._service.delete_app(app_id, cancel_schedules=cancels)
+        return success(app_to_json(app), code=202, http=202)
+
+    async def activate(self, request: Request) -> Response:
+        return await self._set_active(request, active=True)
+
+    async def deactivate(self, request: Request) -> Response:
+        return await self._set_active(request, active=False)
+
+    async def _set_active(self, request: Request, *, active: bool) -> Response:
+        app = await self._service.set_active(_app_id_of(request), active)
+        shown = {"appId": app.app_id, "Active": app.active, "active": app.active}
+        return success(shown, code=201, total=0)
+
+    async def create_secret(self, request: Request) -> Response:
+        app_id = _app_id_of(request)
+        body = await self._bodies.read(request)
+        made = await self._service.signing.create(app_id, parse_new_secret(body, self._depth))
+        shown = {"secretId": made.secret_id, "secret": made.secret, "createdAt": to_iso(made.created_ms)}
+        answer = success(shown, code=201, http=self._created)
+        answer.raw_headers.append((b"cache-control", b"no-store"))
+        return answer
+
+    async def fetch_secrets(self, request: Request) -> Response:
+        live = await self._service.signing.fetch(_app_id_of(request))
+        return success({"signingSecrets": [_secret_to_json(each) for each in live]}, total=len(live))
+
+    async def delete_secret(self, request: Request) -> Response:
+        secret_id = request.path_params["secret_id"]
+        await self._service.signing.delete(_app_id_of(request), secret_id)
+        return success({"secretId": secret_id})
+
+
+def parse_new_secret(body: bytes, max_depth: int) -> str | None:
+    """Return the client's own secret; None, also without a body: make one. Raises Unreadable."""
+    if not body:
+        return None
+    wrong: list[Violation] = []
+    found = NEW_SIGNING_SECRET.read(decode_json(body, max_depth), "", wrong)
+    if wrong:
+        raise Unreadable(wrong)
+    return cast("str | None", found.get("secret"))
+
+
+def _secret_to_json(secret: SigningSecret) -> dict[str, object]:
+    return {"secretId": secret.secret_id, "createdAt": to_iso(secret.created_ms)}
+
+
+def _app_id_of(request: Request) -> str:
+    return parse_app_id(request.path_params["app_id"])

@@ -1,0 +1,52 @@
+"""The routes that tell whether the process runs, and whether it can serve."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from ringtime_ingest.http.envelope import UNAVAILABLE, Answer, failure
+from ringtime_ingest.http.routes import BASE
+from ringtime_shared.errors import ClockInDoubt, RingtimeError
+
+Ready = Callable[[], Awaitable[None]]
+
+_ANY_METHOD = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+_HEALTHY = b'{"status":"Success","code":200}'
+_log = logging.getLogger(__name__)
+
+
+class HealthRoutes:
+    """`ready` is awaited by `/health/ready`; it raises while the process cannot serve."""
+
+    def __init__(self, ready: Ready) -> None:
+        self._ready = ready
+
+    def all(self) -> list[BaseRoute]:
+        """Return the routes."""
+        return [
+            Route(f"{BASE}/healthcheck", self.answer, methods=_ANY_METHOD),
+            Route("/health/live", self.answer),
+            Route("/health/ready", self.check),
+        ]
+
+    async def answer(self, request: Request) -> Response:
+        return Answer(_HEALTHY, 200)
+
+    async def check(self, request: Request) -> Response:
+        try:
+            await self._ready()
+        except ClockInDoubt as error:
+            _log.warning("not ready: %s", error)
+            return failure(UNAVAILABLE, f"not ready: {error}")
+        except RingtimeError as error:
+            _log.warning("not ready: %s", error)
+        except Exception:  # noqa: BLE001 - whatever it is, the probe has to hear that it is not ready
+            _log.exception("not ready")
+        else:
+            return Answer(_HEALTHY, 200)
+        return failure(UNAVAILABLE, "not ready; the server's log says why")

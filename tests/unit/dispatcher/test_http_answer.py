@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from ringtime_dispatcher.callbacks.http.answer import (
     BODY_BYTES,
     HEAD_BYTES,
+    HEAD_LINES,
+    INTERIM_ANSWERS,
     MOST_RETRY_AFTER_S,
     AnswerReader,
 )
@@ -187,3 +189,24 @@ def test_reading_ends(prefix: bytes, size: int) -> None:
         if reader.feed(piece):
             break
     assert fed <= len(prefix) + HEAD_BYTES + BODY_BYTES + size
+
+
+@pytest.mark.parametrize(
+    ("count", "status", "fault"),
+    [
+        (INTERIM_ANSWERS, 200, ""),
+        (INTERIM_ANSWERS + 1, None, f"more than {INTERIM_ANSWERS} interim answers"),
+    ],
+)
+def test_interim_answers_are_bounded(count: int, status: int | None, fault: str) -> None:
+    reader = read(b"HTTP/1.1 102 Wait\r\n\r\n" * count + b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    assert (reader.status, reader.fault) == (status, fault)
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_lines_before_the_body_are_bounded(is_over: bool) -> None:
+    """Short ones: thousands of them fit into the bytes that are read of a head."""
+    reader = AnswerReader()
+    reader.feed(b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * (HEAD_LINES - 2))
+    assert reader.feed(b"a: b\r\na: b\r\n" if is_over else b"a: b\r\n") is is_over
+    assert reader.status == 200

@@ -228,7 +228,8 @@ async def test_a_shortage_of_descriptors_gives_back_those_of_idle_connections(
     def fail(*_: object) -> None:
         raise OSError(errno.EMFILE, "none left")
 
-    async with serving(answering(after_s=0.05)) as site, calling(NAMES) as http:
+    says = answering("200 OK", "Keep-Alive: timeout=100", after_s=0.05)
+    async with serving(says) as site, calling(NAMES) as http:
         await asyncio.gather(*(call(http, site.url(HOST)) for _ in range(3)))
         assert site.live == 3
         with monkeypatch.context() as changed:

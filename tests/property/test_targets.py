@@ -8,8 +8,7 @@ from pyreqwest.http import Url
 
 from ringtime_dispatcher.callbacks.http.request import parse_route
 from ringtime_shared.callbacks.address_rules import parse_address
-from ringtime_shared.callbacks.targets import parse_target
-from ringtime_shared.callbacks.url_rules import url_fault
+from ringtime_shared.callbacks.url_rules import parse_target, url_fault
 
 labels = st.text("abcXYZ019-_", min_size=1, max_size=8)
 international = st.text(st.characters(min_codepoint=0x61, max_codepoint=0x500), min_size=1, max_size=4).map(

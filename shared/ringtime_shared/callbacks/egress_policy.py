@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network
 
 from ringtime_shared.callbacks.address_rules import Address, is_internal_name, is_public
-from ringtime_shared.callbacks.targets import Target
+from ringtime_shared.callbacks.url_rules import Target
 from ringtime_shared.settings import EgressSettings
 from ringtime_shared.settings.egress import Network, parse_network, parse_ports
 

@@ -12,11 +12,10 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-from ringtime_shared.callbacks.credentials import mask_fault
+from ringtime_shared.callbacks.credentials import MASK, mask_fault
 from ringtime_shared.callbacks.egress_policy import NOT_ALLOWED, EgressPolicy
 from ringtime_shared.callbacks.resolver import Resolver
-from ringtime_shared.callbacks.targets import parse_target
-from ringtime_shared.callbacks.url_rules import url_fault
+from ringtime_shared.callbacks.url_rules import parse_target, url_fault
 from ringtime_shared.errors import Violation
 
 NAME = "http"  #: the `callback.type`
@@ -83,7 +82,7 @@ def _check_headers(headers: object) -> list[Violation]:
         fault = header_fault(name, value)
         if isinstance(name, str) and name.lower() in seen:
             fault = "given twice; header names do not tell upper from lower case"
-        elif fault is None:
+        elif fault is None and value == MASK:
             fault = mask_fault(str(name), str(value))
         if fault is None:
             seen.add(name.lower())
@@ -100,7 +99,14 @@ def header_fault(name: object, value: object) -> str | None:
     """Return the rule that one header breaks, or None."""
     if not isinstance(name, str) or len(name) > MAX_NAME_CHARS:
         return f"the name must be a string of at most {MAX_NAME_CHARS} characters"
-    return _name_fault(name) or _value_fault(value)
+    fault = _name_fault(name)
+    if fault is not None:
+        return fault
+    if not isinstance(value, str):
+        return "must be a string"
+    if not _VALUE.fullmatch(value):
+        return "must be printable ASCII, spaces and tabs, with none of these at an end"
+    return None
 
 
 @lru_cache(maxsize=1_024)
@@ -110,14 +116,6 @@ def _name_fault(name: str) -> str | None:
     lower = name.lower()
     if lower in CONTROLLED_NAMES or lower.startswith(CONTROLLED_PREFIXES):
         return "set by Ringtime or by the connection; it cannot be chosen"
-    return None
-
-
-def _value_fault(value: object) -> str | None:
-    if not isinstance(value, str):
-        return "must be a string"
-    if not _VALUE.fullmatch(value):
-        return "must be printable ASCII, spaces and tabs, with none of these at an end"
     return None
 
 

@@ -1,4 +1,5 @@
-"""What a callback URL must look like, so that nothing about its form can fail when it is due.
+"""Callback URLs: what one must look like, so that nothing about its form can fail when it is due, and where
+it leads.
 
 Stricter than RFC 3986 where URL parsers disagree with each other: user names, fragments, backslashes,
 empty labels and the many other spellings of an IPv4 address are refused, because two parsers that read
@@ -12,13 +13,17 @@ than ASCII must be given in its `xn--` form, and that form must be one that a br
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 import idna
 
+from ringtime_shared.callbacks.address_rules import Address, parse_address
+
 MAX_URL_CHARS = 2_048
 MAX_HOST_CHARS = 253
+DEFAULT_PORTS = {"http": 80, "https": 443}
 
 _BAD_CHARACTER = re.compile(r"[^\x21-\x7e]|\\")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
@@ -27,6 +32,7 @@ _AUTHORITY = re.compile(r"[^/?]*")
 _LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
 _LOOKS_NUMERIC = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 _PORT = re.compile(r"[0-9]{1,5}")
+_ORIGIN = re.compile(r"([A-Za-z]+://[^/?#]*)")
 
 
 def _ipv6_pattern() -> str:
@@ -141,3 +147,40 @@ def _is_a_label(label: str) -> bool:
         return is_itself and letters.encode("punycode").decode("ascii") == encoded
     except (ValueError, OverflowError, IndexError):  # UnicodeError and IDNAError are ValueErrors
         return False
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a connection is made to."""
+
+    scheme: str  #: http or https
+    host: str  #: a name in lower case, or an address without brackets
+    port: int
+    address: Address | None  #: the host, if it is an address; a mapped one is the IPv4 address
+
+    @property
+    def origin(self) -> str:
+        """Return `scheme://host:port`, the same text for all spellings of one target."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}"
+
+
+def parse_target(url: str) -> Target | None:
+    """Return where a URL leads; None for one that `url_fault` refuses up to its path."""
+    origin = _ORIGIN.match(url)
+    return _parse_origin(origin[1].lower()) if origin else None
+
+
+@lru_cache(maxsize=4_096)  # the paths of an app's callbacks differ, their origins seldom do
+def _parse_origin(origin: str) -> Target | None:
+    if url_fault(origin) is not None:
+        return None
+    scheme, _, authority = origin.partition("://")
+    if authority.startswith("["):
+        text, _, port = authority[1:].partition("]")
+        port = port[1:]
+    else:
+        text, _, port = authority.partition(":")
+    address = parse_address(text)
+    host = text if address is None else str(address)
+    return Target(scheme, host, int(port) if port else DEFAULT_PORTS[scheme], address)

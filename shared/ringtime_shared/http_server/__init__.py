@@ -2,12 +2,10 @@
 
 | module | does |
 |---|---|
-| `heads` | a request's head, from bytes to its parts; refuses whatever can be read in two ways |
+| `heads` | a request's head, from bytes to its parts; refuses what is ambiguous, and foreign pages |
 | `chunks` | a body in chunks, put together |
-| `door` | the names the service answers to, and what web pages may not do |
 | `crowd` | all connections: how many, whose turn it is to go, what was refused |
-| `connection` | one connection: its stages and their deadlines |
-| `exchange` | one request and its answer, for an ASGI application |
+| `connection` | one connection: its stages and their deadlines, and each request as ASGI has it |
 | `serving` | port, signals, start and stop; uvicorn runs the life cycle |
 
 What a client can take is bounded, whatever it sends: bytes of a head, headers, bytes of a body and of what

@@ -20,27 +20,35 @@ one (95 us a request of 440 bytes; httptools 28, this one 22, with uvloop).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
 from typing import Any, cast
 
+from uvicorn.server import ServerState
+
 from ringtime_shared.api.failures import failure_to_json
 from ringtime_shared.http_server.chunks import Chunks, too_large
 from ringtime_shared.http_server.crowd import Crowd
-from ringtime_shared.http_server.door import Door
-from ringtime_shared.http_server.exchange import App, Exchange
-from ringtime_shared.http_server.heads import Head, Refusal, parse_head
+from ringtime_shared.http_server.heads import Door, Head, Refusal, may_become_head, parse_head
 from ringtime_shared.settings import ServerSettings
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Message, Receive, Send], Awaitable[None]]
+Headers = list[tuple[bytes, bytes]]
 
 _MOST_AHEAD_BYTES = 65_536  #: kept of the requests after the one that is being answered
 _LINGER_S = 2.0
 _MOST_LINGER_BYTES = 1 << 20
 _FOR_EVER = float("inf")
+_ASGI = {"version": "3.0", "spec_version": "2.3"}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE = (b"connection", b"close")
-_LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_log = logging.getLogger(__name__)
 _BUSY = Refusal.of(503, "request", "too many connections; try again")
 
 
@@ -64,9 +72,7 @@ class House:
     door: Door
     crowd: Crowd
     loop: asyncio.AbstractEventLoop
-    connections: set[Any]  #: uvicorn's: those it has to wait for when it stops
-    tasks: set[asyncio.Task[None]]  #: the same
-    date: Callable[[], Iterable[tuple[bytes, bytes]]] = field(default=tuple)  #: headers of every answer
+    state: ServerState  #: uvicorn's: what it has to wait for when it stops, and the headers of every answer
 
 
 class _Stage(Enum):
@@ -105,7 +111,7 @@ class Connection(asyncio.Protocol):
         self._client = _address(transport.get_extra_info("peername"))
         self._server = _address(transport.get_extra_info("sockname"))
         self.peer = self._client[0]
-        self._house.connections.add(self)
+        self._house.state.connections.add(cast(Any, self))
         self._step(_Stage.IDLE, self._settings.idle_deadline_s)
         self._house.crowd.enter(self)
 
@@ -128,7 +134,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._house.crowd.leave(self)
-        self._house.connections.discard(self)
+        self._house.state.connections.discard(cast(Any, self))
         self._stage = _Stage.PARTING
         if self._exchange is not None:
             self._exchange.leave()
@@ -192,8 +198,8 @@ class Connection(asyncio.Protocol):
         self._step(_Stage.ANSWERING, _FOR_EVER)
         self._exchange = Exchange(head, body, self._client, self._server)
         task = self._house.loop.create_task(self._exchange.run(self._house.app, self._answer, self._cut))
-        self._house.tasks.add(task)
-        task.add_done_callback(self._house.tasks.discard)
+        self._house.state.tasks.add(task)
+        task.add_done_callback(self._house.state.tasks.discard)
 
     def _read_head(self) -> Head | Refusal | None:
         """Return None while the head is not whole."""
@@ -204,7 +210,7 @@ class Connection(asyncio.Protocol):
         if max(end, len(arrived) if end < 0 else 0) > most_bytes:
             return Refusal.of(431, "header", f"must be at most {most_bytes} bytes")
         if end < 0:
-            if not _may_become_head(arrived, self._searched):
+            if not may_become_head(arrived, self._searched):
                 return Refusal.of(400, "request", "must be HTTP/1.1, with lines that end in CRLF")
             self._searched = max(0, len(arrived) - 3)
             if self._stage is _Stage.IDLE and arrived:
@@ -216,19 +222,17 @@ class Connection(asyncio.Protocol):
         self._searched = 0
         if isinstance(head, Refusal):
             return head
-        refusal = self._house.door.judge(head, self._server[0]) or self._judge_body(head)
+        refusal = self._house.door.judge(head, self._server[0])
         if refusal is not None:
             return refusal
-        if head.length is None:
-            self._chunks = Chunks(self._settings.max_body_bytes)
-        return head
-
-    def _judge_body(self, head: Head) -> Refusal | None:
-        if head.length is not None and head.length > self._settings.max_body_bytes:
-            return too_large(self._settings.max_body_bytes)
+        most_bytes = self._settings.max_body_bytes
+        if head.length is not None and head.length > most_bytes:
+            return too_large(most_bytes)
         if head.once.get(b"expect", b"100-continue").lower() != b"100-continue":
             return Refusal.of(417, "Expect", "must be 100-continue")
-        return None
+        if head.length is None:
+            self._chunks = Chunks(most_bytes)
+        return head
 
     def _read_body(self, head: Head) -> bytes | Refusal | None:
         """Return None while the body is not whole."""
@@ -298,7 +302,7 @@ class Connection(asyncio.Protocol):
 
     def _write(self, status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -> None:
         parts = [_STATUS_LINES[status]]
-        for name, value in (*self._house.date(), *headers):
+        for name, value in (*self._house.state.default_headers, *headers):
             parts += (name, b": ", value, b"\r\n")
         parts += (b"\r\n", body)
         self._transport.write(b"".join(parts))
@@ -324,12 +328,90 @@ class Connection(asyncio.Protocol):
         self.deadline_s = self._house.loop.time() + seconds
 
 
-def _may_become_head(arrived: bytearray, searched: int) -> bool:
-    """Whether what has no end yet can be the beginning of a head; what cannot need not be waited for."""
-    line_end = arrived.find(b"\n", searched)
-    return (not arrived or arrived[0] in _LETTERS or arrived == b"\r") and (
-        line_end < 1 or arrived[line_end - 1] == 0x0D
-    )
+class Exchange:
+    """Gives an application a whole request, and takes a whole answer from it."""
+
+    __slots__ = ("_body", "_departure", "_head", "_headers", "_parts", "_reply", "_scope", "_status")
+
+    def __init__(self, head: Head, body: bytes, client: tuple[str, int], server: tuple[str, int]) -> None:
+        self._head = head
+        self._body: bytes | None = body  # None: the application has it
+        self._departure: asyncio.Event | None = None  # made by who waits for it
+        self._status = 0
+        self._headers: Headers = []
+        self._parts: list[bytes] = []
+        self._scope: Message = {
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": head.version,
+            "server": server,
+            "client": client,
+            "scheme": "http",
+            "root_path": "",
+            "method": head.method,
+            "path": head.path,
+            "raw_path": head.path.encode(),
+            "query_string": head.query,
+            "headers": head.headers,
+        }
+
+    async def run(
+        self, app: App, answer: Callable[[Head, int, Headers, bytes], None], cut: Callable[[], None]
+    ) -> None:
+        """Have the application answer.
+
+        Args:
+            answer: called once, with the whole answer.
+            cut: called instead where there will be none.
+        """
+        self._reply: Callable[[Head, int, Headers, bytes], None] | None = answer
+        try:
+            await app(self._scope, self._receive, self._send)
+        except Exception:  # noqa: BLE001 - a bug of the application ends its own connection, nothing else
+            _log.exception("%s was not handled", self._head.method)
+        finally:
+            if self._reply is not None:
+                self._reply = None
+                cut()
+
+    def leave(self) -> None:
+        """The client has gone."""
+        self._reply = _nobody
+        if self._departure is not None:
+            self._departure.set()
+
+    async def _receive(self) -> Message:
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": False}
+        if self._departure is None:
+            self._departure = asyncio.Event()
+            if self._reply in (None, _nobody):
+                self._departure.set()
+        await self._departure.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            self._headers = [*message.get("headers", ())]
+            return
+        self._parts.append(message.get("body", b""))
+        reply = self._reply
+        if message.get("more_body", False) or reply is None:
+            return
+        body = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
+        for name, _ in self._headers:
+            if name == b"content-length":
+                break
+        else:
+            self._headers.append((b"content-length", b"%d" % len(body)))
+        self._reply = None
+        reply(self._head, self._status, self._headers, body)
+
+
+def _nobody(head: Head, status: int, headers: Headers, body: bytes) -> None:
+    """Take an answer that nobody waits for any more."""
 
 
 def _address(name: object) -> tuple[str, int]:

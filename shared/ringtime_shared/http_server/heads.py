@@ -1,4 +1,4 @@
-"""The head of a request, from bytes to its parts. Pure, and strict.
+"""The head of a request: from bytes to its parts, and whether who sent it may ask at all. Pure, and strict.
 
 Whoever stands in front of us (a gateway that knows users, a proxy that balances) decides by what it reads. A
 head that two readers can read in two ways lets one request hide in another, or a path pass a rule that was
@@ -11,15 +11,29 @@ lenient reader would understand them:
 - the target is a path in its plain form: no name in our paths needs percent-encoding, so there is none.
 
 `Upgrade` is passed over, as RFC 9110 (7.8) lets a server do: the request is answered as if it were not there.
+
+A page that somebody looks at can send requests to a service on the same machine, or in the same network: by a
+form or a `fetch` of `text/plain`, which browsers send without asking the service first, and by a name of its
+own that it lets point to 127.0.0.1 (DNS rebinding), after which the browser takes the service for the page's
+own. The API has no keys that would stop it, so three things in a request do, which a page cannot forge:
+
+- `Host` is the name that the browser thinks it talks to: a name nobody gave the service is refused;
+- `Origin` and `Sec-Fetch-Site` say whose page it is: a foreign one is refused;
+- a JSON content type makes browsers ask first, and the service does not say yes.
+
+The first and the last hold where the service knows its names: on a loopback address, and wherever
+`server.hosts` is set. Elsewhere a gateway decides, and what `Host` it sends is not known here.
 """
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import NamedTuple
 
 from ringtime_shared.errors import Violation
+from ringtime_shared.settings import ServerSettings
 
 MOST_FIELDS = 100  #: each costs many times its bytes in objects
 
@@ -29,6 +43,10 @@ _REQUEST = re.compile(rb"([A-Z]{1,20}) (/[A-Za-z0-9._~/-]*)(?:\?([!-\"$-~]*))? H
 _ANY_REQUEST = re.compile(rb"[A-Z]{1,20} [!-~]+ HTTP/([0-9]\.[0-9])")
 _HOST = re.compile(rb"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_LOCAL = "localhost"  #: and names under it: browsers and RFC 6761 keep them on the machine
+_READS = ("GET", "HEAD")
+_FOREIGN_PAGES = (b"cross-site", b"same-site")
 _TOKEN = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
 _ONCE = frozenset(
     (
@@ -59,6 +77,9 @@ _NOT_PLAIN = Refusal.of(
     "path",
     "must be plain: letters, digits, - . _ ~ between single slashes, nothing encoded, no dots first",
 )
+_UNKNOWN_HOST = Refusal.of(421, "Host", "must be a name of this service; server.hosts adds names")
+_FOREIGN_PAGE = Refusal.of(403, "Origin", "web pages of other origins may not send requests here")
+_NOT_JSON = Refusal.of(415, "Content-Type", "must be application/json where there is a body")
 
 
 class Head(NamedTuple):
@@ -74,9 +95,13 @@ class Head(NamedTuple):
     length: int | None  #: bytes of the body; None: it comes in chunks
     keeps_alive: bool  #: whether the client may send another request on the connection
 
-    @property
-    def has_body(self) -> bool:
-        return self.length != 0
+
+def may_become_head(arrived: bytearray, searched: int) -> bool:
+    """Whether what has no end yet can be the beginning of a head; what cannot need not be waited for."""
+    line_end = arrived.find(b"\n", searched)
+    return (not arrived or arrived[0] in _LETTERS or arrived == b"\r") and (
+        line_end < 1 or arrived[line_end - 1] == 0x0D
+    )
 
 
 def parse_head(block: bytes) -> Head | Refusal:
@@ -170,3 +195,45 @@ def _read_length(once: dict[bytes, bytes], minor: bytes) -> int | Refusal | None
     if not length.isdigit() or len(length) > 40:
         return Refusal.of(400, "Content-Length", "must be a number of bytes")
     return int(length)
+
+
+class Door:
+    """The rules of one server."""
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self._names = {name.lower() for name in settings.hosts}
+        self._knows_names = bool(settings.hosts) or _is_loopback(settings.host)
+        self._own = {_LOCAL, settings.host.lower()}
+
+    def judge(self, head: Head, address: str) -> Refusal | None:
+        """Return why a request may not come in, if so.
+
+        Args:
+            address: that the connection came in at, which is always a name of this service.
+        """
+        if self._knows_names and not self._is_known(head.host, address):
+            return _UNKNOWN_HOST
+        origin = head.once.get(b"origin")
+        if origin is not None:
+            authority = origin.partition(b"://")[2].lower()
+            if authority != head.once[b"host"].lower() and read_host(authority) not in self._names:
+                return _FOREIGN_PAGE
+        elif head.method not in _READS and head.once.get(b"sec-fetch-site") in _FOREIGN_PAGES:
+            return _FOREIGN_PAGE
+        if self._knows_names and head.length != 0 and not _is_json(head.once.get(b"content-type", b"")):
+            return _NOT_JSON
+        return None
+
+    def _is_known(self, host: str, address: str) -> bool:
+        return host == address or host in self._own or host in self._names or host.endswith(f".{_LOCAL}")
+
+
+def _is_json(content_type: bytes) -> bool:
+    return content_type.partition(b";")[0].strip().lower() == b"application/json"
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == _LOCAL

@@ -13,10 +13,9 @@ import uvicorn
 
 from ringtime_shared.descriptors import descriptor_limit, share_out
 from ringtime_shared.errors import StartupError
-from ringtime_shared.http_server.connection import Connection, House
+from ringtime_shared.http_server.connection import App, Connection, House
 from ringtime_shared.http_server.crowd import Crowd
-from ringtime_shared.http_server.door import Door
-from ringtime_shared.http_server.exchange import App
+from ringtime_shared.http_server.heads import Door
 from ringtime_shared.settings import ServerSettings
 
 _BACKLOG = 2_048
@@ -112,16 +111,13 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=int(settings.drain_s),
             )
         )
-        state = self.server_state
         self._house = House(
             app=app,
             settings=settings,
             door=Door(settings),
             crowd=crowd,
             loop=asyncio.get_running_loop(),
-            connections=state.connections,
-            tasks=state.tasks,
-            date=lambda: state.default_headers,
+            state=self.server_state,
         )
 
     def _connect(self, **_: object) -> Connection:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ringtime_shared.http_server.door import Door
-from ringtime_shared.http_server.heads import Head, parse_head
+from ringtime_shared.http_server.heads import Door, Head, parse_head
 from ringtime_shared.settings import ServerSettings
 
 LOOPBACK = ServerSettings()

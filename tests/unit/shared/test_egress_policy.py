@@ -10,7 +10,7 @@ from ringtime_shared.callbacks.address_rules import Address, parse_address
 from ringtime_shared.callbacks.egress_policy import EgressPolicy
 from ringtime_shared.callbacks.http_rules import HttpRules
 from ringtime_shared.callbacks.resolver import Resolver
-from ringtime_shared.callbacks.targets import Target, parse_target
+from ringtime_shared.callbacks.url_rules import Target, parse_target
 from ringtime_shared.errors import SettingsError, Violation
 from ringtime_shared.settings import EgressSettings, Settings, check_settings, load_settings
 

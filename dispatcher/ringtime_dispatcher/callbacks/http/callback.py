@@ -33,7 +33,7 @@ from ringtime_shared.callbacks.egress_policy import NOT_ALLOWED, EgressPolicy
 from ringtime_shared.callbacks.http_rules import HttpRules
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.callbacks.resolver import Resolver
-from ringtime_shared.callbacks.targets import Target, parse_target
+from ringtime_shared.callbacks.url_rules import Target, parse_target
 from ringtime_shared.clock import Clock, SystemClock
 
 _MOST_ADDRESSES = 3  #: tried in one attempt

@@ -36,7 +36,7 @@ from typing import NamedTuple, cast
 
 from ringtime_dispatcher.callbacks.http.answer import AnswerReader
 from ringtime_shared.callbacks.address_rules import Address
-from ringtime_shared.callbacks.targets import Target
+from ringtime_shared.callbacks.url_rules import Target
 from ringtime_shared.descriptors import is_shortage
 from ringtime_shared.errors import StartupError
 

@@ -14,8 +14,7 @@ from typing import NamedTuple
 from ringtime_dispatcher.callbacks.signing import signature_headers
 from ringtime_shared.callbacks.http_rules import METHODS, header_fault
 from ringtime_shared.callbacks.protocol import Delivery
-from ringtime_shared.callbacks.targets import DEFAULT_PORTS, Target, parse_target
-from ringtime_shared.callbacks.url_rules import url_fault
+from ringtime_shared.callbacks.url_rules import DEFAULT_PORTS, Target, parse_target, url_fault
 
 _USUAL = {"accept": "Accept: */*", "user-agent": "User-Agent: ringtime"}  #: unless the schedule has its own
 _JSON = "Content-Type: application/json"

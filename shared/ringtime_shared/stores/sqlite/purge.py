@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ringtime_shared.buckets import bucket_of, first_slot, last_slot
+from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.stores.damage import KEPT_MS
 from ringtime_shared.stores.protocol import LAST_ID
 from ringtime_shared.stores.sqlite.rows import IS_LIVE
+from ringtime_shared.stores.sqlite.schedules import first_kept_bucket
 from ringtime_shared.stores.sqlite.session import IndexKey, Session
 
 ROWS_PER_CHUNK = 1_000
@@ -32,11 +33,6 @@ class Chunk(NamedTuple):
 
     deleted: int
     is_last: bool
-
-
-def first_kept_bucket(now_ms: int) -> int:
-    """Return the first bucket that a purge leaves alone at `now_ms`, whatever has expired in it."""
-    return bucket_of(now_ms) - 1
 
 
 def purge_chunk(session: Session, now_ms: int) -> Chunk:

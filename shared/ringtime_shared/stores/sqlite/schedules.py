@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from uuid import UUID
 
-from ringtime_shared.buckets import BUCKET_MS, first_slot, last_slot
+from ringtime_shared.buckets import BUCKET_MS, bucket_of, first_slot, last_slot
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.stores.protocol import LAST_ID, DuePage, DueQuery, IndexEntry, Position
@@ -43,11 +43,17 @@ _LIVE_RANGE = (
 )
 
 
-def put_rows(session: Session, rows: Sequence[Row], first_kept_bucket: int) -> None:
+def first_kept_bucket(now_ms: int) -> int:
+    """Return the first bucket that a purge leaves alone at `now_ms`, whatever has expired in it."""
+    return bucket_of(now_ms) - 1
+
+
+def put_rows(session: Session, rows: Sequence[Row], now_ms: int) -> None:
     """Insert rows, and index entries that are not known to be there.
 
     Before `first_kept_bucket` that is not trusted: a purge of another process may have deleted them.
     """
+    kept = first_kept_bucket(now_ms)
     number, last_app_id = 0, None
     records: list[Record] = []
     entries: dict[IndexKey, int] = {}  # with the time purge should look at it
@@ -60,7 +66,7 @@ def put_rows(session: Session, rows: Sequence[Row], first_kept_bucket: int) -> N
     new = [
         (*key, purge_ms)
         for key, purge_ms in entries.items()
-        if not session.note_indexed(key) or key[0] < first_kept_bucket
+        if not session.note_indexed(key) or key[0] < kept
     ]
     execute_bulk(session.connection, _PUT_INDEX, new)
     execute_bulk(session.connection, _PUT_ROWS, records)

@@ -205,13 +205,13 @@ class SqliteStore:
         await self._writer.run(lambda session: apps.delete_app(session, app))
 
     async def put_rows(self, rows: Sequence[Row]) -> None:
-        first_kept = purge.first_kept_bucket(self._now_ms())
-        require = self._server.reserve.require if self._server and self._is_for_new else None
+        now_ms = self._now_ms()
+        reserve = self._server.reserve if self._server and self._is_for_new else None
 
         def put(session: Session) -> None:
-            if require is not None:
-                require()
-            schedules.put_rows(session, rows, first_kept)
+            if reserve is not None and not reserve.is_held:
+                reserve.require()
+            schedules.put_rows(session, rows, now_ms)
 
         await self._write(put)
 

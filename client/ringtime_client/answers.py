@@ -1,7 +1,9 @@
 """From how an exchange ended to a result or an error. Pure.
 
-The API's own codes decide first, the HTTP status second. When neither says that nothing was done, a write
-counts as OutcomeUnknown: a caller who wrongly believes that nothing was done calls somebody twice.
+The server's word decides first, `status.error`. An answer without one (goscheduler's, an older server's, a
+gateway's) is read by its `statusCode`, then by its HTTP status. Sentences decide nothing. When nothing says
+that it was not done, a write counts as OutcomeUnknown: a caller who wrongly believes that it was not done
+calls somebody twice.
 """
 
 from __future__ import annotations
@@ -13,21 +15,47 @@ from msgspec.json import decode
 
 from ringtime_client.exchange import Answer, Broken, Call, Ending, T, UnexpectedAnswer
 from ringtime_shared.errors import (
+    AlreadyDone,
     AppActive,
+    AppExists,
     AppInactive,
+    Conflict,
     Damaged,
+    ErrorWord,
     InvalidRequest,
+    LimitReached,
+    LiveSchedules,
     NotFound,
+    NotReplayable,
     OutcomeUnknown,
     RingtimeError,
     StoreUnavailable,
+    VersionConflict,
     Violation,
 )
 
 UNAVAILABLE = (502, 503, 504)  #: the server's own 503, or a gateway that found no server
 _NOT_TAKEN = (408, 429)  #: answered before the request was acted on
-_NOTHING_WRITTEN = "nothing was written"  #: the words that tell the two errors of code 5004 apart
 _SHOWN_CHARS = 120
+#: Conflicts that say nothing but their sentence, and the field at fault.
+_CONFLICTS: dict[str, type[Conflict]] = {
+    kind.word: kind
+    for kind in (Conflict, AppExists, LimitReached, LiveSchedules, AppInactive, AppActive, VersionConflict)
+}
+#: Words for what a goscheduler code says; one that has several has the one that promises the least.
+_OF_CODE = {
+    400: ErrorWord.INVALID_REQUEST,
+    408: ErrorWord.TOO_SLOW,
+    413: ErrorWord.BODY_TOO_LARGE,
+    503: ErrorWord.SERVER_BUSY,
+    4001: ErrorWord.NOT_FOUND,
+    4002: ErrorWord.APP_INACTIVE,
+    4003: ErrorWord.APP_ACTIVE,
+    5001: ErrorWord.UNREADABLE,
+    5004: ErrorWord.OUTCOME_UNKNOWN,
+    5005: ErrorWord.DAMAGED,
+}
+_APP_UNKNOWN = 4001
 
 
 class _Success(Struct):
@@ -37,7 +65,9 @@ class _Success(Struct):
 class _Fault(Struct, rename="camel"):
     status_code: int
     status_message: str
+    error: str = ""
     errors: tuple[Violation, ...] = ()
+    details: dict[str, str] = {}
 
 
 class _Failure(Struct):
@@ -63,29 +93,51 @@ def _to_error(call: Call[T], answer: Answer) -> RingtimeError:
         fault = decode(answer.body, type=_Failure).status
     except MsgspecError:
         return _to_foreign(call, answer, answer.body.decode(errors="replace")[:_SHOWN_CHARS])
-    message = fault.status_message
-    match fault.status_code:
-        case 400 | 413 | 5001:
+    message, details = fault.status_message, fault.details
+    word = fault.error or _word_of_code(call, fault)
+    if kind := _CONFLICTS.get(word):
+        return kind(message, fault.errors[0].field if fault.errors else None)
+    match word:
+        case (
+            ErrorWord.INVALID_REQUEST
+            | ErrorWord.UNREADABLE
+            | ErrorWord.BODY_TOO_LARGE
+            | ErrorWord.MALFORMED_HTTP
+        ):
             return InvalidRequest(fault.errors or [Violation("request", message)])
-        case 404 if fault.errors and call.kind:  # without a field it is the path that is unknown
-            return NotFound(call.kind, call.key)
-        case 409:
-            return call.conflict(message)
-        case 5005:
-            kind = "schedule" if call.kind == "schedule" else "app"
-            return Damaged(kind, call.key or call.app_id, message.partition("cannot be read: ")[2] or message)
-        case 4001:
-            return NotFound("app", call.app_id)
-        case 4002:
-            return AppInactive(message)
-        case 4003:
-            return AppActive(message)
-        case 408 | 503:
-            return StoreUnavailable(message)
-        case 5004 if _NOTHING_WRITTEN in message:
+        case ErrorWord.NOT_FOUND:
+            is_app = fault.status_code == _APP_UNKNOWN
+            return NotFound("app", call.app_id) if is_app else NotFound(call.kind, call.key)
+        case ErrorWord.DAMAGED:
+            kind_of = "schedule" if call.kind == "schedule" else "app"
+            return Damaged(kind_of, call.key or call.app_id, details.get("fault", message))
+        case ErrorWord.ALREADY_DONE:
+            return AlreadyDone(call.key, details.get("scheduleStatus", "done"))
+        case ErrorWord.NOT_REPLAYABLE:
+            return NotReplayable(
+                call.key, details.get("scheduleStatus", "done"), details.get("reason", message)
+            )
+        case (
+            ErrorWord.STORE_UNAVAILABLE
+            | ErrorWord.CLOCK_IN_DOUBT
+            | ErrorWord.DISK_FULL
+            | ErrorWord.FOLDER_LOST
+            | ErrorWord.TOO_SLOW
+            | ErrorWord.SERVER_BUSY
+            | ErrorWord.NOT_READY
+        ):
             return StoreUnavailable(message)
         case _:
             return _to_foreign(call, answer, message)
+
+
+def _word_of_code(call: Call[T], fault: _Fault) -> str:
+    """Return what an answer without a word means; "" if its code does not say."""
+    if fault.status_code == 409:
+        return call.conflict
+    if fault.status_code == 404 and fault.errors and call.kind:  # without a field it is the path
+        return ErrorWord.NOT_FOUND
+    return _OF_CODE.get(fault.status_code, "")
 
 
 def _to_foreign(call: Call[T], answer: Answer, about: str) -> RingtimeError:

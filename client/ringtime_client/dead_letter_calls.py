@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -18,10 +16,9 @@ from ringtime_client.protocol import BASE, instant, safe_app_id, schedule_path
 from ringtime_client.wire import to_body, to_letter_page, to_replay, to_replay_result
 from ringtime_ingest.service.dead_letters import LIST_SIZE, MAX_SIZE
 from ringtime_shared.arguments import checked
-from ringtime_shared.errors import InvalidRequest, NotReplayable
+from ringtime_shared.errors import ErrorWord, InvalidRequest
 
 _REPLAYED = {None: "all", True: "true", False: "false"}
-_REFUSED = re.compile(r" is ([A-Z]+): (.*)", re.DOTALL)
 
 
 @checked
@@ -62,7 +59,7 @@ def replay(schedule_id: UUID | str) -> Call[ReplayView]:
         read=to_replay,
         kind="schedule",
         key=str(schedule_id),
-        conflict=partial(_to_not_replayable, str(schedule_id)),
+        conflict=ErrorWord.NOT_REPLAYABLE,
     )
 
 
@@ -99,8 +96,3 @@ def _path(app_id: str, tail: str = "", query: Mapping[str, object] | None = None
 
 def _to_count(data: dict[str, Any]) -> int:
     return convert(data.get("count"), int)
-
-
-def _to_not_replayable(schedule_id: str, message: str) -> NotReplayable:
-    found = _REFUSED.search(message)
-    return NotReplayable(schedule_id, *(found.groups() if found else ("done", message)))

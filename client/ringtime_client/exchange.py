@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from ringtime_shared.errors import Conflict, RingtimeError
+from ringtime_shared.errors import ErrorWord, RingtimeError
 
 T = TypeVar("T")
 
@@ -22,7 +22,7 @@ class Call(Generic[T]):
     kind: str = ""  #: what a 404 is about: "app" or "schedule"
     key: str = ""  #: which one
     app_id: str = ""  #: the app an unknown-app answer is about
-    conflict: Callable[[str], Conflict] = Conflict  #: what a 409 with this message is
+    conflict: ErrorWord = ErrorWord.CONFLICT  #: what a 409 is of a server that does not say
 
     @property
     def is_read(self) -> bool:

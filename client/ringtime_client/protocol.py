@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -27,13 +26,12 @@ from ringtime_ingest.service.signing import check_secret_id
 from ringtime_shared.api.apps import retry_to_json
 from ringtime_shared.app_rules import check_app_id
 from ringtime_shared.arguments import checked
-from ringtime_shared.errors import AlreadyDone, InvalidRequest, VersionConflict
+from ringtime_shared.errors import ErrorWord, InvalidRequest
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 
 BASE = "/goscheduler"
 _MS = timedelta(milliseconds=1)
-_ALREADY = re.compile(r" is ([A-Z]+) already")
 
 
 @checked
@@ -66,7 +64,9 @@ def fetch_app(app_id: str) -> Call[AppView]:
 def set_active(app_id: str, *, active: bool) -> Call[None]:
     """`POST /apps/{app_id}/activate` or `deactivate`."""
     path = f"{BASE}/apps/{safe_app_id(app_id)}/{'activate' if active else 'deactivate'}"
-    return Call(method="POST", path=path, read=_check_activation, app_id=app_id, conflict=VersionConflict)
+    return Call(
+        method="POST", path=path, read=_check_activation, app_id=app_id, conflict=ErrorWord.VERSION_CONFLICT
+    )
 
 
 @checked
@@ -106,7 +106,7 @@ def delete_signing_secret(app_id: str, secret_id: str) -> Call[None]:
         kind="signing secret",
         key=secret_id,
         app_id=app_id,
-        conflict=VersionConflict,
+        conflict=ErrorWord.VERSION_CONFLICT,
     )
 
 
@@ -154,7 +154,7 @@ def cancel_schedule(schedule_id: UUID | str) -> Call[CancelResult]:
         read=_to_cancel_result,
         kind="schedule",
         key=str(schedule_id),
-        conflict=partial(_to_already_done, str(schedule_id)),
+        conflict=ErrorWord.ALREADY_DONE,
     )
 
 
@@ -225,8 +225,3 @@ def _to_schedule(data: dict[str, Any]) -> ScheduleView:
 
 def _to_cancel_result(data: dict[str, Any]) -> CancelResult:
     return CancelResult(schedule=_to_schedule(data), promised="cancel" not in data)
-
-
-def _to_already_done(schedule_id: str, message: str) -> AlreadyDone:
-    found = _ALREADY.search(message)
-    return AlreadyDone(schedule_id, found[1] if found else "done")

@@ -22,19 +22,81 @@ RingtimeError
 │   └── MarksAhead        the schedule was written where a false clock has been: fires perhaps late
 ├── LeaseLost             this node may not act as an owner any more
 └── StartupError          a server, folder or schema that must be there is not; says which
+
+What the API answers says which of these it is in `status.error`: the class's `word`, one of `ErrorWord`. The
+sentences are for people, and may change.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar
 
 WHOLE_BODY = "body"  #: the field of a violation that is about a request body as such
 MOST_TOLD = 50  #: violations of one request, lest the answer be longer than the request
 
 
+class ErrorWord(StrEnum):
+    """What went wrong, as `status.error` of an answer says it. A word is never renamed: programs go by it."""
+
+    meaning: str  #: for the documents
+
+    def __new__(cls, word: str, meaning: str) -> ErrorWord:
+        member = str.__new__(cls, word)
+        member._value_ = word
+        member.meaning = meaning
+        return member
+
+    INVALID_REQUEST = "INVALID_REQUEST", "a value breaks a rule; `errors` names each field and its rule"
+    UNREADABLE = "UNREADABLE", "the body is not JSON, or is encoded in a way that is not served"
+    NOT_FOUND = "NOT_FOUND", "no such app, schedule or signing secret"
+    CONFLICT = "CONFLICT", "the state of the thing forbids it, in a way that has no word of its own"
+    APP_EXISTS = "APP_EXISTS", "an app of that id is registered with another quota"
+    LIMIT_REACHED = "LIMIT_REACHED", "the server holds as many apps or partitions as its settings allow"
+    LIVE_SCHEDULES = "LIVE_SCHEDULES", "the app to delete has schedules that are still to fire"
+    APP_INACTIVE = "APP_INACTIVE", "the app is deactivated, or being deleted"
+    APP_ACTIVE = "APP_ACTIVE", "the app is active already"
+    VERSION_CONFLICT = "VERSION_CONFLICT", "somebody else changed the app at the same time; ask again"
+    DAMAGED = "DAMAGED", "what is stored of the thing cannot be read; `details.fault` says why"
+    ALREADY_DONE = "ALREADY_DONE", "too late to cancel: `details.scheduleStatus` is the schedule's outcome"
+    NOT_REPLAYABLE = (
+        "NOT_REPLAYABLE",
+        "the schedule cannot be replayed: `details` has its `scheduleStatus`, and the `reason`",
+    )
+    STORE_UNAVAILABLE = "STORE_UNAVAILABLE", "nothing was written; try again later"
+    CLOCK_IN_DOUBT = "CLOCK_IN_DOUBT", "the server's clock cannot be relied on; nothing was written"
+    DISK_FULL = "DISK_FULL", "there is no room; nothing was written"
+    FOLDER_LOST = "FOLDER_LOST", "the server's files were taken from under it; nothing was written"
+    OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN", "the store gave no answer: it may have been done, or not"
+    MARKS_AHEAD = "MARKS_AHEAD", "the schedule was written where a false clock has been, and may fire late"
+    BODY_TOO_LARGE = "BODY_TOO_LARGE", "the body is longer than `server.max_body_bytes`"
+    TOO_SLOW = "TOO_SLOW", "headers or body did not arrive in time; nothing was done"
+    SERVER_BUSY = "SERVER_BUSY", "too many requests, connections or bytes at once; nothing was done"
+    NOT_READY = "NOT_READY", "the server's health check fails; the sentence says why where it may"
+    NO_SUCH_PATH = "NO_SUCH_PATH", "nothing is served at this path"
+    METHOD_NOT_ALLOWED = (
+        "METHOD_NOT_ALLOWED",
+        "the path is served, the method is not; `Allow` lists those that are",
+    )
+    MALFORMED_HTTP = "MALFORMED_HTTP", "the request is not HTTP as this server reads it"
+    HEADERS_TOO_LARGE = "HEADERS_TOO_LARGE", "the headers are longer, or more, than the server reads"
+    FOREIGN_PAGE = "FOREIGN_PAGE", "a web page of another origin sent the request"
+    UNKNOWN_HOST = "UNKNOWN_HOST", "`Host` is no name of this service"
+    NOT_JSON = "NOT_JSON", "the content type of the body is not `application/json`"
+    INTERNAL_ERROR = "INTERNAL_ERROR", "a bug; the server's log has it"
+
+
 class RingtimeError(Exception):
     """Root of the tree; catch it to catch all of them."""
+
+    #: what an answer calls it. Of errors that only this process meets: what they would be to a client
+    word: ClassVar[ErrorWord] = ErrorWord.INTERNAL_ERROR
+
+    def details(self) -> Mapping[str, str]:
+        """Return what a program may want to know of it that is in no other field of an answer."""
+        return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +112,8 @@ class Violation:
 
 class InvalidRequest(RingtimeError):
     """The request breaks one or more rules; all that were found are in `violations`, each fault once."""
+
+    word = ErrorWord.INVALID_REQUEST
 
     def __init__(self, violations: Sequence[Violation]) -> None:
         self.violations = self._to_tell(violations)
@@ -95,6 +159,8 @@ class SettingsError(InvalidRequest):
 class NotFound(RingtimeError):
     """There is no such thing."""
 
+    word = ErrorWord.NOT_FOUND
+
     def __init__(self, kind: str, key: str) -> None:
         super().__init__(f"no {kind} {key}")
         self.kind = kind
@@ -107,6 +173,8 @@ class Conflict(RingtimeError):
     `field` is what the caller would have to change, as `Violation.field` has it, or the id of the thing.
     """
 
+    word = ErrorWord.CONFLICT
+
     field = "appId"
 
     def __init__(self, message: str, field: str | None = None) -> None:
@@ -118,29 +186,43 @@ class Conflict(RingtimeError):
 class AppExists(Conflict):
     """An app of that id is registered already."""
 
+    word = ErrorWord.APP_EXISTS
+
 
 class LimitReached(Conflict):
     """The deployment holds as many apps, or partitions, as its settings allow."""
+
+    word = ErrorWord.LIMIT_REACHED
 
 
 class LiveSchedules(Conflict):
     """The app has schedules without an outcome, so it is not deleted."""
 
+    word = ErrorWord.LIVE_SCHEDULES
+
 
 class AppInactive(Conflict):
     """The app is deactivated, or being deleted."""
+
+    word = ErrorWord.APP_INACTIVE
 
 
 class AppActive(Conflict):
     """The app is active already."""
 
+    word = ErrorWord.APP_ACTIVE
+
 
 class VersionConflict(Conflict):
     """The app was changed since it was read; read it again and decide again."""
 
+    word = ErrorWord.VERSION_CONFLICT
+
 
 class Damaged(Conflict):
     """What is stored of one thing cannot be read, or says what cannot be. Nothing else is affected."""
+
+    word = ErrorWord.DAMAGED
 
     def __init__(self, kind: str, key: str, fault: str) -> None:
         super().__init__(
@@ -151,9 +233,14 @@ class Damaged(Conflict):
         self.key = key
         self.fault = fault  #: the column, and what is wrong with it
 
+    def details(self) -> Mapping[str, str]:
+        return {"fault": self.fault}
+
 
 class AlreadyDone(Conflict):
     """The schedule has its outcome; a cancel comes too late."""
+
+    word = ErrorWord.ALREADY_DONE
 
     field = "scheduleId"
 
@@ -161,9 +248,14 @@ class AlreadyDone(Conflict):
         super().__init__(f"schedule {schedule_id} is {status} already")
         self.status = status
 
+    def details(self) -> Mapping[str, str]:
+        return {"scheduleStatus": self.status}
+
 
 class NotReplayable(Conflict):
     """The schedule is not one to file again."""
+
+    word = ErrorWord.NOT_REPLAYABLE
 
     field = "scheduleId"
 
@@ -175,26 +267,40 @@ class NotReplayable(Conflict):
     ) -> None:
         super().__init__(f"schedule {schedule_id} is {status}: {why}")
         self.status = status
+        self.why = why
+
+    def details(self) -> Mapping[str, str]:
+        return {"scheduleStatus": self.status, "reason": self.why}
 
 
 class StoreUnavailable(RingtimeError):
     """The store refused or could not be reached before anything was written."""
 
+    word = ErrorWord.STORE_UNAVAILABLE
+
 
 class DiskFull(StoreUnavailable):
     """The disk takes no more; nothing was written."""
+
+    word = ErrorWord.DISK_FULL
 
 
 class FolderLost(StoreUnavailable):
     """The data folder is not the one that was opened any more; nothing was written."""
 
+    word = ErrorWord.FOLDER_LOST
+
 
 class OutcomeUnknown(RingtimeError):
     """The store gave no answer in time; the write may or may not have happened."""
 
+    word = ErrorWord.OUTCOME_UNKNOWN
+
 
 class ClockInDoubt(StoreUnavailable):
     """The wall clock of this node cannot be relied on; nothing was written."""
+
+    word = ErrorWord.CLOCK_IN_DOUBT
 
     def __init__(self, doubt: str) -> None:
         super().__init__(f"this server's clock is in doubt and nothing was written; try again later: {doubt}")
@@ -202,6 +308,8 @@ class ClockInDoubt(StoreUnavailable):
 
 class MarksAhead(OutcomeUnknown):
     """The schedule was written, but its owner's marks lie in the future: a false clock set them."""
+
+    word = ErrorWord.MARKS_AHEAD
 
     def __init__(self, instance: str, ahead_ms: int) -> None:
         super().__init__(

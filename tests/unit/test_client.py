@@ -53,18 +53,21 @@ from ringtime_ingest.http.envelope import (
     BodyTooSlow,
     refusal,
 )
+from ringtime_shared.api.failures import failure_to_json
 from ringtime_shared.errors import (
     AlreadyDone,
     AppActive,
     AppExists,
     AppInactive,
     Conflict,
+    ErrorWord,
     InvalidRequest,
     NotFound,
     OutcomeUnknown,
     RingtimeError,
     StoreUnavailable,
     VersionConflict,
+    Violation,
 )
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Outcome
@@ -73,6 +76,16 @@ HOOK = HttpCallbackDetails(url="http://127.0.0.1:9/hook")
 HOUR = timedelta(hours=1)
 SHORT = timedelta(seconds=0.4)
 APPS = b'{"status":{},"data":{"apps":[]}}'
+#: what no argument of a caller can bring about: the client's own fault, the server's, or the way's
+NOT_FOR_CALLERS = {
+    ErrorWord.NO_SUCH_PATH,
+    ErrorWord.METHOD_NOT_ALLOWED,
+    ErrorWord.HEADERS_TOO_LARGE,
+    ErrorWord.FOREIGN_PAGE,
+    ErrorWord.UNKNOWN_HOST,
+    ErrorWord.NOT_JSON,
+    ErrorWord.INTERNAL_ERROR,
+}
 REFUSED = bytes(refusal(StoreUnavailable("x")).body)
 DOCS = Path(__file__).parents[2] / "docs" / "client.md"
 
@@ -588,7 +601,7 @@ def _answered(call: Call[Any], http: int, body: bytes) -> RingtimeError:
         (CREATE, AppInactive("x"), AppInactive),
         (ACTIVATE, AppActive("x"), AppActive),
         (ACTIVATE, VersionConflict("x"), VersionConflict),
-        (REGISTER, AppExists("x"), Conflict),
+        (REGISTER, AppExists("x"), AppExists),
         (CANCEL, AlreadyDone("x", "SUCCESS"), AlreadyDone),
         (CREATE, BodyTooLarge(7), InvalidRequest),
         (CREATE, BodyTooSlow(7), StoreUnavailable),
@@ -605,18 +618,42 @@ def test_error_of_the_server_comes_back_as_itself(
     assert type(_answered(call, reply.status_code, bytes(reply.body))) is expected
 
 
-def test_every_error_of_the_servers_table_has_a_meaning() -> None:
-    """A code the server learns and the client does not know fails here."""
+@pytest.mark.parametrize("word", sorted(set(ErrorWord) - {ErrorWord.OUTCOME_UNKNOWN, ErrorWord.MARKS_AHEAD}))
+def test_every_word_of_the_server_has_a_meaning(word: ErrorWord) -> None:
+    """A word that the server learns and the client does not know fails here."""
+    error = _answered(CANCEL, 400, failure_to_json(400, word, "x", [Violation("f", "r")]))
+    is_about_the_server = word in NOT_FOR_CALLERS
+    assert isinstance(error, UnexpectedAnswer) == is_about_the_server
+    assert not isinstance(error, OutcomeUnknown)
+
+
+def test_sentences_decide_nothing() -> None:
+    """What the server says in words may change; what it says in `error` decides."""
+    for message in (
+        "nothing was written",
+        "schedule x is SUCCESS already",
+        "what is stored cannot be read: x",
+    ):
+        body = failure_to_json(5004, ErrorWord.OUTCOME_UNKNOWN, message)
+        assert type(_answered(CREATE, 503, body)) is OutcomeUnknown
+        body = failure_to_json(409, ErrorWord.ALREADY_DONE, message, details={"scheduleStatus": "MISS"})
+        done = _answered(CANCEL, 409, body)
+        assert isinstance(done, AlreadyDone)
+        assert done.status == "MISS"
+
+
+def test_an_answer_without_a_word_is_read_by_its_code() -> None:
+    """As goscheduler gives them, and servers of before there were words."""
     for codes in [*ERRORS.values(), APP_UNKNOWN, NOT_LISTED, UNAVAILABLE]:
         status = {
             "statusCode": codes.code,
-            "statusMessage": "nothing was written",
+            "statusMessage": "it failed",
             "statusType": "Fail",
             "errors": [{"field": "f", "rule": "r"}],
         }
         error = _answered(CANCEL, codes.http, json.dumps({"status": status}).encode())
         assert not isinstance(error, UnexpectedAnswer)
-        assert not isinstance(error, OutcomeUnknown)
+        assert isinstance(error, OutcomeUnknown) == (codes.code == 5004)
 
 
 @pytest.mark.parametrize(

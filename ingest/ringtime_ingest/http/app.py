@@ -24,7 +24,7 @@ from ringtime_ingest.http.routes.dead_letters import DeadLetterRoutes
 from ringtime_ingest.http.routes.health import HealthRoutes, Ready
 from ringtime_ingest.http.routes.schedules import ScheduleRoutes
 from ringtime_ingest.service import IngestService
-from ringtime_shared.errors import RingtimeError
+from ringtime_shared.errors import ErrorWord, RingtimeError
 from ringtime_shared.settings import ServerSettings
 
 _HTML = b"text/html; charset=utf-8"
@@ -97,15 +97,16 @@ async def _on_no_route(request: Request, error: Exception) -> Response:
     path, status = request.scope["path"], cast(HTTPException, error).status_code
     if status == 405:
         methods = ", ".join(sorted(_methods_at(request, path)))
-        return failure(NO_METHOD, f"method not allowed here; allowed: {methods}", allow=methods)
+        told = f"method not allowed here; allowed: {methods}"
+        return failure(NO_METHOD, ErrorWord.METHOD_NOT_ALLOWED, told, allow=methods)
     if status == 404:
         shorter = path.rstrip("/")
         if shorter != path and _methods_at(request, shorter):
             query = request.scope.get("query_string", b"")
             location = quote(shorter).encode() + (b"?" + query if query else b"")
             return Answer(b"", 301, [(b"location", location)])
-        return failure(NO_PATH, "there is no such path")
-    return failure(Codes(status, status), "refused")
+        return failure(NO_PATH, ErrorWord.NO_SUCH_PATH, "there is no such path")
+    return failure(Codes(status, status), ErrorWord.INVALID_REQUEST, "refused")
 
 
 def _methods_at(request: Request, path: str) -> set[str]:

@@ -1,8 +1,9 @@
 """The two envelopes every answer comes in, and the one table from errors to codes.
 
 A success says `{"status": {statusCode, statusMessage, statusType, totalCount}, "data": ...}`, a failure
-`{"status": {statusCode, statusMessage, statusType, errors: [{field, rule}]}}`. `statusCode` is the
-application's code, which clients of the seed read; the HTTP status stands beside it in the table.
+`{"status": {statusCode, statusMessage, statusType, error, errors: [{field, rule}]}}`. `error` is the word
+for it. `statusCode` is the application's code, which clients of the seed read; the HTTP status
+stands beside it in the table.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ringtime_shared.errors import (
     AppInactive,
     Conflict,
     Damaged,
+    ErrorWord,
     InvalidRequest,
     NotFound,
     OutcomeUnknown,
@@ -40,6 +42,8 @@ _SENTENCES = {
 class BodyTooLarge(RingtimeError):
     """The body is longer than the server reads."""
 
+    word = ErrorWord.BODY_TOO_LARGE
+
     def __init__(self, most_bytes: int) -> None:
         super().__init__(f"the body must be at most {most_bytes} bytes")
 
@@ -47,12 +51,16 @@ class BodyTooLarge(RingtimeError):
 class BodyTooSlow(RingtimeError):
     """The body did not arrive in time."""
 
+    word = ErrorWord.TOO_SLOW
+
     def __init__(self, deadline_s: float) -> None:
         super().__init__(f"the body must arrive within {deadline_s:g} s")
 
 
 class TooMuchAtOnce(RingtimeError):
     """The bodies that are arriving take all the memory there is for them."""
+
+    word = ErrorWord.SERVER_BUSY
 
     def __init__(self) -> None:
         super().__init__("too many bytes of requests at once; try again")
@@ -86,7 +94,7 @@ APP_UNKNOWN = Codes(4001, 400, "appId")
 NOT_LISTED = Codes(404, 404, "app_id")  #: the app asked for in the query of a list
 SECRET_UNKNOWN = Codes(404, 404, "secretId")
 CALLBACK_TYPE_UNKNOWN = Codes(5001, 400)
-UNAVAILABLE = Codes(503, 503)
+UNAVAILABLE = Codes(503, 503)  #: not ready, or too much to do
 FAULT = Codes(500, 500)
 NO_PATH = Codes(404, 404)
 NO_METHOD = Codes(405, 405)
@@ -115,7 +123,12 @@ def success(data: object, *, code: int = 200, total: int = 1, http: int = 200) -
 
 
 def failure(
-    codes: Codes, message: str, violations: Sequence[Violation] = (), allow: str | None = None
+    codes: Codes,
+    word: ErrorWord,
+    message: str,
+    violations: Sequence[Violation] = (),
+    details: Mapping[str, str] | None = None,
+    allow: str | None = None,
 ) -> Answer:
     """Return the envelope of a failure."""
     headers = []
@@ -125,17 +138,18 @@ def failure(
         headers.append((b"connection", b"close"))
     if allow is not None:
         headers.append((b"allow", allow.encode()))
-    return Answer(failure_to_json(codes.code, message, violations), codes.http, headers)
+    return Answer(failure_to_json(codes.code, word, message, violations, details), codes.http, headers)
 
 
 def refusal(error: RingtimeError) -> Answer:
     """Return the envelope for an error that is in the table."""
     codes = codes_of(error)
     if isinstance(error, InvalidRequest):
-        return failure(codes, str(error), error.violations)
+        return failure(codes, error.word, str(error), error.violations)
     message = _SENTENCES.get(type(error)) or str(error)
     field = codes.field or (error.field if isinstance(error, Conflict) else "")
-    return failure(codes, message, [Violation(field, message)] if field else ())
+    violations = [Violation(field, message)] if field else ()
+    return failure(codes, error.word, message, violations, error.details())
 
 
 def codes_of(error: RingtimeError) -> Codes:

@@ -28,6 +28,7 @@ from ringtime_ingest.http.envelope import (
     failure,
 )
 from ringtime_ingest.http.strict_json import Unreadable
+from ringtime_shared.errors import ErrorWord
 from ringtime_shared.settings import ServerSettings
 
 _OTHER_CHARSET = re.compile(rb"charset\s*+=\s*+\"?+(?!utf-?8\b)", re.IGNORECASE)
@@ -47,7 +48,8 @@ class Gate:
             await self._app(scope, receive, send)
             return
         if self._inside >= self._most and not scope["path"].startswith("/health/"):
-            await failure(UNAVAILABLE, "too many requests at once; try again")(scope, receive, send)
+            busy = failure(UNAVAILABLE, ErrorWord.SERVER_BUSY, "too many requests at once; try again")
+            await busy(scope, receive, send)
             return
         has_started = False
 
@@ -65,7 +67,8 @@ class Gate:
             _log.exception("%s failed", scope["method"])
             if has_started:
                 raise  # the connection has to be cut: the answer cannot be completed
-            await failure(FAULT, "internal error; the server's log says more")(scope, receive, send)
+            fault = failure(FAULT, ErrorWord.INTERNAL_ERROR, "internal error; the server's log says more")
+            await fault(scope, receive, send)
         finally:
             self._inside -= 1
 

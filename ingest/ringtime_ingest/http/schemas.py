@@ -22,6 +22,7 @@ from ringtime_ingest.http.fields import (
 )
 from ringtime_ingest.service.requests import Offer
 from ringtime_shared.app_rules import app_maxima
+from ringtime_shared.errors import ErrorWord
 from ringtime_shared.models.schedule import LOG_LENGTH, Status
 from ringtime_shared.retry_rules import RetryBounds, retry_maxima
 
@@ -138,13 +139,24 @@ _FAILURE = record(
                 "statusCode": {"enum": sorted(CODES), "description": "Application code."},
                 "statusMessage": _text("What is wrong, in one sentence."),
                 "statusType": {"const": "Fail"},
+                "error": {
+                    "enum": [*ErrorWord],
+                    "description": "What went wrong, for programs. "
+                    + " ".join(f"{word}: {word.meaning}." for word in ErrorWord),
+                },
                 "errors": {
                     "type": "array",
                     "items": record(
                         {"field": _text("As in the request."), "rule": _text("What would be right.")}
                     ),
                 },
-            }
+                "details": {
+                    "type": "object",
+                    "additionalProperties": {"type": "string"},
+                    "description": "What else there is to know, where `error` says so.",
+                },
+            },
+            "details",
         )
     }
 )

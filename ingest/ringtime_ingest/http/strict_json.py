@@ -16,7 +16,7 @@ from decimal import Decimal, InvalidOperation
 from typing import NoReturn
 
 from ringtime_shared.callbacks.http_rules import shown
-from ringtime_shared.errors import InvalidRequest, Violation
+from ringtime_shared.errors import ErrorWord, InvalidRequest, Violation
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _NOT_BRACKET = re.compile(rb"[^][{}]+")
@@ -25,6 +25,8 @@ _INT64_MIN, _UINT64_MAX = -(1 << 63), (1 << 64) - 1
 
 class Unreadable(InvalidRequest):
     """The body is not JSON, or a value in it is of the wrong type."""
+
+    word = ErrorWord.UNREADABLE
 
 
 def decode_json(body: bytes, max_depth: int) -> object:

@@ -294,7 +294,8 @@ class Connection(asyncio.Protocol):
         self._part(lingers=True)
 
     def _write_refusal(self, refusal: Refusal) -> None:
-        body = failure_to_json(refusal.status, str(refusal.violation), [refusal.violation])
+        rule = refusal.violation
+        body = failure_to_json(refusal.status, refusal.word, str(rule), [rule])
         headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), _CLOSE]
         if refusal.status == HTTPStatus.SERVICE_UNAVAILABLE:
             headers.append((b"retry-after", b"1"))

@@ -32,7 +32,7 @@ from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from ringtime_shared.errors import Violation
+from ringtime_shared.errors import ErrorWord, Violation
 from ringtime_shared.settings import ServerSettings
 
 MOST_FIELDS = 100  #: each costs many times its bytes in objects
@@ -61,15 +61,30 @@ _ONCE = frozenset(
 )
 
 
+_WORDS = {
+    400: ErrorWord.MALFORMED_HTTP,
+    403: ErrorWord.FOREIGN_PAGE,
+    408: ErrorWord.TOO_SLOW,
+    413: ErrorWord.BODY_TOO_LARGE,
+    415: ErrorWord.NOT_JSON,
+    417: ErrorWord.MALFORMED_HTTP,
+    421: ErrorWord.UNKNOWN_HOST,
+    431: ErrorWord.HEADERS_TOO_LARGE,
+    503: ErrorWord.SERVER_BUSY,
+    505: ErrorWord.MALFORMED_HTTP,
+}  #: every status this server refuses with by itself
+
+
 class Refusal(NamedTuple):
     """Why a request is not taken: an HTTP status, and what would have been right."""
 
     status: int
+    word: ErrorWord
     violation: Violation
 
     @classmethod
     def of(cls, status: int, field: str, rule: str) -> Refusal:
-        return cls(status, Violation(field, rule))
+        return cls(status, _WORDS[status], Violation(field, rule))
 
 
 _NOT_PLAIN = Refusal.of(

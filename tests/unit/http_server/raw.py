@@ -11,6 +11,7 @@ from typing import Any
 
 import httptools
 
+from ringtime_shared.errors import ErrorWord
 from ringtime_shared.http_server import listen, serve_http
 from ringtime_shared.settings import ServerSettings
 
@@ -188,8 +189,9 @@ async def serving(**settings: Any) -> AsyncIterator[Site]:
 def error_of(body: bytes) -> dict[str, str]:
     """Return the one error in the API's envelope of a failure."""
     status = json.loads(body)["status"]
-    assert list(status) == ["statusCode", "statusMessage", "statusType", "errors"]
+    assert list(status) == ["statusCode", "statusMessage", "statusType", "error", "errors"]
     assert status["statusType"] == "Fail"
+    assert status["error"] in set(ErrorWord)
     (error,) = status["errors"]
     assert status["statusMessage"] == f"{error['field']}: {error['rule']}"
     return error

@@ -9,6 +9,8 @@ from tests.unit.ingest import bad_bodies, bad_callbacks, bad_values
 from tests.unit.ingest.cases import APPS, SCHEDULES, Case
 from tests.unit.ingest.rig import Reply, dumps, http_callback, make_rig, schedule_body
 
+from ringtime_shared.errors import ErrorWord
+
 DETAILS = "callback.details"
 CASES = [
     *bad_bodies.CASES,
@@ -21,14 +23,18 @@ CASES = [
     *bad_callbacks.HEADERS,
 ]
 
+WITH_DETAILS = (ErrorWord.ALREADY_DONE, ErrorWord.DAMAGED, ErrorWord.NOT_REPLAYABLE)
+
 
 def assert_refused(reply: Reply, field: str) -> None:
     assert 400 <= reply.status < 500
     assert reply.headers["content-type"] == "application/json"
     assert reply.json.keys() == {"status"}
     status = reply.json["status"]
-    assert list(status) == ["statusCode", "statusMessage", "statusType", "errors"]
+    more = ["details"] if status["error"] in WITH_DETAILS else []
+    assert list(status) == ["statusCode", "statusMessage", "statusType", "error", "errors", *more]
     assert status["statusType"] == "Fail"
+    assert status["error"] in set(ErrorWord)
     assert status["statusMessage"]
     assert all(error["field"] and error["rule"] for error in status["errors"])
     if field:

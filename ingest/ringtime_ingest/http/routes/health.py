@@ -11,7 +11,7 @@ from starlette.routing import BaseRoute, Route
 
 from ringtime_ingest.http.envelope import UNAVAILABLE, Answer, failure
 from ringtime_ingest.http.routes import BASE
-from ringtime_shared.errors import ClockInDoubt, RingtimeError
+from ringtime_shared.errors import ClockInDoubt, ErrorWord, RingtimeError
 
 Ready = Callable[[], Awaitable[None]]
 
@@ -42,11 +42,11 @@ class HealthRoutes:
             await self._ready()
         except ClockInDoubt as error:
             _log.warning("not ready: %s", error)
-            return failure(UNAVAILABLE, f"not ready: {error}")
+            return failure(UNAVAILABLE, ErrorWord.NOT_READY, f"not ready: {error}")
         except RingtimeError as error:
             _log.warning("not ready: %s", error)
         except Exception:  # noqa: BLE001 - whatever it is, the probe has to hear that it is not ready
             _log.exception("not ready")
         else:
             return Answer(_HEALTHY, 200)
-        return failure(UNAVAILABLE, "not ready; the server's log says why")
+        return failure(UNAVAILABLE, ErrorWord.NOT_READY, "not ready; the server's log says why")

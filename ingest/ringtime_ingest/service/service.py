@@ -34,7 +34,7 @@ from ringtime_shared.cancelling import cancel_home
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.deleting import Deleter
 from ringtime_shared.errors import (
-    Conflict,
+    AppExists,
     Damaged,
     InvalidRequest,
     NotFound,
@@ -140,7 +140,7 @@ class IngestService:
                 check_growth(counts, self._limits, apps=1, partitions=partitions)
                 app = await self._store.create_app(app)
         elif new.partitions is not None and new.partitions != stored.writable:
-            raise Conflict(
+            raise AppExists(
                 f"app {new.app_id} has {stored.writable:,} partitions; registering it again changes no quota:"
                 f" `ringctl resize {new.app_id} --partitions {partitions} --apply` does; leave"
                 " `partitions` out to change the rest",

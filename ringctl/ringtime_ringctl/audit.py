@@ -68,7 +68,18 @@ def describe_change(entry: AuditEntry) -> str:
 
 
 def _shown(value: object) -> str:
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    return value if isinstance(value, str) else _shown_inside(value)
+
+
+def _shown_inside(value: object) -> str:
+    """Return JSON with a space after each comma, so that a line can be folded there."""
+    if isinstance(value, Mapping):
+        return (
+            f"{{{', '.join(f'{_shown_inside(name)}:{_shown_inside(each)}' for name, each in value.items())}}}"
+        )
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shown_inside, value))}]"
+    return orjson.dumps(value).decode()
 
 
 @click.command("audit", cls=RingctlCommand)

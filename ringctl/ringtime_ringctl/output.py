@@ -5,26 +5,29 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, NamedTuple, TextIO
+from itertools import compress, zip_longest
+from typing import NamedTuple, TextIO
 
 import click
 import orjson
-from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 from rich.text import Text
 
 STYLES = {"ok": "green", "warning": "yellow", "failed": "red", "drained": "yellow", "unowned": "red"}
 
-DRAWN = 1_000  #: rows of a drawn table; rich takes a millisecond for each
+DRAWN = 1_000  #: rows of a drawn table; more are for a program, or a pager
 _GAP = 3  # between columns of a drawn table
 _LEAST_FOLDED = 20  # a sentence in less is no pleasure to read
 Cell = str | int | None
 
 
 class Column(NamedTuple):
-    """A column of a table. Numbers are `right`; sentences may be folded, names and ids are kept whole."""
+    """A column of a table, the most telling first: on a narrow terminal the last ones stand under their row.
+
+    Numbers are `right`. A sentence `folds` between its words; names and ids are kept whole.
+    """
 
     title: str
     right: bool = False
@@ -54,8 +57,8 @@ class Output:
         if title:
             self.line(title)
         console = self._console(sys.stdout)
-        if sys.stdout.isatty() and len(cells) <= DRAWN and least_width(columns, cells) <= console.width:
-            _draw(console, columns, cells)
+        if sys.stdout.isatty() and len(cells) <= DRAWN:
+            console.print(draw_table(columns, cells, console.width), soft_wrap=True)
         else:
             for line in plain_table(columns, cells):
                 self.line(line)
@@ -95,29 +98,127 @@ class Bar:
         self._progress.update(self._task, completed=done, description=label)
 
 
-def _draw(console: Console, columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> None:
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    for column in columns:
-        justify: Literal["left", "right"] = "right" if column.right else "left"
-        table.add_column(column.title, justify=justify, no_wrap=not column.folds, overflow="fold")
+def draw_table(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int) -> Text:
+    """Return a table for a terminal of `width` columns.
+
+    Titles and sentences are folded between words. If the columns do not fit even so, those without a cell go,
+    and the last ones are stacked: they stand under their row, each cell with its title before it.
+    """
+    if len(fit_columns(columns, cells, width)) < len(columns):
+        kept = [at == 0 or any(row[at] for row in cells) for at in range(len(columns))]
+        columns = list(compress(columns, kept))
+        cells = [list(compress(row, kept)) for row in cells]
+    widths = fit_columns(columns, cells, width)
+    beside, below = columns[: len(widths)], columns[len(widths) :]
+    lines = [*_head(beside, widths), Text("\u2500" * _total(widths))] if beside else []
     for row in cells:
-        # Text, not str: an id in square brackets is no markup.
-        table.add_row(*(Text(cell, style=STYLES.get(cell, "")) for cell in row))
-    console.print(table)
+        lines += _side_by_side(beside, row[: len(widths)], widths) if beside else [Text()]
+        lines += _stacked(below, row[len(widths) :], width)
+    return Text("\n").join(lines)
 
 
-def least_width(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> int:
-    """Return how wide a terminal must be to draw the table without breaking an id in two."""
-    widths = _widths(columns, cells)
-    return sum(
-        (min(width, _LEAST_FOLDED) if column.folds else width) + _GAP
-        for column, width in zip(columns, widths, strict=True)
-    )
+def fit_columns(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Return how wide to draw each of the first columns: as many as `width` holds, perhaps none."""
+    wanted = _widths(columns, cells)
+    least = [
+        max(_longest_word([column.title]), min(wide, _folded(column, each)))
+        for column, wide, each in zip(columns, wanted, _turned(columns, cells), strict=True)
+    ]
+    count = len(columns)
+    while count and _total(least[:count]) > width:
+        count -= 1
+    widths = least[:count]
+    spare = max(0, width - _total(widths))
+    for at in sorted(range(count), key=lambda at: not columns[at].folds):  # sentences before titles
+        more = min(wanted[at] - widths[at], spare)
+        widths[at] += more
+        spare -= more
+    return widths
+
+
+def _folded(column: Column, cells: Sequence[str]) -> int:
+    """Return how narrow the cells of a column may be: no word is broken, and no name or id."""
+    if column.folds:
+        return max(_LEAST_FOLDED, _longest_word(cells))
+    return max(map(cell_len, cells), default=0)
+
+
+def _longest_word(texts: Sequence[str]) -> int:
+    return max((cell_len(word) for text in texts for word in text.split()), default=0)
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * max(0, len(widths) - 1)
+
+
+def _head(columns: Sequence[Column], widths: Sequence[int]) -> list[Text]:
+    titles = [_fold(column.title, width) for column, width in zip(columns, widths, strict=True)]
+    height = max(map(len, titles))
+    return _lines(columns, [[""] * (height - len(title)) + title for title in titles], widths)
+
+
+def _side_by_side(columns: Sequence[Column], row: Sequence[str], widths: Sequence[int]) -> list[Text]:
+    parts = [
+        _fold(cell, width) if column.folds else [cell]
+        for column, cell, width in zip(columns, row, widths, strict=True)
+    ]
+    return _lines(columns, parts, widths)
+
+
+def _lines(columns: Sequence[Column], cells: Sequence[Sequence[str]], widths: Sequence[int]) -> list[Text]:
+    """Put folded cells side by side."""
+    lines = []
+    for parts in zip_longest(*cells, fillvalue=""):
+        line = Text()  # not markup: an id may be in square brackets
+        for column, part, width in zip(columns, parts, widths, strict=True):
+            blank = " " * (width - cell_len(part))
+            line.append(" " * _GAP if line else "")
+            line.append(
+                f"{blank}{part}" if column.right else f"{part}{blank}",
+                "" if column.folds else STYLES.get(part, ""),
+            )
+        line.rstrip()
+        lines.append(line)
+    return lines
+
+
+def _stacked(columns: Sequence[Column], row: Sequence[str], width: int) -> list[Text]:
+    lines: list[str] = []
+    for column, cell in zip(columns, row, strict=True):
+        told = f"{column.title} {cell}"
+        if not cell:
+            continue
+        if lines and cell_len(lines[-1]) + _GAP + cell_len(told) <= width:
+            lines[-1] += f"{' ' * _GAP}{told}"
+        else:
+            first, *more = _fold(told, width - 2 * _GAP)
+            lines += [f"{' ' * _GAP}{first}", *(f"{' ' * 2 * _GAP}{each}" for each in more)]
+    return [Text(line) for line in lines]
+
+
+def _fold(text: str, width: int) -> list[str]:
+    """Return lines of whole words; only a single word may be longer than `width`."""
+    lines = [""]
+    for word in text.split():
+        if not lines[-1]:
+            lines[-1] = word
+        elif cell_len(lines[-1]) + 1 + cell_len(word) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
+
+
+def _turned(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[list[str]]:
+    """Return the cells of each column."""
+    return [[row[at] for row in cells] for at in range(len(columns))]
 
 
 def _widths(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[int]:
+    """Return how wide each column is when nothing is folded."""
     return [
-        max(map(len, column)) for column in zip([column.title for column in columns], *cells, strict=True)
+        max(map(cell_len, [column.title, *each]))
+        for column, each in zip(columns, _turned(columns, cells), strict=True)
     ]
 
 

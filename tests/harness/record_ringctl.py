@@ -1,7 +1,7 @@
 """Record the walk-through of `docs/ringctl.md` anew: `python -m tests.harness.record_ringctl`.
 
 Starts a real cluster (Cassandra, etcd, Kafka, an ingest pod, three dispatchers), gives it something to do,
-runs `ringctl` on a terminal of 110 columns, and puts what that showed between the markers in the document.
+runs `ringctl` on a terminal of 80 columns, and puts what that showed between the markers in the document.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ringtime_ringctl.main import main as ringctl
 from tests.harness.client import LoadClient
 from tests.harness.receiver import running_receiver
 
-COLUMNS = 110
+COLUMNS = 80
 DOCUMENT = Path("docs/ringctl.md")
 BEGIN, END = "<!-- recorded: begin -->\n", "<!-- recorded: end -->\n"
 _HOME = Path(__file__).parents[2]

@@ -288,40 +288,53 @@ def check_drains(snapshot: Snapshot) -> list[Finding]:
     return findings or [Finding("drains", State.OK, f"{there:,} nodes are drained" if there else "none")]
 
 
+class Begun(NamedTuple):
+    """A change of an app in several steps, none of which needs the one who began it to stay."""
+
+    what: str  #: `pay goes from 4 to 8`
+    begun_ms: int
+    advice: str
+    more: str = ""  #: after the time
+
+
 def check_resizes(snapshot: Snapshot) -> list[Finding]:
-    """Resizes that were begun and not ended."""
-    under_way = [(app, app.resize) for app in snapshot.apps if app.resize is not None]
-    stale = [
-        Finding(
-            "resizes",
-            State.WARNING,
-            f"{app.app_id} goes from {resize.before:,} to {resize.quota:,} since"
-            f" {to_span(snapshot.now_ms - resize.begun_ms)}, begun by {resize.operator}",
+    """Resizes that were begun and left alone."""
+    begun = [
+        Begun(
+            f"{app.app_id} goes from {app.resize.before:,} to {app.resize.quota:,}",
+            app.resize.begun_ms,
             f"`ringctl resize {app.app_id} --resume` goes on with it, `--abort` gives it up",
+            f", begun by {app.resize.operator}",
         )
-        for app, resize in under_way
-        if snapshot.now_ms - resize.begun_ms > RESIZE_MS
+        for app in snapshot.apps
+        if app.resize is not None
     ]
-    return stale or [
-        Finding("resizes", State.OK, f"{len(under_way):,} under way" if under_way else "none under way")
-    ]
+    return _check_begun("resizes", begun, snapshot.now_ms, RESIZE_MS)
 
 
 def check_deletions(snapshot: Snapshot) -> list[Finding]:
-    """Deletions of apps that nobody goes on with."""
-    under_way = [(app, app.deletion) for app in snapshot.apps if app.deletion is not None]
-    stale = [
-        Finding(
-            "deletions",
-            State.WARNING,
-            f"{app.app_id} is being deleted since {to_span(snapshot.now_ms - deletion.begun_ms)}",
+    """Deletions of apps that were begun and left alone."""
+    begun = [
+        Begun(
+            f"{app.app_id} is being deleted",
+            app.deletion.begun_ms,
             f"`ringctl apps delete {app.app_id} --apply` goes on with it",
         )
-        for app, deletion in under_way
-        if snapshot.now_ms - deletion.begun_ms > DELETION_MS
+        for app in snapshot.apps
+        if app.deletion is not None
     ]
-    return stale or [
-        Finding("deletions", State.OK, f"{len(under_way):,} under way" if under_way else "none under way")
+    return _check_begun("deletions", begun, snapshot.now_ms, DELETION_MS)
+
+
+def _check_begun(check: str, begun: Sequence[Begun], now_ms: int, most_ms: int) -> list[Finding]:
+    """Warn of what has taken longer than `most_ms`: nobody goes on with it."""
+    left_alone = [
+        Finding(check, State.WARNING, f"{what} since {to_span(now_ms - begun_ms)}{more}", advice)
+        for what, begun_ms, advice, more in begun
+        if now_ms - begun_ms > most_ms
+    ]
+    return left_alone or [
+        Finding(check, State.OK, f"{len(begun):,} under way" if begun else "none under way")
     ]
 
 

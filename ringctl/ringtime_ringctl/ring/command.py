@@ -34,12 +34,12 @@ _NODES = (
 _INSTANCES = (
     Column("INSTANCE"),
     Column("OWNER"),
+    Column("BEHIND", right=True),
     Column("GOES TO"),
     Column("EPOCH", right=True),
     Column("FRONT"),
     Column("SEALED"),
     Column("SETTLED"),
-    Column("BEHIND", right=True),
 )
 
 
@@ -175,10 +175,10 @@ def _to_row(state: InstanceState, now_ms: int) -> list[str | int | None]:
     return [
         str(state.instance),
         state.owner or "unowned",
+        None if state.behind_ms is None else to_span(state.behind_ms),
         state.target if state.is_moving else None,
         None if state.epoch is None else str(state.epoch),
         *(_clock(ms, now_ms) for ms in (state.front_ms, state.sealed_ms, state.settled_ms)),
-        None if state.behind_ms is None else to_span(state.behind_ms),
     ]
 
 

@@ -18,12 +18,12 @@ from ringtime_shared.coordination.protocol import Drain
 _COLUMNS = (
     Column("NODE"),
     Column("STATE"),
-    Column("ADDRESS"),
-    Column("CAPACITY", right=True),
     Column("OWNS", right=True),
     Column("RING GIVES", right=True),
     Column("HEALTH", folds=True),
     Column("CLOCK", right=True),
+    Column("ADDRESS"),
+    Column("CAPACITY", right=True),
     Column("DRAINED BY"),
 )
 
@@ -96,12 +96,12 @@ def _to_row(each: NodeState) -> list[str | int | None]:
     return [
         each.node,
         each.state,
-        each.address or None,
-        f"{each.capacity:g}",
         each.owned,
         each.wanted,
         told,
         clock,
+        each.address or None,
+        f"{each.capacity:g}",
         None if drain is None else f"{drain.operator}, {to_iso(drain.since_ms)[:16]}Z",
     ]
 

@@ -28,10 +28,10 @@ MAX_LIMIT = 10_000
 _LIST = (
     Column("SCHEDULE"),
     Column("SLOT"),
-    Column("FAILED"),
     Column("ATTEMPTS", right=True),
     Column("HTTP", right=True),
     Column("ERROR", folds=True),
+    Column("FAILED"),
     Column("REPLAYED"),
 )
 start_option = click.option(
@@ -237,9 +237,9 @@ def _to_row(letter: DeadLetter) -> list[str | int | None]:
     return [
         str(letter.schedule_id),
         to_iso(letter.slot_ms),
-        to_iso(letter.failed_ms),
         letter.attempts,
         None if letter.code is None else str(letter.code),
         letter.error or None,
+        to_iso(letter.failed_ms),
         None if letter.replayed_ms is None else to_iso(letter.replayed_ms),
     ]

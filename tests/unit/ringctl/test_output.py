@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from ringtime_ringctl.output import DRAWN, Column, Output
+from ringtime_ringctl.output import DRAWN, Column, Output, draw_table
 
 COLUMNS = (Column("NAME"), Column("N", right=True))
 ROWS = [("[red]x", 1_234), ("y", None), ("ok", 5)]
@@ -91,3 +91,42 @@ def test_a_bar_is_shown_on_a_terminal_only(
         bar.show(2, "handing over, 1 left")
     assert "1 left" in screen.getvalue()
     assert "2/3" in screen.getvalue()
+
+
+SCHEDULES = (
+    Column("ID"),
+    Column("TRIED SO FAR", right=True),
+    Column("GONE"),
+    Column("WHY", folds=True),
+    Column("AT"),
+)
+LINE = [("0cab1733", "1,200", "", "could not connect to the receiver", "22:14")]
+
+
+def test_what_fits_stands_side_by_side() -> None:
+    assert draw_table(SCHEDULES, LINE, 80).plain == (
+        "ID         TRIED SO FAR   GONE   WHY                                 AT\n"
+        "──────────────────────────────────────────────────────────────────────────\n"
+        "0cab1733          1,200          could not connect to the receiver   22:14"
+    )
+
+
+def test_titles_and_sentences_are_folded_between_words() -> None:
+    assert draw_table(SCHEDULES, LINE, 57).plain == (
+        "           TRIED\n"
+        "              SO\n"
+        "ID           FAR   GONE   WHY                       AT\n"
+        "─────────────────────────────────────────────────────────\n"
+        "0cab1733   1,200          could not connect to      22:14\n"
+        "                          the receiver"
+    )
+
+
+def test_what_does_not_fit_stands_under_its_row_and_an_empty_column_nowhere() -> None:
+    assert draw_table(SCHEDULES, LINE, 32).plain == (
+        "ID         TRIED SO FAR\n"
+        "───────────────────────\n"
+        "0cab1733          1,200\n"
+        "   WHY could not connect to\n"
+        "      the receiver   AT 22:14"
+    )

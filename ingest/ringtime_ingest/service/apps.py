@@ -41,7 +41,7 @@ class AppMaps:
     async def get(self, app_id: str) -> AppReading:
         """Return the app, read at most two seconds ago. Raises NotFound, Damaged."""
         reading = self._by_id.get(app_id)
-        if reading is not None and self._is_younger(reading, _FRESH_MS):
+        if reading is not None and self._clock.boot_ms() - reading.read_boot_ms < _FRESH_MS:
             return reading
         return await self.reread(app_id)
 
@@ -67,7 +67,7 @@ class AppMaps:
                 if number not in self._by_number and self._last_reload <= begun_before:
                     await self._reload()
         app_id = self._by_number.get(number)
-        if app_id is None or self._is_younger(self._by_id[app_id], _KNOWN_MS):
+        if app_id is None or self._clock.boot_ms() - self._by_id[app_id].read_boot_ms < _KNOWN_MS:
             return app_id
         try:
             found = (await self.reread(app_id)).app
@@ -109,6 +109,3 @@ class AppMaps:
         known = self._by_id.pop(app_id, None)
         if known is not None:
             del self._by_number[known.app.number]
-
-    def _is_younger(self, reading: AppReading, age_ms: int) -> bool:
-        return self._clock.boot_ms() - reading.read_boot_ms < age_ms

@@ -111,20 +111,17 @@ class CommitPath:
             raise StoreUnavailable(f"{self._settings.max_pending} creates are waiting for the store already")
         filing = _Filing(row, row, reading, asyncio.get_running_loop().create_future())
         self._waiting.append(filing)
-        self._wake()
+        if self._running < self._settings.commit_lanes:
+            self._running += 1
+            lane = asyncio.create_task(self._run_lane(), name="commit lane")
+            self._lanes.add(lane)
+            lane.add_done_callback(self._lanes.discard)
         return await filing.done
 
     async def close(self) -> None:
         """Finish what is under way."""
         while self._lanes:
             await asyncio.wait(self._lanes)
-
-    def _wake(self) -> None:
-        if self._running < self._settings.commit_lanes:
-            self._running += 1
-            lane = asyncio.create_task(self._run_lane(), name="commit lane")
-            self._lanes.add(lane)
-            lane.add_done_callback(self._lanes.discard)
 
     async def _run_lane(self) -> None:
         while self._waiting:
@@ -149,13 +146,16 @@ class CommitPath:
         except TimeoutError:
             raise OutcomeUnknown("the store gave no answer in time; the schedule may exist") from None
         for filing in batch:
-            if filing not in overtaken:
-                self._acknowledge(filing)
-            elif filing.rounds >= _ROUNDS:
-                _refuse([filing], OutcomeUnknown("the schedule was overtaken repeatedly; it may fire"))
-            else:
-                filing.row = overtaken[filing]
-                self._waiting.appendleft(filing)
+            if filing in overtaken:
+                if filing.rounds >= _ROUNDS:
+                    _refuse([filing], OutcomeUnknown("the schedule was overtaken repeatedly; it may fire"))
+                else:
+                    filing.row = overtaken[filing]
+                    self._waiting.appendleft(filing)
+            elif not filing.done.done():  # else it was refused, or its request is gone
+                is_moved = filing.row is not filing.home
+                row = replace(filing.home, moved_to=filing.row.place) if is_moved else filing.home
+                filing.done.set_result(row)
 
     async def _put(self, batch: Sequence[_Filing]) -> None:
         try:
@@ -231,11 +231,6 @@ class CommitPath:
         if partition >= app.writable:
             partition = self._placer.place(app.number, bucket_of(slot_ms), app.writable)
         return replace(filing.home, place=Place(place.app_id, partition, slot_ms))
-
-    def _acknowledge(self, filing: _Filing) -> None:
-        if not filing.done.done():
-            moved_to = filing.row.place if filing.row is not filing.home else None
-            filing.done.set_result(replace(filing.home, moved_to=moved_to) if moved_to else filing.home)
 
 
 def _refuse(filings: Sequence[_Filing], error: Exception) -> None:

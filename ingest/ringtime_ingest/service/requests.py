@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import orjson
+
 from ringtime_shared.app_rules import check_app, check_app_id
-from ringtime_shared.errors import Violation
+from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row
@@ -103,11 +105,18 @@ def check_new_schedule(
     return violations
 
 
-def check_kept_details(details: bytes) -> list[Violation]:
-    """Return what is wrong with `callback.details` as they will be kept, unknown keys included."""
-    if len(details) <= MAX_DETAILS_BYTES:
-        return []
-    return [Violation("callback.details", f"must be at most {MAX_DETAILS_BYTES:,} bytes of JSON")]
+def encode_details(details: dict[str, object]) -> bytes:
+    """Return `callback.details` as they will be kept, unknown keys included.
+
+    Raises InvalidRequest for too many bytes, and for what is no JSON, which only the library can be given.
+    """
+    try:
+        encoded = orjson.dumps(details)
+    except TypeError as error:
+        raise InvalidRequest.of("callback.details", f"must be JSON: {error}") from None
+    if len(encoded) > MAX_DETAILS_BYTES:
+        raise InvalidRequest.of("callback.details", f"must be at most {MAX_DETAILS_BYTES:,} bytes of JSON")
+    return encoded
 
 
 def _bounds_of(app: App, limits: AppLimits) -> RetryBounds:

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
 
-import orjson
-
 from ringtime_ingest.service.apps import AppMaps, AppReading
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.dead_letters import DeadLetters
@@ -20,9 +18,9 @@ from ringtime_ingest.service.requests import (
     NewApp,
     NewSchedule,
     Offer,
-    check_kept_details,
     check_new_app,
     check_new_schedule,
+    encode_details,
 )
 from ringtime_ingest.service.signing import SigningSecrets
 from ringtime_shared.app_rules import check_app_id, check_growth
@@ -39,7 +37,6 @@ from ringtime_shared.errors import (
     InvalidRequest,
     NotFound,
     VersionConflict,
-    Violation,
 )
 from ringtime_shared.ids import IdMint, Kind, unpack_id
 from ringtime_shared.models.app import App
@@ -117,7 +114,8 @@ class IngestService:
         Raises InvalidRequest, Conflict when the quota would change (that takes a resize), and LimitReached
         when there are as many apps or partitions as the settings allow.
         """
-        _raise_if(check_new_app(new, self._limits))
+        if violations := check_new_app(new, self._limits):
+            raise InvalidRequest(violations)
         partitions = self._limits.partitions if new.partitions is None else new.partitions
         begun_ms = self._clock.boot_ms()
         stored = await self._store.fetch_app(new.app_id)
@@ -180,7 +178,8 @@ class IngestService:
         Raises NotFound, LiveSchedules unless what is to fire yet is cancelled, and Conflict while the app is
         being resized.
         """
-        _raise_if(check_app_id(app_id))
+        if violations := check_app_id(app_id):
+            raise InvalidRequest(violations)
         return await self._deletions.ask(app_id, cancels=cancel_schedules)
 
     async def create_schedule(self, new: NewSchedule) -> Row:
@@ -195,10 +194,10 @@ class IngestService:
         require_trust(self._clock)
         now_ms = self._clock.now_ms()
         try:
-            _raise_if(check_new_schedule(new, reading.app, self._limits, now_ms, self._rules))
-            details = _to_json(new.callback_details)
-            _raise_if(check_kept_details(details))
-            _raise_if(await self._screens[new.callback_type](new.callback_details, new.app_id))
+            violations = check_new_schedule(new, reading.app, self._limits, now_ms, self._rules)
+            if not violations:
+                details = encode_details(new.callback_details)
+                violations = await self._screens[new.callback_type](new.callback_details, new.app_id)
         except Exception:
             raise
         except BaseException as error:  # of a callback type; it may not end this task, let alone the process
@@ -207,6 +206,8 @@ class IngestService:
             let_interrupt_through(error)
             about = f"callback type {new.callback_type} failed at a create: {describe(error)}"
             raise RuntimeError(about) from error
+        if violations:
+            raise InvalidRequest(violations)
         if self._mint.spent:
             self._mint = IdMint(await self._store.claim_nonce(self._holder))
         return await self._commit.file(self._home_row(new, details, reading, now_ms), reading)
@@ -266,16 +267,3 @@ class IngestService:
         """
         row = await self._fetch_home(schedule_id)
         return Cancellation(*await cancel_home(self._store, self._clock, row, self._limits))
-
-
-def _raise_if(violations: list[Violation]) -> None:
-    if violations:
-        raise InvalidRequest(violations)
-
-
-def _to_json(details: dict[str, object]) -> bytes:
-    """Raises InvalidRequest; only the library can be given what is no JSON."""
-    try:
-        return orjson.dumps(details)
-    except TypeError as error:
-        raise InvalidRequest.of("callback.details", f"must be JSON: {error}") from None

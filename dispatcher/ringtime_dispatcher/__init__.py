@@ -6,15 +6,13 @@ Three marks describe how far the owner of a poller instance is (slots, in ms):
       every row has          finally read:       read so far,
       its outcome            nothing unseen      now + 300 ms
 
-- `polling` moves the front: each tick it asks the due index which instances have rows in this minute
+- `reading.polling` moves the front: each tick it asks the due index which instances have rows in this minute
   and reads those up to the read-ahead. The read-ahead is shorter than ingest's commit margin, so a row
   is missed only if its write took longer than the difference; the final read finds it.
-- `sealing` publishes `sealed`, *then* reads everything up to it once more, then lets `settled` follow.
-- `ownership` claims what the ring gives this node, `recovery` starts a new term at `settled`.
-- `delivery` fires each row at its slot: `timetable` holds it until then, `turns` queues what is due fairly
-  between apps and their destinations (`ringtime_shared.fairness`, `breaker`, `memory`), `attempts`
-  asks the callback type, `retries` and `policy` decide, `records` and `outcomes` write the end of it in
-  batches.
+- `reading.sealing` publishes `sealed`, *then* reads all up to it once more, then lets `settled` follow.
+- `ownership` claims what the ring gives this node, and starts a new term at `settled`.
+- `delivery` fires each row at its slot, and records how that ended; its ledger has every row the node holds.
+- `callbacks` are the callback types that ship. `engine` puts all of it together and runs the loops.
 
 Invariant. A row that was acknowledged is at every moment either above its instance's `settled` mark, or
 has a durable outcome, a durable cancel, or a durable later filing for which the same holds.
@@ -27,7 +25,7 @@ has a durable outcome, a durable cancel, or a durable later filing for which the
 | coordination is away | the node fires until its trust window ends, then waits |
 | a create lands after its slot was read | the final read finds it, or ingest's check files it again |
 | a retry lands after its slot was read | the same: the check before anything points at it files it again |
-| a callback hangs | its deadline ends it; others have their own places under the caps |
+| a callback hangs | its deadline ends it; others have attempts of their own under the caps |
 | a destination is down | after a few failures in a row its rows are filed for later, without attempts |
 
 Proof sketch. `settled` moves only to `min(checked, oldest open row - 1)`. `checked` moves to S only after

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Protocol
 
-from ringtime_dispatcher.delivery.deliverer import Deliverer, DeliveryParts
-from ringtime_dispatcher.delivery.ledger import Tally
+from ringtime_dispatcher.delivery.deliverer import Deliverer, DeliveryParts, Tally
+from ringtime_dispatcher.delivery.ledger import Ledger
 from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_dispatcher.ownership.keeper import BACK_OFF_S, PASSING, Owner, OwnerParts, wait_at_most
 from ringtime_dispatcher.reading.polling import Poller
@@ -24,7 +24,6 @@ from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.clock import Clock
 from ringtime_shared.coordination.protocol import Member, Session
 from ringtime_shared.models.app import Instance
-from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import (
     AppLimits,
     ClockSettings,
@@ -86,6 +85,7 @@ class Dispatcher:
             )
         )
         self._room = asyncio.Event()
+        self._ledger = Ledger(parts.dispatch.max_loaded, self._room.set)
         self._deliverer = Deliverer(
             DeliveryParts(
                 store=parts.store,
@@ -98,30 +98,24 @@ class Dispatcher:
                 limits=parts.limits,
                 rng=parts.rng,
             ),
-            self._room.set,
+            self._ledger,
         )
         self._poller = Poller(
             parts.store,
             parts.clock,
             parts.dispatch,
-            self._owner.owned,
-            self._owner.active.keys(),
+            self._owner.instances,
             self._deliverer,
+            self._ledger.room,
         )
         self._sealer = Sealer(
-            parts.store,
-            parts.clock,
-            parts.dispatch,
-            self._owner.owned,
-            self._owner.active.keys(),
-            self._on_late,
-            self._deliverer.reject,
+            parts.store, parts.clock, parts.dispatch, self._owner.instances, self._deliverer
         )
         self._loops: dict[str, asyncio.Task[None]] = {}
 
     @property
     def tally(self) -> Tally:
-        return self._deliverer.tally
+        return replace(self._deliverer.tally, found_late=self._sealer.found_late)
 
     @property
     def owned(self) -> Mapping[Instance, OwnedInstance]:
@@ -135,7 +129,7 @@ class Dispatcher:
     def fronts(self) -> dict[str, int]:
         """Return up to which slot, in ms, each poller instance with rows is read; idle ones are up to now."""
         horizon_ms = self._clock.now_ms() + self._settings.read_ahead_ms
-        return {str(each.instance): each.sealable_ms(horizon_ms) for each in self._owner.active}
+        return {str(each.instance): each.sealable_ms(horizon_ms) for each in self._owner.instances.active()}
 
     def is_trusted(self) -> bool:
         """Whether this node may act as an owner at this moment."""
@@ -202,7 +196,7 @@ class Dispatcher:
             max(self._settings.tick_ms, cost_ms / self._settings.poll_share), self._settings.max_tick_ms
         )
         pause_s = max(period_ms - cost_ms, 1) / 1000
-        if self._deliverer.is_short:  # go on as soon as there is room
+        if self._ledger.is_short:  # go on as soon as there is room
             await wait_at_most(self._room.wait(), pause_s)
         else:
             await asyncio.sleep(pause_s)
@@ -211,10 +205,6 @@ class Dispatcher:
         if self.is_trusted() and await self._sealer.round():
             return
         await asyncio.sleep(self._settings.seal_ms / 1000)
-
-    def _on_late(self, owned: OwnedInstance, row: Row) -> None:
-        self._deliverer.tally.found_late += 1
-        self._deliverer.accept(owned, row)
 
     def is_ready(self) -> bool:
         """Whether this node is in the ring and its loops run."""

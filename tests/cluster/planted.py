@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ringtime_dispatcher.delivery.deliverer import Deliverer
-from ringtime_dispatcher.delivery.ledger import Item
+from ringtime_dispatcher.delivery.ledger import RowItem
 from ringtime_dispatcher.delivery.recording import OutcomeWriter, Record
 from ringtime_dispatcher.engine import Dispatcher
 from ringtime_dispatcher.ownership.instance import OwnedInstance
@@ -59,9 +59,12 @@ def fire_at_bucket_start(patch: pytest.MonkeyPatch) -> None:
     async def read_whole_minutes(self: Poller, horizon_ms: int) -> None:
         await real(self, last_slot(bucket_of(horizon_ms)))
 
-    def accept(self: Deliverer, owned: OwnedInstance, row: Row) -> None:
-        self._places.add(row.place.app_id)
-        self._on_due(Item(owned, row, needs_look=not row.is_home))
+    def accept(self: Deliverer, owned: OwnedInstance, row: Row) -> bool:
+        item = RowItem(owned, row)
+        is_new = self._ledger.enter(item)
+        if is_new:
+            self._on_due(item)
+        return is_new
 
     patch.setattr(Poller, "read", read_whole_minutes)
     patch.setattr(Deliverer, "accept", accept)
@@ -69,16 +72,13 @@ def fire_at_bucket_start(patch: pytest.MonkeyPatch) -> None:
 
 def stop_after_one_page(patch: pytest.MonkeyPatch) -> None:
     async def read(self: Poller, horizon_ms: int) -> None:
-        owned = list(self._active)
-        plans = plan_reads(
-            owned, horizon_ms=horizon_ms, page_rows=self._settings.page_rows, room=self._sink.room
-        )
+        owned = self._instances.active()
+        plans = plan_reads(owned, horizon_ms=horizon_ms, page_rows=self._settings.page_rows, room=self._room)
         if plans:
             pages = await self._store.fetch_due([query for _, query in plans])
             for (each, query), page in zip(plans, pages, strict=True):
                 for row in page.rows:
-                    if each.take(Position(row.place.slot_ms, row.schedule.schedule_id)):
-                        self._sink.accept(each, row)
+                    self._sink.accept(each, row)
                 each.set_front(query.bucket, Position(query.upto_ms, LAST_ID))
 
     async def final_read_of_one_page(self: Sealer, seals: Any) -> None:
@@ -87,8 +87,8 @@ def stop_after_one_page(patch: pytest.MonkeyPatch) -> None:
             for key in list(owned.unseen(keys)):
                 app_id, partition = query.instance
                 row = await self._store.fetch_row(Place(app_id, partition, key.slot_ms), key.schedule_id)
-                if row is not None and owned.take(key):
-                    self._on_late(owned, row)
+                if row is not None:
+                    self._sink.accept(owned, row)
 
     patch.setattr(Poller, "read", read)
     patch.setattr(Sealer, "final_read", final_read_of_one_page)

@@ -20,8 +20,10 @@ Source: M. Nygard, "Release It!", 2007, chapter 5 (circuit breaker).
 from __future__ import annotations
 
 from ringtime_shared.callbacks.protocol import OutageRules, Reply
+from ringtime_shared.settings import DispatchSettings
 
 _PARK_MARGIN_MS = 1_000  #: a parked row's slot is at least this far ahead: time for it to become durable
+_MOST = 10_000  #: breakers remembered; beyond that the one not used for longest is forgotten
 
 
 class Breaker:
@@ -81,3 +83,49 @@ class Breaker:
         slot_ms = max(self._next_slot_ms, earliest_ms)
         self._next_slot_ms = slot_ms + 1_000 / self._rules.park_per_s
         return int(slot_ms)
+
+
+class Destinations:
+    """Breakers by app and destination. One in good order takes no memory and no time.
+
+    `rules`: how its callback type wants a destination in trouble treated; None: as the settings say.
+    """
+
+    def __init__(self, settings: DispatchSettings) -> None:
+        self._most_failures = settings.breaker_failures
+        self._rules = OutageRules(open_ms=settings.breaker_open_ms, park_per_s=settings.park_per_s)
+        self._breakers: dict[tuple[str, str], Breaker] = {}
+
+    def find(self, app_id: str, destination: str) -> Breaker | None:
+        """Return the breaker of a destination that failed lately, or that rows are parked for."""
+        key = (app_id, destination)
+        breaker = self._breakers.pop(key, None)
+        if breaker is not None:
+            self._breakers[key] = breaker  # what is asked for moves to the end: the first goes first
+        return breaker
+
+    def note(
+        self, app_id: str, destination: str, reply: Reply, now_ms: int, rules: OutageRules | None = None
+    ) -> bool:
+        """Take in how an attempt ended; return whether the destination is to be left alone now."""
+        key = (app_id, destination)
+        breaker = self.find(app_id, destination)
+        if breaker is None:
+            if not reply.blames_destination:
+                return False
+            breaker = self._add(key, rules)
+        is_open = breaker.note(reply, now_ms)
+        if breaker.is_idle(now_ms):
+            del self._breakers[key]
+        return is_open
+
+    def park_slot(self, app_id: str, destination: str, now_ms: int, rules: OutageRules | None = None) -> int:
+        """Return the slot under which the next row for this destination is to wait."""
+        key = (app_id, destination)
+        return (self.find(app_id, destination) or self._add(key, rules)).park_slot(now_ms)
+
+    def _add(self, key: tuple[str, str], rules: OutageRules | None) -> Breaker:
+        if len(self._breakers) >= _MOST:
+            del self._breakers[next(iter(self._breakers))]
+        breaker = self._breakers[key] = Breaker(self._most_failures, rules or self._rules)
+        return breaker

@@ -14,17 +14,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from functools import partial
 
-from ringtime_dispatcher.delivery.recording import OutcomeStore, OutcomeWriter, Record, persist
-from ringtime_dispatcher.delivery.records import damage_of, damaged_letter_of, damaged_outcome, home_of
-from ringtime_dispatcher.ownership.instance import OwnedInstance
+from ringtime_dispatcher.delivery.ledger import Item, Ledger, State
+from ringtime_dispatcher.delivery.recording import OutcomeStore, OutcomeWriter, Record, persist, storable
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Damaged
-from ringtime_shared.models.schedule import Row, RowUpdate, Status
+from ringtime_shared.models.damage import Damage
+from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Status
 from ringtime_shared.once import OnceLog
-from ringtime_shared.stores.protocol import DamagedRow, Position
 
 _log = logging.getLogger(__name__)
 _DAY_MS = 86_400_000
@@ -35,40 +34,40 @@ class DamagedRows:
 
     Args:
         retention_days: how long their dead letters are kept.
-        on_over: called with the app id when one is recorded, or given up.
     """
 
     def __init__(
         self,
         store: OutcomeStore,
         outcomes: OutcomeWriter,
+        ledger: Ledger,
         clock: Clock,
         retention_days: int,
-        on_over: Callable[[str], None],
     ) -> None:
         self._store = store
         self._outcomes = outcomes
+        self._ledger = ledger
         self._clock = clock
         self._kept_ms = retention_days * _DAY_MS
-        self._on_over = on_over
         self._looks: set[asyncio.Task[None]] = set()
         self._said = OnceLog(_log)
 
-    def put(self, owned: OwnedInstance, row: DamagedRow) -> None:
-        """Record a row of this instance that was read, and could not be."""
+    def put(self, item: Item, fault: str) -> None:
+        """Record an item that cannot be read, or whose home row cannot, and let go of it then."""
         self._said.warn(
-            (row.place, row.schedule_id),
+            (item.place, item.schedule_id),
             "schedule %s of %s is not sent: its row in slot %d cannot be read: %s",
-            row.schedule_id,
-            row.place.instance,
-            row.place.slot_ms,
-            row.fault,
+            item.schedule_id,
+            item.place.instance,
+            item.place.slot_ms,
+            fault,
         )
-        owned.begin_work()
-        if home_of(row.place, row.schedule_id) == row.place:
-            self._record(owned, row, None)
+        if item.state is State.WAITING:
+            self._ledger.begin(item, is_sent=False)
+        if item.home is item.place:
+            self._record(item, fault, None)
             return
-        task = asyncio.create_task(self._look(owned, row), name="look at the home row of a damaged one")
+        task = asyncio.create_task(self._look(item, fault), name="look at the home row of a damaged one")
         self._looks.add(task)
         task.add_done_callback(self._looks.discard)
 
@@ -80,48 +79,70 @@ class DamagedRows:
         if looks:
             await asyncio.wait(looks)
 
-    async def _look(self, owned: OwnedInstance, row: DamagedRow) -> None:
-        place = home_of(row.place, row.schedule_id)
+    async def _look(self, item: Item, fault: str) -> None:
         home: Row | None = None
         try:
-            home = await persist(lambda: self._store.fetch_row(place, row.schedule_id))
+            home = await persist(self._store.fetch_row, item.home, item.schedule_id)
         except Damaged:
             pass  # then it is recorded there too
         except BaseException:
-            self._let_go(owned, row)
+            self._ledger.leave_open(item)
             raise
-        self._record(owned, row, home)
+        self._record(item, fault, home)
 
-    def _record(self, owned: OwnedInstance, row: DamagedRow, home: Row | None) -> None:
+    def _record(self, item: Item, fault: str, home: Row | None) -> None:
         now_ms = self._clock.now_ms()
-        outcome = damaged_outcome(row.fault, now_ms)
-        here = RowUpdate(place=row.place, schedule_id=row.schedule_id, outcome=outcome)
-        there = RowUpdate(
-            place=home_of(row.place, row.schedule_id), schedule_id=row.schedule_id, outcome=outcome
-        )
+        outcome = damaged_outcome(fault, now_ms)
+        here = RowUpdate(place=item.place, schedule_id=item.schedule_id, outcome=outcome)
+        there = RowUpdate(place=item.home, schedule_id=item.schedule_id, outcome=outcome)
         is_decided = home is not None and (home.outcome is not None or home.cancelled_ms is not None)
-        is_over = home is not None and is_decided and not _may_be_replay(home, row)
+        is_over = home is not None and is_decided and not _may_be_replay(home, item.place)
         self._outcomes.put(
             Record(
-                damage=damage_of(row, now_ms),
-                letter=None if is_over else damaged_letter_of(row, outcome, now_ms + self._kept_ms),
+                damage=damage_of(item, fault, now_ms),
+                letter=None if is_over else damaged_letter_of(item, outcome, now_ms + self._kept_ms),
                 home=here if is_decided else there,
-                move=None if is_decided or there.place == row.place else here,
-                on_durable=partial(self._on_durable, owned, row),
-                on_refused=partial(self._let_go, owned, row),
+                move=None if is_decided or item.home is item.place else here,
+                on_durable=partial(self._ledger.settle, item),
+                on_refused=partial(self._ledger.leave_open, item),
             )
         )
 
-    def _on_durable(self, owned: OwnedInstance, row: DamagedRow) -> None:
-        owned.close(Position(row.place.slot_ms, row.schedule_id))
-        self._let_go(owned, row)
 
-    def _let_go(self, owned: OwnedInstance, row: DamagedRow) -> None:
-        owned.end_work()
-        self._on_over(row.place.app_id)
-
-
-def _may_be_replay(home: Row, row: DamagedRow) -> bool:
+def _may_be_replay(home: Row, place: Place) -> bool:
     """Whether the damaged filing may be the one under which a failed schedule was to be sent again."""
     outcome = home.outcome
-    return outcome is not None and outcome.status is Status.FAILURE and home.moved_to == row.place
+    return outcome is not None and outcome.status is Status.FAILURE and home.moved_to == place
+
+
+def damaged_outcome(fault: str, now_ms: int) -> Outcome:
+    """Return how the delivery of a row that cannot be read ended: it was not sent."""
+    error = storable(f"not sent: what is stored of it cannot be read: {fault}")
+    return Outcome(status=Status.FAILURE, ended_ms=now_ms, error=error)
+
+
+def damaged_letter_of(item: Item, outcome: Outcome, expires_ms: int) -> DeadLetter:
+    """Return what is kept of it for the app's owner; only its key is known."""
+    return DeadLetter(
+        app_id=item.place.app_id,
+        schedule_id=item.schedule_id,
+        slot_ms=item.place.slot_ms,
+        fire_ms=item.place.slot_ms,
+        failed_ms=outcome.ended_ms,
+        attempts=0,
+        error=outcome.error,
+        callback_type="",
+        expires_ms=expires_ms,
+    )
+
+
+def damage_of(item: Item, fault: str, now_ms: int) -> Damage:
+    """Return the note for whoever looks after the store."""
+    place = item.place
+    return Damage(
+        table="schedules",
+        key=f"{place.instance} {place.slot_ms} {item.schedule_id}",
+        app_id=place.app_id,
+        fault=storable(fault),
+        found_ms=now_ms,
+    )

@@ -12,39 +12,34 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
-from uuid import UUID
+from typing import Any
 
-from ringtime_dispatcher.delivery.attempts import make_attempt, storable
 from ringtime_dispatcher.delivery.damaged import DamagedRows
-from ringtime_dispatcher.delivery.ledger import Item, Tally
-from ringtime_dispatcher.delivery.memory import Places
-from ringtime_dispatcher.delivery.policy import DeliveryPolicy, Policies, is_missed
-from ringtime_dispatcher.delivery.queue import Turns
+from ringtime_dispatcher.delivery.ledger import Item, Ledger, RowItem
+from ringtime_dispatcher.delivery.policy import DeliveryPolicy, Policies, is_missed, plan_retry
+from ringtime_dispatcher.delivery.queue import Timetable, Turns
 from ringtime_dispatcher.delivery.recording import (
     FILING_MARGIN_MS,
     OutcomeStore,
     OutcomeWriter,
     Record,
-    persist,
-)
-from ringtime_dispatcher.delivery.records import (
     age_ms,
     attempt_of,
     closing,
     dead_letter_of,
-    home_place,
     is_wanted,
     last_slot_ms,
     next_filing,
     outcome_of,
+    persist,
+    storable,
     unsent,
 )
-from ringtime_dispatcher.delivery.retries import plan_retry
-from ringtime_dispatcher.delivery.timetable import Timetable
 from ringtime_dispatcher.ownership.instance import OwnedInstance
-from ringtime_shared.callbacks.foreign import describe, is_own_cancel
+from ringtime_shared.callbacks.foreign import describe, forget_cancels, is_own_cancel, let_interrupt_through
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.clock import Clock
+from ringtime_shared.descriptors import is_shortage
 from ringtime_shared.errors import Damaged
 from ringtime_shared.ids import app_number_of
 from ringtime_shared.models.app import App
@@ -57,6 +52,20 @@ _log = logging.getLogger(__name__)
 _LOOK_AGAIN_MS = 1_000
 _NO_GOOD_ANSWER = "its destination gave no good answer"
 _SHORTAGE_WAIT_MS = (1_000, 3_000)  #: a row that found this node short of something waits so long
+_GRACE_S = 0.004  #: a callback type ends by itself at the deadline, and what it knows by then counts
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a node has done since it started."""
+
+    sent: int = 0
+    succeeded: int = 0
+    failed: int = 0  #: given up; each is a dead letter
+    retried: int = 0
+    parked: int = 0  #: filed for later without an attempt
+    missed: int = 0
+    found_late: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,50 +84,43 @@ class DeliveryParts:
 
 
 class Deliverer:
-    """The rows a node holds, and the attempts it is making."""
+    """Makes the attempts, and decides what follows each. What it holds is in the ledger."""
 
-    def __init__(self, parts: DeliveryParts, on_room: Callable[[], None]) -> None:
+    def __init__(self, parts: DeliveryParts, ledger: Ledger) -> None:
         self.tally = Tally()
         self._parts = parts
         self._clock = parts.clock
-        self._on_room = on_room
+        self._ledger = ledger
         self._policies = Policies(parts.dispatch, parts.retry, parts.limits)
         self._outcomes = OutcomeWriter(parts.store, parts.clock, parts.dispatch.outcome_batch)
         self._damaged = DamagedRows(
-            parts.store, self._outcomes, parts.clock, parts.limits.retention_days, self._free_place
+            parts.store, self._outcomes, ledger, parts.clock, parts.limits.retention_days
         )
-        self._timetable: Timetable[Item] = Timetable(parts.clock, self._on_due, self._drop_stopped)
+        self._timetable: Timetable[RowItem] = Timetable(parts.clock, self._on_due, self._drop_stopped)
         self._turns = Turns(parts.dispatch, parts.clock, parts.callbacks, self.pump)
-        self._places = Places(parts.dispatch.max_loaded)
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._looks: set[asyncio.Task[None]] = set()  # at home rows, of what is about to be parked
-        self._under_way: set[UUID] = set()  # schedules in flight or unrecorded
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._is_closing = False
 
-    @property
-    def is_short(self) -> bool:
-        """Whether rows of some app stay in the store until there is room for them."""
-        return self._places.is_short
+    def accept(self, owned: OwnedInstance, row: Row) -> bool:
+        """Fire `row` at its slot; not one that a deleted app of the same id has left behind.
 
-    def room(self, app_id: str) -> int:
-        """Return how many more rows of this app may be held."""
-        return self._places.room(app_id)
-
-    def accept(self, owned: OwnedInstance, row: Row) -> None:
-        """Fire `row` at its slot; not one that a deleted app of the same id has left behind."""
+        False: a read returned it before, and nothing is done.
+        """
         app = self._parts.find_app(row.place.app_id)
         # A higher number is that of a newer app than this node has read of yet.
-        if app is not None and app_number_of(row.schedule.schedule_id) < app.number:
-            owned.close(Position(row.place.slot_ms, row.schedule.schedule_id))
-            return
-        self._places.add(row.place.app_id)
-        self._timetable.add(row.place.slot_ms, Item(owned, row, needs_look=not row.is_home))
+        if app is not None and app.number and app_number_of(row.schedule.schedule_id) < app.number:
+            return owned.pass_over(Position(row.place.slot_ms, row.schedule.schedule_id))
+        item = RowItem(owned, row)
+        if not self._ledger.enter(item):
+            return False
+        self._timetable.add(row.place.slot_ms, item)
+        return True
 
     def reject(self, owned: OwnedInstance, row: DamagedRow) -> None:
-        """Record a row that cannot be read as a failure."""
-        self.tally.failed += 1
-        self._places.add(row.place.app_id)
-        self._damaged.put(owned, row)
+        """Record a row that cannot be read as a failure, unless a read returned it before."""
+        item = Item(owned, row.place, row.schedule_id)
+        if self._ledger.enter(item):
+            self._record_damaged(item, row.fault)
 
     def pump(self) -> None:
         """Start what is ready, as far as the caps and the lease allow."""
@@ -126,21 +128,16 @@ class Deliverer:
             item = self._turns.take()
             if item is None:
                 break
-            if item.owned.is_draining:
-                self._turns.end(item)
-                self._let_go(item)
-                continue
-            item.owned.begin_work()
             task = asyncio.create_task(self._deliver(item))
             self._tasks.add(task)
-            task.add_done_callback(partial(self._on_task_done, item))
+            task.add_done_callback(partial(self._end_turn, item))
 
     async def close(self) -> None:
         """Stop at once: cancel what is in flight, drop what waits. Draining comes before this."""
         self._is_closing = True
         self._timetable.close()
         self._turns.close()
-        under_way = self._tasks | self._looks
+        under_way = list(self._tasks)
         for task in under_way:
             task.cancel()
         if under_way:
@@ -148,61 +145,74 @@ class Deliverer:
         await self._damaged.close()
         await self._outcomes.close()
 
-    def _on_due(self, item: Item) -> None:
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is held, under way or waited for."""
+        return not (self._ledger.held or self._tasks or len(self._timetable))
+
+    def _on_due(self, item: RowItem) -> None:
         try:
             if not self._turns.offer(item, self._policy(item)):
                 self._park(item)
         except Damaged as error:
-            self._let_go(item)
-            self.reject(item.owned, DamagedRow(item.row.place, item.schedule_id, error.fault))
+            self._record_damaged(item, error.fault)
         except Exception as error:  # noqa: BLE001 - a bug: it must cost this row alone
-            self._on_bug(item, error)
+            if self._begin(item):
+                self._end_in_failure(item, error)
         self.pump()
 
-    def _drop_stopped(self, item: Item) -> bool:
+    def _drop_stopped(self, item: RowItem) -> bool:
         """Let go of a row that waits for its slot if its instance was given up meanwhile."""
         if item.owned.is_draining:
-            self._let_go(item)
+            self._ledger.leave_open(item)
         return item.owned.is_draining
 
-    def _on_task_done(self, item: Item, task: asyncio.Task[None]) -> None:
+    def _end_turn(self, item: RowItem, task: asyncio.Task[bool]) -> None:
         self._tasks.discard(task)
         self._turns.end(item)
+        if not task.cancelled():
+            if error := task.exception():
+                _log.error("a bug: the turn of %s ended badly", item.schedule_id, exc_info=error)
+            elif task.result():
+                self._turns.put_back(item, self._policy(item))
         self.pump()
 
-    async def _deliver(self, item: Item) -> None:
-        row = item.row
-        home_key = Position(home_place(row).slot_ms, item.schedule_id)
-        if item.schedule_id in self._under_way or (not row.is_home and item.owned.is_open(home_key)):
-            # Another filing of the same schedule is here too: let its outcome decide.
-            item.owned.end_work()
-            self._look_again(item)
-            return
-        self._under_way.add(item.schedule_id)
+    async def _deliver(self, item: RowItem) -> bool:
+        """See to an item whose turn it is; True: it is to have another, for this node may not send now."""
+        if item.owned.is_draining:
+            self._ledger.leave_open(item)
+            return False
+        if item.home is not item.place and item.owned.is_open(Position(item.home.slot_ms, item.schedule_id)):
+            self._look_again(item)  # the home row is here too: let its outcome decide
+            return False
+        if not self._begin(item):
+            return False
         try:
             if not item.needs_look or await self._is_wanted(item):
-                await self._attempt(item)
-        except BaseException as error:
-            if self._is_closing or is_own_cancel(error):
-                self._leave_open(item)
-                raise
+                return await self._attempt(item)
+        except BaseException as error:  # noqa: BLE001 - raised again there where it is meant for us
             self._end_in_failure(item, error)
+        return False
 
-    def _on_bug(self, item: Item, error: Exception) -> None:
-        """End the delivery of a row that could not even be queued."""
-        if item.schedule_id in self._under_way:
-            self._look_again(item)
-            return
-        item.owned.begin_work()
-        self._under_way.add(item.schedule_id)
-        self._end_in_failure(item, error)
+    def _begin(self, item: RowItem) -> bool:
+        """Work on an item; False: another filing of its schedule is under way, and its outcome decides."""
+        if self._ledger.begin(item):
+            return True
+        self._look_again(item)
+        return False
 
-    def _end_in_failure(self, item: Item, error: BaseException) -> None:
+    def _look_again(self, item: RowItem) -> None:
+        item.needs_look = True
+        self._timetable.add(self._clock.now_ms() + _LOOK_AGAIN_MS, item)
+
+    def _end_in_failure(self, item: RowItem, error: BaseException) -> None:
         """Record a failure of ours as how this delivery ended. Left open, the row would hold `settled` back
-        and yet not be tried again before another node starts at it."""
+        and yet not be tried again before another node starts at it. Raises an order to stop."""
+        if self._is_closing or is_own_cancel(error):
+            self._ledger.leave_open(item)
+            raise error
         if isinstance(error, Damaged):  # its home row; this filing is of no use without it
-            self._leave_open(item)
-            self.reject(item.owned, DamagedRow(item.row.place, item.schedule_id, error.fault))
+            self._record_damaged(item, error.fault)
             return
         _log.error("a bug: the delivery of %s ends as a failure", item.schedule_id, exc_info=error)
         try:
@@ -210,35 +220,34 @@ class Deliverer:
             self._give_up(item, unsent(item.row, Status.FAILURE, about, self._clock.now_ms()))
         except Exception:  # noqa: BLE001 - logged; the next owner finds the row as it was
             _log.exception("the failure of %s cannot be recorded", item.schedule_id)
-            self._leave_open(item)
+            self._ledger.leave_open(item)
 
-    def _look_again(self, item: Item) -> None:
-        item.needs_look = True
-        self._timetable.add(self._clock.now_ms() + _LOOK_AGAIN_MS, item)
+    def _record_damaged(self, item: Item, fault: str) -> None:
+        self.tally.failed += 1
+        self._damaged.put(item, fault)
 
-    async def _is_wanted(self, item: Item) -> bool:
+    async def _is_wanted(self, item: RowItem) -> bool:
         """Whether a schedule with more than one filing is still to fire; if not, see this filing off."""
         row = item.row
-        home = await persist(lambda: self._parts.store.fetch_row(home_place(row), item.schedule_id))
+        home = await persist(self._parts.store.fetch_row, item.home, item.schedule_id)
         if is_wanted(row, home):
             return True
-        if row.is_home or home is None:
-            self._finish(item)
+        if item.home is item.place or home is None:
+            self._ledger.settle(item)
         else:
-            self._record(item, home=closing(row, home, self._clock.now_ms()))
+            self._record(item, closing(row, home, self._clock.now_ms()))
         return False
 
-    async def _attempt(self, item: Item) -> None:
+    async def _attempt(self, item: RowItem) -> bool:
         row, policy = item.row, self._policy(item)
         if not self._parts.is_trusted() or item.owned.is_draining:  # no await between this and the send
-            self._put_down(item)
-            self._turns.put_back(replace(item), policy)  # this one is under way until its task ends
-            return
+            self._ledger.put_back(item)
+            return True
         now_ms = self._clock.now_ms()
         if is_missed(policy, slot_ms=row.place.slot_ms, now_ms=now_ms):
             self.tally.missed += 1
             self._settle(item, unsent(row, Status.MISS, "came due too late", now_ms))
-            return
+            return False
         self.tally.sent += 1
         delivery = Delivery(
             schedule=row.schedule,
@@ -251,9 +260,10 @@ class Deliverer:
         begun_ms = self._clock.boot_ms()
         reply = await make_attempt(self._parts.callbacks, delivery, lambda: self._is_closing)
         self._conclude(item, policy, reply, at_ms=now_ms, took_ms=self._clock.boot_ms() - begun_ms)
+        return False
 
     def _conclude(
-        self, item: Item, policy: DeliveryPolicy, reply: Reply, *, at_ms: int, took_ms: int
+        self, item: RowItem, policy: DeliveryPolicy, reply: Reply, *, at_ms: int, took_ms: int
     ) -> None:
         row, now_ms = item.row, self._clock.now_ms()
         if reply.is_shortage and not reply.ok:
@@ -281,34 +291,29 @@ class Deliverer:
         slot_ms = now_ms + max(wait_ms, FILING_MARGIN_MS)
         self._file(item, next_filing(row, slot_ms, attempt_of(reply, at_ms=at_ms, took_ms=took_ms)))
 
-    def _park(self, item: Item) -> None:
+    def _park(self, item: RowItem) -> None:
         """File a row for later without an attempt: its destination is in trouble."""
         if item.owned.is_draining:
-            self._let_go(item)
-            return
-        if item.schedule_id in self._under_way:
-            self._look_again(item)
-            return
-        item.owned.begin_work()
-        self._under_way.add(item.schedule_id)
-        if item.needs_look:
-            task = asyncio.create_task(self._park_if_wanted(item))
-            self._looks.add(task)
-            task.add_done_callback(self._looks.discard)
-        else:
-            self._file_for_later(item)
+            self._ledger.leave_open(item)
+        elif self._begin(item):
+            if item.needs_look:
+                task = asyncio.create_task(self._park_if_wanted(item))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+                return
+            try:
+                self._file_for_later(item)
+            except Exception as error:  # noqa: BLE001 - a bug: it must cost this row alone
+                self._end_in_failure(item, error)
 
-    async def _park_if_wanted(self, item: Item) -> None:
+    async def _park_if_wanted(self, item: RowItem) -> None:
         try:
             if await self._is_wanted(item):
                 self._file_for_later(item)
-        except BaseException as error:
-            if self._is_closing or is_own_cancel(error):
-                self._leave_open(item)
-                raise
+        except BaseException as error:  # noqa: BLE001 - raised again there where it is meant for us
             self._end_in_failure(item, error)
 
-    def _file_for_later(self, item: Item, slot_ms: int | None = None, why: str = _NO_GOOD_ANSWER) -> None:
+    def _file_for_later(self, item: RowItem, slot_ms: int | None = None, why: str = _NO_GOOD_ANSWER) -> None:
         """File a row again as it is.
 
         Args:
@@ -327,66 +332,80 @@ class Deliverer:
             slot_ms = self._turns.park_slot(item)
         self._file(item, next_filing(row, max(min(slot_ms, last_ms), now_ms + FILING_MARGIN_MS)))
 
-    def _file(self, item: Item, again: Row) -> None:
+    def _file(self, item: RowItem, again: Row) -> None:
         """Make the next filing durable, then point at it: what it knows survives a crash."""
-        pointer = RowUpdate(place=home_place(item.row), schedule_id=item.schedule_id, moved_to=again.place)
-        move = RowUpdate(place=item.row.place, schedule_id=item.schedule_id, moved_to=again.place)
-        self._record(item, home=pointer, move=move, filing=again)
+        pointer = RowUpdate(place=item.home, schedule_id=item.schedule_id, moved_to=again.place)
+        self._record(item, pointer, filing=again)
 
-    def _give_up(self, item: Item, outcome: Outcome) -> None:
+    def _give_up(self, item: RowItem, outcome: Outcome) -> None:
         self.tally.failed += 1
-        app = self._parts.find_app(item.app_id)
+        app = self._parts.find_app(item.place.app_id)
         # Nobody could find the letter of an app that is gone, and the next one of its id must not.
         is_leaving = app is None or (app.deletion is not None and app.deletion.cancels)
         self._settle(item, outcome, None if is_leaving else dead_letter_of(item.row, outcome))
 
-    def _settle(self, item: Item, outcome: Outcome, letter: DeadLetter | None = None) -> None:
-        home = RowUpdate(place=home_place(item.row), schedule_id=item.schedule_id, outcome=outcome)
-        move = RowUpdate(place=item.row.place, schedule_id=item.schedule_id, outcome=outcome)
-        self._record(item, home=home, move=move, letter=letter)
+    def _settle(self, item: RowItem, outcome: Outcome, letter: DeadLetter | None = None) -> None:
+        update = RowUpdate(place=item.home, schedule_id=item.schedule_id, outcome=outcome)
+        self._record(item, update, letter=letter)
 
     def _record(
         self,
-        item: Item,
-        *,
+        item: RowItem,
         home: RowUpdate,
-        move: RowUpdate | None = None,
+        *,
         filing: Row | None = None,
         letter: DeadLetter | None = None,
     ) -> None:
+        """Write how the schedule goes on at its home row, and the same at the filing just tried."""
         self._outcomes.put(
             Record(
                 home=home,
-                move=None if item.row.is_home else move,
+                move=None if home.place is item.place else replace(home, place=item.place),
                 filing=filing,
                 letter=letter,
-                on_durable=partial(self._finish, item),
-                on_refused=partial(self._leave_open, item),
+                on_durable=partial(self._ledger.settle, item),
+                on_refused=partial(self._ledger.leave_open, item),
                 is_given_up=lambda: item.owned.is_draining,
             )
         )
 
-    def _finish(self, item: Item) -> None:
-        """What was to be written of this filing is durable."""
-        item.owned.close(item.key)
-        self._put_down(item)
-        self._let_go(item)
+    def _policy(self, item: RowItem) -> DeliveryPolicy:
+        app_id = item.place.app_id
+        return self._policies.of_app(app_id, self._parts.find_app(app_id))
 
-    def _leave_open(self, item: Item) -> None:
-        """No store takes what was to be written: the next owner finds the row as it was."""
-        self._put_down(item)
-        self._let_go(item)
 
-    def _put_down(self, item: Item) -> None:
-        self._under_way.discard(item.schedule_id)
-        item.owned.end_work()
-
-    def _let_go(self, item: Item) -> None:
-        self._free_place(item.app_id)
-
-    def _free_place(self, app_id: str) -> None:
-        if self._places.remove(app_id):
-            self._on_room()
-
-    def _policy(self, item: Item) -> DeliveryPolicy:
-        return self._policies.of_app(item.app_id, self._parts.find_app(item.app_id))
+async def make_attempt(
+    callbacks: Mapping[str, CallbackType], delivery: Delivery, is_stopping: Callable[[], bool]
+) -> Reply:
+    """Return how it ended: at the latest a moment after the delivery's time is up, and never with an error
+    raised, but for the `CancelledError` of a node that stops."""
+    kind = callbacks.get(delivery.schedule.callback_type)
+    if kind is None:
+        return Reply(
+            ok=False, error=f"callback type {delivery.schedule.callback_type} is not registered here"
+        )
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(None) as guard:
+            # Not the deadline of the guard itself: where the loop is late for both deadlines, the type's own
+            # comes first, and its reply is there before the guard, one turn later, would cancel it.
+            timer = loop.call_later(delivery.timeout_ms / 1_000 + _GRACE_S, guard.reschedule, 0)
+            try:
+                reply: object = await kind.invoke(delivery)
+            finally:
+                timer.cancel()
+    except TimeoutError:
+        return Reply(ok=False, error=f"no answer within {delivery.timeout_ms} ms")
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError):
+            if is_stopping():
+                raise
+            forget_cancels()  # whoever cancelled, it was not this node
+        let_interrupt_through(error)
+        if is_shortage(error):
+            about = f"this node is short of something: {describe(error)}"
+            return Reply(ok=False, error=about, is_shortage=True)
+        return Reply(ok=False, error=describe(error))
+    if isinstance(reply, Reply):
+        return reply
+    return Reply(ok=False, error=f"the callback type returned {type(reply).__name__}, not a Reply")

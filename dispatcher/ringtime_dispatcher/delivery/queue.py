@@ -1,4 +1,5 @@
-"""Whose turn it is: what is due is queued fairly, or turned away because its destination is in trouble.
+"""What waits: until its slot (`Timetable`), then for its turn (`Turns`), which is fair between apps and their
+destinations. What is due for a destination in trouble is turned away.
 
 How long something waits, rests or may take is measured on the boot clock: a wall clock that is set back would
 keep an app without tokens, or a destination alone, for as long as it was set back.
@@ -9,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from heapq import heapify, heappop, heappush
+from itertools import count
+from typing import Generic, TypeVar
 
 import orjson
 
-from ringtime_dispatcher.delivery.destinations import Destinations
-from ringtime_dispatcher.delivery.ledger import Item
+from ringtime_dispatcher.delivery.breaker import Destinations
+from ringtime_dispatcher.delivery.ledger import RowItem
 from ringtime_dispatcher.delivery.policy import DeliveryPolicy
 from ringtime_shared.callbacks.foreign import describe
 from ringtime_shared.callbacks.protocol import CallbackType, OutageRules, Reply
@@ -24,9 +28,72 @@ from ringtime_shared.models.schedule import Schedule
 from ringtime_shared.once import OnceLog
 from ringtime_shared.settings import DispatchSettings
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
-_LONGEST_MS = 86_400_000  #: an attempt that may take longer is a mistake of its callback type
+_LONGEST_ATTEMPT_MS = 86_400_000  #: an attempt that may take longer is a mistake of its callback type
 _SHORTAGE_MS = 250  #: an app whose attempt found this node short of something waits so long
+_LOOK_MS = 1_000  #: that a timer runs before the time is looked at again
+
+
+class Timetable(Generic[T]):
+    """A heap of items by slot with one timer. Hands an item over at its slot or later, never early.
+
+    Nothing that is read ahead waits for long, unless the wall clock was set back meanwhile: then it waits
+    until the time comes again, and the clock may be set forward before that.
+    """
+
+    def __init__(
+        self, clock: Clock, on_due: Callable[[T], None], drop: Callable[[T], bool] = lambda _: False
+    ) -> None:
+        """`drop`: asked about what has waited for a while; True: nobody wants it any more, it is gone."""
+        self._clock = clock
+        self._on_due = on_due
+        self._drop = drop
+        self._heap: list[tuple[int, int, T]] = []
+        self._order = count()  # equal slots keep their order of arrival
+        self._timer: asyncio.TimerHandle | None = None
+        self._armed_ms = 0
+        self._is_looking = False  # the timer ends before the first slot
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, slot_ms: int, item: T) -> None:
+        """Hand `item` over at `slot_ms`, at once if that has passed."""
+        if slot_ms <= self._clock.now_ms():
+            self._on_due(item)
+            return
+        heappush(self._heap, (slot_ms, next(self._order), item))
+        if self._timer is None or slot_ms < self._armed_ms:
+            self._arm(slot_ms)
+
+    def close(self) -> None:
+        """Forget everything."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._heap.clear()
+
+    def _arm(self, slot_ms: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._armed_ms = slot_ms
+        # Timers run on another clock than slots, so the time is checked again when this one fires.
+        wait_ms = max(slot_ms - self._clock.now_ms(), 1)
+        self._is_looking = wait_ms > _LOOK_MS
+        self._timer = asyncio.get_running_loop().call_later(min(wait_ms, _LOOK_MS) / 1000, self._fire)
+
+    def _fire(self) -> None:
+        self._timer = None
+        now_ms = self._clock.now_ms()
+        if self._is_looking:
+            self._heap = [entry for entry in self._heap if not self._drop(entry[2])]
+            heapify(self._heap)
+        try:
+            while self._heap and self._heap[0][0] <= now_ms:
+                self._on_due(heappop(self._heap)[2])
+        finally:  # without its timer the timetable would stand still
+            if self._heap and self._timer is None:
+                self._arm(self._heap[0][0])
 
 
 class Turns:
@@ -44,31 +111,33 @@ class Turns:
         self._clock = clock
         self._callbacks = callbacks
         self._on_token = on_token
-        self._queue: FairQueue[Item] = FairQueue(settings.max_in_flight, settings.destination_in_flight)
+        self._queue: FairQueue[RowItem] = FairQueue(settings.max_in_flight, settings.destination_in_flight)
         self._destinations = Destinations(settings)
         self._wake: asyncio.TimerHandle | None = None
         self._wake_ms = 0
         self._faults = OnceLog(_log)
 
-    def offer(self, item: Item, policy: DeliveryPolicy) -> bool:
+    def offer(self, item: RowItem, policy: DeliveryPolicy) -> bool:
         """Queue an item that is due; False: its destination is to be left alone, or is too slow to take
         what is queued for it already. Raises Damaged."""
         if item.details is None:
             item.details, item.destination = self._read_details(item.row.schedule)
-        app_id, destination = item.app_id, item.destination
+        app_id, destination = item.place.app_id, item.destination
         if self._queue.is_slow(app_id, destination, self._clock.boot_ms() - self._settings.slow_after_ms):
             return False
-        timeout_ms = self.timeout_ms(item.row.schedule, policy)
-        if not self._destinations.admits(app_id, destination, self._clock.boot_ms(), timeout_ms):
+        breaker = self._destinations.find(app_id, destination)
+        if breaker is not None and not breaker.admits(
+            self._clock.boot_ms(), self.timeout_ms(item.row.schedule, policy)
+        ):
             return False
-        self.put_back(item, policy)
+        self._queue.put(app_id, policy.share, destination, item, self._clock.boot_ms())
         return True
 
-    def put_back(self, item: Item, policy: DeliveryPolicy) -> None:
+    def put_back(self, item: RowItem, policy: DeliveryPolicy) -> None:
         """Queue an item that was let in before."""
-        self._queue.put(item.app_id, policy.share, item.destination, item, self._clock.boot_ms())
+        self._queue.put(item.place.app_id, policy.share, item.destination, item, self._clock.boot_ms())
 
-    def take(self) -> Item | None:
+    def take(self) -> RowItem | None:
         """Return the next item that may start now."""
         item = self._queue.take(self._clock.boot_ms())
         if item is None:
@@ -77,26 +146,28 @@ class Turns:
                 self._wake_at(next_ms)
         return item
 
-    def end(self, item: Item) -> None:
+    def end(self, item: RowItem) -> None:
         """An item that was taken is under way no more."""
-        self._queue.end(item.app_id, item.destination, item)
+        self._queue.end(item.place.app_id, item.destination, item)
 
-    def hold_off(self, item: Item) -> None:
+    def hold_off(self, item: RowItem) -> None:
         """Start nothing more of its app for a moment: this node is short of what its attempts need."""
-        self._queue.hold_off(item.app_id, self._clock.boot_ms() + _SHORTAGE_MS)
+        self._queue.hold_off(item.place.app_id, self._clock.boot_ms() + _SHORTAGE_MS)
 
-    def note(self, item: Item, reply: Reply) -> list[Item]:
+    def note(self, item: RowItem, reply: Reply) -> list[RowItem]:
         """Take in how an attempt ended; return what waits for a destination that is now left alone."""
-        now_ms, rules = self._clock.boot_ms(), self._rules(item)
-        self._queue.note(item.app_id, item.destination, item, now_ms)
-        if self._destinations.note(item.app_id, item.destination, reply, now_ms, rules):
-            return self._queue.drain(item.app_id, item.destination)
+        now_ms, app_id, destination = self._clock.boot_ms(), item.place.app_id, item.destination
+        self._queue.note(app_id, destination, item, now_ms)
+        if reply.ok and self._destinations.find(app_id, destination) is None:
+            return []  # as nearly every time
+        if self._destinations.note(app_id, destination, reply, now_ms, self._rules(item)):
+            return self._queue.drain(app_id, destination)
         return []
 
-    def park_slot(self, item: Item) -> int:
+    def park_slot(self, item: RowItem) -> int:
         """Return the slot under which an item that was turned away is to wait."""
         boot_ms, rules = self._clock.boot_ms(), self._rules(item)
-        parked_ms = self._destinations.park_slot(item.app_id, item.destination, boot_ms, rules)
+        parked_ms = self._destinations.park_slot(item.place.app_id, item.destination, boot_ms, rules)
         return self._clock.now_ms() + parked_ms - boot_ms
 
     def timeout_ms(self, schedule: Schedule, policy: DeliveryPolicy) -> int:
@@ -106,9 +177,9 @@ class Turns:
             return policy.timeout_ms
         try:
             deadline_ms = kind.deadline_ms(policy.timeout_ms)
-            if 0 < deadline_ms <= _LONGEST_MS:
+            if 0 < deadline_ms <= _LONGEST_ATTEMPT_MS:
                 return int(deadline_ms)
-            fault = f"must return 1 to {_LONGEST_MS} ms, not {deadline_ms}"
+            fault = f"must return 1 to {_LONGEST_ATTEMPT_MS} ms, not {deadline_ms}"
         except BaseException as error:  # noqa: BLE001 - a plug-in may raise anything
             fault = describe(error)
         self._blame(schedule.callback_type, "deadline_ms", fault)
@@ -120,7 +191,7 @@ class Turns:
         if self._wake is not None:
             self._wake.cancel()
 
-    def _rules(self, item: Item) -> OutageRules | None:
+    def _rules(self, item: RowItem) -> OutageRules | None:
         name = item.row.schedule.callback_type
         kind = self._callbacks.get(name)
         try:

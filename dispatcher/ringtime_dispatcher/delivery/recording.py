@@ -1,4 +1,4 @@
-"""Record how deliveries ended, in batches: what is ready while a write is out joins the next one.
+"""What is written when an attempt has ended, in batches: what is ready while a write is out joins the next.
 
 Order of the writes of one record, each durable before the next is begun:
 
@@ -32,14 +32,16 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import ParamSpec, Protocol, TypeVar
 
 from ringtime_shared.callbacks.foreign import is_own_cancel
+from ringtime_shared.callbacks.protocol import Reply
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
+from ringtime_shared.ids import home_slot
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
-from ringtime_shared.models.schedule import Row, RowUpdate
+from ringtime_shared.models.schedule import LOG_LENGTH, Attempt, Outcome, Row, RowUpdate, Status
 from ringtime_shared.settings.rules import CLOCK_SKEW_MS
 from ringtime_shared.stores.protocol import (
     DAMAGED_MARKS,
@@ -50,9 +52,12 @@ from ringtime_shared.stores.protocol import (
     ScheduleStore,
 )
 
+P = ParamSpec("P")
 T = TypeVar("T")
 FILING_MARGIN_MS = 1_000  #: between now and the slot of a filing: what its write may take, and the read-ahead
+ERROR_CHARS = 200
 _RETRY_S = 0.25
+_OUTCOME_MS = 60_000  #: of a schedule's retention, kept for its outcome to be written
 _NONE = Marks(0, 0)  #: of an instance that nobody has owned yet
 _UNSURE_S = 1.0  #: until marks that say nothing are looked at again
 _log = logging.getLogger(__name__)
@@ -82,11 +87,11 @@ class Record:
         return replace(self, filing=filing, home=home, move=move)
 
 
-async def persist(call: Callable[[], Awaitable[T]]) -> T:
+async def persist(call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
     """Repeat a store call until it answers; a node that stops cancels whoever waits here."""
     while True:
         try:
-            return await call()
+            return await call(*args, **kwargs)
         except (StoreUnavailable, OutcomeUnknown):
             await asyncio.sleep(_RETRY_S)
 
@@ -137,27 +142,36 @@ class OutcomeWriter:
     async def _write(self, batch: Sequence[Record]) -> Sequence[Record]:
         """Return those of the batch that are durable; the others will be written later."""
         store = self._store
-        notes = [record.damage for record in batch if record.damage is not None]
+        notes, filings = [], []
+        for record in batch:
+            if record.damage is not None:
+                notes.append(record.damage)
+            if record.filing is not None:
+                filings.append(record.filing)
         if notes:
-            await persist(lambda: store.put_damage(notes))
-        filings = [record.filing for record in batch if record.filing is not None]
+            await persist(store.put_damage, notes)
         if filings:
-            await persist(lambda: store.put_rows(filings))
+            await persist(store.put_rows, filings)
             batch = await self._keep_readable(batch)
-        letters = [record.letter for record in batch if record.letter is not None]
+        letters, homes, moves = [], [], []
+        for record in batch:
+            homes.append(record.home)
+            if record.letter is not None:
+                letters.append(record.letter)
+            if record.move is not None:
+                moves.append(record.move)
         if letters:
-            await persist(lambda: store.put_dead_letters(letters))
-        if batch:
-            await persist(lambda: store.put_updates([record.home for record in batch]))
-        moves = [record.move for record in batch if record.move is not None]
+            await persist(store.put_dead_letters, letters)
+        if homes:
+            await persist(store.put_updates, homes)
         if moves:
-            await persist(lambda: store.put_updates(moves))
+            await persist(store.put_updates, moves)
         return batch
 
     async def _keep_readable(self, batch: Sequence[Record]) -> Sequence[Record]:
         """Return the records whose filing, if they have one, is sure to be read; file the others again."""
         instances = sorted({record.filing.place.instance for record in batch if record.filing is not None})
-        marks = await persist(lambda: self._store.fetch_marks(instances))
+        marks = await persist(self._store.fetch_marks, instances)
         now_ms = self._clock.now_ms()
         readable = []
         for record in batch:
@@ -203,3 +217,103 @@ def _tell(callback: Callable[[], None]) -> None:
         callback()
     except Exception:  # noqa: BLE001 - a bug in what follows one record must not keep the others from being told
         _log.exception("what follows the write of an outcome ended in a bug")
+
+
+def age_ms(row: Row, now_ms: int) -> int:
+    """Return how long ago the delivery was due. A replay is as young as somebody asked for it to be."""
+    return 0 if row.replay else now_ms - home_slot(row.schedule.schedule_id)
+
+
+def last_slot_ms(row: Row, max_age_ms: int) -> int:
+    """Return the last slot that the delivery may be filed under: just before the row is forgotten, or
+    sooner where the policy says so."""
+    schedule = row.schedule
+    last_ms = max(schedule.expires_ms - _OUTCOME_MS, schedule.fire_ms)
+    return last_ms if row.replay else min(last_ms, home_slot(schedule.schedule_id) + max_age_ms)
+
+
+def is_wanted(row: Row, home: Row | None) -> bool:
+    """Whether this filing is still to fire, given the schedule's home row as it is now.
+
+    Not when the delivery ended, was cancelled, or went on to a later filing: that one was durable before
+    the home row pointed at it, so nothing is lost by closing this one.
+    """
+    if home is None:
+        return True
+    if home.cancelled_ms is not None:
+        return False
+    if home.outcome is not None and home.outcome.replay >= row.replay:
+        return False
+    later = home.moved_to
+    return later is None or later.slot_ms <= row.place.slot_ms
+
+
+def closing(row: Row, home: Row, now_ms: int) -> RowUpdate:
+    """Return what closes a filing that is not wanted."""
+    outcome = home.outcome
+    if outcome is None and home.cancelled_ms is None:
+        return RowUpdate(place=row.place, schedule_id=row.schedule.schedule_id, moved_to=home.moved_to)
+    ended = outcome or Outcome(status=Status.DELETED, ended_ms=now_ms)
+    return RowUpdate(place=row.place, schedule_id=row.schedule.schedule_id, outcome=replace(ended, log=()))
+
+
+def next_filing(row: Row, slot_ms: int, attempt: Attempt | None = None) -> Row:
+    """Return the same schedule filed under a later slot: after a failed attempt, or without one."""
+    if attempt is None:
+        return replace(row, place=row.place._replace(slot_ms=slot_ms))
+    return replace(
+        row,
+        place=row.place._replace(slot_ms=slot_ms),
+        attempts=row.attempts + 1,
+        log=(*row.log, attempt)[-LOG_LENGTH:],
+    )
+
+
+def attempt_of(reply: Reply, *, at_ms: int, took_ms: int) -> Attempt:
+    """Return a failed attempt as it is remembered."""
+    return Attempt(at_ms=at_ms, took_ms=took_ms, code=reply.code, error=storable(reply.error))
+
+
+def outcome_of(row: Row, reply: Reply, *, at_ms: int, took_ms: int) -> Outcome:
+    """Return how the delivery ended with this attempt."""
+    return Outcome(
+        status=Status.SUCCESS if reply.ok else Status.FAILURE,
+        ended_ms=at_ms + took_ms,
+        fired_ms=at_ms,
+        attempts=row.attempts + 1,
+        code=reply.code,
+        error=storable(reply.error),
+        took_ms=took_ms,
+        replay=row.replay,
+        log=row.log,
+    )
+
+
+def unsent(row: Row, status: Status, error: str, now_ms: int) -> Outcome:
+    """Return how a delivery ended without a last attempt."""
+    return Outcome(
+        status=status, ended_ms=now_ms, attempts=row.attempts, error=error, replay=row.replay, log=row.log
+    )
+
+
+def dead_letter_of(row: Row, outcome: Outcome) -> DeadLetter:
+    """Return what is kept of a delivery that was given up."""
+    schedule = row.schedule
+    return DeadLetter(
+        app_id=schedule.app_id,
+        schedule_id=schedule.schedule_id,
+        slot_ms=row.place.slot_ms,
+        fire_ms=schedule.fire_ms,
+        failed_ms=outcome.ended_ms,
+        attempts=outcome.attempts,
+        code=outcome.code,
+        error=outcome.error,
+        callback_type=schedule.callback_type,
+        replay=outcome.replay,
+        expires_ms=schedule.expires_ms,
+    )
+
+
+def storable(text: str) -> str:
+    """Cut `text`, and replace halves of surrogate pairs: no store takes them, nor the rest of their batch."""
+    return text[:ERROR_CHARS].encode(errors="replace").decode()

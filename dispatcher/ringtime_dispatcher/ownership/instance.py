@@ -7,7 +7,7 @@ rows: see `_Rows`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
 from ringtime_shared.models.app import Instance
@@ -40,7 +40,6 @@ class OwnedInstance:
     """
 
     __slots__ = (
-        "_active",
         "_rows",
         "checked_ms",
         "instance",
@@ -51,10 +50,7 @@ class OwnedInstance:
         "term",
     )
 
-    def __init__(
-        self, instance: Instance, term: int, marks: Marks, active: dict[OwnedInstance, None] | None = None
-    ) -> None:
-        """`active`: where this instance enters itself while it has rows; nobody looks at idle ones."""
+    def __init__(self, instance: Instance, term: int, marks: Marks) -> None:
         self.instance = instance
         self.term = term
         self.sealed_ms = marks.sealed_ms  #: as last published
@@ -62,7 +58,6 @@ class OwnedInstance:
         self.checked_ms = marks.settled_ms  #: finally read up to here in this term
         self.is_walked = False  #: the buckets between `settled` and now are known
         self.is_draining = False  #: on its way to another owner, or lost: start nothing new
-        self._active: dict[OwnedInstance, None] = {} if active is None else active  # ordered, unlike a set
         self._rows: _Rows | None = None
 
     @property
@@ -76,7 +71,6 @@ class OwnedInstance:
         if is_new and not self.is_draining:
             start_ms = max(self.checked_ms, first_slot(bucket) - 1)
             self._with_rows().fronts[bucket] = Position(start_ms, LAST_ID)
-            self._active[self] = None
 
     def is_reading(self, bucket: int) -> bool:
         return self._rows is not None and bucket in self._rows.fronts
@@ -125,6 +119,13 @@ class OwnedInstance:
         rows.open.add(row)
         return True
 
+    def pass_over(self, row: Position) -> bool:
+        """Note a row that was read and is nobody's any more; return False if it was known."""
+        is_new = self.take(row)
+        if is_new:
+            self.close(row)
+        return is_new
+
     def is_open(self, row: Position) -> bool:
         return self._rows is not None and row in self._rows.open
 
@@ -148,15 +149,12 @@ class OwnedInstance:
         rows.fronts = {
             bucket: front for bucket, front in rows.fronts.items() if last_slot(bucket) > self.checked_ms
         }
-        if not rows.fronts:
-            self._active.pop(self, None)
         if rows.is_empty:
             self._rows = None
 
     def stop(self) -> None:
         """Start nothing new: on the way to another owner, or lost."""
         self.is_draining = True
-        self._active.pop(self, None)
 
     def settleable_ms(self) -> int:
         """Return the slot up to which every row has a durable outcome or a later slot."""
@@ -200,3 +198,36 @@ class OwnedInstance:
         if self._rows is None:
             self._rows = _Rows()
         return self._rows
+
+
+class Instances:
+    """The poller instances that one node owns."""
+
+    def __init__(self) -> None:
+        self._owned: dict[Instance, OwnedInstance] = {}
+        self._with_rows: dict[OwnedInstance, None] = {}  # and some that had rows; ordered, unlike a set
+
+    @property
+    def owned(self) -> Mapping[Instance, OwnedInstance]:
+        """All of them, by name."""
+        return self._owned
+
+    def add(self, owned: OwnedInstance) -> None:
+        self._owned[owned.instance] = owned
+
+    def remove(self, instance: Instance) -> None:
+        """Own it no more: what is in flight ends, nothing new is begun."""
+        self._owned.pop(instance).stop()
+
+    def open_bucket(self, owned: OwnedInstance, bucket: int) -> None:
+        """Begin to read a bucket that the index shows rows of this instance in."""
+        owned.open_bucket(bucket)
+        if owned.has_rows:
+            self._with_rows[owned] = None
+
+    def active(self) -> list[OwnedInstance]:
+        """Return those that have rows to read, without a look at the others: there may be 100,000."""
+        active = [each for each in self._with_rows if each.has_rows and not each.is_draining]
+        if len(active) < len(self._with_rows):
+            self._with_rows = dict.fromkeys(active)
+        return active

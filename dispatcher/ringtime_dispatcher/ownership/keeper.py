@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from ringtime_dispatcher.ownership.instance import OwnedInstance
+from ringtime_dispatcher.ownership.instance import Instances, OwnedInstance
 from ringtime_dispatcher.ownership.plan import Membership, OwnershipPlan, came_from_another, plan_ownership
 from ringtime_dispatcher.ownership.recovery import marks_to_begin_at, take_over, walk
 from ringtime_shared.app_states import APPS_TRUST_MS
@@ -47,8 +47,7 @@ class Owner:
     """The poller instances of one node, and the lease they hang on."""
 
     def __init__(self, parts: OwnerParts) -> None:
-        self.owned: dict[Instance, OwnedInstance] = {}
-        self.active: dict[OwnedInstance, None] = {}  #: those of them that have rows to read
+        self.instances = Instances()
         self.left_out = 0  #: poller instances that nobody owns, because this node may not own more
         self._parts = parts
         self._node = parts.member.node
@@ -65,6 +64,11 @@ class Owner:
         self._membership = Membership(join_debounce_ms=parts.coordination.join_debounce_ms)
         self._handovers: set[asyncio.Task[None]] = set()
         self._said = OnceLog(_log)
+
+    @property
+    def owned(self) -> Mapping[Instance, OwnedInstance]:
+        """The poller instances of this node, by name."""
+        return self.instances.owned
 
     def find_app(self, app_id: str) -> App | None:
         """Return the app as this node last read it."""
@@ -199,7 +203,7 @@ class Owner:
             await self._claim(session, plan.claim[start : start + CLAIMS_AT_ONCE])
         unwalked = [each for each in self.owned.values() if not each.is_walked and not each.is_draining]
         if unwalked:  # just claimed, or the store gave up half way last time
-            await walk(self._store, self._clock, unwalked, self._parts.dispatch.walk_buckets)
+            await walk(self._store, self._clock, self.instances, unwalked, self._parts.dispatch.walk_buckets)
         if plan == OwnershipPlan() and self.owned.keys() == wanted:
             self._balanced = (view, wanted)
 
@@ -237,10 +241,10 @@ class Owner:
         terms = {instance: session.era << 48 | epoch for instance, epoch in won.items()}
         if not terms:
             return
-        taken = await take_over(self._store, terms, self._begin_at, self.active)
+        taken = await take_over(self._store, terms, self._begin_at)
         boot_ms = self._clock.boot_ms()
         for owned in taken:
-            self.owned[owned.instance] = owned
+            self.instances.add(owned)
             if came_from_another(owned.instance, self._last_claims, self._node):
                 self._arrived_ms[owned.instance] = boot_ms
 
@@ -301,7 +305,7 @@ class Owner:
         )
         for owned in leaving:
             if self.owned.get(owned.instance) is owned:
-                del self.owned[owned.instance]
+                self.instances.remove(owned.instance)
                 self._arrived_ms.pop(owned.instance, None)
         # From here on the claims are held without being run: if this call fails, the next ownership step
         # finds and releases them.
@@ -311,7 +315,7 @@ class Owner:
     def _drop(self, instances: Sequence[Instance]) -> None:
         """Run these no more; what is in flight ends, nothing new is sent."""
         for instance in instances:
-            self.owned.pop(instance).stop()
+            self.instances.remove(instance)
             self._arrived_ms.pop(instance, None)
 
 

@@ -21,7 +21,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from ringtime_dispatcher.ownership.instance import OwnedInstance
+from ringtime_dispatcher.ownership.instance import Instances, OwnedInstance
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.clock import Clock
 from ringtime_shared.ids import EPOCH_2020_MS
@@ -50,7 +50,6 @@ async def take_over(
     store: RecoveryStore,
     terms: Mapping[Instance, int],
     begin_at: Callable[[Instance, Marks | None], Marks],
-    active: dict[OwnedInstance, None],
 ) -> list[OwnedInstance]:
     """Return the instances of `terms` (instance to term) with the marks their last owner left.
 
@@ -79,11 +78,13 @@ async def take_over(
             len(lowered), lowered[0], ahead_ms // 1_000,
         )  # fmt: skip
     await store.put_marks([MarksWrite(each, term, marks[each]) for each, term in terms.items()])
-    return [OwnedInstance(each, term, marks[each], active) for each, term in terms.items()]
+    return [OwnedInstance(each, term, marks[each]) for each, term in terms.items()]
 
 
-async def walk(store: DueStore, clock: Clock, owned: Sequence[OwnedInstance], walk_buckets: int) -> None:
-    """Open every bucket with rows from the oldest `settled` up to now; the poller reads them.
+async def walk(
+    store: DueStore, clock: Clock, instances: Instances, owned: Sequence[OwnedInstance], walk_buckets: int
+) -> None:
+    """Open every bucket with rows of `owned` from the oldest `settled` up to now; the poller reads them.
 
     One pass over the due index serves all instances of one takeover.
     """
@@ -92,9 +93,9 @@ async def walk(store: DueStore, clock: Clock, owned: Sequence[OwnedInstance], wa
     while bucket <= bucket_of(clock.now_ms()):
         last = min(bucket + walk_buckets - 1, bucket_of(clock.now_ms()))
         for entry in await store.fetch_index(bucket, last):
-            found = by_instance.get(entry.instance)
-            if found is not None:
-                found.open_bucket(entry.bucket)
+            each = by_instance.get(entry.instance)
+            if each is not None:
+                instances.open_bucket(each, entry.bucket)
         bucket = last + 1
     for each in owned:
         each.is_walked = True

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from ringtime_dispatcher.ownership.instance import OwnedInstance
+from ringtime_dispatcher.ownership.instance import Instances, OwnedInstance
 from ringtime_shared.buckets import bucket_of, last_slot
 from ringtime_shared.clock import Clock
-from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import DispatchSettings
 from ringtime_shared.stores.protocol import LAST_ID, DamagedRow, DueQuery, DueStore, Position
@@ -18,16 +17,12 @@ from ringtime_shared.stores.protocol import LAST_ID, DamagedRow, DueQuery, DueSt
 class RowSink(Protocol):
     """Where rows go once they are read."""
 
-    def room(self, app_id: str) -> int:
-        """Return how many more rows of this app may be held in memory."""
-        ...
-
-    def accept(self, owned: OwnedInstance, row: Row) -> None:
-        """Fire `row` at its slot."""
+    def accept(self, owned: OwnedInstance, row: Row) -> bool:
+        """Fire `row` at its slot; False: a read returned it before, and nothing is done."""
         ...
 
     def reject(self, owned: OwnedInstance, row: DamagedRow) -> None:
-        """Record a row that cannot be read as a failure."""
+        """Record a row that cannot be read as a failure, unless a read returned it before."""
         ...
 
 
@@ -37,9 +32,9 @@ def plan_reads(
     """Return the pages to read next, oldest first, of each app no more rows than there is room for."""
     wanted = []
     for each in owned:
-        found = None if each.is_draining else each.next_read(horizon_ms)
-        if found is not None:
-            wanted.append((found[1].slot_ms, each, found))
+        unread = None if each.is_draining else each.next_read(horizon_ms)
+        if unread is not None:
+            wanted.append((unread[1].slot_ms, each, unread))
     wanted.sort(key=lambda entry: entry[0])
     plans = []
     planned: Counter[str] = Counter()
@@ -66,16 +61,17 @@ class Poller:
         store: DueStore,
         clock: Clock,
         settings: DispatchSettings,
-        owned: Mapping[Instance, OwnedInstance],
-        active: Collection[OwnedInstance],
+        instances: Instances,
         sink: RowSink,
+        room: Callable[[str], int],
     ) -> None:
+        """`room`: how many more rows of an app may be held in memory."""
         self._store = store
         self._clock = clock
         self._settings = settings
-        self._owned = owned
-        self._active = active
+        self._instances = instances
         self._sink = sink
+        self._room = room
         self._indexed: int | None = None  # the bucket that was current at the last tick
 
     async def tick(self) -> None:
@@ -87,9 +83,9 @@ class Poller:
         while first <= last:  # one round, but after a long suspension, or when the clock was set
             upto = min(first + self._settings.walk_buckets - 1, last)
             for bucket, instance in await self._store.fetch_index(first, upto):
-                owned = self._owned.get(instance)
+                owned = self._instances.owned.get(instance)
                 if owned is not None and owned.is_walked:
-                    owned.open_bucket(bucket)
+                    self._instances.open_bucket(owned, bucket)
             first = upto + 1
         self._indexed = bucket_of(now_ms)
         await self.read(horizon_ms)
@@ -98,19 +94,17 @@ class Poller:
         """Read page after page until everything up to `horizon_ms` is read or memory is full."""
         while True:
             plans = plan_reads(
-                self._active,
+                self._instances.active(),
                 horizon_ms=horizon_ms,
                 page_rows=self._settings.page_rows,
-                room=self._sink.room,
+                room=self._room,
             )
             if not plans:
                 return
             pages = await self._store.fetch_due([query for _, query in plans])
             for (owned, query), page in zip(plans, pages, strict=True):
                 for row in page.rows:
-                    if owned.take(Position(row.place.slot_ms, row.schedule.schedule_id)):
-                        self._sink.accept(owned, row)
+                    self._sink.accept(owned, row)
                 for damaged in page.damaged:
-                    if owned.take(Position(damaged.place.slot_ms, damaged.schedule_id)):
-                        self._sink.reject(owned, damaged)
+                    self._sink.reject(owned, damaged)
                 owned.set_front(query.bucket, page.next or Position(query.upto_ms, LAST_ID))

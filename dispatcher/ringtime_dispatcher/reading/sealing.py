@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
-from ringtime_dispatcher.ownership.instance import OwnedInstance
+from ringtime_dispatcher.ownership.instance import Instances, OwnedInstance
+from ringtime_dispatcher.reading.polling import RowSink
 from ringtime_shared.buckets import BUCKET_MS, bucket_of, first_slot, last_slot
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Damaged
 from ringtime_shared.models.app import Instance
-from ringtime_shared.models.schedule import Place, Row
+from ringtime_shared.models.schedule import Place
 from ringtime_shared.settings import DispatchSettings
 from ringtime_shared.stores.protocol import (
     LAST_ID,
@@ -76,19 +77,15 @@ class Sealer:
         store: SealStore,
         clock: Clock,
         settings: DispatchSettings,
-        owned: Mapping[Instance, OwnedInstance],
-        active: Collection[OwnedInstance],
-        on_late: Callable[[OwnedInstance, Row], None],
-        on_damaged: Callable[[OwnedInstance, DamagedRow], None],
+        instances: Instances,
+        sink: RowSink,
     ) -> None:
-        """`active`: those of `owned` that have rows."""
+        self.found_late = 0  #: rows that only the final read has returned
         self._store = store
         self._clock = clock
         self._settings = settings
-        self._owned = owned
-        self._active = active
-        self._on_late = on_late
-        self._on_damaged = on_damaged
+        self._instances = instances
+        self._sink = sink
         self._idle_ms = 0  # idle instances are sealed up to here
         self._restless: dict[OwnedInstance, None] = {}  # to be sealed again soon, with rows or not; in order
 
@@ -100,7 +97,14 @@ class Sealer:
         limit_ms = self._clock.now_ms() - self._settings.seal_lag_ms
         minute_ms = last_slot(bucket_of(limit_ms) - 1)
         is_everybody = minute_ms != self._idle_ms
-        asked = [*(self._owned.values() if is_everybody else dict.fromkeys([*self._active, *self._restless]))]
+        instances = self._instances
+        asked = [
+            *(
+                instances.owned.values()
+                if is_everybody
+                else dict.fromkeys([*instances.active(), *self._restless])
+            )
+        ]
         seals = await self._plan(asked, limit_ms)
         if seals:
             for part in _slices(seals, MARKS_AT_ONCE):
@@ -149,19 +153,18 @@ class Sealer:
     async def final_read(self, seals: Sequence[Seal]) -> None:
         """Read (checked, sealed] once more and fire what no earlier read returned."""
         queries = await self._plan_final_read(seals)
-        found = await self._store.fetch_live_ids([query for _, query in queries])
-        for (owned, query), keys in zip(queries, found, strict=True):
+        live = await self._store.fetch_live_ids([query for _, query in queries])
+        for (owned, query), keys in zip(queries, live, strict=True):
             app_id, partition = query.instance
             for key in list(owned.unseen(keys)):
                 place = Place(app_id, partition, key.slot_ms)
                 try:
                     row = await self._store.fetch_row(place, key.schedule_id)
                 except Damaged as error:
-                    if owned.take(key):
-                        self._on_damaged(owned, DamagedRow(place, key.schedule_id, error.fault))
+                    self._sink.reject(owned, DamagedRow(place, key.schedule_id, error.fault))
                     continue
-                if row is not None and row.is_live and owned.take(key):
-                    self._on_late(owned, row)
+                if row is not None and row.is_live and self._sink.accept(owned, row):
+                    self.found_late += 1
 
     async def _plan_final_read(self, seals: Sequence[Seal]) -> list[tuple[OwnedInstance, DueQuery]]:
         queries = []

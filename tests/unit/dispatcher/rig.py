@@ -14,14 +14,15 @@ from tests.contract.builders import START_MS, make_app, make_row
 from tests.unit.spy_store import SpyStore
 
 from ringtime_dispatcher.delivery.deliverer import Deliverer, DeliveryParts
-from ringtime_dispatcher.ownership.instance import OwnedInstance
+from ringtime_dispatcher.delivery.ledger import Ledger
+from ringtime_dispatcher.ownership.instance import Instances, OwnedInstance
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.app import App, AppConfiguration, Instance
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
-from ringtime_shared.stores.protocol import Marks, MarksWrite, Position
+from ringtime_shared.stores.protocol import Marks, MarksWrite
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -88,6 +89,7 @@ class Rig:
     app: App
     receiver: Receiver
     owned: OwnedInstance
+    ledger: Ledger
     deliverer: Deliverer
     trusted_until_ms: int = 1 << 62  #: boot time
     rooms: int = 0  #: how often room was reported
@@ -99,8 +101,7 @@ class Rig:
             self.give(row)
 
     def give(self, row: Row) -> None:
-        assert self.owned.take(Position(row.place.slot_ms, row.schedule.schedule_id))
-        self.deliverer.accept(self.owned, row)
+        assert self.deliverer.accept(self.owned, row)
 
     async def seal(self, slot_ms: int, term: int = 1 << 48 | 10) -> None:
         """Publish `sealed`, as this node's sealer or the next owner does."""
@@ -108,7 +109,7 @@ class Rig:
 
     def places_held(self) -> int:
         """Return how many rows the deliverer holds, all of one app."""
-        return DispatchSettings().max_loaded // 2 - self.deliverer.room(self.app.app_id)
+        return DispatchSettings().max_loaded // 2 - self.ledger.room(self.app.app_id)
 
     def row(self, slot_ms: int) -> Row:
         return make_row(self.app, slot_ms, callback_type="sim")
@@ -133,6 +134,7 @@ def make_rig(
     receiver = Receiver(clock)
     owned = make_owned(app)
     rig: Rig
+    ledger = Ledger((dispatch or DispatchSettings()).max_loaded, lambda: setattr(rig, "rooms", rig.rooms + 1))
     deliverer = Deliverer(
         DeliveryParts(
             store=cast(Any, store),
@@ -145,9 +147,9 @@ def make_rig(
             limits=AppLimits(),
             rng=Random(1),
         ),
-        lambda: setattr(rig, "rooms", rig.rooms + 1),
+        ledger,
     )
-    rig = Rig(clock, store, app, receiver, owned, deliverer)
+    rig = Rig(clock, store, app, receiver, owned, ledger, deliverer)
     return rig
 
 
@@ -155,10 +157,19 @@ def make_owned(
     app: App,
     partition: int = 0,
     settled_ms: int = START_MS - 60_001,
-    active: dict[OwnedInstance, None] | None = None,
 ) -> OwnedInstance:
     """An instance whose walk is done; everything before the minute before `START_MS` is settled."""
     marks = Marks(settled_ms, settled_ms)
-    owned = OwnedInstance(Instance(app.app_id, partition), 1 << 48 | 9, marks, active)
+    owned = OwnedInstance(Instance(app.app_id, partition), 1 << 48 | 9, marks)
     owned.is_walked = True
     return owned
+
+
+def instances_of(*owned: OwnedInstance) -> Instances:
+    """A node's instances; those that read buckets already are among the active ones."""
+    instances = Instances()
+    for each in owned:
+        instances.add(each)
+        for bucket in each.buckets():
+            instances.open_bucket(each, bucket)
+    return instances

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 from tests.contract.builders import START_MS, key_of, make_app, make_move, make_outcome, make_row, make_update
-from tests.unit.dispatcher.rig import LoopClock, Rig, make_owned, make_rig, on_virtual_time
+from tests.unit.dispatcher.rig import LoopClock, Rig, instances_of, make_owned, make_rig, on_virtual_time
 from tests.unit.dispatcher.test_sealing import Rounds
 from tests.unit.spy_store import SpyStore
 
@@ -96,7 +96,6 @@ async def test_it_is_noted_for_operator_app_and_client_and_settled_goes_on(
     rig = make_rig()
     row = rig.row(SLOT_MS)
     await rig.store.real.put_rows([row])
-    assert rig.owned.take(key_of(row))
     rig.deliverer.reject(rig.owned, damaged_of(row))
     rig.deliverer.reject(rig.owned, damaged_of(row))  # as the next owner may
     await asyncio.sleep(1)
@@ -120,7 +119,6 @@ async def test_settled_waits_until_it_is_noted() -> None:
     rig = make_rig()
     row = rig.row(SLOT_MS)
     await rig.store.real.put_rows([row])
-    assert rig.owned.take(key_of(row))
     rig.store.fail("put_damage", StoreUnavailable("away"), StoreUnavailable("away"))
     gate = rig.store.hold("put_dead_letters")
     rig.deliverer.reject(rig.owned, damaged_of(row))
@@ -146,7 +144,12 @@ async def test_a_page_that_holds_it_goes_on_and_what_is_damaged_takes_room() -> 
     store.damaged = {rows[1].place, rows[4].place}
     rig.owned.open_bucket(SLOT_MS // 60_000)
     poller = Poller(
-        cast(Any, rig.store), rig.clock, DispatchSettings(page_rows=2), {}, [rig.owned], rig.deliverer
+        cast(Any, rig.store),
+        rig.clock,
+        DispatchSettings(page_rows=2),
+        instances_of(rig.owned),
+        rig.deliverer,
+        rig.ledger.room,
     )
     gate = rig.store.hold("put_updates")
     await poller.read(START_MS + 500)
@@ -192,7 +195,6 @@ async def test_a_damaged_filing_beside_its_home_row(home_state: str) -> None:
     elif home_state == "cancelled":
         await store.put_cancel(home.place, key, START_MS)
     store.damaged = {move.place} | ({home.place} if home_state == "damaged" else set())
-    assert rig.owned.take(key_of(move))
     rig.deliverer.reject(rig.owned, damaged_of(move))
     await asyncio.sleep(1)
     store.damaged.clear()
@@ -307,6 +309,6 @@ async def test_a_term_on_damaged_marks_starts_at_the_birth_of_the_app(
         return {mine: DAMAGED_MARKS}
 
     cast(Any, store.real).fetch_marks = fetch_marks
-    [owned] = await take_over(cast(Any, store), {mine: 7}, lambda _, found: found or Marks(5, 5), {})
+    [owned] = await take_over(cast(Any, store), {mine: 7}, lambda _, found: found or Marks(5, 5))
     assert (owned.settled_ms, owned.sealed_ms) == (5, 5)
     assert f"the marks of 1 poller instances, {mine} among them, cannot be read" in caplog.text

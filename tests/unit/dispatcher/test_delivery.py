@@ -450,13 +450,13 @@ async def test_room_is_reported_when_half_of_an_apps_share_is_free() -> None:
     """Of ten places the app may hold as many as are free: five."""
     rig = make_rig(dispatch=DispatchSettings(max_loaded=10))
     await rig.put(*(rig.row(SLOT_MS + 1_000 * n) for n in range(5)))
-    assert rig.deliverer.room(rig.app.app_id) == 0
-    assert rig.deliverer.is_short
+    assert rig.ledger.room(rig.app.app_id) == 0
+    assert rig.ledger.is_short
     await asyncio.sleep(1.5)  # one went
     assert rig.rooms == 0
     await asyncio.sleep(1)  # another: 3 held, 7 free
     assert rig.rooms == 1
-    assert not rig.deliverer.is_short
+    assert not rig.ledger.is_short
 
 
 @on_virtual_time

@@ -14,8 +14,8 @@ from tests.unit.dispatcher.rig import LoopClock, Rig, make_rig, on_virtual_time
 from tests.unit.spy_store import SpyStore, spin
 
 from ringtime_dispatcher.callbacks.build import close_callbacks
+from ringtime_dispatcher.delivery.queue import Timetable
 from ringtime_dispatcher.delivery.recording import OutcomeWriter, Record
-from ringtime_dispatcher.delivery.timetable import Timetable
 from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
 from ringtime_shared.callbacks.foreign import describe
 from ringtime_shared.callbacks.plugins import load_callback_types

@@ -153,7 +153,7 @@ async def test_too_many_for_a_slow_destination_are_parked_and_sent_when_it_has_c
     assert town.deliverer.tally.parked == 10
     for row in overflow:
         assert await town.newest(row) == replace(row, place=(await town.newest(row)).place)
-    assert town.deliverer._places._held == {app.app_id: 10}
+    assert town.ledger.held == {app.app_id: 10}
     gate.set()
     await town.live(until_s=30)
     assert len(town.street.sent) == 20
@@ -335,7 +335,7 @@ async def test_only_what_is_given_up_makes_a_dead_letter() -> None:
     [app] = town.apps
     rows = [town.row(app, SLOT_MS), town.row(app, START_MS - 50_000), town.row(app, SLOT_MS)]
     for owned in town.owned.values():
-        owned.open_bucket(bucket_of(START_MS - 50_000))
+        town.instances.open_bucket(owned, bucket_of(START_MS - 50_000))
     await town.live(*rows, until_s=3)
     assert await town.statuses(rows) == {Status.SUCCESS: 2, Status.MISS: 1}
     assert await town.letters(app) == []

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any, cast
 
 import pytest
-from tests.contract.builders import BUCKET, START_MS, before, make_app, make_row, make_rows
-from tests.unit.dispatcher.rig import make_owned
+from tests.contract.builders import BUCKET, START_MS, before, key_of, make_app, make_row, make_rows
+from tests.unit.dispatcher.rig import instances_of, make_owned
 from tests.unit.spy_store import SpyStore
 
 from ringtime_dispatcher.ownership.instance import OwnedInstance
@@ -15,7 +15,7 @@ from ringtime_shared.buckets import last_slot
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import DispatchSettings
-from ringtime_shared.stores.protocol import DueQuery
+from ringtime_shared.stores.protocol import DamagedRow, DueQuery
 
 APP = make_app(polled=8, writable=8)
 END_MS = last_slot(BUCKET)
@@ -77,8 +77,14 @@ class Sink:
     def room(self, app_id: str) -> int:
         return self._room - len(self.rows)
 
-    def accept(self, owned: OwnedInstance, row: Row) -> None:
-        self.rows.append(row)
+    def accept(self, owned: OwnedInstance, row: Row) -> bool:
+        is_new = owned.take(key_of(row))
+        if is_new:
+            self.rows.append(row)
+        return is_new
+
+    def reject(self, owned: OwnedInstance, row: DamagedRow) -> None:
+        raise AssertionError(row)
 
 
 class Ticks:
@@ -87,16 +93,15 @@ class Ticks:
     def __init__(self, *, room: int = 1_000, page_rows: int = 3) -> None:
         self.clock = ManualClock(START_MS)
         self.store = SpyStore(self.clock.now_ms)
-        active: dict[OwnedInstance, None] = {}
-        self.owned = [make_owned(APP, partition, active=active) for partition in range(2)]
+        self.owned = [make_owned(APP, partition) for partition in range(2)]
         self.sink = Sink(room)
         self.poller = Poller(
             cast(Any, self.store),
             self.clock,
             DispatchSettings(page_rows=page_rows, read_ahead_ms=250),
-            {each.instance: each for each in self.owned},
-            active.keys(),
+            instances_of(*self.owned),
             self.sink,
+            self.sink.room,
         )
 
     def slots(self) -> list[int]:

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 from tests.contract.builders import START_MS, make_app, make_log, make_move, make_outcome, make_row
 
-from ringtime_dispatcher.delivery.records import (
+from ringtime_dispatcher.delivery.ledger import home_of
+from ringtime_dispatcher.delivery.recording import (
     age_ms,
     attempt_of,
     closing,
     dead_letter_of,
-    home_place,
     is_wanted,
     next_filing,
     outcome_of,
@@ -39,7 +39,7 @@ def pointing(offset_ms: int, home: Row = HOME) -> Row:
 
 @pytest.mark.parametrize("row", [HOME, MOVE, replay_of(1)])
 def test_the_home_row_is_found_from_every_filing(row: Row) -> None:
-    assert home_place(row) == HOME.place == Place("shop", 2, START_MS)
+    assert home_of(row.place, row.schedule.schedule_id) == HOME.place == Place("shop", 2, START_MS)
 
 
 @pytest.mark.parametrize("row", [HOME, MOVE])

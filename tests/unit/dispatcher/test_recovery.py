@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 from tests.contract.builders import BUCKET, START_MS, make_app, make_row
-from tests.unit.dispatcher.rig import make_owned
+from tests.unit.dispatcher.rig import instances_of, make_owned
 from tests.unit.spy_store import SpyStore
 
 from ringtime_dispatcher.ownership.recovery import marks_to_begin_at, take_over, walk
@@ -38,7 +38,7 @@ def store(clock: ManualClock) -> Any:
 
 async def test_marks_are_written_back_under_the_new_term_before_use(store: Any) -> None:
     await store.real.put_marks([MarksWrite(MINE, 5, Marks(100, 90))])
-    owned, new = await take_over(store, {MINE: 6, OTHER: 7}, as_found, {})
+    owned, new = await take_over(store, {MINE: 6, OTHER: 7}, as_found)
     assert store.names() == ["fetch_marks", "put_marks"]
     assert (owned.instance, owned.term) == (MINE, 6)
     assert (owned.sealed_ms, owned.settled_ms, owned.checked_ms) == (100, 90, 90)
@@ -52,7 +52,7 @@ async def test_marks_are_written_back_under_the_new_term_before_use(store: Any) 
 async def test_no_term_begins_without_the_write(store: Any, name: str, error: Exception) -> None:
     store.fail(name, error)
     with pytest.raises(type(error)):
-        await take_over(store, {MINE: 6}, as_found, {})
+        await take_over(store, {MINE: 6}, as_found)
 
 
 HOUR_MS = 3_600_000
@@ -89,7 +89,7 @@ def test_no_term_begins_before_the_first_slot_there_can_be() -> None:
 async def test_lowered_marks_are_in_the_store_before_use_and_the_old_owner_writes_in_vain(store: Any) -> None:
     await store.real.put_marks([MarksWrite(MINE, 5, Marks(START_MS + HOUR_MS, START_MS + HOUR_MS))])
     lowered = Marks(START_MS - HOUR_MS, START_MS - HOUR_MS)
-    (owned,) = await take_over(store, {MINE: 6}, lambda _, __: lowered, {})
+    (owned,) = await take_over(store, {MINE: 6}, lambda _, __: lowered)
     assert (owned.sealed_ms, owned.settled_ms, owned.checked_ms) == (lowered[0],) * 3
     await store.real.put_marks([MarksWrite(MINE, 5, Marks(START_MS + HOUR_MS, START_MS + HOUR_MS))])
     assert (await store.real.fetch_marks([MINE]))[MINE] == lowered
@@ -102,7 +102,7 @@ async def test_a_walk_opens_every_minute_with_rows_from_settled_to_now(
     await store.real.put_rows([make_row(APP, first_slot(bucket)) for bucket in buckets])
     owned = make_owned(APP, settled_ms=last_slot(BUCKET - 130))
     owned.is_walked = False
-    await walk(store, clock, [owned], walk_buckets=60)
+    await walk(store, clock, instances_of(owned), [owned], walk_buckets=60)
     assert owned.buckets() == buckets[1:-1], "what is settled and what is to come is left out"
     assert owned.is_walked
     assert store.names() == ["fetch_index"] * 3, "129 minutes and this one, 60 at a time"
@@ -116,7 +116,7 @@ async def test_one_walk_serves_all_and_begins_at_the_oldest(store: Any, clock: M
         make_owned(APP, 0, last_slot(BUCKET - 5)),
         make_owned(APP, 1, last_slot(BUCKET - 2)),
     )
-    await walk(store, clock, [young, old], walk_buckets=60)
+    await walk(store, clock, instances_of(young, old), [young, old], walk_buckets=60)
     assert store.names() == ["fetch_index"]
     assert old.buckets() == [BUCKET - 3, BUCKET - 1]
     assert young.buckets() == [BUCKET - 1]
@@ -132,7 +132,7 @@ async def test_a_walk_that_takes_long_goes_on_to_the_new_now(store: Any, clock: 
         return await real(first, last)
 
     store.real.fetch_index = slowly
-    await walk(store, clock, [owned], walk_buckets=1)
+    await walk(store, clock, instances_of(owned), [owned], walk_buckets=1)
     assert owned.buckets() == [BUCKET + 1]
 
 
@@ -147,6 +147,6 @@ async def test_a_walk_that_failed_half_way_is_not_done(store: Any, clock: Manual
 
     store.real.fetch_index = once
     with pytest.raises(StoreUnavailable):
-        await walk(store, clock, [owned], walk_buckets=60)
+        await walk(store, clock, instances_of(owned), [owned], walk_buckets=60)
     assert store.names() == ["fetch_index"] * 2
     assert not owned.is_walked

@@ -10,8 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.contract.builders import make_app, make_row
 
-from ringtime_dispatcher.delivery.policy import DeliveryPolicy, Policies, RetryPolicy, is_missed
-from ringtime_dispatcher.delivery.retries import is_worth_another, plan_retry
+from ringtime_dispatcher.delivery.policy import (
+    DeliveryPolicy,
+    Policies,
+    RetryPolicy,
+    is_missed,
+    is_worth_another,
+    plan_retry,
+)
 from ringtime_shared.callbacks.protocol import Reply
 from ringtime_shared.fairness.fair_queue import Share
 from ringtime_shared.models.app import App, AppConfiguration, SigningSecret

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 from tests.contract.builders import BUCKET, START_MS, key_of, make_app, make_outcome, make_row, make_update
-from tests.unit.dispatcher.rig import make_owned
+from tests.unit.dispatcher.rig import instances_of, make_owned
 from tests.unit.spy_store import SpyStore
 
 from ringtime_dispatcher.ownership.instance import OwnedInstance
@@ -82,12 +82,20 @@ class Rounds:
             cast(Any, self.store),
             self.clock,
             DispatchSettings(seal_lag_ms=LAG_MS, walk_buckets=60),
-            {each.instance: each for each in self.owned},
-            [each for each in self.owned if each.has_rows],
-            lambda _, row: self.late.append(row),
-            lambda _, row: self.damaged.append(row),
+            instances_of(*self.owned),
+            self,
         )
         self.sealed_ms = now_ms - LAG_MS
+
+    def accept(self, owned: OwnedInstance, row: Row) -> bool:
+        is_new = owned.take(key_of(row))
+        if is_new:
+            self.late.append(row)
+        return is_new
+
+    def reject(self, owned: OwnedInstance, row: DamagedRow) -> None:
+        if owned.take(Position(row.place.slot_ms, row.schedule_id)):
+            self.damaged.append(row)
 
     async def marks(self) -> Marks:
         instance = self.owned[0].instance
@@ -205,15 +213,7 @@ async def test_catching_up_is_said_until_it_is_done() -> None:
 
 async def test_a_round_without_instances_does_nothing() -> None:
     rounds = Rounds()
-    sealer = Sealer(
-        cast(Any, rounds.store),
-        rounds.clock,
-        DispatchSettings(),
-        {},
-        [],
-        lambda _, row: rounds.late.append(row),
-        lambda _, row: rounds.damaged.append(row),
-    )
+    sealer = Sealer(cast(Any, rounds.store), rounds.clock, DispatchSettings(), instances_of(), rounds)
     assert await sealer.round() is False
     assert rounds.store.calls == []
 

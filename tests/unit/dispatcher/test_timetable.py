@@ -8,7 +8,7 @@ from tests.contract.builders import START_MS
 from tests.unit.dispatcher.rig import LoopClock, on_virtual_time
 from tests.unit.spy_store import spin
 
-from ringtime_dispatcher.delivery.timetable import Timetable
+from ringtime_dispatcher.delivery.queue import Timetable
 from ringtime_shared.clock import ManualClock
 
 

@@ -8,13 +8,12 @@ from typing import Any, cast
 
 import pytest
 from tests.contract.builders import START_MS, make_app
-from tests.unit.dispatcher.rig import LoopClock, make_owned, make_rig, on_virtual_time
+from tests.unit.dispatcher.rig import LoopClock, instances_of, make_owned, make_rig, on_virtual_time
 from tests.unit.spy_store import SpyStore
 
-from ringtime_dispatcher.delivery.ledger import Item
+from ringtime_dispatcher.delivery.ledger import RowItem
 from ringtime_dispatcher.delivery.policy import Policies
-from ringtime_dispatcher.delivery.queue import Turns
-from ringtime_dispatcher.delivery.timetable import Timetable
+from ringtime_dispatcher.delivery.queue import Timetable, Turns
 from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
 from ringtime_dispatcher.reading.polling import Poller
 from ringtime_shared.callbacks.protocol import Reply
@@ -87,7 +86,7 @@ async def test_a_destination_is_left_alone_as_long_as_it_should_be(set_ms: int) 
     settings = DispatchSettings(breaker_failures=1, breaker_open_ms=30_000)
     turns = Turns(settings, rig.clock, {"sim": rig.receiver}, lambda: None)
     policy = Policies(settings, RetrySettings(), AppLimits()).of_app(rig.app.app_id, rig.app)
-    item = Item(rig.owned, rig.row(START_MS), needs_look=False)
+    item = RowItem(rig.owned, rig.row(START_MS))
     assert turns.offer(item, policy)
     turns.take()
     turns.note(item, Reply(ok=False, code=503))
@@ -106,8 +105,8 @@ async def test_a_tick_after_a_long_time_reads_the_index_some_minutes_at_a_time()
     store = SpyStore(clock.now_ms)
     app = make_app()
     owned = make_owned(app)
-    settings, sink = DispatchSettings(walk_buckets=60), cast(Any, SimpleNamespace(room=lambda _: 10))
-    poller = Poller(cast(Any, store), clock, settings, {owned.instance: owned}, [], sink)
+    settings, sink = DispatchSettings(walk_buckets=60), cast(Any, SimpleNamespace())
+    poller = Poller(cast(Any, store), clock, settings, instances_of(owned), sink, lambda _: 10)
     await poller.tick()
     clock.step_wall(3 * HOUR_MS)
     store.calls.clear()

@@ -13,14 +13,15 @@ from uuid import UUID
 
 from tests.contract.builders import START_MS, make_app, make_row
 from tests.unit.dispatcher import rig
-from tests.unit.dispatcher.rig import LoopClock, Receiver, make_owned
+from tests.unit.dispatcher.rig import LoopClock, Receiver, instances_of, make_owned
 from tests.unit.spy_store import SpyStore
 
 from ringtime_dispatcher.delivery.deliverer import Deliverer, DeliveryParts
+from ringtime_dispatcher.delivery.ledger import Ledger
 from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_dispatcher.reading.polling import Poller
 from ringtime_shared.callbacks.protocol import Delivery, Reply
-from ringtime_shared.models.app import App, AppConfiguration, Instance
+from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Outcome, Row, RowUpdate, Status
 from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
@@ -131,12 +132,11 @@ class Town:
             for number, configuration in enumerate(configurations)
         ]
         self.settings = dispatch or DispatchSettings()
-        self.active: dict[OwnedInstance, None] = {}
-        self.owned = {
-            Instance(app.app_id, partition): make_owned(app, partition, active=self.active)
-            for app in self.apps
-            for partition in (0, 1)
-        }
+        self.instances = instances_of(
+            *(make_owned(app, partition) for app in self.apps for partition in (0, 1))
+        )
+        self.owned = self.instances.owned
+        self.ledger = Ledger(self.settings.max_loaded, lambda: None)
         by_id = {app.app_id: app for app in self.apps}
         self.deliverer = Deliverer(
             DeliveryParts(
@@ -150,10 +150,10 @@ class Town:
                 limits=AppLimits(),
                 rng=Random(1),
             ),
-            lambda: None,
+            self.ledger,
         )
         self.poller = Poller(
-            self.store.real, self.clock, self.settings, self.owned, self.active.keys(), self.deliverer
+            self.store.real, self.clock, self.settings, self.instances, self.deliverer, self.ledger.room
         )
         self._polling: asyncio.Task[None] | None = None
         Town.built.append(self)
@@ -213,8 +213,7 @@ class Town:
 
     def is_empty(self) -> bool:
         """Whether nothing is held, under way or waited for."""
-        inside = self.deliverer
-        return not (inside._places._held or inside._under_way or inside._tasks or len(inside._timetable))
+        return self.deliverer.is_idle
 
 
 def small(**changes: Any) -> DispatchSettings:

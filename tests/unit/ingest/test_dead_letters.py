@@ -13,7 +13,7 @@ import pytest
 from tests.contract.builders import START_MS, make_app, make_letter, make_move, make_outcome, make_update
 from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
 
-from ringtime_dispatcher.delivery.records import dead_letter_of, is_wanted
+from ringtime_dispatcher.delivery.recording import dead_letter_of, is_wanted
 from ringtime_ingest.service.dead_letters import (
     IN_LIBRARY,
     IN_QUERY,

@@ -1,4 +1,4 @@
-"""Places in memory, against what they hold counted anew each time."""
+"""Room in memory, against what they hold counted anew each time."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from ringtime_dispatcher.delivery.memory import Places
+from ringtime_dispatcher.delivery.ledger import Room
 
 app_ids = st.sampled_from("abcd")
 
 
-class PlacesMachine(RuleBasedStateMachine):
+class RoomMachine(RuleBasedStateMachine):
     """Rows are read while there is room, and let go."""
 
     @initialize(most=st.integers(1, 40) | st.just(5_000))
     def begin(self, most: int) -> None:
         self.most = most
-        self.places = Places(most)
+        self.room = Room(most)
         self.held = Counter[str]()
         self.refused: set[str] = set()
 
@@ -31,13 +31,13 @@ class PlacesMachine(RuleBasedStateMachine):
     def read(self, app_id: str, share: float) -> None:
         """Take some of the room, or all."""
         held = self.held[app_id]
-        room = self.places.room(app_id)
+        room = self.room.of(app_id)
         assert (room > 0) is (held < self.free)
         if not room:
             self.refused.add(app_id)
         wanted = room if share == 1 else int(room * share)
         for _ in range(wanted):
-            self.places.add(app_id)
+            self.room.add(app_id)
             self.held[app_id] += 1
         assert self.held[app_id] <= max(held, self.free + 1), "as many as are free"
         if wanted == room:
@@ -49,10 +49,10 @@ class PlacesMachine(RuleBasedStateMachine):
         for _ in range(min(count, self.held[app_id])):
             self.held[app_id] -= 1
             goes_on = app_id in self.refused and 2 * self.held[app_id] <= self.free
-            assert self.places.remove(app_id) is goes_on
+            assert self.room.remove(app_id) is goes_on
             if goes_on:
                 self.refused.clear()
-                assert self.places.room(app_id) > 0
+                assert self.room.of(app_id) > 0
 
     @invariant()
     def a_newcomer_finds_room(self) -> None:
@@ -62,15 +62,15 @@ class PlacesMachine(RuleBasedStateMachine):
 
     @invariant()
     def it_is_short_while_somebody_waits(self) -> None:
-        assert self.places.is_short is bool(self.refused)
+        assert self.room.is_short is bool(self.refused)
 
     def teardown(self) -> None:
-        if hasattr(self, "places"):
+        if hasattr(self, "room"):
             for app_id in "abcd":
                 self.let_go(app_id, self.held[app_id])
-            assert not self.places._held
+            assert not self.room.held
             assert self.free == self.most
 
 
-TestPlaces = PlacesMachine.TestCase
-TestPlaces.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestRoom = RoomMachine.TestCase
+TestRoom.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

@@ -325,6 +325,19 @@ class TestDeadLetters:
         assert await store.count_dead_letters(app.app_id, START_MS + 1, START_MS + 10**9) == 11_999
 
 
+async def test_a_store_that_was_not_written_to_is_found_ready_by_a_write(
+    cassandra_server: CassandraServer,
+) -> None:
+    settings = make_settings(cassandra_server)
+    await migrate(settings)
+    async with connected(settings) as store:
+        names = "SELECT name FROM $meta"
+        before_ready = {name for (name,) in await select(store, names)}
+        await store.check_ready()
+        (written,) = {name for (name,) in await select(store, names)} - before_ready
+        assert written.startswith("probe-")
+
+
 class TestMarks:
     async def test_the_server_fences_by_the_term(self, store: CassandraStore, app: App) -> None:
         instance, term = Instance(app.app_id, 0), (2 << 48) | 77

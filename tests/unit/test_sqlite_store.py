@@ -297,6 +297,13 @@ async def test_full_disk_refuses_writes_until_there_is_room(store: SqliteStore) 
     assert len(await store.fetch_index(BUCKET, BUCKET)) == 1  # not believed written by the failed try
 
 
+async def test_a_file_that_answers_reads_and_takes_no_write_is_not_ready(store: SqliteStore) -> None:
+    await store._writer.run(lambda session: session.connection.execute("PRAGMA query_only = 1"))
+    assert await store.fetch_apps() == []
+    with pytest.raises(StoreUnavailable):
+        await store.check_ready()
+
+
 async def test_app_number_of_a_failed_write_is_not_believed_given(store: SqliteStore) -> None:
     unregistered = make_app()
     await limit_pages(store, spare=2)

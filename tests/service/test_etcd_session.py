@@ -21,6 +21,8 @@ from ringtime_local import EtcdOptions, EtcdServer, LocalServers
 from ringtime_local.ports import take_ports
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.coordination.etcd import EtcdSession, RaiseEra, fetch_identity
+from ringtime_shared.coordination.etcd.lease import KeptLease
+from ringtime_shared.coordination.etcd.watching import Watching
 from ringtime_shared.coordination.protocol import Claim, Member, View
 from ringtime_shared.errors import LeaseLost, OutcomeUnknown, StartupError
 from ringtime_shared.models.app import Instance
@@ -385,6 +387,26 @@ class TestSizeAndShutdown:
         view = await until(session, lambda view: A1 not in view.claims)
         assert view.claims == {A0: Claim("n1", won[A0])}
         await session.close()
+
+    @pytest.mark.parametrize("part", [(KeptLease, "keep"), (Watching, "run")], ids=["lease", "view"])
+    async def test_a_bug_in_a_task_of_its_own_loses_the_session(
+        self, etcd: EtcdServer, part: tuple[type, str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Ended in silence, the node would go on with a view that stands still, or until its lease ends."""
+
+        async def fail(*_: object) -> None:
+            await begun.wait()
+            raise ValueError("a bug")
+
+        begun = asyncio.Event()
+        monkeypatch.setattr(*part, fail)
+        async with joined(settings_for(etcd.endpoint)) as session:
+            begun.set()
+            async with asyncio.timeout(2):
+                while not session.is_lost():
+                    await session.wait_for_change()
+            with pytest.raises(LeaseLost):
+                await session.claim([A0])
 
     @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
     @pytest.mark.parametrize("end", ["close", "drop"])

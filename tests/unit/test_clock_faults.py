@@ -12,12 +12,13 @@ import pytest
 from tests.contract.builders import START_MS
 from tests.unit.dispatcher.rig import LoopClock, on_virtual_time
 
+from ringtime import runtime as one_process
 from ringtime.library import FunctionCallback
 from ringtime.runtime import Runtime, run
 from ringtime_ingest.service import NewApp, NewSchedule
 from ringtime_shared.callbacks.protocol import Delivery
 from ringtime_shared.clock import ManualClock
-from ringtime_shared.errors import ClockInDoubt, MarksAhead
+from ringtime_shared.errors import ClockInDoubt, MarksAhead, StoreUnavailable
 from ringtime_shared.models.app import AppConfiguration, Instance
 from ringtime_shared.models.schedule import Status
 from ringtime_shared.settings import ClockSettings, EmbeddedSettings, Settings
@@ -140,6 +141,26 @@ async def test_nothing_is_purged_by_a_clock_in_doubt(tmp_path: Path, monkeypatch
         async with run(settings, callbacks={}, clock=clock):
             await asyncio.sleep(0)
     assert purged == [START_MS]
+
+
+async def test_a_purge_that_fails_is_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its failure must not be the end of it: the folder would grow for ever and nobody would know."""
+    tries = 0
+    again = asyncio.Event()
+
+    async def purge(store: SqliteStore, now_ms: int) -> int:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise [StoreUnavailable("disk full"), ValueError("a bug")][tries - 1]
+        again.set()
+        return 0
+
+    monkeypatch.setattr(SqliteStore, "purge", purge)
+    monkeypatch.setattr(one_process, "_PURGE_S", 0.01)
+    settings = Settings(embedded=EmbeddedSettings(data=str(tmp_path / "data")))
+    async with run(settings, callbacks={}, clock=ManualClock(START_MS)):
+        await asyncio.wait_for(again.wait(), 5)
 
 
 @pytest.mark.parametrize("jump_s", [HOUR_S, -HOUR_S])

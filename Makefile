@@ -45,8 +45,9 @@ bench: setup ## Run the benchmarks; benchmarks/README.md says what they measure
 	@for script in benchmarks/*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python "$$script" || exit; done
 
 .PHONY: docs
-docs: setup ## Write docs/settings.md anew
+docs: setup ## Write docs/settings.md and docs/app-settings.md anew
 	$(BIN)/python -m ringtime_shared.settings > docs/settings.md
+	$(BIN)/python -m ringtime_shared.api.reference > docs/app-settings.md
 
 .PHONY: walkthrough
 walkthrough: setup ## Record the walk-through of docs/ringctl.md anew, on a real cluster

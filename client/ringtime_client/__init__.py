@@ -19,24 +19,18 @@ Reads are tried again by the client itself, writes never: creates have no idempo
 """
 
 from ringtime_client.async_client import AsyncRingtimeClient
-from ringtime_client.dead_letter_views import (
+from ringtime_client.exchange import UnexpectedAnswer
+from ringtime_client.sync_client import RingtimeClient
+from ringtime_client.views import CancelResult, HttpCallbackDetails
+from ringtime_shared.api.apps import AppView, NewSigningSecret, SigningSecretView
+from ringtime_shared.api.dead_letters import (
     DeadLetterPage,
     DeadLetterView,
     ReplayResult,
     ReplayView,
     SkippedReplay,
 )
-from ringtime_client.exchange import UnexpectedAnswer
-from ringtime_client.sync_client import RingtimeClient
-from ringtime_client.views import (
-    AppView,
-    AttemptView,
-    CancelResult,
-    HttpCallbackDetails,
-    NewSigningSecret,
-    ScheduleView,
-    SigningSecretView,
-)
+from ringtime_shared.api.schedules import AttemptView, ScheduleView
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Status

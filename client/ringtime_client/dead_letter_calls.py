@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
 from msgspec import convert
 
-from ringtime_client.dead_letter_views import DeadLetterPage, ReplayResult, ReplayView
 from ringtime_client.exchange import Call
 from ringtime_client.protocol import BASE, instant, safe_app_id, schedule_path
-from ringtime_client.wire import to_body, to_letter_page, to_replay, to_replay_result
-from ringtime_ingest.service.dead_letters import LIST_SIZE, MAX_SIZE
+from ringtime_client.wire import to_body
+from ringtime_shared.api.dead_letters import LIST_SIZE, MAX_SIZE, DeadLetterPage, ReplayResult, ReplayView
+from ringtime_shared.api.views import read
 from ringtime_shared.arguments import checked
 from ringtime_shared.errors import ErrorWord, InvalidRequest
 
@@ -40,7 +41,7 @@ def list_dead_letters(
         "replayed": _REPLAYED[replayed],
     }
     path = _path(app_id, query=asked)
-    return Call(method="GET", path=path, read=to_letter_page, app_id=app_id)
+    return Call(method="GET", path=path, read=partial(read, DeadLetterPage), app_id=app_id)
 
 
 @checked
@@ -56,7 +57,7 @@ def replay(schedule_id: UUID | str) -> Call[ReplayView]:
     return Call(
         method="POST",
         path=f"{schedule_path(schedule_id)}/replay",
-        read=to_replay,
+        read=partial(read, ReplayView),
         kind="schedule",
         key=str(schedule_id),
         conflict=ErrorWord.NOT_REPLAYABLE,
@@ -86,7 +87,7 @@ def replay_many(
             "continuationToken": token,
         }
     path = _path(app_id, "/replay")
-    return Call(method="POST", path=path, body=to_body(body), read=to_replay_result, app_id=app_id)
+    return Call(method="POST", path=path, body=to_body(body), read=partial(read, ReplayResult), app_id=app_id)
 
 
 def _path(app_id: str, tail: str = "", query: Mapping[str, object] | None = None) -> str:

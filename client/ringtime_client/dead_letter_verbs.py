@@ -8,9 +8,8 @@ from datetime import datetime
 from uuid import UUID
 
 from ringtime_client import dead_letter_calls as calls
-from ringtime_client.dead_letter_views import DeadLetterPage, ReplayResult, ReplayView
 from ringtime_client.exchange import Call, T
-from ringtime_ingest.service.dead_letters import LIST_SIZE
+from ringtime_shared.api.dead_letters import LIST_SIZE, DeadLetterPage, ReplayResult, ReplayView
 
 
 class AsyncDeadLetterVerbs(ABC):

@@ -12,19 +12,13 @@ from uuid import UUID
 from msgspec import convert
 
 from ringtime_client.exchange import Call
-from ringtime_client.views import (
-    AppView,
-    Callback,
-    CancelResult,
-    HttpCallbackDetails,
-    NewSigningSecret,
-    ScheduleView,
-    SigningSecretView,
-)
-from ringtime_client.wire import from_configuration, to_app, to_body, to_schedule, to_secret
-from ringtime_ingest.service.signing import check_secret_id
-from ringtime_shared.api.apps import retry_to_json
-from ringtime_shared.app_rules import check_app_id
+from ringtime_client.views import Callback, CancelResult, HttpCallbackDetails
+from ringtime_client.wire import to_body
+from ringtime_shared.api.apps import AppView, NewSigningSecret, SigningSecretView, read_app
+from ringtime_shared.api.configuration import configuration_to_json, retry_to_json
+from ringtime_shared.api.ids import check_app_id, check_secret_id
+from ringtime_shared.api.schedules import ScheduleView
+from ringtime_shared.api.views import read
 from ringtime_shared.arguments import checked
 from ringtime_shared.errors import ErrorWord, InvalidRequest
 from ringtime_shared.models.app import AppConfiguration
@@ -43,8 +37,8 @@ def register_app(
     if partitions is not None:
         fields["partitions"] = partitions
     if configuration is not None:
-        fields["configuration"] = from_configuration(configuration)
-    return Call(method="POST", path=f"{BASE}/apps", body=to_body(fields), read=to_app, app_id=app_id)
+        fields["configuration"] = configuration_to_json(configuration)
+    return Call(method="POST", path=f"{BASE}/apps", body=to_body(fields), read=read_app, app_id=app_id)
 
 
 @checked
@@ -83,7 +77,7 @@ def create_signing_secret(app_id: str, *, secret: str | None) -> Call[NewSigning
         method="POST",
         path=_secrets_path(app_id),
         body=to_body({} if secret is None else {"secret": secret}),
-        read=partial(to_secret, view=NewSigningSecret),
+        read=partial(read, NewSigningSecret),
         app_id=app_id,
     )
 
@@ -196,11 +190,11 @@ def _when(at: datetime | None, delay: timedelta | None) -> Mapping[str, object]:
 
 
 def _to_apps(data: dict[str, Any]) -> list[AppView]:
-    return [to_app(shown) for shown in convert(data.get("apps"), list[Any])]
+    return [read_app(shown) for shown in convert(data.get("apps"), list[Any])]
 
 
 def _to_only_app(data: dict[str, Any]) -> AppView:
-    return to_app(convert(data.get("apps"), tuple[Any])[0])
+    return read_app(convert(data.get("apps"), tuple[Any])[0])
 
 
 def _check_app(data: dict[str, Any]) -> None:
@@ -212,7 +206,7 @@ def _check_activation(data: dict[str, Any]) -> None:
 
 
 def _to_secrets(data: dict[str, Any]) -> list[SigningSecretView]:
-    return [to_secret(shown, SigningSecretView) for shown in convert(data.get("signingSecrets"), list[Any])]
+    return [read(SigningSecretView, shown) for shown in convert(data.get("signingSecrets"), list[Any])]
 
 
 def _check_deletion(data: dict[str, Any]) -> None:
@@ -220,7 +214,7 @@ def _check_deletion(data: dict[str, Any]) -> None:
 
 
 def _to_schedule(data: dict[str, Any]) -> ScheduleView:
-    return to_schedule(data.get("schedule"))
+    return read(ScheduleView, data.get("schedule"))
 
 
 def _to_cancel_result(data: dict[str, Any]) -> CancelResult:

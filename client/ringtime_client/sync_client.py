@@ -18,14 +18,9 @@ from ringtime_client.dead_letter_verbs import DeadLetterVerbs
 from ringtime_client.exchange import Answer, Call, Ending, T
 from ringtime_client.transport import configure, fill, root_of, to_broken
 from ringtime_client.tries import Tries
-from ringtime_client.views import (
-    AppView,
-    Callback,
-    CancelResult,
-    NewSigningSecret,
-    ScheduleView,
-    SigningSecretView,
-)
+from ringtime_client.views import Callback, CancelResult
+from ringtime_shared.api.apps import AppView, NewSigningSecret, SigningSecretView
+from ringtime_shared.api.schedules import ScheduleView
 from ringtime_shared.arguments import checked
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules

@@ -11,14 +11,13 @@ from uuid import UUID
 from ringtime.instants import to_ms
 from ringtime_ingest.service.dead_letters import (
     IN_LIBRARY,
-    LIST_SIZE,
-    MAX_SIZE,
     DeadLetters,
     LetterPage,
     LetterQuery,
     ReplayReport,
 )
 from ringtime_ingest.service.replay import Replay
+from ringtime_shared.api.dead_letters import LIST_SIZE, MAX_SIZE
 from ringtime_shared.arguments import checked
 from ringtime_shared.errors import InvalidRequest
 

@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ringtime_ringctl.times import read_whole
+from ringtime_shared.api.configuration import keys
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 
-_RETRY = "retryPolicy."
-_NUMBERS = {
-    "futureScheduleCreationPeriod": "future_period_days",
-    "firedScheduleRetentionPeriod": "retention_days",
-    "payloadSize": "payload_bytes",
-    "httpRetries": "http_attempts",
-    "httpTimeout": "http_timeout_ms",
-    "maxLatenessSeconds": "max_lateness_s",
-    "maxInFlight": "max_in_flight",
-    "maxPerSecond": "max_per_second",
-    "weight": "weight",
-    f"{_RETRY}attempts": "http_attempts",
-}
-_RETRY_NUMBERS = {
-    f"{_RETRY}firstDelayMs": "first_delay_ms",
-    f"{_RETRY}factor": "factor",
-    f"{_RETRY}maxDelayMs": "max_delay_ms",
-    f"{_RETRY}maxAgeSeconds": "max_age_s",
-    f"{_RETRY}statuses": "statuses",
-}
-KEYS = tuple(dict.fromkeys([*_NUMBERS, *_RETRY_NUMBERS]))
+KEYS = keys()
 
 
 def change_configuration(
@@ -55,32 +36,24 @@ def change_configuration(
             wrong.append(Violation(key, "is given twice"))
         elif _known([key], wrong):
             try:
-                values[key] = _reader(key)(text)
+                values[key] = _READERS[KEYS[key][1].kind](text)
             except ValueError as error:
                 wrong.append(Violation(key, str(error)))
     if wrong:
         raise InvalidRequest(wrong)
-    rules = replace(
-        configuration.retry or RetryRules(),
-        **{_RETRY_NUMBERS[key]: value for key, value in values.items() if key in _RETRY_NUMBERS},
-    )
-    return replace(
-        configuration,
-        retry=None if rules == RetryRules() else rules,
-        **{_NUMBERS[key]: value for key, value in values.items() if key in _NUMBERS},
-    )
+    changes: dict[type, dict[str, Any]] = {AppConfiguration: {}, RetryRules: {}}
+    for key, value in values.items():
+        model, entry = KEYS[key]
+        changes[model][entry.attribute] = value
+    rules = replace(configuration.retry or RetryRules(), **changes[RetryRules])
+    retry = None if rules == RetryRules() else rules
+    return replace(configuration, retry=retry, **changes[AppConfiguration])
 
 
 def _known(keys: Sequence[str], wrong: list[Violation]) -> list[str]:
     unknown = [key for key in keys if key not in KEYS]
     wrong += [Violation(key or "--set", f"no such key; there are {', '.join(KEYS)}") for key in unknown]
     return [key for key in keys if key in KEYS]
-
-
-def _reader(key: str) -> Callable[[str], object]:
-    if key == f"{_RETRY}factor":
-        return _read_number
-    return _read_statuses if key == f"{_RETRY}statuses" else read_whole
 
 
 def _read_number(text: str) -> float:
@@ -92,3 +65,10 @@ def _read_number(text: str) -> float:
 
 def _read_statuses(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
+
+
+_READERS: Mapping[type, Callable[[str], object]] = {
+    int: read_whole,
+    float: _read_number,
+    tuple: _read_statuses,
+}

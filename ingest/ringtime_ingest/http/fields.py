@@ -14,14 +14,20 @@ from types import MappingProxyType
 from typing import cast
 
 from ringtime_ingest.service.dead_letters import CONTINUATION_PATTERN
-from ringtime_ingest.service.signing import SECRET_ID_PATTERN, SECRET_PATTERN
+from ringtime_ingest.service.signing import SECRET_PATTERN
+from ringtime_shared.api.configuration import description_of
+from ringtime_shared.api.dead_letters import MAX_SIZE
+from ringtime_shared.api.ids import APP_ID_PATTERN, SECRET_ID_PATTERN
 from ringtime_shared.api.instants import INSTANT_PATTERN, LOOKS_LIKE_MS
-from ringtime_shared.app_rules import APP_ID_PATTERN, RESERVED
+from ringtime_shared.app_rules import RESERVED
 from ringtime_shared.callbacks import http_rules, kafka_rules
 from ringtime_shared.callbacks.http_rules import METHODS, shown
 from ringtime_shared.callbacks.url_rules import MAX_URL_CHARS, URL_PATTERN
 from ringtime_shared.errors import WHOLE_BODY, Violation
 from ringtime_shared.ids import UUID_PATTERN
+from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.retry import RetryRules
+from ringtime_shared.models.setting import Entry, entries_of
 from ringtime_shared.retry_rules import MOST_STATUSES, STATUS_PATTERN
 
 
@@ -192,45 +198,39 @@ SECRET_ID = text_of(SECRET_ID_PATTERN)
 TOKEN = text_of(f"(?:{CONTINUATION_PATTERN})?")
 _CONTROLLED = any_case(sorted(http_rules.CONTROLLED_NAMES))
 
-RETRY_POLICY = Shape(
-    Field("attempts", WHOLE, "Attempts in all, the first included. A schedule: no more than its app."),
-    Field("firstDelayMs", WHOLE, "Bound of the first wait; a wait is random up to its bound, 1 s at least."),
-    Field(
-        "factor",
-        NUMBER,
-        "What the bound is multiplied by after each failure, 1 to 100.",
-        {"anyOf": [{"type": "number", "minimum": 1, "maximum": 100}, {"const": 0}]},
-    ),
-    Field("maxDelayMs", WHOLE, "Largest bound; also the longest Retry-After that is followed."),
-    Field("maxAgeSeconds", WHOLE, "Give up this long after the fire time. A schedule: no more than its app."),
-    Field(
-        "statuses",
-        LIST,
-        "HTTP statuses worth another attempt; 410 only where it is named itself.",
-        {
-            "type": "array",
-            "maxItems": MOST_STATUSES,
-            "items": {
-                "anyOf": [
-                    {"type": "integer", "minimum": 300, "maximum": 599},
-                    text_of(STATUS_PATTERN.replace("x", "[xX]")),
-                ]
-            },
-        },
-    ),
-)
-CONFIGURATION = Shape(
-    Field("futureScheduleCreationPeriod", WHOLE, "How far ahead a schedule may lie, in days."),
-    Field("firedScheduleRetentionPeriod", WHOLE, "How long a fired schedule can be read, in days."),
-    Field("payloadSize", WHOLE, "Largest payload, in bytes."),
-    Field("httpRetries", WHOLE, "HTTP attempts in all, the first included."),
-    Field("httpTimeout", WHOLE, "Total deadline of one HTTP attempt, in milliseconds."),
-    Field("maxLatenessSeconds", WHOLE, "Later than this a callback is recorded MISS and not sent."),
-    Field("retryPolicy", OBJECT, "When a failed callback is tried again.", _ref("RetryPolicy")),
-    Field("maxInFlight", WHOLE, "Callbacks under way at once on one dispatcher."),
-    Field("maxPerSecond", WHOLE, "Callbacks begun in a second on one dispatcher. Left out: no limit."),
-    Field("weight", WHOLE, "Share of a busy dispatcher against other apps, 1 to 100. Left out: 1."),
-)
+_STATUSES: Mapping[str, object] = {
+    "type": "array",
+    "maxItems": MOST_STATUSES,
+    "items": {
+        "anyOf": [
+            {"type": "integer", "minimum": 300, "maximum": 599},
+            text_of(STATUS_PATTERN.replace("x", "[xX]")),
+        ]
+    },
+}
+
+
+def _settings(model: type) -> Shape:
+    """Return the object that sets what a model has."""
+    return Shape(*(_field_of(entry) for entry in entries_of(model)))
+
+
+def _field_of(entry: Entry) -> Field:
+    name, doc = entry.name, description_of(entry)
+    if entry.kind is int:
+        return Field(name, WHOLE, doc)
+    if entry.kind is float:
+        number = {"type": "number", "minimum": 1, "maximum": entry.setting.most}
+        return Field(name, NUMBER, doc, {"anyOf": [number, {"const": 0}]})
+    if entry.kind is tuple:
+        return Field(name, LIST, doc, _STATUSES)
+    return Field(name, OBJECT, doc, _ref(name[:1].upper() + name[1:]))
+
+
+RETRY_POLICY = _settings(RetryRules)
+CONFIGURATION = _settings(AppConfiguration)
+#: how a model's settings are read
+SETTINGS: Mapping[type, Shape] = {RetryRules: RETRY_POLICY, AppConfiguration: CONFIGURATION}
 NEW_APP = Shape(
     Field(
         "appId",
@@ -297,7 +297,7 @@ REPLAYS = Shape(
         "scheduleIds",
         LIST,
         "These schedules, and none of the keys below.",
-        {"type": "array", "minItems": 1, "maxItems": 1_000, "items": SCHEDULE_ID},
+        {"type": "array", "minItems": 1, "maxItems": MAX_SIZE, "items": SCHEDULE_ID},
         nullable=False,  # a client's empty list may come as null, which must not mean all
     ),
     Field("startTime", INSTANT, "From here on. Left out: a day before endTime. At most 31 days before it."),
@@ -305,8 +305,8 @@ REPLAYS = Shape(
     Field(
         "size",
         WHOLE,
-        "Most dead letters to take, 1 to 1,000. Left out: 1,000.",
-        {"type": "integer", "minimum": 1, "maximum": 1_000},
+        f"Most dead letters to take, 1 to {MAX_SIZE:,}. Left out: {MAX_SIZE:,}.",
+        {"type": "integer", "minimum": 1, "maximum": MAX_SIZE},
     ),
     Field("continuationToken", TEXT, "Go on where an earlier answer ended.", TOKEN),
     also={"oneOf": [_only("scheduleIds"), {"not": {"required": ["scheduleIds"]}}]},

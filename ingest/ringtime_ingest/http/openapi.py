@@ -11,8 +11,8 @@ import orjson
 from ringtime_ingest.http import schemas
 from ringtime_ingest.http.fields import APP_ID, INSTANT, SCHEDULE_ID, SECRET_ID, TOKEN
 from ringtime_ingest.http.schemas import Schema, ref
-from ringtime_ingest.service.dead_letters import MAX_SIZE
 from ringtime_ingest.service.requests import Offer
+from ringtime_shared.api.dead_letters import MAX_SIZE
 from ringtime_shared.settings import ServerSettings
 
 Document = Mapping[str, object]

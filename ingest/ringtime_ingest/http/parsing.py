@@ -1,42 +1,30 @@
 """Request bodies and ids, from bytes to `requests`.
 
 What is checked here is form: JSON, types, spellings of times and ids. Rules about values that the library
-mode shares are in `validation`; fields that were left out go there as empty values.
+mode shares are with the requests; fields that were left out go there as empty values.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, cast
 from uuid import UUID
 
-from ringtime_ingest.http.fields import CALLBACK, CONFIGURATION, DETAILS, NEW_APP, NEW_SCHEDULE
-from ringtime_ingest.http.retry_rules import read_retry
+from ringtime_ingest.http.fields import CALLBACK, DETAILS, NEW_APP, NEW_SCHEDULE, SETTINGS
 from ringtime_ingest.http.strict_json import Unreadable, decode_json, is_all_text, to_plain
 from ringtime_ingest.service.requests import NewApp, NewSchedule, check_form
+from ringtime_shared.api.configuration import ATTEMPTS, POLICY
+from ringtime_shared.api.ids import check_app_id, check_schedule_id
 from ringtime_shared.api.instants import NoInstant, parse_delay, parse_instant
-from ringtime_shared.app_rules import check_app_id
 from ringtime_shared.callbacks import http_rules
 from ringtime_shared.errors import InvalidRequest, NotFound, Violation
-from ringtime_shared.ids import UUID_PATTERN, unpack_id
+from ringtime_shared.ids import unpack_id
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules
-
-_UUID = re.compile(UUID_PATTERN)
-_UUID_RULE = "must be a UUID: 32 hexadecimal digits in groups of 8-4-4-4-12"
-_CONFIGURATION = {
-    "futureScheduleCreationPeriod": "future_period_days",
-    "firedScheduleRetentionPeriod": "retention_days",
-    "payloadSize": "payload_bytes",
-    "httpRetries": "http_attempts",
-    "httpTimeout": "http_timeout_ms",
-    "maxLatenessSeconds": "max_lateness_s",
-    "maxInFlight": "max_in_flight",
-    "maxPerSecond": "max_per_second",
-    "weight": "weight",
-}
+from ringtime_shared.models.setting import entries_of
+from ringtime_shared.retry_rules import STATUS_RULE
 
 
 def parse_new_schedule(body: bytes, max_depth: int) -> NewSchedule:
@@ -52,9 +40,8 @@ def parse_new_schedule(body: bytes, max_depth: int) -> NewSchedule:
     if found.get("cronExpression"):
         rule = "recurring schedules are not offered by this version; send scheduleTime instead"
         broken.append(Violation("cronExpression", rule))
-    schedule_id = found.get("scheduleId")
-    if schedule_id and not _UUID.fullmatch(str(schedule_id)):
-        wrong.append(Violation("scheduleId", _UUID_RULE))
+    if schedule_id := found.get("scheduleId"):
+        wrong += check_schedule_id(schedule_id)
     kind = str(callback.get("type", ""))
     if kind in DETAILS and "details" not in callback:
         broken.append(Violation("callback.details", "required: an object"))
@@ -65,7 +52,7 @@ def parse_new_schedule(body: bytes, max_depth: int) -> NewSchedule:
         delay_ms=read_time("delaySeconds", found.get("delaySeconds"), parse_delay, wrong, broken),
         callback_type=kind,
         callback_details=_read_details(kind, callback.get("details"), wrong),
-        retry=read_retry(found["retryPolicy"], "retryPolicy", wrong) if "retryPolicy" in found else None,
+        retry=_read_retry(found[POLICY], POLICY, wrong) if POLICY in found else None,
     )
     if wrong or broken or check_app_id(new.app_id):
         told = wrong + broken
@@ -125,29 +112,68 @@ def parse_new_app(body: bytes, max_depth: int) -> NewApp:
     """Read the body of a registration. Raises InvalidRequest."""
     wrong: list[Violation] = []
     found = NEW_APP.read(decode_json(body, max_depth), "", wrong)
-    settings = CONFIGURATION.read(found.get("configuration", {}), "configuration.", wrong)
-    policy = settings.pop("retryPolicy", None)
-    retry = None if policy is None else read_retry(policy, "configuration.retryPolicy", wrong)
-    values = {_CONFIGURATION[name]: cast(int, value) or None for name, value in settings.items()}
+    values = _read_settings(AppConfiguration, found.get("configuration", {}), "configuration", wrong)
     partitions = cast(int, found.get("partitions", 0))
     if partitions < 0:
         wrong.append(Violation("partitions", "must be a whole number, 0 or more"))
     if wrong:
         raise refused(wrong, check_app_id(str(found.get("appId", ""))))
-    if retry is not None and retry.attempts is not None:  # one number under two names
-        if values.get("http_attempts") not in (None, retry.attempts):
-            rule = "must be the same as configuration.retryPolicy.attempts where both are given"
-            raise InvalidRequest.of("configuration.httpRetries", rule)
-        values["http_attempts"] = retry.attempts
-        retry = replace(retry, attempts=None)
-    if retry == RetryRules():
-        retry = None
     return NewApp(
         app_id=str(found.get("appId", "")),
         partitions=partitions or None,
         active=bool(found.get("active", False)),
-        configuration=AppConfiguration(retry=retry, **cast(dict[str, Any], values)),
+        configuration=_with_attempts(AppConfiguration(**values)),
     )
+
+
+def _with_attempts(configuration: AppConfiguration) -> AppConfiguration:
+    """Return the configuration with its attempts in one place: one number has two names. Raises
+    InvalidRequest."""
+    retry, attempts = configuration.retry, configuration.http_attempts
+    if retry is None or retry.attempts is None:
+        return configuration
+    if attempts not in (None, retry.attempts):
+        rule = f"must be the same as configuration.{ATTEMPTS} where both are given"
+        raise InvalidRequest.of("configuration.httpRetries", rule)
+    rest = replace(retry, attempts=None)
+    return replace(configuration, http_attempts=retry.attempts, retry=None if rest == RetryRules() else rest)
+
+
+def _read_settings(model: type, value: object, path: str, wrong: list[Violation]) -> dict[str, Any]:
+    """Return what an object sets of a model, by attribute; note wrong types in `wrong`. 0 is as good as left
+    out."""
+    found = SETTINGS[model].read(value, f"{path}.", wrong)
+    return {
+        entry.attribute: _READERS[entry.kind](found[entry.name], f"{path}.{entry.name}", wrong)
+        for entry in entries_of(model)
+        if entry.name in found
+    }
+
+
+def _read_retry(value: object, path: str, wrong: list[Violation]) -> RetryRules | None:
+    rules = RetryRules(**_read_settings(RetryRules, value, path, wrong))
+    return None if rules == RetryRules() else rules
+
+
+def _read_statuses(value: object, path: str, wrong: list[Violation]) -> tuple[str, ...]:
+    statuses = []
+    for item in cast(list[object], value):
+        if type(item) is int:
+            statuses.append(str(item))
+        elif isinstance(item, str):
+            statuses.append(item.lower())
+        else:
+            wrong.append(Violation(path, STATUS_RULE))
+            break
+    return tuple(dict.fromkeys(statuses))
+
+
+_READERS: Mapping[type, Callable[[object, str, list[Violation]], object]] = {
+    int: lambda value, _path, _wrong: value or None,
+    float: lambda value, _path, _wrong: float(cast(Decimal, value)) or None,
+    tuple: _read_statuses,
+    RetryRules: _read_retry,
+}
 
 
 def parse_flag(name: str, query: Sequence[tuple[str, str]]) -> bool:
@@ -169,16 +195,11 @@ def parse_app_id(text: str) -> str:
 
 def parse_schedule_id(text: str) -> UUID:
     """Return a schedule id from a path. Raises InvalidRequest, and NotFound for an id never given out."""
-    if not _UUID.fullmatch(text):
-        raise InvalidRequest.of("scheduleId", _UUID_RULE)
+    if violations := check_schedule_id(text):
+        raise InvalidRequest(violations)
     schedule_id = UUID(text)
     try:
         unpack_id(schedule_id)
     except ValueError:
         raise NotFound("schedule", str(schedule_id)) from None
     return schedule_id
-
-
-def check_uuid(value: object) -> str:
-    """Return the rule that a value breaks as an id of a list; "" if none."""
-    return "" if isinstance(value, str) and _UUID.fullmatch(value) else _UUID_RULE

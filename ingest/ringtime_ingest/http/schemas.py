@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, get_args, get_origin
 
 from ringtime_ingest.http.envelope import CODES
 from ringtime_ingest.http.fields import (
@@ -21,10 +23,22 @@ from ringtime_ingest.http.fields import (
     Shape,
 )
 from ringtime_ingest.service.requests import Offer
-from ringtime_shared.app_rules import app_maxima
+from ringtime_shared.api.apps import AppView, NewSigningSecret, SigningSecretView
+from ringtime_shared.api.configuration import maxima_of
+from ringtime_shared.api.dead_letters import (
+    DeadLetterPage,
+    DeadLetterView,
+    ReplayResult,
+    ReplayView,
+    SkippedReplay,
+)
+from ringtime_shared.api.schedules import AttemptView, ScheduleView
+from ringtime_shared.api.views import Key, keys_of
 from ringtime_shared.errors import ErrorWord
-from ringtime_shared.models.schedule import LOG_LENGTH, Status
-from ringtime_shared.retry_rules import RetryBounds, retry_maxima
+from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.retry import RetryRules
+from ringtime_shared.models.schedule import Status
+from ringtime_shared.retry_rules import RetryBounds
 
 _DAY_S = 86_400
 
@@ -60,70 +74,47 @@ def _shown(shape: Shape, **others: Schema) -> Schema:
     return record(properties, *properties)
 
 
-_SHOWN_CALLBACK = record(
-    {
-        "type": _text("The callback type."),
-        "details": {
-            "type": "object",
-            "description": "As sent, unknown keys included; `***` for the values of credentials.",
-        },
-    }
-)
-_SCHEDULE = record(
-    {
-        "scheduleId": {**SCHEDULE_ID, "description": "Made by the server."},
-        "payload": _text("As sent."),
-        "appId": {**APP_ID, "description": "Whose schedule it is."},
-        "scheduleTime": _whole("Fire time, epoch seconds, fractions cut off."),
-        "partitionId": _whole("The partition of the app that it is filed in."),
-        "scheduleGroup": _whole("The minute of scheduleTime, epoch seconds."),
-        "callback": {
-            **ref("Callback"),
-            "description": "As sent, unknown keys of details included; `***` for what is a credential.",
-        },
-        "status": {"type": "string", "enum": [status.value for status in Status]},
-        "fireTime": _text("Fire time to the millisecond, UTC.", "date-time"),
-        "errorMessage": _text("Why the last attempt failed, at most 200 characters."),
-        "firedAt": _text("When the last attempt was sent.", "date-time"),
-        "lagMs": _whole("firedAt less the fire time, or less the create if that was later."),
-        "attempts": _whole("Attempts made, once there is one that ended."),
-        "httpCode": _whole("HTTP status of the last attempt, if there was an answer."),
-        "retryPolicy": ref("ShownRetryPolicy"),
-        "nextAttemptAt": _text("When the next attempt, or a row that was parked, is due.", "date-time"),
-        "attemptLog": {"type": "array", "maxItems": LOG_LENGTH + 1, "items": ref("Attempt")},
-    },
-    "errorMessage",
-    "firedAt",
-    "lagMs",
-    "attempts",
-    "httpCode",
-    "retryPolicy",
-    "nextAttemptAt",
-    "attemptLog",
-)
-_ATTEMPT = record(
-    {
-        "at": _text("When it was sent.", "date-time"),
-        "lagMs": _whole("`at` less the fire time, or less the create if that was later."),
-        "durationMs": _whole("How long it took."),
-        "httpCode": _whole("HTTP status, if there was an answer."),
-        "errorMessage": _text("Why it failed, at most 200 characters."),
-    },
-    "httpCode",
-    "errorMessage",
-)
-_APP = record(
-    {
-        "appId": {**APP_ID, "description": "The app's id."},
-        "partitions": _whole("Its quota of poller instances."),
-        "active": {"type": "boolean"},
-        "configuration": ref("ShownConfiguration"),
-        "deleting": {"const": True, "description": "It is being deleted."},
-        "damage": _text("Why what is stored of it cannot be read; then nothing else of it counts."),
-    },
-    "deleting",
-    "damage",
-)
+def _object(view: type, **others: Schema) -> Schema:
+    """Return the schema of what a view reads; `others` are keys for clients of goscheduler alone."""
+    keys = keys_of(view)
+    properties = {key.name: {**_type_of(key), "description": key.doc} for key in keys}
+    return record({**properties, **others}, *(key.name for key in keys if key.is_optional))
+
+
+def _type_of(key: Key) -> Schema:
+    """Return the schema of a value; ids have forms of their own."""
+    kind = get_origin(key.kind) or key.kind
+    if key.name in _FORMS:
+        return _FORMS[key.name]
+    if kind in (tuple, Sequence):
+        return {"type": "array", "items": ref(_OBJECTS[get_args(key.kind)[0]])}
+    return ref(_OBJECTS[kind]) if kind in _OBJECTS else _TYPES[kind]
+
+
+_FORMS: Mapping[str, Schema] = {
+    "appId": APP_ID,
+    "scheduleId": SCHEDULE_ID,
+    "secretId": SECRET_ID,
+    "continuationToken": TOKEN,
+    "callback": ref("Callback"),
+}
+_TYPES: Mapping[Any, Schema] = {
+    bool: {"type": "boolean"},
+    int: {"type": "integer"},
+    str: {"type": "string"},
+    datetime: {"type": "string", "format": "date-time"},
+    Status: {"type": "string", "enum": [status.value for status in Status]},
+}
+#: what the document calls the objects inside others
+_OBJECTS: Mapping[Any, str] = {
+    AppConfiguration: "ShownConfiguration",
+    RetryRules: "ShownRetryPolicy",
+    AttemptView: "Attempt",
+    DeadLetterView: "DeadLetter",
+    SkippedReplay: "SkippedReplay",
+}
+_SECONDS: Mapping[str, Schema] = {"scheduleTime": _whole("Fire time, epoch seconds, fractions cut off.")}
+_MINUTE: Mapping[str, Schema] = {"scheduleGroup": _whole("The minute of scheduleTime, epoch seconds.")}
 _STATUS = record(
     {
         "statusCode": _whole("Application code; 201 for a create whatever the HTTP status is."),
@@ -168,52 +159,6 @@ _ACTIVATION = record(
     }
 )
 
-_SECRET_ID = {**SECRET_ID, "description": "Names the secret; 16 hexadecimal digits."}
-_SIGNING_SECRET = record({"secretId": _SECRET_ID, "createdAt": _text("When it was added.", "date-time")})
-_MADE_SECRET = record(
-    {
-        "secretId": _SECRET_ID,
-        "secret": _text("`whsec_` and base64; shown this once."),
-        "createdAt": _text("When it was added.", "date-time"),
-    }
-)
-
-_TOKEN = {**TOKEN, "description": "Goes on after this answer; empty: there is nothing more."}
-_DEAD_LETTER = record(
-    {
-        "scheduleId": {**SCHEDULE_ID, "description": "The schedule that was given up."},
-        "appId": {**APP_ID, "description": "Whose schedule it is."},
-        "scheduleTime": _whole("Fire time, epoch seconds, fractions cut off."),
-        "fireTime": _text("Fire time to the millisecond, UTC.", "date-time"),
-        "failedAt": _text("When it was given up.", "date-time"),
-        "attempts": _whole("Attempts made."),
-        "errorMessage": _text("Why the last one failed, at most 200 characters."),
-        "httpCode": _whole("HTTP status of the last attempt, if there was an answer."),
-        "callbackType": _text("The type of its callback."),
-        "replay": _whole("0: the schedule itself failed; n: its n-th replay."),
-        "replayedAt": _text("When it was filed again, or was found to need no replay.", "date-time"),
-    },
-    "httpCode",
-    "replayedAt",
-)
-_REPLAY = record(
-    {
-        "scheduleId": {**SCHEDULE_ID, "description": "The schedule, whose id stays as it was."},
-        "replay": _whole("Which replay of it this is, from 1."),
-        "nextAttemptAt": _text("When it will be sent.", "date-time"),
-    }
-)
-_SKIPPED = record(
-    {"scheduleId": {**SCHEDULE_ID, "description": "Not filed again."}, "reason": _text("Why not.")}
-)
-_REPLAY_REPORT = record(
-    {
-        "replayed": _whole("How many were filed again."),
-        "skipped": {"type": "array", "items": ref("SkippedReplay")},
-        "continuationToken": _TOKEN,
-    }
-)
-
 
 def success_of(data: Schema) -> Schema:
     """Return the success envelope around `data`."""
@@ -223,10 +168,7 @@ def success_of(data: Schema) -> Schema:
 def requests_of(offer: Offer) -> Mapping[str, Schema]:
     """Return the request objects of a server that offers this."""
     limits, callback_types = offer.limits, offer.callback_types
-    maxima = app_maxima(limits)
-    of_group = {name.partition(".")[2]: most for name, most in maxima.items() if "." in name}
     bounds = RetryBounds(attempts=limits.max_http_attempts, age_s=limits.max_retention_days * _DAY_S)
-    policy = {name: most for name, most in retry_maxima(bounds).items() if name != "factor"}
     most_s = limits.max_future_period_days * _DAY_S
     own = {name: ref(f"{name.capitalize()}Details") for name in DETAILS if name in callback_types}
     others = [name for name in callback_types if name not in own]
@@ -239,9 +181,9 @@ def requests_of(offer: Offer) -> Mapping[str, Schema]:
         "NewSchedule": NEW_SCHEDULE.schema({"delaySeconds": most_s}),
         "Callback": callback,
         **{f"{name.capitalize()}Details": DETAILS[name].schema() for name in own},
-        "NewApp": NEW_APP.schema(maxima),
-        "Configuration": CONFIGURATION.schema(of_group),
-        "RetryPolicy": RETRY_POLICY.schema(policy),
+        "NewApp": NEW_APP.schema({"partitions": limits.max_partitions}),
+        "Configuration": CONFIGURATION.schema(maxima_of(AppConfiguration, limits)),
+        "RetryPolicy": RETRY_POLICY.schema(maxima_of(RetryRules, bounds)),
         "NewSigningSecret": NEW_SIGNING_SECRET.schema(),
         "Replays": REPLAYS.schema(),
     }
@@ -252,19 +194,18 @@ def _callback_of(kind: Schema, details: Schema) -> Schema:
 
 
 ANSWERS: Mapping[str, Schema] = {
-    "ShownCallback": _SHOWN_CALLBACK,
     "ShownConfiguration": _shown(CONFIGURATION, retryPolicy=ref("ShownRetryPolicy")),
     "ShownRetryPolicy": _shown(RETRY_POLICY),
-    "Attempt": _ATTEMPT,
-    "Schedule": _SCHEDULE,
-    "App": _APP,
+    "Attempt": _object(AttemptView),
+    "Schedule": _object(ScheduleView, **_SECONDS, **_MINUTE),
+    "App": _object(AppView),
     "Activation": _ACTIVATION,
-    "SigningSecret": _SIGNING_SECRET,
-    "CreatedSigningSecret": _MADE_SECRET,
-    "DeadLetter": _DEAD_LETTER,
-    "Replay": _REPLAY,
-    "ReplayReport": _REPLAY_REPORT,
-    "SkippedReplay": _SKIPPED,
+    "SigningSecret": _object(SigningSecretView),
+    "CreatedSigningSecret": _object(NewSigningSecret),
+    "DeadLetter": _object(DeadLetterView, **_SECONDS),
+    "Replay": _object(ReplayView),
+    "ReplayReport": _object(ReplayResult),
+    "SkippedReplay": _object(SkippedReplay),
     "Status": _STATUS,
     "Failure": _FAILURE,
 }
@@ -276,12 +217,8 @@ APPS = success_of(record({"apps": {"type": "array", "items": ref("App")}}))
 ACTIVATED = success_of(ref("Activation"))
 CREATED_SECRET = success_of(ref("CreatedSigningSecret"))
 SECRETS = success_of(record({"signingSecrets": {"type": "array", "items": ref("SigningSecret")}}))
-DELETED_SECRET = success_of(record({"secretId": _SECRET_ID}))
-DEAD_LETTERS = success_of(
-    record(
-        {"deadLetters": {"type": "array", "items": ref("DeadLetter")}, "continuationToken": _TOKEN},
-    )
-)
+DELETED_SECRET = success_of(record({"secretId": SECRET_ID}))
+DEAD_LETTERS = success_of(_object(DeadLetterPage))
 LETTER_COUNT = success_of(record({"count": _whole("Dead letters that were not filed again.")}))
 REPLAYED = success_of(ref("Replay"))
 REPLAYED_MANY = success_of(ref("ReplayReport"))

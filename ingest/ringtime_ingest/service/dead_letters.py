@@ -20,6 +20,7 @@ from uuid import UUID
 
 from ringtime_ingest.service.apps import AppMaps, AppReading
 from ringtime_ingest.service.replay import LetterStore, Replay, Replayer, judge, key_of
+from ringtime_shared.api.dead_letters import LIST_SIZE, MAX_DAYS, MAX_SIZE
 from ringtime_shared.app_states import inactive
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import (
@@ -40,10 +41,7 @@ T = TypeVar("T")
 _READ = 500  #: letters read at once where some are passed over
 _MOST_READ = 5_000  #: and in one call: whoever looks for few among many goes on with the token
 _AT_ONCE = 100  #: schedules of one call that are replayed side by side
-MAX_SIZE = 1_000  #: letters on a page, and replays in a call
-LIST_SIZE = 100
 DAY_MS = 86_400_000
-MAX_DAYS = 31
 _PLACE = Struct(">q16s")
 _CHECKED = Struct(">q16sI")
 CONTINUATION_PATTERN = "[A-Za-z0-9_-]{38}"

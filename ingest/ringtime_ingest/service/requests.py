@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from ringtime_shared.app_rules import check_app, check_app_id
+from ringtime_shared.api.ids import check_app_id
+from ringtime_shared.app_rules import check_app
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.retry import RetryRules

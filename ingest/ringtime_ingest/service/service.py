@@ -23,7 +23,8 @@ from ringtime_ingest.service.requests import (
     encode_details,
 )
 from ringtime_ingest.service.signing import SigningSecrets
-from ringtime_shared.app_rules import check_app_id, check_growth
+from ringtime_shared.api.ids import check_app_id
+from ringtime_shared.app_rules import check_growth
 from ringtime_shared.app_states import activate, configure, deactivate, inactive
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel, let_interrupt_through

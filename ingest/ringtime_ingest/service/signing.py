@@ -7,12 +7,12 @@ still verify with. A secret is told once, to who creates it; nothing that is rai
 
 from __future__ import annotations
 
-import re
 import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import replace
 
+from ringtime_shared.api.ids import SECRET_ID_BYTES, check_secret_id
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Conflict, InvalidRequest, NotFound, VersionConflict, Violation
 from ringtime_shared.models.app import App, SigningSecret
@@ -23,9 +23,6 @@ Secrets = tuple[SigningSecret, ...]
 MAX_SECRETS = 2
 _PREFIX = "whsec_"
 _MADE_BYTES, _LEAST_BYTES, _MOST_BYTES = 32, 24, 64
-_ID_BYTES = 8
-SECRET_ID_PATTERN = f"[0-9a-f]{{{_ID_BYTES * 2}}}"
-_ID = re.compile(SECRET_ID_PATTERN)
 _GROUP = "[A-Za-z0-9+/]{4}"
 #: What `check_secret` passes: whole groups of three bytes, and one or two more with padding.
 SECRET_PATTERN = (
@@ -56,13 +53,6 @@ def check_secret(secret: str) -> list[Violation]:
     return [] if is_sound else [Violation("secret", rule)]
 
 
-def check_secret_id(secret_id: str) -> list[Violation]:
-    """Return what is wrong with the form of an id. The rule does not repeat it: it may be a secret."""
-    if _ID.fullmatch(secret_id):
-        return []
-    return [Violation("secretId", f"must be {_ID_BYTES * 2} hexadecimal digits, as in the list of secrets")]
-
-
 class SigningSecrets:
     """Creates, lists and revokes. Every method may also raise StoreUnavailable, writes OutcomeUnknown."""
 
@@ -78,7 +68,7 @@ class SigningSecrets:
         if secret is not None and (violations := check_secret(secret)):
             raise InvalidRequest(violations)
         new = SigningSecret(
-            secret_id=secrets.token_hex(_ID_BYTES),
+            secret_id=secrets.token_hex(SECRET_ID_BYTES),
             secret=secret or _PREFIX + b64encode(secrets.token_bytes(_MADE_BYTES)).decode(),
             created_ms=self._clock.now_ms(),
         )

@@ -1,9 +1,29 @@
-"""An app as the API and the tools show it."""
+"""An app and its signing secrets, as the API and the tools show them."""
 
 from __future__ import annotations
 
-from ringtime_shared.models.app import App, AppConfiguration
-from ringtime_shared.models.retry import RetryRules
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Annotated
+
+from ringtime_shared.api.configuration import configuration_to_json
+from ringtime_shared.api.instants import to_iso
+from ringtime_shared.api.views import Doc, read
+from ringtime_shared.models.app import App, AppConfiguration, SigningSecret
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppView:
+    """An app as the server shows it."""
+
+    app_id: Annotated[str, Doc("The app's id.")]
+    partitions: Annotated[int, Doc("Its quota of poller instances, which new schedules are spread over.")]
+    active: Annotated[bool, Doc("Whether schedules can be created, and fire.")]
+    configuration: Annotated[AppConfiguration, Doc("What it sets, without what it leaves to the server.")]
+    deleting: Annotated[bool, Doc("It is being deleted; else left out.")] = False
+    damage: Annotated[
+        str, Doc("Why what is stored of it cannot be read; then nothing else of it counts.")
+    ] = ""
 
 
 def app_to_json(app: App) -> dict[str, object]:
@@ -23,32 +43,34 @@ def app_to_json(app: App) -> dict[str, object]:
     return shown | {"damage": app.damage} if app.damage else shown
 
 
-def configuration_to_json(configuration: AppConfiguration) -> dict[str, object]:
-    """Return what an app sets, without what it leaves to the server."""
-    attempts, retry = configuration.http_attempts, configuration.retry
-    named = {
-        "futureScheduleCreationPeriod": configuration.future_period_days,
-        "firedScheduleRetentionPeriod": configuration.retention_days,
-        "payloadSize": configuration.payload_bytes,
-        "httpRetries": attempts,
-        "httpTimeout": configuration.http_timeout_ms,
-        "maxLatenessSeconds": configuration.max_lateness_s,
-        "retryPolicy": None if retry is None else retry_to_json(retry, attempts),
-        "maxInFlight": configuration.max_in_flight,
-        "maxPerSecond": configuration.max_per_second,
-        "weight": configuration.weight,
-    }
-    return {name: value for name, value in named.items() if value is not None}
+def read_app(shown: object) -> AppView:
+    """Read an app object. Raises ValidationError."""
+    view = read(AppView, shown)
+    retry = view.configuration.retry
+    if retry is None or retry.attempts is None:
+        return view
+    rest = replace(retry, attempts=None)  # an app says that as `http_attempts`
+    return replace(view, configuration=replace(view.configuration, retry=rest))
 
 
-def retry_to_json(rules: RetryRules, attempts: int | None = None) -> dict[str, object]:
-    """Return the rules as the API shows them, without what was left out."""
-    named = {
-        "attempts": attempts if rules.attempts is None else rules.attempts,
-        "firstDelayMs": rules.first_delay_ms,
-        "factor": rules.factor,
-        "maxDelayMs": rules.max_delay_ms,
-        "maxAgeSeconds": rules.max_age_s,
-        "statuses": rules.statuses,
-    }
-    return {name: value for name, value in named.items() if value is not None}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningSecretView:
+    """A live signing secret, as the list shows it."""
+
+    secret_id: Annotated[str, Doc("Names the secret; 16 hexadecimal digits.")]
+    created_at: Annotated[datetime, Doc("When it was added.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSigningSecret(SigningSecretView):
+    """A signing secret that was just made."""
+
+    secret: Annotated[str, Doc("`whsec_` and base64; the server never shows it again.")] = field(repr=False)
+
+
+def secret_to_json(secret: SigningSecret, *, is_new: bool = False) -> dict[str, object]:
+    """Return a signing secret; the secret itself only where it was just made."""
+    shown: dict[str, object] = {"secretId": secret.secret_id}
+    if is_new:
+        shown["secret"] = secret.secret
+    return shown | {"createdAt": to_iso(secret.created_ms)}

@@ -1,13 +1,86 @@
-"""Schedules as clients see them, keys in the seed's order, ours after them."""
+"""Schedules and attempts as clients see them, keys in goscheduler's order, ours after them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
 import orjson
 
-from ringtime_shared.api.apps import retry_to_json
+from ringtime_shared.api.configuration import retry_to_json
 from ringtime_shared.api.instants import to_iso
+from ringtime_shared.api.views import Doc
 from ringtime_shared.callbacks.credentials import hide_details
-from ringtime_shared.models.schedule import Attempt, Outcome, Row
+from ringtime_shared.models.retry import RetryRules
+from ringtime_shared.models.schedule import Attempt, Outcome, Row, Status
+
+MAX_ERROR_CHARS = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptView:
+    """One attempt that was made."""
+
+    at: Annotated[datetime, Doc("When it was sent.")]
+    lag_ms: Annotated[int, Doc("`at` less the fire time, or less the create if that was later.")]
+    duration_ms: Annotated[int, Doc("How long it took.")]
+    http_code: Annotated[int | None, Doc("HTTP status, if there was an answer.")] = None
+    error: Annotated[str, Doc("Why it failed, at most 200 characters.", name="errorMessage")] = ""
+
+
+def attempt_to_json(attempt: Attempt, awaited_ms: int) -> dict[str, object]:
+    """Return one attempt.
+
+    Args:
+        awaited_ms: `Schedule.awaited_ms`. The lag of all attempts counts from it, so the waits between them
+            are part of it.
+    """
+    shown: dict[str, object] = {
+        "at": to_iso(attempt.at_ms),
+        "lagMs": attempt.at_ms - awaited_ms,
+        "durationMs": attempt.took_ms,
+    }
+    if attempt.code is not None:
+        shown["httpCode"] = attempt.code
+    if attempt.error:
+        shown["errorMessage"] = attempt.error
+    return shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleView:
+    """A schedule as the server shows it; what there is only after an outcome is 0, None or empty before."""
+
+    schedule_id: Annotated[UUID, Doc("Made by the server.")]
+    app_id: Annotated[str, Doc("Whose schedule it is.")]
+    payload: Annotated[str, Doc("As sent.")]
+    callback: Annotated[
+        Mapping[str, Any],
+        Doc(
+            'As sent, `{"type": name, "details": {...}}`, but `***` for the values of headers and query'
+            " parameters whose names say that they are credentials."
+        ),
+    ]
+    fire_time: Annotated[datetime, Doc("Fire time to the millisecond, UTC.")]
+    partition: Annotated[int, Doc("The partition of the app that it is filed in.", name="partitionId")]
+    status: Annotated[Status, Doc("SCHEDULED until there is an outcome.")]
+    attempts: Annotated[int, Doc("Attempts made, once there is one that ended.")] = 0
+    fired_at: Annotated[datetime | None, Doc("When the last attempt was sent.")] = None
+    lag_ms: Annotated[
+        int | None, Doc("firedAt less the fire time, or less the create if that was later.")
+    ] = None
+    http_code: Annotated[int | None, Doc("HTTP status of the last attempt, if there was an answer.")] = None
+    error: Annotated[
+        str, Doc("Why the last attempt failed, at most 200 characters.", name="errorMessage")
+    ] = ""
+    retry: Annotated[RetryRules | None, Doc("Where it differs from the app's.", name="retryPolicy")] = None
+    next_attempt_at: Annotated[
+        datetime | None, Doc("When the next attempt, or a row that was parked, is due.")
+    ] = None
+    attempt_log: Annotated[tuple[AttemptView, ...], Doc("Oldest first, the newest eleven.")] = ()
 
 
 def schedule_to_json(row: Row) -> dict[str, object]:
@@ -39,7 +112,7 @@ def schedule_to_json(row: Row) -> dict[str, object]:
         log = row.log
     else:
         if outcome.error:
-            shown["errorMessage"] = outcome.error[:200]
+            shown["errorMessage"] = outcome.error[:MAX_ERROR_CHARS]
         if outcome.fired_ms is not None:
             shown["firedAt"] = to_iso(outcome.fired_ms)
             shown["lagMs"] = outcome.fired_ms - schedule.awaited_ms
@@ -48,7 +121,7 @@ def schedule_to_json(row: Row) -> dict[str, object]:
             shown["httpCode"] = outcome.code
         log = _whole_log(outcome)
     if log:
-        shown["attemptLog"] = [_attempt_to_json(attempt, schedule.awaited_ms) for attempt in log]
+        shown["attemptLog"] = [attempt_to_json(attempt, schedule.awaited_ms) for attempt in log]
     return shown
 
 
@@ -59,17 +132,3 @@ def _whole_log(outcome: Outcome) -> tuple[Attempt, ...]:
     took_ms = outcome.ended_ms - outcome.fired_ms if outcome.took_ms is None else outcome.took_ms
     last = Attempt(at_ms=outcome.fired_ms, took_ms=took_ms, code=outcome.code, error=outcome.error)
     return (*outcome.log, last)
-
-
-def _attempt_to_json(attempt: Attempt, awaited_ms: int) -> dict[str, object]:
-    """Lag counts from one instant for all attempts, so the waits between them are part of it."""
-    shown: dict[str, object] = {
-        "at": to_iso(attempt.at_ms),
-        "lagMs": attempt.at_ms - awaited_ms,
-        "durationMs": attempt.took_ms,
-    }
-    if attempt.code is not None:
-        shown["httpCode"] = attempt.code
-    if attempt.error:
-        shown["errorMessage"] = attempt.error
-    return shown

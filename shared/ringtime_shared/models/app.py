@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 from ringtime_shared.models.retry import RetryRules
+from ringtime_shared.models.setting import Setting
+
+_TEN_YEARS_S = 316_224_000
 
 
 class Instance(NamedTuple):
@@ -26,18 +29,95 @@ class Instance(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppConfiguration:
-    """What an app may set for itself; None means the server's default."""
+    """What an app may set for itself; None means the server's default.
 
-    future_period_days: int | None = None  #: how far ahead a schedule may lie
-    retention_days: int | None = None  #: how long a fired schedule can be read
-    payload_bytes: int | None = None  #: largest payload
-    http_attempts: int | None = None  #: attempts in all, the first included
-    http_timeout_ms: int | None = None  #: total deadline of one HTTP attempt
-    max_lateness_s: int | None = None  #: fire at most this late, else record MISS; None: always fire
-    retry: RetryRules | None = None  #: without `attempts`, which `http_attempts` says
-    max_in_flight: int | None = None  #: attempts under way at once on one node
-    max_per_second: int | None = None  #: attempts begun in a second on one node; None: no limit
-    weight: int | None = None  #: share of a busy node against other apps'; None: 1
+    A bound that is a name is one of `ringtime_shared.settings.AppLimits`.
+    """
+
+    future_period_days: Annotated[
+        int | None,
+        Setting(
+            "futureScheduleCreationPeriod",
+            "How far ahead a schedule may lie.",
+            unit="days",
+            most="max_future_period_days",
+            unset="limits.future_period_days",
+        ),
+    ] = None
+    retention_days: Annotated[
+        int | None,
+        Setting(
+            "firedScheduleRetentionPeriod",
+            "How long a fired schedule can be read.",
+            unit="days",
+            most="max_retention_days",
+            unset="limits.retention_days",
+        ),
+    ] = None
+    payload_bytes: Annotated[
+        int | None,
+        Setting(
+            "payloadSize",
+            "Largest payload.",
+            unit="bytes",
+            most="max_payload_bytes",
+            unset="limits.payload_bytes",
+        ),
+    ] = None
+    http_attempts: Annotated[
+        int | None,
+        Setting(
+            "httpRetries",
+            "Attempts in all, the first included; `retryPolicy.attempts` is the same number.",
+            most="max_http_attempts",
+            unset="limits.http_attempts",
+        ),
+    ] = None
+    http_timeout_ms: Annotated[
+        int | None,
+        Setting(
+            "httpTimeout",
+            "Total deadline of one HTTP attempt.",
+            unit="milliseconds",
+            most="max_http_timeout_ms",
+            unset="limits.http_timeout_ms",
+        ),
+    ] = None
+    max_lateness_s: Annotated[
+        int | None,
+        Setting(
+            "maxLatenessSeconds",
+            "Later than this a callback is recorded MISS and not sent.",
+            unit="seconds",
+            most=_TEN_YEARS_S,
+            unset="limits.max_lateness_s",
+        ),
+    ] = None
+    retry: Annotated[RetryRules | None, Setting("retryPolicy", "When a failed callback is tried again.")] = (
+        None  #: without `attempts`, which `http_attempts` says
+    )
+    max_in_flight: Annotated[
+        int | None,
+        Setting(
+            "maxInFlight",
+            "Callbacks under way at once on one dispatcher.",
+            most=100_000,
+            unset="dispatch.app_in_flight",
+        ),
+    ] = None
+    max_per_second: Annotated[
+        int | None,
+        Setting(
+            "maxPerSecond",
+            "Callbacks begun in a second on one dispatcher.",
+            most=1_000_000,
+            unset="no limit",
+        ),
+    ] = None
+    weight: Annotated[
+        int | None,
+        Setting("weight", "Share of a busy dispatcher against other apps.", most=100, unset="1"),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,10 +16,8 @@ from ringtime_ingest.http.parsing import parse_app_id, parse_flag, parse_new_app
 from ringtime_ingest.http.routes import BASE
 from ringtime_ingest.http.strict_json import Unreadable, decode_json
 from ringtime_ingest.service import IngestService
-from ringtime_shared.api.apps import app_to_json
-from ringtime_shared.api.instants import to_iso
+from ringtime_shared.api.apps import app_to_json, secret_to_json
 from ringtime_shared.errors import NotFound, Violation
-from ringtime_shared.models.app import SigningSecret
 from ringtime_shared.settings import ServerSettings
 
 
@@ -86,14 +84,13 @@ class AppRoutes:
         app_id = _app_id_of(request)
         body = await self._bodies.read(request)
         made = await self._service.signing.create(app_id, parse_new_secret(body, self._depth))
-        shown = {"secretId": made.secret_id, "secret": made.secret, "createdAt": to_iso(made.created_ms)}
-        answer = success(shown, code=201, http=self._created)
+        answer = success(secret_to_json(made, is_new=True), code=201, http=self._created)
         answer.raw_headers.append((b"cache-control", b"no-store"))
         return answer
 
     async def fetch_secrets(self, request: Request) -> Response:
         live = await self._service.signing.fetch(_app_id_of(request))
-        return success({"signingSecrets": [_secret_to_json(each) for each in live]}, total=len(live))
+        return success({"signingSecrets": [secret_to_json(each) for each in live]}, total=len(live))
 
     async def delete_secret(self, request: Request) -> Response:
         secret_id = request.path_params["secret_id"]
@@ -110,10 +107,6 @@ def parse_new_secret(body: bytes, max_depth: int) -> str | None:
     if wrong:
         raise Unreadable(wrong)
     return cast("str | None", found.get("secret"))
-
-
-def _secret_to_json(secret: SigningSecret) -> dict[str, object]:
-    return {"secretId": secret.secret_id, "createdAt": to_iso(secret.created_ms)}
 
 
 def _app_id_of(request: Request) -> str:

@@ -1,11 +1,11 @@
-"""The routes of dead letters: what is asked of them in query and body, and how the answers look."""
+"""The routes of dead letters: what is asked of them in query and body."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
-from itertools import islice
+from itertools import chain, islice
 from typing import cast
 from uuid import UUID
 
@@ -16,23 +16,20 @@ from starlette.routing import BaseRoute, Route
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.fields import REPLAYS
 from ringtime_ingest.http.gate import Bodies
-from ringtime_ingest.http.parsing import check_uuid, parse_app_id, parse_schedule_id, read_time, refused
+from ringtime_ingest.http.parsing import parse_app_id, parse_schedule_id, read_time, refused
 from ringtime_ingest.http.routes import BASE
 from ringtime_ingest.http.strict_json import decode_json
-from ringtime_ingest.service.dead_letters import (
-    IN_BODY,
-    IN_QUERY,
+from ringtime_ingest.service.dead_letters import IN_BODY, IN_QUERY, DeadLetters, LetterQuery
+from ringtime_shared.api.dead_letters import (
     LIST_SIZE,
     MAX_SIZE,
-    DeadLetters,
-    LetterQuery,
-    ReplayReport,
+    letter_to_json,
+    replay_to_json,
+    replays_to_json,
 )
-from ringtime_ingest.service.replay import Replay
-from ringtime_shared.api.instants import parse_instant, to_iso
-from ringtime_shared.app_rules import check_app_id
+from ringtime_shared.api.ids import check_app_id, check_schedule_id
+from ringtime_shared.api.instants import parse_instant
 from ringtime_shared.errors import InvalidRequest, Violation
-from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.settings import ServerSettings
 
 _NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?")
@@ -75,7 +72,8 @@ class DeadLetterRoutes:
 
     async def replay(self, request: Request) -> Response:
         schedule_id = parse_schedule_id(request.path_params["schedule_id"])
-        return success(_replay_to_json(await self._dead_letters.replay(schedule_id)))
+        filed = await self._dead_letters.replay(schedule_id)
+        return success(replay_to_json(filed.schedule_id, filed.replay, filed.slot_ms))
 
     async def replay_many(self, request: Request) -> Response:
         app_id = parse_app_id(request.path_params["app_id"])
@@ -85,7 +83,9 @@ class DeadLetterRoutes:
             report = await self._dead_letters.replay_range(asked)
         else:
             report = await self._dead_letters.replay_ids(app_id, asked)
-        return success(_report_to_json(report), total=len(report.replays))
+        skipped = [(each.schedule_id, each.reason) for each in report.skipped]
+        count = len(report.replays)
+        return success(replays_to_json(count, skipped, report.token), total=count)
 
 
 def parse_letter_query(request: Request) -> LetterQuery:
@@ -147,10 +147,8 @@ def parse_replays(app_id: str, body: bytes, max_depth: int) -> LetterQuery | lis
 
 
 def _check_ids(ids: Sequence[object]) -> list[Violation]:
-    wrong = (
-        Violation(f"{IN_BODY.ids}.{n}", rule) for n, each in enumerate(ids) if (rule := check_uuid(each))
-    )
-    return list(islice(wrong, _MOST_REPORTED))
+    wrong = (check_schedule_id(each, f"{IN_BODY.ids}.{n}") for n, each in enumerate(ids))
+    return list(islice(chain.from_iterable(wrong), _MOST_REPORTED))
 
 
 def _to_value(text: str | None) -> object:
@@ -167,39 +165,3 @@ def _read_time(name: str, value: object, wrong: list[Violation]) -> int | None:
         hint = "; an offset's + is sent as %2B" if " " in str(value) else ""
         wrong.append(Violation(name, f"{error}{hint}"))
         return None
-
-
-def letter_to_json(letter: DeadLetter) -> Mapping[str, object]:
-    """Return a dead letter as the API shows it."""
-    shown: dict[str, object] = {
-        "scheduleId": str(letter.schedule_id),
-        "appId": letter.app_id,
-        "scheduleTime": letter.fire_ms // 1_000,
-        "fireTime": to_iso(letter.fire_ms),
-        "failedAt": to_iso(letter.failed_ms),
-        "attempts": letter.attempts,
-        "errorMessage": letter.error[:200],
-        "callbackType": letter.callback_type,
-        "replay": letter.replay,
-    }
-    if letter.code is not None:
-        shown["httpCode"] = letter.code
-    if letter.replayed_ms is not None:
-        shown["replayedAt"] = to_iso(letter.replayed_ms)
-    return shown
-
-
-def _replay_to_json(replay: Replay) -> Mapping[str, object]:
-    return {
-        "scheduleId": str(replay.schedule_id),
-        "replay": replay.replay,
-        "nextAttemptAt": to_iso(replay.slot_ms),
-    }
-
-
-def _report_to_json(report: ReplayReport) -> Mapping[str, object]:
-    return {
-        "replayed": len(report.replays),
-        "skipped": [{"scheduleId": str(each.schedule_id), "reason": each.reason} for each in report.skipped],
-        "continuationToken": report.token,
-    }

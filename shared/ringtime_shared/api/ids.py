@@ -1,0 +1,39 @@
+"""Ids as clients spell them: their form, and the rule that another spelling breaks."""
+
+from __future__ import annotations
+
+import re
+
+from ringtime_shared.errors import Violation
+from ringtime_shared.ids import UUID_PATTERN
+
+APP_ID_PATTERN = "[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
+SECRET_ID_BYTES = 8  #: written as twice as many hexadecimal digits
+SECRET_ID_PATTERN = f"[0-9a-f]{{{SECRET_ID_BYTES * 2}}}"
+_APP_ID = re.compile(APP_ID_PATTERN)
+_APP_ID_RULE = "must be 1 to 128 of A-Z, a-z, 0-9, _ and -, the first a letter or a digit"
+_SECRET_ID = re.compile(SECRET_ID_PATTERN)
+_UUID = re.compile(UUID_PATTERN)
+_UUID_RULE = "must be a UUID: 32 hexadecimal digits in groups of 8-4-4-4-12"
+
+
+def check_app_id(app_id: str) -> list[Violation]:
+    """Return what is wrong with the form of an app id."""
+    if _APP_ID.fullmatch(app_id):
+        return []
+    return [Violation("appId", _APP_ID_RULE if app_id else f"required: {_APP_ID_RULE}")]
+
+
+def check_secret_id(secret_id: str) -> list[Violation]:
+    """Return what is wrong with the id of a signing secret. No rule repeats it: it may be the secret."""
+    if _SECRET_ID.fullmatch(secret_id):
+        return []
+    digits = SECRET_ID_BYTES * 2
+    return [Violation("secretId", f"must be {digits} hexadecimal digits, as in the list of secrets")]
+
+
+def check_schedule_id(value: object, field: str = "scheduleId") -> list[Violation]:
+    """Return what is wrong with the form of a schedule's id."""
+    if isinstance(value, str) and _UUID.fullmatch(value):
+        return []
+    return [Violation(field, _UUID_RULE)]

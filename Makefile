@@ -56,7 +56,7 @@ walkthrough: setup ## Record the walk-through of docs/ringctl.md anew, on a real
 .PHONY: lock
 lock: setup ## Write requirements.lock anew from pyproject.toml; UPGRADE=1 takes newer releases
 	$(BIN)/uv pip compile -q pyproject.toml --extra dev --extra load --generate-hashes \
-		--no-annotate --no-header --python-version 3.11 $(if $(UPGRADE),--upgrade) -o requirements.lock
+		--no-annotate --no-header --no-emit-package ringtime --no-emit-package ringtime-local --python-version 3.11 $(if $(UPGRADE),--upgrade) -o requirements.lock
 
 .PHONY: clean
 clean: ## Remove caches and builds; .venv and data stay

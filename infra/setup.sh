@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Make .venv hold what requirements.lock says, and the project itself. Does nothing when it does already.
+# Make .venv hold what requirements.lock says, the project itself, and the launcher of test servers. Does nothing when it does already.
 #
 #   infra/setup.sh        run it, or
 #   . infra/setup.sh      source it: the calling shell is left as it was
@@ -39,16 +39,17 @@ ringtime_setup() (
         if awk '/^[^ ]/ { wanted = /^uv==/ } wanted' requirements.lock >.venv/uv.lock &&
             .venv/bin/python -m pip install --quiet --require-hashes -r .venv/uv.lock &&
             .venv/bin/uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements.lock; then
-            .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation --editable .
+            .venv/bin/uv pip install --quiet --python .venv/bin/python --no-deps --no-build-isolation \
+                --editable . --editable ./infra
         else
             echo "setup: going on without uv" >&2
             .venv/bin/python -m pip install --quiet --require-hashes -r requirements.lock
-            .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+            .venv/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable . --editable ./infra
         fi
     }
 
     stamp=.venv/.ringtime-stamp
-    wanted="$(pwd)"$'\n'"$(cat requirements.lock pyproject.toml | cksum)"
+    wanted="$(pwd)"$'\n'"$(cat requirements.lock pyproject.toml infra/pyproject.toml | cksum)"
 
     is_ready() { [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; }
     is_ready && exit 0

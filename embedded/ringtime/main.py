@@ -10,7 +10,6 @@ import click
 from ringtime.serve import serve
 from ringtime_shared.process import run_service
 from ringtime_shared.settings import Settings, load_settings
-from ringtime_shared.stores.cassandra.migrate import migrate
 
 _DATA = ".ringtime/data"
 config_option = click.option("--config", type=click.Path(path_type=Path), help="Settings file, TOML or JSON.")
@@ -43,6 +42,8 @@ def serve_command(port: int | None, host: str | None, data: str | None, config: 
 @config_option
 def migrate_command(config: Path | None) -> None:
     """Bring the Cassandra schema up to date; safe to run twice and from two places at once."""
+
+    from ringtime_shared.stores.cassandra.migrate import migrate  # here, for `serve` does without the driver
 
     async def apply(settings: Settings) -> None:
         for step in await migrate(settings.cassandra):

@@ -4,6 +4,9 @@ A console script calls one of the functions below, each of which imports a modul
 `main` in it. Nothing else is imported here but what the interpreter has loaded anyway, so that the time in
 which Ctrl-C ends in a traceback is the interpreter's own start. Until a command says that it can be
 unwound (`take_interrupts`), Ctrl-C ends the process at once: nothing was begun yet.
+
+Not every install has every driver: `pip install ringtime` brings what one process needs, its extras the rest.
+A command that meets a package that only an extra brings says which, in one line.
 """
 
 from __future__ import annotations
@@ -22,48 +25,67 @@ INTERRUPTED = 130  #: exit code, as shells have it: 128 and the number of SIGINT
 TOLD = "interrupted"
 
 
-def enter(module: str) -> None:
-    """Import a command and run its `main`; Ctrl-C ends in a line and the exit code 130 all along."""
+#: Packages that are not in every install, and the extra of the distribution `ringtime` that brings them.
+_EXTRAS = {"cassandra": "cluster", "aetcd": "cluster", "grpc": "cluster", "aiokafka": "kafka"}
+
+
+def enter(module: str, command: str = "") -> None:
+    """Import a command and run its `main`; Ctrl-C ends in a line and the exit code 130 all along.
+
+    Args:
+        command: its name, for the line that tells which extra it needs; "": that of the module.
+    """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored, as behind nohup
         signal.signal(signal.SIGINT, _end_at_once)
     try:
         import_module(module).main()
     except KeyboardInterrupt:
         leave_interrupted()
+    except ModuleNotFoundError as error:
+        need = extra_needed(error)
+        if need is None:
+            raise
+        sys.exit(f"{command or module}: {need}")
     finally:
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             sys.stdout.flush()
             signal.signal(signal.SIGINT, _end_at_once)  # for the interpreter's end, which waits for threads
 
 
+def extra_needed(error: ModuleNotFoundError) -> str | None:
+    """Return how to install what could not be imported; None if no extra brings it."""
+    extra = _EXTRAS.get((error.name or "").partition(".")[0])
+    return None if extra is None else f"needs pip install 'ringtime[{extra}]'"
+
+
 def ringctl() -> None:
     """`ringctl`."""
-    enter("ringtime_ringctl.main")
+    enter("ringtime_ringctl.main", "ringctl")
 
 
 def ringtime() -> None:
     """`ringtime`."""
-    enter("ringtime.main")
+    enter("ringtime.main", "ringtime")
 
 
 def cluster() -> None:
-    """`ringtime-cluster`."""
-    enter("ringtime_local.cluster")
+    """`ringtime-cluster`, of the distribution `ringtime-local`."""
+    enter("ringtime_local.cluster", "ringtime-cluster")
 
 
 def dev() -> None:
-    """`ringtime-dev`."""
-    enter("ringtime_local.cli")
+    """`ringtime-dev`, of the distribution `ringtime-local`."""
+    enter("ringtime_local.cli", "ringtime-dev")
 
 
 def dispatcher() -> None:
     """`ringtime-dispatcher`."""
-    enter("ringtime_dispatcher.main")
+    enter("ringtime_dispatcher.main", "ringtime-dispatcher")
 
 
 def ingest() -> None:
     """`ringtime-ingest`."""
-    enter("ringtime_ingest.main")
+    enter("ringtime_ingest.main", "ringtime-ingest")
 
 
 def take_interrupts() -> None:

@@ -7,14 +7,15 @@ import logging
 from collections.abc import Iterable
 
 from ringtime_dispatcher.callbacks.http.callback import HttpCallback
-from ringtime_dispatcher.callbacks.kafka.callback import KafkaCallback
 from ringtime_shared.callbacks.egress_policy import EgressPolicy
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel
 from ringtime_shared.callbacks.plugins import load_callback_types
 from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.clock import Clock
-from ringtime_shared.settings import Settings
+from ringtime_shared.entry import extra_needed
+from ringtime_shared.errors import StartupError
+from ringtime_shared.settings import KafkaSettings, Settings
 
 _log = logging.getLogger(__name__)
 _CLOSE_S = 20.0  #: for one type; Kafka takes ten at most
@@ -37,9 +38,21 @@ def make_callbacks(settings: Settings, clock: Clock, *, loopback: bool = False) 
     )
     kinds[http.name] = http
     if settings.kafka.bootstrap:
-        kafka = KafkaCallback(settings.kafka)
+        kafka = _make_kafka(settings.kafka)
         kinds[kafka.name] = kafka
     return kinds | load_callback_types(settings.callbacks.types)
+
+
+def _make_kafka(settings: KafkaSettings) -> CallbackType:
+    """Return the type `kafka`; its client is imported where there are brokers only."""
+    try:
+        from ringtime_dispatcher.callbacks.kafka.callback import KafkaCallback
+    except ModuleNotFoundError as error:
+        need = extra_needed(error)
+        if need is None:
+            raise
+        raise StartupError(f"kafka.bootstrap is set, and a callback to Kafka {need}") from error
+    return KafkaCallback(settings)
 
 
 async def close_callbacks(kinds: Iterable[CallbackType]) -> None:

@@ -22,7 +22,7 @@ Node = dict[str, Any]
 #: Refusals that are not about form: (field, words of the rule). Each needs the app, the clock, or two fields.
 STATE = (
     ("appId", "no app"),
-    ("appId", "is so already"),
+    ("appId", "is active already"),
     ("appId", "is deactivated"),
     ("scheduleTime", "must not be in the past"),
     ("scheduleTime", "days ahead"),

@@ -15,6 +15,7 @@ class SpyStore:
 
     def __init__(self, now_ms: Callable[[], int]) -> None:
         self.real = MemoryStore(now_ms)
+        self.failure: BaseException | None = None  #: what every call raises, if not None
         self.calls: list[tuple[str, Any]] = []  #: name and first argument, in order of their start
         self._faults: dict[str, list[tuple[BaseException, bool]]] = defaultdict(list)
         self._gates: dict[str, asyncio.Event] = {}
@@ -46,6 +47,8 @@ class SpyStore:
             self.calls.append((name, args[0] if args else None))
             if name in self._gates:
                 await self._gates[name].wait()
+            if self.failure is not None:
+                raise self.failure
             error, carried_out = self._faults[name].pop(0) if self._faults[name] else (None, True)
             answer = await method(*args) if carried_out else None
             if error is not None:

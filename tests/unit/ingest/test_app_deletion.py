@@ -152,7 +152,7 @@ def rig() -> Rig:
 async def test_http_answers_202_with_the_app_as_it_is(rig: Rig, path: str, query: str, cancels: bool) -> None:
     reply = await rig.client.call("DELETE", path + query)
     assert (reply.status, reply.json["status"]["statusCode"]) == (202, 202)
-    app = rig.service.apps["test"]
+    app = rig.apps["test"]
     assert reply.json["data"] == {
         "appId": "test",
         "partitions": 5,
@@ -168,11 +168,11 @@ async def test_http_answers_202_with_the_app_as_it_is(rig: Rig, path: str, query
 async def test_http_refuses_a_flag_that_says_neither(rig: Rig, query: str) -> None:
     reply = await rig.client.call("DELETE", f"{PATH}?{query}")
     assert (reply.status, reply.json["status"]["errors"][0]["field"]) == (400, "cancel_schedules")
-    assert rig.service.apps["test"].deletion is None
+    assert rig.apps["test"].deletion is None
 
 
 async def test_http_names_the_way_out(rig: Rig) -> None:
-    rig.service.failure = LiveSchedules("app test has 3 schedules to fire yet")
+    rig.store.failure = LiveSchedules("app test has 3 schedules to fire yet")
     reply = await rig.client.call("DELETE", PATH)
     assert (reply.status, reply.json["status"]["statusCode"]) == (409, 409)
     assert reply.json["status"]["errors"][0]["field"] == "appId"

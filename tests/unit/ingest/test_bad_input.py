@@ -53,8 +53,8 @@ async def test_bad_request_is_refused(case: Case) -> None:
         assert [error["field"] for error in reply.json["status"]["errors"]] == [case.field]
     if case.code is not None:
         assert reply.json["status"]["statusCode"] == case.code
-    assert rig.service.rows == {}
-    assert set(rig.service.apps) == {"test", "idle"}
+    assert rig.rows == {}
+    assert set(rig.apps) == {"test", "idle"}
 
 
 def test_tables_hold_enough_and_name_each_case_once() -> None:

@@ -74,7 +74,7 @@ async def test_readme_read_nests_the_schedule_in_the_seeds_key_order(rig: Rig, w
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
 async def test_healthcheck_answers_any_method(rig: Rig, method: str) -> None:
-    rig.service.failure = RuntimeError("healthcheck must not touch the store")
+    rig.store.failure = RuntimeError("healthcheck must not touch the store")
     reply = await rig.client.call(method, "/goscheduler/healthcheck")
     assert (reply.status, reply.json) == (200, {"status": "Success", "code": 200})
 
@@ -147,7 +147,7 @@ async def test_q5_activation_answers_in_both_spellings(rig: Rig) -> None:
 
 
 async def test_q6_an_empty_list_is_a_list(rig: Rig) -> None:
-    rig.service.apps.clear()
+    rig.apps.clear()
     reply = await rig.client.call("GET", "/goscheduler/apps")
     assert (reply.status, reply.json["data"]) == (200, {"apps": []})
     assert reply.json["status"]["totalCount"] == 0
@@ -173,7 +173,7 @@ async def test_q10_http_settings_of_an_app_are_kept(rig: Rig) -> None:
     body = {"appId": "new", "configuration": configuration}
     reply = await rig.client.call("POST", "/goscheduler/apps", body)
     assert reply.json["data"]["configuration"] == {"httpRetries": 7, "httpTimeout": 500}
-    kept = rig.service.apps["new"].configuration
+    kept = rig.apps["new"].configuration
     assert (kept.http_attempts, kept.http_timeout_ms, kept.payload_bytes) == (7, 500, None)
 
 
@@ -182,12 +182,12 @@ async def test_q11_registering_again_replaces_all_but_the_quota(rig: Rig) -> Non
     reply = await rig.client.call("POST", "/goscheduler/apps", body)
     assert (reply.status, reply.json["data"]) == (200, body)
     reply = await rig.client.call("POST", "/goscheduler/apps", body | {"partitions": 4})
-    assert (reply.status, rig.service.apps["test"].writable) == (409, 5)
+    assert (reply.status, rig.apps["test"].writable) == (409, 5)
 
 
 @pytest.mark.parametrize("target", ["/goscheduler/apps", "/goscheduler/apps?app_id=test"])
 async def test_q12_store_trouble_is_no_empty_list(rig: Rig, target: str) -> None:
-    rig.service.failure = StoreUnavailable("down")
+    rig.store.failure = StoreUnavailable("down")
     assert (await rig.client.call("GET", target)).status == 503
 
 

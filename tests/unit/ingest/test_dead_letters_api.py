@@ -31,8 +31,8 @@ def rig() -> Rig:
 
 
 async def put_letter(rig: Rig, age_ms: int = 1_000, **changes: Any) -> DeadLetter:
-    letter = make_letter(rig.service.apps["test"], NOW_MS - age_ms, **changes)
-    await rig.service.letters.put_dead_letters([letter])
+    letter = make_letter(rig.apps["test"], NOW_MS - age_ms, **changes)
+    await rig.store.put_dead_letters([letter])
     return letter
 
 
@@ -40,16 +40,13 @@ async def fail_schedule(rig: Rig) -> str:
     """Create a schedule and let it fail, dead letter included."""
     reply = await rig.client.call("POST", "/goscheduler/schedules", schedule_body(scheduleTime=NOW_S))
     schedule_id = UUID(reply.json["data"]["schedule"]["scheduleId"])
-    row = rig.service.rows[schedule_id]
     outcome = Outcome(
         status=Status.FAILURE, ended_ms=NOW_MS, fired_ms=NOW_MS, attempts=3, code=500, error="no"
     )
-    rig.service.rows[schedule_id] = replace(row, outcome=outcome)
-    slot_ms = row.place.slot_ms
+    slot_ms = rig.end(schedule_id, outcome).place.slot_ms
     rig.clock.advance(1_000)
-    await rig.service.letters.put_rows([row])
-    letter = make_letter(rig.service.apps["test"], slot_ms, schedule_id=schedule_id)
-    await rig.service.letters.put_dead_letters([letter])
+    letter = make_letter(rig.apps["test"], slot_ms, schedule_id=schedule_id)
+    await rig.store.put_dead_letters([letter])
     return str(schedule_id)
 
 
@@ -86,7 +83,7 @@ async def test_a_dead_letter_is_shown_whole(rig: Rig) -> None:
 
 async def test_what_was_replayed_is_shown_on_demand_only(rig: Rig) -> None:
     waiting, done = await put_letter(rig, 2_000), await put_letter(rig)
-    await rig.service.letters.put_replayed("test", [Position(done.slot_ms, done.schedule_id)], NOW_MS)
+    await rig.store.put_replayed("test", [Position(done.slot_ms, done.schedule_id)], NOW_MS)
     expected = {
         "": [waiting],
         "?replayed=false": [waiting],
@@ -238,7 +235,7 @@ async def test_what_has_not_failed_is_a_conflict_that_says_its_status(rig: Rig) 
 
 async def test_inactive_app_replays_nothing(rig: Rig) -> None:
     schedule_id = await fail_schedule(rig)
-    rig.service.apps["test"] = replace(rig.service.apps["test"], active=False)
+    rig.apps["test"] = replace(rig.apps["test"], active=False)
     rig.clock.advance(3_000)
     for target in (f"/goscheduler/schedules/{schedule_id}/replay", REPLAY):
         reply = await rig.client.call("POST", target, {})
@@ -357,7 +354,7 @@ async def test_a_body_too_long_is_refused(rig: Rig) -> None:
 async def test_store_trouble_is_503(rig: Rig, error: Exception) -> None:
     schedule_id = await fail_schedule(rig)
     rig.clock.advance(3_000)
-    rig.service.failure = error
+    rig.store.failure = error
     for method, target in (
         ("GET", LETTERS),
         ("GET", f"{LETTERS}/count"),
@@ -387,7 +384,7 @@ async def test_the_reference_is_true(rig: Rig, body: object) -> None:
     schedule_id = await fail_schedule(rig)
     await put_letter(rig, code=503)
     done = await put_letter(rig)
-    await rig.service.letters.put_replayed("test", [Position(done.slot_ms, done.schedule_id)], NOW_MS)
+    await rig.store.put_replayed("test", [Position(done.slot_ms, done.schedule_id)], NOW_MS)
     path = "/goscheduler/apps/{appId}/dead-letters"
     if body == "example":
         content = document["paths"][f"{path}/replay"]["post"]["requestBody"]["content"]

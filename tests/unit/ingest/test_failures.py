@@ -28,7 +28,7 @@ PATH = "/goscheduler/schedules"
 
 async def _fail(error: Exception, target: str = PATH) -> Reply:
     rig = make_rig()
-    rig.service.failure = error
+    rig.store.failure = error
     return await rig.client.call("POST", target, schedule_body())
 
 
@@ -60,7 +60,7 @@ async def test_marks_of_a_false_clock_say_that_the_schedule_exists() -> None:
 
 async def test_not_ready_for_its_clock_says_so() -> None:
     rig = make_rig()
-    rig.service.failure = ClockInDoubt("it is off")
+    rig.store.failure = ClockInDoubt("it is off")
     reply = await rig.client.call("GET", "/health/ready")
     assert reply.status == 503
     assert "it is off" in reply.json["status"]["statusMessage"]
@@ -134,7 +134,7 @@ async def test_ready_follows_the_store() -> None:
     rig = make_rig()
     assert (await rig.client.call("GET", "/health/ready")).status == 200
     for error in (StoreUnavailable("down"), LeaseLost("gone"), RuntimeError("bug")):
-        rig.service.failure = error
+        rig.store.failure = error
         reply = await rig.client.call("GET", "/health/ready")
         assert (reply.status, reply.json["status"]["statusType"]) == (503, "Fail")
         assert (await rig.client.call("GET", "/health/live")).status == 200

@@ -96,7 +96,7 @@ async def test_references_and_operation_ids_are_sound(rig: Rig) -> None:
 async def test_answers_are_as_described(rig: Rig, method: str, path: str, body: object) -> None:
     document = await _document(rig)
     secret = SigningSecret(secret_id=LISTED, secret="", created_ms=0)
-    rig.service.apps["test"] = replace(rig.service.apps["test"], secrets=(secret,))
+    rig.apps["test"] = replace(rig.apps["test"], secrets=(secret,))
     reply = await rig.client.call(method.upper(), path, body)
     template = re.sub("(?<=/signing-secrets/).+", "{secretId}", re.sub("/test(?=/|$)", "/{appId}", path))
     described = document["paths"][template][method]["responses"][str(reply.status)]
@@ -112,7 +112,7 @@ async def test_the_front_names_what_is_here(rig: Rig) -> None:
 
 async def test_examples_are_accepted(rig: Rig) -> None:
     document = await _document(rig)
-    rig.service.apps.pop("test")
+    rig.apps.pop("test")
     for path in ("/goscheduler/apps", "/goscheduler/schedules", "/goscheduler/schedule"):
         body = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]
         assert (await rig.client.call("POST", path, body)).status == 200

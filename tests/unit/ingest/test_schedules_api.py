@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -27,8 +26,7 @@ async def _create(rig: Rig, **changes: object) -> Any:
 
 
 def _end(rig: Rig, schedule_id: str, outcome: Outcome) -> None:
-    key = UUID(schedule_id)
-    rig.service.rows[key] = replace(rig.service.rows[key], outcome=outcome)
+    rig.end(UUID(schedule_id), outcome)
 
 
 async def test_fire_time_is_shown_to_the_millisecond(rig: Rig) -> None:
@@ -39,7 +37,7 @@ async def test_fire_time_is_shown_to_the_millisecond(rig: Rig) -> None:
 
 async def test_delay_counts_from_the_servers_now(rig: Rig) -> None:
     shown = await _create(rig, scheduleTime=..., delaySeconds=1.5)
-    [row] = rig.service.rows.values()
+    [row] = rig.rows.values()
     assert row.schedule.fire_ms == NOW_MS + 1_500
     assert shown["fireTime"] == "2027-01-15T08:00:01.750Z"
 
@@ -129,7 +127,7 @@ async def test_credentials_of_a_callback_are_kept_and_not_shown(rig: Rig) -> Non
             "method": "GET",
             "headers": {"Authorization": "***", "Accept": "text/plain"},
         }
-        kept = rig.service.rows[UUID(made["scheduleId"])].schedule.callback_details
+        kept = rig.rows[UUID(made["scheduleId"])].schedule.callback_details
         assert orjson.loads(kept) == details
 
 

@@ -34,7 +34,7 @@ async def test_the_largest_payload_fits_however_it_is_escaped(letter: str) -> No
     reply = await rig.client.call("POST", SCHEDULES, dumps(request).replace(b'"@"', _escaped(payload)))
     assert reply.status == 200, reply.body[:200]
     assert reply.json["data"]["schedule"]["payload"] == payload
-    assert [row.schedule.payload for row in rig.service.rows.values()] == [payload]
+    assert [row.schedule.payload for row in rig.rows.values()] == [payload]
 
 
 async def test_all_ids_of_a_replay_fit_the_smallest_body_that_may_be_set() -> None:

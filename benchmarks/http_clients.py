@@ -30,9 +30,8 @@ from pyreqwest.client import Client, ClientBuilder
 from tests.harness.receiver import running_receiver
 
 from ringtime_dispatcher.callbacks.http.answer import AnswerReader
-from ringtime_dispatcher.callbacks.http.callback import HttpCallback
+from ringtime_dispatcher.callbacks.http.callback import HttpCallback, parse_route, request_bytes
 from ringtime_dispatcher.callbacks.http.connections import Connections
-from ringtime_dispatcher.callbacks.http.request import parse_route, request_bytes
 from ringtime_shared.callbacks.address_rules import parse_address
 from ringtime_shared.callbacks.egress_policy import EgressPolicy
 from ringtime_shared.callbacks.protocol import Delivery

@@ -91,7 +91,7 @@ class Dispatcher:
                 store=parts.store,
                 clock=parts.clock,
                 callbacks=parts.callbacks,
-                find_app=self._owner.find_app,
+                find_app=self._owner.apps.get,
                 is_trusted=self.is_trusted,
                 dispatch=parts.dispatch,
                 retry=parts.retry,

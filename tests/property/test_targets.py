@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyreqwest.http import Url
 
-from ringtime_dispatcher.callbacks.http.request import parse_route
+from ringtime_dispatcher.callbacks.http.callback import parse_route
 from ringtime_shared.callbacks.address_rules import parse_address
 from ringtime_shared.callbacks.url_rules import parse_target, url_fault
 

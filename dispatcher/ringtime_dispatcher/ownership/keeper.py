@@ -55,7 +55,7 @@ class Owner:
         self._store = parts.store
         self._session: Session | None = None
         self._steps = parts.clock.steps()  # as they were when this session began
-        self._apps: dict[str, App] = {}
+        self.apps: dict[str, App] = {}  #: as this node last read them; the same dict always
         self._apps_read_ms: int | None = None
         self._placed: dict[str, int] = {}  # app -> how many partitions of it are on the ring
         self._balanced: tuple[View, frozenset[Instance]] | None = None  # nothing to do while these stand
@@ -69,10 +69,6 @@ class Owner:
     def owned(self) -> Mapping[Instance, OwnedInstance]:
         """The poller instances of this node, by name."""
         return self.instances.owned
-
-    def find_app(self, app_id: str) -> App | None:
-        """Return the app as this node last read it."""
-        return self._apps.get(app_id)
 
     def is_trusted(self) -> bool:
         """Whether this node may act as an owner at this moment: its lease is sure to hold, its clock is not
@@ -217,12 +213,13 @@ class Owner:
         apps = {app.app_id: self._usable(app) for app in await self._store.fetch_apps()}
         if self._apps_read_ms is not None and self._apps_read_ms > begun_ms:
             return  # a later read was faster
-        self._apps = apps
+        self.apps.clear()
+        self.apps.update(apps)
         self._apps_read_ms = begun_ms
 
     def _place(self) -> None:
         """Put on the ring what is polled now, take off what is so no more."""
-        polled = {app.app_id: app.polled for app in self._apps.values() if app.active and not app.damage}
+        polled = {app.app_id: app.polled for app in self.apps.values() if app.active and not app.damage}
         if polled != self._placed:
             self._membership.place(_beyond(self._placed, polled), _beyond(polled, self._placed))
             self._placed = polled
@@ -232,7 +229,7 @@ class Owner:
         which nothing is known is not polled; its rows stay where they are."""
         if not app.damage:
             return app
-        known = self._apps.get(app.app_id)
+        known = self.apps.get(app.app_id)
         self._said.warn((app.app_id, app.damage), "app %s cannot be read: %s", app.app_id, app.damage)
         return app if known is None else known
 
@@ -253,7 +250,7 @@ class Owner:
         require_trust(self._clock)
         now_ms = self._clock.now_ms()
         if found is None:
-            app = self._apps.get(instance.app_id)
+            app = self.apps.get(instance.app_id)
             before_first_ms = (now_ms if app is None else app.created_ms) - 60_000  # None: it is gone since
             found = Marks(before_first_ms, before_first_ms)
         trust = self._parts.trust

@@ -163,7 +163,7 @@ class FairQueue(Generic[T]):
                 app.is_in_round = False
                 if lane is not None:
                     self._rest(app, wait_ms)
-                elif not app.is_at_cap:
+                elif app.has_work and not app.is_at_cap:
                     self._hold(app)
                 continue
             item = self._start(app, lane, now_ms)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.dispatcher.http_rig import SITE, call, calling, delivery, serving
 
-from ringtime_dispatcher.callbacks.http.request import parse_route, request_bytes
+from ringtime_dispatcher.callbacks.http.callback import parse_route, request_bytes
 from ringtime_shared.callbacks.http_rules import METHODS
 from ringtime_shared.callbacks.protocol import Reply
 from ringtime_shared.callbacks.url_rules import url_fault

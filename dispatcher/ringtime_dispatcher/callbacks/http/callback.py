@@ -24,16 +24,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import NamedTuple
 
 from ringtime_dispatcher.callbacks.http.answer import AnswerReader
 from ringtime_dispatcher.callbacks.http.connections import Connections, Ended, Shortage, fault_text
-from ringtime_dispatcher.callbacks.http.request import parse_route, request_bytes
+from ringtime_dispatcher.callbacks.signing import signature_headers
 from ringtime_shared.callbacks.address_rules import Address
 from ringtime_shared.callbacks.egress_policy import NOT_ALLOWED, EgressPolicy
-from ringtime_shared.callbacks.http_rules import HttpRules
+from ringtime_shared.callbacks.http_rules import METHODS, HttpRules, header_fault
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.callbacks.resolver import Resolver
-from ringtime_shared.callbacks.url_rules import Target, parse_target
+from ringtime_shared.callbacks.url_rules import DEFAULT_PORTS, Target, parse_target, url_fault
 from ringtime_shared.clock import Clock, SystemClock
 
 _MOST_ADDRESSES = 3  #: tried in one attempt
@@ -42,6 +45,9 @@ _GONE = 410
 _UNUSABLE = Reply(ok=False, error="the request cannot be made from these details", is_final=True)
 _BLOCKED = Reply(ok=False, error=NOT_ALLOWED, is_final=True)
 _UNRESOLVED = Reply(ok=False, error="could not resolve the host")
+_USUAL = {"accept": "Accept: */*", "user-agent": "User-Agent: ringtime"}  #: unless the schedule has its own
+_JSON = "Content-Type: application/json"
+_EXPECT_BODY = frozenset(["POST", "PUT", "PATCH"])  #: servers ask these for a length, be it 0
 
 
 class HttpCallback(HttpRules, CallbackType):
@@ -82,8 +88,9 @@ class HttpCallback(HttpRules, CallbackType):
         target = route.target
         if self._is_refused(target):  # an address in the URL has been judged with that
             return _BLOCKED
-        addresses: tuple[Address | None, ...] = (target.address,)
-        if target.address is None:
+        if target.address is not None:
+            usable = [target.address]
+        else:
             addresses = await self._names.resolve(
                 target.host, app_id=delivery.schedule.app_id, timeout_s=delivery.timeout_ms / 1_000
             )
@@ -91,11 +98,12 @@ class HttpCallback(HttpRules, CallbackType):
                 return _UNRESOLVED
             if not self._policy.allows(target, addresses):
                 return _BLOCKED
+            usable = self._in_order(target.host, addresses)
         try:
             request = request_bytes(route, delivery, self._clock.now_ms() // 1_000)
         except ValueError:
             return _UNUSABLE
-        return await self._send(target, self._in_order(target.host, addresses), request, delivery, until_s)
+        return await self._send(target, usable, request, delivery, until_s)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -159,3 +167,64 @@ class HttpCallback(HttpRules, CallbackType):
         if len(self._failed) >= _MOST_FAILED:
             self._failed.clear()
         self._failed[host] = address
+
+
+class Route(NamedTuple):
+    """A callback URL, read: path and query byte for byte, an empty path as `/`, as HTTP demands; the host in
+    lower case and without the scheme's own port, which is what it means."""
+
+    target: Target
+    resource: str  #: what the request line asks for: path and query
+    host: str  #: the Host header
+
+
+@lru_cache(maxsize=1_024)
+def parse_route(url: str) -> Route | None:
+    """Return where a URL leads; None for one that no create would accept."""
+    target = None if url_fault(url) is not None else parse_target(url)
+    if target is None:
+        return None
+    rest = url[url.index("://") + 3 :]
+    begin = next((place for place, character in enumerate(rest) if character in "/?"), len(rest))
+    resource = rest[begin:]
+    host = f"[{target.host}]" if ":" in target.host else target.host
+    if target.port != DEFAULT_PORTS[target.scheme]:
+        host = f"{host}:{target.port}"
+    return Route(target, resource if resource.startswith("/") else f"/{resource}", host)
+
+
+def request_bytes(route: Route, delivery: Delivery, now_s: int) -> bytes:
+    """Return the request of one attempt, signed as of `now_s`, seconds since 1970.
+
+    Raises ValueError for details that no create would accept.
+    """
+    details, schedule = delivery.details, delivery.schedule
+    method, given = details.get("method"), details.get("headers") or {}
+    if method not in METHODS or not isinstance(given, Mapping):
+        raise ValueError("no method, or no headers")
+    body = schedule.payload.encode()
+    lines = [f"{method} {route.resource} HTTP/1.1", f"Host: {route.host}"]
+    names = set()
+    for name, value in given.items():
+        if (fault := header_fault(name, value)) is not None:
+            raise ValueError(fault)
+        names.add(name.lower())
+        lines.append(f"{name}: {value}")
+    for name, line in _USUAL.items():
+        if name not in names:
+            lines.append(line)
+    if body and "content-type" not in names:
+        lines.append(_JSON)
+    if body or method in _EXPECT_BODY:
+        lines.append(f"Content-Length: {len(body)}")
+    fire_time = datetime.fromtimestamp(schedule.fire_ms / 1_000, UTC).isoformat(timespec="milliseconds")
+    lines += (
+        f"Schedule-Id: {schedule.schedule_id}",
+        f"Ringtime-Attempt: {delivery.attempt}",
+        f"Ringtime-Fire-Time: {fire_time.replace('+00:00', 'Z')}",
+        f"Ringtime-Term: {delivery.term}",
+    )
+    if delivery.secrets:
+        for name, value in signature_headers(delivery, schedule.payload, now_s).items():
+            lines.append(f"{name}: {value}")
+    return "\r\n".join([*lines, "", ""]).encode("ascii") + body

@@ -1,4 +1,8 @@
-"""Real servers for the whole session, each started by the first test that asks for it."""
+"""Real servers for the whole session, each started by the first test that asks for it.
+
+`cassandra_server`, `kafka_server` and `etcd_server` are shared, by processes too where the environment names
+them: a test keeps to names of its own. What a test kills or freezes is one of `own_servers`.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +33,14 @@ def etcd_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer
     servers = LocalServers(tmp_path_factory.mktemp("servers"), cassandra=False, kafka=False)
     with _running(servers):
         yield servers.etcd
+
+
+@pytest.fixture(scope="session")
+def own_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServers]:
+    """All three, started here whatever the environment names. Who ends or freezes one brings it back."""
+    servers = LocalServers(tmp_path_factory.mktemp("own"), own=True)
+    with _running(servers):
+        yield servers
 
 
 @contextmanager

@@ -57,12 +57,22 @@ class Cluster:
     """Servers and pods; `start`, then `stop` whatever came of it.
 
     `pod_settings` holds, by a pod's name, settings that differ from the others'; set them before it starts.
+    `servers`, if given, run already and outlive the cluster; without, it starts and ends its own.
     """
 
-    def __init__(self, folder: Path, *, ingest: int, dispatchers: int, settings: dict[str, object]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        ingest: int,
+        dispatchers: int,
+        settings: dict[str, object],
+        servers: LocalServers | None = None,
+    ) -> None:
         self.folder = folder.absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.servers = LocalServers(self.folder / "servers")
+        self.servers = servers or LocalServers(self.folder / "servers")
+        self._starts_servers = servers is None
         self.pods: dict[str, Pod] = {}
         self.pod_settings: dict[str, dict[str, object]] = {}
         self._ingest = ingest
@@ -77,7 +87,8 @@ class Cluster:
 
     def start(self) -> None:
         """Start everything. Raises LaunchError; what was started is to be stopped all the same."""
-        self.servers.start()
+        if self._starts_servers:
+            self.servers.start()
         self._write_settings()
         self._migrate()
         for number in range(1, self._ingest + 1):
@@ -99,7 +110,7 @@ class Cluster:
         return self.pods[name]
 
     def stop(self) -> None:
-        """End the pods, dispatchers first, then the servers."""
+        """End the pods, dispatchers first, then the servers that were started for them."""
         for role in ("dispatcher", "ingest"):
             pods = [pod for name, pod in self.pods.items() if name.startswith(role)]
             for pod in pods:
@@ -107,7 +118,8 @@ class Cluster:
                 pod.process.signal(signal.SIGTERM)
             for pod in pods:
                 pod.process.stop(_STOP_S)
-        self.servers.stop()
+        if self._starts_servers:
+            self.servers.stop()
         (self.folder / "pids.json").unlink(missing_ok=True)
 
     def write_pids(self) -> None:

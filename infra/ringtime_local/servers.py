@@ -32,6 +32,7 @@ class LocalServers:
     """The servers that were asked for: `True` for one with default options, or the options.
 
     `folder` keeps data and logs; without one, a temporary folder is used, and removed when all went well.
+    With `own`, they are started here whatever the environment names: for runs that kill or freeze them.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class LocalServers:
         cassandra: bool | CassandraOptions = True,
         kafka: bool | KafkaOptions = True,
         etcd: bool | EtcdOptions = True,
+        own: bool = False,
     ) -> None:
         self._is_temporary = folder is None
         self.folder = Path(tempfile.mkdtemp(prefix="ringtime-")) if folder is None else folder.absolute()
@@ -50,21 +52,21 @@ class LocalServers:
             self._cassandra = CassandraServer(
                 self.folder / "cassandra",
                 cassandra if isinstance(cassandra, CassandraOptions) else None,
-                external=addresses_from_environment(CASSANDRA_VARIABLE),
+                external=[] if own else addresses_from_environment(CASSANDRA_VARIABLE),
                 abort=self._abort,
             )
         if kafka:
             self._kafka = KafkaServer(
                 self.folder / "kafka",
                 kafka if isinstance(kafka, KafkaOptions) else None,
-                external=addresses_from_environment(KAFKA_VARIABLE),
+                external=[] if own else addresses_from_environment(KAFKA_VARIABLE),
                 abort=self._abort,
             )
         if etcd:
             self._etcd = EtcdServer(
                 self.folder / "etcd",
                 etcd if isinstance(etcd, EtcdOptions) else None,
-                external=addresses_from_environment(ETCD_VARIABLE),
+                external=[] if own else addresses_from_environment(ETCD_VARIABLE),
                 abort=self._abort,
             )
 

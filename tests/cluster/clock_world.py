@@ -88,9 +88,6 @@ class ClockWorld(World):
             self.spawn(self._jump(pod, self.rng.uniform(2, 8)))
         return pod
 
-    def _pods(self) -> list[Pod]:
-        return [pod for pod, *_ in [*self._ingest, *self._dispatchers.values()]]
-
     async def _cause_faults(self) -> None:
         plan, rng = self._clock_plan, self.rng
         faults = [self._jump_sometime() for _ in range(plan.jumps)]

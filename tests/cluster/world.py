@@ -274,8 +274,11 @@ class World:
         await asyncio.sleep(_TTL_MS / 1000 + self.rng.uniform(0.1, 3))
         await self._start_dispatcher(name)
 
+    def _pods(self) -> list[Pod]:
+        return [each[0] for each in self._ingest] + [each[0] for each in self._dispatchers.values()]
+
     def _heal(self) -> None:
-        for pod, *_ in [*self._ingest, *self._dispatchers.values()]:
+        for pod in self._pods():
             pod.rates = FaultRates()
 
     async def _status(self, entry: ClientEntry) -> Status:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -34,7 +35,7 @@ async def fetch(
     ],
     ids=["least", "most", "extremes", "expired"],
 )
-async def test_every_field_of_a_letter_comes_back(store: Store, app: App, changes: dict[str, object]) -> None:
+async def test_every_field_of_a_letter_comes_back(store: Store, app: App, changes: dict[str, Any]) -> None:
     letter = make_letter(app, **changes)
     await store.put_dead_letters([letter])
     assert await fetch(store, app) == [letter]

@@ -3,31 +3,70 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from ringtime_local import LocalServers
 from ringtime_local.cluster import Cluster
 from tests.harness.client import LoadClient
 from tests.harness.receiver import Receiver, running_receiver
+from tests.harness.report import IS_LONG
 
 APPS = ("pay", "mail", "sla")
 PARTITIONS = 16
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+#: Life of a lease, and how long before its end a node falls silent. Full length in the long set alone: what a
+#: run waits for most is the end of a lease.
+TTL_S, MARGIN_S = (10, 3.0) if IS_LONG else (5, 1.5)
+#: Shares settle sooner than by default, so that each test begins with every node owning its share.
+COORDINATION: Mapping[str, object] = {
+    "ttl_s": TTL_S,
+    "margin_ms": int(MARGIN_S * 1_000),
+    "join_debounce_ms": 2_000,
+    "dwell_ms": 6_000 if IS_LONG else 3_000,
+}
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory, own_servers: LocalServers) -> Iterator[Cluster]:
     """Two ingest pods and three dispatchers, with the apps registered."""
-    # Shares settle sooner than by default, so that each test begins with every node owning its share.
-    settings: dict[str, object] = {"coordination": {"join_debounce_ms": 2_000, "dwell_ms": 6_000}}
-    running = Cluster(tmp_path_factory.mktemp("cluster"), ingest=2, dispatchers=3, settings=settings)
+    with clustered(tmp_path_factory.mktemp("cluster"), own_servers) as running:
+        asyncio.run(register_apps(running.base))
+        yield running
+
+
+@contextmanager
+def clustered(
+    folder: Path,
+    servers: LocalServers,
+    *,
+    coordination: Mapping[str, object] = COORDINATION,
+    ingest: Mapping[str, object] = {},
+    pod_settings: Mapping[str, dict[str, object]] = {},
+) -> Iterator[Cluster]:
+    """Run a split deployment of two ingest pods and three dispatchers, with keys and tables of its own."""
+    settings: dict[str, object] = {
+        "cassandra": {"keyspace": folder.name.translate(str.maketrans("-", "_"))},
+        "coordination": {**coordination, "prefix": f"/{folder.name}"},
+        "ingest": dict(ingest),
+    }
+    servers.start()  # what an earlier test may have left ended
+    running = Cluster(folder, ingest=2, dispatchers=3, settings=settings, servers=servers)
+    running.pod_settings.update(pod_settings)
     try:
         running.start()
-        asyncio.run(_register_apps(running.base))
         yield running
     finally:
         running.stop()
+
+
+def prefix_of(cluster: Cluster) -> str:
+    """Return what the keys of this deployment in etcd begin with."""
+    return f"/{cluster.folder.name}"
 
 
 @pytest.fixture
@@ -36,7 +75,7 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
         yield running
 
 
-async def _register_apps(base: str) -> None:
+async def register_apps(base: str) -> None:
     async with LoadClient(base, 1) as client:
         for app_id in APPS:
             body = {"appId": app_id, "partitions": PARTITIONS, "active": True}

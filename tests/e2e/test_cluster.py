@@ -15,12 +15,14 @@ import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from random import Random
+from typing import Any
 
 import pytest
 
 from ringtime_local.cluster import Cluster
-from tests.e2e.conftest import APPS, PARTITIONS
+from tests.e2e.conftest import APPS, PARTITIONS, TTL_S, prefix_of
 from tests.harness.claims import history, moves_of, overlaps, revision_now
 from tests.harness.client import BROKEN, REFUSED, LoadClient
 from tests.harness.ledger import Verdict, judge
@@ -31,9 +33,9 @@ from tests.harness.report import IS_LONG, record
 pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
 
 RATE = 200.0
-LEAD_S = (1, 20) if IS_LONG else (1, 6)
+LEAD_S = (1, 20) if IS_LONG else (1, 4)
 PER_KILL = 1_000  #: most duplicates for one dispatcher killed or frozen
-TTL_S = 10
+BEFORE_S, AFTER_S = (5, 5) if IS_LONG else (2, 2)  #: load before a fault and after it
 
 
 class Clients:
@@ -72,7 +74,7 @@ class Clients:
         """Whether a create was acknowledged after this moment."""
         return any(entry.acked_ms > since_ms for entry in reversed(self.load.creates))
 
-    async def verdict(self, name: str, *, timeout_s: float = 60, **facts: object) -> Verdict:
+    async def verdict(self, name: str, *, timeout_s: float = 60, **facts: Any) -> Verdict:
         """Wait for what is still to come, judge, write it down; nothing may be lost or early."""
         await wait_for_deliveries(self.receiver, self.load.creates, timeout_s=timeout_s)
         verdict = judge(self.load.creates, self.receiver.arrivals())
@@ -131,13 +133,20 @@ async def until(due_s: float) -> None:
     await asyncio.sleep(max(due_s - time.time(), 0))
 
 
-async def alongside(load: Awaitable[None], fault: Awaitable[None]) -> None:
-    await asyncio.gather(load, fault)
+async def through(clients: Clients, fault: Awaitable[None], *, at_least_s: float = 0) -> None:
+    """Load until the fault is over and a little longer, or for `at_least_s`."""
+    begun_s = time.time()
+    load = asyncio.create_task(clients.steady(1_200, lead_s=LEAD_S))
+    await until(begun_s + BEFORE_S)
+    await fault
+    await until(max(begun_s + at_least_s, time.time() + AFTER_S))
+    clients.load.is_over = True
+    await load
 
 
 async def test_steady_load_without_a_fault(cluster: Cluster, receiver: Receiver) -> None:
     async with clients_of(cluster, receiver, 1) as clients:
-        await clients.steady(300 if IS_LONG else 25, lead_s=(2, 60 if IS_LONG else 8))
+        await clients.steady(300 if IS_LONG else 15, lead_s=(2, 60 if IS_LONG else 6))
         verdict = await clients.verdict("steady", timeout_s=90)
     assert verdict.duplicates == 0
     assert verdict.acknowledged >= len(clients.load.creates)
@@ -165,17 +174,17 @@ async def test_a_dispatcher_killed_in_a_burst(cluster: Cluster, receiver: Receiv
 
 
 async def test_a_dispatcher_frozen_past_its_lease(cluster: Cluster, receiver: Receiver) -> None:
+    frozen_s = 2.5 * TTL_S
     async with clients_of(cluster, receiver, 3) as clients:
 
         async def freeze() -> None:
-            await asyncio.sleep(5)
             process = cluster.pods["dispatcher-2"].process
             process.signal(signal.SIGSTOP)
-            await asyncio.sleep(25)
+            await asyncio.sleep(frozen_s)
             process.signal(signal.SIGCONT)
 
-        await alongside(clients.steady(45 if IS_LONG else 35, lead_s=LEAD_S), freeze())
-        verdict = await clients.verdict("dispatcher-frozen-25s")
+        await through(clients, freeze(), at_least_s=45 if IS_LONG else 0)
+        verdict = await clients.verdict("dispatcher-frozen", frozen_s=frozen_s)
     assert verdict.duplicates <= PER_KILL
 
 
@@ -183,13 +192,12 @@ async def test_every_pod_rolled_in_turn(cluster: Cluster, receiver: Receiver) ->
     async with clients_of(cluster, receiver, 4) as clients:
 
         async def roll() -> None:
-            await asyncio.sleep(2)
             for name in list(cluster.pods):
                 await asyncio.to_thread(cluster.pods[name].process.stop, 40)
                 await restart(cluster, name)
-                await asyncio.sleep(3 if IS_LONG else 1)
+                await asyncio.sleep(3 if IS_LONG else 1)  # no two at once
 
-        await alongside(clients.steady(50 if IS_LONG else 40, lead_s=LEAD_S), roll())
+        await through(clients, roll(), at_least_s=50 if IS_LONG else 0)
         failed = Counter(entry.status for entry in clients.load.creates if entry.schedule_id is None)
         verdict = await clients.verdict(
             "rolling-restart", refused=failed[REFUSED], broken=failed[BROKEN], status_503=failed[503]
@@ -200,20 +208,19 @@ async def test_every_pod_rolled_in_turn(cluster: Cluster, receiver: Receiver) ->
 
 
 async def test_etcd_killed_and_away(cluster: Cluster, receiver: Receiver) -> None:
-    away_s = 60 if IS_LONG else 20
+    away_s = 60 if IS_LONG else 2 * TTL_S
     etcd = cluster.servers.etcd
     async with clients_of(cluster, receiver, 5) as clients:
 
         async def disturb() -> None:
-            await asyncio.sleep(3)
             await asyncio.to_thread(etcd.kill)
             await asyncio.to_thread(etcd.start)
-            await asyncio.sleep(8)
+            await asyncio.sleep(0.8 * TTL_S)  # leases are renewed again
             await asyncio.to_thread(etcd.kill)
             await asyncio.sleep(away_s)
             await asyncio.to_thread(etcd.start)
 
-        await alongside(clients.steady(away_s + 25, lead_s=LEAD_S), disturb())
+        await through(clients, disturb())
         verdict = await clients.verdict("etcd-away", away_s=away_s)
         unanswered = sum(entry.schedule_id is None for entry in clients.load.creates)
     assert unanswered == 0, "creates need no etcd"
@@ -221,29 +228,32 @@ async def test_etcd_killed_and_away(cluster: Cluster, receiver: Receiver) -> Non
 
 
 async def test_cassandra_killed_and_restarted(cluster: Cluster, receiver: Receiver) -> None:
-    rounds, recoveries_s = (3 if IS_LONG else 1), []
+    rounds = 3 if IS_LONG else 1
+    recoveries_s: list[float] = []
     async with clients_of(cluster, receiver, 6) as clients:
-        load = asyncio.create_task(clients.steady(40 * rounds, lead_s=LEAD_S))
-        for _ in range(rounds):
-            await asyncio.sleep(5)  # some load between two kills
-            await asyncio.to_thread(cluster.servers.cassandra.kill)
-            await asyncio.to_thread(cluster.servers.cassandra.start)
-            up_ms = time.time() * 1000
-            await wait_until(lambda since=up_ms: clients.acked_since(since), timeout_s=40)  # type: ignore[misc]
-            recoveries_s.append(round(time.time() - up_ms / 1000, 1))
-        await load
+
+        async def kill() -> None:
+            for number in range(rounds):
+                await asyncio.sleep(AFTER_S if number else 0)  # some load between two kills
+                await asyncio.to_thread(cluster.servers.cassandra.kill)
+                await asyncio.to_thread(cluster.servers.cassandra.start)
+                up_ms = time.time() * 1000
+                await wait_until(partial(clients.acked_since, up_ms), timeout_s=40)
+                recoveries_s.append(round(time.time() - up_ms / 1000, 1))
+
+        await through(clients, kill())
         await clients.verdict("cassandra-killed", timeout_s=90, recovered_after_s=max(recoveries_s))
     assert max(recoveries_s) <= 30
 
 
 async def test_all_pods_down_while_schedules_come_due(cluster: Cluster, receiver: Receiver) -> None:
-    down_s = 180 if IS_LONG else 20
+    down_s = 180 if IS_LONG else 10
     count = 10_000 if IS_LONG else 3_000
     async with clients_of(cluster, receiver, 7) as clients:
-        await clients.burst(count, due_in_s=count / 1_000 + 6, over_s=down_s)
+        due_s = await clients.burst(count, due_in_s=count / 1_000 + 3, over_s=down_s)
         for pod in cluster.pods.values():
             await asyncio.to_thread(pod.process.kill)
-        await asyncio.sleep(down_s + 10)  # the outage itself
+        await until(due_s + down_s)  # the outage itself
         started_s = time.time()
         for name in list(cluster.pods):
             await restart(cluster, name)
@@ -276,24 +286,26 @@ async def test_a_join_and_a_leave_move_only_their_share(cluster: Cluster, receiv
     rounds = 10 if IS_LONG else 1
     joins, leaves, shared = [], [], []
     async with clients_of(cluster, receiver, 9) as clients:
-        load = asyncio.create_task(clients.steady(300 if IS_LONG else 30, lead_s=(1, 10)))
+        seconds, lead_s = (300, (1, 10)) if IS_LONG else (1_200, LEAD_S)
+        load = asyncio.create_task(clients.steady(seconds, lead_s=lead_s))
         for _ in range(rounds):
             before = await revision_now(etcd.host, etcd.port)
             await restart(cluster, "dispatcher-4")
             await until_shared(cluster)
-            joined = await history(etcd.host, etcd.port, since=before)
+            joined = await history(etcd.host, etcd.port, prefix_of(cluster), since=before)
             before = await revision_now(etcd.host, etcd.port)
             await asyncio.to_thread(cluster.pods["dispatcher-4"].process.stop, 40)
             del cluster.pods["dispatcher-4"]
             await until_shared(cluster)
-            left = await history(etcd.host, etcd.port, since=before)
+            left = await history(etcd.host, etcd.port, prefix_of(cluster), since=before)
             shared += overlaps(joined) + overlaps(left)
             joins.append(sum(moves_of(joined).values()))
             leaves.append(sum(moves_of(left).values()))
         under_load = not load.done()
+        clients.load.is_over = not IS_LONG
         await load
         verdict = await clients.verdict("join-and-leave-steady", rounds=rounds, join=joins, leave=leaves)
-    assert under_load or not IS_LONG, "the load ended before the rounds did"
+    assert under_load, "the load ended before the rounds did"
     assert shared == []
     # A quarter of 48 each, and what the bounded ring trades on top; see ringtime_shared.ring.
     assert all(0 < moved <= total / 4 * 1.5 for moved in joins + leaves)
@@ -305,14 +317,14 @@ async def test_a_flapping_dispatcher_moves_nothing(cluster: Cluster, receiver: R
     """It is there for less than the debounce each time."""
     etcd = cluster.servers.etcd
     async with clients_of(cluster, receiver, 10) as clients:
-        load = asyncio.create_task(clients.steady(120 if IS_LONG else 15, lead_s=(1, 6)))
+        load = asyncio.create_task(clients.steady(120 if IS_LONG else 12, lead_s=(1, 4)))
         before = await revision_now(etcd.host, etcd.port)
         while not load.done():
             await restart(cluster, "dispatcher-5")
             await asyncio.to_thread(cluster.pods["dispatcher-5"].process.stop, 40)
         await load
         del cluster.pods["dispatcher-5"]
-        events = await history(etcd.host, etcd.port, since=before)
+        events = await history(etcd.host, etcd.port, prefix_of(cluster), since=before)
         verdict = await clients.verdict("flapping", moves=len(events))
     assert overlaps(events) == []
     assert max(moves_of(events).values(), default=0) <= 1

@@ -118,13 +118,13 @@ async def test_a_broken_row_and_a_broken_app_harm_nobody_else(
     async with LoadClient(server.base) as client:
         last = await create(client, "mail", receiver, 1)
         await wait_until(lambda: last in receiver.arrivals(), timeout_s=20)
-        body = {
+        refused: dict[str, object] = {
             "appId": "third",
             "payload": "",
             "delaySeconds": 1,
             "callback": {"type": "http", "details": {}},
         }
-        status, code, field, _ = fault_of(await client.request("POST", "/schedules", body))
+        status, code, field, _ = fault_of(await client.request("POST", "/schedules", refused))
         assert (status, code, field) == (409, 5005, "appId")
         listed = (await client.request("GET", "/apps")).data["apps"]
         assert [app["appId"] for app in listed if "damage" in app] == ["third"]

@@ -9,7 +9,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -36,13 +36,11 @@ CREATES_AT_ONCE = 2_000
 
 
 @pytest.fixture
-def broker(tmp_path: Path) -> Iterator[KafkaServer]:
-    """A broker of this test's own: it is killed."""
-    with LocalServers(tmp_path / "servers", cassandra=False, etcd=False) as servers:
-        if servers.kafka.is_external:
-            pytest.skip("needs a broker that this run started")
-        servers.kafka.create_topic(TOPIC, partitions=PARTITIONS)
-        yield servers.kafka
+def broker(own_servers: LocalServers) -> KafkaServer:
+    """A broker that is killed, with a new topic."""
+    own_servers.start()
+    own_servers.kafka.create_topic(TOPIC, partitions=PARTITIONS)
+    return own_servers.kafka
 
 
 def kafka_to(topic: str) -> dict[str, object]:

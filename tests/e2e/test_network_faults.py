@@ -26,8 +26,9 @@ from typing import Any, Self
 
 import pytest
 
+from ringtime_local import LocalServers
 from ringtime_local.cluster import Cluster, Pod
-from tests.e2e.conftest import APPS, PARTITIONS
+from tests.e2e.conftest import APPS, COORDINATION, MARGIN_S, TTL_S, clustered, prefix_of, register_apps
 from tests.harness.client import Answer, LoadClient
 from tests.harness.fault_proxy import BLACK_HOLE, STALL, CqlReplies, Fault, FaultProxy, Way
 from tests.harness.ledger import Verdict, judge
@@ -40,10 +41,10 @@ pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.alone, pytest.m
 #: what `./test` has no time for; `make faults` runs it
 LONG_ONLY = pytest.mark.skipif(not IS_LONG, reason="in the long set: make faults")
 RATE = 200.0 if IS_LONG else 100.0
-LEAD_S = (1.0, 30.0) if IS_LONG else (1.0, 12.0)
+LEAD_S = (1.0, 30.0) if IS_LONG else (1.0, 6.0)
 BEFORE_S, AFTER_S = (20, 40) if IS_LONG else (3, 7)
 SETTLE_S = 10.0  #: after the end of a fault lags are those of a healthy cluster again
-TTL_S, TRUST_S = 10.0, 7.0  # `coordination.ttl_s`, and less `margin_ms`: the defaults
+TRUST_S = TTL_S - MARGIN_S
 SLACK_S = 0.5  # from the last look at the lease to the receiver's ledger, on a busy machine
 MOST_MIB = 300
 SOUND = {"POST": {200, 503}, "DELETE": {200, 202, 409, 503}}  #: answers that are no bug
@@ -70,34 +71,35 @@ class Network:
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
-    # What moved may move back at once, so that a run sees a healed node own something again.
-    coordination = {"join_debounce_ms": 2_000, "dwell_ms": 2_000}
-    # By default so few rows wake few poller instances, and a node may have nothing to send for seconds.
-    settings: dict[str, object] = {"coordination": coordination, "ingest": {"chunk_rows": 10}}
-    folder = tmp_path_factory.mktemp("network")
-    cluster = Cluster(folder, ingest=2, dispatchers=3, settings=settings)
-    servers = cluster.servers
-    if servers.cassandra.is_external:
-        pytest.skip("needs a Cassandra of one node that this run started")
+def network(tmp_path_factory: pytest.TempPathFactory, own_servers: LocalServers) -> Iterator[Network]:
+    own_servers.start()
+    cql = own_servers.cassandra.port
     with (
-        FaultProxy("etcd", servers.etcd.port) as etcd,
-        FaultProxy("cassandra of ingest", servers.cassandra.port, replies=CqlReplies) as of_ingest,
-        FaultProxy("cassandra of dispatchers", servers.cassandra.port, replies=CqlReplies) as of_dispatchers,
+        FaultProxy("etcd", own_servers.etcd.port) as etcd,
+        FaultProxy("cassandra of ingest", cql, replies=CqlReplies) as of_ingest,
+        FaultProxy("cassandra of dispatchers", cql, replies=CqlReplies) as of_dispatchers,
     ):
-        running = Network(cluster, etcd, {"ingest": of_ingest, "dispatcher": of_dispatchers})
-        for role, proxy in running.cassandra.items():
-            for number in (1, 2, 3):
-                cluster.pod_settings[f"{role}-{number}"] = {"cassandra": {"port": proxy.port}}
-        cluster.pod_settings["dispatcher-1"]["coordination"] = {"endpoints": [etcd.endpoint]}
-        try:
-            cluster.start()
+        proxies = {"ingest": of_ingest, "dispatcher": of_dispatchers}
+        pods: dict[str, dict[str, object]] = {
+            f"{role}-{number}": {"cassandra": {"port": proxy.port}}
+            for role, proxy in proxies.items()
+            for number in (1, 2, 3)
+        }
+        pods["dispatcher-1"]["coordination"] = {"endpoints": [etcd.endpoint]}
+        with clustered(
+            tmp_path_factory.mktemp("network"),
+            own_servers,
+            # What moved may move back at once, so that a run sees a healed node own something again.
+            coordination={**COORDINATION, "dwell_ms": 2_000},
+            # By default so few rows wake few poller instances: a node may have nothing to send for seconds.
+            ingest={"chunk_rows": 10},
+            pod_settings=pods,
+        ) as cluster:
+            running = Network(cluster, etcd, proxies)
             _check_ways(running)
-            asyncio.run(_register_apps(cluster.base))
+            asyncio.run(register_apps(cluster.base))
             yield running
-        finally:
             running.heal()
-            cluster.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -128,13 +130,6 @@ def _remote_ports(pid: int) -> set[int]:
     tables = [Path(f"/proc/{pid}/net/{name}").read_text() for name in ("tcp", "tcp6")]  # gRPC's are tcp6
     lines = [line.split() for table in tables for line in table.splitlines()[1:]]
     return {int(line[2].rpartition(":")[2], 16) for line in lines if line[9] in inodes}
-
-
-async def _register_apps(base: str) -> None:
-    async with LoadClient(base, 1) as client:
-        for app_id in APPS:
-            body = {"appId": app_id, "partitions": PARTITIONS, "active": True}
-            assert (await client.request("POST", "/apps", body)).status == 200
 
 
 class TalliedClient(LoadClient):
@@ -171,7 +166,9 @@ class Run:
         """Load; after a while begin `fault`, which lasts `seconds`; heal, go on, wait and judge."""
         async with AsyncExitStack() as stack:
             bases = [f"http://127.0.0.1:{pod.port}/goscheduler" for pod in self.network.pods("ingest")]
-            clients = [await stack.enter_async_context(TalliedClient(base)) for base in bases]
+            clients = [TalliedClient(base) for base in bases]
+            for client in clients:
+                await stack.enter_async_context(client)
             share = RATE / len(clients)
             length_s = BEFORE_S + seconds + AFTER_S
             loads = [
@@ -192,7 +189,7 @@ class Run:
         self.healed_ms = time.time() * 1000
         await suffering
 
-    def facts(self) -> dict[str, object]:
+    def facts(self) -> dict[str, Any]:
         """What every report tells: answers, their time, lags while the fault lasts and afterwards."""
         arrivals = self.receiver.arrivals()
         unanswered = [entry for entry in self.load.creates if entry.schedule_id is None]
@@ -266,10 +263,11 @@ class Term:
 class Owners:
     """Every claim there is and was, by a watch of etcd itself, in a thread."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, cluster: Cluster) -> None:
         self.terms: list[Term] = []
         self._current: dict[str, Term] = {}
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        self._connection = http.client.HTTPConnection("127.0.0.1", cluster.servers.etcd.port, timeout=10)
+        self._prefix = prefix_of(cluster).encode()
         self._thread = threading.Thread(target=self._watch, name="owners")
 
     def of(self, node: str, at_ms: float) -> list[Term]:
@@ -285,9 +283,7 @@ class Owners:
         return min(later, key=lambda each: each.epoch, default=None)
 
     def __enter__(self) -> Self:
-        start, end = (
-            base64.b64encode(key).decode() for key in (b"/ringtime/pollers/", b"/ringtime/pollers0")
-        )
+        start, end = (base64.b64encode(self._prefix + key).decode() for key in (b"/pollers/", b"/pollers0"))
         create = {"key": start, "range_end": end, "start_revision": "1"}
         self._connection.request("POST", "/v3/watch", json.dumps({"create_request": create}))
         self._answer = self._connection.getresponse()
@@ -333,20 +329,20 @@ async def test_a_dispatcher_cut_off_from_etcd_alone(
     network: Network, run: Run, silence: Fault, name: str
 ) -> None:
     """It falls silent by its own clock before others take over, and comes back by itself."""
-    hole_s = 60.0 if IS_LONG else 25.0
+    hole_s = 60.0 if IS_LONG else 2.5 * TTL_S
     victim = network.cluster.pods["dispatcher-1"]
     ready: dict[str, bool | float] = {}
 
     async def hole() -> None:
         network.etcd.set(silence)
-        await asyncio.sleep(TRUST_S + 3)
+        await asyncio.sleep(TTL_S)
         ready["without trust"] = await asyncio.to_thread(_is_ready, victim)
-        await asyncio.sleep(hole_s - TRUST_S - 3)
+        await asyncio.sleep(hole_s - TTL_S)
         while not await asyncio.to_thread(_is_ready, victim):  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.2)
         ready["after_s"] = round(time.time() - run.healed_ms / 1000, 1)
 
-    with Owners(network.cluster.servers.etcd.port) as owners:
+    with Owners(network.cluster) as owners:
         await wait_until(lambda: len(owners.of("dispatcher-1", time.time() * 1000)) >= 8, timeout_s=30)
         verdict = await run.through(hole(), hole_s)
         arrivals = [each for found in run.receiver.arrivals().values() for each in found]
@@ -388,7 +384,7 @@ async def test_a_dispatcher_cut_off_from_etcd_alone(
 
 async def test_one_in_twenty_replies_of_cassandra_is_lost(network: Network, run: Run) -> None:
     """What was asked is done, and nobody is told."""
-    seconds = 120.0 if IS_LONG else 20.0
+    seconds = 120.0 if IS_LONG else 14.0
 
     async def lose() -> None:
         network.set_cassandra(Fault(drop_replies=0.05))
@@ -445,7 +441,7 @@ async def test_cassandra_says_nothing_for_a_while(
                 await asyncio.sleep(0.1)
         ready["after_s"] = round(time.time() - run.healed_ms / 1000, 1)
 
-    with Owners(network.cluster.servers.etcd.port) as owners:
+    with Owners(network.cluster) as owners:
         verdict = await run.through(be_silent(), seconds)
     moved = sum(term.from_ms > run.begun_ms for term in owners.terms)
     record(f"cassandra-{name}", verdict, seconds=seconds, moved=moved, ready=ready, **run.facts())
@@ -468,7 +464,7 @@ async def test_etcd_far_from_one_dispatcher(network: Network, run: Run) -> None:
     async def be_far() -> None:
         network.etcd.set(Fault(to_server=Way(0.3, 0.2), to_client=Way(0.3, 0.2)))
 
-    with Owners(network.cluster.servers.etcd.port) as owners:
+    with Owners(network.cluster) as owners:
         verdict = await run.through(be_far(), seconds)
     moved = sum(term.from_ms > run.begun_ms for term in owners.terms)
     record("etcd-800-ms-from-one-dispatcher", verdict, seconds=seconds, moved=moved, **run.facts())
@@ -491,7 +487,7 @@ async def test_every_connection_reset_again_and_again(network: Network, run: Run
                 proxy.cut()
             await asyncio.sleep(every_s)
 
-    with Owners(network.cluster.servers.etcd.port) as owners:
+    with Owners(network.cluster) as owners:
         verdict = await run.through(cut_often(), seconds)
     moved = sum(term.from_ms > run.begun_ms for term in owners.terms)
     record("connections-reset", verdict, seconds=seconds, every_s=every_s, moved=moved, **run.facts())

@@ -58,7 +58,7 @@ def test_the_quick_start_on_a_server(server: ServerProcess, tmp_path: Path) -> N
     [schedule_id] = set(re.findall(r'"scheduleId":"([0-9a-f-]{36})"', answer))
     for words in _commands():
         if words[:4] == ["./run", "ctl", "--data", "data"]:
-            command = [BIN / "ringctl", "--data", str(tmp_path / "data"), *words[4:]]
+            command = [str(BIN / "ringctl"), "--data", str(tmp_path / "data"), *words[4:]]
             command = [schedule_id if word == EXAMPLE_ID else word for word in command]
             done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
             assert (done.returncode, done.stderr) == (0, ""), words
@@ -76,7 +76,8 @@ def test_every_command_of_ringctl_takes_its_options() -> None:
     commands = [command[2:] for command in _commands() if command[:2] == ["./run", "ctl"]]
     assert len(commands) >= 6
     for words in commands:
-        group, left = ringctl, words
+        group: click.Command = ringctl
+        left = words
         context = ringctl.make_context("ringctl", left, resilient_parsing=False)
         while isinstance(group, click.Group):
             left = [*context._protected_args, *context.args]

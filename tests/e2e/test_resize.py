@@ -21,6 +21,7 @@ from uuid import UUID
 
 import pytest
 
+from ringtime_local import LocalServers
 from ringtime_local.cluster import Cluster
 from ringtime_shared.coordination.etcd import EtcdOperator
 from ringtime_shared.ids import unpack_id
@@ -28,6 +29,7 @@ from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.schedule import Place
 from ringtime_shared.settings import Settings, load_settings
 from ringtime_shared.stores.cassandra import CassandraStore
+from tests.e2e.conftest import clustered
 from tests.harness.client import LoadClient
 from tests.harness.ledger import Create, Verdict, judge
 from tests.harness.load import Load, wait_for_deliveries
@@ -47,18 +49,10 @@ BETWEEN_S = 8  #: load without a resize: two kills of a dispatcher in ten minute
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+def cluster(tmp_path_factory: pytest.TempPathFactory, own_servers: LocalServers) -> Iterator[Cluster]:
     """Two ingest pods and three dispatchers. Rows are spread finely, so that a new partition is soon hit."""
-    settings: dict[str, object] = {
-        "coordination": {"join_debounce_ms": 2_000, "dwell_ms": 6_000},
-        "ingest": {"chunk_rows": 5},
-    }
-    running = Cluster(tmp_path_factory.mktemp("resize"), ingest=2, dispatchers=3, settings=settings)
-    try:
-        running.start()
+    with clustered(tmp_path_factory.mktemp("resize"), own_servers, ingest={"chunk_rows": 5}) as running:
         yield running
-    finally:
-        running.stop()
 
 
 class Flex:
@@ -228,7 +222,7 @@ class Flex:
         assert entries, "the test has used them"
         assert sum(await self._store.count_live(entries, 10_000)) == 0
 
-    async def verdict(self, name: str, **facts: object) -> Verdict:
+    async def verdict(self, name: str, **facts: Any) -> Verdict:
         """End, wait for what is still to come, judge, write it down; nothing may be lost, early, unpolled."""
         await self.end()
         await wait_for_deliveries(self._receiver, self.load.creates, timeout_s=60)

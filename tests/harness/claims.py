@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import aetcd
 
-_PREFIX = b"/ringtime/pollers/"
 _QUIET_S = 1.0  #: a watch that brings nothing for so long has brought its history
 
 
@@ -24,20 +23,21 @@ class ClaimEvent:
 async def revision_now(host: str, port: int) -> int:
     """Return etcd's current revision."""
     async with aetcd.Client(host, port) as client:
-        return int((await client.get_prefix(_PREFIX)).header.revision)
+        return int((await client.get_prefix(b"/")).header.revision)
 
 
-async def history(host: str, port: int, *, since: int) -> list[ClaimEvent]:
-    """Return what happened to claims after revision `since`, in order."""
+async def history(host: str, port: int, prefix: str, *, since: int) -> list[ClaimEvent]:
+    """Return what happened to this deployment's claims after revision `since`, in order."""
     found = []
+    start = f"{prefix}/pollers/".encode()
     async with aetcd.Client(host, port) as client:
-        watch = await client.watch_prefix(_PREFIX, start_revision=since + 1)
+        watch = await client.watch_prefix(start, start_revision=since + 1)
         events = aiter(watch)
         try:
             while True:
                 event = await asyncio.wait_for(anext(events), _QUIET_S)
                 owner = event.kv.value.decode() if event.kind == aetcd.EventKind.PUT else None
-                key = event.kv.key.removeprefix(_PREFIX).decode()
+                key = event.kv.key.removeprefix(start).decode()
                 found.append(ClaimEvent(event.kv.mod_revision, key, owner))
         except TimeoutError:
             pass

@@ -53,7 +53,7 @@ class FromSchema:
             case "number":
                 below = "exclusiveMaximum" in schema
                 fractions = st.floats(least, most, exclude_max=below, allow_nan=False, allow_infinity=False)
-                return fractions | st.integers(least, most - 1 if below else most)
+                return fractions | st.integers(least, most - 1 if below and most is not None else most)
             case "string":
                 return self._texts(schema)
             case "array":

@@ -39,7 +39,7 @@ class Verdict:
 
     def broken(self) -> list[str]:
         """Return what must not be, in words."""
-        named = {
+        named: dict[str, Sequence[object]] = {
             "lost": self.lost,
             "early": self.early,
             "after cancel": self.after_cancel,

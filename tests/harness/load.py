@@ -17,6 +17,7 @@ class Load:
 
     def __init__(self, receiver: Receiver, *, apps: Sequence[str], rng: Random) -> None:
         self.creates: list[Create] = []
+        self.is_over = False  #: set it to end a run before its time
         self._receiver = receiver
         self._apps = apps
         self._rng = rng
@@ -55,15 +56,15 @@ class Load:
         lead_s: tuple[float, float],
         cancels: float = 0.0,
     ) -> None:
-        """Create at a fixed rate, whatever the answers; cancel a share of them soon after."""
+        """Create at a fixed rate, whatever the answers, until `is_over`; cancel a share soon after."""
         begun_s = time.monotonic()
         tasks = []
         for number in range(int(per_s * seconds)):
+            if self.is_over:
+                break
             wait_s = begun_s + number / per_s - time.monotonic()
             if wait_s > 0:
-                await asyncio.sleep(
-                    wait_s
-                )  # the arrival schedule of an open-loop load, not a wait for anything
+                await asyncio.sleep(wait_s)  # the timetable of an open-loop load
             tasks.append(asyncio.create_task(self._one(client, lead_s, cancels)))
         await asyncio.gather(*tasks)
 

@@ -163,7 +163,10 @@ async def fill(base: str, url: str) -> dict[str, str]:
 def walk(recorder: Recorder, cluster: Cluster, ids: dict[str, str]) -> None:
     """The walk-through itself."""
     config = ("--config", "ringtime.json")
-    owned = lambda: [node["owned"] for node in recorder.json(*config, "nodes")["nodes"]]  # noqa: E731
+
+    def owned() -> list[int]:
+        return [node["owned"] for node in recorder.json(*config, "nodes")["nodes"]]
+
     recorder.wait(lambda: len(owned()) == 3 and min(owned()) > 8 and sum(owned()) == 42)
     recorder.say("`ringtime.json` is the settings file of the pods. Who is there, and who owns what:")
     recorder.run(*config, "nodes")

@@ -7,6 +7,7 @@ import os
 import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from tests.harness.ledger import Verdict
 
@@ -17,7 +18,7 @@ FOLDER = Path(__file__).parents[2] / ".ringtime" / "faults"
 IS_LONG = os.environ.pop("RINGTIME_FAULTS", "") == "long"
 
 
-def record(name: str, verdict: Verdict, *, folder: Path = FOLDER, **facts: object) -> Path:
+def record(name: str, verdict: Verdict, *, folder: Path = FOLDER, **facts: Any) -> Path:
     """Write the verdict of the run `name` in place of an earlier one; return the file.
 
     Args:

@@ -92,7 +92,7 @@ async def until(is_so: Callable[[], bool], patience_s: float = 20) -> None:
             await asyncio.sleep(0.01)
 
 
-async def until_ok(callback: KafkaCallback, topic: str, number: int, **details: object) -> None:
+async def until_ok(callback: KafkaCallback, topic: str, number: int, **details: Any) -> None:
     """Try again and again, as retries would."""
     async with asyncio.timeout(20):
         while not (await callback.invoke(delivery(topic, number, **details))).ok:  # noqa: ASYNC110

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -425,7 +425,7 @@ class TestSchema:
             await select(store, "INSERT INTO $schema_steps (version, name) VALUES (99, 'later.cql')")
         for attempt in (CassandraStore.connect, migrate):
             with pytest.raises(StartupError, match=f"version 99.*knows only {len(STEPS)}"):
-                await attempt(settings)  # type: ignore[operator]
+                await attempt(settings)
 
     async def test_older_schema_is_refused(self, cassandra_server: CassandraServer) -> None:
         settings = make_settings(cassandra_server)
@@ -501,7 +501,7 @@ class TestSchema:
         settings = CassandraSettings(contact_points=("127.0.0.1",), port=9)
         for attempt in (CassandraStore.connect, migrate):
             with pytest.raises(StartupError, match=r"127\.0\.0\.1, port 9"):
-                await attempt(settings)  # type: ignore[operator]
+                await attempt(settings)
 
 
 async def until(call: Callable[[], Awaitable[object]], *, timeout_s: float) -> None:
@@ -669,7 +669,7 @@ async def spread_over_nodes(server: CassandraServer) -> None:
                 store._session.replicas_of(routing_key(*values[:3]))
                 for *_, values in batch._statements_and_parameters
             }
-            (replica,) = replicas  # type: ignore[misc]
+            (replica,) = cast(Any, replicas)
             future = await asyncio.to_thread(execute, store, batch)
             assert future.coordinator_host == replica
         hosts = {store._session.replicas_of(batch.routing_key) for batch in batches}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -52,7 +53,8 @@ class TestRecord:
     async def test_key_is_the_schedules_id_if_none_is_given(self, kafka_server: KafkaServer) -> None:
         topic = await new_topic(kafka_server)
         async with callback_for(kafka_server.bootstrap) as callback:
-            for number, details in enumerate(({}, {"key": None}, {"headers": None, "partition": None})):
+            kinds: list[dict[str, Any]] = [{}, {"key": None}, {"headers": None, "partition": None}]
+            for number, details in enumerate(kinds):
                 assert (await callback.invoke(delivery(topic, number, **details))).ok
         records = await read_all(kafka_server, topic)
         assert [record.key.decode() for record in records] == [str(UUID(int=number)) for number in range(3)]

@@ -19,16 +19,10 @@ AWAY = Reply(ok=False, error="not sent: no broker could be reached, or none took
 MAYBE = "the record may have been written"
 
 
-@pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
-    """A broker of this module's own: it is killed and frozen."""
-    with LocalServers(tmp_path_factory.mktemp("kafka"), cassandra=False, etcd=False) as servers:
-        yield servers.kafka
-
-
 @pytest.fixture
-def server(broker: KafkaServer) -> Iterator[KafkaServer]:
-    """The broker, up before and after each test."""
+def server(own_servers: LocalServers) -> Iterator[KafkaServer]:
+    """A broker that is killed and frozen, up before and after each test."""
+    broker = own_servers.kafka
     broker.start()
     yield broker
     if broker.is_running:
@@ -148,7 +142,7 @@ async def test_frozen_at_the_deadline(server: KafkaServer) -> None:
         server.resume()
         await until_ok(callback, topic, 3_000)
         await until(lambda: not callback._shared._leaving, 30)
-        names = [task.get_coro().__qualname__ for task in asyncio.all_tasks()]
+        names = [getattr(task.get_coro(), "__qualname__", "") for task in asyncio.all_tasks()]
         assert names.count("Sender._sender_routine") == 1
     found = {record.key.decode() for record in await read_all(server, topic)}
     assert {str(UUID(int=0)), str(UUID(int=3_000))} <= found
@@ -162,7 +156,9 @@ async def test_cancelled_attempt_leaves_no_record_behind(server: KafkaServer) ->
         assert (await callback.invoke(delivery(topic, 0))).ok
         server.kill()
         attempts = [asyncio.create_task(callback.invoke(delivery(topic, each))) for each in range(1, 50)]
-        await until(lambda: bool(callback._shared.current._message_accumulator._batches))
+        producer = callback._shared.current
+        assert producer is not None
+        await until(lambda: bool(producer._message_accumulator._batches))
         for attempt in attempts:
             attempt.cancel()
         await asyncio.wait(attempts)

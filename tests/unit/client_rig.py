@@ -77,7 +77,7 @@ def served() -> Iterator[Served]:
     """Serve the API on a memory store until the block ends."""
     ready = threading.Event()
     box: list[Served] = []
-    stops: list[Callable[[], None]] = []
+    stops: list[Callable[[], object]] = []
 
     async def main(listener: socket.socket) -> None:
         clock = SystemClock()

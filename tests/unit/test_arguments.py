@@ -172,9 +172,9 @@ async def test_the_wrong_type_for_each_argument_is_told_by_its_name(callee: Call
         (
             "register_app",
             "configuration",
-            AppConfiguration(retry={"attempts": "3"}),
+            AppConfiguration(retry={"attempts": "3"}),  # type: ignore[arg-type]
             "configuration.retry.attempts",
-        ),  # type: ignore[arg-type]
+        ),
         ("create_schedule", "retry", RetryRules(attempts=True), "retry.attempts"),
         ("create_schedule", "retry", RetryRules(statuses=("5xx", 503)), "retry.statuses[1]"),  # type: ignore[arg-type]
         ("create_schedule", "at", NAIVE, "at"),
@@ -238,14 +238,14 @@ async def test_details_that_are_no_json(bad: Any) -> None:
 @pytest.mark.parametrize(
     ("make", "field"),
     [
-        (lambda: Ringtime(7), "data"),
-        (lambda: Ringtime(b"data"), "data"),
-        (lambda: Ringtime(settings={}), "settings"),
-        (lambda: Ringtime().register_callback("mail"), "kind"),
-        (lambda: Ringtime().register_callback(None), "kind"),
-        (lambda: Ringtime().callback(7), "name"),
-        (lambda: Ringtime().callback("mail")("not a function"), "function"),
-        (lambda: Ringtime().callback("a name with blanks")(print), "kind"),
+        (lambda: Ringtime(7), "data"),  # type: ignore[arg-type]
+        (lambda: Ringtime(b"data"), "data"),  # type: ignore[arg-type]
+        (lambda: Ringtime(settings={}), "settings"),  # type: ignore[arg-type]
+        (lambda: Ringtime().register_callback("mail"), "kind"),  # type: ignore[arg-type]
+        (lambda: Ringtime().register_callback(None), "kind"),  # type: ignore[arg-type]
+        (lambda: Ringtime().callback(7), "name"),  # type: ignore[arg-type]
+        (lambda: Ringtime().callback("mail")("not a function"), "function"),  # type: ignore[arg-type]
+        (lambda: Ringtime().callback("a name with blanks")(print), "kind"),  # type: ignore[arg-type]
         *(
             (lambda client=client, given=given: client(**{"url": "http://127.0.0.1:1"} | given), field)
             for client in (RingtimeClient, AsyncRingtimeClient)

@@ -153,7 +153,12 @@ async def test_many_statements_wake_the_loop_few_times_and_are_bounded(
     loop = asyncio.get_running_loop()
     wakes = []
     wake = loop.call_soon_threadsafe
-    monkeypatch.setattr(loop, "call_soon_threadsafe", lambda *call: (wakes.append(1), wake(*call))[1])
+
+    def counted(*call: Any) -> asyncio.Handle:
+        wakes.append(1)
+        return wake(*call)
+
+    monkeypatch.setattr(loop, "call_soon_threadsafe", counted)
     asking = asyncio.ensure_future(session.read_all(["a"] * count))
     await asyncio.sleep(0)
     assert len(driver.asked) == WIDTH

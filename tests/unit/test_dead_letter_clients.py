@@ -28,7 +28,7 @@ from ringtime_client import (
 )
 from ringtime_client import dead_letter_calls as calls
 from ringtime_client.answers import settle
-from ringtime_client.exchange import Answer
+from ringtime_client.exchange import Answer, Call
 from ringtime_shared.errors import AppInactive, InvalidRequest, NotFound, NotReplayable, OutcomeUnknown
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Outcome, RowUpdate
@@ -205,14 +205,16 @@ def test_a_query_holds_what_was_asked() -> None:
 )
 def test_answers_of_another_shape_are_not_believed(data: str) -> None:
     answer = Answer(http=200, body=b'{"data":' + data.encode() + b"}")
-    for read in (
+    reads: list[Call[Any]] = [
         calls.list_dead_letters("shop", start=None, end=None),
         calls.count_dead_letters("shop", start=None, end=None),
-    ):
+    ]
+    for read in reads:
         with pytest.raises(UnexpectedAnswer):
             settle(read, answer)
     many = calls.replay_many("shop", schedule_ids=None, start=None, end=None, size=None)
-    for write in (calls.replay(uuid4()), many):
+    writes: list[Call[Any]] = [calls.replay(uuid4()), many]
+    for write in writes:
         with pytest.raises(OutcomeUnknown):
             settle(write, answer)
 
@@ -267,7 +269,7 @@ async def test_the_library_has_the_same_verbs() -> None:
             (ringtime.replay_many("shop", schedule_ids=[uuid4()], token="x"), "schedule_ids"),
         ):
             with pytest.raises(InvalidRequest) as caught:
-                await call  # type: ignore[misc]
+                await call
             assert [each.field for each in caught.value.violations] == [field]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -72,8 +72,11 @@ class Client:
             return b""
 
 
+Connect = Callable[[], Awaitable[Client]]
+
+
 @pytest.fixture
-async def connect(proxy: FaultProxy) -> AsyncIterator[Callable[[], object]]:
+async def connect(proxy: FaultProxy) -> AsyncIterator[Connect]:
     clients: list[Client] = []
 
     async def open_one() -> Client:
@@ -86,7 +89,7 @@ async def connect(proxy: FaultProxy) -> AsyncIterator[Callable[[], object]]:
     await asyncio.sleep(0)
 
 
-async def test_it_passes_on_all_that_is_said(connect, proxy: FaultProxy, echo: Echo) -> None:
+async def test_it_passes_on_all_that_is_said(connect: Connect, proxy: FaultProxy, echo: Echo) -> None:
     client = await connect()
     client.say(b"x" * 300_000)
     got = 0
@@ -96,7 +99,7 @@ async def test_it_passes_on_all_that_is_said(connect, proxy: FaultProxy, echo: E
     assert proxy.accepted == 1
 
 
-async def test_each_direction_has_its_delay(connect, proxy: FaultProxy) -> None:
+async def test_each_direction_has_its_delay(connect: Connect, proxy: FaultProxy) -> None:
     client = await connect()
     for fault in (Fault(to_server=Way(0.2)), Fault(to_client=Way(0.1, 0.1)), Fault(to_client=Way(0.2))):
         proxy.set(fault)
@@ -107,7 +110,7 @@ async def test_each_direction_has_its_delay(connect, proxy: FaultProxy) -> None:
     assert [what[:5] for _, what in proxy.journal] == ["Fault"] * 3
 
 
-async def test_delayed_chunks_do_not_wait_for_each_other(connect, proxy: FaultProxy) -> None:
+async def test_delayed_chunks_do_not_wait_for_each_other(connect: Connect, proxy: FaultProxy) -> None:
     client = await connect()
     proxy.set(Fault(to_server=Way(0.2)))
     begun_s = time.monotonic()
@@ -120,7 +123,7 @@ async def test_delayed_chunks_do_not_wait_for_each_other(connect, proxy: FaultPr
     assert time.monotonic() - begun_s < 1.0  # not 10 * 0.2
 
 
-async def test_a_cut_resets_what_stands_and_lets_new_ones_in(connect, proxy: FaultProxy) -> None:
+async def test_a_cut_resets_what_stands_and_lets_new_ones_in(connect: Connect, proxy: FaultProxy) -> None:
     client = await connect()
     client.say(b"a")
     assert await client.hear() == b"a"
@@ -132,7 +135,9 @@ async def test_a_cut_resets_what_stands_and_lets_new_ones_in(connect, proxy: Fau
     assert await fresh.hear() == b"b"
 
 
-async def test_a_black_hole_takes_all_and_gives_nothing(connect, proxy: FaultProxy, echo: Echo) -> None:
+async def test_a_black_hole_takes_all_and_gives_nothing(
+    connect: Connect, proxy: FaultProxy, echo: Echo
+) -> None:
     old = await connect()
     old.say(b"a")
     assert await old.hear() == b"a"
@@ -151,7 +156,9 @@ async def test_a_black_hole_takes_all_and_gives_nothing(connect, proxy: FaultPro
     assert await fresh.hear() == b"b"
 
 
-async def test_a_connection_that_said_nothing_survives_a_black_hole(connect, proxy: FaultProxy) -> None:
+async def test_a_connection_that_said_nothing_survives_a_black_hole(
+    connect: Connect, proxy: FaultProxy
+) -> None:
     client = await connect()
     client.say(b"a")
     assert await client.hear() == b"a"
@@ -161,7 +168,9 @@ async def test_a_connection_that_said_nothing_survives_a_black_hole(connect, pro
     assert await client.hear() == b"b"
 
 
-async def test_a_stall_delivers_late_even_of_who_gave_up(connect, proxy: FaultProxy, echo: Echo) -> None:
+async def test_a_stall_delivers_late_even_of_who_gave_up(
+    connect: Connect, proxy: FaultProxy, echo: Echo
+) -> None:
     old, gone = await connect(), await connect()
     for client in (old, gone):
         client.say(b"1")
@@ -181,7 +190,7 @@ async def test_a_stall_delivers_late_even_of_who_gave_up(connect, proxy: FaultPr
     assert sorted(echo.heard) == sorted(b"11234")
 
 
-async def test_refused_on_the_same_port_until_healed(connect, proxy: FaultProxy) -> None:
+async def test_refused_on_the_same_port_until_healed(connect: Connect, proxy: FaultProxy) -> None:
     old = await connect()
     old.say(b"a")
     assert await old.hear() == b"a"
@@ -197,7 +206,7 @@ async def test_refused_on_the_same_port_until_healed(connect, proxy: FaultProxy)
 
 
 async def test_a_dropped_reply_ends_the_connection_after_the_request_was_heard(
-    connect, proxy: FaultProxy, echo: Echo
+    connect: Connect, proxy: FaultProxy, echo: Echo
 ) -> None:
     client = await connect()
     proxy.set(Fault(drop_replies=1.0))

@@ -160,9 +160,9 @@ async def test_a_failure_that_is_final_is_not_tried_again(tmp_path: Path) -> Non
         (lambda: "ok", "the callback type returned str, not a Reply"),
         (lambda: Reply(ok=False, error="half of a pair: \ud800"), "half of a pair: ?"),
         (lambda: Reply(ok=True, code=1 << 31), "ValueError: code is out of range: 2147483648"),
-        (lambda: Reply(ok=True, code="200"), "TypeError: code must be a whole number"),
+        (lambda: Reply(ok=True, code="200"), "TypeError: code must be a whole number"),  # type: ignore[arg-type]
         (lambda: Reply(ok=False, retry_after_ms=-1), "ValueError: retry_after_ms is out of range: -1"),
-        (lambda: Reply(ok=False, error=None), "TypeError: error must be text"),
+        (lambda: Reply(ok=False, error=None), "TypeError: error must be text"),  # type: ignore[arg-type]
     ],
 )
 async def test_what_a_function_may_do_wrong_is_a_failed_attempt(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
@@ -125,7 +125,7 @@ async def serving(
 
 @asynccontextmanager
 async def calling(
-    names: dict[str, Sequence[str]] | Callable[[str], Sequence[str]] | None = None,
+    names: Mapping[str, Sequence[str]] | Callable[[str], Sequence[str]] | None = None,
     *,
     settings: EgressSettings = OPEN,
     most: int = 500,

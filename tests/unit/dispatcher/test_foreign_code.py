@@ -197,7 +197,7 @@ class Odd(CallbackType):
         return cast(int, self._odd())
 
     @property
-    def outage(self) -> Any:
+    def outage(self) -> Any:  # type: ignore[override]
         return self._odd()
 
     async def invoke(self, delivery: Delivery) -> Reply:

@@ -233,7 +233,7 @@ async def test_a_shortage_of_descriptors_gives_back_those_of_idle_connections(
         await asyncio.gather(*(call(http, site.url(HOST)) for _ in range(3)))
         assert site.live == 3
         with monkeypatch.context() as changed:
-            changed.setattr(http_connections.socket, "socket", fail)
+            changed.setattr(socket, "socket", fail)
             assert (await call(http, "http://127.0.0.2:443/")).is_shortage
         await site.until_live(0)
 
@@ -268,7 +268,7 @@ async def no_socket(number: int, monkeypatch: pytest.MonkeyPatch, *names: str) -
 
     async with calling({HOST: names}, settings=BOTH) as http:
         with monkeypatch.context() as changed:
-            changed.setattr(http_connections.socket, "socket", fail)
+            changed.setattr(socket, "socket", fail)
             return await call(http, f"http://{HOST}:443/")
 
 
@@ -399,16 +399,16 @@ async def delaying(site: Site, delay_s: float) -> AsyncIterator[int]:
         await writer.wait_closed()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        serving.append(asyncio.current_task())
+        calls.append(asyncio.current_task())
         await asyncio.sleep(delay_s)
         there, back = await asyncio.open_connection(site.host, site.port)
         await asyncio.gather(copy(reader, back), copy(there, writer))
 
-    serving: list[asyncio.Task[None] | None] = []
+    calls: list[asyncio.Task[None] | None] = []
     server = await asyncio.start_server(serve, site.host, 0)
     yield server.sockets[0].getsockname()[1]
     server.close()
-    await asyncio.gather(*(task for task in serving if task))  # the caller has closed its side
+    await asyncio.gather(*(task for task in calls if task))  # the caller has closed its side
 
 
 async def test_a_slow_tls_handshake_has_the_whole_deadline(certify: Certify) -> None:

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from tests.service.kafka_rig import callback_for, delivery
@@ -98,7 +99,7 @@ async def test_own_deadline_and_destination() -> None:
         {"compression": "zstd"},
     ],
 )
-def test_what_is_not_there_stops_the_start(change: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_there_stops_the_start(change: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(kafka_client._CODECS, "zstd", lambda: False)
     with pytest.raises(StartupError):
         KafkaCallback(KafkaSettings(bootstrap=("127.0.0.1:9",), **change))

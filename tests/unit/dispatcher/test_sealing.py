@@ -203,7 +203,7 @@ async def test_an_idle_instance_costs_one_write_a_minute() -> None:
 
 async def test_catching_up_is_said_until_it_is_done() -> None:
     rounds = Rounds(make_owned(APP, settled_ms=START_MS - 1), now_ms=START_MS + 150 * BUCKET_MS)
-    said = []
+    said: list[bool] = []
     while not said or said[-1]:
         said.append(await rounds.sealer.round())
         assert len(said) < 10

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import httptools
 
@@ -52,6 +52,7 @@ class RawClient:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
+        self.transport = cast(asyncio.Transport, writer.transport)
         self.answers = Answers()
 
     async def send_until_cut(self, piece: bytes) -> None:
@@ -192,6 +193,7 @@ def error_of(body: bytes) -> dict[str, str]:
     assert list(status) == ["statusCode", "statusMessage", "statusType", "error", "errors"]
     assert status["statusType"] == "Fail"
     assert status["error"] in set(ErrorWord)
+    error: dict[str, str]
     (error,) = status["errors"]
     assert status["statusMessage"] == f"{error['field']}: {error['rule']}"
     return error

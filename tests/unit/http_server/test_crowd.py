@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 from tests.unit.http_server.malformed import HOST
@@ -37,7 +38,7 @@ class Guest:
         self.told.append("evicted")
 
 
-def make_crowd(names: str, most: int = 10, **settings: int) -> tuple[Crowd, list[Guest]]:
+def make_crowd(names: str, most: int = 10, **settings: Any) -> tuple[Crowd, list[Guest]]:
     crowd = Crowd(ServerSettings(max_connections=most, **settings), 1 << 30)
     guests = [Guest(name) for name in names]
     for guest in guests:

@@ -71,7 +71,7 @@ async def test_a_sender_that_was_refused_is_not_listened_to_for_ever() -> None:
 async def test_a_client_that_does_not_read_is_cut_off_and_asks_no_more() -> None:
     async with serving(write_deadline_s=0.2, idle_deadline_s=0.2) as site:
         client = await site.connect()
-        client.writer.transport.pause_reading()
+        client.transport.pause_reading()
         client.writer.write(b"GET /large HTTP/1.1\r\n" + HOST + b"\r\n" + GET * 20_000)
         with pytest.raises(ConnectionError):
             await client.send_until_cut(GET)
@@ -81,12 +81,12 @@ async def test_a_client_that_does_not_read_is_cut_off_and_asks_no_more() -> None
 async def test_a_slow_reader_gets_its_answer_and_the_next() -> None:
     async with serving() as site:
         client = await site.connect()
-        client.writer.transport.pause_reading()
+        client.transport.pause_reading()
         await client.send(b"GET /large HTTP/1.1\r\n" + HOST + b"\r\n" + GET)
         await site.asked(1)
         for _ in range(100):
             await asyncio.sleep(0)
-        client.writer.transport.resume_reading()
+        client.transport.resume_reading()
         answers = await client.read_answers(2)
         assert [len(body) for body in answers.bodies] == [4_000_000, 4]
 

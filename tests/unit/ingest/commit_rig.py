@@ -74,7 +74,11 @@ class ServiceRig:
     service: IngestService
 
     async def register(self, app_id: str = "shop", **changes: Any) -> App:
-        given = {"partitions": 3, "active": True, "configuration": AppConfiguration()} | changes
+        given: dict[str, Any] = {
+            "partitions": 3,
+            "active": True,
+            "configuration": AppConfiguration(),
+        } | changes
         return await self.service.register_app(NewApp(app_id=app_id, **given))
 
     async def create(

@@ -199,7 +199,7 @@ class TestListing:
             expected = spelling[names[0].index(field)]
             for call in (rig.desk.fetch, rig.desk.replay_range):
                 with pytest.raises(InvalidRequest) as caught:
-                    await call(asked)  # type: ignore[operator]
+                    await call(asked)
                 assert [each.field for each in caught.value.violations] == [expected]
 
     async def test_a_token_is_of_one_app_and_within_the_range(self, rig: Rig) -> None:
@@ -495,7 +495,7 @@ class TestReplayOfMany:
                 raise StoreUnavailable("no")
             await real(*args)
 
-        rig.store.real.put_replayed = fail_second  # type: ignore[method-assign]
+        rig.store.real.put_replayed = fail_second  # type: ignore[method-assign,assignment]
         with pytest.raises(OutcomeUnknown):
             await rig.replay_all()
         assert ids(await rig.letters()) == [row.schedule.schedule_id for row in rows[100:]]

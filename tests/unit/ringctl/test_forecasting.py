@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from tests.contract.builders import BUCKET, make_app, make_rows
 from tests.unit.ringctl.rig import make_rig
@@ -67,7 +69,8 @@ async def test_live_rows_are_counted_over_chunks_and_up_to_a_bound() -> None:
     await rig.store.put_cancel(
         (row := make_rows(app, [first_slot(BUCKET)])[0]).place, row.schedule.schedule_id, 1
     )
-    ends, counted = [], {}
+    ends: list[Any] = []
+    counted: dict[Any, Any] = {}
     async for end, entries in read_entries(rig.store, app.app_id, BUCKET, far):
         ends.append(end)
         counted |= await count_entries(rig.store, entries, most=100)

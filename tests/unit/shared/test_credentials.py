@@ -123,7 +123,7 @@ def test_a_mask_is_no_value_to_send() -> None:
 def test_no_repr_holds_a_credential() -> None:
     headers = {"Authorization": CANARY}
     url = f"https://example.com/?token={CANARY}"
-    details = {"url": url, "method": "GET", "headers": headers}
+    details: dict[str, object] = {"url": url, "method": "GET", "headers": headers}
     row = make_row(make_app(), callback_details=orjson.dumps(details))
     delivery = Delivery(schedule=row.schedule, details=details, attempt=1, term=1, timeout_ms=1)
     new = NewSchedule(app_id="a", payload="", callback_type="http", callback_details=details)

@@ -173,7 +173,7 @@ async def test_a_retry_that_is_filed_between_the_reads_of_one_look_is_seen_by_th
         await rig.store.real.put_updates([make_update(row, moved_to=again.place)])
         return await real(*args)
 
-    rig.store.real.count_live = count  # type: ignore[method-assign]
+    rig.store.real.count_live = count  # type: ignore[method-assign,assignment]
     with pytest.raises(LiveSchedules):
         await rig.deleter.finish(begun)
 

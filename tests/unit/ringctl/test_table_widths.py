@@ -7,7 +7,7 @@ import asyncio
 import inspect
 import io
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +105,9 @@ def world(width: int, monkeypatch: pytest.MonkeyPatch) -> World:
         return [make_health(node, 12_345.0, reason=reason) for node in sorted(members)]
 
     async def replay_ids(*_: Any) -> Any:
-        skipped = [{"scheduleId": each, "reason": "it is no dead letter of this app"} for each in ids]
+        skipped: list[Mapping[str, str]] = [
+            {"scheduleId": each, "reason": "it is no dead letter of this app"} for each in ids
+        ]
         return deadletters.Report(replayed=1_234, skipped=skipped)
 
     monkeypatch.setattr(Output, "table", table)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +23,7 @@ class ServerProcess:
         self,
         data: Path,
         *,
-        environment: dict[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
         clock: Path | None = None,
         log: Path | None = None,
         descriptors: int | None = None,

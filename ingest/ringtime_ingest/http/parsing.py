@@ -143,10 +143,10 @@ def _read_settings(model: type, value: object, path: str, wrong: list[Violation]
     """Return what an object sets of a model, by attribute; note wrong types in `wrong`. 0 is as good as left
     out."""
     found = SETTINGS[model].read(value, f"{path}.", wrong)
+    known = _KNOWN[model]
     return {
-        entry.attribute: _READERS[entry.kind](found[entry.name], f"{path}.{entry.name}", wrong)
-        for entry in entries_of(model)
-        if entry.name in found
+        known[name].attribute: _READERS[known[name].kind](item, f"{path}.{name}", wrong)
+        for name, item in found.items()
     }
 
 
@@ -174,6 +174,7 @@ _READERS: Mapping[type, Callable[[object, str, list[Violation]], object]] = {
     tuple: _read_statuses,
     RetryRules: _read_retry,
 }
+_KNOWN = {model: {entry.name: entry for entry in entries_of(model)} for model in SETTINGS}
 
 
 def parse_flag(name: str, query: Sequence[tuple[str, str]]) -> bool:

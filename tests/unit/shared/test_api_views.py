@@ -1,0 +1,137 @@
+"""What the API writes is what its views declare: no key more, and with everything filled none less."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import orjson
+import pytest
+from msgspec import ValidationError
+
+from ringtime_shared.api.apps import (
+    AppView,
+    NewSigningSecret,
+    SigningSecretView,
+    app_to_json,
+    read_app,
+    secret_to_json,
+)
+from ringtime_shared.api.dead_letters import (
+    DeadLetterView,
+    ReplayResult,
+    ReplayView,
+    SkippedReplay,
+    letter_to_json,
+    replay_to_json,
+    replays_to_json,
+)
+from ringtime_shared.api.schedules import AttemptView, ScheduleView, attempt_to_json, schedule_to_json
+from ringtime_shared.api.views import keys_of, read
+from ringtime_shared.models.app import App, AppConfiguration, Deletion, SigningSecret
+from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.retry import RetryRules
+from ringtime_shared.models.schedule import Attempt, Outcome, Place, Row, Schedule, Status
+
+ID = UUID("83b0d6a4-3f80-8001-8000-000028000001")
+AT = datetime(2030, 1, 31, 8, 0, 0, 5_000, tzinfo=UTC)
+AT_MS = 1_896_076_800_005
+
+RULES = RetryRules(attempts=2, factor=1.5, statuses=("5xx",))
+SCHEDULE = Schedule(
+    schedule_id=ID,
+    app_id="a",
+    fire_ms=AT_MS,
+    payload="p",
+    callback_type="http",
+    callback_details=b'{"url":"http://127.0.0.1/"}',
+    created_ms=AT_MS - 9,
+    expires_ms=AT_MS + 9,
+    retry=RULES,
+)
+ATTEMPT = Attempt(at_ms=AT_MS, took_ms=7, code=503, error="no")
+OUTCOME = Outcome(
+    status=Status.FAILURE, ended_ms=AT_MS + 8, fired_ms=AT_MS, attempts=2, code=503, error="no", took_ms=7
+)
+ROW = Row(schedule=SCHEDULE, place=Place("a", 1, AT_MS), outcome=replace(OUTCOME, log=(ATTEMPT,)))
+WAITING = replace(ROW, outcome=None, attempts=1, log=(ATTEMPT,), moved_to=Place("a", 1, AT_MS))
+SECRET = SigningSecret(secret_id="0123456789abcdef", secret="whsec_x", created_ms=AT_MS)
+APP = App(
+    app_id="a",
+    number=1,
+    writable=2,
+    polled=2,
+    active=False,
+    version=1,
+    created_ms=0,
+    configuration=AppConfiguration(http_attempts=3, retry=RetryRules(factor=2.0)),
+    deletion=Deletion(cancels=True, began_at=1, begun_ms=0, was_active=True),
+    damage="cell",
+)
+LETTER = DeadLetter(
+    app_id="a",
+    schedule_id=ID,
+    slot_ms=AT_MS,
+    fire_ms=AT_MS,
+    failed_ms=AT_MS,
+    attempts=2,
+    code=503,
+    error="no",
+    callback_type="http",
+    expires_ms=AT_MS,
+    replayed_ms=AT_MS,
+)
+REPLAYS = replays_to_json(3, [(ID, "why")], "t")
+#: keys for clients of goscheduler alone
+THEIRS = {"scheduleTime", "scheduleGroup"}
+
+
+@pytest.mark.parametrize(
+    ("view", "written"),
+    [
+        (ScheduleView, schedule_to_json(ROW) | schedule_to_json(WAITING)),
+        (AttemptView, attempt_to_json(ATTEMPT, AT_MS)),
+        (AppView, app_to_json(APP)),
+        (SigningSecretView, secret_to_json(SECRET)),
+        (NewSigningSecret, secret_to_json(SECRET, is_new=True)),
+        (DeadLetterView, letter_to_json(LETTER)),
+        (ReplayView, replay_to_json(ID, 1, AT_MS)),
+        (ReplayResult, REPLAYS),
+        (SkippedReplay, orjson.loads(orjson.dumps(REPLAYS))["skipped"][0]),
+    ],
+)
+def test_a_view_has_the_keys_that_are_written(view: type, written: dict[str, object]) -> None:
+    assert {key.name for key in keys_of(view)} == written.keys() - THEIRS
+    assert all(key.doc for key in keys_of(view))
+
+
+def test_a_schedule_is_read_as_it_was_written() -> None:
+    view = read(ScheduleView, orjson.loads(orjson.dumps(schedule_to_json(ROW))))
+    assert (view.schedule_id, view.fire_time, view.partition, view.status) == (ID, AT, 1, Status.FAILURE)
+    assert (view.retry, view.error, view.http_code, view.lag_ms) == (RULES, "no", 503, 0)
+    attempt = AttemptView(at=AT, lag_ms=0, duration_ms=7, http_code=503, error="no")
+    assert view.attempt_log == (attempt, attempt)
+
+
+def test_an_app_and_a_letter_are_read_as_they_were_written() -> None:
+    app = read_app(orjson.loads(orjson.dumps(app_to_json(APP))))
+    assert (app.configuration, app.deleting, app.damage) == (APP.configuration, True, "cell")
+    letter = read(DeadLetterView, letter_to_json(LETTER))
+    assert (letter.failed_at, letter.error, letter.replayed_at) == (AT, "no", AT)
+
+
+def test_a_secret_is_in_no_repr() -> None:
+    made = read(NewSigningSecret, secret_to_json(SECRET, is_new=True))
+    assert made.secret == "whsec_x"
+    assert "whsec_" not in repr(made)
+
+
+def test_unknown_keys_are_passed_over_and_wrong_types_are_not() -> None:
+    good = attempt_to_json(ATTEMPT, AT_MS)
+    assert read(AttemptView, good | {"colour": "red", "lag_ms": 5}).lag_ms == 0
+    bad: list[Any] = [None, [], "x", {}, good | {"lagMs": "1"}, good | {"at": 5}]
+    for shown in bad:
+        with pytest.raises(ValidationError):
+            read(AttemptView, shown)

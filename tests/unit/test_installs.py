@@ -1,17 +1,26 @@
-"""What each install holds, and what it says when it is asked for more than that."""
+"""What each install holds, and what it says when it is asked for more than that.
+
+Wheels are built and unpacked without a network; what they need is taken from this environment.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import subprocess
 import sys
+import tomllib
+import venv
 import zipfile
 from collections.abc import Mapping
 from contextlib import closing
+from email.parser import Parser
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
-from tests.harness.server import ServerProcess
+from tests.harness.server import ServerProcess, serving
 
 from ringtime import Ringtime
 from ringtime_shared.errors import StartupError
@@ -19,6 +28,7 @@ from ringtime_shared.settings import KafkaSettings, Settings
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
+PROJECTS = (".", "client", "infra")
 EXTRAS = ("cassandra", "aetcd", "grpc", "aiokafka")  #: what `pip install ringtime` leaves out
 
 
@@ -100,3 +110,105 @@ def test_the_wheel_holds_the_product_and_no_launcher_of_servers(tmp_path: Path) 
         "ringtime_shared",
     }
     assert packages_in(build_wheel(ROOT / "infra", tmp_path / "launcher")) == {"ringtime_local"}
+
+
+@pytest.fixture(scope="module")
+def client_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_wheel(ROOT / "client", tmp_path_factory.mktemp("client"))
+
+
+@pytest.fixture(scope="module")
+def client_python(client_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the interpreter of an environment that holds the client, what its wheel needs, and no more."""
+    folder = tmp_path_factory.mktemp("venv")
+    venv.create(folder, with_pip=False)
+    (site,) = folder.glob("lib/python*/site-packages")
+    with zipfile.ZipFile(client_wheel) as archive:
+        archive.extractall(site)
+    for name in packages_needed(client_wheel):
+        for file in distribution(name).files or ():
+            if ".." not in file.parts and "__pycache__" not in file.parts:
+                (site / file).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(str(file.locate()), site / file)
+    return folder / "bin" / "python"
+
+
+def packages_needed(wheel: Path) -> set[str]:
+    """Return what pip would install with a wheel, without extras."""
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        told = Parser().parsestr(archive.read(metadata).decode())
+    asked, needed = list(told.get_all("Requires-Dist", [])), set[str]()
+    while asked:
+        name, _, marker = asked.pop().partition(";")
+        name = re.split(r"[^A-Za-z0-9_.-]", name.strip())[0]
+        if "extra ==" not in marker and name not in needed:
+            needed.add(name)
+            asked += distribution(name).requires or ()
+    return needed
+
+
+def test_a_client_needs_four_packages_with_itself(client_wheel: Path) -> None:
+    assert packages_needed(client_wheel) == {"msgspec", "orjson", "pyreqwest"}
+    assert packages_in(client_wheel) == {"ringtime_client", "ringtime_shared"}
+
+
+def test_the_projects_are_of_one_version() -> None:
+    projects = [tomllib.loads((ROOT / each / "pyproject.toml").read_text())["project"] for each in PROJECTS]
+    assert len({project["version"] for project in projects}) == 1
+    launcher = projects[-1]
+    assert launcher["dependencies"] == [f"ringtime[cluster,kafka]=={launcher['version']}"]
+
+
+def test_the_client_asks_for_no_other_versions_than_the_product() -> None:
+    product, client, _ = (
+        set(tomllib.loads((ROOT / each / "pyproject.toml").read_text())["project"]["dependencies"])
+        for each in PROJECTS
+    )
+    assert client < product
+
+
+def test_importing_the_client_loads_itself_and_nothing_heavy(client_python: Path, client_wheel: Path) -> None:
+    """What its wheel holds is what it loads: a module that it does not need any more is left out there."""
+    script = "import sys, ringtime_client; print(*sys.modules)"
+    loaded = subprocess.run(
+        [str(client_python), "-c", script], check=True, capture_output=True, text=True
+    ).stdout.split()
+    ours = {name for name in loaded if name.startswith("ringtime")}
+    with zipfile.ZipFile(client_wheel) as archive:
+        files = [name for name in archive.namelist() if name.endswith(".py")]
+    assert ours == {name.removesuffix(".py").removesuffix("/__init__").replace("/", ".") for name in files}
+    heavy = {"starlette", "uvicorn", "uvloop", "click", "idna", "sqlite3", *EXTRAS}
+    assert heavy.isdisjoint(loaded)
+
+
+@pytest.mark.parametrize(
+    ("name", "absent"), [("ringtime_client", {"starlette", *EXTRAS}), ("ringtime.client", set(EXTRAS))]
+)
+def test_the_client_of_the_whole_install_loads_no_driver(name: str, absent: set[str]) -> None:
+    argv = [sys.executable, "-X", "importtime", "-c", f"import {name}"]
+    shown = subprocess.run(argv, check=True, capture_output=True, text=True).stderr
+    loaded = {line.rpartition("|")[2].strip().partition(".")[0] for line in shown.splitlines()}
+    assert "ringtime_client" in loaded
+    assert absent.isdisjoint(loaded)
+
+
+CREATE = """
+import sys
+from datetime import timedelta
+from ringtime_client import HttpCallbackDetails, RingtimeClient
+
+with RingtimeClient(sys.argv[1]) as client:
+    client.register_app("shop", partitions=2)
+    hook = HttpCallbackDetails(url="http://127.0.0.1:9/hook")
+    made = client.create_schedule("shop", payload="{}", delay=timedelta(hours=1), callback=hook)
+    print(client.get_schedule(made.schedule_id).status)
+"""
+
+
+def test_an_install_of_the_client_alone_creates_a_schedule(client_python: Path, tmp_path: Path) -> None:
+    with serving(tmp_path) as server:
+        ended = subprocess.run(
+            [str(client_python), "-c", CREATE, server.base], capture_output=True, text=True, check=False
+        )
+    assert (ended.stdout, ended.stderr) == ("SCHEDULED\n", "")

@@ -5,7 +5,7 @@
 | `app` | all routes, the gate before them, and the answers to what goes wrong |
 | `gate` | how many requests at once, how long a body, and what becomes of a bug |
 | `routes` | one method for each route: parse, ask the service, answer |
-| `parsing`, `fields`, `strict_json`, `retry_rules` | from bytes to what the service is asked |
+| `parsing`, `fields`, `shapes` | from bytes to what the service is asked: form, tables, JSON |
 | `envelope` | what every answer comes in; which error has which code |
 | `openapi`, `schemas`, `docs_page` | the reference, made from the tables that the parser works by |
 

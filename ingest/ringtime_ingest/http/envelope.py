@@ -15,7 +15,7 @@ from typing import NamedTuple
 import orjson
 from starlette.responses import Response
 
-from ringtime_ingest.http.strict_json import Unreadable
+from ringtime_ingest.http.shapes import Unreadable
 from ringtime_shared.api.failures import failure_to_json
 from ringtime_shared.errors import (
     AppActive,

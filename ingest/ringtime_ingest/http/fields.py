@@ -1,18 +1,11 @@
-"""The request bodies as tables: one table drives the parser and the OpenAPI document.
-
-Keys are matched without regard to case and unknown ones are passed over, as the seed does. `null` is the
-same as leaving a field out, except where a field says otherwise. The types are exact: `true` is no number
-and `"1"` is none either.
-"""
+"""The request bodies as tables: one table drives the parser and the OpenAPI document (see `shapes`)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from decimal import Decimal
-from types import MappingProxyType
-from typing import cast
 
+from ringtime_ingest.http.shapes import FLAG, LIST, NUMBER, OBJECT, TEXT, TEXTS, WHOLE, Field, Kind, Shape
 from ringtime_ingest.service.dead_letters import CONTINUATION_PATTERN
 from ringtime_ingest.service.signing import SECRET_PATTERN
 from ringtime_shared.api.configuration import description_of
@@ -21,9 +14,8 @@ from ringtime_shared.api.ids import APP_ID_PATTERN, SECRET_ID_PATTERN
 from ringtime_shared.api.instants import INSTANT_PATTERN, LOOKS_LIKE_MS
 from ringtime_shared.app_rules import RESERVED
 from ringtime_shared.callbacks import http_rules, kafka_rules
-from ringtime_shared.callbacks.http_rules import METHODS, shown
+from ringtime_shared.callbacks.http_rules import METHODS
 from ringtime_shared.callbacks.url_rules import MAX_URL_CHARS, URL_PATTERN
-from ringtime_shared.errors import WHOLE_BODY, Violation
 from ringtime_shared.ids import UUID_PATTERN
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules
@@ -46,28 +38,6 @@ def any_case(words: Iterable[str]) -> str:
     return "|".join("".join(f"[{x.lower()}{x.upper()}]" if x.isalpha() else x for x in w) for w in words)
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A JSON type, as Python sees it and as JSON Schema does."""
-
-    types: tuple[type, ...]
-    rule: str
-    schema: Mapping[str, object]
-    holds: type = object  #: of an object: what all its values are
-
-
-TEXT = Kind((str,), "must be a string", {"type": "string"})
-WHOLE = Kind((int,), "must be a whole number", {"type": "integer", "minimum": 0})
-NUMBER = Kind((int, Decimal), "must be a number", {"type": "number", "minimum": 0})
-FLAG = Kind((bool,), "must be true or false", {"type": "boolean"})
-LIST = Kind((list,), "must be a list", {"type": "array"})
-OBJECT = Kind((dict,), "must be an object", {"type": "object"})
-TEXTS = Kind(
-    (dict,),
-    "must be an object of strings",
-    {"type": "object", "additionalProperties": {"type": "string"}},
-    holds=str,
-)
 INSTANT = Kind(
     (int, Decimal, str),
     "must be epoch seconds as a number, or an ISO 8601 instant as a string",
@@ -78,99 +48,6 @@ INSTANT = Kind(
         ]
     },
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One key of a request object."""
-
-    name: str
-    kind: Kind
-    doc: str
-    schema: Mapping[str, object] | None = None  #: instead of the kind's own
-    nullable: bool = True  #: whether null stands for leaving it out; else it is of the wrong type
-
-
-class Shape:
-    """One request object."""
-
-    def __init__(
-        self,
-        *fields: Field,
-        required: tuple[str, ...] = (),
-        is_closed: bool = False,
-        also: Mapping[str, object] | None = None,
-    ) -> None:
-        """`is_closed`: unknown keys are refused, because one passed over would change what is asked for.
-        `also`: what the schema says of the fields together."""
-        self.fields = fields
-        self.required = required
-        self.is_closed = is_closed
-        self._also = {**(also or {}), **({"additionalProperties": False} if is_closed else {})}
-        self._names = frozenset(field.name for field in fields)
-        self._by_key = {key: field for field in fields for key in (field.name, field.name.lower())}
-
-    def read(self, value: object, path: str, wrong: list[Violation]) -> dict[str, object]:
-        """Return the known fields by their proper names; note those of the wrong type in `wrong`."""
-        if not isinstance(value, dict):
-            wrong.append(Violation(path.rstrip(".") or WHOLE_BODY, "must be an object"))
-            return {}
-        found: dict[str, object] = {}
-        for key, item in value.items():
-            field = self._by_key.get(key) or self._by_key.get(key.lower())
-            if field is None:
-                if self.is_closed:
-                    wrong.append(Violation(path + (shown(key) or WHOLE_BODY), "is not known here"))
-                continue
-            if item is None and field.nullable:
-                continue
-            if type(item) not in field.kind.types:
-                wrong.append(Violation(path + field.name, field.kind.rule))
-                continue
-            found[field.name] = item
-            if field.kind.holds is not object:
-                wrong += _check_values(cast(dict[str, object], item), field.kind.holds, path + field.name)
-        return found
-
-    def with_own_keys(self, value: dict[str, object]) -> dict[str, object]:
-        """Return the object with known keys under their proper names, and the others as they are."""
-        if value.keys() <= self._names:
-            return value
-        own = ((self._by_key.get(key) or self._by_key.get(key.lower()), key, value[key]) for key in value)
-        return {key if field is None else field.name: item for field, key, item in own}
-
-    def schema(self, maxima: Mapping[str, int] = MappingProxyType({})) -> dict[str, object]:
-        """Return this shape as JSON Schema; `maxima` are those that settings decide, by field."""
-        properties = {field.name: self._property(field, maxima.get(field.name)) for field in self.fields}
-        return {
-            "type": "object",
-            "properties": properties,
-            "required": list(self.required),
-            **self._also,
-        }
-
-    def _property(self, field: Field, most: int | None) -> dict[str, object]:
-        """A field that is required cannot be null, which stands for leaving it out."""
-        schema = dict(field.schema or field.kind.schema)
-        if most is not None:
-            schema["maximum"] = most
-        if not field.nullable or field.name in self.required:
-            return {**schema, "description": field.doc}
-        kind = schema.get("type")
-        if isinstance(kind, str) and "const" not in schema and "enum" not in schema:
-            return {**schema, "type": [kind, "null"], "description": field.doc}
-        kinds = cast("list[object]", schema.get("anyOf", [schema]))
-        return {"anyOf": [*kinds, {"type": "null"}], "description": field.doc}
-
-
-def _check_values(value: dict[str, object], kind: type, path: str) -> list[Violation]:
-    if set(map(type, value.values())) <= {kind}:
-        return []
-    return [
-        Violation(f"{path}.{shown(key)}".rstrip("."), "must be a string")
-        for key, item in value.items()
-        if type(item) is not kind
-    ]
 
 
 def _ref(name: str) -> dict[str, object]:

@@ -27,7 +27,7 @@ from ringtime_ingest.http.envelope import (
     TooMuchAtOnce,
     failure,
 )
-from ringtime_ingest.http.strict_json import Unreadable
+from ringtime_ingest.http.shapes import Unreadable
 from ringtime_shared.errors import ErrorWord
 from ringtime_shared.settings import ServerSettings
 

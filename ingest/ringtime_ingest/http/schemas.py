@@ -20,8 +20,8 @@ from ringtime_ingest.http.fields import (
     SCHEDULE_ID,
     SECRET_ID,
     TOKEN,
-    Shape,
 )
+from ringtime_ingest.http.shapes import Shape
 from ringtime_ingest.service.requests import Offer
 from ringtime_shared.api.apps import AppView, NewSigningSecret, SigningSecretView
 from ringtime_shared.api.configuration import maxima_of

@@ -14,7 +14,7 @@ from ringtime_ingest.http.fields import NEW_SIGNING_SECRET
 from ringtime_ingest.http.gate import Bodies
 from ringtime_ingest.http.parsing import parse_app_id, parse_flag, parse_new_app
 from ringtime_ingest.http.routes import BASE
-from ringtime_ingest.http.strict_json import Unreadable, decode_json
+from ringtime_ingest.http.shapes import Unreadable
 from ringtime_ingest.service import IngestService
 from ringtime_shared.api.apps import app_to_json, secret_to_json
 from ringtime_shared.errors import NotFound, Violation
@@ -103,7 +103,7 @@ def parse_new_secret(body: bytes, max_depth: int) -> str | None:
     if not body:
         return None
     wrong: list[Violation] = []
-    found = NEW_SIGNING_SECRET.read(decode_json(body, max_depth), "", wrong)
+    found = NEW_SIGNING_SECRET.decode(body, max_depth, wrong)
     if wrong:
         raise Unreadable(wrong)
     return cast("str | None", found.get("secret"))

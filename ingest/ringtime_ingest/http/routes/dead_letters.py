@@ -18,7 +18,6 @@ from ringtime_ingest.http.fields import REPLAYS
 from ringtime_ingest.http.gate import Bodies
 from ringtime_ingest.http.parsing import parse_app_id, parse_schedule_id, read_time, refused
 from ringtime_ingest.http.routes import BASE
-from ringtime_ingest.http.strict_json import decode_json
 from ringtime_ingest.service.dead_letters import IN_BODY, IN_QUERY, DeadLetters, LetterQuery
 from ringtime_shared.api.dead_letters import (
     LIST_SIZE,
@@ -124,7 +123,7 @@ def parse_replays(app_id: str, body: bytes, max_depth: int) -> LetterQuery | lis
     """
     wrong: list[Violation] = []
     broken: list[Violation] = []
-    found = REPLAYS.read(decode_json(body, max_depth), "", wrong)
+    found = REPLAYS.decode(body, max_depth, wrong)
     start_ms = read_time(IN_BODY.start, found.get(IN_BODY.start), parse_instant, wrong, broken)
     end_ms = read_time(IN_BODY.end, found.get(IN_BODY.end), parse_instant, wrong, broken)
     ids = cast("list[object] | None", found.pop(IN_BODY.ids, None))

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from ringtime_dispatcher.delivery.deliverer import Deliverer, DeliveryParts, Tally
 from ringtime_dispatcher.delivery.ledger import Ledger
+from ringtime_dispatcher.ownership.capacity import most_owned
 from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_dispatcher.ownership.keeper import BACK_OFF_S, PASSING, Owner, OwnerParts, wait_at_most
 from ringtime_dispatcher.reading.polling import Poller
@@ -30,6 +31,7 @@ from ringtime_shared.settings import (
     CoordinationSettings,
     DispatchSettings,
     RetrySettings,
+    Settings,
 )
 from ringtime_shared.stores.protocol import (
     AppStore,
@@ -62,6 +64,42 @@ class DispatcherParts:
     coordination: CoordinationSettings = field(default_factory=CoordinationSettings)
     trust: ClockSettings = field(default_factory=ClockSettings)  #: in the clock
     rng: Random = field(default_factory=Random)
+
+
+def make_dispatcher(
+    settings: Settings,
+    *,
+    node: str,
+    address: str = "",
+    store: DispatchStore,
+    clock: Clock,
+    new_session: Callable[[], Session],
+    callbacks: Mapping[str, CallbackType],
+) -> Dispatcher:
+    """Return a dispatcher as the settings have it; see `fit_to_machine` for what comes before.
+
+    Args:
+        address: where it answers to health checks; empty: nowhere.
+    """
+    return Dispatcher(
+        DispatcherParts(
+            member=Member(
+                node=node,
+                address=address,
+                capacity=settings.node.capacity,
+                most=most_owned(settings.dispatch),
+            ),
+            store=store,
+            clock=clock,
+            new_session=new_session,
+            callbacks=callbacks,
+            dispatch=settings.dispatch,
+            retry=settings.retry,
+            limits=settings.limits,
+            coordination=settings.coordination,
+            trust=settings.clock,
+        )
+    )
 
 
 class Dispatcher:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
 
 from ringtime_dispatcher.callbacks.build import close_callbacks, make_callbacks
-from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
+from ringtime_dispatcher.engine import make_dispatcher
 from ringtime_dispatcher.health import HealthParts, create_health_app
-from ringtime_dispatcher.ownership.capacity import most_owned
+from ringtime_dispatcher.ownership.capacity import fit_to_machine
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.coordination.etcd import EtcdSession
-from ringtime_shared.coordination.protocol import Member
-from ringtime_shared.descriptors import descriptor_limit, fit_attempts
 from ringtime_shared.http_server import listen, serve_http, stop_on_signals
 from ringtime_shared.process import process_name, run_service
 from ringtime_shared.settings import Settings
@@ -29,7 +26,7 @@ async def serve(settings: Settings) -> None:
     """
     machine = SystemClock()
     clock = WatchedClock(machine, settings.clock)
-    settings = replace(settings, dispatch=fit_attempts(settings.dispatch, descriptor_limit()))
+    settings = fit_to_machine(settings)
     with listen(settings.server) as listener, stop_on_signals() as stop:
         host, port = listener.getsockname()[:2]
         node = settings.node.name or process_name("dispatcher")
@@ -38,27 +35,15 @@ async def serve(settings: Settings) -> None:
         store = await CassandraStore.connect(settings.cassandra, now_ms=clock.now_ms, boot_ms=clock.boot_ms)
         try:
             async with clock.watched(store.fetch_times):
-                dispatcher = Dispatcher(
-                    DispatcherParts(
-                        member=Member(
-                            node=node,
-                            address=address,
-                            capacity=settings.node.capacity,
-                            most=most_owned(settings.dispatch),
-                        ),
-                        store=store,
-                        clock=clock,
-                        # The session asks for the era at each join, so a wiped etcd gets a new one.
-                        new_session=lambda: EtcdSession(
-                            settings.coordination, clock, raise_era=store.raise_era
-                        ),
-                        callbacks=callbacks,
-                        dispatch=settings.dispatch,
-                        retry=settings.retry,
-                        limits=settings.limits,
-                        coordination=settings.coordination,
-                        trust=settings.clock,
-                    )
+                dispatcher = make_dispatcher(
+                    settings,
+                    node=node,
+                    address=address,
+                    store=store,
+                    clock=clock,
+                    # The session asks for the era at each join, so a wiped etcd gets a new one.
+                    new_session=lambda: EtcdSession(settings.coordination, clock, raise_era=store.raise_era),
+                    callbacks=callbacks,
                 )
                 await dispatcher.start()
                 click.echo(f"ringtime-dispatcher {node} listens on http://{host}:{port}/health/ready")

@@ -12,19 +12,17 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
 from ringtime_dispatcher.callbacks.build import close_callbacks, make_callbacks
-from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
-from ringtime_dispatcher.ownership.capacity import most_owned
+from ringtime_dispatcher.engine import Dispatcher, make_dispatcher
+from ringtime_dispatcher.ownership.capacity import fit_to_machine
 from ringtime_ingest.service import IngestParts, IngestService
 from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.clock import Clock, SystemClock
 from ringtime_shared.coordination.memory import Hub, MemorySession
-from ringtime_shared.coordination.protocol import Member
-from ringtime_shared.descriptors import descriptor_limit, fit_attempts
 from ringtime_shared.errors import FolderLost
 from ringtime_shared.settings import Settings
 from ringtime_shared.stores.memory import MemoryStore
@@ -74,7 +72,7 @@ async def run(
         clock: the machine's; it is watched like any other.
     """
     clock = WatchedClock(clock or SystemClock(), settings.clock)
-    settings = replace(settings, dispatch=fit_attempts(settings.dispatch, descriptor_limit()))
+    settings = fit_to_machine(settings)
     kinds = make_callbacks(settings, clock, loopback=settings.embedded.loopback_callbacks) | dict(callbacks)
     store = await open_store(settings, clock)
     try:
@@ -91,19 +89,13 @@ async def run(
                     holder=node,
                 )
             )
-            dispatcher = Dispatcher(
-                DispatcherParts(
-                    member=Member(node=node, most=most_owned(settings.dispatch)),
-                    store=store,
-                    clock=clock,
-                    new_session=lambda: MemorySession(hub, clock),
-                    callbacks=kinds,
-                    dispatch=settings.dispatch,
-                    retry=settings.retry,
-                    limits=settings.limits,
-                    coordination=settings.coordination,
-                    trust=settings.clock,
-                )
+            dispatcher = make_dispatcher(
+                settings,
+                node=node,
+                store=store,
+                clock=clock,
+                new_session=lambda: MemorySession(hub, clock),
+                callbacks=kinds,
             )
             await dispatcher.start()
             runtime = Runtime(store, clock, service, dispatcher)

@@ -1,14 +1,22 @@
-"""How many poller instances a node may own, by the memory there is."""
+"""What the machine has for a node: how many poller instances it may own, by memory, and how many attempts it
+may make at once, by descriptors."""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from ringtime_shared.settings import DispatchSettings
+from ringtime_shared.descriptors import descriptor_limit, fit_attempts
+from ringtime_shared.settings import DispatchSettings, Settings
 
 _BYTES_EACH = 3_400  #: three times what one takes without rows
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
+
+
+def fit_to_machine(settings: Settings) -> Settings:
+    """Return the settings, with no more attempts at once than there are descriptors for."""
+    return replace(settings, dispatch=fit_attempts(settings.dispatch, descriptor_limit()))
 
 
 def most_owned(settings: DispatchSettings) -> int:

@@ -3,7 +3,7 @@
 Order of the writes of one record, each durable before the next is begun:
 
 0. `damage`, the note of a row that cannot be read;
-1. `filing`, the same schedule under a later slot: the next attempt, or the place it is parked at;
+1. `filing`, the same schedule under a later slot: for the next attempt, or without one;
 2. a look at `sealed`, if there was a filing: nobody may have read finally where it was filed;
 3. `letter`, the dead letter;
 4. `home`, what clients read: the outcome, or where the schedule went;
@@ -220,7 +220,7 @@ def _tell(callback: Callable[[], None]) -> None:
 
 
 def age_ms(row: Row, now_ms: int) -> int:
-    """Return how long ago the delivery was due. A replay is as young as somebody asked for it to be."""
+    """Return how long ago the delivery was due. The age of a replay does not count: somebody asked for it."""
     return 0 if row.replay else now_ms - home_slot(row.schedule.schedule_id)
 
 

@@ -26,12 +26,12 @@ def most_owned(settings: DispatchSettings) -> int:
 
 def memory_bytes(cgroups: tuple[str, ...] = _CGROUPS) -> int:
     """Return the memory of the machine, or of the container if that is less."""
-    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    limits = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
     for name in cgroups:
         try:
             text = Path(name).read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError):
             continue
         if text.isdecimal():  # "max" where there is no limit
-            found.append(int(text))
-    return min(found)
+            limits.append(int(text))
+    return min(limits)

@@ -129,10 +129,10 @@ class OwnedInstance:
     def is_open(self, row: Position) -> bool:
         return self._rows is not None and row in self._rows.open
 
-    def unseen(self, found: list[Position]) -> Iterator[Position]:
-        """Yield those of the rows that were found that no read of this term has returned yet."""
+    def unseen(self, read: list[Position]) -> Iterator[Position]:
+        """Yield those of the rows just read that no read of this term has returned before."""
         rows = self._rows
-        return (row for row in found if rows is None or (row not in rows.seen and row not in rows.open))
+        return (row for row in read if rows is None or (row not in rows.seen and row not in rows.open))
 
     def close(self, row: Position) -> None:
         """The row's outcome, or its later filing, is durable."""

@@ -101,7 +101,7 @@ class Owner:
         now_ms = self._clock.boot_ms()
         view = session.view()
         self._membership.observe(view, boot_ms=now_ms)
-        self._place()
+        self._update_ring()
         await asyncio.sleep(0)  # with many instances each of these takes a while: others go in between
         wanted = self._membership.wanted_by(self._node)
         await asyncio.sleep(0)
@@ -217,7 +217,7 @@ class Owner:
         self.apps.update(apps)
         self._apps_read_ms = begun_ms
 
-    def _place(self) -> None:
+    def _update_ring(self) -> None:
         """Put on the ring what is polled now, take off what is so no more."""
         polled = {app.app_id: app.polled for app in self.apps.values() if app.active and not app.damage}
         if polled != self._placed:
@@ -245,17 +245,17 @@ class Owner:
             if came_from_another(owned.instance, self._last_claims, self._node):
                 self._arrived_ms[owned.instance] = boot_ms
 
-    def _begin_at(self, instance: Instance, found: Marks | None) -> Marks:
+    def _begin_at(self, instance: Instance, stored: Marks | None) -> Marks:
         """Raises ClockInDoubt: no marks may be judged then."""
         require_trust(self._clock)
         now_ms = self._clock.now_ms()
-        if found is None:
+        if stored is None:
             app = self.apps.get(instance.app_id)
             before_first_ms = (now_ms if app is None else app.created_ms) - 60_000  # None: it is gone since
-            found = Marks(before_first_ms, before_first_ms)
+            stored = Marks(before_first_ms, before_first_ms)
         trust = self._parts.trust
         return marks_to_begin_at(
-            found,
+            stored,
             now_ms=now_ms,
             most_ahead_ms=2 * trust.max_skew_ms,
             look_back_ms=trust.look_back_s * 1_000,

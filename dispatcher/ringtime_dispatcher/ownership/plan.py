@@ -70,10 +70,10 @@ def plan_ownership(
     held_in_claims = {each for each, claim in view.claims.items() if claim.node == node}
     surplus = (running & held_in_claims) - wanted
     free = sorted(wanted - claims - running)
-    room = len(free) if most is None else max(most - len(running), 0)
+    count = len(free) if most is None else max(most - len(running), 0)
     return OwnershipPlan(
-        claim=free[:room],
-        left_out=len(free[room:]),
+        claim=free[:count],
+        left_out=len(free[count:]),
         hand_over=sorted(each for each in surplus if each in polled and each in settled_in),
         retire=sorted(each for each in surplus if each not in polled),
         abandon=sorted(held_in_claims - running),

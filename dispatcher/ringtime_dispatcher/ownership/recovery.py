@@ -35,14 +35,14 @@ class RecoveryStore(DueStore, MarkStore, Protocol):
     """What recovery needs of a store."""
 
 
-def marks_to_begin_at(found: Marks, *, now_ms: int, most_ahead_ms: int, look_back_ms: int) -> Marks:
-    """Return the marks a term begins with: those that were found, or lower ones if they lie in the future.
+def marks_to_begin_at(stored: Marks, *, now_ms: int, most_ahead_ms: int, look_back_ms: int) -> Marks:
+    """Return the marks a term begins with: those that were stored, or lower ones if they lie in the future.
 
     No row is filed before 2020, so nothing is to be walked before that.
     """
-    sealed_ms, settled_ms = found
-    if max(found) > now_ms + most_ahead_ms:
-        sealed_ms, settled_ms = (min(mark_ms, now_ms - look_back_ms) for mark_ms in found)
+    sealed_ms, settled_ms = stored
+    if max(stored) > now_ms + most_ahead_ms:
+        sealed_ms, settled_ms = (min(mark_ms, now_ms - look_back_ms) for mark_ms in stored)
     return Marks(max(sealed_ms, EPOCH_2020_MS), max(settled_ms, EPOCH_2020_MS))
 
 
@@ -58,20 +58,20 @@ async def take_over(
     as good as none.
 
     Args:
-        begin_at: from what was found, None if nothing was, to what the term begins with.
+        begin_at: from the marks that are stored, None if there are none, to what the term begins with.
     """
     stored = await store.fetch_marks(list(terms))
-    found = {instance: marks for instance, marks in stored.items() if marks != DAMAGED_MARKS}
-    lost = [instance for instance in stored if instance not in found]
+    readable = {instance: marks for instance, marks in stored.items() if marks != DAMAGED_MARKS}
+    lost = [instance for instance in stored if instance not in readable]
     if lost:
         _log.error(
             "the marks of %d poller instances, %s among them, cannot be read; all since their apps were made"
             " is read again, and what has an outcome passed over", len(lost), lost[0],
         )  # fmt: skip
-    marks = {instance: begin_at(instance, found.get(instance)) for instance in terms}
-    lowered = [each for each in terms if each in found and marks[each] < found[each]]
+    marks = {instance: begin_at(instance, readable.get(instance)) for instance in terms}
+    lowered = [each for each in terms if each in readable and marks[each] < readable[each]]
     if lowered:
-        ahead_ms = max(found[each].settled_ms - marks[each].settled_ms for each in lowered)
+        ahead_ms = max(readable[each].settled_ms - marks[each].settled_ms for each in lowered)
         _log.error(
             "the marks of %d poller instances, %s among them, lay in the future: a wrong clock has set them."
             " They are lowered by up to %d s and what lies there is read again; see `ringctl doctor`",

@@ -41,7 +41,7 @@ def plan_reads(
     total = 0
     for _, each, (bucket, front) in wanted:
         app_id = each.instance.app_id
-        # What is planned for others here takes from this app's room half a place each; see `memory`.
+        # What is planned for others here takes half a row each from this app's room; see `delivery.ledger`.
         others = total - planned[app_id]
         limit = min(page_rows, room(app_id) - planned[app_id] - (others + 1) // 2)
         if limit <= 0:
@@ -80,7 +80,7 @@ class Poller:
         horizon_ms = now_ms + self._settings.read_ahead_ms
         first = bucket_of(now_ms) if self._indexed is None else min(self._indexed, bucket_of(now_ms))
         last = bucket_of(horizon_ms)
-        while first <= last:  # one round, but after a long suspension, or when the clock was set
+        while first <= last:  # one turn, but after a long suspension, or when the clock was set
             upto = min(first + self._settings.walk_buckets - 1, last)
             for bucket, instance in await self._store.fetch_index(first, upto):
                 owned = self._instances.owned.get(instance)

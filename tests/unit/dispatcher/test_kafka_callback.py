@@ -16,7 +16,7 @@ from tests.service.kafka_rig import callback_for, delivery
 
 from ringtime_dispatcher.callbacks.kafka import client as kafka_client
 from ringtime_dispatcher.callbacks.kafka.callback import KafkaCallback
-from ringtime_dispatcher.callbacks.kafka.watch import Attempt, Watch
+from ringtime_dispatcher.callbacks.kafka.topics import TopicWatch, Wait
 from ringtime_shared.callbacks.protocol import OutageRules, Reply
 from ringtime_shared.errors import StartupError
 from ringtime_shared.settings import KafkaSettings
@@ -115,11 +115,11 @@ async def test_attempts_that_wait_long_are_ended_if_their_topic_is_gone(
         asked.append(topic)
         return fault
 
-    watch = Watch(ask)
+    watch = TopicWatch(ask)
     loop = asyncio.get_running_loop()
 
     async def wait(topic: str, began_s: float) -> str:
-        attempt = Attempt(topic, asyncio.timeout(1.5), began_s)
+        attempt = Wait(topic, asyncio.timeout(1.5), began_s)
         try:
             async with attempt.deadline:
                 with watch.over(attempt):

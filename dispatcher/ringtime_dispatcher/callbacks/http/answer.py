@@ -84,9 +84,9 @@ class AnswerReader:
     def end(self) -> None:
         """Nothing more will come. A first line that broke off after its status still counts."""
         if self.status is None and not self.fault and not self._is_interim:
-            found = _STATUS_LINE.match(self._data, self._at)
-            if found is not None and not _is_interim(int(found[2])):
-                self.status = int(found[2])
+            line = _STATUS_LINE.match(self._data, self._at)
+            if line is not None and not _is_interim(int(line[2])):
+                self.status = int(line[2])
 
     def retry_after_ms(self, now_ms: int) -> int | None:
         """Return how long the receiver asked to be left alone; None if it did not, or not in words of HTTP.
@@ -110,8 +110,8 @@ class AnswerReader:
 
     def idle_s(self) -> int | None:
         """Return how long the receiver says it keeps an idle connection, if it says so."""
-        found = _IDLE_S.search(self._fields.get(b"keep-alive", b"").lower())
-        return int(found[1]) if found else None
+        timeout = _IDLE_S.search(self._fields.get(b"keep-alive", b"").lower())
+        return int(timeout[1]) if timeout else None
 
     def _read_head(self) -> bool:
         data = self._data
@@ -143,11 +143,11 @@ class AnswerReader:
 
     def _begin(self, line: bytes) -> bool:
         """Read the first line of an answer. Return False if there is none to come."""
-        found = _STATUS_LINE.match(line)
-        if found is None:
+        parts = _STATUS_LINE.match(line)
+        if parts is None:
             return not self._give_up("the answer is not HTTP/1.1")
         self._last = b""
-        status = int(found[2])
+        status = int(parts[2])
         if _is_interim(status):
             self._is_interim = True
             self._interim += 1
@@ -155,7 +155,7 @@ class AnswerReader:
                 f"more than {INTERIM_ANSWERS} interim answers"
             )
         self.status = status
-        self._is_clear = self._is_clear and found[1] == b"1.1" and status != _SWITCHING
+        self._is_clear = self._is_clear and parts[1] == b"1.1" and status != _SWITCHING
         return True
 
     def _note(self, line: bytes) -> None:
@@ -212,11 +212,11 @@ class AnswerReader:
             end = data.find(b"\r\n", self._at)
             if end < 0:
                 return None
-            found = _CHUNK_SIZE.fullmatch(data, self._at, end)
-            if found is None:
+            digits = _CHUNK_SIZE.fullmatch(data, self._at, end)
+            if digits is None:
                 self._is_clear = False
                 return end
-            size = int(found[1], 16)
+            size = int(digits[1], 16)
             if size == 0:
                 if data[end + 2 : end + 4] == b"\r\n":
                     return end + 4

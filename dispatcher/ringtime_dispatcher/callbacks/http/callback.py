@@ -1,6 +1,6 @@
 """HTTP callbacks: one request of HTTP/1.1 an attempt, to an address that was checked for it.
 
-The body is the payload, for every method, as the seed sends it. Redirects are answers, not followed;
+The body is the payload, for every method, as goscheduler sends it. Redirects are answers, not followed;
 proxies and netrc of the environment are ignored; an answer is read up to 16 KiB and the piece that passes
 them, as it came off the wire, never unpacked.
 

@@ -11,23 +11,24 @@
 At least once: what may have been written is sent again with the same `schedule-id`. The producer's sequence
 numbers spare readers the copies of its own repeats, not those of ours.
 
-Modules: `kafka_client` makes producers, `kafka_line` has one in use, `kafka_topics` asks brokers about
-topics, `kafka_watch` ends attempts whose topic went away, `kafka_record` is what is sent.
+`client` makes producers, `line` has one in use, `topics` asks brokers about topics and ends attempts whose
+topic went away.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import cast
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, TopicAuthorizationFailedError
 
 from ringtime_dispatcher.callbacks.kafka.client import TOO_LARGE, is_dead, producer_maker, request_ms
 from ringtime_dispatcher.callbacks.kafka.line import NotConnected, ProducerLine
-from ringtime_dispatcher.callbacks.kafka.record import Record
-from ringtime_dispatcher.callbacks.kafka.topics import TopicBook
-from ringtime_dispatcher.callbacks.kafka.watch import Attempt, Watch
+from ringtime_dispatcher.callbacks.kafka.topics import TopicBook, TopicWatch, Wait
 from ringtime_shared.callbacks.kafka_rules import KafkaRules
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, OutageRules, Reply
 from ringtime_shared.settings import KafkaSettings
@@ -37,6 +38,7 @@ _DEAD_PRODUCERS = 5  #: met by one record in one attempt
 _PAUSE_S = 0.1  #: before a record goes back to a producer that could not place it
 _REFUSED_SIZE_S = 60  #: how long a topic is taken to refuse the size that it refused
 _MOST_SIZES = 1_000
+_FRAMING_BYTES = 70  #: what a record and the batch around it take beside their contents
 
 
 class KafkaCallback(KafkaRules, CallbackType):
@@ -51,7 +53,7 @@ class KafkaCallback(KafkaRules, CallbackType):
         self._shared = ProducerLine(lambda: make(False), request_s)
         self._alone = ProducerLine(lambda: make(True), request_s)
         self._topics = TopicBook()
-        self._watch = Watch(self._fault_of)
+        self._watch = TopicWatch(self._fault_of)
         self._slots = asyncio.Semaphore(settings.max_in_flight)
         self._refused: dict[str, tuple[int, float]] = {}  # topic: a size it refused, until when that holds
 
@@ -68,18 +70,18 @@ class KafkaCallback(KafkaRules, CallbackType):
         fault = self.topic_fault(delivery.details.get("topic"), delivery.schedule.app_id)
         if fault:  # the list of topics has changed since the create, or is another one there
             return _final(f"topic: {fault}")
-        record = Record.of(delivery)
+        record = KafkaRecord.of(delivery)
         timeout_ms = min(self._settings.deadline_ms, delivery.timeout_ms - _MARGIN_MS)
         deadline = asyncio.timeout(max(timeout_ms, 1) / 1000)
-        attempt = Attempt(record.topic, deadline, asyncio.get_running_loop().time())
+        wait = Wait(record.topic, deadline, asyncio.get_running_loop().time())
         try:
             async with deadline, self._slots:
-                with self._watch.over(attempt):
-                    return await self._send(record, attempt)
+                with self._watch.over(wait):
+                    return await self._send(record, wait)
         except TimeoutError:
-            if attempt.fault:
-                return _final(attempt.fault)
-            if attempt.is_handed_over:
+            if wait.fault:
+                return _final(wait.fault)
+            if wait.is_handed_over:
                 error = f"no acknowledgement within {timeout_ms} ms; the record may have been written"
             else:
                 error = f"not sent within {timeout_ms} ms"
@@ -93,7 +95,7 @@ class KafkaCallback(KafkaRules, CallbackType):
         await self._topics.close()
         await asyncio.gather(self._shared.close(), self._alone.close())
 
-    async def _send(self, record: Record, attempt: Attempt) -> Reply:
+    async def _send(self, record: KafkaRecord, wait: Wait) -> Reply:
         line, dead = self._shared, 0
         while dead < _DEAD_PRODUCERS:
             fault = self._size_fault(record)
@@ -106,7 +108,7 @@ class KafkaCallback(KafkaRules, CallbackType):
             if topic.fault:
                 return _final(topic.fault)
             try:
-                await self._produce(line, producer, record, attempt)
+                await self._produce(line, producer, record, wait)
                 return Reply(ok=True)
             except TopicAuthorizationFailedError:
                 return _final("the brokers do not let us write to this topic")
@@ -126,7 +128,7 @@ class KafkaCallback(KafkaRules, CallbackType):
         return Reply(ok=False, error="not sent: the brokers refused several producers")
 
     async def _produce(
-        self, line: ProducerLine, producer: AIOKafkaProducer, record: Record, attempt: Attempt
+        self, line: ProducerLine, producer: AIOKafkaProducer, record: KafkaRecord, wait: Wait
     ) -> None:
         """Hand over and wait. Raises KafkaError."""
         if record.partition is not None and record.partition not in await producer.partitions_for(
@@ -139,7 +141,7 @@ class KafkaCallback(KafkaRules, CallbackType):
         acknowledged = await producer.send(
             record.topic, record.value, record.key, record.partition, headers=record.headers
         )
-        attempt.is_handed_over = True
+        wait.is_handed_over = True
         try:
             await acknowledged
         except asyncio.CancelledError:
@@ -152,7 +154,7 @@ class KafkaCallback(KafkaRules, CallbackType):
         topic = None if producer is None else await self._topics.ask(producer.client, name)
         return None if topic is None else topic.fault
 
-    def _size_fault(self, record: Record) -> str:
+    def _size_fault(self, record: KafkaRecord) -> str:
         size, most = record.size_bytes, self._settings.max_record_bytes
         if size > most:
             return f"a record of {size} bytes; at most {most} are sent"
@@ -161,7 +163,7 @@ class KafkaCallback(KafkaRules, CallbackType):
             return f"the topic takes no record of {refused} bytes"
         return ""
 
-    def _note_refused_size(self, record: Record) -> None:
+    def _note_refused_size(self, record: KafkaRecord) -> None:
         """Each refusal costs a producer, so it is not asked for again and again.
 
         Compressed records of one size differ in what the broker sees; nothing is learnt from those.
@@ -175,3 +177,47 @@ class KafkaCallback(KafkaRules, CallbackType):
 
 def _final(error: str) -> Reply:
     return Reply(ok=False, error=error, is_final=True)
+
+
+@dataclass(frozen=True, slots=True)
+class KafkaRecord:
+    """What goes to the broker: the record of one attempt."""
+
+    topic: str
+    partition: int | None  #: None: the key decides, as in the Java client
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]]  #: the client's own, then ours
+
+    @classmethod
+    def of(cls, delivery: Delivery) -> KafkaRecord:
+        """Make the record of a delivery whose details `KafkaRules` has passed."""
+        details, schedule = delivery.details, delivery.schedule
+        schedule_id = str(schedule.schedule_id).encode()
+        key = details.get("key")
+        given = cast(dict[str, str], details.get("headers") or {})
+        headers = [(name, value.encode()) for name, value in given.items()]
+        headers += [
+            ("schedule-id", schedule_id),
+            ("ringtime-attempt", b"%d" % delivery.attempt),
+            ("ringtime-fire-time", _instant(schedule.fire_ms).encode()),
+            ("ringtime-term", b"%d" % delivery.term),
+        ]
+        return cls(
+            topic=cast(str, details["topic"]),
+            partition=cast("int | None", details.get("partition")),
+            key=schedule_id if key is None else cast(str, key).encode(),
+            value=schedule.payload.encode(),
+            headers=headers,
+        )
+
+    @property
+    def size_bytes(self) -> int:
+        """The size in a batch of its own, to some ten bytes."""
+        contents = sum(len(name.encode()) + len(value) + 4 for name, value in self.headers)
+        return _FRAMING_BYTES + len(self.key) + len(self.value) + contents
+
+
+def _instant(epoch_ms: int) -> str:
+    text = datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    return text.replace("+00:00", "Z")

@@ -2,7 +2,7 @@
 
 Why replaced, and not kept:
 
-- After some errors an idempotent producer refuses everything for ever (`kafka_client.is_dead`).
+- After some errors an idempotent producer refuses everything for ever (`client.is_dead`).
 - In idempotent mode aiokafka never gives up a batch. What was handed over before an attempt's deadline
   would be sent minutes later, beside the attempt that replaced it; with its producer it goes away.
 - A broken connection may end the task that learns of brokers and leaders (aio-libs/aiokafka issue 1038);

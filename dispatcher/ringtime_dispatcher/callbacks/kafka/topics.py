@@ -7,6 +7,8 @@ The question goes over a connection of its own, so it does not wait behind recor
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
@@ -28,6 +30,10 @@ _FAULTS = {
     InvalidTopicError.errno: "the brokers take no topic of that name",
     TopicAuthorizationFailedError.errno: "the brokers do not let us use this topic",
 }
+_TICK_S = 0.25
+_LONG_S = 0.75  #: a healthy broker acknowledges in milliseconds
+_PAUSE_S = 2.0  #: between two times of asking
+_MOST_ASKED = 50  #: topics at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,78 @@ class TopicBook:
             if len(self._kept) > _MOST_KEPT:
                 del self._kept[next(iter(self._kept))]
         return topic
+
+
+@dataclass(slots=True, eq=False)
+class Wait:
+    """One attempt that waits for its acknowledgement."""
+
+    topic: str
+    deadline: asyncio.Timeout  #: the scope it runs in
+    began_s: float  #: time of the event loop
+    fault: str = ""  #: why it was ended before its deadline
+    is_handed_over: bool = False  #: the record may have been written
+
+
+class TopicWatch:
+    """Ends attempts that wait long for a topic that has gone in the meantime.
+
+    aiokafka keeps trying to write to a topic that was deleted under it. These attempts are ended a second
+    after their hand-over instead of at their deadline, and only when the brokers say so.
+
+    Args:
+        ask: what is wrong with a topic, empty for nothing; None if that cannot be found out.
+    """
+
+    def __init__(self, ask: Callable[[str], Awaitable[str | None]]) -> None:
+        self._ask = ask
+        self._open: dict[Wait, None] = {}  # oldest first
+        self._timer: asyncio.TimerHandle | None = None
+        self._asking: asyncio.Task[None] | None = None
+        self._next_s = 0.0
+
+    @contextmanager
+    def over(self, wait: Wait) -> Iterator[None]:
+        """Look after an attempt while this is open."""
+        self._open[wait] = None
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
+        try:
+            yield
+        finally:
+            del self._open[wait]
+
+    async def close(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._asking is not None:
+            self._asking.cancel()
+            await asyncio.wait([self._asking])
+
+    def _tick(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(_TICK_S, self._tick) if self._open else None
+        if loop.time() < self._next_s or (self._asking is not None and not self._asking.done()):
+            return
+        topics: dict[str, None] = {}
+        for wait in self._open:
+            if loop.time() - wait.began_s < _LONG_S or len(topics) == _MOST_ASKED:
+                break
+            topics[wait.topic] = None
+        if topics:
+            self._next_s = loop.time() + _PAUSE_S
+            self._asking = asyncio.create_task(self._end_hopeless(list(topics)), name="kafka-watch")
+
+    async def _end_hopeless(self, topics: list[str]) -> None:
+        for topic in topics:
+            fault = await self._ask(topic)
+            if fault is None:
+                return  # the brokers are away, which says nothing about topics
+            for wait in self._open if fault else ():
+                if wait.topic == topic and not wait.deadline.expired():
+                    wait.fault = fault
+                    wait.deadline.reschedule(asyncio.get_running_loop().time())
 
 
 async def _ask_some(client: AIOKafkaClient, name: str) -> Topic | None:

@@ -1,13 +1,14 @@
-"""Real servers for the whole session, each started by the first test that asks for it.
+"""Real servers, one of each for the whole session, started by the first test that asks for it.
 
-`cassandra_server`, `kafka_server` and `etcd_server` are shared, by processes too where the environment names
-them: a test keeps to names of its own. What a test kills or freezes is one of `own_servers`.
+`cassandra_server`, `kafka_server` and `etcd_server` are those that the environment names, if it does. What a
+test kills or freezes is started here in any case: `own_servers`, or `own_cassandra` and so on for one of
+them. A test keeps to names of its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import os
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -15,41 +16,65 @@ from ringtime_local import CassandraServer, EtcdServer, KafkaServer, LocalServer
 
 
 @pytest.fixture(scope="session")
-def cassandra_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CassandraServer]:
-    servers = LocalServers(tmp_path_factory.mktemp("servers"), kafka=False, etcd=False)
-    with _running(servers):
-        yield servers.cassandra
+def _own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServers]:
+    servers = LocalServers(tmp_path_factory.mktemp("servers"), own=True)
+    yield servers
+    servers.stop()
 
 
 @pytest.fixture(scope="session")
-def kafka_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
-    servers = LocalServers(tmp_path_factory.mktemp("servers"), cassandra=False, etcd=False)
-    with _running(servers):
-        yield servers.kafka
+def own_servers(_own: LocalServers) -> LocalServers:
+    """All three. Who keeps them for several tests calls `start` again where one may have ended."""
+    _started(_own.start)
+    return _own
+
+
+@pytest.fixture
+def own_cassandra(_own: LocalServers) -> CassandraServer:
+    _started(_own.cassandra.start)
+    return _own.cassandra
+
+
+@pytest.fixture
+def own_kafka(_own: LocalServers) -> KafkaServer:
+    _started(_own.kafka.start)
+    return _own.kafka
+
+
+@pytest.fixture
+def own_etcd(_own: LocalServers) -> EtcdServer:
+    _started(_own.etcd.start)
+    return _own.etcd
 
 
 @pytest.fixture(scope="session")
-def etcd_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
-    servers = LocalServers(tmp_path_factory.mktemp("servers"), cassandra=False, kafka=False)
-    with _running(servers):
-        yield servers.etcd
+def cassandra_server(_own: LocalServers) -> CassandraServer:
+    server = _named("RINGTIME_TEST_CASSANDRA", _own).cassandra
+    _started(server.start)
+    return server
 
 
 @pytest.fixture(scope="session")
-def own_servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServers]:
-    """All three, started here whatever the environment names. Who ends or freezes one brings it back."""
-    servers = LocalServers(tmp_path_factory.mktemp("own"), own=True)
-    with _running(servers):
-        yield servers
+def kafka_server(_own: LocalServers) -> KafkaServer:
+    server = _named("RINGTIME_TEST_KAFKA", _own).kafka
+    _started(server.start)
+    return server
 
 
-@contextmanager
-def _running(servers: LocalServers) -> Iterator[None]:
+@pytest.fixture(scope="session")
+def etcd_server(_own: LocalServers) -> EtcdServer:
+    server = _named("RINGTIME_TEST_ETCD", _own).etcd
+    _started(server.start)
+    return server
+
+
+def _named(variable: str, own: LocalServers) -> LocalServers:
+    """Return the servers of the environment if it names this one, else our own."""
+    return LocalServers(own.folder) if os.environ.get(variable) else own
+
+
+def _started(start: Callable[[], None]) -> None:
     try:
-        servers.start()
+        start()
     except MissingPrerequisite as error:
         pytest.fail(str(error), pytrace=False)  # one line that says what to install
-    try:
-        yield
-    finally:
-        servers.stop()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -14,7 +14,7 @@ import pytest
 from tests.contract.builders import make_app
 from tests.contract.coordination import Driver, EtcdDriver, Join, MemoryDriver
 
-from ringtime_local import CassandraServer, EtcdServer, LocalServers
+from ringtime_local import CassandraServer, EtcdServer
 from ringtime_shared.clock import Clock, ManualClock, SystemClock
 from ringtime_shared.coordination.protocol import Member, Session
 from ringtime_shared.models.app import App
@@ -99,27 +99,13 @@ async def app(store: Store) -> App:
     return await store.create_app(make_app())
 
 
-@pytest.fixture(scope="session")
-def own_etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], EtcdServer]]:
-    """Start etcd at the first call: a run without service tests needs none."""
-    with ExitStack() as stack:
-        started: list[EtcdServer] = []
-
-        def start() -> EtcdServer:
-            if not started:
-                servers = LocalServers(tmp_path_factory.mktemp("etcd"), cassandra=False, kafka=False)
-                started.append(stack.enter_context(servers).etcd)
-            return started[0]
-
-        yield start
-
-
 @pytest.fixture(params=["memory", pytest.param("etcd", marks=pytest.mark.service)])
-def driver(request: pytest.FixtureRequest, own_etcd: Callable[[], EtcdServer]) -> Driver:
+def driver(request: pytest.FixtureRequest) -> Driver:
     """A driver of coordination, with a deployment of the test's own."""
     if request.param == "memory":
         return MemoryDriver()
-    return EtcdDriver(own_etcd().endpoint)
+    server: EtcdServer = request.getfixturevalue("etcd_server")
+    return EtcdDriver(server.endpoint)
 
 
 @pytest.fixture

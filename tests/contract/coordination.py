@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
+from uuid import uuid4
 
 from ringtime_shared.clock import Clock
 from ringtime_shared.coordination.etcd import EtcdOperator, EtcdSession
@@ -15,7 +15,6 @@ from ringtime_shared.settings import CoordinationSettings
 
 TTL_S = 2  # etcd knows no shorter one
 MARGIN_MS = 500
-_prefixes = itertools.count()
 
 Join = Callable[..., Awaitable[Session]]
 
@@ -46,7 +45,7 @@ class MemoryDriver:
 class EtcdDriver:
     def __init__(self, endpoint: str) -> None:
         self.settings = CoordinationSettings(
-            endpoints=(endpoint,), prefix=f"/contract/{next(_prefixes)}", ttl_s=TTL_S, margin_ms=MARGIN_MS
+            endpoints=(endpoint,), prefix=f"/contract/{uuid4().hex}", ttl_s=TTL_S, margin_ms=MARGIN_MS
         )
 
     def new(self, clock: Clock) -> Session:

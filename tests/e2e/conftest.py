@@ -31,7 +31,7 @@ COORDINATION: Mapping[str, object] = {
 }
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, own_servers: LocalServers) -> Iterator[Cluster]:
     """Two ingest pods and three dispatchers, with the apps registered."""
     with clustered(tmp_path_factory.mktemp("cluster"), own_servers) as running:

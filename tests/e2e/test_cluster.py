@@ -30,7 +30,7 @@ from tests.harness.load import Load, wait_for_deliveries, wait_until
 from tests.harness.receiver import Receiver
 from tests.harness.report import IS_LONG, record
 
-pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900)]
 
 RATE = 200.0
 LEAD_S = (1, 20) if IS_LONG else (1, 4)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from ringtime_local import KafkaServer, LocalServers
+from ringtime_local import KafkaServer
 from tests.harness.client import LoadClient
 from tests.harness.ledger import Verdict
 from tests.harness.planned import Bystander, create, fetch_all, register, until_ended
@@ -36,11 +36,10 @@ CREATES_AT_ONCE = 2_000
 
 
 @pytest.fixture
-def broker(own_servers: LocalServers) -> KafkaServer:
+def broker(own_kafka: KafkaServer) -> KafkaServer:
     """A broker that is killed, with a new topic."""
-    own_servers.start()
-    own_servers.kafka.create_topic(TOPIC, partitions=PARTITIONS)
-    return own_servers.kafka
+    own_kafka.create_topic(TOPIC, partitions=PARTITIONS)
+    return own_kafka
 
 
 def kafka_to(topic: str) -> dict[str, object]:

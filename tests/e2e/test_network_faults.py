@@ -36,12 +36,13 @@ from tests.harness.load import Load, wait_for_deliveries, wait_until
 from tests.harness.receiver import Receiver
 from tests.harness.report import IS_LONG, record
 
-pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(300)]
 
 #: what `./test` has no time for; `make faults` runs it
 LONG_ONLY = pytest.mark.skipif(not IS_LONG, reason="in the long set: make faults")
 RATE = 200.0 if IS_LONG else 100.0
 LEAD_S = (1.0, 30.0) if IS_LONG else (1.0, 6.0)
+FAR_S = (6.0, 30.0) if IS_LONG else (6.0, 9.0)  #: where a create may take seconds
 BEFORE_S, AFTER_S = (20, 40) if IS_LONG else (3, 7)
 SETTLE_S = 10.0  #: after the end of a fault lags are those of a healthy cluster again
 TRUST_S = TTL_S - MARGIN_S
@@ -162,7 +163,9 @@ class Run:
     healed_ms: float = 0.0
     seen: list[tuple[str, int, float]] = field(default_factory=list)
 
-    async def through(self, fault: Awaitable[None], seconds: float) -> Verdict:
+    async def through(
+        self, fault: Awaitable[None], seconds: float, lead_s: tuple[float, float] = LEAD_S
+    ) -> Verdict:
         """Load; after a while begin `fault`, which lasts `seconds`; heal, go on, wait and judge."""
         async with AsyncExitStack() as stack:
             bases = [f"http://127.0.0.1:{pod.port}/goscheduler" for pod in self.network.pods("ingest")]
@@ -172,12 +175,12 @@ class Run:
             share = RATE / len(clients)
             length_s = BEFORE_S + seconds + AFTER_S
             loads = [
-                self.load.run(client, per_s=share, seconds=length_s, lead_s=LEAD_S, cancels=0.05)
+                self.load.run(client, per_s=share, seconds=length_s, lead_s=lead_s, cancels=0.05)
                 for client in clients
             ]
             await asyncio.gather(self._suffer(fault, seconds), *loads)
             self.seen = [each for client in clients for each in client.seen]
-        await wait_for_deliveries(self.receiver, self.load.creates, timeout_s=LEAD_S[1] + 45)
+        await wait_for_deliveries(self.receiver, self.load.creates, timeout_s=lead_s[1] + 45)
         return judge(self.load.creates, self.receiver.arrivals())
 
     async def _suffer(self, fault: Awaitable[None], seconds: float) -> None:
@@ -390,7 +393,7 @@ async def test_one_in_twenty_replies_of_cassandra_is_lost(network: Network, run:
         network.set_cassandra(Fault(drop_replies=0.05))
 
     before = sum(proxy.dropped for proxy in network.cassandra.values())
-    verdict = await run.through(lose(), seconds)
+    verdict = await run.through(lose(), seconds, FAR_S)
     dropped = sum(proxy.dropped for proxy in network.cassandra.values()) - before
     record("cassandra-replies-lost", verdict, seconds=seconds, share=0.05, dropped=dropped, **run.facts())
     print(verdict, run.facts())
@@ -409,7 +412,7 @@ async def test_cassandra_is_300_ms_further_away_for_a_while(network: Network, ru
     async def slow() -> None:
         network.set_cassandra(Fault(to_server=Way(0.15), to_client=Way(0.15, 0.02)))
 
-    verdict = await run.through(slow(), seconds)
+    verdict = await run.through(slow(), seconds, FAR_S)
     record("cassandra-300-ms-away", verdict, seconds=seconds, **run.facts())
     print(verdict, run.facts())
     assert verdict.broken() == []
@@ -442,7 +445,7 @@ async def test_cassandra_says_nothing_for_a_while(
         ready["after_s"] = round(time.time() - run.healed_ms / 1000, 1)
 
     with Owners(network.cluster) as owners:
-        verdict = await run.through(be_silent(), seconds)
+        verdict = await run.through(be_silent(), seconds, FAR_S)
     moved = sum(term.from_ms > run.begun_ms for term in owners.terms)
     record(f"cassandra-{name}", verdict, seconds=seconds, moved=moved, ready=ready, **run.facts())
     print(verdict, run.facts(), ready, moved)
@@ -488,7 +491,7 @@ async def test_every_connection_reset_again_and_again(network: Network, run: Run
             await asyncio.sleep(every_s)
 
     with Owners(network.cluster) as owners:
-        verdict = await run.through(cut_often(), seconds)
+        verdict = await run.through(cut_often(), seconds, FAR_S)
     moved = sum(term.from_ms > run.begun_ms for term in owners.terms)
     record("connections-reset", verdict, seconds=seconds, every_s=every_s, moved=moved, **run.facts())
     print(verdict, run.facts(), moved)

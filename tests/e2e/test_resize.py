@@ -36,7 +36,7 @@ from tests.harness.load import Load, wait_for_deliveries
 from tests.harness.receiver import Receiver
 from tests.harness.report import IS_LONG, record
 
-pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(3_600)]
+pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(3_600)]
 
 APP = "flex"
 FIRST = 8  #: partitions at the beginning

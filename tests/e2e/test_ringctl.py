@@ -21,7 +21,7 @@ from tests.harness.ledger import judge
 from tests.harness.load import Load, wait_for_deliveries, wait_until
 from tests.harness.receiver import Receiver
 
-pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(300)]
 
 TOTAL = len(APPS) * PARTITIONS
 NODE = "dispatcher-2"

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
@@ -19,7 +18,6 @@ from ringtime_shared.models.schedule import Schedule
 from ringtime_shared.settings import KafkaSettings
 
 FIRE_MS = 1_800_000_000_250
-_topics = itertools.count()
 
 
 def delivery(
@@ -42,7 +40,7 @@ def delivery(
 
 def new_name() -> str:
     """Return the name of a topic that no other test uses."""
-    return f"app.test-{next(_topics)}"
+    return f"app.test-{uuid4().hex[:12]}"
 
 
 async def new_topic(server: KafkaServer, *, partitions: int = 1, **config: str) -> str:
@@ -54,10 +52,14 @@ async def new_topic(server: KafkaServer, *, partitions: int = 1, **config: str) 
 
 
 async def delete_topic(server: KafkaServer, name: str) -> None:
+    """Return once the broker knows of the topic no more: it answers before it has deleted it."""
     admin = AIOKafkaAdminClient(bootstrap_servers=server.direct)
     try:
         await admin.start()
         await admin.delete_topics([name])
+        async with asyncio.timeout(20):
+            while name in await admin.list_topics():  # noqa: ASYNC110 - in the broker
+                await asyncio.sleep(0.02)
     finally:
         await admin.close()
 

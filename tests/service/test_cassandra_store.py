@@ -7,7 +7,7 @@ import asyncio
 import re
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -517,22 +517,12 @@ async def until(call: Callable[[], Awaitable[object]], *, timeout_s: float) -> N
             await asyncio.sleep(0.1)
 
 
-@pytest.fixture(scope="class")
-def own_servers() -> Iterator[None]:
-    """Servers are started here, whatever the environment names."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RINGTIME_TEST_CASSANDRA", raising=False)
-        yield
-
-
-@pytest.fixture(scope="class")
-def server(own_servers: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[CassandraServer]:
-    with LocalServers(tmp_path_factory.mktemp("faults"), kafka=False, etcd=False) as servers:
-        yield servers.cassandra
-
-
 class TestFaults:
-    """On a server of their own, which they stop and kill."""
+    """On a server of ours, which they stop and kill."""
+
+    @pytest.fixture
+    def server(self, own_cassandra: CassandraServer) -> CassandraServer:
+        return own_cassandra
 
     @pytest.fixture(name="settings")
     async def patient_settings(self, server: CassandraServer) -> CassandraSettings:
@@ -616,10 +606,9 @@ class TestFaults:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.usefixtures("own_servers")
 async def test_three_nodes_carry_on_without_one(tmp_path: Path) -> None:
     options = CassandraOptions(nodes=3, heap_mib=512, settings={"paxos_variant": "v2"})
-    servers = LocalServers(tmp_path, cassandra=options, kafka=False, etcd=False)
+    servers = LocalServers(tmp_path, cassandra=options, kafka=False, etcd=False, own=True)
     await asyncio.to_thread(servers.start)
     try:
         await spread_over_nodes(servers.cassandra)
@@ -697,7 +686,6 @@ def _openssl(arguments: str, folder: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("own_servers")
 async def test_password_and_tls(tmp_path: Path) -> None:
     make_certificates(tmp_path)
     pem = "org.apache.cassandra.security.PEMBasedSslContextFactory"
@@ -712,7 +700,7 @@ async def test_password_and_tls(tmp_path: Path) -> None:
             }
         },
     )
-    servers = LocalServers(tmp_path / "servers", cassandra=options, kafka=False, etcd=False)
+    servers = LocalServers(tmp_path / "servers", cassandra=options, kafka=False, etcd=False, own=True)
     await asyncio.to_thread(servers.start)
     try:
         settings = make_settings(

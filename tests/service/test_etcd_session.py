@@ -38,7 +38,7 @@ _prefixes = itertools.count()
 @pytest.fixture(scope="module")
 def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EtcdServer]:
     """A server of this module's own: it is killed and frozen."""
-    with LocalServers(tmp_path_factory.mktemp("faults"), cassandra=False, kafka=False) as servers:
+    with LocalServers(tmp_path_factory.mktemp("faults"), cassandra=False, kafka=False, own=True) as servers:
         yield servers.etcd
 
 
@@ -245,7 +245,7 @@ class TestEndpoints:
                 await until_so(lambda: session.trusted_until_ms() > gone_ms + 4_000)
 
     async def test_login_and_login_again_after_a_restart(self, tmp_path: Path) -> None:
-        with LocalServers(tmp_path, cassandra=False, kafka=False) as servers:
+        with LocalServers(tmp_path, cassandra=False, kafka=False, own=True) as servers:
             etcd = servers.etcd
             async with rpc.insecure_channel(etcd.endpoint) as channel:
                 auth = rpc.AuthStub(channel)
@@ -278,7 +278,7 @@ class TestEndpoints:
             ),
         )
         endpoint = f"127.0.0.1:{secure}"
-        with LocalServers(tmp_path / "etcd", cassandra=False, kafka=False, etcd=options):
+        with LocalServers(tmp_path / "etcd", cassandra=False, kafka=False, own=True, etcd=options):
             async with joined(settings_for(endpoint, ca_file=ca, cert_file=cert, key_file=key)) as session:
                 assert await session.claim([A0])
             with pytest.raises(StartupError, match=endpoint):

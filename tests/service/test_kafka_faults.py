@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 from tests.service.kafka_rig import callback_for, delivery, new_name, new_topic, read_all, until, until_ok
 
-from ringtime_local import KafkaServer, LocalServers
+from ringtime_local import KafkaServer
 from ringtime_shared.callbacks.protocol import Reply
 
 pytestmark = [pytest.mark.service, pytest.mark.alone]
@@ -20,13 +20,11 @@ MAYBE = "the record may have been written"
 
 
 @pytest.fixture
-def server(own_servers: LocalServers) -> Iterator[KafkaServer]:
+def server(own_kafka: KafkaServer) -> Iterator[KafkaServer]:
     """A broker that is killed and frozen, up before and after each test."""
-    broker = own_servers.kafka
-    broker.start()
-    yield broker
-    if broker.is_running:
-        broker.resume()
+    yield own_kafka
+    if own_kafka.is_running:
+        own_kafka.resume()
 
 
 async def start(server: KafkaServer) -> None:

@@ -70,7 +70,7 @@ def server(folder: Path) -> Iterator[KafkaServer]:
         for part in ("--add-scram", f"{mechanism}=[name=scram,password=s1]")
     )
     options = KafkaOptions(settings=settings, format_options=users)
-    with LocalServers(folder / "servers", cassandra=False, kafka=options, etcd=False) as servers:
+    with LocalServers(folder / "servers", cassandra=False, kafka=options, etcd=False, own=True) as servers:
         yield servers.kafka
 
 

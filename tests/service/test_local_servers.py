@@ -58,7 +58,7 @@ def cql_session(server: CassandraServer, **login: str) -> Iterator[Any]:
 
 
 def test_all_three_start_side_by_side_and_leave_nothing_running(tmp_path: Path) -> None:
-    with LocalServers(tmp_path) as servers:
+    with LocalServers(tmp_path, own=True) as servers:
         left = [ProcessId.of(server.pid) for server in servers.all]
         assert all(server.is_running for server in servers.all)
         assert servers.environment() == {
@@ -72,21 +72,21 @@ def test_all_three_start_side_by_side_and_leave_nothing_running(tmp_path: Path) 
 
 
 class TestCassandra:
-    def test_keeps_acknowledged_rows_over_sigkill(self, cassandra_server: CassandraServer) -> None:
-        with cql_session(cassandra_server) as session:
+    def test_keeps_acknowledged_rows_over_sigkill(self, own_cassandra: CassandraServer) -> None:
+        with cql_session(own_cassandra) as session:
             session.execute(f"CREATE KEYSPACE crash {KEYSPACE}")
             session.execute("CREATE TABLE crash.rows (id int PRIMARY KEY, text text)")
             for number in range(50):
                 session.execute("INSERT INTO crash.rows (id, text) VALUES (%s, 'kept')", (number,))
-            before, port = ProcessId.of(cassandra_server.pid), cassandra_server.port
-            cassandra_server.kill()
+            before, port = ProcessId.of(own_cassandra.pid), own_cassandra.port
+            own_cassandra.kill()
         assert not before.is_running()
 
-        cassandra_server.restart(kill=True)
+        own_cassandra.restart(kill=True)
 
-        assert cassandra_server.port == port
-        assert cassandra_server.pid != before.pid
-        with cql_session(cassandra_server) as session:
+        assert own_cassandra.port == port
+        assert own_cassandra.pid != before.pid
+        with cql_session(own_cassandra) as session:
             assert len(session.execute("SELECT id FROM crash.rows").all()) == 50
 
     def test_settings_that_the_service_relies_on(self, cassandra_server: CassandraServer) -> None:
@@ -110,7 +110,7 @@ class TestCassandra:
     @pytest.mark.slow
     def test_password_authentication(self, tmp_path: Path) -> None:
         options = CassandraOptions(authenticator="PasswordAuthenticator")
-        with LocalServers(tmp_path, cassandra=options, kafka=False, etcd=False) as servers:
+        with LocalServers(tmp_path, cassandra=options, kafka=False, etcd=False, own=True) as servers:
             with cql_session(servers.cassandra, username="cassandra", password="cassandra") as session:
                 assert session.execute("SELECT now() FROM system.local").one()
             with (
@@ -126,7 +126,7 @@ class TestCassandra:
     def test_three_nodes_serve_quorum_with_one_killed(self, tmp_path: Path) -> None:
         # With Paxos v1 an LWT times out until the failure detector has noticed the dead replica (about 8 s).
         options = CassandraOptions(nodes=3, heap_mib=512, settings={"paxos_variant": "v2"})
-        with LocalServers(tmp_path, cassandra=options, kafka=False, etcd=False) as servers:
+        with LocalServers(tmp_path, cassandra=options, kafka=False, etcd=False, own=True) as servers:
             cassandra = servers.cassandra
             assert cassandra.contact_points == ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
             with cql_session(cassandra) as session:
@@ -144,15 +144,15 @@ class TestCassandra:
 
 
 class TestKafka:
-    async def test_records_survive_sigkill(self, kafka_server: KafkaServer) -> None:
-        await asyncio.to_thread(kafka_server.create_topic, "crash", partitions=2)
-        async with AIOKafkaProducer(bootstrap_servers=kafka_server.bootstrap, acks="all") as producer:
+    async def test_records_survive_sigkill(self, own_kafka: KafkaServer) -> None:
+        await asyncio.to_thread(own_kafka.create_topic, "crash", partitions=2)
+        async with AIOKafkaProducer(bootstrap_servers=own_kafka.bootstrap, acks="all") as producer:
             await producer.send_and_wait("crash", b"kept", partition=1)
 
-        await asyncio.to_thread(kafka_server.restart, kill=True)
+        await asyncio.to_thread(own_kafka.restart, kill=True)
 
         consumer = AIOKafkaConsumer(
-            "crash", bootstrap_servers=kafka_server.bootstrap, auto_offset_reset="earliest"
+            "crash", bootstrap_servers=own_kafka.bootstrap, auto_offset_reset="earliest"
         )
         async with consumer, asyncio.timeout(20):
             record = await consumer.getone()
@@ -165,7 +165,7 @@ class TestKafka:
 
     async def test_clients_are_sent_to_the_advertised_address(self, tmp_path: Path) -> None:
         options = KafkaOptions(advertised="127.0.0.1:19")
-        servers = LocalServers(tmp_path, cassandra=False, kafka=options, etcd=False)
+        servers = LocalServers(tmp_path, cassandra=False, kafka=options, etcd=False, own=True)
         await asyncio.to_thread(servers.start)  # probes pass by the advertised address, or this would not end
         try:
             await asyncio.to_thread(servers.kafka.create_topic, "by-the-proxy")
@@ -180,27 +180,27 @@ class TestKafka:
 
 
 class TestEtcd:
-    async def test_keys_survive_sigkill(self, etcd_server: EtcdServer) -> None:
-        async with aetcd.Client(etcd_server.host, etcd_server.port) as client:
+    async def test_keys_survive_sigkill(self, own_etcd: EtcdServer) -> None:
+        async with aetcd.Client(own_etcd.host, own_etcd.port) as client:
             await client.put(b"crash", b"kept")
 
-        await asyncio.to_thread(etcd_server.restart, kill=True)
+        await asyncio.to_thread(own_etcd.restart, kill=True)
 
-        async with aetcd.Client(etcd_server.host, etcd_server.port) as client:
+        async with aetcd.Client(own_etcd.host, own_etcd.port) as client:
             assert (await client.get(b"crash")).value == b"kept"
 
-    def test_paused_server_gives_no_answer_until_it_is_resumed(self, etcd_server: EtcdServer) -> None:
-        etcd_server.pause()
+    def test_paused_server_gives_no_answer_until_it_is_resumed(self, own_etcd: EtcdServer) -> None:
+        own_etcd.pause()
         try:
             with pytest.raises(StartFailed, match="no answer"):
-                etcd_server.wait_ready(timeout_s=0.5)
-            assert etcd_server.is_running
+                own_etcd.wait_ready(timeout_s=0.5)
+            assert own_etcd.is_running
         finally:
-            etcd_server.resume()
-        etcd_server.wait_ready()
+            own_etcd.resume()
+        own_etcd.wait_ready()
 
     def test_paused_server_can_be_stopped(self, tmp_path: Path) -> None:
-        with LocalServers(tmp_path, cassandra=False, kafka=False) as servers:
+        with LocalServers(tmp_path, cassandra=False, kafka=False, own=True) as servers:
             servers.etcd.pause()
             began = time.monotonic()
         assert time.monotonic() - began < 10
@@ -211,7 +211,7 @@ class TestFailures:
         self, tmp_path: Path
     ) -> None:
         broken = CassandraOptions(settings={"no_such_setting": 1})
-        servers = LocalServers(tmp_path, cassandra=broken, kafka=False)
+        servers = LocalServers(tmp_path, cassandra=broken, kafka=False, own=True)
         with pytest.raises(StartFailed, match="no_such_setting"):
             servers.start()
         assert not servers.cassandra.is_running
@@ -220,7 +220,7 @@ class TestFailures:
     def test_servers_end_when_their_run_is_killed(self, tmp_path: Path) -> None:
         script = (
             "import sys, time, pathlib; from ringtime_local import LocalServers\n"
-            "servers = LocalServers(pathlib.Path(sys.argv[1]), cassandra=False, kafka=False)\n"
+            "servers = LocalServers(pathlib.Path(sys.argv[1]), cassandra=False, kafka=False, own=True)\n"
             "servers.start(); print(servers.etcd.pid, flush=True); time.sleep(60)"
         )
         run = subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE)

@@ -12,6 +12,8 @@ import pytest
 from cassandra.segment import SegmentCodec
 from tests.harness.fault_proxy import BLACK_HOLE, STALL, CqlReplies, Fault, FaultProxy, Way
 
+pytestmark = pytest.mark.alone
+
 RESULT, READY, SUPPORTED, EVENT = 0x08, 0x02, 0x06, 0x0C
 
 

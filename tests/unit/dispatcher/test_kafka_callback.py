@@ -21,6 +21,8 @@ from ringtime_shared.callbacks.protocol import OutageRules, Reply
 from ringtime_shared.errors import StartupError
 from ringtime_shared.settings import KafkaSettings
 
+pytestmark = pytest.mark.alone
+
 AWAY = Reply(ok=False, error="not sent: no broker could be reached, or none took the login")
 
 Act = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

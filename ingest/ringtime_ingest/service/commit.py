@@ -55,6 +55,7 @@ from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.errors import MarksAhead, NotFound, OutcomeUnknown, StoreUnavailable
+from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.placement import Placer
 from ringtime_shared.settings import IngestSettings
@@ -164,9 +165,11 @@ class CommitPath:
             if any(filing.rounds for filing in batch):  # an earlier filing of these is in the store
                 _refuse([filing for filing in batch if filing.rounds], OutcomeUnknown(str(error)))
             raise
+        again = []
         for filing in batch:
             filing.rounds += 1
-        again = [filing for filing in batch if filing.row is not filing.home]
+            if filing.row is not filing.home:
+                again.append(filing)
         if again:  # the pointer follows the row it points at, never the other way round
             await _once_filed(
                 self._store.put_updates(
@@ -184,15 +187,19 @@ class CommitPath:
     async def _find_overtaken(self, batch: Sequence[_Filing]) -> dict[_Filing, Row]:
         """Return the filings that must be filed again, each with its next row."""
         now_ms, boot_ms = self._clock.now_ms(), self._clock.boot_ms()
-        near = {
-            filing.row.place.instance
-            for filing in batch
-            if filing.row.place.slot_ms < now_ms + self._settings.near_ms
-        }
-        marks = await _once_filed(self._store.fetch_marks(sorted(near))) if near else {}
+        near_ms = now_ms + self._settings.near_ms
         oldest_boot_ms = boot_ms - self._settings.map_age_ms
-        aged = {filing.home.place.app_id for filing in batch if filing.reading.read_boot_ms < oldest_boot_ms}
-        fresh = {app_id: await _once_filed(self._reread(app_id)) for app_id in sorted(aged)}
+        near: set[Instance] = set()
+        aged: set[str] = set()
+        for filing in batch:
+            if filing.row.place.slot_ms < near_ms:
+                near.add(filing.row.place.instance)
+            if filing.reading.read_boot_ms < oldest_boot_ms:
+                aged.add(filing.home.place.app_id)
+        marks = await _once_filed(self._store.fetch_marks(sorted(near))) if near else {}
+        fresh: dict[str, AppReading | None] = {}
+        for app_id in sorted(aged):
+            fresh[app_id] = await _once_filed(self._reread(app_id))
         overtaken = {}
         for filing in batch:
             place = filing.row.place

@@ -47,7 +47,7 @@ bench: setup ## Run the benchmarks; benchmarks/README.md says what they measure
 .PHONY: docs
 docs: setup ## Write docs/settings.md and docs/app-settings.md anew
 	$(BIN)/python -m ringtime_shared.settings > docs/settings.md
-	$(BIN)/python -m ringtime_shared.api.reference > docs/app-settings.md
+	$(BIN)/python -m ringtime_shared.app_reference > docs/app-settings.md
 
 .PHONY: walkthrough
 walkthrough: setup ## Record the walk-through of docs/ringctl.md anew, on a real cluster

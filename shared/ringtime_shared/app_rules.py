@@ -30,7 +30,7 @@ def check_app(
     violations += check_numbers(configuration, "configuration.", limits)
     if configuration.retry is not None:
         most_s = (configuration.retention_days or limits.retention_days) * _DAY_S
-        bounds = RetryBounds(attempts=limits.max_http_attempts, age_s=most_s)
+        bounds = RetryBounds(max_http_attempts=limits.max_http_attempts, max_age_s=most_s)
         violations += check_retry(configuration.retry, "configuration.retryPolicy", bounds)
     return violations
 

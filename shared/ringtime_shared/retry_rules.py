@@ -19,8 +19,8 @@ _STATUS = re.compile(STATUS_PATTERN)
 class RetryBounds:
     """The most a policy may ask for, by the names that the entries of `RetryRules` use."""
 
-    attempts: int
-    age_s: int
+    max_http_attempts: int
+    max_age_s: int
 
 
 def check_retry(rules: RetryRules, path: str, bounds: RetryBounds) -> list[Violation]:

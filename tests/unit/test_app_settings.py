@@ -16,7 +16,7 @@ from ringtime_ingest.service.requests import Offer
 from ringtime_ringctl.configuring import change_configuration
 from ringtime_shared.api.apps import app_to_json, read_app
 from ringtime_shared.api.configuration import ATTEMPTS, keys
-from ringtime_shared.api.reference import describe_app_settings
+from ringtime_shared.app_reference import describe_app_settings
 from ringtime_shared.app_rules import check_app
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.retry import RetryRules

@@ -282,7 +282,7 @@ def openapi_document(settings: ServerSettings, offer: Offer) -> Document:
 
 
 def _singular(path: str) -> str:
-    """Return the same path as the seed's README spells it; a create there has an entry of its own."""
+    """Return the same path as goscheduler's README spells it; a create there has an entry of its own."""
     if path.endswith("/schedules"):
         return path
     return path.replace("/schedules", "/schedule").replace("/apps", "/app")

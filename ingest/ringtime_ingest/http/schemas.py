@@ -154,7 +154,7 @@ _FAILURE = record(
 _ACTIVATION = record(
     {
         "appId": {**APP_ID, "description": "The app's id."},
-        "Active": {"type": "boolean", "description": "The seed's spelling."},
+        "Active": {"type": "boolean", "description": "goscheduler's spelling."},
         "active": {"type": "boolean", "description": "The same."},
     }
 )
@@ -168,8 +168,8 @@ def success_of(data: Schema) -> Schema:
 def requests_of(offer: Offer) -> Mapping[str, Schema]:
     """Return the request objects of a server that offers this."""
     limits, callback_types = offer.limits, offer.callback_types
-    bounds = RetryBounds(attempts=limits.max_http_attempts, age_s=limits.max_retention_days * _DAY_S)
-    most_s = limits.max_future_period_days * _DAY_S
+    most_s = limits.max_retention_days * _DAY_S
+    bounds = RetryBounds(max_http_attempts=limits.max_http_attempts, max_age_s=most_s)
     own = {name: ref(f"{name.capitalize()}Details") for name in DETAILS if name in callback_types}
     others = [name for name in callback_types if name not in own]
     callback = CALLBACK.schema()
@@ -178,7 +178,7 @@ def requests_of(offer: Offer) -> Mapping[str, Schema]:
         *([_callback_of({"enum": others}, {"type": "object"})] if others else []),
     ]
     return {
-        "NewSchedule": NEW_SCHEDULE.schema({"delaySeconds": most_s}),
+        "NewSchedule": NEW_SCHEDULE.schema({"delaySeconds": limits.max_future_period_days * _DAY_S}),
         "Callback": callback,
         **{f"{name.capitalize()}Details": DETAILS[name].schema() for name in own},
         "NewApp": NEW_APP.schema({"partitions": limits.max_partitions}),

@@ -5,9 +5,13 @@ as the sender likes. Each of these is refused here, because whatever is stored h
 encoder between here and the receiver of the callback. Fractions come out as Decimal, so that a time keeps
 every digit; `to_plain` turns what is kept as sent back into numbers an encoder takes.
 
-Of an object, keys are matched without regard to case and unknown ones are passed over, as the seed does.
-`null` is the same as leaving a field out, except where a field says otherwise. The types are exact: `true` is
-no number and `"1"` is none either.
+Of an object, keys are matched without regard to case and unknown ones are passed over, as goscheduler
+does. `null` is the same as leaving a field out, except where a field says otherwise. The types are exact:
+`true` is no number and `"1"` is none either.
+
+No typed decoder reads the bodies. msgspec would, in 0.5 µs instead of 6 for a create, but it keeps the last
+of two equal keys and cuts fractions to a double; to find out afterwards whether a body has either takes
+another 5 µs if it is small, and longer than all the reading here if its payload is large.
 """
 
 from __future__ import annotations

@@ -125,8 +125,8 @@ def _bounds_of(app: App, limits: AppLimits) -> RetryBounds:
     said = app.configuration
     most_s = said.retry.max_age_s if said.retry is not None else None
     return RetryBounds(
-        attempts=said.http_attempts or limits.http_attempts,
-        age_s=most_s or (said.retention_days or limits.retention_days) * _DAY_S,
+        max_http_attempts=said.http_attempts or limits.http_attempts,
+        max_age_s=most_s or (said.retention_days or limits.retention_days) * _DAY_S,
     )
 
 

@@ -68,7 +68,7 @@ class AppConfiguration:
         int | None,
         Setting(
             "httpRetries",
-            "Attempts in all, the first included; `retryPolicy.attempts` is the same number.",
+            "Attempts in all, the first included; `httpRetries` and `retryPolicy.attempts` are one number.",
             most="max_http_attempts",
             unset="limits.http_attempts",
         ),

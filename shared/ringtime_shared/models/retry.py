@@ -22,7 +22,7 @@ class RetryRules:
         Setting(
             "attempts",
             "Attempts in all, the first included. A schedule: no more than its app.",
-            most="attempts",
+            most="max_http_attempts",
             unset="limits.http_attempts",
         ),
     ] = None
@@ -61,7 +61,7 @@ class RetryRules:
             "maxAgeSeconds",
             "Give up this long after the fire time. A schedule: no more than its app.",
             unit="seconds",
-            most="age_s",
+            most="max_age_s",
             unset="retry.max_age_s",
         ),
     ] = None
@@ -69,7 +69,7 @@ class RetryRules:
         tuple[str, ...] | None,
         Setting(
             "statuses",
-            "HTTP statuses worth another attempt; 410 only where it is named itself.",
+            "HTTP statuses worth another attempt: numbers, or `3xx`, `4xx`, `5xx`; 410 only if named itself.",
             unset="retry.statuses",
         ),
     ] = None

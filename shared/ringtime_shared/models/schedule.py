@@ -16,7 +16,7 @@ LOG_LENGTH = 10  #: attempts that are remembered beside the last
 
 
 class Status(StrEnum):
-    """What a client is told; the words are the seed's."""
+    """What a client is told; the words are goscheduler's."""
 
     SCHEDULED = "SCHEDULED"  #: no outcome yet, a retry may be pending
     SUCCESS = "SUCCESS"  #: delivered

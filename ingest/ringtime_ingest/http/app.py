@@ -44,8 +44,8 @@ def create_app(service: IngestService, settings: ServerSettings, ready: Ready) -
         routes=[
             *ScheduleRoutes(service, bodies, settings).all(),
             *AppRoutes(service, bodies, settings).all(),
+            *DeadLetterRoutes(service, bodies, settings).all(),
             *HealthRoutes(ready).all(),
-            *DeadLetterRoutes(service.dead_letters, bodies, settings).all(),
             *_docs_routes(service, settings),
         ],
         middleware=[Middleware(Gate, most=settings.max_concurrency)],

@@ -1,7 +1,31 @@
-"""What each route does: parse, ask the service, answer.
+"""What each route does: parse, ask the service, answer. One class of routes for each subject.
 
 The seed's code has plural paths and nests a schedule as `data.schedule`; its README shows singular ones
 and, for a create, the schedule itself as `data`. Both are served.
 """
 
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from starlette.routing import BaseRoute
+
+from ringtime_ingest.http.gate import Bodies
+from ringtime_ingest.service import IngestService
+from ringtime_shared.settings import ServerSettings
+
 BASE = "/goscheduler"
+
+
+class Routes(ABC):
+    """The routes of one subject, and what their methods need."""
+
+    def __init__(self, service: IngestService, bodies: Bodies, settings: ServerSettings) -> None:
+        self._service = service
+        self._bodies = bodies
+        self._depth = settings.max_json_depth
+        self._created = settings.created_http_status
+
+    @abstractmethod
+    def all(self) -> list[BaseRoute]:
+        """Return the routes, the busiest first."""

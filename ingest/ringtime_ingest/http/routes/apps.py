@@ -11,27 +11,17 @@ from starlette.routing import BaseRoute, Route
 
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.fields import NEW_SIGNING_SECRET
-from ringtime_ingest.http.gate import Bodies
 from ringtime_ingest.http.parsing import parse_app_id, parse_flag, parse_new_app
-from ringtime_ingest.http.routes import BASE
+from ringtime_ingest.http.routes import BASE, Routes
 from ringtime_ingest.http.shapes import Unreadable
-from ringtime_ingest.service import IngestService
 from ringtime_shared.api.apps import app_to_json, secret_to_json
 from ringtime_shared.errors import NotFound, Violation
-from ringtime_shared.settings import ServerSettings
 
 
-class AppRoutes:
+class AppRoutes(Routes):
     """Register, read, activate and delete apps; create, list and revoke their secrets."""
 
-    def __init__(self, service: IngestService, bodies: Bodies, settings: ServerSettings) -> None:
-        self._service = service
-        self._bodies = bodies
-        self._depth = settings.max_json_depth
-        self._created = settings.created_http_status
-
     def all(self) -> list[BaseRoute]:
-        """Return the routes, on the plural path and on the singular one."""
         return [
             Route(f"{BASE}/{word}{tail}", endpoint, methods=[method])
             for word in ("apps", "app")

@@ -15,10 +15,9 @@ from starlette.routing import BaseRoute, Route
 
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.fields import REPLAYS
-from ringtime_ingest.http.gate import Bodies
 from ringtime_ingest.http.parsing import parse_app_id, parse_schedule_id, read_time, refused
-from ringtime_ingest.http.routes import BASE
-from ringtime_ingest.service.dead_letters import IN_BODY, IN_QUERY, DeadLetters, LetterQuery
+from ringtime_ingest.http.routes import BASE, Routes
+from ringtime_ingest.service.dead_letters import IN_BODY, IN_QUERY, LetterQuery
 from ringtime_shared.api.dead_letters import (
     LIST_SIZE,
     MAX_SIZE,
@@ -29,23 +28,16 @@ from ringtime_shared.api.dead_letters import (
 from ringtime_shared.api.ids import check_app_id, check_schedule_id
 from ringtime_shared.api.instants import parse_instant
 from ringtime_shared.errors import InvalidRequest, Violation
-from ringtime_shared.settings import ServerSettings
 
 _NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?")
 _REPLAYED = {"": False, "false": False, "true": True, "all": None}
 _MOST_REPORTED = 20  #: bad ids of one list that are told, lest the answer be longer than the request
 
 
-class DeadLetterRoutes:
+class DeadLetterRoutes(Routes):
     """List, count and replay, on the plural paths and on the singular ones."""
 
-    def __init__(self, dead_letters: DeadLetters, bodies: Bodies, settings: ServerSettings) -> None:
-        self._dead_letters = dead_letters
-        self._bodies = bodies
-        self._depth = settings.max_json_depth
-
     def all(self) -> list[BaseRoute]:
-        """Return the routes."""
         of_app = [
             Route(f"{BASE}/{word}/{{app_id}}/dead-letters{tail}", endpoint, methods=[method])
             for word in ("apps", "app")
@@ -62,16 +54,16 @@ class DeadLetterRoutes:
         return [*of_app, *of_schedule]
 
     async def fetch(self, request: Request) -> Response:
-        page = await self._dead_letters.fetch(parse_letter_query(request))
+        page = await self._service.dead_letters.fetch(parse_letter_query(request))
         shown = [letter_to_json(letter) for letter in page.letters]
         return success({"deadLetters": shown, "continuationToken": page.token}, total=len(shown))
 
     async def count(self, request: Request) -> Response:
-        return success({"count": await self._dead_letters.count(parse_letter_query(request))})
+        return success({"count": await self._service.dead_letters.count(parse_letter_query(request))})
 
     async def replay(self, request: Request) -> Response:
         schedule_id = parse_schedule_id(request.path_params["schedule_id"])
-        filed = await self._dead_letters.replay(schedule_id)
+        filed = await self._service.dead_letters.replay(schedule_id)
         return success(replay_to_json(filed.schedule_id, filed.replay, filed.slot_ms))
 
     async def replay_many(self, request: Request) -> Response:
@@ -79,9 +71,9 @@ class DeadLetterRoutes:
         body = await self._bodies.read(request)
         asked = parse_replays(app_id, body, self._depth)
         if isinstance(asked, LetterQuery):
-            report = await self._dead_letters.replay_range(asked)
+            report = await self._service.dead_letters.replay_range(asked)
         else:
-            report = await self._dead_letters.replay_ids(app_id, asked)
+            report = await self._service.dead_letters.replay_ids(app_id, asked)
         skipped = [(each.schedule_id, each.reason) for each in report.skipped]
         count = len(report.replays)
         return success(replays_to_json(count, skipped, report.token), total=count)

@@ -7,25 +7,15 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ringtime_ingest.http.envelope import success
-from ringtime_ingest.http.gate import Bodies
 from ringtime_ingest.http.parsing import parse_new_schedule, parse_schedule_id
-from ringtime_ingest.http.routes import BASE
-from ringtime_ingest.service import IngestService
+from ringtime_ingest.http.routes import BASE, Routes
 from ringtime_shared.api.schedules import schedule_to_json
-from ringtime_shared.settings import ServerSettings
 
 
-class ScheduleRoutes:
+class ScheduleRoutes(Routes):
     """Create, read and cancel."""
 
-    def __init__(self, service: IngestService, bodies: Bodies, settings: ServerSettings) -> None:
-        self._service = service
-        self._bodies = bodies
-        self._depth = settings.max_json_depth
-        self._created = settings.created_http_status
-
     def all(self) -> list[BaseRoute]:
-        """Return the routes, the busiest first."""
         by_id = [
             Route(f"{BASE}/{word}/{{schedule_id}}", endpoint, methods=[method])
             for word in ("schedules", "schedule")

@@ -13,8 +13,8 @@ from functools import partial
 
 from tests.cluster.clock_world import ClockWorld
 from tests.cluster.resize_world import ResizePlan, ResizeWorld
-from tests.cluster.virtual import run_virtual
 from tests.cluster.world import World
+from tests.harness.virtual import run_virtual
 
 _BLOCK = 25
 

@@ -12,7 +12,7 @@ from ringtime_shared import deleting
 from ringtime_shared.models.app import App
 from tests.cluster.deletion_world import DeletionPlan, DeletionWorld
 from tests.cluster.planted import Plant
-from tests.cluster.virtual import run_virtual
+from tests.harness.virtual import run_virtual
 
 
 def play(seed: int, plan: DeletionPlan | None = None) -> tuple[list[str], int]:

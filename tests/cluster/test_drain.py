@@ -12,8 +12,8 @@ import pytest
 from ringtime_shared.coordination.memory import MemoryOperator
 from ringtime_shared.coordination.protocol import Drain
 from ringtime_shared.errors import NotFound
-from tests.cluster.virtual import run_virtual
 from tests.cluster.world import Plan, World, random_plan
+from tests.harness.virtual import run_virtual
 
 NODE = "dispatcher-1"
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 from tests.contract.builders import START_MS
-from tests.unit.dispatcher.rig import LoopClock, on_virtual_time
+from tests.harness.virtual import LoopClock, on_virtual_time
 
 from ringtime import runtime as one_process
 from ringtime.library import FunctionCallback

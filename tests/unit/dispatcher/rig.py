@@ -1,53 +1,26 @@
-"""Virtual time, a receiver, and a deliverer with everything it needs, in memory."""
+"""A receiver, and a deliverer with everything it needs, in memory."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, cast
 
-from tests.cluster.virtual import run_virtual
 from tests.contract.builders import START_MS, make_app, make_row
+from tests.harness.virtual import LoopClock
 from tests.unit.spy_store import SpyStore
 
 from ringtime_dispatcher.delivery.deliverer import Deliverer, DeliveryParts
 from ringtime_dispatcher.delivery.ledger import Ledger
 from ringtime_dispatcher.ownership.instance import Instances, OwnedInstance
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
-from ringtime_shared.clock import SystemClock
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.app import App, AppConfiguration, Instance
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
 from ringtime_shared.stores.protocol import Marks, MarksWrite
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def on_virtual_time(test: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Run an async test on a loop whose clock jumps to the next timer."""
-
-    @functools.wraps(test)
-    def run(*args: P.args, **kwargs: P.kwargs) -> T:
-        return run_virtual(test(*args, **kwargs))
-
-    return run
-
-
-class LoopClock(SystemClock):
-    """Both clocks follow the loop; it starts at `START_MS`, the first slot of a minute."""
-
-    back_ms = 0  #: how far the wall clock has been set back
-
-    def now_ms(self) -> int:
-        return START_MS + self.boot_ms() - self.back_ms
-
-    def boot_ms(self) -> int:
-        return int(asyncio.get_running_loop().time() * 1000 + 1e-6)
 
 
 class Receiver(CallbackType):

@@ -10,7 +10,8 @@ from uuid import UUID
 
 import pytest
 from tests.contract.builders import START_MS, key_of, make_app, make_move, make_outcome, make_row, make_update
-from tests.unit.dispatcher.rig import LoopClock, Rig, instances_of, make_owned, make_rig, on_virtual_time
+from tests.harness.virtual import LoopClock, on_virtual_time
+from tests.unit.dispatcher.rig import Rig, instances_of, make_owned, make_rig
 from tests.unit.dispatcher.test_sealing import Rounds
 from tests.unit.spy_store import SpyStore
 

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import pytest
 from tests.contract.builders import START_MS, key_of, make_app, make_move, make_outcome, make_row, make_update
-from tests.unit.dispatcher.rig import LoopClock, make_rig, on_virtual_time
+from tests.harness.virtual import LoopClock, on_virtual_time
+from tests.unit.dispatcher.rig import make_rig
 from tests.unit.spy_store import SpyStore, spin
 
 from ringtime_dispatcher.engine import Dispatcher, DispatcherParts

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, cast
 
 from tests.contract.builders import START_MS, make_app, make_row
-from tests.unit.dispatcher.rig import LoopClock, on_virtual_time
+from tests.harness.virtual import LoopClock, on_virtual_time
 from tests.unit.ingest.rig import Client
 
 from ringtime_dispatcher.engine import Dispatcher, DispatcherParts

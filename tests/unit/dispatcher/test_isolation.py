@@ -7,7 +7,8 @@ import logging
 
 import pytest
 from tests.contract.builders import START_MS, key_of
-from tests.unit.dispatcher.town import PLAIN, SLOT_MS, Town, an_outage, on_virtual_time, small
+from tests.harness.virtual import on_virtual_time
+from tests.unit.dispatcher.town import PLAIN, SLOT_MS, Town, an_outage, small
 
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.schedule import Status

@@ -8,7 +8,8 @@ from itertools import pairwise
 
 import pytest
 from tests.contract.builders import START_MS, key_of, make_move, make_outcome, make_update
-from tests.unit.dispatcher.town import PLAIN, SLOT_MS, Town, an_outage, on_virtual_time, small
+from tests.harness.virtual import on_virtual_time
+from tests.unit.dispatcher.town import PLAIN, SLOT_MS, Town, an_outage, small
 
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.protocol import Delivery, Reply

@@ -7,7 +7,7 @@ from typing import Any, Self, cast
 
 import pytest
 from tests.contract.builders import START_MS, make_app, make_move, make_outcome, make_row, make_update
-from tests.unit.dispatcher.rig import LoopClock, on_virtual_time
+from tests.harness.virtual import LoopClock, on_virtual_time
 from tests.unit.spy_store import SpyStore, spin
 
 from ringtime_dispatcher.delivery.recording import OutcomeWriter, Record

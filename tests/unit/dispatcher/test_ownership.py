@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.contract.builders import make_app
-from tests.unit.dispatcher.rig import LoopClock, on_virtual_time
+from tests.harness.virtual import LoopClock, on_virtual_time
 
 from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
 from ringtime_dispatcher.ownership.capacity import memory_bytes, most_owned

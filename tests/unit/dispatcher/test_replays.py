@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 from tests.contract.builders import START_MS, key_of, make_outcome, make_update
-from tests.unit.dispatcher.town import PLAIN, SLOT_MS, Town, on_virtual_time, small
+from tests.harness.virtual import on_virtual_time
+from tests.unit.dispatcher.town import PLAIN, SLOT_MS, Town, small
 
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules

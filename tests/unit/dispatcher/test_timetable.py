@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.contract.builders import START_MS
-from tests.unit.dispatcher.rig import LoopClock, on_virtual_time
+from tests.harness.virtual import LoopClock, on_virtual_time
 from tests.unit.spy_store import spin
 
 from ringtime_dispatcher.delivery.queue import Timetable

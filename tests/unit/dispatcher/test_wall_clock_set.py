@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import pytest
 from tests.contract.builders import START_MS, make_app
-from tests.unit.dispatcher.rig import LoopClock, instances_of, make_owned, make_rig, on_virtual_time
+from tests.harness.virtual import LoopClock, on_virtual_time
+from tests.unit.dispatcher.rig import instances_of, make_owned, make_rig
 from tests.unit.spy_store import SpyStore
 
 from ringtime_dispatcher.delivery.ledger import RowItem

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from random import Random
-from typing import Any, ClassVar, ParamSpec, cast
+from typing import Any, cast
 from uuid import UUID
 
 from tests.contract.builders import START_MS, make_app, make_row
-from tests.unit.dispatcher import rig
-from tests.unit.dispatcher.rig import LoopClock, Receiver, instances_of, make_owned
+from tests.harness.virtual import LoopClock, at_end
+from tests.unit.dispatcher.rig import Receiver, instances_of, make_owned
 from tests.unit.spy_store import SpyStore
 
 from ringtime_dispatcher.delivery.deliverer import Deliverer, DeliveryParts
@@ -30,22 +29,6 @@ from ringtime_shared.stores.protocol import LAST_ID, Position
 SLOT_MS = START_MS + 1_000
 DOWN = Reply(ok=False, code=503, error="answered 503")
 PLAIN = AppConfiguration()
-P = ParamSpec("P")
-
-
-def on_virtual_time(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Run an async test on a virtual loop and end what its towns have started."""
-
-    @functools.wraps(test)
-    async def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        Town.built.clear()
-        try:
-            await test(*args, **kwargs)
-        finally:
-            for town in Town.built:
-                await town.close()
-
-    return rig.on_virtual_time(run)
 
 
 class PickyStore(SpyStore):
@@ -116,8 +99,6 @@ class Street(Receiver):
 class Town:
     """One node with two instances of each of several apps. Build it inside a running loop."""
 
-    built: ClassVar[list[Town]] = []  #: in this test
-
     def __init__(
         self,
         *configurations: AppConfiguration,
@@ -156,7 +137,7 @@ class Town:
             self.store.real, self.clock, self.settings, self.instances, self.deliverer, self.ledger.room
         )
         self._polling: asyncio.Task[None] | None = None
-        Town.built.append(self)
+        at_end(self.close)
 
     async def close(self) -> None:
         if self._polling is not None:

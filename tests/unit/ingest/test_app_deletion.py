@@ -6,7 +6,7 @@ import asyncio
 from typing import Any, cast
 
 import pytest
-from tests.unit.dispatcher.rig import LoopClock, on_virtual_time
+from tests.harness.virtual import LoopClock, on_virtual_time
 from tests.unit.ingest.commit_rig import AnyDetails, ServiceRig
 from tests.unit.ingest.rig import Rig, make_rig
 from tests.unit.spy_store import SpyStore

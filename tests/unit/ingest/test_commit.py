@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.contract.builders import START_MS, make_app, make_row
-from tests.unit.dispatcher.rig import on_virtual_time
+from tests.harness.virtual import on_virtual_time
 from tests.unit.ingest.commit_rig import CommitRig, make_commit_rig
 from tests.unit.spy_store import spin
 

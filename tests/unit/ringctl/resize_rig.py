@@ -7,13 +7,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
-from tests.cluster.virtual import run_virtual
 from tests.contract.builders import make_app, make_outcome, make_row, make_update
+from tests.harness.virtual import LoopClock, run_virtual
 
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.resize.runner import Resizer
 from ringtime_shared.buckets import bucket_of
-from ringtime_shared.clock import SystemClock
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.schedule import Row
@@ -24,16 +23,6 @@ from ringtime_shared.stores.protocol import LAST_ID, DueQuery, Marks, MarksWrite
 T = TypeVar("T")
 START_MS = 1_800_000_000_000
 QUIET_S = 15.0  #: map_age_ms and write_deadline_ms together
-
-
-class LoopClock(SystemClock):
-    """The time of the running event loop, as wall and as boot time."""
-
-    def now_ms(self) -> int:
-        return START_MS + self.boot_ms()
-
-    def boot_ms(self) -> int:
-        return int(asyncio.get_running_loop().time() * 1_000)
 
 
 class Killed(Exception):
@@ -74,7 +63,7 @@ class ResizeRig:
     """One app, `pay`, with this many partitions; somebody owns them only while `dispatching`."""
 
     store: MemoryStore
-    clock: LoopClock = field(default_factory=LoopClock)
+    clock: LoopClock = field(default_factory=lambda: LoopClock(START_MS))
     _terms: dict[Instance, int] = field(default_factory=dict)
     _term: int = 100
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -142,7 +131,7 @@ def play(work: Callable[[ResizeRig], Coroutine[Any, Any, T]], *, partitions: int
     """Run `work` on virtual time with an app of so many partitions."""
 
     async def run() -> T:
-        clock = LoopClock()
+        clock = LoopClock(START_MS)
         rig = ResizeRig(MemoryStore(clock.now_ms), clock)
         app = make_app(app_id="pay", writable=partitions, polled=partitions, created_ms=clock.now_ms())
         await rig.store.create_app(app)

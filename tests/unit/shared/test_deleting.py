@@ -17,7 +17,7 @@ from tests.contract.builders import (
     make_row,
     make_update,
 )
-from tests.unit.dispatcher.rig import LoopClock, on_virtual_time
+from tests.harness.virtual import LoopClock, on_virtual_time
 from tests.unit.spy_store import SpyStore
 
 from ringtime_shared.deleting import Deleter

@@ -6,8 +6,9 @@ from typing import Any, cast
 
 import pytest
 from tests.contract.builders import START_MS, key_of, make_app, make_move, make_row
+from tests.harness.virtual import on_virtual_time
 from tests.unit.dispatcher.rig import make_owned
-from tests.unit.dispatcher.town import PLAIN, SLOT_MS, Town, an_outage, on_virtual_time, small
+from tests.unit.dispatcher.town import PLAIN, SLOT_MS, Town, an_outage, small
 
 from ringtime_dispatcher.delivery.ledger import Item, Ledger, RowItem, State, home_of
 from ringtime_shared.models.schedule import Row, Status

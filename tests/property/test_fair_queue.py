@@ -109,7 +109,7 @@ class FairQueueMachine(RuleBasedStateMachine):
         return free > 0 and (held < self.most - kept - others if held else others < self.most - kept // 2)
 
     def is_ready(self, app: ModelApp) -> bool:
-        """Whether the caps and the places let it start something."""
+        """Whether the caps and the permits let it start something."""
         return len(app.under_way) < app.share.in_flight and any(
             lane.waiting and len(lane.under_way) < self.lane_cap and self.has_place(app, lane)
             for lane in app.lanes.values()

@@ -39,7 +39,7 @@ class LedgerMachine(RuleBasedStateMachine):
             (app.app_id, partition): make_owned(app, partition) for app in APPS for partition in (0, 1)
         }
         self.items: list[Item] = []
-        self.claiming: set[Item] = set()  # that began to be sent
+        self.locking: set[Item] = set()  # that began to be sent
 
     def hear(self) -> None:
         self.rooms_told += 1
@@ -60,12 +60,12 @@ class LedgerMachine(RuleBasedStateMachine):
         item = self.pick(pick)
         if item is None or item.state is not State.WAITING:
             return
-        rival = any(each.schedule_id == item.schedule_id for each in self.claiming)
+        rival = any(each.schedule_id == item.schedule_id for each in self.locking)
         begun = self.ledger.begin(item, is_sent=is_sent)
         assert begun is not (rival and is_sent)
         assert item.state is (State.UNDER_WAY if begun else State.WAITING)
         if begun and is_sent:
-            self.claiming.add(item)
+            self.locking.add(item)
 
     @rule(pick=st.integers(0, 99), step=st.sampled_from(sorted(STEPS)))
     def step(self, pick: int, step: str) -> None:
@@ -79,7 +79,7 @@ class LedgerMachine(RuleBasedStateMachine):
             assert item.state is before
             return
         getattr(self.ledger, step)(item)
-        self.claiming.discard(item)
+        self.locking.discard(item)
 
     def pick(self, number: int) -> Item | None:
         return self.items[number % len(self.items)] if self.items else None
@@ -90,11 +90,11 @@ class LedgerMachine(RuleBasedStateMachine):
         assert self.ledger.held == Counter(each.place.app_id for each in held)
 
     @invariant()
-    def a_schedule_is_claimed_by_one_of_its_items(self) -> None:
-        claimed = Counter(each.schedule_id for each in self.claiming)
-        assert set(claimed.values()) <= {1}
+    def a_schedule_is_locked_by_one_of_its_items(self) -> None:
+        locked = Counter(each.schedule_id for each in self.locking)
+        assert set(locked.values()) <= {1}
         for item in self.items:
-            assert self.ledger.is_claimed(item.schedule_id) is (item.schedule_id in claimed)
+            assert self.ledger.is_locked(item.schedule_id) is (item.schedule_id in locked)
 
     @invariant()
     def an_instance_knows_what_is_open_and_whether_it_is_quiet(self) -> None:
@@ -111,7 +111,7 @@ class LedgerMachine(RuleBasedStateMachine):
             if item.state in HELD:
                 self.ledger.leave_open(item)
         assert not self.ledger.held
-        assert not any(self.ledger.is_claimed(row.schedule.schedule_id) for row in ROWS)
+        assert not any(self.ledger.is_locked(row.schedule.schedule_id) for row in ROWS)
         assert all(owned.is_quiet for owned in self.owned.values())
         assert self.ledger.room("a") == (MOST + 1) // 2
 

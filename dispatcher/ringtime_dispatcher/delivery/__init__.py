@@ -17,13 +17,13 @@ attempt is made or its home row is looked at, the writer until what is to be wri
 | the store | it stays with the writer, open and under way, so `settled` stays below it and a handover waits |
 | a write that no store takes | left open, which the log says: the next owner fires it again |
 | a bug of ours, wherever it is | the delivery is recorded as a failure; if that fails too, it is left open |
-| a row that cannot be read | recorded as a failure, without a claim and without an attempt |
+| a row that cannot be read | recorded as a failure, without a lock and without an attempt |
 | the lease, before the send | put back: it waits for its turn again |
 | its instance, while it waits | left open at its slot, its turn or its next look, whichever comes first |
 | the node | nothing: what was not settled is open in the store, above `settled` |
 
 Proof sketch. A read gives a row to `Ledger.enter`, which takes it only if the instance did not know its key;
-so a row has one item. A task begins with `Ledger.begin`, which gives the claim on a schedule to one item, so
+so a row has one item. A task begins with `Ledger.begin`, which gives the lock of a schedule to one item, so
 two filings of a schedule are never sent at once. Each way out of a task ends in a record, in `put_back`, or
 in `leave_open`: what is raised in between ends in `Deliverer._end_in_failure`. The writer tells of each
 record once, that it is durable or that it is refused, and either lets the item go. The ledger refuses any

@@ -3,7 +3,7 @@
 An item is one filing that this node holds, from the read that returned it until what was to be written of it
 is durable, or cannot be written here. Its state says what it holds:
 
-| state | when | room of its app | open at its instance | its schedule is claimed |
+| state | when | room of its app | open at its instance | its schedule is locked |
 |---|---|---|---|---|
 | NEW | not in the ledger | | | |
 | WAITING | for its slot, its turn, or the end of another filing | yes | yes | |
@@ -16,11 +16,11 @@ is durable, or cannot be written here. Its state says what it holds:
                       '---leave_open-----+--leave_open--> LEFT_OPEN
 
 Invariant. What is held follows from the states alone: an app holds the room of its items that are WAITING or
-UNDER_WAY, an instance is quiet when it has none UNDER_WAY, and at most one filing of a schedule is claimed.
+UNDER_WAY, an instance is quiet when it has none UNDER_WAY, and at most one filing of a schedule has its lock.
 So nothing leaks and nothing is freed twice as long as every change of state goes through here; one that the
 drawing does not show raises RuntimeError and changes nothing.
 
-How much room an app has: as many rows as are free. One app with a backlog of its own gets half of all rooms,
+How much room an app has: as many rows as are free. One app with a backlog of its own gets half of it all,
 two get a third each, and there is always a share left for the next. The rest of a backlog stays in the store.
 
 Source: A. Choudhury and E. Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches",
@@ -147,7 +147,7 @@ class Ledger:
         """
         self._room = Room(max_loaded)
         self._on_room = on_room
-        self._claims: dict[UUID, Item] = {}
+        self._locks: dict[UUID, Item] = {}
 
     def room(self, app_id: str) -> int:
         """Return how many more rows of this app may be held; one that gets 0 is refused, until `on_room`."""
@@ -163,9 +163,9 @@ class Ledger:
         """How many rows each app holds in memory."""
         return self._room.held
 
-    def is_claimed(self, schedule_id: UUID) -> bool:
+    def is_locked(self, schedule_id: UUID) -> bool:
         """Whether a filing of this schedule is under way."""
-        return schedule_id in self._claims
+        return schedule_id in self._locks
 
     def enter(self, item: Item) -> bool:
         """Hold an item whose row was read; False, and nothing is changed, if a read returned it before."""
@@ -181,12 +181,12 @@ class Ledger:
         """Work on an item; False, and nothing is changed, while another filing of its schedule is under way.
 
         Args:
-            is_sent: it may be sent. What will not be, for it cannot be read, claims nothing: its end need not
+            is_sent: it may be sent. What will not be, for it cannot be read, takes no lock: its end need not
                 wait for that of another filing.
         """
         if item.state is not State.WAITING:
             raise _wrong("begin", item)
-        if is_sent and self._claims.setdefault(item.schedule_id, item) is not item:
+        if is_sent and self._locks.setdefault(item.schedule_id, item) is not item:
             return False
         item.state = State.UNDER_WAY
         item.owned.begin_work()
@@ -216,8 +216,8 @@ class Ledger:
         if item.state is not State.UNDER_WAY:
             raise _wrong(step, item)
         item.state = state
-        if self._claims.get(item.schedule_id) is item:
-            del self._claims[item.schedule_id]
+        if self._locks.get(item.schedule_id) is item:
+            del self._locks[item.schedule_id]
         item.owned.end_work()
 
 

@@ -1,4 +1,4 @@
-"""Carry out what `ownership` plans: claim, take over, hand over, start anew when the lease is gone."""
+"""Carry out what `plan` decides: claim, take over, hand over, start anew when the lease is gone."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ The system's own `getaddrinfo` does the work, so that a name means here what it 
 know only part of that. It blocks and cannot be interrupted: where a name server is silent it comes back
 after 10 to 20 s, or after 2 to 4 s with the options that `process` sets for our services.
 
-So threads are what is scarce, and given out as places in flight are (`fairness`): apps take turns, and those
+So threads are what is scarce, and given out as permits are (`fairness`): apps take turns, and those
 whose names take long leave some to the others. Creates and deliveries have threads of their own.
 
 | what happens | deliveries | creates |

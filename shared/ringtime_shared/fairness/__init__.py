@@ -1,1 +1,1 @@
-"""Who may take the next place of something scarce: attempts in flight, threads for name lookups. Pure."""
+"""Who may take the next permit of something scarce: attempts in flight, threads for name lookups. Pure."""

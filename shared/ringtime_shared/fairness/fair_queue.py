@@ -1,8 +1,8 @@
 """What is due and waits for its turn: fair between apps, then between an app's destinations.
 
 Each app with something to start takes turns, `weight` starts a turn; within an app its destinations do.
-An app at its cap, out of its rate or of the places it may have (`in_flight`), and a destination at its cap,
-step out of the round until an attempt ends or time passes, so nobody waits behind somebody who cannot move.
+An app at its cap, out of its rate or of the permits it may have (`in_flight`), and a destination at its cap,
+step out of the rotation until an attempt ends or time passes, so nobody waits behind who cannot move.
 Every operation takes constant time, but for the logarithm of the number of apps whose rate is spent.
 
 Source: weighted round robin over active queues, as in M. Shreedhar and G. Varghese, "Efficient Fair
@@ -41,13 +41,13 @@ class _Start(NamedTuple):
 class _Lane(Generic[T]):
     """What waits for one destination of one app, and what is under way to it."""
 
-    __slots__ = ("is_in_round", "kind", "under_way", "waiting")
+    __slots__ = ("is_in_rotation", "kind", "under_way", "waiting")
 
     def __init__(self, kind: int) -> None:
         self.kind = kind
         self.waiting: deque[tuple[int, T]] = deque()  # when it was put, and the item
         self.under_way: dict[T, _Start] = {}  # oldest first
-        self.is_in_round = False
+        self.is_in_rotation = False
 
     def is_quick(self, now_ms: int) -> bool:
         if self.kind == QUICK:
@@ -60,14 +60,14 @@ class _AppQueue(Generic[T]):
     __slots__ = (
         "app_id",
         "held",
-        "is_in_round",
+        "is_in_rotation",
         "lanes",
         "limits",
         "next_kind",
         "not_before_ms",
         "pace",
         "rest",
-        "rounds",
+        "rotations",
         "share",
         "turns",
     )
@@ -77,11 +77,11 @@ class _AppQueue(Generic[T]):
         self.share = share
         self.lanes: dict[str, _Lane[T]] = {}
         # By kind: lanes that are not at their cap and have something to start.
-        self.rounds: tuple[deque[_Lane[T]], deque[_Lane[T]]] = (deque(), deque())
+        self.rotations: tuple[deque[_Lane[T]], deque[_Lane[T]]] = (deque(), deque())
         self.next_kind = QUICK
-        self.held = [0, 0]  # by kind, places
-        self.limits: list[int] = []  # where it waits for places, by kind; empty: it does not
-        self.is_in_round = False
+        self.held = [0, 0]  # by kind, permits
+        self.limits: list[int] = []  # where it waits for permits, by kind; empty: it does not
+        self.is_in_rotation = False
         self.rest = 0  # number of the entry that ends its rest, until it may begin again by its rate
         self.turns = share.weight
         self.pace = Pace(share.per_s) if share.per_s else None
@@ -99,7 +99,7 @@ class _AppQueue(Generic[T]):
 
     @property
     def has_work(self) -> bool:
-        return bool(self.rounds[QUICK] or self.rounds[OTHER])
+        return bool(self.rotations[QUICK] or self.rotations[OTHER])
 
     @property
     def is_at_cap(self) -> bool:
@@ -118,17 +118,17 @@ class FairQueue(Generic[T]):
     """Not for threads. `take` and `end` go together: each item taken is ended once. Times are in ms of a
     clock that never goes back."""
 
-    def __init__(self, places: int, lane_in_flight: int) -> None:
+    def __init__(self, permits: int, lane_in_flight: int) -> None:
         """
         Args:
-            places: attempts under way at once.
+            permits: attempts under way at once.
             lane_in_flight: of these, to one destination of one app.
         """
-        self._places = InFlight(places)
+        self._permits = InFlight(permits)
         self._cap = lane_in_flight
         self._apps: dict[str, _AppQueue[T]] = {}
-        self._round: deque[_AppQueue[T]] = deque()  # apps that can start something
-        # Apps that wait for places, by kind and by the limit that is to rise above what is used.
+        self._rotation: deque[_AppQueue[T]] = deque()  # apps that can start something
+        # Apps that wait for permits, by kind and by the limit that is to rise above what is used.
         self._held: tuple[dict[int, dict[_AppQueue[T], None]], ...] = ({}, {})
         self._resting: list[tuple[int, int, _AppQueue[T]]] = []  # a heap: when each goes on
         self._idle: deque[tuple[int, str]] = deque()  # apps to be forgotten when their rate is
@@ -151,16 +151,16 @@ class FairQueue(Generic[T]):
     def take(self, now_ms: int) -> T | None:
         """Return the next item that may start, and count it as in flight; None: there is none now."""
         self._pass_time(now_ms)
-        while not self._places.is_full:
+        while not self._permits.is_full:
             self._readmit_held()
-            if not self._round:
+            if not self._rotation:
                 return None
-            app = self._round[0]
+            app = self._rotation[0]
             lane = None if app.is_at_cap else self._next_lane(app, now_ms)
             wait_ms = 0 if lane is None else app.next_ms()
             if lane is None or wait_ms > now_ms:
-                self._round.popleft()
-                app.is_in_round = False
+                self._rotation.popleft()
+                app.is_in_rotation = False
                 if lane is not None:
                     self._rest(app, wait_ms)
                 elif app.has_work and not app.is_at_cap:
@@ -169,7 +169,7 @@ class FairQueue(Generic[T]):
             item = self._start(app, lane, now_ms)
             if app.turns <= 0:
                 app.turns = app.share.weight
-                self._round.rotate(-1)
+                self._rotation.rotate(-1)
             return item
         return None
 
@@ -187,7 +187,7 @@ class FairQueue(Generic[T]):
         lane = app.lanes[destination]
         kind = lane.under_way.pop(item).kind
         app.held[kind] -= 1
-        self._places.end(kind)
+        self._permits.end(kind)
         if lane.waiting:
             self._offer(app, lane)
         elif not lane.under_way:
@@ -209,7 +209,7 @@ class FairQueue(Generic[T]):
             return []
         items = [item for _, item in lane.waiting]
         lane.waiting.clear()
-        self._leave_round(app, lane, destination)
+        self._leave_rotation(app, lane, destination)
         return items
 
     def withdraw(self, app_id: str, destination: str, item: T) -> None:
@@ -218,7 +218,7 @@ class FairQueue(Generic[T]):
         lane = app.lanes[destination]
         lane.waiting = deque(each for each in lane.waiting if each[1] is not item)
         if not lane.waiting:
-            self._leave_round(app, lane, destination)
+            self._leave_rotation(app, lane, destination)
 
     def is_slow(self, app_id: str, destination: str, before_ms: int) -> bool:
         """Whether this destination is at its cap, or asked and not quick, and its oldest item was put before
@@ -241,49 +241,49 @@ class FairQueue(Generic[T]):
         for app in self._apps.values():
             for lane in app.lanes.values():
                 lane.waiting.clear()
-                lane.is_in_round = False
-            for lanes in app.rounds:
+                lane.is_in_rotation = False
+            for lanes in app.rotations:
                 lanes.clear()
 
     def _next_lane(self, app: _AppQueue[T], now_ms: int) -> _Lane[T] | None:
-        """Return the lane to start from, of the two kinds in turn as far as there are places for them."""
-        quick = app.rounds[QUICK]
+        """Return the lane to start from, of the two kinds in turn as far as there are permits for them."""
+        quick = app.rotations[QUICK]
         while quick and not quick[0].is_quick(now_ms):
             self._set_kind(app, quick[0], OTHER)
         for kind in (app.next_kind, 1 - app.next_kind):
-            if app.rounds[kind] and self._places.has_room(kind, app.held[kind]):
-                return app.rounds[kind][0]
+            if app.rotations[kind] and self._permits.has_room(kind, app.held[kind]):
+                return app.rotations[kind][0]
         return None
 
     def _start(self, app: _AppQueue[T], lane: _Lane[T], now_ms: int) -> T:
         kind = lane.kind
-        app.rounds[kind].popleft()
+        app.rotations[kind].popleft()
         app.next_kind = 1 - kind
         item = lane.waiting.popleft()[1]
         lane.under_way[item] = _Start(now_ms, kind)
         app.held[kind] += 1
-        self._places.begin(kind)
+        self._permits.begin(kind)
         app.turns -= 1
         if app.pace is not None:
             app.pace.begin(now_ms)
-        lane.is_in_round = bool(lane.waiting) and len(lane.under_way) < self._cap
-        if lane.is_in_round:
-            app.rounds[kind].append(lane)
+        lane.is_in_rotation = bool(lane.waiting) and len(lane.under_way) < self._cap
+        if lane.is_in_rotation:
+            app.rotations[kind].append(lane)
         return item
 
     def _set_kind(self, app: _AppQueue[T], lane: _Lane[T], kind: int) -> None:
         if lane.kind == kind:
             return
-        if lane.is_in_round:
-            app.rounds[lane.kind].remove(lane)
-            app.rounds[kind].append(lane)
+        if lane.is_in_rotation:
+            app.rotations[lane.kind].remove(lane)
+            app.rotations[kind].append(lane)
         lane.kind = kind
 
-    def _leave_round(self, app: _AppQueue[T], lane: _Lane[T], destination: str) -> None:
+    def _leave_rotation(self, app: _AppQueue[T], lane: _Lane[T], destination: str) -> None:
         """Nothing waits for this lane any more."""
-        if lane.is_in_round:
-            app.rounds[lane.kind].remove(lane)
-            lane.is_in_round = False
+        if lane.is_in_rotation:
+            app.rotations[lane.kind].remove(lane)
+            lane.is_in_rotation = False
         if not lane.under_way:
             self._close_lane(app.app_id, destination)
 
@@ -307,24 +307,24 @@ class FairQueue(Generic[T]):
                 del self._apps[app_id]
 
     def _offer(self, app: _AppQueue[T], lane: _Lane[T]) -> None:
-        if not lane.is_in_round and len(lane.under_way) < self._cap:
-            lane.is_in_round = True
-            app.rounds[lane.kind].append(lane)
+        if not lane.is_in_rotation and len(lane.under_way) < self._cap:
+            lane.is_in_rotation = True
+            app.rotations[lane.kind].append(lane)
         if app.has_work:
             self._offer_app(app)
 
     def _offer_app(self, app: _AppQueue[T]) -> None:
-        if app.is_in_round or app.rest or app.is_at_cap:
+        if app.is_in_rotation or app.rest or app.is_at_cap:
             return
         self._unhold(app)
-        app.is_in_round = True
-        self._round.append(app)
+        app.is_in_rotation = True
+        self._rotation.append(app)
 
     def _hold(self, app: _AppQueue[T]) -> None:
-        """Let an app wait until places become free."""
-        app.limits = [self._places.limit(kind, app.held[kind]) for kind in (QUICK, OTHER)]
+        """Let an app wait until permits become free."""
+        app.limits = [self._permits.limit(kind, app.held[kind]) for kind in (QUICK, OTHER)]
         for kind, limit in enumerate(app.limits):
-            if app.rounds[kind]:
+            if app.rotations[kind]:
                 self._held[kind].setdefault(limit, {})[app] = None
 
     def _unhold(self, app: _AppQueue[T]) -> None:
@@ -337,10 +337,10 @@ class FairQueue(Generic[T]):
         app.limits = []
 
     def _readmit_held(self) -> None:
-        """Let one app go on of those for which there are places again, of those that hold fewest the one that
-        waited longest. One for each item taken, so that those in the round have their turns too."""
+        """Let one app go on of those for which there are permits again: of those that hold fewest, the one
+        that waited longest. One for each item taken, so that those in the rotation have their turns too."""
         for kind, held in enumerate(self._held):
-            while held and self._places.used(kind) < (limit := max(held)):
+            while held and self._permits.used(kind) < (limit := max(held)):
                 app = next(iter(held[limit]))
                 self._unhold(app)
                 if app.has_work:

@@ -56,7 +56,7 @@ class AppLimits:
     """Total deadline of one HTTP attempt, in milliseconds: name lookup, connect, send and answer."""
 
     max_http_timeout_ms: Annotated[int, Meta(ge=1, le=600_000)] = 60_000
-    """Most an app may set for `http_timeout_ms`; a slow destination holds its place in flight."""
+    """Most an app may set for `http_timeout_ms`; a slow destination holds its permit so long."""
 
     max_lateness_s: Annotated[int, Meta(ge=1, le=316_224_000)] | None = None
     """Callbacks later than this, in seconds, are recorded MISS and not sent. None: always sent, however

@@ -80,7 +80,7 @@ class Rig:
         """Publish `sealed`, as this node's sealer or the next owner does."""
         await self.store.real.put_marks([MarksWrite(self.owned.instance, term, Marks(slot_ms, 0))])
 
-    def places_held(self) -> int:
+    def rows_held(self) -> int:
         """Return how many rows the deliverer holds, all of one app."""
         return DispatchSettings().max_loaded // 2 - self.ledger.room(self.app.app_id)
 

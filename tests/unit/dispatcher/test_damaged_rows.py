@@ -109,7 +109,7 @@ async def test_it_is_noted_for_operator_app_and_client_and_settled_goes_on(
     assert (note.table, note.app_id, note.fault) == ("schedules", rig.app.app_id, FAULT)
     assert note.key == f"{rig.owned.instance} {SLOT_MS} {row.schedule.schedule_id}"
     assert not rig.owned.is_open(key_of(row))
-    assert rig.places_held() == 0
+    assert rig.rows_held() == 0
     await asyncio.wait_for(rig.owned.wait_quiet(), 1)
     assert caplog.text.count("cannot be read") == 1, "once, not at each turn"
     assert rig.receiver.sent == []
@@ -154,13 +154,13 @@ async def test_a_page_that_holds_it_goes_on_and_what_is_damaged_takes_room() -> 
     )
     gate = rig.store.hold("put_updates")
     await poller.read(START_MS + 500)
-    assert rig.places_held() == 6
+    assert rig.rows_held() == 6
     gate.set()
     await asyncio.sleep(1)
     assert [delivery.schedule for _, delivery in rig.receiver.sent] == [
         row.schedule for n, row in enumerate(rows) if n not in (1, 4)
     ]
-    assert rig.places_held() == 0
+    assert rig.rows_held() == 0
     rig.owned.set_checked(START_MS + 500)
     assert rig.owned.settleable_ms() == START_MS + 500
 
@@ -235,7 +235,7 @@ async def test_a_retry_whose_home_row_is_damaged_ends_as_a_failure() -> None:
     assert outcome is not None
     assert (outcome.status, outcome.error) == (Status.FAILURE, NOT_SENT)
     assert not rig.owned.is_open(key_of(retry))
-    assert rig.places_held() == 0
+    assert rig.rows_held() == 0
 
 
 @pytest.mark.parametrize("details", [b"", b"{", b"[]", b"7", b"\xff\xfe", b"[" * 5_000])
@@ -250,7 +250,7 @@ async def test_details_that_are_no_object_fail_alone_and_are_not_tried(details: 
     assert outcome is not None
     assert outcome.error.startswith("not sent: what is stored of it cannot be read: callback_details: ")
     assert [note.app_id for note in await rig.store.real.fetch_damage(10)] == [rig.app.app_id]
-    assert rig.places_held() == 0
+    assert rig.rows_held() == 0
     assert not rig.owned.is_open(key_of(bad))
 
 

@@ -33,7 +33,7 @@ async def test_a_row_fires_at_its_slot_and_is_recorded() -> None:
     rig = make_rig()
     row = rig.row(SLOT_MS)
     await rig.put(row)
-    assert rig.places_held() == 1
+    assert rig.rows_held() == 1
     await asyncio.sleep(2)
     [(sent_ms, delivery)] = rig.receiver.sent
     assert SLOT_MS <= sent_ms <= SLOT_MS + 1
@@ -42,7 +42,7 @@ async def test_a_row_fires_at_its_slot_and_is_recorded() -> None:
         status=Status.SUCCESS, ended_ms=sent_ms, fired_ms=sent_ms, attempts=1, code=200, took_ms=0
     )
     assert not rig.owned.is_open(key_of(row))
-    assert rig.places_held() == 0
+    assert rig.rows_held() == 0
     await rig.owned.wait_quiet()
 
 
@@ -53,7 +53,7 @@ async def test_one_app_that_hangs_has_half_of_the_places_in_flight() -> None:
     await rig.put(*(rig.row(SLOT_MS + n) for n in range(10)))
     await asyncio.sleep(1.5)
     assert len(rig.receiver.sent) == 3
-    assert rig.places_held() == 10
+    assert rig.rows_held() == 10
     rig.receiver.open.set()
     await asyncio.sleep(1)
     assert len(rig.receiver.sent) == 10
@@ -188,7 +188,7 @@ async def test_what_is_ready_is_dropped_when_its_instance_drains() -> None:
     rig.owned.is_draining = True
     await asyncio.sleep(2)
     assert rig.receiver.sent == []
-    assert rig.places_held() == 0
+    assert rig.rows_held() == 0
     assert rig.owned.is_open(key_of(row)), "the next owner must find it above `settled`"
     assert (await rig.stored(row)).is_live
     await rig.owned.wait_quiet()
@@ -215,7 +215,7 @@ async def test_what_changes_during_the_look_at_the_home_row_is_seen_before_the_s
     rig.deliverer.pump()
     await asyncio.sleep(1)
     assert len(rig.receiver.sent) == (3 if how == "trust" else 0)
-    assert rig.places_held() == 0
+    assert rig.rows_held() == 0
 
 
 @pytest.mark.parametrize(("late_ms", "status"), [(10_000, Status.SUCCESS), (10_001, Status.MISS)])
@@ -381,7 +381,7 @@ async def test_two_filings_of_a_schedule_are_sent_once() -> None:
     assert len(rig.receiver.sent) == 1
     assert not rig.owned.is_open(key_of(home))
     assert not rig.owned.is_open(key_of(move))
-    assert rig.places_held() == 0
+    assert rig.rows_held() == 0
 
 
 @on_virtual_time
@@ -516,7 +516,7 @@ async def test_a_shortage_of_this_node_parks_the_row_and_uses_up_no_attempt(shor
     assert SLOT_MS + 1_000 <= home.moved_to.slot_ms <= SLOT_MS + 3_000
     again = await rig.store.real.fetch_row(home.moved_to, row.schedule.schedule_id)
     assert again == replace(row, place=home.moved_to), "same attempts, same log"
-    assert rig.places_held() == 0
+    assert rig.rows_held() == 0
 
 
 @on_virtual_time
@@ -541,7 +541,7 @@ async def test_a_row_that_met_a_shortage_until_it_was_too_old_is_given_up() -> N
         home = await rig.stored(row)
         if home.moved_to is not None and home.outcome is None:
             pending = await rig.store.real.fetch_row(home.moved_to, row.schedule.schedule_id)
-            if pending is not None and pending.outcome is None and rig.places_held() == 0:
+            if pending is not None and pending.outcome is None and rig.rows_held() == 0:
                 rig.give(pending)
     outcome = (await rig.stored(row)).outcome
     assert outcome is not None
@@ -564,7 +564,7 @@ async def test_what_a_deleted_app_of_the_same_id_left_behind_is_not_sent_and_hol
     assert (await rig.stored(left)).outcome is None
     rig.owned.set_checked(START_MS)
     assert rig.owned.settleable_ms() == START_MS
-    assert rig.places_held() == 0
+    assert rig.rows_held() == 0
 
 
 @on_virtual_time

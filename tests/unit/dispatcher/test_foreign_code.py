@@ -112,7 +112,7 @@ async def failed(rig: Rig, row: Row) -> str:
     assert home.outcome is not None
     assert home.outcome.status is Status.FAILURE
     assert not rig.owned.is_open(key_of(row)), "settled goes on"
-    assert rig.places_held() == 0
+    assert rig.rows_held() == 0
     await asyncio.wait_for(rig.owned.wait_quiet(), 1)
     return home.outcome.error
 

@@ -83,7 +83,7 @@ def test_two_filings_of_a_schedule_are_not_under_way_at_once() -> None:
     assert not desk.ledger.begin(first)
 
 
-def test_what_will_not_be_sent_claims_nothing_and_takes_no_claim_away() -> None:
+def test_what_will_not_be_sent_takes_no_lock_and_frees_none() -> None:
     desk = Desk()
     sent = desk.entered()
     damaged = Item(desk.owned, ROW.place._replace(slot_ms=START_MS + 5_000), ROW.schedule.schedule_id)
@@ -91,7 +91,7 @@ def test_what_will_not_be_sent_claims_nothing_and_takes_no_claim_away() -> None:
     assert desk.ledger.begin(sent)
     assert desk.ledger.begin(damaged, is_sent=False)
     desk.ledger.settle(damaged)
-    assert desk.ledger.is_claimed(sent.schedule_id)
+    assert desk.ledger.is_locked(sent.schedule_id)
     assert not desk.owned.is_quiet
 
 

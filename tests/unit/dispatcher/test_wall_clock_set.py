@@ -65,7 +65,7 @@ async def test_rows_of_an_instance_that_was_given_up_leave_room_for_the_next_ter
     rig.clock.back_ms = HOUR_MS
     rig.owned.stop()
     await asyncio.sleep(2)
-    assert rig.places_held() == 0
+    assert rig.rows_held() == 0
 
 
 @on_virtual_time

@@ -16,8 +16,8 @@ OPEN = Share(in_flight=1_000_000, per_s=None, weight=1)
 class Queue:
     """A queue of numbered items; an item knows its app and destination."""
 
-    def __init__(self, lane_in_flight: int = 1_000_000, places: int = 1_000_000) -> None:
-        self.real: FairQueue[tuple[str, str, int]] = FairQueue(places, lane_in_flight)
+    def __init__(self, lane_in_flight: int = 1_000_000, permits: int = 1_000_000) -> None:
+        self.real: FairQueue[tuple[str, str, int]] = FairQueue(permits, lane_in_flight)
         self.now_ms = NOW_MS
         self.under_way: list[tuple[str, str, int]] = []
 
@@ -296,7 +296,7 @@ def test_slow_is_a_destination_at_its_cap_whose_oldest_item_waits_too_long() -> 
 
 
 def test_slow_is_also_a_destination_that_has_not_answered_quickly() -> None:
-    queue = Queue(places=10)
+    queue = Queue(permits=10)
     queue.put("a", 20)
     queue.take()
     assert queue.real.is_slow("a", "x", NOW_MS + 1)
@@ -329,7 +329,7 @@ def test_apps_and_destinations_without_work_are_forgotten() -> None:
         for app_id, to, _ in taken:
             queue.end(app_id, to)
     assert not queue.real._apps
-    assert not queue.real._round
+    assert not queue.real._rotation
 
 
 def test_only_a_rate_is_remembered_and_only_for_its_second() -> None:
@@ -353,7 +353,7 @@ def hang(queue: Queue, apps: int, each: int = 300) -> None:
 
 @pytest.mark.parametrize("apps", [1, 3, 10, 49])
 def test_a_newcomer_gets_a_place_at_once_and_with_its_first_answer_more(apps: int) -> None:
-    queue = Queue(lane_in_flight=100, places=500)
+    queue = Queue(lane_in_flight=100, permits=500)
     hang(queue, apps)
     queue.put("a", 50)
     assert ("a", "x", 0) in queue.take()
@@ -364,7 +364,7 @@ def test_a_newcomer_gets_a_place_at_once_and_with_its_first_answer_more(apps: in
 
 @pytest.mark.parametrize("apps", [3, 100, 400])
 def test_who_answered_quickly_before_is_served_however_many_hang(apps: int) -> None:
-    queue = Queue(lane_in_flight=100, places=500)
+    queue = Queue(lane_in_flight=100, permits=500)
     queue.put("a", 1)
     queue.take()
     queue.end("a")
@@ -375,7 +375,7 @@ def test_who_answered_quickly_before_is_served_however_many_hang(apps: int) -> N
 
 
 def test_quick_apps_fill_a_node_between_them() -> None:
-    queue = Queue(lane_in_flight=100, places=20)
+    queue = Queue(lane_in_flight=100, permits=20)
     for app_id in "ab":
         queue.put(app_id, 2)
         queue.take()
@@ -387,7 +387,7 @@ def test_quick_apps_fill_a_node_between_them() -> None:
 
 
 def test_a_destination_under_way_for_long_is_not_quick_any_more() -> None:
-    queue = Queue(places=500)
+    queue = Queue(permits=500)
     queue.put("a", 1)
     queue.take()
     queue.end("a")
@@ -402,8 +402,8 @@ def test_a_destination_under_way_for_long_is_not_quick_any_more() -> None:
     assert len([each for each in queue.take() if each[0] == "a"]) == 1, "as any other that is not quick"
 
 
-def test_places_that_become_free_go_to_those_who_hold_fewest() -> None:
-    queue = Queue(lane_in_flight=100, places=50)
+def test_permits_that_become_free_go_to_those_who_hold_fewest() -> None:
+    queue = Queue(lane_in_flight=100, permits=50)
     hang(queue, 100)
     holding = Counter(app_id for app_id, _, _ in queue.under_way)
     assert sum(holding.values()) == 45
@@ -426,7 +426,7 @@ def test_an_app_held_off_starts_nothing_before_its_time() -> None:
 
 
 def test_what_was_not_sent_says_nothing_about_its_destination() -> None:
-    queue = Queue(lane_in_flight=100, places=500)
+    queue = Queue(lane_in_flight=100, permits=500)
     hang(queue, 40)
     queue.put("a", 10)
     [item] = [each for each in queue.take() if each[0] == "a"]

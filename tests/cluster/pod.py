@@ -23,6 +23,7 @@ class FaultRates:
 
     slow: float = 0.0  #: the call takes up to `slow_s`
     slow_s: float = 4.0
+    slow_calls: frozenset[str] = frozenset()  #: only these; empty: any
     lost_reply: float = 0.0  #: it is carried out and the caller is told nothing
     refused: float = 0.0  #: it is not carried out and the caller is told so
 
@@ -108,7 +109,8 @@ class PodStore:
         await pod.wait_running()
         if rng.random() < rates.refused:
             raise StoreUnavailable(f"{name}: simulated refusal")
-        delay_s = rng.uniform(0, rates.slow_s) if rng.random() < rates.slow else 0.004
+        may_be_slow = not rates.slow_calls or name in rates.slow_calls
+        delay_s = rng.uniform(0, rates.slow_s) if may_be_slow and rng.random() < rates.slow else 0.004
         # What was sent is carried out, even if the sender dies or stops waiting.
         answer = await asyncio.shield(self._spawn(_later(delay_s, method, args)))
         await pod.wait_running()

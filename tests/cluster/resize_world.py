@@ -7,6 +7,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from random import Random
 from typing import cast
+from uuid import UUID
 
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.resize.runner import Resizer, Unfinished
@@ -33,6 +34,9 @@ class ResizePlan(Plan):
 
     kill_rate: float = 0.35  #: of operators, at a random moment
     operator_slow_s: float = 0.5  #: calls of theirs may take so long, to widen the gaps between their steps
+    operator_slow: float = 0.4  #: chance of that
+    operator_slow_calls: frozenset[str] = frozenset()  #: only these of theirs; empty: any
+    ingest_frozen_s: float = 0.0  #: ingest pods are frozen up to so long as partitions are closed
 
 
 def random_resize_plan(rng: Random) -> ResizePlan:
@@ -63,6 +67,7 @@ class ResizeWorld(World):
         self._operators: list[Pod] = []
         self._works: list[asyncio.Task[None]] = []
         self._found: list[str] = []  # rows that were acknowledged and polled by nobody
+        self._ended: set[UUID] = set()  # schedules with an outcome, which they keep
         self._is_over = False
 
     async def run(self) -> list[str]:
@@ -71,7 +76,25 @@ class ResizeWorld(World):
 
     async def _cause_faults(self) -> None:
         self.spawn(self._watch())
+        if self.plan.ingest_frozen_s:
+            self.spawn(self._freeze_ingest())
         await asyncio.gather(super()._cause_faults(), self._resize_all_the_time())
+
+    async def _freeze_ingest(self) -> None:
+        """Freeze the pods just when partitions are closed: what they have under way comes long after."""
+        rng, closed = self.rng, 0
+        while not self._is_over:
+            app = await self._app()
+            if (
+                app.resize is not None
+                and app.resize.quota < app.resize.before
+                and app.resize.begun_ms > closed
+            ):
+                closed = app.resize.begun_ms
+                most_s = self.plan.ingest_frozen_s
+                for pod, _ in self._ingest:
+                    pod.pause(rng.uniform(most_s / 2, most_s))
+            await asyncio.sleep(_LOOK_S)
 
     async def _resize_all_the_time(self) -> None:
         rng, loop = self.rng, asyncio.get_running_loop()
@@ -106,7 +129,12 @@ class ResizeWorld(World):
             return
 
     def _operator_rates(self) -> FaultRates:
-        return replace(self.plan.rates, slow=0.4, slow_s=self.plan.operator_slow_s)
+        return replace(
+            self.plan.rates,
+            slow=self.plan.operator_slow,
+            slow_s=self.plan.operator_slow_s,
+            slow_calls=self.plan.operator_slow_calls,
+        )
 
     def _resizer(self, pod: Pod, operator: str) -> Resizer:
         deployment = Deployment(
@@ -127,10 +155,14 @@ class ResizeWorld(World):
         """Note each acknowledged row that has no outcome and lies where nobody polls."""
         app = await self._app()
         for entry in self.creates:
+            if entry.schedule_id in self._ended:
+                continue
             place = await self._pending(entry)
-            name = str(entry.schedule_id)[-8:]
-            if place is not None and place.app_id == APP and place.partition >= app.polled:
+            if place is None:
+                self._ended.add(entry.schedule_id)
+            elif place.app_id == APP and place.partition >= app.polled:
                 self._is_over = True
+                name = str(entry.schedule_id)[-8:]
                 self._found.append(f"not polled: {name} in {place.partition} of {app.polled}")
 
     async def _app(self) -> App:

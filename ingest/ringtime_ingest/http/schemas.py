@@ -37,7 +37,7 @@ from ringtime_shared.api.views import Key, keys_of
 from ringtime_shared.errors import ErrorWord
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules
-from ringtime_shared.models.schedule import Status
+from ringtime_shared.models.schedule import LOG_LENGTH, Status
 from ringtime_shared.retry_rules import RetryBounds
 
 _DAY_S = 86_400
@@ -82,7 +82,7 @@ def _object(view: type, **others: Schema) -> Schema:
 
 
 def _type_of(key: Key) -> Schema:
-    """Return the schema of a value; ids have forms of their own."""
+    """Return the schema of a value; some have more to them than their type."""
     kind = get_origin(key.kind) or key.kind
     if key.name in _FORMS:
         return _FORMS[key.name]
@@ -97,6 +97,8 @@ _FORMS: Mapping[str, Schema] = {
     "secretId": SECRET_ID,
     "continuationToken": TOKEN,
     "callback": ref("Callback"),
+    "attemptLog": {"type": "array", "maxItems": LOG_LENGTH + 1, "items": ref("Attempt")},
+    "deleting": {"const": True},
 }
 _TYPES: Mapping[Any, Schema] = {
     bool: {"type": "boolean"},
@@ -109,7 +111,6 @@ _TYPES: Mapping[Any, Schema] = {
 _OBJECTS: Mapping[Any, str] = {
     AppConfiguration: "ShownConfiguration",
     RetryRules: "ShownRetryPolicy",
-    AttemptView: "Attempt",
     DeadLetterView: "DeadLetter",
     SkippedReplay: "SkippedReplay",
 }

@@ -29,10 +29,8 @@ class DeadLetterView:
     attempts: Annotated[int, Doc("Attempts made.")]
     callback_type: Annotated[str, Doc("The type of its callback.")]
     replay: Annotated[int, Doc("0: the schedule itself failed; n: its n-th replay.")]
+    error: Annotated[str, Doc("Why the last attempt failed, at most 200 characters.", name="errorMessage")]
     http_code: Annotated[int | None, Doc("HTTP status of the last attempt, if there was an answer.")] = None
-    error: Annotated[
-        str, Doc("Why the last attempt failed, at most 200 characters.", name="errorMessage")
-    ] = ""
     replayed_at: Annotated[
         datetime | None, Doc("When it was filed again, or was found to need no replay.")
     ] = None

@@ -107,6 +107,20 @@ def test_a_view_has_the_keys_that_are_written(view: type, written: dict[str, obj
     assert all(key.doc for key in keys_of(view))
 
 
+@pytest.mark.parametrize(
+    ("view", "written"),
+    [
+        (ScheduleView, schedule_to_json(replace(ROW, outcome=None))),
+        (AttemptView, attempt_to_json(Attempt(at_ms=1, took_ms=1), 0)),
+        (AppView, app_to_json(replace(APP, deletion=None, damage=""))),
+        (DeadLetterView, letter_to_json(replace(LETTER, code=None, error="", replayed_ms=None))),
+    ],
+)
+def test_what_a_view_needs_is_always_written(view: type, written: dict[str, object]) -> None:
+    needed = {key.name for key in keys_of(view) if not key.is_optional}
+    assert needed == written.keys() - THEIRS - {"retryPolicy"}
+
+
 def test_a_schedule_is_read_as_it_was_written() -> None:
     view = read(ScheduleView, orjson.loads(orjson.dumps(schedule_to_json(ROW))))
     assert (view.schedule_id, view.fire_time, view.partition, view.status) == (ID, AT, 1, Status.FAILURE)

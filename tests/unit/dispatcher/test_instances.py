@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 from tests.contract.builders import BUCKET, START_MS, before, key_of, make_app, make_row
-from tests.unit.dispatcher.rig import make_owned
+from tests.unit.dispatcher.rig import instances_of, make_owned
 from tests.unit.spy_store import spin
 
-from ringtime_dispatcher.ownership.instance import OwnedInstance
+from ringtime_dispatcher.ownership.instance import Instances, OwnedInstance
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.stores.protocol import LAST_ID, Position
 
@@ -221,3 +221,33 @@ async def test_quiet_means_that_every_work_ended(owned: OwnedInstance) -> None:
 
 def test_a_bucket_begins_and_ends_where_it_should() -> None:
     assert (first_slot(BUCKET), last_slot(BUCKET) + 1) == (START_MS, first_slot(BUCKET + 1))
+
+
+def test_active_are_those_with_rows_to_read_that_do_not_leave() -> None:
+    idle, busy, leaving = (make_owned(APP, partition, settled_ms=START_MS - 1) for partition in range(3))
+    instances = Instances()
+    for each in (idle, busy, leaving):
+        instances.add(each)
+    assert instances.active() == []
+    for each in (leaving, busy):
+        instances.open_bucket(each, BUCKET)
+    instances.open_bucket(idle, BUCKET - 1)  # which is settled
+    assert instances.active() == [leaving, busy], "in the order in which their rows were seen"
+    leaving.stop()
+    assert instances.active() == [busy]
+    busy.set_checked(END_MS)
+    assert instances.active() == []
+    instances.open_bucket(busy, BUCKET + 1)
+    assert instances.active() == [busy]
+
+
+def test_an_instance_that_is_removed_is_active_no_more_and_begins_nothing_new() -> None:
+    owned = make_owned(APP, settled_ms=START_MS - 1)
+    instances = instances_of(owned)
+    instances.open_bucket(owned, BUCKET)
+    instances.remove(owned.instance)
+    assert owned.is_draining
+    assert not instances.owned
+    assert instances.active() == []
+    instances.open_bucket(owned, BUCKET + 1)
+    assert instances.active() == []

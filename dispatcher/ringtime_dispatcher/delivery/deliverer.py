@@ -109,7 +109,7 @@ class Deliverer:
         app = self._parts.find_app(row.place.app_id)
         # A higher number is that of a newer app than this node has read of yet.
         if app is not None and app.number and app_number_of(row.schedule.schedule_id) < app.number:
-            return owned.pass_over(Position(row.place.slot_ms, row.schedule.schedule_id))
+            return self._ledger.pass_over(owned, row)
         item = RowItem(owned, row)
         if not self._ledger.enter(item):
             return False

@@ -177,6 +177,14 @@ class Ledger:
         self._room.add(item.place.app_id)
         return True
 
+    def pass_over(self, owned: OwnedInstance, row: Row) -> bool:
+        """Note a row that was read and is nobody's any more, and hold nothing; False if it was known."""
+        key = Position(row.place.slot_ms, row.schedule.schedule_id)
+        is_new = owned.take(key)
+        if is_new:
+            owned.close(key)
+        return is_new
+
     def begin(self, item: Item, *, is_sent: bool = True) -> bool:
         """Work on an item; False, and nothing is changed, while another filing of its schedule is under way.
 

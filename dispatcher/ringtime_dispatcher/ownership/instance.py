@@ -36,7 +36,8 @@ class OwnedInstance:
     """One ownership term of one poller instance.
 
     Rows are known by `Position`, slot and id together: a schedule that was filed again may have two
-    rows in one instance.
+    rows in one instance. Which are open, and how many are worked on, the ledger of the node says, and
+    nobody else: `take`, `close`, `begin_work`, `end_work`.
     """
 
     __slots__ = (
@@ -118,13 +119,6 @@ class OwnedInstance:
         rows.seen.add(row)
         rows.open.add(row)
         return True
-
-    def pass_over(self, row: Position) -> bool:
-        """Note a row that was read and is nobody's any more; return False if it was known."""
-        is_new = self.take(row)
-        if is_new:
-            self.close(row)
-        return is_new
 
     def is_open(self, row: Position) -> bool:
         return self._rows is not None and row in self._rows.open

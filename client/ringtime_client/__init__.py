@@ -2,9 +2,9 @@
 
 Everything but the sending is pure and shared by the two clients:
 
-    verb --protocol--> Call --transport--> Answer | Broken --answers--> result or error
-                         ^                        |
-                         +------ tries: again? ---+
+    verb --calls--> Call --transport--> Answer | Broken --answers--> result or error
+                      ^                        |
+                      +------ tries: again? ---+
 
 What a caller may conclude from an error:
 
@@ -18,10 +18,9 @@ What a caller may conclude from an error:
 Reads are tried again by the client itself, writes never: creates have no idempotency key yet.
 """
 
-from ringtime_client.async_client import AsyncRingtimeClient
+from ringtime_client.clients import AsyncRingtimeClient, RingtimeClient
 from ringtime_client.exchange import UnexpectedAnswer
-from ringtime_client.sync_client import RingtimeClient
-from ringtime_client.views import CancelResult, HttpCallbackDetails
+from ringtime_client.views import Callback, CancelResult, HttpCallbackDetails
 from ringtime_shared.api.apps import AppView, NewSigningSecret, SigningSecretView
 from ringtime_shared.api.dead_letters import (
     DeadLetterPage,
@@ -40,6 +39,7 @@ __all__ = [
     "AppView",
     "AsyncRingtimeClient",
     "AttemptView",
+    "Callback",
     "CancelResult",
     "DeadLetterPage",
     "DeadLetterView",

@@ -9,6 +9,7 @@ from typing import Any, Generic, TypeVar
 from ringtime_shared.errors import ErrorWord, RingtimeError
 
 T = TypeVar("T")
+BASE = "/goscheduler"  #: of the API, below the root of a server
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""How the two clients use pyreqwest.
+"""Sending a request and taking its answer; the one module that knows pyreqwest.
 
 The class of a pyreqwest error does not tell whether the request went out: a connection that the server
 cuts after it read the request is a ConnectError, and an answer that does not come is a
@@ -14,13 +14,13 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import TypeVar
 
+from pyreqwest.bytes import Bytes
 from pyreqwest.client import ClientBuilder, SyncClientBuilder
 from pyreqwest.exceptions import DetailedPyreqwestError, PyreqwestError, RequestTimeoutError
 from pyreqwest.http import Url
 from pyreqwest.request import RequestBuilder, SyncRequestBuilder
 
-from ringtime_client.exchange import Broken, Call, T
-from ringtime_client.protocol import BASE
+from ringtime_client.exchange import BASE, Answer, Broken, Ending
 from ringtime_shared.errors import InvalidRequest
 
 #: pyreqwest writes URLs anew: it takes dots out of paths, and `1.2.3` for an address. What it is given here
@@ -34,10 +34,11 @@ _URL_RULE = (
     " path, and no user, query or fragment"
 )
 _NOT_CONNECTED = "client error (Connect)"
+_MAX_BYTES = 64 << 20  #: of one answer; the list of 20,000 apps is a fifth of it
 _IDLE_S = 60  #: under the 75 s after which the server closes an idle connection
 
-ClientMaker = TypeVar("ClientMaker", ClientBuilder, SyncClientBuilder)
-RequestMaker = TypeVar("RequestMaker", RequestBuilder, SyncRequestBuilder)
+_Client = TypeVar("_Client", ClientBuilder, SyncClientBuilder)
+_Request = TypeVar("_Request", RequestBuilder, SyncRequestBuilder)
 
 
 def root_of(url: str) -> str:
@@ -54,8 +55,81 @@ def root_of(url: str) -> str:
     return url.rstrip("/").removesuffix(BASE)
 
 
-def configure(maker: ClientMaker, deadline: timedelta, headers: Mapping[str, str]) -> ClientMaker:
-    """Return the builder with everything set. Raises InvalidRequest."""
+class AsyncTransport:
+    """Connections to servers, for asyncio. Proxies of the environment are ignored, redirects not followed.
+
+    Args:
+        deadline: half of it is for connecting; each request has its own for the whole.
+        headers: sent with every request.
+
+    Raises InvalidRequest.
+    """
+
+    def __init__(self, deadline: timedelta, headers: Mapping[str, str] | None = None) -> None:
+        self._http = _configure(ClientBuilder(), deadline, headers or {}).build()
+
+    async def close(self) -> None:
+        """Close the connections; requests under way end as Broken."""
+        await self._http.close()
+
+    async def send(self, method: str, url: str, body: bytes | None, left_s: float) -> Ending:
+        """Send one request, with JSON if there is a body, and say how it ended."""
+        arrived = _Body()
+        try:
+            request = _fill(self._http.request(method, url), body, left_s).build_streamed()
+            async with request as response:
+                while arrived.take(await response.body_reader.read_chunk()):
+                    pass
+        except PyreqwestError as error:
+            return _to_broken(error)
+        return arrived.ending(response.status, response.get_header("retry-after"))
+
+
+class Transport:
+    """The same for code without asyncio; one may serve many threads."""
+
+    def __init__(self, deadline: timedelta, headers: Mapping[str, str] | None = None) -> None:
+        self._http = _configure(SyncClientBuilder(), deadline, headers or {}).build()
+
+    def close(self) -> None:
+        """Close the connections; requests under way end as Broken."""
+        self._http.close()
+
+    def send(self, method: str, url: str, body: bytes | None, left_s: float) -> Ending:
+        """Send one request, with JSON if there is a body, and say how it ended."""
+        arrived = _Body()
+        try:
+            request = _fill(self._http.request(method, url), body, left_s).build_streamed()
+            with request as response:
+                while arrived.take(response.body_reader.read_chunk()):
+                    pass
+        except PyreqwestError as error:
+            return _to_broken(error)
+        return arrived.ending(response.status, response.get_header("retry-after"))
+
+
+class _Body:
+    """The body of an answer, as it arrives."""
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self._bytes = 0
+
+    def take(self, chunk: Bytes | None) -> bool:
+        """Keep a chunk; return whether to ask for another."""
+        if chunk is not None:
+            self._chunks.append(chunk.to_bytes())
+            self._bytes += len(self._chunks[-1])
+        return chunk is not None and self._bytes <= _MAX_BYTES
+
+    def ending(self, http: int, retry_after: str | None) -> Ending:
+        """Return the answer, unless it was too long to be read to its end."""
+        if self._bytes > _MAX_BYTES:
+            return Broken(reason=f"the answer is longer than {_MAX_BYTES:,} bytes", sent=True)
+        return Answer(http=http, body=b"".join(self._chunks), retry_after=retry_after)
+
+
+def _configure(maker: _Client, deadline: timedelta, headers: Mapping[str, str]) -> _Client:
     if deadline <= timedelta(0):
         raise InvalidRequest.of("deadline", "must be more than 0")
     try:
@@ -71,15 +145,14 @@ def configure(maker: ClientMaker, deadline: timedelta, headers: Mapping[str, str
     )
 
 
-def fill(maker: RequestMaker, call: Call[T], left_s: float) -> RequestMaker:
-    """Return the request's builder with body and deadline set."""
+def _fill(maker: _Request, body: bytes | None, left_s: float) -> _Request:
     maker = maker.timeout(timedelta(seconds=left_s))
-    if call.body is None:
+    if body is None:
         return maker
-    return maker.header("content-type", "application/json").body_bytes(call.body)
+    return maker.header("content-type", "application/json").body_bytes(body)
 
 
-def to_broken(error: PyreqwestError) -> Broken:
+def _to_broken(error: PyreqwestError) -> Broken:
     """Say what an error means for the request."""
     causes = (error.details["causes"] or []) if isinstance(error, DetailedPyreqwestError) else []
     messages = [cause["message"] for cause in causes]

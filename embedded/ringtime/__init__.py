@@ -1,6 +1,7 @@
 """Ringtime: call me back then. The public library; see `Ringtime` and `ringtime_client`."""
 
 from ringtime.library import Ringtime
+from ringtime_client import HttpCallbackDetails
 from ringtime_ingest.service import Cancellation
 from ringtime_ingest.service.dead_letters import LetterPage, ReplayReport, Skipped
 from ringtime_ingest.service.replay import Replay
@@ -19,6 +20,7 @@ __all__ = [
     "Cancellation",
     "DeadLetter",
     "Delivery",
+    "HttpCallbackDetails",
     "LetterPage",
     "Outcome",
     "Replay",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -11,11 +11,13 @@ from types import TracebackType
 from typing import Self, cast
 from uuid import UUID
 
-from ringtime.dead_letters import DeadLetterVerbs
 from ringtime.instants import to_ms
 from ringtime.runtime import Runtime, run
+from ringtime_client import Callback, HttpCallbackDetails
 from ringtime_ingest.service import Cancellation, NewApp, NewSchedule
-from ringtime_ingest.service.dead_letters import DeadLetters
+from ringtime_ingest.service.dead_letters import IN_LIBRARY, LetterPage, LetterQuery, ReplayReport
+from ringtime_ingest.service.replay import Replay
+from ringtime_shared.api.dead_letters import LIST_SIZE, MAX_SIZE
 from ringtime_shared.arguments import checked
 from ringtime_shared.callbacks.plugins import NAME_RULE, is_name
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
@@ -45,7 +47,7 @@ class FunctionCallback(CallbackType):
         return Reply(ok=True) if reply is None else reply
 
 
-class Ringtime(DeadLetterVerbs):
+class Ringtime:
     """A scheduler in this process.
 
         async with Ringtime("data") as ringtime:
@@ -126,6 +128,26 @@ class Ringtime(DeadLetterVerbs):
             )
         )
 
+    async def list_apps(self) -> list[App]:
+        """Return all apps by id."""
+        return await self._running.service.fetch_apps(None)
+
+    @checked
+    async def get_app(self, app_id: str) -> App:
+        """Return one app. Raises NotFound."""
+        (app,) = await self._running.service.fetch_apps(app_id)
+        return app
+
+    @checked
+    async def activate_app(self, app_id: str) -> App:
+        """Let an app create and fire schedules. Raises NotFound, AppActive."""
+        return await self._running.service.set_active(app_id, True)
+
+    @checked
+    async def deactivate_app(self, app_id: str) -> App:
+        """Stop an app's creates and callbacks. Raises NotFound, AppInactive."""
+        return await self._running.service.set_active(app_id, False)
+
     @checked
     async def delete_app(self, app_id: str, *, cancel_schedules: bool = False) -> App:
         """Begin to delete an app, or go on with that; return it as it is: it creates and fires nothing.
@@ -167,7 +189,7 @@ class Ringtime(DeadLetterVerbs):
         app_id: str,
         *,
         payload: str,
-        callback: Mapping[str, object],
+        callback: Callback,
         at: datetime | None = None,
         delay: timedelta | None = None,
         retry: RetryRules | None = None,
@@ -175,13 +197,15 @@ class Ringtime(DeadLetterVerbs):
         """File a schedule; when this returns, it will fire.
 
         Args:
-            callback: `{"type": name, "details": {...}}`, as in the HTTP API.
+            callback: HttpCallbackDetails, or `{"type": name, "details": {...}}` for any type.
             at: the instant to fire at, timezone-aware; or
             delay: how long from now.
             retry: where it differs from the app's policy; no more attempts and no longer time.
 
         Raises InvalidRequest, NotFound (app), AppInactive, StoreUnavailable, OutcomeUnknown.
         """
+        if isinstance(callback, HttpCallbackDetails):
+            callback = callback.to_json()
         kind, details = callback.get("type"), callback.get("details", {})
         if not isinstance(kind, str) or not isinstance(details, dict):
             raise InvalidRequest.of("callback", "must have a `type` and a `details` object")
@@ -207,12 +231,96 @@ class Ringtime(DeadLetterVerbs):
         """Cancel a schedule. Raises InvalidRequest, NotFound, AlreadyDone."""
         return await self._running.service.cancel_schedule(cast(UUID, schedule_id))
 
-    @property
-    def _dead_letters(self) -> DeadLetters:
-        return self._running.service.dead_letters
+    @checked
+    async def list_dead_letters(
+        self,
+        app_id: str,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        size: int = LIST_SIZE,
+        token: str = "",
+        replayed: bool | None = False,
+    ) -> LetterPage:
+        """Return a page of an app's dead letters, oldest first.
+
+        Args:
+            start: from the last attempt at this instant on; None: a day before `end`.
+            end: up to this instant; None: now. At most 31 days after `start`.
+            size: most letters on the page, 1 to 1,000.
+            token: the one of the page before; "": the first page.
+            replayed: True: only those that were filed again; False: only the others; None: all.
+
+        Raises InvalidRequest, NotFound (app).
+        """
+        return await self._running.service.dead_letters.fetch(
+            _query(app_id, start, end, size, token, replayed)
+        )
+
+    @checked
+    async def count_dead_letters(
+        self, app_id: str, *, start: datetime | None = None, end: datetime | None = None
+    ) -> int:
+        """Return how many were not filed again. Raises InvalidRequest, NotFound (app)."""
+        return await self._running.service.dead_letters.count(_query(app_id, start, end))
+
+    @checked
+    async def replay_schedule(self, schedule_id: UUID | str) -> Replay:
+        """File a failed schedule again, under its own id.
+
+        Raises NotFound, NotReplayable (it has not failed, or was cancelled), AppInactive.
+        """
+        return await self._running.service.dead_letters.replay(cast(UUID, schedule_id))
+
+    @checked
+    async def replay_dead_letters(
+        self,
+        app_id: str,
+        *,
+        schedule_ids: Sequence[UUID | str] | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        size: int | None = None,
+        token: str = "",
+    ) -> ReplayReport:
+        """File many failed schedules again, 200 a second; calling it twice delivers none twice.
+
+        Args:
+            schedule_ids: these, at most 1,000; or
+            start, end, size, token: those of a range, as in `list_dead_letters`; `size` is 1,000 if None.
+
+        Raises InvalidRequest, NotFound (app), AppInactive.
+        """
+        if schedule_ids is None:
+            asked = _query(app_id, start, end, MAX_SIZE if size is None else size, token)
+            return await self._running.service.dead_letters.replay_range(asked)
+        if (start, end, size) != (None, None, None) or token:
+            raise InvalidRequest.of("schedule_ids", "give either schedule_ids or a range, not both")
+        return await self._running.service.dead_letters.replay_ids(
+            app_id, cast(Sequence[UUID], schedule_ids), IN_LIBRARY
+        )
 
     @property
     def _running(self) -> Runtime:
         if self._runtime is None:
             raise RuntimeError("use Ringtime inside `async with`")
         return self._runtime
+
+
+def _query(
+    app_id: str,
+    start: datetime | None,
+    end: datetime | None,
+    size: int = LIST_SIZE,
+    token: str = "",
+    replayed: bool | None = False,
+) -> LetterQuery:
+    return LetterQuery(
+        app_id=app_id,
+        start_ms=to_ms("start", start),
+        end_ms=to_ms("end", end),
+        size=size,
+        token=token,
+        replayed=replayed,
+        names=IN_LIBRARY,
+    )

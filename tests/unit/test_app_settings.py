@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
-from ringtime_client.protocol import register_app
+from ringtime_client.calls import register_app
 from ringtime_ingest.http.parsing import parse_new_app
 from ringtime_ingest.http.schemas import ANSWERS, requests_of
 from ringtime_ingest.service.requests import Offer

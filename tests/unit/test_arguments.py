@@ -33,7 +33,7 @@ ANY = [7, 1.5, b"bytes", object(), [], {}, "text", True, None, date(2030, 1, 1),
 #: A call of each verb in which everything is of the right type.
 GOOD: dict[str, dict[str, Any]] = {
     "register_app": {"app_id": "shop", "partitions": 1, "active": True, "configuration": AppConfiguration()},
-    "fetch_app": {"app_id": "shop"},
+    "get_app": {"app_id": "shop"},
     "activate_app": {"app_id": "shop"},
     "deactivate_app": {"app_id": "shop"},
     "delete_app": {"app_id": "shop", "cancel_schedules": True},
@@ -63,8 +63,8 @@ GOOD: dict[str, dict[str, Any]] = {
         "start": datetime(2030, 1, 1, tzinfo=UTC),
         "end": datetime(2030, 1, 2, tzinfo=UTC),
     },
-    "replay": {"schedule_id": ID},
-    "replay_many": {
+    "replay_schedule": {"schedule_id": ID},
+    "replay_dead_letters": {
         "app_id": "shop",
         "schedule_ids": [ID],
         "start": datetime(2030, 1, 1, tzinfo=UTC),
@@ -73,7 +73,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "token": "",
     },
 }
-WITHOUT_ARGUMENTS = {"fetch_apps", "close"}
+WITHOUT_ARGUMENTS = {"list_apps", "close"}
 OTHERS = {"callback", "register_callback"}  #: of the library, tested below
 
 #: What is right for an argument, beside what has the type of the good value.
@@ -96,7 +96,7 @@ def wrong_for(verb: str, argument: str) -> Iterator[Any]:
     good = GOOD[verb][argument]
     for value in ANY:
         is_right = type(value) in (type(good), *RIGHT.get(argument, ()))
-        if verb == "replay_many" and argument == "size" and value is None:
+        if verb == "replay_dead_letters" and argument == "size" and value is None:
             is_right = True
         if not is_right:
             yield value
@@ -200,7 +200,7 @@ async def test_an_id_may_be_its_text() -> None:
         assert (await ringtime.cancel_schedule(text)).row.status is Status.DELETED
         with pytest.raises(NotFound):
             await ringtime.get_schedule(str(uuid4()))
-        report = await ringtime.replay_many("shop", schedule_ids=(text,))
+        report = await ringtime.replay_dead_letters("shop", schedule_ids=(text,))
         assert [str(each.schedule_id) for each in report.skipped] == [text]
 
 

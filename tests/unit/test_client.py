@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import re
 import socket
@@ -31,6 +32,7 @@ from tests.unit.client_rig import (
     served,
 )
 
+from ringtime import Ringtime
 from ringtime_client import (
     AppConfiguration,
     AppView,
@@ -39,7 +41,7 @@ from ringtime_client import (
     RingtimeClient,
     Status,
     UnexpectedAnswer,
-    protocol,
+    calls,
 )
 from ringtime_client.answers import settle
 from ringtime_client.exchange import Answer, Broken, Call
@@ -164,8 +166,8 @@ async def test_app_is_registered_listed_and_read(client: Any) -> None:
     )
     view = AppView(app_id=name, partitions=2, active=False, configuration=configuration)
     assert await client.register_app(name, partitions=2, active=False, configuration=configuration) == view
-    assert await client.fetch_app(name) == view
-    assert view in await client.fetch_apps()
+    assert await client.get_app(name) == view
+    assert view in await client.list_apps()
 
 
 async def test_app_takes_the_servers_defaults(client: Any) -> None:
@@ -184,7 +186,7 @@ async def test_app_is_deactivated_and_activated(client: Any, app_id: str) -> Non
     with pytest.raises(AppInactive):
         await client.create_schedule(app_id, payload="", delay=HOUR, callback=HOOK)
     assert await client.activate_app(app_id) is None
-    assert (await client.fetch_app(app_id)).active
+    assert (await client.get_app(app_id)).active
 
 
 async def test_app_is_deleted_once_it_has_nothing_to_fire_or_may_cancel_it(client: Any, app_id: str) -> None:
@@ -192,10 +194,10 @@ async def test_app_is_deleted_once_it_has_nothing_to_fire_or_may_cancel_it(clien
     view = await client.create_schedule(app_id, payload="", delay=HOUR, callback=HOOK)
     with pytest.raises(Conflict, match="1 schedule, the first in the minute"):
         await client.delete_app(app_id)
-    assert (await client.fetch_app(app_id)).active
+    assert (await client.get_app(app_id)).active
     for _ in range(2):
         assert await client.delete_app(app_id, cancel_schedules=True) is None
-        app = await client.fetch_app(app_id)
+        app = await client.get_app(app_id)
         assert (app.active, app.deleting) == (False, True)
     for call in (client.activate_app(app_id), client.register_app(app_id)):
         with pytest.raises(Conflict, match="is being deleted"):
@@ -277,7 +279,7 @@ async def test_cancel_is_promised_long_before_and_not_shortly_before(client: Any
 
 async def test_url_may_be_the_root_or_the_base(server: Served, kind: Kind) -> None:
     for tail in ("", "/", "/goscheduler", "/goscheduler/"):
-        assert isinstance(await kind.make(server.url + tail).fetch_apps(), list)
+        assert isinstance(await kind.make(server.url + tail).list_apps(), list)
 
 
 def test_one_client_serves_many_threads(server: Served) -> None:
@@ -295,7 +297,7 @@ def test_one_client_serves_many_threads(server: Served) -> None:
 
 async def test_what_does_not_exist_is_not_found(client: Any) -> None:
     for call in (
-        client.fetch_app("nobody"),
+        client.get_app("nobody"),
         client.activate_app("nobody"),
         client.deactivate_app("nobody"),
         client.delete_app("nobody"),
@@ -357,7 +359,7 @@ async def test_store_trouble_of_reads_means_unavailable(server: Served, kind: Ki
         server.store.trouble = error
         try:
             with pytest.raises(StoreUnavailable):
-                await client.fetch_apps()
+                await client.list_apps()
         finally:
             server.store.trouble = None
 
@@ -388,7 +390,7 @@ async def test_bad_create_is_not_sent(kind: Kind, named: dict[str, Any], field: 
 async def test_app_id_that_would_bend_the_path_is_not_sent(kind: Kind, app_id: str) -> None:
     with scripted(cut) as script:
         client = kind.make(script.url)
-        for verb in (client.fetch_app, client.activate_app, client.deactivate_app, client.delete_app):
+        for verb in (client.get_app, client.activate_app, client.deactivate_app, client.delete_app):
             with pytest.raises(InvalidRequest):
                 await verb(app_id)
         assert script.requests == []
@@ -416,7 +418,7 @@ async def test_closed_client_says_so(kind: Kind) -> None:
     client = kind.make("http://127.0.0.1:9")
     await client.close()
     with pytest.raises(RuntimeError, match="closed"):
-        await client.fetch_apps()
+        await client.list_apps()
 
 
 # --- what the wire does
@@ -438,7 +440,7 @@ async def test_refused_connection_means_nothing_was_done(kind: Kind) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     client = kind.make(f"http://127.0.0.1:{port}")
-    for call in (_create(client), client.fetch_apps(), client.cancel_schedule(uuid4())):
+    for call in (_create(client), client.list_apps(), client.cancel_schedule(uuid4())):
         with pytest.raises(StoreUnavailable, match="could not connect"):
             await call
 
@@ -464,7 +466,7 @@ async def test_host_that_swallows_packets_means_nothing_was_done(kind: Kind) -> 
 async def test_read_is_tried_again(kind: Kind, act: Act, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ringtime_client.tries._FIRST_WAIT_S", 0.01)
     with scripted(act, act, answer(200, APPS)) as script:
-        assert await kind.make(script.url).fetch_apps() == []
+        assert await kind.make(script.url).list_apps() == []
         assert len(script.requests) == 3
 
 
@@ -478,7 +480,7 @@ async def test_read_gives_up_after_three_tries(kind: Kind) -> None:
 async def test_read_waits_as_long_as_it_is_asked_to(kind: Kind) -> None:
     with scripted(answer(503, REFUSED, "retry-after: 1"), answer(200, APPS)) as script:
         began = time.monotonic()
-        await kind.make(script.url).fetch_apps()
+        await kind.make(script.url).list_apps()
         assert 1 <= time.monotonic() - began < 5
         assert len(script.requests) == 2
 
@@ -487,7 +489,7 @@ async def test_read_that_is_asked_to_wait_beyond_its_deadline_ends_at_once(kind:
     with scripted(answer(503, REFUSED, "retry-after: 60")) as script:
         began = time.monotonic()
         with pytest.raises(StoreUnavailable):
-            await kind.make(script.url).fetch_apps()
+            await kind.make(script.url).list_apps()
         assert time.monotonic() - began < 5
 
 
@@ -495,7 +497,7 @@ async def test_deadline_is_for_all_tries(kind: Kind) -> None:
     with scripted(cut, hang) as script:
         began = time.monotonic()
         with pytest.raises(StoreUnavailable, match="in time"):
-            await kind.make(script.url, deadline=timedelta(seconds=1)).fetch_apps()
+            await kind.make(script.url, deadline=timedelta(seconds=1)).list_apps()
         assert time.monotonic() - began < 2
         assert len(script.requests) == 2
 
@@ -520,7 +522,7 @@ async def test_writes_are_never_sent_twice(kind: Kind, act: Act) -> None:
 async def test_headers_are_sent_and_redirects_not_followed(kind: Kind) -> None:
     with scripted(answer(301, b"", "location: http://127.0.0.1:9/")) as script:
         with pytest.raises(UnexpectedAnswer) as caught:
-            await kind.make(script.url, headers={"Authorization": "Bearer k"}).fetch_apps()
+            await kind.make(script.url, headers={"Authorization": "Bearer k"}).list_apps()
         assert caught.value.http == 301
         assert b"bearer k" in script.requests[0].lower()
 
@@ -530,7 +532,7 @@ async def test_proxies_of_the_environment_are_ignored(
 ) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    assert isinstance(await kind.make(server.url).fetch_apps(), list)
+    assert isinstance(await kind.make(server.url).list_apps(), list)
 
 
 async def test_create_sends_what_it_says(kind: Kind) -> None:
@@ -576,12 +578,12 @@ async def test_cancelled_call_ends_at_once() -> None:
 
 # --- the pure parts
 
-CREATE = protocol.create_schedule("shop", payload="", at=None, delay=HOUR, callback=HOOK)
-READ = protocol.fetch_apps()
-READ_ONE = protocol.fetch_app("shop")
-ACTIVATE = protocol.set_active("shop", active=True)
-CANCEL = protocol.cancel_schedule(UUID(int=7))
-REGISTER = protocol.register_app("shop", partitions=None, active=True, configuration=None)
+CREATE = calls.create_schedule("shop", payload="", at=None, delay=HOUR, callback=HOOK)
+READ = calls.list_apps()
+READ_ONE = calls.get_app("shop")
+ACTIVATE = calls.activate_app("shop")
+CANCEL = calls.cancel_schedule(UUID(int=7))
+REGISTER = calls.register_app("shop", partitions=None, active=True, configuration=None)
 
 
 def _answered(call: Call[Any], http: int, body: bytes) -> RingtimeError:
@@ -747,11 +749,22 @@ def test_writes_have_one_try() -> None:
 
 def test_both_clients_have_the_same_verbs() -> None:
     def verbs(kind: type) -> dict[str, object]:
-        public = {name: value for name, value in vars(kind).items() if not name.startswith("_")}
-        return {name: value.__annotations__ | (value.__kwdefaults__ or {}) for name, value in public.items()}
+        public: dict[str, Any] = {
+            name: value for name, value in vars(kind).items() if not name.startswith("_")
+        }
+        return {name: inspect.signature(value) for name, value in public.items()}
 
     assert verbs(AsyncRingtimeClient) == verbs(RingtimeClient)
-    assert len(verbs(RingtimeClient)) == 13
+    assert len(verbs(RingtimeClient)) == 17
+
+
+def test_verbs_follow_one_pattern_and_the_library_has_them_all() -> None:
+    pattern = re.compile(r"(register|list|get|activate|deactivate|delete|create|cancel|count|replay)_[a-z_]+")
+    verbs = [name for name in vars(RingtimeClient) if not name.startswith("_") and name != "close"]
+    for verb in verbs:
+        assert pattern.fullmatch(verb)
+        ours, theirs = (inspect.signature(vars(kind)[verb]) for kind in (Ringtime, RingtimeClient))
+        assert list(ours.parameters.values())[1:] == list(theirs.parameters.values())[1:], verb
 
 
 def test_wire_names_cover_the_configuration() -> None:
@@ -759,7 +772,7 @@ def test_wire_names_cover_the_configuration() -> None:
     rules = {field.name: 1 for field in fields(RetryRules)} | {"statuses": ("503",)}
     retry = RetryRules(**rules)  # type: ignore[arg-type]
     configuration = AppConfiguration(**dict.fromkeys(names, 1) | {"retry": retry})  # type: ignore[arg-type]
-    call = protocol.register_app("shop", partitions=None, active=True, configuration=configuration)
+    call = calls.register_app("shop", partitions=None, active=True, configuration=configuration)
     sent = json.loads(call.body or b"")["configuration"]
     assert len(sent.pop("retryPolicy")) == len(rules)
     assert sent == dict.fromkeys(sent, 1)

@@ -25,8 +25,8 @@ from ringtime_client import (
     SkippedReplay,
     Status,
     UnexpectedAnswer,
+    calls,
 )
-from ringtime_client import dead_letter_calls as calls
 from ringtime_client.answers import settle
 from ringtime_client.exchange import Answer, Call
 from ringtime_shared.errors import AppInactive, InvalidRequest, NotFound, NotReplayable, OutcomeUnknown
@@ -108,11 +108,11 @@ async def test_letters_are_listed_counted_and_replayed(run: Verb, server: Served
     assert round(view.fire_time.timestamp() * 1_000) == letter.fire_ms
     assert round(view.failed_at.timestamp() * 1_000) == letter.failed_ms
     assert await run("count_dead_letters", app_id) == 1
-    again = await run("replay", letter.schedule_id)
+    again = await run("replay_schedule", letter.schedule_id)
     assert (again.schedule_id, again.replay) == (letter.schedule_id, 1)
     assert timedelta(0) < again.next_attempt_at - datetime.now(UTC) < timedelta(seconds=5)
     assert await run("count_dead_letters", app_id) == 0
-    result = await run("replay_many", app_id)
+    result = await run("replay_dead_letters", app_id)
     assert (result.replayed, result.skipped, result.token) == (0, [], "")
     [view] = (await run("list_dead_letters", app_id, replayed=True)).letters
     assert view.replayed_at is not None
@@ -136,7 +136,7 @@ async def test_pages_and_ranges(run: Verb, server: Served, app_id: str) -> None:
         assert len((await run("list_dead_letters", app_id, **named)).letters) == count
     token = ""
     for count in (2, 1):
-        result = await run("replay_many", app_id, start=end - HOUR, end=end, size=2, token=token)
+        result = await run("replay_dead_letters", app_id, start=end - HOUR, end=end, size=2, token=token)
         assert result.replayed == count
         token = result.token
     assert token == ""
@@ -145,7 +145,7 @@ async def test_pages_and_ranges(run: Verb, server: Served, app_id: str) -> None:
 
 async def test_chosen_ones_are_replayed(run: Verb, server: Served, app_id: str) -> None:
     letter, stranger = await failed(run, server, app_id), uuid4()
-    result = await run("replay_many", app_id, schedule_ids=[letter.schedule_id, stranger])
+    result = await run("replay_dead_letters", app_id, schedule_ids=[letter.schedule_id, stranger])
     skipped = SkippedReplay(schedule_id=stranger, reason=f"no schedule {stranger}")
     assert (result.replayed, result.skipped, result.token) == (1, [skipped], "")
     assert await run("count_dead_letters", app_id) == 0
@@ -154,13 +154,13 @@ async def test_chosen_ones_are_replayed(run: Verb, server: Served, app_id: str) 
 async def test_refusals_come_back_as_errors(run: Verb, server: Served, app_id: str) -> None:
     waiting = await run("create_schedule", app_id, payload="", delay=HOUR, callback=HOOK)
     with pytest.raises(NotReplayable) as caught:
-        await run("replay", waiting.schedule_id)
+        await run("replay_schedule", waiting.schedule_id)
     assert caught.value.status == "SCHEDULED"
     assert str(caught.value) == str(NotReplayable(str(waiting.schedule_id), "SCHEDULED"))
     with pytest.raises(NotFound) as unknown:
-        await run("replay", uuid4())
+        await run("replay_schedule", uuid4())
     assert unknown.value.kind == "schedule"
-    for verb in ("list_dead_letters", "count_dead_letters", "replay_many"):
+    for verb in ("list_dead_letters", "count_dead_letters", "replay_dead_letters"):
         with pytest.raises(NotFound, match="app nobody"):
             await run(verb, "nobody")
         for bad in ("", "..", "a/b", "a?b"):
@@ -175,14 +175,14 @@ async def test_refusals_come_back_as_errors(run: Verb, server: Served, app_id: s
     with pytest.raises(InvalidRequest, match="continuation_token"):
         await run("list_dead_letters", app_id, token="x&size=2")
     with pytest.raises(InvalidRequest, match="continuationToken"):
-        await run("replay_many", app_id, token="x")
+        await run("replay_dead_letters", app_id, token="x")
     with pytest.raises(InvalidRequest, match="scheduleIds: must hold"):
-        await run("replay_many", app_id, schedule_ids=[])
+        await run("replay_dead_letters", app_id, schedule_ids=[])
     with pytest.raises(InvalidRequest, match="not both"):
-        await run("replay_many", app_id, schedule_ids=[uuid4()], size=0)
+        await run("replay_dead_letters", app_id, schedule_ids=[uuid4()], size=0)
     letter = await failed(run, server, app_id)
     await run("deactivate_app", app_id)
-    for verb, key in (("replay", letter.schedule_id), ("replay_many", app_id)):
+    for verb, key in (("replay_schedule", letter.schedule_id), ("replay_dead_letters", app_id)):
         with pytest.raises(AppInactive):
             await run(verb, key)
     assert await run("count_dead_letters", app_id) == 1
@@ -212,8 +212,8 @@ def test_answers_of_another_shape_are_not_believed(data: str) -> None:
     for read in reads:
         with pytest.raises(UnexpectedAnswer):
             settle(read, answer)
-    many = calls.replay_many("shop", schedule_ids=None, start=None, end=None, size=None)
-    writes: list[Call[Any]] = [calls.replay(uuid4()), many]
+    many = calls.replay_dead_letters("shop", schedule_ids=None, start=None, end=None, size=None)
+    writes: list[Call[Any]] = [calls.replay_schedule(uuid4()), many]
     for write in writes:
         with pytest.raises(OutcomeUnknown):
             settle(write, answer)
@@ -226,7 +226,7 @@ async def test_the_library_replays_what_its_callback_failed_at(tmp_path: Path) -
         row = await create(ringtime, delay=timedelta(milliseconds=60))
         schedule_id = row.schedule.schedule_id
         with pytest.raises(NotReplayable, match="SCHEDULED"):
-            await ringtime.replay(schedule_id)
+            await ringtime.replay_schedule(schedule_id)
         assert (await outcome_of(ringtime, row)).status is Status.FAILURE
         [letter] = (await ringtime.list_dead_letters("shop")).letters
         assert (letter.schedule_id, letter.attempts, letter.code, letter.error) == (
@@ -236,7 +236,9 @@ async def test_the_library_replays_what_its_callback_failed_at(tmp_path: Path) -
             "mute",
         )
         assert await ringtime.count_dead_letters("shop") == 1
-        replays = await asyncio.gather(ringtime.replay(schedule_id), ringtime.replay(schedule_id))
+        replays = await asyncio.gather(
+            ringtime.replay_schedule(schedule_id), ringtime.replay_schedule(schedule_id)
+        )
         assert [each.replay for each in replays] == [1, 1]
         async with asyncio.timeout(10):
             while True:
@@ -249,15 +251,15 @@ async def test_the_library_replays_what_its_callback_failed_at(tmp_path: Path) -
         done = await ringtime.get_schedule(schedule_id)
         assert (done.status, done.outcome and done.outcome.replay) == (Status.SUCCESS, 1)
         with pytest.raises(NotReplayable, match="SUCCESS"):
-            await ringtime.replay(schedule_id)
+            await ringtime.replay_schedule(schedule_id)
     assert bell.rung.qsize() == 3, "two attempts that failed, and the replay once"
 
 
 async def test_the_library_has_the_same_verbs() -> None:
     async with Ringtime() as ringtime:
         await ringtime.register_app("shop", partitions=1)
-        assert (await ringtime.replay_many("shop")).replays == []
-        report = await ringtime.replay_many("shop", schedule_ids=[uuid4()])
+        assert (await ringtime.replay_dead_letters("shop")).replays == []
+        report = await ringtime.replay_dead_letters("shop", schedule_ids=[uuid4()])
         assert len(report.skipped) == 1
         for call, field in (
             (ringtime.list_dead_letters("shop", start=NAIVE), "start"),
@@ -265,8 +267,8 @@ async def test_the_library_has_the_same_verbs() -> None:
             (ringtime.list_dead_letters("shop", size=0), "size"),
             (ringtime.list_dead_letters("shop", token="x"), "token"),
             (ringtime.count_dead_letters("shop", end=NAIVE), "end"),
-            (ringtime.replay_many("shop", schedule_ids=[]), "schedule_ids"),
-            (ringtime.replay_many("shop", schedule_ids=[uuid4()], token="x"), "schedule_ids"),
+            (ringtime.replay_dead_letters("shop", schedule_ids=[]), "schedule_ids"),
+            (ringtime.replay_dead_letters("shop", schedule_ids=[uuid4()], token="x"), "schedule_ids"),
         ):
             with pytest.raises(InvalidRequest) as caught:
                 await call

@@ -1,0 +1,395 @@
+"""Each verb of the clients as the request it makes, with what it is told and what it answers. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+from urllib.parse import quote, urlencode
+from uuid import UUID
+
+import orjson
+from msgspec import convert
+
+from ringtime_client.exchange import BASE, Call
+from ringtime_client.views import Callback, CancelResult, HttpCallbackDetails
+from ringtime_shared.api.apps import AppView, NewSigningSecret, SigningSecretView, read_app
+from ringtime_shared.api.configuration import configuration_to_json, retry_to_json
+from ringtime_shared.api.dead_letters import LIST_SIZE, MAX_SIZE, DeadLetterPage, ReplayResult, ReplayView
+from ringtime_shared.api.ids import check_app_id, check_secret_id
+from ringtime_shared.api.schedules import ScheduleView
+from ringtime_shared.api.views import read
+from ringtime_shared.arguments import checked
+from ringtime_shared.errors import ErrorWord, InvalidRequest
+from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.retry import RetryRules
+
+_MS = timedelta(milliseconds=1)
+_REPLAYED = {None: "all", True: "true", False: "false"}
+
+
+@checked
+def register_app(
+    app_id: str,
+    *,
+    partitions: int | None = None,
+    active: bool = True,
+    configuration: AppConfiguration | None = None,
+) -> Call[AppView]:
+    """Register an app, or change state and configuration of one with the same quota.
+
+    Args:
+        partitions: its quota of poller instances; None: the server's default.
+        configuration: what is None in it, or all of it: the server's defaults.
+
+    Raises InvalidRequest, Conflict.
+    """
+    fields: dict[str, object] = {"appId": app_id, "active": active}
+    if partitions is not None:
+        fields["partitions"] = partitions
+    if configuration is not None:
+        fields["configuration"] = configuration_to_json(configuration)
+    return Call(method="POST", path=f"{BASE}/apps", body=_to_body(fields), read=read_app, app_id=app_id)
+
+
+@checked
+def list_apps() -> Call[list[AppView]]:
+    """Return all apps."""
+    return Call(method="GET", path=f"{BASE}/apps", read=_to_apps)
+
+
+@checked
+def get_app(app_id: str) -> Call[AppView]:
+    """Return one app. Raises InvalidRequest, NotFound."""
+    path = f"{BASE}/apps?app_id={_safe(app_id)}"
+    return Call(method="GET", path=path, read=_to_only_app, kind="app", key=app_id, app_id=app_id)
+
+
+@checked
+def activate_app(app_id: str) -> Call[None]:
+    """Let an app create and fire schedules. Raises InvalidRequest, NotFound, AppActive."""
+    return _switch(app_id, "activate")
+
+
+@checked
+def deactivate_app(app_id: str) -> Call[None]:
+    """Stop an app's creates and callbacks. Raises InvalidRequest, NotFound, AppInactive."""
+    return _switch(app_id, "deactivate")
+
+
+@checked
+def delete_app(app_id: str, *, cancel_schedules: bool = False) -> Call[None]:
+    """Delete an app; its ids are not found from then on.
+
+    It is begun when this returns: the app creates and fires nothing, and is gone in some 15 seconds, when
+    `get_app` raises NotFound. If it is not, because its server died, delete it again. Its own id can
+    be registered anew then: an app with nothing of this one.
+
+    Args:
+        cancel_schedules: cancel what has not fired; else that is a Conflict.
+
+    Raises InvalidRequest, NotFound, Conflict.
+    """
+    path = f"{BASE}/apps/{_safe(app_id)}" + ("?cancel_schedules=true" if cancel_schedules else "")
+    return Call(method="DELETE", path=path, read=_check_app, app_id=app_id)
+
+
+@checked
+def create_signing_secret(app_id: str, *, secret: str | None = None) -> Call[NewSigningSecret]:
+    """Sign the app's callbacks with a further secret, which the server shows this once.
+
+    After OutcomeUnknown there may be one that nobody has seen; the list tells, and it can be deleted.
+
+    Args:
+        secret: one of your own, `whsec_` and the base64 of 24 to 64 random bytes; None: one is made.
+
+    Raises InvalidRequest, NotFound (app), Conflict (there are two already, or this one is among them).
+    """
+    return Call(
+        method="POST",
+        path=_secrets_path(app_id),
+        body=_to_body({} if secret is None else {"secret": secret}),
+        read=partial(read, NewSigningSecret),
+        app_id=app_id,
+    )
+
+
+@checked
+def list_signing_secrets(app_id: str) -> Call[list[SigningSecretView]]:
+    """Return the live signing secrets, newest first, without the secrets themselves.
+
+    Raises InvalidRequest, NotFound (app).
+    """
+    return Call(method="GET", path=_secrets_path(app_id), read=_to_secrets, app_id=app_id)
+
+
+@checked
+def delete_signing_secret(app_id: str, secret_id: str) -> Call[None]:
+    """Sign with this secret no more. Raises InvalidRequest, NotFound (app or secret), VersionConflict."""
+    if violations := check_secret_id(secret_id):
+        raise InvalidRequest(violations)
+    return Call(
+        method="DELETE",
+        path=f"{_secrets_path(app_id)}/{secret_id}",
+        read=_check_deletion,
+        kind="signing secret",
+        key=secret_id,
+        app_id=app_id,
+        conflict=ErrorWord.VERSION_CONFLICT,
+    )
+
+
+@checked
+def create_schedule(
+    app_id: str,
+    *,
+    payload: str,
+    callback: Callback,
+    at: datetime | None = None,
+    delay: timedelta | None = None,
+    retry: RetryRules | None = None,
+) -> Call[ScheduleView]:
+    """File a schedule; when this returns, it will fire.
+
+    It is sent once and never again, whatever happens: the API has no idempotency key yet, so a second
+    create would be a second schedule. After OutcomeUnknown the schedule may exist under an id that
+    nobody was told; whether to create another is for the caller to decide.
+
+    Args:
+        callback: HttpCallbackDetails, or `{"type": name, "details": {...}}` for any type.
+        at: the instant to fire at, timezone-aware; or
+        delay: how long from the server's now.
+        retry: where it differs from the app's policy; no more attempts and no longer time.
+
+    Raises InvalidRequest, NotFound (app), AppInactive.
+    """
+    fields = {
+        "appId": app_id,
+        "payload": payload,
+        **_when(at, delay),
+        "callback": callback.to_json() if isinstance(callback, HttpCallbackDetails) else callback,
+        **({} if retry is None else {"retryPolicy": retry_to_json(retry)}),
+    }
+    return Call(
+        method="POST", path=f"{BASE}/schedules", body=_to_body(fields), read=_to_schedule, app_id=app_id
+    )
+
+
+@checked
+def get_schedule(schedule_id: UUID | str) -> Call[ScheduleView]:
+    """Return a schedule with its status and outcome. Raises InvalidRequest, NotFound."""
+    return Call(
+        method="GET",
+        path=_schedule_path(schedule_id),
+        read=_to_schedule,
+        kind="schedule",
+        key=str(schedule_id),
+    )
+
+
+@checked
+def cancel_schedule(schedule_id: UUID | str) -> Call[CancelResult]:
+    """Cancel a schedule; cancelling twice is no error. Raises InvalidRequest, NotFound, AlreadyDone."""
+    return Call(
+        method="DELETE",
+        path=_schedule_path(schedule_id),
+        read=_to_cancel_result,
+        kind="schedule",
+        key=str(schedule_id),
+        conflict=ErrorWord.ALREADY_DONE,
+    )
+
+
+@checked
+def list_dead_letters(
+    app_id: str,
+    *,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    size: int = LIST_SIZE,
+    token: str = "",
+    replayed: bool | None = False,
+) -> Call[DeadLetterPage]:
+    """Return a page of an app's dead letters, oldest first.
+
+    Args:
+        start: from the last attempt at this instant on; None: a day before `end`.
+        end: up to this instant; None: now. At most 31 days after `start`.
+        size: most letters on the page, 1 to 1,000.
+        token: the one of the page before; "": the first page.
+        replayed: True: only those that were filed again; False: only the others; None: all.
+
+    Raises InvalidRequest, NotFound (app).
+    """
+    asked: dict[str, object] = {
+        "start_time": _instant("start", start),
+        "end_time": _instant("end", end),
+        "size": size,
+        "continuation_token": token,
+        "replayed": _REPLAYED[replayed],
+    }
+    path = _letters_path(app_id, query=asked)
+    return Call(method="GET", path=path, read=partial(read, DeadLetterPage), app_id=app_id)
+
+
+@checked
+def count_dead_letters(
+    app_id: str, *, start: datetime | None = None, end: datetime | None = None
+) -> Call[int]:
+    """Return how many were not filed again. Raises InvalidRequest, NotFound (app)."""
+    asked = {"start_time": _instant("start", start), "end_time": _instant("end", end)}
+    return Call(method="GET", path=_letters_path(app_id, "/count", asked), read=_to_count, app_id=app_id)
+
+
+@checked
+def replay_schedule(schedule_id: UUID | str) -> Call[ReplayView]:
+    """File a failed schedule again, under its own id. After OutcomeUnknown it may be repeated.
+
+    Raises NotFound, NotReplayable (it has not failed, or was cancelled), AppInactive.
+    """
+    return Call(
+        method="POST",
+        path=f"{_schedule_path(schedule_id)}/replay",
+        read=partial(read, ReplayView),
+        kind="schedule",
+        key=str(schedule_id),
+        conflict=ErrorWord.NOT_REPLAYABLE,
+    )
+
+
+@checked
+def replay_dead_letters(
+    app_id: str,
+    *,
+    schedule_ids: Sequence[UUID | str] | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    size: int | None = None,
+    token: str = "",
+) -> Call[ReplayResult]:
+    """File many failed schedules again, 200 a second. After OutcomeUnknown it may be repeated.
+
+    Args:
+        schedule_ids: these, at most 1,000; or
+        start, end, size, token: those of a range, as in `list_dead_letters`; `size` is 1,000 if None.
+
+    Raises InvalidRequest, NotFound (app), AppInactive.
+    """
+    if schedule_ids is not None:
+        if (start, end, size) != (None, None, None) or token:
+            raise InvalidRequest.of("schedule_ids", "give either schedule_ids or a range, not both")
+        body: dict[str, object] = {"scheduleIds": [str(schedule_id) for schedule_id in schedule_ids]}
+    else:
+        body = {
+            "startTime": _instant("start", start),
+            "endTime": _instant("end", end),
+            "size": MAX_SIZE if size is None else size,
+            "continuationToken": token,
+        }
+    path = _letters_path(app_id, "/replay")
+    return Call(
+        method="POST", path=path, body=_to_body(body), read=partial(read, ReplayResult), app_id=app_id
+    )
+
+
+def _safe(app_id: str) -> str:
+    """Return an app id, which is safe inside a URL."""
+    if violations := check_app_id(app_id):
+        raise InvalidRequest(violations)
+    return app_id
+
+
+def _switch(app_id: str, verb: str) -> Call[None]:
+    return Call(
+        method="POST",
+        path=f"{BASE}/apps/{_safe(app_id)}/{verb}",
+        read=_check_activation,
+        app_id=app_id,
+        conflict=ErrorWord.VERSION_CONFLICT,
+    )
+
+
+def _secrets_path(app_id: str) -> str:
+    return f"{BASE}/apps/{_safe(app_id)}/signing-secrets"
+
+
+def _schedule_path(schedule_id: UUID | str) -> str:
+    """Return the path of a schedule."""
+    return f"{BASE}/schedules/{quote(str(schedule_id), safe='')}"
+
+
+def _instant(field: str, at: datetime | None) -> str | None:
+    """Return an instant as the API reads it. Raises InvalidRequest, which names the field."""
+    if at is None:
+        return None
+    if at.utcoffset() is None:
+        raise InvalidRequest.of(field, "must be timezone-aware")
+    try:
+        return at.astimezone(UTC).isoformat()
+    except OverflowError:
+        raise InvalidRequest.of(field, "must be in the years 1 to 9999, UTC") from None
+
+
+def _when(at: datetime | None, delay: timedelta | None) -> Mapping[str, object]:
+    """Return the time to fire, delays rounded up to the millisecond as the server does with instants."""
+    if at is not None and delay is None:
+        return {"scheduleTime": _instant("at", at)}
+    if at is None and delay is not None:
+        return {"delaySeconds": -(-delay // _MS) / 1_000}
+    raise InvalidRequest.of("at", "required: either at or delay, not both")
+
+
+def _to_apps(data: dict[str, Any]) -> list[AppView]:
+    return [read_app(shown) for shown in convert(data.get("apps"), list[Any])]
+
+
+def _to_only_app(data: dict[str, Any]) -> AppView:
+    return read_app(convert(data.get("apps"), tuple[Any])[0])
+
+
+def _check_app(data: dict[str, Any]) -> None:
+    convert(data.get("appId"), str)
+
+
+def _check_activation(data: dict[str, Any]) -> None:
+    convert(data.get("Active"), bool)
+
+
+def _to_secrets(data: dict[str, Any]) -> list[SigningSecretView]:
+    return [read(SigningSecretView, shown) for shown in convert(data.get("signingSecrets"), list[Any])]
+
+
+def _check_deletion(data: dict[str, Any]) -> None:
+    convert(data.get("secretId"), str)
+
+
+def _to_schedule(data: dict[str, Any]) -> ScheduleView:
+    return read(ScheduleView, data.get("schedule"))
+
+
+def _to_cancel_result(data: dict[str, Any]) -> CancelResult:
+    return CancelResult(schedule=_to_schedule(data), promised="cancel" not in data)
+
+
+def _letters_path(app_id: str, tail: str = "", query: Mapping[str, object] | None = None) -> str:
+    given = {name: value for name, value in (query or {}).items() if value not in (None, "")}
+    return f"{BASE}/apps/{_safe(app_id)}/dead-letters{tail}" + (f"?{urlencode(given)}" if given else "")
+
+
+def _to_count(data: dict[str, Any]) -> int:
+    return convert(data.get("count"), int)
+
+
+def _to_body(fields: Mapping[str, object]) -> bytes:
+    """Return a request body. Raises InvalidRequest for what JSON cannot hold."""
+    try:
+        return orjson.dumps(fields, default=_to_dict)
+    except orjson.JSONEncodeError as error:
+        raise InvalidRequest.of("body", f"must be JSON: {error}") from error
+
+
+def _to_dict(value: object) -> dict[object, object]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not a JSON type")

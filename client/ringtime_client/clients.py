@@ -1,0 +1,187 @@
+"""The two clients: the verbs of `calls`, sent without asyncio or with it."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import timedelta
+from functools import wraps
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+from ringtime_client import calls
+from ringtime_client.answers import settle
+from ringtime_client.exchange import Call, T
+from ringtime_client.transport import AsyncTransport, Transport, root_of
+from ringtime_client.tries import Tries
+from ringtime_shared.arguments import checked
+
+P = ParamSpec("P")
+M = TypeVar("M", bound=Callable[..., object])
+_DEADLINE = timedelta(seconds=10)
+
+
+def _verb(plan: Callable[P, Call[T]]) -> Callable[Concatenate[RingtimeClient, P], T]:
+    """Return the method that plans a request and sends it, with the words and arguments of the plan."""
+
+    @wraps(plan)
+    def method(self: RingtimeClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._run(plan(*args, **kwargs))
+
+    return _signed(method)
+
+
+def _async_verb(
+    plan: Callable[P, Call[T]],
+) -> Callable[Concatenate[AsyncRingtimeClient, P], Coroutine[Any, Any, T]]:
+    """Return the same as a coroutine function."""
+
+    @wraps(plan)
+    async def method(self: AsyncRingtimeClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._run(plan(*args, **kwargs))
+
+    return _signed(method)
+
+
+def _signed(method: M) -> M:
+    """Return a method that shows, to `help` and the like, its own signature and not that of its plan."""
+    plan = inspect.signature(method)
+    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    parameters += plan.parameters.values()
+    answer = str(plan.return_annotation).removeprefix("Call[").removesuffix("]")
+    vars(method)["__signature__"] = inspect.Signature(parameters, return_annotation=answer)
+    return method
+
+
+class RingtimeClient:
+    """A Ringtime server, over HTTP; one client may serve many threads.
+
+        with RingtimeClient("http://127.0.0.1:8080") as client:
+            client.register_app("shop", partitions=4)
+            schedule = client.create_schedule(
+                "shop", payload="{}", delay=timedelta(minutes=5),
+                callback=HttpCallbackDetails(url="https://example.org/hook"),
+            )
+
+    Args:
+        url: the server's root, with or without `/goscheduler`.
+        deadline: for one call in all: connecting, answer, and for reads the tries after the first.
+        headers: sent with every request, say for the gateway in front.
+
+    Proxies of the environment are ignored and redirects are not followed.
+
+    Besides what is said there, each verb raises StoreUnavailable (not done), UnexpectedAnswer, and unless
+    it only reads, OutcomeUnknown (there was no answer that says whether it was done).
+    """
+
+    @checked
+    def __init__(
+        self, url: str, *, deadline: timedelta = _DEADLINE, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self._root = root_of(url)
+        self._deadline_s = deadline.total_seconds()
+        self._transport = Transport(deadline, headers)
+        self._is_closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections; calls under way end with StoreUnavailable or OutcomeUnknown."""
+        self._is_closed = True
+        self._transport.close()
+
+    register_app = _verb(calls.register_app)
+    list_apps = _verb(calls.list_apps)
+    get_app = _verb(calls.get_app)
+    activate_app = _verb(calls.activate_app)
+    deactivate_app = _verb(calls.deactivate_app)
+    delete_app = _verb(calls.delete_app)
+    create_signing_secret = _verb(calls.create_signing_secret)
+    list_signing_secrets = _verb(calls.list_signing_secrets)
+    delete_signing_secret = _verb(calls.delete_signing_secret)
+    create_schedule = _verb(calls.create_schedule)
+    get_schedule = _verb(calls.get_schedule)
+    cancel_schedule = _verb(calls.cancel_schedule)
+    list_dead_letters = _verb(calls.list_dead_letters)
+    count_dead_letters = _verb(calls.count_dead_letters)
+    replay_schedule = _verb(calls.replay_schedule)
+    replay_dead_letters = _verb(calls.replay_dead_letters)
+
+    def _run(self, call: Call[T]) -> T:
+        if self._is_closed:
+            raise RuntimeError("the client is closed")
+        tries = Tries(is_read=call.is_read, deadline_s=self._deadline_s)
+        url = self._root + call.path
+        ending = self._transport.send(call.method, url, call.body, tries.left_s())
+        while (wait_s := tries.plan_wait(ending)) is not None:
+            time.sleep(wait_s)
+            ending = self._transport.send(call.method, url, call.body, tries.left_s())
+        return settle(call, ending)
+
+
+class AsyncRingtimeClient:
+    """The same for asyncio: the verbs of `RingtimeClient` as coroutine functions.
+
+        async with AsyncRingtimeClient("http://127.0.0.1:8080") as client:
+            schedule = await client.get_schedule(schedule_id)
+
+    A verb that is cancelled while it runs may have been done too.
+    """
+
+    @checked
+    def __init__(
+        self, url: str, *, deadline: timedelta = _DEADLINE, headers: Mapping[str, str] | None = None
+    ) -> None:
+        self._root = root_of(url)
+        self._deadline_s = deadline.total_seconds()
+        self._transport = AsyncTransport(deadline, headers)
+        self._is_closed = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; calls under way end with StoreUnavailable or OutcomeUnknown."""
+        self._is_closed = True
+        await self._transport.close()
+
+    register_app = _async_verb(calls.register_app)
+    list_apps = _async_verb(calls.list_apps)
+    get_app = _async_verb(calls.get_app)
+    activate_app = _async_verb(calls.activate_app)
+    deactivate_app = _async_verb(calls.deactivate_app)
+    delete_app = _async_verb(calls.delete_app)
+    create_signing_secret = _async_verb(calls.create_signing_secret)
+    list_signing_secrets = _async_verb(calls.list_signing_secrets)
+    delete_signing_secret = _async_verb(calls.delete_signing_secret)
+    create_schedule = _async_verb(calls.create_schedule)
+    get_schedule = _async_verb(calls.get_schedule)
+    cancel_schedule = _async_verb(calls.cancel_schedule)
+    list_dead_letters = _async_verb(calls.list_dead_letters)
+    count_dead_letters = _async_verb(calls.count_dead_letters)
+    replay_schedule = _async_verb(calls.replay_schedule)
+    replay_dead_letters = _async_verb(calls.replay_dead_letters)
+
+    async def _run(self, call: Call[T]) -> T:
+        if self._is_closed:
+            raise RuntimeError("the client is closed")
+        tries = Tries(is_read=call.is_read, deadline_s=self._deadline_s)
+        url = self._root + call.path
+        ending = await self._transport.send(call.method, url, call.body, tries.left_s())
+        while (wait_s := tries.plan_wait(ending)) is not None:
+            await asyncio.sleep(wait_s)
+            ending = await self._transport.send(call.method, url, call.body, tries.left_s())
+        return settle(call, ending)

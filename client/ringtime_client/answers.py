@@ -37,6 +37,18 @@ from ringtime_shared.errors import (
 UNAVAILABLE = (502, 503, 504)  #: the server's own 503, or a gateway that found no server
 _NOT_TAKEN = (408, 429)  #: answered before the request was acted on
 _SHOWN_CHARS = 120
+#: What says that the server could not, just now, and did nothing.
+NOTHING_DONE = frozenset(
+    {
+        ErrorWord.STORE_UNAVAILABLE,
+        ErrorWord.CLOCK_IN_DOUBT,
+        ErrorWord.DISK_FULL,
+        ErrorWord.FOLDER_LOST,
+        ErrorWord.TOO_SLOW,
+        ErrorWord.SERVER_BUSY,
+        ErrorWord.NOT_READY,
+    }
+)
 #: Conflicts that say nothing but their sentence, and the field at fault.
 _CONFLICTS: dict[str, type[Conflict]] = {
     kind.word: kind
@@ -97,6 +109,8 @@ def _to_error(call: Call[T], answer: Answer) -> RingtimeError:
     word = fault.error or _word_of_code(call, fault)
     if kind := _CONFLICTS.get(word):
         return kind(message, fault.errors[0].field if fault.errors else None)
+    if word in NOTHING_DONE:
+        return StoreUnavailable(message)
     match word:
         case (
             ErrorWord.INVALID_REQUEST
@@ -117,16 +131,6 @@ def _to_error(call: Call[T], answer: Answer) -> RingtimeError:
             return NotReplayable(
                 call.key, details.get("scheduleStatus", "done"), details.get("reason", message)
             )
-        case (
-            ErrorWord.STORE_UNAVAILABLE
-            | ErrorWord.CLOCK_IN_DOUBT
-            | ErrorWord.DISK_FULL
-            | ErrorWord.FOLDER_LOST
-            | ErrorWord.TOO_SLOW
-            | ErrorWord.SERVER_BUSY
-            | ErrorWord.NOT_READY
-        ):
-            return StoreUnavailable(message)
         case _:
             return _to_foreign(call, answer, message)
 

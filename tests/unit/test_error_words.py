@@ -66,7 +66,7 @@ def _searched(tree: ast.AST) -> Iterator[str]:
                 yield ast.unparse(node.func.value)
 
 
-@pytest.mark.parametrize("folder", ["client"])
+@pytest.mark.parametrize("folder", ["client", "ringctl"])
 def test_no_program_of_ours_decides_by_a_sentence(folder: str) -> None:
     found = [
         f"{file.relative_to(ROOT)}: {text}"

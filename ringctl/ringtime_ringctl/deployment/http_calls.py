@@ -1,21 +1,24 @@
-"""HTTP from the tool: to the health endpoints of nodes, and to the API for what only ingest may do."""
+"""HTTP from the tool: to the health endpoints of nodes, and to the API for what only ingest may do.
+
+Requests go through the transport of `ringtime_client`, which also says whether one that failed went out.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 
+from ringtime_client.exchange import Broken, Ending
+from ringtime_client.transport import AsyncTransport
 from ringtime_shared.errors import InvalidRequest
 
-MAX_BYTES = 16 << 20  #: of one answer; fronts of 100,000 busy poller instances are a tenth of it
 _AT_ONCE = 32
 
 
@@ -26,21 +29,33 @@ class Answer:
     status: int | None  #: None: no answer; `error` says why
     body: Mapping[str, Any] = field(default_factory=dict)  #: empty unless it was a JSON object
     error: str = ""
+    is_sent: bool = True  #: the request may have arrived, whether there was an answer or not
     asked_ms: int  #: wall clock of this machine, before and after
     answered_ms: int
 
 
 async def get_all(urls: Sequence[str], *, timeout_s: float) -> list[Answer]:
-    """Ask all side by side, each with this deadline for every step; no order of failing ends the others."""
-    loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(max_workers=min(len(urls), _AT_ONCE) or 1) as pool:
-        calls = [loop.run_in_executor(pool, _call, "GET", url, None, timeout_s) for url in urls]
-        return list(await asyncio.gather(*calls))
+    """Ask all side by side, each with this deadline; no order of failing ends the others."""
+    transport = AsyncTransport(timedelta(seconds=timeout_s))
+    places = asyncio.Semaphore(_AT_ONCE)
+
+    async def ask(url: str) -> Answer:
+        async with places:
+            return await _call(transport, "GET", url, None, timeout_s)
+
+    try:
+        return list(await asyncio.gather(*map(ask, urls)))
+    finally:
+        await transport.close()
 
 
 async def post(url: str, body: object, *, timeout_s: float) -> Answer:
     """Send JSON."""
-    return await asyncio.to_thread(_call, "POST", url, orjson.dumps(body), timeout_s)
+    transport = AsyncTransport(timedelta(seconds=timeout_s))
+    try:
+        return await _call(transport, "POST", url, orjson.dumps(body), timeout_s)
+    finally:
+        await transport.close()
 
 
 def check_url(option: str, url: str) -> str:
@@ -51,33 +66,30 @@ def check_url(option: str, url: str) -> str:
     return url.rstrip("/")
 
 
-def _call(method: str, url: str, body: bytes | None, timeout_s: float) -> Answer:
+async def _call(
+    transport: AsyncTransport, method: str, url: str, body: bytes | None, timeout_s: float
+) -> Answer:
     asked_ms = _now_ms()
+    ending: Ending
     try:
-        status, text = _exchange(method, url, body, timeout_s)
-    except (OSError, HTTPException, ValueError) as error:
-        why = str(error) or type(error).__name__
-        return Answer(status=None, error=why, asked_ms=asked_ms, answered_ms=_now_ms())
+        ending = await transport.send(method, url, body, timeout_s)
+    except ValueError as error:  # a node may have told an address that is none
+        ending = Broken(reason=f"{url} cannot be asked: {error}", sent=False)
     answered_ms = _now_ms()
+    if isinstance(ending, Broken):
+        return Answer(
+            status=None,
+            error=ending.reason,
+            is_sent=ending.sent,
+            asked_ms=asked_ms,
+            answered_ms=answered_ms,
+        )
     try:
-        read = orjson.loads(text)
+        shown = orjson.loads(ending.body)
     except orjson.JSONDecodeError:
-        read = None
-    found = read if isinstance(read, dict) else {}
-    return Answer(status=status, body=found, asked_ms=asked_ms, answered_ms=answered_ms)
-
-
-def _exchange(method: str, url: str, body: bytes | None, timeout_s: float) -> tuple[int, bytes]:
-    parts = urlsplit(url)
-    kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
-    connection = kind(parts.hostname or "", parts.port, timeout=timeout_s)
-    try:
-        path = f"{parts.path}?{parts.query}" if parts.query else parts.path
-        connection.request(method, path, body, {"Content-Type": "application/json"} if body else {})
-        answer = connection.getresponse()
-        return answer.status, answer.read(MAX_BYTES)
-    finally:
-        connection.close()
+        shown = None
+    read = shown if isinstance(shown, dict) else {}
+    return Answer(status=ending.http, body=read, asked_ms=asked_ms, answered_ms=answered_ms)
 
 
 def _now_ms() -> int:

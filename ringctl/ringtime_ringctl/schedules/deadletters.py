@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import click
 
+from ringtime_client.answers import NOTHING_DONE
 from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.deployment.http_calls import Answer, check_url, post
@@ -99,14 +100,17 @@ def read_answer(url: str, answer: Answer, done: int) -> Mapping[str, object]:
     """
     before = f"{done:,} were filed again, then: " if done else ""
     if answer.status is None:
-        if "refused" in answer.error or "not known" in answer.error:
+        if not answer.is_sent:
             raise StoreUnavailable(f"{before}nobody answers at {url}: {answer.error}; see --api")
         raise OutcomeUnknown(f"{before}no answer from {url}: {answer.error}")
     status, data = answer.body.get("status"), answer.body.get("data")
     if answer.status < 300 and isinstance(data, dict):
         return data
-    told = status.get("statusMessage") if isinstance(status, dict) else None
-    message = f"{before}{url} answered {answer.status}: {told or 'nothing that can be read'}"
+    status = status if isinstance(status, dict) else {}
+    sentence = status.get("statusMessage") or "nothing that can be read"
+    message = f"{before}{url} answered {answer.status}: {sentence}"
+    if status.get("error") in NOTHING_DONE:
+        raise StoreUnavailable(message)
     if answer.status >= 500:
         raise OutcomeUnknown(message)
     raise Conflict(message)

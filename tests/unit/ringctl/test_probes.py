@@ -150,6 +150,11 @@ async def test_an_api_that_is_away_has_done_nothing() -> None:
     [
         (answered(None, error="timed out"), OutcomeUnknown, "timed out"),
         (answered(503, {"status": {"statusMessage": "no store"}}), OutcomeUnknown, "503: no store"),
+        (
+            answered(503, {"status": {"statusMessage": "no store", "error": "STORE_UNAVAILABLE"}}),
+            StoreUnavailable,
+            "503: no store",
+        ),
         (answered(400, {"status": {"statusMessage": "deactivated"}}), Conflict, "400: deactivated"),
         (answered(200), Conflict, "nothing that can be read"),
     ],

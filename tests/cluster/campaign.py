@@ -1,5 +1,7 @@
-"""Play many seeds on all cores: `python -m tests.cluster.campaign FIRST COUNT [resize|clocks]` says what
-breaks."""
+"""Play many seeds on all cores: `python -m tests.cluster.campaign FIRST COUNT [faults|resize|clocks]`.
+
+Says what breaks, of every kind unless one is named.
+"""
 
 from __future__ import annotations
 
@@ -87,10 +89,15 @@ def first_failure(seeds: range, play: Play = play_seed) -> int | None:
     return next(failing(), None)
 
 
+KINDS: dict[str, Play] = {"faults": play_seed, "resize": play_resize_seed, "clocks": play_clock_seed}
+
 if __name__ == "__main__":
-    first, count = int(sys.argv[1]), int(sys.argv[2])
-    kinds = {"": play_seed, "resize": play_resize_seed, "clocks": play_clock_seed}
-    broken = play_seeds(range(first, first + count), kinds["".join(sys.argv[3:])])
-    for seed, found in broken.items():
-        print(seed, found)
-    print(f"{count} seeds, {len(broken)} broken")
+    first, count, named = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]
+    broken = 0
+    for kind in named or KINDS:
+        found = play_seeds(range(first, first + count), KINDS[kind])
+        broken += len(found)
+        for seed, violations in found.items():
+            print(kind, seed, violations)
+        print(f"{kind}: {count} seeds, {len(found)} broken", flush=True)
+    sys.exit(broken > 0)

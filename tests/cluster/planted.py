@@ -9,17 +9,16 @@ from typing import Any
 
 import pytest
 
-from ringtime_dispatcher.delivery.deliverer import Deliverer
-from ringtime_dispatcher.delivery.ledger import RowItem
+from ringtime_dispatcher.delivery.queue import Timetable
 from ringtime_dispatcher.delivery.recording import OutcomeWriter, Record
 from ringtime_dispatcher.engine import Dispatcher
 from ringtime_dispatcher.ownership.instance import OwnedInstance
-from ringtime_dispatcher.reading.polling import Poller, plan_reads
+from ringtime_dispatcher.reading.polling import Poller
 from ringtime_dispatcher.reading.sealing import Sealer
 from ringtime_ingest.service.commit import CommitPath
-from ringtime_shared.buckets import bucket_of, last_slot
-from ringtime_shared.models.schedule import Place, Row
-from ringtime_shared.stores.protocol import LAST_ID, Position
+from ringtime_shared.buckets import bucket_of, first_slot, last_slot
+from ringtime_shared.stores.memory import MemoryStore
+from ringtime_shared.stores.protocol import DuePage, DueQuery, Position
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -54,44 +53,31 @@ def settle_before_outcomes(patch: pytest.MonkeyPatch) -> None:
 
 
 def fire_at_bucket_start(patch: pytest.MonkeyPatch) -> None:
-    real = Poller.read
+    real_read, real_add = Poller.read, Timetable.add
 
     async def read_whole_minutes(self: Poller, horizon_ms: int) -> None:
-        await real(self, last_slot(bucket_of(horizon_ms)))
+        await real_read(self, last_slot(bucket_of(horizon_ms)))
 
-    def accept(self: Deliverer, owned: OwnedInstance, row: Row) -> bool:
-        item = RowItem(owned, row)
-        is_new = self._ledger.enter(item)
-        if is_new:
-            self._on_due(item)
-        return is_new
+    def add_early(self: Timetable[Any], slot_ms: int, item: Any) -> None:
+        real_add(self, first_slot(bucket_of(slot_ms)), item)
 
     patch.setattr(Poller, "read", read_whole_minutes)
-    patch.setattr(Deliverer, "accept", accept)
+    patch.setattr(Timetable, "add", add_early)
 
 
 def stop_after_one_page(patch: pytest.MonkeyPatch) -> None:
-    async def read(self: Poller, horizon_ms: int) -> None:
-        owned = self._instances.active()
-        plans = plan_reads(owned, horizon_ms=horizon_ms, page_rows=self._settings.page_rows, room=self._room)
-        if plans:
-            pages = await self._store.fetch_due([query for _, query in plans])
-            for (each, query), page in zip(plans, pages, strict=True):
-                for row in page.rows:
-                    self._sink.accept(each, row)
-                each.set_front(query.bucket, Position(query.upto_ms, LAST_ID))
+    """Take the first page for all there is, in the tick and in the final read."""
+    real_due, real_ids = MemoryStore.fetch_due, MemoryStore.fetch_live_ids
 
-    async def final_read_of_one_page(self: Sealer, seals: Any) -> None:
-        for owned, query in await self._plan_final_read(seals):
-            keys = (await self._store.fetch_live_ids([query]))[0][: query.limit]
-            for key in list(owned.unseen(keys)):
-                app_id, partition = query.instance
-                row = await self._store.fetch_row(Place(app_id, partition, key.slot_ms), key.schedule_id)
-                if row is not None:
-                    self._sink.accept(owned, row)
+    async def fetch_due(self: MemoryStore, queries: Sequence[DueQuery]) -> list[DuePage]:
+        return [replace(page, next=None) for page in await real_due(self, queries)]
 
-    patch.setattr(Poller, "read", read)
-    patch.setattr(Sealer, "final_read", final_read_of_one_page)
+    async def fetch_live_ids(self: MemoryStore, queries: Sequence[DueQuery]) -> list[list[Position]]:
+        found = await real_ids(self, queries)
+        return [keys[: query.limit] for keys, query in zip(found, queries, strict=True)]
+
+    patch.setattr(MemoryStore, "fetch_due", fetch_due)
+    patch.setattr(MemoryStore, "fetch_live_ids", fetch_live_ids)
 
 
 def never_check_the_lease(patch: pytest.MonkeyPatch) -> None:
@@ -145,3 +131,10 @@ PLANTS: list[Plant] = [
     point_at_a_filing_without_a_look,
     give_up_without_a_dead_letter,
 ]
+
+#: The seed to begin at for those that few seeds show: a little before the first that does.
+FIRST_SEEDS: dict[Plant, int] = {
+    settle_before_outcomes: 100,
+    never_check_the_lease: 240,
+    point_at_a_filing_without_a_look: 110,
+}

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ringctl.resize import evidence, runner, steps
-from ringtime_shared.buckets import last_slot
 from ringtime_shared.models.app import App, Instance
-from ringtime_shared.stores.protocol import IndexEntry
+from ringtime_shared.stores.protocol import IndexEntry, Marks
 from tests.cluster.planted import Plant
 from tests.cluster.pod import FaultRates
 from tests.cluster.resize_world import INGEST, ResizePlan
@@ -35,24 +35,35 @@ def release_without_looking(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(runner, "find_ahead", nothing)
 
 
+class SettledLast:
+    """A store on which what lies ahead is read first, and the marks after it."""
+
+    def __init__(self, real: evidence.ResizeStore, app: App, last: int) -> None:
+        self._real = real
+        self._app = app
+        self._last = last
+        self._slots: dict[IndexEntry, int | None] = {}
+
+    async def fetch_marks(self, instances: Sequence[Instance]) -> Mapping[Instance, Marks]:
+        entries = await self._real.fetch_app_buckets(self._app.app_id, 0, self._last)
+        self._slots = dict(zip(entries, await self._real.fetch_last_slots(entries), strict=True))
+        return await self._real.fetch_marks(instances)
+
+    async def fetch_app_buckets(self, app_id: str, first: int, upto: int) -> list[IndexEntry]:
+        return [entry for entry in self._slots if first <= entry.bucket <= upto]
+
+    async def fetch_last_slots(self, entries: Sequence[IndexEntry]) -> list[int | None]:
+        return [self._slots[entry] for entry in entries]
+
+
 def read_settled_last(patch: pytest.MonkeyPatch) -> None:
     """A retry may be filed, and the row before it settled, between the two reads."""
+    real = evidence.find_ahead
 
     async def find_ahead(
-        store: evidence.ResizeStore, app: App, instances: list[Instance], *, last: int, **_: Any
+        store: Any, app: App, instances: Sequence[Instance], *, last: int, **others: Any
     ) -> list[IndexEntry]:
-        entries = [
-            entry
-            for entry in await store.fetch_app_buckets(app.app_id, 0, last)
-            if entry.instance in instances
-        ]
-        slots = dict(zip(entries, await store.fetch_last_slots(entries), strict=True))
-        marks = await store.fetch_marks(instances)
-        return [
-            entry
-            for entry in entries
-            if min(slots[entry] or 0, last_slot(entry.bucket)) > marks[entry.instance].settled_ms
-        ]
+        return await real(cast(Any, SettledLast(store, app, last)), app, instances, last=last, **others)
 
     patch.setattr(runner, "find_ahead", find_ahead)
 
@@ -133,7 +144,7 @@ _FROZEN_PODS = ResizePlan(
 RESIZE_PLANTS: list[tuple[Plant, ResizePlan | None, int]] = [
     (release_without_waiting, _NEAR_AND_FAST, 0),
     (release_without_looking, None, 0),
-    (read_settled_last, _RETRIES, 40),
+    (read_settled_last, _RETRIES, 70),
     (open_before_it_is_polled, None, 0),
     (keep_rows_where_it_is_polled_yet, _FROZEN_PODS, 0),
 ]

@@ -17,7 +17,8 @@ check: setup ## Format, lint, types, import rules and the tests that need no ser
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not service and not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not service and not slow and not alone" \
+		tests/unit tests/property tests/contract tests/cluster
 
 .PHONY: fix
 fix: setup ## Format and repair what ruff can
@@ -32,11 +33,16 @@ test: ## Run every test, also those on real servers
 test-service: setup ## Run the tests on real Cassandra, Kafka and etcd
 	$(BIN)/python -m pytest -q -m service
 
+.PHONY: simulate
+simulate: setup ## Play 1,000 seeds of each simulation on all cores; SEEDS=, FIRST=
+	$(BIN)/python -m tests.cluster.campaign $(or $(FIRST),10000) $(or $(SEEDS),1000)
+
 .PHONY: faults
 faults: setup ## Run the long fault set on real servers and write docs/faults.md anew; about 95 minutes
 	RINGTIME_FAULTS=long $(BIN)/python -m pytest -q -s tests/e2e/test_cluster.py tests/e2e/test_network_faults.py \
 		tests/e2e/test_delivery.py tests/e2e/test_kafka_delivery.py tests/e2e/test_resize.py
-	RINGTIME_FAULTS=long $(BIN)/python -m pytest -q tests/service/test_local_servers.py -k three_nodes
+	RINGTIME_FAULTS=long $(BIN)/python -m pytest -q tests/service/test_local_servers.py tests/service/test_cassandra_store.py \
+		-k "three_nodes or tombstones"
 	RINGTIME_FAULTS=long $(BIN)/python -m pytest -q tests/e2e/test_serve.py tests/e2e/test_door.py tests/cluster
 	$(BIN)/python -m tests.harness.render_faults > docs/faults.md
 

@@ -32,7 +32,7 @@ from tests.harness.report import IS_LONG, record
 
 pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900)]
 
-RATE = 200.0
+RATE = 200.0 if IS_LONG else 100.0  #: of all but the steady load, which is the same in both sets
 LEAD_S = (1, 20) if IS_LONG else (1, 4)
 PER_KILL = 1_000  #: most duplicates for one dispatcher killed or frozen
 BEFORE_S, AFTER_S = (5, 5) if IS_LONG else (2, 2)  #: load before a fault and after it
@@ -47,9 +47,11 @@ class Clients:
         self.load = Load(receiver, apps=APPS, rng=Random(seed))
         self._clients = clients
 
-    async def steady(self, seconds: float, *, lead_s: tuple[float, float] = (1, 30)) -> None:
-        """200 creates a second in all, 5 % of them cancelled."""
-        share = RATE / len(self._clients)
+    async def steady(
+        self, seconds: float, *, lead_s: tuple[float, float] = (1, 30), per_s: float = RATE
+    ) -> None:
+        """So many creates a second in all, 5 % of them cancelled."""
+        share = per_s / len(self._clients)
         await asyncio.gather(
             *(
                 self.load.run(client, per_s=share, seconds=seconds, lead_s=lead_s, cancels=0.05)
@@ -146,7 +148,7 @@ async def through(clients: Clients, fault: Awaitable[None], *, at_least_s: float
 
 async def test_steady_load_without_a_fault(cluster: Cluster, receiver: Receiver) -> None:
     async with clients_of(cluster, receiver, 1) as clients:
-        await clients.steady(300 if IS_LONG else 15, lead_s=(2, 60 if IS_LONG else 6))
+        await clients.steady(300 if IS_LONG else 15, lead_s=(2, 60 if IS_LONG else 6), per_s=200)
         verdict = await clients.verdict("steady", timeout_s=90)
     assert verdict.duplicates == 0
     assert verdict.acknowledged >= len(clients.load.creates)

@@ -40,7 +40,7 @@ pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.faults, pytest.
 
 APP = "flex"
 FIRST = 8  #: partitions at the beginning
-RATE = 200.0
+RATE = 200.0 if IS_LONG else 100.0
 LEAD_S = (1, 6)
 DUE_S = 2.0  #: rows nearer than this may be on their way already
 PER_KILL = 1_000  #: most duplicates for one dispatcher killed

@@ -15,6 +15,11 @@ What the split deployment did on one machine while parts of it were killed, froz
 partitions, 200 creates a second unless the name says otherwise. Made by `make faults` from the ledgers of a
 client and a receiver outside the service; runs of the quick set, part of `./test`, are named so.
 
+The quick set has every fault once, at 100 creates a second, with leases of 5 s instead of 10 s: what it waits
+for most is their end. Only the long set has what takes minutes to be worth its time: ten cycles of a resize
+with kills, an ingest pod frozen over a shrink, replies that stall instead of vanishing, a slow or silent
+Cassandra, connections reset again and again, and 100,000 fired rows in ten minutes of one partition.
+
 Lag is the first delivery after max(fire time, acknowledgement). Duplicates carry the same schedule id; their
 bound is 1,000 for each dispatcher killed or frozen: what it had in flight and what it had not recorded.
 """

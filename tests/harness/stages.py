@@ -42,8 +42,8 @@ STAGES = (
     ),
     Stage("faults", 5, ("tests/e2e",), "faults"),
     Stage("servers", 10, ("tests/contract", "tests/service")),
-    Stage("nodes", 10, ("tests/e2e", "tests/cluster")),
-    Stage("units", 10, ("tests/unit", "tests/property"), is_measured=True),
+    Stage("nodes", 10, ("tests/e2e", "tests/cluster", "tests/property")),
+    Stage("units", 10, ("tests/unit",), is_measured=True),
 )
 
 

@@ -6,11 +6,14 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ringtime_shared.fairness.fair_queue import FairQueue, Share
+
+pytestmark = pytest.mark.slow
 
 START_MS = 1_800_000_000_000
 APPS = ("a", "b", "c", "d")

@@ -7,6 +7,7 @@ import json
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.ingest.rig import Reply, make_rig, schedule_body
@@ -14,6 +15,8 @@ from tests.unit.ingest.rig import Reply, make_rig, schedule_body
 from ringtime_shared.api.instants import parse_delay
 from ringtime_shared.callbacks.http_rules import check_http_details
 from ringtime_shared.callbacks.url_rules import url_fault
+
+pytestmark = pytest.mark.slow
 
 PATHS = ["/goscheduler/schedules", "/goscheduler/schedule", "/goscheduler/apps"]
 KEYS = [

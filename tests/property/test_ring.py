@@ -12,6 +12,8 @@ from ringtime_shared.ring import BOUND, Ring, fitted, plan_moves
 from ringtime_shared.ring.circle import CIRCLE, TAG_BITS, points_of, position_of, scale_of, tag_of
 from ringtime_shared.ring.placement import Placement
 
+pytestmark = pytest.mark.slow
+
 many = settings(max_examples=250, deadline=None)
 names = st.integers(1, 12).map("dispatcher-{}:7070".format)
 weights = st.sampled_from([0.25, 0.5, 1.0, 1.0, 1.0, 1.5, 3.0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyreqwest.http import Url
@@ -9,6 +10,8 @@ from pyreqwest.http import Url
 from ringtime_dispatcher.callbacks.http.callback import parse_route
 from ringtime_shared.callbacks.address_rules import parse_address
 from ringtime_shared.callbacks.url_rules import parse_target, url_fault
+
+pytestmark = pytest.mark.slow
 
 labels = st.text("abcXYZ019-_", min_size=1, max_size=8)
 international = st.text(st.characters(min_codepoint=0x61, max_codepoint=0x500), min_size=1, max_size=4).map(

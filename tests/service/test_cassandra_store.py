@@ -7,7 +7,7 @@ import asyncio
 import re
 import subprocess
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib import import_module
@@ -16,6 +16,8 @@ from typing import Any, cast
 from uuid import uuid4
 
 import pytest
+from cassandra import AuthenticationFailed
+from cassandra.cluster import NoHostAvailable
 from tests.contract.builders import (
     BUCKET,
     START_MS,
@@ -31,6 +33,8 @@ from tests.contract.builders import (
     make_rows,
     make_update,
 )
+from tests.harness.report import IS_LONG
+from tests.service.cql import cql_session
 
 from ringtime_local import CassandraOptions, CassandraServer, LocalServers
 from ringtime_shared.clock import SystemClock
@@ -134,14 +138,15 @@ class TestReads:
 
     @pytest.mark.slow
     async def test_a_fired_bucket_holds_no_tombstones(self, store: CassandraStore, app: App) -> None:
-        """100,000 fired rows in ten buckets of an instance: nothing was deleted, so nothing is skipped."""
-        for bucket in range(10):
-            rows = make_rows(app, [START_MS + bucket * 60_000 + n * 5 for n in range(10_000)])
+        """Thousands of fired rows in a bucket of an instance: nothing was deleted, so nothing is skipped."""
+        buckets, per_bucket = (10, 10_000) if IS_LONG else (2, 2_000)
+        for bucket in range(buckets):
+            rows = make_rows(app, [START_MS + bucket * 60_000 + n * 5 for n in range(per_bucket)])
             await store.put_rows(rows)
             await store.put_updates([make_update(row, outcome=make_outcome()) for row in rows])
         text = "SELECT * FROM $schedules WHERE app_id = ? AND partition = ? AND bucket = ? LIMIT 500"
         (statement,) = await store._session.prepare(text)
-        for bucket in range(10):
+        for bucket in range(buckets):
             minute = START_MS // 60_000 + bucket
             events = await trace_of(store, statement.bind(app.app_id, 0, minute))
             scanned = [re.search(r"(\d+) live rows and (\d+) tombstone cells", event) for event in events]
@@ -685,9 +690,11 @@ def _openssl(arguments: str, folder: Path) -> None:
     subprocess.run(["openssl", *arguments.split()], cwd=folder, check=True, capture_output=True)
 
 
-@pytest.mark.slow
-async def test_password_and_tls(tmp_path: Path) -> None:
-    make_certificates(tmp_path)
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[CassandraServer, Path]]:
+    """A server with passwords and TLS, and the folder of the certificates."""
+    folder = tmp_path_factory.mktemp("guarded")
+    make_certificates(folder)
     pem = "org.apache.cassandra.security.PEMBasedSslContextFactory"
     options = CassandraOptions(
         authenticator="PasswordAuthenticator",
@@ -695,33 +702,48 @@ async def test_password_and_tls(tmp_path: Path) -> None:
             "client_encryption_options": {
                 "enabled": True,
                 "optional": True,  # the launcher's probe asks without
-                "keystore": str(tmp_path / "server.pem"),
+                "keystore": str(folder / "server.pem"),
                 "ssl_context_factory": {"class_name": pem},
             }
         },
     )
-    servers = LocalServers(tmp_path / "servers", cassandra=options, kafka=False, etcd=False, own=True)
-    await asyncio.to_thread(servers.start)
-    try:
-        settings = make_settings(
-            servers.cassandra,
-            username="cassandra",
-            password="cassandra",
-            ca_file=str(tmp_path / "ca.pem"),
-        )
-        await migrate(settings)
-        async with connected(settings) as store:
-            await store.ping()
-            connections = await select(store, "SELECT ssl_enabled, username FROM system_views.clients")
-            assert (True, "cassandra") in connections
-        for wrong, message in (
-            ({"password": "guess"}, "AuthenticationFailed"),
-            ({"username": "", "password": ""}, "AuthenticationFailed"),
-            ({"ca_file": str(tmp_path / "stranger.pem")}, "certificate verify failed"),
-        ):
-            with pytest.raises(StartupError, match=message):
-                await CassandraStore.connect(replace(settings, **wrong))  # type: ignore[arg-type]
-        with pytest.raises(StartupError, match="certificates"):
-            await CassandraStore.connect(replace(settings, ca_file=str(tmp_path / "none.pem")))
-    finally:
-        await asyncio.to_thread(servers.stop)
+    with LocalServers(folder / "servers", cassandra=options, kafka=False, etcd=False, own=True) as servers:
+        yield servers.cassandra, folder
+
+
+@pytest.mark.slow
+def test_passwords_of_the_launcher(guarded: tuple[CassandraServer, Path]) -> None:
+    server, _ = guarded
+    with cql_session(server, username="cassandra", password="cassandra") as session:
+        assert session.execute("SELECT now() FROM system.local").one()
+    with (
+        pytest.raises(NoHostAvailable) as refused,
+        cql_session(server, username="cassandra", password="wrong"),
+    ):
+        pass
+    assert all(isinstance(error, AuthenticationFailed) for error in refused.value.errors.values())
+
+
+@pytest.mark.slow
+async def test_password_and_tls(guarded: tuple[CassandraServer, Path]) -> None:
+    server, folder = guarded
+    settings = make_settings(
+        server,
+        username="cassandra",
+        password="cassandra",
+        ca_file=str(folder / "ca.pem"),
+    )
+    await migrate(settings)
+    async with connected(settings) as store:
+        await store.ping()
+        connections = await select(store, "SELECT ssl_enabled, username FROM system_views.clients")
+        assert (True, "cassandra") in connections
+    for wrong, message in (
+        ({"password": "guess"}, "AuthenticationFailed"),
+        ({"username": "", "password": ""}, "AuthenticationFailed"),
+        ({"ca_file": str(folder / "stranger.pem")}, "certificate verify failed"),
+    ):
+        with pytest.raises(StartupError, match=message):
+            await CassandraStore.connect(replace(settings, **wrong))  # type: ignore[arg-type]
+    with pytest.raises(StartupError, match="certificates"):
+        await CassandraStore.connect(replace(settings, ca_file=str(folder / "none.pem")))

@@ -9,19 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import aetcd
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
-from cassandra import AuthenticationFailed
-from cassandra.auth import PlainTextAuthProvider
-from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
-from cassandra.policies import RoundRobinPolicy
 from tests.harness.report import IS_LONG
+from tests.service.cql import cql_session
 
 from ringtime_local import (
     CassandraOptions,
@@ -38,23 +32,6 @@ from ringtime_local.pids import ProcessId
 pytestmark = pytest.mark.service
 
 KEYSPACE = "WITH replication = {'class': 'SimpleStrategy', 'replication_factor': 1}"
-
-
-@contextmanager
-def cql_session(server: CassandraServer, **login: str) -> Iterator[Any]:
-    profile = ExecutionProfile(RoundRobinPolicy(), request_timeout=20)
-    cluster = Cluster(
-        server.contact_points,
-        server.port,
-        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
-        protocol_version=5,
-        auth_provider=PlainTextAuthProvider(**login) if login else None,
-        connect_timeout=20,
-    )
-    try:
-        yield cluster.connect()
-    finally:
-        cluster.shutdown()
 
 
 def test_all_three_start_side_by_side_and_leave_nothing_running(tmp_path: Path) -> None:
@@ -106,19 +83,6 @@ class TestCassandra:
             assert session.execute(insert).was_applied
             assert not session.execute(insert).was_applied
             assert session.execute("UPDATE lwt.rows SET version = 2 WHERE id = 1 IF version = 1").was_applied
-
-    @pytest.mark.slow
-    def test_password_authentication(self, tmp_path: Path) -> None:
-        options = CassandraOptions(authenticator="PasswordAuthenticator")
-        with LocalServers(tmp_path, cassandra=options, kafka=False, etcd=False, own=True) as servers:
-            with cql_session(servers.cassandra, username="cassandra", password="cassandra") as session:
-                assert session.execute("SELECT now() FROM system.local").one()
-            with (
-                pytest.raises(NoHostAvailable) as refused,
-                cql_session(servers.cassandra, username="cassandra", password="wrong"),
-            ):
-                pass
-        assert all(isinstance(error, AuthenticationFailed) for error in refused.value.errors.values())
 
     @pytest.mark.skipif(not IS_LONG, reason="in the long set: make faults")
     @pytest.mark.slow

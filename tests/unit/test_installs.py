@@ -198,6 +198,8 @@ import sys
 from datetime import timedelta
 from ringtime_client import HttpCallbackDetails, RingtimeClient
 
+pytestmark = pytest.mark.slow
+
 with RingtimeClient(sys.argv[1]) as client:
     client.register_app("shop", partitions=2)
     hook = HttpCallbackDetails(url="http://127.0.0.1:9/hook")

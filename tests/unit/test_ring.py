@@ -16,7 +16,10 @@ def instances_of(count: int, quota: int) -> list[str]:
     return [f"app{number // quota}.{number % quota}" for number in range(count)]
 
 
-@pytest.mark.parametrize(("node_count", "instance_count"), [(3, 64), (10, 1_000), (100, 10_000)])
+@pytest.mark.parametrize(
+    ("node_count", "instance_count"),
+    [(3, 64), (10, 1_000), pytest.param(100, 10_000, marks=pytest.mark.slow)],
+)
 def test_balance_and_moves(node_count: int, instance_count: int) -> None:
     """Over 16 name sets: the bound always; 1.25 shares moved by one join or leave in nine of ten at least."""
     moved = []

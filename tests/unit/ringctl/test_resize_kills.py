@@ -52,7 +52,7 @@ def play_every_cut(work: Callable[[ResizeRig, int], Coroutine[Any, Any, bool]]) 
 
 
 @pytest.mark.parametrize("is_carried_out", [False, True])
-@pytest.mark.parametrize("quota", [8, 2])
+@pytest.mark.parametrize("quota", [8, pytest.param(2, marks=pytest.mark.slow)])
 def test_whoever_resumes_finishes_it(quota: int, is_carried_out: bool) -> None:
     async def work(rig: ResizeRig, cut_at: int) -> bool:
         was_cut = await cut(rig, quota, cut_at, is_carried_out)
@@ -71,7 +71,7 @@ def test_whoever_resumes_finishes_it(quota: int, is_carried_out: bool) -> None:
 
 
 @pytest.mark.parametrize("is_carried_out", [False, True])
-@pytest.mark.parametrize("quota", [8, 2])
+@pytest.mark.parametrize("quota", [8, pytest.param(2, marks=pytest.mark.slow)])
 def test_whoever_gives_it_up_undoes_it(quota: int, is_carried_out: bool) -> None:
     async def work(rig: ResizeRig, cut_at: int) -> bool:
         was_cut = await cut(rig, quota, cut_at, is_carried_out)

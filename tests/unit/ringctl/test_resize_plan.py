@@ -163,6 +163,7 @@ async def test_what_cannot_be_planned(app_id: str, quota: int, error: type[Excep
         await make_plan(rig.deployment, app_id, quota)
 
 
+@pytest.mark.slow
 def test_a_plan_among_fifty_thousand_instances_is_quick() -> None:
     """1,000 apps of 50 partitions on 10 nodes. The aim is 3 s with all; this is CPU time."""
 

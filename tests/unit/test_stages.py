@@ -1,0 +1,76 @@
+"""The stages of `./test`: each test in exactly one of them, and what they tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.harness import stages
+from tests.harness.stages import ROOT, STAGES, Case, Stage
+
+FILES = [file.relative_to(ROOT).as_posix() for file in (ROOT / "tests").rglob("test_*.py")]
+
+
+def stages_of(file: str, marks: str) -> list[str]:
+    return [
+        stage.name
+        for stage in STAGES
+        if stage.marks == marks and any(f"{file}/".startswith(f"{path}/") for path in stage.paths)
+    ]
+
+
+def test_every_file_is_in_one_stage_of_those_without_a_mark() -> None:
+    assert [file for file in FILES if len(stages_of(file, "not alone and not faults")) != 1] == []
+
+
+@pytest.mark.parametrize("mark", ["alone", "faults"])
+def test_a_file_with_a_mark_is_in_its_stage(mark: str) -> None:
+    # The conftest of tests/unit/dispatcher marks files by their names.
+    marked = [
+        file
+        for file in FILES
+        if f"mark.{mark}" in (ROOT / file).read_text()
+        or (mark == "alone" and file.startswith("tests/unit/dispatcher/test_http_"))
+    ]
+    assert len(marked) > 3
+    assert [
+        file for file in marked if file != "tests/unit/test_stages.py" and not stages_of(file, mark)
+    ] == []
+
+
+async def test_a_stage_says_its_lines_and_returns_its_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "test_it.py").write_text("def test_good(): pass\ndef test_bad(): assert 0\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    monkeypatch.setattr(stages, "ROOT", tmp_path)
+    monkeypatch.setattr(stages, "FOLDER", tmp_path)
+    stage = Stage("own", 1, ("test_it.py",), "not alone")
+    assert await stages.run(stage, ["-p", "no:cacheprovider"]) == 1
+    assert "own     | FAILED test_it.py::test_bad" in capfd.readouterr().out
+    cases = stages.read_cases(stage)
+    assert [case.name for case in cases] == ["test_it::test_good", "test_it::test_bad"]
+    assert stages.read_cases(Stage("ended", 0, ())) == []
+
+
+async def test_the_end_tells_the_slowest_and_fails_with_the_worst(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def run(stage: Stage, arguments: list[str]) -> int:
+        return codes[stage.name]
+
+    async def coverage() -> str:
+        return "90 %"
+
+    monkeypatch.setattr(stages, "FOLDER", tmp_path / "reports")
+    monkeypatch.setattr(stages, "run", run)
+    monkeypatch.setattr(stages, "coverage", coverage)
+    monkeypatch.setattr(stages, "read_cases", lambda stage: [Case(float(len(stage.name)), stage.name)])
+    codes = {stage.name: 0 for stage in STAGES}
+    assert await stages.main([]) == 0
+    told = capsys.readouterr().out
+    assert told.index("7.0 s  servers") < told.index("6.0 s  faults") < told.index("5 cases in")
+    codes["faults"] = 1
+    assert await stages.main([]) == 1
+    codes |= dict.fromkeys(codes, stages.NOTHING_SELECTED)
+    assert await stages.main(["-k", "nothing"]) == stages.NOTHING_SELECTED

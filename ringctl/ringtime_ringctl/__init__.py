@@ -29,6 +29,6 @@ Straight to the store, or through the API? Everything is read from the store, an
 both work while no pod answers. A replay goes through the HTTP API (`--api`), because only ingest files rows:
 the check after its write is what keeps a row from being missed, and services never import each other.
 
-Names in JSON are in camel case, as in the HTTP API; instants are ISO 8601 in UTC, durations end in their
-unit.
+Names in JSON are the API's (`ringtime_shared.api`), with what only operators need beside them; instants are
+ISO 8601 in UTC, durations end in their unit.
 """

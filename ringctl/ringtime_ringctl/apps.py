@@ -13,8 +13,8 @@ from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.deployment.ownership import fetch_app
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.shell import RingctlGroup, deployed
-from ringtime_ringctl.times import to_iso
 from ringtime_shared.api.apps import app_to_json
+from ringtime_shared.api.instants import to_iso
 from ringtime_shared.app_rules import check_app, check_growth
 from ringtime_shared.app_states import activate, deactivate, require_staying
 from ringtime_shared.clock import require_trust
@@ -292,7 +292,7 @@ def to_json(app: App) -> Mapping[str, object]:
         "polled": app.polled,
         "number": app.number,
         "version": app.version,
-        "created": to_iso(app.created_ms),
+        "createdAt": to_iso(app.created_ms),
         "signingSecrets": len(app.secrets),
         "resize": None
         if note is None
@@ -300,7 +300,7 @@ def to_json(app: App) -> Mapping[str, object]:
             "quota": note.quota,
             "before": note.before,
             "operator": note.operator,
-            "begun": to_iso(note.begun_ms),
+            "begunAt": to_iso(note.begun_ms),
         },
     }
 

@@ -10,7 +10,8 @@ import orjson
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.shell import RingctlCommand, deployed
-from ringtime_ringctl.times import FORMS, parse_time, to_iso
+from ringtime_ringctl.times import FORMS, parse_time
+from ringtime_shared.api.instants import to_iso
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.ids import EPOCH_2020_MS
 from ringtime_shared.models.audit import AuditEntry

@@ -15,7 +15,7 @@ from ringtime_ringctl.deployment.ownership import fetch_app
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.shell import RingctlCommand, deployed
 from ringtime_ringctl.sizing import HEADROOM, PER_PARTITION, quota_for
-from ringtime_ringctl.times import to_iso
+from ringtime_shared.api.instants import to_iso
 from ringtime_shared.buckets import BUCKET_MS, first_slot
 
 _HOUR_MS = 3_600_000

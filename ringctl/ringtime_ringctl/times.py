@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 
+from ringtime_shared.api.dead_letters import MAX_DAYS
 from ringtime_shared.errors import InvalidRequest
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _RELATIVE = re.compile(r"([+-])(\d{1,6})([smhd])")
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 FORMS = "an instant like 2030-01-31T08:00:00Z, epoch seconds, `now`, or a distance from now like -2h or +30m"
-MAX_DAYS = 31
 _DAY_MS = 86_400_000
 
 
@@ -36,11 +36,6 @@ def parse_time(option: str, text: str, now_ms: int) -> int:
 def count_of(number: int, noun: str) -> str:
     """Return `1 node`, `2 nodes`, `1,000 nodes`."""
     return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
-def to_iso(ms: int) -> str:
-    """Return epoch ms as `2030-01-31T08:00:00.000Z`."""
-    return f"{datetime.fromtimestamp(ms // 1_000, UTC).isoformat()[:19]}.{ms % 1_000:03d}Z"
 
 
 def to_span(ms: int) -> str:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from ringtime_ringctl.deployment.ownership import InstanceState, RingReport, Snapshot
 from ringtime_ringctl.deployment.probes import Health, relative_skews
 from ringtime_ringctl.doctor.passed_over import PassedOver
-from ringtime_ringctl.times import to_iso, to_span
+from ringtime_ringctl.times import to_span
+from ringtime_shared.api.instants import to_iso
 from ringtime_shared.models.app import App
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.stores.protocol import IndexEntry

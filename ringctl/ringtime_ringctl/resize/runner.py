@@ -11,7 +11,8 @@ from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.resize import steps
 from ringtime_ringctl.resize.evidence import find_ahead, find_unowned
 from ringtime_ringctl.resize.steps import Step, next_step
-from ringtime_ringctl.times import to_iso, to_span
+from ringtime_ringctl.times import to_span
+from ringtime_shared.api.instants import to_iso
 from ringtime_shared.app_rules import check_growth
 from ringtime_shared.buckets import last_slot
 from ringtime_shared.clock import require_trust

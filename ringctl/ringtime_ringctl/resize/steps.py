@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import StrEnum
 
-from ringtime_ringctl.times import to_iso
+from ringtime_shared.api.instants import to_iso
 from ringtime_shared.app_states import require_staying
 from ringtime_shared.errors import Conflict, InvalidRequest
 from ringtime_shared.models.app import App, Instance, Resize

@@ -9,7 +9,7 @@ from ringtime_ringctl.output import Cell, Column, Output
 from ringtime_ringctl.resize.plan import Added, Plan, Retired
 from ringtime_ringctl.resize.steps import is_quota
 from ringtime_ringctl.sizing import Advice
-from ringtime_ringctl.times import to_iso
+from ringtime_shared.api.instants import to_iso
 
 SHOWN = 20  #: poller instances without --all
 _ADDED = (Column("NEW"), Column("NODE"))
@@ -118,7 +118,7 @@ def plan_to_json(plan: Plan, advice: Advice | None) -> Mapping[str, object]:
             "quota": note.quota,
             "before": note.before,
             "operator": note.operator,
-            "begun": to_iso(note.begun_ms),
+            "begunAt": to_iso(note.begun_ms),
         },
         "added": [{"instance": str(each.instance), "node": each.node} for each in plan.added],
         "retired": [_retired_json(each) for each in plan.retired],
@@ -129,7 +129,7 @@ def plan_to_json(plan: Plan, advice: Advice | None) -> Mapping[str, object]:
             {"node": each.node, "capacity": each.capacity, "before": each.before, "after": each.after}
             for each in plan.shares
         ],
-        "released": None if plan.done_ms is None else to_iso(plan.done_ms),
+        "releasedAt": None if plan.done_ms is None else to_iso(plan.done_ms),
         "remarks": plan.remarks,
     }
     if advice is not None:
@@ -151,5 +151,5 @@ def _retired_json(each: Retired) -> Mapping[str, object]:
         "rows": held.rows,
         "isCounted": held.is_counted,
         "minutes": held.minutes,
-        "last": None if held.last_ms is None else to_iso(held.last_ms),
+        "lastSlot": None if held.last_ms is None else to_iso(held.last_ms),
     }

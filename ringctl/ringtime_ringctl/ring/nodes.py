@@ -12,7 +12,7 @@ from ringtime_ringctl.deployment.ownership import Snapshot, fetch_snapshot, repo
 from ringtime_ringctl.deployment.probes import Health, fetch_health
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.shell import RingctlCommand, deployed
-from ringtime_ringctl.times import to_iso
+from ringtime_shared.api.instants import to_iso
 from ringtime_shared.coordination.protocol import Drain
 
 _COLUMNS = (

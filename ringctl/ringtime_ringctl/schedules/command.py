@@ -15,7 +15,8 @@ from ringtime_ringctl.deployment.ownership import fetch_app
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.schedules.records import Filing, destination_of, fetch_filing, parse_id, row_to_json
 from ringtime_ringctl.shell import RingctlGroup, deployed
-from ringtime_ringctl.times import FORMS, read_window, to_iso
+from ringtime_ringctl.times import FORMS, read_window
+from ringtime_shared.api.instants import to_iso
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
 from ringtime_shared.cancelling import cancel_home
 from ringtime_shared.models.schedule import Row
@@ -197,7 +198,7 @@ def describe(filing: Filing) -> list[tuple[str, str]]:
         ("failed attempts", "" if pending is None or outcome is not None else f"{pending.attempts:,}"),
         ("outcome", "" if outcome is None else f"{outcome.status.value} at {to_iso(outcome.ended_ms)}"),
         ("attempts", "" if outcome is None else f"{outcome.attempts:,}"),
-        ("http status", "" if outcome is None or outcome.code is None else str(outcome.code)),
+        ("http code", "" if outcome is None or outcome.code is None else str(outcome.code)),
         ("error", "" if outcome is None else outcome.error),
         ("kept until", to_iso(schedule.expires_ms)),
     ]

@@ -16,7 +16,9 @@ from ringtime_ringctl.deployment.ownership import fetch_app
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.schedules.records import letter_to_json, parse_id
 from ringtime_ringctl.shell import RingctlGroup, deployed
-from ringtime_ringctl.times import FORMS, read_window, to_iso
+from ringtime_ringctl.times import FORMS, read_window
+from ringtime_shared.api.dead_letters import MAX_SIZE
+from ringtime_shared.api.instants import to_iso
 from ringtime_shared.errors import Conflict, OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.settings import Settings
@@ -24,13 +26,12 @@ from ringtime_shared.stores.protocol import LAST_ID, Position
 
 TIMEOUT_S = 60.0
 SIZE = 500  #: replays asked for in one call
-MAX_IDS = 1_000  #: what the API takes in one call
 MAX_LIMIT = 10_000
 _LIST = (
     Column("SCHEDULE"),
     Column("SLOT"),
     Column("ATTEMPTS", right=True),
-    Column("HTTP", right=True),
+    Column("HTTP CODE", right=True),
     Column("ERROR", folds=True),
     Column("FAILED"),
     Column("REPLAYED"),
@@ -54,8 +55,8 @@ class Report:
 async def replay_ids(base: str, app_id: str, schedule_ids: Sequence[str]) -> Report:
     """File these schedules again. Raises Conflict, StoreUnavailable, OutcomeUnknown."""
     report = Report()
-    for start in range(0, len(schedule_ids), MAX_IDS):
-        await _replay(base, app_id, {"scheduleIds": schedule_ids[start : start + MAX_IDS]}, report)
+    for start in range(0, len(schedule_ids), MAX_SIZE):
+        await _replay(base, app_id, {"scheduleIds": schedule_ids[start : start + MAX_SIZE]}, report)
     return report
 
 

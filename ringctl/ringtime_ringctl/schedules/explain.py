@@ -14,7 +14,8 @@ from ringtime_ringctl.deployment.ownership import fetch_claim
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.schedules.records import Filing, fetch_filing, letter_to_json, parse_id, row_to_json
 from ringtime_ringctl.shell import RingctlCommand, deployed
-from ringtime_ringctl.times import to_iso, to_span
+from ringtime_ringctl.times import to_span
+from ringtime_shared.api.instants import to_iso
 from ringtime_shared.coordination.protocol import Claim
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Attempt, Outcome, Row, Status

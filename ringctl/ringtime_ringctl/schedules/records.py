@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
 
 import orjson
 
-from ringtime_ringctl.times import to_iso
+from ringtime_shared.api import dead_letters as api
+from ringtime_shared.api.instants import to_iso
+from ringtime_shared.api.schedules import schedule_to_json
 from ringtime_shared.errors import InvalidRequest, NotFound
 from ringtime_shared.ids import IdParts, unpack_id
 from ringtime_shared.models.app import App
 from ringtime_shared.models.dead_letter import DeadLetter
-from ringtime_shared.models.schedule import Attempt, Outcome, Place, Row
+from ringtime_shared.models.schedule import Place, Row
 from ringtime_shared.stores.protocol import AppStore, ScheduleStore
 
 
@@ -74,13 +76,14 @@ def destination_of(row: Row) -> str:
 
 
 def row_to_json(row: Row) -> Mapping[str, object]:
-    """Return a row. Payload and callback details stay in the store: they may hold secrets."""
-    schedule = row.schedule
-    shown: dict[str, object] = {
-        "scheduleId": str(schedule.schedule_id),
-        "appId": schedule.app_id,
-        "status": row.status.value,
-        "fireTime": to_iso(schedule.fire_ms),
+    """Return a row as the API's schedule object, and what only operators need.
+
+    Payload and callback details stay in the store: they may hold secrets.
+    """
+    schedule, outcome = row.schedule, row.outcome
+    shown = schedule_to_json(replace(row, schedule=replace(schedule, payload="", callback_details=b"{}")))
+    del shown["payload"], shown["callback"]
+    shown |= {
         "slot": to_iso(row.place.slot_ms),
         "instance": str(row.place.instance),
         "isHome": row.is_home,
@@ -89,57 +92,20 @@ def row_to_json(row: Row) -> Mapping[str, object]:
         "payloadBytes": len(schedule.payload.encode()),
         "createdAt": to_iso(schedule.created_ms),
         "expiresAt": to_iso(schedule.expires_ms),
-        "attempts": row.attempts,
-        "replay": row.replay,
-        "attemptLog": [attempt_to_json(each) for each in row.log],
+        "replay": row.replay if outcome is None else outcome.replay,
     }
+    if outcome is not None:
+        shown["endedAt"] = to_iso(outcome.ended_ms)
     if row.cancelled_ms is not None:
         shown["cancelledAt"] = to_iso(row.cancelled_ms)
     if row.moved_to is not None:
         shown["movedTo"] = {"instance": str(row.moved_to.instance), "slot": to_iso(row.moved_to.slot_ms)}
-    if row.outcome is not None:
-        shown["outcome"] = outcome_to_json(row.outcome)
     return shown
 
 
-def outcome_to_json(outcome: Outcome) -> Mapping[str, object]:
-    """Return how a delivery ended."""
-    return {
-        "status": outcome.status.value,
-        "endedAt": to_iso(outcome.ended_ms),
-        "firedAt": None if outcome.fired_ms is None else to_iso(outcome.fired_ms),
-        "attempts": outcome.attempts,
-        "code": outcome.code,
-        "error": outcome.error,
-        "tookMs": outcome.took_ms,
-        "replay": outcome.replay,
-        "attemptLog": [attempt_to_json(each) for each in outcome.log],
-    }
-
-
-def attempt_to_json(attempt: Attempt) -> Mapping[str, object]:
-    """Return one failed attempt."""
-    return {
-        "at": to_iso(attempt.at_ms),
-        "tookMs": attempt.took_ms,
-        "code": attempt.code,
-        "error": attempt.error,
-    }
-
-
 def letter_to_json(letter: DeadLetter) -> Mapping[str, object]:
-    """Return a dead letter."""
-    return {
-        "scheduleId": str(letter.schedule_id),
-        "appId": letter.app_id,
+    """Return a dead letter as the API shows it, and what only operators need."""
+    return api.letter_to_json(letter) | {
         "slot": to_iso(letter.slot_ms),
-        "fireTime": to_iso(letter.fire_ms),
-        "failedAt": to_iso(letter.failed_ms),
-        "attempts": letter.attempts,
-        "code": letter.code,
-        "error": letter.error,
-        "callbackType": letter.callback_type,
-        "replay": letter.replay,
-        "replayedAt": None if letter.replayed_ms is None else to_iso(letter.replayed_ms),
         "expiresAt": to_iso(letter.expires_ms),
     }

@@ -16,6 +16,9 @@ from tests.contract.builders import make_app, make_row, make_rows
 
 from ringtime_ringctl.doctor import checks as doctoring
 from ringtime_ringctl.main import main
+from ringtime_shared.api.apps import read_app
+from ringtime_shared.api.dead_letters import DeadLetterView
+from ringtime_shared.api.views import read
 from ringtime_shared.buckets import first_slot
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.models.app import App, Instance
@@ -242,7 +245,7 @@ def test_an_explanation(folder: Folder) -> None:
 def test_dead_letters(folder: Folder) -> None:
     schedule_id = str(folder.failed.schedule.schedule_id)
     (letter,) = folder.json("deadletters", "list", "pay")["deadLetters"]
-    assert (letter["scheduleId"], letter["code"]) == (schedule_id, 500)
+    assert (letter["scheduleId"], letter["httpCode"]) == (schedule_id, 500)
     assert schedule_id in folder.run("deadletters", "list", "pay").stdout
     failed(folder.run("deadletters", "list", "nope"), "no app nope")
 
@@ -326,3 +329,16 @@ def test_reading_leaves_the_folder_as_it_is(folder: Folder) -> None:
     for words in (["ring"], ["nodes"], ["doctor"], ["forecast", "pay"], ["explain", schedule_id]):
         assert folder.run(*words).exit_code == 0
     assert folder.dump() == before
+
+
+def test_json_has_the_names_of_the_api(folder: Folder) -> None:
+    """A client that reads the API reads this, too; operators' own keys stand beside it."""
+    shown = folder.json("schedules", "get", str(folder.failed.schedule.schedule_id))["schedule"]
+    assert (shown["status"], shown["httpCode"], shown["attempts"]) == ("FAILURE", 500, 3)
+    assert shown["partitionId"] == 2
+    assert not {"payload", "callback", "outcome"} & shown.keys()
+    assert {"slot", "instance", "destination", "payloadBytes", "expiresAt", "endedAt"} <= shown.keys()
+    (letter,) = folder.json("deadletters", "list", "pay")["deadLetters"]
+    assert read(DeadLetterView, letter).http_code == 500
+    assert {"slot", "expiresAt"} <= letter.keys()
+    assert read_app(folder.json("apps", "show", "pay")).partitions == 3

@@ -18,7 +18,7 @@ from ringtime_ringctl.schedules.explain import (
     tell_place,
 )
 from ringtime_ringctl.schedules.records import fetch_filing, parse_id
-from ringtime_ringctl.times import to_iso
+from ringtime_shared.api.instants import to_iso
 from ringtime_shared.errors import InvalidRequest, NotFound
 from ringtime_shared.models.app import App, AppConfiguration, Instance
 from ringtime_shared.models.dead_letter import DeadLetter

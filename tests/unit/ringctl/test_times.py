@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ringtime_ringctl.times import count_of, parse_time, read_window, to_iso, to_span
+from ringtime_ringctl.times import count_of, parse_time, read_window, to_span
+from ringtime_shared.api.instants import to_iso
 from ringtime_shared.errors import InvalidRequest
 
 NOW_MS = 1_800_000_000_123

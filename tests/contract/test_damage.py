@@ -29,7 +29,7 @@ from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row
-from ringtime_shared.stores.damage import LAST_MS
+from ringtime_shared.stores.codec import LAST_MS
 from ringtime_shared.stores.protocol import DAMAGED_MARKS, LAST_ID, Marks, MarksWrite, Position, Store
 from ringtime_shared.stores.sqlite import schema
 from ringtime_shared.stores.sqlite.session import Session

@@ -14,23 +14,22 @@ from ringtime_shared.models.app import AppConfiguration, SigningSecret
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Attempt, Outcome, Status
-from ringtime_shared.stores.app_text import (
-    decode_configuration,
-    decode_secrets,
-    encode_configuration,
-    encode_secrets,
-)
-from ringtime_shared.stores.extras import (
+from ringtime_shared.stores.codec import (
     NO_EXTRAS,
     Extras,
+    decode_configuration,
     decode_extras,
+    decode_letter,
     decode_outcome,
+    decode_secrets,
+    encode_configuration,
+    encode_letter,
     encode_outcome,
     encode_outcome_extras,
     encode_row_extras,
+    encode_secrets,
+    encode_slim,
 )
-from ringtime_shared.stores.letter_text import decode_letter, encode_letter
-from ringtime_shared.stores.slim import encode_slim
 
 numbers = st.integers(0, 1 << 53)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -22,7 +22,7 @@ from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.setting import Entry, entries_of
 from ringtime_shared.settings import AppLimits
-from ringtime_shared.stores.app_text import decode_configuration, encode_configuration
+from ringtime_shared.stores.codec import decode_configuration, encode_configuration
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 APP = App(app_id="a", number=1, writable=2, polled=2, active=True, version=1, created_ms=0)

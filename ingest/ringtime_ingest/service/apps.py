@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import NotFound, StoreUnavailable
 from ringtime_shared.models.app import App
-from ringtime_shared.stores.app_text import NO_NUMBER
+from ringtime_shared.stores.codec import NO_NUMBER
 from ringtime_shared.stores.protocol import AppStore
 
 _FRESH_MS = 2_000  #: a change by another process is seen after this, well under the map age of `commit`

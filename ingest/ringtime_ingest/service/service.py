@@ -44,7 +44,7 @@ from ringtime_shared.models.app import App
 from ringtime_shared.models.schedule import Place, Row, Schedule
 from ringtime_shared.placement import Placer
 from ringtime_shared.settings import AppLimits, IngestSettings
-from ringtime_shared.stores.damage import check_details, fault_of
+from ringtime_shared.stores.codec import check_details, fault_of
 from ringtime_shared.stores.protocol import (
     AppStore,
     DeadLetterStore,

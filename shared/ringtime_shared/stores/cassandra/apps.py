@@ -16,7 +16,11 @@ from ringtime_shared.errors import (
 )
 from ringtime_shared.ids import MAX_APPS
 from ringtime_shared.models.app import App
-from ringtime_shared.stores.app_text import (
+from ringtime_shared.stores.cassandra.bridge import Record
+from ringtime_shared.stores.cassandra.marks import MarkTable
+from ringtime_shared.stores.cassandra.meta import ROUNDS, MetaTable, back_off
+from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
+from ringtime_shared.stores.codec import (
     APP_COLUMNS,
     encode_configuration,
     encode_deletion,
@@ -24,10 +28,6 @@ from ringtime_shared.stores.app_text import (
     encode_secrets,
     read_app,
 )
-from ringtime_shared.stores.cassandra.bridge import Record
-from ringtime_shared.stores.cassandra.marks import MarkTable
-from ringtime_shared.stores.cassandra.meta import ROUNDS, MetaTable, back_off
-from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
 from ringtime_shared.stores.protocol import AppCounts, first_marks, version_conflict
 
 _GET_ALL = f"SELECT {APP_COLUMNS} FROM $apps"

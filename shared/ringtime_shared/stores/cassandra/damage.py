@@ -8,7 +8,7 @@ from typing import Self
 
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
-from ringtime_shared.stores.damage import KEPT_MS
+from ringtime_shared.stores.codec import KEPT_MS
 
 _SHARDS = 16
 _COLUMNS = "in_table, record, app_id, fault, found_ms"

@@ -17,7 +17,7 @@ from ringtime_shared.stores.cassandra.batches import Item, make_batches
 from ringtime_shared.stores.cassandra.encoding import pack_int, pack_long, routing_key
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
 from ringtime_shared.stores.cassandra.ttl import row_end_ms, ttl_s
-from ringtime_shared.stores.letter_text import encode_letter, read_letter
+from ringtime_shared.stores.codec import encode_letter, read_letter
 from ringtime_shared.stores.protocol import LAST_ID, Position
 
 DAY_MS = 86_400_000

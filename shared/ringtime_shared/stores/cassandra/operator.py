@@ -8,11 +8,11 @@ from typing import Any, Self
 from ringtime_shared.buckets import first_slot
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.audit import AuditEntry
-from ringtime_shared.stores.audit_text import encode_entry, read_entry
 from ringtime_shared.stores.cassandra.migrate import fetch_schema_version, read_steps
 from ringtime_shared.stores.cassandra.rows import IS_DONE
 from ringtime_shared.stores.cassandra.schedules import MINUTES_PER_DAY
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
+from ringtime_shared.stores.codec import encode_entry, read_entry
 from ringtime_shared.stores.protocol import LAST_ID, IndexEntry, Position
 
 DAY_MS = 86_400_000

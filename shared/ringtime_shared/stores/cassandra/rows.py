@@ -14,7 +14,8 @@ from ringtime_shared.models.schedule import Place, Row, Schedule
 from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.encoding import pack_int, pack_long
 from ringtime_shared.stores.cassandra.session import Values
-from ringtime_shared.stores.damage import (
+from ringtime_shared.stores.codec import (
+    NO_EXTRAS,
     Columns,
     Count,
     Json,
@@ -24,7 +25,6 @@ from ringtime_shared.stores.damage import (
     read_extras,
     read_outcome,
 )
-from ringtime_shared.stores.extras import NO_EXTRAS
 from ringtime_shared.stores.protocol import DamagedRow
 
 CREATED = (

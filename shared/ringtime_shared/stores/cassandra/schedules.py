@@ -22,7 +22,7 @@ from ringtime_shared.stores.cassandra.rows import (
 )
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared, Query, Values
 from ringtime_shared.stores.cassandra.ttl import LATER_MARGIN_MS, row_end_ms, ttl_s
-from ringtime_shared.stores.extras import encode_outcome, encode_row_extras
+from ringtime_shared.stores.codec import encode_outcome, encode_row_extras
 
 ROWS_PER_BATCH = 64
 UPDATES_PER_BATCH = 100

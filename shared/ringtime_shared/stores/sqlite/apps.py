@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from ringtime_shared.errors import AppExists, Damaged, NotFound
 from ringtime_shared.models.app import App
-from ringtime_shared.stores.app_text import (
+from ringtime_shared.stores.codec import (
     APP_COLUMNS,
     encode_configuration,
     encode_deletion,

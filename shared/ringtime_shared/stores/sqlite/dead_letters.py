@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ringtime_shared.models.dead_letter import DeadLetter
-from ringtime_shared.stores.letter_text import encode_letter, read_letter
+from ringtime_shared.stores.codec import encode_letter, read_letter
 from ringtime_shared.stores.protocol import Position
 from ringtime_shared.stores.sqlite.bulk import execute_bulk
 from ringtime_shared.stores.sqlite.rows import id_of

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.audit import AuditEntry
-from ringtime_shared.stores.audit_text import encode_entry, read_entry
-from ringtime_shared.stores.damage import read_term
+from ringtime_shared.stores.codec import encode_entry, read_entry, read_term
 from ringtime_shared.stores.protocol import IndexEntry
 from ringtime_shared.stores.sqlite.rows import IS_LIVE, Record, id_of
 from ringtime_shared.stores.sqlite.schema import SCHEMA_VERSION, fetch_version

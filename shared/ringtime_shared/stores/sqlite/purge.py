@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ringtime_shared.buckets import first_slot, last_slot
-from ringtime_shared.stores.damage import KEPT_MS
+from ringtime_shared.stores.codec import KEPT_MS
 from ringtime_shared.stores.protocol import LAST_ID
 from ringtime_shared.stores.sqlite.rows import IS_LIVE
 from ringtime_shared.stores.sqlite.schedules import first_kept_bucket

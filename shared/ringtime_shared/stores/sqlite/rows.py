@@ -9,17 +9,20 @@ from uuid import UUID
 
 from ringtime_shared.errors import Damaged
 from ringtime_shared.models.schedule import Outcome, Place, Row, Schedule, Status
-from ringtime_shared.stores.damage import (
+from ringtime_shared.stores.codec import (
+    NO_EXTRAS,
     Columns,
     Count,
+    Extras,
     IdBytes,
     Json,
     Millis,
     Shape,
+    encode_outcome_extras,
+    encode_row_extras,
     fault_of,
     read_extras,
 )
-from ringtime_shared.stores.extras import NO_EXTRAS, Extras, encode_outcome_extras, encode_row_extras
 from ringtime_shared.stores.protocol import LAST_ID, DamagedRow, Position
 
 CREATED = (

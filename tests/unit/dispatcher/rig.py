@@ -14,8 +14,12 @@ from tests.unit.spy_store import SpyStore
 
 from ringtime_dispatcher.delivery.deliverer import Deliverer, DeliveryParts
 from ringtime_dispatcher.delivery.ledger import Ledger
+from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
 from ringtime_dispatcher.ownership.instance import Instances, OwnedInstance
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
+from ringtime_shared.clock import Clock
+from ringtime_shared.coordination.memory import Hub, MemorySession
+from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.app import App, AppConfiguration, Instance
 from ringtime_shared.models.schedule import Row
@@ -124,6 +128,28 @@ def make_rig(
     )
     rig = Rig(clock, store, app, receiver, owned, ledger, deliverer)
     return rig
+
+
+def make_node(
+    store: Any,
+    clock: Clock,
+    at: Hub | MemorySession,
+    *,
+    member: Member | None = None,
+    callbacks: Mapping[str, CallbackType] | None = None,
+    **parts: Any,
+) -> Dispatcher:
+    """A whole dispatcher, not started, whose sessions are at this hub, or are this one session."""
+    return Dispatcher(
+        DispatcherParts(
+            member=member or Member(node="a"),
+            store=store,
+            clock=clock,
+            new_session=lambda: at if isinstance(at, MemorySession) else MemorySession(at, clock),
+            callbacks=callbacks or {},
+            **parts,
+        )
+    )
 
 
 def make_owned(

@@ -11,14 +11,14 @@ from uuid import UUID
 import pytest
 from tests.contract.builders import START_MS, key_of, make_app, make_move, make_outcome, make_row, make_update
 from tests.harness.virtual import LoopClock, on_virtual_time
-from tests.unit.dispatcher.rig import Rig, instances_of, make_owned, make_rig
+from tests.unit.dispatcher.rig import Rig, instances_of, make_node, make_owned, make_rig
 from tests.unit.dispatcher.test_sealing import Rounds
 from tests.unit.spy_store import SpyStore
 
-from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
+from ringtime_dispatcher.engine import Dispatcher
 from ringtime_dispatcher.ownership.recovery import take_over
 from ringtime_dispatcher.reading.polling import Poller
-from ringtime_shared.coordination.memory import Hub, MemorySession
+from ringtime_shared.coordination.memory import Hub
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.errors import Damaged, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
@@ -263,15 +263,7 @@ async def test_a_damaged_app_keeps_no_other_back_and_goes_on_as_it_was_last_read
     kinds = make_rig().deliverer._parts.callbacks
 
     def node(name: str) -> Dispatcher:
-        return Dispatcher(
-            DispatcherParts(
-                member=Member(node=name),
-                store=store,
-                clock=clock,
-                new_session=lambda: MemorySession(hub, clock),
-                callbacks=kinds,
-            )
-        )
+        return make_node(store, clock, hub, member=Member(node=name), callbacks=kinds)
 
     shop, mail = [await store.create_app(make_app(app_id=name)) for name in ("shop", "mail")]
     first = node("first")

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from tests.contract.builders import START_MS, key_of, make_app, make_move, make_outcome, make_row, make_update
 from tests.harness.virtual import LoopClock, on_virtual_time
-from tests.unit.dispatcher.rig import make_rig
+from tests.unit.dispatcher.rig import make_node, make_rig
 from tests.unit.spy_store import SpyStore, spin
 
-from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
 from ringtime_shared.app_states import begin_deletion
 from ringtime_shared.callbacks.protocol import Reply
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.coordination.memory import Hub, MemorySession
-from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.schedule import Outcome, Place, Status
@@ -89,15 +87,7 @@ async def test_trust_ends_a_margin_before_the_lease_can(boot_ms: int, trusted: b
     """Exactly at TTL less margin, counted from the start of the last renewal."""
     clock = ManualClock()
     session = MemorySession(Hub(), clock, ttl_ms=10_000, margin_ms=3_000)
-    dispatcher = Dispatcher(
-        DispatcherParts(
-            member=Member(node="a"),
-            store=cast(Any, SpyStore(clock.now_ms)),
-            clock=clock,
-            new_session=lambda: session,
-            callbacks={},
-        )
-    )
+    dispatcher = make_node(SpyStore(clock.now_ms), clock, session)
     assert not dispatcher.is_trusted(), "not before it joined"
     await dispatcher.start()
     clock.advance(boot_ms)
@@ -110,15 +100,8 @@ async def test_trust_ends_a_margin_before_the_lease_can(boot_ms: int, trusted: b
 async def test_trust_may_be_waived_by_the_operator() -> None:
     clock = ManualClock()
     session = MemorySession(Hub(), clock, ttl_ms=10_000, margin_ms=3_000)
-    dispatcher = Dispatcher(
-        DispatcherParts(
-            member=Member(node="a"),
-            store=cast(Any, SpyStore(clock.now_ms)),
-            clock=clock,
-            new_session=lambda: session,
-            callbacks={},
-            coordination=CoordinationSettings(on_loss="continue"),
-        )
+    dispatcher = make_node(
+        SpyStore(clock.now_ms), clock, session, coordination=CoordinationSettings(on_loss="continue")
     )
     await dispatcher.start()
     clock.advance(60_000)
@@ -132,16 +115,7 @@ async def test_trust_ends_when_it_is_long_unknown_which_apps_are_active(on_loss:
     """A deactivation holds soon on every node, also on one that cannot read it."""
     clock = LoopClock()
     store, hub = SpyStore(clock.now_ms), Hub()
-    dispatcher = Dispatcher(
-        DispatcherParts(
-            member=Member(node="a"),
-            store=cast(Any, store),
-            clock=clock,
-            new_session=lambda: MemorySession(hub, clock),
-            callbacks={},
-            coordination=CoordinationSettings(on_loss=on_loss),
-        )
-    )
+    dispatcher = make_node(store, clock, hub, coordination=CoordinationSettings(on_loss=on_loss))
     await dispatcher.start()
     await asyncio.sleep(30)
     assert dispatcher.is_trusted()
@@ -163,15 +137,7 @@ async def test_a_long_step_of_ownership_does_not_age_the_apps() -> None:
     store, hub = SpyStore(clock.now_ms), Hub()
     await store.real.create_app(make_app(created_ms=START_MS))
     gate = store.hold("fetch_marks")
-    dispatcher = Dispatcher(
-        DispatcherParts(
-            member=Member(node="a"),
-            store=cast(Any, store),
-            clock=clock,
-            new_session=lambda: MemorySession(hub, clock),
-            callbacks={},
-        )
-    )
+    dispatcher = make_node(store, clock, hub)
     await dispatcher.start()
     for _ in range(60):
         await asyncio.sleep(1)

@@ -11,17 +11,16 @@ from typing import Any, cast
 import pytest
 from tests.contract.builders import START_MS, key_of, make_app, make_outcome, make_row, make_update
 from tests.harness.virtual import LoopClock, on_virtual_time
-from tests.unit.dispatcher.rig import Rig, make_rig
+from tests.unit.dispatcher.rig import Rig, make_node, make_rig
 from tests.unit.spy_store import SpyStore, spin
 
 from ringtime_dispatcher.callbacks.build import close_callbacks
 from ringtime_dispatcher.delivery.queue import Timetable
 from ringtime_dispatcher.delivery.recording import OutcomeWriter, Record
-from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
 from ringtime_shared.callbacks.foreign import describe
 from ringtime_shared.callbacks.plugins import load_callback_types
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
-from ringtime_shared.coordination.memory import Hub, MemorySession
+from ringtime_shared.coordination.memory import Hub
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.errors import StartupError
 from ringtime_shared.models.app import AppConfiguration
@@ -285,15 +284,7 @@ async def test_the_outcome_writer_outlives_a_store_that_gives_up_and_a_callback_
 async def test_a_loop_goes_on_after_a_cancel_that_was_not_meant_for_it() -> None:
     store, clock = SpyStore(LoopClock().now_ms), LoopClock()
     hub = Hub(era=1)
-    dispatcher = Dispatcher(
-        DispatcherParts(
-            member=Member(node="n"),
-            store=cast(Any, store),
-            clock=clock,
-            new_session=lambda: MemorySession(hub, clock),
-            callbacks={},
-        )
-    )
+    dispatcher = make_node(store, clock, hub, member=Member(node="n"))
     store.fail("fetch_index", asyncio.CancelledError())
     await dispatcher.start()
     await asyncio.sleep(5)
@@ -306,15 +297,7 @@ async def test_a_loop_goes_on_after_a_cancel_that_was_not_meant_for_it() -> None
 async def test_a_node_one_of_whose_loops_has_ended_is_not_ready(caplog: pytest.LogCaptureFixture) -> None:
     store, clock = SpyStore(LoopClock().now_ms), LoopClock()
     hub = Hub(era=1)
-    dispatcher = Dispatcher(
-        DispatcherParts(
-            member=Member(node="n"),
-            store=cast(Any, store),
-            clock=clock,
-            new_session=lambda: MemorySession(hub, clock),
-            callbacks={},
-        )
-    )
+    dispatcher = make_node(store, clock, hub, member=Member(node="n"))
     store.fail("fetch_index", Own())
     await dispatcher.start()
     await asyncio.sleep(1)
@@ -364,15 +347,7 @@ async def test_a_bug_in_a_handover_leaves_no_instance_that_neither_fires_nor_mov
     store = SpyStore(clock.now_ms)
     app = await store.real.create_app(make_app())
     hub = Hub(era=1)
-    dispatcher = Dispatcher(
-        DispatcherParts(
-            member=Member(node="n"),
-            store=cast(Any, store),
-            clock=clock,
-            new_session=lambda: MemorySession(hub, clock),
-            callbacks={},
-        )
-    )
+    dispatcher = make_node(store, clock, hub, member=Member(node="n"))
     await dispatcher.start()
     await asyncio.sleep(5)
     assert len(dispatcher.owned) == 3

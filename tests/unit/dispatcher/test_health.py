@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
 
 from tests.contract.builders import START_MS, make_app, make_row
 from tests.harness.virtual import LoopClock, on_virtual_time
+from tests.unit.dispatcher.rig import make_node
 from tests.unit.ingest.rig import Client
 
-from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
 from ringtime_dispatcher.health import HealthParts, create_health_app
-from ringtime_shared.coordination.memory import Hub, MemorySession
-from ringtime_shared.coordination.protocol import Member
+from ringtime_shared.coordination.memory import Hub
 from ringtime_shared.errors import StoreUnavailable
 from ringtime_shared.settings import DispatchSettings
 from ringtime_shared.stores.memory import MemoryStore
@@ -73,15 +71,7 @@ async def test_the_front_of_what_has_rows_is_where_the_last_look_ended() -> None
     store = MemoryStore(clock.now_ms)
     app = await store.create_app(make_app())
     await store.put_rows([make_row(app, START_MS + 50_000, 1)])
-    dispatcher = Dispatcher(
-        DispatcherParts(
-            member=Member(node="a"),
-            store=cast(Any, store),
-            clock=clock,
-            new_session=lambda: MemorySession(Hub(), clock),
-            callbacks={},
-        )
-    )
+    dispatcher = make_node(store, clock, Hub())
     await dispatcher.start()
     await asyncio.sleep(10)
     settings = DispatchSettings()

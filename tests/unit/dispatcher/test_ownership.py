@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 from tests.contract.builders import make_app
 from tests.harness.virtual import LoopClock, on_virtual_time
+from tests.unit.dispatcher.rig import make_node
 
-from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
+from ringtime_dispatcher.engine import Dispatcher
 from ringtime_dispatcher.ownership.capacity import memory_bytes, most_owned
 from ringtime_dispatcher.ownership.plan import Membership, OwnershipPlan, came_from_another, plan_ownership
-from ringtime_shared.coordination.memory import Hub, MemorySession
+from ringtime_shared.coordination.memory import Hub
 from ringtime_shared.coordination.protocol import Claim, Member, View
 from ringtime_shared.models.app import Instance
 from ringtime_shared.settings import DispatchSettings
@@ -224,15 +225,7 @@ async def test_what_no_node_may_own_is_told_until_another_one_comes(caplog: pyte
     await store.create_app(make_app(writable=5, polled=5, created_ms=clock.now_ms()))
 
     async def start(node: str, most: int) -> Dispatcher:
-        dispatcher = Dispatcher(
-            DispatcherParts(
-                member=Member(node=node, most=most),
-                store=store,
-                clock=clock,
-                new_session=lambda: MemorySession(hub, clock),
-                callbacks={},
-            )
-        )
+        dispatcher = make_node(store, clock, hub, member=Member(node=node, most=most))
         await dispatcher.start()
         return dispatcher
 

@@ -9,18 +9,16 @@ from typing import Any, cast
 import pytest
 from tests.contract.builders import START_MS, make_app
 from tests.harness.virtual import LoopClock, on_virtual_time
-from tests.unit.dispatcher.rig import instances_of, make_owned, make_rig
+from tests.unit.dispatcher.rig import instances_of, make_node, make_owned, make_rig
 from tests.unit.spy_store import SpyStore
 
 from ringtime_dispatcher.delivery.ledger import RowItem
 from ringtime_dispatcher.delivery.policy import Policies
 from ringtime_dispatcher.delivery.queue import Timetable, Turns
-from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
 from ringtime_dispatcher.reading.polling import Poller
 from ringtime_shared.callbacks.protocol import Reply
 from ringtime_shared.clock import ManualClock
-from ringtime_shared.coordination.memory import Hub, MemorySession
-from ringtime_shared.coordination.protocol import Member
+from ringtime_shared.coordination.memory import Hub
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
 from ringtime_shared.stores.memory import MemoryStore
@@ -130,15 +128,7 @@ async def test_a_clock_that_was_set_unseen_ends_every_term() -> None:
     store = MemoryStore(clock.now_ms)
     app = await store.create_app(make_app())
     hub = Hub()
-    dispatcher = Dispatcher(
-        DispatcherParts(
-            member=Member(node="a"),
-            store=cast(Any, store),
-            clock=clock,
-            new_session=lambda: MemorySession(hub, clock),
-            callbacks={},
-        )
-    )
+    dispatcher = make_node(store, clock, hub)
     await dispatcher.start()
     await asyncio.sleep(5)
     instances = list(app.instances())

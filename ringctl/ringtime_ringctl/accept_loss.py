@@ -37,31 +37,31 @@ def accept_loss(context: click.Context, is_applied: bool) -> None:
     if not data:
         raise InvalidRequest.of("--data", "required: the folder of a one-process deployment")
     folder = Path(data)
-    found = accept(folder) if is_applied else plan(folder)
-    if found is not None and is_applied and found.kept:
-        asyncio.run(_note(ours, data, found))
+    acceptance = accept(folder) if is_applied else plan(folder)
+    if acceptance is not None and is_applied and acceptance.kept:
+        asyncio.run(_note(ours, data, acceptance))
     if output.is_json:
-        output.data({"applied": is_applied, "missing": None if found is None else _to_json(found)})
-    elif found is None:
+        output.data({"applied": is_applied, "missing": None if acceptance is None else _to_json(acceptance)})
+    elif acceptance is None:
         output.line("nothing is missing: there is nothing to accept")
     else:
-        output.line(found.loss)
-        kept = f"{found.kept:,} transactions {'are' if is_applied else 'would be'} kept"
-        output.line(kept if is_applied else f"{kept}; `--apply` goes on with them")
+        output.line(acceptance.loss)
+        outcome = f"{acceptance.kept:,} transactions {'are' if is_applied else 'would be'} kept"
+        output.line(outcome if is_applied else f"{outcome}; `--apply` goes on with them")
 
 
-def _to_json(found: Acceptance) -> dict[str, object]:
-    return {"found": found.loss, "acknowledged": found.acknowledged, "kept": found.kept}
+def _to_json(acceptance: Acceptance) -> dict[str, object]:
+    return {"found": acceptance.loss, "acknowledged": acceptance.acknowledged, "kept": acceptance.kept}
 
 
-async def _note(context: Context, data: str, found: Acceptance) -> None:
+async def _note(context: Context, data: str, acceptance: Acceptance) -> None:
     async with context.open() as deployment:
         await put_entry(
             deployment,
             "accept-loss",
             data,
-            before={"transactions": found.acknowledged},
-            after={"transactions": found.kept, "missing": found.loss},
+            before={"transactions": acceptance.acknowledged},
+            after={"transactions": acceptance.kept, "missing": acceptance.loss},
         )
 
 

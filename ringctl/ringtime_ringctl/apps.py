@@ -54,9 +54,9 @@ async def list_command(deployment: Deployment, output: Output) -> None:
       ringctl apps list
       ringctl apps list --json | jq -r '.apps[] | select(.active | not) | .appId'
     """
-    found = await deployment.store.fetch_apps()
+    rows = await deployment.store.fetch_apps()
     if output.is_json:
-        output.data({"apps": [to_json(app) for app in found]})
+        output.data({"apps": [to_json(app) for app in rows]})
         return
     output.table(
         _LIST,
@@ -69,7 +69,7 @@ async def list_command(deployment: Deployment, output: Output) -> None:
                 None if app.resize is None else f"{app.resize.before} -> {app.resize.quota}",
                 to_iso(app.created_ms),
             )
-            for app in found
+            for app in rows
         ],
     )
 

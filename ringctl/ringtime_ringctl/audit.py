@@ -33,17 +33,17 @@ async def fetch_entries(
     store: OperatorStore, from_ms: int, upto_ms: int, limit: int, *, wanted: Callable[[AuditEntry], bool]
 ) -> list[AuditEntry]:
     """Return the newest entries that are `wanted`, at most `limit`. Raises StoreUnavailable."""
-    found: dict[object, AuditEntry] = {}
-    asked = _PAGE
-    while len(found) < limit:
-        page = await store.fetch_audit(from_ms, upto_ms, asked)
-        found |= {entry.entry_id: entry for entry in page if wanted(entry)}
-        if len(page) < asked:
+    entries: dict[object, AuditEntry] = {}
+    size = _PAGE
+    while len(entries) < limit:
+        page = await store.fetch_audit(from_ms, upto_ms, size)
+        entries |= {entry.entry_id: entry for entry in page if wanted(entry)}
+        if len(page) < size:
             break
         if page[-1].at_ms == page[0].at_ms:  # more of one millisecond than a page holds
-            asked *= 2
+            size *= 2
         upto_ms = page[-1].at_ms  # again: a page may end between two of one millisecond
-    return list(found.values())[:limit]
+    return list(entries.values())[:limit]
 
 
 def read_json(text: str) -> object:

@@ -77,12 +77,12 @@ class Forecast:
 
     def hours(self) -> list[Hour]:
         """Return the hours with something due."""
-        grouped: dict[int, list[int]] = defaultdict(list)
+        by_hour: dict[int, list[int]] = defaultdict(list)
         for minute in self.minutes:
-            grouped[minute.start_ms // _HOUR_MS * _HOUR_MS].append(minute.due)
+            by_hour[minute.start_ms // _HOUR_MS * _HOUR_MS].append(minute.due)
         return [
             Hour(start_ms, sum(due), max(due), sum(count > self.capacity for count in due))
-            for start_ms, due in sorted(grouped.items())
+            for start_ms, due in sorted(by_hour.items())
         ]
 
 
@@ -130,30 +130,30 @@ async def forecast_command(
             for entry, count in (await count_entries(deployment.store, entries)).items():
                 due[entry.bucket] += count
             bar.show(end - first + 1)
-    found = forecast(app_id, app.writable, due)
+    ahead = forecast(app_id, app.writable, due)
     if output.is_json:
-        output.data(forecast_to_json(found, hours))
+        output.data(forecast_to_json(ahead, hours))
     else:
-        _show(output, found, hours, is_fine=is_fine)
+        _show(output, ahead, hours, is_fine=is_fine)
 
 
-def _show(output: Output, found: Forecast, hours: float, *, is_fine: bool) -> None:
+def _show(output: Output, ahead: Forecast, hours: float, *, is_fine: bool) -> None:
     output.line(
-        f"{found.app_id}: {found.total:,} due in the next {hours:g} h;"
-        f" {found.quota:,} partitions carry {found.capacity:,} a minute"
+        f"{ahead.app_id}: {ahead.total:,} due in the next {hours:g} h;"
+        f" {ahead.quota:,} partitions carry {ahead.capacity:,} a minute"
     )
-    if found.peak is None:
+    if ahead.peak is None:
         return
-    output.line(f"fullest minute: {found.peak.due:,} at {to_iso(found.peak.start_ms)[:16]}Z")
-    output.line(advice(found))
+    output.line(f"fullest minute: {ahead.peak.due:,} at {to_iso(ahead.peak.start_ms)[:16]}Z")
+    output.line(advice(ahead))
     output.line()
     if is_fine:
         columns = (Column("MINUTE"), Column("DUE", right=True), Column("OF QUOTA", right=True))
         output.table(
             columns,
             [
-                (_minute(each.start_ms), each.due, f"{each.due / found.capacity:.0%}")
-                for each in found.minutes
+                (_minute(each.start_ms), each.due, f"{each.due / ahead.capacity:.0%}")
+                for each in ahead.minutes
             ],
         )
         return
@@ -166,44 +166,44 @@ def _show(output: Output, found: Forecast, hours: float, *, is_fine: bool) -> No
             Column("MINUTES OVER", right=True),
         ),
         [
-            (_minute(hour.start_ms), hour.due, hour.peak, f"{hour.peak / found.capacity:.0%}", hour.over)
-            for hour in found.hours()
+            (_minute(hour.start_ms), hour.due, hour.peak, f"{hour.peak / ahead.capacity:.0%}", hour.over)
+            for hour in ahead.hours()
         ],
     )
-    if found.over:
+    if ahead.over:
         output.line()
         output.table(
             (Column("MINUTE OVER THE QUOTA"), Column("DUE", right=True)),
-            [(_minute(minute.start_ms), minute.due) for minute in found.over[:SHOWN]],
+            [(_minute(minute.start_ms), minute.due) for minute in ahead.over[:SHOWN]],
         )
-        if len(found.over) > SHOWN:
-            output.line(f"... and {len(found.over) - SHOWN:,} more")
+        if len(ahead.over) > SHOWN:
+            output.line(f"... and {len(ahead.over) - SHOWN:,} more")
 
 
-def advice(found: Forecast) -> str:
+def advice(ahead: Forecast) -> str:
     """Return what to do about the quota, in a sentence."""
-    advised = found.advised or found.quota
+    quota = ahead.advised or ahead.quota
     why = f"{PER_PARTITION:,} a minute for each partition, and {HEADROOM - 1:.0%} to spare"
-    if advised > found.quota:
-        return f"advised quota: {advised:,} ({why}): ringctl resize {found.app_id} --partitions {advised}"
-    if advised == found.quota:
-        return f"advised quota: {advised:,}, which it has ({why})"
-    return f"advised quota: {advised:,} would do for what is filed now ({why}); it has {found.quota:,}"
+    if quota > ahead.quota:
+        return f"advised quota: {quota:,} ({why}): ringctl resize {ahead.app_id} --partitions {quota}"
+    if quota == ahead.quota:
+        return f"advised quota: {quota:,}, which it has ({why})"
+    return f"advised quota: {quota:,} would do for what is filed now ({why}); it has {ahead.quota:,}"
 
 
-def forecast_to_json(found: Forecast, hours: float) -> Mapping[str, object]:
+def forecast_to_json(ahead: Forecast, hours: float) -> Mapping[str, object]:
     """Return the forecast for `--json`."""
-    peak = found.peak
+    peak = ahead.peak
     return {
-        "appId": found.app_id,
+        "appId": ahead.app_id,
         "hours": hours,
-        "quota": found.quota,
-        "perMinuteCapacity": found.capacity,
-        "due": found.total,
+        "quota": ahead.quota,
+        "perMinuteCapacity": ahead.capacity,
+        "due": ahead.total,
         "peak": None if peak is None else {"minute": to_iso(peak.start_ms), "due": peak.due},
-        "advisedQuota": found.advised,
-        "over": [{"minute": to_iso(each.start_ms), "due": each.due} for each in found.over],
-        "minutes": [{"minute": to_iso(each.start_ms), "due": each.due} for each in found.minutes],
+        "advisedQuota": ahead.advised,
+        "over": [{"minute": to_iso(each.start_ms), "due": each.due} for each in ahead.over],
+        "minutes": [{"minute": to_iso(each.start_ms), "due": each.due} for each in ahead.minutes],
     }
 
 

@@ -105,9 +105,9 @@ def draw_table(columns: Sequence[Column], cells: Sequence[Sequence[str]], width:
     and the last ones are stacked: they stand under their row, each cell with its title before it.
     """
     if len(fit_columns(columns, cells, width)) < len(columns):
-        kept = [at == 0 or any(row[at] for row in cells) for at in range(len(columns))]
-        columns = list(compress(columns, kept))
-        cells = [list(compress(row, kept)) for row in cells]
+        mask = [at == 0 or any(row[at] for row in cells) for at in range(len(columns))]
+        columns = list(compress(columns, mask))
+        cells = [list(compress(row, mask)) for row in cells]
     widths = fit_columns(columns, cells, width)
     beside, below = columns[: len(widths)], columns[len(widths) :]
     lines = [*_head(beside, widths), Text("\u2500" * _total(widths))] if beside else []
@@ -119,10 +119,10 @@ def draw_table(columns: Sequence[Column], cells: Sequence[Sequence[str]], width:
 
 def fit_columns(columns: Sequence[Column], cells: Sequence[Sequence[str]], width: int) -> list[int]:
     """Return how wide to draw each of the first columns: as many as `width` holds, perhaps none."""
-    wanted = _widths(columns, cells)
+    natural = _widths(columns, cells)
     least = [
         max(_longest_word([column.title]), min(wide, _folded(column, each)))
-        for column, wide, each in zip(columns, wanted, _turned(columns, cells), strict=True)
+        for column, wide, each in zip(columns, natural, _turned(columns, cells), strict=True)
     ]
     count = len(columns)
     while count and _total(least[:count]) > width:
@@ -130,7 +130,7 @@ def fit_columns(columns: Sequence[Column], cells: Sequence[Sequence[str]], width
     widths = least[:count]
     spare = max(0, width - _total(widths))
     for at in sorted(range(count), key=lambda at: not columns[at].folds):  # sentences before titles
-        more = min(wanted[at] - widths[at], spare)
+        more = min(natural[at] - widths[at], spare)
         widths[at] += more
         spare -= more
     return widths
@@ -185,13 +185,13 @@ def _lines(columns: Sequence[Column], cells: Sequence[Sequence[str]], widths: Se
 def _stacked(columns: Sequence[Column], row: Sequence[str], width: int) -> list[Text]:
     lines: list[str] = []
     for column, cell in zip(columns, row, strict=True):
-        told = f"{column.title} {cell}"
+        item = f"{column.title} {cell}"
         if not cell:
             continue
-        if lines and cell_len(lines[-1]) + _GAP + cell_len(told) <= width:
-            lines[-1] += f"{' ' * _GAP}{told}"
+        if lines and cell_len(lines[-1]) + _GAP + cell_len(item) <= width:
+            lines[-1] += f"{' ' * _GAP}{item}"
         else:
-            first, *more = _fold(told, width - 2 * _GAP)
+            first, *more = _fold(item, width - 2 * _GAP)
             lines += [f"{' ' * _GAP}{first}", *(f"{' ' * 2 * _GAP}{each}" for each in more)]
     return [Text(line) for line in lines]
 

@@ -24,8 +24,8 @@ async def count_entries(
     store: OperatorStore, entries: Sequence[IndexEntry], *, most: int = MOST
 ) -> dict[IndexEntry, int]:
     """Return the live rows of each of `entries`, up to `most` each. Raises StoreUnavailable."""
-    counted: dict[IndexEntry, int] = {}
+    counts: dict[IndexEntry, int] = {}
     for start in range(0, len(entries), _COUNTED_AT_ONCE):
         part = entries[start : start + _COUNTED_AT_ONCE]
-        counted |= zip(part, await store.count_live(part, most), strict=True)
-    return counted
+        counts |= zip(part, await store.count_live(part, most), strict=True)
+    return counts

@@ -39,8 +39,8 @@ async def fetch_snapshot(deployment: Deployment, *, with_marks: bool = True) -> 
     instances = [instance for app in apps for instance in app.instances()]
     if deployment.coordination is None:
         view = one_process_view(await deployment.store.fetch_terms(instances), deployment.server)
-    found = await deployment.store.fetch_marks(instances) if with_marks else {}
-    marks = {instance: each for instance, each in found.items() if each != DAMAGED_MARKS}
+    stored = await deployment.store.fetch_marks(instances) if with_marks else {}
+    marks = {instance: each for instance, each in stored.items() if each != DAMAGED_MARKS}
     return Snapshot(now_ms=deployment.clock.now_ms(), apps=apps, view=view, drains=drains, marks=marks)
 
 
@@ -149,7 +149,7 @@ def ring_of(snapshot: Snapshot) -> Ring:
 def report_ring(snapshot: Snapshot, fronts: Mapping[Instance, int]) -> RingReport:
     """Compare what is owned with what the ring gives."""
     ring = ring_of(snapshot)
-    given = ring.assignment()
+    assignment = ring.assignment()
     claims = snapshot.view.claims
     states = []
     for instance in snapshot.polled():
@@ -158,7 +158,7 @@ def report_ring(snapshot: Snapshot, fronts: Mapping[Instance, int]) -> RingRepor
             InstanceState(
                 instance=instance,
                 owner=None if claim is None else claim.node,
-                target=given.get(str(instance)),
+                target=assignment.get(str(instance)),
                 epoch=None if claim is None else claim.epoch,
                 front_ms=fronts.get(instance),
                 sealed_ms=None if marks is None else marks.sealed_ms,

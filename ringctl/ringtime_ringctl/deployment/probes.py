@@ -28,9 +28,9 @@ class Health:
 
 async def fetch_health(members: Mapping[str, Member]) -> list[Health]:
     """Ask every node that says where it listens, all at once."""
-    asked = _addressed(members)
-    answers = await get_all([_url(each, "/health/ready") for each in asked], timeout_s=TIMEOUT_S)
-    return [read_health(member.node, answer) for member, answer in zip(asked, answers, strict=True)]
+    reachable = _addressed(members)
+    answers = await get_all([_url(each, "/health/ready") for each in reachable], timeout_s=TIMEOUT_S)
+    return [read_health(member.node, answer) for member, answer in zip(reachable, answers, strict=True)]
 
 
 async def fetch_fronts(members: Mapping[str, Member]) -> dict[Instance, int]:
@@ -39,9 +39,9 @@ async def fetch_fronts(members: Mapping[str, Member]) -> dict[Instance, int]:
     A front is in its owner's memory only. A node names those it is reading rows of; the others are read up to
     its now, and are not in the result.
     """
-    asked = _addressed(members)
+    reachable = _addressed(members)
     fronts: dict[Instance, int] = {}
-    for answer in await get_all([_url(each, "/health/fronts") for each in asked], timeout_s=TIMEOUT_S):
+    for answer in await get_all([_url(each, "/health/fronts") for each in reachable], timeout_s=TIMEOUT_S):
         fronts |= read_fronts(answer)
     return fronts
 
@@ -51,37 +51,37 @@ def read_health(node: str, answer: Answer) -> Health:
     now_ms, reason = answer.body.get("nowMs"), answer.body.get("reason")
     middle_ms = (answer.asked_ms + answer.answered_ms) / 2
     is_ready = answer.status == 200
-    told = answer.error or str(reason or f"HTTP {answer.status}")
+    why = answer.error or str(reason or f"HTTP {answer.status}")
     return Health(
         node=node,
         is_reached=answer.status is not None,
         is_ready=is_ready,
-        reason="" if is_ready else told,
+        reason="" if is_ready else why,
         skew_ms=now_ms - middle_ms if isinstance(now_ms, int) else None,
         doubt_ms=(answer.answered_ms - answer.asked_ms) / 2 + 1,
     )
 
 
-def read_time(told: ServerTime, clock: Clock) -> Health:
+def read_time(server: ServerTime, clock: Clock) -> Health:
     """Return what a server of the store said of its time, as if it were a node."""
     here_ms = clock.now_ms() - clock.boot_ms()
     return Health(
-        node=told.server,
+        node=server.server,
         is_reached=True,
         is_ready=True,
         reason="",
-        skew_ms=told.offset_ms - here_ms,
-        doubt_ms=told.doubt_ms,
+        skew_ms=server.offset_ms - here_ms,
+        doubt_ms=server.doubt_ms,
     )
 
 
 def read_fronts(answer: Answer) -> dict[Instance, int]:
     """Read what `/health/fronts` answered; what is not a front is passed over."""
-    told = answer.body.get("fronts")
-    if answer.status != 200 or not isinstance(told, dict):
+    by_name = answer.body.get("fronts")
+    if answer.status != 200 or not isinstance(by_name, dict):
         return {}
     fronts = {}
-    for name, front_ms in told.items():
+    for name, front_ms in by_name.items():
         try:
             instance = Instance.parse(name)
         except ValueError:

@@ -76,8 +76,8 @@ def check_nodes(snapshot: Snapshot, healths: Sequence[Health]) -> list[Finding]:
                 Finding("nodes", State.FAILED, f"{each.node} is not ready: {each.reason}", advice)
             )
     ready = sum(each.is_ready for each in healths)
-    asked = f", {ready:,} of {len(healths):,} asked are ready" if healths else ""
-    return findings or [Finding("nodes", State.OK, f"{len(snapshot.view.members):,} in the ring{asked}")]
+    answers = f", {ready:,} of {len(healths):,} asked are ready" if healths else ""
+    return findings or [Finding("nodes", State.OK, f"{len(snapshot.view.members):,} in the ring{answers}")]
 
 
 def check_clocks(healths: Sequence[Health]) -> list[Finding]:
@@ -110,15 +110,15 @@ def check_ownership(report: RingReport, apps: Sequence[App]) -> list[Finding]:
     new = {app.app_id for app in apps if report.now_ms - app.created_ms < NEW_APP_MS}
     unowned = [each for each in report.unowned if each.instance.app_id not in new]
     if unowned:
-        found = f"{len(unowned):,} of {total:,} poller instances have no owner: {_some(unowned)}"
+        what = f"{len(unowned):,} of {total:,} poller instances have no owner: {_some(unowned)}"
         advice = (
             "look again in 15 s: a lease may just have ended; if it stays so, start dispatchers, or raise"
             " dispatch.max_owned where a node's log says that it may own no more"
         )
-        return [Finding("ownership", State.FAILED, found, advice)]
+        return [Finding("ownership", State.FAILED, what, advice)]
     if report.unowned:
-        found = f"{len(report.unowned):,} of {total:,} have none yet: their apps were registered just now"
-        return [Finding("ownership", State.OK, found)]
+        what = f"{len(report.unowned):,} of {total:,} have none yet: their apps were registered just now"
+        return [Finding("ownership", State.OK, what)]
     moving = f", {len(report.moves):,} on their way to another node" if report.moves else ""
     return [Finding("ownership", State.OK, f"all {total:,} poller instances have an owner{moving}")]
 
@@ -151,8 +151,8 @@ def check_marks(report: RingReport, most_ahead_ms: int = MARKS_AHEAD_MS) -> list
             "their app was registered by hand, or the rows were deleted or damaged: the next owner writes"
             " them anew, see docs/ringctl.md"
         )
-        found = f"{len(unmarked):,} have no marks that can be read: {_some(unmarked)}"
-        findings.append(Finding("marks", State.FAILED, found, advice))
+        what = f"{len(unmarked):,} have no marks that can be read: {_some(unmarked)}"
+        findings.append(Finding("marks", State.FAILED, what, advice))
     if behind:
         findings.append(_stuck("sealed", behind, report.now_ms))
     if open_long:
@@ -162,7 +162,7 @@ def check_marks(report: RingReport, most_ahead_ms: int = MARKS_AHEAD_MS) -> list
 
 def _ahead(states: Sequence[InstanceState], now_ms: int) -> Finding:
     furthest_ms = max(-_behind(each.sealed_ms, now_ms) for each in states)
-    found = (
+    what = (
         f"the marks of {len(states):,} poller instances are up to {to_span(furthest_ms)} ahead of now:"
         f" {_some(states)}; creates for that time are refused, or not seen"
     )
@@ -170,7 +170,7 @@ def _ahead(states: Sequence[InstanceState], now_ms: int) -> Finding:
         "look at `clocks` first: the clock that set them was wrong, or this machine's is; then restart their"
         " owners, one after the other: a new owner lowers the marks and reads again what lies there"
     )
-    return Finding("marks", State.FAILED, found, advice)
+    return Finding("marks", State.FAILED, what, advice)
 
 
 def check_passed_over(passed: PassedOver, look_back_ms: int) -> Finding:
@@ -195,7 +195,7 @@ def _stuck(mark: str, states: Sequence[InstanceState], now_ms: int) -> Finding:
     furthest = max(states, key=lambda each: _behind(slots[each], now_ms))
     owners = Counter(each.owner or "" for each in states)
     owner, count = owners.most_common(1)[0]
-    found = (
+    what = (
         f"`{mark}` of {len(states):,} poller instances is behind, of {furthest.instance} by"
         f" {to_span(_behind(slots[furthest], now_ms))}; {owner} owns {count:,} of them"
     )
@@ -204,11 +204,11 @@ def _stuck(mark: str, states: Sequence[InstanceState], now_ms: int) -> Finding:
             "look again in a minute (`ringctl ring`): BEHIND that falls is a backlog that is being worked"
             f" off; if it stands still, `ringctl drain {owner} --wait` and restart it"
         )
-        return Finding("marks", State.FAILED, found, advice)
+        return Finding("marks", State.FAILED, what, advice)
     advice = (
         "a delivery is open that long: look for hanging callbacks and for store errors in the owner's log"
     )
-    return Finding("marks", State.WARNING, found, advice)
+    return Finding("marks", State.WARNING, what, advice)
 
 
 def check_damage(apps: Sequence[App], notes: Sequence[Damage]) -> list[Finding]:
@@ -245,16 +245,16 @@ def check_damage(apps: Sequence[App], notes: Sequence[Damage]) -> list[Finding]:
     return findings or [Finding("damage", State.OK, "every record that was met can be read")]
 
 
-def check_buckets(counted: Mapping[IndexEntry, int], passed_over: int) -> list[Finding]:
+def check_buckets(counts: Mapping[IndexEntry, int], passed_over: int) -> list[Finding]:
     """Whether some minute of a partition holds more rows than it should.
 
     Args:
         passed_over: how many buckets further ahead were not counted.
     """
-    large = sorted(((count, entry) for entry, count in counted.items() if count > BUCKET_WARN), reverse=True)
+    large = sorted(((count, entry) for entry, count in counts.items() if count > BUCKET_WARN), reverse=True)
     rest = f"; {passed_over:,} further ahead were not counted" if passed_over else ""
     if not large:
-        return [Finding("buckets", State.OK, f"none of {len(counted):,} over {BUCKET_WARN:,} rows{rest}")]
+        return [Finding("buckets", State.OK, f"none of {len(counts):,} over {BUCKET_WARN:,} rows{rest}")]
     count, entry = large[0]
     more = "at least " if count > BUCKET_FAIL else ""
     return [
@@ -289,7 +289,7 @@ def check_drains(snapshot: Snapshot) -> list[Finding]:
     return findings or [Finding("drains", State.OK, f"{there:,} nodes are drained" if there else "none")]
 
 
-class Begun(NamedTuple):
+class OpenChange(NamedTuple):
     """A change of an app in several steps, none of which needs the one who began it to stay."""
 
     what: str  #: `pay goes from 4 to 8`
@@ -300,8 +300,8 @@ class Begun(NamedTuple):
 
 def check_resizes(snapshot: Snapshot) -> list[Finding]:
     """Resizes that were begun and left alone."""
-    begun = [
-        Begun(
+    changes = [
+        OpenChange(
             f"{app.app_id} goes from {app.resize.before:,} to {app.resize.quota:,}",
             app.resize.begun_ms,
             f"`ringctl resize {app.app_id} --resume` goes on with it, `--abort` gives it up",
@@ -310,13 +310,13 @@ def check_resizes(snapshot: Snapshot) -> list[Finding]:
         for app in snapshot.apps
         if app.resize is not None
     ]
-    return _check_begun("resizes", begun, snapshot.now_ms, RESIZE_MS)
+    return _check_left_alone("resizes", changes, snapshot.now_ms, RESIZE_MS)
 
 
 def check_deletions(snapshot: Snapshot) -> list[Finding]:
     """Deletions of apps that were begun and left alone."""
-    begun = [
-        Begun(
+    changes = [
+        OpenChange(
             f"{app.app_id} is being deleted",
             app.deletion.begun_ms,
             f"`ringctl apps delete {app.app_id} --apply` goes on with it",
@@ -324,18 +324,18 @@ def check_deletions(snapshot: Snapshot) -> list[Finding]:
         for app in snapshot.apps
         if app.deletion is not None
     ]
-    return _check_begun("deletions", begun, snapshot.now_ms, DELETION_MS)
+    return _check_left_alone("deletions", changes, snapshot.now_ms, DELETION_MS)
 
 
-def _check_begun(check: str, begun: Sequence[Begun], now_ms: int, most_ms: int) -> list[Finding]:
+def _check_left_alone(check: str, changes: Sequence[OpenChange], now_ms: int, most_ms: int) -> list[Finding]:
     """Warn of what has taken longer than `most_ms`: nobody goes on with it."""
-    left_alone = [
+    warnings = [
         Finding(check, State.WARNING, f"{what} since {to_span(now_ms - begun_ms)}{more}", advice)
-        for what, begun_ms, advice, more in begun
+        for what, begun_ms, advice, more in changes
         if now_ms - begun_ms > most_ms
     ]
-    return left_alone or [
-        Finding(check, State.OK, f"{len(begun):,} under way" if begun else "none under way")
+    return warnings or [
+        Finding(check, State.OK, f"{len(changes):,} under way" if changes else "none under way")
     ]
 
 

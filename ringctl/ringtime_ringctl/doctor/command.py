@@ -90,9 +90,9 @@ async def examine(context: Context, output: Output) -> list[Finding]:
         async with context.open() as deployment:
             return findings + await examine_open(deployment, output)
     except StartupError as error:
-        told = " ".join(str(error).split())
+        reason = " ".join(str(error).split())
         advice = "start it, correct the settings, or bring its schema up to date; most was not checked"
-        return [Finding("store", State.FAILED, told, advice), *await _check_etcd(context.load_settings())]
+        return [Finding("store", State.FAILED, reason, advice), *await _check_etcd(context.load_settings())]
 
 
 async def examine_open(deployment: Deployment, output: Output) -> list[Finding]:
@@ -156,12 +156,12 @@ async def _check_buckets(deployment: Deployment, snapshot: Snapshot) -> list[Fin
     entries = [
         entry
         for app in snapshot.apps
-        async for _, found in read_entries(
+        async for _, chunk in read_entries(
             deployment.store, app.app_id, now - BACK_MINUTES, now + AHEAD_MINUTES
         )
-        for entry in found
+        for entry in chunk
     ]
     entries.sort(key=lambda entry: abs(entry.bucket - now))
-    chosen = entries[:MAX_COUNTED]
-    counted = await count_entries(deployment.store, chosen, most=BUCKET_FAIL + 1)
-    return check_buckets(counted, len(entries) - len(chosen))
+    nearest = entries[:MAX_COUNTED]
+    counts = await count_entries(deployment.store, nearest, most=BUCKET_FAIL + 1)
+    return check_buckets(counts, len(entries) - len(nearest))

@@ -59,8 +59,8 @@ async def find_passed_over(
     rows: list[Row] = []
     for start in range(0, min(len(entries), MOST_ENTRIES), _AT_ONCE):
         part = entries[start : min(start + _AT_ONCE, MOST_ENTRIES)]
-        found = await store.fetch_live_ids([_query(each, marks[each.instance], from_ms) for each in part])
-        for (_, (app_id, partition)), keys in zip(part, found, strict=True):
+        pages = await store.fetch_live_ids([_query(each, marks[each.instance], from_ms) for each in part])
+        for (_, (app_id, partition)), keys in zip(part, pages, strict=True):
             for slot_ms, schedule_id in keys:
                 row = await _fetch(store, Place(app_id, partition, slot_ms), schedule_id)
                 if row is not None and row.is_live and await _should_fire(store, row):
@@ -78,8 +78,8 @@ async def _entries_under(store: PassedStore, marks: Mapping[Instance, Marks], fi
     entries = [
         entry
         for app_id in sorted(last)
-        async for _, found in read_entries(store, app_id, first, last[app_id])
-        for entry in found
+        async for _, chunk in read_entries(store, app_id, first, last[app_id])
+        for entry in chunk
         if entry.instance in marks and first_slot(entry.bucket) <= marks[entry.instance].settled_ms
     ]
     return sorted(entries, reverse=True)

@@ -78,7 +78,7 @@ never raised, where nothing was filed since the partitions were last released.
 All of it is played in tests/cluster (`resize_world`), with planted bugs: no quiet time, no look, marks read
 last, opened before polled, and ingest keeping a row in a partition that is not writable. Each loses rows.
 
-Source: the seed changes the number of partitions in place and strands the rows of those that go. Temporal,
+Source: goscheduler changes the number of partitions in place and strands the rows of those that go. Temporal,
 PagerDuty and Dynein fix theirs (or let it only grow). Two numbers instead of generations, because
 partitions are a prefix, and a row's place is in its key.
 """

@@ -109,13 +109,13 @@ async def plan(
 ) -> None:
     """Say what a resize would do. Changes nothing."""
     advice, quota = _quota_of(deployment, wanted, rate)
-    found = await make_plan(deployment, app_id, quota)
+    plan = await make_plan(deployment, app_id, quota)
     if output.is_json:
-        output.data(plan_to_json(found, advice))
+        output.data(plan_to_json(plan, advice))
         return
     if advice is not None:
         output.line(advice.why())
-    show_plan(output, found, is_all=is_all)
+    show_plan(output, plan, is_all=is_all)
 
 
 @deployed
@@ -133,7 +133,7 @@ async def apply(
     if advice is not None and not output.is_json:
         output.line(advice.why())
     with output.progress(f"resizing {app_id}", None) as bar:
-        resizer = Resizer(deployment, app_id, lambda found: _show(bar, found))
+        resizer = Resizer(deployment, app_id, lambda progress: _show(bar, progress))
         before = await resizer.fetch()
         begun = await resizer.begin(quota)
         if begun.resize is None:
@@ -150,7 +150,7 @@ async def carry_on(
 ) -> None:
     """Take the resize that is under way over and carry it out."""
     with output.progress(f"resizing {app_id}", None) as bar:
-        resizer = Resizer(deployment, app_id, lambda found: _show(bar, found))
+        resizer = Resizer(deployment, app_id, lambda progress: _show(bar, progress))
         before = await resizer.fetch()
         if before.resize is None:
             _tell(output, before, before=before, done=False)
@@ -180,12 +180,12 @@ async def show_state(deployment: Deployment, output: Output, app_id: str) -> Non
     if app.resize is None:
         _tell(output, app, before=app, done=False)
         return
-    found = await make_plan(deployment, app_id, app.resize.quota)
+    plan = await make_plan(deployment, app_id, app.resize.quota)
     if output.is_json:
-        output.data(plan_to_json(found, None))
+        output.data(plan_to_json(plan, None))
         return
     output.line(f"{steps.describe(app)}; {await _waits_for(deployment, app)}")
-    show_plan(output, found, is_all=False)
+    show_plan(output, plan, is_all=False)
 
 
 async def _waits_for(deployment: Deployment, app: App) -> str:
@@ -243,8 +243,8 @@ def _let_go(before: App, after: App) -> list[Instance]:
     return [Instance(after.app_id, partition) for partition in range(after.polled, before.polled)]
 
 
-def _show(bar: Bar, found: Progress) -> None:
-    bar.show(found.done, found.text)
+def _show(bar: Bar, progress: Progress) -> None:
+    bar.show(progress.done, progress.text)
 
 
 def _tell(output: Output, app: App, *, before: App, done: bool) -> None:

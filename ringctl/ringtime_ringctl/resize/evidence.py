@@ -50,13 +50,13 @@ async def find_ahead(
 
     Raises StoreUnavailable, as `read_ahead` does.
     """
-    found: list[IndexEntry] = []
+    ahead: list[IndexEntry] = []
     async with aclosing(read_ahead(store, app, instances, now_ms=now_ms, last=last)) as parts:
         async for entries in parts:
-            found += entries
-            if found and not is_whole:
+            ahead += entries
+            if ahead and not is_whole:
                 break
-    return found
+    return ahead
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,13 +80,13 @@ async def fetch_holdings(
     entries: dict[Instance, list[IndexEntry]] = defaultdict(list)
     for entry in ahead:
         entries[entry.instance].append(entry)
-    counted = ahead[:MOST_BUCKETS]
+    first = ahead[:MOST_BUCKETS]
     rows: Counter[Instance] = Counter()
-    for start in range(0, len(counted), _COUNTED_AT_ONCE):
-        part = counted[start : start + _COUNTED_AT_ONCE]
+    for start in range(0, len(first), _COUNTED_AT_ONCE):
+        part = first[start : start + _COUNTED_AT_ONCE]
         for entry, count in zip(part, await store.count_live(part, MOST_ROWS), strict=True):
             rows[entry.instance] += count
-    known = Counter(entry.instance for entry in counted)
+    buckets = Counter(entry.instance for entry in first)
     last = await store.fetch_last_slots([entries[each][-1] for each in entries])
     last_ms = dict(zip(entries, last, strict=True))
     return [
@@ -94,7 +94,7 @@ async def fetch_holdings(
             instance=each,
             rows=rows[each],
             minutes=len(entries[each]),
-            is_counted=known[each] == len(entries[each]),
+            is_counted=buckets[each] == len(entries[each]),
             last_ms=last_ms[each],
         )
         if each in entries

@@ -68,15 +68,15 @@ def plan_resize(
         quiet_ms: how long a shrink waits at least, whatever the partitions hold.
     """
     ring = ring_of(snapshot)
-    kept = [each for each in snapshot.polled() if each.app_id != app.app_id or each.partition < quota]
+    old = [each for each in snapshot.polled() if each.app_id != app.app_id or each.partition < quota]
     new = [Instance(app.app_id, partition) for partition in range(app.writable, quota)]
-    after = ring.with_instances(map(str, [*kept, *(new if app.active else [])]))
-    given = after.assignment()
+    after = ring.with_instances(map(str, [*old, *(new if app.active else [])]))
+    assignment = after.assignment()
     claims = snapshot.view.claims
     return Plan(
         app=app,
         quota=quota,
-        added=[Added(instance=each, node=given.get(str(each))) for each in new],
+        added=[Added(instance=each, node=assignment.get(str(each))) for each in new],
         retired=[
             Retired(
                 instance=each.instance,
@@ -114,11 +114,11 @@ def _done_ms(now_ms: int, app: App, holdings: Sequence[Holding], quiet_ms: int) 
 
 
 def _remarks(snapshot: Snapshot, app: App) -> list[str]:
-    found = []
+    remarks = []
     if not app.active:
-        found.append("the app is deactivated: nobody polls it, and rows ahead in old partitions stay there")
+        remarks.append("the app is deactivated: nobody polls it, and rows ahead in old partitions stay there")
     elif not snapshot.view.members:
-        found.append("no dispatcher runs: new partitions would be opened only once one owns them")
+        remarks.append("no dispatcher runs: new partitions would be opened only once one owns them")
     if snapshot.view.drained:
-        found.append(f"drained nodes get nothing: {', '.join(sorted(snapshot.view.drained))}")
-    return found
+        remarks.append(f"drained nodes get nothing: {', '.join(sorted(snapshot.view.drained))}")
+    return remarks

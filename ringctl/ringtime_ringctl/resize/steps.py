@@ -100,8 +100,8 @@ def abort(app: App) -> App:
 
 def is_same(app: App, note: Resize) -> bool:
     """Whether the resize under way is this one, in the same hands."""
-    found = app.resize
-    return found is not None and (found.operator, found.begun_ms, found.quota) == (
+    current = app.resize
+    return current is not None and (current.operator, current.begun_ms, current.quota) == (
         note.operator,
         note.begun_ms,
         note.quota,

@@ -72,10 +72,10 @@ def _table(
     output: Output, columns: Sequence[Column], rows: Sequence[Sequence[Cell]], *, is_all: bool
 ) -> None:
     output.line()
-    shown = rows if is_all else rows[:SHOWN]
-    output.table(columns, shown)
-    if len(shown) < len(rows):
-        output.line(f"... and {len(rows) - len(shown):,} more: --all")
+    first = rows if is_all else rows[:SHOWN]
+    output.table(columns, first)
+    if len(first) < len(rows):
+        output.line(f"... and {len(rows) - len(first):,} more: --all")
 
 
 def _added_row(each: Added) -> Sequence[Cell]:
@@ -83,13 +83,13 @@ def _added_row(each: Added) -> Sequence[Cell]:
 
 
 def _retired_row(each: Retired) -> Sequence[Cell]:
-    held = each.holding
+    holding = each.holding
     return (
         str(each.instance),
         each.owner or "nobody",
-        held.rows if held.is_counted else f"{held.rows:,} or more",
-        held.minutes,
-        None if held.last_ms is None else to_iso(held.last_ms),
+        holding.rows if holding.is_counted else f"{holding.rows:,} or more",
+        holding.minutes,
+        None if holding.last_ms is None else to_iso(holding.last_ms),
     )
 
 
@@ -106,7 +106,7 @@ def _when(plan: Plan) -> str:
 def plan_to_json(plan: Plan, advice: Advice | None) -> Mapping[str, object]:
     """Return a plan for `--json`."""
     note = plan.app.resize
-    shown: dict[str, object] = {
+    view: dict[str, object] = {
         "appId": plan.app.app_id,
         "partitions": plan.app.writable,
         "polled": plan.app.polled,
@@ -133,23 +133,23 @@ def plan_to_json(plan: Plan, advice: Advice | None) -> Mapping[str, object]:
         "remarks": plan.remarks,
     }
     if advice is not None:
-        shown["advice"] = {
+        view["advice"] = {
             "rpm": advice.rpm,
             "least": advice.least,
             "spare": advice.spare,
             "quota": advice.quota,
             "why": advice.why(),
         }
-    return shown
+    return view
 
 
 def _retired_json(each: Retired) -> Mapping[str, object]:
-    held = each.holding
+    holding = each.holding
     return {
         "instance": str(each.instance),
         "owner": each.owner,
-        "rows": held.rows,
-        "isCounted": held.is_counted,
-        "minutes": held.minutes,
-        "lastSlot": None if held.last_ms is None else to_iso(held.last_ms),
+        "rows": holding.rows,
+        "isCounted": holding.is_counted,
+        "minutes": holding.minutes,
+        "lastSlot": None if holding.last_ms is None else to_iso(holding.last_ms),
     }

@@ -84,12 +84,12 @@ def read_changes(simulated: Sequence[str], words: Sequence[str]) -> list[str]:
 async def show_simulation(deployment: Deployment, output: Output, changes: Sequence[str]) -> None:
     """Show what would move, without touching anything."""
     snapshot = await fetch_snapshot(deployment, with_marks=False)
-    found = ring_of(snapshot)
-    simulation = simulate(found, change_nodes(found.nodes, changes))
+    current = ring_of(snapshot)
+    simulation = simulate(current, change_nodes(current.nodes, changes))
     if output.is_json:
         output.data(simulation_to_json(simulation))
         return
-    total = len(found.instances)
+    total = len(current.instances)
     output.line(f"{len(simulation.moves):,} of {total:,} poller instances would move; nothing was changed.")
     output.line(f"imbalance {simulation.imbalance_before:.3f} -> {simulation.imbalance_after:.3f}")
     output.line()
@@ -117,16 +117,16 @@ async def show_ring(
     report = report_ring(snapshot, fronts)
     if node is not None and all(load.node != node for load in report.nodes):
         raise NotFound("node", node)
-    chosen = [
+    states = [
         each
         for each in report.instances
         if app_id in (None, each.instance.app_id) and node in (None, each.owner, each.target)
     ]
     if output.is_json:
-        output.data(ring_to_json(report, chosen))
+        output.data(ring_to_json(report, states))
         return
     _show_nodes(output, report)
-    _show_instances(output, chosen, report.now_ms, is_all=is_all)
+    _show_instances(output, states, report.now_ms, is_all=is_all)
 
 
 def _show_nodes(output: Output, report: RingReport) -> None:
@@ -153,11 +153,11 @@ def _show_nodes(output: Output, report: RingReport) -> None:
     output.line()
 
 
-def _show_instances(output: Output, chosen: Sequence[InstanceState], now_ms: int, *, is_all: bool) -> None:
-    shown = chosen if is_all else sorted(chosen, key=_urgency)[:SHOWN]
-    output.table(_INSTANCES, [_to_row(each, now_ms) for each in shown])
-    if len(shown) < len(chosen):
-        output.line(f"... and {len(chosen) - len(shown):,} that are less far behind: --all, --app, --node")
+def _show_instances(output: Output, states: Sequence[InstanceState], now_ms: int, *, is_all: bool) -> None:
+    first = states if is_all else sorted(states, key=_urgency)[:SHOWN]
+    output.table(_INSTANCES, [_to_row(each, now_ms) for each in first])
+    if len(first) < len(states):
+        output.line(f"... and {len(states) - len(first):,} that are less far behind: --all, --app, --node")
 
 
 def _urgency(state: InstanceState) -> tuple[bool, bool, int]:
@@ -183,7 +183,7 @@ def _to_row(state: InstanceState, now_ms: int) -> list[str | int | None]:
     ]
 
 
-def ring_to_json(report: RingReport, chosen: Sequence[InstanceState]) -> Mapping[str, object]:
+def ring_to_json(report: RingReport, states: Sequence[InstanceState]) -> Mapping[str, object]:
     """Return the report for `--json`; slots are ISO 8601, as everywhere."""
     return {
         "now": to_iso(report.now_ms),
@@ -212,7 +212,7 @@ def ring_to_json(report: RingReport, chosen: Sequence[InstanceState]) -> Mapping
                 "settled": _iso(each.settled_ms),
                 "behindMs": each.behind_ms,
             }
-            for each in chosen
+            for each in states
         ],
     }
 

@@ -47,10 +47,10 @@ def report_nodes(snapshot: Snapshot, healths: Sequence[Health]) -> list[NodeStat
     """Put together what etcd and the nodes say, by name."""
     by_node = {each.node: each for each in healths}
     members = snapshot.view.members
-    found = []
+    states = []
     for load in report_ring(snapshot, {}).nodes:
         member = members.get(load.node)
-        found.append(
+        states.append(
             NodeState(
                 node=load.node,
                 state="drained" if load.is_drained else "active" if member is not None else "leaving",
@@ -63,7 +63,7 @@ def report_nodes(snapshot: Snapshot, healths: Sequence[Health]) -> list[NodeStat
                 drain=snapshot.drains.get(load.node),
             )
         )
-    return found
+    return states
 
 
 @click.command("nodes", cls=RingctlCommand)
@@ -79,26 +79,26 @@ async def nodes(deployment: Deployment, output: Output) -> None:
       ringctl nodes --json | jq -r '.nodes[] | select(.drained) | .node'
     """
     snapshot = await fetch_snapshot(deployment, with_marks=False)
-    found = report_nodes(snapshot, await fetch_health(snapshot.view.members))
+    states = report_nodes(snapshot, await fetch_health(snapshot.view.members))
     if output.is_json:
-        output.data({"nodes": [node_to_json(each) for each in found]})
+        output.data({"nodes": [node_to_json(each) for each in states]})
         return
-    if not found:
+    if not states:
         output.line("no node is in the ring: nothing fires until a dispatcher starts")
         return
-    output.table(_COLUMNS, [_to_row(each) for each in found])
+    output.table(_COLUMNS, [_to_row(each) for each in states])
 
 
 def _to_row(each: NodeState) -> list[str | int | None]:
     health, drain = each.health, each.drain
-    told = None if health is None else "ready" if health.is_ready else health.reason
+    verdict = None if health is None else "ready" if health.is_ready else health.reason
     clock = None if health is None or health.skew_ms is None else f"{health.skew_ms:+.0f} ms"
     return [
         each.node,
         each.state,
         each.owned,
         each.wanted,
-        told,
+        verdict,
         clock,
         each.address or None,
         f"{each.capacity:g}",

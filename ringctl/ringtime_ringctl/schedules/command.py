@@ -55,8 +55,8 @@ async def fetch_live(store: ListStore, app_id: str, from_ms: int, upto_ms: int, 
     async for _, entries in read_entries(store, app_id, bucket_of(from_ms), bucket_of(upto_ms)):
         for _, group in groupby(entries, key=lambda entry: entry.bucket):
             # Whole minutes, so that what is cut off is later than what is shown.
-            async for found in _read_minute(store, list(group), from_ms, upto_ms, limit):
-                rows += found
+            async for page in _read_minute(store, list(group), from_ms, upto_ms, limit):
+                rows += page
                 if len(rows) >= 4 * limit:
                     rows = _first(rows, limit)
             if len(rows) >= limit:
@@ -142,13 +142,13 @@ async def list_command(
     await fetch_app(deployment, app_id)
     from_ms, upto_ms = read_window(start, end, deployment.clock.now_ms())
     rows = await fetch_live(deployment.store, app_id, from_ms, upto_ms, limit + 1)
-    shown, is_cut = rows[:limit], len(rows) > limit
+    first, is_cut = rows[:limit], len(rows) > limit
     if output.is_json:
-        output.data({"schedules": [row_to_json(row) for row in shown], "more": is_cut})
+        output.data({"schedules": [row_to_json(row) for row in first], "more": is_cut})
         return
-    output.table(_LIST, [_to_list_row(row) for row in shown])
+    output.table(_LIST, [_to_list_row(row) for row in first])
     if is_cut:
-        output.line(f"... and more: --limit up to {MAX_LIMIT:,}, or --from {to_iso(shown[-1].place.slot_ms)}")
+        output.line(f"... and more: --limit up to {MAX_LIMIT:,}, or --from {to_iso(first[-1].place.slot_ms)}")
 
 
 @schedules.command("cancel")

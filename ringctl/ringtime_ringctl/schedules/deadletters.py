@@ -61,18 +61,18 @@ async def replay_ids(base: str, app_id: str, schedule_ids: Sequence[str]) -> Rep
 
 
 async def replay_range(
-    base: str, app_id: str, asked: Mapping[str, object], on_progress: Callable[[int], None]
+    base: str, app_id: str, span: Mapping[str, object], on_progress: Callable[[int], None]
 ) -> Report:
     """File everything of a range again, a page at a time. Raises as `replay_ids` does.
 
     Args:
-        asked: `startTime` and `endTime` as the API takes them.
+        span: `startTime` and `endTime` as the API takes them.
         on_progress: called with how many were looked at.
     """
     report, token = Report(), ""
     while True:
         more = {"continuationToken": token} if token else {}
-        token = await _replay(base, app_id, {**asked, "size": SIZE, **more}, report)
+        token = await _replay(base, app_id, {**span, "size": SIZE, **more}, report)
         on_progress(report.replayed + len(report.skipped))
         if not token:
             return report
@@ -191,40 +191,40 @@ async def replay(
     await fetch_app(deployment, app_id)
     base = check_url("--api", api or default_api(deployment.settings))
     ids = [str(parse_id(each)) for each in schedule_ids]
-    asked: Mapping[str, object] = {"scheduleIds": ids}
+    body: Mapping[str, object] = {"scheduleIds": ids}
     if start is not None:
         from_ms, upto_ms = read_window(start, end or "now", deployment.clock.now_ms())
-        asked = {"startTime": to_iso(from_ms), "endTime": to_iso(upto_ms)}
+        body = {"startTime": to_iso(from_ms), "endTime": to_iso(upto_ms)}
         count = await deployment.store.count_dead_letters(app_id, from_ms, upto_ms)
         if not is_sure:
             click.confirm(f"Replay {count:,} dead letters of {app_id}?", abort=True, err=True)
-    async with audited(deployment, "deadletters replay", app_id, before={}, after=asked):
+    async with audited(deployment, "deadletters replay", app_id, before={}, after=body):
         if ids:
             report = await replay_ids(base, app_id, ids)
         else:
             with output.progress(f"replaying {app_id}", count) as bar:
-                report = await replay_range(base, app_id, asked, bar.show)
+                report = await replay_range(base, app_id, body, bar.show)
     _show(output, report)
 
 
 def default_api(settings: Settings) -> str:
     """Return where `ringtime serve`, or a pod on this machine, answers by these settings."""
     host = settings.server.host
-    shown = f"[{host}]" if ":" in host else host
-    return f"http://{shown}:{settings.server.port}/goscheduler"
+    address = f"[{host}]" if ":" in host else host
+    return f"http://{address}:{settings.server.port}/goscheduler"
 
 
 async def fetch_letters(
     deployment: Deployment, app_id: str, from_ms: int, upto_ms: int, limit: int, *, is_all: bool
 ) -> tuple[Sequence[DeadLetter], bool]:
     """Return at most `limit` dead letters by slot, and whether there are more."""
-    found: list[DeadLetter] = []
+    letters: list[DeadLetter] = []
     after = Position(from_ms - 1, LAST_ID)
     while True:
         page = await deployment.store.fetch_dead_letters(app_id, after, upto_ms, limit + 1)
-        found += [each for each in page if is_all or each.replayed_ms is None]
-        if len(found) > limit or len(page) <= limit:
-            return found[:limit], len(found) > limit
+        letters += [each for each in page if is_all or each.replayed_ms is None]
+        if len(letters) > limit or len(page) <= limit:
+            return letters[:limit], len(letters) > limit
         after = Position(page[-1].slot_ms, page[-1].schedule_id)
 
 

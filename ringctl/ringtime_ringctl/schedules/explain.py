@@ -153,8 +153,8 @@ def _tell_outcome(outcome: Outcome) -> list[Event]:
 
 
 def _why(code: int | None, error: str) -> str:
-    told = [text for text in ("" if code is None else f"HTTP {code}", error) if text]
-    return f": {', '.join(told)}" if told else ""
+    reasons = [text for text in ("" if code is None else f"HTTP {code}", error) if text]
+    return f": {', '.join(reasons)}" if reasons else ""
 
 
 def _ordinal(number: int) -> str:

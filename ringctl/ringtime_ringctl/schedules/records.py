@@ -71,8 +71,8 @@ def destination_of(row: Row) -> str:
         return ""
     if not isinstance(details, dict):
         return ""
-    found = details.get("url") or details.get("topic") or ""
-    return str(found).partition("?")[0]  # a query may hold a key
+    target = details.get("url") or details.get("topic") or ""
+    return str(target).partition("?")[0]  # a query may hold a key
 
 
 def row_to_json(row: Row) -> Mapping[str, object]:
@@ -81,9 +81,9 @@ def row_to_json(row: Row) -> Mapping[str, object]:
     Payload and callback details stay in the store: they may hold secrets.
     """
     schedule, outcome = row.schedule, row.outcome
-    shown = schedule_to_json(replace(row, schedule=replace(schedule, payload="", callback_details=b"{}")))
-    del shown["payload"], shown["callback"]
-    shown |= {
+    view = schedule_to_json(replace(row, schedule=replace(schedule, payload="", callback_details=b"{}")))
+    del view["payload"], view["callback"]
+    view |= {
         "slot": to_iso(row.place.slot_ms),
         "instance": str(row.place.instance),
         "isHome": row.is_home,
@@ -95,12 +95,12 @@ def row_to_json(row: Row) -> Mapping[str, object]:
         "replay": row.replay if outcome is None else outcome.replay,
     }
     if outcome is not None:
-        shown["endedAt"] = to_iso(outcome.ended_ms)
+        view["endedAt"] = to_iso(outcome.ended_ms)
     if row.cancelled_ms is not None:
-        shown["cancelledAt"] = to_iso(row.cancelled_ms)
+        view["cancelledAt"] = to_iso(row.cancelled_ms)
     if row.moved_to is not None:
-        shown["movedTo"] = {"instance": str(row.moved_to.instance), "slot": to_iso(row.moved_to.slot_ms)}
-    return shown
+        view["movedTo"] = {"instance": str(row.moved_to.instance), "slot": to_iso(row.moved_to.slot_ms)}
+    return view
 
 
 def letter_to_json(letter: DeadLetter) -> Mapping[str, object]:

@@ -4,6 +4,10 @@ Layers, each importing only those below it (import-linter holds this):
 
     stores.*, coordination.*   drivers: each imports one client library, none knows another
     stores.protocol, coordination.protocol
-    ring, placement, marks     pure rules
+    ring, callbacks            pure rules
+    api                        names and shapes on the wire
     models, ids, errors, clock
+
+The HTTP client is installed with `api`, `models` and what these need, and with nothing else of this package,
+which is why this module imports nothing.
 """

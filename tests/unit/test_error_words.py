@@ -7,13 +7,25 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from tests.unit.ingest.rig import make_rig
 
 from ringtime_ingest.http.envelope import ERRORS, BodyTooSlow
 from ringtime_shared import errors
-from ringtime_shared.errors import ErrorWord, LeaseLost, RingtimeError, SettingsError, StartupError
+from ringtime_shared.errors import (
+    AlreadyDone,
+    DiskFull,
+    ErrorWord,
+    LeaseLost,
+    LimitReached,
+    MarksAhead,
+    RingtimeError,
+    SettingsError,
+    StartupError,
+)
+from ringtime_shared.http_server.heads import Refusal
 
 ROOT = Path(__file__).parents[2]
 #: of one process alone, never in an answer
@@ -50,6 +62,63 @@ async def test_openapi_lists_the_words() -> None:
 
 def test_one_word_for_a_body_that_is_slow_whoever_notices() -> None:
     assert BodyTooSlow(7).word is ErrorWord.TOO_SLOW
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body", "word"),
+    [
+        ("GET", "/nowhere", None, ErrorWord.NO_SUCH_PATH),
+        ("PATCH", "/goscheduler/apps", None, ErrorWord.METHOD_NOT_ALLOWED),
+        ("POST", "/goscheduler/schedules", b"{", ErrorWord.UNREADABLE),
+        ("POST", "/goscheduler/schedules", b"{}", ErrorWord.INVALID_REQUEST),
+        ("POST", "/goscheduler/apps/nobody/activate", None, ErrorWord.NOT_FOUND),
+        ("GET", f"/goscheduler/schedules/{UUID(int=7)}", None, ErrorWord.NOT_FOUND),
+        ("GET", "/goscheduler/apps?app_id=nobody", None, ErrorWord.NOT_FOUND),
+    ],
+)
+async def test_what_the_api_says_of_a_request(
+    method: str, target: str, body: bytes | None, word: ErrorWord
+) -> None:
+    reply = await make_rig().client.call(method, target, body)
+    assert reply.json["status"]["error"] == word
+
+
+@pytest.mark.parametrize(
+    ("error", "word"),
+    [
+        (LimitReached("x"), ErrorWord.LIMIT_REACHED),
+        (MarksAhead("pay.1", 1), ErrorWord.MARKS_AHEAD),
+        (DiskFull("x"), ErrorWord.DISK_FULL),
+        (LeaseLost("x"), ErrorWord.INTERNAL_ERROR),
+        (RuntimeError("x"), ErrorWord.INTERNAL_ERROR),
+    ],
+    ids=repr,
+)
+async def test_what_the_api_says_of_its_own_trouble(error: Exception, word: ErrorWord) -> None:
+    rig = make_rig()
+    rig.store.failure = error
+    reply = await rig.client.call("POST", "/goscheduler/apps/test/activate")
+    assert reply.json["status"]["error"] == word
+    if isinstance(error, RingtimeError) and word is not ErrorWord.INTERNAL_ERROR:
+        assert reply.json["status"].get("details", {}) == error.details()
+    assert (await rig.client.call("GET", "/health/ready")).json["status"]["error"] == ErrorWord.NOT_READY
+
+
+async def test_details_are_there_where_a_word_says_so() -> None:
+    rig = make_rig()
+    rig.store.failure = AlreadyDone("some-id", "MISS")
+    status = (await rig.client.call("POST", "/goscheduler/apps/test/activate")).json["status"]
+    assert (status["error"], status["details"]) == ("ALREADY_DONE", {"scheduleStatus": "MISS"})
+
+
+def test_every_refusal_of_the_http_server_has_a_word() -> None:
+    """They are made where a request is read, so one without a word would cut a connection."""
+    folder = ROOT / "shared" / "ringtime_shared" / "http_server"
+    text = "".join(file.read_text() for file in folder.glob("*.py"))
+    statuses = {int(status) for status in re.findall(r"Refusal\.of\((\d+)", text)}
+    assert len(statuses) > 5
+    for status in statuses:
+        assert isinstance(Refusal.of(status, "field", "rule").word, ErrorWord)
 
 
 def _searched(tree: ast.AST) -> Iterator[str]:

@@ -26,6 +26,8 @@ from ringtime import Ringtime
 from ringtime_shared.errors import StartupError
 from ringtime_shared.settings import KafkaSettings, Settings
 
+pytestmark = pytest.mark.slow  # it builds wheels and starts each command
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 PROJECTS = (".", "client", "infra")
@@ -198,8 +200,6 @@ import sys
 from datetime import timedelta
 from ringtime_client import HttpCallbackDetails, RingtimeClient
 
-pytestmark = pytest.mark.slow
-
 with RingtimeClient(sys.argv[1]) as client:
     client.register_app("shop", partitions=2)
     hook = HttpCallbackDetails(url="http://127.0.0.1:9/hook")
@@ -213,4 +213,5 @@ def test_an_install_of_the_client_alone_creates_a_schedule(client_python: Path, 
         ended = subprocess.run(
             [str(client_python), "-c", CREATE, server.base], capture_output=True, text=True, check=False
         )
-    assert (ended.stdout, ended.stderr) == ("SCHEDULED\n", "")
+    assert ended.stderr == ""
+    assert ended.stdout == "SCHEDULED\n"

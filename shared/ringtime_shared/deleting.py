@@ -37,10 +37,11 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
+from ringtime_shared.app_changes import change_app
 from ringtime_shared.app_states import APPS_TRUST_MS, begin_deletion, give_up_deletion
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.clock import Clock
-from ringtime_shared.errors import Conflict, LiveSchedules, NotFound, VersionConflict
+from ringtime_shared.errors import Conflict, LiveSchedules, VersionConflict
 from ringtime_shared.ids import unpack_id
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.schedule import Place, Row
@@ -61,7 +62,6 @@ from ringtime_shared.stores.protocol import (
 _MOST_COUNTED = 1_000  #: schedules that are left; beyond it is "at least"
 _ENTRIES_AT_ONCE = 50
 _PAGE_ROWS = 100  #: cancelled side by side
-_TRIES = 10  #: of a change that others come before
 
 
 class DeletionStore(AppStore, ScheduleStore, DueStore, MarkStore, OperatorStore, Protocol):
@@ -99,10 +99,8 @@ class Deleter:
 
         Raises NotFound, LiveSchedules, and Conflict while it is being resized.
         """
-        for _ in range(_TRIES):
-            app = await self._store.fetch_app(app_id)
-            if app is None:
-                raise NotFound("app", app_id)
+
+        async def begin(app: App) -> App:
             if app.deletion is not None and (app.deletion.cancels or not cancels):
                 return app
             begun = begin_deletion(app, cancels=cancels, now_ms=self._clock.now_ms())
@@ -110,12 +108,9 @@ class Deleter:
                 left = await self.find_left(app)
                 if left.schedules:
                     raise _live_schedules(app, left)
-            try:
-                await self._store.replace_app(begun)
-            except VersionConflict:
-                continue
             return begun
-        raise VersionConflict(f"app {app_id} is changed by others all the time; try again")
+
+        return await change_app(self._store, app_id, begin)
 
     async def finish(self, begun: App) -> None:
         """Carry out what is left of the deletion of `begun`; return when the app is gone.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
+from ringtime_shared.app_changes import Decision, change_app
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import NotFound, StoreUnavailable
 from ringtime_shared.models.app import App
@@ -53,6 +54,17 @@ class AppMaps:
             self._forget(app_id)
             raise NotFound("app", app_id)
         return self._keep(AppReading(app, begun_ms))
+
+    async def change(self, app_id: str, decide: Decision) -> App:
+        """Change the app in the store (see `change_app`), and remember it as it is then."""
+        begun_ms = self._clock.boot_ms()
+        try:
+            app = await change_app(self._store, app_id, decide)
+        except NotFound:
+            self._forget(app_id)
+            raise
+        self.keep(app, begun_ms)
+        return app
 
     async def app_id_of(self, number: int) -> str | None:
         """Return the id of the app with this number, or None if there is none.

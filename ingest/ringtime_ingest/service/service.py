@@ -37,7 +37,6 @@ from ringtime_shared.errors import (
     Damaged,
     InvalidRequest,
     NotFound,
-    VersionConflict,
 )
 from ringtime_shared.ids import IdMint, Kind, unpack_id
 from ringtime_shared.models.app import App
@@ -112,42 +111,46 @@ class IngestService:
     async def register_app(self, new: NewApp) -> App:
         """Register an app, or change the configuration and state of one that has the same quota.
 
-        Raises InvalidRequest, Conflict when the quota would change (that takes a resize), and LimitReached
-        when there are as many apps or partitions as the settings allow.
+        Raises InvalidRequest, AppExists when the quota would change (that takes a resize), LimitReached when
+        there are as many apps or partitions as the settings allow, and VersionConflict.
         """
         if violations := check_new_app(new, self._limits):
             raise InvalidRequest(violations)
         partitions = self._limits.partitions if new.partitions is None else new.partitions
-        begun_ms = self._clock.boot_ms()
-        stored = await self._store.fetch_app(new.app_id)
-        if stored is None:
-            require_trust(self._clock)  # its first marks are counted from now
-            now_ms = self._clock.now_ms()
-            app = App(
-                app_id=new.app_id,
-                number=0,
-                writable=partitions,
-                polled=partitions,
-                active=new.active,
-                version=1,
-                created_ms=now_ms,
-                configuration=new.configuration,
-                halted_ms=None if new.active else now_ms,
-            )
-            async with self._growing:
-                counts = await self._store.count_apps()
-                check_growth(counts, self._limits, apps=1, partitions=partitions)
-                app = await self._store.create_app(app)
-        elif new.partitions is not None and new.partitions != stored.writable:
-            raise AppExists(
-                f"app {new.app_id} has {stored.writable:,} partitions; registering it again changes no quota:"
-                f" `ringctl resize {new.app_id} --partitions {partitions} --apply` does; leave"
-                " `partitions` out to change the rest",
-                "partitions",
-            )
-        else:
-            app = configure(stored, new.configuration, active=new.active, now_ms=self._sure_ms())
-            await self._store.replace_app(app)
+
+        async def configured(app: App) -> App:
+            if new.partitions is not None and new.partitions != app.writable:
+                raise AppExists(
+                    f"app {new.app_id} has {app.writable:,} partitions; registering it again changes no"
+                    f" quota: `ringctl resize {new.app_id} --partitions {partitions} --apply` does; leave"
+                    " `partitions` out to change the rest",
+                    "partitions",
+                )
+            return configure(app, new.configuration, active=new.active, now_ms=self._sure_ms())
+
+        try:
+            return await self._apps.change(new.app_id, configured)
+        except NotFound:
+            return await self._create_app(new, partitions)
+
+    async def _create_app(self, new: NewApp, partitions: int) -> App:
+        require_trust(self._clock)  # its first marks are counted from now
+        begun_ms, now_ms = self._clock.boot_ms(), self._clock.now_ms()
+        app = App(
+            app_id=new.app_id,
+            number=0,
+            writable=partitions,
+            polled=partitions,
+            active=new.active,
+            version=1,
+            created_ms=now_ms,
+            configuration=new.configuration,
+            halted_ms=None if new.active else now_ms,
+        )
+        async with self._growing:
+            counts = await self._store.count_apps()
+            check_growth(counts, self._limits, apps=1, partitions=partitions)
+            app = await self._store.create_app(app)
         self._apps.keep(app, begun_ms)
         return app
 
@@ -158,16 +161,12 @@ class IngestService:
         return [(await self._apps.reread(app_id)).app]
 
     async def set_active(self, app_id: str, active: bool) -> App:
-        """Activate or deactivate an app. Raises NotFound, AppActive, AppInactive."""
-        begun_ms = self._clock.boot_ms()
-        stored = (await self._apps.reread(app_id)).app
-        app = activate(stored) if active else deactivate(stored, self._sure_ms())
-        try:
-            await self._store.replace_app(app)
-        except VersionConflict:
-            return await self.set_active(app_id, active)
-        self._apps.keep(app, begun_ms)
-        return app
+        """Activate or deactivate an app. Raises NotFound, AppActive, AppInactive, VersionConflict."""
+
+        async def switched(app: App) -> App:
+            return activate(app) if active else deactivate(app, self._sure_ms())
+
+        return await self._apps.change(app_id, switched)
 
     def _sure_ms(self) -> int | None:
         return self._clock.now_ms() if self._clock.doubt() is None else None

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ringtime_shared.api.ids import SECRET_ID_BYTES, check_secret_id
+from ringtime_shared.app_changes import change_app
 from ringtime_shared.clock import Clock
-from ringtime_shared.errors import Conflict, InvalidRequest, NotFound, VersionConflict, Violation
+from ringtime_shared.errors import Conflict, InvalidRequest, NotFound, Violation
 from ringtime_shared.models.app import App, SigningSecret
 from ringtime_shared.stores.protocol import AppStore
 
@@ -29,7 +30,6 @@ SECRET_PATTERN = (
     f"{_PREFIX}(?:(?:{_GROUP}){{8,21}}(?:[A-Za-z0-9+/][AQgw]==)?"
     f"|(?:{_GROUP}){{8,20}}[A-Za-z0-9+/]{{2}}[AEIMQUYcgkosw048]=)"
 )
-_TRIES = 10  #: of a change that others come before; each lost try is a change of theirs
 
 
 def check_secret(secret: str) -> list[Violation]:
@@ -93,7 +93,10 @@ class SigningSecrets:
 
     async def fetch(self, app_id: str) -> Secrets:
         """Return the live secrets, newest first. Raises NotFound (app)."""
-        return (await self._fetch_app(app_id)).secrets
+        app = await self._store.fetch_app(app_id)
+        if app is None:
+            raise NotFound("app", app_id)
+        return app.secrets
 
     async def delete(self, app_id: str, secret_id: str) -> None:
         """Revoke a secret. Raises NotFound (app or secret), InvalidRequest."""
@@ -113,20 +116,9 @@ class SigningSecrets:
 
     async def _change(self, app_id: str, change: Callable[[Secrets], Secrets]) -> None:
         """Store what `change` makes of the live secrets; asked again when somebody else changed the app."""
-        for _ in range(_TRIES):
-            app = await self._fetch_app(app_id)
-            live = change(app.secrets)
-            if live == app.secrets:
-                return
-            try:
-                await self._store.replace_app(replace(app, secrets=live, version=app.version + 1))
-            except VersionConflict:
-                continue
-            return
-        raise VersionConflict(f"app {app_id} is changed by others all the time; try again")
 
-    async def _fetch_app(self, app_id: str) -> App:
-        app = await self._store.fetch_app(app_id)
-        if app is None:
-            raise NotFound("app", app_id)
-        return app
+        async def decide(app: App) -> App:
+            live = change(app.secrets)
+            return app if live == app.secrets else replace(app, secrets=live, version=app.version + 1)
+
+        await change_app(self._store, app_id, decide)

@@ -3,5 +3,5 @@
 Only a composition root picks a driver. `memory` is the readable specification; every driver passes the
 contract suite in tests/contract.
 
-`extras`, `app_text` and `letter_text` say what the durable drivers keep as JSON.
+`codec` says what the durable drivers keep as JSON, and which of it can be read.
 """

@@ -118,8 +118,20 @@ async def test_the_very_same_change_by_another_is_no_conflict(rig: ServiceRig) -
 async def test_registering_again_never_undoes_a_change_it_has_not_seen(rig: ServiceRig) -> None:
     app = await rig.register()
     await _race(rig, replace(app, writable=2, version=2))
-    with pytest.raises(VersionConflict):
+    with pytest.raises(AppExists, match="has 2 partitions"):
         await rig.register(partitions=3)
+    await _race(rig, replace(app, writable=2, active=False, version=3))
+    configuration = AppConfiguration(retention_days=7)
+    again = await rig.register(partitions=None, configuration=configuration)
+    assert (again.writable, again.active, again.configuration, again.version) == (2, True, configuration, 4)
+
+
+async def test_an_app_that_never_stands_still_is_a_conflict(rig: ServiceRig) -> None:
+    await rig.register()
+    rig.store.fail("replace_app", *[VersionConflict("changed")] * 100)
+    with pytest.raises(VersionConflict, match="all the time"):
+        await rig.service.set_active("shop", False)
+    assert rig.store.names().count("replace_app") == 10
 
 
 async def test_what_was_written_before_a_long_sleep_is_no_fresh_map(rig: ServiceRig) -> None:

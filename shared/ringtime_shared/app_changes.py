@@ -1,0 +1,42 @@
+"""The one way to change an app: read it, decide, write on the version that was read.
+
+Whoever else changes apps at the same time (other pods, `ringctl`, a deletion) does the same, so nothing is
+undone that was not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from ringtime_shared.errors import NotFound, VersionConflict
+from ringtime_shared.models.app import App
+from ringtime_shared.stores.protocol import AppStore
+
+Decision = Callable[[App], Awaitable[App]]
+
+_TRIES = 10  #: each lost one is a change of somebody else's
+
+
+async def change_app(store: AppStore, app_id: str, decide: Decision) -> App:
+    """Store what `decide` makes of the app as it is now, and return that.
+
+    Args:
+        decide: returns the next version, or the app it was given if nothing is to change. Asked again when
+            somebody else came first.
+
+    Raises what `decide` raises, NotFound, VersionConflict when others came first ten times, StoreUnavailable,
+    OutcomeUnknown.
+    """
+    for _ in range(_TRIES):
+        app = await store.fetch_app(app_id)
+        if app is None:
+            raise NotFound("app", app_id)
+        changed = await decide(app)
+        if changed == app:
+            return app
+        try:
+            await store.replace_app(changed)
+        except VersionConflict:
+            continue
+        return changed
+    raise VersionConflict(f"app {app_id} is changed by others all the time; try again")

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 from tests.contract.builders import make_app, make_row, make_rows
 
-from ringtime_ringctl.doctor import checks as doctoring
+from ringtime_ringctl.doctor import checks
 from ringtime_ringctl.main import main
 from ringtime_shared.api.apps import read_app
 from ringtime_shared.api.dead_letters import DeadLetterView
@@ -204,7 +204,7 @@ def test_a_doctor_who_finds_nothing(folder: Folder) -> None:
 
 
 def test_a_doctor_who_finds_something(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctoring, "NEW_APP_MS", 0)  # the folder was filled just now
+    monkeypatch.setattr(checks, "NEW_APP_MS", 0)  # the folder was filled just now
     result = folder.run("doctor")
     assert result.exit_code == 4
     assert "3 of 3 poller instances have no owner" in result.stdout

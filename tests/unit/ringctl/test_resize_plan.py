@@ -10,7 +10,7 @@ import pytest
 from tests.contract.builders import NOW_MS, make_app, make_outcome, make_row, make_update
 from tests.unit.ringctl.rig import make_rig, make_snapshot, pay
 
-from ringtime_ringctl.resize import evidence as holdings_module
+from ringtime_ringctl.resize import evidence
 from ringtime_ringctl.resize.command import make_plan
 from ringtime_ringctl.resize.evidence import Holding, fetch_holdings
 from ringtime_ringctl.resize.plan import SETTLE_MS, Plan, plan_resize
@@ -103,7 +103,7 @@ class TestHoldings:
             holding(2),
             holding(3, rows=4, minutes=3, last_ms=NOW_MS + 9 * MINUTE_MS + 5),
         ]
-        monkeypatch.setattr(holdings_module, "MOST_BUCKETS", 2)
+        monkeypatch.setattr(evidence, "MOST_BUCKETS", 2)
         assert (await holdings())[1] == holding(
             3, rows=3, minutes=3, is_counted=False, last_ms=NOW_MS + 9 * MINUTE_MS + 5
         )

@@ -8,7 +8,7 @@ import pytest
 from tests.contract.builders import START_MS, make_app, make_rows
 from tests.unit.ringctl.rig import make_rig
 
-from ringtime_ringctl.schedules import command as listing
+from ringtime_ringctl.schedules import command
 from ringtime_ringctl.schedules.command import fetch_live
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.stores.memory import MemoryStore
@@ -33,7 +33,7 @@ async def filled(rng: Random) -> tuple[MemoryStore, str, list[Row]]:
 
 @pytest.mark.parametrize("seed", range(5))
 async def test_the_first_live_rows_of_the_window(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listing, "PAGE", 2)
+    monkeypatch.setattr(command, "PAGE", 2)
     rng = Random(seed)
     store, app_id, rows = await filled(rng)
     for _ in range(20):

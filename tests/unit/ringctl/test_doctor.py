@@ -10,7 +10,7 @@ from tests.unit.ringctl.rig import make_health, make_snapshot, pay
 
 from ringtime_ringctl.deployment.ownership import report_ring
 from ringtime_ringctl.deployment.probes import Health, read_time
-from ringtime_ringctl.doctor import checks as doctoring
+from ringtime_ringctl.doctor import checks
 from ringtime_ringctl.doctor.checks import Finding, State
 from ringtime_ringctl.doctor.passed_over import PassedOver
 from ringtime_shared.clock import ManualClock, ServerTime
@@ -32,16 +32,16 @@ def test_a_healthy_deployment_is_all_ok() -> None:
     snapshot = make_snapshot([pay()])
     report = report_ring(snapshot, {})
     findings = [
-        doctoring.check_schema(3, 3),
-        *doctoring.check_nodes(snapshot, READY),
-        *doctoring.check_clocks(READY),
-        *doctoring.check_ownership(report, snapshot.apps),
-        *doctoring.check_marks(report),
-        *doctoring.check_damage([pay()], []),
-        *doctoring.check_buckets({IndexEntry(BUCKET, P0): 10_000}, 0),
-        *doctoring.check_drains(snapshot),
-        *doctoring.check_resizes(snapshot),
-        *doctoring.check_deletions(snapshot),
+        checks.check_schema(3, 3),
+        *checks.check_nodes(snapshot, READY),
+        *checks.check_clocks(READY),
+        *checks.check_ownership(report, snapshot.apps),
+        *checks.check_marks(report),
+        *checks.check_damage([pay()], []),
+        *checks.check_buckets({IndexEntry(BUCKET, P0): 10_000}, 0),
+        *checks.check_drains(snapshot),
+        *checks.check_resizes(snapshot),
+        *checks.check_deletions(snapshot),
     ]
     assert states(findings) == {State.OK}
 
@@ -56,7 +56,7 @@ def test_a_healthy_deployment_is_all_ok() -> None:
 )
 def test_marks_that_lie_in_the_future(sealed_ms: int, settled_ms: int, state: State) -> None:
     marks = {P0: Marks(NOW_MS + sealed_ms, NOW_MS + settled_ms)}
-    findings = doctoring.check_marks(report_ring(make_snapshot([pay()], marks=marks), {}))
+    findings = checks.check_marks(report_ring(make_snapshot([pay()], marks=marks), {}))
     assert states(findings) == {state}
     assert state is State.OK or "pay.0" in findings[0].found
 
@@ -66,42 +66,42 @@ def test_a_server_whose_clock_is_off_is_named() -> None:
     clock.advance(77)
     offset_ms = clock.now_ms() - clock.boot_ms()
     told = [ServerTime("Cassandra host 10.0.0.1", offset_ms + 3_600_000, 5)]
-    findings = doctoring.check_clocks([*READY, *(read_time(each, clock) for each in told)])
+    findings = checks.check_clocks([*READY, *(read_time(each, clock) for each in told)])
     assert states(findings) == {State.FAILED}
     assert "the clock of Cassandra host 10.0.0.1 is +3,600,000 ms off" in findings[0].found
 
 
 @pytest.mark.parametrize("is_partial", [False, True])
 def test_rows_that_were_passed_over(is_partial: bool) -> None:
-    nothing = doctoring.check_passed_over(PassedOver([], is_partial), 3_600_000)
+    nothing = checks.check_passed_over(PassedOver([], is_partial), 3_600_000)
     assert nothing.state is State.OK
     assert ("not all minutes" in nothing.found) == is_partial
     row = make_row(pay(), NOW_MS)
-    some = doctoring.check_passed_over(PassedOver([row], is_partial), 3_600_000)
+    some = checks.check_passed_over(PassedOver([row], is_partial), 3_600_000)
     assert states([some]) == {State.FAILED}
     assert str(row.schedule.schedule_id) in some.found
 
 
 @pytest.mark.parametrize(("there", "advice"), [(2, "migrate"), (4, "release")])
 def test_another_schema(there: int, advice: str) -> None:
-    found = doctoring.check_schema(there, 3)
+    found = checks.check_schema(there, 3)
     assert found.state is State.FAILED
     assert advice in found.advice
 
 
 def test_no_nodes() -> None:
-    assert states(doctoring.check_nodes(make_snapshot([pay()], nodes=[]), [])) == {State.FAILED}
+    assert states(checks.check_nodes(make_snapshot([pay()], nodes=[]), [])) == {State.FAILED}
 
 
 def test_a_node_that_is_not_ready_and_one_that_cannot_be_asked() -> None:
     away = Health(node="n2", is_reached=False, is_ready=False, reason="refused", skew_ms=None, doubt_ms=1)
     ill = make_health("n1", reason="no trusted lease")
-    findings = doctoring.check_nodes(make_snapshot([pay()]), [ill, away])
+    findings = checks.check_nodes(make_snapshot([pay()]), [ill, away])
     assert [(each.state, each.found) for each in findings] == [
         (State.FAILED, "n1 is not ready: no trusted lease"),
         (State.FAILED, "n2 cannot be asked: refused"),
     ]
-    assert states(doctoring.check_nodes(make_snapshot([pay()]), [away])) == {State.WARNING}
+    assert states(checks.check_nodes(make_snapshot([pay()]), [away])) == {State.WARNING}
 
 
 @pytest.mark.parametrize(
@@ -110,29 +110,29 @@ def test_a_node_that_is_not_ready_and_one_that_cannot_be_asked() -> None:
 )
 def test_a_clock_that_is_off(skew_ms: float, doubt_ms: float, state: State) -> None:
     healths = [make_health("n1"), make_health("n2", skew_ms, doubt_ms=doubt_ms), make_health("n3")]
-    findings = doctoring.check_clocks(healths)
+    findings = checks.check_clocks(healths)
     assert states(findings) == {state}
     assert all(("n2" in each.found) == (state is not State.OK) for each in findings)
 
 
 def test_it_may_be_this_machine_whose_clock_is_off() -> None:
-    (found,) = doctoring.check_clocks([make_health(node, 900) for node in ("n1", "n2", "n3")])
+    (found,) = checks.check_clocks([make_health(node, 900) for node in ("n1", "n2", "n3")])
     assert found.state is State.WARNING
     assert "this machine is -900 ms" in found.found
 
 
 def test_nobody_tells_the_time() -> None:
-    assert states(doctoring.check_clocks([make_health("n1", None)])) == {State.OK}
+    assert states(checks.check_clocks([make_health("n1", None)])) == {State.OK}
 
 
 def test_unowned_instances_are_named() -> None:
     report = report_ring(make_snapshot([pay()], changes={P0: None, P1: None}), {})
-    old = pay(created_ms=NOW_MS - doctoring.NEW_APP_MS)
-    (found,) = doctoring.check_ownership(report, [old])
+    old = pay(created_ms=NOW_MS - checks.NEW_APP_MS)
+    (found,) = checks.check_ownership(report, [old])
     assert found.state is State.FAILED
     assert "2 of 60" in found.found
     assert "pay.0, pay.1" in found.found
-    (found,) = doctoring.check_ownership(report, [pay(created_ms=old.created_ms + 1)])
+    (found,) = checks.check_ownership(report, [pay(created_ms=old.created_ms + 1)])
     assert (found.state, found.advice) == (State.OK, "")
     assert found.found == "2 of 60 have none yet: their apps were registered just now"
 
@@ -140,7 +140,7 @@ def test_unowned_instances_are_named() -> None:
 def test_a_stuck_seal_names_the_furthest_and_its_owner() -> None:
     late = {P0: Marks(NOW_MS - 200_000, NOW_MS - 200_000), P1: Marks(NOW_MS - 400_000, NOW_MS - 400_000)}
     report = report_ring(make_snapshot([pay()], ["n1"], marks=late), {})
-    (found,) = doctoring.check_marks(report)
+    (found,) = checks.check_marks(report)
     assert found.state is State.FAILED
     assert "2 poller instances" in found.found
     assert "pay.1 by 6 min 40 s" in found.found
@@ -150,25 +150,23 @@ def test_a_stuck_seal_names_the_furthest_and_its_owner() -> None:
 @pytest.mark.parametrize(("behind_ms", "state"), [(180_000, State.OK), (180_001, State.FAILED)])
 def test_an_idle_instance_may_lag_by_what_idle_ones_do(behind_ms: int, state: State) -> None:
     marks = {P0: Marks(NOW_MS - behind_ms, NOW_MS - behind_ms)}
-    assert states(doctoring.check_marks(report_ring(make_snapshot([pay()], marks=marks), {}))) == {state}
+    assert states(checks.check_marks(report_ring(make_snapshot([pay()], marks=marks), {}))) == {state}
 
 
 def test_a_delivery_that_never_ends_is_a_warning() -> None:
     marks = {P0: Marks(NOW_MS - 2_000, NOW_MS - 1_000_000)}
-    assert states(doctoring.check_marks(report_ring(make_snapshot([pay()], marks=marks), {}))) == {
-        State.WARNING
-    }
+    assert states(checks.check_marks(report_ring(make_snapshot([pay()], marks=marks), {}))) == {State.WARNING}
 
 
 def test_marks_of_unowned_instances_are_not_the_marks_fault() -> None:
     snapshot = make_snapshot([pay()], changes={P0: None}, marks={P0: Marks(0, 0)})
-    assert states(doctoring.check_marks(report_ring(snapshot, {}))) == {State.OK}
+    assert states(checks.check_marks(report_ring(snapshot, {}))) == {State.OK}
 
 
 def test_missing_marks() -> None:
     snapshot = make_snapshot([pay()])
     without = replace(snapshot, marks={key: value for key, value in snapshot.marks.items() if key != P0})
-    assert states(doctoring.check_marks(report_ring(without, {}))) == {State.FAILED}
+    assert states(checks.check_marks(report_ring(without, {}))) == {State.FAILED}
 
 
 @pytest.mark.parametrize(
@@ -176,7 +174,7 @@ def test_missing_marks() -> None:
 )
 def test_large_buckets(count: int, state: State) -> None:
     counted = {IndexEntry(BUCKET, P0): 10, IndexEntry(BUCKET + 1, P1): count}
-    (found,) = doctoring.check_buckets(counted, 7)
+    (found,) = checks.check_buckets(counted, 7)
     assert found.state is state
     assert "pay.1" in found.found
     assert "7 further ahead" in found.found
@@ -184,8 +182,8 @@ def test_large_buckets(count: int, state: State) -> None:
 
 
 def test_forgotten_drains() -> None:
-    everybody = doctoring.check_drains(make_snapshot([pay()], ["n1"], drained=["n1"]))
-    gone = doctoring.check_drains(make_snapshot([pay()], ["n1", "n2"], drained=["n9", "n1"]))
+    everybody = checks.check_drains(make_snapshot([pay()], ["n1"], drained=["n1"]))
+    gone = checks.check_drains(make_snapshot([pay()], ["n1", "n2"], drained=["n9", "n1"]))
     assert states(everybody) == states(gone) == {State.WARNING}
     assert "ringctl undrain n9" in gone[0].advice
 
@@ -193,10 +191,10 @@ def test_forgotten_drains() -> None:
 def test_a_resize_that_was_left_alone() -> None:
     def check(age_ms: int) -> set[State]:
         resize = Resize(quota=80, before=60, operator="ann", begun_ms=NOW_MS - age_ms)
-        return states(doctoring.check_resizes(make_snapshot([pay(resize=resize)])))
+        return states(checks.check_resizes(make_snapshot([pay(resize=resize)])))
 
     assert check(60_000) == {State.OK}
-    assert check(doctoring.RESIZE_MS + 1) == {State.WARNING}
+    assert check(checks.RESIZE_MS + 1) == {State.WARNING}
 
 
 def test_what_cannot_be_read_is_named() -> None:
@@ -204,22 +202,22 @@ def test_what_cannot_be_read_is_named() -> None:
         Damage(table="schedules", key=f"pay.0 {n}", app_id=app_id, fault="extras: x", found_ms=NOW_MS)
         for n, app_id in enumerate(("pay", "mail", "pay", "third", "fourth"))
     ]
-    [app] = doctoring.check_damage([replace(pay(), damage="secrets: y")], [])
+    [app] = checks.check_damage([replace(pay(), damage="secrets: y")], [])
     assert (app.state, app.found) == (State.FAILED, "app pay cannot be read: secrets: y")
-    [records] = doctoring.check_damage([pay()], notes)
+    [records] = checks.check_damage([pay()], notes)
     assert states([app, records]) == {State.FAILED, State.WARNING}
     assert records.found.startswith(
         "5 stored records could not be read in the last 30 days, of pay, mail, third, .."
     )
     assert records.found.endswith("schedules pay.0 0: extras: x")
     many = notes * 200
-    assert "1,000 or more stored records" in doctoring.check_damage([], many)[0].found
+    assert "1,000 or more stored records" in checks.check_damage([], many)[0].found
 
 
 def test_a_deletion_that_nobody_goes_on_with() -> None:
     def examine(begun_ms: int) -> set[State]:
         note = Deletion(cancels=False, began_at=2, begun_ms=begun_ms, was_active=True)
-        return states(doctoring.check_deletions(make_snapshot([pay(active=False, deletion=note)])))
+        return states(checks.check_deletions(make_snapshot([pay(active=False, deletion=note)])))
 
     assert examine(NOW_MS - 600_000) == {State.OK}
     assert examine(NOW_MS - 600_001) == {State.WARNING}

@@ -8,7 +8,7 @@ import pytest
 from tests.contract.builders import NOW_MS
 from tests.unit.ringctl.rig import make_rig
 
-from ringtime_ringctl import audit as auditing
+from ringtime_ringctl import audit
 from ringtime_ringctl.audit import describe_change, fetch_entries, read_json
 from ringtime_shared.models.audit import AuditEntry
 
@@ -20,7 +20,7 @@ def make_entry(at_ms: int = NOW_MS, **changes: str) -> AuditEntry:
 
 @pytest.mark.parametrize("page", [1, 2, 3, 100])
 async def test_what_is_wanted_is_found_over_many_pages(page: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auditing, "_PAGE", page)
+    monkeypatch.setattr(audit, "_PAGE", page)
     rig = make_rig()
     # Many of one millisecond, more than a page holds.
     entries = [make_entry(NOW_MS + n // 4, subject="pay" if n % 3 else "mail") for n in range(40)]

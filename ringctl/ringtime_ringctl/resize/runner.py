@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Deployment
+from ringtime_ringctl.deployment.ownership import fetch_app
 from ringtime_ringctl.resize import steps
 from ringtime_ringctl.resize.evidence import find_ahead, find_unowned
 from ringtime_ringctl.resize.steps import Step, next_step
@@ -18,7 +19,6 @@ from ringtime_shared.buckets import last_slot
 from ringtime_shared.clock import require_trust
 from ringtime_shared.errors import (
     Conflict,
-    NotFound,
     OutcomeUnknown,
     RingtimeError,
     StoreUnavailable,
@@ -64,10 +64,7 @@ class Resizer:
 
     async def fetch(self) -> App:
         """Return the app as it is now. Raises NotFound, StoreUnavailable."""
-        app = await self._store.fetch_app(self._app_id)
-        if app is None:
-            raise NotFound("app", self._app_id)
-        return app
+        return await fetch_app(self._deployment, self._app_id)
 
     async def begin(self, quota: int) -> App:
         """Begin a resize, unless the app has this quota.

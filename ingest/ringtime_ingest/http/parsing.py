@@ -142,11 +142,11 @@ def _read_settings(model: type, value: object, path: str, wrong: list[Violation]
     """Return what an object sets of a model, by attribute; note wrong types in `wrong`. 0 is as good as left
     out."""
     found = SETTINGS[model].read(value, f"{path}.", wrong)
-    known = _KNOWN[model]
-    return {
-        known[name].attribute: _READERS[known[name].kind](item, f"{path}.{name}", wrong)
-        for name, item in found.items()
-    }
+    known, values = _KNOWN[model], {}
+    for name, item in found.items():
+        attribute, read = known[name]
+        values[attribute] = (item or None) if read is None else read(item, f"{path}.{name}", wrong)
+    return values
 
 
 def _read_retry(value: object, path: str, wrong: list[Violation]) -> RetryRules | None:
@@ -167,13 +167,17 @@ def _read_statuses(value: object, path: str, wrong: list[Violation]) -> tuple[st
     return tuple(dict.fromkeys(statuses))
 
 
-_READERS: Mapping[type, Callable[[object, str, list[Violation]], object]] = {
-    int: lambda value, _path, _wrong: value or None,
+#: by type; None: the number as it is
+_READERS: Mapping[type, Callable[[object, str, list[Violation]], object] | None] = {
+    int: None,
     float: lambda value, _path, _wrong: float(cast(Decimal, value)) or None,
     tuple: _read_statuses,
     RetryRules: _read_retry,
 }
-_KNOWN = {model: {entry.name: entry for entry in entries_of(model)} for model in SETTINGS}
+_KNOWN = {
+    model: {entry.name: (entry.attribute, _READERS[entry.kind]) for entry in entries_of(model)}
+    for model in SETTINGS
+}
 
 
 def parse_flag(name: str, query: Sequence[tuple[str, str]]) -> bool:

@@ -3,9 +3,10 @@
     PYTHONPATH=. python benchmarks/way.py [--show]
 
 The one-process product runs in this process. Two schedules warm it up; then every call of a function of
-ours is noted, first from a POST to its answer, then from a callback's slot to its durable outcome. What the
-service enters while nothing is due (ticks, seals, leases) is noted beforehand and left out, so the figures
-are those of the schedule. `--show` lists the functions in the order of their first call.
+ours is noted, first from a POST to its answer, then from a callback's slot to its durable outcome; then those
+of a GET and of a cancel, of a schedule that is a minute ahead. What the service enters while nothing is due
+(ticks, seals, leases) is noted beforehand and left out, so the figures are those of the schedule. `--show`
+lists the functions in the order of their first call.
 
     files      files of ours with a function that was entered
     functions  functions entered, each counted once
@@ -38,6 +39,7 @@ from ringtime_shared.settings import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = tuple(str(ROOT / each) + "/" for each in ("shared", "client", "ingest", "dispatcher", "embedded"))
+POST, FIRED = "POST to answer", "due to outcome"
 IDLE_S = 5.0  #: covers ticks, seals and looks at the apps
 LEAD_S = 1.5
 
@@ -94,8 +96,8 @@ def _note(frame: FrameType, event: str, _: object) -> None:
         way.calls.append(frame.f_code)
 
 
-async def trace(folder: Path, receiver_url: str) -> tuple[Way, Way]:
-    """Return the ways of a POST and of a callback."""
+async def trace(folder: Path, receiver_url: str) -> dict[str, Way]:
+    """Return the ways of a POST, a callback, a GET and a cancel."""
     settings = load_settings(
         None, {}, flags={"server.port": 0, "embedded.data": str(folder), "embedded.loopback_callbacks": True}
     )
@@ -113,12 +115,12 @@ async def trace(folder: Path, receiver_url: str) -> tuple[Way, Way]:
                 await serving
 
 
-async def _follow(client: LoadClient, url: str) -> tuple[Way, Way]:
-    async def create() -> str:
+async def _follow(client: LoadClient, url: str) -> dict[str, Way]:
+    async def create(lead_s: float = LEAD_S) -> str:
         body = {
             "appId": "way",
             "payload": "{}",
-            "scheduleTime": time.time() + LEAD_S,
+            "scheduleTime": time.time() + lead_s,
             "callback": {"type": "http", "details": {"url": url, "method": "POST", "headers": {"X-A": "1"}}},
         }
         answer = await client.request("POST", "/schedules", body)
@@ -136,7 +138,7 @@ async def _follow(client: LoadClient, url: str) -> tuple[Way, Way]:
     assert answer.status == 200, answer
     for _ in range(2):  # connections, caches, policies
         await outcome(await create())
-    idle, post, fired = Way(), Way(), Way()
+    idle, post, fired, get, cancel = Way(), Way(), Way(), Way(), Way()
     with idle.noting():
         await asyncio.sleep(IDLE_S)
     with post.noting():
@@ -144,7 +146,13 @@ async def _follow(client: LoadClient, url: str) -> tuple[Way, Way]:
     with fired.noting():
         await asyncio.sleep(LEAD_S + 0.5)  # no question in between: its way is not the callback's
     await outcome(schedule_id)
-    return post.without(idle), fired.without(idle)
+    later = f"/schedules/{await create(60)}"
+    with get.noting():
+        await client.request("GET", later)
+    with cancel.noting():
+        await client.request("DELETE", later)
+    ways = {POST: post, FIRED: fired, "GET": get, "cancel": cancel}
+    return {name: way.without(idle) for name, way in ways.items()}
 
 
 def main() -> None:
@@ -156,12 +164,12 @@ def main() -> None:
         running_receiver(Path(folder)) as receiver,
     ):
         Way.watch()
-        post, fired = asyncio.run(trace(Path(folder) / "data", receiver.url))
-    for name, way in (("POST to answer", post), ("due to outcome", fired)):
+        ways = asyncio.run(trace(Path(folder) / "data", receiver.url))
+    for name, way in ways.items():
         way.report(name)
         if options.show:
             way.show()
-    print(f"{'in all':20}{len(post.files() | fired.files()):6} files")
+    print(f"{'POST and outcome':20}{len(ways[POST].files() | ways[FIRED].files()):6} files")
 
 
 if __name__ == "__main__":

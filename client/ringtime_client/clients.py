@@ -55,7 +55,22 @@ def _signed(method: M) -> M:
     return method
 
 
-class RingtimeClient:
+class _Client:
+    """What both clients know of their server."""
+
+    def __init__(self, url: str, deadline: timedelta) -> None:
+        self._root = root_of(url)
+        self._deadline_s = deadline.total_seconds()
+        self._is_closed = False
+
+    def _begin(self, call: Call[T]) -> tuple[str, Tries]:
+        """Return where a call goes to, and the tries it has."""
+        if self._is_closed:
+            raise RuntimeError("the client is closed")
+        return self._root + call.path, Tries(is_read=call.is_read, deadline_s=self._deadline_s)
+
+
+class RingtimeClient(_Client):
     """A Ringtime server, over HTTP; one client may serve many threads.
 
         with RingtimeClient("http://127.0.0.1:8080") as client:
@@ -80,10 +95,8 @@ class RingtimeClient:
     def __init__(
         self, url: str, *, deadline: timedelta = _DEADLINE, headers: Mapping[str, str] | None = None
     ) -> None:
-        self._root = root_of(url)
-        self._deadline_s = deadline.total_seconds()
+        super().__init__(url, deadline)
         self._transport = Transport(deadline, headers)
-        self._is_closed = False
 
     def __enter__(self) -> Self:
         return self
@@ -116,10 +129,7 @@ class RingtimeClient:
     replay_dead_letters = _verb(calls.replay_dead_letters)
 
     def _run(self, call: Call[T]) -> T:
-        if self._is_closed:
-            raise RuntimeError("the client is closed")
-        tries = Tries(is_read=call.is_read, deadline_s=self._deadline_s)
-        url = self._root + call.path
+        url, tries = self._begin(call)
         ending = self._transport.send(call.method, url, call.body, tries.left_s())
         while (wait_s := tries.plan_wait(ending)) is not None:
             time.sleep(wait_s)
@@ -127,7 +137,7 @@ class RingtimeClient:
         return settle(call, ending)
 
 
-class AsyncRingtimeClient:
+class AsyncRingtimeClient(_Client):
     """The same for asyncio: the verbs of `RingtimeClient` as coroutine functions.
 
         async with AsyncRingtimeClient("http://127.0.0.1:8080") as client:
@@ -140,10 +150,8 @@ class AsyncRingtimeClient:
     def __init__(
         self, url: str, *, deadline: timedelta = _DEADLINE, headers: Mapping[str, str] | None = None
     ) -> None:
-        self._root = root_of(url)
-        self._deadline_s = deadline.total_seconds()
+        super().__init__(url, deadline)
         self._transport = AsyncTransport(deadline, headers)
-        self._is_closed = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -176,10 +184,7 @@ class AsyncRingtimeClient:
     replay_dead_letters = _async_verb(calls.replay_dead_letters)
 
     async def _run(self, call: Call[T]) -> T:
-        if self._is_closed:
-            raise RuntimeError("the client is closed")
-        tries = Tries(is_read=call.is_read, deadline_s=self._deadline_s)
-        url = self._root + call.path
+        url, tries = self._begin(call)
         ending = await self._transport.send(call.method, url, call.body, tries.left_s())
         while (wait_s := tries.plan_wait(ending)) is not None:
             await asyncio.sleep(wait_s)

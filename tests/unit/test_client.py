@@ -402,6 +402,12 @@ async def test_app_id_that_would_bend_the_path_is_not_sent(kind: Kind, app_id: s
         ("127.0.0.1:8080", {}, "url"),
         ("ftp://127.0.0.1", {}, "url"),
         ("http://127.0.0.1/?x=1", {}, "url"),
+        ("http://127.0.0.1/a/%2e%2e/b", {}, "url"),
+        ("http://127.0.0.1/a/../b", {}, "url"),
+        ("http://127.1", {}, "url"),
+        ("http://me@127.0.0.1", {}, "url"),
+        ("http:///127.0.0.1", {}, "url"),
+        ("http://127.0.0.1:99999", {}, "url"),
         ("http://127.0.0.1", {"deadline": timedelta(0)}, "deadline"),
         ("http://127.0.0.1", {"headers": {"a b": "c"}}, "headers"),
     ],
@@ -468,6 +474,17 @@ async def test_read_is_tried_again(kind: Kind, act: Act, monkeypatch: pytest.Mon
     with scripted(act, act, answer(200, APPS)) as script:
         assert await kind.make(script.url).list_apps() == []
         assert len(script.requests) == 3
+
+
+async def test_an_answer_without_end_is_not_read_to_it(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says nothing of what became of a write."""
+    monkeypatch.setattr("ringtime_client.transport._MAX_BYTES", 1_000)
+    long = answer(200, b"{" + b" " * 100_000)
+    with scripted(long, long, long, long) as script:
+        with pytest.raises(OutcomeUnknown, match="longer than 1,000 bytes"):
+            await _create(kind.make(script.url))
+        with pytest.raises(StoreUnavailable, match="longer than 1,000 bytes"):
+            await kind.make(script.url).list_apps()
 
 
 async def test_read_gives_up_after_three_tries(kind: Kind) -> None:

@@ -30,28 +30,28 @@ def parse_new_schedule(body: bytes, max_depth: int) -> NewSchedule:
     """Read the body of a create. Raises InvalidRequest."""
     wrong: list[Violation] = []
     broken: list[Violation] = []
-    found = NEW_SCHEDULE.decode(body, max_depth, wrong)
-    callback = CALLBACK.read(found["callback"], "callback.", wrong) if "callback" in found else {}
-    if "payload" not in found:
+    fields = NEW_SCHEDULE.decode(body, max_depth, wrong)
+    callback = CALLBACK.read(fields["callback"], "callback.", wrong) if "callback" in fields else {}
+    if "payload" not in fields:
         broken.append(Violation("payload", "required: a string, which may be empty"))
-    if "callback" not in found:
+    if "callback" not in fields:
         broken.append(Violation("callback", "required: an object with type and details"))
-    if found.get("cronExpression"):
+    if fields.get("cronExpression"):
         rule = "recurring schedules are not offered by this version; send scheduleTime instead"
         broken.append(Violation("cronExpression", rule))
-    if schedule_id := found.get("scheduleId"):
+    if schedule_id := fields.get("scheduleId"):
         wrong += check_schedule_id(schedule_id)
     kind = str(callback.get("type", ""))
     if kind in DETAILS and "details" not in callback:
         broken.append(Violation("callback.details", "required: an object"))
     new = NewSchedule(
-        app_id=str(found.get("appId", "")),
-        payload=str(found.get("payload", "")),
-        fire_ms=read_time("scheduleTime", found.get("scheduleTime"), parse_instant, wrong, broken),
-        delay_ms=read_time("delaySeconds", found.get("delaySeconds"), parse_delay, wrong, broken),
+        app_id=str(fields.get("appId", "")),
+        payload=str(fields.get("payload", "")),
+        fire_ms=read_time("scheduleTime", fields.get("scheduleTime"), parse_instant, wrong, broken),
+        delay_ms=read_time("delaySeconds", fields.get("delaySeconds"), parse_delay, wrong, broken),
         callback_type=kind,
         callback_details=_read_details(kind, callback.get("details"), wrong),
-        retry=_read_retry(found[POLICY], POLICY, wrong) if POLICY in found else None,
+        retry=_read_retry(fields[POLICY], POLICY, wrong) if POLICY in fields else None,
     )
     if wrong or broken or check_app_id(new.app_id):
         told = wrong + broken
@@ -110,17 +110,17 @@ def _read_details(kind: str, details: object, wrong: list[Violation]) -> dict[st
 def parse_new_app(body: bytes, max_depth: int) -> NewApp:
     """Read the body of a registration. Raises InvalidRequest."""
     wrong: list[Violation] = []
-    found = NEW_APP.decode(body, max_depth, wrong)
-    values = _read_settings(AppConfiguration, found.get("configuration", {}), "configuration", wrong)
-    partitions = cast(int, found.get("partitions", 0))
+    fields = NEW_APP.decode(body, max_depth, wrong)
+    values = _read_settings(AppConfiguration, fields.get("configuration", {}), "configuration", wrong)
+    partitions = cast(int, fields.get("partitions", 0))
     if partitions < 0:
         wrong.append(Violation("partitions", "must be a whole number, 0 or more"))
     if wrong:
-        raise refused(wrong, check_app_id(str(found.get("appId", ""))))
+        raise refused(wrong, check_app_id(str(fields.get("appId", ""))))
     return NewApp(
-        app_id=str(found.get("appId", "")),
+        app_id=str(fields.get("appId", "")),
         partitions=partitions or None,
-        active=bool(found.get("active", False)),
+        active=bool(fields.get("active", False)),
         configuration=_with_attempts(AppConfiguration(**values)),
     )
 
@@ -141,9 +141,9 @@ def _with_attempts(configuration: AppConfiguration) -> AppConfiguration:
 def _read_settings(model: type, value: object, path: str, wrong: list[Violation]) -> dict[str, Any]:
     """Return what an object sets of a model, by attribute; note wrong types in `wrong`. 0 is as good as left
     out."""
-    found = SETTINGS[model].read(value, f"{path}.", wrong)
+    fields = SETTINGS[model].read(value, f"{path}.", wrong)
     known, values = _KNOWN[model], {}
-    for name, item in found.items():
+    for name, item in fields.items():
         attribute, read = known[name]
         values[attribute] = (item or None) if read is None else read(item, f"{path}.{name}", wrong)
     return values

@@ -117,7 +117,7 @@ class Shape:
         if not isinstance(value, dict):
             wrong.append(Violation(path.rstrip(".") or WHOLE_BODY, "must be an object"))
             return {}
-        found: dict[str, object] = {}
+        known: dict[str, object] = {}
         for key, item in value.items():
             field = self._by_key.get(key) or self._by_key.get(key.lower())
             if field is None:
@@ -129,10 +129,10 @@ class Shape:
             if type(item) not in field.kind.types:
                 wrong.append(Violation(path + field.name, field.kind.rule))
                 continue
-            found[field.name] = item
+            known[field.name] = item
             if field.kind.holds is not object:
                 wrong += _check_values(cast(dict[str, object], item), field.kind.holds, path + field.name)
-        return found
+        return known
 
     def with_own_keys(self, value: dict[str, object]) -> dict[str, object]:
         """Return the object with known keys under their proper names, and the others as they are."""
@@ -235,8 +235,8 @@ def _strings(value: object, path: str) -> Iterator[tuple[str, str]]:
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(set(map(str.lower, found))) != len(pairs):
+    members = dict(pairs)
+    if len(set(map(str.lower, members))) != len(pairs):
         seen: set[str] = set()
         for key, _ in pairs:
             if key.lower() in seen:
@@ -244,7 +244,7 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
                     shown(key) or "body", "given twice; keys do not tell upper from lower case"
                 )
             seen.add(key.lower())
-    return found
+    return members
 
 
 def _decimal(text: str) -> Decimal:

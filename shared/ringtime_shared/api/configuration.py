@@ -69,14 +69,14 @@ def check_numbers(settings: AppConfiguration | RetryRules, path: str, bounds: ob
 def keys() -> Mapping[str, tuple[type, Entry]]:
     """Return every single value that an app can set, by its name with dots: the model that keeps it, and its
     entry."""
-    found: dict[str, tuple[type, Entry]] = {}
+    table: dict[str, tuple[type, Entry]] = {}
     for entry in entries_of(AppConfiguration):
         if entry.kind is RetryRules:
-            found |= {f"{POLICY}.{each.name}": (RetryRules, each) for each in entries_of(RetryRules)}
+            table |= {f"{POLICY}.{each.name}": (RetryRules, each) for each in entries_of(RetryRules)}
         else:
-            found[entry.name] = (AppConfiguration, entry)
+            table[entry.name] = (AppConfiguration, entry)
     attempts = next(each for each in entries_of(AppConfiguration) if each.attribute == "http_attempts")
-    return found | {ATTEMPTS: (AppConfiguration, attempts)}
+    return table | {ATTEMPTS: (AppConfiguration, attempts)}
 
 
 def _to_json(settings: AppConfiguration | RetryRules) -> dict[str, object]:

@@ -51,16 +51,16 @@ def read(view: type[V], shown: object) -> V:
     return convert(_renamed(view, shown), view)
 
 
-def _key_of(found: Field[Any], hint: Any) -> Key:
+def _key_of(attribute: Field[Any], hint: Any) -> Key:
     kind, about = get_args(hint)
     if get_origin(kind) is UnionType:
         kind = next(each for each in get_args(kind) if each is not NoneType)
-    is_optional = found.default is not MISSING
+    is_optional = attribute.default is not MISSING
     if isinstance(about, Setting):
-        return Key(about.name, found.name, kind, about.doc, is_optional)
-    first, *others = found.name.split("_")
+        return Key(about.name, attribute.name, kind, about.doc, is_optional)
+    first, *others = attribute.name.split("_")
     name = about.name or first + "".join(map(str.capitalize, others))
-    return Key(name, found.name, kind, about.text, is_optional)
+    return Key(name, attribute.name, kind, about.text, is_optional)
 
 
 def _renamed(kind: Any, shown: object) -> object:

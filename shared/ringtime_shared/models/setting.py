@@ -43,8 +43,7 @@ class Entry:
     def most(self, bounds: object) -> int:
         """Return the most a number may be; `bounds` has the attributes that entries name."""
         most = self.setting.most
-        found: int = getattr(bounds, most) if isinstance(most, str) else most
-        return found
+        return int(getattr(bounds, most)) if isinstance(most, str) else most
 
 
 def entries_of(model: type) -> tuple[Entry, ...]:
@@ -52,7 +51,7 @@ def entries_of(model: type) -> tuple[Entry, ...]:
     return _read_entries(model)
 
 
-@cache
+@cache  # apart, because mypy takes the class of a dataclass for unhashable
 def _read_entries(model: type) -> tuple[Entry, ...]:
     return tuple(
         Entry(attribute, _kind_of(hint), get_args(hint)[1])

@@ -140,11 +140,11 @@ _FROZEN_PODS = ResizePlan(
     operator_slow_calls=frozenset({"replace_app"}),
 )
 
-#: With the seed to begin at: from 0 on, some take minutes. The last one's gap has a test of its own, too.
-RESIZE_PLANTS: list[tuple[Plant, ResizePlan | None, int]] = [
-    (release_without_waiting, _NEAR_AND_FAST, 0),
-    (release_without_looking, None, 0),
-    (read_settled_last, _RETRIES, 70),
-    (open_before_it_is_polled, None, 0),
-    (keep_rows_where_it_is_polled_yet, _FROZEN_PODS, 0),
+#: Each with a plan that makes its gap wide; None: what a seed draws.
+RESIZE_PLANTS: list[tuple[Plant, ResizePlan | None]] = [
+    (release_without_waiting, _NEAR_AND_FAST),
+    (release_without_looking, None),
+    (read_settled_last, _RETRIES),
+    (open_before_it_is_polled, None),
+    (keep_rows_where_it_is_polled_yet, _FROZEN_PODS),
 ]

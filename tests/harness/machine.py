@@ -27,10 +27,11 @@ def _ticks() -> tuple[int, int, int]:
     first = Path("/proc/stat").read_text().split("\n", 1)[0]
     user, nice, system, idle, wait, *interrupts, steal = (int(each) for each in first.split()[1:9])
     busy = user + nice + system + sum(interrupts) + steal
-    return busy + idle + wait, busy, _own_ticks()
+    return busy + idle + wait, busy, sum(_own_ticks().values())
 
 
-def _own_ticks() -> int:
+def _own_ticks() -> dict[int, int]:
+    """Return ticks by the pid of each process that counts as ours."""
     parents: dict[int, int] = {}
     used: dict[int, int] = {}
     yielding: set[int] = set()
@@ -44,7 +45,7 @@ def _own_ticks() -> int:
             used[pid] = sum(int(each) for each in fields[11:15])
             if int(fields[16]) > niceness:
                 yielding.add(pid)
-    return sum(ticks for pid, ticks in used.items() if pid in yielding or _descends(pid, parents))
+    return {pid: ticks for pid, ticks in used.items() if pid in yielding or _descends(pid, parents)}
 
 
 def _descends(pid: int, parents: dict[int, int]) -> bool:

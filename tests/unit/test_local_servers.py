@@ -105,6 +105,7 @@ class TestAddresses:
                 with pytest.raises(NotOurs):
                     fault()
         servers.stop()
+        assert not any(server.is_external for server in LocalServers(tmp_path, own=True).all)
 
 
 class TestConfiguration:

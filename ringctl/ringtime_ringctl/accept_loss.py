@@ -74,7 +74,7 @@ def plan(folder: Path) -> Acceptance | None:
 
 
 def accept(folder: Path) -> Acceptance | None:
-    """Accept it. Raises StartupError."""
+    """Accept the loss, and return what is kept; None: nothing is missing. Raises StartupError."""
     try:
         return accept_folder(folder)
     except OSError as error:

@@ -55,7 +55,7 @@ def read_json(text: str) -> object:
 
 
 def describe_change(entry: AuditEntry) -> str:
-    """Return what is new or other after the change, in one line; an `after` names what it is about."""
+    """Return the keys that the change added or changed, with their values, in one line."""
     before, after = read_json(entry.before), read_json(entry.after)
     if not isinstance(before, Mapping) or not isinstance(after, Mapping):
         return " -> ".join(_shown(each) for each in (before, after) if each is not None)

@@ -14,7 +14,10 @@ _COUNTED_AT_ONCE = 100
 async def read_entries(
     store: OperatorStore, app_id: str, first: int, last: int
 ) -> AsyncIterator[tuple[int, list[IndexEntry]]]:
-    """Yield the last bucket of each chunk with the entries in it, in order. Raises StoreUnavailable."""
+    """Yield, for one chunk of minutes after the other, its last bucket and its entries.
+
+    Raises StoreUnavailable.
+    """
     for start in range(first, last + 1, CHUNK):
         end = min(start + CHUNK - 1, last)
         yield end, await store.fetch_app_buckets(app_id, start, end)

@@ -37,10 +37,10 @@ class Answer:
 async def get_all(urls: Sequence[str], *, timeout_s: float) -> list[Answer]:
     """Ask all side by side, each with this deadline; no order of failing ends the others."""
     transport = AsyncTransport(timedelta(seconds=timeout_s))
-    places = asyncio.Semaphore(_AT_ONCE)
+    at_once = asyncio.Semaphore(_AT_ONCE)
 
     async def ask(url: str) -> Answer:
-        async with places:
+        async with at_once:
             return await _call(transport, "GET", url, None, timeout_s)
 
     try:

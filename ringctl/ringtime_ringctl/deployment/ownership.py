@@ -60,7 +60,7 @@ async def fetch_claim(deployment: Deployment, instance: Instance) -> Claim | Non
 
 
 def one_process_view(terms: Mapping[Instance, int], server: str | None) -> View:
-    """Return what a split deployment would show of one process.
+    """Return one process in the form of a split deployment of one node.
 
     Each start of it is a new era, so what it took over carries the newest era that is there. Nothing is owned
     while nobody runs.

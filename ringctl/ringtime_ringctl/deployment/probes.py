@@ -63,7 +63,7 @@ def read_health(node: str, answer: Answer) -> Health:
 
 
 def read_time(server: ServerTime, clock: Clock) -> Health:
-    """Return what a server of the store said of its time, as if it were a node."""
+    """Return the time of a server of the store in the form in which a node tells its own."""
     here_ms = clock.now_ms() - clock.boot_ms()
     return Health(
         node=server.server,

@@ -13,7 +13,7 @@ CHECK_S = 600.0  #: for all pages; some 0.5 s a GiB that is in memory
 
 
 def check_folder(folder: Path) -> list[Finding]:
-    """Look for what was lost or damaged; changes nothing."""
+    """Look for lost transactions and damaged pages. Changes nothing."""
     if not folder.is_dir():
         return []  # the store's own finding says so
     is_served = find_server(folder) is not None

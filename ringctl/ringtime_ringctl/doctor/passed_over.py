@@ -39,7 +39,7 @@ class PassedStore(OperatorStore, DueStore, ScheduleStore, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """What was found."""
+    """Rows that nobody looks at any more."""
 
     rows: Sequence[Row]
     is_partial: bool  #: the search ended at one of its bounds

@@ -104,7 +104,7 @@ class Resizer:
         return await self._change("resize abort", app, steps.abort(app))
 
     async def finish(self, begun: App, *, timeout_s: float, is_waiting: bool) -> App:
-        """Carry out what is left of the resize of `begun`.
+        """Carry out the remaining steps of the resize of `begun`.
 
         Args:
             is_waiting: wait for the rows of old partitions to fire, too.
@@ -176,7 +176,7 @@ class Resizer:
             await self._store.put_marks([MarksWrite(each, term, marks) for each, term in terms.items()])
 
     async def _open_new(self, app: App) -> str | None:
-        """Let creates into the new partitions once they are owned; return what is missing for that."""
+        """Open the new partitions to creates once all are owned; until then return a sentence on why not."""
         total = len(steps.added(app))
         # Nobody polls a deactivated app; whoever activates it finds all its partitions polled alike.
         unowned = await find_unowned(self._store, app) if app.active else []
@@ -189,7 +189,7 @@ class Resizer:
         return f"{len(unowned)} of {total} new partitions are owned by no dispatcher yet: does one run?"
 
     async def _release(self, app: App, *, is_waiting: bool) -> str | None:
-        """Let the old partitions go once they are empty; return what is missing for that."""
+        """Release the old partitions once all are empty; until then return a sentence on why not."""
         if self._lowered_ms is None:
             self._lowered_ms = self._clock.boot_ms()  # after the app was read
         quiet_ms = self._lowered_ms + self._quiet_ms - self._clock.boot_ms()
@@ -229,7 +229,7 @@ class Resizer:
         return after
 
     async def _explained(self, error: VersionConflict) -> RingtimeError:
-        """Return who was faster, if it was a resize."""
+        """Return an error that names the resize which was faster; `error` itself if it was none."""
         app = await self.fetch()
         return VersionConflict(steps.describe(app)) if app.resize is not None else error
 

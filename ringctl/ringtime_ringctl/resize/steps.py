@@ -83,7 +83,7 @@ def release(app: App) -> App:
 
 
 def take_over(app: App, operator: str) -> App:
-    """Return the app with its resize in the hands of another operator."""
+    """Return the app with its resize noted as that of another operator."""
     note = replace(noted(app), operator=operator)
     return replace(app, resize=note, version=app.version + 1)
 
@@ -99,7 +99,7 @@ def abort(app: App) -> App:
 
 
 def is_same(app: App, note: Resize) -> bool:
-    """Whether the resize under way is this one, in the same hands."""
+    """Whether the resize under way is this one, by the same operator."""
     current = app.resize
     return current is not None and (current.operator, current.begun_ms, current.quota) == (
         note.operator,

@@ -46,7 +46,7 @@ end_option = click.option(
 
 @dataclass(slots=True)
 class Report:
-    """What became of it."""
+    """How many schedules were filed again, and which were not."""
 
     replayed: int = 0
     skipped: list[Mapping[str, str]] = field(default_factory=list)  #: scheduleId and reason
@@ -92,7 +92,7 @@ async def _replay(base: str, app_id: str, body: Mapping[str, object], report: Re
 
 
 def read_answer(url: str, answer: Answer, done: int) -> Mapping[str, object]:
-    """Return what was answered.
+    """Return the `data` of an answer of the API.
 
     Args:
         done: how many earlier calls have filed again, for the message.
@@ -139,7 +139,7 @@ async def list_command(
     \b
     Examples:
       ringctl deadletters list pay
-      ringctl deadletters list pay --from -7d --json | jq -r '.deadLetters[].error' | sort | uniq -c
+      ringctl deadletters list pay --from -7d --json | jq -r '.deadLetters[].errorMessage' | sort | uniq -c
     """
     await fetch_app(deployment, app_id)
     from_ms, upto_ms = read_window(start, end, deployment.clock.now_ms())

@@ -148,8 +148,8 @@ def _tell_outcome(outcome: Outcome) -> list[Event]:
         took = "" if outcome.took_ms is None else f", answered after {outcome.took_ms:,} ms"
         sent = f"sent for the {_ordinal(outcome.attempts)} time{took}{_why(outcome.code, outcome.error)}"
         events.append(Event(outcome.fired_ms, sent))
-    round_told = f" (replay {outcome.replay})" if outcome.replay else ""
-    return [*events, Event(outcome.ended_ms, f"recorded as {outcome.status.value}{round_told}")]
+    which = f" (replay {outcome.replay})" if outcome.replay else ""
+    return [*events, Event(outcome.ended_ms, f"recorded as {outcome.status.value}{which}")]
 
 
 def _why(code: int | None, error: str) -> str:
@@ -212,7 +212,7 @@ async def fetch_facts(deployment: Deployment, schedule_id: UUID) -> Facts:
 
 
 async def _fetch_letters(deployment: Deployment, filing: Filing) -> list[DeadLetter]:
-    """Return the dead letters of all rounds, among the first of the app since the schedule's first slot."""
+    """Return the dead letters of a schedule and its replays, among the first of the app."""
     schedule = filing.home.schedule
     first_ms, last_ms = letter_slots(filing)
     after = Position(first_ms, UUID(int=schedule.schedule_id.int - 1))

@@ -46,6 +46,7 @@ async def test_what_is_wanted_is_found_over_many_pages(page: int, monkeypatch: p
         ('{"a":null}', '{"a":"x"}', "a: null -> x"),
         ('{"a":1,"b":[2]}', '{"c":{"d":3}}', 'c: {"d":3}'),
         ("null", '{"appId":"pay"}', '{"appId":"pay"}'),
+        ("null", '{"a":[1,"x"],"b":{"c":null}}', '{"a":[1, "x"], "b":{"c":null}}'),
         ("", "", ""),
         ("no json", '{"error":"x"}', 'no json -> {"error":"x"}'),
     ],

@@ -41,9 +41,9 @@ T = TypeVar("T")
 _READ = 500  #: letters read at once where some are passed over
 _MOST_READ = 5_000  #: and in one call: whoever looks for few among many goes on with the token
 _AT_ONCE = 100  #: schedules of one call that are replayed side by side
-DAY_MS = 86_400_000
-_PLACE = Struct(">q16s")
-_CHECKED = Struct(">q16sI")
+_DAY_MS = 86_400_000
+_PLACE = Struct(">q16s")  #: of a token: slot and schedule id
+_CHECKED = Struct(">q16sI")  #: and the checksum, which is also of the app id
 CONTINUATION_PATTERN = "[A-Za-z0-9_-]{38}"
 _FORM = re.compile(CONTINUATION_PATTERN)
 _NOT_OURS = "must be the continuation token of an earlier answer for the same app"
@@ -79,12 +79,12 @@ class LetterQuery:
     def range_at(self, now_ms: int) -> tuple[int, int]:
         """Return both ends in ms. Raises InvalidRequest."""
         end_ms = now_ms if self.end_ms is None else self.end_ms
-        start_ms = end_ms - DAY_MS if self.start_ms is None else self.start_ms
+        start_ms = end_ms - _DAY_MS if self.start_ms is None else self.start_ms
         violations = []
         if start_ms > end_ms:
             until = "now" if self.end_ms is None else self.names.end
             violations.append(Violation(self.names.start, f"must not be after {until}"))
-        elif end_ms - start_ms > MAX_DAYS * DAY_MS:
+        elif end_ms - start_ms > MAX_DAYS * _DAY_MS:
             rule = f"must be at most {MAX_DAYS} days before {self.names.end}, which is now if left out"
             violations.append(Violation(self.names.start, rule))
         if not 1 <= self.size <= MAX_SIZE:
@@ -120,7 +120,7 @@ class ReplayReport:
 
 
 class DeadLetters:
-    """Does it. Every method may also raise StoreUnavailable."""
+    """Lists, counts and replays those of all apps. Every method may also raise StoreUnavailable."""
 
     def __init__(
         self,

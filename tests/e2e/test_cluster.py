@@ -188,6 +188,7 @@ async def test_a_dispatcher_frozen_past_its_lease(cluster: Cluster, receiver: Re
         await through(clients, freeze(), at_least_s=45 if IS_LONG else 0)
         verdict = await clients.verdict("dispatcher-frozen", frozen_s=frozen_s)
     assert verdict.duplicates <= PER_KILL
+    assert verdict.lag_ms(1) >= 1_000, "it held rows when it was frozen, which waited for others"
 
 
 async def test_every_pod_rolled_in_turn(cluster: Cluster, receiver: Receiver) -> None:

@@ -1,4 +1,4 @@
-"""The first look: play the seed's README against a real `ringtime serve` and show what happens."""
+"""The first look: play goscheduler's README against a real `ringtime serve` and show what happens."""
 
 from __future__ import annotations
 

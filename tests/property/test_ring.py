@@ -64,7 +64,7 @@ def first_choice(nodes: Mapping[str, float], instance: str) -> str | None:
 
 @given(memberships, instance_sets)
 @many
-def test_placement_is_the_defined_one(nodes: dict[str, float], instances: list[str]) -> None:
+def test_partition_choice_is_the_defined_one(nodes: dict[str, float], instances: list[str]) -> None:
     assert Ring(nodes, instances).assignment() == by_definition(nodes, instances)
 
 

@@ -129,7 +129,7 @@ def test_a_new_app_hardly_moves_the_others() -> None:
     assert len(others) <= 10
 
 
-def test_placement_is_the_same_in_every_version() -> None:
+def test_partition_choice_is_the_same_in_every_version() -> None:
     """Nodes of different versions share one cluster: changing this moves instances in a rolling upgrade."""
     ring = Ring(
         {f"dispatcher-{number}:7070": 1.0 for number in (1, 2, 3)}, [f"orders.{p}" for p in range(12)]

@@ -51,7 +51,7 @@ def create_app(service: IngestService, settings: ServerSettings, ready: Ready) -
         middleware=[Middleware(Gate, most=settings.max_concurrency)],
         exception_handlers={**dict.fromkeys(ERRORS, _on_error), HTTPException: _on_no_route},
     )
-    app.router.redirect_slashes = False  # Starlette answers 307; clients of the seed know 301
+    app.router.redirect_slashes = False  # Starlette answers 307; clients of goscheduler know 301
     return app
 
 
@@ -93,7 +93,7 @@ async def _on_error(request: Request, error: Exception) -> Response:  # noqa: AR
 
 
 async def _on_no_route(request: Request, error: Exception) -> Response:
-    """Answer an unknown path or method; a known path with a slash too many is redirected as the seed does."""
+    """Answer an unknown path or method; one with a slash too many is redirected as goscheduler does."""
     path, status = request.scope["path"], cast(HTTPException, error).status_code
     if status == 405:
         methods = ", ".join(sorted(_methods_at(request, path)))

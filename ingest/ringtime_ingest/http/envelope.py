@@ -2,7 +2,7 @@
 
 A success says `{"status": {statusCode, statusMessage, statusType, totalCount}, "data": ...}`, a failure
 `{"status": {statusCode, statusMessage, statusType, error, errors: [{field, rule}]}}`. `error` is the word
-for it. `statusCode` is the application's code, which clients of the seed read; the HTTP status
+for it. `statusCode` is the application's code, which clients of goscheduler read; the HTTP status
 stands beside it in the table.
 """
 

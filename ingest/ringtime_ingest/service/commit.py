@@ -57,7 +57,7 @@ from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.errors import MarksAhead, NotFound, OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
-from ringtime_shared.placement import Placer
+from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.settings import IngestSettings
 from ringtime_shared.settings.rules import CLOCK_SKEW_MS
 from ringtime_shared.stores.protocol import DAMAGED_MARKS, MarkStore, ScheduleStore
@@ -85,11 +85,16 @@ class CommitPath:
     """Group commit with the checks of this module's docstring. One a process."""
 
     def __init__(
-        self, store: CommitStore, apps: AppMaps, placer: Placer, clock: Clock, settings: IngestSettings
+        self,
+        store: CommitStore,
+        apps: AppMaps,
+        chooser: PartitionChooser,
+        clock: Clock,
+        settings: IngestSettings,
     ) -> None:
         self._store = store
         self._apps = apps
-        self._placer = placer
+        self._chooser = chooser
         self._clock = clock
         self._settings = settings
         self._waiting: deque[_Filing] = deque()
@@ -236,7 +241,7 @@ class CommitPath:
         slot_ms = max(now_ms + self._settings.commit_margin_ms, sealed_ms + 1, place.slot_ms + 1)
         partition = place.partition
         if partition >= app.writable:
-            partition = self._placer.place(app.number, bucket_of(slot_ms), app.writable)
+            partition = self._chooser.choose(app.number, bucket_of(slot_ms), app.writable)
         return replace(filing.home, place=Place(place.app_id, partition, slot_ms))
 
 

@@ -32,7 +32,7 @@ from ringtime_shared.clock import Clock
 from ringtime_shared.errors import NotReplayable, OutcomeUnknown, RingtimeError, StoreUnavailable
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate, Status
-from ringtime_shared.placement import Placer
+from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.stores.protocol import DeadLetterStore, Position, ScheduleStore
 
 SPACING_MS = 5  #: between replays of one app: 200 a second, for a receiver that may just have healed
@@ -79,11 +79,11 @@ class Replayer:
     """Carries the steps out. One a process; for one event loop."""
 
     def __init__(
-        self, store: LetterStore, commit: CommitPath, placer: Placer, clock: Clock, margin_ms: int
+        self, store: LetterStore, commit: CommitPath, chooser: PartitionChooser, clock: Clock, margin_ms: int
     ) -> None:
         self._store = store
         self._commit = commit
-        self._placer = placer
+        self._chooser = chooser
         self._clock = clock
         self._margin_ms = margin_ms
         self._next_boot_ms: dict[str, int] = {}  # by app, when the next may fire; bounded by the apps
@@ -150,6 +150,6 @@ class Replayer:
 
     def _next_filing(self, home: Row, reading: AppReading, slot_ms: int) -> Row:
         app, outcome = reading.app, home.outcome
-        partition = self._placer.place(app.number, bucket_of(slot_ms), app.writable)
+        partition = self._chooser.choose(app.number, bucket_of(slot_ms), app.writable)
         replay = 1 + (outcome.replay if outcome is not None else 0)
         return Row(schedule=home.schedule, place=Place(app.app_id, partition, slot_ms), replay=replay)

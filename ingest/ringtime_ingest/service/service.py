@@ -41,7 +41,7 @@ from ringtime_shared.errors import (
 from ringtime_shared.ids import IdMint, Kind, unpack_id
 from ringtime_shared.models.app import App
 from ringtime_shared.models.schedule import Place, Row, Schedule
-from ringtime_shared.placement import Placer
+from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.settings import AppLimits, IngestSettings
 from ringtime_shared.stores.codec import check_details, fault_of
 from ringtime_shared.stores.protocol import (
@@ -93,9 +93,9 @@ class IngestService:
         deleter = Deleter(parts.store, parts.clock, parts.settings, parts.limits)
         self._deletions = Deletions(deleter, self._apps, parts.clock)
         self.signing = SigningSecrets(parts.store, parts.clock)
-        self._placer = Placer(parts.settings.chunk_rows)
-        self._commit = CommitPath(parts.store, self._apps, self._placer, parts.clock, parts.settings)
-        replayer = Replayer(parts.store, self._commit, self._placer, parts.clock, self._margin_ms)
+        self._chooser = PartitionChooser(parts.settings.chunk_rows)
+        self._commit = CommitPath(parts.store, self._apps, self._chooser, parts.clock, parts.settings)
+        replayer = Replayer(parts.store, self._commit, self._chooser, parts.clock, self._margin_ms)
         self.dead_letters = DeadLetters(parts.store, self._apps, replayer, parts.clock, self._fetch_home)
 
     @classmethod
@@ -216,7 +216,7 @@ class IngestService:
         app = reading.app
         fire_ms = now_ms + (new.delay_ms or 0) if new.fire_ms is None else new.fire_ms
         slot_ms = max(fire_ms, now_ms + self._margin_ms)
-        partition = self._placer.place(app.number, bucket_of(slot_ms), app.writable)
+        partition = self._chooser.choose(app.number, bucket_of(slot_ms), app.writable)
         retention_days = app.configuration.retention_days or self._limits.retention_days
         schedule = Schedule(
             schedule_id=self._mint.mint(

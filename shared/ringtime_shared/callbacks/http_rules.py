@@ -1,7 +1,7 @@
 """What the details of an HTTP callback must look like, and where it may lead.
 
 Everything that could fail at send time because of its form is refused here, when the schedule is
-created. Keys that are not known are kept and not read, as the seed does. Where the URL leads is checked
+created. Keys that are not known are kept and not read, as goscheduler does. Where the URL leads is checked
 here too, so that a mistake is seen early, and again at each connect, which is what protects: a name may
 mean something else by then.
 """

@@ -1,4 +1,4 @@
-"""The interface of a callback type (the seed's plug-in interface).
+"""The interface of a callback type (goscheduler's plug-in interface).
 
 A type is known by its name, the `callback.type` of a schedule. It is asked twice: when a schedule is
 created, whether the details make sense (everything that can fail at send time should fail here), and

@@ -14,7 +14,7 @@ def _time(name: str, value: object, code: int = 400) -> Case:
 
 
 def _no_time(name: str, text: str) -> Case:
-    """A text that is no instant is of the wrong type, as any text is to the seed."""
+    """A text that is no instant is of the wrong type, as any text is to goscheduler."""
     return _time(name, text, 5001)
 
 
@@ -151,7 +151,7 @@ IDS = [
     create("69 another case", "appId", 4001, appId="Test"),
     create("73 unknown app", "appId", 4001, appId="gone"),
     create("74 inactive app", "appId", 4002, appId="idle"),
-    app("75 the seed's app of limits", "appId", appId="maxConfig"),
+    app("75 goscheduler's app of limits", "appId", appId="maxConfig"),
     app("app id missing", "appId", appId=...),
     app("quota would change", "", 409, appId="test", partitions=9)._replace(status=409),
     app("partitions below 0", "partitions", 5001, partitions=-1),
@@ -184,7 +184,7 @@ IDS = [
     _get("77 upper case, unknown", f"{SCHEDULES}/{UNKNOWN.upper()}", "scheduleId", 404),
     _get("unknown", f"{SCHEDULES}/{UNKNOWN}", "scheduleId", 404),
     _get("unknown, to be cancelled", f"{SCHEDULES}/{UNKNOWN}", "scheduleId", 404, "DELETE"),
-    _get("id of the seed", f"{SCHEDULES}/a675115c-0a0e-11ee-bebb-acde48001122", "scheduleId", 404),
+    _get("id of goscheduler", f"{SCHEDULES}/a675115c-0a0e-11ee-bebb-acde48001122", "scheduleId", 404),
     _get("nil id", "/goscheduler/schedule/00000000-0000-0000-0000-000000000000", "scheduleId", 404),
     _get("unknown app in a list", f"{APPS}?app_id=gone", "app_id", 404),
     _get("bad app in a list", f"{APPS}?app_id=%00", "appId"),

@@ -16,7 +16,7 @@ from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.models.app import App, AppConfiguration, Instance
 from ringtime_shared.models.schedule import Row
-from ringtime_shared.placement import Placer
+from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.settings import AppLimits, IngestSettings
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 
@@ -54,7 +54,7 @@ async def make_commit_rig(*, lead_ms: int = 1_000, **settings: Any) -> CommitRig
     store = SpyStore(clock.now_ms)
     app = await store.real.create_app(make_app())
     apps = AppMaps(cast(Any, store), clock)
-    path = CommitPath(cast(Any, store), apps, Placer(), clock, IngestSettings(**settings))
+    path = CommitPath(cast(Any, store), apps, PartitionChooser(), clock, IngestSettings(**settings))
     return CommitRig(clock, store, apps, path, app)
 
 

@@ -1,4 +1,4 @@
-"""What clients of the seed see: the README's examples, and each decision of docs/compatibility.md."""
+"""What clients of goscheduler see: the README's examples, and each decision of docs/compatibility.md."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ from ringtime_shared.errors import (
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Outcome, Row, Status
-from ringtime_shared.placement import Placer
+from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 
 DAY_MS = 86_400_000
@@ -505,7 +505,7 @@ class TestReplayOfMany:
 
 def test_replays_keep_their_pace_when_the_clock_is_set_back() -> None:
     clock = ManualClock()
-    replayer = Replayer(cast(Any, None), cast(Any, None), Placer(), clock, 600)
+    replayer = Replayer(cast(Any, None), cast(Any, None), PartitionChooser(), clock, 600)
     first = replayer._slot("pay", spread=True)
     clock.step_wall(-3_600_000)
     assert replayer._slot("pay", spread=True) == first - 3_600_000 + SPACING_MS

@@ -34,7 +34,7 @@ from ringtime_shared.errors import (
     VersionConflict,
 )
 from ringtime_shared.models.app import Instance, Resize
-from ringtime_shared.placement import Placer
+from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.settings import AppLimits, IngestSettings, Settings
 from ringtime_shared.stores.protocol import Marks
 
@@ -209,7 +209,7 @@ class TestShrink:
             app = await rig.app()
             reading = AppReading(app, rig.clock.boot_ms())
             maps = AppMaps(rig.store, rig.clock)
-            path = CommitPath(rig.store, maps, Placer(), rig.clock, IngestSettings())
+            path = CommitPath(rig.store, maps, PartitionChooser(), rig.clock, IngestSettings())
             row = make_row(app, rig.clock.now_ms() + 600_000, partition=3)
             store = CutStore(rig.store)
             filed = []

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringtime_shared import placement
-from ringtime_shared.placement import Placer, nth_partition
+from ringtime_shared import partition_choice
+from ringtime_shared.partition_choice import PartitionChooser, nth_partition
 
 ROWS = 100_000
 MINUTE = 30_000_000  #: a bucket of 2027
@@ -38,15 +38,15 @@ def chi_square_bound(freedoms: int, sigmas: float = 4.0) -> float:
 def test_many_rows_of_one_minute_are_even(partitions: int) -> None:
     """Give or take one chunk, by construction; a chunk of 100 is 6.4 % of a share at 64 partitions."""
     rows: Counter[int] = Counter()
-    for step in range(ROWS // 100):  # as a placer does, a chunk at a time
+    for step in range(ROWS // 100):  # as a chooser does, a chunk at a time
         rows[nth_partition(partitions * 7, MINUTE, partitions, step)] += 100
     assert_even(rows, partitions)
 
 
 @pytest.mark.parametrize("partitions", [1, 7, 20, 64])
-def test_a_placer_fills_chunk_after_chunk_of_the_walk(partitions: int) -> None:
-    placer = Placer(chunk_rows=100)
-    placed = [placer.place(3, MINUTE, partitions) for _ in range(2_050)]
+def test_a_chooser_fills_chunk_after_chunk_of_the_walk(partitions: int) -> None:
+    chooser = PartitionChooser(chunk_rows=100)
+    placed = [chooser.choose(3, MINUTE, partitions) for _ in range(2_050)]
     assert placed == [nth_partition(3, MINUTE, partitions, row // 100) for row in range(2_050)]
 
 
@@ -74,8 +74,8 @@ def test_the_same_minute_of_many_apps_is_even() -> None:
 
 @given(app_numbers, buckets, quotas)
 def test_a_quiet_minute_wakes_one_poller_instance(app_number: int, bucket: int, partitions: int) -> None:
-    placer = Placer(chunk_rows=100)
-    assert len({placer.place(app_number, bucket, partitions) for _ in range(60)}) == 1
+    chooser = PartitionChooser(chunk_rows=100)
+    assert len({chooser.choose(app_number, bucket, partitions) for _ in range(60)}) == 1
 
 
 @given(app_numbers, buckets, quotas, st.integers(0, 1_000))
@@ -90,23 +90,23 @@ def test_a_walk_visits_every_partition_once_a_round(
 
 @given(app_numbers, buckets, quotas)
 def test_processes_agree_where_a_minute_begins(app_number: int, bucket: int, partitions: int) -> None:
-    first = {Placer(chunk_rows=100).place(app_number, bucket, partitions) for _ in range(3)}
+    first = {PartitionChooser(chunk_rows=100).choose(app_number, bucket, partitions) for _ in range(3)}
     assert len(first) == 1
 
 
 def test_a_row_placed_after_the_quota_shrank_stays_inside_it() -> None:
-    placer = Placer(chunk_rows=1)
+    chooser = PartitionChooser(chunk_rows=1)
     for _ in range(64):
-        placer.place(1, MINUTE, 64)
-    assert {placer.place(1, MINUTE, 3) for _ in range(6)} == {0, 1, 2}
+        chooser.choose(1, MINUTE, 64)
+    assert {chooser.choose(1, MINUTE, 3) for _ in range(6)} == {0, 1, 2}
 
 
 def test_memory_is_bounded_and_the_oldest_minute_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(placement, "_TRACKED_BUCKETS", 50)
-    placer = Placer(chunk_rows=1)
-    begun = [placer.place(1, MINUTE, 64), placer.place(1, MINUTE, 64)]
+    monkeypatch.setattr(partition_choice, "_TRACKED_BUCKETS", 50)
+    chooser = PartitionChooser(chunk_rows=1)
+    begun = [chooser.choose(1, MINUTE, 64), chooser.choose(1, MINUTE, 64)]
     for bucket in range(1, 1_000):
-        placer.place(1, MINUTE + bucket, 64)
-        assert len(placer._filled) <= 50
-    assert next(islice(placer._filled, 1)) == (1, MINUTE + 950)
-    assert [placer.place(1, MINUTE, 64), placer.place(1, MINUTE, 64)] == begun  # its walk starts anew
+        chooser.choose(1, MINUTE + bucket, 64)
+        assert len(chooser._filled) <= 50
+    assert next(islice(chooser._filled, 1)) == (1, MINUTE + 950)
+    assert [chooser.choose(1, MINUTE, 64), chooser.choose(1, MINUTE, 64)] == begun  # its walk starts anew

@@ -5,17 +5,18 @@ Rows of one bucket fill one partition with about `chunk_rows` before the next is
 random choice per row, but a quiet app wakes one poller instance a minute instead of all, the rows of one
 flush share a store partition, and index rows are few.
 
-Measured on Cassandra (`benchmarks/bench_placement.py`, 16 partitions; busy: 1,200 rows a minute in flushes of
-40, quiet: 60 a minute in flushes of 2), CPU in microseconds for each create, on a machine with other work:
+Measured on Cassandra (`benchmarks/bench_partition_choice.py`, 16 partitions; busy: 1,200 rows a minute in
+flushes of 40, quiet: 60 a minute in flushes of 2), CPU in microseconds for each create, on a machine with
+other work:
 
-| placement | server CPU busy / quiet | index rows / 1,000 | polls / fired row |
+| partition | server CPU busy / quiet | index rows / 1,000 | polls / fired row |
 |---|---|---|---|
 | random per row | 397 / 1,067 | 15 / 282 | 4.4 / 85 |
 | one choice per flush | 114 / 617 | 15 / 277 | 4.4 / 83 |
 | fill 100 | 130 / 633 | 10 / 18 | 3.1 / 5.5 |
 
 One choice per flush is as cheap to write, but polls a quiet app fifteen times as often; shares are even both
-ways over many buckets (tests/property/test_placement.py).
+ways over many buckets (tests/property/test_partition_choice.py).
 
 The order depends on (app, bucket) alone, so several processes agree on where a bucket's rows begin.
 It is an arithmetic walk, start + k * stride modulo the partitions, with start and stride drawn by a
@@ -49,14 +50,14 @@ def nth_partition(app_number: int, bucket: int, partitions: int, step: int) -> i
     return (seed % partitions + step * stride) % partitions
 
 
-class Placer:
+class PartitionChooser:
     """Remembers how far each bucket is filled. One a process; not for threads."""
 
     def __init__(self, chunk_rows: int = 100) -> None:
         self._chunk_rows = chunk_rows
         self._filled: dict[tuple[int, int], int] = {}
 
-    def place(self, app_number: int, bucket: int, partitions: int) -> int:
+    def choose(self, app_number: int, bucket: int, partitions: int) -> int:
         """Return the partition, 0..partitions-1, for the next row of this app and bucket."""
         key = (app_number, bucket)
         filled = self._filled.get(key)

@@ -1,9 +1,9 @@
 """Three ways to choose a new row's partition, on a real Cassandra: what each costs.
 
 Random for each row, one choice for each flush and bucket, and filling a partition with 100 rows before the
-next (what `ringtime_shared.placement` does). One app with 16 partitions, due over 10 minutes: a busy one of
-12,000 rows flushed 40 at a time, and a quiet one of 600 flushed 2 at a time. Columns: client and server CPU
-of each create, due-index rows of each 1,000 creates, polls of each fired row (an active poller instance is
+next (what `ringtime_shared.partition_choice` does). One app with 16 partitions, due over 10 minutes: a busy
+one of 12,000 rows flushed 40 at a time, and a quiet one of 600 flushed 2 at a time. Columns: client and
+server CPU of each create, due-index rows of each 1,000 creates, polls of each fired row (an active poller instance is
 polled 300 times a minute).
 """
 
@@ -23,7 +23,7 @@ from ringtime_shared.buckets import BUCKET_MS, bucket_of
 from ringtime_shared.ids import IdMint, Kind
 from ringtime_shared.models.app import App
 from ringtime_shared.models.schedule import Place, Row, Schedule
-from ringtime_shared.placement import Placer
+from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.cassandra import CassandraStore, migrate
 
@@ -43,14 +43,14 @@ class Result:
 
 
 def choosers(rng: Random) -> dict[str, Choose]:
-    placer = Placer(100)
+    chooser = PartitionChooser(100)
     per_flush: dict[tuple[int, int], int] = {}
     return {
         "random per row": lambda _flush, _bucket: rng.randrange(PARTITIONS),
         "one per flush": lambda flush, bucket: per_flush.setdefault(
             (flush, bucket), rng.randrange(PARTITIONS)
         ),
-        "fill 100": lambda _flush, bucket: placer.place(1, bucket, PARTITIONS),
+        "fill 100": lambda _flush, bucket: chooser.choose(1, bucket, PARTITIONS),
     }
 
 
@@ -109,7 +109,7 @@ async def run(settings: CassandraSettings, server_pid: int) -> None:
     await migrate(settings)
     store = await CassandraStore.connect(settings)
     mint = IdMint(await store.claim_nonce("bench"))
-    print("| placement | client us | server us | index rows / 1,000 | polls / fired row | fullest / mean |")
+    print("| partition | client us | server us | index rows / 1,000 | polls / fired row | fullest / mean |")
     print("|---|---|---|---|---|---|")
     for number, load in enumerate(["busy", *LOADS]):  # the first round warms the server up, unshown
         for name, choose in choosers(Random(number)).items():

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+import json
+import time
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -69,6 +72,34 @@ def clustered(
 def prefix_of(cluster: Cluster) -> str:
     """Return what the keys of this deployment in etcd begin with."""
     return f"/{cluster.folder.name}"
+
+
+def count_owned(cluster: Cluster) -> dict[str, int]:
+    """Return how many poller instances each dispatcher runs."""
+    found = {}
+    for name, pod in cluster.pods.items():
+        if name.startswith("dispatcher") and pod.process.is_running():
+            with urllib.request.urlopen(f"http://127.0.0.1:{pod.port}/health/ready", timeout=10) as answer:
+                found[name] = json.loads(answer.read())["owned"]
+    return found
+
+
+async def until_shared(cluster: Cluster) -> None:
+    """Return when every dispatcher runs about its share."""
+    total = len(APPS) * PARTITIONS
+
+    def is_shared() -> bool:
+        owned = count_owned(cluster)
+        return sum(owned.values()) == total and min(owned.values()) * len(owned) >= total * 0.6
+
+    await asyncio.to_thread(wait_blocking, is_shared, 60)
+
+
+def wait_blocking(holds: Callable[[], bool], timeout_s: float) -> None:
+    until_s = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < until_s, "it did not come about in time"
+        time.sleep(0.2)
 
 
 @pytest.fixture

@@ -8,12 +8,10 @@ the receiver's ledgers. The bound on duplicates of a dispatcher killed or frozen
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import time
-import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from random import Random
@@ -22,7 +20,7 @@ from typing import Any
 import pytest
 
 from ringtime_local.cluster import Cluster
-from tests.e2e.conftest import APPS, PARTITIONS, TTL_S, prefix_of
+from tests.e2e.conftest import APPS, PARTITIONS, TTL_S, prefix_of, until_shared
 from tests.harness.claims import history, moves_of, overlaps, revision_now
 from tests.harness.client import BROKEN, REFUSED, LoadClient
 from tests.harness.ledger import Verdict, judge
@@ -100,34 +98,6 @@ async def restart(cluster: Cluster, name: str) -> None:
     """Start a pod that ended again, and return when it is ready."""
     pod = cluster.start_pod(name)
     await asyncio.to_thread(pod.wait_ready, time.monotonic() + 60)
-
-
-def count_owned(cluster: Cluster) -> dict[str, int]:
-    """Return how many poller instances each dispatcher runs."""
-    found = {}
-    for name, pod in cluster.pods.items():
-        if name.startswith("dispatcher") and pod.process.is_running():
-            with urllib.request.urlopen(f"http://127.0.0.1:{pod.port}/health/ready", timeout=10) as answer:
-                found[name] = json.loads(answer.read())["owned"]
-    return found
-
-
-async def until_shared(cluster: Cluster) -> None:
-    """Return when every dispatcher runs about its share."""
-    total = len(APPS) * PARTITIONS
-
-    def is_shared() -> bool:
-        owned = count_owned(cluster)
-        return sum(owned.values()) == total and min(owned.values()) * len(owned) >= total * 0.6
-
-    await asyncio.to_thread(wait_blocking, is_shared, 60)
-
-
-def wait_blocking(holds: Callable[[], bool], timeout_s: float) -> None:
-    until_s = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < until_s, "it did not come about in time"
-        time.sleep(0.2)
 
 
 async def until(due_s: float) -> None:

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from ringtime_local.cluster import Cluster
-from ringtime_shared.settings import CassandraSettings
+from ringtime_shared.settings import load_settings
 from ringtime_shared.stores.cassandra.cluster import make_cluster
-from tests.e2e.conftest import APPS, PARTITIONS
+from tests.e2e.conftest import APPS, PARTITIONS, until_shared
 from tests.harness.client import LoadClient
 from tests.harness.ledger import judge
-from tests.harness.load import Load, wait_for_deliveries, wait_until
+from tests.harness.load import Load, wait_for_deliveries
 from tests.harness.receiver import Receiver
 
 pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(300)]
@@ -48,19 +48,10 @@ def owned(cluster: Cluster) -> dict[str, int]:
     return {each["node"]: each["owned"] for each in shown(cluster, "nodes")["nodes"]}
 
 
-async def until_shared(cluster: Cluster) -> None:
-    """Return when all three own about their share."""
-
-    def is_shared() -> bool:
-        counts = owned(cluster)
-        return len(counts) == 3 and sum(counts.values()) == TOTAL and min(counts.values()) > TOTAL / 5
-
-    await wait_until(is_shared, timeout_s=60)
-    assert is_shared()
-
-
 async def test_a_node_is_drained_under_load_and_taken_back(cluster: Cluster, receiver: Receiver) -> None:
     await until_shared(cluster)
+    counts = owned(cluster)
+    assert (len(counts), sum(counts.values())) == (3, TOTAL)
     nodes = {each["node"]: each for each in shown(cluster, "nodes")["nodes"]}
     assert all(each["ready"] and abs(each["skewMs"]) < 1_000 for each in nodes.values())
     ring = shown(cluster, "ring")
@@ -85,6 +76,7 @@ async def test_a_node_is_drained_under_load_and_taken_back(cluster: Cluster, rec
         await working
         assert (await asyncio.to_thread(ringctl, cluster, "undrain", NODE)).returncode == 0
     await until_shared(cluster)
+    assert owned(cluster)[NODE] > TOTAL / 5
     await wait_for_deliveries(receiver, load.creates, timeout_s=30)
     verdict = judge(load.creates, receiver.arrivals())
     print(f"drained in {drain_s:.1f} s", verdict)
@@ -129,8 +121,7 @@ def test_bad_input_is_one_line_and_changes_nothing(cluster: Cluster) -> None:
 
 def test_another_schema_is_refused_by_name(cluster: Cluster) -> None:
     """Newer, then older; what runs has checked the schema at its start and does not notice."""
-    server = cluster.servers.cassandra
-    settings = CassandraSettings(contact_points=tuple(server.contact_points), port=server.port)
+    settings = load_settings(cluster.folder / "ringtime.json", {}).cassandra
     driver = make_cluster(settings)
     try:
         session = driver.connect(settings.keyspace)

@@ -85,18 +85,24 @@ class Receiver:
     def __init__(self, port: int, ledger: Path) -> None:
         self.url = f"http://127.0.0.1:{port}/callback"
         self._ledger = ledger
+        self._read_bytes = 0
+        self._found: dict[str, list[Arrival]] = defaultdict(list)
 
     def count(self) -> int:
         """Return how many callbacks came so far, repeats included."""
         return self._ledger.read_bytes().count(b"\n")
 
     def arrivals(self) -> dict[str, list[Arrival]]:
-        """Return what came so far, by schedule id."""
-        found: dict[str, list[Arrival]] = defaultdict(list)
-        for line in self._ledger.read_text().splitlines():
+        """Return what came so far, by schedule id. Cheap to ask again and again: only what is new is read."""
+        with self._ledger.open("rb") as file:
+            file.seek(self._read_bytes)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._read_bytes += len(whole)
+        for line in whole.decode().splitlines():
             schedule_id, at_ms, attempt, term, target = line.split()
-            found[schedule_id].append(Arrival(float(at_ms), int(attempt), int(term), target))
-        return found
+            self._found[schedule_id].append(Arrival(float(at_ms), int(attempt), int(term), target))
+        return {schedule_id: list(arrivals) for schedule_id, arrivals in self._found.items()}
 
 
 @contextmanager

@@ -33,6 +33,7 @@ class Stage:
     is_measured: bool = False  #: for coverage
 
 
+FAULTS = tuple(f"tests/e2e/test_{name}.py" for name in ("cluster", "network_faults", "resize", "ringctl"))
 STAGES = (
     Stage(
         "alone",
@@ -40,7 +41,7 @@ STAGES = (
         ("tests/unit/dispatcher", "tests/unit/test_fault_proxy.py", "tests/service", "tests/e2e"),
         "alone",
     ),
-    Stage("faults", 5, ("tests/e2e",), "faults"),
+    Stage("faults", 5, FAULTS, "faults"),
     Stage("servers", 10, ("tests/contract", "tests/service")),
     Stage("nodes", 10, ("tests/e2e", "tests/cluster", "tests/property")),
     Stage("units", 10, ("tests/unit",), is_measured=True),

@@ -14,7 +14,7 @@ from ringtime_ringctl.deployment.ownership import fetch_claim
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.schedules.records import Filing, fetch_filing, letter_to_json, parse_id, row_to_json
 from ringtime_ringctl.shell import RingctlCommand, deployed
-from ringtime_ringctl.times import to_span
+from ringtime_ringctl.times import count_of, to_span
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.coordination.protocol import Claim
 from ringtime_shared.models.dead_letter import DeadLetter
@@ -88,7 +88,9 @@ def tell_history(facts: Facts) -> list[Event]:
     if outcome is not None:
         events += _tell_outcome(outcome)
     for letter in facts.letters:
-        events.append(Event(letter.failed_ms, f"became a dead letter after {letter.attempts:,} attempts"))
+        events.append(
+            Event(letter.failed_ms, f"became a dead letter after {count_of(letter.attempts, 'attempt')}")
+        )
         if letter.replayed_ms is not None:
             events.append(Event(letter.replayed_ms, "the dead letter was filed again"))
     return sorted(events, key=lambda event: event.at_ms)  # stable: the order above among equals

@@ -3,8 +3,8 @@
 Random for each row, one choice for each flush and bucket, and filling a partition with 100 rows before the
 next (what `ringtime_shared.partition_choice` does). One app with 16 partitions, due over 10 minutes: a busy
 one of 12,000 rows flushed 40 at a time, and a quiet one of 600 flushed 2 at a time. Columns: client and
-server CPU of each create, due-index rows of each 1,000 creates, polls of each fired row (an active poller instance is
-polled 300 times a minute).
+server CPU of each create, due-index rows of each 1,000 creates, polls of each fired row (an active poller
+instance is polled 300 times a minute).
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class ClockJudge:
             self._verdict = None
             self._rely_on(offset_ms)
             return
-        ms, each = min(disagreeing, key=lambda found: abs(found[0]))
+        ms, each = min(disagreeing, key=lambda pair: abs(pair[0]))
         self._verdict = (
             f"it is {_seconds(ms)} off the clock of {each.server}; {len(disagreeing)} of the {len(servers)}"
             " servers of the store that were asked disagree with it"

@@ -10,8 +10,8 @@ Order of the writes of one record, each durable before the next is begun:
 5. `move`, which closes the filing just tried.
 
 The look keeps the promise of `ringtime_ingest.service.commit`, for the same reason: a write may take so long
-that this node or, after it lost the instance, the next owner has sealed past its slot. Where `sealed >= slot` the
-filing is made again above it, and nothing points at the earlier one. Where it is lower, the publish that
+that this node or, after it lost the instance, the next owner has sealed past its slot. Where `sealed >= slot`
+the filing is made again above it, and nothing points at the earlier one. Where it is lower, the publish that
 covers the slot came after the filing was durable, and so does the final read behind it. Neither clocks nor
 leases take part. It costs one read for each batch with filings, nothing where deliveries succeed.
 

@@ -82,12 +82,12 @@ class AppMaps:
         if app_id is None or self._clock.boot_ms() - self._by_id[app_id].read_boot_ms < _KNOWN_MS:
             return app_id
         try:
-            found = (await self.reread(app_id)).app
+            app = (await self.reread(app_id)).app
         except NotFound:
             return None
         except StoreUnavailable:
             return app_id  # what was known is better than nothing: the caller reads the row itself
-        return app_id if found.number == number else None
+        return app_id if app.number == number else None
 
     async def _reload(self) -> None:
         self._reloads_begun += 1

@@ -208,12 +208,12 @@ class CommitPath:
         overtaken = {}
         for filing in batch:
             place = filing.row.place
-            found = marks.get(place.instance)
-            if found == DAMAGED_MARKS:  # it cannot be told whether the final read will see the row
+            mark = marks.get(place.instance)
+            if mark == DAMAGED_MARKS:  # it cannot be told whether the final read will see the row
                 about = f"the marks of {place.instance} cannot be read; the schedule may exist and fire"
                 _refuse([filing], OutcomeUnknown(about))
                 continue
-            sealed_ms = -1 if found is None else found.sealed_ms
+            sealed_ms = -1 if mark is None else mark.sealed_ms
             if filing.reading.read_boot_ms < oldest_boot_ms:
                 reading = fresh[place.app_id]
                 if reading is None or reading.app.number != filing.reading.app.number:

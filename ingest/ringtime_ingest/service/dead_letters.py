@@ -143,21 +143,21 @@ class DeadLetters:
         if query.token:
             position = max(position, _read_token(query, end_ms))
         await self._apps.get(query.app_id)
-        found: list[DeadLetter] = []
+        page: list[DeadLetter] = []
         limit = query.size + 1  # one more tells whether there is more
         if query.replayed is not None:
             limit = max(limit, _READ)
         for _ in range(0, _MOST_READ, limit):
             letters = await self._store.fetch_dead_letters(query.app_id, position, end_ms, limit)
             for letter in letters:
-                if len(found) == query.size:
-                    return LetterPage(found, encode_token(query.app_id, position))
+                if len(page) == query.size:
+                    return LetterPage(page, encode_token(query.app_id, position))
                 position = key_of(letter)
                 if query.replayed in (None, letter.replayed_ms is not None):
-                    found.append(letter)
+                    page.append(letter)
             if len(letters) < limit:
-                return LetterPage(found, "")
-        return LetterPage(found, encode_token(query.app_id, position))
+                return LetterPage(page, "")
+        return LetterPage(page, encode_token(query.app_id, position))
 
     async def count(self, query: LetterQuery) -> int:
         """Return how many were not filed again. Raises InvalidRequest, NotFound (app)."""
@@ -218,8 +218,8 @@ class DeadLetters:
         failed: list[Row] = []
         over: list[DeadLetter] = []
         app_id = reading.app.app_id
-        found = await asyncio.gather(*(self._look(app_id, *each) for each in asked.items()))
-        for schedule_id, (home, letters) in zip(asked, found, strict=True):
+        sights = await asyncio.gather(*(self._look(app_id, *each) for each in asked.items()))
+        for schedule_id, (home, letters) in zip(asked, sights, strict=True):
             if not isinstance(home, Row):
                 skipped.append(Skipped(schedule_id=schedule_id, reason=str(home)))
                 continue

@@ -42,12 +42,12 @@ class KafkaRules(CallbackRules):
 
     def validate(self, details: Mapping[str, object], app_id: str) -> list[Violation]:
         """Return what is wrong with topic, key, headers and partition."""
-        found = (
+        faults = (
             ("topic", self.topic_fault(details.get("topic"), app_id)),
             ("key", _key_fault(details.get("key"))),
             ("partition", _partition_fault(details.get("partition"))),
         )
-        violations = [Violation(f"callback.details.{name}", fault) for name, fault in found if fault]
+        violations = [Violation(f"callback.details.{name}", fault) for name, fault in faults if fault]
         return violations + _check_headers(details.get("headers"))
 
     def topic_fault(self, topic: object, app_id: str) -> str | None:

@@ -24,13 +24,13 @@ def load_callback_types(specs: Sequence[str]) -> dict[str, CallbackType]:
 
     Raises StartupError, which says which one cannot be imported, cannot be made, or is no callback type.
     """
-    found: dict[str, CallbackType] = {}
+    kinds: dict[str, CallbackType] = {}
     for spec in specs:
         kind = _load(spec)
-        if kind.name in found:
+        if kind.name in kinds:
             raise StartupError(f"callbacks.types: {spec} is the second type named {kind.name}")
-        found[kind.name] = kind
-    return found
+        kinds[kind.name] = kind
+    return kinds
 
 
 def _load(spec: str) -> CallbackType:

@@ -62,14 +62,14 @@ class _Flight:
         self.begun_s: float | None = None
         self.wishes: dict[tuple[_Threads, str], _Wish] = {}
 
-    def settle(self, found: Answer | OSError) -> None:
+    def settle(self, result: Answer | OSError) -> None:
         if self.answer.done():
             return
-        if isinstance(found, OSError):
-            self.answer.set_exception(found)
+        if isinstance(result, OSError):
+            self.answer.set_exception(result)
             self.answer.exception()  # whoever waited may have gone
         else:
-            self.answer.set_result(found)
+            self.answer.set_result(result)
 
 
 class _Wish:
@@ -132,8 +132,8 @@ class _Threads:
 
 def system_lookup(host: str) -> Sequence[str]:
     """Ask the system for the IPv4 and IPv6 addresses of a name. Raises OSError, ValueError."""
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return [str(entry[4][0]) for entry in found]
+    entries = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return [str(entry[4][0]) for entry in entries]
 
 
 class Resolver:
@@ -233,22 +233,22 @@ class Resolver:
         loop = asyncio.get_running_loop()
 
         def run() -> None:
-            found: Answer | OSError = ()
+            answer: Answer | OSError = ()
             try:
-                found = self._ask(wish.flight.host)
+                answer = self._ask(wish.flight.host)
             finally:
                 with suppress(RuntimeError):  # the loop was closed meanwhile; nobody wants to know any more
-                    loop.call_soon_threadsafe(self._land, threads, wish, found)
+                    loop.call_soon_threadsafe(self._land, threads, wish, answer)
 
         threading.Thread(target=run, name=f"resolve {wish.flight.host}", daemon=True).start()
 
-    def _land(self, threads: _Threads, wish: _Wish, found: Answer | OSError) -> None:
+    def _land(self, threads: _Threads, wish: _Wish, answer: Answer | OSError) -> None:
         now_s, flight = asyncio.get_running_loop().time(), wish.flight
         del self._flights[flight.host]
-        threads.end(wish, now_s, was_asked=not isinstance(found, OSError))
-        if not isinstance(found, OSError):
-            self._keep(flight.host, found, now_s, is_late=flight.answer.done())
-        flight.settle(found)
+        threads.end(wish, now_s, was_asked=not isinstance(answer, OSError))
+        if not isinstance(answer, OSError):
+            self._keep(flight.host, answer, now_s, is_late=flight.answer.done())
+        flight.settle(answer)
         self._begin(threads)
 
     def _ask(self, host: str) -> Answer | OSError:

@@ -58,16 +58,16 @@ class Chunks:
                 return refusal
 
     def _begin(self, line: bytes) -> Refusal | None:
-        found = _SIZE.fullmatch(line)
+        size = _SIZE.fullmatch(line)
         self._chunks_left -= 1
-        if found is None or self._chunks_left < 0:
+        if size is None or self._chunks_left < 0:
             return _NOT_CHUNKS
-        self._left = int(found[1], 16)
+        self._left = int(size[1], 16)
         if len(self.body) + self._left > self._most_bytes:
             return too_large(self._most_bytes)
         self._is_over = not self._left
         self._is_inside = not self._is_over
-        return self._pass_over(line[len(found[1]) :])
+        return self._pass_over(line[len(size[1]) :])
 
     def _pass_over(self, extra: bytes) -> Refusal | None:
         self._extra_bytes += len(extra)

@@ -173,10 +173,10 @@ def parse_head(block: bytes) -> Head | Refusal:
 
 def _refuse_request(line: bytes) -> Refusal:
     """Return what is wrong with a request line."""
-    found = _ANY_REQUEST.fullmatch(line)
-    if found is None:
+    match = _ANY_REQUEST.fullmatch(line)
+    if match is None:
         return Refusal.of(400, "request", "must begin with a method, a path and HTTP/1.1, one space between")
-    return _NOT_PLAIN if found[1] in (b"1.1", b"1.0") else Refusal.of(505, "request", "must be HTTP/1.1")
+    return _NOT_PLAIN if match[1] in (b"1.1", b"1.0") else Refusal.of(505, "request", "must be HTTP/1.1")
 
 
 @lru_cache(maxsize=2_048)
@@ -192,8 +192,8 @@ def _read_line(line: bytes) -> tuple[bytes, bytes] | None:
 @lru_cache(maxsize=256)
 def read_host(value: bytes) -> str | None:
     """Return the name or address in a `Host`, in lower case and without port; None if it is not one."""
-    found = _HOST.fullmatch(value)
-    return None if found is None else (found[1] or found[2]).decode().lower()
+    match = _HOST.fullmatch(value)
+    return None if match is None else (match[1] or match[2]).decode().lower()
 
 
 def _read_length(once: dict[bytes, bytes], minor: bytes) -> int | Refusal | None:

@@ -212,7 +212,7 @@ class Placement:
             for name, share in fair_shares(self.nodes, len(self.order)).items()
         }
         less = {tag_of(name): most for name, most in self.most.items()}
-        capped = {tag: min(found, less.get(tag, found)) for tag, found in room.items()}
+        capped = {tag: min(free, less.get(tag, free)) for tag, free in room.items()}
         return capped if sum(capped.values()) >= len(self.order) else room
 
 

@@ -68,8 +68,8 @@ def catalog() -> Mapping[str, SettingField]:
 
 def group_class(group: str) -> type[Any]:
     """Return the dataclass of a group. Raises KeyError."""
-    found: type[Any] = get_type_hints(Settings)[group]
-    return found
+    hint: type[Any] = get_type_hints(Settings)[group]
+    return hint
 
 
 def group_names() -> list[str]:

@@ -58,10 +58,10 @@ def parse_network(text: str) -> Network:
 
 def parse_ports(text: str) -> range:
     """Return the ports that `443` or `8000-8999` stands for. Raises ValueError."""
-    found = _PORTS.fullmatch(text)
-    if found is None:
+    match = _PORTS.fullmatch(text)
+    if match is None:
         raise ValueError("neither a port nor a range")
-    first, last = int(found[1]), int(found[2] or found[1])
+    first, last = int(match[1]), int(match[2] or match[1])
     if not 1 <= first <= last <= 65_535:
         raise ValueError("out of range")
     return range(first, last + 1)

@@ -93,10 +93,10 @@ def parse_new_secret(body: bytes, max_depth: int) -> str | None:
     if not body:
         return None
     wrong: list[Violation] = []
-    found = NEW_SIGNING_SECRET.decode(body, max_depth, wrong)
+    values = NEW_SIGNING_SECRET.decode(body, max_depth, wrong)
     if wrong:
         raise Unreadable(wrong)
-    return cast("str | None", found.get("secret"))
+    return cast("str | None", values.get("secret"))
 
 
 def _app_id_of(request: Request) -> str:

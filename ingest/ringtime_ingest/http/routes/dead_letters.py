@@ -83,11 +83,11 @@ def parse_letter_query(request: Request) -> LetterQuery:
     """Read path and query of a list or a count; an empty value is the same as none. Raises InvalidRequest."""
     app_id = request.path_params["app_id"]
     wrong = check_app_id(app_id)
-    found: dict[str, str] = {}
+    parameters: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
-        if name in (*IN_QUERY, "replayed") and found.setdefault(name, value) != value:
+        if name in (*IN_QUERY, "replayed") and parameters.setdefault(name, value) != value:
             wrong.append(Violation(name, "given twice, with different values"))
-    size, replayed = found.get(IN_QUERY.size, ""), found.get("replayed", "")
+    size, replayed = parameters.get(IN_QUERY.size, ""), parameters.get("replayed", "")
     if size and not (size.isascii() and size.isdigit() and len(size) <= 9):
         wrong.append(Violation(IN_QUERY.size, f"must be a whole number from 1 to {MAX_SIZE}"))
         size = ""
@@ -95,10 +95,10 @@ def parse_letter_query(request: Request) -> LetterQuery:
         wrong.append(Violation("replayed", "must be false, true or all"))
     query = LetterQuery(
         app_id=app_id,
-        start_ms=_read_time(IN_QUERY.start, _to_value(found.get(IN_QUERY.start)), wrong),
-        end_ms=_read_time(IN_QUERY.end, _to_value(found.get(IN_QUERY.end)), wrong),
+        start_ms=_read_time(IN_QUERY.start, _to_value(parameters.get(IN_QUERY.start)), wrong),
+        end_ms=_read_time(IN_QUERY.end, _to_value(parameters.get(IN_QUERY.end)), wrong),
         size=int(size or LIST_SIZE),
-        token=found.get(IN_QUERY.token, ""),
+        token=parameters.get(IN_QUERY.token, ""),
         replayed=_REPLAYED.get(replayed),
         names=IN_QUERY,
     )
@@ -115,12 +115,12 @@ def parse_replays(app_id: str, body: bytes, max_depth: int) -> LetterQuery | lis
     """
     wrong: list[Violation] = []
     broken: list[Violation] = []
-    found = REPLAYS.decode(body, max_depth, wrong)
-    start_ms = read_time(IN_BODY.start, found.get(IN_BODY.start), parse_instant, wrong, broken)
-    end_ms = read_time(IN_BODY.end, found.get(IN_BODY.end), parse_instant, wrong, broken)
-    ids = cast("list[object] | None", found.pop(IN_BODY.ids, None))
-    if ids is not None and found:
-        broken.append(Violation(IN_BODY.ids, f"must not be given together with {', '.join(found)}"))
+    values = REPLAYS.decode(body, max_depth, wrong)
+    start_ms = read_time(IN_BODY.start, values.get(IN_BODY.start), parse_instant, wrong, broken)
+    end_ms = read_time(IN_BODY.end, values.get(IN_BODY.end), parse_instant, wrong, broken)
+    ids = cast("list[object] | None", values.pop(IN_BODY.ids, None))
+    if ids is not None and values:
+        broken.append(Violation(IN_BODY.ids, f"must not be given together with {', '.join(values)}"))
     elif ids is not None:
         wrong += _check_ids(ids)
     if wrong or broken:
@@ -131,8 +131,8 @@ def parse_replays(app_id: str, body: bytes, max_depth: int) -> LetterQuery | lis
         app_id=app_id,
         start_ms=start_ms,
         end_ms=end_ms,
-        size=cast(int, found.get(IN_BODY.size, MAX_SIZE)),
-        token=cast(str, found.get(IN_BODY.token, "")),
+        size=cast(int, values.get(IN_BODY.size, MAX_SIZE)),
+        token=cast(str, values.get(IN_BODY.token, "")),
         names=IN_BODY,
     )
 

@@ -45,9 +45,9 @@ class Book:
         claim = self._claims.get(instance)
         return claim.epoch if claim is not None and claim.node == node else None
 
-    def fill(self, found: Iterable[Any]) -> None:
+    def fill(self, items: Iterable[Any]) -> None:
         """Add what a page of a full load holds."""
-        for item in found:
+        for item in items:
             self._put(item)
 
     def take_over(self, fresh: Book, revision: int) -> None:

@@ -55,16 +55,16 @@ class EtcdOperator:
         await self._connection.close()
 
     async def _load_drains(self) -> dict[str, Drain]:
-        found: dict[str, Drain] = {}
+        drains: dict[str, Drain] = {}
         key, end = self._layout.drains
         while True:
             page = await self._connection.fetch_range(rpc.RangeRequest(key=key, range_end=end, limit=PAGE))
             for item in page.kvs:
                 place = self._layout.parse(item.key)
                 if isinstance(place, DrainKey):
-                    found[place.node] = parse_drain(place.node, item.value)
+                    drains[place.node] = parse_drain(place.node, item.value)
             if not page.more:
-                return found
+                return drains
             key = page.kvs[-1].key + b"\0"
 
     async def _read(self, load: Callable[[], Awaitable[_Found]]) -> _Found:

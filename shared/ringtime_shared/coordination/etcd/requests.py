@@ -77,9 +77,9 @@ def read_won(reply: Any, instances: Sequence[Instance], *, lease: int, after: in
         if single.succeeded:
             won[instance] = reply.header.revision
             continue
-        for found in single.responses[0].response_range.kvs:
-            if found.lease == lease and found.create_revision > after:
-                won[instance] = found.create_revision
+        for claim in single.responses[0].response_range.kvs:
+            if claim.lease == lease and claim.create_revision > after:
+                won[instance] = claim.create_revision
     return won
 
 

@@ -141,11 +141,11 @@ class EtcdSession:
             reply = await self._connection.txn_again(request)
             if reply.succeeded:
                 return
-            found = reply.responses[0].response_range.kvs[0]
-            if found.lease == self._lease.id:  # an attempt whose answer was lost
+            holder = reply.responses[0].response_range.kvs[0]
+            if holder.lease == self._lease.id:  # an attempt whose answer was lost
                 return
             if patience_s <= 0:
-                other = parse_member(member.node, found.value)
+                other = parse_member(member.node, holder.value)
                 raise StartupError(
                     f"another process is node {member.node}, at {other.address or 'an unknown address'}: "
                     "give each process a name of its own"

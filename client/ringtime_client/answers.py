@@ -1,4 +1,4 @@
-"""From how an exchange ended to a result or an error. Pure.
+"""What the end of an exchange means: a result, or an error. Pure.
 
 The server's word decides first, `status.error`. An answer without one (goscheduler's, an older server's, a
 gateway's) is read by its `statusCode`, then by its HTTP status. Sentences decide nothing. When nothing says
@@ -37,7 +37,7 @@ from ringtime_shared.errors import (
 UNAVAILABLE = (502, 503, 504)  #: the server's own 503, or a gateway that found no server
 _NOT_TAKEN = (408, 429)  #: answered before the request was acted on
 _SHOWN_CHARS = 120
-#: What says that the server could not, just now, and did nothing.
+#: The server could not do it just now, and did nothing.
 NOTHING_DONE = frozenset(
     {
         ErrorWord.STORE_UNAVAILABLE,
@@ -49,12 +49,12 @@ NOTHING_DONE = frozenset(
         ErrorWord.NOT_READY,
     }
 )
-#: Conflicts that say nothing but their sentence, and the field at fault.
+#: Conflicts that hold a sentence and the field at fault, and nothing more.
 _CONFLICTS: dict[str, type[Conflict]] = {
     kind.word: kind
     for kind in (Conflict, AppExists, LimitReached, LiveSchedules, AppInactive, AppActive, VersionConflict)
 }
-#: Words for what a goscheduler code says; one that has several has the one that promises the least.
+#: The word for each code of goscheduler. Where a code has several meanings, the one that promises least.
 _OF_CODE = {
     400: ErrorWord.INVALID_REQUEST,
     408: ErrorWord.TOO_SLOW,

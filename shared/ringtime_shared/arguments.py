@@ -1,4 +1,4 @@
-"""What callers of the library and the clients pass, held against what the signature asks for.
+"""Checks of what callers pass to the library and the clients, by the annotations of each verb.
 
 A wrong type is told where it comes in, as an `InvalidRequest` that names the argument, and not by whatever
 error the depths raise when they meet it. The rules come from the annotations, so a new verb has them too.

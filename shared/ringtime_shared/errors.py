@@ -91,11 +91,11 @@ class ErrorWord(StrEnum):
 class RingtimeError(Exception):
     """Root of the tree; catch it to catch all of them."""
 
-    #: what an answer calls it. Of errors that only this process meets: what they would be to a client
+    #: what an answer calls it; an error that never leaves the process keeps that of a bug
     word: ClassVar[ErrorWord] = ErrorWord.INTERNAL_ERROR
 
     def details(self) -> Mapping[str, str]:
-        """Return what a program may want to know of it that is in no other field of an answer."""
+        """Return facts for programs, by name, that stand in no other field of the answer."""
         return {}
 
 
@@ -157,7 +157,7 @@ class SettingsError(InvalidRequest):
 
 
 class NotFound(RingtimeError):
-    """There is no such thing."""
+    """The app, schedule or signing secret that was asked for does not exist."""
 
     word = ErrorWord.NOT_FOUND
 
@@ -220,7 +220,7 @@ class VersionConflict(Conflict):
 
 
 class Damaged(Conflict):
-    """What is stored of one thing cannot be read, or says what cannot be. Nothing else is affected."""
+    """What is stored of one thing cannot be read, or holds impossible values. Nothing else is affected."""
 
     word = ErrorWord.DAMAGED
 
@@ -253,7 +253,7 @@ class AlreadyDone(Conflict):
 
 
 class NotReplayable(Conflict):
-    """The schedule is not one to file again."""
+    """The schedule cannot be replayed: it has not failed, or was cancelled."""
 
     word = ErrorWord.NOT_REPLAYABLE
 

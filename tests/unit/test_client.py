@@ -782,6 +782,8 @@ def test_verbs_follow_one_pattern_and_the_library_has_them_all() -> None:
         assert pattern.fullmatch(verb)
         ours, theirs = (inspect.signature(vars(kind)[verb]) for kind in (Ringtime, RingtimeClient))
         assert list(ours.parameters.values())[1:] == list(theirs.parameters.values())[1:], verb
+    told = DOCS.read_text().partition("## Verbs")[2].partition("## Errors")[0]
+    assert [verb for verb in verbs if f"`{verb}`" not in told] == []
 
 
 def test_wire_names_cover_the_configuration() -> None:

@@ -65,6 +65,7 @@ async def until_accepted(client: LoadClient, receiver: Receiver) -> None:
         await asyncio.sleep(0.1)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("is_restarted", [False, True], ids=["running", "restarted"])
 async def test_after_a_clock_was_an_hour_ahead_and_set_right_again_creates_fire_on_time(
     server: ServerProcess, clock: Path, receiver: Receiver, is_restarted: bool

@@ -50,6 +50,11 @@ faults: setup ## Run the long fault set on real servers and write docs/faults.md
 bench: setup ## Run the benchmarks; benchmarks/README.md says what they measure
 	@for script in benchmarks/*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python "$$script" || exit; done
 
+.PHONY: load
+load: setup ## Play each load shape on a cluster of its own for half a minute; FACTOR= scales it
+	@for shape in http wide kafka kafka-delete; do echo "== $$shape"; \
+		./run load $$shape --factor $(or $(FACTOR),0.01) --seconds 30 --tenants $$([ $$shape = wide ] && echo 200 || echo 1) || exit; done
+
 .PHONY: docs
 docs: setup ## Write docs/settings.md and docs/app-settings.md anew
 	$(BIN)/python -m ringtime_shared.settings > docs/settings.md

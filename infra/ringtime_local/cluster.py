@@ -85,6 +85,15 @@ class Cluster:
         """URL of the first ingest pod."""
         return f"http://127.0.0.1:{self.pods['ingest-1'].port}/goscheduler"
 
+    @property
+    def bases(self) -> tuple[str, ...]:
+        """URLs of all ingest pods."""
+        return tuple(
+            f"http://127.0.0.1:{pod.port}/goscheduler"
+            for name, pod in self.pods.items()
+            if name.startswith("ingest")
+        )
+
     def start(self) -> None:
         """Start everything. Raises LaunchError; what was started is to be stopped all the same."""
         if self._starts_servers:

@@ -1,0 +1,107 @@
+"""What Locust runs: users that create, and cancel some, at the plan's pace, and note what they were told.
+
+RINGTIME_LOAD is the run's folder: it holds `plan.json` and takes ledgers and `requests.json`. A user creates,
+waits for the answer, and begins its next create a fixed time after this one began. A slow answer delays that
+user alone, and shows in the creates that were reached.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from itertools import cycle
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+import orjson
+from locust import FastHttpUser, LoadTestShape, constant_throughput, events, task
+from locust.env import Environment
+
+from ringtime_load.ledgers import Ledger
+from ringtime_load.plan import Plan, Tenants
+
+FOLDER = Path(os.environ["RINGTIME_LOAD"])
+PLAN = msgspec.json.decode((FOLDER / "plan.json").read_bytes(), type=Plan)
+LEDGER = Ledger(FOLDER, "client")
+TENANTS = Tenants(PLAN.tenants, PLAN.zipf)
+DETAILS: dict[str, Any] = (
+    {"topic": PLAN.topic}
+    if PLAN.callback == "kafka"
+    else {"url": PLAN.callback_url, "method": "POST", "headers": {}}
+)
+HEADERS = {"Content-Type": "application/json"}
+TIMEOUT_S = 30.0
+HOSTS = cycle(PLAN.hosts)
+
+
+def now_ms() -> float:
+    return time.time() * 1000
+
+
+class Client(FastHttpUser):
+    """One user."""
+
+    wait_time = constant_throughput(1 / PLAN.pace_s)
+    network_timeout = connection_timeout = TIMEOUT_S
+
+    def __init__(self, environment: Environment) -> None:
+        self.host = next(HOSTS)
+        super().__init__(environment)
+        self._rng = Random()
+
+    @task
+    def create(self) -> None:
+        """Create a schedule, and cancel it if it is one of the plan's share."""
+        fire_ms = int(now_ms() + self._rng.uniform(*PLAN.lead_s) * 1000)
+        body = {
+            "appId": PLAN.app(TENANTS.draw(self._rng)),
+            "payload": "{}",
+            "scheduleTime": fire_ms / 1000,
+            "callback": {"type": PLAN.callback, "details": DETAILS},
+        }
+        answer = self.client.post(
+            "/schedules", data=orjson.dumps(body).decode(), headers=HEADERS, name="create"
+        )
+        if answer.status_code != 200:
+            return
+        answered_ms = now_ms()
+        schedule_id = orjson.loads(answer.content)["data"]["schedule"]["scheduleId"]
+        LEDGER.write(f"create {schedule_id} {fire_ms} {answered_ms:.1f}")
+        if self._rng.random() < PLAN.cancel_share:
+            self.cancel(schedule_id)
+
+    def cancel(self, schedule_id: str) -> None:
+        """Cancel. 200 is a promise, 202 is none."""
+        LEDGER.write(f"trying {schedule_id}")
+        answer = self.client.delete(f"/schedules/{schedule_id}", name="delete")
+        if answer.status_code == 200:
+            LEDGER.write(f"cancel {schedule_id} {now_ms():.1f}")
+
+
+class Ramp(LoadTestShape):
+    """The plan's climb and level."""
+
+    def tick(self) -> tuple[int, float] | None:
+        users = PLAN.users_at(time.perf_counter() - self.start_time)
+        return None if users is None else (users, max(1.0, PLAN.users / max(PLAN.ramp_s, 1.0)))
+
+
+def write_requests(environment: Environment, **_: object) -> None:
+    """Write what all users' requests came to, where that is known: not in a worker."""
+    if environment.parsed_options is not None and environment.parsed_options.worker:
+        return
+    rows = [
+        {
+            "name": each.name,
+            "count": each.num_requests,
+            "failed": each.num_failures,
+            "p99_ms": each.get_response_time_percentile(0.99) or 0,
+        }
+        for each in environment.stats.entries.values()
+    ]
+    (FOLDER / "requests.json").write_bytes(orjson.dumps(rows))
+
+
+events.quitting.add_listener(write_requests)  # type: ignore[no-untyped-call]

@@ -93,7 +93,10 @@ class Receiver:
         return self._ledger.read_bytes().count(b"\n")
 
     def arrivals(self) -> dict[str, list[Arrival]]:
-        """Return what came so far, by schedule id. Cheap to ask again and again: only what is new is read."""
+        """Return what came so far, by schedule id; none came of one that is not there.
+
+        Cheap to ask again and again: only what is new is read.
+        """
         with self._ledger.open("rb") as file:
             file.seek(self._read_bytes)
             new = file.read()
@@ -102,7 +105,7 @@ class Receiver:
         for line in whole.decode().splitlines():
             schedule_id, at_ms, attempt, term, target = line.split()
             self._found[schedule_id].append(Arrival(float(at_ms), int(attempt), int(term), target))
-        return {schedule_id: list(arrivals) for schedule_id, arrivals in self._found.items()}
+        return defaultdict(list, {each: list(arrivals) for each, arrivals in self._found.items()})
 
 
 @contextmanager

@@ -19,7 +19,7 @@ def measure(workers: int, seconds: float, folder: Path) -> str:
     """Return a line that says what was reached."""
     with receiving(folder) as port:
         base = f"http://127.0.0.1:{port}"
-        plan = plan_of("kafka", factor=1.0, seconds=seconds, ramp_s=0)  # more than one process can ask for
+        plan = plan_of("kafka", factor=10.0, seconds=seconds, ramp_s=0)  # no user ever waits
         plan = msgspec.structs.replace(plan, hosts=(base,), callback="http", callback_url=f"{base}/callback")
         with generating(plan, folder, workers=workers, web_port=None) as locust:
             locust.wait(seconds + 60)

@@ -14,7 +14,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -186,8 +186,11 @@ def generating(plan: Plan, folder: Path, *, workers: int, web_port: int | None) 
 
 
 def save_pages(folder: Path, web_port: int) -> None:
-    """Write Locust's report, which it writes by itself only when it runs without pages."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{web_port}/stats/report", timeout=30) as answer:
+    """Write Locust's report, which it writes by itself only without pages; not if they are not there yet."""
+    with (
+        suppress(OSError),
+        urllib.request.urlopen(f"http://127.0.0.1:{web_port}/stats/report", timeout=30) as answer,
+    ):
         (folder / "locust.html").write_bytes(answer.read())
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import threading
+import urllib.request
 from pathlib import Path
 
 import msgspec
@@ -10,6 +13,7 @@ import pytest
 from ringtime_load.plan import Plan, plan_of
 from ringtime_load.session import run
 from ringtime_local import KafkaServer
+from ringtime_local.ports import take_ports
 from tests.harness.server import serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -60,6 +64,23 @@ def test_an_interrupted_server_fails_the_run(tmp_path: Path) -> None:
             tell_every_s=3,
         )
     assert {"callbacks lost", "create: failed, %"} <= {each.what for each in checks if not each.is_kept}
+
+
+def test_pages_while_it_runs_and_a_verdict_when_told_to_stop(tmp_path: Path) -> None:
+    stop, port, seen = threading.Event(), take_ports(1)[0], []
+
+    def look(line: str) -> None:
+        if "waiting" in line and not line.startswith("0 created") and not stop.is_set():
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/stats/requests", timeout=10) as answer:
+                seen.append(json.load(answer)["stats"][0]["name"])
+            stop.set()
+
+    with serving(tmp_path) as server:
+        plan = msgspec.structs.replace(short("http", server.base, factor=0.01), seconds=60.0)
+        checks = run(plan, tmp_path / "run", web_port=port, stop=stop, tell=look, tell_every_s=1)
+    assert seen[0] == "create"
+    assert [each.what for each in checks if not each.is_kept] == ["creates acknowledged"]
+    assert "<html" in (tmp_path / "run" / "locust.html").read_text()
 
 
 @pytest.mark.service

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 from random import Random
+from xml.etree import ElementTree as ET
 
 import pytest
+from click.testing import CliRunner
 
 from ringtime_load.account import Account, judge
 from ringtime_load.ledgers import Follower, Ledger
+from ringtime_load.main import main
 from ringtime_load.plan import MAX_USERS, SHAPES, Plan, Tenants, plan_of
 from ringtime_load.report import verdict, write
 
@@ -84,5 +87,26 @@ def test_the_report_names_what_was_broken(tmp_path: Path) -> None:
     assert verdict(checks).endswith("\nFAIL")
     page = (tmp_path / "report.html").read_text()
     assert "http: FAIL" in page
-    assert "<svg" in page
+    picture = ET.parse(tmp_path / "report.svg").getroot()
+    assert len(picture.findall(".//{*}polyline")) == 5
+    assert (tmp_path / "report.svg").read_text() in page
     assert (tmp_path / "verdict.txt").read_text().endswith("FAIL\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["http", "--base", "http://10.0.0.1:8080/goscheduler"], "loopback"),
+        (["kafka", "--base", "http://127.0.0.1:8080/goscheduler"], "--kafka"),
+        (["http", "--seconds", "9999"], "needs"),
+        (["http", "--factor", "0"], "asks for"),
+        (["ftp"], "ftp"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_starts(
+    words: list[str], told: str, tmp_path: Path
+) -> None:
+    done = CliRunner().invoke(main, [*words, "--data", str(tmp_path)])
+    assert done.exit_code == 2
+    assert told in done.output
+    assert list(tmp_path.iterdir()) == []

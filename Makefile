@@ -52,8 +52,9 @@ bench: setup ## Run the benchmarks; benchmarks/README.md says what they measure
 
 .PHONY: load
 load: setup ## Play each load shape on a cluster of its own for half a minute; FACTOR= scales it
-	@for shape in http wide kafka kafka-delete; do echo "== $$shape"; \
-		./run load $$shape --factor $(or $(FACTOR),0.01) --seconds 30 --tenants $$([ $$shape = wide ] && echo 200 || echo 1) || exit; done
+	@failed=0; for shape in http wide kafka kafka-delete; do echo "== $$shape"; \
+		./run load $$shape --factor $(or $(FACTOR),0.01) --seconds 30 $$([ $$shape = wide ] && echo --tenants 200) || failed=1; \
+	done; exit $$failed
 
 .PHONY: docs
 docs: setup ## Write docs/settings.md and docs/app-settings.md anew

@@ -1,14 +1,15 @@
 """The one way to change an app: read it, decide, write on the version that was read.
 
 Whoever else changes apps at the same time (other pods, `ringctl`, a deletion) does the same, so nothing is
-undone that was not seen.
+undone that was not seen. An operator's tool shows its change before it makes it: it reads and decides by
+itself and writes once (`write_app`), so that what is stored is what was shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from ringtime_shared.errors import NotFound, VersionConflict
+from ringtime_shared.errors import NotFound, OutcomeUnknown, VersionConflict
 from ringtime_shared.models.app import App
 from ringtime_shared.stores.protocol import AppStore
 
@@ -35,8 +36,22 @@ async def change_app(store: AppStore, app_id: str, decide: Decision) -> App:
         if changed == app:
             return app
         try:
-            await store.replace_app(changed)
+            await write_app(store, changed)
         except VersionConflict:
             continue
         return changed
     raise VersionConflict(f"app {app_id} is changed by others all the time; try again")
+
+
+async def write_app(store: AppStore, app: App) -> None:
+    """Store the next version of an app, made from the one that was read.
+
+    A write without an answer is looked for: a version is one change, so an app that is just so was written.
+
+    Raises VersionConflict, StoreUnavailable, OutcomeUnknown.
+    """
+    try:
+        await store.replace_app(app)
+    except OutcomeUnknown:
+        if await store.fetch_app(app.app_id) != app:
+            raise

@@ -14,6 +14,7 @@ from ringtime_ringctl.resize.evidence import find_ahead, find_unowned
 from ringtime_ringctl.resize.steps import Step, next_step
 from ringtime_ringctl.times import to_span
 from ringtime_shared.api.instants import to_iso
+from ringtime_shared.app_changes import write_app
 from ringtime_shared.app_rules import check_growth
 from ringtime_shared.buckets import last_slot
 from ringtime_shared.clock import require_trust
@@ -220,10 +221,7 @@ class Resizer:
             self._deployment, action, self._app_id, before=_to_json(before), after=_to_json(after)
         ):
             try:
-                await self._store.replace_app(after)
-            except OutcomeUnknown:
-                if await self.fetch() != after:  # a version is one change, so this is what was asked
-                    raise
+                await write_app(self._store, after)
             except VersionConflict as error:
                 raise await self._explained(error) from error
         return after

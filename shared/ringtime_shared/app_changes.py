@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from ringtime_shared.errors import NotFound, OutcomeUnknown, VersionConflict
+from ringtime_shared.errors import NotFound, OutcomeUnknown, StoreUnavailable, VersionConflict
 from ringtime_shared.models.app import App
 from ringtime_shared.stores.protocol import AppStore
 
@@ -52,6 +52,10 @@ async def write_app(store: AppStore, app: App) -> None:
     """
     try:
         await store.replace_app(app)
-    except OutcomeUnknown:
-        if await store.fetch_app(app.app_id) != app:
+    except OutcomeUnknown as error:
+        try:
+            stored = await store.fetch_app(app.app_id)
+        except (StoreUnavailable, OutcomeUnknown):
+            raise error from None
+        if stored != app:
             raise

@@ -27,15 +27,19 @@ def more(count: int) -> Decision:
 
 
 class Unreliable:
-    """An app store whose writes end by an error; `is_written`: although they were carried out."""
+    """An app store whose writes end by an error; `is_written`: although they were carried out; `is_dead`: and
+    reads find no store."""
 
-    def __init__(self, store: AppStore, error: Exception, *, is_written: bool) -> None:
+    def __init__(self, store: AppStore, error: Exception, *, is_written: bool, is_dead: bool = False) -> None:
+        self._is_dead = is_dead
         self._store = store
         self._error = error
         self._is_written = is_written
         self.writes = 0
 
     async def fetch_app(self, app_id: str) -> App | None:
+        if self._is_dead:
+            raise StoreUnavailable("away")
         return await self._store.fetch_app(app_id)
 
     async def replace_app(self, app: App) -> None:
@@ -107,3 +111,10 @@ async def test_a_write_without_an_answer_is_looked_for(store: Store, is_written:
         with pytest.raises(OutcomeUnknown):
             await write_app(silent, wanted)
         assert await store.fetch_app(app.app_id) == app
+
+
+async def test_a_look_without_an_answer_leaves_it_unknown(store: Store) -> None:
+    wanted = await more(1)(await store.create_app(make_app()))
+    dead = Unreliable(store, OutcomeUnknown("silence"), is_written=True, is_dead=True)
+    with pytest.raises(OutcomeUnknown, match="silence"):
+        await write_app(cast(Any, dead), wanted)

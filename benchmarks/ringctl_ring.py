@@ -32,7 +32,7 @@ from ringtime_shared.settings import load_settings
 from ringtime_shared.stores.cassandra import CassandraStore, migrate
 from ringtime_shared.stores.protocol import Marks, MarksWrite, Store
 from ringtime_shared.stores.sqlite import SqliteStore
-from ringtime_shared.stores.sqlite.lock import FolderLock
+from ringtime_shared.stores.sqlite.folder import FolderLock
 
 APPS = 1_000
 PARTITIONS = 50

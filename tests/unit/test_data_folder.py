@@ -21,10 +21,14 @@ from ringtime_shared.models.app import App
 from ringtime_shared.settings import EmbeddedSettings
 from ringtime_shared.stores.sqlite import SqliteStore, find_server, schema
 from ringtime_shared.stores.sqlite.accept import accept_loss, plan_acceptance
-from ringtime_shared.stores.sqlite.count import read_count
-from ringtime_shared.stores.sqlite.examine import examine_folder, find_loss
-from ringtime_shared.stores.sqlite.files import COUNT_NAME, LOCK_NAME, RESERVE_NAME, SHM_NAME, WAL_NAME
-from ringtime_shared.stores.sqlite.wal import WalReport, inspect_wal
+from ringtime_shared.stores.sqlite.examine import (
+    WalReport,
+    examine_folder,
+    find_loss,
+    inspect_wal,
+    read_count,
+)
+from ringtime_shared.stores.sqlite.folder import COUNT_NAME, LOCK_NAME, RESERVE_NAME, SHM_NAME, WAL_NAME
 
 CREATES = 60
 KILLED = """

@@ -26,7 +26,7 @@ from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Outcome, Row, RowUpdate, Status
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 from ringtime_shared.stores.sqlite import SqliteStore
-from ringtime_shared.stores.sqlite.lock import FolderLock
+from ringtime_shared.stores.sqlite.folder import FolderLock
 from ringtime_shared.stores.sqlite.schema import FILE_NAME
 
 T = TypeVar("T")

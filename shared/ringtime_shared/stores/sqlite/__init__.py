@@ -16,7 +16,7 @@ text key, and smaller rows. The number is also the one in the schedule ids.
 """
 
 from ringtime_shared.stores.sqlite.accept import Acceptance
-from ringtime_shared.stores.sqlite.lock import find_server
+from ringtime_shared.stores.sqlite.folder import find_server
 from ringtime_shared.stores.sqlite.store import SqliteStore
 
 __all__ = ["Acceptance", "SqliteStore", "find_server"]

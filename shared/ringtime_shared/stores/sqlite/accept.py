@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ringtime_shared.errors import StartupError
-from ringtime_shared.stores.sqlite.count import Count, write_count
-from ringtime_shared.stores.sqlite.examine import FolderReport, examine_folder, find_loss
-from ringtime_shared.stores.sqlite.files import COUNT_NAME, DATABASE_NAME, SHM_NAME, WAL_NAME
-from ringtime_shared.stores.sqlite.lock import FolderLock
+from ringtime_shared.stores.sqlite.examine import Count, FolderReport, examine_folder, find_loss, write_count
+from ringtime_shared.stores.sqlite.folder import COUNT_NAME, DATABASE_NAME, SHM_NAME, WAL_NAME, FolderLock
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,7 @@ from ringtime_shared.stores.codec import (
     read_app,
 )
 from ringtime_shared.stores.protocol import AppCounts, FirstMarks, first_marks, version_conflict
-from ringtime_shared.stores.sqlite.bulk import execute_bulk
-from ringtime_shared.stores.sqlite.session import Session
+from ringtime_shared.stores.sqlite.session import Session, execute_bulk
 
 _PUT_FIRST_MARKS = """
 INSERT INTO partition_state (app, partition, term, sealed_ms, settled_ms) {values} ON CONFLICT DO NOTHING

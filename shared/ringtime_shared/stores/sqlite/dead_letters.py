@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.stores.codec import encode_letter, read_letter
 from ringtime_shared.stores.protocol import Position
-from ringtime_shared.stores.sqlite.bulk import execute_bulk
-from ringtime_shared.stores.sqlite.rows import id_of
-from ringtime_shared.stores.sqlite.session import Session
+from ringtime_shared.stores.sqlite.schedules import id_of
+from ringtime_shared.stores.sqlite.session import Session, execute_bulk
 
 _PUT = """
 INSERT INTO dead_letters (app, slot_ms, schedule_id, expires_ms, letter) {values}

@@ -11,9 +11,8 @@ from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple, TypeVar
 
 from ringtime_shared.errors import OutcomeUnknown, RingtimeError, StoreUnavailable
-from ringtime_shared.stores.sqlite.failures import from_sqlite
 from ringtime_shared.stores.sqlite.keeper import Keeper
-from ringtime_shared.stores.sqlite.session import Session
+from ringtime_shared.stores.sqlite.session import Session, from_sqlite
 
 IDLE_S = 1.0  # a writer with nothing to do looks after its files this often
 

@@ -12,21 +12,135 @@ because opening it drops what SQLite does not take of a damaged log.
 | a copy without `COMMITS` | transactions, but nothing to compare them with |
 
 Not seen: a flipped bit inside a value in the database itself, on which SQLite keeps no checksum.
+
+`COMMITS` says how many transactions were committed, beside the database. Each transaction that writes raises
+the number `commits` in the database, and once it is durable the same number is written to the file. That
+write is not flushed: it costs two microseconds, outlives the process in the kernel's memory, and reaches the
+disk within half a minute. So after a kill the file holds the last number, and after a power cut perhaps an
+earlier one, never a later: a database that holds less than `COMMITS` says has lost what was acknowledged.
+
+The log. When a database is opened after a crash, SQLite takes the log's frames up to the first that is not
+what it should be, and drops all that follow without a word. Behind a torn write at the end that is right: it
+was never acknowledged. Behind a damaged frame in the middle there are transactions that were. The log is read
+here as SQLite does (https://www.sqlite.org/fileformat2.html#walformat), and the two are told apart: a
+transaction is begun only when the one before is on the disk, so at most one can be unfinished.
 """
 
 from __future__ import annotations
 
+import os
+import re
 import sqlite3
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO, NamedTuple
 
 from ringtime_shared.errors import StartupError
-from ringtime_shared.stores.sqlite.count import Count, read_count
-from ringtime_shared.stores.sqlite.files import COUNT_NAME, DATABASE_NAME, WAL_NAME
-from ringtime_shared.stores.sqlite.wal import WalReport, inspect_wal
+from ringtime_shared.stores.sqlite.folder import COUNT_NAME, DATABASE_NAME, WAL_NAME, open_private
+
+_FORM = re.compile(rb"(\d{20}) ([0-9a-f]{32})\n")
+_MAGIC = 0x377F0682  # its lowest bit tells the byte order of the checksums
+_HEADER, _FRAME = struct.Struct(">8I"), struct.Struct(">6I")
+_MASK = 0xFFFF_FFFF
+
+Sums = tuple[int, int]
+
+
+class Count(NamedTuple):
+    """A number of transactions, and of which database."""
+
+    commits: int
+    database: str  #: the random name a database is given when it is made
+
+    def to_bytes(self) -> bytes:
+        """Return the content of `COMMITS`."""
+        return b"%020d %s\n" % (self.commits, self.database.encode())
+
+
+def read_count(folder: Path) -> Count | None:
+    """Return what `COMMITS` says; None: it is not there, or says nothing."""
+    try:
+        found = _FORM.fullmatch((folder / COUNT_NAME).read_bytes())
+    except OSError:
+        return None
+    return Count(int(found[1]), found[2].decode()) if found else None
+
+
+def write_count(folder: Path, count: Count) -> None:
+    """Write `COMMITS` anew and flush it. Raises OSError."""
+    fd = open_private(folder / COUNT_NAME)
+    try:
+        os.ftruncate(fd, os.pwrite(fd, count.to_bytes(), 0))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    _flush_folder(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class WalReport:
+    """What was found in a log."""
+
+    kept: int = 0  #: transactions that SQLite takes
+    dropped: int = 0  #: transactions of the same log behind the first damaged frame
+    broken_frame: int | None = None  #: the number of that frame, from 1; None: none is damaged
+    is_header_broken: bool = False  #: SQLite drops all of it; whether it was in the database is not said here
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether it surely lost transactions that were on the disk; one alone may be an unfinished write."""
+        return self.dropped > 1
+
+
+def inspect_wal(path: Path) -> WalReport:
+    """Read the log; one that is not there holds nothing. Takes some 60 ms a MiB. Raises OSError."""
+    try:
+        with path.open("rb") as file:
+            return _inspect(file)
+    except FileNotFoundError:
+        return WalReport()
+
+
+def _inspect(file: BinaryIO) -> WalReport:
+    head = file.read(_HEADER.size)
+    if len(head) < _HEADER.size:
+        return WalReport(is_header_broken=bool(head.strip(b"\0")))
+    magic, _, page_bytes, _, *salts, sum0, sum1 = _HEADER.unpack(head)
+    order = ">" if magic & 1 else "<"
+    if magic & ~1 != _MAGIC or _checksum(head[:24], (0, 0), order) != (sum0, sum1):
+        return WalReport(is_header_broken=True)
+    sums: Sums = (sum0, sum1)
+    kept = dropped = number = 0
+    stopped: int | None = None  # the first frame that SQLite does not take
+    is_broken = False  # and it is none left over from before the log was begun anew
+    while len(frame := file.read(_FRAME.size + page_bytes)) == _FRAME.size + page_bytes:
+        number += 1
+        page, pages_at_end, *frame_salts, sum0, sum1 = _FRAME.unpack_from(frame)
+        is_ours = frame_salts == salts
+        if stopped is None:
+            sums = _checksum(frame[_FRAME.size :], _checksum(frame[:8], sums, order), order)
+            if not is_ours or page == 0 or sums != (sum0, sum1):
+                stopped = number
+        if stopped is not None:
+            is_broken |= is_ours
+            dropped += is_ours and pages_at_end > 0
+        else:
+            kept += pages_at_end > 0
+    return WalReport(kept, dropped, stopped if is_broken else None)
+
+
+def _checksum(content: bytes, sums: Sums, order: str) -> Sums:
+    words = struct.unpack(f"{order}{len(content) // 4}I", content)
+    first, second = sums
+    for even, odd in zip(words[::2], words[1::2], strict=True):
+        first = first + even + second & _MASK
+        second = second + odd + first & _MASK
+    return first, second
+
 
 _MAX_FAULTS = 5
 _NO_DAMAGE = {  # but a full disk, or a folder that is not ours
@@ -201,3 +315,11 @@ def _describe_wal(wal: WalReport) -> str:
         f"frame {wal.broken_frame:,} of {WAL_NAME} is damaged, and SQLite drops it with the"
         f" {wal.dropped:,} transactions behind it"
     )
+
+
+def _flush_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -10,8 +10,7 @@ from ringtime_shared.ids import MAX_NONCES
 from ringtime_shared.models.app import Instance
 from ringtime_shared.stores.codec import LAST_MS, read_marks
 from ringtime_shared.stores.protocol import Marks, MarksWrite
-from ringtime_shared.stores.sqlite.bulk import execute_bulk
-from ringtime_shared.stores.sqlite.session import Session
+from ringtime_shared.stores.sqlite.session import Session, execute_bulk
 
 #: What cannot be read has no say in what follows it: the next write of the owner mends it.
 _IS_DAMAGED = f"""(typeof(term) <> 'integer'

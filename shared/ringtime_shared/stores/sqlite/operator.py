@@ -1,4 +1,4 @@
-"""Operations of `OperatorStore`."""
+"""Operations of `OperatorStore` and `DamageStore`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.damage import Damage
 from ringtime_shared.stores.codec import encode_entry, read_entry, read_term
 from ringtime_shared.stores.protocol import IndexEntry
-from ringtime_shared.stores.sqlite.rows import IS_LIVE, Record, id_of
+from ringtime_shared.stores.sqlite.schedules import IS_LIVE, Record, id_of
 from ringtime_shared.stores.sqlite.schema import SCHEMA_VERSION, fetch_version
-from ringtime_shared.stores.sqlite.session import Session
+from ringtime_shared.stores.sqlite.session import Session, execute_bulk
 
 _IN_BUCKET = "WHERE app = ? AND partition = ? AND slot_ms BETWEEN ? AND ?"
 
@@ -78,3 +79,22 @@ def fetch_schema(session: Session) -> tuple[int, int]:
 def _bounds(session: Session, entry: IndexEntry) -> Record:
     app_id, partition = entry.instance
     return session.number_of(app_id), partition, first_slot(entry.bucket), last_slot(entry.bucket)
+
+
+_DAMAGE = "in_table, record, app_id, fault, found_ms"
+
+
+def put_damage(session: Session, notes: Sequence[Damage]) -> None:
+    records = [(note.table, note.key, note.app_id, note.fault, note.found_ms) for note in notes]
+    template = f"INSERT INTO damage ({_DAMAGE}) {{values}} ON CONFLICT DO NOTHING"
+    execute_bulk(session.connection, template, records)
+
+
+def fetch_damage(session: Session, limit: int) -> list[Damage]:
+    return [
+        Damage(table=str(table), key=str(key), app_id=str(app_id), fault=str(fault), found_ms=found_ms)
+        for table, key, app_id, fault, found_ms in session.fetch(
+            f"SELECT {_DAMAGE} FROM damage WHERE typeof(found_ms) = 'integer' ORDER BY found_ms DESC LIMIT ?",
+            (limit,),
+        )
+    ]

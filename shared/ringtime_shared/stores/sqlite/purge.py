@@ -12,8 +12,7 @@ from typing import NamedTuple
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.stores.codec import KEPT_MS
 from ringtime_shared.stores.protocol import LAST_ID
-from ringtime_shared.stores.sqlite.rows import IS_LIVE
-from ringtime_shared.stores.sqlite.schedules import first_kept_bucket
+from ringtime_shared.stores.sqlite.schedules import IS_LIVE, first_kept_bucket
 from ringtime_shared.stores.sqlite.session import IndexKey, Session
 
 ROWS_PER_CHUNK = 1_000

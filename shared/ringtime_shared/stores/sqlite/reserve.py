@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ringtime_shared.errors import DiskFull
-from ringtime_shared.stores.sqlite.files import RESERVE_NAME, open_private
+from ringtime_shared.stores.sqlite.folder import RESERVE_NAME, open_private
 
 _log = logging.getLogger(__name__)
 

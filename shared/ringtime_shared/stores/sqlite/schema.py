@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 from ringtime_shared.errors import StartupError
-from ringtime_shared.stores.sqlite.files import DATABASE_NAME
+from ringtime_shared.stores.sqlite.folder import DATABASE_NAME
 
 FILE_NAME = DATABASE_NAME
 BUSY_TIMEOUT_MS = 5_000  # how long a tool's transaction may keep the server waiting, and the other way
@@ -103,7 +103,7 @@ CREATE TABLE audit_log (
 """
 
 _COUNT = """
-INSERT INTO meta VALUES ('commits', 0), ('database', lower(hex(randomblob(16)))); -- see `count`
+INSERT INTO meta VALUES ('commits', 0), ('database', lower(hex(randomblob(16)))); -- see `examine`
 """
 
 _DAMAGE = """

@@ -30,7 +30,6 @@ from ringtime_shared.stores.protocol import (
 )
 from ringtime_shared.stores.sqlite import (
     apps,
-    damage,
     dead_letters,
     marks,
     operator,
@@ -40,9 +39,8 @@ from ringtime_shared.stores.sqlite import (
 )
 from ringtime_shared.stores.sqlite.engine import Worker
 from ringtime_shared.stores.sqlite.examine import refuse_loss
-from ringtime_shared.stores.sqlite.files import make_folder, open_private
+from ringtime_shared.stores.sqlite.folder import FolderLock, find_server, make_folder, open_private
 from ringtime_shared.stores.sqlite.keeper import Keeper, ServerKeeper
-from ringtime_shared.stores.sqlite.lock import FolderLock, find_server
 from ringtime_shared.stores.sqlite.reserve import Reserve
 from ringtime_shared.stores.sqlite.session import Session
 from ringtime_shared.stores.write_probe import WriteProbe
@@ -258,10 +256,10 @@ class SqliteStore:
         )
 
     async def put_damage(self, notes: Sequence[Damage]) -> None:
-        await self._writer.run(lambda session: damage.put_damage(session, notes))
+        await self._writer.run(lambda session: operator.put_damage(session, notes))
 
     async def fetch_damage(self, limit: int) -> list[Damage]:
-        return await self._reader.run(lambda session: damage.fetch_damage(session, limit))
+        return await self._reader.run(lambda session: operator.fetch_damage(session, limit))
 
     async def fetch_app_buckets(self, app_id: str, first: int, last: int) -> list[IndexEntry]:
         return await self._reader.run(

@@ -44,9 +44,10 @@ from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import CassandraSettings
-from ringtime_shared.stores.cassandra import CassandraStore, migrate, ttl
-from ringtime_shared.stores.cassandra.encoding import routing_key
+from ringtime_shared.stores.cassandra import CassandraStore, migrate
+from ringtime_shared.stores.cassandra import rows as ttl
 from ringtime_shared.stores.cassandra.migrate import read_steps
+from ringtime_shared.stores.cassandra.rows import routing_key
 from ringtime_shared.stores.cassandra.schedules import _key_values
 from ringtime_shared.stores.cassandra.session import CqlSession
 from ringtime_shared.stores.protocol import Marks, MarksWrite

@@ -15,13 +15,11 @@ from cassandra.connection import ConnectionShutdown
 
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.stores.cassandra import session as session_module
-from ringtime_shared.stores.cassandra.batches import MAX_BYTES, Item, make_batches
 from ringtime_shared.stores.cassandra.bridge import WIDTH
-from ringtime_shared.stores.cassandra.failures import from_driver
-from ringtime_shared.stores.cassandra.known import Known
 from ringtime_shared.stores.cassandra.migrate import read_steps
-from ringtime_shared.stores.cassandra.session import CqlSession
-from ringtime_shared.stores.cassandra.ttl import LATER_MARGIN_MS, LEAST_KEPT_MS, row_end_ms, ttl_s
+from ringtime_shared.stores.cassandra.rows import LATER_MARGIN_MS, LEAST_KEPT_MS, row_end_ms, ttl_s
+from ringtime_shared.stores.cassandra.schedules import Known
+from ringtime_shared.stores.cassandra.session import MAX_BYTES, CqlSession, Item, from_driver, make_batches
 
 NOT_SENT = NoHostAvailable("nobody", {"host": ConnectionShutdown("down")})
 TIMED_OUT = OperationTimedOut()

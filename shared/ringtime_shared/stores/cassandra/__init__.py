@@ -7,7 +7,7 @@ No LWT, no logged batch, no view and no delete on the hot path:
 
 - Create, cancel, move and outcome write columns of their own, so no clock decides between them, and a
   create that is repeated late undoes nothing.
-- Cells end by TTL (`ttl`), rows are read only if their create columns are there (`rows`).
+- Cells end by TTL, rows are read only if their create columns are there (`rows`).
 - Marks are fenced by write timestamp (`marks`). Apps, counters and the era are LWTs, which are rare.
 - Index entries ride in the batch of their rows, and are left out once this process has had them
   acknowledged. An entry outlives every row it stands for.
@@ -21,12 +21,12 @@ No LWT, no logged batch, no view and no delete on the hot path:
 | an LWT gets no answer | it is read back at SERIAL and decided anew |
 | one of three nodes dies | rows go on (`speculative_retry`); LWTs may fail for some 10 s |
 
-Cost. Values of hot statements are serialised here (`encoding`), and answers come back to the event loop in
+Cost. Values of hot statements are serialised here (`rows`), and answers come back to the event loop in
 batches (`bridge`).
 
 Clocks. Where one column has several writers (a forward pointer that is advanced), the time of the write
 decides, by the watched clock of the process (`cluster.WriteTimes`), as TTLs do; apps and marks do not
-depend on it. What time it is on each host can be asked (`host_times`).
+depend on it. What time it is on each host can be asked (`meta`).
 
 Schema. `migrate` applies `cql/*.cql`; `CassandraStore.connect` refuses a schema it does not know. TTLs past
 2038 need `storage_compatibility_mode: NONE` on the server.

@@ -13,10 +13,8 @@ from uuid import UUID
 
 from ringtime_shared.models.app import App
 from ringtime_shared.models.dead_letter import DeadLetter
-from ringtime_shared.stores.cassandra.batches import Item, make_batches
-from ringtime_shared.stores.cassandra.encoding import pack_int, pack_long, routing_key
-from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
-from ringtime_shared.stores.cassandra.ttl import row_end_ms, ttl_s
+from ringtime_shared.stores.cassandra.rows import pack_int, pack_long, routing_key, row_end_ms, ttl_s
+from ringtime_shared.stores.cassandra.session import CqlSession, Item, Prepared, make_batches
 from ringtime_shared.stores.codec import encode_letter, read_letter
 from ringtime_shared.stores.protocol import LAST_ID, Position
 

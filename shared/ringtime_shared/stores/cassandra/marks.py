@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from typing import Self
 
 from ringtime_shared.models.app import Instance
-from ringtime_shared.stores.cassandra.batches import Item, make_batches
-from ringtime_shared.stores.cassandra.encoding import pack_int, pack_long
-from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
+from ringtime_shared.stores.cassandra.rows import pack_int, pack_long
+from ringtime_shared.stores.cassandra.session import CqlSession, Item, Prepared, make_batches
 from ringtime_shared.stores.codec import read_marks, read_term
 from ringtime_shared.stores.protocol import FirstMarks, Marks, MarksWrite
 

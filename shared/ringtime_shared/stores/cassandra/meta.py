@@ -1,7 +1,11 @@
-"""Operations of `MetaStore`, and the counters: LWTs on single rows of `meta`.
+"""Operations of `MetaStore`, the counters, and what time it is on the hosts.
 
-An LWT that gets no answer may have been applied. Who sent it reads at SERIAL, which also finishes what is
-under way, and decides anew. A number of a counter that was perhaps taken is skipped.
+`meta`. Its single rows are changed by LWTs. An LWT that gets no answer may have been applied. Who sent it
+reads at SERIAL, which also finishes what is under way, and decides anew. A number of a counter that was
+perhaps taken is skipped.
+
+Time. Each host is asked by itself: `current_timestamp()` is the coordinator's wall clock at that moment.
+(`now()` is not: a time-based UUID never goes back, and so goes on from a false time.)
 """
 
 from __future__ import annotations
@@ -9,8 +13,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from typing import Self
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
 
+from ringtime_shared.clock import ServerTime
 from ringtime_shared.errors import Damaged, StoreUnavailable
 from ringtime_shared.ids import MAX_NONCES
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
@@ -103,3 +109,50 @@ class MetaTable:
     async def _put_if(self, name: str, number: int, note: str | None, stored: int | None) -> bool:
         record = await self._session.write_if(self._put.bind(number, note, name, stored))
         return record is not None and bool(record[0])
+
+
+HOSTS_AT_ONCE = 5  #: enough for a majority that one host cannot turn
+_GET_TIME = "SELECT current_timestamp() FROM system.local"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class HostTimes:
+    """Asks up to `HOSTS_AT_ONCE` hosts, others each time where there are more."""
+
+    def __init__(self, session: CqlSession, statement: Prepared, boot_ms: Callable[[], int]) -> None:
+        """Use `prepare`."""
+        self._session = session
+        self._statement = statement
+        self._boot_ms = boot_ms
+        self._first = 0
+
+    @classmethod
+    async def prepare(cls, session: CqlSession, boot_ms: Callable[[], int]) -> Self:
+        (statement,) = await session.prepare(_GET_TIME)
+        return cls(session, statement, boot_ms)
+
+    async def fetch(self) -> Sequence[ServerTime]:
+        """Raises StoreUnavailable when none answers."""
+        hosts = self._session.hosts()
+        first = self._first % max(len(hosts), 1)
+        self._first = first + HOSTS_AT_ONCE
+        asked = (hosts[first:] + hosts[:first])[:HOSTS_AT_ONCE]
+        answers = await asyncio.gather(*map(self._ask, asked), return_exceptions=True)
+        times = [answer for answer in answers if isinstance(answer, ServerTime)]
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, StoreUnavailable):
+                raise answer
+        if not times:
+            raise StoreUnavailable("no host of Cassandra told the time")
+        return times
+
+    async def _ask(self, host: Any) -> ServerTime:
+        asked_ms = self._boot_ms()
+        ((told,),) = await self._session.ask_host(self._statement.bind(), host)
+        answered_ms = self._boot_ms()
+        wall_ms = (told.replace(tzinfo=UTC) - _EPOCH) // timedelta(milliseconds=1)
+        return ServerTime(
+            server=f"Cassandra host {host.address}",
+            offset_ms=wall_ms - (asked_ms + answered_ms) // 2,
+            doubt_ms=(answered_ms - asked_ms) // 2 + 1,
+        )

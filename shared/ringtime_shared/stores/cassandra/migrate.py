@@ -24,8 +24,7 @@ from cassandra.query import SimpleStatement
 from ringtime_shared.errors import StartupError
 from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.cassandra.cluster import PLAIN, SERIAL, make_cluster
-from ringtime_shared.stores.cassandra.failures import from_driver
-from ringtime_shared.stores.cassandra.session import CqlSession, connect_session
+from ringtime_shared.stores.cassandra.session import CqlSession, connect_session, from_driver
 
 LOCK_TTL_S = 60  # renewed before each statement
 WAIT_S = 180.0  # for another process's lock

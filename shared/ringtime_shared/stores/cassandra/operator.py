@@ -1,18 +1,22 @@
-"""Operations of `OperatorStore`: reads of an operator's tool, and the audit log."""
+"""Operations of `OperatorStore` and `DamageStore`: reads of an operator's tool, the audit log, and notes
+of damaged records.
+"""
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from typing import Any, Self
 
 from ringtime_shared.buckets import first_slot
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.damage import Damage
 from ringtime_shared.stores.cassandra.migrate import fetch_schema_version, read_steps
 from ringtime_shared.stores.cassandra.rows import IS_DONE
 from ringtime_shared.stores.cassandra.schedules import MINUTES_PER_DAY
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
-from ringtime_shared.stores.codec import encode_entry, read_entry
+from ringtime_shared.stores.codec import KEPT_MS, encode_entry, read_entry
 from ringtime_shared.stores.protocol import LAST_ID, IndexEntry, Position
 
 DAY_MS = 86_400_000
@@ -107,3 +111,46 @@ class OperatorReads:
 
     async def fetch_schema(self) -> tuple[int, int]:
         return await fetch_schema_version(self._session), read_steps()[-1].version
+
+
+_SHARDS = 16
+_DAMAGE = "in_table, record, app_id, fault, found_ms"
+_PUT_DAMAGE = f"INSERT INTO $damage (shard, {_DAMAGE}) VALUES (?, ?, ?, ?, ?, ?) USING TTL {KEPT_MS // 1_000}"
+_GET_DAMAGE = f"SELECT {_DAMAGE} FROM $damage WHERE shard = ? LIMIT ?"
+
+
+class DamageTable:
+    """`DamageStore` on one session."""
+
+    def __init__(self, session: CqlSession, statements: Sequence[Prepared]) -> None:
+        """Use `prepare`."""
+        self._session = session
+        self._put, self._get = statements
+
+    @classmethod
+    async def prepare(cls, session: CqlSession) -> Self:
+        return cls(session, await session.prepare(_PUT_DAMAGE, _GET_DAMAGE))
+
+    async def put_damage(self, notes: Sequence[Damage]) -> None:
+        await self._session.write(
+            [
+                self._put.bind(
+                    zlib.crc32(f"{note.table} {note.key}".encode()) % _SHARDS,
+                    note.table,
+                    note.key,
+                    note.app_id,
+                    note.fault,
+                    note.found_ms,
+                )
+                for note in notes
+            ]
+        )
+
+    async def fetch_damage(self, limit: int) -> list[Damage]:
+        answers = await self._session.read_all([self._get.bind(shard, limit) for shard in range(_SHARDS)])
+        notes = [
+            Damage(table=table, key=key, app_id=app_id or "", fault=fault or "", found_ms=found_ms or 0)
+            for records in answers
+            for table, key, app_id, fault, found_ms in records
+        ]
+        return sorted(notes, key=lambda note: note.found_ms, reverse=True)[:limit]

@@ -1,18 +1,28 @@
-"""Schedule rows as Cassandra keeps them. Called per row: kept flat on purpose.
+"""Schedule rows as Cassandra keeps them, and for how long. What is called per row is kept flat on purpose.
+
+What is written per row is serialised here and not by the driver.
 
 A row is read as one only if its create columns are there. An outcome, a move or a cancel that came for a
 row that is not there, or that outlived it, leaves a key with nothing to fire behind it.
+
+Every write carries the rest of its row's time, so all cells of a row end together and nothing is ever
+deleted. Two safety margins keep a row from ending too early, which would lose it or bring it back to life:
+
+- A row is kept for at least a day after its slot and after its last write, whatever its `expires_ms`.
+- What is written to a row later is kept a little longer than the row, because clocks differ and a repeated
+  create counts anew: a row whose outcome ended first would read as live. What is left over when the row
+  has ended is no row, and reads ignore it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from struct import Struct
 from uuid import UUID
 
 from ringtime_shared.errors import Damaged
 from ringtime_shared.models.schedule import Place, Row, Schedule
 from ringtime_shared.stores.cassandra.bridge import Record
-from ringtime_shared.stores.cassandra.encoding import pack_int, pack_long
 from ringtime_shared.stores.cassandra.session import Values
 from ringtime_shared.stores.codec import (
     NO_EXTRAS,
@@ -26,6 +36,38 @@ from ringtime_shared.stores.codec import (
     read_outcome,
 )
 from ringtime_shared.stores.protocol import DamagedRow
+
+pack_int = Struct(">i").pack
+pack_long = Struct(">q").pack
+_pack_short = Struct(">H").pack
+_pack_pair = Struct(">iiiq").pack  # each value of a tuple has its length before it
+
+
+def pack_tuple(first: int, second: int) -> bytes:
+    """Return a value of type tuple<int, bigint>."""
+    return _pack_pair(4, first, 8, second)
+
+
+def routing_key(*parts: bytes) -> bytes:
+    """Return the key of a partition whose key has several columns, as it is hashed."""
+    return b"".join(_pack_short(len(part)) + part + b"\0" for part in parts)
+
+
+LEAST_KEPT_MS = 86_400_000
+LATER_MARGIN_MS = 180_000  #: clocks of two machines are taken to differ by less than a minute
+MAX_TTL_S = 630_720_000  #: the server's limit, 20 years; what should be kept longer has no TTL at all
+
+
+def row_end_ms(slot_ms: int, expires_ms: int, now_ms: int) -> int:
+    """Return until when the row must be kept."""
+    return max(expires_ms, slot_ms + LEAST_KEPT_MS, now_ms + LEAST_KEPT_MS)
+
+
+def ttl_s(end_ms: int, now_ms: int) -> int:
+    """Return the TTL of a write now; 0 means none."""
+    ttl = -((now_ms - end_ms) // 1000)
+    return ttl if ttl <= MAX_TTL_S else 0
+
 
 CREATED = (
     "slot_ms, schedule_id, fire_ms, created_ms, expires_ms, attempts,"

@@ -1,28 +1,67 @@
-"""Operations of `ScheduleStore`."""
+"""Operations of `ScheduleStore` and `DueStore`.
+
+A fetch of due rows is one statement a query, all within one partition, many at once.
+"""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Sequence
-from typing import Self
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any, Generic, Self, TypeVar
 from uuid import UUID
 
-from ringtime_shared.buckets import bucket_of, last_slot
+from ringtime_shared.buckets import bucket_of, first_slot, last_slot
+from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
-from ringtime_shared.stores.cassandra.batches import Item, make_batches
 from ringtime_shared.stores.cassandra.bridge import Record
-from ringtime_shared.stores.cassandra.encoding import pack_int, pack_long, pack_tuple, routing_key
-from ringtime_shared.stores.cassandra.known import INDEX_ENTRIES, Known
 from ringtime_shared.stores.cassandra.rows import (
     CREATED,
     CREATED_AND_EXTRAS,
+    IS_DONE,
+    LATER_MARGIN_MS,
     WRITTEN_LATER,
+    pack_int,
+    pack_long,
+    pack_tuple,
+    read_live_rows,
+    routing_key,
+    row_end_ms,
     to_row,
     to_values,
+    ttl_s,
 )
-from ringtime_shared.stores.cassandra.session import CqlSession, Prepared, Query, Values
-from ringtime_shared.stores.cassandra.ttl import LATER_MARGIN_MS, row_end_ms, ttl_s
+from ringtime_shared.stores.cassandra.session import CqlSession, Item, Prepared, Query, Values, make_batches
 from ringtime_shared.stores.codec import encode_outcome, encode_row_extras
+from ringtime_shared.stores.protocol import LAST_ID, DuePage, DueQuery, IndexEntry, Position
+
+K = TypeVar("K", bound=Hashable)
+
+INDEX_ENTRIES = 50_000  #: about 10 MB; one is a poller instance in a minute
+EXPIRIES = 100_000  #: about 20 MB; one is a schedule that was filed or read here
+
+
+class Known(Generic[K]):
+    """What this process knows to be stored: numbers by key, the oldest forgotten first.
+
+    Bounded; forgetting costs a statement, never a row.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._numbers: dict[K, int] = {}
+
+    def get(self, key: K) -> int | None:
+        return self._numbers.get(key)
+
+    def update(self, numbers: Mapping[K, int]) -> None:
+        """Remember `numbers`, as the newest."""
+        known = self._numbers
+        for key in numbers:
+            known.pop(key, None)
+        known.update(numbers)
+        while len(known) > self._limit:
+            del known[next(iter(known))]
+
 
 ROWS_PER_BATCH = 64
 UPDATES_PER_BATCH = 100
@@ -242,3 +281,94 @@ def _entry_end_ms(bucket: int, slot_ms: int, end_ms: int) -> int:
     """Return when the index entry of a row ends: as if the row were the last of its minute, so that
     rows of one retention need one entry."""
     return end_ms + last_slot(bucket) - slot_ms
+
+
+_RANGE = (
+    "FROM $schedules WHERE app_id = ? AND partition = ? AND bucket = ?"
+    " AND (slot_ms, schedule_id) > (?, ?) AND (slot_ms) <= (?) LIMIT ?"
+)
+_GET_DUE = f"SELECT {CREATED_AND_EXTRAS}, {IS_DONE} {_RANGE}"
+_GET_IDS = f"SELECT slot_ms, schedule_id, expires_ms, {IS_DONE} {_RANGE}"
+_GET_INDEX = "SELECT app_id, partition FROM $due_index WHERE bucket = ? AND shard = ?"
+
+
+class Due:
+    """`DueStore` on one session."""
+
+    def __init__(
+        self, session: CqlSession, statements: Sequence[Prepared], shards: int, expiries: Known[UUID]
+    ) -> None:
+        """Use `prepare`."""
+        self._session = session
+        self._get_due, self._get_ids, self._get_index = statements
+        self._shards = shards
+        self._expiries = expiries
+
+    @classmethod
+    async def prepare(cls, session: CqlSession, shards: int, expiries: Known[UUID]) -> Self:
+        return cls(session, await session.prepare(_GET_DUE, _GET_IDS, _GET_INDEX), shards, expiries)
+
+    async def fetch_index(self, first: int, last: int) -> list[IndexEntry]:
+        keys = [(bucket, shard) for bucket in range(first, last + 1) for shard in range(self._shards)]
+        statements = [self._get_index.with_raw((pack_int(bucket), pack_int(shard))) for bucket, shard in keys]
+        answers = await self._session.read_all(statements)
+        return [
+            IndexEntry(bucket, Instance(app_id, partition))
+            for (bucket, _), records in zip(keys, answers, strict=True)
+            for app_id, partition in records
+        ]
+
+    async def fetch_due(self, queries: Sequence[DueQuery]) -> list[DuePage]:
+        answers = await self._session.read_all([_bind_query(self._get_due, query) for query in queries])
+        return [self._page(query, records) for query, records in zip(queries, answers, strict=True)]
+
+    def _page(self, query: DueQuery, records: list[Record]) -> DuePage:
+        rows, damaged = read_live_rows(*query.instance, records)
+        self._expiries.update({row.schedule.schedule_id: row.schedule.expires_ms for row in rows})
+        return DuePage(rows, _next_after(query, records), damaged)
+
+    async def fetch_live_ids(self, queries: Sequence[DueQuery]) -> list[list[Position]]:
+        found: list[list[Position]] = [[] for _ in queries]
+        left = dict(enumerate(queries))
+        while left:
+            answers = await self._session.read_all(
+                [_bind_query(self._get_ids, query) for query in left.values()]
+            )
+            for (n, query), records in zip(list(left.items()), answers, strict=True):
+                found[n] += _live_ids(records)
+                after = _next_after(query, records)
+                if after is None:
+                    del left[n]
+                else:
+                    left[n] = query._replace(after=after)
+        return found
+
+
+def _bind_query(statement: Prepared, query: DueQuery) -> Any:
+    app_id, partition = query.instance
+    after = max(query.after, Position(first_slot(query.bucket) - 1, LAST_ID))
+    upto_ms = min(query.upto_ms, last_slot(query.bucket))
+    return statement.with_raw(
+        (
+            app_id.encode(),
+            pack_int(partition),
+            pack_int(query.bucket),
+            pack_long(after.slot_ms),
+            after.schedule_id.bytes,
+            pack_long(upto_ms),
+            pack_int(query.limit),
+        )
+    )
+
+
+def _next_after(query: DueQuery, records: list[Record]) -> Position | None:
+    """Rows that are not live count towards the limit."""
+    return None if len(records) < query.limit else Position(records[-1][0], records[-1][1])
+
+
+def _live_ids(records: list[Record]) -> list[Position]:
+    return [
+        Position(slot_ms, schedule_id)
+        for slot_ms, schedule_id, expires_ms, is_cancelled, is_moved, has_outcome in records
+        if is_cancelled is is_moved is has_outcome is None and expires_ms is not None
+    ]

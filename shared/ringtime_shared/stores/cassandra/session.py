@@ -1,18 +1,38 @@
-"""Statements and their repetition.
+"""Statements: put together into batches, repeated, and what an error of the driver means.
 
-Every plain statement of this driver may be repeated: writes put the same values under keys made by the
-client. So a statement that failed for another reason than being wrong is tried `ATTEMPTS` times. An LWT
-is never repeated here: whoever sent it reads at SERIAL and decides.
+Repetition. Every plain statement of this driver may be repeated: writes put the same values under keys made
+by the client. So a statement that failed for another reason than being wrong is tried `ATTEMPTS` times. An
+LWT is never repeated here: whoever sent it reads at SERIAL and decides.
+
+Errors: was anything sent, and is it worth another try? The driver reports NoHostAvailable only when no
+connection took the request. A coordinator says Unavailable or Overloaded before it writes, but it looks at
+one partition after the other: of a batch over several partitions the first may be written by then.
+
+Batches. An unlogged batch is cheaper than its statements one by one if one node can carry it out, so
+statements are grouped by the replicas of their partition. It stays under the server's limits: a batch over
+several partitions fails from 50 KiB on (a batch within one partition has no such limit, so a large row may
+go alone).
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Hashable, Sequence
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
 
+from cassandra import (
+    AuthenticationFailed,
+    RequestValidationException,
+    Unavailable,
+    UnsupportedOperation,
+    protocol,
+)
+from cassandra.cluster import NoHostAvailable
+from cassandra.connection import ConnectionBusy
 from cassandra.policies import HostDistance
+from cassandra.pool import NoConnectionsAvailable
 from cassandra.query import BatchStatement, BatchType, BoundStatement
 
 from ringtime_shared.clock import SystemClock
@@ -20,8 +40,50 @@ from ringtime_shared.errors import OutcomeUnknown, StartupError, StoreUnavailabl
 from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.cassandra.bridge import Bridge, Record
 from ringtime_shared.stores.cassandra.cluster import PLAIN, SERIAL, held_logs, make_cluster
-from ringtime_shared.stores.cassandra.failures import Failure, from_driver
 from ringtime_shared.stores.write_probe import WriteProbe
+
+_REFUSED = (
+    RequestValidationException,
+    protocol.RequestValidationException,
+    AuthenticationFailed,
+    UnsupportedOperation,
+)
+_NOT_SENT = (NoHostAvailable, NoConnectionsAvailable, ConnectionBusy)
+_NOT_BEGUN = (Unavailable, protocol.OverloadedErrorMessage, protocol.IsBootstrappingErrorMessage)
+
+
+class Failure(NamedTuple):
+    """Why a statement has no answer."""
+
+    text: str
+    may_be_written: bool
+    is_retryable: bool
+
+    def after(self, earlier: Failure) -> Failure:
+        """Return what both tries of one statement together mean."""
+        return self._replace(may_be_written=self.may_be_written or earlier.may_be_written)
+
+
+def from_driver(error: BaseException, *, spans_partitions: bool = False) -> Failure:
+    """Return what `error` means for the statement that got it."""
+    text = f"Cassandra: {_describe(error)}"
+    if isinstance(error, _REFUSED):
+        return Failure(text, may_be_written=False, is_retryable=False)
+    if isinstance(error, _NOT_SENT):
+        return Failure(text, may_be_written=False, is_retryable=True)
+    if isinstance(error, _NOT_BEGUN):
+        return Failure(text, may_be_written=spans_partitions, is_retryable=True)
+    return Failure(text, may_be_written=True, is_retryable=True)
+
+
+def _describe(error: BaseException) -> str:
+    if isinstance(error, NoHostAvailable):
+        reasons: dict[Any, Any] = error.errors
+        hosts = ", ".join(f"{host}: {_describe(reason)}" for host, reason in reasons.items())
+        return f"no host available ({hosts or 'all are marked down'})"
+    words = " ".join(str(error).split())
+    return f"{type(error).__name__}: {words}"[:500]
+
 
 _SYSTEM_CLOCK = SystemClock()
 ATTEMPTS = 2  # `cassandra.request_timeout_ms` is limited so that this many fit in a create's deadline
@@ -238,3 +300,75 @@ def _check_datacenter(cluster: Any, settings: CassandraSettings, where: str) -> 
         raise StartupError(
             f"{where} has no datacenter {settings.local_dc!r}, only: {', '.join(sorted(found))}"
         )
+
+
+MAX_BYTES = 40 * 1024
+_BYTES_PER_STATEMENT = 160  # what a row with ten cells takes besides its values
+
+
+class Item(NamedTuple):
+    """One statement, and what goes into its batch if there is room."""
+
+    routing_key: bytes
+    query: Query
+    companions: Sequence[tuple[bytes, Query]] = ()
+
+
+class Layout(Protocol):
+    """What a session knows of where partitions are."""
+
+    keyspace: str
+
+    def replicas_of(self, routing_key: bytes) -> Hashable: ...
+
+
+def make_batches(items: Iterable[Item], layout: Layout, max_items: int) -> list[RawBatch]:
+    """Return batches that hold all items, at most `max_items` each; companions are not counted."""
+    by_key: dict[bytes, list[Item]] = defaultdict(list)
+    for item in items:
+        by_key[item.routing_key].append(item)
+    by_replicas: dict[Hashable, list[Item]] = defaultdict(list)
+    for routing_key, group in by_key.items():
+        by_replicas[layout.replicas_of(routing_key)].extend(group)
+    return [batch for group in by_replicas.values() for batch in _pack(group, layout.keyspace, max_items)]
+
+
+def _pack(items: Sequence[Item], keyspace: str, max_items: int) -> Iterable[RawBatch]:
+    filling = _Filling()
+    for item in items:
+        size = _size(item.query)
+        if filling.items == max_items or (filling.queries and filling.size + size > MAX_BYTES):
+            yield filling.close(keyspace)
+            filling = _Filling()
+        filling.items += 1
+        filling.add(item.routing_key, item.query, size)
+        for routing_key, query in item.companions:
+            size = _size(query)
+            if filling.size + size > MAX_BYTES:
+                yield filling.close(keyspace)
+                filling = _Filling()
+            filling.add(routing_key, query, size)
+    if filling.queries:
+        yield filling.close(keyspace)
+
+
+def _size(query: Query) -> int:
+    return _BYTES_PER_STATEMENT + sum([len(value) for value in query[2] if value is not None])
+
+
+class _Filling:
+    """A batch that is being filled."""
+
+    def __init__(self) -> None:
+        self.items = 0
+        self.size = 0
+        self.queries: list[Query] = []
+        self._keys: dict[bytes, None] = {}
+
+    def add(self, routing_key: bytes, query: Query, size: int) -> None:
+        self.size += size
+        self.queries.append(query)
+        self._keys[routing_key] = None
+
+    def close(self, keyspace: str) -> RawBatch:
+        return RawBatch(self.queries, keyspace, next(iter(self._keys)), spans_partitions=len(self._keys) > 1)

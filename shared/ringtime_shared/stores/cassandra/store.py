@@ -15,16 +15,12 @@ from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.cassandra.apps import Apps
-from ringtime_shared.stores.cassandra.damage import DamageTable
 from ringtime_shared.stores.cassandra.dead_letters import DeadLetters
-from ringtime_shared.stores.cassandra.due import Due
-from ringtime_shared.stores.cassandra.host_times import HostTimes
-from ringtime_shared.stores.cassandra.known import EXPIRIES, Known
 from ringtime_shared.stores.cassandra.marks import MarkTable
-from ringtime_shared.stores.cassandra.meta import MetaTable
+from ringtime_shared.stores.cassandra.meta import HostTimes, MetaTable
 from ringtime_shared.stores.cassandra.migrate import check_schema
-from ringtime_shared.stores.cassandra.operator import OperatorReads
-from ringtime_shared.stores.cassandra.schedules import Schedules
+from ringtime_shared.stores.cassandra.operator import DamageTable, OperatorReads
+from ringtime_shared.stores.cassandra.schedules import EXPIRIES, Due, Known, Schedules
 from ringtime_shared.stores.cassandra.session import CqlSession
 from ringtime_shared.stores.protocol import (
     AppCounts,

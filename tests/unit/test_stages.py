@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,27 @@ async def test_a_stage_says_its_lines_and_returns_its_code(
     cases = stages.read_cases(stage)
     assert [case.name for case in cases] == ["test_it::test_good", "test_it::test_bad"]
     assert stages.read_cases(Stage("ended", 0, ())) == []
+
+
+async def test_what_measures_time_runs_when_all_else_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running: set[str] = set()
+    beside: dict[str, set[str]] = {}
+
+    async def run(stage: Stage, arguments: list[str]) -> int:
+        beside[stage.name] = set(running)
+        running.add(stage.name)
+        await asyncio.sleep(0.01 * len(stage.name))
+        running.remove(stage.name)
+        return 0
+
+    monkeypatch.setattr(stages, "FOLDER", tmp_path / "reports")
+    monkeypatch.setattr(stages, "run", run)
+    assert await stages.main([]) == 0
+    assert beside["alone"] == set()
+    assert len(beside) == len(STAGES)
+    assert max(len(others) for others in beside.values()) == 2
 
 
 async def test_the_end_tells_the_slowest_and_fails_with_the_worst(

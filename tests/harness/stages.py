@@ -2,8 +2,8 @@
 
 Each stage is one pytest in one process with servers of its own, and runs its cases one after the other. Most
 of them wait most of the time, so that three stages keep two cores busy; the faults, whose verdicts come from
-ledgers, have the first call on the machine, and the others give way to them. What measures time comes last and
-has the machine to itself: beside five times its own work, bounds of a second were missed for want of a core.
+ledgers, have the first call on the machine, and the others give way to them. What measures time comes last
+and has the machine to itself: beside the others, bounds of a second were missed for want of a core.
 Coverage is measured in one stage only: it costs that one half as much again.
 """
 

@@ -13,7 +13,7 @@ looked at one by one.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
@@ -26,7 +26,7 @@ from ringtime_shared.models.app import App, AppConfiguration, Deletion, Resize, 
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.retry import RetryRules
-from ringtime_shared.models.schedule import Attempt, Outcome, Row, Status
+from ringtime_shared.models.schedule import Attempt, Outcome, Place, Row, Schedule, Status
 from ringtime_shared.stores.protocol import DAMAGED_MARKS, Marks
 
 # Records that can be read, and cells of them
@@ -234,6 +234,50 @@ def read_extras(text: str, column: str = "extras") -> Extras:
 def read_outcome(text: str) -> Outcome:
     """Return a whole outcome. Raises ValueError."""
     return read_json("outcome", decode_outcome, text)
+
+
+def to_live_rows(
+    app_id: str, partition: int, schedule_ids: Iterable[UUID], records: Iterable[tuple[Any, ...]]
+) -> list[Row]:
+    """Make rows that nothing was written to later. Raises ValueError for extras that cannot be read.
+
+    Args:
+        schedule_ids: one a record, whose own is passed over: each driver keeps ids in a type of its own.
+        records: slot_ms, schedule_id, fire_ms, created_ms, expires_ms, attempts, callback_type,
+            callback_details, payload, extras; checked before.
+    """
+    return [
+        Row(
+            schedule=Schedule(
+                schedule_id=schedule_id,
+                app_id=app_id,
+                fire_ms=fire_ms,
+                payload=payload,
+                callback_type=callback_type,
+                callback_details=details,
+                created_ms=created_ms,
+                expires_ms=expires_ms,
+                retry=extras.retry,
+            ),
+            place=Place(app_id, partition, slot_ms),
+            attempts=attempts,
+            replay=extras.replay,
+            log=extras.log,
+        )
+        for schedule_id, (
+            slot_ms,
+            _,
+            fire_ms,
+            created_ms,
+            expires_ms,
+            attempts,
+            callback_type,
+            details,
+            payload,
+            text,
+        ) in zip(schedule_ids, records, strict=True)
+        for extras in (NO_EXTRAS if text is None else read_extras(text),)
+    ]
 
 
 # Apps

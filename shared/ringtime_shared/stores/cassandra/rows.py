@@ -16,7 +16,8 @@ deleted. Two safety margins keep a row from ending too early, which would lose i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from operator import itemgetter
 from struct import Struct
 from uuid import UUID
 
@@ -34,6 +35,7 @@ from ringtime_shared.stores.codec import (
     fault_of,
     read_extras,
     read_outcome,
+    to_live_rows,
 )
 from ringtime_shared.stores.protocol import DamagedRow
 
@@ -100,6 +102,7 @@ class _Whole(_Created):
 
 _AFTER_KEY = slice(2, len(_Created.__struct_fields__))
 _DETAILS = _Created.__struct_fields__.index("callback_details")
+_ID = itemgetter(_Created.__struct_fields__.index("schedule_id"))
 _CREATED, _WHOLE = Shape(_Created), Shape(_Whole)
 
 
@@ -131,14 +134,14 @@ def read_live_rows(
     ]
     if _CREATED.fits(live):
         try:
-            return _to_rows(app_id, partition, live), []
+            return to_live_rows(app_id, partition, map(_ID, live), live), []
         except ValueError:
             pass  # the extras of one of them
     rows, damaged = [], []
     for record in live:
         try:
             _CREATED.check(record)
-            rows += _to_rows(app_id, partition, [record])
+            rows += to_live_rows(app_id, partition, [record[1]], [record])
         except ValueError as error:
             damaged.append(DamagedRow(Place(app_id, partition, record[0]), record[1], fault_of(error)))
     return rows, damaged
@@ -147,41 +150,6 @@ def read_live_rows(
 def is_there(record: Record) -> bool:
     """Whether some column that a create writes is there: then it is a row, be it a damaged one."""
     return record[_DETAILS] is not None or any(cell is not None for cell in record[_AFTER_KEY])
-
-
-def _to_rows(app_id: str, partition: int, records: Iterable[Record]) -> list[Row]:
-    return [
-        Row(
-            schedule=Schedule(
-                schedule_id=schedule_id,
-                app_id=app_id,
-                fire_ms=fire_ms,
-                payload=payload,
-                callback_type=callback_type,
-                callback_details=details,
-                created_ms=created_ms,
-                expires_ms=expires_ms,
-                retry=extras.retry,
-            ),
-            place=Place(app_id, partition, slot_ms),
-            attempts=attempts,
-            replay=extras.replay,
-            log=extras.log,
-        )
-        for (
-            slot_ms,
-            schedule_id,
-            fire_ms,
-            created_ms,
-            expires_ms,
-            attempts,
-            callback_type,
-            details,
-            payload,
-            text,
-        ) in records
-        for extras in (NO_EXTRAS if text is None else read_extras(text),)
-    ]
 
 
 def to_row(place: Place, schedule_id: UUID, record: Record) -> Row | None:

@@ -27,6 +27,7 @@ from ringtime_shared.stores.codec import (
     encode_row_extras,
     fault_of,
     read_extras,
+    to_live_rows,
 )
 from ringtime_shared.stores.protocol import LAST_ID, DamagedRow, DuePage, DueQuery, IndexEntry, Position
 from ringtime_shared.stores.sqlite.session import IndexKey, Session, execute_bulk
@@ -132,40 +133,10 @@ def id_of(stored: object) -> UUID:
     return UUID(bytes=stored) if isinstance(stored, bytes) and len(stored) == ID_BYTES else UUID(int=0)
 
 
-def _to_live_rows(app_id: str, partition: int, records: Iterable[Record]) -> list[Row]:
+def _to_live_rows(app_id: str, partition: int, records: Sequence[Record]) -> list[Row]:
     from_bytes = int.from_bytes
-    return [
-        Row(
-            schedule=Schedule(
-                schedule_id=UUID(int=from_bytes(schedule_id, "big")),
-                app_id=app_id,
-                fire_ms=fire_ms,
-                payload=payload,
-                callback_type=callback_type,
-                callback_details=details,
-                created_ms=created_ms,
-                expires_ms=expires_ms,
-                retry=extras.retry,
-            ),
-            place=Place(app_id, partition, slot_ms),
-            attempts=attempts,
-            replay=extras.replay,
-            log=extras.log,
-        )
-        for (
-            slot_ms,
-            schedule_id,
-            fire_ms,
-            created_ms,
-            expires_ms,
-            attempts,
-            callback_type,
-            details,
-            payload,
-            text,
-        ) in records
-        for extras in (NO_EXTRAS if text is None else read_extras(text),)
-    ]
+    schedule_ids = [UUID(int=from_bytes(record[1], "big")) for record in records]
+    return to_live_rows(app_id, partition, schedule_ids, records)
 
 
 def to_row(place: Place, schedule_id: UUID, record: Record) -> Row:

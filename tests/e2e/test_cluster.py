@@ -116,6 +116,7 @@ async def through(clients: Clients, fault: Awaitable[None], *, at_least_s: float
     await load
 
 
+@pytest.mark.alone
 async def test_steady_load_without_a_fault(cluster: Cluster, receiver: Receiver) -> None:
     async with clients_of(cluster, receiver, 1) as clients:
         await clients.steady(300 if IS_LONG else 15, lead_s=(2, 60 if IS_LONG else 6), per_s=200)

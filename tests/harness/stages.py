@@ -38,7 +38,7 @@ class Stage:
 
 FAULTS = tuple(f"tests/e2e/test_{name}.py" for name in ("cluster", "network_faults", "resize", "ringctl"))
 STAGES = (
-    Stage("faults", 0, FAULTS, "faults"),
+    Stage("faults", 0, FAULTS, "faults and not alone"),
     Stage("servers", 5, ("tests/contract", "tests/service")),
     Stage("units", 5, ("tests/unit",), is_measured=True),
     Stage("nodes", 5, ("tests/e2e", "tests/cluster", "tests/property"), after=("units",)),

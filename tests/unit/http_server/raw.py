@@ -16,7 +16,7 @@ from ringtime_shared.http_server import listen, serve_http
 from ringtime_shared.settings import ServerSettings
 
 Message = MutableMapping[str, Any]
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 
 
 class Answers:

@@ -7,7 +7,7 @@ import time
 
 import pytest
 from tests.unit.http_server.malformed import HOST
-from tests.unit.http_server.raw import PATIENCE_S, RawClient, error_of, serving
+from tests.unit.http_server.raw import RawClient, error_of, serving
 
 GET = b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n"
 POST = b"POST /a HTTP/1.1\r\n" + HOST + b"Content-Type: application/json\r\n"
@@ -55,7 +55,7 @@ async def test_a_request_that_does_not_come_to_its_end_is_cut_off(
         assert answers.statuses == [200, 408]
         assert error_of(answers.bodies[1])["field"] == field
         await dripping
-        assert time.monotonic() - begun_s < PATIENCE_S / 2
+        assert time.monotonic() - begun_s < 5
         assert len(site.seen) == 1
 
 

@@ -41,13 +41,14 @@ STAGES = (
     Stage("faults", 0, FAULTS, "faults and not alone"),
     Stage("servers", 5, ("tests/contract", "tests/service")),
     Stage("units", 5, ("tests/unit",), is_measured=True),
-    Stage("nodes", 5, ("tests/e2e", "tests/cluster", "tests/property"), after=("units",)),
+    Stage("nodes", 5, ("tests/e2e",), after=("units",)),
+    Stage("cluster", 5, ("tests/cluster", "tests/property"), after=("faults",)),
     Stage(
         "alone",
         0,
         ("tests/unit/dispatcher", "tests/unit/test_fault_proxy.py", "tests/service", "tests/e2e"),
         "alone",
-        after=("faults", "servers", "units", "nodes"),
+        after=("faults", "servers", "units", "nodes", "cluster"),
     ),
 )
 

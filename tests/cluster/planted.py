@@ -103,10 +103,12 @@ def drop_what_is_filed_for_later(patch: pytest.MonkeyPatch) -> None:
 
 
 def point_at_a_filing_without_a_look(patch: pytest.MonkeyPatch) -> None:
-    async def look_away(self: OutcomeWriter, batch: Sequence[Record]) -> Sequence[Record]:
-        return batch
+    async def look_away(
+        self: OutcomeWriter, batch: Sequence[Record]
+    ) -> tuple[Sequence[Record], list[Record], list[Record]]:
+        return batch, [], []
 
-    patch.setattr(OutcomeWriter, "_keep_readable", look_away)
+    patch.setattr(OutcomeWriter, "_look", look_away)
 
 
 def give_up_without_a_dead_letter(patch: pytest.MonkeyPatch) -> None:

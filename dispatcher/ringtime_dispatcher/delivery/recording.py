@@ -150,9 +150,10 @@ class OutcomeWriter:
                 filings.append(record.filing)
         if notes:
             await persist(store.put_damage, notes)
+        overtaken, unsure = list[Record](), list[Record]()
         if filings:
             await persist(store.put_rows, filings)
-            batch = await self._keep_readable(batch)
+            batch, overtaken, unsure = await self._look(batch)
         letters, homes, moves = [], [], []
         for record in batch:
             homes.append(record.home)
@@ -166,26 +167,34 @@ class OutcomeWriter:
             await persist(store.put_updates, homes)
         if moves:
             await persist(store.put_updates, moves)
+        # Not before the rest is durable: where it cannot be, all of the batch is written one by one instead.
+        self._waiting += overtaken
+        for record in unsure:
+            self._wait(record)
         return batch
 
-    async def _keep_readable(self, batch: Sequence[Record]) -> Sequence[Record]:
-        """Return the records whose filing, if they have one, is sure to be read; file the others again."""
+    async def _look(self, batch: Sequence[Record]) -> tuple[list[Record], list[Record], list[Record]]:
+        """Return the records whose filing, if they have one, is sure to be read; those that were overtaken,
+        with the next filing each; and those of which the marks say nothing."""
         instances = sorted({record.filing.place.instance for record in batch if record.filing is not None})
         marks = await persist(self._store.fetch_marks, instances)
         now_ms = self._clock.now_ms()
-        readable = []
+        readable, overtaken, unsure = list[Record](), list[Record](), list[Record]()
         for record in batch:
             filing = record.filing
-            mark = marks.get(filing.place.instance, _NONE) if filing is not None else _NONE
-            if filing is None or (mark.sealed_ms < filing.place.slot_ms and mark != DAMAGED_MARKS):
+            if filing is None:
+                readable.append(record)
+                continue
+            mark = marks.get(filing.place.instance, _NONE)
+            if mark.sealed_ms < filing.place.slot_ms and mark != DAMAGED_MARKS:
                 readable.append(record)
             elif self._is_unsure(mark, now_ms):
-                self._wait(record)
+                unsure.append(record)
             else:
                 slot_ms = max(now_ms + FILING_MARGIN_MS, mark.sealed_ms + 1)
                 place = filing.place._replace(slot_ms=slot_ms)
-                self._waiting.append(record.with_filing(replace(filing, place=place)))
-        return readable
+                overtaken.append(record.with_filing(replace(filing, place=place)))
+        return readable, overtaken, unsure
 
     def _is_unsure(self, mark: Marks, now_ms: int) -> bool:
         """Whether this mark, or this node's clock, is not to be relied on."""

@@ -289,3 +289,16 @@ async def test_closing_looks_at_no_marks_any_more() -> None:
     tried = len(desk.store.calls)
     await asyncio.sleep(5)
     assert len(desk.store.calls) == tried
+
+
+@on_virtual_time
+async def test_what_is_filed_again_beside_a_record_that_no_store_takes_is_recorded_once() -> None:
+    """The bad record makes the batch go record by record; what was to be filed again must not go twice."""
+    desk = await Refiling().fill()
+    await desk.publish(START_MS + 9_000)
+    desk.file(0, START_MS + 8_000)
+    desk.put(1)
+    desk.store.fail("put_updates", ValueError("a bug"), ValueError("a bug"))
+    await asyncio.sleep(1)
+    assert (desk.durable, desk.refused) == ([0], [1])
+    assert desk.store.names().count("put_rows") == 3  # with the batch, alone, and above `sealed`

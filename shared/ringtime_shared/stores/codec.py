@@ -280,6 +280,44 @@ def to_live_rows(
     ]
 
 
+def to_written_row(
+    place: Place,
+    schedule_id: UUID,
+    created: Sequence[Any],
+    *,
+    cancelled_ms: int | None,
+    moved_to: Place | None,
+    outcome: Outcome | None,
+) -> Row:
+    """Make one row with what was written to it later. Raises ValueError for extras that cannot be read.
+
+    Args:
+        created: the columns `to_live_rows` takes.
+    """
+    _, _, fire_ms, created_ms, expires_ms, attempts, callback_type, details, payload, text = created
+    extras = NO_EXTRAS if text is None else read_extras(text)
+    return Row(
+        schedule=Schedule(
+            schedule_id=schedule_id,
+            app_id=place.app_id,
+            fire_ms=fire_ms,
+            payload=payload,
+            callback_type=callback_type,
+            callback_details=details,
+            created_ms=created_ms,
+            expires_ms=expires_ms,
+            retry=extras.retry,
+        ),
+        place=place,
+        attempts=attempts,
+        replay=extras.replay,
+        log=extras.log,
+        cancelled_ms=cancelled_ms,
+        moved_to=moved_to,
+        outcome=outcome,
+    )
+
+
 # Apps
 
 APP_COLUMNS = (
@@ -332,11 +370,6 @@ def decode_secrets(text: str | None) -> tuple[SigningSecret, ...]:
 def encode_resize(resize: Resize | None) -> str | None:
     """Return a JSON object; None stays None."""
     return None if resize is None else encode_slim(resize).decode()
-
-
-def decode_resize(text: str | None) -> Resize | None:
-    """Read a JSON object; None, as an app from before there were resizes has it, is none."""
-    return None if text is None else _decode_resize(text)
 
 
 def encode_deletion(deletion: Deletion | None) -> str | None:

@@ -22,20 +22,19 @@ from struct import Struct
 from uuid import UUID
 
 from ringtime_shared.errors import Damaged
-from ringtime_shared.models.schedule import Place, Row, Schedule
+from ringtime_shared.models.schedule import Place, Row
 from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.session import Values
 from ringtime_shared.stores.codec import (
-    NO_EXTRAS,
     Columns,
     Count,
     Json,
     Millis,
     Shape,
     fault_of,
-    read_extras,
     read_outcome,
     to_live_rows,
+    to_written_row,
 )
 from ringtime_shared.stores.protocol import DamagedRow
 
@@ -100,7 +99,8 @@ class _Whole(_Created):
     outcome: Json | None
 
 
-_AFTER_KEY = slice(2, len(_Created.__struct_fields__))
+_LATER = len(_Created.__struct_fields__)
+_AFTER_KEY = slice(2, _LATER)
 _DETAILS = _Created.__struct_fields__.index("callback_details")
 _ID = itemgetter(_Created.__struct_fields__.index("schedule_id"))
 _CREATED, _WHOLE = Shape(_Created), Shape(_Whole)
@@ -164,25 +164,11 @@ def to_row(place: Place, schedule_id: UUID, record: Record) -> Row | None:
 
 
 def _to_row(place: Place, schedule_id: UUID, record: Record) -> Row:
-    _, _, fire_ms, created_ms, expires_ms, attempts, callback_type, details, payload, text, *later = record
-    cancelled_ms, moved_to, outcome = later
-    extras = NO_EXTRAS if text is None else read_extras(text)
-    return Row(
-        schedule=Schedule(
-            schedule_id=schedule_id,
-            app_id=place.app_id,
-            fire_ms=fire_ms,
-            payload=payload,
-            callback_type=callback_type,
-            callback_details=details,
-            created_ms=created_ms,
-            expires_ms=expires_ms,
-            retry=extras.retry,
-        ),
-        place=place,
-        attempts=attempts,
-        replay=extras.replay,
-        log=extras.log,
+    cancelled_ms, moved_to, outcome = record[_LATER:]
+    return to_written_row(
+        place,
+        schedule_id,
+        record[:_LATER],
         cancelled_ms=cancelled_ms,
         moved_to=None if moved_to is None else Place(place.app_id, *moved_to),
         outcome=None if outcome is None else read_outcome(outcome),

@@ -13,7 +13,7 @@ from uuid import UUID
 from ringtime_shared.buckets import BUCKET_MS, bucket_of, first_slot, last_slot
 from ringtime_shared.errors import Damaged
 from ringtime_shared.models.app import Instance
-from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Schedule, Status
+from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Status
 from ringtime_shared.stores.codec import (
     NO_EXTRAS,
     Columns,
@@ -28,6 +28,7 @@ from ringtime_shared.stores.codec import (
     fault_of,
     read_extras,
     to_live_rows,
+    to_written_row,
 )
 from ringtime_shared.stores.protocol import LAST_ID, DamagedRow, DuePage, DueQuery, IndexEntry, Position
 from ringtime_shared.stores.sqlite.session import IndexKey, Session, execute_bulk
@@ -74,6 +75,7 @@ class _Whole(_Created):
     outcome_extras: Json | None
 
 
+_LATER = len(_Created.__struct_fields__)
 _CREATED, _WHOLE = Shape(_Created), Shape(_Whole)
 
 
@@ -149,25 +151,11 @@ def to_row(place: Place, schedule_id: UUID, record: Record) -> Row:
 
 
 def _to_row(place: Place, schedule_id: UUID, record: Record) -> Row:
-    _, _, fire_ms, created_ms, expires_ms, attempts, callback_type, details, payload, text, *later = record
-    cancelled_ms, moved_partition, moved_slot_ms, *outcome = later
-    extras = _to_extras(text)
-    return Row(
-        schedule=Schedule(
-            schedule_id=schedule_id,
-            app_id=place.app_id,
-            fire_ms=fire_ms,
-            payload=payload,
-            callback_type=callback_type,
-            callback_details=details,
-            created_ms=created_ms,
-            expires_ms=expires_ms,
-            retry=extras.retry,
-        ),
-        place=place,
-        attempts=attempts,
-        replay=extras.replay,
-        log=extras.log,
+    cancelled_ms, moved_partition, moved_slot_ms, *outcome = record[_LATER:]
+    return to_written_row(
+        place,
+        schedule_id,
+        record[:_LATER],
         cancelled_ms=cancelled_ms,
         moved_to=None
         if moved_slot_ms is None

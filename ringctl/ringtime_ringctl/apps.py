@@ -14,7 +14,7 @@ from ringtime_ringctl.deployment.ownership import fetch_app
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.shell import RingctlGroup, deployed
 from ringtime_ringctl.times import read_whole
-from ringtime_shared.api.apps import app_to_json
+from ringtime_shared.api.apps import app_to_json, resize_to_json
 from ringtime_shared.api.configuration import keys
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.app_changes import write_app
@@ -291,7 +291,6 @@ def show(output: Output, app: App) -> None:
 
 def to_json(app: App) -> Mapping[str, object]:
     """Return an app for `--json`: as the API has it, and what only operators need. Never a secret."""
-    note = app.resize
     return {
         **app_to_json(app),
         "polled": app.polled,
@@ -299,14 +298,7 @@ def to_json(app: App) -> Mapping[str, object]:
         "version": app.version,
         "createdAt": to_iso(app.created_ms),
         "signingSecrets": len(app.secrets),
-        "resize": None
-        if note is None
-        else {
-            "quota": note.quota,
-            "before": note.before,
-            "operator": note.operator,
-            "begunAt": to_iso(note.begun_ms),
-        },
+        "resize": resize_to_json(app.resize),
     }
 
 

@@ -9,6 +9,7 @@ from ringtime_ringctl.output import Cell, Column, Output
 from ringtime_ringctl.resize.plan import Added, Plan, Retired
 from ringtime_ringctl.resize.steps import is_quota
 from ringtime_ringctl.sizing import Advice
+from ringtime_shared.api.apps import resize_to_json
 from ringtime_shared.api.instants import to_iso
 
 SHOWN = 20  #: poller instances without --all
@@ -105,21 +106,13 @@ def _when(plan: Plan) -> str:
 
 def plan_to_json(plan: Plan, advice: Advice | None) -> Mapping[str, object]:
     """Return a plan for `--json`."""
-    note = plan.app.resize
     view: dict[str, object] = {
         "appId": plan.app.app_id,
         "partitions": plan.app.writable,
         "polled": plan.app.polled,
         "quota": plan.quota,
         "nothingToDo": is_quota(plan.app, plan.quota),
-        "underWay": None
-        if note is None
-        else {
-            "quota": note.quota,
-            "before": note.before,
-            "operator": note.operator,
-            "begunAt": to_iso(note.begun_ms),
-        },
+        "underWay": resize_to_json(plan.app.resize),
         "added": [{"instance": str(each.instance), "node": each.node} for each in plan.added],
         "retired": [_retired_json(each) for each in plan.retired],
         "moves": [

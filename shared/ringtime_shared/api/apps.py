@@ -9,7 +9,7 @@ from typing import Annotated
 from ringtime_shared.api.configuration import configuration_to_json
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.api.views import Doc, read
-from ringtime_shared.models.app import App, AppConfiguration, SigningSecret
+from ringtime_shared.models.app import App, AppConfiguration, Resize, SigningSecret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,3 +74,15 @@ def secret_to_json(secret: SigningSecret, *, is_new: bool = False) -> dict[str, 
     if is_new:
         shown["secret"] = secret.secret
     return shown | {"createdAt": to_iso(secret.created_ms)}
+
+
+def resize_to_json(note: Resize | None) -> dict[str, object] | None:
+    """Return a resize that is under way, for operators; None: there is none."""
+    if note is None:
+        return None
+    return {
+        "quota": note.quota,
+        "before": note.before,
+        "operator": note.operator,
+        "begunAt": to_iso(note.begun_ms),
+    }

@@ -60,7 +60,6 @@ class DeletionWorld(World):
     def __init__(self, seed: int, plan: DeletionPlan | None = None) -> None:
         super().__init__(seed, plan or random_deletion_plan(Random(seed ^ 0xDE1)))
         self.deleted = 0  #: how often the app was gone
-        self._operators: list[Pod] = []
         self._found: list[str] = []
 
     async def run(self) -> list[str]:
@@ -73,6 +72,7 @@ class DeletionWorld(World):
         rng, loop = self.rng, asyncio.get_running_loop()
         while loop.time() < self.plan.load_s:
             work = self.spawn(self._operate())
+            self.works.append(work)
             is_killed = rng.random() < self.plan.kill_rate
             # An operator who takes longer gets company.
             await asyncio.wait([work], timeout=rng.uniform(0.01, 20) if is_killed else 30)
@@ -97,8 +97,8 @@ class DeletionWorld(World):
     async def _operate(self) -> None:
         rng = self.rng
         rates = replace(self.plan.rates, slow=0.4, slow_s=self.plan.operator_slow_s)
-        pod = Pod(f"operator-{len(self._operators)}", rng, rates)
-        self._operators.append(pod)
+        pod = Pod(f"operator-{len(self.operators)}", rng, rates)
+        self.operators.append(pod)
         if rng.random() < 0.2:
             asyncio.get_running_loop().call_later(rng.uniform(0, 10), pod.pause, rng.uniform(1, 12))
         deleter = self._deleter(pod)
@@ -115,13 +115,9 @@ class DeletionWorld(World):
         store = cast("MemoryStore", PodStore(self.store, pod, self.spawn))
         return Deleter(store, pod, self.plan.ingest, LIMITS)
 
-    def _heal(self) -> None:
-        super()._heal()
-        for pod in self._operators:
-            pod.rates = FaultRates()
-
     async def _wait_for_outcomes(self, deadline_s: float) -> None:
         """End the deletion that is under way, wait, and see that nothing went with an app that should not."""
+        await self._end_operators()
         app = await self.store.fetch_app(APP)
         if app is not None and app.deletion is not None:
             deleter = self._deleter(Pod("eve", self.rng, FaultRates()))

@@ -38,6 +38,7 @@ class Pod(SystemClock):
         self.is_alive = True
         self.off_ms = float(skew_ms)  #: of the wall clock, ahead of the right time
         self.drift = 0.0  #: ms a ms
+        self.sent: set[asyncio.Task[Any]] = set()  #: its store calls that are not carried out yet
         self._frozen_s: float | None = None
         self._running = asyncio.Event()
         self._running.set()
@@ -112,7 +113,10 @@ class PodStore:
         may_be_slow = not rates.slow_calls or name in rates.slow_calls
         delay_s = rng.uniform(0, rates.slow_s) if may_be_slow and rng.random() < rates.slow else 0.004
         # What was sent is carried out, even if the sender dies or stops waiting.
-        answer = await asyncio.shield(self._spawn(_later(delay_s, method, args)))
+        call = self._spawn(_later(delay_s, method, args))
+        pod.sent.add(call)
+        call.add_done_callback(pod.sent.discard)
+        answer = await asyncio.shield(call)
         await pod.wait_running()
         if rng.random() < rates.lost_reply:
             raise OutcomeUnknown(f"{name}: simulated lost reply")

@@ -64,8 +64,6 @@ class ResizeWorld(World):
 
     def __init__(self, seed: int, plan: ResizePlan | None = None) -> None:
         super().__init__(seed, plan or random_resize_plan(Random(seed ^ 0x5EED)))
-        self._operators: list[Pod] = []
-        self._works: list[asyncio.Task[None]] = []
         self._found: list[str] = []  # rows that were acknowledged and polled by nobody
         self._ended: set[UUID] = set()  # schedules with an outcome, which they keep
         self._is_over = False
@@ -100,7 +98,7 @@ class ResizeWorld(World):
         rng, loop = self.rng, asyncio.get_running_loop()
         while loop.time() < self.plan.load_s + 5:
             work = self.spawn(self._operate(rng.choice(["ana", "bob"])))
-            self._works.append(work)
+            self.works.append(work)
             is_killed = rng.random() < self.plan.kill_rate
             # An operator who takes longer gets company.
             await asyncio.wait([work], timeout=rng.uniform(0.01, 15) if is_killed else 30)
@@ -111,8 +109,8 @@ class ResizeWorld(World):
     async def _operate(self, operator: str) -> None:
         """Do what an operator would who finds the app as it is."""
         rng = self.rng
-        pod = Pod(f"ringctl-{operator}-{len(self._operators)}", rng, self._operator_rates())
-        self._operators.append(pod)
+        pod = Pod(f"ringctl-{operator}-{len(self.operators)}", rng, self._operator_rates())
+        self.operators.append(pod)
         if rng.random() < 0.2:
             asyncio.get_running_loop().call_later(rng.uniform(0, 10), pod.pause, rng.uniform(1, 12))
         resizer = self._resizer(pod, operator)
@@ -179,16 +177,9 @@ class ResizeWorld(World):
             return None
         return home.moved_to or home.place
 
-    def _heal(self) -> None:
-        super()._heal()
-        for pod in self._operators:
-            pod.rates = FaultRates()
-
     async def _wait_for_outcomes(self, deadline_s: float) -> None:
         """Finish what the last operator left, wait, and see that nothing else is left."""
-        for work in self._works:
-            work.cancel()
-        await asyncio.sleep(5)  # what they sent arrives
+        await self._end_operators()
         app = await self._app()
         if app.resize is not None:
             resizer = self._resizer(Pod("ringctl-last", self.rng, FaultRates()), "eve")

@@ -22,6 +22,19 @@ def test_a_few_seeds_keep_the_promise(seed: int) -> None:
     assert play_resize_seed(seed) == []
 
 
+def test_a_change_that_arrives_long_after_its_operator_was_killed_is_finished() -> None:
+    plan = ResizePlan(
+        schedules=20,
+        load_s=2.0,
+        lead_s=40.0,
+        kill_rate=1,
+        operator_slow=1.0,
+        operator_slow_s=60.0,
+        operator_slow_calls=frozenset({"replace_app"}),
+    )
+    assert {seed: play_resize_seed(seed, plan) for seed in range(5)} == {seed: [] for seed in range(5)}
+
+
 @pytest.mark.slow
 def test_a_seed_is_the_same_run_in_every_process() -> None:
     """Or a seed that breaks something in one place shows nothing in another."""

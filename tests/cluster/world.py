@@ -126,6 +126,8 @@ class World:
         self.early_ms = 0  #: see `judge`
         self.creates: list[ClientEntry] = []
         self.sends: list[Send] = []
+        self.operators: list[Pod] = []  #: who change apps by hand; a simulation that has any adds them
+        self.works: list[asyncio.Task[None]] = []  #: what they do
         self._background: set[asyncio.Task[Any]] = set()
         self._ingest: list[tuple[Pod, IngestService]] = []
         self._dispatchers: dict[str, tuple[Pod, Dispatcher, list[PodSession]]] = {}
@@ -278,8 +280,15 @@ class World:
         return [each[0] for each in self._ingest] + [each[0] for each in self._dispatchers.values()]
 
     def _heal(self) -> None:
-        for pod in self._pods():
+        for pod in self._pods() + self.operators:
             pod.rates = FaultRates()
+
+    async def _end_operators(self) -> None:
+        """Stop them all, and wait until what they sent is carried out, however late."""
+        for work in self.works:
+            work.cancel()
+        await asyncio.gather(*self.works, return_exceptions=True)
+        await asyncio.gather(*(call for pod in self.operators for call in pod.sent), return_exceptions=True)
 
     async def _status(self, entry: ClientEntry) -> Status:
         parts = unpack_id(entry.schedule_id)

@@ -15,7 +15,7 @@ from ringtime_shared.stores.protocol import AppStore
 
 Decision = Callable[[App], Awaitable[App]]
 
-_TRIES = 10  #: each lost one is a change of somebody else's
+TRIES = 10  #: each lost one is a change of somebody else's
 
 
 async def change_app(store: AppStore, app_id: str, decide: Decision) -> App:
@@ -28,7 +28,7 @@ async def change_app(store: AppStore, app_id: str, decide: Decision) -> App:
     Raises what `decide` raises, NotFound, VersionConflict when others came first ten times, StoreUnavailable,
     OutcomeUnknown.
     """
-    for _ in range(_TRIES):
+    for _ in range(TRIES):
         app = await store.fetch_app(app_id)
         if app is None:
             raise NotFound("app", app_id)
@@ -40,7 +40,12 @@ async def change_app(store: AppStore, app_id: str, decide: Decision) -> App:
         except VersionConflict:
             continue
         return changed
-    raise VersionConflict(f"app {app_id} is changed by others all the time; try again")
+    raise always_changed(app_id)
+
+
+def always_changed(app_id: str) -> VersionConflict:
+    """Return the error for an app that others have changed `TRIES` times in between."""
+    return VersionConflict(f"app {app_id} is changed by others all the time; try again")
 
 
 async def write_app(store: AppStore, app: App) -> None:

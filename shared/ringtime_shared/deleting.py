@@ -16,6 +16,7 @@ the app is as it was before.
 | killed at any point | the app stays halted until somebody asks again, here or elsewhere |
 | a create is acknowledged meanwhile | it is seen: cancelled, or the deletion is given up |
 | two processes finish it | each change is conditional on the version; one deletes, the other finds it gone |
+| others change the app all the time | after ten changes `finish` gives up its turn; the app stays halted |
 | it is given up, and another one begins | the note tells them apart: the quiet time is counted anew |
 | the id is registered again | a new app under a new, higher number; ids of the old one are not found |
 | a row of the old app is left in the store | no dispatcher sends it: its id has a lower number than the app |
@@ -33,11 +34,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
-from ringtime_shared.app_changes import change_app, write_app
+from ringtime_shared.app_changes import TRIES, always_changed, change_app, write_app
 from ringtime_shared.app_states import APPS_TRUST_MS, begin_deletion, give_up_deletion
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.clock import Clock
@@ -115,23 +116,27 @@ class Deleter:
     async def finish(self, begun: App) -> None:
         """Carry out what is left of the deletion of `begun`; return when the app is gone.
 
-        Takes at least the quiet time. Raises LiveSchedules when it was given up for that, and Conflict when
-        somebody else gave it up.
+        Takes at least the quiet time. Raises LiveSchedules when it was given up for that, Conflict when
+        somebody else gave it up, and VersionConflict when others changed the app ten times meanwhile: it
+        stays halted then, for whoever asks again.
         """
         app: App | None = begun
-        while app is not None and app.number == begun.number:
+        quiet_for: int | None = None  # the note that has stood for the quiet time
+        for _ in range(TRIES):
+            if app is None or app.number != begun.number:
+                return
             if app.deletion is None:
                 raise Conflict(f"the deletion of app {app.app_id} was given up")
-            note = app.deletion.began_at
-            await asyncio.sleep(self._quiet_s)
-            app = await self._store.fetch_app(app.app_id)
-            while app is not None and app.deletion is not None and app.deletion.began_at == note:
-                try:
+            if app.deletion.began_at != quiet_for:
+                quiet_for = app.deletion.began_at
+                await asyncio.sleep(self._quiet_s)
+            else:
+                with suppress(VersionConflict):
                     await self._clear(app)
                     await self._store.delete_app(app)
                     return
-                except VersionConflict:
-                    app = await self._store.fetch_app(app.app_id)
+            app = await self._store.fetch_app(app.app_id)
+        raise always_changed(begun.app_id)
 
     async def _clear(self, app: App) -> None:
         """See that nothing is left to fire. Raises LiveSchedules once the deletion is given up, and

@@ -8,7 +8,7 @@ import logging
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_shared.clock import Clock
 from ringtime_shared.deleting import Deleter
-from ringtime_shared.errors import Conflict, NotFound, OutcomeUnknown, StoreUnavailable
+from ringtime_shared.errors import Conflict, NotFound, OutcomeUnknown, StoreUnavailable, VersionConflict
 from ringtime_shared.models.app import App
 
 _log = logging.getLogger(__name__)
@@ -52,12 +52,12 @@ class Deletions:
                 await self._apps.reread(app.app_id)
             except NotFound:
                 _log.info("app %s, number %d, is deleted", app.app_id, app.number)
-            except Conflict as error:
-                _log.warning("app %s is not deleted: %s", app.app_id, error)
-            except (StoreUnavailable, OutcomeUnknown) as error:
+            except (StoreUnavailable, OutcomeUnknown, VersionConflict) as error:
                 _log.warning("deleting app %s: %s", app.app_id, error)
                 await asyncio.sleep(_BACK_OFF_S)
                 continue
+            except Conflict as error:
+                _log.warning("app %s is not deleted: %s", app.app_id, error)
             except Exception:  # noqa: BLE001 - nobody awaits this task; the app stays as it is
                 _log.exception("deleting app %s: a bug; ask again", app.app_id)
             return

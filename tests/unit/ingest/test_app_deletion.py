@@ -12,7 +12,14 @@ from tests.unit.ingest.rig import Rig, make_rig
 from tests.unit.spy_store import SpyStore
 
 from ringtime_ingest.service import IngestParts, IngestService
-from ringtime_shared.errors import Conflict, InvalidRequest, LiveSchedules, NotFound, StoreUnavailable
+from ringtime_shared.errors import (
+    Conflict,
+    InvalidRequest,
+    LiveSchedules,
+    NotFound,
+    StoreUnavailable,
+    VersionConflict,
+)
 from ringtime_shared.settings import AppLimits, IngestSettings
 
 PATH = "/goscheduler/apps/test"
@@ -113,6 +120,16 @@ async def test_a_store_that_is_away_only_delays_it() -> None:
     await pod.service.delete_app("shop", cancel_schedules=False)
     pod.store.fail("fetch_marks", *[StoreUnavailable("no")] * 3)
     await asyncio.sleep(4 * GONE_S + 3 * 5)
+    assert await pod.service.fetch_apps(None) == []
+
+
+@on_virtual_time
+async def test_others_who_change_the_app_all_the_time_only_delay_it() -> None:
+    [pod] = await make_pods()
+    await pod.register()
+    await pod.service.delete_app("shop", cancel_schedules=False)
+    pod.store.fail("delete_app", *[VersionConflict("changed")] * 15)
+    await asyncio.sleep(2 * GONE_S + 5)
     assert await pod.service.fetch_apps(None) == []
 
 

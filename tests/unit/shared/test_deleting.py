@@ -262,6 +262,20 @@ async def test_a_change_by_another_in_between_is_decided_again() -> None:
 
 
 @on_virtual_time
+async def test_an_app_that_never_stands_still_stays_halted_for_whoever_asks_again() -> None:
+    rig = await make_rig()
+    begun = await rig.deleter.begin(rig.app.app_id, cancels=False)
+    rig.store.fail("delete_app", *[VersionConflict("changed")] * 100)
+    with pytest.raises(VersionConflict, match="all the time"):
+        await rig.deleter.finish(begun)
+    assert rig.store.names().count("delete_app") < 10
+    assert await rig.stored() == begun
+    rig.store.heal("delete_app")
+    await rig.deleter.finish(begun)
+    assert await rig.stored() is None
+
+
+@on_virtual_time
 async def test_a_store_that_is_away_changes_nothing() -> None:
     rig = await make_rig()
     begun = await rig.deleter.begin(rig.app.app_id, cancels=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from uuid import UUID
 
 import pytest
 from hypothesis import settings
@@ -12,10 +13,12 @@ from tests.contract.builders import START_MS, make_app, make_move, make_row
 from tests.unit.dispatcher.rig import make_owned
 
 from ringtime_dispatcher.delivery.ledger import Item, Ledger, State
+from ringtime_shared.models.schedule import Place
 
 APPS = [make_app(app_id=app_id) for app_id in ("a", "b")]
 ROWS = [make_row(app, START_MS + n, n % 2) for app in APPS for n in range(4)]
 FILINGS = [*ROWS, *(make_move(row, row.place.slot_ms + 1_000) for row in ROWS)]  # two of each schedule
+PROBED = make_app(app_id="probed")
 HELD = (State.WAITING, State.UNDER_WAY)
 #: From which states each step may be made; from others it raises, and nothing changes.
 STEPS = {
@@ -84,6 +87,14 @@ class LedgerMachine(RuleBasedStateMachine):
     def pick(self, number: int) -> Item | None:
         return self.items[number % len(self.items)] if self.items else None
 
+    def is_locked(self, schedule_id: UUID) -> bool:
+        """Whether one more filing of a schedule, which somebody else's read returned, may not begin."""
+        probe = Item(make_owned(PROBED, 0), Place(PROBED.app_id, 0, START_MS), schedule_id)
+        assert self.ledger.enter(probe)
+        begun = self.ledger.begin(probe)
+        self.ledger.leave_open(probe)
+        return not begun
+
     @invariant()
     def an_app_holds_the_room_of_its_items(self) -> None:
         held = [each for each in self.items if each.state in HELD]
@@ -94,7 +105,7 @@ class LedgerMachine(RuleBasedStateMachine):
         locked = Counter(each.schedule_id for each in self.locking)
         assert set(locked.values()) <= {1}
         for item in self.items:
-            assert self.ledger.is_locked(item.schedule_id) is (item.schedule_id in locked)
+            assert self.is_locked(item.schedule_id) is (item.schedule_id in locked)
 
     @invariant()
     def an_instance_knows_what_is_open_and_whether_it_is_quiet(self) -> None:
@@ -111,7 +122,7 @@ class LedgerMachine(RuleBasedStateMachine):
             if item.state in HELD:
                 self.ledger.leave_open(item)
         assert not self.ledger.held
-        assert not any(self.ledger.is_locked(row.schedule.schedule_id) for row in ROWS)
+        assert not any(self.is_locked(row.schedule.schedule_id) for row in ROWS)
         assert all(owned.is_quiet for owned in self.owned.values())
         assert self.ledger.room("a") == (MOST + 1) // 2
 

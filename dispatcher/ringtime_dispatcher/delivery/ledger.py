@@ -163,10 +163,6 @@ class Ledger:
         """How many rows each app holds in memory."""
         return self._room.held
 
-    def is_locked(self, schedule_id: UUID) -> bool:
-        """Whether a filing of this schedule is under way."""
-        return schedule_id in self._locks
-
     def enter(self, item: Item) -> bool:
         """Hold an item whose row was read; False, and nothing is changed, if a read returned it before."""
         if item.state is not State.NEW:

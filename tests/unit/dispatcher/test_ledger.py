@@ -91,7 +91,7 @@ def test_what_will_not_be_sent_takes_no_lock_and_frees_none() -> None:
     assert desk.ledger.begin(sent)
     assert desk.ledger.begin(damaged, is_sent=False)
     desk.ledger.settle(damaged)
-    assert desk.ledger.is_locked(sent.schedule_id)
+    assert not desk.ledger.begin(desk.entered(make_move(ROW, START_MS + 9_000))), "it is locked"
     assert not desk.owned.is_quiet
 
 

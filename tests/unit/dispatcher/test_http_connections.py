@@ -388,6 +388,25 @@ async def test_a_server_that_does_not_speak_tls_holds_nothing_up() -> None:
         assert http._connections._sockets == 0
 
 
+@pytest.mark.parametrize("error", [UnicodeError("label too long"), ValueError("no host name"), MemoryError()])
+async def test_whatever_tls_lets_out_ends_this_attempt_and_holds_nothing(
+    certify: Certify, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def wrap(*_: object, **__: object) -> ssl.SSLObject:
+        raise error
+
+    async with serving(tls=certify()) as site, calling(NAMES, most=1) as http:
+        with monkeypatch.context() as broken:
+            broken.setattr(http._connections._tls, "wrap_bio", wrap)
+            (outcome,) = await asyncio.gather(
+                call(http, site.url(HOST, scheme="https")), return_exceptions=True
+            )
+        is_shortage = isinstance(outcome, Reply) and outcome.is_shortage
+        assert is_shortage if isinstance(error, MemoryError) else outcome is error, outcome
+        assert http._connections._sockets == 0
+        assert await call(http, site.url(HOST, scheme="https")) == OK
+
+
 @asynccontextmanager
 async def delaying(site: Site, delay_s: float) -> AsyncIterator[int]:
     """A port that passes everything on to a site, but only so long after the connection was made."""

@@ -18,7 +18,7 @@ from ringtime_dispatcher.reading.sealing import Sealer
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
 from ringtime_shared.stores.memory import MemoryStore
-from ringtime_shared.stores.protocol import DuePage, DueQuery, Position
+from ringtime_shared.stores.protocol import DuePage, DueQuery, IdPage
 
 Plant = Callable[[pytest.MonkeyPatch], None]
 
@@ -72,9 +72,8 @@ def stop_after_one_page(patch: pytest.MonkeyPatch) -> None:
     async def fetch_due(self: MemoryStore, queries: Sequence[DueQuery]) -> list[DuePage]:
         return [replace(page, next=None) for page in await real_due(self, queries)]
 
-    async def fetch_live_ids(self: MemoryStore, queries: Sequence[DueQuery]) -> list[list[Position]]:
-        found = await real_ids(self, queries)
-        return [keys[: query.limit] for keys, query in zip(found, queries, strict=True)]
+    async def fetch_live_ids(self: MemoryStore, queries: Sequence[DueQuery]) -> list[IdPage]:
+        return [page._replace(next=None) for page in await real_ids(self, queries)]
 
     patch.setattr(MemoryStore, "fetch_due", fetch_due)
     patch.setattr(MemoryStore, "fetch_live_ids", fetch_live_ids)

@@ -21,7 +21,7 @@ from tests.contract.builders import (
 from ringtime_shared.buckets import last_slot
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.schedule import Row
-from ringtime_shared.stores.protocol import LAST_ID, DueQuery, IndexEntry, Position, Store
+from ringtime_shared.stores.protocol import LAST_ID, DueQuery, IdPage, IndexEntry, Position, Store
 
 
 async def fetch_rows(store: Store, query: DueQuery) -> list[Row]:
@@ -37,6 +37,18 @@ async def walk(store: Store, query: DueQuery) -> list[list[Row]]:
         (page,) = await store.fetch_due([query._replace(after=after)])
         assert page.next is None or page.next > after
         pages.append(list(page.rows))
+        after = page.next
+    return pages
+
+
+async def walk_ids(store: Store, query: DueQuery) -> list[list[Position]]:
+    """Follow `next` of the keys to the end."""
+    pages = []
+    after: Position | None = query.after
+    while after is not None:
+        (page,) = await store.fetch_live_ids([query._replace(after=after)])
+        assert page.next is None or page.next > after
+        pages.append(list(page.ids))
         after = page.next
     return pages
 
@@ -96,7 +108,7 @@ async def test_a_query_stays_in_its_bucket(store: Store, app: App) -> None:
     await store.put_rows([make_row(app, START_MS - 1), *ours, make_row(app, START_MS + 60_000)])
     wide = make_query(app, after=before(START_MS - 60_000), upto_ms=START_MS + 10**9)
     assert await fetch_rows(store, wide) == ours
-    assert await store.fetch_live_ids([wide]) == [[key_of(row) for row in ours]]
+    assert await store.fetch_live_ids([wide]) == [IdPage([key_of(row) for row in ours], None)]
 
 
 async def test_a_query_stays_with_its_instance(store: Store, app: App) -> None:
@@ -114,7 +126,7 @@ async def test_no_queries_and_unknown_instances(store: Store) -> None:
     nobody = make_query(make_app())
     (page,) = await store.fetch_due([nobody])
     assert (list(page.rows), page.next) == ([], None)
-    assert await store.fetch_live_ids([nobody]) == [[]]
+    assert await store.fetch_live_ids([nobody]) == [IdPage([], None)]
 
 
 async def test_pages_come_in_the_order_of_the_queries(store: Store, app: App) -> None:
@@ -163,7 +175,9 @@ async def test_only_live_rows_come_and_none_is_passed_over(store: Store, app: Ap
     pages = await walk(store, make_query(app, limit=limit))
     assert [row for page in pages for row in page] == live
     assert len(pages) <= len(rows) // limit + 1
-    assert await store.fetch_live_ids([make_query(app)]) == [[key_of(row) for row in live]]
+    pages_of_ids = await walk_ids(store, make_query(app, limit=limit))
+    assert [key for page in pages_of_ids for key in page] == [key_of(row) for row in live]
+    assert all(len(page) <= limit for page in pages_of_ids)
 
 
 async def test_a_bucket_without_live_rows_ends(store: Store, app: App) -> None:
@@ -174,13 +188,23 @@ async def test_a_bucket_without_live_rows_ends(store: Store, app: App) -> None:
     assert [row for page in pages for row in page] == []
 
 
-async def test_live_ids_are_not_cut_at_the_limit(store: Store, app: App) -> None:
+async def test_following_next_of_the_keys_meets_every_live_row_in_range_once(store: Store, app: App) -> None:
     rows = make_rows(app, [START_MS + n // 3 for n in range(50)])
     await store.put_rows(rows)
     after, upto_ms = key_of(rows[4]), START_MS + 10
     expected = [key_of(row) for row in rows[5:] if row.place.slot_ms <= upto_ms]
-    query = make_query(app, after=after, upto_ms=upto_ms, limit=7)
-    assert await store.fetch_live_ids([query]) == [expected]
+    pages = await walk_ids(store, make_query(app, after=after, upto_ms=upto_ms, limit=7))
+    assert [key for page in pages for key in page] == expected
+    assert {len(page) for page in pages[:-1]} == {7}
+
+
+async def test_pages_of_keys_come_in_the_order_of_the_queries(store: Store, app: App) -> None:
+    rows = make_rows(app, [START_MS, START_MS + 1, START_MS + 60_000])
+    await store.put_rows(rows)
+    ours, far = make_query(app, limit=1), make_query(app, bucket=BUCKET + 1, upto_ms=START_MS + 10**6)
+    found = await store.fetch_live_ids([far, ours, ours._replace(after=key_of(rows[0]), limit=2)])
+    assert [list(page.ids) for page in found] == [[key_of(rows[2])], [key_of(rows[0])], [key_of(rows[1])]]
+    assert [page.next for page in found] == [None, key_of(rows[0]), None]
 
 
 async def test_a_read_sees_what_was_written_before_it(store: Store, app: App) -> None:

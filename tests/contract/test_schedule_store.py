@@ -24,7 +24,7 @@ from tests.contract.builders import (
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import LOG_LENGTH, Outcome, Place, Row, Status
-from ringtime_shared.stores.protocol import Store
+from ringtime_shared.stores.protocol import IdPage, Store
 
 
 async def fetch(store: Store, row: Row) -> Row | None:
@@ -276,7 +276,7 @@ async def test_writing_to_an_unknown_row_creates_nothing(store: Store, app: App)
     assert (await fetch(store, known)) == replace(known, outcome=make_outcome())
     (page,) = await store.fetch_due([make_query(app)])
     assert list(page.rows) == []
-    assert await store.fetch_live_ids([make_query(app)]) == [[]]
+    assert await store.fetch_live_ids([make_query(app)]) == [IdPage([], None)]
 
 
 async def test_writing_to_a_row_of_an_unknown_app_creates_nothing(store: Store) -> None:

@@ -36,7 +36,7 @@ from ringtime_shared.errors import AppExists, OutcomeUnknown, StartupError, Stor
 from ringtime_shared.models.app import AppConfiguration, Instance, Resize
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.schedule import Row
-from ringtime_shared.stores.protocol import IndexEntry, Marks, MarksWrite
+from ringtime_shared.stores.protocol import IdPage, IndexEntry, Marks, MarksWrite
 from ringtime_shared.stores.sqlite import SqliteStore, schema
 from ringtime_shared.stores.sqlite.engine import Worker
 from ringtime_shared.stores.sqlite.purge import LOOK_AGAIN_MS
@@ -509,7 +509,7 @@ async def test_purge_works_in_chunks(store: SqliteStore, monkeypatch: pytest.Mon
     assert await store.purge(AFTER_RETENTION_MS + 3_600_000) == 75
     assert changes.count("COMMIT") >= 11
     assert await store.fetch_index(0, BUCKET + 100) == []
-    assert await store.fetch_live_ids([make_query(app)]) == [[]]
+    assert await store.fetch_live_ids([make_query(app)]) == [IdPage([], None)]
 
 
 async def test_a_server_files_under_the_next_app_of_an_id_that_a_tool_has_deleted(

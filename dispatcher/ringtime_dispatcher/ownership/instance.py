@@ -7,7 +7,7 @@ rows: see `_Rows`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
 from ringtime_shared.models.app import Instance
@@ -123,7 +123,7 @@ class OwnedInstance:
     def is_open(self, row: Position) -> bool:
         return self._rows is not None and row in self._rows.open
 
-    def unseen(self, read: list[Position]) -> Iterator[Position]:
+    def unseen(self, read: Sequence[Position]) -> Iterator[Position]:
         """Yield those of the rows just read that no read of this term has returned before."""
         rows = self._rows
         return (row for row in read if rows is None or (row not in rows.seen and row not in rows.open))

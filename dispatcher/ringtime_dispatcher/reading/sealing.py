@@ -153,18 +153,28 @@ class Sealer:
     async def final_read(self, seals: Sequence[Seal]) -> None:
         """Read (checked, sealed] once more and fire what no earlier read returned."""
         queries = await self._plan_final_read(seals)
-        live = await self._store.fetch_live_ids([query for _, query in queries])
-        for (owned, query), keys in zip(queries, live, strict=True):
-            app_id, partition = query.instance
-            for key in list(owned.unseen(keys)):
-                place = Place(app_id, partition, key.slot_ms)
-                try:
-                    row = await self._store.fetch_row(place, key.schedule_id)
-                except Damaged as error:
-                    self._sink.reject(owned, DamagedRow(place, key.schedule_id, error.fault))
-                    continue
-                if row is not None and row.is_live and self._sink.accept(owned, row):
-                    self.found_late += 1
+        while True:
+            pages = await self._store.fetch_live_ids([query for _, query in queries])
+            further = []
+            for (owned, query), page in zip(queries, pages, strict=True):
+                await self._fire_unseen(owned, page.ids)
+                if page.next is not None:
+                    further.append((owned, query._replace(after=page.next)))
+            if not further:
+                return
+            queries = further
+
+    async def _fire_unseen(self, owned: OwnedInstance, keys: Sequence[Position]) -> None:
+        app_id, partition = owned.instance
+        for key in list(owned.unseen(keys)):
+            place = Place(app_id, partition, key.slot_ms)
+            try:
+                row = await self._store.fetch_row(place, key.schedule_id)
+            except Damaged as error:
+                self._sink.reject(owned, DamagedRow(place, key.schedule_id, error.fault))
+                continue
+            if row is not None and row.is_live and self._sink.accept(owned, row):
+                self.found_late += 1
 
     async def _plan_final_read(self, seals: Sequence[Seal]) -> list[tuple[OwnedInstance, DueQuery]]:
         queries = []

@@ -59,14 +59,21 @@ async def find_passed_over(
     rows: list[Row] = []
     for start in range(0, min(len(entries), MOST_ENTRIES), _AT_ONCE):
         part = entries[start : min(start + _AT_ONCE, MOST_ENTRIES)]
-        pages = await store.fetch_live_ids([_query(each, marks[each.instance], from_ms) for each in part])
-        for (_, (app_id, partition)), keys in zip(part, pages, strict=True):
-            for slot_ms, schedule_id in keys:
-                row = await _fetch(store, Place(app_id, partition, slot_ms), schedule_id)
-                if row is not None and row.is_live and await _should_fire(store, row):
-                    rows.append(row)
-                if len(rows) == MOST_ROWS:
-                    return PassedOver(rows, is_partial=True)
+        queries = [_query(each, marks[each.instance], from_ms) for each in part]
+        while queries:
+            pages = await store.fetch_live_ids(queries)
+            for query, page in zip(queries, pages, strict=True):
+                for slot_ms, schedule_id in page.ids:
+                    row = await _fetch(store, Place(*query.instance, slot_ms), schedule_id)
+                    if row is not None and row.is_live and await _should_fire(store, row):
+                        rows.append(row)
+                    if len(rows) == MOST_ROWS:
+                        return PassedOver(rows, is_partial=True)
+            queries = [
+                query._replace(after=page.next)
+                for query, page in zip(queries, pages, strict=True)
+                if page.next is not None
+            ]
     return PassedOver(rows, is_partial=len(entries) > MOST_ENTRIES)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right, insort
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from uuid import UUID
 
+from ringtime_shared.arrivals import RecentArrivals
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.clock import ServerTime
 from ringtime_shared.errors import AppExists, NotFound
@@ -20,8 +21,10 @@ from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.stores.protocol import (
     LAST_ID,
     AppCounts,
+    Arrival,
     DuePage,
     DueQuery,
+    IdPage,
     IndexEntry,
     Marks,
     MarksWrite,
@@ -43,6 +46,7 @@ class MemoryStore:
         self._rows: dict[Place, dict[UUID, Row]] = defaultdict(dict)
         self._keys: dict[Bucket, list[Position]] = defaultdict(list)
         self._index: dict[int, set[Instance]] = defaultdict(set)
+        self._arrivals = RecentArrivals()
         self._marks: dict[Instance, tuple[int, Marks]] = {}
         self._letters: dict[str, dict[Position, DeadLetter]] = defaultdict(dict)
         self._damage: dict[tuple[str, str], Damage] = {}
@@ -98,8 +102,8 @@ class MemoryStore:
             if schedule_id not in self._rows[place]:
                 self._index[place.bucket].add(place.instance)
                 self._rows[place][schedule_id] = row
-                key = Position(place.slot_ms, schedule_id)
-                insort(self._keys[place.app_id, place.partition, place.bucket], key)
+                insort(self._keys[place.app_id, place.partition, place.bucket], _key_of(row))
+        self._arrivals.announce([row.place for row in rows], self._now_ms())
 
     async def fetch_row(self, place: Place, schedule_id: UUID) -> Row | None:
         return self._rows.get(place, {}).get(schedule_id)
@@ -117,7 +121,9 @@ class MemoryStore:
                     row, moved_to=update.moved_to or row.moved_to, outcome=update.outcome or row.outcome
                 )
 
-    async def fetch_index(self, first: int, last: int) -> list[IndexEntry]:
+    async def fetch_index(
+        self, first: int, last: int, groups: Collection[int] | None = None
+    ) -> list[IndexEntry]:
         return [
             IndexEntry(bucket, instance)
             for bucket in range(first, last + 1)
@@ -127,8 +133,12 @@ class MemoryStore:
     async def fetch_due(self, queries: Sequence[DueQuery]) -> list[DuePage]:
         return [self._page(query) for query in queries]
 
-    async def fetch_live_ids(self, queries: Sequence[DueQuery]) -> list[list[Position]]:
-        return [[key for key, row in self._range(query) if row.is_live] for query in queries]
+    async def fetch_arrivals(self, after_ms: int, groups: Collection[int] | None = None) -> list[Arrival]:
+        return self._arrivals.since(after_ms)
+
+    async def fetch_live_ids(self, queries: Sequence[DueQuery]) -> list[IdPage]:
+        pages = [self._page(query) for query in queries]
+        return [IdPage([_key_of(row) for row in page.rows], page.next) for page in pages]
 
     def _page(self, query: DueQuery) -> DuePage:
         live: list[Row] = []
@@ -243,3 +253,7 @@ class MemoryStore:
 
     async def close(self) -> None:
         return
+
+
+def _key_of(row: Row) -> Position:
+    return Position(row.place.slot_ms, row.schedule.schedule_id)

@@ -13,7 +13,7 @@ Rules for every method of every driver:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 from uuid import UUID
@@ -65,6 +65,21 @@ class DuePage:
     rows: Sequence[Row]
     next: Position | None  #: go on after this one; None: there was nothing further up to `upto_ms`
     damaged: Sequence[DamagedRow] = ()  #: live rows that cannot be read; they count towards the limit
+
+
+class IdPage(NamedTuple):
+    """Keys of live rows, in order, at most `limit`; as with `DuePage`, others may count towards the limit."""
+
+    ids: Sequence[Position]
+    next: Position | None  #: go on after this one; None: there was nothing further up to `upto_ms`
+
+
+class Arrival(NamedTuple):
+    """Rows were filed for this poller instance at these slots, all of one minute; see `arrivals`."""
+
+    written_ms: int  #: by the clock of the store that filed them
+    instance: Instance
+    slots: tuple[int, ...]  #: each once, in order; at least one
 
 
 class IndexEntry(NamedTuple):
@@ -146,7 +161,8 @@ class ScheduleStore(Protocol):
     """The schedule rows, by key."""
 
     async def put_rows(self, rows: Sequence[Row]) -> None:
-        """File rows, with their index entries. A row that is there already stays as it is.
+        """File rows, with their index entries; announce those that are near (see `arrivals`). A row that is
+        there already stays as it is.
 
         What is written after creation (`cancelled_ms`, `moved_to`, `outcome`) is None in `rows`, and a
         row's place, and where it moves, is in its schedule's own app.
@@ -169,16 +185,30 @@ class ScheduleStore(Protocol):
 class DueStore(Protocol):
     """The schedule rows, by time."""
 
-    async def fetch_index(self, first: int, last: int) -> list[IndexEntry]:
-        """Return the poller instances with rows in buckets `first` to `last` inclusive, by bucket."""
+    async def fetch_index(
+        self, first: int, last: int, groups: Collection[int] | None = None
+    ) -> list[IndexEntry]:
+        """Return the poller instances with rows in buckets `first` to `last` inclusive, by bucket.
+
+        Args:
+            groups: those of these groups are asked for, others may be left out; None: of all.
+        """
+        ...
+
+    async def fetch_arrivals(self, after_ms: int, groups: Collection[int] | None = None) -> list[Arrival]:
+        """Return the arrivals stamped after `after_ms`, in no order, as long as the store remembers them.
+
+        Args:
+            groups: as with `fetch_index`.
+        """
         ...
 
     async def fetch_due(self, queries: Sequence[DueQuery]) -> list[DuePage]:
         """Answer each query with its page, in the order of the queries."""
         ...
 
-    async def fetch_live_ids(self, queries: Sequence[DueQuery]) -> list[list[Position]]:
-        """Return the keys of all live rows of each query's range; `limit` is the driver's page size."""
+    async def fetch_live_ids(self, queries: Sequence[DueQuery]) -> list[IdPage]:
+        """Answer each query with a page of the keys of its live rows, in the order of the queries."""
         ...
 
 

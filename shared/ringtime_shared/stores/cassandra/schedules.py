@@ -6,7 +6,7 @@ A fetch of due rows is one statement a query, all within one partition, many at 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any, Generic, Self, TypeVar
 from uuid import UUID
 
@@ -32,7 +32,7 @@ from ringtime_shared.stores.cassandra.rows import (
 )
 from ringtime_shared.stores.cassandra.session import CqlSession, Item, Prepared, Query, Values, make_batches
 from ringtime_shared.stores.codec import encode_outcome, encode_row_extras
-from ringtime_shared.stores.protocol import LAST_ID, DuePage, DueQuery, IndexEntry, Position
+from ringtime_shared.stores.protocol import LAST_ID, Arrival, DuePage, DueQuery, IdPage, IndexEntry, Position
 
 K = TypeVar("K", bound=Hashable)
 
@@ -308,7 +308,9 @@ class Due:
     async def prepare(cls, session: CqlSession, shards: int, expiries: Known[UUID]) -> Self:
         return cls(session, await session.prepare(_GET_DUE, _GET_IDS, _GET_INDEX), shards, expiries)
 
-    async def fetch_index(self, first: int, last: int) -> list[IndexEntry]:
+    async def fetch_index(
+        self, first: int, last: int, groups: Collection[int] | None = None
+    ) -> list[IndexEntry]:
         keys = [(bucket, shard) for bucket in range(first, last + 1) for shard in range(self._shards)]
         statements = [self._get_index.with_raw((pack_int(bucket), pack_int(shard))) for bucket, shard in keys]
         answers = await self._session.read_all(statements)
@@ -327,21 +329,15 @@ class Due:
         self._expiries.update({row.schedule.schedule_id: row.schedule.expires_ms for row in rows})
         return DuePage(rows, _next_after(query, records), damaged)
 
-    async def fetch_live_ids(self, queries: Sequence[DueQuery]) -> list[list[Position]]:
-        found: list[list[Position]] = [[] for _ in queries]
-        left = dict(enumerate(queries))
-        while left:
-            answers = await self._session.read_all(
-                [_bind_query(self._get_ids, query) for query in left.values()]
-            )
-            for (n, query), records in zip(list(left.items()), answers, strict=True):
-                found[n] += _live_ids(records)
-                after = _next_after(query, records)
-                if after is None:
-                    del left[n]
-                else:
-                    left[n] = query._replace(after=after)
-        return found
+    async def fetch_arrivals(self, after_ms: int, groups: Collection[int] | None = None) -> list[Arrival]:
+        return []
+
+    async def fetch_live_ids(self, queries: Sequence[DueQuery]) -> list[IdPage]:
+        answers = await self._session.read_all([_bind_query(self._get_ids, query) for query in queries])
+        return [
+            IdPage(_live_ids(records), _next_after(query, records))
+            for query, records in zip(queries, answers, strict=True)
+        ]
 
 
 def _bind_query(statement: Prepared, query: DueQuery) -> Any:

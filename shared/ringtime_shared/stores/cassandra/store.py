@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Self
 from uuid import UUID
 
@@ -24,8 +24,10 @@ from ringtime_shared.stores.cassandra.schedules import EXPIRIES, Due, Known, Sch
 from ringtime_shared.stores.cassandra.session import CqlSession
 from ringtime_shared.stores.protocol import (
     AppCounts,
+    Arrival,
     DuePage,
     DueQuery,
+    IdPage,
     IndexEntry,
     Marks,
     MarksWrite,
@@ -151,13 +153,18 @@ class CassandraStore:
     async def put_updates(self, updates: Sequence[RowUpdate]) -> None:
         await self._schedules.put_updates(updates)
 
-    async def fetch_index(self, first: int, last: int) -> list[IndexEntry]:
-        return await self._due.fetch_index(first, last)
+    async def fetch_index(
+        self, first: int, last: int, groups: Collection[int] | None = None
+    ) -> list[IndexEntry]:
+        return await self._due.fetch_index(first, last, groups)
+
+    async def fetch_arrivals(self, after_ms: int, groups: Collection[int] | None = None) -> list[Arrival]:
+        return await self._due.fetch_arrivals(after_ms, groups)
 
     async def fetch_due(self, queries: Sequence[DueQuery]) -> list[DuePage]:
         return await self._due.fetch_due(queries)
 
-    async def fetch_live_ids(self, queries: Sequence[DueQuery]) -> list[list[Position]]:
+    async def fetch_live_ids(self, queries: Sequence[DueQuery]) -> list[IdPage]:
         return await self._due.fetch_live_ids(queries)
 
     async def fetch_marks(self, instances: Sequence[Instance]) -> dict[Instance, Marks]:

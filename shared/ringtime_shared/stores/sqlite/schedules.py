@@ -30,7 +30,15 @@ from ringtime_shared.stores.codec import (
     to_live_rows,
     to_written_row,
 )
-from ringtime_shared.stores.protocol import LAST_ID, DamagedRow, DuePage, DueQuery, IndexEntry, Position
+from ringtime_shared.stores.protocol import (
+    LAST_ID,
+    DamagedRow,
+    DuePage,
+    DueQuery,
+    IdPage,
+    IndexEntry,
+    Position,
+)
 from ringtime_shared.stores.sqlite.session import IndexKey, Session, execute_bulk
 
 CREATED = (
@@ -301,19 +309,21 @@ def fetch_due(session: Session, queries: Sequence[DueQuery]) -> list[DuePage]:
     return [_page(session, query) for query in queries]
 
 
-def fetch_live_ids(session: Session, queries: Sequence[DueQuery]) -> list[list[Position]]:
-    answers = []
-    for query in queries:
-        bounds = _bounds(session, query)
-        found = session.connection.execute(f"SELECT slot_ms, schedule_id {_LIVE_RANGE}", bounds)
-        answers.append(
-            [
-                Position(slot_ms, UUID(bytes=schedule_id))
-                for slot_ms, schedule_id in found
-                if isinstance(schedule_id, bytes) and len(schedule_id) == ID_BYTES
-            ]
-        )
-    return answers
+def fetch_live_ids(session: Session, queries: Sequence[DueQuery]) -> list[IdPage]:
+    return [_page_of_ids(session, query) for query in queries]
+
+
+def _page_of_ids(session: Session, query: DueQuery) -> IdPage:
+    bounds = (*_bounds(session, query), query.limit)
+    records = session.connection.execute(
+        f"SELECT slot_ms, schedule_id {_LIVE_RANGE} LIMIT ?", bounds
+    ).fetchall()
+    ids = [
+        Position(slot_ms, UUID(bytes=schedule_id))
+        for slot_ms, schedule_id in records
+        if isinstance(schedule_id, bytes) and len(schedule_id) == ID_BYTES
+    ]
+    return IdPage(ids, _next_after(query, records))
 
 
 def _page(session: Session, query: DueQuery) -> DuePage:
@@ -321,7 +331,11 @@ def _page(session: Session, query: DueQuery) -> DuePage:
     bounds = (*_bounds(session, query), query.limit)
     records = session.fetch(f"SELECT {CREATED} {_LIVE_RANGE} LIMIT ?", bounds)
     rows, damaged = read_live_rows(*query.instance, records)
-    return DuePage(rows, None if len(records) < query.limit else key_of(records[-1]), damaged)
+    return DuePage(rows, _next_after(query, records), damaged)
+
+
+def _next_after(query: DueQuery, records: Sequence[Record]) -> Position | None:
+    return None if len(records) < query.limit else key_of(records[-1])
 
 
 def _bounds(session: Session, query: DueQuery) -> Record:

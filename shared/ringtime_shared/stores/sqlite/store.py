@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple, Self, TypeVar
 from uuid import UUID
 
+from ringtime_shared.arrivals import RecentArrivals
 from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.errors import FolderLost, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
@@ -21,8 +22,10 @@ from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.settings import EmbeddedSettings
 from ringtime_shared.stores.protocol import (
     AppCounts,
+    Arrival,
     DuePage,
     DueQuery,
+    IdPage,
     IndexEntry,
     Marks,
     MarksWrite,
@@ -71,6 +74,7 @@ class SqliteStore:
         server: _Server | None,
         now_ms: Callable[[], int],
         writable: WriteProbe,
+        arrivals: RecentArrivals,
         *,
         is_for_new: bool = False,
     ) -> None:
@@ -80,6 +84,7 @@ class SqliteStore:
         self._server = server
         self._now_ms = now_ms
         self._writable = writable
+        self._arrivals = arrivals  # of this process; a tool's rows beside it wait for their minute's seal
         self._is_for_new = is_for_new
 
     @classmethod
@@ -147,7 +152,7 @@ class SqliteStore:
             refuse=refuse,
         )
         probe = WriteProbe(_SYSTEM_CLOCK.boot_ms)
-        store = cls(writer, reader, server, now_ms, probe)
+        store = cls(writer, reader, server, now_ms, probe, RecentArrivals())
         try:
             await writer.run(marks.ping)
             await reader.run(marks.ping)
@@ -170,7 +175,13 @@ class SqliteStore:
         """Return this store for those who file new schedules: `put_rows` raises DiskFull while the space
         that is kept for outcomes had to be given up."""
         return type(self)(
-            self._writer, self._reader, self._server, self._now_ms, self._writable, is_for_new=True
+            self._writer,
+            self._reader,
+            self._server,
+            self._now_ms,
+            self._writable,
+            self._arrivals,
+            is_for_new=True,
         )
 
     @property
@@ -212,6 +223,7 @@ class SqliteStore:
             schedules.put_rows(session, rows, now_ms)
 
         await self._write(put)
+        self._arrivals.announce([row.place for row in rows], self._now_ms())
 
     async def fetch_row(self, place: Place, schedule_id: UUID) -> Row | None:
         return await self._reader.run(lambda session: schedules.fetch_row(session, place, schedule_id))
@@ -222,13 +234,18 @@ class SqliteStore:
     async def put_updates(self, updates: Sequence[RowUpdate]) -> None:
         await self._write(lambda session: schedules.put_updates(session, updates))
 
-    async def fetch_index(self, first: int, last: int) -> list[IndexEntry]:
+    async def fetch_index(
+        self, first: int, last: int, groups: Collection[int] | None = None
+    ) -> list[IndexEntry]:
         return await self._reader.run(lambda session: schedules.fetch_index(session, first, last))
 
     async def fetch_due(self, queries: Sequence[DueQuery]) -> list[DuePage]:
         return await self._reader.run(lambda session: schedules.fetch_due(session, queries))
 
-    async def fetch_live_ids(self, queries: Sequence[DueQuery]) -> list[list[Position]]:
+    async def fetch_arrivals(self, after_ms: int, groups: Collection[int] | None = None) -> list[Arrival]:
+        return self._arrivals.since(after_ms)
+
+    async def fetch_live_ids(self, queries: Sequence[DueQuery]) -> list[IdPage]:
         return await self._reader.run(lambda session: schedules.fetch_live_ids(session, queries))
 
     async def fetch_marks(self, instances: Sequence[Instance]) -> dict[Instance, Marks]:

@@ -17,7 +17,6 @@ from ringtime_ringctl.times import read_whole
 from ringtime_shared.api.apps import app_to_json, resize_to_json
 from ringtime_shared.api.configuration import keys
 from ringtime_shared.api.instants import to_iso
-from ringtime_shared.app_changes import write_app
 from ringtime_shared.app_rules import check_app, check_growth
 from ringtime_shared.app_states import activate, deactivate, require_staying
 from ringtime_shared.clock import require_trust
@@ -266,7 +265,7 @@ async def change(deployment: Deployment, output: Output, action: str, before: Ap
         async with audited(
             deployment, action, before.app_id, before=app_to_json(before), after=app_to_json(after)
         ):
-            await write_app(deployment.store, after)
+            await deployment.store.replace_app(after)
     show(output, after)
 
 

@@ -2,14 +2,15 @@
 
 Whoever else changes apps at the same time (other pods, `ringctl`, a deletion) does the same, so nothing is
 undone that was not seen. An operator's tool shows its change before it makes it: it reads and decides by
-itself and writes once (`write_app`), so that what is stored is what was shown.
+itself and writes once, so that what is stored is what was shown. A write without an answer is looked for by
+the store's driver (`AppStore.replace_app`), and by nobody else.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-from ringtime_shared.errors import NotFound, OutcomeUnknown, StoreUnavailable, VersionConflict
+from ringtime_shared.errors import NotFound, VersionConflict
 from ringtime_shared.models.app import App
 from ringtime_shared.stores.protocol import AppStore
 
@@ -36,7 +37,7 @@ async def change_app(store: AppStore, app_id: str, decide: Decision) -> App:
         if changed == app:
             return app
         try:
-            await write_app(store, changed)
+            await store.replace_app(changed)
         except VersionConflict:
             continue
         return changed
@@ -46,21 +47,3 @@ async def change_app(store: AppStore, app_id: str, decide: Decision) -> App:
 def always_changed(app_id: str) -> VersionConflict:
     """Return the error for an app that others have changed `TRIES` times in between."""
     return VersionConflict(f"app {app_id} is changed by others all the time; try again")
-
-
-async def write_app(store: AppStore, app: App) -> None:
-    """Store the next version of an app, made from the one that was read.
-
-    A write without an answer is looked for: a version is one change, so an app that is just so was written.
-
-    Raises VersionConflict, StoreUnavailable, OutcomeUnknown.
-    """
-    try:
-        await store.replace_app(app)
-    except OutcomeUnknown as error:
-        try:
-            stored = await store.fetch_app(app.app_id)
-        except (StoreUnavailable, OutcomeUnknown):
-            raise error from None
-        if stored != app:
-            raise

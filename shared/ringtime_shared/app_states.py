@@ -1,6 +1,6 @@
 """What may become of a registered app: active, deactivated, on its way out. Pure.
 
-Each function returns the next version, for `write_app`, which succeeds only on the version it was
+Each function returns the next version, for `AppStore.replace_app`, which succeeds only on the version it was
 made from. `now_ms` is None where nobody is sure of the time.
 """
 

@@ -38,7 +38,7 @@ from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
-from ringtime_shared.app_changes import TRIES, always_changed, change_app, write_app
+from ringtime_shared.app_changes import TRIES, always_changed, change_app
 from ringtime_shared.app_states import APPS_TRUST_MS, begin_deletion, give_up_deletion
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.clock import Clock
@@ -147,7 +147,7 @@ class Deleter:
             async with self._looking:
                 left = await (self._cancel_left(app) if cancels else self._find_left(app))
             if left.schedules and not cancels:
-                await write_app(self._store, give_up_deletion(app))
+                await self._store.replace_app(give_up_deletion(app))
                 raise _live_schedules(app, left)
             empty_looks = 0 if left.schedules else empty_looks + 1
 

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from tests.contract.builders import make_app
 
-from ringtime_shared.app_changes import Decision, change_app, write_app
+from ringtime_shared.app_changes import Decision, change_app
 from ringtime_shared.errors import NotFound, OutcomeUnknown, StoreUnavailable, VersionConflict
 from ringtime_shared.models.app import App
 from ringtime_shared.stores.protocol import AppStore, Store
@@ -27,19 +27,15 @@ def more(count: int) -> Decision:
 
 
 class Unreliable:
-    """An app store whose writes end by an error; `is_written`: although they were carried out; `is_dead`: and
-    reads find no store."""
+    """An app store whose writes end by an error; `is_written`: although they were carried out."""
 
-    def __init__(self, store: AppStore, error: Exception, *, is_written: bool, is_dead: bool = False) -> None:
-        self._is_dead = is_dead
+    def __init__(self, store: AppStore, error: Exception, *, is_written: bool) -> None:
         self._store = store
         self._error = error
         self._is_written = is_written
         self.writes = 0
 
     async def fetch_app(self, app_id: str) -> App | None:
-        if self._is_dead:
-            raise StoreUnavailable("away")
         return await self._store.fetch_app(app_id)
 
     async def replace_app(self, app: App) -> None:
@@ -100,21 +96,15 @@ async def test_what_the_decision_raises_comes_out_and_nothing_is_written(store: 
 
 
 @pytest.mark.parametrize("is_written", [True, False])
-async def test_a_write_without_an_answer_is_looked_for(store: Store, is_written: bool) -> None:
+async def test_an_outcome_that_the_driver_does_not_know_is_told_and_asking_again_is_one_change(
+    store: Store, is_written: bool
+) -> None:
     app = await store.create_app(make_app())
     wanted = await more(1)(app)
-    silent = cast(Any, Unreliable(store, OutcomeUnknown("silence"), is_written=is_written))
-    if is_written:
-        await write_app(silent, wanted)
-        assert await store.fetch_app(app.app_id) == wanted
-    else:
-        with pytest.raises(OutcomeUnknown):
-            await write_app(silent, wanted)
-        assert await store.fetch_app(app.app_id) == app
-
-
-async def test_a_look_without_an_answer_leaves_it_unknown(store: Store) -> None:
-    wanted = await more(1)(await store.create_app(make_app()))
-    dead = Unreliable(store, OutcomeUnknown("silence"), is_written=True, is_dead=True)
+    silent = Unreliable(store, OutcomeUnknown("silence"), is_written=is_written)
     with pytest.raises(OutcomeUnknown, match="silence"):
-        await write_app(cast(Any, dead), wanted)
+        await change_app(cast(Any, silent), app.app_id, more(1))
+    assert silent.writes == 1
+    assert await store.fetch_app(app.app_id) == (wanted if is_written else app)
+    await store.replace_app(wanted)
+    assert await store.fetch_app(app.app_id) == wanted

@@ -14,7 +14,6 @@ from ringtime_ringctl.resize.evidence import find_ahead, find_unowned
 from ringtime_ringctl.resize.steps import Step, next_step
 from ringtime_ringctl.times import to_span
 from ringtime_shared.api.instants import to_iso
-from ringtime_shared.app_changes import write_app
 from ringtime_shared.app_rules import check_growth
 from ringtime_shared.buckets import last_slot
 from ringtime_shared.clock import require_trust
@@ -221,7 +220,7 @@ class Resizer:
             self._deployment, action, self._app_id, before=_to_json(before), after=_to_json(after)
         ):
             try:
-                await write_app(self._store, after)
+                await self._store.replace_app(after)
             except VersionConflict as error:
                 raise await self._explained(error) from error
         return after

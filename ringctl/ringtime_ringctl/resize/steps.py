@@ -5,7 +5,7 @@
     release     shrinking, once the old ones are empty: polled = quota; done
     abort       back to the quota before
 
-Each is stored by one `write_app`, which succeeds only on the version it was made from.
+Each is stored by one `AppStore.replace_app`, which succeeds only on the version it was made from.
 """
 
 from __future__ import annotations

@@ -142,7 +142,8 @@ class AppStore(Protocol):
         """Store `app` if the stored version is `app.version - 1`. Raises VersionConflict, also if the stored
         app is another one of the same id, and NotFound.
 
-        Repeating a replace that was carried out (same version, same content) is no conflict.
+        Repeating a replace that was carried out (same version, same content) is no conflict. A driver that
+        gets no answer looks whether it was, so OutcomeUnknown means that no look can tell.
         Partitions that `polled` gains get first marks as in `create_app` if they have none,
         counted from the moment of the call, before the app itself is changed.
         """

@@ -1,6 +1,6 @@
-"""Play many seeds on all cores: `python -m tests.cluster.campaign FIRST COUNT [faults|resize|clocks]`.
+"""Play many seeds on all cores: `python -m tests.cluster.campaign FIRST COUNT KIND...`.
 
-Says what breaks, of every kind unless one is named.
+KIND is faults, resize, deletion or clocks; all of them if none is named. Says what breaks.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 from tests.cluster.clock_world import ClockWorld
+from tests.cluster.deletion_world import DeletionPlan, DeletionWorld
 from tests.cluster.resize_world import ResizePlan, ResizeWorld
 from tests.cluster.world import World
 from tests.harness.virtual import run_virtual
@@ -23,31 +24,31 @@ _BLOCK = 25
 Play = Callable[[int], list[str]]  #: from a seed to the violations of its run
 
 
-async def _play(seed: int) -> list[str]:
-    return await World(seed).run()
+def _run(make_world: Callable[[], World]) -> list[str]:
+    async def run() -> list[str]:
+        return await make_world().run()
 
-
-async def _play_resize(seed: int, plan: ResizePlan | None) -> list[str]:
-    return await ResizeWorld(seed, plan).run()
+    return run_virtual(run())
 
 
 def play_seed(seed: int) -> list[str]:
     """Return the violations of one run."""
-    return run_virtual(_play(seed))
+    return _run(lambda: World(seed))
 
 
 def play_resize_seed(seed: int, plan: ResizePlan | None = None) -> list[str]:
     """Return the violations of one run in which an app is resized."""
-    return run_virtual(_play_resize(seed, plan))
+    return _run(lambda: ResizeWorld(seed, plan))
 
 
-async def _play_clocks(seed: int) -> list[str]:
-    return await ClockWorld(seed).run()
+def play_deletion_seed(seed: int, plan: DeletionPlan | None = None) -> list[str]:
+    """Return the violations of one run in which an app is deleted and registered anew."""
+    return _run(lambda: DeletionWorld(seed, plan))
 
 
 def play_clock_seed(seed: int) -> list[str]:
     """Return the violations of one run in which clocks lie."""
-    return run_virtual(_play_clocks(seed))
+    return _run(lambda: ClockWorld(seed))
 
 
 async def _play_and_draw(seed: int) -> float:
@@ -89,7 +90,12 @@ def first_failure(seeds: range, play: Play = play_seed) -> int | None:
     return next(failing(), None)
 
 
-KINDS: dict[str, Play] = {"faults": play_seed, "resize": play_resize_seed, "clocks": play_clock_seed}
+KINDS: dict[str, Play] = {
+    "faults": play_seed,
+    "resize": play_resize_seed,
+    "deletion": play_deletion_seed,
+    "clocks": play_clock_seed,
+}
 
 if __name__ == "__main__":
     first, count, named = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]

@@ -10,19 +10,11 @@ import pytest
 
 from ringtime_shared import deleting
 from ringtime_shared.models.app import App
-from tests.cluster.deletion_world import DeletionPlan, DeletionWorld
+from tests.cluster.campaign import first_failure, play_deletion_seed, play_seeds
+from tests.cluster.deletion_world import DeletionWorld
 from tests.cluster.planted import Plant
+from tests.harness.report import IS_LONG
 from tests.harness.virtual import run_virtual
-
-
-def play(seed: int, plan: DeletionPlan | None = None) -> tuple[list[str], int]:
-    """Return the violations of one run, and how often the app was gone."""
-
-    async def run() -> tuple[list[str], int]:
-        world = DeletionWorld(seed, plan)
-        return await world.run(), world.deleted
-
-    return run_virtual(run())
 
 
 def delete_without_waiting(patch: pytest.MonkeyPatch) -> None:
@@ -47,14 +39,25 @@ def delete_without_looking(patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_a_few_seeds_keep_the_promise(seed: int) -> None:
-    assert play(seed)[0] == []
+    assert play_deletion_seed(seed) == []
 
 
 def test_the_app_is_deleted_now_and_then_in_these_runs() -> None:
-    assert sum(play(seed)[1] for seed in range(3)) > 0
+    async def count(seed: int) -> int:
+        world = DeletionWorld(seed)
+        await world.run()
+        return world.deleted
+
+    assert sum(run_virtual(count(seed)) for seed in range(3)) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_hundreds_of_seeds_keep_the_promise() -> None:
+    assert play_seeds(range(1_000, 1_300 if IS_LONG else 1_050), play_deletion_seed) == {}
 
 
 @pytest.mark.parametrize("plant", [delete_without_waiting, delete_without_looking])
 def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
-    assert any(play(seed)[0] for seed in range(40))
+    assert first_failure(range(40), play_deletion_seed) is not None

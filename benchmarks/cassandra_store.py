@@ -135,7 +135,7 @@ async def cases(store: CassandraStore, app: App) -> None:
     await store.put_rows(rows)
     fetches: list[Call] = [lambda: store.fetch_due([query(app, full)]) for _ in range(40)]
     await measure("fetch_due, pages of 500", "rows", 500 * 40, fetches)
-    ids: list[Call] = [lambda: store.fetch_live_ids([query(app, full, 5_000)]) for _ in range(5)]
+    ids: list[Call] = [lambda: store.fetch_live_ids([query(app, full, 8_000)]) for _ in range(5)]
     await measure("fetch_live_ids", "rows", 8_000 * 5, ids)
 
     nothing = Position(last_slot(full), LAST_ID)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from array import array
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from sys import byteorder
 
@@ -30,18 +30,18 @@ SLOW_WRITE_MS = 250  #: what took longer to become durable than this is announce
 MOST_ANNOUNCEMENTS = 3
 
 
-def is_announced(slot_ms: int, now_ms: int) -> bool:
-    """Whether a row that is filed now under this slot may lie in a minute whose index was read already."""
-    return first_slot(bucket_of(slot_ms)) < now_ms + ANNOUNCE_AHEAD_MS
+def announced_below(now_ms: int) -> int:
+    """Return the slot below which a row filed now is announced: its minute may have been read already."""
+    return first_slot(bucket_of(now_ms + ANNOUNCE_AHEAD_MS - 1) + 1)
 
 
 def find_arrivals(places: Iterable[Place], now_ms: int) -> list[Arrival]:
     """Return what is to be announced of rows filed now: one for each poller instance and minute, with each
     slot once, in order."""
-    near_ms = first_slot(bucket_of(now_ms + ANNOUNCE_AHEAD_MS - 1) + 1)
+    limit_ms = announced_below(now_ms)
     found: dict[tuple[str, int, int], set[int]] = defaultdict(set)
     for app_id, partition, slot_ms in places:
-        if slot_ms < near_ms:
+        if slot_ms < limit_ms:
             found[app_id, partition, bucket_of(slot_ms)].add(slot_ms)
     arrivals = []
     for (app_id, partition, _), slots in found.items():
@@ -51,7 +51,7 @@ def find_arrivals(places: Iterable[Place], now_ms: int) -> list[Arrival]:
     return arrivals
 
 
-def pack_slots(slots: tuple[int, ...]) -> bytes:
+def pack_slots(slots: Sequence[int]) -> bytes:
     """Return slots of one minute as four bytes of its bucket and two a slot, big-endian."""
     bucket = bucket_of(slots[0])
     offsets = array("H", [slot_ms - first_slot(bucket) for slot_ms in slots])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +19,15 @@ from ringtime_shared.stores.cassandra.bridge import WIDTH
 from ringtime_shared.stores.cassandra.migrate import read_steps
 from ringtime_shared.stores.cassandra.rows import LATER_MARGIN_MS, LEAST_KEPT_MS, row_end_ms, ttl_s
 from ringtime_shared.stores.cassandra.schedules import Known
-from ringtime_shared.stores.cassandra.session import MAX_BYTES, CqlSession, Item, from_driver, make_batches
+from ringtime_shared.stores.cassandra.session import (
+    MAX_BYTES,
+    CqlSession,
+    Item,
+    Query,
+    RawBatch,
+    from_driver,
+    make_batches,
+)
 
 NOT_SENT = NoHostAvailable("nobody", {"host": ConnectionShutdown("down")})
 TIMED_OUT = OperationTimedOut()
@@ -203,6 +211,50 @@ def test_a_row_too_large_for_a_batch_goes_alone() -> None:
     assert [len(batch) for batch in batches] == [1, 1, 3]
     assert [batch.spans_partitions for batch in batches] == [False, False, True]
     assert make_batches([], ONE_NODE, 64) == []
+
+
+def noted(key: bytes, size: int, note: int | None) -> Item:
+    return item(key, size)._replace(note=note)
+
+
+def close_with(notes: Mapping[bytes, set[int]]) -> list[tuple[bytes, Query]]:
+    """For each key one statement as long as one may be."""
+    return [(b"end", (True, b"end", (key, bytes(sorted(found)), b"x" * 200))) for key, found in notes.items()]
+
+
+def ends_of(batch: RawBatch) -> dict[bytes | None, bytes | None]:
+    return {values[0]: values[1] for _, name, values in batch._statements_and_parameters if name == b"end"}
+
+
+def test_each_batch_is_closed_by_what_its_own_items_note() -> None:
+    items = [noted(b"a", 10, n) for n in range(5)] + [noted(b"b", 10, 9), noted(b"b", 10, 9), item(b"c", 10)]
+    first, second, third = make_batches(items, ONE_NODE, 3, close_with)
+    assert ends_of(first) == {b"a": bytes([0, 1, 2])}
+    assert ends_of(second) == {b"a": bytes([3, 4]), b"b": bytes([9])}
+    assert ends_of(third) == {b"b": bytes([9])}
+    assert [len(batch) for batch in (first, second, third)] == [4, 5, 3]
+
+
+def test_a_batch_without_notes_is_not_closed() -> None:
+    (batch,) = make_batches([item(b"a", 10), item(b"a", 10)], ONE_NODE, 64, close_with)
+    assert (len(batch), batch.spans_partitions) == (2, False)
+
+
+def test_batches_stay_within_bounds_with_what_closes_them() -> None:
+    items = [noted(b"k%d" % n, n * 37 % 900, n % 256) for n in range(500)]
+    batches = make_batches(items, ONE_NODE, 64, close_with)
+    assert sum(len(ends_of(batch)) for batch in batches) == 500
+    for batch in batches:
+        queries = batch._statements_and_parameters
+        assert sum(len(value or b"") for *_, values in queries for value in values) <= MAX_BYTES
+
+
+def test_what_closes_a_row_too_large_for_a_batch_goes_beside_it() -> None:
+    items = [noted(b"a", 10, 1), noted(b"a", 100_000, 2), noted(b"a", 10, 3)]
+    batches = make_batches(items, ONE_NODE, 64, close_with)
+    assert [ends_of(batch) for batch in batches] == [{b"a": b"\1"}, {}, {b"a": b"\2"}, {b"a": b"\3"}]
+    assert [len(batch) for batch in batches] == [2, 1, 1, 2]
+    assert [batch.spans_partitions for batch in batches] == [True, False, False, True]
 
 
 @pytest.mark.parametrize("late_ms", [0, 1, 999, 5_000, 40 * LEAST_KEPT_MS])

@@ -13,12 +13,12 @@ from ringtime_shared.arrivals import (
     KEPT_MS,
     SLOTS_AT_ONCE,
     RecentArrivals,
+    announced_below,
     find_arrivals,
-    is_announced,
     pack_slots,
     unpack_slots,
 )
-from ringtime_shared.buckets import BUCKET_MS, first_slot, last_slot
+from ringtime_shared.buckets import BUCKET_MS, bucket_of, first_slot, last_slot
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Place
 from ringtime_shared.stores.protocol import Arrival
@@ -34,18 +34,19 @@ def place(slot_ms: int, instance: Instance = ME) -> Place:
 
 
 def test_what_may_be_filed_into_a_minute_already_read_is_announced() -> None:
-    assert is_announced(last_slot(BUCKET), NOW_MS)
-    assert not is_announced(START_MS, NOW_MS - 1)
-    assert is_announced(START_MS - 1, NOW_MS - 1)
+    assert announced_below(NOW_MS) == START_MS + BUCKET_MS
+    assert announced_below(NOW_MS - 1) == START_MS
     for to_begin_ms in range(-2 * BUCKET_MS, INDEX_LEAD_MS + 1, 500):
-        assert is_announced(last_slot(BUCKET), START_MS - to_begin_ms), "its index may have been read"
+        assert announced_below(START_MS - to_begin_ms) > last_slot(BUCKET), "its index may have been read"
 
 
 @pytest.mark.parametrize("now_ms", [NOW_MS - 1, NOW_MS, START_MS, START_MS + 59_999, START_MS + 30_001])
 def test_exactly_what_is_near_is_found(now_ms: int) -> None:
     slots_ms = [START_MS + n * 7_919 for n in range(-10, 40)]
     found = find_arrivals(map(place, slots_ms), now_ms)
-    expected = [slot_ms for slot_ms in slots_ms if is_announced(slot_ms, now_ms)]
+    expected = [
+        slot_ms for slot_ms in slots_ms if first_slot(bucket_of(slot_ms)) < now_ms + ANNOUNCE_AHEAD_MS
+    ]
     assert sorted(slot_ms for arrival in found for slot_ms in arrival.slots) == expected
 
 

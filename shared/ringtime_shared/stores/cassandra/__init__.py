@@ -11,6 +11,8 @@ No LWT, no logged batch, no view and no delete on the hot path:
 - Marks are fenced by write timestamp (`marks`). Apps, counters and the era are LWTs, which are rare.
 - Index entries ride in the batch of their rows, and are left out once this process has had them
   acknowledged. An entry outlives every row it stands for.
+- So do arrivals, the word of rows that are filed near; of rows further off nothing is written (`arrivals`).
+  A batch with them spans partitions, so of a near row nobody can say that it was surely not written.
 
 | what fails | what the caller gets |
 |---|---|

@@ -10,9 +10,11 @@ from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from typing import Any, Generic, Self, TypeVar
 from uuid import UUID
 
+from ringtime_shared.arrivals import SLOW_WRITE_MS, announced_below
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
+from ringtime_shared.stores.cassandra.arrivals import Arrivals
 from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.rows import (
     CREATED,
@@ -32,7 +34,7 @@ from ringtime_shared.stores.cassandra.rows import (
 )
 from ringtime_shared.stores.cassandra.session import CqlSession, Item, Prepared, Query, Values, make_batches
 from ringtime_shared.stores.codec import encode_outcome, encode_row_extras
-from ringtime_shared.stores.protocol import LAST_ID, Arrival, DuePage, DueQuery, IdPage, IndexEntry, Position
+from ringtime_shared.stores.protocol import LAST_ID, DuePage, DueQuery, IdPage, IndexEntry, Position
 
 K = TypeVar("K", bound=Hashable)
 
@@ -105,6 +107,7 @@ class Schedules:
         statements: Sequence[Prepared],
         shards: int,
         expiries: Known[UUID],
+        arrivals: Arrivals,
         now_ms: Callable[[], int],
     ) -> None:
         """Use `prepare`."""
@@ -122,12 +125,18 @@ class Schedules:
         ) = statements
         self._shards = shards
         self._expiries = expiries
+        self._arrivals = arrivals
         self._now_ms = now_ms
         self._indexed: Known[IndexKey] = Known(INDEX_ENTRIES)  # until when an acknowledged entry lasts
 
     @classmethod
     async def prepare(
-        cls, session: CqlSession, shards: int, expiries: Known[UUID], now_ms: Callable[[], int]
+        cls,
+        session: CqlSession,
+        shards: int,
+        expiries: Known[UUID],
+        arrivals: Arrivals,
+        now_ms: Callable[[], int],
     ) -> Self:
         statements = await session.prepare(
             _PUT_ROW,
@@ -140,11 +149,13 @@ class Schedules:
             _PUT_MOVE,
             _PUT_OUTCOME,
         )
-        return cls(session, statements, shards, expiries, now_ms)
+        return cls(session, statements, shards, expiries, arrivals, now_ms)
 
     async def put_rows(self, rows: Sequence[Row]) -> None:
         now_ms = self._now_ms()
+        near_ms = announced_below(now_ms)
         keys: dict[IndexKey, tuple[Values, bytes]] = {}
+        named: dict[bytes, Instance] = {}
         entries: dict[IndexKey, int] = {}
         items: list[Item] = []
         for row in rows:
@@ -155,6 +166,7 @@ class Schedules:
             found = keys.get(key)
             if found is None:
                 found = keys[key] = _partition_key(app_id, partition, bucket)
+                named[found[1]] = Instance(app_id, partition)
             values, routing = found
             ttl, extras = pack_int(ttl_s(end_ms, now_ms)), encode_row_extras(row)
             if extras is None:
@@ -163,15 +175,22 @@ class Schedules:
                 query = self._put_row_and_extras.in_batch((*values, *to_values(row), extras, ttl))
             entry_end_ms = _entry_end_ms(bucket, slot_ms, end_ms)
             known_ms = entries.get(key) or self._indexed.get(key)
+            note = slot_ms if slot_ms < near_ms else None
             if known_ms is None or known_ms < entry_end_ms:
                 entries[key] = entry_end_ms
-                items.append(Item(routing, query, self._index_queries(key, entry_end_ms, now_ms)))
+                items.append(Item(routing, query, self._index_queries(key, entry_end_ms, now_ms), note))
             else:
-                items.append(Item(routing, query))
-        batches = make_batches(items, self._session, ROWS_PER_BATCH)
+                items.append(Item(routing, query, (), note))
+
+        def announce(near: Mapping[bytes, set[int]]) -> list[tuple[bytes, Query]]:
+            return [self._arrivals.announce(*named[key], slots, now_ms) for key, slots in near.items()]
+
+        batches = make_batches(items, self._session, ROWS_PER_BATCH, announce)
         await self._session.write(batches)
         self._indexed.update(entries)
         self._expiries.update({row.schedule.schedule_id: row.schedule.expires_ms for row in rows})
+        if self._now_ms() - now_ms > SLOW_WRITE_MS:
+            self._arrivals.announce_again(row.place for row in rows)
 
     def _index_queries(self, key: IndexKey, end_ms: int, now_ms: int) -> list[tuple[bytes, Query]]:
         bucket, app_id, partition = key
@@ -328,9 +347,6 @@ class Due:
         rows, damaged = read_live_rows(*query.instance, records)
         self._expiries.update({row.schedule.schedule_id: row.schedule.expires_ms for row in rows})
         return DuePage(rows, _next_after(query, records), damaged)
-
-    async def fetch_arrivals(self, after_ms: int, groups: Collection[int] | None = None) -> list[Arrival]:
-        return []
 
     async def fetch_live_ids(self, queries: Sequence[DueQuery]) -> list[IdPage]:
         answers = await self._session.read_all([_bind_query(self._get_ids, query) for query in queries])

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from cassandra import (
@@ -312,6 +312,7 @@ class Item(NamedTuple):
     routing_key: bytes
     query: Query
     companions: Sequence[tuple[bytes, Query]] = ()
+    note: int | None = None  #: for what closes its batch
 
 
 class Layout(Protocol):
@@ -322,34 +323,49 @@ class Layout(Protocol):
     def replicas_of(self, routing_key: bytes) -> Hashable: ...
 
 
-def make_batches(items: Iterable[Item], layout: Layout, max_items: int) -> list[RawBatch]:
-    """Return batches that hold all items, at most `max_items` each; companions are not counted."""
+#: Makes what closes a batch of the notes of its items, by their routing keys: for each of these at most one
+#: statement, which is not longer than the key, two bytes a note and `_CLOSING_BYTES` together.
+Closing = Callable[[Mapping[bytes, set[int]]], Iterable[tuple[bytes, Query]]]
+_CLOSING_BYTES = 200
+
+
+def make_batches(
+    items: Iterable[Item], layout: Layout, max_items: int, closing: Closing = lambda _: ()
+) -> list[RawBatch]:
+    """Return batches that hold all items, at most `max_items` each; companions, and what closes a batch whose
+    items have notes, are not counted."""
     by_key: dict[bytes, list[Item]] = defaultdict(list)
     for item in items:
         by_key[item.routing_key].append(item)
     by_replicas: dict[Hashable, list[Item]] = defaultdict(list)
     for routing_key, group in by_key.items():
         by_replicas[layout.replicas_of(routing_key)].extend(group)
-    return [batch for group in by_replicas.values() for batch in _pack(group, layout.keyspace, max_items)]
+    return [
+        batch for group in by_replicas.values() for batch in _pack(group, layout.keyspace, max_items, closing)
+    ]
 
 
-def _pack(items: Sequence[Item], keyspace: str, max_items: int) -> Iterable[RawBatch]:
-    filling = _Filling()
+def _pack(items: Sequence[Item], keyspace: str, max_items: int, closing: Closing) -> Iterable[RawBatch]:
+    filling = _Filling(keyspace, closing)
     for item in items:
         size = _size(item.query)
+        if item.note is not None:
+            size += 2 if item.routing_key in filling.notes else _CLOSING_BYTES + len(item.routing_key)
         if filling.items == max_items or (filling.queries and filling.size + size > MAX_BYTES):
-            yield filling.close(keyspace)
-            filling = _Filling()
+            yield from filling.close()
+            filling = _Filling(keyspace, closing)
         filling.items += 1
         filling.add(item.routing_key, item.query, size)
+        if item.note is not None:
+            filling.notes[item.routing_key].add(item.note)
         for routing_key, query in item.companions:
             size = _size(query)
             if filling.size + size > MAX_BYTES:
-                yield filling.close(keyspace)
-                filling = _Filling()
+                yield from filling.close()
+                filling = _Filling(keyspace, closing)
             filling.add(routing_key, query, size)
     if filling.queries:
-        yield filling.close(keyspace)
+        yield from filling.close()
 
 
 def _size(query: Query) -> int:
@@ -359,16 +375,29 @@ def _size(query: Query) -> int:
 class _Filling:
     """A batch that is being filled."""
 
-    def __init__(self) -> None:
+    def __init__(self, keyspace: str, closing: Closing) -> None:
         self.items = 0
         self.size = 0
         self.queries: list[Query] = []
+        self.notes: dict[bytes, set[int]] = defaultdict(set)
         self._keys: dict[bytes, None] = {}
+        self._keyspace = keyspace
+        self._closing = closing
 
     def add(self, routing_key: bytes, query: Query, size: int) -> None:
         self.size += size
         self.queries.append(query)
         self._keys[routing_key] = None
 
-    def close(self, keyspace: str) -> RawBatch:
-        return RawBatch(self.queries, keyspace, next(iter(self._keys)), spans_partitions=len(self._keys) > 1)
+    def close(self) -> Iterator[RawBatch]:
+        ends = list(self._closing(self.notes)) if self.notes else []
+        if self.size <= MAX_BYTES:  # else it is one large row, which goes alone
+            for routing_key, query in ends:
+                self.add(routing_key, query, 0)
+            ends = []
+        yield self._batch(self.queries, self._keys)
+        if ends:
+            yield self._batch([query for _, query in ends], dict.fromkeys(key for key, _ in ends))
+
+    def _batch(self, queries: list[Query], keys: Mapping[bytes, None]) -> RawBatch:
+        return RawBatch(queries, self._keyspace, next(iter(keys)), spans_partitions=len(keys) > 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from typing import Self
 from uuid import UUID
 
@@ -15,12 +16,13 @@ from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.cassandra.apps import Apps
+from ringtime_shared.stores.cassandra.arrivals import Arrivals
 from ringtime_shared.stores.cassandra.dead_letters import DeadLetters
 from ringtime_shared.stores.cassandra.marks import MarkTable
 from ringtime_shared.stores.cassandra.meta import HostTimes, MetaTable
 from ringtime_shared.stores.cassandra.migrate import check_schema
 from ringtime_shared.stores.cassandra.operator import DamageTable, OperatorReads
-from ringtime_shared.stores.cassandra.schedules import EXPIRIES, Due, Known, Schedules
+from ringtime_shared.stores.cassandra.schedules import EXPIRIES, Due, Known, Schedules, shard_of
 from ringtime_shared.stores.cassandra.session import CqlSession
 from ringtime_shared.stores.protocol import (
     AppCounts,
@@ -45,6 +47,7 @@ class CassandraStore:
         session: CqlSession,
         schedules: Schedules,
         due: Due,
+        arrivals: Arrivals,
         apps: Apps,
         marks: MarkTable,
         dead_letters: DeadLetters,
@@ -57,6 +60,7 @@ class CassandraStore:
         self._session = session
         self._schedules = schedules
         self._due = due
+        self._arrivals = arrivals
         self._apps = apps
         self._marks = marks
         self._dead_letters = dead_letters
@@ -105,11 +109,13 @@ class CassandraStore:
                 f"keyspace {session.keyspace!r} does not say how due_index is cut: run `migrate`"
             )
         expiries: Known[UUID] = Known(EXPIRIES)
+        arrivals = await Arrivals.prepare(session, partial(shard_of, shards=shards), shards, now_ms)
         marks = await MarkTable.prepare(session)
         return cls(
             session,
-            await Schedules.prepare(session, shards, expiries, now_ms),
+            await Schedules.prepare(session, shards, expiries, arrivals, now_ms),
             await Due.prepare(session, shards, expiries),
+            arrivals,
             await Apps.prepare(session, marks, meta, now_ms),
             marks,
             await DeadLetters.prepare(session, now_ms),
@@ -120,6 +126,7 @@ class CassandraStore:
         )
 
     async def close(self) -> None:
+        await self._arrivals.close()
         await self._session.close()
 
     async def create_app(self, app: App) -> App:
@@ -159,7 +166,7 @@ class CassandraStore:
         return await self._due.fetch_index(first, last, groups)
 
     async def fetch_arrivals(self, after_ms: int, groups: Collection[int] | None = None) -> list[Arrival]:
-        return await self._due.fetch_arrivals(after_ms, groups)
+        return await self._arrivals.fetch(after_ms, groups)
 
     async def fetch_due(self, queries: Sequence[DueQuery]) -> list[DuePage]:
         return await self._due.fetch_due(queries)

@@ -1,0 +1,136 @@
+"""Arrivals: written beside the rows they tell of, read by the window of time they were written in.
+
+An arrival rides in the batch of its rows, so it is there when they are, to within the milliseconds in which
+one coordinator carries a batch out. Where that took long, owners may have looked before; then the rows are
+announced again, behind the caller's back, who waits for its rows and not for their announcement.
+
+A read asks for the windows since `after_ms`, and for one more: the clock of who wrote may be ahead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Sequence
+from contextlib import suppress
+from typing import Self
+
+from ringtime_shared.arrivals import (
+    KEPT_MS,
+    MOST_ANNOUNCEMENTS,
+    SLOW_WRITE_MS,
+    find_arrivals,
+    pack_slots,
+    unpack_slots,
+)
+from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
+from ringtime_shared.models.app import Instance
+from ringtime_shared.models.schedule import Place
+from ringtime_shared.stores.cassandra.bridge import Record
+from ringtime_shared.stores.cassandra.rows import pack_int, pack_long, routing_key
+from ringtime_shared.stores.cassandra.session import CqlSession, Item, Prepared, Query, make_batches
+from ringtime_shared.stores.protocol import Arrival
+
+WINDOW_MS = 10_000
+MOST_OVERDUE = 10_000  #: rows that wait to be announced again; more are found when their minute is sealed
+_PARTS_AT_ONCE = 20  #: in one statement; servers may be told to refuse more than 25
+_PER_BATCH = 100
+
+_PUT = "INSERT INTO $arrivals (window, part, written_ms, app_id, partition, slots) VALUES (?, ?, ?, ?, ?, ?)"
+_GET = (
+    "SELECT written_ms, app_id, partition, slots FROM $arrivals"
+    " WHERE window = ? AND part IN ? AND written_ms > ?"
+)
+
+
+class Arrivals:
+    """The table `arrivals` on one session."""
+
+    def __init__(
+        self,
+        session: CqlSession,
+        statements: Sequence[Prepared],
+        part_of: Callable[[str, int], int],
+        parts: int,
+        now_ms: Callable[[], int],
+    ) -> None:
+        """Use `prepare`."""
+        self._session = session
+        self._put, self._get = statements
+        self._part_of = part_of
+        self._parts = parts
+        self._now_ms = now_ms
+        self._overdue: deque[Place] = deque(maxlen=MOST_OVERDUE)
+        self._announcing: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def prepare(
+        cls, session: CqlSession, part_of: Callable[[str, int], int], parts: int, now_ms: Callable[[], int]
+    ) -> Self:
+        """`part_of`: of a poller instance, out of `parts`."""
+        return cls(session, await session.prepare(_PUT, _GET), part_of, parts, now_ms)
+
+    def announce(
+        self, app_id: str, partition: int, slots: Iterable[int], written_ms: int
+    ) -> tuple[bytes, Query]:
+        """Return the statement of an arrival, with its routing key, for the batch of its rows."""
+        key = (pack_int(written_ms // WINDOW_MS), pack_int(self._part_of(app_id, partition)))
+        name = (pack_long(written_ms), app_id.encode(), pack_int(partition), pack_slots(sorted(slots)))
+        return routing_key(*key), self._put.in_batch((*key, *name))
+
+    async def fetch(self, after_ms: int, groups: Collection[int] | None) -> list[Arrival]:
+        now_ms = self._now_ms()
+        after_ms = max(after_ms, now_ms - KEPT_MS)
+        parts = range(self._parts)
+        chunks = [parts[n : n + _PARTS_AT_ONCE] for n in range(0, len(parts), _PARTS_AT_ONCE)]
+        statements = [
+            self._get.with_raw((pack_int(window), _pack_list(chunk), pack_long(after_ms)))
+            for window in range(after_ms // WINDOW_MS, now_ms // WINDOW_MS + 2)
+            for chunk in chunks
+        ]
+        answers = await self._session.read_all(statements)
+        return [
+            arrival for records in answers for record in records if (arrival := _read(record)) is not None
+        ]
+
+    def announce_again(self, places: Iterable[Place]) -> None:
+        """Announce rows whose write was slow, under a fresh stamp, soon and without an error."""
+        self._overdue.extend(places)
+        if self._announcing is None or self._announcing.done():
+            self._announcing = asyncio.create_task(self._announce_overdue(), name="announce again")
+
+    async def _announce_overdue(self) -> None:
+        while self._overdue:
+            places = [*self._overdue]
+            self._overdue.clear()
+            for _ in range(MOST_ANNOUNCEMENTS - 1):
+                began_ms = self._now_ms()
+                with suppress(StoreUnavailable, OutcomeUnknown):
+                    await self._write(places, began_ms)
+                    if self._now_ms() - began_ms <= SLOW_WRITE_MS:
+                        break
+
+    async def _write(self, places: Sequence[Place], now_ms: int) -> None:
+        arrivals = find_arrivals(places, now_ms)
+        puts = [self.announce(*arrival.instance, arrival.slots, now_ms) for arrival in arrivals]
+        await self._session.write(make_batches([Item(*put) for put in puts], self._session, _PER_BATCH))
+
+    async def close(self) -> None:
+        """Announce nothing more."""
+        if self._announcing is not None:
+            self._announcing.cancel()
+            await asyncio.wait([self._announcing])
+
+
+def _pack_list(numbers: Sequence[int]) -> bytes:
+    """Return a value of type list<int>, each with its length before it."""
+    return pack_int(len(numbers)) + b"".join(pack_int(4) + pack_int(number) for number in numbers)
+
+
+def _read(record: Record) -> Arrival | None:
+    """Return the arrival of a record of `_GET`; None: it is damaged, and its rows wait for their seal."""
+    written_ms, app_id, partition, packed = record
+    try:
+        return Arrival(written_ms, Instance(app_id, partition), unpack_slots(packed))
+    except ValueError:
+        return None

@@ -37,7 +37,8 @@ from tests.harness.report import IS_LONG
 from tests.service.cql import cql_session
 
 from ringtime_local import CassandraOptions, CassandraServer, LocalServers
-from ringtime_shared.clock import SystemClock
+from ringtime_shared.arrivals import MOST_ANNOUNCEMENTS, SLOW_WRITE_MS
+from ringtime_shared.clock import ManualClock, SystemClock
 from ringtime_shared.errors import AppExists, OutcomeUnknown, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, AppConfiguration, Instance, Resize
 from ringtime_shared.models.audit import AuditEntry
@@ -50,7 +51,7 @@ from ringtime_shared.stores.cassandra.migrate import read_steps
 from ringtime_shared.stores.cassandra.rows import routing_key
 from ringtime_shared.stores.cassandra.schedules import _key_values
 from ringtime_shared.stores.cassandra.session import CqlSession
-from ringtime_shared.stores.protocol import Marks, MarksWrite
+from ringtime_shared.stores.protocol import Arrival, Marks, MarksWrite
 
 pytestmark = pytest.mark.service
 
@@ -293,6 +294,132 @@ class TestWrites:
         await store.put_rows(rows)
         (page,) = await store.fetch_due([make_query(app)])
         assert list(page.rows) == rows
+
+
+async def announced_again(store: CassandraStore) -> None:
+    assert store._arrivals._announcing is not None
+    await store._arrivals._announcing
+
+
+class TestArrivals:
+    async def test_near_rows_are_announced_in_their_own_batch(
+        self, settings: CassandraSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with connected(settings, now_ms=lambda: START_MS - 1_000) as store:
+            app = await store.create_app(make_app())
+            written: list[list[int]] = []
+            write = store._session.write
+
+            async def spy(batches: Any) -> None:
+                written.append([len(batch) for batch in batches])
+                await write(batches)
+
+            monkeypatch.setattr(store._session, "write", spy)
+            await store.put_rows([make_row(app)])
+            await store.put_rows(make_rows(app, [START_MS + n for n in range(5)]))
+            await store.put_rows(make_rows(app, [START_MS + n for n in range(100)]))
+            far = make_row(app, START_MS + 60_000)
+            await store.put_rows([far])
+            await store.put_rows([far])
+            assert written == [[4], [6], [65, 37], [3], [1]], "of a far row nothing"
+            found = await store.fetch_arrivals(START_MS - 2_000)
+            slots = sorted(
+                slot_ms for each in found if each.instance.app_id == app.app_id for slot_ms in each.slots
+            )
+            assert slots == sorted(
+                [START_MS, *range(START_MS, START_MS + 5), *range(START_MS, START_MS + 100)]
+            )
+
+    async def test_a_row_too_large_for_a_batch_is_announced_beside_it(
+        self, settings: CassandraSettings
+    ) -> None:
+        async with connected(settings, now_ms=lambda: START_MS - 1_000) as store:
+            app = await store.create_app(make_app())
+            row = make_row(app, payload="x" * 100_000)
+            await store.put_rows([row, make_row(app, START_MS + 1)])
+            found = await store.fetch_arrivals(START_MS - 2_000)
+            mine = [each for each in found if each.instance.app_id == app.app_id]
+            assert {slot_ms for each in mine for slot_ms in each.slots} == {START_MS, START_MS + 1}
+
+    async def test_rows_whose_write_was_slow_are_announced_again(
+        self, settings: CassandraSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = ManualClock(START_MS - 1_000)
+        slow = [SLOW_WRITE_MS, SLOW_WRITE_MS + 1, SLOW_WRITE_MS + 1, SLOW_WRITE_MS]
+        async with connected(settings, now_ms=clock.now_ms) as store:
+            app = await store.create_app(make_app())
+            write = store._session.write
+
+            async def slowly(batches: Any) -> None:
+                await write(batches)
+                clock.advance(slow.pop(0))
+
+            monkeypatch.setattr(store._session, "write", slowly)
+            near, far = make_row(app), make_row(app, START_MS + 90_000)
+            await store.put_rows([near])  # just quick enough
+            first_ms = clock.now_ms()
+            await store.put_rows([near, far])
+            await announced_again(store)
+            assert slow == []
+            found = await store.fetch_arrivals(first_ms - 1)
+            mine = sorted(each for each in found if each.instance.app_id == app.app_id)
+            stamps = [first_ms, first_ms + SLOW_WRITE_MS + 1, first_ms + 2 * (SLOW_WRITE_MS + 1)]
+            assert mine == [Arrival(stamp_ms, near.place.instance, (START_MS,)) for stamp_ms in stamps]
+
+    async def test_what_cannot_be_announced_again_harms_nobody(
+        self, settings: CassandraSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        clock = ManualClock(START_MS - 1_000)
+        async with connected(settings, now_ms=clock.now_ms) as store:
+            app = await store.create_app(make_app())
+            write, tries = store._session.write, []
+
+            async def then_fails(batches: Any) -> None:
+                tries.append(1)
+                if len(tries) > 1:
+                    raise StoreUnavailable("away")
+                await write(batches)
+                clock.advance(SLOW_WRITE_MS + 1)
+
+            monkeypatch.setattr(store._session, "write", then_fails)
+            await store.put_rows([make_row(app)])
+            await announced_again(store)
+            assert len(tries) == MOST_ANNOUNCEMENTS
+
+    async def test_a_damaged_arrival_is_passed_over(self, settings: CassandraSettings) -> None:
+        async with connected(settings, now_ms=lambda: START_MS - 1_000) as store:
+            app = await store.create_app(make_app())
+            window = (START_MS - 1_000) // 10_000
+            for slots in (b"", b"\0\0\0\1\xff\xff"):
+                await select(
+                    store,
+                    "INSERT INTO $arrivals (window, part, written_ms, app_id, partition, slots)"
+                    " VALUES (?, 0, ?, ?, 0, ?)",
+                    window,
+                    START_MS - 1_000,
+                    app.app_id,
+                    slots,
+                )
+            await store.put_rows([make_row(app)])
+            found = await store.fetch_arrivals(START_MS - 2_000)
+            assert len([each for each in found if each.instance.app_id == app.app_id]) == 1
+
+    async def test_one_statement_reads_a_window(
+        self, settings: CassandraSettings, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async with connected(settings, now_ms=lambda: START_MS + 5_000) as store:
+            asked: list[int] = []
+            read_all = store._session.read_all
+
+            async def spy(statements: Any) -> Any:
+                asked.append(len(statements))
+                return await read_all(statements)
+
+            monkeypatch.setattr(store._session, "read_all", spy)
+            await store.fetch_arrivals(START_MS + 4_500)
+            await store.fetch_arrivals(START_MS - 1)
+            await store.fetch_arrivals(0)
+            assert asked == [2, 3, 14], "and one more window, for clocks that are ahead"
 
 
 class TestDeadLetters:

@@ -1,6 +1,6 @@
 """Play many seeds on all cores: `python -m tests.cluster.campaign FIRST COUNT KIND...`.
 
-KIND is faults, resize, deletion or clocks; all of them if none is named. Says what breaks.
+KIND is faults, resize, deletion, clocks or wide; all of them if none is named. Says what breaks.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from functools import partial
 from tests.cluster.clock_world import ClockWorld
 from tests.cluster.deletion_world import DeletionPlan, DeletionWorld
 from tests.cluster.resize_world import ResizePlan, ResizeWorld
+from tests.cluster.wide_world import WidePlan, WideWorld
 from tests.cluster.world import World
 from tests.harness.virtual import run_virtual
 
@@ -49,6 +50,11 @@ def play_deletion_seed(seed: int, plan: DeletionPlan | None = None) -> list[str]
 def play_clock_seed(seed: int) -> list[str]:
     """Return the violations of one run in which clocks lie."""
     return _run(lambda: ClockWorld(seed))
+
+
+def play_wide_seed(seed: int, plan: WidePlan | None = None) -> list[str]:
+    """Return the violations of one run with many apps."""
+    return _run(lambda: WideWorld(seed, plan))
 
 
 async def _play_and_draw(seed: int) -> float:
@@ -95,6 +101,7 @@ KINDS: dict[str, Play] = {
     "resize": play_resize_seed,
     "deletion": play_deletion_seed,
     "clocks": play_clock_seed,
+    "wide": play_wide_seed,
 }
 
 if __name__ == "__main__":

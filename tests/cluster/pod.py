@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -13,6 +13,8 @@ from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.coordination.memory import Hub, MemorySession
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.stores.memory import MemoryStore
+from ringtime_shared.stores.protocol import Arrival, DuePage, IdPage
+from tests.cluster.arrival_faults import ArrivalFaults
 
 START_MS = 1_800_000_000_000 + 37_000  # so that a run of 40 s crosses the end of a minute
 
@@ -26,6 +28,40 @@ class FaultRates:
     slow_calls: frozenset[str] = frozenset()  #: only these; empty: any
     lost_reply: float = 0.0  #: it is carried out and the caller is told nothing
     refused: float = 0.0  #: it is not carried out and the caller is told so
+
+
+@dataclass(slots=True)
+class Work:
+    """What was read of the store, in rows unless it says otherwise."""
+
+    index: int = 0
+    arrivals: int = 0
+    positions: int = 0  #: keys of live rows
+    rows: int = 0
+    pages: int = 0  #: queries for rows, one for each poller instance and bucket that is asked for
+    looks: int = 0  #: queries for positions
+    marks: int = 0  #: written
+    calls: int = 0
+
+    def note(self, name: str, args: tuple[Any, ...], answer: Any) -> None:
+        """Count what a call of the store gave."""
+        self.calls += 1
+        if name == "fetch_index":
+            self.index += len(answer)
+        elif name == "fetch_arrivals":
+            self.arrivals += len(answer)
+        elif name == "fetch_due":
+            self.pages += len(answer)
+            self.rows += _held(answer)
+        elif name == "fetch_live_ids":
+            self.looks += len(answer)
+            self.positions += _held(answer)
+        elif name == "put_marks":
+            self.marks += len(args[0])
+
+
+def _held(pages: Sequence[DuePage | IdPage]) -> int:
+    return sum(len(page.rows if isinstance(page, DuePage) else page.ids) for page in pages)
 
 
 class Pod(SystemClock):
@@ -81,6 +117,8 @@ class PodStore:
         self._pod = pod
         self._spawn = spawn
         self.hosts_off_ms: list[float] = []  #: of the store's hosts; none: it has no clock
+        self.work: Work | None = None  #: counts what this pod reads
+        self.arrival_faults: ArrivalFaults | None = None
 
     async def fetch_times(self) -> list[ServerTime]:
         """Each host is asked as anything else is."""
@@ -102,6 +140,19 @@ class PodStore:
         now_s = asyncio.get_running_loop().time()
         return START_MS + int(now_s * 1000 + self.hosts_off_ms[number])
 
+    async def fetch_arrivals(self, after_ms: int, groups: Collection[int] | None = None) -> list[Arrival]:
+        """Leave out, keep back and repeat what the faults say."""
+        arrivals: list[Arrival] = await self._call("fetch_arrivals", self._arrivals_since, after_ms, groups)
+        return arrivals
+
+    async def _arrivals_since(self, after_ms: int, groups: Collection[int] | None) -> list[Arrival]:
+        faults = self.arrival_faults
+        if faults is None:
+            return await self._store.fetch_arrivals(after_ms, groups)
+        earlier = await self._store.fetch_arrivals(after_ms - faults.repeated_ms, groups)
+        now_s = asyncio.get_running_loop().time()
+        return faults.shown(earlier, after_ms=after_ms, now_ms=START_MS + int(now_s * 1000))
+
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         return partial(self._call, name, getattr(self._store, name))
 
@@ -117,6 +168,8 @@ class PodStore:
         pod.sent.add(call)
         call.add_done_callback(pod.sent.discard)
         answer = await asyncio.shield(call)
+        if self.work is not None:
+            self.work.note(name, args, answer)
         await pod.wait_running()
         if rng.random() < rates.lost_reply:
             raise OutcomeUnknown(f"{name}: simulated lost reply")

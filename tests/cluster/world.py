@@ -32,7 +32,7 @@ from ringtime_shared.stores.protocol import LAST_ID, Position
 from tests.cluster.pod import START_MS, FaultRates, Pod, PodSession, PodStore
 from tests.cluster.verifier import ClientEntry, Send, judge
 
-_TTL_MS, _MARGIN_MS = 4_000, 1_500
+TTL_MS, _MARGIN_MS = 4_000, 1_500
 _EPOCH_MASK = (1 << 48) - 1
 
 
@@ -40,11 +40,13 @@ _EPOCH_MASK = (1 << 48) - 1
 class Plan:
     """What happens in one run; `random_plan` draws one from a seed."""
 
+    dispatchers: int = 3
     schedules: int = 40
     load_s: float = 15.0  #: creates come during this time
     lead_s: float = 12.0  #: fire times lie up to this far ahead
     cancel_rate: float = 0.1
     failure_rate: float = 0.05  #: of attempts, answered with an error
+    slow_answers: float = 0.2  #: of attempts, which take up to 3 s
     outage_s: tuple[float, float] = (0.0, 0.0)  #: from when to when one of the two destinations is down
     crashes: int = 0
     pauses: int = 0
@@ -108,7 +110,8 @@ class RecordingCallback(CallbackType):
         held = self._pod.is_paused or holder.get(delivery.term & _EPOCH_MASK) == self._pod.name
         send = Send(schedule.schedule_id, world.now_ms(), delivery.attempt, delivery.term, accepted, held)
         world.sends.append(send)
-        slowest_s = 0.05 if world.rng.random() < 0.8 else 3.0  # some answers come after the deadline
+        is_slow = world.rng.random() >= 1 - world.plan.slow_answers
+        slowest_s = 3.0 if is_slow else 0.05  # some answers come after the deadline
         await asyncio.sleep(world.rng.uniform(0.001, slowest_s))
         await self._pod.wait_running()
         send.heard = True
@@ -170,15 +173,22 @@ class World:
         for number in range(2):
             pod = Pod(f"ingest-{number}", self.rng, FaultRates(), skew_ms=self.rng.randint(-20, 20))
             self._ingest.append((pod, await self._start_ingest(pod)))
-        for app_id, partitions in (("pay", 4), ("mail", 2)):
-            await self._ingest[0][1].register_app(
-                NewApp(app_id=app_id, partitions=partitions, active=True, configuration=AppConfiguration())
-            )
-        for number in range(3):
+        await self._register_apps()
+        for number in range(self.plan.dispatchers):
             await self._start_dispatcher(f"dispatcher-{number}")
         await asyncio.sleep(0.5)
         for pod, _ in self._ingest:
             pod.rates = self.plan.rates
+
+    async def _register_apps(self) -> None:
+        for app_id, partitions in (("pay", 4), ("mail", 2)):
+            await self._ingest[0][1].register_app(
+                NewApp(app_id=app_id, partitions=partitions, active=True, configuration=AppConfiguration())
+            )
+
+    def _store_of(self, pod: Pod) -> PodStore:
+        """Return the store as this dispatcher sees it."""
+        return PodStore(self.store, pod, self.spawn)
 
     async def _clock_of(self, pod: Pod, store: PodStore) -> Clock:
         """Return the clock that the pod runs on."""
@@ -202,11 +212,11 @@ class World:
 
     async def _start_dispatcher(self, name: str) -> None:
         pod = self._make_pod(name)
-        store = PodStore(self.store, pod, self.spawn)
+        store = self._store_of(pod)
         sessions: list[PodSession] = []
 
         def new_session() -> PodSession:
-            sessions.append(PodSession(self.hub, pod, ttl_ms=_TTL_MS, margin_ms=_MARGIN_MS))
+            sessions.append(PodSession(self.hub, pod, ttl_ms=TTL_MS, margin_ms=_MARGIN_MS))
             return sessions[-1]
 
         dispatcher = Dispatcher(
@@ -246,14 +256,18 @@ class World:
         entry = ClientEntry(row.schedule.schedule_id, fire_ms, self.now_ms())
         self.creates.append(entry)
         if rng.random() < self.plan.cancel_rate:
-            await asyncio.sleep(rng.uniform(0, 6))
-            entry.cancel_tried = True
-            try:
-                done = await rng.choice(self._ingest)[1].cancel_schedule(entry.schedule_id)
-            except RingtimeError:
-                return
-            if done.promised:
-                entry.cancel_promised_ms = self.now_ms()
+            await self._cancel(entry)
+
+    async def _cancel(self, entry: ClientEntry) -> None:
+        rng = self.rng
+        await asyncio.sleep(rng.uniform(0, 6))
+        entry.cancel_tried = True
+        try:
+            done = await rng.choice(self._ingest)[1].cancel_schedule(entry.schedule_id)
+        except RingtimeError:
+            return
+        if done.promised:
+            entry.cancel_promised_ms = self.now_ms()
 
     async def _cause_faults(self) -> None:
         rng, plan = self.rng, self.plan
@@ -273,7 +287,7 @@ class World:
             return
         pod.is_alive = False
         await dispatcher.kill()
-        await asyncio.sleep(_TTL_MS / 1000 + self.rng.uniform(0.1, 3))
+        await asyncio.sleep(TTL_MS / 1000 + self.rng.uniform(0.1, 3))
         await self._start_dispatcher(name)
 
     def _pods(self) -> list[Pod]:

@@ -1,0 +1,278 @@
+"""A deployment of many apps, most of them quiet, whose rows are announced late, twice or never, while nodes
+come, go, die and freeze.
+
+Besides the promise, two things are judged: how late rows are, each by what happened to it, and what was read
+for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from random import Random
+from uuid import UUID
+
+from ringtime_ingest.service import NewSchedule
+from ringtime_shared.buckets import bucket_of, last_slot
+from ringtime_shared.errors import RingtimeError
+from ringtime_shared.ids import unpack_id
+from ringtime_shared.models.app import App
+from ringtime_shared.models.schedule import Place, Status
+from ringtime_shared.settings import DispatchSettings
+from ringtime_shared.stores.protocol import LAST_ID, Position
+from tests.cluster.arrival_faults import ArrivalFaults, ArrivalRates
+from tests.cluster.pod import START_MS, Pod, PodStore, Work
+from tests.cluster.verifier import ClientEntry, Trouble, judge_lateness
+from tests.cluster.world import TTL_MS, Plan, World, random_plan
+
+BASE_MS = 250  #: a row that nothing happened to is sent within this
+TAKEOVER_MS = 3_000  #: after the end of its owner's lease
+BACK_MS = 3_000  #: from there to its restart, at most
+MOVE_MS = 1_000  #: from one node that works to another
+SLOW_ANSWER_MS = 3_000  #: which a handover waits for
+LOOK_BACK_MS = 500  #: which a tick looks back for arrivals, at least
+SWEEP_MS = 10_500  #: until an arrival is seen that was stamped further back than a tick looks
+CLOSE_MS = 26_000  #: after a minute's end: what is found by no sooner read was found then
+SETTLED_MS = 15_000  #: after a node came or went, no more instances move
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WidePlan(Plan):
+    """What happens in one run; `random_wide_plan` draws one from a seed."""
+
+    start_s: float = 0.0  #: how far into the minute, from 37 s on
+    apps: int = 200
+    is_skewed: bool = True  #: the first apps have most of the rows; else each has as many
+    snapped: float = 0.2  #: of fire times, at the begin of a minute
+    skew_ms: int = 20  #: clocks are up to this far off
+    arrivals: ArrivalRates = field(default_factory=ArrivalRates)
+    joins: int = 0
+    leaves: int = 0
+    is_punctual: bool = True  #: lateness is judged
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether nothing happens that costs more reads."""
+        moves = self.joins + self.leaves + self.crashes + self.pauses
+        return self.is_punctual and self.arrivals == ArrivalRates() and not moves
+
+
+def random_wide_plan(rng: Random) -> WidePlan:
+    """Draw one run: as many are calm as have arrivals go wrong, nodes come and go, or everything at once."""
+    load_s, lead_s = rng.choice([(15.0, 3.0), (20.0, 12.0), (20.0, 40.0), (10.0, 90.0)])
+    apps = rng.choices([40, 150, 500, 2_000], [40, 40, 18, 2])[0]
+    plan = WidePlan(
+        dispatchers=rng.choice([1, 2, 3, 5]),
+        schedules=rng.choice([60, 120, 200]),
+        load_s=load_s,
+        lead_s=lead_s,
+        cancel_rate=0.05,
+        failure_rate=0.0,
+        slow_answers=rng.choice([0.0, 0.02]),
+        start_s=rng.uniform(0, 60),
+        apps=apps,
+        is_skewed=rng.random() < 0.6,
+        snapped=rng.choice([0.0, 0.2, 0.8]),
+        skew_ms=rng.choice([20, 20, 200, 1_500]),
+        dispatch=DispatchSettings(page_rows=rng.choice([4, 50, 500]), apps_refresh_ms=2_000, walk_buckets=3),
+    )
+    kind = rng.choice(["calm", "arrivals", "nodes", "both", "store"])
+    if kind in ("arrivals", "both"):
+        arrivals = ArrivalRates(
+            lost=rng.choice([0.0, 0.1, 1.0]),
+            late=rng.choice([0.0, 0.3, 1.0]),
+            late_ms=rng.choice([300, 2_000, 9_000]),
+            doubled=rng.choice([0.0, 0.5]),
+        )
+        plan = replace(plan, arrivals=arrivals)
+    if kind in ("nodes", "both"):
+        plan = replace(
+            plan,
+            crashes=rng.choice([0, 1]),
+            pauses=rng.choice([0, 1, 2]),
+            joins=rng.choice([0, 1]),
+            leaves=rng.choice([0, 1]) if plan.dispatchers > 1 else 0,
+        )
+    if kind == "store":  # everything at once, and little room: only the promise is judged
+        wild = random_plan(rng)
+        plan = replace(
+            plan,
+            is_punctual=False,
+            failure_rate=wild.failure_rate,
+            outage_s=wild.outage_s,
+            crashes=wild.crashes,
+            pauses=wild.pauses,
+            rates=wild.rates,
+            joins=rng.choice([0, 1]),
+            arrivals=ArrivalRates(lost=0.2, late=0.2, late_ms=5_000, doubled=0.2),
+            dispatch=replace(Plan().dispatch, seal_ms=2_000),
+        )
+    return plan
+
+
+class WideWorld(World):
+    """Build it inside a running virtual loop."""
+
+    plan: WidePlan
+
+    def __init__(self, seed: int, plan: WidePlan | None = None) -> None:
+        super().__init__(seed, plan or random_wide_plan(Random(seed ^ 0x31DE)))
+        self.early_ms = self.plan.skew_ms
+        self.work = Work()  #: of all dispatchers, after the start
+        self.worst_ms: dict[str, int] = {}  #: by cause, how late the latest was
+        self._names: dict[int, str] = {}  # by number
+        self._shares: list[float] = []  # of the rows, added up, by app
+        self._faults = ArrivalFaults(seed, self.plan.arrivals)
+        self._troubles: list[Trouble] = []
+
+    async def run(self) -> list[str]:
+        await asyncio.sleep(self.plan.start_s)
+        found = await super().run()
+        if self.plan.is_punctual:
+            late, self.worst_ms = self._judge_lateness()
+            found += late
+        return found
+
+    def _judge_lateness(self) -> tuple[list[str], dict[str, int]]:
+        troubles = list(self._troubles)
+        for slot, kept_until_ms in self._faults.kept_back.items():
+            close_ms = last_slot(bucket_of(slot[1])) + CLOSE_MS
+            if kept_until_ms is None:
+                troubles.append(Trouble("arrival lost", 0, close_ms, slot=slot))
+            else:
+                seen_ms = kept_until_ms + SWEEP_MS
+                troubles.append(Trouble("arrival late", 0, min(seen_ms, close_ms), slot=slot))
+        if self.plan.skew_ms > LOOK_BACK_MS:
+            # A reader whose clock is ahead asks too late for what others stamp, until a sweep shows it.
+            troubles.append(Trouble("clocks", 0, 1 << 62, most_ms=SWEEP_MS + self.plan.skew_ms))
+        return judge_lateness(self.creates, self.sends, troubles, base_ms=BASE_MS + self.plan.skew_ms)
+
+    async def _register_apps(self) -> None:
+        rng = self.rng
+        for number in range(self.plan.apps):
+            partitions = 1 if rng.random() < 0.9 else rng.randint(2, 6)
+            app = await self.store.create_app(
+                App(
+                    app_id=f"app-{number}",
+                    number=0,
+                    writable=partitions,
+                    polled=partitions,
+                    active=True,
+                    version=1,
+                    created_ms=self.now_ms(),
+                )
+            )
+            self._names[app.number] = app.app_id
+        self._shares = list(
+            accumulate(1 / rank if self.plan.is_skewed else 1.0 for rank in range(1, self.plan.apps + 1))
+        )
+
+    def _make_pod(self, name: str) -> Pod:
+        skew_ms = self.rng.randint(-self.plan.skew_ms, self.plan.skew_ms)
+        return Pod(name, self.rng, self.plan.rates, skew_ms=skew_ms)
+
+    def _store_of(self, pod: Pod) -> PodStore:
+        store = super()._store_of(pod)
+        store.work, store.arrival_faults = self.work, self._faults
+        return store
+
+    def _draw_fire_ms(self) -> int:
+        rng, plan = self.rng, self.plan
+        fire_ms = self.now_ms() + int(rng.triangular(0, plan.lead_s * 1_000, plan.lead_s * 200))
+        if rng.random() < plan.snapped:
+            fire_ms = last_slot(bucket_of(fire_ms)) + rng.choice([0, 1, 1, 1, 2])
+        return fire_ms
+
+    async def _be_client(self) -> None:
+        rng = self.rng
+        await asyncio.sleep(rng.uniform(0, self.plan.load_s))
+        _, service = rng.choice(self._ingest)
+        app_id = self._names[rng.choices(range(self.plan.apps), cum_weights=self._shares)[0]]
+        fire_ms = self._draw_fire_ms()
+        new = NewSchedule(
+            app_id=app_id,
+            payload="{}",
+            fire_ms=fire_ms,
+            callback_type="sim",
+            callback_details={"to": rng.choice("ab")},
+        )
+        try:
+            row = await service.create_schedule(new)
+        except RingtimeError:
+            return
+        place = row.moved_to or row.place
+        entry = ClientEntry(row.schedule.schedule_id, fire_ms, self.now_ms(), place=place)
+        self.creates.append(entry)
+        if rng.random() < self.plan.cancel_rate:
+            await self._cancel(entry)
+
+    async def _cause_faults(self) -> None:
+        acts: list[Callable[[], None]] = [
+            *[self._kill_one] * self.plan.crashes,
+            *[self._freeze_one] * self.plan.pauses,
+            *[self._add_one] * self.plan.joins,
+            *[self._stop_one] * self.plan.leaves,
+        ]
+        self.rng.shuffle(acts)
+        for act in acts:
+            await asyncio.sleep(self.rng.uniform(0, (self.plan.load_s + self.plan.lead_s) / len(acts)))
+            act()
+
+    def _alive(self) -> list[str]:
+        return sorted(name for name, (pod, _, _) in self._dispatchers.items() if pod.is_alive)
+
+    def _note(self, cause: str, *, for_ms: float, most_ms: float) -> None:
+        now_ms = self.now_ms()
+        slowest_ms = SLOW_ANSWER_MS if self.plan.slow_answers else 0
+        self._troubles.append(Trouble(cause, now_ms, now_ms + int(for_ms), most_ms + slowest_ms))
+
+    def _kill_one(self) -> None:
+        alive = self._alive()
+        if not alive:
+            return
+        # It comes back at some moment within 3 s of its lease's end, and then instances move to it again.
+        longest_ms = TTL_MS + TAKEOVER_MS + (BACK_MS if len(alive) == 1 else 0)
+        self._note("kill", for_ms=longest_ms, most_ms=longest_ms)
+        self._note("move", for_ms=TTL_MS + BACK_MS + SETTLED_MS, most_ms=MOVE_MS)
+        self.spawn(self._crash_and_restart(self.rng.choice(alive)))
+
+    def _freeze_one(self) -> None:
+        pods = [pod for pod, _ in self._ingest] + [self._dispatchers[name][0] for name in self._alive()]
+        frozen_s = self.rng.uniform(0.3, self.plan.pause_s)
+        longest_ms = max(frozen_s * 1_000, TTL_MS) + TAKEOVER_MS
+        self._note("freeze", for_ms=longest_ms, most_ms=longest_ms)
+        self._note("move", for_ms=longest_ms + SETTLED_MS, most_ms=MOVE_MS)
+        self.rng.choice(pods).pause(frozen_s)
+
+    def _add_one(self) -> None:
+        self._note("move", for_ms=SETTLED_MS, most_ms=MOVE_MS)
+        self.spawn(self._start_dispatcher(f"dispatcher-{len(self._dispatchers)}"))
+
+    def _stop_one(self) -> None:
+        alive = self._alive()
+        if len(alive) > 1:
+            self._note("move", for_ms=SETTLED_MS, most_ms=MOVE_MS)
+            pod, dispatcher, _ = self._dispatchers[self.rng.choice(alive)]
+            pod.is_alive = False
+            self.spawn(dispatcher.stop())
+
+    async def _wait_for_outcomes(self, deadline_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        last_ms = max(last_slot(bucket_of(entry.fire_ms)) for entry in self.creates)
+        await super()._wait_for_outcomes(max(deadline_s, (last_ms - START_MS) / 1_000 + 40, loop.time() + 40))
+
+    async def _status(self, entry: ClientEntry) -> Status:
+        parts = unpack_id(entry.schedule_id)
+        place = Place(self._names[parts.app_number], parts.partition, parts.slot_ms)
+        row = await self.store.fetch_row(place, entry.schedule_id)
+        assert row is not None, "an acknowledged row is not in the store"
+        return row.status
+
+    async def _dead_letters(self) -> set[UUID]:
+        letters = [
+            await self.store.fetch_dead_letters(app_id, Position(0, LAST_ID), 1 << 62, 10_000)
+            for app_id in self._names.values()
+        ]
+        return {letter.schedule_id for page in letters for letter in page}

@@ -2,6 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 BIN := .venv/bin
+unexport PYTHONDONTWRITEBYTECODE # else each process that a test starts compiles every module it imports
 
 .PHONY: help
 help: ## List the targets

@@ -8,11 +8,21 @@ them. A test keeps to names of its own.
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from ringtime_local import CassandraServer, EtcdServer, KafkaServer, LocalServers, MissingPrerequisite
+from tests.harness.stages import CPU_S
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _processor_time(record_testsuite_property: Callable[[str, object], None]) -> Iterator[None]:
+    """Has the report say what all that was run used, servers too: it is the last to end."""
+    yield
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    record_testsuite_property(CPU_S, round(sum(each.ru_utime + each.ru_stime for each in used), 1))
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -48,6 +49,14 @@ class Process(Protocol):
     def read_log(self) -> str: ...
 
 
+def _be_as_nice(pid: int) -> None:
+    """Let a new session be as nice as this process: Linux may share time out among sessions first."""
+    niceness = os.getpriority(os.PRIO_PROCESS, 0)
+    if niceness > 0:
+        with suppress(OSError):  # not every system has this; see "autogroup" in sched(7)
+            Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
+
+
 class LocalProcess:
     """A process on this machine, in its own session, with its output in one file."""
 
@@ -65,6 +74,7 @@ class LocalProcess:
                 )
             except OSError as error:
                 raise StartFailed(f"cannot run {command.argv[0]}: {error}") from error
+        _be_as_nice(self._popen.pid)
         self.id = ProcessId.of(self._popen.pid)
         guard.watch(self.id)
 

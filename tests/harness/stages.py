@@ -1,9 +1,13 @@
 """Every test, in stages side by side: `python -m tests.harness.stages [pytest's arguments]`.
 
 Each stage is one pytest in one process with servers of its own, and runs its cases one after the other. Most
-of them wait most of the time, so that three stages keep two cores busy; the faults, whose verdicts come from
-ledgers, have the first call on the machine, and the others give way to them. What measures time comes last
-and has the machine to itself: beside the others, bounds of a second were missed for want of a core.
+of them wait most of the time, so that several keep two cores busy. Who comes first is settled by the system:
+
+- What kills and cuts off, whose verdicts come from ledgers, begins at once, and so do the real servers.
+- What measures time begins when they are over. Whatever runs beside it gives way to it: beside stages that
+  did not, bounds of a second were missed for want of a core. `timed` needs little, `alone` needs it all.
+- What only computes, on virtual time or none, takes what the others leave, from the beginning to the end.
+
 Coverage is measured in one stage only: it costs that one half as much again.
 """
 
@@ -20,36 +24,51 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from tests.harness import give_way
+from tests.harness.give_way import IDLE
+
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".ringtime" / "test"
 NOTHING_SELECTED = 5  #: pytest's exit code
 SLOWEST = 20
+CPU_S = "cpu_s"  #: property of a report; tests/conftest.py writes it
 
 
 @dataclass(frozen=True)
 class Stage:
     name: str
-    niceness: int  #: see nice(1): the larger, the more it gives way
+    niceness: int  #: see nice(1): the larger, the more it gives way; IDLE takes what nobody else asks for
     paths: tuple[str, ...]
     marks: str = "not alone and not faults"
     is_measured: bool = False  #: for coverage
     after: tuple[str, ...] = ()  #: stages that have to be over before it begins
 
 
-FAULTS = tuple(f"tests/e2e/test_{name}.py" for name in ("cluster", "network_faults", "resize", "ringctl"))
+def _e2e(*names: str) -> tuple[str, ...]:
+    return tuple(f"tests/e2e/test_{name}.py" for name in names)
+
+
 STAGES = (
-    Stage("faults", 0, FAULTS, "faults and not alone"),
+    Stage("faults", 0, _e2e("cluster", "network_faults"), "faults and not alone"),
+    Stage("operator", 5, _e2e("resize", "ringctl"), "faults and not alone"),
     Stage("servers", 5, ("tests/contract", "tests/service")),
-    Stage("units", 5, ("tests/unit",), is_measured=True),
-    Stage("nodes", 5, ("tests/e2e",), after=("units",)),
-    Stage("cluster", 5, ("tests/cluster", "tests/property"), after=("faults",)),
     Stage(
         "alone",
         0,
-        ("tests/unit/dispatcher", "tests/unit/test_fault_proxy.py", "tests/service", "tests/e2e"),
+        _e2e("cluster", "delivery", "door", "kafka_delivery", "neighbours", "serve"),
         "alone",
-        after=("faults", "servers", "units", "nodes", "cluster"),
+        after=("faults", "operator", "servers"),
     ),
+    Stage(
+        "timed",
+        5,
+        ("tests/unit/dispatcher", "tests/unit/test_fault_proxy.py", "tests/service", *_e2e("clock_steps")),
+        "alone",
+        after=("faults", "operator", "servers"),
+    ),
+    Stage("nodes", 10, ("tests/e2e",), after=("operator", "servers")),
+    Stage("units", IDLE, ("tests/unit",), is_measured=True),
+    Stage("cluster", IDLE, ("tests/cluster", "tests/property")),
 )
 
 
@@ -61,13 +80,15 @@ class Case:
 
 async def run(stage: Stage, arguments: Sequence[str]) -> int:
     """Run a stage, say its lines as they come, and return pytest's exit code."""
-    program = [sys.executable, "-m"]
+    program = [sys.executable]
     if stage.is_measured:
-        program += ["coverage", "run", "-m"]
+        program += ["-m", "coverage", "run"]
     process = await asyncio.create_subprocess_exec(
-        "nice",
-        f"--adjustment={stage.niceness}",
+        sys.executable,
+        give_way.__file__,
+        str(stage.niceness),
         *program,
+        "-m",
         "pytest",
         "-q",
         f"--junitxml={FOLDER / stage.name}.xml",
@@ -80,6 +101,7 @@ async def run(stage: Stage, arguments: Sequence[str]) -> int:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
         limit=1 << 24,
+        start_new_session=True,
     )
     assert process.stdout is not None
     try:
@@ -88,20 +110,28 @@ async def run(stage: Stage, arguments: Sequence[str]) -> int:
         return await process.wait()
     finally:
         if process.returncode is None:
-            process.terminate()
-            await process.wait()
+            os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: it ends what it started, too
+            await process.communicate()
 
 
 def read_cases(stage: Stage) -> list[Case]:
     """Return what a stage ran and how long each took, its fixtures too; nothing if it was ended."""
-    try:
-        suites = ET.parse(FOLDER / f"{stage.name}.xml")
-    except (OSError, ET.ParseError):
-        return []
     return [
         Case(float(each.get("time", 0)), f"{each.get('classname')}::{each.get('name')}")
-        for each in suites.iter("testcase")
+        for each in _read(stage, "testcase")
     ]
+
+
+def read_cpu_s(stage: Stage) -> float:
+    """Return the processor time that a stage and all it started used; 0 if it was ended."""
+    return sum(float(each.get("value", 0)) for each in _read(stage, "property") if each.get("name") == CPU_S)
+
+
+def _read(stage: Stage, tag: str) -> list[ET.Element]:
+    try:
+        return list(ET.parse(FOLDER / f"{stage.name}.xml").iter(tag))
+    except (OSError, ET.ParseError):
+        return []
 
 
 async def coverage() -> str:
@@ -130,16 +160,21 @@ async def main(arguments: Sequence[str]) -> int:
 
     codes = await asyncio.gather(*(run_in_turn(stage) for stage in STAGES))
     ran = {stage.name: read_cases(stage) for stage in STAGES}
+    used_s = {stage.name: read_cpu_s(stage) for stage in STAGES}
     print(f"\nslowest {SLOWEST}:")
     for case in sorted((case for cases in ran.values() for case in cases), reverse=True)[:SLOWEST]:
         print(f"{case.took_s:7.1f} s  {case.name}")
-    print(f"\n{'stage':<8} {'cases':>6} {'busy':>7}  exit")
+    print(f"\n{'stage':<8} {'cases':>6} {'busy':>7} {'processor':>9}  exit")
     for stage, code in zip(STAGES, codes, strict=True):
         cases = ran[stage.name]
-        print(f"{stage.name:<8} {len(cases):>6} {sum(case.took_s for case in cases):>5.0f} s  {code}")
+        busy_s = sum(case.took_s for case in cases)
+        print(f"{stage.name:<8} {len(cases):>6} {busy_s:>5.0f} s {used_s[stage.name]:>7.0f} s  {code}")
     measured = ", ".join(stage.name for stage in STAGES if stage.is_measured)
     total, took_s = sum(len(cases) for cases in ran.values()), time.monotonic() - begun_s
-    print(f"\n{total} cases in {took_s // 60:.0f} min {took_s % 60:.0f} s")
+    print(
+        f"\n{total} cases in {took_s // 60:.0f} min {took_s % 60:.0f} s,"
+        f" {sum(used_s.values()):.0f} s of processor time"
+    )
     print(f"lines of the services that {measured} ran: {await coverage()}")
     failed = [code for code in codes if code not in (0, NOTHING_SELECTED)]
     if failed:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from tests.harness import stages
+from tests.harness import give_way, stages
 from tests.harness.stages import ROOT, STAGES, Case, Stage
 
 FILES = [file.relative_to(ROOT).as_posix() for file in (ROOT / "tests").rglob("test_*.py")]
@@ -35,7 +38,7 @@ def test_a_file_with_a_mark_is_in_its_stage(mark: str, marks: str) -> None:
     ]
     assert len(marked) > 3
     assert [
-        file for file in marked if file != "tests/unit/test_stages.py" and not stages_of(file, marks)
+        file for file in marked if file != "tests/unit/test_stages.py" and len(stages_of(file, marks)) != 1
     ] == []
 
 
@@ -54,14 +57,49 @@ async def test_a_stage_says_its_lines_and_returns_its_code(
     assert stages.read_cases(Stage("ended", 0, ())) == []
 
 
-async def test_what_measures_time_runs_when_all_else_is_over(
+async def test_a_stage_that_is_interrupted_ends_what_it_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "test_it.py").write_text(SLEEPER)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    monkeypatch.setattr(stages, "ROOT", tmp_path)
+    monkeypatch.setattr(stages, "FOLDER", tmp_path)
+    running = asyncio.create_task(
+        stages.run(Stage("own", 1, ("test_it.py",), ""), ["-p", "no:cacheprovider"])
+    )
+    while not (tmp_path / "begun").exists():
+        assert not running.done()
+        await asyncio.sleep(0.05)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (tmp_path / "ended").exists()
+
+
+SLEEPER = """
+import pytest, time
+
+@pytest.fixture
+def server(tmp_path_factory):
+    yield
+    open("ended", "w").close()
+
+def test_it(server):
+    open("begun", "w").close()
+    time.sleep(60)
+"""
+
+
+async def test_what_runs_beside_what_measures_time_gives_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running: set[str] = set()
-    beside: dict[str, set[str]] = {}
+    beside: dict[str, set[str]] = {stage.name: set() for stage in STAGES}
 
     async def run(stage: Stage, arguments: list[str]) -> int:
-        beside[stage.name] = set(running)
+        for other in running:
+            beside[stage.name].add(other)
+            beside[other].add(stage.name)
         running.add(stage.name)
         await asyncio.sleep(0.01 * len(stage.name))
         running.remove(stage.name)
@@ -70,9 +108,34 @@ async def test_what_measures_time_runs_when_all_else_is_over(
     monkeypatch.setattr(stages, "FOLDER", tmp_path / "reports")
     monkeypatch.setattr(stages, "run", run)
     assert await stages.main([]) == 0
-    assert beside["alone"] == set()
-    assert len(beside) == len(STAGES)
-    assert max(len(others) for others in beside.values()) == 2
+    niceness = {stage.name: stage.niceness for stage in STAGES}
+    assert all(niceness[other] > niceness["alone"] for other in beside["alone"])
+    assert all(niceness[other] > niceness["timed"] for other in beside["timed"] - {"alone"})
+    assert not {"faults", "operator", "servers"} & (beside["alone"] | beside["timed"])
+    assert {"units", "cluster"} <= beside["faults"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="sessions share nothing out here")
+@pytest.mark.parametrize(("niceness", "policy"), [(5, os.SCHED_OTHER), (give_way.IDLE, os.SCHED_IDLE)])
+def test_what_gives_way_has_all_that_it_starts_give_way(tmp_path: Path, niceness: int, policy: int) -> None:
+    program = (sys.executable, give_way.__file__, str(niceness), sys.executable, "-c", STARTER)
+    told = subprocess.run(
+        program, cwd=tmp_path, start_new_session=True, stdout=subprocess.PIPE, text=True, check=True
+    )
+    assert told.stdout.split() == [str(niceness), str(policy), str(niceness), "nice", str(niceness)]
+
+
+STARTER = """
+import os
+from pathlib import Path
+from ringtime_local.process import Command, LocalProcess
+
+server = LocalProcess(Command(("sleep", "60")), folder=Path(), log=Path("log"))
+group = Path(f"/proc/{server.pid}/autogroup").read_text()
+print(os.nice(0), os.sched_getscheduler(server.pid), os.getpriority(os.PRIO_PROCESS, server.pid))
+print(*group.split()[1:])
+server.kill()
+"""
 
 
 async def test_the_end_tells_the_slowest_and_fails_with_the_worst(
@@ -91,7 +154,7 @@ async def test_the_end_tells_the_slowest_and_fails_with_the_worst(
     codes = {stage.name: 0 for stage in STAGES}
     assert await stages.main([]) == 0
     told = capsys.readouterr().out
-    assert told.index("7.0 s  servers") < told.index("6.0 s  faults") < told.index("6 cases in")
+    assert told.index("7.0 s  servers") < told.index("6.0 s  faults") < told.index(f"{len(STAGES)} cases in")
     codes["faults"] = 1
     assert await stages.main([]) == 1
     codes |= dict.fromkeys(codes, stages.NOTHING_SELECTED)

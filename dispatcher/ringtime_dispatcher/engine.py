@@ -147,7 +147,12 @@ class Dispatcher:
             self._ledger.room,
         )
         self._sealer = Sealer(
-            parts.store, parts.clock, parts.dispatch, self._owner.instances, self._deliverer
+            parts.store,
+            parts.clock,
+            parts.dispatch,
+            self._owner.instances,
+            self._deliverer,
+            self._owner.is_retired,
         )
         self._loops: dict[str, asyncio.Task[None]] = {}
 
@@ -226,8 +231,11 @@ class Dispatcher:
     async def _poll_step(self) -> None:
         begun_ms = self._clock.boot_ms()
         self._room.clear()
-        await self._poller.tick()
+        is_more = await self._poller.tick()
         self._deliverer.pump()
+        if is_more:  # the tick has ended for its time alone; what the store takes, others have meanwhile
+            await asyncio.sleep(0)
+            return
         cost_ms = self._clock.boot_ms() - begun_ms
         # A tick that costs more than its share is followed by a longer pause, up to a bound.
         period_ms = min(

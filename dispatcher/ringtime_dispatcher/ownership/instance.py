@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 
-from ringtime_shared.buckets import bucket_of, first_slot, last_slot
+from ringtime_dispatcher.ownership.minute import Minute
+from ringtime_shared.buckets import bucket_of, last_slot
 from ringtime_shared.models.app import Instance
-from ringtime_shared.stores.protocol import LAST_ID, Marks, Position
+from ringtime_shared.stores.protocol import LAST_ID, IdPage, Marks, Position
 
 
 class _Rows:
     """What an instance knows while it has rows, or work on rows under way."""
 
-    __slots__ = ("busy", "fronts", "open", "quiet", "seen")
+    __slots__ = ("busy", "minutes", "open", "quiet", "seen")
 
     def __init__(self) -> None:
-        self.fronts: dict[int, Position] = {}  # bucket with rows -> read so far
+        self.minutes: dict[int, Minute] = {}  # bucket with rows -> how far it is read
         self.seen: set[Position] = set()  # rows read, above `checked_ms`
         self.open: set[Position] = set()  # rows read, without a durable outcome
         self.busy = 0  # deliveries in flight or not recorded
@@ -29,7 +30,7 @@ class _Rows:
 
     @property
     def is_empty(self) -> bool:
-        return not (self.fronts or self.seen or self.open or self.busy)
+        return not (self.minutes or self.seen or self.open or self.busy)
 
 
 class OwnedInstance:
@@ -64,55 +65,114 @@ class OwnedInstance:
     @property
     def has_rows(self) -> bool:
         """Whether some bucket above `checked_ms` is known to have rows."""
-        return self._rows is not None and bool(self._rows.fronts)
+        return self._rows is not None and bool(self._rows.minutes)
+
+    @property
+    def rows_seen(self) -> int:
+        """How many rows above `checked_ms` were read."""
+        return 0 if self._rows is None else len(self._rows.seen)
 
     def open_bucket(self, bucket: int) -> None:
         """Begin to read a bucket that the index shows rows in; no effect the second time."""
         is_new = not self.is_reading(bucket) and last_slot(bucket) > self.checked_ms
         if is_new and not self.is_draining:
-            start_ms = max(self.checked_ms, first_slot(bucket) - 1)
-            self._with_rows().fronts[bucket] = Position(start_ms, LAST_ID)
+            self._with_rows().minutes[bucket] = Minute(bucket, self.checked_ms)
 
     def is_reading(self, bucket: int) -> bool:
-        return self._rows is not None and bucket in self._rows.fronts
+        return self._rows is not None and bucket in self._rows.minutes
 
     def buckets(self) -> list[int]:
         """Return the buckets that are being read, oldest first."""
-        return [] if self._rows is None else sorted(self._rows.fronts)
+        return [] if self._rows is None else sorted(self._rows.minutes)
+
+    @property
+    def oldest_bucket(self) -> int | None:
+        """The oldest of the buckets that are being read."""
+        return min(self._rows.minutes) if self._rows is not None and self._rows.minutes else None
+
+    def minute(self, bucket: int) -> Minute | None:
+        """Return how far a bucket is read; None: it is not being read."""
+        return None if self._rows is None else self._rows.minutes.get(bucket)
+
+    def next_ms(self) -> int | None:
+        """Return the oldest slot that is to be read, as far as slots are known; None: there is none."""
+        for bucket in self.buckets():
+            next_ms = self._with_rows().minutes[bucket].next_ms()
+            if next_ms is not None:
+                return next_ms
+        return None
 
     def next_read(self, horizon_ms: int) -> tuple[int, Position] | None:
-        """Return the oldest bucket with slots up to `horizon_ms` unread, and how far it is read."""
-        for bucket in self.buckets():
-            front = self._with_rows().fronts[bucket]
-            if front.slot_ms < min(horizon_ms, last_slot(bucket)) or (
-                front.schedule_id != LAST_ID and front.slot_ms <= horizon_ms
-            ):
-                return bucket, front
-        return None
+        """Return the bucket with the oldest slot that is to be read, and how far that bucket is read; None:
+        there is no such slot up to `horizon_ms`."""
+        next_ms = self.next_ms()
+        if next_ms is None or next_ms > horizon_ms:
+            return None
+        bucket = bucket_of(next_ms)
+        return bucket, self._with_rows().minutes[bucket].front
+
+    def rows_expected(self, bucket: int, upto_ms: int) -> int | None:
+        """Return how many rows to ask for; see `Minute`."""
+        minute = self.minute(bucket)
+        return None if minute is None else minute.rows_expected(upto_ms)
 
     def set_front(self, bucket: int, front: Position) -> None:
         """Everything in `bucket` up to `front` was read."""
-        if self._rows is not None and bucket in self._rows.fronts:
-            self._rows.fronts[bucket] = front
+        minute = self.minute(bucket)
+        if minute is not None:
+            minute.set_front(front)
+
+    def look_from(self, bucket: int) -> Position:
+        """Return from where on the positions of a bucket that is being read are not known."""
+        return self._with_rows().minutes[bucket].look_from()
+
+    def learn(self, bucket: int, page: IdPage) -> None:
+        """A look at the positions of `bucket` found these."""
+        minute = self.minute(bucket)
+        if minute is not None:
+            minute.learn([each.slot_ms for each in page.ids], page.next)
+
+    def expect(self, slots: Sequence[int], *, is_first: bool) -> tuple[int, int] | None:
+        """Rows were filed at these slots of one bucket; return from where to where they were read past
+        already, both included, None if they were not.
+
+        Args:
+            is_first: there were none in this bucket before, unless it is being read.
+        """
+        bucket = bucket_of(slots[0])
+        is_new = not self.is_reading(bucket)
+        self.open_bucket(bucket)
+        minute = self.minute(bucket)
+        if minute is None:
+            return None  # all of it was finally read; whoever filed them files them again
+        if is_new and is_first:
+            minute.learn((), None)
+        minute.expect(slots)
+        passed = [slot_ms for slot_ms in slots if self.checked_ms < slot_ms <= minute.front.slot_ms]
+        return (passed[0], passed[-1]) if passed else None
+
+    def forget(self) -> None:
+        """Rows may have been filed that nobody told of: know nothing of what is to come."""
+        if self._rows is not None:
+            for minute in self._rows.minutes.values():
+                minute.forget()
 
     def sealable_ms(self, limit_ms: int) -> int:
-        """Return the highest slot up to `limit_ms` that may be sealed: all of it was read already.
+        """Return the highest slot up to `limit_ms` that may be sealed: nothing up to there is to be read.
 
         An instance without rows is sealed a whole minute at a time: marks of idle instances cost a
         write each, and nobody waits for them.
         """
-        if self._rows is None or not self._rows.fronts:
+        if not self.has_rows:
             return last_slot(bucket_of(limit_ms) - 1)
-        fronts = self._rows.fronts
-        for bucket in sorted(fronts):
-            front = fronts[bucket]
-            read_ms = front.slot_ms if front.schedule_id == LAST_ID else front.slot_ms - 1
-            if read_ms < last_slot(bucket):
-                return min(limit_ms, read_ms)
-        return limit_ms
+        next_ms = self.next_ms()
+        return limit_ms if next_ms is None else min(limit_ms, next_ms - 1)
 
     def take(self, row: Position) -> bool:
-        """Note a row that was read; return False if it was known."""
+        """Note a row that was read; return False if it was known: it was read before, or lies under what was
+        finally read, as one may that an earlier read returns late."""
+        if row.slot_ms <= self.checked_ms:
+            return False
         rows = self._with_rows()
         if row in rows.seen or row in rows.open:
             return False
@@ -140,9 +200,11 @@ class OwnedInstance:
         if rows is None:
             return
         rows.seen = {row for row in rows.seen if row.slot_ms > self.checked_ms}
-        rows.fronts = {
-            bucket: front for bucket, front in rows.fronts.items() if last_slot(bucket) > self.checked_ms
+        rows.minutes = {
+            bucket: minute for bucket, minute in rows.minutes.items() if last_slot(bucket) > self.checked_ms
         }
+        for minute in rows.minutes.values():
+            minute.set_front(Position(self.checked_ms, LAST_ID))
         if rows.is_empty:
             self._rows = None
 
@@ -162,8 +224,13 @@ class OwnedInstance:
         return self.settled_ms >= self.settleable_ms()
 
     @property
+    def is_restless(self) -> bool:
+        """Whether `settled` is to follow: something that was finally read is not published as settled yet."""
+        return self.settled_ms < self.checked_ms
+
+    @property
     def is_at_rest(self) -> bool:
-        """Whether there is nothing to seal before the minute ends: no rows, and all of it settled."""
+        """Whether there is nothing in memory but name and marks, and all of it is settled."""
         return self._rows is None and self.is_settled
 
     def begin_work(self) -> None:
@@ -198,8 +265,12 @@ class Instances:
     """The poller instances that one node owns."""
 
     def __init__(self) -> None:
+        self.indexed: int | None = (
+            None  #: the last bucket whose index was read for those owned; None: none yet
+        )
         self._owned: dict[Instance, OwnedInstance] = {}
         self._with_rows: dict[OwnedInstance, None] = {}  # and some that had rows; ordered, unlike a set
+        self._changed: dict[OwnedInstance, None] = {}  # since this was last asked
 
     @property
     def owned(self) -> Mapping[Instance, OwnedInstance]:
@@ -216,8 +287,31 @@ class Instances:
     def open_bucket(self, owned: OwnedInstance, bucket: int) -> None:
         """Begin to read a bucket that the index shows rows of this instance in."""
         owned.open_bucket(bucket)
-        if owned.has_rows:
-            self._with_rows[owned] = None
+        self._note(owned)
+
+    def expect(self, owned: OwnedInstance, slots: Sequence[int]) -> tuple[int, int] | None:
+        """Rows of this instance were filed at these slots of one bucket; see `OwnedInstance.expect`."""
+        is_indexed = self.indexed is not None and bucket_of(slots[0]) <= self.indexed
+        is_first = is_indexed and owned.is_walked
+        passed = owned.expect(slots, is_first=is_first)
+        self._note(owned)
+        return passed
+
+    def end_walk(self, owned: OwnedInstance) -> None:
+        """The buckets between `settled` and what is indexed are known."""
+        owned.is_walked = True
+        self._note(owned)
+
+    def forget(self) -> None:
+        """Rows may have been filed that nobody told of."""
+        for owned in self.active():
+            owned.forget()
+            self._note(owned)
+
+    def take_changed(self) -> list[OwnedInstance]:
+        """Return those that may have something new to read since this was last asked."""
+        changed, self._changed = self._changed, {}
+        return list(changed)
 
     def active(self) -> list[OwnedInstance]:
         """Return those that have rows to read, without a look at the others: there may be 100,000."""
@@ -225,3 +319,8 @@ class Instances:
         if len(active) < len(self._with_rows):
             self._with_rows = dict.fromkeys(active)
         return active
+
+    def _note(self, owned: OwnedInstance) -> None:
+        if owned.has_rows:
+            self._with_rows[owned] = None
+            self._changed[owned] = None

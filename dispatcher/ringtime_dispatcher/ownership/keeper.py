@@ -79,6 +79,11 @@ class Owner:
             return self._session is not None
         return self._session is not None and self._clock.boot_ms() < self._session.trusted_until_ms()
 
+    def is_retired(self, instance: Instance) -> bool:
+        """Whether a resize is to take this instance away, and waits for its `settled`."""
+        app = self.apps.get(instance.app_id)
+        return app is not None and instance.partition >= app.writable
+
     async def join(self) -> None:
         """Take a lease and enter the ring, unless the clock is in doubt. Raises StartupError."""
         if self._clock.doubt() is not None:

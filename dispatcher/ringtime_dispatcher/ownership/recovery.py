@@ -17,6 +17,7 @@ sees the mark and files them above it, late by that much.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
@@ -29,6 +30,7 @@ from ringtime_shared.models.app import Instance
 from ringtime_shared.stores.protocol import DAMAGED_MARKS, DueStore, Marks, MarkStore, MarksWrite
 
 _log = logging.getLogger(__name__)
+ENTRIES_AT_ONCE = 1_000  #: of the index, opened without letting anybody else run
 
 
 class RecoveryStore(DueStore, MarkStore, Protocol):
@@ -84,18 +86,23 @@ async def take_over(
 async def walk(
     store: DueStore, clock: Clock, instances: Instances, owned: Sequence[OwnedInstance], walk_buckets: int
 ) -> None:
-    """Open every bucket with rows of `owned` from the oldest `settled` up to now; the poller reads them.
+    """Open every bucket with rows of `owned` from the oldest `settled` up to now, and those after that whose
+    index was read without them; the poller reads them, oldest first.
 
     One pass over the due index serves all instances of one takeover.
     """
     by_instance = {each.instance: each for each in owned}
     bucket = bucket_of(min(each.settled_ms for each in owned) + 1)
-    while bucket <= bucket_of(clock.now_ms()):
-        last = min(bucket + walk_buckets - 1, bucket_of(clock.now_ms()))
-        for entry in await store.fetch_index(bucket, last):
+    while bucket <= (last := max(bucket_of(clock.now_ms()), instances.indexed or 0)):
+        upto = min(bucket + walk_buckets - 1, last)
+        for n, entry in enumerate(await store.fetch_index(bucket, upto), start=1):
             each = by_instance.get(entry.instance)
             if each is not None:
                 instances.open_bucket(each, entry.bucket)
-        bucket = last + 1
-    for each in owned:
-        each.is_walked = True
+            if n % ENTRIES_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        bucket = upto + 1
+    for (
+        each
+    ) in owned:  # no await since the last look at `indexed`: what is indexed from here on is opened then
+        instances.end_walk(each)

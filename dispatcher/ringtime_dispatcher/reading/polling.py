@@ -1,17 +1,26 @@
-"""Reading rows in time: the tick."""
+"""Reading rows in time: the tick. What it asks for, and what it leaves to others, is in the package."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ringtime_dispatcher.ownership.instance import Instances, OwnedInstance
+from ringtime_dispatcher.ownership.minute import FEW_ROWS, SLOTS_KNOWN
+from ringtime_dispatcher.reading.agenda import Agenda
+from ringtime_dispatcher.reading.feed import Feed
+from ringtime_shared.arrivals import INDEX_LEAD_MS
 from ringtime_shared.buckets import bucket_of, last_slot
 from ringtime_shared.clock import Clock
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import DispatchSettings
-from ringtime_shared.stores.protocol import LAST_ID, DamagedRow, DueQuery, DueStore, Position
+from ringtime_shared.stores.protocol import LAST_ID, DamagedRow, DuePage, DueQuery, DueStore, Position
+
+READS_AT_ONCE = 500  #: instances whose pages are planned together
+ENTRIES_AT_ONCE = 1_000  #: of the index, opened without letting anybody else run
+MOST_PASSED = 10_000  #: ranges that are to be read again; more wait for their minute's seal
 
 
 class RowSink(Protocol):
@@ -41,20 +50,30 @@ def plan_reads(
     total = 0
     for _, each, (bucket, front) in wanted:
         app_id = each.instance.app_id
+        upto_ms = min(horizon_ms, last_slot(bucket))
+        expected = each.rows_expected(bucket, upto_ms)
         # What is planned for others here takes half a row each from this app's room; see `delivery.ledger`.
         others = total - planned[app_id]
         limit = min(page_rows, room(app_id) - planned[app_id] - (others + 1) // 2)
+        if expected is not None:
+            limit = min(limit, expected)
         if limit <= 0:
             continue
-        upto_ms = min(horizon_ms, last_slot(bucket))
         plans.append((each, DueQuery(each.instance, bucket, front, upto_ms, limit)))
         planned[app_id] += limit
         total += limit
     return plans
 
 
+class _Passed(NamedTuple):
+    """Rows were filed where this instance had been read already, up to this slot."""
+
+    owned: OwnedInstance
+    upto_ms: int
+
+
 class Poller:
-    """One tick: ask the index, read what is due within the read-ahead."""
+    """One tick: hear what arrived, read what is due within the read-ahead, look at what is to come."""
 
     def __init__(
         self,
@@ -72,39 +91,137 @@ class Poller:
         self._instances = instances
         self._sink = sink
         self._room = room
-        self._indexed: int | None = None  # the bucket that was current at the last tick
+        self._agenda = Agenda()
+        self._feed = Feed()
+        self._passed: dict[_Passed, Position] = {}  # and from where on
 
-    async def tick(self) -> None:
-        """Read every row of owned instances up to now plus the read-ahead, while there is room."""
+    async def tick(self) -> bool:
+        """Read every row of owned instances up to now plus the read-ahead, while there is room.
+
+        Return whether there is more that could be read at once: a tick ends after its time, so that what
+        arrives meanwhile is heard of.
+        """
         now_ms = self._clock.now_ms()
-        horizon_ms = now_ms + self._settings.read_ahead_ms
-        first = bucket_of(now_ms) if self._indexed is None else min(self._indexed, bucket_of(now_ms))
-        last = bucket_of(horizon_ms)
-        while first <= last:  # one turn, but after a long suspension, or when the clock was set
-            upto = min(first + self._settings.walk_buckets - 1, last)
-            for bucket, instance in await self._store.fetch_index(first, upto):
-                owned = self._instances.owned.get(instance)
-                if owned is not None and owned.is_walked:
-                    self._instances.open_bucket(owned, bucket)
-            first = upto + 1
-        self._indexed = bucket_of(now_ms)
-        await self.read(horizon_ms)
+        await self._read_index(now_ms)
+        await self._hear(now_ms)
+        await self._read_passed()
+        is_more = await self.read(now_ms + self._settings.read_ahead_ms)
+        await self._look(now_ms)
+        return is_more
 
-    async def read(self, horizon_ms: int) -> None:
-        """Read page after page until everything up to `horizon_ms` is read or memory is full."""
-        while True:
-            plans = plan_reads(
-                self._instances.active(),
-                horizon_ms=horizon_ms,
-                page_rows=self._settings.page_rows,
-                room=self._room,
+    async def read(self, horizon_ms: int) -> bool:
+        """Read page after page until everything up to `horizon_ms` is read, memory is full, or the time of a
+        tick is over; return whether it was the last."""
+        begun_ms = self._clock.boot_ms()
+        agenda = self._agenda
+        short: list[OwnedInstance] = []  # those of apps that have no room
+        try:
+            for owned in self._instances.take_changed():
+                agenda.file(owned)
+            while due := agenda.take_due(horizon_ms, READS_AT_ONCE):
+                plans = plan_reads(
+                    due, horizon_ms=horizon_ms, page_rows=self._settings.page_rows, room=self._room
+                )
+                planned = {owned for owned, _ in plans}
+                again = list(planned)
+                for owned in due:
+                    if owned not in planned:  # it waits for a later tick, or only for these pages
+                        (again if self._room(owned.instance.app_id) > 0 else short).append(owned)
+                try:
+                    if plans:
+                        await self._read_pages(plans)
+                finally:
+                    for owned in again:
+                        agenda.file(owned)
+                if self._clock.boot_ms() - begun_ms >= self._settings.tick_ms:
+                    return True
+        finally:
+            for owned in short:
+                agenda.file(owned)
+        return False
+
+    async def _read_pages(self, plans: list[tuple[OwnedInstance, DueQuery]]) -> None:
+        pages = await self._store.fetch_due([query for _, query in plans])
+        for (owned, query), page in zip(plans, pages, strict=True):
+            self._hand_on(owned, page)
+            owned.set_front(query.bucket, page.next or Position(query.upto_ms, LAST_ID))
+
+    def _hand_on(self, owned: OwnedInstance, page: DuePage) -> None:
+        for row in page.rows:
+            self._sink.accept(owned, row)
+        for damaged in page.damaged:
+            self._sink.reject(owned, damaged)
+
+    async def _read_index(self, now_ms: int) -> None:
+        """Open what has rows in the minutes that begin soon. Each is asked for once, but after a gap."""
+        instances, last = self._instances, bucket_of(now_ms + INDEX_LEAD_MS)
+        since_ms = self._feed.gap_since_ms(now_ms)
+        if since_ms is not None:  # what was filed since then may never be heard of
+            instances.forget()
+            instances.indexed = min(instances.indexed or last, bucket_of(min(since_ms, now_ms)) - 1)
+        elif instances.indexed is None or instances.indexed > last:  # it begins; or the clock was set back
+            instances.indexed = bucket_of(now_ms) - 1
+        while instances.indexed < last:
+            upto = min(instances.indexed + self._settings.walk_buckets, last)
+            entries = await self._store.fetch_index(instances.indexed + 1, upto)
+            for n, (bucket, instance) in enumerate(entries, start=1):
+                owned = instances.owned.get(instance)
+                if owned is not None:
+                    instances.open_bucket(owned, bucket)
+                if n % ENTRIES_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            instances.indexed = upto
+
+    async def _hear(self, now_ms: int) -> None:
+        """Expect the rows that were filed since the last tick."""
+        arrivals = await self._store.fetch_arrivals(self._feed.after_ms(now_ms))
+        for _, instance, slots in self._feed.take(arrivals, now_ms):
+            owned = self._instances.owned.get(instance)
+            passed = None if owned is None else self._instances.expect(owned, slots)
+            if owned is not None and passed is not None and len(self._passed) < MOST_PASSED:
+                key, after = _Passed(owned, passed[1]), Position(passed[0] - 1, LAST_ID)
+                self._passed[key] = min(self._passed.get(key, after), after)
+
+    async def _read_passed(self) -> None:
+        """Read again where rows were filed behind the front, one page each; what was read before is known."""
+        plans: list[tuple[_Passed, DueQuery]] = []
+        planned = 0
+        for passed, after in list(self._passed.items()):
+            owned, upto_ms = passed
+            if owned.is_draining or upto_ms <= owned.checked_ms:
+                del self._passed[passed]
+                continue
+            limit = min(FEW_ROWS, self._settings.page_rows, self._room(owned.instance.app_id) - planned)
+            if limit > 0 and owned.is_walked:
+                query = DueQuery(owned.instance, bucket_of(upto_ms), after, upto_ms, limit)
+                plans.append((passed, query))
+                planned += limit
+        if not plans:
+            return
+        pages = await self._store.fetch_due([query for _, query in plans])
+        for (passed, _), page in zip(plans, pages, strict=True):
+            self._hand_on(passed.owned, page)
+            if page.next is None:
+                del self._passed[passed]
+            else:
+                self._passed[passed] = page.next
+
+    async def _look(self, now_ms: int) -> None:
+        """Look at the positions of buckets, so that they are read only when a row is due."""
+        settings = self._settings
+        looks = self._agenda.take_looks(now_ms, pause_ms=settings.tick_ms, most=settings.looks_at_once)
+        if not looks:
+            return
+        limit = min(settings.page_rows, SLOTS_KNOWN)
+        try:
+            pages = await self._store.fetch_live_ids(
+                [
+                    DueQuery(owned.instance, bucket, owned.look_from(bucket), last_slot(bucket), limit)
+                    for owned, bucket in looks
+                ]
             )
-            if not plans:
-                return
-            pages = await self._store.fetch_due([query for _, query in plans])
-            for (owned, query), page in zip(plans, pages, strict=True):
-                for row in page.rows:
-                    self._sink.accept(owned, row)
-                for damaged in page.damaged:
-                    self._sink.reject(owned, damaged)
-                owned.set_front(query.bucket, page.next or Position(query.upto_ms, LAST_ID))
+            for (owned, bucket), page in zip(looks, pages, strict=True):
+                owned.learn(bucket, page)
+        finally:
+            for owned, _ in looks:
+                self._agenda.file(owned)

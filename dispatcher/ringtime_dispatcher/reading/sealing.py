@@ -1,19 +1,18 @@
 """Publish `sealed`, then read once more, then let `settled` follow. The order is the whole point.
 
-See the package docstring for what the marks promise. One round seals every active instance up to
-two seconds ago, and every idle one up to the last full minute, so 10,000 idle instances cost 20,000
-batched mark writes a minute and two index reads. Nobody else waits for them: what is done for each of many
-instances is done a slice at a time, and their marks are written some thousand at a time.
+`ringtime_dispatcher` says what the marks promise, `reading` who is sealed when. Nobody else waits for a
+round: what is done for each of many instances is done a slice at a time, marks are written some thousand at
+a time, and instances whose minute is over are spread over some seconds.
 
-The index is read again behind the publish, because an instance's first row of a minute may have landed
-after the tick's last look; where the bucket is being read anyway, only its ids are.
+The index is read again behind the publish for an instance that was without rows for a while: its first row
+may have landed after the last look at the index. Where the bucket is being read anyway, only its ids are.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from ringtime_dispatcher.ownership.instance import Instances, OwnedInstance
@@ -23,6 +22,7 @@ from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Damaged
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Place
+from ringtime_shared.parts import group_of
 from ringtime_shared.settings import DispatchSettings
 from ringtime_shared.stores.protocol import (
     LAST_ID,
@@ -38,6 +38,8 @@ from ringtime_shared.stores.protocol import (
 
 MARKS_AT_ONCE = 4_000  #: marks in one write, which others of the store may have to wait for
 INSTANCES_AT_ONCE = 1_000  #: looked at without letting anybody else run: about a millisecond
+CLOSING_MS = 20_000  #: a minute's instances are sealed within this time after its end
+FEW_CLOSING = 200  #: are sealed in one round
 T = TypeVar("T")
 
 
@@ -64,6 +66,39 @@ def plan_seals(owned: Iterable[OwnedInstance], *, limit_ms: int, walk_buckets: i
     return seals
 
 
+def take_closing(owned: Iterable[OwnedInstance], *, limit_ms: int, pause_ms: int) -> list[OwnedInstance]:
+    """Return whom to seal in this round of those that have rows in a minute that is over.
+
+    They are spread over `CLOSING_MS`, oldest first: 10,000 at once would keep others from the store.
+
+    Args:
+        limit_ms: nothing after this slot is to be sealed.
+        pause_ms: the time between two rounds.
+    """
+    over = bucket_of(limit_ms)
+    closing = []
+    for each in owned:
+        oldest = each.oldest_bucket
+        if oldest is not None and oldest < over:
+            closing.append((oldest, each))
+    closing.sort(key=lambda entry: entry[0])
+    rounds_left = max((first_slot(over) + CLOSING_MS - limit_ms) // pause_ms, 1)
+    share = max(FEW_CLOSING, -(-len(closing) // rounds_left))
+    return [each for _, each in closing[:share]]
+
+
+def find_laden(owned: Sequence[OwnedInstance], *, most_each: int, most: int) -> list[OwnedInstance]:
+    """Return whom to seal before its minute is over, for it holds what only a seal lets go of.
+
+    Args:
+        most_each: rows seen of one; 0: everybody is laden.
+        most: of all together; beyond, those that have more than an even share are.
+    """
+    if sum(each.rows_seen for each in owned) > most:
+        most_each = min(most_each, max(most // len(owned), 1))
+    return [each for each in owned if each.rows_seen >= most_each]
+
+
 def _slices(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
@@ -79,15 +114,19 @@ class Sealer:
         settings: DispatchSettings,
         instances: Instances,
         sink: RowSink,
+        is_awaited: Callable[[Instance], bool] = lambda _: False,
     ) -> None:
+        """`is_awaited`: somebody waits for the marks of this instance, so each round seals it."""
         self.found_late = 0  #: rows that only the final read has returned
         self._store = store
         self._clock = clock
         self._settings = settings
         self._instances = instances
         self._sink = sink
-        self._idle_ms = 0  # idle instances are sealed up to here
-        self._restless: dict[OwnedInstance, None] = {}  # to be sealed again soon, with rows or not; in order
+        self._is_awaited = is_awaited
+        self._minute_ms: int | None = None  # the minute that ended last, of the last round; its last slot
+        self._is_behind = False  # some instance has a whole minute or more to catch up
+        self._restless: dict[OwnedInstance, None] = {}  # whose `settled` is to follow; in order
 
     async def round(self) -> bool:
         """Seal once; return whether some instance has a whole minute or more to catch up.
@@ -96,27 +135,63 @@ class Sealer:
         """
         limit_ms = self._clock.now_ms() - self._settings.seal_lag_ms
         minute_ms = last_slot(bucket_of(limit_ms) - 1)
-        is_everybody = minute_ms != self._idle_ms
-        instances = self._instances
-        asked = [
-            *(
-                instances.owned.values()
-                if is_everybody
-                else dict.fromkeys([*instances.active(), *self._restless])
-            )
-        ]
-        seals = await self._plan(asked, limit_ms)
+        asked, seals = await self._plan_round(limit_ms, minute_ms)
         if seals:
             for part in _slices(seals, MARKS_AT_ONCE):
                 await self.publish(part)
             await self.final_read(seals)
         await self._set_checked(asked, seals)
-        self._idle_ms = minute_ms
-        return any(
+        await self._open_unheard(minute_ms)
+        self._is_behind = any(
             upto_ms < owned.sealable_ms(limit_ms) - BUCKET_MS
             for owned, upto_ms in seals
             if upto_ms < minute_ms
         )
+        self._minute_ms = minute_ms
+        return self._is_behind
+
+    async def _plan_round(self, limit_ms: int, minute_ms: int) -> tuple[list[OwnedInstance], list[Seal]]:
+        """Return whom this round is about, and the seals among that."""
+        settings, active = self._settings, self._instances.active()
+        at_once = dict.fromkeys(find_laden(active, most_each=settings.seal_rows, most=settings.seen_rows))
+        at_once |= {each: None for each in active if self._is_awaited(each.instance)}
+        if minute_ms != self._minute_ms or self._is_behind:
+            at_once |= {each: None async for each in self._idle(minute_ms)}
+        closing = take_closing(active, limit_ms=limit_ms, pause_ms=settings.seal_ms)
+        by_minutes = [each for each in dict.fromkeys([*closing, *self._restless]) if each not in at_once]
+        seals = await self._plan([*at_once], limit_ms) + await self._plan(by_minutes, minute_ms)
+        return [*at_once, *by_minutes], seals
+
+    async def _idle(self, minute_ms: int) -> AsyncIterator[OwnedInstance]:
+        """Yield those without rows whose turn it is: each minute others, and whoever has missed a turn."""
+        turns = self._settings.idle_seal_minutes
+        minute, missed_ms = bucket_of(minute_ms), minute_ms - turns * BUCKET_MS
+        for part in _slices([*self._instances.owned.values()], INSTANCES_AT_ONCE):
+            for each in part:
+                if not each.has_rows and (
+                    each.checked_ms < missed_ms or (minute + group_of(str(each.instance))) % turns == 0
+                ):
+                    yield each
+            await asyncio.sleep(0)
+
+    async def _open_unheard(self, minute_ms: int) -> None:
+        """Read the index of the minutes that ended since the last round, and open what nobody told of.
+
+        For promptness: the instance's own turn to be sealed would find it, too.
+        """
+        since_ms, instances = self._minute_ms, self._instances
+        if since_ms is None:
+            return  # what was before is found by the walk of each instance
+        first, last = bucket_of(since_ms) + 1, bucket_of(minute_ms)
+        while first <= last:
+            upto = min(first + self._settings.walk_buckets - 1, last)
+            for n, (bucket, instance) in enumerate(await self._store.fetch_index(first, upto), start=1):
+                owned = instances.owned.get(instance)
+                if owned is not None:
+                    instances.open_bucket(owned, bucket)
+                if n % INSTANCES_AT_ONCE == 0:
+                    await asyncio.sleep(0)
+            first = upto + 1
 
     async def _plan(self, asked: Sequence[OwnedInstance], limit_ms: int) -> list[Seal]:
         seals: list[Seal] = []
@@ -132,7 +207,7 @@ class Sealer:
             await asyncio.sleep(0)
         restless: dict[OwnedInstance, None] = {}
         for some in _slices(asked, INSTANCES_AT_ONCE):
-            restless |= {owned: None for owned in some if not owned.is_at_rest and not owned.is_draining}
+            restless |= {each: None for each in some if each.is_restless and not each.is_draining}
             await asyncio.sleep(0)
         self._restless = restless
 
@@ -186,8 +261,8 @@ class Sealer:
             first, last = bucket_of(owned.checked_ms + 1), bucket_of(upto_ms)
             if upto_ms <= owned.checked_ms:
                 continue
-            if first == last and owned.is_reading(first):
-                queries.append((owned, self._query(seal, first)))
+            if all(owned.is_reading(bucket) for bucket in range(first, last + 1)):
+                queries += [(owned, self._query(seal, bucket)) for bucket in range(first, last + 1)]
             else:
                 by_range[first, last][owned.instance] = seal
         for (first, last), members in by_range.items():

@@ -28,7 +28,23 @@ class DispatchSettings:
     pause between two looks stretches."""
 
     seal_ms: Annotated[int, Meta(ge=100, le=60_000)] = 2_000
-    """Time between two seals of an active poller instance, in milliseconds."""
+    """Time between two rounds of sealing, in milliseconds. A round seals the poller instances whose minute is
+    over, and those that hold too much: see `seal_rows`."""
+
+    seal_rows: Annotated[int, Meta(ge=0, le=100_000)] = 1_000
+    """Rows that a poller instance may have read and not sealed; one that has more is sealed before its
+    minute is over. 0: each that has rows is sealed in each round."""
+
+    seen_rows: Annotated[int, Meta(ge=1_000, le=10_000_000)] = 100_000
+    """The same for all poller instances of a node together, 200 bytes each. Those that hold more than an even
+    share of it are sealed in the next round."""
+
+    idle_seal_minutes: Annotated[int, Meta(ge=1, le=60)] = 10
+    """How often a poller instance without rows is sealed, in minutes. A new owner walks through as many."""
+
+    looks_at_once: Annotated[int, Meta(ge=1, le=10_000)] = 250
+    """Looks at what a poller instance has in the coming minute, at most, in one tick. Those that are not
+    looked at before it begins are read tick by tick until they are."""
 
     seal_lag_ms: Annotated[int, Meta(ge=100, le=30_000)] = 2_000
     """How far `sealed` stays behind now, in milliseconds. Shorter finds slow writes sooner, but makes

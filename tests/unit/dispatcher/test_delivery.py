@@ -203,6 +203,7 @@ async def test_a_row_that_is_too_late_is_recorded_as_missed(late_ms: int, status
 @on_virtual_time
 async def test_without_a_rule_of_the_app_nothing_is_too_late() -> None:
     rig = make_rig()
+    rig.owned.checked_ms = 0  # its term began before that row
     await rig.put(rig.row(START_MS - 30 * 86_400_000))
     await spin()
     assert len(rig.receiver.sent) == 1

@@ -285,10 +285,10 @@ async def test_a_loop_goes_on_after_a_cancel_that_was_not_meant_for_it() -> None
     store, clock = SpyStore(LoopClock().now_ms), LoopClock()
     hub = Hub(era=1)
     dispatcher = make_node(store, clock, hub, member=Member(node="n"))
-    store.fail("fetch_index", asyncio.CancelledError())
+    store.fail("fetch_arrivals", asyncio.CancelledError())
     await dispatcher.start()
     await asyncio.sleep(5)
-    assert store.names().count("fetch_index") > 3
+    assert store.names().count("fetch_arrivals") > 3
     assert dispatcher.is_ready()
     await dispatcher.stop()
 

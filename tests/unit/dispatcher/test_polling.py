@@ -153,11 +153,11 @@ async def test_a_minute_passed_over_between_two_ticks_is_looked_at() -> None:
     assert ticks.slots() == [30_000, 90_000]
 
 
-async def test_idle_instances_cost_one_index_read_a_tick() -> None:
+async def test_idle_instances_cost_one_look_at_the_arrivals_a_tick_and_the_index_once_a_minute() -> None:
     ticks = Ticks()
     for _ in range(4):
         await ticks.poller.tick()
-    assert ticks.store.names() == ["fetch_index"] * 4
+    assert ticks.store.names() == ["fetch_index"] + ["fetch_arrivals"] * 4
 
 
 @pytest.mark.parametrize("is_walked", [True, False])

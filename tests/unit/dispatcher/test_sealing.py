@@ -81,7 +81,7 @@ class Rounds:
         self.sealer = Sealer(
             cast(Any, self.store),
             self.clock,
-            DispatchSettings(seal_lag_ms=LAG_MS, walk_buckets=60),
+            DispatchSettings(seal_lag_ms=LAG_MS, walk_buckets=60, seal_rows=0, idle_seal_minutes=1),
             instances_of(*self.owned),
             self,
         )

@@ -110,7 +110,7 @@ async def test_a_tick_after_a_long_time_reads_the_index_some_minutes_at_a_time()
     clock.step_wall(3 * HOUR_MS)
     store.calls.clear()
     await poller.tick()
-    assert store.names() == ["fetch_index"] * 4, "180 minutes and this one"
+    assert store.names() == ["fetch_index"] * 4 + ["fetch_arrivals"], "180 minutes and this one"
 
 
 class SetClock(LoopClock):

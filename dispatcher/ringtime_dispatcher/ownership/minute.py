@@ -1,0 +1,127 @@
+"""One bucket of a poller instance: how far it is read, and what is known to come.
+
+    first slot ---- front ------------------ known ------------ last slot
+       rows read up to here |  slots ahead are  |  nothing is known
+                            |  known, in order  |  from here on
+
+A bucket is opened with nothing known, so it is read tick by tick. A look at its positions makes the slots
+ahead known, a page at a time, and arrivals add those of rows that are filed later: then it is read only when
+one of them comes due. Slots that did not fit are not known, so nothing is forgotten: reading goes on there.
+
+Knowledge is for promptness. A slot that nobody told of is found when the bucket is sealed.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+
+from ringtime_shared.buckets import BUCKET_MS, first_slot
+from ringtime_shared.stores.protocol import LAST_ID, Position
+
+SLOTS_KNOWN = 500  #: of one bucket at a time, two bytes each; more of them are another look
+FEW_ROWS = 20  #: asked for where fewer are known to come: others may have been filed beside them
+FIRST_ROWS = 100  #: asked for where nothing is known: with 10,000 instances most have one
+
+
+class Minute:
+    """What a node keeps of one bucket with rows."""
+
+    __slots__ = ("_ahead", "_known", "_start_ms", "front")
+
+    def __init__(self, bucket: int, after_ms: int) -> None:
+        """`after_ms`: everything up to this slot was finally read, or was before the bucket."""
+        self._start_ms = first_slot(bucket)
+        self.front = Position(max(after_ms, self._start_ms - 1), LAST_ID)  #: rows are read up to here
+        self._known = self.front  # all live rows up to here lie at the front, or at a slot in `_ahead`
+        self._ahead = array("H")  # known slots after the front, in order, as offsets; one a row of a look
+
+    @property
+    def last_ms(self) -> int:
+        """The last slot of the bucket."""
+        return self._start_ms + BUCKET_MS - 1
+
+    @property
+    def is_read(self) -> bool:
+        """Whether all of it was read."""
+        return self.front.schedule_id == LAST_ID and self.front.slot_ms >= self.last_ms
+
+    def next_ms(self) -> int | None:
+        """Return the next slot that is to be read: a known one, or the first of which nothing is known. None:
+        there is none."""
+        if self.front.schedule_id != LAST_ID:
+            return self.front.slot_ms  # a page ended inside this slot
+        unknown_ms = _after(self._known)
+        ahead_ms = self._start_ms + self._ahead[0] if self._ahead else unknown_ms
+        next_ms = min(ahead_ms, unknown_ms)
+        return next_ms if next_ms <= self.last_ms else None
+
+    @property
+    def needs_look(self) -> bool:
+        """Whether the next slot to be read is only the first of which nothing is known."""
+        unknown_ms = _after(self._known)
+        return unknown_ms <= self.last_ms and (
+            not self._ahead or self._start_ms + self._ahead[0] > unknown_ms
+        )
+
+    def look_from(self) -> Position:
+        """Return where the next look at the positions begins."""
+        return self._known
+
+    def rows_expected(self, upto_ms: int) -> int | None:
+        """Return how many rows to ask for in one page up to here; None: as many as a page holds."""
+        if self.front.schedule_id != LAST_ID:
+            return None
+        if _after(self._known) <= min(upto_ms, self.last_ms):
+            return FIRST_ROWS
+        return max(FEW_ROWS, bisect_right(self._ahead, min(upto_ms, self.last_ms) - self._start_ms))
+
+    def set_front(self, front: Position) -> None:
+        """Everything up to `front` was read; it never goes back."""
+        if front > self.front:
+            self.front = front
+            self._known = max(self._known, front)
+            del self._ahead[: bisect_right(self._ahead, min(front.slot_ms, self.last_ms) - self._start_ms)]
+
+    def learn(self, slots: Iterable[int], upto: Position | None) -> None:
+        """A look from `look_from` found rows at these slots, in order.
+
+        Args:
+            upto: as far as it went; None: to the end.
+        """
+        self._known = max(self._known, upto or Position(self.last_ms, LAST_ID))
+        self._add(slots)
+
+    def expect(self, slots: Sequence[int]) -> None:
+        """Rows were filed at these slots. Those up to the front are passed over."""
+        self._add(slots)
+
+    def forget(self) -> None:
+        """Nothing is known of what lies after the front any more."""
+        self._known = self.front
+        del self._ahead[:]
+
+    def _add(self, slots: Iterable[int]) -> None:
+        ahead = self._ahead
+        front_ms, start_ms = self.front.slot_ms, self._start_ms
+        new = [slot_ms - start_ms for slot_ms in slots if slot_ms > front_ms]
+        if not new:
+            return
+        if not ahead or new[0] >= ahead[-1]:
+            ahead.extend(new)
+        elif len(new) == 1:
+            at = bisect_left(ahead, new[0])
+            if ahead[at] != new[0]:
+                ahead.insert(at, new[0])
+        else:
+            ahead[:] = array("H", sorted([*ahead, *new]))
+        if len(ahead) > SLOTS_KNOWN:
+            cut = ahead[SLOTS_KNOWN]
+            del ahead[SLOTS_KNOWN:]
+            self._known = max(min(self._known, Position(start_ms + cut - 1, LAST_ID)), self.front)
+
+
+def _after(position: Position) -> int:
+    """Return the first slot that has rows after `position`, if there are any."""
+    return position.slot_ms + (position.schedule_id == LAST_ID)

@@ -34,6 +34,7 @@ from ringtime_shared.settings import (
     Settings,
 )
 from ringtime_shared.stores.protocol import (
+    AppFeedStore,
     AppStore,
     DamageStore,
     DeadLetterStore,
@@ -45,7 +46,9 @@ from ringtime_shared.stores.protocol import (
 _log = logging.getLogger(__name__)
 
 
-class DispatchStore(AppStore, ScheduleStore, DueStore, MarkStore, DeadLetterStore, DamageStore, Protocol):
+class DispatchStore(
+    AppStore, AppFeedStore, ScheduleStore, DueStore, MarkStore, DeadLetterStore, DamageStore, Protocol
+):
     """What a dispatcher needs of a store."""
 
 

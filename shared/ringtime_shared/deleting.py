@@ -7,9 +7,10 @@ on with it, in whatever process, so a crash only delays it.
     finish   quiet  ->  two looks in a row find nothing left (what may be cancelled is)  ->  gone
 
 *Quiet*: more than `ingest.map_age_ms` and `APPS_TRUST_MS`, and `ingest.write_deadline_ms` to spare, from when
-this process knew the note to be stored; while it is suspended more time passes, not less. *Left*: a live row
-above `settled`; `rows_ahead` finds it. A deletion that may not cancel, and finds something left, is given up:
-the app is as it was before.
+this process knew the note to be stored, and had counted it as a change itself: those who follow the changes
+(`ringtime_shared.app_feed`) learn of no other, and whoever noted it may have died before it was counted.
+While the process is suspended more time passes, not less. *Left*: a live row above `settled`; `rows_ahead`
+finds it. A deletion that may not cancel, and finds something left, is given up: the app is as it was before.
 
 | what happens | what follows |
 |---|---|
@@ -22,12 +23,13 @@ the app is as it was before.
 | a row of the old app is left in the store | no dispatcher sends it: its id has a lower number than the app |
 
 Proof sketch. *No create is acknowledged and lost.* Ingest acknowledges a row only if it was durable less than
-`map_age_ms` after the beginning of a reading of the app that had no note (`ringtime_ingest.service.commit`),
-and no such reading begins once the note is durable. The looks begin later than that, so they see every row
-that is ever acknowledged. *No retry slips through two looks.* A dispatcher stops beginning attempts when it
-has read the note, or has read nothing for `APPS_TRUST_MS`, which is less than the quiet time. What it had in
-flight then may still become a retry, once: a row filed before the one it follows is closed. If the first
-look finds that one closed, the retry was durable before, and the second look sees it.
+`map_age_ms` after a moment at which a reading of the app without a note was proved to be so
+(`ringtime_ingest.service.commit`), and no such moment lies after the note was durable and counted. The looks
+begin later than that, so they see every row that is ever acknowledged. *No retry slips through two looks.* A
+dispatcher stops beginning attempts when it has read the note, or has proved nothing for `APPS_TRUST_MS`,
+which is less than the quiet time. What it had in flight then may still become a retry, once: a row filed
+before the one it follows is closed. If the first look finds that one closed, the retry was durable before,
+and the second look sees it.
 """
 
 from __future__ import annotations
@@ -50,6 +52,7 @@ from ringtime_shared.rows_ahead import last_bucket, read_ahead
 from ringtime_shared.settings import AppLimits, IngestSettings
 from ringtime_shared.stores.protocol import (
     LAST_ID,
+    AppFeedStore,
     AppStore,
     DueQuery,
     DueStore,
@@ -65,7 +68,7 @@ _ENTRIES_AT_ONCE = 50
 _PAGE_ROWS = 100  #: cancelled side by side
 
 
-class DeletionStore(AppStore, ScheduleStore, DueStore, MarkStore, OperatorStore, Protocol):
+class DeletionStore(AppStore, AppFeedStore, ScheduleStore, DueStore, MarkStore, OperatorStore, Protocol):
     """What deleting needs of a store."""
 
 

@@ -32,6 +32,7 @@ class DeletionPlan(Plan):
     kill_rate: float = 0.25  #: of operators, at a random moment
     cancel_share: float = 0.4  #: of deletions that may cancel
     operator_slow_s: float = 0.5  #: calls of theirs may take so long
+    uncounted: float = 0.3  #: of their changes, nobody is told
 
 
 def random_deletion_plan(rng: Random) -> DeletionPlan:
@@ -96,7 +97,9 @@ class DeletionWorld(World):
 
     async def _operate(self) -> None:
         rng = self.rng
-        rates = replace(self.plan.rates, slow=0.4, slow_s=self.plan.operator_slow_s)
+        rates = replace(
+            self.plan.rates, slow=0.4, slow_s=self.plan.operator_slow_s, uncounted=self.plan.uncounted
+        )
         pod = Pod(f"operator-{len(self.operators)}", rng, rates)
         self.operators.append(pod)
         if rng.random() < 0.2:

@@ -17,6 +17,7 @@ from ringtime_shared.stores.protocol import Arrival, DuePage, IdPage
 from tests.cluster.arrival_faults import ArrivalFaults
 
 START_MS = 1_800_000_000_000 + 37_000  # so that a run of 40 s crosses the end of a minute
+_CHANGES = frozenset({"create_app", "replace_app", "delete_app"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class FaultRates:
     slow_calls: frozenset[str] = frozenset()  #: only these; empty: any
     lost_reply: float = 0.0  #: it is carried out and the caller is told nothing
     refused: float = 0.0  #: it is not carried out and the caller is told so
+    uncounted: float = 0.0  #: it changes an app, and dies before that is counted; as a lost reply else
 
 
 @dataclass(slots=True)
@@ -163,6 +165,9 @@ class PodStore:
             raise StoreUnavailable(f"{name}: simulated refusal")
         may_be_slow = not rates.slow_calls or name in rates.slow_calls
         delay_s = rng.uniform(0, rates.slow_s) if may_be_slow and rng.random() < rates.slow else 0.004
+        is_uncounted = rates.uncounted > 0 and name in _CHANGES and rng.random() < rates.uncounted
+        if is_uncounted:
+            method = partial(self._change_uncounted, method)
         # What was sent is carried out, even if the sender dies or stops waiting.
         call = self._spawn(_later(delay_s, method, args))
         pod.sent.add(call)
@@ -171,9 +176,16 @@ class PodStore:
         if self.work is not None:
             self.work.note(name, args, answer)
         await pod.wait_running()
-        if rng.random() < rates.lost_reply:
+        if is_uncounted or rng.random() < rates.lost_reply:
             raise OutcomeUnknown(f"{name}: simulated lost reply")
         return answer
+
+    async def _change_uncounted(self, change: Callable[..., Awaitable[Any]], *args: Any) -> None:
+        count = self._store._app_changes
+        await change(*args)  # in one go: the memory driver waits for nothing
+        for _ in range(self._store._app_changes - count):
+            self._store._last_app_changes.pop()
+        self._store._app_changes = count
 
 
 async def _later(delay_s: float, method: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> Any:

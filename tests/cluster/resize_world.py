@@ -132,6 +132,7 @@ class ResizeWorld(World):
             slow=self.plan.operator_slow,
             slow_s=self.plan.operator_slow_s,
             slow_calls=self.plan.operator_slow_calls,
+            uncounted=0.3,
         )
 
     def _resizer(self, pod: Pod, operator: str) -> Resizer:

@@ -4,15 +4,19 @@ promise; each planted bug must break it."""
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import pytest
 
 from ringtime_shared import deleting
+from ringtime_shared.app_feed import FULL_MS, Proof
 from ringtime_shared.models.app import App
+from ringtime_shared.stores.memory import MemoryStore
 from tests.cluster.campaign import first_failure, play_deletion_seed, play_seeds
-from tests.cluster.deletion_world import DeletionWorld
+from tests.cluster.deletion_world import INGEST, DeletionPlan, DeletionWorld
 from tests.cluster.planted import Plant
+from tests.cluster.pod import PodStore
 from tests.harness.report import IS_LONG
 from tests.harness.virtual import run_virtual
 
@@ -37,6 +41,41 @@ def delete_without_looking(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(deleting.Deleter, "_clear", nothing)
 
 
+def wait_without_counting(patch: pytest.MonkeyPatch) -> None:
+    """Whoever noted the deletion may have died before its change was counted."""
+
+    async def nothing(self: MemoryStore, app_id: str) -> None:
+        await asyncio.sleep(0)
+
+    real = PodStore.__getattr__
+
+    def getattr_(self: PodStore, name: str) -> Any:
+        return partial(nothing, self._store) if name == "announce_app" else real(self, name)
+
+    patch.setattr(PodStore, "__getattr__", getattr_)
+
+
+def leave_a_gap_in_the_feed(patch: pytest.MonkeyPatch) -> None:
+    """Changes are named, and not counted."""
+    real = MemoryStore.announce_app
+
+    async def announce_app(self: MemoryStore, app_id: str) -> None:
+        await real(self, app_id)
+        self._app_changes -= 1
+
+    patch.setattr(MemoryStore, "announce_app", announce_app)
+
+
+def vouch_for_the_apps_for_a_minute(patch: pytest.MonkeyPatch) -> None:
+    """A feed that stands still passes for one without changes."""
+    real = Proof.note_full
+
+    def note_full(self: Proof, count: int, begun_ms: int) -> None:
+        real(self, count, begun_ms + FULL_MS)
+
+    patch.setattr(Proof, "note_full", note_full)
+
+
 @pytest.mark.parametrize("seed", range(6))
 def test_a_few_seeds_keep_the_promise(seed: int) -> None:
     assert play_deletion_seed(seed) == []
@@ -57,7 +96,29 @@ def test_hundreds_of_seeds_keep_the_promise() -> None:
     assert play_seeds(range(1_000, 1_300 if IS_LONG else 1_050), play_deletion_seed) == {}
 
 
-@pytest.mark.parametrize("plant", [delete_without_waiting, delete_without_looking])
-def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+#: Operators who always die before their change is counted, and creates all the time.
+_UNTOLD = DeletionPlan(
+    schedules=300, load_s=100.0, lead_s=1.0, kill_rate=0, cancel_share=1.0, uncounted=1.0, ingest=INGEST
+)
+
+
+@pytest.mark.parametrize(
+    ("plant", "plan"),
+    [
+        (delete_without_waiting, None),
+        (delete_without_looking, None),
+        (wait_without_counting, _UNTOLD),
+        (leave_a_gap_in_the_feed, None),
+        (vouch_for_the_apps_for_a_minute, None),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_planted_bug_is_found(
+    plant: Plant, plan: DeletionPlan | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plant(monkeypatch)
-    assert first_failure(range(40), play_deletion_seed) is not None
+    assert first_failure(range(40), partial(play_deletion_seed, plan=plan)) is not None
+
+
+def test_changes_that_nobody_was_told_of_lose_nothing() -> None:
+    assert [play_deletion_seed(seed, _UNTOLD) for seed in range(2)] == [[], []]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,14 +12,21 @@ from typing import Protocol
 from ringtime_dispatcher.ownership.instance import Instances, OwnedInstance
 from ringtime_dispatcher.ownership.plan import Membership, OwnershipPlan, came_from_another, plan_ownership
 from ringtime_dispatcher.ownership.recovery import marks_to_begin_at, take_over, walk
+from ringtime_shared.app_feed import AppFeed
 from ringtime_shared.app_states import APPS_TRUST_MS
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.coordination.protocol import Claim, Member, Session, View
 from ringtime_shared.errors import LeaseLost, OutcomeUnknown, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
-from ringtime_shared.once import OnceLog
 from ringtime_shared.settings import ClockSettings, CoordinationSettings, DispatchSettings
-from ringtime_shared.stores.protocol import AppStore, DueStore, Marks, MarkStore, MarksWrite
+from ringtime_shared.stores.protocol import (
+    AppFeedStore,
+    AppStore,
+    DueStore,
+    Marks,
+    MarkStore,
+    MarksWrite,
+)
 
 _log = logging.getLogger(__name__)
 BACK_OFF_S = 0.5
@@ -26,7 +34,7 @@ CLAIMS_AT_ONCE = 4_000  #: claimed and taken over together: marks are read and w
 PASSING = (StoreUnavailable, OutcomeUnknown, LeaseLost, StartupError)  #: worth trying again after a while
 
 
-class OwnerStore(AppStore, DueStore, MarkStore, Protocol):
+class OwnerStore(AppStore, AppFeedStore, DueStore, MarkStore, Protocol):
     """What owning needs of a store."""
 
 
@@ -55,15 +63,17 @@ class Owner:
         self._store = parts.store
         self._session: Session | None = None
         self._steps = parts.clock.steps()  # as they were when this session began
-        self.apps: dict[str, App] = {}  #: as this node last read them; the same dict always
-        self._apps_read_ms: int | None = None
+        self._feed = AppFeed(
+            parts.store, parts.clock, spread=zlib.crc32(parts.member.node.encode()) / (1 << 32)
+        )
+        self.apps: Mapping[str, App] = self._feed.apps  #: as this node last read them; the same always
         self._placed: dict[str, int] = {}  # app -> how many partitions of it are on the ring
+        self._placed_at = -1  # turn of the feed
         self._balanced: tuple[View, frozenset[Instance]] | None = None  # nothing to do while these stand
         self._arrived_ms: dict[Instance, int] = {}  # instances that moved here, and when
         self._last_claims: Mapping[Instance, Claim] = {}
         self._membership = Membership(join_debounce_ms=parts.coordination.join_debounce_ms)
         self._handovers: set[asyncio.Task[None]] = set()
-        self._said = OnceLog(_log)
 
     @property
     def owned(self) -> Mapping[Instance, OwnedInstance]:
@@ -73,7 +83,7 @@ class Owner:
     def is_trusted(self) -> bool:
         """Whether this node may act as an owner at this moment: its lease is sure to hold, its clock is not
         in doubt, and it has read not long ago which apps are active."""
-        if self._clock.doubt() is not None or self._apps_age_ms() > APPS_TRUST_MS:
+        if self._clock.doubt() is not None or self._feed.age_ms() > APPS_TRUST_MS:
             return False
         if self._parts.coordination.on_loss == "continue":
             return self._session is not None
@@ -208,35 +218,20 @@ class Owner:
         if plan == OwnershipPlan() and self.owned.keys() == wanted:
             self._balanced = (view, wanted)
 
-    def _apps_age_ms(self) -> int:
-        return 0 if self._apps_read_ms is None else self._clock.boot_ms() - self._apps_read_ms
-
     async def _refresh_apps(self, age_ms: int) -> None:
-        if self._apps_read_ms is not None and self._apps_age_ms() < age_ms:
-            return
-        begun_ms = self._clock.boot_ms()
-        apps = {app.app_id: self._usable(app) for app in await self._store.fetch_apps()}
-        if self._apps_read_ms is not None and self._apps_read_ms > begun_ms:
-            return  # a later read was faster
-        self.apps.clear()
-        self.apps.update(apps)
-        self._apps_read_ms = begun_ms
+        looked_ms = self._feed.looked_ms_ago()
+        if looked_ms is None or looked_ms >= age_ms:
+            await self._feed.refresh()
 
     def _update_ring(self) -> None:
         """Put on the ring what is polled now, take off what is so no more."""
+        if self._feed.turn == self._placed_at:
+            return
+        self._placed_at = self._feed.turn
         polled = {app.app_id: app.polled for app in self.apps.values() if app.active and not app.damage}
         if polled != self._placed:
             self._membership.place(_beyond(self._placed, polled), _beyond(polled, self._placed))
             self._placed = polled
-
-    def _usable(self, app: App) -> App:
-        """Return the app, or, if it cannot be read, what was last read of it: better than not to fire. One of
-        which nothing is known is not polled; its rows stay where they are."""
-        if not app.damage:
-            return app
-        known = self.apps.get(app.app_id)
-        self._said.warn((app.app_id, app.damage), "app %s cannot be read: %s", app.app_id, app.damage)
-        return app if known is None else known
 
     async def _claim(self, session: Session, instances: Sequence[Instance]) -> None:
         won = await session.claim(instances)

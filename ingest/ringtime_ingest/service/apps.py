@@ -1,59 +1,88 @@
-"""The apps as this process last read them, with the age of each reading.
+"""The apps as this process knows them, with the age of what it knows.
 
-The age is counted on the boot clock from before the read began, so a process that was suspended knows
-that its map is old (see `commit`).
+It follows the feed of changes (`ringtime_shared.app_feed`) as far as it is asked: a look a second at most,
+and none while nobody asks. So a create reads no app, however many there are; it waits for a look only if the
+last one is long ago, and for a read of its app only if the feed cannot vouch for it: while changes go on and
+all apps are being read again, or while the count of changes cannot be read.
+
+The age is counted on the boot clock from before what proves it was asked for, so a process that was suspended
+knows that its map is old (see `commit`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import NamedTuple
+import logging
+from contextlib import suppress
 
 from ringtime_shared.app_changes import Decision, change_app
+from ringtime_shared.app_feed import AppFeed, AppReading, FeedStore
 from ringtime_shared.clock import Clock
-from ringtime_shared.errors import NotFound, StoreUnavailable
+from ringtime_shared.errors import NotFound, OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.app import App
-from ringtime_shared.stores.codec import NO_NUMBER
-from ringtime_shared.stores.protocol import AppStore
+from ringtime_shared.stores.protocol import AppCounts
 
+_log = logging.getLogger(__name__)
+_LOOK_MS = 1_000  #: between two looks, while somebody asks
 _FRESH_MS = 2_000  #: a change by another process is seen after this, well under the map age of `commit`
+_FOLLOWED_MS = 5_000  #: and what the log did not name while others changed, after this
 _KNOWN_MS = 10_000  #: and that an app is gone, by those who only read its schedules, after this
 
 
-class AppReading(NamedTuple):
-    """An app and when it was read."""
-
-    app: App
-    read_boot_ms: int
-
-
 class AppMaps:
-    """A read-through cache. Bounded by the number of registered apps."""
+    """A cache of all apps. Bounded by the number of registered apps."""
 
-    def __init__(self, store: AppStore, clock: Clock) -> None:
+    def __init__(self, store: FeedStore, clock: Clock, *, spread: float = 0.0) -> None:
+        """`spread`: see `app_feed.Proof`."""
         self._store = store
         self._clock = clock
-        self._by_id: dict[str, AppReading] = {}
-        self._by_number: dict[int, str] = {}
-        self._reloading = asyncio.Lock()
-        self._reloads_begun = 0
-        self._last_reload = 0  # number of the last one that was answered
+        self._feed = AppFeed(store, clock, spread=spread)
+        self._refreshing: asyncio.Task[None] | None = None
+
+    async def load(self) -> None:
+        """Read all apps. Raises StoreUnavailable."""
+        await self._feed.read_all()
+
+    async def close(self) -> None:
+        """Stop what goes on in the background."""
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+            await asyncio.wait([self._refreshing])
+
+    def counts(self) -> AppCounts:
+        """Return how much is registered, as far as is known."""
+        return self._feed.counts()
 
     async def get(self, app_id: str) -> AppReading:
-        """Return the app, read at most two seconds ago. Raises NotFound, Damaged."""
-        reading = self._by_id.get(app_id)
-        if reading is not None and self._clock.boot_ms() - reading.read_boot_ms < _FRESH_MS:
-            return reading
-        return await self.reread(app_id)
+        """Return the app as it was two seconds ago or later. Raises NotFound, Damaged."""
+        reading = self._fresh(app_id)
+        if reading is None and self._feed.is_loaded and app_id in self._feed.apps:
+            with suppress(StoreUnavailable, OutcomeUnknown):  # its own read will say so, or succeed
+                await self._feed.look()
+            reading = self._fresh(app_id)
+        looked_ms = self._feed.looked_ms_ago()
+        if self._feed.is_loaded and (looked_ms is None or looked_ms >= _LOOK_MS or self._feed.is_full_due()):
+            self._refresh()
+        return await self.reread(app_id) if reading is None else reading
+
+    def _fresh(self, app_id: str) -> AppReading | None:
+        """Return what is known of the app if it may be used."""
+        reading = self._feed.reading(app_id)
+        if reading is None:
+            return None
+        looked_ms = self._feed.looked_ms_ago()
+        is_followed = looked_ms is not None and looked_ms < _FRESH_MS
+        most_ms = _FOLLOWED_MS if is_followed else _FRESH_MS
+        return reading if self._clock.boot_ms() - reading.read_boot_ms < most_ms else None
 
     async def reread(self, app_id: str) -> AppReading:
         """Return the app as it is in the store now. Raises NotFound, Damaged."""
         begun_ms = self._clock.boot_ms()
         app = await self._store.fetch_app(app_id)
+        self._feed.learn(app_id, app, begun_ms)
         if app is None:
-            self._forget(app_id)
             raise NotFound("app", app_id)
-        return self._keep(AppReading(app, begun_ms))
+        return AppReading(app, begun_ms)
 
     async def change(self, app_id: str, decide: Decision) -> App:
         """Change the app in the store (see `change_app`), and remember it as it is then."""
@@ -61,63 +90,59 @@ class AppMaps:
         try:
             app = await change_app(self._store, app_id, decide)
         except NotFound:
-            self._forget(app_id)
+            self._feed.learn(app_id, None, begun_ms)
             raise
         self.keep(app, begun_ms)
         return app
 
+    def keep(self, app: App, begun_ms: int) -> None:
+        """Remember what this process itself has written.
+
+        Args:
+            begun_ms: boot time before the write was sent.
+        """
+        self._feed.learn(app.app_id, app, begun_ms)
+
     async def app_id_of(self, number: int) -> str | None:
         """Return the id of the app with this number, or None if there is none.
 
-        An unknown number has all apps read again, since it may be another process's new app. There is one
-        such read at a time, and it serves all who asked before it began. A known one is looked at again
-        every ten seconds, since its app may be gone.
+        An unknown number has the count of changes read, since it may be another process's new app; and all
+        apps, if there were changes and the log does not name it. There is one such read at a time, and it
+        serves all who asked before it began. A known one is looked at again every ten seconds, since its app
+        may be gone.
         """
-        begun_before = self._reloads_begun
-        if number not in self._by_number:
-            async with self._reloading:
-                if number not in self._by_number and self._last_reload <= begun_before:
-                    await self._reload()
-        app_id = self._by_number.get(number)
-        if app_id is None or self._clock.boot_ms() - self._by_id[app_id].read_boot_ms < _KNOWN_MS:
+        app_id = self._feed.id_of(number)
+        if app_id is None:
+            if self._feed.is_loaded:
+                await self._feed.look()
+                app_id = self._feed.id_of(number)
+            if app_id is None and not self._feed.is_proved():
+                await self._feed.read_all()
+                app_id = self._feed.id_of(number)
+            return app_id
+        reading = self._feed.reading(app_id)
+        if reading is None:
+            return app_id  # its record is damaged, and its schedules can be looked at
+        if self._clock.boot_ms() - reading.read_boot_ms < _KNOWN_MS:
             return app_id
         try:
-            app = (await self.reread(app_id)).app
+            app = (await self.get(app_id)).app
         except NotFound:
             return None
         except StoreUnavailable:
             return app_id  # what was known is better than nothing: the caller reads the row itself
         return app_id if app.number == number else None
 
-    async def _reload(self) -> None:
-        self._reloads_begun += 1
-        this, begun_ms = self._reloads_begun, self._clock.boot_ms()
-        for app in await self._store.fetch_apps():
-            if not app.damage:
-                self._keep(AppReading(app, begun_ms))
-            elif app.number != NO_NUMBER:  # its schedules can be looked at
-                self._by_number[app.number] = app.app_id
-        self._last_reload = this  # one that fails does not count: nobody may take it for an answer
+    def _refresh(self) -> None:
+        if self._refreshing is None:
+            self._refreshing = asyncio.create_task(self._follow(), name="app feed")
 
-    def keep(self, app: App, begun_ms: int) -> None:
-        """Remember what this process itself has written.
-
-        Args:
-            begun_ms: boot time before the write was sent. Others may have changed the app since, and this
-                process may have slept: counted from after the write, an old map would pass for a new one.
-        """
-        self._keep(AppReading(app, begun_ms))
-
-    def _keep(self, reading: AppReading) -> AppReading:
-        app = reading.app
-        known = self._by_id.get(app.app_id)
-        if known is not None and known.app.number != app.number:
-            self._forget(app.app_id)
-        self._by_id[app.app_id] = reading
-        self._by_number[app.number] = app.app_id
-        return reading
-
-    def _forget(self, app_id: str) -> None:
-        known = self._by_id.pop(app_id, None)
-        if known is not None:
-            del self._by_number[known.app.number]
+    async def _follow(self) -> None:
+        try:
+            await self._feed.refresh()
+        except (StoreUnavailable, OutcomeUnknown) as error:
+            _log.info("the apps are not up to date: %s", error)
+        except Exception:  # noqa: BLE001 - nobody awaits this task; who asks next tries again
+            _log.exception("the apps are not up to date: a bug")
+        finally:
+            self._refreshing = None

@@ -21,10 +21,11 @@ Proof sketch. Owners publish `sealed = S` and only then read everything up to S 
 our check read an older mark, `sealed < slot`. Then the publish that covers the slot was not yet
 acknowledged when the check began, so the final read behind it started after our write was durable and
 sees the row. No clock takes part. For the map: a row that passes the check was durable at most `map_age_ms`
-after the beginning of a reading that had its partition writable, and that reading began before the change
-that ended this. A partition is released only if it was seen empty by a look that began later than
-`map_age_ms` after that change, so the look sees the row (see `ringtime_ringctl.resize`). An app is deleted by
-the same rule (see `ringtime_shared.deleting`).
+after a moment up to which a map that had its partition writable was proved to show every change (see
+`ringtime_shared.app_feed`; or the app was read from the store after it), and that moment lies before the
+change that ended this was durable and counted. A partition is released only if it was seen empty by a look
+that began later than `map_age_ms` after that change, so the look sees the row: see `ringtime_ringctl.resize`.
+An app is deleted by the same rule: see `ringtime_shared.deleting`.
 
 | what fails | what happens |
 |---|---|
@@ -50,7 +51,8 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
-from ringtime_ingest.service.apps import AppMaps, AppReading
+from ringtime_ingest.service.apps import AppMaps
+from ringtime_shared.app_feed import AppReading
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel
 from ringtime_shared.clock import Clock, require_trust

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
 
-from ringtime_ingest.service.apps import AppMaps, AppReading
+from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.dead_letters import DeadLetters
 from ringtime_ingest.service.deletions import Deletions
@@ -24,6 +25,7 @@ from ringtime_ingest.service.requests import (
 )
 from ringtime_ingest.service.signing import SigningSecrets
 from ringtime_shared.api.ids import check_app_id
+from ringtime_shared.app_feed import AppReading
 from ringtime_shared.app_rules import check_growth
 from ringtime_shared.app_states import activate, configure, deactivate, inactive
 from ringtime_shared.buckets import bucket_of
@@ -45,6 +47,7 @@ from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.settings import AppLimits, IngestSettings
 from ringtime_shared.stores.codec import check_details, fault_of
 from ringtime_shared.stores.protocol import (
+    AppFeedStore,
     AppStore,
     DeadLetterStore,
     DueStore,
@@ -58,7 +61,15 @@ _DAY_MS = 86_400_000
 
 
 class IngestStore(
-    AppStore, ScheduleStore, DueStore, MarkStore, DeadLetterStore, OperatorStore, MetaStore, Protocol
+    AppStore,
+    AppFeedStore,
+    ScheduleStore,
+    DueStore,
+    MarkStore,
+    DeadLetterStore,
+    OperatorStore,
+    MetaStore,
+    Protocol,
 ):
     """What ingest needs of a store."""
 
@@ -88,7 +99,7 @@ class IngestService:
         self._screens = {name: kind.screen for name, kind in parts.callbacks.items()}
         self._holder = parts.holder
         self._mint = mint
-        self._apps = AppMaps(parts.store, parts.clock)
+        self._apps = AppMaps(parts.store, parts.clock, spread=zlib.crc32(parts.holder.encode()) / (1 << 32))
         self._growing = asyncio.Lock()  # so that no two registrations here count the same room
         deleter = Deleter(parts.store, parts.clock, parts.settings, parts.limits)
         self._deletions = Deletions(deleter, self._apps, parts.clock)
@@ -100,13 +111,16 @@ class IngestService:
 
     @classmethod
     async def start(cls, parts: IngestParts) -> IngestService:
-        """Claim a nonce and return a service that is ready. Raises StoreUnavailable."""
-        return cls(parts, IdMint(await parts.store.claim_nonce(parts.holder)))
+        """Claim a nonce, read the apps, and return a service that is ready. Raises StoreUnavailable."""
+        service = cls(parts, IdMint(await parts.store.claim_nonce(parts.holder)))
+        await service._apps.load()
+        return service
 
     async def close(self) -> None:
         """Answer what is under way; the store stays open."""
         await self._deletions.close()
         await self._commit.close()
+        await self._apps.close()
 
     async def register_app(self, new: NewApp) -> App:
         """Register an app, or change the configuration and state of one that has the same quota.

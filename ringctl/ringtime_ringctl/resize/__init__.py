@@ -24,9 +24,11 @@ than any before. The note holds the highest that the new ones had; or they are s
 made. Nothing depends on this but promptness. A deactivated app is polled by nobody, so it does not wait.
 
 *Quiet*: more than `ingest.map_age_ms`, and `ingest.write_deadline_ms` to spare, on this process's own boot
-clock, from when it read that `writable` is lowered. A process that resumes counts anew. So no clock of
-another machine takes part, and there is no moment to store: one written beside the change would be from
-before it was durable, and the writer may have slept in between.
+clock, from when it read that `writable` is lowered, and had then counted a change of the app itself. A
+process that resumes counts anew. So no clock of another machine takes part, and there is no moment to store:
+one written beside the change would be from before it was durable, and the writer may have slept in between.
+Nor does it matter whether the writer lived to count its change: ingest follows what is counted
+(`ringtime_shared.app_feed`).
 
 *Nothing left*: read `settled` of the old partitions, *then* the app's non-empty buckets above it, *then*,
 in the bucket `settled` stands in, the highest slot of any row, live or not. See `evidence`.
@@ -53,9 +55,12 @@ slot, so these marks are true whoever writes them late.
 Proof sketch
 ------------
 *No row comes late.* Ingest acknowledges a row in partition p only if it was durable before the end of
-`map_age_ms` after the beginning of a reading of the map with p < writable, or before the beginning of such
-a reading (`ringtime_ingest.service.commit`). After `writable` was lowered to p or less, durably, no such
-reading begins. So a row in p that is ever acknowledged was durable less than `map_age_ms` after that. The
+`map_age_ms` after a moment up to which a map with p < writable was proved, or before such a moment
+(`ringtime_ingest.service.commit`). A map is proved up to a moment if it shows every change that was durable,
+and counted, by then: because it was read from the store after it, or because the count of changes, read after
+it, was the one from before the map was read. So no such moment lies after `writable` was lowered to p or
+less, durably, and counted; and a row in p that is ever acknowledged was durable less than `map_age_ms` after
+that. The quiet time begins later: the one who waits has counted, whoever else has or has not. The
 look of the release begins later than that: it misses none. It must not matter that p is polled still:
 between the look and the release a pod that has slept could file a row, read the map, find p polled, and
 acknowledge.

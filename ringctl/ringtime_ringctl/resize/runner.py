@@ -191,6 +191,7 @@ class Resizer:
     async def _release(self, app: App, *, is_waiting: bool) -> str | None:
         """Release the old partitions once all are empty; until then return a sentence on why not."""
         if self._lowered_ms is None:
+            await self._store.announce_app(app.app_id)  # whoever lowered it may have died before that
             self._lowered_ms = self._clock.boot_ms()  # after the app was read
         quiet_ms = self._lowered_ms + self._quiet_ms - self._clock.boot_ms()
         now_ms = self._clock.now_ms()

@@ -91,7 +91,7 @@ class DispatchSettings:
     the container's, holds at 3,400 bytes each: one takes 1,100 without rows."""
 
     apps_refresh_ms: Annotated[int, Meta(ge=50, le=60_000)] = 1_000
-    """Time between two reads of the registered apps, in milliseconds."""
+    """Time between two looks for changes of the registered apps, in milliseconds."""
 
     walk_buckets: Annotated[int, Meta(ge=1, le=1_440)] = 60
     """Minutes of the due index read at once when a new owner catches up."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right, insort
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from uuid import UUID
@@ -20,6 +20,7 @@ from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.stores.protocol import (
     LAST_ID,
+    AppChange,
     AppCounts,
     Arrival,
     DuePage,
@@ -34,6 +35,7 @@ from ringtime_shared.stores.protocol import (
 )
 
 Bucket = tuple[str, int, int]  # app id, partition, bucket
+_CHANGES_KEPT = 1_000
 
 
 class MemoryStore:
@@ -43,6 +45,8 @@ class MemoryStore:
         self._now_ms = now_ms
         self._apps: dict[str, App] = {}
         self._numbers = 0
+        self._app_changes = 0
+        self._last_app_changes: deque[AppChange] = deque(maxlen=_CHANGES_KEPT)
         self._rows: dict[Place, dict[UUID, Row]] = defaultdict(dict)
         self._keys: dict[Bucket, list[Position]] = defaultdict(list)
         self._index: dict[int, set[Instance]] = defaultdict(set)
@@ -63,6 +67,7 @@ class MemoryStore:
         for instance, first in first_marks(app.app_id, range(app.polled), app.created_ms).items():
             term, marks = self._marks.get(instance, (0, first))
             self._marks[instance] = (term, Marks(*map(max, marks, first)))
+        await self.announce_app(app.app_id)
         return stored
 
     async def fetch_app(self, app_id: str) -> App | None:
@@ -79,6 +84,7 @@ class MemoryStore:
         if stored is None:
             raise NotFound("app", app.app_id)
         if stored == app:
+            await self.announce_app(app.app_id)
             return
         if (stored.number, stored.version) != (app.number, app.version - 1):
             raise version_conflict(stored, app.version - 1)
@@ -86,15 +92,29 @@ class MemoryStore:
         for instance, first in first_marks(app.app_id, gained, self._now_ms()).items():
             self._marks.setdefault(instance, (0, first))
         self._apps[app.app_id] = app
+        await self.announce_app(app.app_id)
 
     async def delete_app(self, app: App) -> None:
         stored = self._apps.get(app.app_id)
-        if stored is None or stored.number != app.number:
-            return
-        if stored.version != app.version:
-            raise version_conflict(stored, app.version)
-        del self._apps[app.app_id]
-        self._letters.pop(app.app_id, None)
+        if stored is not None and stored.number == app.number:
+            if stored.version != app.version:
+                raise version_conflict(stored, app.version)
+            del self._apps[app.app_id]
+            self._letters.pop(app.app_id, None)
+        await self.announce_app(app.app_id)
+
+    async def count_app_changes(self) -> int:
+        return self._app_changes
+
+    async def fetch_app_changes(self, after_ms: int) -> list[AppChange]:
+        return [change for change in self._last_app_changes if change.changed_ms > after_ms]
+
+    async def fetch_some_apps(self, app_ids: Sequence[str]) -> list[App]:
+        return [self._apps[app_id] for app_id in set(app_ids) if app_id in self._apps]
+
+    async def announce_app(self, app_id: str) -> None:
+        self._last_app_changes.append(AppChange(self._now_ms(), app_id))
+        self._app_changes += 1
 
     async def put_rows(self, rows: Sequence[Row]) -> None:
         for row in rows:

@@ -114,8 +114,18 @@ class AppCounts(NamedTuple):
     partitions: int  #: of all of them, those that are polled
 
 
+class AppChange(NamedTuple):
+    """An app was created, replaced or deleted."""
+
+    changed_ms: int  #: by the clock of the store that changed it
+    app_id: str
+
+
 class AppStore(Protocol):
-    """The registered apps."""
+    """The registered apps. Each change of one is told and counted before its call returns: `AppFeedStore`.
+
+    A call that ends in OutcomeUnknown may have changed an app that is not counted.
+    """
 
     async def create_app(self, app: App) -> App:
         """Register `app` and return it with the number it was given; `app.number` is ignored.
@@ -155,6 +165,31 @@ class AppStore(Protocol):
         No error if it is gone already, though there may be another of its id by now. Its rows stay until
         they expire, and its marks as long as the driver needs them. Raises VersionConflict.
         """
+        ...
+
+
+class AppFeedStore(Protocol):
+    """What changes of the apps, for those who keep all of them in memory (`ringtime_shared.app_feed`).
+
+    The count is for proofs: if two readings of it are equal, every change that had returned before the
+    second one was durable before the first. The names of what changed are for promptness alone.
+    """
+
+    async def count_app_changes(self) -> int:
+        """Return how often an app was changed so far. Never falls; one change may count several times."""
+        ...
+
+    async def fetch_app_changes(self, after_ms: int) -> list[AppChange]:
+        """Return the changes stamped after `after_ms`, in no order; only of the last minutes, and perhaps not
+        all of these."""
+        ...
+
+    async def fetch_some_apps(self, app_ids: Sequence[str]) -> list[App]:
+        """Return those of these apps that there are, as `fetch_apps` returns them, in no order."""
+        ...
+
+    async def announce_app(self, app_id: str) -> None:
+        """Tell and count a change that somebody else made: whoever made it may have died before that."""
         ...
 
 
@@ -332,6 +367,7 @@ class OperatorStore(Protocol):
 
 class Store(
     AppStore,
+    AppFeedStore,
     ScheduleStore,
     DueStore,
     MarkStore,

@@ -270,7 +270,8 @@ async def test_a_damaged_app_keeps_no_other_back_and_goes_on_as_it_was_last_read
     await first.start()
     await asyncio.sleep(3)
     store.damaged_apps = {"shop"}
-    rows = [make_row(app, START_MS + 10_000, callback_type="sim") for app in (shop, mail)]
+    await asyncio.sleep(60)  # nobody told of it: all apps are read once a minute
+    rows = [make_row(app, START_MS + 70_000, callback_type="sim") for app in (shop, mail)]
     await store.put_rows(rows)
     await asyncio.sleep(20)
     done = [await store.fetch_row(row.place, row.schedule.schedule_id) for row in rows]
@@ -279,13 +280,13 @@ async def test_a_damaged_app_keeps_no_other_back_and_goes_on_as_it_was_last_read
     await first.stop()
     second = node("second")  # which never read it
     await second.start()
-    rows = [make_row(app, START_MS + 40_000, callback_type="sim") for app in (shop, mail)]
+    rows = [make_row(app, START_MS + 100_000, callback_type="sim") for app in (shop, mail)]
     await store.put_rows(rows)
     await asyncio.sleep(30)
     done = [await store.fetch_row(row.place, row.schedule.schedule_id) for row in rows]
     assert [row.status for row in done if row] == [Status.SCHEDULED, Status.SUCCESS]
     store.damaged_apps = set()  # mended by its operator
-    await asyncio.sleep(30)
+    await asyncio.sleep(65)
     done = [await store.fetch_row(row.place, row.schedule.schedule_id) for row in rows]
     assert [row.status for row in done if row] == [Status.SUCCESS] * 2, "late, and not lost"
     await second.stop()

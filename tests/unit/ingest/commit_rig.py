@@ -10,8 +10,9 @@ from tests.contract.builders import START_MS, make_app, make_row
 from tests.unit.spy_store import SpyStore
 
 from ringtime_ingest.service import IngestParts, IngestService, NewApp, NewSchedule
-from ringtime_ingest.service.apps import AppMaps, AppReading
+from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath
+from ringtime_shared.app_feed import AppReading
 from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.models.app import App, AppConfiguration, Instance

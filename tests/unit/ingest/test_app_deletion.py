@@ -89,14 +89,17 @@ async def test_another_pod_finds_its_ids_no_more_ten_seconds_later(is_registered
 
 
 @on_virtual_time
-async def test_an_app_is_looked_at_every_ten_seconds_by_who_only_reads_its_schedules() -> None:
+async def test_who_only_reads_schedules_reads_their_app_no_more_once_all_apps_were_read() -> None:
     [pod] = await make_pods()
     await pod.register()
     row = await pod.create()
-    for _ in range(21):
+    for _ in range(41):
         await pod.service.fetch_schedule(row.schedule.schedule_id)
         await asyncio.sleep(1)
-    assert pod.store.names().count("fetch_app") == 3, "one of them the registration's"
+    names = pod.store.names()
+    assert names.count("fetch_app") == 2, "the registration's, and one before all were read again"
+    assert names.count("fetch_apps") == 2, "one of them the start's"
+    assert names.count("count_app_changes") <= 10
 
 
 @on_virtual_time

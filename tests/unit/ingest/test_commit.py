@@ -13,7 +13,7 @@ from tests.harness.virtual import on_virtual_time
 from tests.unit.ingest.commit_rig import CommitRig, make_commit_rig
 from tests.unit.spy_store import spin
 
-from ringtime_ingest.service.apps import AppReading
+from ringtime_shared.app_feed import AppReading
 from ringtime_shared.app_states import begin_deletion
 from ringtime_shared.errors import NotFound, OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.app import Instance

@@ -19,9 +19,10 @@ from tests.unit.ringctl.resize_rig import (
     resize,
 )
 
-from ringtime_ingest.service.apps import AppMaps, AppReading
+from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ringctl.resize.runner import Unfinished
+from ringtime_shared.app_feed import AppReading
 from ringtime_shared.coordination.memory import Hub, MemoryOperator, MemorySession
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.errors import (

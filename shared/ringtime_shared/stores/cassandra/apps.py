@@ -1,9 +1,11 @@
-"""Operations of `AppStore`: plain reads; LWTs on the version for every change."""
+"""Operations of `AppStore`: plain reads; LWTs on the version for changes, which are counted then."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any, Self
 
 from ringtime_shared.errors import (
@@ -14,8 +16,10 @@ from ringtime_shared.errors import (
     OutcomeUnknown,
     StoreUnavailable,
 )
+from ringtime_shared.gathering import Gathering
 from ringtime_shared.ids import MAX_APPS
 from ringtime_shared.models.app import App
+from ringtime_shared.stores.cassandra.app_feed import AppChangeTables
 from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.marks import MarkTable
 from ringtime_shared.stores.cassandra.meta import ROUNDS, MetaTable, back_off
@@ -29,6 +33,9 @@ from ringtime_shared.stores.codec import (
     read_app,
 )
 from ringtime_shared.stores.protocol import AppCounts, first_marks, version_conflict
+
+REGISTERED_AT_ONCE = 500  # that take their numbers together
+READ_AT_ONCE = 500  # records that become apps without letting anybody else run: some 5 ms
 
 _GET_ALL = f"SELECT {APP_COLUMNS} FROM $apps"
 _COUNT = "SELECT count(*), sum(polled) FROM $apps"
@@ -51,37 +58,50 @@ class Apps:
         statements: Sequence[Prepared],
         marks: MarkTable,
         meta: MetaTable,
+        changes: AppChangeTables,
         now_ms: Callable[[], int],
     ) -> None:
         """Use `prepare`."""
         self._session = session
+        self._changes = changes
         self._get, self._get_all, self._count, self._create, self._replace, self._delete = statements
         self._marks = marks
         self._meta = meta
         self._now_ms = now_ms
+        self._numbers = Gathering(self._take_numbers, most=REGISTERED_AT_ONCE)
 
     @classmethod
     async def prepare(
-        cls, session: CqlSession, marks: MarkTable, meta: MetaTable, now_ms: Callable[[], int]
+        cls,
+        session: CqlSession,
+        marks: MarkTable,
+        meta: MetaTable,
+        changes: AppChangeTables,
+        now_ms: Callable[[], int],
     ) -> Self:
         statements = await session.prepare(_GET, _GET_ALL, _COUNT, _CREATE, _REPLACE, _DELETE)
-        return cls(session, statements, marks, meta, now_ms)
+        return cls(session, statements, marks, meta, changes, now_ms)
 
     async def create_app(self, app: App) -> App:
-        """The number is taken first: who finds the app with the number it took has registered it."""
-        if await self._fetch_serial(app.app_id) is not None:
+        """The number is taken first: who finds the app with the number it took has registered it.
+
+        First marks are written before the app, so an id without marks is no app's, and nobody need look.
+        """
+        first = first_marks(app.app_id, range(app.polled), app.created_ms)
+        terms = await self._marks.fetch_terms(list(first))
+        if terms and await self._fetch_serial(app.app_id) is not None:
             raise AppExists(f"app {app.app_id} is registered already")
-        number = await self._meta.take_number("app_numbers")
+        number = await self._numbers.ask(app.app_id)
         if number >= MAX_APPS:
             raise Conflict(f"all {MAX_APPS} app numbers are given out")
         created = replace(app, number=number)
-        first = first_marks(app.app_id, range(app.polled), app.created_ms)
-        await self._marks.put_first_marks(first, raises=True)
+        await self._marks.raise_first_marks(first, terms)
         stored = await self._change(
             app.app_id, self._create.bind(app.app_id, *_values(created)), created, None
         )
         if stored != created:
             raise AppExists(f"app {app.app_id} is registered already")
+        await self._changes.announce(app.app_id)
         return created
 
     async def fetch_app(self, app_id: str) -> App | None:
@@ -89,8 +109,12 @@ class Apps:
         return _read(records)
 
     async def fetch_apps(self) -> list[App]:
-        records = await self._session.read(self._get_all.bind())
-        return sorted(map(read_app, records), key=lambda app: app.app_id)
+        records = sorted(await self._session.read(self._get_all.bind()), key=itemgetter(0))
+        apps: list[App] = []
+        for start in range(0, len(records), READ_AT_ONCE):
+            apps += map(read_app, records[start : start + READ_AT_ONCE])
+            await asyncio.sleep(0)
+        return apps
 
     async def count_apps(self) -> AppCounts:
         ((apps, partitions),) = await self._session.read(self._count.bind())
@@ -109,6 +133,7 @@ class Apps:
             raise NotFound("app", app.app_id)
         if stored != app:
             raise version_conflict(stored, app.version - 1)
+        await self._changes.announce(app.app_id)  # also what an earlier call changed that had no answer
 
     async def delete_app(self, app: App) -> None:
         """The dead letters are for the caller to delete, before this."""
@@ -118,6 +143,14 @@ class Apps:
             stored = await self._change(app.app_id, statement, None, app)
         if stored is not None and stored.number == app.number:
             raise version_conflict(stored, app.version)
+        await self._changes.announce(app.app_id)
+
+    async def fetch_some_apps(self, app_ids: Sequence[str]) -> list[App]:
+        answers = await self._session.read_all([self._get.bind(app_id) for app_id in set(app_ids)])
+        return [read_app(record) for records in answers for record in records]
+
+    async def _take_numbers(self, app_ids: Sequence[str]) -> Sequence[int]:
+        return await self._meta.take_numbers("app_numbers", len(app_ids))
 
     async def _change(
         self, app_id: str, statement: Any, wanted: App | None, before: App | None

@@ -10,7 +10,7 @@ this table, because it writes under a timestamp of its own.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
 from ringtime_shared.models.app import Instance
@@ -79,18 +79,17 @@ class MarkTable:
         values = (app, pack_int(partition), pack_long(marks.sealed_ms), pack_long(marks.settled_ms))
         return Item(app, self._put.in_batch((*values, stamp, stamp)))
 
-    async def put_first_marks(self, first: FirstMarks, *, raises: bool = False) -> None:
-        """Write the marks of those instances that have none; `raises`: let none be lower, under its term.
+    async def put_first_marks(self, first: FirstMarks) -> None:
+        """Write the marks of those instances that have none.
 
         Two changes of an app may both find none and write. Both are done before either lets the instance
         be used, so both marks lie before its first row, and it does not matter that the greater stays.
         """
         known = await self._fetch(list(first))
-        terms = {each: known[each][1] if each in known else FIRST_TERM for each in first}
+        await self.raise_first_marks({each: first[each] for each in first if each not in known}, {})
+
+    async def raise_first_marks(self, first: FirstMarks, terms: Mapping[Instance, int]) -> None:
+        """Write these marks under the terms that the instances have; the greater of each stays."""
         await self.put_marks(
-            [
-                MarksWrite(instance, terms[instance], marks)
-                for instance, marks in first.items()
-                if raises or instance not in known
-            ]
+            [MarksWrite(each, terms.get(each, FIRST_TERM), marks) for each, marks in first.items()]
         )

@@ -50,6 +50,7 @@ class MetaTable:
         self._get, self._put, self._put_holder, self._put_probe = statements
         self._now_ms = now_ms
         self._turn = asyncio.Lock()  # our own calls need not get in front of each other
+        self._last: dict[str, int] = {}  # counters as they were when a number of them was last taken here
 
     @classmethod
     async def prepare(cls, session: CqlSession, now_ms: Callable[[], int]) -> Self:
@@ -68,15 +69,26 @@ class MetaTable:
 
     async def take_number(self, counter: str) -> int:
         """Return the counter's next number, from 0. Raises StoreUnavailable."""
+        return (await self.take_numbers(counter, 1))[0]
+
+    async def take_numbers(self, counter: str, count: int) -> range:
+        """Return the counter's next `count` numbers, all higher than any that was taken before the call.
+
+        One LWT if nobody else has taken any since this process did. Raises StoreUnavailable.
+        """
         async with self._turn:
             for n in range(ROUNDS):
-                stored, _ = await self._fetch(counter)
+                stored = self._last.pop(counter, None) if n == 0 else None
+                if stored is None:
+                    stored, _ = await self._fetch(counter)
                 number = stored or 0
                 if number < 0:
                     raise Damaged("meta", counter, f"number: {number}, less than 0")
-                if await self._put_if(counter, number + 1, None, stored):
-                    return number
-                await back_off(n)
+                if await self._put_if(counter, number + count, None, stored):
+                    self._last[counter] = number + count
+                    return range(number, number + count)
+                if n:
+                    await back_off(n)
         raise StoreUnavailable(f"Cassandra: too many others take numbers of {counter!r}")
 
     async def raise_era(self, identity: str) -> int:

@@ -15,6 +15,7 @@ from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.settings import CassandraSettings
+from ringtime_shared.stores.cassandra.app_feed import AppChangeTables
 from ringtime_shared.stores.cassandra.apps import Apps
 from ringtime_shared.stores.cassandra.arrivals import Arrivals
 from ringtime_shared.stores.cassandra.dead_letters import DeadLetters
@@ -25,6 +26,7 @@ from ringtime_shared.stores.cassandra.operator import DamageTable, OperatorReads
 from ringtime_shared.stores.cassandra.schedules import EXPIRIES, Due, Known, Schedules, shard_of
 from ringtime_shared.stores.cassandra.session import CqlSession
 from ringtime_shared.stores.protocol import (
+    AppChange,
     AppCounts,
     Arrival,
     DuePage,
@@ -49,6 +51,7 @@ class CassandraStore:
         due: Due,
         arrivals: Arrivals,
         apps: Apps,
+        app_changes: AppChangeTables,
         marks: MarkTable,
         dead_letters: DeadLetters,
         damage: DamageTable,
@@ -62,6 +65,7 @@ class CassandraStore:
         self._due = due
         self._arrivals = arrivals
         self._apps = apps
+        self._app_changes = app_changes
         self._marks = marks
         self._dead_letters = dead_letters
         self._damage = damage
@@ -111,12 +115,14 @@ class CassandraStore:
         expiries: Known[UUID] = Known(EXPIRIES)
         arrivals = await Arrivals.prepare(session, partial(shard_of, shards=shards), shards, now_ms)
         marks = await MarkTable.prepare(session)
+        app_changes = await AppChangeTables.prepare(session, now_ms)
         return cls(
             session,
             await Schedules.prepare(session, shards, expiries, arrivals, now_ms),
             await Due.prepare(session, shards, expiries),
             arrivals,
-            await Apps.prepare(session, marks, meta, now_ms),
+            await Apps.prepare(session, marks, meta, app_changes, now_ms),
+            app_changes,
             marks,
             await DeadLetters.prepare(session, now_ms),
             await DamageTable.prepare(session),
@@ -147,6 +153,18 @@ class CassandraStore:
     async def delete_app(self, app: App) -> None:
         await self._dead_letters.delete_all(app)
         await self._apps.delete_app(app)
+
+    async def count_app_changes(self) -> int:
+        return await self._app_changes.count()
+
+    async def fetch_app_changes(self, after_ms: int) -> list[AppChange]:
+        return await self._app_changes.fetch(after_ms)
+
+    async def fetch_some_apps(self, app_ids: Sequence[str]) -> list[App]:
+        return await self._apps.fetch_some_apps(app_ids)
+
+    async def announce_app(self, app_id: str) -> None:
+        await self._app_changes.announce(app_id)
 
     async def put_rows(self, rows: Sequence[Row]) -> None:
         await self._schedules.put_rows(rows)

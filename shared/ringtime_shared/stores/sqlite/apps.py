@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ringtime_shared.errors import AppExists, Damaged, NotFound
@@ -14,8 +15,17 @@ from ringtime_shared.stores.codec import (
     encode_secrets,
     read_app,
 )
-from ringtime_shared.stores.protocol import AppCounts, FirstMarks, first_marks, version_conflict
+from ringtime_shared.stores.protocol import (
+    AppChange,
+    AppCounts,
+    FirstMarks,
+    first_marks,
+    version_conflict,
+)
 from ringtime_shared.stores.sqlite.session import Session, execute_bulk
+
+CHANGES_KEPT = 1_000
+APPS_PER_READ = 500
 
 _PUT_FIRST_MARKS = """
 INSERT INTO partition_state (app, partition, term, sealed_ms, settled_ms) {values} ON CONFLICT DO NOTHING
@@ -26,7 +36,7 @@ INSERT INTO partition_state (app, partition, term, sealed_ms, settled_ms) {value
 """
 
 
-def create_app(session: Session, app: App) -> App:
+def create_app(session: Session, app: App, now_ms: int) -> App:
     if fetch_app(session, app.app_id) is not None:
         raise AppExists(f"app {app.app_id} is registered already")
     stored = replace(app, number=session.give_number(app.app_id))
@@ -34,6 +44,7 @@ def create_app(session: Session, app: App) -> App:
     first = first_marks(app.app_id, range(app.polled), app.created_ms)
     # Of a new number there are marks only if a dispatcher wrote some late, for a deleted app of this id.
     execute_bulk(session.connection, _RAISE_FIRST_MARKS, _to_records(stored, first))
+    announce_app(session, app.app_id, now_ms)
     return stored
 
 
@@ -60,6 +71,7 @@ def replace_app(session: Session, app: App, now_ms: int) -> None:
     if stored is None:
         raise NotFound("app", app.app_id)
     if stored == app:
+        announce_app(session, app.app_id, now_ms)
         return
     if (stored.number, stored.version) != (app.number, app.version - 1):
         raise version_conflict(stored, app.version - 1)
@@ -67,18 +79,47 @@ def replace_app(session: Session, app: App, now_ms: int) -> None:
     first = first_marks(app.app_id, gained, now_ms)
     execute_bulk(session.connection, _PUT_FIRST_MARKS, _to_records(stored, first))
     _put_app(session, app)
+    announce_app(session, app.app_id, now_ms)
 
 
-def delete_app(session: Session, app: App) -> None:
+def delete_app(session: Session, app: App, now_ms: int) -> None:
     """Letters and rows of a number that is nobody's any more go when they expire; see `purge`."""
     stored = fetch_app(session, app.app_id)
-    if stored is None or stored.number != app.number:
-        return
-    if stored.version != app.version:
-        raise version_conflict(stored, app.version)
-    session.connection.execute("DELETE FROM apps WHERE app_id = ?", (app.app_id,))
-    session.connection.execute("DELETE FROM partition_state WHERE app = ?", (app.number,))
-    session.retire_number(app.app_id, app.number)
+    if stored is not None and stored.number == app.number:
+        if stored.version != app.version:
+            raise version_conflict(stored, app.version)
+        session.connection.execute("DELETE FROM apps WHERE app_id = ?", (app.app_id,))
+        session.connection.execute("DELETE FROM partition_state WHERE app = ?", (app.number,))
+        session.retire_number(app.app_id, app.number)
+    announce_app(session, app.app_id, now_ms)
+
+
+def count_app_changes(session: Session) -> int:
+    ((count,),) = session.fetch("SELECT coalesce(max(number), 0) FROM app_changes")
+    return int(count)
+
+
+def fetch_app_changes(session: Session, after_ms: int) -> list[AppChange]:
+    found = session.fetch("SELECT changed_ms, app_id FROM app_changes WHERE changed_ms > ?", (after_ms,))
+    return [AppChange(*record) for record in found]
+
+
+def fetch_some_apps(session: Session, app_ids: Sequence[str]) -> list[App]:
+    asked = sorted(set(app_ids))
+    found: list[App] = []
+    for start in range(0, len(asked), APPS_PER_READ):
+        part = asked[start : start + APPS_PER_READ]
+        places = ", ".join("?" * len(part))
+        records = session.fetch(f"SELECT {APP_COLUMNS} FROM apps WHERE app_id IN ({places})", part)
+        found += map(read_app, records)
+    return found
+
+
+def announce_app(session: Session, app_id: str, now_ms: int) -> None:
+    session.connection.execute("INSERT INTO app_changes (changed_ms, app_id) VALUES (?, ?)", (now_ms, app_id))
+    session.connection.execute(
+        "DELETE FROM app_changes WHERE number <= (SELECT max(number) FROM app_changes) - ?", (CHANGES_KEPT,)
+    )
 
 
 def _put_app(session: Session, app: App) -> None:

@@ -123,8 +123,16 @@ ALTER TABLE apps ADD COLUMN halted_ms INTEGER; -- since when it is deactivated
 ALTER TABLE apps ADD COLUMN deletion TEXT; -- JSON object. Mostly null
 """
 
+_APP_CHANGES = """
+CREATE TABLE app_changes ( -- the last ones, told to servers that keep all apps in memory
+    number INTEGER PRIMARY KEY, -- the last is how many there were
+    changed_ms INTEGER NOT NULL,
+    app_id TEXT NOT NULL
+);
+"""
+
 #: Step n leads from schema version n to n + 1; add at the end, change nothing. A comment holds no semicolon.
-STEPS = (_FIRST, _DELIVERY, _OPERATOR, _COUNT, _DAMAGE, _DELETION)
+STEPS = (_FIRST, _DELIVERY, _OPERATOR, _COUNT, _DAMAGE, _DELETION, _APP_CHANGES)
 SCHEMA_VERSION = len(STEPS)
 
 

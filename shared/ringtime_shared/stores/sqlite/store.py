@@ -21,6 +21,7 @@ from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.settings import EmbeddedSettings
 from ringtime_shared.stores.protocol import (
+    AppChange,
     AppCounts,
     Arrival,
     DuePage,
@@ -195,7 +196,8 @@ class SqliteStore:
         return await asyncio.shield(never if self._server is None else self._server.lost)
 
     async def create_app(self, app: App) -> App:
-        return await self._write(lambda session: apps.create_app(session, app))
+        now_ms = self._now_ms()
+        return await self._write(lambda session: apps.create_app(session, app, now_ms))
 
     async def fetch_app(self, app_id: str) -> App | None:
         return await self._reader.run(lambda session: apps.fetch_app(session, app_id))
@@ -211,7 +213,21 @@ class SqliteStore:
         await self._write(lambda session: apps.replace_app(session, app, now_ms))
 
     async def delete_app(self, app: App) -> None:
-        await self._writer.run(lambda session: apps.delete_app(session, app))
+        now_ms = self._now_ms()
+        await self._writer.run(lambda session: apps.delete_app(session, app, now_ms))
+
+    async def count_app_changes(self) -> int:
+        return await self._reader.run(apps.count_app_changes)
+
+    async def fetch_app_changes(self, after_ms: int) -> list[AppChange]:
+        return await self._reader.run(lambda session: apps.fetch_app_changes(session, after_ms))
+
+    async def fetch_some_apps(self, app_ids: Sequence[str]) -> list[App]:
+        return await self._reader.run(lambda session: apps.fetch_some_apps(session, app_ids))
+
+    async def announce_app(self, app_id: str) -> None:
+        now_ms = self._now_ms()
+        await self._write(lambda session: apps.announce_app(session, app_id, now_ms))
 
     async def put_rows(self, rows: Sequence[Row]) -> None:
         now_ms = self._now_ms()

@@ -1,0 +1,271 @@
+"""All apps in memory, as fresh as one small read can prove: dispatchers and ingest follow the same feed.
+
+A look reads the count of app changes (`AppFeedStore`). While it stands where it stood before all apps were
+last read, nothing has changed since, and what is known is as fresh as that look: 10,000 apps cost one cell
+a second. If it has moved, the apps that the log names are read at once, and all of them soon after, at most
+every `SETTLE_MS`. All are read every minute in any case: what was written by hand, or by a version of
+Ringtime that does not count, is seen then.
+
+Invariant. What `reading` returns with a time shows every change of that app which had returned before that
+time. The time is on the boot clock of this process, so one that was suspended knows that its map is old.
+
+Proof sketch. A driver counts a change after it is durable and before its call returns. Let C be the count
+that was read before the last full read began, and let a look that began at T read C again. A change that had
+returned before T was in the count at T, hence among those that C counts (the count only rises), hence durable
+before the full read began: that read has seen it, or a newer one. What was learned of one app later began
+later and is newer still. No wall clock takes part, and no name in the log: a name that comes late, twice or
+never costs promptness alone.
+
+| what happens | what follows |
+|---|---|
+| a maker dies before his change is counted | whoever waits for it to be known counts it himself first |
+| a change is counted twice | all apps are read once more |
+| the log loses a name, or stamps it long ago | the full read sees the change, some seconds later |
+| changes all the time | a full read every `SETTLE_MS`; ages stay below that and what it takes |
+| the count cannot be read | ages grow; what needs a fresh app reads it by itself, or waits |
+| an app's record is damaged | the app as it was last read stays, and is marked |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, Protocol
+
+from ringtime_shared.clock import Clock
+from ringtime_shared.models.app import App
+from ringtime_shared.once import OnceLog
+from ringtime_shared.stores.codec import NO_NUMBER
+from ringtime_shared.stores.protocol import AppChange, AppCounts, AppFeedStore, AppStore
+
+_log = logging.getLogger(__name__)
+
+FULL_MS = 60_000  #: all apps are read this often, come what may
+SETTLE_MS = 3_000  #: and no more often than this while changes go on
+LOOK_BACK_MS = 5_000  #: how late a name in the log may become visible, clocks included, and be read promptly
+MOST_NAMED = 1_000  #: apps that one look reads by name; the others are left to the full read
+_MERGED_AT_ONCE = 1_000  #: apps, without letting anybody else run: about a millisecond
+
+
+class FeedStore(AppStore, AppFeedStore, Protocol):
+    """What following the apps needs of a store."""
+
+
+class AppReading(NamedTuple):
+    """An app, and the boot time, in ms, up to which it shows every change that had returned."""
+
+    app: App
+    read_boot_ms: int
+
+
+class Proof:
+    """What the count of changes proves of a map that holds all apps. Pure; times are boot times, in ms."""
+
+    def __init__(self, spread: float = 0.0) -> None:
+        """
+        Args:
+            spread: from 0 to 1, another for each process, so that they do not all read at once.
+        """
+        self.full_ms = -1  #: when the last full read began; -1: there was none
+        self.proved_ms = -1  #: the map shows every change that had returned by then
+        self._every_ms = round(FULL_MS * (1 - spread / 4))
+        self._base = -1  # the count before the last full read began
+        self._counted = (-1, -1)  # the last read of the count: when it began, and what it was
+
+    def note_count(self, count: int, begun_ms: int) -> None:
+        """The count was read by a call that began at `begun_ms`."""
+        self._counted = max(self._counted, (begun_ms, count))  # of two in one millisecond, the higher
+        if count == self._base:
+            self.proved_ms = max(self.proved_ms, begun_ms)
+
+    def note_full(self, count: int, begun_ms: int) -> None:
+        """All apps are in the map; the count was read before, by a call that began at `begun_ms`."""
+        self.full_ms, self._base = begun_ms, count
+        self.note_count(count, begun_ms)
+
+    @property
+    def is_proved(self) -> bool:
+        """Whether the last count that was read is that of the map."""
+        return self._counted[1] == self._base
+
+    def is_full_due(self, now_ms: int) -> bool:
+        """Whether all apps are to be read (again)."""
+        if self.full_ms < 0:
+            return True
+        return now_ms - self.full_ms >= (self._every_ms if self.is_proved else SETTLE_MS)
+
+
+class AppFeed:
+    """All apps of one store, for one event loop. Both kinds of reads are one at a time, and serve all who
+    asked before they began."""
+
+    def __init__(self, store: FeedStore, clock: Clock, *, spread: float = 0.0) -> None:
+        """`spread`: see `Proof`."""
+        self.apps: dict[str, App] = {}  #: the same dict always; of one that is damaged, what was last read
+        self.turn = 0  #: rises when `apps` may have changed
+        self._store = store
+        self._clock = clock
+        self._proof = Proof(spread)
+        self._polled = 0
+        self._ids: dict[int, str] = {}  # by number
+        self._damaged: set[str] = set()
+        self._alone_ms: dict[str, int] = {}  # apps that were read alone since the last full read, and when
+        self._merging_ms = -1  # when the full read began that is in the map, or is on its way into it
+        self._handled: set[AppChange] = set()
+        self._look, self._read_all = _Shared(self._look_once), _Shared(self._read_all_once)
+        self._looked_ms = -1
+        self._said = OnceLog(_log)
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether all apps were ever read."""
+        return self._proof.full_ms >= 0
+
+    def counts(self) -> AppCounts:
+        """Return how much is known to be registered."""
+        return AppCounts(len(self.apps), self._polled)
+
+    def age_ms(self) -> int:
+        """Return how long ago everything known was proved to be so; 0 before the first read."""
+        return self._clock.boot_ms() - self._proof.proved_ms if self.is_loaded else 0
+
+    def is_proved(self) -> bool:
+        """Whether nothing had changed since all apps were read, when that was last looked at."""
+        return self._proof.is_proved
+
+    def looked_ms_ago(self) -> int | None:
+        """Return how long ago the last look began that was answered; None: there was none."""
+        return None if self._looked_ms < 0 else self._clock.boot_ms() - self._looked_ms
+
+    def is_full_due(self) -> bool:
+        return self._proof.is_full_due(self._clock.boot_ms())
+
+    def reading(self, app_id: str) -> AppReading | None:
+        """Return what is known of an app; None: nothing, or its record is damaged."""
+        app = self.apps.get(app_id)
+        if app is None or app_id in self._damaged:
+            return None
+        return AppReading(app, max(self._proof.proved_ms, self._alone_ms.get(app_id, -1)))
+
+    def id_of(self, number: int) -> str | None:
+        """Return the id of the app that has this number, as far as is known."""
+        return self._ids.get(number)
+
+    async def look(self) -> None:
+        """Read the count, and the apps that the log names if it has moved. Raises StoreUnavailable."""
+        await self._look()
+
+    async def read_all(self) -> None:
+        """Read the count and all apps. Raises StoreUnavailable."""
+        await self._read_all()
+
+    async def refresh(self) -> None:
+        """Look, and read all apps if that is due. Raises StoreUnavailable."""
+        if self.is_loaded:
+            await self.look()
+        if self.is_full_due():
+            await self.read_all()
+
+    def learn(self, app_id: str, app: App | None, begun_ms: int) -> None:
+        """Take note of what a read, or a write, of one app has shown.
+
+        Args:
+            app: None: there is none of this id.
+            begun_ms: boot time before the call was sent. Others may have changed the app since, and this
+                process may have slept: counted from its answer, an old map would pass for a new one.
+        """
+        is_known = app_id in self.apps
+        if begun_ms > self._merging_ms and begun_ms >= self._alone_ms.get(app_id, -1):
+            if is_known or app is not None:  # else anybody could fill the memory with names
+                self._alone_ms[app_id] = begun_ms
+            self._put(app_id, app)
+        elif is_known and app is not None:  # it began before what is known was read
+            self._put(app_id, app)
+
+    async def _look_once(self) -> None:
+        begun_ms = self._clock.boot_ms()
+        count = await self._store.count_app_changes()
+        self._proof.note_count(count, begun_ms)
+        if not self._proof.is_proved:
+            await self._read_named()
+        self._looked_ms = begun_ms
+
+    async def _read_named(self) -> None:
+        after_ms = self._clock.now_ms() - LOOK_BACK_MS
+        told = set(await self._store.fetch_app_changes(after_ms))
+        named = list(dict.fromkeys(change.app_id for change in sorted(told - self._handled)))[:MOST_NAMED]
+        if named:
+            begun_ms = self._clock.boot_ms()
+            found = {app.app_id: app for app in await self._store.fetch_some_apps(named)}
+            for app_id in named:
+                self.learn(app_id, found.get(app_id), begun_ms)
+        read = set(named)
+        self._handled = {change for change in told if change in self._handled or change.app_id in read}
+
+    async def _read_all_once(self) -> None:
+        begun_ms = self._clock.boot_ms()
+        count = await self._store.count_app_changes()
+        read_ms = self._clock.boot_ms()
+        found = {app.app_id: app for app in await self._store.fetch_apps()}
+        # From here on what was read before this does not get in any more, though the old proof holds yet.
+        # What was read alone since has seen all that the count has, too.
+        self._merging_ms = read_ms
+        ids = [*found, *(app_id for app_id in self.apps if app_id not in found)]
+        for start in range(0, len(ids), _MERGED_AT_ONCE):
+            for app_id in ids[start : start + _MERGED_AT_ONCE]:
+                if self._alone_ms.get(app_id, -1) <= read_ms:
+                    self._put(app_id, found.get(app_id))
+            await asyncio.sleep(0)
+        self._alone_ms = {app_id: ms for app_id, ms in self._alone_ms.items() if ms > read_ms}
+        self._proof.note_full(count, begun_ms)
+
+    def _put(self, app_id: str, app: App | None) -> None:
+        """Let this be what is known of an app, unless something newer is: numbers and versions only rise."""
+        known = self.apps.get(app_id)
+        if app is not None and app.damage:
+            self._damaged.add(app_id)
+            self._said.warn((app_id, app.damage), "app %s cannot be read: %s", app_id, app.damage)
+            if known is not None:
+                return
+        else:
+            if app is not None and known is not None and not known.damage and _order(app) < _order(known):
+                return
+            self._damaged.discard(app_id)
+        if app == known:
+            return
+        self.turn += 1
+        if known is not None:
+            self._polled -= known.polled
+            if self._ids.get(known.number) == app_id:
+                del self._ids[known.number]
+        if app is None:
+            del self.apps[app_id]
+            return
+        self.apps[app_id] = app
+        self._polled += app.polled
+        if app.number != NO_NUMBER:
+            self._ids[app.number] = app_id
+
+
+def _order(app: App) -> tuple[int, int]:
+    return app.number, app.version
+
+
+class _Shared:
+    """A call that is made one at a time, each for all who have asked before it began."""
+
+    def __init__(self, call: Callable[[], Awaitable[None]]) -> None:
+        self._call = call
+        self._turn = asyncio.Lock()
+        self._begun = 0
+        self._answered = 0  # number of the last one that did not fail: such a one is nobody's answer
+
+    async def __call__(self) -> None:
+        begun_before = self._begun
+        async with self._turn:
+            if self._answered <= begun_before:
+                self._begun += 1
+                this = self._begun
+                await self._call()
+                self._answered = this

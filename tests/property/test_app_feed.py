@@ -1,0 +1,279 @@
+"""The feed of apps, among makers who die half way, slow reads and a log that loses names: what it vouches for
+shows every change that had returned by then."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from random import Random
+from typing import Any, cast
+
+import pytest
+from tests.contract.builders import make_app
+from tests.harness.virtual import LoopClock, run_virtual
+from tests.unit.spy_store import SpyStore
+
+from ringtime_shared.app_feed import AppFeed, Proof
+from ringtime_shared.models.app import App
+from ringtime_shared.stores.memory import MemoryStore
+from ringtime_shared.stores.protocol import AppChange
+
+APP_IDS = ("a", "b", "c")
+RUN_S = 300.0
+STORES: list[SlowStore] = []  #: of the runs so far
+
+
+class SlowStore(MemoryStore):
+    """Reads and counts take a while at both ends; changes are told late, or not at all."""
+
+    def __init__(self, clock: LoopClock, rng: Random) -> None:
+        super().__init__(clock.now_ms)
+        self.rng = rng
+        self.full_reads = 0
+
+    async def wait(self) -> None:
+        await asyncio.sleep(self.rng.choice([0, 0.001, 0.02, 1.5]) * self.rng.random())
+
+    async def count_app_changes(self) -> int:
+        await self.wait()
+        count = await super().count_app_changes()
+        await self.wait()
+        return count
+
+    async def fetch_app_changes(self, after_ms: int) -> list[AppChange]:
+        await self.wait()
+        return [change for change in await super().fetch_app_changes(after_ms) if self.rng.random() < 0.5]
+
+    async def fetch_apps(self) -> list[App]:
+        """One app after the other, as a scan does."""
+        self.full_reads += 1
+        found = []
+        for app_id in self.rng.sample(APP_IDS, len(APP_IDS)):
+            await self.wait()
+            found += await super().fetch_some_apps([app_id])
+        return found
+
+    async def fetch_some_apps(self, app_ids: Sequence[str]) -> list[App]:
+        await self.wait()
+        found = await super().fetch_some_apps(app_ids)
+        await self.wait()
+        return found
+
+
+class FeedWorld:
+    """One feed, and makers of changes."""
+
+    _is_counted_first = False
+
+    def __init__(self, seed: int) -> None:
+        self.rng = Random(seed)
+        self.clock = LoopClock()
+        self.store = SlowStore(self.clock, self.rng)
+        self.feed = AppFeed(self.store, self.clock)
+        self.made: dict[tuple[str, tuple[int, int] | None], int] = {}  # states, None: gone; their order
+        self.returned: list[tuple[int, str, int]] = []  # when the change was told, of what, its order
+        self.changes = 0
+        self.found: list[str] = []
+        self.full_ages_s = 0.0  #: the oldest that anything known was
+        STORES.append(self.store)
+
+    async def run(self) -> None:
+        works: list[Callable[[], Any]] = [
+            self._change,
+            self._change,
+            self._follow,
+            self._follow,
+            self._reread,
+        ]
+        tasks = [asyncio.create_task(self._again(work)) for work in works]
+        looks = asyncio.create_task(self._check())
+        await asyncio.sleep(RUN_S)
+        for task in (*tasks, looks):
+            task.cancel()
+        ended = await asyncio.gather(*tasks, looks, return_exceptions=True)
+        assert all(isinstance(each, asyncio.CancelledError) for each in ended), ended
+
+    async def _again(self, work: Callable[[], Any]) -> None:
+        while True:
+            await asyncio.sleep(self.rng.choice([0.01, 0.3, 4.0]) * self.rng.random())
+            await work()
+
+    async def _change(self) -> None:
+        """Change an app; the count comes a while later, or never, if the maker dies in between."""
+        if self.clock.boot_ms() // 20_000 % 2:  # now and then nothing changes for a while
+            return
+        app_id = self.rng.choice(APP_IDS)
+        stored = self.store._apps.get(app_id)
+        if stored is None:
+            after: App | None = make_app(app_id=app_id, number=self.store._numbers)
+            self.store._numbers += 1
+        elif self.rng.random() < 0.2:
+            after = None
+        else:
+            after = replace(stored, version=stored.version + 1)
+        if self._is_counted_first:
+            await self.store.announce_app(app_id)
+            await self.store.wait()
+            if self.store._apps.get(app_id) is not stored:
+                return
+        if after is None:
+            del self.store._apps[app_id]
+        else:
+            self.store._apps[app_id] = after
+        self.changes += 1
+        order = self.made[app_id, _state(after)] = self.changes
+        if self.rng.random() < 0.3:
+            return
+        await self.store.wait()
+        if not self._is_counted_first:
+            await self.store.announce_app(app_id)
+        self.returned.append((self.clock.boot_ms(), app_id, order))
+
+    async def _follow(self) -> None:
+        await self.feed.refresh()
+
+    async def _reread(self) -> None:
+        app_id = self.rng.choice(APP_IDS)
+        begun_ms = self.clock.boot_ms()
+        found = await self.store.fetch_some_apps([app_id])
+        self.feed.learn(app_id, found[0] if found else None, begun_ms)
+
+    async def _check(self) -> None:
+        while True:
+            await asyncio.sleep(0.01)
+            self.full_ages_s = max(self.full_ages_s, self.feed.age_ms() / 1_000)
+            for app_id in APP_IDS:
+                reading = self.feed.reading(app_id)
+                if reading is not None:
+                    self._judge(app_id, _state(reading.app), reading.read_boot_ms)
+                elif self.feed.is_loaded:
+                    self._judge(app_id, None, self.clock.boot_ms() - self.feed.age_ms())
+
+    def _judge(self, app_id: str, known: tuple[int, int] | None, upto_ms: int) -> None:
+        order = self.made.get((app_id, known), 0)
+        for returned_ms, changed_id, changed in self.returned:
+            if changed_id == app_id and returned_ms < upto_ms and changed > order:
+                self.found.append(f"{app_id} is known as {known} up to {upto_ms}, but changed {returned_ms}")
+
+
+def _state(app: App | None) -> tuple[int, int] | None:
+    return None if app is None else (app.number, app.version)
+
+
+def play(seed: int) -> FeedWorld:
+    """Return the world after one run."""
+
+    async def run() -> FeedWorld:
+        world = FeedWorld(seed)
+        await world.run()
+        return world
+
+    return run_virtual(run())
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_what_is_vouched_for_shows_every_change_that_had_returned(seed: int) -> None:
+    world = play(seed)
+    assert world.found == []
+    assert len(world.returned) > 50
+    assert world.full_ages_s < 30, "and it is vouched for again and again"
+
+
+def count_after_the_read(patch: pytest.MonkeyPatch) -> None:
+    """Changes made during the read pass for known."""
+    real = Proof.note_full
+
+    def note_full(self: Proof, count: int, begun_ms: int) -> None:
+        real(self, STORES[-1]._app_changes, begun_ms)
+
+    patch.setattr(Proof, "note_full", note_full)
+
+
+def prove_from_the_answer_on(patch: pytest.MonkeyPatch) -> None:
+    real = Proof.note_count
+
+    def note_count(self: Proof, count: int, begun_ms: int) -> None:
+        real(self, count, LoopClock().boot_ms())
+
+    patch.setattr(Proof, "note_count", note_count)
+
+
+def leave_a_gap(patch: pytest.MonkeyPatch) -> None:
+    """Changes are named, and not counted."""
+    real = MemoryStore.announce_app
+
+    async def announce_app(self: MemoryStore, app_id: str) -> None:
+        await real(self, app_id)
+        self._app_changes -= 1
+
+    patch.setattr(MemoryStore, "announce_app", announce_app)
+
+
+def count_before_the_change(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(FeedWorld, "_is_counted_first", True)
+
+
+def trust_the_names(patch: pytest.MonkeyPatch) -> None:
+    """All is known once what the log names was read."""
+    real = AppFeed._read_named
+
+    async def read_named(self: AppFeed) -> None:
+        await real(self)
+        began_ms, count = self._proof._counted
+        self._proof.note_full(count, began_ms)
+
+    patch.setattr(AppFeed, "_read_named", read_named)
+
+
+def let_old_reads_in(patch: pytest.MonkeyPatch) -> None:
+    """Whatever a read of one app has found is known from then on, however long ago that read began."""
+    real = AppFeed.learn
+
+    def learn(self: AppFeed, app_id: str, app: App | None, begun_ms: int) -> None:
+        self._alone_ms.pop(app_id, None)
+        self._merging_ms = -1
+        self.apps.pop(app_id, None)
+        real(self, app_id, app, begun_ms)
+
+    patch.setattr(AppFeed, "learn", learn)
+
+
+@pytest.mark.parametrize(
+    "plant",
+    [count_after_the_read, prove_from_the_answer_on, leave_a_gap, count_before_the_change, trust_the_names,
+     let_old_reads_in],
+)  # fmt: skip
+def test_a_planted_bug_is_found(
+    plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    assert any(play(seed).found for seed in range(20))
+
+
+def test_a_minute_without_changes_costs_a_count_a_second_and_one_read() -> None:
+    async def run() -> tuple[int, int]:
+        clock = LoopClock()
+        store = SpyStore(clock.now_ms)
+        await store.real.create_app(make_app())
+        feed = AppFeed(cast(Any, store), clock)
+        for _ in range(120):
+            await feed.refresh()
+            await asyncio.sleep(1)
+            assert feed.age_ms() <= 1_000
+        names = store.names()
+        return names.count("count_app_changes"), names.count("fetch_apps")
+
+    assert run_virtual(run()) == (121, 2)
+
+
+def test_names_of_strangers_take_no_room() -> None:
+    clock = LoopClock()
+
+    async def run() -> int:
+        feed = AppFeed(MemoryStore(clock.now_ms), clock)
+        for n in range(1_000):
+            feed.learn(f"nobody-{n}", None, n)
+        return len(feed._alone_ms) + len(feed.apps)
+
+    assert run_virtual(run()) == 0

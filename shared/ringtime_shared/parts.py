@@ -96,9 +96,17 @@ def part_of(group: int, count: int) -> int:
 
 def parts_of(groups: Collection[int] | None, counts: Collection[int]) -> list[int]:
     """Return the parts that these groups are filed in under any of `counts`, in order; None: all groups."""
-    if groups is None or len(groups) == GROUPS:
+    if groups is None:
         return list(range(max(counts)))
-    return sorted({part_of(group, count) for count in counts for group in groups})
+    parts: set[int] = set()
+    for count in counts:
+        found: set[int] = set()
+        for group in groups:
+            found.add(group % count)
+            if len(found) == count:  # as a rule after a few of many
+                break
+        parts |= found
+    return sorted(parts)
 
 
 def is_part_count(count: int) -> bool:
@@ -122,7 +130,9 @@ class PartChange:
     phase: Phase
     operator: str
     begun_ms: int
-    cursor: int | None = None  #: the copy has come so far, as the store counts; None: at the beginning
+    cursor: str | None = (
+        None  #: the copy has come so far, in words of the store's own; None: at the beginning
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,14 +145,14 @@ class PartMap:
 
     @property
     def read(self) -> tuple[int, ...]:
-        """The counts under which entries are to be looked for."""
+        """The counts under which entries are to be looked for, first the one that is written."""
         return (self.written,) if self.change is None else (self.written, self.change.other)
 
 
 class CopyPage(NamedTuple):
     """What a copy came to."""
 
-    cursor: int | None  #: go on after this one; None: that was the last
+    cursor: str | None  #: go on after this one; None: that was the last
     share: float  #: of all that is to be looked at, in [0, 1]
     copied: int  #: entries filed
 
@@ -194,7 +204,8 @@ class HeldParts:
         return found
 
     def counts(self) -> tuple[int, ...]:
-        """Return the counts that are read, of any age: for what is not to be relied on."""
+        """Return the counts that are read, first the one that is written, by a map of any age: for what is
+        not to be relied on."""
         return self._use().map.read
 
     async def close(self) -> None:

@@ -21,12 +21,14 @@ from uuid import UUID
 from msgspec import Meta, MsgspecError, Raw, Struct, ValidationError, convert
 from msgspec.json import Decoder, Encoder
 
+from ringtime_shared.errors import Damaged
 from ringtime_shared.ids import MAX_APPS, MAX_PARTITIONS
 from ringtime_shared.models.app import App, AppConfiguration, Deletion, Resize, SigningSecret
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Attempt, Outcome, Place, Row, Schedule, Status
+from ringtime_shared.parts import PartMap, is_part_count
 from ringtime_shared.stores.protocol import DAMAGED_MARKS, Marks
 
 # Records that can be read, and cells of them
@@ -494,3 +496,26 @@ def _damaged_entry(at_ms: int, entry_id: UUID, fault: str) -> AuditEntry:
     """Return what can be said of an entry that cannot be read: its key, and why."""
     subject = f"this entry cannot be read: {fault}"[:MOST_FAULT_CHARS]
     return AuditEntry(entry_id=entry_id, at_ms=at_ms, operator="", action="", subject=subject)
+
+
+# The part map: the count that is written has a column of its own, and was the only one at first.
+
+_decode_parts = Decoder(PartMap).decode
+
+
+def read_parts(number: object, note: object) -> PartMap:
+    """Read both columns. Raises Damaged."""
+    try:
+        if not isinstance(number, int) or not isinstance(note, str | None):
+            raise ValueError("number and note: must be a number and text")
+        parts = PartMap(number) if note is None else read_json("note", _decode_parts, note)
+        if parts.written != number or not all(map(is_part_count, parts.read)):
+            raise ValueError(f"number: {number}, and {parts.read} in note, are no part counts")
+    except ValueError as error:
+        raise Damaged("meta", "part map", fault_of(error)) from None
+    return parts
+
+
+def encode_parts(parts: PartMap) -> str | None:
+    """Return a JSON object; None: nobody ever changed the map."""
+    return encode_slim(parts).decode() if parts.version else None

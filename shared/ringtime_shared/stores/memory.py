@@ -18,6 +18,7 @@ from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
+from ringtime_shared.parts import CopyPage, PartMap, group_of, part_of, parts_of
 from ringtime_shared.stores.protocol import (
     LAST_ID,
     AppChange,
@@ -31,6 +32,7 @@ from ringtime_shared.stores.protocol import (
     MarksWrite,
     Position,
     first_marks,
+    parts_conflict,
     version_conflict,
 )
 
@@ -49,7 +51,9 @@ class MemoryStore:
         self._last_app_changes: deque[AppChange] = deque(maxlen=_CHANGES_KEPT)
         self._rows: dict[Place, dict[UUID, Row]] = defaultdict(dict)
         self._keys: dict[Bucket, list[Position]] = defaultdict(list)
-        self._index: dict[int, set[Instance]] = defaultdict(set)
+        self._parts = PartMap()
+        self._index: dict[tuple[int, int], set[Instance]] = defaultdict(set)  # by bucket and part
+        self._app_buckets: dict[int, set[Instance]] = defaultdict(set)
         self._arrivals = RecentArrivals()
         self._marks: dict[Instance, tuple[int, Marks]] = {}
         self._letters: dict[str, dict[Position, DeadLetter]] = defaultdict(dict)
@@ -117,10 +121,15 @@ class MemoryStore:
         self._app_changes += 1
 
     async def put_rows(self, rows: Sequence[Row]) -> None:
+        await self.file_rows(rows, self._parts.written)
+
+    async def file_rows(self, rows: Sequence[Row], count: int) -> None:
+        """`put_rows` of a process that holds a part map in which this count is written; see `parts`."""
         for row in rows:
             place, schedule_id = row.place, row.schedule.schedule_id
+            self._index[place.bucket, part_of(group_of(str(place.instance)), count)].add(place.instance)
+            self._app_buckets[place.bucket].add(place.instance)
             if schedule_id not in self._rows[place]:
-                self._index[place.bucket].add(place.instance)
                 self._rows[place][schedule_id] = row
                 insort(self._keys[place.app_id, place.partition, place.bucket], _key_of(row))
         self._arrivals.announce([row.place for row in rows], self._now_ms())
@@ -144,17 +153,26 @@ class MemoryStore:
     async def fetch_index(
         self, first: int, last: int, groups: Collection[int] | None = None
     ) -> list[IndexEntry]:
+        return await self.read_index(first, last, groups, self._parts.read)
+
+    async def read_index(
+        self, first: int, last: int, groups: Collection[int] | None, counts: Collection[int]
+    ) -> list[IndexEntry]:
+        """`fetch_index` of a process that holds a part map in which these counts are read."""
+        parts = parts_of(groups, counts)
         return [
             IndexEntry(bucket, instance)
             for bucket in range(first, last + 1)
-            for instance in sorted(self._index.get(bucket, ()))
+            for instance in sorted(set().union(*(self._index.get((bucket, part), ()) for part in parts)))
         ]
 
     async def fetch_due(self, queries: Sequence[DueQuery]) -> list[DuePage]:
         return [self._page(query) for query in queries]
 
     async def fetch_arrivals(self, after_ms: int, groups: Collection[int] | None = None) -> list[Arrival]:
-        return self._arrivals.since(after_ms)
+        count, arrivals = self._parts.written, self._arrivals.since(after_ms)
+        parts = set(parts_of(groups, [count]))
+        return [each for each in arrivals if part_of(group_of(str(each.instance)), count) in parts]
 
     async def fetch_live_ids(self, queries: Sequence[DueQuery]) -> list[IdPage]:
         pages = [self._page(query) for query in queries]
@@ -223,9 +241,9 @@ class MemoryStore:
     async def fetch_app_buckets(self, app_id: str, first: int, last: int) -> list[IndexEntry]:
         return [
             IndexEntry(bucket, instance)
-            for bucket in sorted(self._index)
+            for bucket in sorted(self._app_buckets)
             if first <= bucket <= last
-            for instance in sorted(self._index[bucket])
+            for instance in sorted(self._app_buckets[bucket])
             if instance.app_id == app_id
         ]
 
@@ -261,6 +279,32 @@ class MemoryStore:
         if self._era[1] != identity:
             self._era = (self._era[0] + 1, identity)
         return self._era[0]
+
+    async def fetch_parts(self) -> PartMap:
+        return self._parts
+
+    async def replace_parts(self, parts: PartMap) -> None:
+        if parts == self._parts:
+            return
+        if parts.version - 1 != self._parts.version:
+            raise parts_conflict(self._parts, parts)
+        self._parts = parts
+
+    async def copy_entries(self, written: int, cursor: str | None, kept_ms: int) -> CopyPage:
+        """One minute at a time; the cursor is its bucket."""
+        buckets = sorted({bucket for bucket, _ in self._index})
+        left = [bucket for bucket in buckets if cursor is None or bucket > int(cursor)]
+        if not left:
+            return CopyPage(None, 1.0, 0)
+        bucket, copied = left[0], 0
+        for instance in self._entries(bucket):
+            entries = self._index[bucket, part_of(group_of(str(instance)), written)]
+            copied += instance not in entries
+            entries.add(instance)
+        return CopyPage(str(bucket), 1 - (len(left) - 1) / len(buckets), copied)
+
+    def _entries(self, bucket: int) -> set[Instance]:
+        return set().union(*(entries for (each, _), entries in self._index.items() if each == bucket))
 
     async def fetch_times(self) -> Sequence[ServerTime]:
         return ()

@@ -25,6 +25,7 @@ from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
+from ringtime_shared.parts import CopyPage, PartMap
 
 LAST_ID = UUID(int=(1 << 128) - 1)  #: sorts at or after every id: `(slot, LAST_ID)` is past that slot
 
@@ -290,6 +291,32 @@ class MetaStore(Protocol):
         ...
 
 
+class PartStore(Protocol):
+    """The part map, for who changes it; see `parts`. The other protocols go by it on their own."""
+
+    async def fetch_parts(self) -> PartMap:
+        """Return the map as it is now. Raises Damaged."""
+        ...
+
+    async def replace_parts(self, parts: PartMap) -> None:
+        """Store `parts` if the stored version is `parts.version - 1`. Raises VersionConflict.
+
+        Repeating a replace that was carried out is no conflict; OutcomeUnknown means that no look can tell.
+        Raises Conflict if this store's index has no parts.
+        """
+        ...
+
+    async def copy_entries(self, written: int, cursor: str | None, kept_ms: int) -> CopyPage:
+        """File the next entries under the count `written` too, where they are not; see `parts`.
+
+        Args:
+            cursor: that of the page before; None: begin.
+            kept_ms: how long after its minute, or now if that is later, a row may lie in the store; an entry
+                that is filed lasts as long.
+        """
+        ...
+
+
 class DeadLetterStore(Protocol):
     """Deliveries that were given up, by app and slot."""
 
@@ -375,6 +402,7 @@ class Store(
     DamageStore,
     OperatorStore,
     MetaStore,
+    PartStore,
     Protocol,
 ):
     """All of it, as a composition root hands it out."""
@@ -397,3 +425,8 @@ def version_conflict(stored: App, version: int) -> VersionConflict:
     return VersionConflict(
         f"app {stored.app_id}, number {stored.number}, is at version {stored.version}, not {version}"
     )
+
+
+def parts_conflict(stored: PartMap, wanted: PartMap) -> VersionConflict:
+    """Return the error for a change of a part map that is not what is stored."""
+    return VersionConflict(f"the part map is at version {stored.version}, not {wanted.version - 1}")

@@ -26,6 +26,7 @@ from ringtime_shared.arrivals import (
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Place
+from ringtime_shared.parts import HeldParts, group_of, part_of, parts_of
 from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.rows import pack_int, pack_long, routing_key
 from ringtime_shared.stores.cassandra.session import CqlSession, Item, Prepared, Query, make_batches
@@ -50,38 +51,38 @@ class Arrivals:
         self,
         session: CqlSession,
         statements: Sequence[Prepared],
-        part_of: Callable[[str, int], int],
-        parts: int,
+        parts: HeldParts,
         now_ms: Callable[[], int],
     ) -> None:
         """Use `prepare`."""
         self._session = session
         self._put, self._get = statements
-        self._part_of = part_of
         self._parts = parts
         self._now_ms = now_ms
         self._overdue: deque[Place] = deque(maxlen=MOST_OVERDUE)
         self._announcing: asyncio.Task[None] | None = None
 
     @classmethod
-    async def prepare(
-        cls, session: CqlSession, part_of: Callable[[str, int], int], parts: int, now_ms: Callable[[], int]
-    ) -> Self:
-        """`part_of`: of a poller instance, out of `parts`."""
-        return cls(session, await session.prepare(_PUT, _GET), part_of, parts, now_ms)
+    async def prepare(cls, session: CqlSession, parts: HeldParts, now_ms: Callable[[], int]) -> Self:
+        return cls(session, await session.prepare(_PUT, _GET), parts, now_ms)
 
     def announce(
-        self, app_id: str, partition: int, slots: Iterable[int], written_ms: int
+        self, app_id: str, partition: int, slots: Iterable[int], written_ms: int, count: int
     ) -> tuple[bytes, Query]:
-        """Return the statement of an arrival, with its routing key, for the batch of its rows."""
-        key = (pack_int(written_ms // WINDOW_MS), pack_int(self._part_of(app_id, partition)))
+        """Return the statement of an arrival, with its routing key, for the batch of its rows.
+
+        Args:
+            count: of parts, under which the rows are indexed.
+        """
+        part = part_of(group_of(f"{app_id}.{partition}"), count)
+        key = (pack_int(written_ms // WINDOW_MS), pack_int(part))
         name = (pack_long(written_ms), app_id.encode(), pack_int(partition), pack_slots(sorted(slots)))
         return routing_key(*key), self._put.in_batch((*key, *name))
 
     async def fetch(self, after_ms: int, groups: Collection[int] | None) -> list[Arrival]:
         now_ms = self._now_ms()
         after_ms = max(after_ms, now_ms - KEPT_MS)
-        parts = range(self._parts)
+        parts = parts_of(groups, self._parts.counts())
         chunks = [parts[n : n + _PARTS_AT_ONCE] for n in range(0, len(parts), _PARTS_AT_ONCE)]
         statements = [
             self._get.with_raw((pack_int(window), _pack_list(chunk), pack_long(after_ms)))
@@ -112,7 +113,8 @@ class Arrivals:
 
     async def _write(self, places: Sequence[Place], now_ms: int) -> None:
         arrivals = find_arrivals(places, now_ms)
-        puts = [self.announce(*arrival.instance, arrival.slots, now_ms) for arrival in arrivals]
+        count, *_ = self._parts.counts()
+        puts = [self.announce(*arrival.instance, arrival.slots, now_ms, count) for arrival in arrivals]
         await self._session.write(make_batches([Item(*put) for put in puts], self._session, _PER_BATCH))
 
     async def close(self) -> None:

@@ -56,11 +56,6 @@ class MetaTable:
     async def prepare(cls, session: CqlSession, now_ms: Callable[[], int]) -> Self:
         return cls(session, await session.prepare(_GET, _PUT, _PUT_HOLDER, _PUT_PROBE), now_ms)
 
-    async def fetch_shards(self) -> int | None:
-        """Return into how many parts a minute of `due_index` is cut."""
-        number, _ = await self._fetch("due_index_shards")
-        return number
-
     async def claim_nonce(self, holder: str) -> int:
         """Numbers rise, so one comes round again after 2**18 claims; `nonce_holders` is for people."""
         nonce = await self.take_number("nonces") % MAX_NONCES

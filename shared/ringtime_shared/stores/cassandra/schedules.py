@@ -5,8 +5,8 @@ A fetch of due rows is one statement a query, all within one partition, many at 
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any, Generic, Self, TypeVar
 from uuid import UUID
 
@@ -14,6 +14,7 @@ from ringtime_shared.arrivals import SLOW_WRITE_MS, announced_below
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
+from ringtime_shared.parts import HeldParts, group_of, part_of, parts_of
 from ringtime_shared.stores.cassandra.arrivals import Arrivals
 from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.rows import (
@@ -84,18 +85,13 @@ _PUT_ROW_AND_EXTRAS = (
 )
 # The timestamp is the time the entry ends: of two writes of one entry the one that ends later wins.
 _ENDING = "USING TTL ? AND TIMESTAMP ?"
-_PUT_INDEX = f"INSERT INTO $due_index (bucket, shard, app_id, partition) VALUES (?, ?, ?, ?) {_ENDING}"
+PUT_INDEX = f"INSERT INTO $due_index (bucket, shard, app_id, partition) VALUES (?, ?, ?, ?) {_ENDING}"
 _PUT_APP_BUCKET = f"INSERT INTO $app_buckets (app_id, day, bucket, partition) VALUES (?, ?, ?, ?) {_ENDING}"
 _GET_ROW = f"SELECT {CREATED_AND_EXTRAS}, {WRITTEN_LATER} FROM $schedules {_BY_KEY}"
 _GET_EXPIRY = f"SELECT expires_ms, cancelled_ms, created_ms, fire_ms FROM $schedules {_BY_KEY}"
 _PUT_CANCEL = f"UPDATE $schedules USING TTL ? SET cancelled_ms = ? {_BY_KEY}"
 _PUT_MOVE = f"UPDATE $schedules USING TTL ? SET moved_to = ? {_BY_KEY}"
 _PUT_OUTCOME = f"UPDATE $schedules USING TTL ? SET outcome = ? {_BY_KEY}"
-
-
-def shard_of(app_id: str, partition: int, shards: int) -> int:
-    """Return the part of a minute's index that names this poller instance. Never to be changed."""
-    return zlib.crc32(f"{app_id}.{partition}".encode()) % shards
 
 
 class Schedules:
@@ -105,7 +101,7 @@ class Schedules:
         self,
         session: CqlSession,
         statements: Sequence[Prepared],
-        shards: int,
+        parts: HeldParts,
         expiries: Known[UUID],
         arrivals: Arrivals,
         now_ms: Callable[[], int],
@@ -123,17 +119,18 @@ class Schedules:
             self._put_move,
             self._put_outcome,
         ) = statements
-        self._shards = shards
+        self._parts = parts
         self._expiries = expiries
         self._arrivals = arrivals
         self._now_ms = now_ms
+        self._indexed_under = 0  # this part count
         self._indexed: Known[IndexKey] = Known(INDEX_ENTRIES)  # until when an acknowledged entry lasts
 
     @classmethod
     async def prepare(
         cls,
         session: CqlSession,
-        shards: int,
+        parts: HeldParts,
         expiries: Known[UUID],
         arrivals: Arrivals,
         now_ms: Callable[[], int],
@@ -141,7 +138,7 @@ class Schedules:
         statements = await session.prepare(
             _PUT_ROW,
             _PUT_ROW_AND_EXTRAS,
-            _PUT_INDEX,
+            PUT_INDEX,
             _PUT_APP_BUCKET,
             _GET_ROW,
             _GET_EXPIRY,
@@ -149,11 +146,16 @@ class Schedules:
             _PUT_MOVE,
             _PUT_OUTCOME,
         )
-        return cls(session, statements, shards, expiries, arrivals, now_ms)
+        return cls(session, statements, parts, expiries, arrivals, now_ms)
 
     async def put_rows(self, rows: Sequence[Row]) -> None:
+        await self._parts.write(partial(self._file, rows))
+
+    async def _file(self, rows: Sequence[Row], count: int) -> None:
+        """File rows, with their index entries under this part count."""
         now_ms = self._now_ms()
         near_ms = announced_below(now_ms)
+        indexed = self._known_under(count)
         keys: dict[IndexKey, tuple[Values, bytes]] = {}
         named: dict[bytes, Instance] = {}
         entries: dict[IndexKey, int] = {}
@@ -174,28 +176,38 @@ class Schedules:
             else:
                 query = self._put_row_and_extras.in_batch((*values, *to_values(row), extras, ttl))
             entry_end_ms = _entry_end_ms(bucket, slot_ms, end_ms)
-            known_ms = entries.get(key) or self._indexed.get(key)
+            known_ms = entries.get(key) or indexed.get(key)
             note = slot_ms if slot_ms < near_ms else None
             if known_ms is None or known_ms < entry_end_ms:
                 entries[key] = entry_end_ms
-                items.append(Item(routing, query, self._index_queries(key, entry_end_ms, now_ms), note))
+                items.append(
+                    Item(routing, query, self._index_queries(key, count, entry_end_ms, now_ms), note)
+                )
             else:
                 items.append(Item(routing, query, (), note))
 
         def announce(near: Mapping[bytes, set[int]]) -> list[tuple[bytes, Query]]:
-            return [self._arrivals.announce(*named[key], slots, now_ms) for key, slots in near.items()]
+            return [self._arrivals.announce(*named[key], slots, now_ms, count) for key, slots in near.items()]
 
         batches = make_batches(items, self._session, ROWS_PER_BATCH, announce)
         await self._session.write(batches)
-        self._indexed.update(entries)
+        indexed.update(entries)
         self._expiries.update({row.schedule.schedule_id: row.schedule.expires_ms for row in rows})
         if self._now_ms() - now_ms > SLOW_WRITE_MS:
             self._arrivals.announce_again(row.place for row in rows)
 
-    def _index_queries(self, key: IndexKey, end_ms: int, now_ms: int) -> list[tuple[bytes, Query]]:
+    def _known_under(self, count: int) -> Known[IndexKey]:
+        """Return what is known to be indexed under this part count; a change begins anew."""
+        if self._indexed_under != count:
+            self._indexed_under, self._indexed = count, Known(INDEX_ENTRIES)
+        return self._indexed
+
+    def _index_queries(
+        self, key: IndexKey, count: int, end_ms: int, now_ms: int
+    ) -> list[tuple[bytes, Query]]:
         bucket, app_id, partition = key
         app, minute = app_id.encode(), pack_int(bucket)
-        shard = pack_int(shard_of(app_id, partition, self._shards))
+        shard = pack_int(part_of(group_of(f"{app_id}.{partition}"), count))
         day = pack_int(bucket // MINUTES_PER_DAY)
         number = pack_int(partition)
         ending = (pack_int(ttl_s(end_ms, now_ms)), pack_long(end_ms))
@@ -315,29 +327,37 @@ class Due:
     """`DueStore` on one session."""
 
     def __init__(
-        self, session: CqlSession, statements: Sequence[Prepared], shards: int, expiries: Known[UUID]
+        self, session: CqlSession, statements: Sequence[Prepared], parts: HeldParts, expiries: Known[UUID]
     ) -> None:
         """Use `prepare`."""
         self._session = session
         self._get_due, self._get_ids, self._get_index = statements
-        self._shards = shards
+        self._parts = parts
         self._expiries = expiries
 
     @classmethod
-    async def prepare(cls, session: CqlSession, shards: int, expiries: Known[UUID]) -> Self:
-        return cls(session, await session.prepare(_GET_DUE, _GET_IDS, _GET_INDEX), shards, expiries)
+    async def prepare(cls, session: CqlSession, parts: HeldParts, expiries: Known[UUID]) -> Self:
+        return cls(session, await session.prepare(_GET_DUE, _GET_IDS, _GET_INDEX), parts, expiries)
 
     async def fetch_index(
         self, first: int, last: int, groups: Collection[int] | None = None
     ) -> list[IndexEntry]:
-        keys = [(bucket, shard) for bucket in range(first, last + 1) for shard in range(self._shards)]
+        return await self._parts.read(partial(self._read_index, first, last, groups))
+
+    async def _read_index(
+        self, first: int, last: int, groups: Collection[int] | None, counts: Collection[int]
+    ) -> list[IndexEntry]:
+        """An entry that was copied to another part is where it was, too."""
+        shards = parts_of(groups, counts)
+        keys = [(bucket, shard) for bucket in range(first, last + 1) for shard in shards]
         statements = [self._get_index.with_raw((pack_int(bucket), pack_int(shard))) for bucket, shard in keys]
         answers = await self._session.read_all(statements)
-        return [
-            IndexEntry(bucket, Instance(app_id, partition))
+        entries = {
+            (bucket, app_id, partition): None
             for (bucket, _), records in zip(keys, answers, strict=True)
             for app_id, partition in records
-        ]
+        }
+        return [IndexEntry(bucket, Instance(app_id, partition)) for bucket, app_id, partition in entries]
 
     async def fetch_due(self, queries: Sequence[DueQuery]) -> list[DuePage]:
         answers = await self._session.read_all([_bind_query(self._get_due, query) for query in queries])

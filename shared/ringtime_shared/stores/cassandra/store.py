@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
 from typing import Self
 from uuid import UUID
 
 from ringtime_shared.clock import ServerTime, SystemClock
-from ringtime_shared.errors import StartupError, StoreUnavailable
+from ringtime_shared.errors import Damaged, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
+from ringtime_shared.parts import CopyPage, HeldParts, PartMap
 from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.cassandra.app_feed import AppChangeTables
 from ringtime_shared.stores.cassandra.apps import Apps
@@ -23,7 +23,8 @@ from ringtime_shared.stores.cassandra.marks import MarkTable
 from ringtime_shared.stores.cassandra.meta import HostTimes, MetaTable
 from ringtime_shared.stores.cassandra.migrate import check_schema
 from ringtime_shared.stores.cassandra.operator import DamageTable, OperatorReads
-from ringtime_shared.stores.cassandra.schedules import EXPIRIES, Due, Known, Schedules, shard_of
+from ringtime_shared.stores.cassandra.parts import PartTable
+from ringtime_shared.stores.cassandra.schedules import EXPIRIES, Due, Known, Schedules
 from ringtime_shared.stores.cassandra.session import CqlSession
 from ringtime_shared.stores.protocol import (
     AppChange,
@@ -58,6 +59,8 @@ class CassandraStore:
         operator: OperatorReads,
         meta: MetaTable,
         times: HostTimes,
+        parts: PartTable,
+        held: HeldParts,
     ) -> None:
         """Use `connect`."""
         self._session = session
@@ -72,6 +75,8 @@ class CassandraStore:
         self._operator = operator
         self._meta = meta
         self._times = times
+        self._parts = parts
+        self._held = held
 
     @classmethod
     async def connect(
@@ -107,19 +112,19 @@ class CassandraStore:
         """Check the schema and prepare the statements."""
         await check_schema(session)
         meta = await MetaTable.prepare(session, now_ms)
-        shards = await meta.fetch_shards()
-        if not shards:
-            raise StartupError(
-                f"keyspace {session.keyspace!r} does not say how due_index is cut: run `migrate`"
-            )
+        parts = await PartTable.prepare(session, now_ms)
+        try:
+            held = HeldParts(parts.fetch_parts, boot_ms, await parts.fetch_parts())
+        except Damaged as error:
+            raise StartupError(f"keyspace {session.keyspace!r}: {error}") from error
         expiries: Known[UUID] = Known(EXPIRIES)
-        arrivals = await Arrivals.prepare(session, partial(shard_of, shards=shards), shards, now_ms)
+        arrivals = await Arrivals.prepare(session, held, now_ms)
         marks = await MarkTable.prepare(session)
         app_changes = await AppChangeTables.prepare(session, now_ms)
         return cls(
             session,
-            await Schedules.prepare(session, shards, expiries, arrivals, now_ms),
-            await Due.prepare(session, shards, expiries),
+            await Schedules.prepare(session, held, expiries, arrivals, now_ms),
+            await Due.prepare(session, held, expiries),
             arrivals,
             await Apps.prepare(session, marks, meta, app_changes, now_ms),
             app_changes,
@@ -129,10 +134,13 @@ class CassandraStore:
             await OperatorReads.prepare(session),
             meta,
             await HostTimes.prepare(session, boot_ms),
+            parts,
+            held,
         )
 
     async def close(self) -> None:
         await self._arrivals.close()
+        await self._held.close()
         await self._session.close()
 
     async def create_app(self, app: App) -> App:
@@ -244,6 +252,15 @@ class CassandraStore:
 
     async def raise_era(self, identity: str) -> int:
         return await self._meta.raise_era(identity)
+
+    async def fetch_parts(self) -> PartMap:
+        return await self._parts.fetch_parts()
+
+    async def replace_parts(self, parts: PartMap) -> None:
+        await self._parts.replace_parts(parts)
+
+    async def copy_entries(self, written: int, cursor: str | None, kept_ms: int) -> CopyPage:
+        return await self._parts.copy_entries(written, cursor, kept_ms)
 
     async def fetch_times(self) -> Sequence[ServerTime]:
         return await self._times.fetch()

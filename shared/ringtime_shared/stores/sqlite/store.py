@@ -13,12 +13,13 @@ from uuid import UUID
 
 from ringtime_shared.arrivals import RecentArrivals
 from ringtime_shared.clock import ServerTime, SystemClock
-from ringtime_shared.errors import FolderLost, StartupError, StoreUnavailable
+from ringtime_shared.errors import Conflict, FolderLost, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
+from ringtime_shared.parts import CopyPage, PartMap
 from ringtime_shared.settings import EmbeddedSettings
 from ringtime_shared.stores.protocol import (
     AppChange,
@@ -322,6 +323,15 @@ class SqliteStore:
 
     async def raise_era(self, identity: str) -> int:
         return await self._write(lambda session: marks.raise_era(session, identity))
+
+    async def fetch_parts(self) -> PartMap:
+        return PartMap(written=1)
+
+    async def replace_parts(self, parts: PartMap) -> None:
+        raise Conflict("one process on a folder reads its whole index: it has no parts")
+
+    async def copy_entries(self, written: int, cursor: str | None, kept_ms: int) -> CopyPage:
+        return CopyPage(None, 1.0, 0)
 
     async def fetch_times(self) -> Sequence[ServerTime]:
         return ()

@@ -16,10 +16,11 @@ setup: ## Make .venv hold what requirements.lock says
 check: setup ## Format, lint, types, import rules and the tests that need no server
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
-	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not service and not slow and not alone" \
-		tests/unit tests/property tests/contract tests/cluster
+	@mkdir -p .ringtime; $(BIN)/mypy > .ringtime/mypy.log 2>&1 & types=$$!; \
+	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not service and not slow and not alone" \
+		tests/unit tests/property tests/contract tests/cluster; tests=$$?; \
+	wait $$types; types=$$?; cat .ringtime/mypy.log; exit $$((tests || types))
 
 .PHONY: fix
 fix: setup ## Format and repair what ruff can

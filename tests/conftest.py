@@ -7,6 +7,7 @@ them. A test keeps to names of its own.
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -15,6 +16,11 @@ import pytest
 
 from ringtime_local import CassandraServer, EtcdServer, KafkaServer, LocalServers, MissingPrerequisite
 from tests.harness.stages import CPU_S
+
+
+def pytest_collection_finish() -> None:
+    """What was collected stays to the end: whoever looks for garbage need not look at it again and again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

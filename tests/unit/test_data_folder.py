@@ -19,7 +19,7 @@ from tests.contract.builders import START_MS, make_app, make_row
 from ringtime_shared.errors import DiskFull, FolderLost, OutcomeUnknown, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App
 from ringtime_shared.settings import EmbeddedSettings
-from ringtime_shared.stores.sqlite import SqliteStore, find_server, schema
+from ringtime_shared.stores.sqlite import SqliteStore, engine, find_server, keeper, schema
 from ringtime_shared.stores.sqlite.accept import accept_loss, plan_acceptance
 from ringtime_shared.stores.sqlite.examine import (
     WalReport,
@@ -355,11 +355,19 @@ HARMS = [
 ]
 
 
+def look_often(patch: pytest.MonkeyPatch) -> None:
+    """A store that nobody uses looks after its files each 50 ms, not each second."""
+    patch.setattr(engine, "IDLE_S", 0.05)
+    patch.setattr(keeper, "_CHORES_S", 0.05)
+
+
 @pytest.mark.parametrize("harm", HARMS)
 @pytest.mark.parametrize("is_busy", [True, False])
 async def test_a_store_whose_files_are_taken_away_says_so(
-    tmp_path: Path, harm: Callable[[Path], None], is_busy: bool
+    tmp_path: Path, harm: Callable[[Path], None], is_busy: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if not is_busy:
+        look_often(monkeypatch)
     folder = tmp_path / "data"
     await (await SqliteStore.open(folder)).close()
     shutil.copyfile(folder / schema.FILE_NAME, tmp_path / "backup.db")
@@ -416,7 +424,8 @@ async def test_what_a_tool_wrote_is_counted_too(store: SqliteStore, tmp_path: Pa
     assert count.commits == 2
 
 
-async def test_a_checkpoint_comes_in_time(tmp_path: Path) -> None:
+async def test_a_checkpoint_comes_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    look_often(monkeypatch)
     folder = tmp_path / "data"
     store = await SqliteStore.open(folder, settings=EmbeddedSettings(checkpoint_ms=100))
     app = await store.create_app(make_app())

@@ -7,11 +7,13 @@ rows: see `_Rows`.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from ringtime_dispatcher.ownership.minute import Minute
 from ringtime_shared.buckets import bucket_of, last_slot
 from ringtime_shared.models.app import Instance
+from ringtime_shared.parts import group_of
 from ringtime_shared.stores.protocol import LAST_ID, IdPage, Marks, Position
 
 
@@ -271,18 +273,37 @@ class Instances:
         self._owned: dict[Instance, OwnedInstance] = {}
         self._with_rows: dict[OwnedInstance, None] = {}  # and some that had rows; ordered, unlike a set
         self._changed: dict[OwnedInstance, None] = {}  # since this was last asked
+        self._members: Counter[int] = Counter()  # by group, how many are owned
+        self._groups: frozenset[int] | None = None  # those, until they change
 
     @property
     def owned(self) -> Mapping[Instance, OwnedInstance]:
         """All of them, by name."""
         return self._owned
 
+    @property
+    def groups(self) -> frozenset[int]:
+        """The groups of all of them; see `parts`."""
+        if self._groups is None:
+            self._groups = frozenset(self._members)
+        return self._groups
+
     def add(self, owned: OwnedInstance) -> None:
+        if owned.instance not in self._owned:
+            group = group_of(str(owned.instance))
+            self._members[group] += 1
+            if self._members[group] == 1:
+                self._groups = None
         self._owned[owned.instance] = owned
 
     def remove(self, instance: Instance) -> None:
         """Own it no more: what is in flight ends, nothing new is begun."""
         self._owned.pop(instance).stop()
+        group = group_of(str(instance))
+        self._members[group] -= 1
+        if not self._members[group]:
+            del self._members[group]
+            self._groups = None
 
     def open_bucket(self, owned: OwnedInstance, bucket: int) -> None:
         """Begin to read a bucket that the index shows rows of this instance in."""

@@ -27,6 +27,7 @@ from ringtime_shared.buckets import bucket_of
 from ringtime_shared.clock import Clock
 from ringtime_shared.ids import EPOCH_2020_MS
 from ringtime_shared.models.app import Instance
+from ringtime_shared.parts import group_of
 from ringtime_shared.stores.protocol import DAMAGED_MARKS, DueStore, Marks, MarkStore, MarksWrite
 
 _log = logging.getLogger(__name__)
@@ -92,10 +93,11 @@ async def walk(
     One pass over the due index serves all instances of one takeover.
     """
     by_instance = {each.instance: each for each in owned}
+    groups = {group_of(str(each.instance)) for each in owned}
     bucket = bucket_of(min(each.settled_ms for each in owned) + 1)
     while bucket <= (last := max(bucket_of(clock.now_ms()), instances.indexed or 0)):
         upto = min(bucket + walk_buckets - 1, last)
-        for n, entry in enumerate(await store.fetch_index(bucket, upto), start=1):
+        for n, entry in enumerate(await store.fetch_index(bucket, upto, groups), start=1):
             each = by_instance.get(entry.instance)
             if each is not None:
                 instances.open_bucket(each, entry.bucket)

@@ -163,7 +163,10 @@ class Poller:
             instances.indexed = bucket_of(now_ms) - 1
         while instances.indexed < last:
             upto = min(instances.indexed + self._settings.walk_buckets, last)
-            entries = await self._store.fetch_index(instances.indexed + 1, upto)
+            groups = instances.groups
+            entries = await self._store.fetch_index(instances.indexed + 1, upto, groups)
+            if not instances.groups <= groups:
+                continue  # an instance came meanwhile, and may count on this read
             for n, (bucket, instance) in enumerate(entries, start=1):
                 owned = instances.owned.get(instance)
                 if owned is not None:
@@ -174,7 +177,7 @@ class Poller:
 
     async def _hear(self, now_ms: int) -> None:
         """Expect the rows that were filed since the last tick."""
-        arrivals = await self._store.fetch_arrivals(self._feed.after_ms(now_ms))
+        arrivals = await self._store.fetch_arrivals(self._feed.after_ms(now_ms), self._instances.groups)
         for _, instance, slots in self._feed.take(arrivals, now_ms):
             owned = self._instances.owned.get(instance)
             passed = None if owned is None else self._instances.expect(owned, slots)

@@ -185,7 +185,8 @@ class Sealer:
         first, last = bucket_of(since_ms) + 1, bucket_of(minute_ms)
         while first <= last:
             upto = min(first + self._settings.walk_buckets - 1, last)
-            for n, (bucket, instance) in enumerate(await self._store.fetch_index(first, upto), start=1):
+            entries = await self._store.fetch_index(first, upto, instances.groups)
+            for n, (bucket, instance) in enumerate(entries, start=1):
                 owned = instances.owned.get(instance)
                 if owned is not None:
                     instances.open_bucket(owned, bucket)
@@ -266,7 +267,8 @@ class Sealer:
             else:
                 by_range[first, last][owned.instance] = seal
         for (first, last), members in by_range.items():
-            for bucket, instance in await self._store.fetch_index(first, last):
+            groups = {group_of(str(instance)) for instance in members}
+            for bucket, instance in await self._store.fetch_index(first, last, groups):
                 if instance in members:
                     queries.append((members[instance].owned, self._query(members[instance], bucket)))
         return queries

@@ -11,6 +11,7 @@ from tests.unit.spy_store import spin
 
 from ringtime_dispatcher.ownership.instance import Instances, OwnedInstance
 from ringtime_shared.buckets import first_slot, last_slot
+from ringtime_shared.parts import group_of
 from ringtime_shared.stores.protocol import LAST_ID, Position
 
 END_MS = last_slot(BUCKET)
@@ -251,3 +252,16 @@ def test_an_instance_that_is_removed_is_active_no_more_and_begins_nothing_new() 
     assert instances.active() == []
     instances.open_bucket(owned, BUCKET + 1)
     assert instances.active() == []
+
+
+def test_groups_are_those_of_some_instance_that_is_owned() -> None:
+    owned = [make_owned(APP, partition) for partition in range(3)]
+    again = make_owned(APP, 0)
+    names = {group_of(str(each.instance)) for each in owned}
+    instances = instances_of(*owned)
+    assert instances.groups == names
+    assert instances.groups is instances.groups
+    instances.add(again)  # a later term
+    instances.remove(owned[2].instance)
+    instances.remove(owned[0].instance)
+    assert instances.groups == {group_of(str(owned[1].instance))}

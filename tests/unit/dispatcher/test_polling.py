@@ -14,6 +14,7 @@ from ringtime_dispatcher.reading.polling import Poller, plan_reads
 from ringtime_shared.buckets import last_slot
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.models.schedule import Row
+from ringtime_shared.parts import GROUPS, PartMap
 from ringtime_shared.settings import DispatchSettings
 from ringtime_shared.stores.protocol import DamagedRow, DueQuery
 
@@ -175,3 +176,19 @@ async def test_rows_of_an_instance_owned_elsewhere_are_not_read() -> None:
     await ticks.store.put_rows([make_row(APP, START_MS, 7)])
     await ticks.poller.tick()
     assert ticks.sink.rows == []
+
+
+async def test_an_instance_that_comes_while_the_index_is_read_is_in_that_read() -> None:
+    ticks = Ticks()
+    await ticks.store.real.replace_parts(PartMap(GROUPS, 1))
+    await ticks.store.put_rows([make_row(APP, START_MS + 10, 5)])
+    late, real = make_owned(APP, 5), ticks.store.real.fetch_index
+
+    async def read(*args: Any) -> Any:
+        found = await real(*args)
+        ticks.poller._instances.add(late)
+        return found
+
+    ticks.store.real.fetch_index = read  # type: ignore[method-assign]
+    await ticks.poller.tick()
+    assert ticks.slots() == [10]

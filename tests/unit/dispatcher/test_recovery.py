@@ -127,9 +127,9 @@ async def test_a_walk_that_takes_long_goes_on_to_the_new_now(store: Any, clock: 
     owned = make_owned(APP, settled_ms=last_slot(BUCKET - 3))
     real = store.real.fetch_index
 
-    async def slowly(first: int, last: int) -> Any:
+    async def slowly(*args: Any) -> Any:
         clock.advance(30_000)
-        return await real(first, last)
+        return await real(*args)
 
     store.real.fetch_index = slowly
     await walk(store, clock, instances_of(owned), [owned], walk_buckets=1)
@@ -141,9 +141,9 @@ async def test_a_walk_that_failed_half_way_is_not_done(store: Any, clock: Manual
     owned.is_walked = False
     real = store.real.fetch_index
 
-    async def once(first: int, last: int) -> Any:
+    async def once(*args: Any) -> Any:
         store.fail("fetch_index", StoreUnavailable("no"))
-        return await real(first, last)
+        return await real(*args)
 
     store.real.fetch_index = once
     with pytest.raises(StoreUnavailable):

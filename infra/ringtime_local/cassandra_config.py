@@ -130,6 +130,7 @@ def command_line(runtime: Runtime, options: CassandraOptions, folder: Path) -> t
         "io.netty.tryReflectionSetAccessible": "true",
         "cassandra.ring_delay_ms": "0",
         "cassandra.skip_wait_for_gossip_to_settle": "0",  # `cassandra.py` asks each node for its peers
+        "cassandra.shutdown_announce_in_ms": "0",  # it goes on for 2 s after this by default
         "cassandra.superuser_setup_delay_ms": "0",  # the role cassandra is made 10 s after start by default
     }
     heap = f"{options.heap_mib}m"

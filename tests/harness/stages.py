@@ -57,7 +57,7 @@ STAGES = (
         0,
         _e2e("cluster", "delivery", "door", "kafka_delivery", "neighbours", "serve"),
         "alone",
-        after=("faults", "operator", "servers"),
+        after=("faults", "operator"),
     ),
     Stage(
         "timed",

@@ -189,6 +189,6 @@ async def test_an_instance_that_comes_while_the_index_is_read_is_in_that_read() 
         ticks.poller._instances.add(late)
         return found
 
-    ticks.store.real.fetch_index = read  # type: ignore[method-assign]
+    cast(Any, ticks.store.real).fetch_index = read
     await ticks.poller.tick()
     assert ticks.slots() == [10]

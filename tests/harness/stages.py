@@ -61,12 +61,12 @@ STAGES = (
     ),
     Stage(
         "timed",
-        5,
+        2,
         ("tests/unit/dispatcher", "tests/unit/test_fault_proxy.py", "tests/service", *_e2e("clock_steps")),
         "alone",
         after=("faults", "operator", "servers"),
     ),
-    Stage("nodes", 10, ("tests/e2e",), after=("operator", "servers")),
+    Stage("nodes", 5, ("tests/e2e",), after=("operator",)),
     Stage("units", IDLE, ("tests/unit",), is_measured=True),
     Stage("cluster", IDLE, ("tests/cluster", "tests/property")),
 )

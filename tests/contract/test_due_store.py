@@ -137,6 +137,23 @@ async def test_pages_come_in_the_order_of_the_queries(store: Store, app: App) ->
     assert [list(page.rows) for page in pages] == [[rows[2]], [rows[0]], [rows[1]], [rows[0]], []]
 
 
+@pytest.mark.parametrize("limit", [1, 2, 10])
+async def test_queries_that_are_alike_but_for_their_app_get_each_its_own(store: Store, limit: int) -> None:
+    apps = [make_app() for _ in range(60)]
+    filed = {}
+    for n, app in enumerate(apps):
+        filed[app.app_id] = rows = make_rows(app, [START_MS + k for k in range(n % 4)], partition=n % 2)
+        await store.put_rows(rows)
+    queries = [make_query(app, n % 2, limit=limit) for n, app in enumerate(apps)]
+    queries += [queries[3], queries[7]._replace(limit=2), queries[7]._replace(after=before(START_MS + 1))]
+    pages, pages_of_ids = await store.fetch_due(queries), await store.fetch_live_ids(queries)
+    for query, page, ids in zip(queries, pages, pages_of_ids, strict=True):
+        rows = [row for row in filed[query.instance.app_id] if key_of(row) > query.after][: query.limit]
+        assert list(page.rows) == rows
+        assert list(ids.ids) == [key_of(row) for row in rows]
+        assert page.next == ids.next == (key_of(rows[-1]) if len(rows) == query.limit else None)
+
+
 @pytest.mark.parametrize("limit", [1, 2, 3, 6, 7, 8])
 async def test_following_next_meets_every_row_once(store: Store, app: App, limit: int) -> None:
     rows = make_rows(app, [START_MS, START_MS, START_MS, START_MS + 1, START_MS + 2, START_MS + 59_999])

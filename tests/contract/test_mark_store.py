@@ -90,6 +90,19 @@ async def test_many_instances_in_one_call(store: Store) -> None:
     assert found == {one: marks(n + 1, n) for n, one in enumerate(instances)}
 
 
+async def test_instances_of_many_apps_in_one_call(store: Store) -> None:
+    apps = [await store.create_app(make_app(polled=2, writable=2)) for _ in range(30)]
+    instances = [Instance(app.app_id, n) for app in apps for n in range(2)] + [Instance(apps[0].app_id, 2)]
+    written = {one: marks(n + 1, n) for n, one in enumerate(instances) if n % 3}
+    await store.put_marks([MarksWrite(one, TERM, each) for one, each in written.items()])
+    asked = instances[::2] + instances[1:12:2]
+    found = await store.fetch_marks(asked)
+    assert {one: each for one, each in found.items() if one in written} == {
+        one: written[one] for one in asked if one in written
+    }
+    assert list(found) == [one for one in asked if one in found]
+
+
 async def test_writes_of_one_instance_in_one_call_follow_the_same_rules(
     store: Store, instance: Instance
 ) -> None:

@@ -29,18 +29,25 @@ from ringtime_shared.models.schedule import Place
 from ringtime_shared.parts import HeldParts, group_of, part_of, parts_of
 from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.rows import pack_int, pack_long, routing_key
-from ringtime_shared.stores.cassandra.session import CqlSession, Item, Prepared, Query, make_batches
+from ringtime_shared.stores.cassandra.session import (
+    PARTITIONS_AT_ONCE,
+    CqlSession,
+    Item,
+    Prepared,
+    Query,
+    make_batches,
+    pack_list,
+)
 from ringtime_shared.stores.protocol import Arrival
 
 WINDOW_MS = 10_000
 MOST_OVERDUE = 10_000  #: rows that wait to be announced again; more are found when their minute is sealed
-_PARTS_AT_ONCE = 20  #: in one statement; servers may be told to refuse more than 25
 _PER_BATCH = 100
 
 _PUT = "INSERT INTO $arrivals (window, part, written_ms, app_id, partition, slots) VALUES (?, ?, ?, ?, ?, ?)"
 _GET = (
     "SELECT written_ms, app_id, partition, slots FROM $arrivals"
-    " WHERE window = ? AND part IN ? AND written_ms > ?"
+    " WHERE window IN ? AND part IN ? AND written_ms > ?"
 )
 
 
@@ -82,12 +89,16 @@ class Arrivals:
     async def fetch(self, after_ms: int, groups: Collection[int] | None) -> list[Arrival]:
         now_ms = self._now_ms()
         after_ms = max(after_ms, now_ms - KEPT_MS)
+        windows = range(after_ms // WINDOW_MS, now_ms // WINDOW_MS + 2)
         parts = parts_of(groups, self._parts.counts())
-        chunks = [parts[n : n + _PARTS_AT_ONCE] for n in range(0, len(parts), _PARTS_AT_ONCE)]
+        width = max(1, PARTITIONS_AT_ONCE // max(len(parts), 1))
         statements = [
-            self._get.with_raw((pack_int(window), _pack_list(chunk), pack_long(after_ms)))
-            for window in range(after_ms // WINDOW_MS, now_ms // WINDOW_MS + 2)
-            for chunk in chunks
+            self._get.with_raw(
+                (_pack(windows[w : w + width]), _pack(parts[p : p + PARTITIONS_AT_ONCE]), after)
+            )
+            for w in range(0, len(windows), width)
+            for p in range(0, len(parts), PARTITIONS_AT_ONCE)
+            for after in [pack_long(after_ms)]
         ]
         answers = await self._session.read_all(statements)
         return [
@@ -124,9 +135,8 @@ class Arrivals:
             await asyncio.wait([self._announcing])
 
 
-def _pack_list(numbers: Sequence[int]) -> bytes:
-    """Return a value of type list<int>, each with its length before it."""
-    return pack_int(len(numbers)) + b"".join(pack_int(4) + pack_int(number) for number in numbers)
+def _pack(numbers: Sequence[int]) -> bytes:
+    return pack_list([pack_int(number) for number in numbers])
 
 
 def _read(record: Record) -> Arrival | None:

@@ -15,7 +15,15 @@ from typing import Self
 
 from ringtime_shared.models.app import Instance
 from ringtime_shared.stores.cassandra.rows import pack_int, pack_long
-from ringtime_shared.stores.cassandra.session import CqlSession, Item, Prepared, make_batches
+from ringtime_shared.stores.cassandra.session import (
+    PARTITIONS_AT_ONCE,
+    CqlSession,
+    Item,
+    Prepared,
+    alike,
+    make_batches,
+    pack_list,
+)
 from ringtime_shared.stores.codec import read_marks, read_term
 from ringtime_shared.stores.protocol import FirstMarks, Marks, MarksWrite
 
@@ -24,7 +32,8 @@ PARTITIONS_PER_READ = 200
 FIRST_TERM = 0
 
 _GET = (
-    "SELECT partition, sealed_ms, settled_ms, term FROM $partition_state WHERE app_id = ? AND partition IN ?"
+    "SELECT app_id, partition, sealed_ms, settled_ms, term FROM $partition_state"
+    " WHERE app_id IN ? AND partition IN ?"
 )
 _PUT = (
     "INSERT INTO $partition_state (app_id, partition, sealed_ms, settled_ms, term) VALUES (?, ?, ?, ?, ?)"
@@ -57,15 +66,22 @@ class MarkTable:
         for app_id, partition in instances:
             by_app[app_id].append(partition)
         asked = [
-            (app_id, partitions[start : start + PARTITIONS_PER_READ])
+            (app_id.encode(), tuple(partitions[start : start + PARTITIONS_PER_READ]))
             for app_id, partitions in by_app.items()
             for start in range(0, len(partitions), PARTITIONS_PER_READ)
         ]
-        answers = await self._session.read_all([self._get.bind(*values) for values in asked])
+        statements = []
+        for numbers in alike(asked, self._session):
+            first_app, partitions = asked[numbers[0]]
+            their_partitions = pack_list([pack_int(partition) for partition in partitions])
+            size = max(1, PARTITIONS_AT_ONCE // len(partitions))
+            for start in range(0, len(numbers), size):
+                apps = pack_list([asked[number][0] for number in numbers[start : start + size]])
+                statements.append(self._get.for_many((apps, their_partitions), first_app))
         found = {
             Instance(app_id, partition): (read_marks(sealed_ms, settled_ms), read_term(term))
-            for (app_id, _), records in zip(asked, answers, strict=True)
-            for partition, sealed_ms, settled_ms, term in records
+            for records in await self._session.read_all(statements)
+            for app_id, partition, sealed_ms, settled_ms, term in records
         }
         return {instance: found[instance] for instance in instances if instance in found}
 

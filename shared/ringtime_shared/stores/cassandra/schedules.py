@@ -1,13 +1,14 @@
 """Operations of `ScheduleStore` and `DueStore`.
 
-A fetch of due rows is one statement a query, all within one partition, many at once.
+A fetch of due rows is one statement for queries that differ in their app alone, many statements at once.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 from uuid import UUID
 
 from ringtime_shared.arrivals import SLOW_WRITE_MS, announced_below
@@ -33,7 +34,17 @@ from ringtime_shared.stores.cassandra.rows import (
     to_values,
     ttl_s,
 )
-from ringtime_shared.stores.cassandra.session import CqlSession, Item, Prepared, Query, Values, make_batches
+from ringtime_shared.stores.cassandra.session import (
+    PARTITIONS_AT_ONCE,
+    CqlSession,
+    Item,
+    Prepared,
+    Query,
+    Values,
+    alike,
+    make_batches,
+    pack_list,
+)
 from ringtime_shared.stores.codec import encode_outcome, encode_row_extras
 from ringtime_shared.stores.protocol import LAST_ID, DuePage, DueQuery, IdPage, IndexEntry, Position
 
@@ -314,13 +325,16 @@ def _entry_end_ms(bucket: int, slot_ms: int, end_ms: int) -> int:
     return end_ms + last_slot(bucket) - slot_ms
 
 
-_RANGE = (
-    "FROM $schedules WHERE app_id = ? AND partition = ? AND bucket = ?"
-    " AND (slot_ms, schedule_id) > (?, ?) AND (slot_ms) <= (?) LIMIT ?"
+_AFTER = "(slot_ms, schedule_id) > (?, ?) AND (slot_ms) <= (?)"
+_RANGE = f"FROM $schedules WHERE app_id = ? AND partition = ? AND bucket = ? AND {_AFTER} LIMIT ?"
+_RANGES = (
+    f"FROM $schedules WHERE app_id IN ? AND partition = ? AND bucket = ? AND {_AFTER} PER PARTITION LIMIT ?"
 )
-_GET_DUE = f"SELECT {CREATED_AND_EXTRAS}, {IS_DONE} {_RANGE}"
-_GET_IDS = f"SELECT slot_ms, schedule_id, expires_ms, {IS_DONE} {_RANGE}"
+_DUE = f"{CREATED_AND_EXTRAS}, {IS_DONE}"
+_IDS = f"slot_ms, schedule_id, expires_ms, {IS_DONE}"
 _GET_INDEX = "SELECT app_id, partition FROM $due_index WHERE bucket = ? AND shard = ?"
+ROWS_AT_ONCE = 500  #: that one statement about several poller instances may return
+IDS_AT_ONCE = 12_500
 
 
 class Due:
@@ -331,13 +345,19 @@ class Due:
     ) -> None:
         """Use `prepare`."""
         self._session = session
-        self._get_due, self._get_ids, self._get_index = statements
+        self._get_index, *ways = statements
+        self._get_due, self._get_ids = ways[:2], ways[2:]
         self._parts = parts
         self._expiries = expiries
 
     @classmethod
     async def prepare(cls, session: CqlSession, parts: HeldParts, expiries: Known[UUID]) -> Self:
-        return cls(session, await session.prepare(_GET_DUE, _GET_IDS, _GET_INDEX), parts, expiries)
+        ways = [
+            f"SELECT {head}{columns} {tail}"
+            for columns in (_DUE, _IDS)
+            for head, tail in (("", _RANGE), ("app_id, ", _RANGES))
+        ]
+        return cls(session, await session.prepare(_GET_INDEX, *ways), parts, expiries)
 
     async def fetch_index(
         self, first: int, last: int, groups: Collection[int] | None = None
@@ -360,7 +380,7 @@ class Due:
         return [IndexEntry(bucket, Instance(app_id, partition)) for bucket, app_id, partition in entries]
 
     async def fetch_due(self, queries: Sequence[DueQuery]) -> list[DuePage]:
-        answers = await self._session.read_all([_bind_query(self._get_due, query) for query in queries])
+        answers = await self._ask(self._get_due, queries, ROWS_AT_ONCE)
         return [self._page(query, records) for query, records in zip(queries, answers, strict=True)]
 
     def _page(self, query: DueQuery, records: list[Record]) -> DuePage:
@@ -369,27 +389,55 @@ class Due:
         return DuePage(rows, _next_after(query, records), damaged)
 
     async def fetch_live_ids(self, queries: Sequence[DueQuery]) -> list[IdPage]:
-        answers = await self._session.read_all([_bind_query(self._get_ids, query) for query in queries])
+        answers = await self._ask(self._get_ids, queries, IDS_AT_ONCE)
         return [
             IdPage(_live_ids(records), _next_after(query, records))
             for query, records in zip(queries, answers, strict=True)
         ]
 
+    async def _ask(
+        self, ways: Sequence[Prepared], queries: Sequence[DueQuery], most_rows: int
+    ) -> list[list[Record]]:
+        """Return the records of each query. Those that differ in their app alone share statements."""
+        of_one, of_many = ways
+        bound = [_bind(query) for query in queries]
+        reads = [(routing_key(app, *values[:2]), values) for app, values in bound]
+        groups = []
+        for numbers in alike(reads, self._session):
+            size = max(1, min(PARTITIONS_AT_ONCE, most_rows // queries[numbers[0]].limit))
+            groups += [numbers[n : n + size] for n in range(0, len(numbers), size)]
+        statements = []
+        for first, *others in groups:
+            app, values = bound[first]
+            if others:
+                apps = pack_list([app, *(bound[other][0] for other in others)])
+                statements.append(of_many.for_many((apps, *values), reads[first][0]))
+            else:
+                statements.append(of_one.with_raw((app, *values)))
+        answers: list[list[Record]] = [[]] * len(queries)
+        for group, records in zip(groups, await self._session.read_all(statements), strict=True):
+            if len(group) == 1:
+                answers[group[0]] = records
+                continue
+            by_app: dict[str, list[Record]] = defaultdict(list)
+            for record in records:
+                by_app[record[0]].append(record[1:])
+            for number in group:
+                answers[number] = by_app[queries[number].instance.app_id]
+        return answers
 
-def _bind_query(statement: Prepared, query: DueQuery) -> Any:
-    app_id, partition = query.instance
-    after = max(query.after, Position(first_slot(query.bucket) - 1, LAST_ID))
-    upto_ms = min(query.upto_ms, last_slot(query.bucket))
-    return statement.with_raw(
-        (
-            app_id.encode(),
-            pack_int(partition),
-            pack_int(query.bucket),
-            pack_long(after.slot_ms),
-            after.schedule_id.bytes,
-            pack_long(upto_ms),
-            pack_int(query.limit),
-        )
+
+def _bind(query: DueQuery) -> tuple[bytes, tuple[bytes, ...]]:
+    """Return the app, and the other values of a statement about this query's range."""
+    (app_id, partition), bucket, after, upto_ms, limit = query
+    after = max(after, Position(first_slot(bucket) - 1, LAST_ID))
+    return app_id.encode(), (
+        pack_int(partition),
+        pack_int(bucket),
+        pack_long(after.slot_ms),
+        after.schedule_id.bytes,
+        pack_long(min(upto_ms, last_slot(bucket))),
+        pack_int(limit),
     )
 
 

@@ -8,7 +8,8 @@ import click
 from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
 from ringtime_ringctl.accept_loss import accept_loss
-from ringtime_ringctl.apps import apps
+from ringtime_ringctl.apps.apply import apply_command
+from ringtime_ringctl.apps.command import apps
 from ringtime_ringctl.audit import audit
 from ringtime_ringctl.deployment.context import MAX_OPERATOR, Context, system_operator
 from ringtime_ringctl.doctor.command import doctor
@@ -97,6 +98,7 @@ def main(
     context.obj = Context(is_json=is_json, is_plain=no_color, data=data, config=config, operator=operator)
 
 
+apps.add_command(apply_command)
 for _command in (
     ring,
     nodes,

@@ -13,7 +13,7 @@ from ringtime_client.calls import register_app
 from ringtime_ingest.http.parsing import parse_new_app
 from ringtime_ingest.http.schemas import ANSWERS, requests_of
 from ringtime_ingest.service.requests import Offer
-from ringtime_ringctl.apps import change_configuration
+from ringtime_ringctl.apps.command import change_configuration
 from ringtime_shared.api.apps import app_to_json, read_app
 from ringtime_shared.api.configuration import ATTEMPTS, keys
 from ringtime_shared.app_reference import describe_app_settings

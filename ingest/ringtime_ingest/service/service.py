@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.dead_letters import DeadLetters
 from ringtime_ingest.service.deletions import Deletions
+from ringtime_ingest.service.growth import Growth
 from ringtime_ingest.service.replay import Replayer
 from ringtime_ingest.service.requests import (
     Cancellation,
@@ -26,7 +26,6 @@ from ringtime_ingest.service.requests import (
 from ringtime_ingest.service.signing import SigningSecrets
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.app_feed import AppReading
-from ringtime_shared.app_rules import check_growth
 from ringtime_shared.app_states import activate, configure, deactivate, inactive
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel, let_interrupt_through
@@ -100,7 +99,7 @@ class IngestService:
         self._holder = parts.holder
         self._mint = mint
         self._apps = AppMaps(parts.store, parts.clock, spread=zlib.crc32(parts.holder.encode()) / (1 << 32))
-        self._growing = asyncio.Lock()  # so that no two registrations here count the same room
+        self._growth = Growth(parts.store, self._apps.counts, parts.limits)
         deleter = Deleter(parts.store, parts.clock, parts.settings, parts.limits)
         self._deletions = Deletions(deleter, self._apps, parts.clock)
         self.signing = SigningSecrets(parts.store, parts.clock)
@@ -161,11 +160,9 @@ class IngestService:
             configuration=new.configuration,
             halted_ms=None if new.active else now_ms,
         )
-        async with self._growing:
-            counts = await self._store.count_apps()
-            check_growth(counts, self._limits, apps=1, partitions=partitions)
+        async with self._growth.room(partitions):
             app = await self._store.create_app(app)
-        self._apps.keep(app, begun_ms)
+            self._apps.keep(app, begun_ms)
         return app
 
     async def fetch_apps(self, app_id: str | None) -> list[App]:

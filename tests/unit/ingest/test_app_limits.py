@@ -10,7 +10,7 @@ from tests.contract.builders import make_app
 from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
 from tests.unit.spy_store import spin
 
-from ringtime_shared.errors import LimitReached
+from ringtime_shared.errors import LimitReached, StoreUnavailable
 from ringtime_shared.settings import AppLimits
 
 
@@ -70,3 +70,23 @@ async def test_registrations_at_once_pass_no_bound() -> None:
     told = await asyncio.gather(*asked, return_exceptions=True)
     assert sum(isinstance(each, LimitReached) for each in told) == 8
     assert (await rig.store.real.count_apps()).partitions == 8
+
+
+async def test_while_there_is_much_room_nothing_is_counted_and_nobody_waits() -> None:
+    rig = await make_rig(apps=1_000, partitions=100_000)
+    gate = rig.store.hold("create_app")
+    asked = [asyncio.create_task(rig.register(f"app-{n}", partitions=4)) for n in range(50)]
+    await spin()
+    assert rig.store.names().count("create_app") == 50
+    gate.set()
+    await asyncio.gather(*asked)
+    assert "count_apps" not in rig.store.names()
+
+
+async def test_a_registration_that_fails_takes_no_room() -> None:
+    rig = await make_rig(apps=120, partitions=100_000)
+    rig.store.fail("create_app", *[StoreUnavailable("no")] * 40)
+    for n in range(40):
+        with pytest.raises(StoreUnavailable):
+            await rig.register(f"app-{n}")
+    assert "count_apps" not in rig.store.names()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ringtime_ringctl.apps import KEYS, change_configuration
+from ringtime_ringctl.apps.command import KEYS, change_configuration
 from ringtime_shared.api.configuration import configuration_to_json
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.app import AppConfiguration

@@ -1,0 +1,1 @@
+"""`ringctl apps`: one at a time, and all that a file names."""

@@ -1,8 +1,9 @@
 """Who sits where, changed in place; `Ring` hands out unchanging copies. The package docstring says why."""
 
 import math
+from array import array
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 from ringtime_shared.ring.circle import (
     CIRCLE,
@@ -28,21 +29,22 @@ class Placement:
     most: dict[str, int]  #: how many instances a node may have, where it is bounded
     names: dict[int, str]  #: by tag
     points: list[int]  #: of all nodes, sorted
-    order: list[tuple[int, str]]  #: (position, instance), sorted
+    instances: list[str]  #: all of them, by position, then by name
+    positions: "array[int]"  #: of each; not tuples with the names: there may be a million
     seats: dict[str, tuple[int, int]]  #: instance -> (tag of its node, distance to the node's first point)
     held: dict[int, list[tuple[int, str]]]  #: tag -> (distance, instance), sorted: the last gives way first
     spilled: set[str]  #: instances that do not sit at the first point after them
 
     def __init__(self, nodes: Mapping[str, float], instances: Iterable[str]) -> None:
         self.nodes, self.most = checked(nodes), {}
-        self.order = sorted((position_of(name), name) for name in set(instances))
+        self._order(sorted((position_of(name), name) for name in set(instances)))
         self._rebuild()
 
     def copy(self) -> "Placement":
         """Return a placement of its own; what is replaced and never edited is shared."""
         other = Placement.__new__(Placement)
-        other.nodes, other.names, other.order, other.points = self.nodes, self.names, self.order, self.points
-        other.most = self.most
+        other.nodes, other.names, other.points, other.most = self.nodes, self.names, self.points, self.most
+        other.instances, other.positions = self.instances, self.positions
         other.seats, other.spilled = self.seats.copy(), self.spilled.copy()
         other.held = {tag: entries.copy() for tag, entries in self.held.items()}
         return other
@@ -74,15 +76,15 @@ class Placement:
 
     def change_instances(self, instances: Iterable[str]) -> None:
         """Make `instances` the instances."""
-        after, before = set(instances), {name for _, name in self.order}
+        after, before = set(instances), set(self.instances)
         self.exchange_instances(after - before, before - after)
 
     def exchange_instances(self, come: Set[str], gone: Set[str]) -> None:
         """Let some instances come that are not there, and some go that are."""
-        order = [entry for entry in self.order if entry[1] not in gone] if gone else self.order.copy()
+        order = [each for each in zip(self.positions, self.instances, strict=True) if each[1] not in gone]
         order.extend((position_of(name), name) for name in come)
         order.sort()
-        self.order = order
+        self._order(order)
         if len(gone) + len(come) > REBUILD_SHARE * len(order):
             self._place_all()
             return
@@ -90,6 +92,10 @@ class Placement:
             self._unseat(instance)
         self.spilled -= gone
         self._settle(come)
+
+    def _order(self, order: Sequence[tuple[int, str]]) -> None:
+        self.positions = array("q", [position for position, _ in order])
+        self.instances = [name for _, name in order]
 
     def _rebuild(self) -> None:
         scale = scale_of(self.nodes)
@@ -107,7 +113,7 @@ class Placement:
         points, seats, held = self.points, self.seats, self.held
         if not points:
             return
-        for position, instance in self.order:
+        for position, instance in zip(self.positions, self.instances, strict=True):
             point = points[bisect_left(points, position << TAG_BITS) % len(points)]
             tag, distance = point & TAG_MASK, ((point >> TAG_BITS) - position) % CIRCLE
             seats[instance] = tag, distance
@@ -195,11 +201,10 @@ class Placement:
         """Yield the instances for which one of the points `added` is now the first."""
         for point in added:
             previous = self.points[bisect_left(self.points, point) - 1]
-            start = bisect_left(self.order, (previous >> TAG_BITS, ""))
-            end = bisect_left(self.order, ((point >> TAG_BITS) + 1, ""))
+            start = bisect_left(self.positions, previous >> TAG_BITS)
+            end = bisect_left(self.positions, (point >> TAG_BITS) + 1)
             wraps = previous >= point  # the arc holds position 0, or is the whole circle
-            arc = self.order[start:] + self.order[:end] if wraps else self.order[start:end]
-            yield from (instance for _, instance in arc)
+            yield from self.instances[start:] + self.instances[:end] if wraps else self.instances[start:end]
 
     def _room(self) -> dict[int, int]:
         """Return by tag the most instances a node may hold; together always enough for all.
@@ -209,11 +214,11 @@ class Placement:
         # 1.15 * 100 is a little under 115 in floats; 1e-9 is far above that error and far below one instance.
         room = {
             tag_of(name): max(math.floor(_bound(name) * share + 1e-9), math.ceil(share - 1e-9))
-            for name, share in fair_shares(self.nodes, len(self.order)).items()
+            for name, share in fair_shares(self.nodes, len(self.instances)).items()
         }
         less = {tag_of(name): most for name, most in self.most.items()}
         capped = {tag: min(free, less.get(tag, free)) for tag, free in room.items()}
-        return capped if sum(capped.values()) >= len(self.order) else room
+        return capped if sum(capped.values()) >= len(self.instances) else room
 
 
 def checked(nodes: Mapping[str, float]) -> dict[str, float]:

@@ -53,7 +53,7 @@ class Ring:
     @property
     def instances(self) -> frozenset[str]:
         """Every instance on the ring, owned or not."""
-        return frozenset(name for _, name in self._placement.order)
+        return frozenset(self._placement.instances)
 
     def owner(self, instance: str) -> str | None:
         """Return the node that should own `instance`; None without nodes or if it is not on the ring."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from sys import intern
 from types import MappingProxyType
 from typing import Any
 
@@ -92,7 +93,7 @@ class Book:
         place = self._layout.parse(item.key)
         if isinstance(place, Instance):
             if item.mod_revision > self._ahead.get(place, 0):
-                self._set(place, Claim(item.value.decode(errors="replace"), item.create_revision))
+                self._set(place, Claim(intern(item.value.decode(errors="replace")), item.create_revision))
         elif isinstance(place, NodeKey):
             self._members[place.node] = parse_member(place.node, item.value)
         elif isinstance(place, DrainKey):

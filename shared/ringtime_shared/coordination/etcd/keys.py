@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from sys import intern
 from typing import NamedTuple
 
 import msgspec
@@ -63,7 +64,8 @@ class Layout:
         """Return what a key is about, None for a key of another kind."""
         if key.startswith(self._pollers):
             app_id, _, partition = key[len(self._pollers) :].decode(errors="replace").rpartition("/")
-            return Instance(app_id, int(partition)) if app_id and partition.isdecimal() else None
+            # One text for all partitions of an app: there may be a hundred thousand keys.
+            return Instance(intern(app_id), int(partition)) if app_id and partition.isdecimal() else None
         if key.startswith(self._nodes):
             return NodeKey(key[len(self._nodes) :].decode(errors="replace"))
         if key.startswith(self._drains):

@@ -14,6 +14,7 @@ from ringtime_ringctl.audit import audit
 from ringtime_ringctl.deployment.context import MAX_OPERATOR, Context, system_operator
 from ringtime_ringctl.doctor.command import doctor
 from ringtime_ringctl.forecast import forecast_command
+from ringtime_ringctl.parts.command import parts
 from ringtime_ringctl.resize.command import resize
 from ringtime_ringctl.ring.command import ring
 from ringtime_ringctl.ring.drain import drain, undrain
@@ -111,6 +112,7 @@ for _command in (
     explain,
     apps,
     resize,
+    parts,
     audit,
     accept_loss,
     completion,

@@ -14,6 +14,7 @@ from ringtime_ringctl.times import to_span
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.models.app import App
 from ringtime_shared.models.damage import Damage
+from ringtime_shared.parts import PartMap
 from ringtime_shared.stores.protocol import IndexEntry
 
 SKEW_WARN_MS = 250  #: as much as a callback may be late in steady state
@@ -22,7 +23,7 @@ SEALED_BEHIND_MS = 180_000  #: an idle poller instance is sealed once a minute
 SETTLED_BEHIND_MS = 900_000  #: no attempt may take that long
 BUCKET_WARN, BUCKET_FAIL = 10_000, 50_000  #: rows of one partition in one minute
 NEW_APP_MS = 15_000  #: until its poller instances should have owners
-RESIZE_MS = 1_800_000
+RESIZE_MS = 1_800_000  # and of a change of the parts
 DELETION_MS = 600_000
 MAX_DAMAGE = 1_000  #: notes that are read
 MARKS_AHEAD_MS = 10_000  #: twice `clock.max_skew_ms`
@@ -325,6 +326,23 @@ def check_deletions(snapshot: Snapshot) -> list[Finding]:
         if app.deletion is not None
     ]
     return _check_left_alone("deletions", changes, snapshot.now_ms, DELETION_MS)
+
+
+def check_parts(parts: PartMap, now_ms: int) -> list[Finding]:
+    """A change of the parts of the index that was begun and left alone."""
+    changes = (
+        [
+            OpenChange(
+                f"the index is read in {parts.read[0]:,} and {parts.read[1]:,} parts",
+                parts.change.begun_ms,
+                "`ringctl parts --resume` goes on with the change, `--abort` gives it up",
+                f", begun by {parts.change.operator}",
+            )
+        ]
+        if parts.change is not None
+        else []
+    )
+    return _check_left_alone("parts", changes, now_ms, RESIZE_MS)
 
 
 def _check_left_alone(check: str, changes: Sequence[OpenChange], now_ms: int, most_ms: int) -> list[Finding]:

@@ -26,6 +26,7 @@ from ringtime_ringctl.doctor.checks import (
     check_marks,
     check_nodes,
     check_ownership,
+    check_parts,
     check_passed_over,
     check_resizes,
     check_schema,
@@ -119,7 +120,10 @@ async def examine_open(deployment: Deployment, output: Output) -> list[Finding]:
         bar.show(4, "buckets")
         findings += await _check_buckets(deployment, snapshot)
         findings += check_drains(snapshot) + check_resizes(snapshot)
-        return findings + check_deletions(snapshot)
+        findings += check_deletions(snapshot)
+        if deployment.coordination is not None:
+            findings += check_parts(await deployment.store.fetch_parts(), snapshot.now_ms)
+        return findings
 
 
 async def _check_servers(deployment: Deployment) -> list[Finding]:

@@ -16,6 +16,7 @@ from ringtime_ringctl.doctor.passed_over import PassedOver
 from ringtime_shared.clock import ManualClock, ServerTime
 from ringtime_shared.models.app import Deletion, Instance, Resize
 from ringtime_shared.models.damage import Damage
+from ringtime_shared.parts import PartChange, PartMap, Phase
 from ringtime_shared.stores.protocol import IndexEntry, Marks
 
 P0, P1 = Instance("pay", 0), Instance("pay", 1)
@@ -194,6 +195,15 @@ def test_a_resize_that_was_left_alone() -> None:
         return states(checks.check_resizes(make_snapshot([pay(resize=resize)])))
 
     assert check(60_000) == {State.OK}
+    assert check(checks.RESIZE_MS + 1) == {State.WARNING}
+
+
+def test_a_change_of_the_parts_that_was_left_alone() -> None:
+    def check(age_ms: int) -> set[State]:
+        change = PartChange(64, Phase.READING, "ann", NOW_MS - age_ms)
+        return states(checks.check_parts(PartMap(4, 1, change), NOW_MS))
+
+    assert states(checks.check_parts(PartMap(), NOW_MS)) == check(60_000) == {State.OK}
     assert check(checks.RESIZE_MS + 1) == {State.WARNING}
 
 

@@ -30,7 +30,7 @@ from ringtime_shared.stores.protocol import (
 
 _log = logging.getLogger(__name__)
 BACK_OFF_S = 0.5
-CLAIMS_AT_ONCE = 4_000  #: claimed and taken over together: marks are read and written for each
+CLAIMS_AT_ONCE = 4_000  #: claimed and taken over, or handed over, together: marks are written for each
 PASSING = (StoreUnavailable, OutcomeUnknown, LeaseLost, StartupError)  #: worth trying again after a while
 
 
@@ -279,7 +279,7 @@ class Owner:
             await owned.wait_quiet()
         while leaving:
             try:
-                await self._release(leaving)
+                await self._release(leaving[:CLAIMS_AT_ONCE])  # so that others take over meanwhile
             except PASSING as error:
                 _log.warning("%s handover: %s", self._node, error)
                 await asyncio.sleep(BACK_OFF_S)

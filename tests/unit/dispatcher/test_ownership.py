@@ -9,6 +9,7 @@ import pytest
 from tests.contract.builders import make_app
 from tests.harness.virtual import LoopClock, on_virtual_time
 from tests.unit.dispatcher.rig import make_node
+from tests.unit.spy_store import SpyStore
 
 from ringtime_dispatcher.engine import Dispatcher
 from ringtime_dispatcher.ownership.capacity import memory_bytes, most_owned
@@ -252,3 +253,18 @@ def test_memory_is_that_of_the_machine_or_of_the_container(tmp_path: Path) -> No
 def test_what_a_node_may_own_is_set_or_half_of_its_memory() -> None:
     assert most_owned(DispatchSettings(max_owned=7)) == 7
     assert most_owned(DispatchSettings()) == memory_bytes() // 2 // 3_400
+
+
+@on_virtual_time
+async def test_a_node_that_leaves_hands_over_some_thousand_at_a_time() -> None:
+    clock = LoopClock()
+    store, hub = SpyStore(clock.now_ms), Hub()
+    await store.real.create_app(make_app(writable=9_000, polled=9_000))
+    dispatcher = make_node(store, clock, hub)
+    await dispatcher.start()
+    await asyncio.sleep(1)
+    assert len(dispatcher.owned) == 9_000
+    before = len(store.sizes("put_marks"))
+    await dispatcher.stop()
+    assert store.sizes("put_marks")[before:] == [4_000, 4_000, 1_000]
+    assert hub.claims == {}

@@ -11,7 +11,6 @@ may have landed after the last look at the index. Where the bucket is being read
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
@@ -52,6 +51,21 @@ class Seal(NamedTuple):
 
     owned: OwnedInstance
     upto_ms: int
+
+
+def _buckets_of(seal: Seal) -> range:
+    """Return the buckets that the final read of a seal is about."""
+    return range(bucket_of(seal.owned.checked_ms + 1), bucket_of(seal.upto_ms) + 1)
+
+
+def _joined(ranges: Iterable[range], most: int) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last of each run of numbers that are in some range, at most `most` long."""
+    numbers = sorted({number for each in set(ranges) for number in each})
+    start = 0
+    for n, number in enumerate(numbers, start=1):
+        if n == len(numbers) or numbers[n] != number + 1 or n - start == most:
+            yield numbers[start], number
+            start = n
 
 
 def plan_seals(owned: Iterable[OwnedInstance], *, limit_ms: int, walk_buckets: int) -> list[Seal]:
@@ -254,23 +268,28 @@ class Sealer:
 
     async def _plan_final_read(self, seals: Sequence[Seal]) -> list[tuple[OwnedInstance, DueQuery]]:
         queries = []
-        by_range: dict[tuple[int, int], dict[Instance, Seal]] = defaultdict(dict)
+        gaps: dict[Instance, Seal] = {}  # those with minutes of which only the index can tell
         for n, seal in enumerate(seals):
             if n % INSTANCES_AT_ONCE == INSTANCES_AT_ONCE - 1:
                 await asyncio.sleep(0)
             owned, upto_ms = seal
-            first, last = bucket_of(owned.checked_ms + 1), bucket_of(upto_ms)
             if upto_ms <= owned.checked_ms:
                 continue
-            if all(owned.is_reading(bucket) for bucket in range(first, last + 1)):
-                queries += [(owned, self._query(seal, bucket)) for bucket in range(first, last + 1)]
+            buckets = _buckets_of(seal)
+            if all(owned.is_reading(bucket) for bucket in buckets):
+                queries += [(owned, self._query(seal, bucket)) for bucket in buckets]
             else:
-                by_range[first, last][owned.instance] = seal
-        for (first, last), members in by_range.items():
-            groups = {group_of(str(instance)) for instance in members}
-            for bucket, instance in await self._store.fetch_index(first, last, groups):
-                if instance in members:
-                    queries.append((members[instance].owned, self._query(members[instance], bucket)))
+                gaps[owned.instance] = seal
+        groups = {group_of(str(instance)) for instance in gaps}
+        # Each minute is read once for all, though each may be checked up to another one.
+        for first, last in _joined(map(_buckets_of, gaps.values()), self._settings.walk_buckets):
+            entries = await self._store.fetch_index(first, last, groups)
+            for n, (bucket, instance) in enumerate(entries, start=1):
+                gap = gaps.get(instance)
+                if gap is not None and bucket in _buckets_of(gap):
+                    queries.append((gap.owned, self._query(gap, bucket)))
+                if n % INSTANCES_AT_ONCE == 0:
+                    await asyncio.sleep(0)
         return queries
 
     def _query(self, seal: Seal, bucket: int) -> DueQuery:

@@ -117,6 +117,17 @@ async def test_an_idle_minute_is_looked_up_in_the_index_behind_the_publish() -> 
     assert await rounds.marks() == Marks(END_MS, START_MS - 1)
 
 
+async def test_each_minute_of_the_index_is_read_once_though_each_is_checked_up_to_another() -> None:
+    owned = [
+        make_owned(APP, n, settled_ms=START_MS - 1 - ago * BUCKET_MS) for n, ago in enumerate((0, 2, 500))
+    ]
+    rounds = Rounds(*owned, now_ms=END_MS + 1 + LAG_MS)
+    await rounds.sealer.round()
+    # The last one is a long way back and gets 60 minutes of it; what lies between is nobody's to read.
+    firsts = [first for name, first in rounds.store.calls if name == "fetch_index"]
+    assert firsts == [BUCKET - 500, BUCKET - 2]
+
+
 async def test_settled_follows_a_round_behind() -> None:
     rounds = Rounds()
     await rounds.sealer.round()

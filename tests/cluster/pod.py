@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from typing import Any
 
+from ringtime_shared.arrivals import find_arrivals
 from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.coordination.memory import Hub, MemorySession
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
+from ringtime_shared.models.app import Instance
 from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import Arrival, DuePage, IdPage
 from tests.cluster.arrival_faults import ArrivalFaults
 
 START_MS = 1_800_000_000_000 + 37_000  # so that a run of 40 s crosses the end of a minute
 _CHANGES = frozenset({"create_app", "replace_app", "delete_app"})
+
+
+def right_ms() -> int:
+    """Return what a right clock shows."""
+    return START_MS + int(asyncio.get_running_loop().time() * 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +41,7 @@ class FaultRates:
 
 @dataclass(slots=True)
 class Work:
-    """What was read of the store, in rows unless it says otherwise."""
+    """What was read of the store, in rows unless it says otherwise, and what was filed in it."""
 
     index: int = 0
     arrivals: int = 0
@@ -43,11 +50,11 @@ class Work:
     pages: int = 0  #: queries for rows, one for each poller instance and bucket that is asked for
     looks: int = 0  #: queries for positions
     marks: int = 0  #: written
-    calls: int = 0
+    filed: set[tuple[Instance, int]] = field(default_factory=set)  #: who has rows in which bucket
+    announced: int = 0  #: arrivals written
 
     def note(self, name: str, args: tuple[Any, ...], answer: Any) -> None:
-        """Count what a call of the store gave."""
-        self.calls += 1
+        """Count what a call of the store gave, or took."""
         if name == "fetch_index":
             self.index += len(answer)
         elif name == "fetch_arrivals":
@@ -60,6 +67,10 @@ class Work:
             self.positions += _held(answer)
         elif name == "put_marks":
             self.marks += len(args[0])
+        elif name == "put_rows":
+            places = [row.place for row in args[0]]
+            self.filed.update((place.instance, place.bucket) for place in places)
+            self.announced += len(find_arrivals(places, right_ms()))
 
 
 def _held(pages: Sequence[DuePage | IdPage]) -> int:
@@ -152,8 +163,7 @@ class PodStore:
         if faults is None:
             return await self._store.fetch_arrivals(after_ms, groups)
         earlier = await self._store.fetch_arrivals(after_ms - faults.repeated_ms, groups)
-        now_s = asyncio.get_running_loop().time()
-        return faults.shown(earlier, after_ms=after_ms, now_ms=START_MS + int(now_s * 1000))
+        return faults.shown(earlier, after_ms=after_ms, now_ms=right_ms())
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         return partial(self._call, name, getattr(self._store, name))

@@ -29,7 +29,7 @@ from ringtime_shared.settings import (
 )
 from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import LAST_ID, Position
-from tests.cluster.pod import START_MS, FaultRates, Pod, PodSession, PodStore
+from tests.cluster.pod import FaultRates, Pod, PodSession, PodStore, right_ms
 from tests.cluster.verifier import ClientEntry, Send, judge
 
 TTL_MS, _MARGIN_MS = 4_000, 1_500
@@ -137,7 +137,7 @@ class World:
 
     @staticmethod
     def now_ms() -> int:
-        return START_MS + int(asyncio.get_running_loop().time() * 1000)
+        return right_ms()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         task = asyncio.create_task(work)
@@ -187,7 +187,7 @@ class World:
             )
 
     def _store_of(self, pod: Pod) -> PodStore:
-        """Return the store as this dispatcher sees it."""
+        """Return the store as this pod sees it."""
         return PodStore(self.store, pod, self.spawn)
 
     async def _clock_of(self, pod: Pod, store: PodStore) -> Clock:
@@ -195,7 +195,7 @@ class World:
         return pod
 
     async def _start_ingest(self, pod: Pod) -> IngestService:
-        store = PodStore(self.store, pod, self.spawn)
+        store = self._store_of(pod)
         return await IngestService.start(
             IngestParts(
                 store=cast("MemoryStore", store),

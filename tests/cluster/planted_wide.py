@@ -1,0 +1,149 @@
+"""Bugs of the reading of what is due, put in on purpose: rows would be late, or found at a cost that grows
+with what is active."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pytest
+
+from ringtime_dispatcher.ownership import keeper, recovery
+from ringtime_dispatcher.ownership.instance import OwnedInstance
+from ringtime_dispatcher.ownership.minute import Minute
+from ringtime_dispatcher.reading import sealing
+from ringtime_dispatcher.reading.agenda import Agenda
+from ringtime_dispatcher.reading.feed import Feed
+from ringtime_dispatcher.reading.polling import Poller
+from ringtime_dispatcher.reading.sealing import Sealer
+from ringtime_shared import arrivals
+from ringtime_shared.arrivals import RecentArrivals
+from ringtime_shared.stores.protocol import Arrival
+from tests.cluster.planted import Plant
+
+
+def write_no_arrivals(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(RecentArrivals, "announce", lambda *_: None)
+
+
+def announce_only_this_minute(patch: pytest.MonkeyPatch) -> None:
+    """What is filed into the next one after its index was read is not."""
+    patch.setattr(arrivals, "ANNOUNCE_AHEAD_MS", 1)
+
+
+def leave_the_agenda_after_a_read(patch: pytest.MonkeyPatch) -> None:
+    """What was read once is on the agenda again only when more is filed."""
+    real_take, real_file = Agenda.take_due, Agenda.file
+    taken: set[OwnedInstance] = set()
+
+    def take_due(self: Agenda, horizon_ms: int, most: int) -> list[OwnedInstance]:
+        due = real_take(self, horizon_ms, most)
+        taken.update(due)
+        return due
+
+    def file(self: Agenda, owned: OwnedInstance) -> None:
+        if owned in taken:
+            taken.discard(owned)
+        else:
+            real_file(self, owned)
+
+    patch.setattr(Agenda, "take_due", take_due)
+    patch.setattr(Agenda, "file", file)
+
+
+def take_a_page_of_positions_for_all(patch: pytest.MonkeyPatch) -> None:
+    real = Minute.learn
+    patch.setattr(Minute, "learn", lambda self, slots, _: real(self, slots, None))
+
+
+def forget_what_no_room_was_for(patch: pytest.MonkeyPatch) -> None:
+    """Slots beyond what is kept of a bucket are dropped, and taken for known."""
+
+    def add(self: Minute, slots: Iterable[int]) -> None:
+        new = {slot_ms - self._start_ms for slot_ms in slots if slot_ms > self.front.slot_ms}
+        self._ahead[:] = type(self._ahead)("H", sorted({*self._ahead, *new})[:2])
+
+    patch.setattr(Minute, "_add", add)
+
+
+def take_an_arrival_for_all_there_is(patch: pytest.MonkeyPatch) -> None:
+    real = OwnedInstance.expect
+
+    def expect(self: OwnedInstance, slots: Sequence[int], *, is_first: bool) -> tuple[int, int] | None:
+        return real(self, slots, is_first=True)
+
+    patch.setattr(OwnedInstance, "expect", expect)
+
+
+def pass_over_what_came_behind_the_front(patch: pytest.MonkeyPatch) -> None:
+    async def nothing(self: Poller) -> None:
+        self._passed.clear()
+
+    patch.setattr(Poller, "_read_passed", nothing)
+
+
+def look_back_for_no_arrivals(patch: pytest.MonkeyPatch) -> None:
+    """Only what is stamped since the last tick began, though it may be seen later than it is stamped."""
+    patch.setattr(Feed, "after_ms", lambda self, now_ms: min(self._asked_ms or now_ms, now_ms))
+
+
+def skip_the_close_of_minutes(patch: pytest.MonkeyPatch) -> None:
+    async def nothing(self: Sealer, minute_ms: int) -> None:
+        return
+
+    patch.setattr(Sealer, "_open_unheard", nothing)
+    patch.setattr(sealing, "take_closing", lambda *_, **__: [])
+
+
+def handle_an_arrival_each_time_it_is_read(patch: pytest.MonkeyPatch) -> None:
+    real = Feed.take
+
+    def take(self: Feed, seen: Sequence[Arrival], now_ms: int) -> list[Arrival]:
+        real(self, seen, now_ms)
+        return list(seen)
+
+    patch.setattr(Feed, "take", take)
+
+
+def read_each_instance_tick_by_tick(patch: pytest.MonkeyPatch) -> None:
+    """As if nothing were known of what is to come: the cost of what is active, not of what is due."""
+    patch.setattr(Agenda, "take_looks", lambda *_, **__: [])
+    patch.setattr(Minute, "expect", lambda *_: None)
+    real = Minute.learn
+    patch.setattr(Minute, "learn", lambda self, slots, _: real(self, slots, self.front))
+
+
+def walk_only_to_the_present(patch: pytest.MonkeyPatch) -> None:
+    """A new owner does not look into the minute whose index this node has read already."""
+    real: Any = recovery.walk
+
+    async def walk(store: Any, clock: Any, instances: Any, owned: Any, walk_buckets: int) -> None:
+        indexed, instances.indexed = instances.indexed, None
+        try:
+            await real(store, clock, instances, owned, walk_buckets)
+        finally:
+            instances.indexed = indexed
+
+    patch.setattr(keeper, "walk", walk)
+
+
+PLANTS: list[Plant] = [
+    write_no_arrivals,
+    announce_only_this_minute,
+    leave_the_agenda_after_a_read,
+    take_a_page_of_positions_for_all,
+    forget_what_no_room_was_for,
+    take_an_arrival_for_all_there_is,
+    pass_over_what_came_behind_the_front,
+    look_back_for_no_arrivals,
+    skip_the_close_of_minutes,
+    handle_an_arrival_each_time_it_is_read,
+    read_each_instance_tick_by_tick,
+    walk_only_to_the_present,
+]
+
+#: The seed to begin at for those that few seeds show: a little before the first that does.
+FIRST_SEEDS: dict[Plant, int] = {
+    pass_over_what_came_behind_the_front: 35,
+    handle_an_arrival_each_time_it_is_read: 10,
+}

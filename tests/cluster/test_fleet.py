@@ -1,0 +1,16 @@
+"""Many dispatchers with many quiet poller instances: what they read for a row that is due, and how late it
+is."""
+
+from __future__ import annotations
+
+from tests.cluster.fleet import FleetPlan, FleetTally, play_fleet
+
+
+def check(tally: FleetTally) -> None:
+    assert (tally.lost, tally.late_ms) == (0, 0)
+    assert tally.pages < 1.1 * tally.due
+    assert tally.looks < 2.2 * tally.due  # before its minute, and behind it
+
+
+def test_a_small_fleet_reads_what_is_due() -> None:
+    check(play_fleet(FleetPlan(nodes=10, instances=20_000, minutes=4)))

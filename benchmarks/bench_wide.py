@@ -45,7 +45,8 @@ BURST, BURST_APP = 20_000, "burst"
 DENSE_APP, DENSE_PARTITIONS, DENSE_PER_S = "dense", 64, 20
 NEAR_LEAD_MS = (5_000, 15_000)
 CONNECTIONS = 64
-LATE_S = 15  #: waited for callbacks that have not come when their minute is over
+LATE_MS = 100
+WAIT_S = 15  #: waited for callbacks that have not come when their minute is over
 
 
 class Filed(NamedTuple):
@@ -54,6 +55,7 @@ class Filed(NamedTuple):
     schedule_id: str
     app_id: str
     fire_ms: int
+    took_ms: float  #: from request to answer
 
 
 class Callbacks(Protocol):
@@ -123,12 +125,13 @@ def describe(name: str, filed: Sequence[Filed], came: Mapping[str, Sequence[floa
     """Print what became of these schedules."""
     lags = sorted(came[each.schedule_id][0] - each.fire_ms for each in filed if each.schedule_id in came)
     doubled = sum(len(came.get(each.schedule_id, ())) > 1 for each in filed)
-    early = sum(lag < 0 for lag in lags)
+    early, late = sum(lag < 0 for lag in lags), sum(lag > LATE_MS for lag in lags)
     if not lags:
         print(f"  {name:12}{len(filed):7} filed, none came", flush=True)
         return
     print(
-        f"  {name:12}{len(filed):7} due: {len(filed) - len(lags)} lost, {early} early, {doubled} doubled;"
+        f"  {name:12}{len(filed):7} due: {len(filed) - len(lags)} lost, {early} early, {doubled} doubled,"
+        f" {late} later than {LATE_MS} ms;"
         f" lag p50 {percentile(lags, 0.5):,.1f}, p99 {percentile(lags, 0.99):,.1f}, max {lags[-1]:,.1f} ms",
         flush=True,
     )
@@ -196,9 +199,11 @@ class Bench:
             "scheduleTime": fire_ms / 1000,
             "callback": {"type": self._callbacks.kind, "details": self._callbacks.details},
         }
+        began_s = time.perf_counter()
         answer = await self._client.request("POST", "/schedules", body)
         assert answer.status == 200, answer
-        return Filed(answer.data["schedule"]["scheduleId"], app_id, fire_ms)
+        took_ms = (time.perf_counter() - began_s) * 1000
+        return Filed(answer.data["schedule"]["scheduleId"], app_id, fire_ms, took_ms)
 
     async def file_all(self, wanted: Sequence[tuple[str, int]]) -> list[Filed]:
         began_s = time.perf_counter()
@@ -240,7 +245,14 @@ class Bench:
                 await asyncio.sleep((start_ms + MINUTE_MS) / 1000 - time.time())
             print(f"{case}, minute {n + 1} of {minutes}", flush=True)
             self.print_cpu(before, MINUTE_MS / 1000)
-        filed += await filing if filing else []
+        if filing:
+            filed += await filing
+            took_ms = sorted(each.took_ms for each in filed)
+            print(
+                f"  creates took p50 {percentile(took_ms, 0.5):,.0f}, p99 {percentile(took_ms, 0.99):,.0f},"
+                f" max {took_ms[-1]:,.0f} ms",
+                flush=True,
+            )
         came = await self._wait_for({each.schedule_id for each in filed})
         for n in range(minutes):
             start_ms = first_ms + n * MINUTE_MS
@@ -252,7 +264,7 @@ class Bench:
 
     async def _wait_for(self, schedule_ids: set[str]) -> Mapping[str, Sequence[float]]:
         """Return what came, once these are among it or time is up."""
-        until_s = time.monotonic() + LATE_S
+        until_s = time.monotonic() + WAIT_S
         while True:
             came = await self._callbacks.read()
             if schedule_ids <= came.keys() or time.monotonic() > until_s:

@@ -148,6 +148,7 @@ class Dispatcher:
             self._owner.instances,
             self._deliverer,
             self._ledger.room,
+            lambda: self._ledger.is_full,
         )
         self._sealer = Sealer(
             parts.store,
@@ -245,8 +246,10 @@ class Dispatcher:
             max(self._settings.tick_ms, cost_ms / self._settings.poll_share), self._settings.max_tick_ms
         )
         pause_s = max(period_ms - cost_ms, 1) / 1000
-        if self._ledger.is_short:  # go on as soon as there is room
-            await wait_at_most(self._room.wait(), pause_s)
+        if self._ledger.is_short:  # go on as soon as there is room, within the same share of the time
+            least_s = min(cost_ms * (1 / self._settings.poll_share - 1) / 1000, pause_s)
+            await asyncio.sleep(least_s)
+            await wait_at_most(self._room.wait(), pause_s - least_s)
         else:
             await asyncio.sleep(pause_s)
 

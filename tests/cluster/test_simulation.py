@@ -8,12 +8,18 @@ from __future__ import annotations
 import pytest
 
 from tests.cluster.campaign import first_failure, play_seed, play_seeds
-from tests.cluster.planted import FIRST_SEEDS, PLANTS, Plant
+from tests.cluster.planted import FIRST_SEEDS, PLANTS, Plant, announce_first_rows_alone
 from tests.harness.report import IS_LONG
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_few_seeds_keep_the_promise(seed: int) -> None:
+    assert play_seed(seed) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_nobody_announced_is_found_by_the_final_read(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    announce_first_rows_alone(monkeypatch)
     assert play_seed(seed) == []
 
 

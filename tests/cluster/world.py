@@ -59,6 +59,7 @@ class Plan:
             page_rows=4,
             apps_refresh_ms=2_000,
             walk_buckets=3,
+            seal_rows=0,  # each round seals: what follows from a mark is met often in a run of a minute
             max_loaded=30,
             destination_in_flight=4,
             breaker_failures=2,

@@ -126,6 +126,11 @@ class Room:
         return False
 
     @property
+    def is_full(self) -> bool:
+        """Whether not even an app that holds nothing has room."""
+        return self._total >= self._most
+
+    @property
     def held(self) -> Mapping[str, int]:
         """How many rows each app holds; those with none are not in it."""
         return self._held
@@ -152,6 +157,11 @@ class Ledger:
     def room(self, app_id: str) -> int:
         """Return how many more rows of this app may be held; one that gets 0 is refused, until `on_room`."""
         return self._room.of(app_id)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no app at all has room."""
+        return self._room.is_full
 
     @property
     def is_short(self) -> bool:

@@ -113,10 +113,10 @@ class OwnedInstance:
         bucket = bucket_of(next_ms)
         return bucket, self._with_rows().minutes[bucket].front
 
-    def rows_expected(self, bucket: int, upto_ms: int) -> int | None:
-        """Return how many rows to ask for; see `Minute`."""
+    def rows_expected(self, bucket: int, upto_ms: int, unknown: int) -> int | None:
+        """Return how many rows to ask for in one page; see `Minute`."""
         minute = self.minute(bucket)
-        return None if minute is None else minute.rows_expected(upto_ms)
+        return None if minute is None else minute.rows_expected(upto_ms, unknown)
 
     def set_front(self, bucket: int, front: Position) -> None:
         """Everything in `bucket` up to `front` was read."""

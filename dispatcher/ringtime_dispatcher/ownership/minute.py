@@ -21,8 +21,7 @@ from ringtime_shared.buckets import BUCKET_MS, first_slot
 from ringtime_shared.stores.protocol import LAST_ID, Position
 
 SLOTS_KNOWN = 500  #: of one bucket at a time, two bytes each; more of them are another look
-FEW_ROWS = 20  #: asked for where fewer are known to come: others may have been filed beside them
-FIRST_ROWS = 100  #: asked for where nothing is known: with 10,000 instances most have one
+FEW_ROWS = 10  #: asked for where fewer are known to come: others may have been filed beside them
 
 
 class Minute:
@@ -41,11 +40,6 @@ class Minute:
     def last_ms(self) -> int:
         """The last slot of the bucket."""
         return self._start_ms + BUCKET_MS - 1
-
-    @property
-    def is_read(self) -> bool:
-        """Whether all of it was read."""
-        return self.front.schedule_id == LAST_ID and self.front.slot_ms >= self.last_ms
 
     def next_ms(self) -> int | None:
         """Return the next slot that is to be read: a known one, or the first of which nothing is known. None:
@@ -69,12 +63,16 @@ class Minute:
         """Return where the next look at the positions begins."""
         return self._known
 
-    def rows_expected(self, upto_ms: int) -> int | None:
-        """Return how many rows to ask for in one page up to here; None: as many as a page holds."""
+    def rows_expected(self, upto_ms: int, unknown: int) -> int | None:
+        """Return how many rows to ask for in one page up to here; None: as many as a page holds.
+
+        Args:
+            unknown: to ask for if nothing is known of a part of it.
+        """
         if self.front.schedule_id != LAST_ID:
-            return None
+            return None  # the page before was not large enough
         if _after(self._known) <= min(upto_ms, self.last_ms):
-            return FIRST_ROWS
+            return max(FEW_ROWS, unknown)
         return max(FEW_ROWS, bisect_right(self._ahead, min(upto_ms, self.last_ms) - self._start_ms))
 
     def set_front(self, front: Position) -> None:

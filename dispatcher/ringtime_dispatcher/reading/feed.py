@@ -2,7 +2,7 @@
 
 An arrival is stamped by the clock of who wrote it, and seen later: by what the write takes, less what that
 clock is ahead of this one. So a tick asks for those stamped since the last one, and a look-back before: 500
-ms to begin with. A sweep, each 10 s, asks for 12 s back; where it finds what the ticks did not, the
+ms to begin with. A sweep, each 10 s, asks for 22 s back; where it finds what the ticks did not, the
 look-back is doubled, and halved again when all of it was seen in half of that. What is later still waits
 for the end of its minute, see the package.
 """
@@ -15,7 +15,8 @@ from ringtime_shared.stores.protocol import Arrival
 
 LEAST_BACK_MS = 500
 SWEEP_EACH_MS = 10_000
-SWEEP_BACK_MS = 12_000
+MOST_BACK_MS = 12_000  #: an arrival that is seen later than this after its stamp may never be
+SWEEP_BACK_MS = MOST_BACK_MS + SWEEP_EACH_MS
 GAP_MS = 60_000  #: half of what the store remembers: without a look for longer, some may be gone
 MOST_SEEN = 200_000  #: beyond, all are forgotten, and what comes again is handled again
 
@@ -60,7 +61,7 @@ class Feed:
 
     def _judge(self, is_missed: bool) -> None:
         if is_missed:
-            self.look_back_ms = min(2 * self.look_back_ms, SWEEP_BACK_MS)
+            self.look_back_ms = min(2 * self.look_back_ms, MOST_BACK_MS)
         elif 2 * self._slowest_ms < self.look_back_ms:
             self.look_back_ms = max(self.look_back_ms // 2, LEAST_BACK_MS)
         self._slowest_ms = 0

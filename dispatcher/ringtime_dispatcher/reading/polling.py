@@ -18,7 +18,9 @@ from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import DispatchSettings
 from ringtime_shared.stores.protocol import LAST_ID, DamagedRow, DuePage, DueQuery, DueStore, Position
 
-READS_AT_ONCE = 500  #: instances whose pages are planned together
+READS_AT_ONCE = 500  #: instances whose pages are planned together, at most
+LEAST_READS = 16
+ROWS_AT_ONCE = 5_000  #: asked for together where nothing is known: of 500 instances most have a row or none
 ENTRIES_AT_ONCE = 1_000  #: of the index, opened without letting anybody else run
 MOST_PASSED = 10_000  #: ranges that are to be read again; more wait for their minute's seal
 
@@ -51,7 +53,7 @@ def plan_reads(
     for _, each, (bucket, front) in wanted:
         app_id = each.instance.app_id
         upto_ms = min(horizon_ms, last_slot(bucket))
-        expected = each.rows_expected(bucket, upto_ms)
+        expected = each.rows_expected(bucket, upto_ms, ROWS_AT_ONCE // len(wanted))
         # What is planned for others here takes half a row each from this app's room; see `delivery.ledger`.
         others = total - planned[app_id]
         limit = min(page_rows, room(app_id) - planned[app_id] - (others + 1) // 2)
@@ -83,14 +85,20 @@ class Poller:
         instances: Instances,
         sink: RowSink,
         room: Callable[[str], int],
+        is_full: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`room`: how many more rows of an app may be held in memory."""
+        """
+        Args:
+            room: how many more rows of an app may be held in memory.
+            is_full: whether it is none for every app.
+        """
         self._store = store
         self._clock = clock
         self._settings = settings
         self._instances = instances
         self._sink = sink
         self._room = room
+        self._is_full = is_full
         self._agenda = Agenda()
         self._feed = Feed()
         self._passed: dict[_Passed, Position] = {}  # and from where on
@@ -115,18 +123,26 @@ class Poller:
         begun_ms = self._clock.boot_ms()
         agenda = self._agenda
         short: list[OwnedInstance] = []  # those of apps that have no room
+        most = READS_AT_ONCE
         try:
             for owned in self._instances.take_changed():
                 agenda.file(owned)
-            while due := agenda.take_due(horizon_ms, READS_AT_ONCE):
+            while due := agenda.take_due(horizon_ms, most):
+                if self._is_full():
+                    short += due
+                    for owned in due:
+                        self._room(owned.instance.app_id)  # refused: it is told when there is some
+                    break
                 plans = plan_reads(
                     due, horizon_ms=horizon_ms, page_rows=self._settings.page_rows, room=self._room
                 )
-                planned = {owned for owned, _ in plans}
-                again = list(planned)
-                for owned in due:
-                    if owned not in planned:  # it waits for a later tick, or only for these pages
-                        (again if self._room(owned.instance.app_id) > 0 else short).append(owned)
+                again = dict.fromkeys(owned for owned, _ in plans)
+                if len(again) < len(due):
+                    for owned in due:  # without a page it waits for a later tick, or only for these pages
+                        if owned not in again and self._room(owned.instance.app_id) <= 0:
+                            short.append(owned)
+                        else:
+                            again[owned] = None
                 try:
                     if plans:
                         await self._read_pages(plans)
@@ -135,6 +151,8 @@ class Poller:
                         agenda.file(owned)
                 if self._clock.boot_ms() - begun_ms >= self._settings.tick_ms:
                     return True
+                # No more are taken off the agenda than there is room to plan for.
+                most = min(max(2 * len(plans), LEAST_READS), READS_AT_ONCE)
         finally:
             for owned in short:
                 agenda.file(owned)

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.resize.runner import Resizer, Unfinished
+from ringtime_shared.coordination.memory import MemoryOperator
 from ringtime_shared.errors import RingtimeError
 from ringtime_shared.ids import unpack_id
 from ringtime_shared.models.app import App, Instance
@@ -138,7 +139,7 @@ class ResizeWorld(World):
     def _resizer(self, pod: Pod, operator: str) -> Resizer:
         deployment = Deployment(
             store=cast("MemoryStore", PodStore(self.store, pod, self.spawn)),
-            coordination=None,
+            coordination=MemoryOperator(self.hub),
             settings=Settings(ingest=self.plan.ingest, dispatch=self.plan.dispatch),
             operator=operator,
             clock=pod,

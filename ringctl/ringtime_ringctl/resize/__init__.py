@@ -21,7 +21,9 @@ each.
 
 *Owned*: a dispatcher that takes a poller instance over writes its marks under its term, which is higher
 than any before. The note holds the highest that the new ones had; or they are sealed after the note was
-made. Nothing depends on this but promptness. A deactivated app is polled by nobody, so it does not wait.
+made. A dispatcher that never noticed that a partition was gone shows neither for long, so a grow first sees
+to it that those it adds are let go. Nothing depends on this but promptness. A deactivated app is polled by
+nobody, so it does not wait.
 
 *Quiet*: more than `ingest.map_age_ms`, and `ingest.write_deadline_ms` to spare, on this process's own boot
 clock, from when it read that `writable` is lowered, and had then counted a change of the app itself. A

@@ -85,6 +85,9 @@ class Resizer:
             partitions=quota - app.polled,
         )
         gained = [Instance(app.app_id, partition) for partition in range(app.polled, quota)]
+        if gained:  # whoever released them may have died before that was counted
+            await self._store.announce_app(app.app_id)
+            await self.until_let_go(gained)
         terms = await self._store.fetch_terms(gained)
         term = max(terms.values(), default=0)
         begun = steps.begin(app, quota, operator=self._deployment.operator, now_ms=now_ms, term=term)

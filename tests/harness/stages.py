@@ -4,8 +4,8 @@ Each stage is one pytest in one process with servers of its own, and runs its ca
 of them wait most of the time, so that several keep two cores busy. Who comes first is settled by the system:
 
 - What kills and cuts off, whose verdicts come from ledgers, begins at once, and so do the real servers.
-- What measures time begins when they are over. Whatever runs beside it gives way to it: beside stages that
-  did not, bounds of a second were missed for want of a core. `timed` needs little, `alone` needs it all.
+- What measures time begins when the faults are over. Whatever runs beside it gives way to it: beside stages
+  that did not, bounds of a second were missed for want of a core. `timed` needs little, `alone` may need all.
 - What only computes, on virtual time or none, takes what the others leave, from the beginning to the end.
 
 Coverage is measured in one stage only: it costs that one half as much again.
@@ -49,25 +49,25 @@ def _e2e(*names: str) -> tuple[str, ...]:
 
 
 STAGES = (
-    Stage("faults", 0, _e2e("cluster", "network_faults"), "faults and not alone"),
-    Stage("operator", 5, _e2e("resize", "ringctl"), "faults and not alone"),
-    Stage("servers", 5, ("tests/contract", "tests/service")),
+    Stage("pods", 0, _e2e("cluster"), "faults and not alone"),
+    Stage("faults", 0, _e2e("network_faults", "resize", "ringctl"), "faults and not alone"),
+    Stage("servers", 3, ("tests/contract", "tests/service")),
+    Stage("nodes", 3, ("tests/e2e",), after=("faults",)),
     Stage(
         "alone",
         0,
         _e2e("cluster", "delivery", "door", "kafka_delivery", "neighbours", "serve"),
         "alone",
-        after=("faults", "operator"),
+        after=("pods", "faults"),
     ),
     Stage(
         "timed",
-        2,
+        1,
         ("tests/unit/dispatcher", "tests/unit/test_fault_proxy.py", "tests/service", *_e2e("clock_steps")),
         "alone",
-        after=("faults", "operator", "servers"),
+        after=("pods", "faults", "servers"),
     ),
-    Stage("nodes", 5, ("tests/e2e",), after=("operator",)),
-    Stage("units", IDLE, ("tests/unit",), is_measured=True),
+    Stage("units", 10, ("tests/unit",), is_measured=True, after=("pods", "faults")),
     Stage("cluster", IDLE, ("tests/cluster", "tests/property")),
 )
 
@@ -158,7 +158,9 @@ async def main(arguments: Sequence[str]) -> int:
         finally:
             over[stage.name].set()
 
-    codes = await asyncio.gather(*(run_in_turn(stage) for stage in STAGES))
+    async with asyncio.TaskGroup() as group:  # it waits for each to end what it started, also after Ctrl-C
+        running = [group.create_task(run_in_turn(stage)) for stage in STAGES]
+    codes = [task.result() for task in running]
     ran = {stage.name: read_cases(stage) for stage in STAGES}
     used_s = {stage.name: read_cpu_s(stage) for stage in STAGES}
     print(f"\nslowest {SLOWEST}:")

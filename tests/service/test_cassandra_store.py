@@ -773,11 +773,14 @@ async def test_three_nodes_carry_on_without_one(tmp_path: Path) -> None:
     servers = LocalServers(tmp_path, cassandra=options, kafka=False, etcd=False, own=True)
     await asyncio.to_thread(servers.start)
     try:
-        await spread_over_nodes(servers.cassandra)
         replication = '{"class": "NetworkTopologyStrategy", "replication_factor": 3}'
         settings = make_settings(servers.cassandra, replication=replication)
         applied = await asyncio.gather(*(migrate(settings) for _ in range(3)))
         assert sorted(applied) == [[], [], STEPS]
+        with cql_session(servers.cassandra) as session:  # a schema of its own would take half a minute
+            await asyncio.to_thread(keep_copies, session, settings.keyspace, 1)
+            await spread_over_nodes(settings)
+            await asyncio.to_thread(keep_copies, session, settings.keyspace, 3)
         async with connected(replace(settings, request_timeout_ms=4_000)) as store:
             app = await store.create_app(make_app())
             await asyncio.sleep(6)  # `speculative_retry` of a new table counts from its fifth second
@@ -798,11 +801,14 @@ def execute(store: CassandraStore, statement: Any) -> Any:
     return future
 
 
-async def spread_over_nodes(server: CassandraServer) -> None:
+def keep_copies(session: Any, keyspace: str, copies: int) -> None:
+    # By the name of the data centre: `replication_factor` is for those that the keyspace is not in yet.
+    replication = f"{{'class': 'NetworkTopologyStrategy', 'datacenter1': '{copies}'}}"
+    session.execute(f"ALTER KEYSPACE {keyspace} WITH replication = {replication}")
+
+
+async def spread_over_nodes(settings: CassandraSettings) -> None:
     """With one copy of each row, a batch must go to the one node that has its rows."""
-    replication = '{"class": "NetworkTopologyStrategy", "replication_factor": 1}'
-    settings = make_settings(server, replication=replication)
-    await migrate(settings)
     async with connected(settings) as store:
         app = await store.create_app(make_app())
         rows = [make_row(app, NOW_MS + 10**6 + n * 1_000, n % 3) for n in range(300)]

@@ -51,8 +51,9 @@ def _e2e(*names: str) -> tuple[str, ...]:
 STAGES = (
     Stage("pods", 0, _e2e("cluster"), "faults and not alone"),
     Stage("faults", 0, _e2e("network_faults", "resize", "ringctl"), "faults and not alone"),
-    Stage("servers", 3, ("tests/contract", "tests/service")),
-    Stage("nodes", 3, ("tests/e2e",), after=("faults",)),
+    # What starts servers comes first, while nobody measures time.
+    Stage("servers", 5, ("tests/service", "tests/contract")),
+    Stage("nodes", 5, ("tests/e2e",), after=("faults",)),
     Stage(
         "alone",
         0,
@@ -65,7 +66,7 @@ STAGES = (
         1,
         ("tests/unit/dispatcher", "tests/unit/test_fault_proxy.py", "tests/service", *_e2e("clock_steps")),
         "alone",
-        after=("pods", "faults", "servers"),
+        after=("pods", "faults"),
     ),
     Stage("units", 10, ("tests/unit",), is_measured=True, after=("pods", "faults")),
     Stage("cluster", IDLE, ("tests/cluster", "tests/property")),

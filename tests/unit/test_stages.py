@@ -122,7 +122,8 @@ def test_what_gives_way_has_all_that_it_starts_give_way(tmp_path: Path, niceness
     told = subprocess.run(
         program, cwd=tmp_path, start_new_session=True, stdout=subprocess.PIPE, text=True, check=True
     )
-    assert told.stdout.split() == [str(niceness), str(policy), str(niceness), "nice", str(niceness)]
+    nice = str(min(os.nice(0) + niceness, give_way.IDLE))  # these tests may give way themselves
+    assert told.stdout.split() == [nice, str(policy), nice, "nice", nice]
 
 
 STARTER = """

@@ -132,6 +132,7 @@ class Deleter:
                 raise Conflict(f"the deletion of app {app.app_id} was given up")
             if app.deletion.began_at != quiet_for:
                 quiet_for = app.deletion.began_at
+                await self._store.announce_app(app.app_id)  # who noted it may have died before that
                 await asyncio.sleep(self._quiet_s)
             else:
                 with suppress(VersionConflict):

@@ -110,7 +110,8 @@ async def test_what_fails_keeps_nobody_back_and_the_next_run_does_the_rest() -> 
     store.fail("create_app", StoreUnavailable("no"), StoreUnavailable("no"))
     async with aclosing(carry_out(deployment, plan_changes(wanted, {}, LIMITS, 0).changes, 3)) as turns:
         ended = {app_id: error async for app_id, error in turns}
-    assert [app_id for app_id, error in ended.items() if error is not None] == ["app-0", "app-1"]
+    # Three at a time: these two fail, in either order.
+    assert {app_id for app_id, error in ended.items() if error is not None} == {"app-0", "app-1"}
     assert len(ended) == 20
     registered = {app.app_id: app for app in await store.real.fetch_apps()}
     rest = plan_changes(wanted, registered, LIMITS, 0)

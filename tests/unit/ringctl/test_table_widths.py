@@ -8,12 +8,15 @@ import inspect
 import io
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple, TypeVar
 
 import pytest
+from click import ClickException
+from click.exceptions import Exit
 from tests.contract.builders import (
     make_app,
     make_letter,
@@ -152,6 +155,11 @@ def run_all(world: World) -> None:
     world.run("nodes")
     world.run("apps", "list")
     world.run("apps", "show", APP)
+    with NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(f'[[apps]]\nappId = "{APP}"\npartitions = 99\n')
+        file.flush()
+        with suppress(SystemExit, ClickException, Exit):
+            world.run("apps", "apply", "-f", file.name)
     world.run("forecast", APP)
     world.run("forecast", APP, "--minutes")
     world.run("schedules", "list", APP, "--to", "+2h")

@@ -28,7 +28,14 @@ from ringtime_shared.clock import Clock
 from ringtime_shared.ids import EPOCH_2020_MS
 from ringtime_shared.models.app import Instance
 from ringtime_shared.parts import group_of
-from ringtime_shared.stores.protocol import DAMAGED_MARKS, DueStore, Marks, MarkStore, MarksWrite
+from ringtime_shared.stores.protocol import (
+    DAMAGED_MARKS,
+    DueStore,
+    IndexEntry,
+    Marks,
+    MarkStore,
+    MarksWrite,
+)
 
 _log = logging.getLogger(__name__)
 ENTRIES_AT_ONCE = 1_000  #: of the index, opened without letting anybody else run
@@ -97,14 +104,20 @@ async def walk(
     bucket = bucket_of(min(each.settled_ms for each in owned) + 1)
     while bucket <= (last := max(bucket_of(clock.now_ms()), instances.indexed or 0)):
         upto = min(bucket + walk_buckets - 1, last)
-        for n, entry in enumerate(await store.fetch_index(bucket, upto, groups), start=1):
-            each = by_instance.get(entry.instance)
-            if each is not None:
-                instances.open_bucket(each, entry.bucket)
-            if n % ENTRIES_AT_ONCE == 0:
-                await asyncio.sleep(0)
+        await open_buckets(instances, by_instance, await store.fetch_index(bucket, upto, groups))
         bucket = upto + 1
-    for (
-        each
-    ) in owned:  # no await since the last look at `indexed`: what is indexed from here on is opened then
+    # No await since the last look at `indexed`: what is indexed from here on is opened then.
+    for each in owned:
         instances.end_walk(each)
+
+
+async def open_buckets(
+    instances: Instances, owned: Mapping[Instance, OwnedInstance], entries: Sequence[IndexEntry]
+) -> None:
+    """Begin to read what the index has named of those `owned`; entries of others are passed over."""
+    for n, (bucket, instance) in enumerate(entries, start=1):
+        each = owned.get(instance)
+        if each is not None:
+            instances.open_bucket(each, bucket)
+        if n % ENTRIES_AT_ONCE == 0:
+            await asyncio.sleep(0)

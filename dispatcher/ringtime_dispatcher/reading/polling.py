@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, Protocol
 
 from ringtime_dispatcher.ownership.instance import Instances, OwnedInstance
 from ringtime_dispatcher.ownership.minute import FEW_ROWS, SLOTS_KNOWN
+from ringtime_dispatcher.ownership.recovery import open_buckets
 from ringtime_dispatcher.reading.agenda import Agenda
 from ringtime_dispatcher.reading.feed import Feed
 from ringtime_shared.arrivals import INDEX_LEAD_MS
@@ -21,7 +21,6 @@ from ringtime_shared.stores.protocol import LAST_ID, DamagedRow, DuePage, DueQue
 READS_AT_ONCE = 500  #: instances whose pages are planned together, at most
 LEAST_READS = 16
 ROWS_AT_ONCE = 5_000  #: asked for together where nothing is known: of 500 instances most have a row or none
-ENTRIES_AT_ONCE = 1_000  #: of the index, opened without letting anybody else run
 MOST_PASSED = 10_000  #: ranges that are to be read again; more wait for their minute's seal
 
 
@@ -185,12 +184,7 @@ class Poller:
             entries = await self._store.fetch_index(instances.indexed + 1, upto, groups)
             if not instances.groups <= groups:
                 continue  # an instance came meanwhile, and may count on this read
-            for n, (bucket, instance) in enumerate(entries, start=1):
-                owned = instances.owned.get(instance)
-                if owned is not None:
-                    instances.open_bucket(owned, bucket)
-                if n % ENTRIES_AT_ONCE == 0:
-                    await asyncio.sleep(0)
+            await open_buckets(instances, instances.owned, entries)
             instances.indexed = upto
 
     async def _hear(self, now_ms: int) -> None:

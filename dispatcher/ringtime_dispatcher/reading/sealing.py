@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from typing import NamedTuple, Protocol, TypeVar
 
 from ringtime_dispatcher.ownership.instance import Instances, OwnedInstance
+from ringtime_dispatcher.ownership.recovery import open_buckets
 from ringtime_dispatcher.reading.polling import RowSink
 from ringtime_shared.buckets import BUCKET_MS, bucket_of, first_slot, last_slot
 from ringtime_shared.clock import Clock
@@ -200,12 +201,7 @@ class Sealer:
         while first <= last:
             upto = min(first + self._settings.walk_buckets - 1, last)
             entries = await self._store.fetch_index(first, upto, instances.groups)
-            for n, (bucket, instance) in enumerate(entries, start=1):
-                owned = instances.owned.get(instance)
-                if owned is not None:
-                    instances.open_bucket(owned, bucket)
-                if n % INSTANCES_AT_ONCE == 0:
-                    await asyncio.sleep(0)
+            await open_buckets(instances, instances.owned, entries)
             first = upto + 1
 
     async def _plan(self, asked: Sequence[OwnedInstance], limit_ms: int) -> list[Seal]:

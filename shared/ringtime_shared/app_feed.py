@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import zlib
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
@@ -59,13 +60,18 @@ class AppReading(NamedTuple):
     read_boot_ms: int
 
 
+def spread_of(process: str) -> float:
+    """Return a number from 0 to 1, another for each process, so that they do not all read at once."""
+    return zlib.crc32(process.encode()) / (1 << 32)
+
+
 class Proof:
     """What the count of changes proves of a map that holds all apps. Pure; times are boot times, in ms."""
 
     def __init__(self, spread: float = 0.0) -> None:
         """
         Args:
-            spread: from 0 to 1, another for each process, so that they do not all read at once.
+            spread: see `spread_of`.
         """
         self.full_ms = -1  #: when the last full read began; -1: there was none
         self.proved_ms = -1  #: the map shows every change that had returned by then
@@ -101,7 +107,7 @@ class AppFeed:
     asked before they began."""
 
     def __init__(self, store: FeedStore, clock: Clock, *, spread: float = 0.0) -> None:
-        """`spread`: see `Proof`."""
+        """`spread`: see `spread_of`."""
         self.apps: dict[str, App] = {}  #: the same dict always; of one that is damaged, what was last read
         self.turn = 0  #: rises when `apps` may have changed
         self._store = store

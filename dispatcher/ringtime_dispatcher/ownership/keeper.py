@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,7 +11,7 @@ from typing import Protocol
 from ringtime_dispatcher.ownership.instance import Instances, OwnedInstance
 from ringtime_dispatcher.ownership.plan import Membership, OwnershipPlan, came_from_another, plan_ownership
 from ringtime_dispatcher.ownership.recovery import marks_to_begin_at, take_over, walk
-from ringtime_shared.app_feed import AppFeed
+from ringtime_shared.app_feed import AppFeed, spread_of
 from ringtime_shared.app_states import APPS_TRUST_MS
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.coordination.protocol import Claim, Member, Session, View
@@ -63,9 +62,7 @@ class Owner:
         self._store = parts.store
         self._session: Session | None = None
         self._steps = parts.clock.steps()  # as they were when this session began
-        self._feed = AppFeed(
-            parts.store, parts.clock, spread=zlib.crc32(parts.member.node.encode()) / (1 << 32)
-        )
+        self._feed = AppFeed(parts.store, parts.clock, spread=spread_of(parts.member.node))
         self.apps: Mapping[str, App] = self._feed.apps  #: as this node last read them; the same always
         self._placed: dict[str, int] = {}  # app -> how many partitions of it are on the ring
         self._placed_at = -1  # turn of the feed

@@ -33,7 +33,7 @@ class AppMaps:
     """A cache of all apps. Bounded by the number of registered apps."""
 
     def __init__(self, store: FeedStore, clock: Clock, *, spread: float = 0.0) -> None:
-        """`spread`: see `app_feed.Proof`."""
+        """`spread`: see `app_feed.spread_of`."""
         self._store = store
         self._clock = clock
         self._feed = AppFeed(store, clock, spread=spread)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -25,7 +24,7 @@ from ringtime_ingest.service.requests import (
 )
 from ringtime_ingest.service.signing import SigningSecrets
 from ringtime_shared.api.ids import check_app_id
-from ringtime_shared.app_feed import AppReading
+from ringtime_shared.app_feed import AppReading, spread_of
 from ringtime_shared.app_states import activate, configure, deactivate, inactive
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel, let_interrupt_through
@@ -98,7 +97,7 @@ class IngestService:
         self._screens = {name: kind.screen for name, kind in parts.callbacks.items()}
         self._holder = parts.holder
         self._mint = mint
-        self._apps = AppMaps(parts.store, parts.clock, spread=zlib.crc32(parts.holder.encode()) / (1 << 32))
+        self._apps = AppMaps(parts.store, parts.clock, spread=spread_of(parts.holder))
         self._growth = Growth(parts.store, self._apps.counts, parts.limits)
         deleter = Deleter(parts.store, parts.clock, parts.settings, parts.limits)
         self._deletions = Deletions(deleter, self._apps, parts.clock)

@@ -102,6 +102,7 @@ _UNTOLD = DeletionPlan(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("plant", "plan"),
     [

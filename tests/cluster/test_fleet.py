@@ -3,6 +3,8 @@ is."""
 
 from __future__ import annotations
 
+import pytest
+
 from tests.cluster.fleet import FleetPlan, FleetTally, play_fleet
 
 
@@ -12,5 +14,6 @@ def check(tally: FleetTally) -> None:
     assert tally.looks < 2.2 * tally.due  # before its minute, and behind it
 
 
+@pytest.mark.slow
 def test_a_small_fleet_reads_what_is_due() -> None:
     check(play_fleet(FleetPlan(nodes=10, instances=20_000, minutes=4)))

@@ -312,6 +312,7 @@ async def test_an_arrival_for_an_instance_under_a_walk_is_not_taken_for_all_ther
     assert slots == [-90_000, 11_000, filed.place.slot_ms - START_MS]
 
 
+@pytest.mark.slow
 async def test_ten_thousand_apps_after_three_minutes_down_are_read_oldest_first_within_bounds() -> None:
     apps = quiet(10_000)
     down_ms, most = 180_000, 5_000

@@ -6,10 +6,11 @@ Three marks describe how far the owner of a poller instance is (slots, in ms):
       every row has          finally read:       read so far,
       its outcome            nothing unseen      now + 300 ms
 
-- `reading.polling` moves the front: each tick it asks the due index which instances have rows in this minute
-  and reads those up to the read-ahead. The read-ahead is shorter than ingest's commit margin, so a row
-  is missed only if its write took longer than the difference; the final read finds it.
-- `reading.sealing` publishes `sealed`, *then* reads all up to it once more, then lets `settled` follow.
+- `reading.polling` moves the front: each tick it reads what has arrived, and the rows that come due within
+  the read-ahead. That is shorter than ingest's commit margin, so a row is read past only if its write took
+  longer than the difference; its arrival has it read all the same.
+- `reading.sealing` publishes `sealed`, *then* reads all up to it once more, then lets `settled` follow: for
+  those with rows when their minute is over, for the others each ten minutes.
 - `ownership` claims what the ring gives this node, and starts a new term at `settled`.
 - `delivery` fires each row at its slot, and records how that ended; its ledger has every row the node holds.
 - `callbacks` are the callback types that ship. `engine` puts all of it together and runs the loops.
@@ -23,7 +24,7 @@ has a durable outcome, a durable cancel, or a durable later filing for which the
 | node pauses past its lease | it sends nothing it had not begun; its marks carry an older term and lose |
 | the store is away | marks stand still, outcomes wait in memory, reading stops at the cap on loaded rows |
 | coordination is away | the node fires until its trust window ends, then waits |
-| a create lands after its slot was read | the final read finds it, or ingest's check files it again |
+| a create lands after its slot was read | its arrival tells, else the final read; or it is filed again |
 | a retry lands after its slot was read | the same: the check before anything points at it files it again |
 | a callback hangs | its deadline ends it; others have attempts of their own under the caps |
 | a destination is down | after a few failures in a row its rows are filed for later, without attempts |

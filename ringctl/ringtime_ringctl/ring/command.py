@@ -55,7 +55,8 @@ def ring(
 ) -> None:
     """Show the nodes, what each owns, what is moving, and the marks of the poller instances.
 
-    BEHIND is now less `settled`. Up to 65 s is usual for an idle poller instance: it is sealed once a minute.
+    BEHIND is now less `settled`. Usual are 90 s where there are rows, which are sealed after their minute,
+    and 11 minutes for an idle poller instance (`dispatch.idle_seal_minutes`).
     FRONT is in its owner's memory, asked for there; empty: nothing to read, or no answer.
 
     \b

@@ -13,8 +13,8 @@ class IngestSettings:
     """How creates are placed, batched and checked. Set the same values in every process."""
 
     commit_margin_ms: Annotated[int, Meta(ge=50, le=10_000)] = 600
-    """Least distance from now to the slot a row is filed under, in milliseconds. A write that takes
-    longer is found by the final read, 2 to 4 s late; must be more than `dispatch.read_ahead_ms`."""
+    """Least distance from now to the slot a row is filed under, in milliseconds. What takes
+    longer to write may be late by as much and a tick; must be more than `dispatch.read_ahead_ms`."""
 
     write_deadline_ms: Annotated[int, Meta(ge=100, le=60_000)] = 5_000
     """Time in milliseconds for one flush to be written, tries included; after that the client is told

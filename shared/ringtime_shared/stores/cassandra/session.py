@@ -323,7 +323,7 @@ PARTITIONS_AT_ONCE = 25  #: in one read; servers may be told to refuse more
 def alike(reads: Iterable[tuple[bytes, Hashable]], layout: Layout) -> Iterable[list[int]]:
     """Return the numbers of those reads that one statement can carry out; the caller bounds how many it does.
 
-    Where partitions have few rows, one statement for 25 costs both sides a tenth of what 25 do.
+    Where partitions have few rows, one statement for 25 costs both sides a third to a tenth of what 25 do.
 
     Args:
         reads: of each the routing key, and what must be the same for all of one statement.

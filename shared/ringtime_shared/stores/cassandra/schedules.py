@@ -78,6 +78,7 @@ class Known(Generic[K]):
 
 
 ROWS_PER_BATCH = 64
+PARTS_AT_ONCE = 1_000  #: of the index, read side by side
 UPDATES_PER_BATCH = 100
 MINUTES_PER_DAY = 1_440
 
@@ -370,13 +371,14 @@ class Due:
         """An entry that was copied to another part is where it was, too."""
         shards = parts_of(groups, counts)
         keys = [(bucket, shard) for bucket in range(first, last + 1) for shard in shards]
-        statements = [self._get_index.with_raw((pack_int(bucket), pack_int(shard))) for bucket, shard in keys]
-        answers = await self._session.read_all(statements)
-        entries = {
-            (bucket, app_id, partition): None
-            for (bucket, _), records in zip(keys, answers, strict=True)
-            for app_id, partition in records
-        }
+        entries: dict[tuple[int, str, int], None] = {}
+        for n in range(0, len(keys), PARTS_AT_ONCE):
+            asked = keys[n : n + PARTS_AT_ONCE]
+            answers = await self._session.read_all(
+                [self._get_index.with_raw((pack_int(bucket), pack_int(shard))) for bucket, shard in asked]
+            )
+            for (bucket, _), records in zip(asked, answers, strict=True):
+                entries |= dict.fromkeys((bucket, app_id, partition) for app_id, partition in records)
         return [IndexEntry(bucket, Instance(app_id, partition)) for bucket, app_id, partition in entries]
 
     async def fetch_due(self, queries: Sequence[DueQuery]) -> list[DuePage]:

@@ -47,6 +47,7 @@ from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.cassandra import CassandraStore, migrate
 from ringtime_shared.stores.cassandra import rows as ttl
+from ringtime_shared.stores.cassandra.cluster import SERIAL
 from ringtime_shared.stores.cassandra.migrate import read_steps
 from ringtime_shared.stores.cassandra.rows import routing_key
 from ringtime_shared.stores.cassandra.schedules import _key_values
@@ -532,6 +533,23 @@ class TestLwt:
             (winner,) = [answer for answer in answers if isinstance(answer, App)]
             assert sum(isinstance(answer, AppExists) for answer in answers) == 5
             assert await other.fetch_app(wanted.app_id) == winner
+
+    async def test_registering_takes_one_lwt_an_app_and_no_serial_read(
+        self, store: CassandraStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await store.create_app(make_app())  # from here on this process knows the last number
+        real, asked = store._session._run, []
+
+        async def spy(statements: Any, profile: object, attempts: int) -> Any:
+            asked.append((profile, attempts, len(statements)))
+            return await real(statements, profile, attempts)
+
+        monkeypatch.setattr(store._session, "_run", spy)
+        apps = await asyncio.gather(*(store.create_app(make_app()) for _ in range(40)))
+        assert len({app.number for app in apps}) == 40
+        assert [call for call in asked if call[0] == SERIAL] == []
+        lwts = [call for call in asked if call[1] == 1]
+        assert 40 < len(lwts) <= 48, "one each, and a few for the numbers of many"
 
     async def test_race_for_numbers_gives_each_app_its_own(
         self, settings: CassandraSettings, store: CassandraStore

@@ -10,7 +10,7 @@ from pathlib import Path
 from ringtime_shared.descriptors import descriptor_limit, fit_attempts
 from ringtime_shared.settings import DispatchSettings, Settings
 
-_BYTES_EACH = 3_400  #: three times what one takes without rows
+_BYTES_EACH = 3_000  #: three times what one takes without rows
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 

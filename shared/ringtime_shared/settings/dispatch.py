@@ -88,7 +88,7 @@ class DispatchSettings:
     max_owned: Annotated[int, Meta(ge=1, le=10_000_000)] | None = None
     """Most poller instances that a node owns; others get the rest, and what no node may own fires nothing,
     which the log, `/health/ready` and `ringctl doctor` say. None: what half of the machine's memory, or of
-    the container's, holds at 3,400 bytes each: one takes 1,100 without rows."""
+    the container's, holds at 3,000 bytes each: one takes 1,000 without rows."""
 
     apps_refresh_ms: Annotated[int, Meta(ge=50, le=60_000)] = 1_000
     """Time between two looks for changes of the registered apps, in milliseconds."""

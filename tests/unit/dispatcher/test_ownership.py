@@ -252,7 +252,7 @@ def test_memory_is_that_of_the_machine_or_of_the_container(tmp_path: Path) -> No
 
 def test_what_a_node_may_own_is_set_or_half_of_its_memory() -> None:
     assert most_owned(DispatchSettings(max_owned=7)) == 7
-    assert most_owned(DispatchSettings()) == memory_bytes() // 2 // 3_400
+    assert most_owned(DispatchSettings()) == memory_bytes() // 2 // 3_000
 
 
 @on_virtual_time

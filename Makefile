@@ -19,7 +19,7 @@ check: setup ## Format, lint, types, import rules and the tests that need no ser
 	$(BIN)/lint-imports
 	@mkdir -p .ringtime; $(BIN)/mypy > .ringtime/mypy.log 2>&1 & types=$$!; \
 	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not service and not slow and not alone" \
-		tests/unit tests/property tests/contract tests/cluster; tests=$$?; \
+		tests/unit tests/property tests/contract tests/cluster tests/model; tests=$$?; \
 	wait $$types; types=$$?; cat .ringtime/mypy.log; exit $$((tests || types))
 
 .PHONY: fix
@@ -39,8 +39,13 @@ test-service: setup ## Run the tests on real Cassandra, Kafka and etcd
 simulate: setup ## Play 1,000 seeds of each simulation on all cores; SEEDS=, FIRST=
 	$(BIN)/python -m tests.cluster.campaign $(or $(FIRST),10000) $(or $(SEEDS),1000)
 
+.PHONY: model
+model: setup ## Check every interleaving of the models with SPIN; some minutes, see docs/model.md
+	$(BIN)/python -m tests.model.check
+
 .PHONY: faults
-faults: setup ## Run the long fault set on real servers and write docs/faults.md anew; about 95 minutes
+faults: setup ## Check the models, run the long fault set on real servers, write docs/faults.md anew; 100 minutes
+	$(BIN)/python -m tests.model.check --or-skip
 	RINGTIME_FAULTS=long $(BIN)/python -m pytest -q -s tests/e2e/test_cluster.py tests/e2e/test_network_faults.py \
 		tests/e2e/test_delivery.py tests/e2e/test_kafka_delivery.py tests/e2e/test_resize.py
 	RINGTIME_FAULTS=long $(BIN)/python -m pytest -q tests/service/test_local_servers.py tests/service/test_cassandra_store.py \

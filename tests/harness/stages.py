@@ -70,7 +70,7 @@ STAGES = (
         "alone",
         after=("pods", "faults", "servers", "nodes", "timed", "units"),
     ),
-    Stage("cluster", IDLE, ("tests/cluster", "tests/property")),
+    Stage("cluster", IDLE, ("tests/cluster", "tests/property", "tests/model")),
 )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-KINDS = {".py", ".md", ".toml", ".sh", ".yml"}
+KINDS = {".py", ".md", ".toml", ".sh", ".yml", ".pml"}
 FOLDERS = "benchmarks|client|dispatcher|docs|embedded|infra|ingest|loadtests|ringctl|shared|tests"
 FILE = re.compile(rf"(?<![\w/.-])((?:{FOLDERS})/[\w/.-]+\.(?:py|md|sh|toml|cql|pml|yaml|yml))\b")
 MODULE = re.compile(r"`(ringtime(?:_[a-z]+)?(?:\.\w+)+)`")

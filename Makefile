@@ -36,8 +36,9 @@ test-service: setup ## Run the tests on real Cassandra, Kafka and etcd
 	$(BIN)/python -m pytest -q -m service
 
 .PHONY: simulate
-simulate: setup ## Play 1,000 seeds of each simulation on all cores; SEEDS=, FIRST=
+simulate: setup ## Play 1,000 seeds of each simulation on all cores, and a fleet; SEEDS=, FIRST=
 	$(BIN)/python -m tests.cluster.campaign $(or $(FIRST),10000) $(or $(SEEDS),1000)
+	$(BIN)/python -m tests.cluster.fleet
 
 .PHONY: model
 model: setup ## Check every interleaving of the models with SPIN; some minutes, see docs/model.md

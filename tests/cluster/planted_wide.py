@@ -18,6 +18,8 @@ from ringtime_dispatcher.reading.polling import Poller
 from ringtime_dispatcher.reading.sealing import Sealer
 from ringtime_shared import arrivals
 from ringtime_shared.arrivals import RecentArrivals
+from ringtime_shared.parts import CopyPage, PartMap
+from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import Arrival
 from tests.cluster.planted import Plant
 
@@ -127,6 +129,29 @@ def walk_only_to_the_present(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(keeper, "walk", walk)
 
 
+def read_only_the_parts_that_are_written(patch: pytest.MonkeyPatch) -> None:
+    """The part count changes, and what was filed under the one before is looked for no more."""
+    patch.setattr(PartMap, "read", property(lambda self: (self.written,)))
+
+
+def copy_no_entries(patch: pytest.MonkeyPatch) -> None:
+    """The part count changes, and what was filed far ahead stays where it was."""
+
+    async def nothing(self: MemoryStore, written: int, cursor: str | None, kept_ms: int) -> CopyPage:
+        return CopyPage(None, 1.0, 0)
+
+    patch.setattr(MemoryStore, "copy_entries", nothing)
+
+
+def count_no_changes_of_apps(patch: pytest.MonkeyPatch) -> None:
+    """What follows the apps takes them for unchanged, until all are read anyway."""
+
+    async def stands(self: MemoryStore) -> int:
+        return 0
+
+    patch.setattr(MemoryStore, "count_app_changes", stands)
+
+
 PLANTS: list[Plant] = [
     write_no_arrivals,
     announce_only_this_minute,
@@ -140,10 +165,13 @@ PLANTS: list[Plant] = [
     handle_an_arrival_each_time_it_is_read,
     read_each_instance_tick_by_tick,
     walk_only_to_the_present,
+    read_only_the_parts_that_are_written,
+    copy_no_entries,
+    count_no_changes_of_apps,
 ]
 
 #: The seed to begin at for those that few seeds show: a little before the first that does.
 FIRST_SEEDS: dict[Plant, int] = {
-    pass_over_what_came_behind_the_front: 35,
+    pass_over_what_came_behind_the_front: 80,
     handle_an_arrival_each_time_it_is_read: 10,
 }

@@ -14,8 +14,10 @@ from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.coordination.memory import Hub, MemorySession
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.app import Instance
+from ringtime_shared.models.schedule import Row
+from ringtime_shared.parts import HeldParts, PartMap
 from ringtime_shared.stores.memory import MemoryStore
-from ringtime_shared.stores.protocol import Arrival, DuePage, IdPage
+from ringtime_shared.stores.protocol import Arrival, DuePage, IdPage, IndexEntry
 from tests.cluster.arrival_faults import ArrivalFaults
 
 START_MS = 1_800_000_000_000 + 37_000  # so that a run of 40 s crosses the end of a minute
@@ -132,6 +134,7 @@ class PodStore:
         self.hosts_off_ms: list[float] = []  #: of the store's hosts; none: it has no clock
         self.work: Work | None = None  #: counts what this pod reads
         self.arrival_faults: ArrivalFaults | None = None
+        self.parts: HeldParts | None = None  #: if the pod holds a part map; else it goes by the store's
 
     async def fetch_times(self) -> list[ServerTime]:
         """Each host is asked as anything else is."""
@@ -152,6 +155,28 @@ class PodStore:
     async def _tell(self, number: int) -> int:
         now_s = asyncio.get_running_loop().time()
         return START_MS + int(now_s * 1000 + self.hosts_off_ms[number])
+
+    def hold_parts(self) -> None:
+        """Go by a part map of this pod's own, as over a network, not by the one that is stored."""
+        fetch = partial(self._call, "fetch_parts", self._store.fetch_parts)
+        self.parts = HeldParts(fetch, self._pod.boot_ms, PartMap())
+
+    async def put_rows(self, rows: Sequence[Row]) -> None:
+        if self.parts is None:
+            await self._call("put_rows", self._store.put_rows, rows)
+        else:
+            await self.parts.write(lambda count: self._call("put_rows", self._store.file_rows, rows, count))
+
+    async def fetch_index(
+        self, first: int, last: int, groups: Collection[int] | None = None
+    ) -> list[IndexEntry]:
+        entries: list[IndexEntry]
+        if self.parts is None:
+            entries = await self._call("fetch_index", self._store.fetch_index, first, last, groups)
+        else:
+            read = partial(self._call, "fetch_index", self._store.read_index, first, last, groups)
+            entries = await self.parts.read(read)
+        return entries
 
     async def fetch_arrivals(self, after_ms: int, groups: Collection[int] | None = None) -> list[Arrival]:
         """Leave out, keep back and repeat what the faults say."""

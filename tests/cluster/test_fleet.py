@@ -3,9 +3,12 @@ is."""
 
 from __future__ import annotations
 
+import resource
+
 import pytest
 
 from tests.cluster.fleet import FleetPlan, FleetTally, play_fleet
+from tests.harness.report import IS_LONG
 
 
 def check(tally: FleetTally) -> None:
@@ -17,3 +20,12 @@ def check(tally: FleetTally) -> None:
 @pytest.mark.slow
 def test_a_small_fleet_reads_what_is_due() -> None:
     check(play_fleet(FleetPlan(nodes=10, instances=20_000, minutes=4)))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+@pytest.mark.skipif(not IS_LONG, reason="a million poller instances take minutes")
+def test_a_large_fleet_reads_what_is_due_in_bounded_memory() -> None:
+    check(play_fleet(FleetPlan()))
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert peak_kib < 2 << 20

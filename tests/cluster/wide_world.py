@@ -12,15 +12,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from random import Random
+from typing import cast
 from uuid import UUID
 
-from ringtime_ingest.service import NewSchedule
+from ringtime_ingest.service import NewApp, NewSchedule
+from ringtime_ringctl.deployment.context import Deployment
+from ringtime_ringctl.parts.change import PartChanger, Unfinished
 from ringtime_shared.buckets import bucket_of, last_slot
 from ringtime_shared.errors import RingtimeError
 from ringtime_shared.ids import unpack_id
-from ringtime_shared.models.app import App
+from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.schedule import Place, Status
-from ringtime_shared.settings import DispatchSettings
+from ringtime_shared.settings import DispatchSettings, Settings
+from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import LAST_ID, Position
 from tests.cluster.arrival_faults import ArrivalFaults, ArrivalRates
 from tests.cluster.pod import START_MS, Pod, PodStore, Work
@@ -36,6 +40,8 @@ LOOK_BACK_MS = 500  #: which a tick looks back for arrivals, at least
 SWEEP_MS = 10_500  #: until an arrival is seen that was stamped further back than a tick looks
 SWEPT_MS = 1_750  #: one that is later than this may be stamped further back than any sweep looks
 CLOSE_MS = 26_000  #: after a minute's end: what is found by no sooner read was found then
+CANCEL_MS = 1_000  #: before its slot, by clocks that agree, a row can be cancelled for sure
+NEW_APP_S = 6.0  #: after an app is registered, each dispatcher knows it
 FEW = 10  #: reads more than a bound are none too many: there are few rows in a run
 SETTLED_MS = 15_000  #: after a node came or went, no more instances move
 
@@ -52,13 +58,15 @@ class WidePlan(Plan):
     arrivals: ArrivalRates = field(default_factory=ArrivalRates)
     joins: int = 0
     leaves: int = 0
+    part_changes: int = 0  #: of the part count, by operators who may be killed
+    new_apps: int = 0  #: registered while all goes on, and used soon after
     is_punctual: bool = True  #: lateness is judged
 
     @property
     def is_calm(self) -> bool:
         """Whether nothing happens that costs more reads."""
-        moves = self.joins + self.leaves + self.crashes + self.pauses
-        return self.is_punctual and self.arrivals == ArrivalRates() and not moves
+        changes = self.joins + self.leaves + self.crashes + self.pauses + self.part_changes + self.new_apps
+        return self.is_punctual and self.arrivals == ArrivalRates() and not changes
 
 
 def random_wide_plan(rng: Random) -> WidePlan:
@@ -111,6 +119,10 @@ def random_wide_plan(rng: Random) -> WidePlan:
             arrivals=ArrivalRates(lost=0.2, late=0.2, late_ms=5_000, doubled=0.2),
             dispatch=replace(Plan().dispatch, seal_ms=2_000),
         )
+    if rng.random() < 0.4:
+        plan = replace(plan, part_changes=rng.choice([1, 2]))
+    if rng.random() < 0.3:
+        plan = replace(plan, new_apps=rng.choice([1, 5]))
     return plan
 
 
@@ -149,7 +161,7 @@ class WideWorld(World):
             "looks": (work.looks, 2.2 * entries + 2 * due / self.plan.dispatch.page_rows),
             "positions": (work.positions, 1.1 * due),
             "index": (work.index, 4 * nodes * entries),
-            "arrivals": (work.arrivals, 6 * nodes * announced),
+            "arrivals": (work.arrivals, 7 * nodes * announced),  # four ticks look so far back, three sweeps
         }
         return [
             f"reads too much: {count} {name} for {due} rows due, bound {bound:.0f}"
@@ -200,6 +212,7 @@ class WideWorld(World):
     def _store_of(self, pod: Pod) -> PodStore:
         store = super()._store_of(pod)
         store.work, store.arrival_faults = self.work, self._faults
+        store.hold_parts()
         return store
 
     def _draw_fire_ms(self) -> int:
@@ -210,11 +223,13 @@ class WideWorld(World):
         return fire_ms
 
     async def _be_client(self) -> None:
+        await asyncio.sleep(self.rng.uniform(0, self.plan.load_s))
+        app_id = self._names[self.rng.choices(range(self.plan.apps), cum_weights=self._shares)[0]]
+        await self._create(app_id, self._draw_fire_ms())
+
+    async def _create(self, app_id: str, fire_ms: int) -> None:
         rng = self.rng
-        await asyncio.sleep(rng.uniform(0, self.plan.load_s))
         _, service = rng.choice(self._ingest)
-        app_id = self._names[rng.choices(range(self.plan.apps), cum_weights=self._shares)[0]]
-        fire_ms = self._draw_fire_ms()
         new = NewSchedule(
             app_id=app_id,
             payload="{}",
@@ -232,7 +247,66 @@ class WideWorld(World):
         if rng.random() < self.plan.cancel_rate:
             await self._cancel(entry)
 
+    async def _cancel(self, entry: ClientEntry) -> None:
+        await super()._cancel(entry)
+        if entry.place is not None and entry.cancel_promised_ms is not None:
+            # A sender whose clock is ahead looks for the cancel that much before the right time.
+            ahead_ms = entry.place.slot_ms - entry.cancel_promised_ms
+            if ahead_ms < CANCEL_MS + self.plan.skew_ms:
+                entry.cancel_promised_ms = None
+
     async def _cause_faults(self) -> None:
+        others = [self._change_parts()]
+        others += [self._add_app(f"new-{number}") for number in range(self.plan.new_apps)]
+        await asyncio.gather(self._act_on_nodes(), *others)
+
+    async def _add_app(self, app_id: str) -> None:
+        await asyncio.sleep(self.rng.uniform(0, self.plan.load_s))
+        new = NewApp(app_id=app_id, partitions=2, active=True, configuration=AppConfiguration())
+        try:
+            app = await self.rng.choice(self._ingest)[1].register_app(new)
+        except RingtimeError:
+            return
+        self._names[app.number] = app_id
+        for ahead_s in (NEW_APP_S, self.plan.lead_s + NEW_APP_S):
+            await self._create(app_id, self.now_ms() + int(ahead_s * 1_000))
+
+    async def _change_parts(self) -> None:
+        """Operators change the part count; one who is killed is followed by another."""
+        rng = self.rng
+        for number in range(self.plan.part_changes):
+            await asyncio.sleep(rng.uniform(0, 5))
+            count = rng.choice([1, 16, 64, 4_096])
+            is_done = False
+            while not is_done:
+                pod = Pod(f"ringctl-{number}-{len(self.operators)}", rng, self.plan.rates)
+                self.operators.append(pod)
+                work = self.spawn(self._operate(pod, count))
+                self.works.append(work)
+                is_killed = rng.random() < 0.3
+                await asyncio.wait([work], timeout=rng.uniform(0, 30) if is_killed else None)
+                is_done = work.done()
+                work.cancel()
+
+    async def _operate(self, pod: Pod, count: int) -> None:
+        changer = PartChanger(
+            Deployment(
+                store=cast("MemoryStore", PodStore(self.store, pod, self.spawn)),
+                coordination=None,
+                settings=Settings(ingest=self.plan.ingest, dispatch=self.plan.dispatch),
+                operator=pod.name,
+                clock=pod,
+            )
+        )
+        try:
+            parts = await changer.fetch()
+            parts = await (changer.begin(count) if parts.change is None else changer.resume())
+            if parts.change is not None:
+                await changer.finish(parts, timeout_s=120)
+        except (RingtimeError, Unfinished):
+            return
+
+    async def _act_on_nodes(self) -> None:
         acts: list[Callable[[], None]] = [
             *[self._kill_one] * self.plan.crashes,
             *[self._freeze_one] * self.plan.pauses,
@@ -283,6 +357,7 @@ class WideWorld(World):
             self.spawn(dispatcher.stop())
 
     async def _wait_for_outcomes(self, deadline_s: float) -> None:
+        await self._end_operators()
         # Each attempt may wait for the end of a minute, if it is announced to nobody.
         last_ms = max(last_slot(bucket_of(entry.fire_ms)) for entry in self.creates)
         await super()._wait_for_outcomes((last_ms - START_MS) / 1_000 + 400)

@@ -12,6 +12,7 @@ from ringtime_ringctl.deployment.probes import Health, relative_skews
 from ringtime_ringctl.doctor.passed_over import PassedOver
 from ringtime_ringctl.times import to_span
 from ringtime_shared.api.instants import to_iso
+from ringtime_shared.buckets import BUCKET_MS, bucket_of, last_slot
 from ringtime_shared.models.app import App
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.parts import PartMap
@@ -19,7 +20,8 @@ from ringtime_shared.stores.protocol import IndexEntry
 
 SKEW_WARN_MS = 250  #: as much as a callback may be late in steady state
 SKEW_FAIL_MS = 2_000
-SEALED_BEHIND_MS = 180_000  #: an idle poller instance is sealed once a minute
+SEALED_BEHIND_MS = 180_000  #: one with rows is sealed some seconds after its minute
+IDLE_SPARE_MS = 120_000  #: an idle one, within this after its turn: `dispatch.idle_seal_minutes`
 SETTLED_BEHIND_MS = 900_000  #: no attempt may take that long
 BUCKET_WARN, BUCKET_FAIL = 10_000, 50_000  #: rows of one partition in one minute
 NEW_APP_MS = 15_000  #: until its poller instances should have owners
@@ -124,19 +126,50 @@ def check_ownership(report: RingReport, apps: Sequence[App]) -> list[Finding]:
     return [Finding("ownership", State.OK, f"all {total:,} poller instances have an owner{moving}")]
 
 
-def check_marks(report: RingReport, most_ahead_ms: int = MARKS_AHEAD_MS) -> list[Finding]:
+def idle_behind_ms(idle_seal_minutes: int) -> int:
+    """Return how far `sealed` of a poller instance without rows may be behind."""
+    return idle_seal_minutes * BUCKET_MS + IDLE_SPARE_MS
+
+
+def minutes_to_tell(report: RingReport, idle_ms: int) -> tuple[int, int] | None:
+    """Return the first and the last bucket whose index tells which poller instances are behind for they are
+    idle; None: there are none to tell."""
+    now_ms = report.now_ms
+    sealed_ms = [
+        each.sealed_ms
+        for each in report.instances
+        if each.owner is not None
+        and each.sealed_ms is not None
+        and SEALED_BEHIND_MS < now_ms - each.sealed_ms <= idle_ms
+    ]
+    first, last = bucket_of(min(sealed_ms, default=now_ms) + 1), bucket_of(now_ms - SEALED_BEHIND_MS) - 1
+    return (first, last) if first <= last else None
+
+
+def check_marks(
+    report: RingReport,
+    most_ahead_ms: int = MARKS_AHEAD_MS,
+    *,
+    idle_ms: int = SEALED_BEHIND_MS,
+    entries: Iterable[IndexEntry] = (),
+) -> list[Finding]:
     """Whether the marks of owned poller instances keep up with now, and none is ahead of it.
 
     Args:
         most_ahead_ms: as far as clocks that are relied on may differ.
+        idle_ms: as far as `sealed` may be behind where there are no rows.
+        entries: of the index of `minutes_to_tell`, read after the marks.
     """
+    now_ms = report.now_ms
+    last_rows = {instance: bucket for bucket, instance in sorted(entries)}
     owned = [each for each in report.instances if each.owner is not None]
     unmarked = [each for each in owned if each.sealed_ms is None]
-    behind = [each for each in owned if _behind(each.sealed_ms, report.now_ms) > SEALED_BEHIND_MS]
+    behind = [each for each in owned if _is_stuck(each, now_ms, idle_ms, last_rows.get(each.instance))]
+    stuck = {each.instance for each in behind}
     open_long = [
         each
         for each in owned
-        if each not in behind and _behind(each.settled_ms, report.now_ms) > SETTLED_BEHIND_MS
+        if each.instance not in stuck and _behind(each.settled_ms, now_ms) > max(SETTLED_BEHIND_MS, idle_ms)
     ]
     ahead = [
         each
@@ -159,6 +192,17 @@ def check_marks(report: RingReport, most_ahead_ms: int = MARKS_AHEAD_MS) -> list
     if open_long:
         findings.append(_stuck("settled", open_long, report.now_ms))
     return findings or [Finding("marks", State.OK, "every owned poller instance keeps up")]
+
+
+def _is_stuck(state: InstanceState, now_ms: int, idle_ms: int, last_rows: int | None) -> bool:
+    """Whether `sealed` is further behind than it should be.
+
+    Args:
+        last_rows: the last bucket with rows of it, of those that should be sealed by now.
+    """
+    behind_ms = _behind(state.sealed_ms, now_ms)
+    has_rows = last_rows is not None and last_slot(last_rows) > (state.sealed_ms or 0)
+    return behind_ms > (SEALED_BEHIND_MS if has_rows else max(idle_ms, SEALED_BEHIND_MS))
 
 
 def _ahead(states: Sequence[InstanceState], now_ms: int) -> Finding:

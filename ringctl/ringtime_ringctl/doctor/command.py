@@ -11,7 +11,7 @@ import click
 
 from ringtime_ringctl.deployment.buckets_ahead import count_entries, read_entries
 from ringtime_ringctl.deployment.context import Context, Deployment, open_coordination
-from ringtime_ringctl.deployment.ownership import Snapshot, fetch_snapshot, report_ring
+from ringtime_ringctl.deployment.ownership import RingReport, Snapshot, fetch_snapshot, report_ring
 from ringtime_ringctl.deployment.probes import fetch_health, read_time
 from ringtime_ringctl.doctor.checks import (
     BUCKET_FAIL,
@@ -30,6 +30,8 @@ from ringtime_ringctl.doctor.checks import (
     check_passed_over,
     check_resizes,
     check_schema,
+    idle_behind_ms,
+    minutes_to_tell,
 )
 from ringtime_ringctl.doctor.folder import check_folder
 from ringtime_ringctl.doctor.passed_over import find_passed_over
@@ -111,7 +113,8 @@ async def examine_open(deployment: Deployment, output: Output) -> list[Finding]:
         times = [read_time(each, deployment.clock) for each in await deployment.store.fetch_times()]
         findings += check_nodes(snapshot, healths) + check_clocks([*healths, *times])
         trust = deployment.settings.clock
-        findings += check_ownership(report, snapshot.apps) + check_marks(report, 2 * trust.max_skew_ms)
+        findings += check_ownership(report, snapshot.apps)
+        findings += await _check_marks(deployment, report)
         findings += check_damage(snapshot.apps, await deployment.store.fetch_damage(MAX_DAMAGE))
         bar.show(3, "rows passed over")
         from_ms = snapshot.now_ms - trust.look_back_s * 1_000
@@ -124,6 +127,15 @@ async def examine_open(deployment: Deployment, output: Output) -> list[Finding]:
         if deployment.coordination is not None:
             findings += check_parts(await deployment.store.fetch_parts(), snapshot.now_ms)
         return findings
+
+
+async def _check_marks(deployment: Deployment, report: RingReport) -> list[Finding]:
+    """Read the index of some minutes, and so tell what is idle from what is stuck."""
+    settings = deployment.settings
+    idle_ms = idle_behind_ms(settings.dispatch.idle_seal_minutes)
+    minutes = minutes_to_tell(report, idle_ms)
+    entries = await deployment.store.fetch_index(*minutes) if minutes else ()
+    return check_marks(report, 2 * settings.clock.max_skew_ms, idle_ms=idle_ms, entries=entries)
 
 
 async def _check_servers(deployment: Deployment) -> list[Finding]:

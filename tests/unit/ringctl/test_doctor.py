@@ -13,6 +13,7 @@ from ringtime_ringctl.deployment.probes import Health, read_time
 from ringtime_ringctl.doctor import checks
 from ringtime_ringctl.doctor.checks import Finding, State
 from ringtime_ringctl.doctor.passed_over import PassedOver
+from ringtime_shared.buckets import bucket_of
 from ringtime_shared.clock import ManualClock, ServerTime
 from ringtime_shared.models.app import Deletion, Instance, Resize
 from ringtime_shared.models.damage import Damage
@@ -152,6 +153,29 @@ def test_a_stuck_seal_names_the_furthest_and_its_owner() -> None:
 def test_an_idle_instance_may_lag_by_what_idle_ones_do(behind_ms: int, state: State) -> None:
     marks = {P0: Marks(NOW_MS - behind_ms, NOW_MS - behind_ms)}
     assert states(checks.check_marks(report_ring(make_snapshot([pay()], marks=marks), {}))) == {state}
+
+
+@pytest.mark.parametrize(
+    ("behind_ms", "rows_ms", "state"),
+    [
+        (720_000, None, State.OK),
+        (720_001, None, State.FAILED),
+        (600_000, 170_000, State.OK),  # they are not to be sealed yet
+        (600_000, 400_000, State.FAILED),
+        (300_000, 420_000, State.OK),  # they are sealed
+        (170_000, 100_000, State.OK),
+    ],
+)
+def test_an_idle_instance_is_told_from_one_that_is_stuck(
+    behind_ms: int, rows_ms: int | None, state: State
+) -> None:
+    marks = {P0: Marks(NOW_MS - behind_ms, NOW_MS - behind_ms)}
+    report = report_ring(make_snapshot([pay()], marks=marks), {})
+    idle_ms = checks.idle_behind_ms(10)
+    first, last = checks.minutes_to_tell(report, idle_ms) or (0, -1)
+    bucket = -1 if rows_ms is None else bucket_of(NOW_MS - rows_ms)
+    entries = [IndexEntry(bucket, P0)] if first <= bucket <= last else []
+    assert states(checks.check_marks(report, idle_ms=idle_ms, entries=entries)) == {state}
 
 
 def test_a_delivery_that_never_ends_is_a_warning() -> None:

@@ -44,6 +44,10 @@ simulate: setup ## Play 1,000 seeds of each simulation on all cores, and a fleet
 model: setup ## Check every interleaving of the models with SPIN; some minutes, see docs/model.md
 	$(BIN)/python -m tests.model.check
 
+.PHONY: cron-agreement
+cron-agreement: setup ## Compare the times of 2,000 cron expressions with croniter's; five minutes
+	$(BIN)/python -m tests.harness.cron_agreement
+
 .PHONY: faults
 faults: setup ## Check the models, run the long fault set on real servers, write docs/faults.md anew; 100 minutes
 	$(BIN)/python -m tests.model.check --or-skip

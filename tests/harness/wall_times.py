@@ -81,7 +81,7 @@ def _make_field(rng: Random, name: str, with_names: bool) -> tuple[str, frozense
 def _make_part(rng: Random, name: str, with_names: bool) -> tuple[str, frozenset[int]]:
     low, high = RANGES[name]
     first = rng.randint(low, high)
-    last = rng.randint(first, high)
+    last = rng.randint(min(first + 1, high), high)
     step = rng.randint(1, max(high // 2, 2))
     names = _NAMES.get(name) if with_names and rng.random() < 0.5 else None
     one, other = (names[first], names[last]) if names else (str(first), str(last))

@@ -151,9 +151,12 @@ class _Walls:
                 return moment
             if ahead.found is None or period.until_ms >= LAST_MS:
                 return None
-            # No wall time lies between, so neither does a moment; two days are more than clocks are moved by.
-            likely = from_wall(ahead.found) - 2 * _DAY_MS
-            period = self.zone.period_at(max(period.until_ms, likely))
+            next_ms = period.until_ms
+            if after_ms < period.from_ms:
+                # Seen from its begin, it has no wall time that the next could repeat, and none lies between
+                # its end and the one found. Two days are more than clocks are moved by.
+                next_ms = max(next_ms, from_wall(ahead.found) - 2 * _DAY_MS)
+            period = self.zone.period_at(next_ms)
 
     def skipped(self, after_ms: int, until_ms: int) -> Iterator[datetime]:
         """Return the first wall time of each gap between two instants that is skipped."""

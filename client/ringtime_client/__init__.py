@@ -29,7 +29,7 @@ from ringtime_shared.api.dead_letters import (
     ReplayView,
     SkippedReplay,
 )
-from ringtime_shared.api.schedules import AttemptView, ScheduleView
+from ringtime_shared.api.schedules import AttemptView, SchedulePage, ScheduleView
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Status
@@ -49,6 +49,7 @@ __all__ = [
     "ReplayView",
     "RetryRules",
     "RingtimeClient",
+    "SchedulePage",
     "ScheduleView",
     "SigningSecretView",
     "SkippedReplay",

@@ -16,14 +16,16 @@ from ringtime_client.exchange import BASE, Call
 from ringtime_client.views import Callback, CancelResult, HttpCallbackDetails
 from ringtime_shared.api.apps import AppView, NewSigningSecret, SigningSecretView, read_app
 from ringtime_shared.api.configuration import configuration_to_json, retry_to_json
-from ringtime_shared.api.dead_letters import LIST_SIZE, MAX_SIZE, DeadLetterPage, ReplayResult, ReplayView
+from ringtime_shared.api.dead_letters import LIST_SIZE as LETTERS_SIZE
+from ringtime_shared.api.dead_letters import MAX_SIZE, DeadLetterPage, ReplayResult, ReplayView
 from ringtime_shared.api.ids import check_app_id, check_secret_id
-from ringtime_shared.api.schedules import ScheduleView
+from ringtime_shared.api.schedules import LIST_SIZE, SchedulePage, ScheduleView
 from ringtime_shared.api.views import read
 from ringtime_shared.arguments import checked
 from ringtime_shared.errors import ErrorWord, InvalidRequest
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules
+from ringtime_shared.models.schedule import Status
 
 _MS = timedelta(milliseconds=1)
 _REPLAYED = {None: "all", True: "true", False: "false"}
@@ -202,12 +204,45 @@ def cancel_schedule(schedule_id: UUID | str) -> Call[CancelResult]:
 
 
 @checked
+def list_schedules(
+    app_id: str,
+    *,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    status: Status | None = None,
+    size: int = LIST_SIZE,
+    token: str = "",
+) -> Call[SchedulePage]:
+    """Return a page of an app's schedules by fire time, those that have ended among them.
+
+    Args:
+        start: from those due at this instant on; None: an hour before `end`.
+        end: up to before this instant; None: an hour after `start` if that is given, else now. At most 31
+            days after `start`.
+        status: only these.
+        size: most schedules on the page, 1 to 1,000.
+        token: the one of the page before; "": the first page.
+
+    Raises InvalidRequest, NotFound (app).
+    """
+    asked: dict[str, object] = {
+        "start_time": _instant("start", start),
+        "end_time": _instant("end", end),
+        "status": status,
+        "size": size,
+        "continuation_token": token,
+    }
+    path = _with_query(f"{BASE}/apps/{_safe(app_id)}/schedules", asked)
+    return Call(method="GET", path=path, read=partial(read, SchedulePage), app_id=app_id)
+
+
+@checked
 def list_dead_letters(
     app_id: str,
     *,
     start: datetime | None = None,
     end: datetime | None = None,
-    size: int = LIST_SIZE,
+    size: int = LETTERS_SIZE,
     token: str = "",
     replayed: bool | None = False,
 ) -> Call[DeadLetterPage]:
@@ -373,8 +408,12 @@ def _to_cancel_result(data: dict[str, Any]) -> CancelResult:
 
 
 def _letters_path(app_id: str, tail: str = "", query: Mapping[str, object] | None = None) -> str:
-    given = {name: value for name, value in (query or {}).items() if value not in (None, "")}
-    return f"{BASE}/apps/{_safe(app_id)}/dead-letters{tail}" + (f"?{urlencode(given)}" if given else "")
+    return _with_query(f"{BASE}/apps/{_safe(app_id)}/dead-letters{tail}", query or {})
+
+
+def _with_query(path: str, query: Mapping[str, object]) -> str:
+    given = {name: value for name, value in query.items() if value not in (None, "")}
+    return f"{path}?{urlencode(given)}" if given else path
 
 
 def _to_count(data: dict[str, Any]) -> int:

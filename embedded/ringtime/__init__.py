@@ -4,6 +4,7 @@ from ringtime.library import Ringtime
 from ringtime_client import HttpCallbackDetails
 from ringtime_ingest.service import Cancellation
 from ringtime_ingest.service.dead_letters import LetterPage, ReplayReport, Skipped
+from ringtime_ingest.service.listing import SchedulePage
 from ringtime_ingest.service.replay import Replay
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.errors import Violation
@@ -30,6 +31,7 @@ __all__ = [
     "Ringtime",
     "Row",
     "Schedule",
+    "SchedulePage",
     "Settings",
     "SigningSecret",
     "Skipped",

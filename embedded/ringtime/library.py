@@ -16,15 +16,18 @@ from ringtime.runtime import Runtime, run
 from ringtime_client import Callback, HttpCallbackDetails
 from ringtime_ingest.service import Cancellation, NewApp, NewSchedule
 from ringtime_ingest.service.dead_letters import IN_LIBRARY, LetterPage, LetterQuery, ReplayReport
+from ringtime_ingest.service.listing import ListQuery, SchedulePage
 from ringtime_ingest.service.replay import Replay
-from ringtime_shared.api.dead_letters import LIST_SIZE, MAX_SIZE
+from ringtime_shared.api.dead_letters import LIST_SIZE as LETTERS_SIZE
+from ringtime_shared.api.dead_letters import MAX_SIZE
+from ringtime_shared.api.schedules import LIST_SIZE
 from ringtime_shared.arguments import checked
 from ringtime_shared.callbacks.plugins import NAME_RULE, is_name
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.app import App, AppConfiguration, SigningSecret
 from ringtime_shared.models.retry import RetryRules
-from ringtime_shared.models.schedule import Row
+from ringtime_shared.models.schedule import Row, Status
 from ringtime_shared.settings import Settings, check_settings
 
 Function = Callable[[Delivery], Awaitable[Reply | None]]
@@ -232,13 +235,47 @@ class Ringtime:
         return await self._running.service.cancel_schedule(cast(UUID, schedule_id))
 
     @checked
+    async def list_schedules(
+        self,
+        app_id: str,
+        *,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        status: Status | None = None,
+        size: int = LIST_SIZE,
+        token: str = "",
+    ) -> SchedulePage:
+        """Return a page of an app's schedules by fire time, those that have ended among them.
+
+        Args:
+            start: from those due at this instant on; None: an hour before `end`.
+            end: up to before this instant; None: an hour after `start` if that is given, else now. At most 31
+                days after `start`.
+            status: only these.
+            size: most schedules on the page, 1 to 1,000.
+            token: the one of the page before; "": the first page.
+
+        Raises InvalidRequest, NotFound (app).
+        """
+        return await self._running.service.listing.fetch(
+            ListQuery(
+                app_id=app_id,
+                start_ms=to_ms("start", start),
+                end_ms=to_ms("end", end),
+                status=status,
+                size=size,
+                token=token,
+            )
+        )
+
+    @checked
     async def list_dead_letters(
         self,
         app_id: str,
         *,
         start: datetime | None = None,
         end: datetime | None = None,
-        size: int = LIST_SIZE,
+        size: int = LETTERS_SIZE,
         token: str = "",
         replayed: bool | None = False,
     ) -> LetterPage:
@@ -311,7 +348,7 @@ def _query(
     app_id: str,
     start: datetime | None,
     end: datetime | None,
-    size: int = LIST_SIZE,
+    size: int = LETTERS_SIZE,
     token: str = "",
     replayed: bool | None = False,
 ) -> LetterQuery:

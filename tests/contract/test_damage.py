@@ -228,6 +228,8 @@ async def test_a_page_goes_on_over_a_row_that_cannot_be_read(
     if column == "schedule_id":
         return
     assert (damaged.place, damaged.schedule_id) == (rows[2].place, rows[2].schedule.schedule_id)
+    [page] = await store.fetch_rows([make_query(app)])
+    assert (list(page.rows), list(page.damaged)) == (good, [damaged])
     with pytest.raises(Damaged, match=f"schedule {rows[2].schedule.schedule_id} cannot be read: {column}: "):
         await store.fetch_row(rows[2].place, rows[2].schedule.schedule_id)
     # Its outcome can be recorded, whatever of it cannot be read; then it is live no more.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
@@ -11,6 +12,7 @@ from tests.contract.builders import (
     before,
     key_of,
     make_app,
+    make_log,
     make_outcome,
     make_query,
     make_row,
@@ -266,3 +268,27 @@ async def test_index_entry_stays_when_rows_are_finished(store: Store, app: App) 
     await store.put_rows([row])
     await store.put_updates([make_update(row, make_outcome())])
     assert IndexEntry(BUCKET, Instance(app.app_id, 0)) in await store.fetch_index(BUCKET, BUCKET)
+
+
+async def test_rows_are_read_whole_whether_live_or_not(store: Store, app: App) -> None:
+    waiting, done, cancelled, moved = rows = make_rows(app, [START_MS + n for n in range(4)])
+    other = await store.create_app(make_app())
+    await store.put_rows([*rows, make_row(app, partition=1), make_row(other)])
+    outcome, there = make_outcome(log=make_log()), moved.place._replace(slot_ms=START_MS + 90_000)
+    await store.put_updates([make_update(done, outcome), make_update(moved, moved_to=there)])
+    await store.put_cancel(cancelled.place, cancelled.schedule.schedule_id, START_MS)
+    whole = [
+        waiting,
+        replace(done, outcome=outcome),
+        replace(cancelled, cancelled_ms=START_MS),
+        replace(moved, moved_to=there),
+    ]
+    page, of_another = await store.fetch_rows([make_query(app), make_query(other)])
+    assert (list(page.rows), page.next, list(page.damaged)) == (whole, None, [])
+    assert len(of_another.rows) == 1
+    first, rest = await store.fetch_rows(
+        [make_query(app, limit=3), make_query(app, after=key_of(cancelled), limit=3)]
+    )
+    assert (list(first.rows), first.next) == (whole[:3], key_of(cancelled))
+    assert (list(rest.rows), rest.next) == (whole[3:], None)
+    assert await store.fetch_rows([]) == []

@@ -77,6 +77,14 @@ class TestAppBuckets:
         found = await store.fetch_app_buckets(app.app_id, BUCKET + 1, BUCKET + 3)
         assert [entry.bucket for entry in found] == [BUCKET + 1, BUCKET + 2, BUCKET + 3]
 
+    @pytest.mark.parametrize("limit", [1, 2, 3, 4, 100])
+    async def test_a_limit_leaves_the_first(self, store: Store, app: App, limit: int) -> None:
+        far = bucket_of(START_MS + 3 * DAY_MS)
+        places = [(BUCKET, 1), (BUCKET, 2), (BUCKET + 1, 0), (far, 0)]
+        await store.put_rows([make_row(app, first_slot(bucket), partition) for bucket, partition in places])
+        found = await store.fetch_app_buckets(app.app_id, BUCKET, far, limit)
+        assert found == [entry_at(app, *place) for place in places[:limit]]
+
     async def test_other_apps_are_left_out(self, store: Store, app: App) -> None:
         other = await store.create_app(make_app())
         await store.put_rows([make_row(app), make_row(other)])

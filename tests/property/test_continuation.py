@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ringtime_ingest.service.dead_letters import decode_token, encode_token
+from ringtime_ingest.service.tokens import decode_token, encode_token
 from ringtime_shared.stores.protocol import Position
 
 app_ids = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_-]{0,20}", fullmatch=True)

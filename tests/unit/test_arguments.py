@@ -50,6 +50,14 @@ GOOD: dict[str, dict[str, Any]] = {
     },
     "get_schedule": {"schedule_id": ID},
     "cancel_schedule": {"schedule_id": ID},
+    "list_schedules": {
+        "app_id": "shop",
+        "start": datetime(2030, 1, 1, tzinfo=UTC),
+        "end": datetime(2030, 1, 2, tzinfo=UTC),
+        "status": Status.FAILURE,
+        "size": 5,
+        "token": "",
+    },
     "list_dead_letters": {
         "app_id": "shop",
         "start": datetime(2030, 1, 1, tzinfo=UTC),
@@ -88,6 +96,7 @@ RIGHT: dict[str, tuple[type, ...]] = {
     "start": (type(None),),
     "end": (type(None),),
     "replayed": (type(None),),
+    "status": (type(None),),
     "schedule_ids": (type(None), list),
 }
 

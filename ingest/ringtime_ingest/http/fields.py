@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 
 from ringtime_ingest.http.shapes import FLAG, LIST, NUMBER, OBJECT, TEXT, TEXTS, WHOLE, Field, Kind, Shape
-from ringtime_ingest.service.dead_letters import CONTINUATION_PATTERN
 from ringtime_ingest.service.signing import SECRET_PATTERN
+from ringtime_ingest.service.tokens import CONTINUATION_PATTERN
 from ringtime_shared.api.configuration import description_of
 from ringtime_shared.api.dead_letters import MAX_SIZE
 from ringtime_shared.api.ids import APP_ID_PATTERN, SECRET_ID_PATTERN

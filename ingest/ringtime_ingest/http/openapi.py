@@ -13,6 +13,7 @@ from ringtime_ingest.http.fields import APP_ID, INSTANT, SCHEDULE_ID, SECRET_ID,
 from ringtime_ingest.http.schemas import Schema, ref
 from ringtime_ingest.service.requests import Offer
 from ringtime_shared.api.dead_letters import MAX_SIZE
+from ringtime_shared.models.schedule import Status
 from ringtime_shared.settings import ServerSettings
 
 Document = Mapping[str, object]
@@ -58,6 +59,8 @@ _PARAMETERS: Mapping[str, Schema] = {
     "size": {"type": "integer", "minimum": 1, "maximum": MAX_SIZE},
     "continuation_token": TOKEN,
     "replayed": {"enum": ["false", "true", "all"]},
+    "status": {"enum": [status.value for status in Status]},
+    "zone": {"type": "string", "description": "IANA name of the zone of times without an offset."},
 }
 
 
@@ -185,6 +188,14 @@ _OPERATIONS = (
         )
     ),
     _Operation(
+        method="get",
+        path="/goscheduler/apps/{appId}/schedules",
+        summary="List an app's schedules by fire time, those that have ended among them",
+        answer=schemas.SCHEDULES,
+        failures=("400", "409", "503"),
+        query=("start_time", "end_time", "zone", "status", "size", "continuation_token"),
+    ),
+    _Operation(
         method="post",
         path=_SECRETS_PATH,
         summary="Sign the app's callbacks with a further secret, shown this once; two at most",
@@ -283,9 +294,8 @@ def openapi_document(settings: ServerSettings, offer: Offer) -> Document:
 
 def _singular(path: str) -> str:
     """Return the same path as goscheduler's README spells it; a create there has an entry of its own."""
-    if path.endswith("/schedules"):
-        return path
-    return path.replace("/schedules", "/schedule").replace("/apps", "/app")
+    singular = path.replace("/apps", "/app")
+    return singular if path.endswith("/schedules") else singular.replace("/schedules", "/schedule")
 
 
 def to_bytes(document: Document) -> bytes:

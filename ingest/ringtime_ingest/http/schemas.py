@@ -32,7 +32,7 @@ from ringtime_shared.api.dead_letters import (
     ReplayView,
     SkippedReplay,
 )
-from ringtime_shared.api.schedules import AttemptView, ScheduleView
+from ringtime_shared.api.schedules import AttemptView, SchedulePage, ScheduleView
 from ringtime_shared.api.views import Key, keys_of
 from ringtime_shared.errors import ErrorWord
 from ringtime_shared.models.app import AppConfiguration
@@ -97,6 +97,7 @@ _FORMS: Mapping[str, Schema] = {
     "secretId": SECRET_ID,
     "continuationToken": TOKEN,
     "callback": ref("Callback"),
+    "unreadable": {"type": "array", "items": SCHEDULE_ID},
     "attemptLog": {"type": "array", "maxItems": LOG_LENGTH + 1, "items": ref("Attempt")},
     "deleting": {"const": True},
 }
@@ -111,6 +112,7 @@ _TYPES: Mapping[Any, Schema] = {
 _OBJECTS: Mapping[Any, str] = {
     AppConfiguration: "ShownConfiguration",
     RetryRules: "ShownRetryPolicy",
+    ScheduleView: "Schedule",
     DeadLetterView: "DeadLetter",
     SkippedReplay: "SkippedReplay",
 }
@@ -213,6 +215,7 @@ ANSWERS: Mapping[str, Schema] = {
 ONE_SCHEDULE = success_of(record({"schedule": ref("Schedule")}))
 FLAT_SCHEDULE = success_of(ref("Schedule"))
 CANCELLED = success_of(record({"schedule": ref("Schedule"), "cancel": {"const": "best_effort"}}, "cancel"))
+SCHEDULES = success_of(_object(SchedulePage))
 ONE_APP = success_of(ref("App"))
 APPS = success_of(record({"apps": {"type": "array", "items": ref("App")}}))
 ACTIVATED = success_of(ref("Activation"))

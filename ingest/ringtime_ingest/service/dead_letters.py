@@ -1,25 +1,18 @@
-"""Dead letters of an app: list them, count them, replay them. How a replay is filed stands in `replay`.
-
-A listing goes on by a token, opaque to clients and worth nothing to forgers: it names a place in what its app
-may read anyway. The checksum is there to tell mistakes.
-"""
+"""Dead letters of an app: list them, count them, replay them. How a replay is filed stands in `replay`."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-import zlib
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from struct import Struct
 from typing import NamedTuple, TypeVar
 from uuid import UUID
 
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.replay import LetterStore, Replay, Replayer, judge, key_of
+from ringtime_ingest.service.tokens import decode_token, encode_token
 from ringtime_shared.api.dead_letters import LIST_SIZE, MAX_DAYS, MAX_SIZE
 from ringtime_shared.app_feed import AppReading
 from ringtime_shared.app_states import inactive
@@ -43,11 +36,6 @@ _READ = 500  #: letters read at once where some are passed over
 _MOST_READ = 5_000  #: and in one call: whoever looks for few among many goes on with the token
 _AT_ONCE = 100  #: schedules of one call that are replayed side by side
 _DAY_MS = 86_400_000
-_PLACE = Struct(">q16s")  #: of a token: slot and schedule id
-_CHECKED = Struct(">q16sI")  #: and the checksum, which is also of the app id
-CONTINUATION_PATTERN = "[A-Za-z0-9_-]{38}"
-_FORM = re.compile(CONTINUATION_PATTERN)
-_NOT_OURS = "must be the continuation token of an earlier answer for the same app"
 
 
 class Names(NamedTuple):
@@ -277,25 +265,3 @@ def _parts(items: Sequence[T], size: int) -> Iterator[list[T]]:
     left = iter(items)
     while part := list(islice(left, size)):
         yield part
-
-
-def encode_token(app_id: str, position: Position) -> str:
-    """Return the token that goes on after `position`."""
-    place = _PLACE.pack(position.slot_ms, position.schedule_id.bytes)
-    token = place + zlib.crc32(app_id.encode(), zlib.crc32(place)).to_bytes(4, "big")
-    return urlsafe_b64encode(token).decode().rstrip("=")
-
-
-def decode_token(app_id: str, token: str) -> Position:
-    """Return where `token` goes on.
-
-    Raises:
-        ValueError: it is no token of this app; the message is the rule.
-    """
-    if not _FORM.fullmatch(token):
-        raise ValueError(_NOT_OURS)
-    slot_ms, schedule_id, _ = _CHECKED.unpack(urlsafe_b64decode(token + "=="))
-    position = Position(slot_ms, UUID(bytes=schedule_id))
-    if encode_token(app_id, position) != token:
-        raise ValueError(_NOT_OURS)
-    return position

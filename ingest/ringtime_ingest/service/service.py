@@ -12,6 +12,7 @@ from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.dead_letters import DeadLetters
 from ringtime_ingest.service.deletions import Deletions
 from ringtime_ingest.service.growth import Growth
+from ringtime_ingest.service.listing import Listing
 from ringtime_ingest.service.replay import Replayer
 from ringtime_ingest.service.requests import (
     Cancellation,
@@ -104,6 +105,7 @@ class IngestService:
         self.signing = SigningSecrets(parts.store, parts.clock)
         self._chooser = PartitionChooser(parts.settings.chunk_rows)
         self._commit = CommitPath(parts.store, self._apps, self._chooser, parts.clock, parts.settings)
+        self.listing = Listing(parts.store, self._apps, parts.clock)
         replayer = Replayer(parts.store, self._commit, self._chooser, parts.clock, self._margin_ms)
         self.dead_letters = DeadLetters(parts.store, self._apps, replayer, parts.clock, self._fetch_home)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
@@ -18,6 +18,9 @@ from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Attempt, Outcome, Row, Status
 
 MAX_ERROR_CHARS = 200
+LIST_SIZE = 15  #: schedules on a page, if nobody says how many; goscheduler's
+MAX_LIST_SIZE = 1_000
+MAX_LIST_DAYS = 31  #: between both ends of a range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,3 +135,34 @@ def _whole_log(outcome: Outcome) -> tuple[Attempt, ...]:
     took_ms = outcome.ended_ms - outcome.fired_ms if outcome.took_ms is None else outcome.took_ms
     last = Attempt(at_ms=outcome.fired_ms, took_ms=took_ms, code=outcome.code, error=outcome.error)
     return (*outcome.log, last)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulePage:
+    """By fire time. A page with a token may hold fewer than were asked for, or none."""
+
+    schedules: Annotated[Sequence[ScheduleView], Doc("Schedules, those that have ended among them.")]
+    token: Annotated[
+        str, Doc("Goes on after this answer; empty: there is nothing more.", name="continuationToken")
+    ]
+    next_time: Annotated[
+        int,
+        Doc("Epoch seconds at which the token goes on; 0 without one.", name="continuationStartTime"),
+    ]
+    unreadable: Annotated[
+        Sequence[UUID], Doc("Schedules of this page whose record is damaged; left out: none.")
+    ] = ()
+
+
+def page_to_json(
+    rows: Sequence[Row], token: str, next_ms: int, unreadable: Sequence[UUID]
+) -> dict[str, object]:
+    """Return a page of home rows."""
+    shown: dict[str, object] = {
+        "schedules": [schedule_to_json(row) for row in rows],
+        "continuationToken": token,
+        "continuationStartTime": next_ms // 1_000,
+    }
+    if unreadable:
+        shown["unreadable"] = [str(each) for each in unreadable]
+    return shown

@@ -6,6 +6,8 @@ from bisect import bisect_right, insort
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
+from operator import attrgetter
 from uuid import UUID
 
 from ringtime_shared.arrivals import RecentArrivals
@@ -38,6 +40,7 @@ from ringtime_shared.stores.protocol import (
 
 Bucket = tuple[str, int, int]  # app id, partition, bucket
 _CHANGES_KEPT = 1_000
+_IS_LIVE: Callable[[Row], bool] = attrgetter("is_live")
 
 
 class MemoryStore:
@@ -150,6 +153,9 @@ class MemoryStore:
                     row, moved_to=update.moved_to or row.moved_to, outcome=update.outcome or row.outcome
                 )
 
+    async def fetch_rows(self, queries: Sequence[DueQuery]) -> list[DuePage]:
+        return [self._page(query, lambda _: True) for query in queries]
+
     async def fetch_index(
         self, first: int, last: int, groups: Collection[int] | None = None
     ) -> list[IndexEntry]:
@@ -178,14 +184,14 @@ class MemoryStore:
         pages = [self._page(query) for query in queries]
         return [IdPage([_key_of(row) for row in page.rows], page.next) for page in pages]
 
-    def _page(self, query: DueQuery) -> DuePage:
-        live: list[Row] = []
+    def _page(self, query: DueQuery, is_asked_for: Callable[[Row], bool] = _IS_LIVE) -> DuePage:
+        rows: list[Row] = []
         for count, (key, row) in enumerate(self._range(query), start=1):
-            if row.is_live:
-                live.append(row)
+            if is_asked_for(row):
+                rows.append(row)
             if count == query.limit:
-                return DuePage(live, key)
-        return DuePage(live, None)
+                return DuePage(rows, key)
+        return DuePage(rows, None)
 
     def _range(self, query: DueQuery) -> Iterator[tuple[Position, Row]]:
         app_id, partition = query.instance
@@ -238,14 +244,17 @@ class MemoryStore:
     async def fetch_damage(self, limit: int) -> list[Damage]:
         return sorted(self._damage.values(), key=lambda note: note.found_ms, reverse=True)[:limit]
 
-    async def fetch_app_buckets(self, app_id: str, first: int, last: int) -> list[IndexEntry]:
-        return [
+    async def fetch_app_buckets(
+        self, app_id: str, first: int, last: int, limit: int | None = None
+    ) -> list[IndexEntry]:
+        entries = (
             IndexEntry(bucket, instance)
             for bucket in sorted(self._app_buckets)
             if first <= bucket <= last
             for instance in sorted(self._app_buckets[bucket])
             if instance.app_id == app_id
-        ]
+        )
+        return list(islice(entries, limit))
 
     async def count_live(self, entries: Sequence[IndexEntry], most: int) -> list[int]:
         return [min(sum(row.is_live for row in self._rows_of(entry)), most) for entry in entries]

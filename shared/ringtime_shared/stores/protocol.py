@@ -218,6 +218,11 @@ class ScheduleStore(Protocol):
         """Write outcomes and forward pointers to existing rows."""
         ...
 
+    async def fetch_rows(self, queries: Sequence[DueQuery]) -> list[DuePage]:
+        """Answer each query with its page, in the order of the queries: rows live or not, with all that was
+        written to them."""
+        ...
+
 
 class DueStore(Protocol):
     """The schedule rows, by time."""
@@ -363,9 +368,11 @@ class DamageStore(Protocol):
 class OperatorStore(Protocol):
     """What the operator's tool needs beside the others. Nothing here is on a hot path."""
 
-    async def fetch_app_buckets(self, app_id: str, first: int, last: int) -> list[IndexEntry]:
+    async def fetch_app_buckets(
+        self, app_id: str, first: int, last: int, limit: int | None = None
+    ) -> list[IndexEntry]:
         """Return the buckets `first` to `last` inclusive in which the app has, or had, rows, by bucket and
-        partition. Every acknowledged row's bucket is among them."""
+        partition, the first `limit` of them. Every acknowledged row's bucket is among all of them."""
         ...
 
     async def count_live(self, entries: Sequence[IndexEntry], most: int) -> list[int]:

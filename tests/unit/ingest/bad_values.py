@@ -217,7 +217,7 @@ PATHS = [
     _get("164 lower-case method", SCHEDULES, status=405, method="post"),
     _get("165 unknown path", "/goscheduler/nothing", status=404),
     _get("165 another case", "/goscheduler/Schedules", status=404),
-    _get("165 not offered: list by app", f"{APPS}/test/schedules", status=404),
+    _get("165 no such list of an app", f"{APPS}/test/schedule", status=404),
     _get("166 double slash", "//goscheduler/apps", status=404),
     _get("166 double slash inside", "/goscheduler//apps", status=404),
     _get("166 encoded slash", f"{SCHEDULES}/a%2fb", status=404),

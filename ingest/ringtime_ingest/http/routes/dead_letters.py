@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from decimal import Decimal
 from itertools import chain, islice
 from typing import cast
 from uuid import UUID
@@ -16,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.fields import REPLAYS
 from ringtime_ingest.http.parsing import parse_app_id, parse_schedule_id, read_time, refused
+from ringtime_ingest.http.query import Query
 from ringtime_ingest.http.routes import BASE, Routes
 from ringtime_ingest.service.dead_letters import IN_BODY, IN_QUERY, LetterQuery
 from ringtime_shared.api.dead_letters import (
@@ -27,9 +26,8 @@ from ringtime_shared.api.dead_letters import (
 )
 from ringtime_shared.api.ids import check_app_id, check_schedule_id
 from ringtime_shared.api.instants import parse_instant
-from ringtime_shared.errors import InvalidRequest, Violation
+from ringtime_shared.errors import Violation
 
-_NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?")
 _REPLAYED = {"": False, "false": False, "true": True, "all": None}
 _MOST_REPORTED = 20  #: bad ids of one list that are told, lest the answer be longer than the request
 
@@ -82,28 +80,20 @@ class DeadLetterRoutes(Routes):
 def parse_letter_query(request: Request) -> LetterQuery:
     """Read path and query of a list or a count; an empty value is the same as none. Raises InvalidRequest."""
     app_id = request.path_params["app_id"]
-    wrong = check_app_id(app_id)
-    parameters: dict[str, str] = {}
-    for name, value in request.query_params.multi_items():
-        if name in (*IN_QUERY, "replayed") and parameters.setdefault(name, value) != value:
-            wrong.append(Violation(name, "given twice, with different values"))
-    size, replayed = parameters.get(IN_QUERY.size, ""), parameters.get("replayed", "")
-    if size and not (size.isascii() and size.isdigit() and len(size) <= 9):
-        wrong.append(Violation(IN_QUERY.size, f"must be a whole number from 1 to {MAX_SIZE}"))
-        size = ""
-    if replayed not in _REPLAYED:
-        wrong.append(Violation("replayed", "must be false, true or all"))
+    asked = Query(request, (*IN_QUERY, "replayed"))
+    asked.wrong += check_app_id(app_id)
+    if asked.text("replayed") not in _REPLAYED:
+        asked.wrong.append(Violation("replayed", "must be false, true or all"))
     query = LetterQuery(
         app_id=app_id,
-        start_ms=_read_time(IN_QUERY.start, _to_value(parameters.get(IN_QUERY.start)), wrong),
-        end_ms=_read_time(IN_QUERY.end, _to_value(parameters.get(IN_QUERY.end)), wrong),
-        size=int(size or LIST_SIZE),
-        token=parameters.get(IN_QUERY.token, ""),
-        replayed=_REPLAYED.get(replayed),
+        start_ms=asked.instant(IN_QUERY.start),
+        end_ms=asked.instant(IN_QUERY.end),
+        size=asked.size(IN_QUERY.size, LIST_SIZE, MAX_SIZE),
+        token=asked.text(IN_QUERY.token),
+        replayed=_REPLAYED.get(asked.text("replayed")),
         names=IN_QUERY,
     )
-    if wrong:
-        raise InvalidRequest(wrong)
+    asked.check()
     return query
 
 
@@ -140,19 +130,3 @@ def parse_replays(app_id: str, body: bytes, max_depth: int) -> LetterQuery | lis
 def _check_ids(ids: Sequence[object]) -> list[Violation]:
     wrong = (check_schedule_id(each, f"{IN_BODY.ids}.{n}") for n, each in enumerate(ids))
     return list(islice(chain.from_iterable(wrong), _MOST_REPORTED))
-
-
-def _to_value(text: str | None) -> object:
-    """Return a time of a query as JSON would hold it."""
-    return Decimal(text) if text and _NUMBER.fullmatch(text) else text or None
-
-
-def _read_time(name: str, value: object, wrong: list[Violation]) -> int | None:
-    if value is None:
-        return None
-    try:
-        return parse_instant(value)
-    except ValueError as error:
-        hint = "; an offset's + is sent as %2B" if " " in str(value) else ""
-        wrong.append(Violation(name, f"{error}{hint}"))
-        return None

@@ -8,12 +8,17 @@ from starlette.routing import BaseRoute, Route
 
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.parsing import parse_new_schedule, parse_schedule_id
+from ringtime_ingest.http.query import Query
 from ringtime_ingest.http.routes import BASE, Routes
-from ringtime_shared.api.schedules import schedule_to_json
+from ringtime_ingest.service.listing import IN_QUERY, ListQuery
+from ringtime_shared.api.ids import check_app_id
+from ringtime_shared.api.schedules import LIST_SIZE, MAX_LIST_SIZE, page_to_json, schedule_to_json
+from ringtime_shared.errors import Violation
+from ringtime_shared.models.schedule import Status
 
 
 class ScheduleRoutes(Routes):
-    """Create, read and cancel."""
+    """Create, read, list and cancel."""
 
     def all(self) -> list[BaseRoute]:
         by_id = [
@@ -25,6 +30,7 @@ class ScheduleRoutes(Routes):
             Route(f"{BASE}/schedules", self.create, methods=["POST"]),
             Route(f"{BASE}/schedule", self.create_flat, methods=["POST"]),
             *by_id,
+            *(Route(f"{BASE}/{word}/{{app_id}}/schedules", self.fetch_page) for word in ("apps", "app")),
         ]
 
     async def create(self, request: Request) -> Response:
@@ -41,6 +47,11 @@ class ScheduleRoutes(Routes):
         schedule_id = parse_schedule_id(request.path_params["schedule_id"])
         return success({"schedule": schedule_to_json(await self._service.fetch_schedule(schedule_id))})
 
+    async def fetch_page(self, request: Request) -> Response:
+        page = await self._service.listing.fetch(parse_list_query(request))
+        shown = page_to_json(page.rows, page.token, page.next_ms, page.unreadable)
+        return success(shown, total=len(page.rows))
+
     async def cancel(self, request: Request) -> Response:
         schedule_id = parse_schedule_id(request.path_params["schedule_id"])
         cancellation = await self._service.cancel_schedule(schedule_id)
@@ -48,3 +59,29 @@ class ScheduleRoutes(Routes):
         if cancellation.promised:
             return success(shown)
         return success(shown | {"cancel": "best_effort"}, code=202, http=202)
+
+
+def parse_list_query(request: Request) -> ListQuery:
+    """Read path and query of a list; an empty value is the same as none.
+
+    goscheduler's `continuation_start_time` is in the token already, so it is passed over. Raises
+    InvalidRequest.
+    """
+    app_id = request.path_params["app_id"]
+    asked = Query(request, (*IN_QUERY, "status", "zone"))
+    asked.wrong += check_app_id(app_id)
+    status, zone = asked.text("status"), asked.zone("zone")
+    if status and status not in list(Status):
+        asked.wrong.append(Violation("status", f"must be one of {', '.join(Status)}"))
+        status = ""
+    query = ListQuery(
+        app_id=app_id,
+        start_ms=asked.instant(IN_QUERY.start, zone),
+        end_ms=asked.instant(IN_QUERY.end, zone),
+        status=Status(status) if status else None,
+        size=asked.size(IN_QUERY.size, LIST_SIZE, MAX_LIST_SIZE),
+        token=asked.text(IN_QUERY.token),
+        names=IN_QUERY,
+    )
+    asked.check()
+    return query

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any, Self
 
 from ringtime_shared.buckets import first_slot
@@ -26,6 +27,7 @@ AUDIT_DAYS_AT_ONCE = 32  #: partitions read side by side; most days have no entr
 _GET_BUCKETS = (
     "SELECT bucket, partition FROM $app_buckets WHERE app_id = ? AND day = ? AND bucket >= ? AND bucket <= ?"
 )
+_GET_FIRST_BUCKETS = f"{_GET_BUCKETS} LIMIT ?"
 _OF_BUCKET = "FROM $schedules WHERE app_id = ? AND partition = ? AND bucket = ?"
 _GET_DONE = (
     f"SELECT slot_ms, schedule_id, expires_ms, {IS_DONE} {_OF_BUCKET}"
@@ -44,22 +46,40 @@ class OperatorReads:
     def __init__(self, session: CqlSession, statements: Sequence[Prepared]) -> None:
         """Use `prepare`."""
         self._session = session
-        self._get_buckets, self._get_done, self._get_last, self._put_audit, self._get_audit = statements
+        (
+            self._get_buckets,
+            self._get_first_buckets,
+            self._get_done,
+            self._get_last,
+            self._put_audit,
+            self._get_audit,
+        ) = statements
 
     @classmethod
     async def prepare(cls, session: CqlSession) -> Self:
-        return cls(session, await session.prepare(_GET_BUCKETS, _GET_DONE, _GET_LAST, _PUT_AUDIT, _GET_AUDIT))
+        statements = await session.prepare(
+            _GET_BUCKETS, _GET_FIRST_BUCKETS, _GET_DONE, _GET_LAST, _PUT_AUDIT, _GET_AUDIT
+        )
+        return cls(session, statements)
 
-    async def fetch_app_buckets(self, app_id: str, first: int, last: int) -> list[IndexEntry]:
+    async def fetch_app_buckets(
+        self, app_id: str, first: int, last: int, limit: int | None = None
+    ) -> list[IndexEntry]:
         days = range(first // MINUTES_PER_DAY, last // MINUTES_PER_DAY + 1)
         answers = await self._session.read_all(
-            [self._get_buckets.bind(app_id, day, first, last) for day in days]
+            [
+                self._get_buckets.bind(app_id, day, first, last)
+                if limit is None
+                else self._get_first_buckets.bind(app_id, day, first, last, limit)
+                for day in days
+            ]
         )
-        return [
+        entries = (
             IndexEntry(bucket, Instance(app_id, partition))
             for records in answers
             for bucket, partition in records
-        ]
+        )
+        return list(islice(entries, limit))
 
     async def count_live(self, entries: Sequence[IndexEntry], most: int) -> list[int]:
         """Rows that are not live count towards the limit of a read, so a bucket may take several."""

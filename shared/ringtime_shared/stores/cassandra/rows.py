@@ -147,6 +147,23 @@ def read_live_rows(
     return rows, damaged
 
 
+def read_rows(app_id: str, partition: int, records: Sequence[Record]) -> tuple[list[Row], list[DamagedRow]]:
+    """Read records of `CREATED_AND_EXTRAS` and `WRITTEN_LATER`, live or not; tell apart those that cannot be
+    read."""
+    rows: list[Row] = []
+    damaged: list[DamagedRow] = []
+    for record in records:
+        place, schedule_id = Place(app_id, partition, record[0]), record[1]
+        try:
+            row = to_row(place, schedule_id, record)
+        except Damaged as error:
+            damaged.append(DamagedRow(place, schedule_id, error.fault))
+        else:
+            if row is not None:
+                rows.append(row)
+    return rows, damaged
+
+
 def is_there(record: Record) -> bool:
     """Whether some column that a create writes is there: then it is a row, be it a damaged one."""
     return record[_DETAILS] is not None or any(cell is not None for cell in record[_AFTER_KEY])

@@ -28,6 +28,7 @@ from ringtime_shared.stores.cassandra.rows import (
     pack_long,
     pack_tuple,
     read_live_rows,
+    read_rows,
     routing_key,
     row_end_ms,
     to_row,
@@ -332,6 +333,7 @@ _RANGES = (
     f"FROM $schedules WHERE app_id IN ? AND partition = ? AND bucket = ? AND {_AFTER} PER PARTITION LIMIT ?"
 )
 _DUE = f"{CREATED_AND_EXTRAS}, {IS_DONE}"
+_ALL = f"{CREATED_AND_EXTRAS}, {WRITTEN_LATER}"
 _IDS = f"slot_ms, schedule_id, expires_ms, {IS_DONE}"
 _GET_INDEX = "SELECT app_id, partition FROM $due_index WHERE bucket = ? AND shard = ?"
 ROWS_AT_ONCE = 500  #: that one statement about several poller instances may return
@@ -347,7 +349,7 @@ class Due:
         """Use `prepare`."""
         self._session = session
         self._get_index, *ways = statements
-        self._get_due, self._get_ids = ways[:2], ways[2:]
+        self._get_due, self._get_ids, self._get_all = ways[:2], ways[2:4], ways[4:]
         self._parts = parts
         self._expiries = expiries
 
@@ -355,7 +357,7 @@ class Due:
     async def prepare(cls, session: CqlSession, parts: HeldParts, expiries: Known[UUID]) -> Self:
         ways = [
             f"SELECT {head}{columns} {tail}"
-            for columns in (_DUE, _IDS)
+            for columns in (_DUE, _IDS, _ALL)
             for head, tail in (("", _RANGE), ("app_id, ", _RANGES))
         ]
         return cls(session, await session.prepare(_GET_INDEX, *ways), parts, expiries)
@@ -396,6 +398,14 @@ class Due:
             IdPage(_live_ids(records), _next_after(query, records))
             for query, records in zip(queries, answers, strict=True)
         ]
+
+    async def fetch_rows(self, queries: Sequence[DueQuery]) -> list[DuePage]:
+        answers = await self._ask(self._get_all, queries, ROWS_AT_ONCE)
+        pages = []
+        for query, records in zip(queries, answers, strict=True):
+            rows, damaged = read_rows(*query.instance, records)
+            pages.append(DuePage(rows, _next_after(query, records), damaged))
+        return pages
 
     async def _ask(
         self, ways: Sequence[Prepared], queries: Sequence[DueQuery], most_rows: int

@@ -186,6 +186,9 @@ class CassandraStore:
     async def put_updates(self, updates: Sequence[RowUpdate]) -> None:
         await self._schedules.put_updates(updates)
 
+    async def fetch_rows(self, queries: Sequence[DueQuery]) -> list[DuePage]:
+        return await self._due.fetch_rows(queries)
+
     async def fetch_index(
         self, first: int, last: int, groups: Collection[int] | None = None
     ) -> list[IndexEntry]:
@@ -226,8 +229,10 @@ class CassandraStore:
     async def fetch_damage(self, limit: int) -> list[Damage]:
         return await self._damage.fetch_damage(limit)
 
-    async def fetch_app_buckets(self, app_id: str, first: int, last: int) -> list[IndexEntry]:
-        return await self._operator.fetch_app_buckets(app_id, first, last)
+    async def fetch_app_buckets(
+        self, app_id: str, first: int, last: int, limit: int | None = None
+    ) -> list[IndexEntry]:
+        return await self._operator.fetch_app_buckets(app_id, first, last, limit)
 
     async def count_live(self, entries: Sequence[IndexEntry], most: int) -> list[int]:
         return await self._operator.count_live(entries, most)

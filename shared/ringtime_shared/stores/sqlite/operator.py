@@ -17,11 +17,13 @@ from ringtime_shared.stores.sqlite.session import Session, execute_bulk
 _IN_BUCKET = "WHERE app = ? AND partition = ? AND slot_ms BETWEEN ? AND ?"
 
 
-def fetch_app_buckets(session: Session, app_id: str, first: int, last: int) -> list[IndexEntry]:
+def fetch_app_buckets(
+    session: Session, app_id: str, first: int, last: int, limit: int | None
+) -> list[IndexEntry]:
     found = session.connection.execute(
         "SELECT bucket, partition FROM due_index WHERE bucket BETWEEN ? AND ? AND app = ?"
-        " ORDER BY bucket, partition",
-        (first, last, session.number_of(app_id)),
+        " ORDER BY bucket, partition LIMIT ?",
+        (first, last, session.number_of(app_id), -1 if limit is None else limit),
     )
     return [IndexEntry(bucket, Instance(app_id, partition)) for bucket, partition in found]
 

@@ -229,10 +229,11 @@ UPDATE schedules SET outcome_status = column1, outcome_ended_ms = column2, outco
     outcome_took_ms = column7, outcome_extras = column8
 FROM ({values}) WHERE app = column9 AND partition = column10 AND slot_ms = column11 AND schedule_id = column12
 """
-_LIVE_RANGE = (
-    f"FROM schedules WHERE app = ? AND partition = ? AND (slot_ms, schedule_id) > (?, ?) AND slot_ms <= ?"
-    f" AND {IS_LIVE} ORDER BY slot_ms, schedule_id"
+_IN_RANGE = (
+    "FROM schedules WHERE app = ? AND partition = ? AND (slot_ms, schedule_id) > (?, ?) AND slot_ms <= ?"
 )
+_BY_POSITION = "ORDER BY slot_ms, schedule_id LIMIT ?"
+_LIVE_RANGE = f"{_IN_RANGE} AND {IS_LIVE} {_BY_POSITION}"
 
 
 def first_kept_bucket(now_ms: int) -> int:
@@ -315,9 +316,7 @@ def fetch_live_ids(session: Session, queries: Sequence[DueQuery]) -> list[IdPage
 
 def _page_of_ids(session: Session, query: DueQuery) -> IdPage:
     bounds = (*_bounds(session, query), query.limit)
-    records = session.connection.execute(
-        f"SELECT slot_ms, schedule_id {_LIVE_RANGE} LIMIT ?", bounds
-    ).fetchall()
+    records = session.connection.execute(f"SELECT slot_ms, schedule_id {_LIVE_RANGE}", bounds).fetchall()
     ids = [
         Position(slot_ms, UUID(bytes=schedule_id))
         for slot_ms, schedule_id in records
@@ -329,8 +328,30 @@ def _page_of_ids(session: Session, query: DueQuery) -> IdPage:
 def _page(session: Session, query: DueQuery) -> DuePage:
     """Rows that are not live are left out by SQLite, so they do not count towards the limit."""
     bounds = (*_bounds(session, query), query.limit)
-    records = session.fetch(f"SELECT {CREATED} {_LIVE_RANGE} LIMIT ?", bounds)
+    records = session.fetch(f"SELECT {CREATED} {_LIVE_RANGE}", bounds)
     rows, damaged = read_live_rows(*query.instance, records)
+    return DuePage(rows, _next_after(query, records), damaged)
+
+
+def fetch_rows(session: Session, queries: Sequence[DueQuery]) -> list[DuePage]:
+    return [_page_of_all(session, query) for query in queries]
+
+
+def _page_of_all(session: Session, query: DueQuery) -> DuePage:
+    app_id, partition = query.instance
+    records = session.fetch(
+        f"SELECT {CREATED}, {WRITTEN_LATER} {_IN_RANGE} {_BY_POSITION}",
+        (*_bounds(session, query), query.limit),
+    )
+    rows: list[Row] = []
+    damaged: list[DamagedRow] = []
+    for record in records:
+        slot_ms, schedule_id = key_of(record)
+        place = Place(app_id, partition, slot_ms)
+        try:
+            rows.append(to_row(place, schedule_id, record))
+        except Damaged as error:
+            damaged.append(DamagedRow(place, schedule_id, error.fault))
     return DuePage(rows, _next_after(query, records), damaged)
 
 

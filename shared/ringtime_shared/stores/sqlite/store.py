@@ -251,6 +251,9 @@ class SqliteStore:
     async def put_updates(self, updates: Sequence[RowUpdate]) -> None:
         await self._write(lambda session: schedules.put_updates(session, updates))
 
+    async def fetch_rows(self, queries: Sequence[DueQuery]) -> list[DuePage]:
+        return await self._reader.run(lambda session: schedules.fetch_rows(session, queries))
+
     async def fetch_index(
         self, first: int, last: int, groups: Collection[int] | None = None
     ) -> list[IndexEntry]:
@@ -295,9 +298,11 @@ class SqliteStore:
     async def fetch_damage(self, limit: int) -> list[Damage]:
         return await self._reader.run(lambda session: operator.fetch_damage(session, limit))
 
-    async def fetch_app_buckets(self, app_id: str, first: int, last: int) -> list[IndexEntry]:
+    async def fetch_app_buckets(
+        self, app_id: str, first: int, last: int, limit: int | None = None
+    ) -> list[IndexEntry]:
         return await self._reader.run(
-            lambda session: operator.fetch_app_buckets(session, app_id, first, last)
+            lambda session: operator.fetch_app_buckets(session, app_id, first, last, limit)
         )
 
     async def count_live(self, entries: Sequence[IndexEntry], most: int) -> list[int]:

@@ -1,0 +1,238 @@
+"""The schedules of one app by time, finished ones included, a page at a time.
+
+A page is read minute by minute, from the minutes the app has rows in, so time without schedules costs nothing
+and little more than a page is held. Within a minute the partitions are merged by slot and id: what is shown
+goes up to where every partition is read, and the next read goes on behind it. As the order never changes, a
+page that goes on behind the last one repeats nothing, and misses only what was created at earlier times
+meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter, itemgetter
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from ringtime_ingest.service.apps import AppMaps
+from ringtime_ingest.service.tokens import decode_token, encode_token
+from ringtime_shared.api.schedules import LIST_SIZE, MAX_LIST_DAYS, MAX_LIST_SIZE
+from ringtime_shared.buckets import bucket_of, last_slot
+from ringtime_shared.clock import Clock
+from ringtime_shared.errors import InvalidRequest, Violation
+from ringtime_shared.models.schedule import Row, Status
+from ringtime_shared.stores.codec import check_details
+from ringtime_shared.stores.protocol import (
+    LAST_ID,
+    DamagedRow,
+    DuePage,
+    DueQuery,
+    IndexEntry,
+    OperatorStore,
+    Position,
+    ScheduleStore,
+)
+
+_HOUR_MS = 3_600_000
+_DAY_MS = 86_400_000
+_MOST_READ = 10_000  #: rows read for one page; whoever looks for few among many goes on with the token
+_MINUTES = 15  #: asked for entries at first; where there are few, eight times as many the next time
+_ENTRIES = 2_000  #: minutes of partitions, read at once
+_AT_ONCE = 250  #: of these whose rows are read side by side
+_SPARE = 8  #: rows more than its share that each partition is asked for, so that one read makes a page
+
+
+class ListNames(NamedTuple):
+    """What the fields are called where the caller spelled them."""
+
+    start: str
+    end: str
+    size: str
+    token: str
+
+
+IN_QUERY = ListNames("start_time", "end_time", "size", "continuation_token")
+IN_LIBRARY = ListNames("start", "end", "size", "token")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListQuery:
+    """Schedules of one app that are due, or were, from `start_ms` up to before `end_ms`."""
+
+    app_id: str
+    start_ms: int | None = None  #: None: an hour before the end
+    end_ms: int | None = None  #: None: an hour after the start if that is given, else now
+    status: Status | None = None  #: only these
+    size: int = LIST_SIZE
+    token: str = ""  #: go on after an earlier page; "": from the start
+    names: ListNames = IN_LIBRARY
+
+    def range_at(self, now_ms: int) -> tuple[int, int]:
+        """Return the first slot and the last. Raises InvalidRequest."""
+        start_ms, end_ms, names = self.start_ms, self.end_ms, self.names
+        if end_ms is None:
+            end_ms = now_ms + 1 if start_ms is None else start_ms + _HOUR_MS
+        if start_ms is None:
+            start_ms = max(0, end_ms - _HOUR_MS)
+        violations = []
+        if start_ms > end_ms:
+            violations.append(Violation(names.start, f"must not be after {names.end}"))
+        elif end_ms - start_ms > MAX_LIST_DAYS * _DAY_MS:
+            violations.append(
+                Violation(names.start, f"must be at most {MAX_LIST_DAYS} days before {names.end}")
+            )
+        if not 1 <= self.size <= MAX_LIST_SIZE:
+            violations.append(Violation(names.size, f"must be from 1 to {MAX_LIST_SIZE}"))
+        if violations:
+            raise InvalidRequest(violations)
+        return start_ms, end_ms - 1
+
+
+@dataclass(frozen=True, slots=True)
+class SchedulePage:
+    """By slot and id. A page with a token may hold fewer than were asked for, or none."""
+
+    rows: Sequence[Row]  #: home rows
+    token: str  #: goes on after this page; "": there is nothing more
+    next_ms: int  #: the slot that the token goes on at; 0 without one
+    unreadable: Sequence[UUID]  #: schedules of this page whose record is damaged
+
+
+class ListStore(ScheduleStore, OperatorStore, Protocol):
+    """What listing needs of a store."""
+
+
+class Listing:
+    """Lists the schedules of all apps."""
+
+    def __init__(self, store: ListStore, apps: AppMaps, clock: Clock) -> None:
+        self._store = store
+        self._apps = apps
+        self._clock = clock
+
+    async def fetch(self, query: ListQuery) -> SchedulePage:
+        """Return a page. Raises InvalidRequest, NotFound (app), StoreUnavailable."""
+        first_ms, last_ms = query.range_at(self._clock.now_ms())
+        position = Position(first_ms - 1, LAST_ID)
+        if query.token:
+            position = max(position, _read_token(query, last_ms))
+        await self._apps.get(query.app_id)
+        page = _Page(query.size)
+        looked = 0
+        async for upto, pages in self._walk(query.app_id, position, last_ms, page.missing):
+            for key, item in _merge(pages, upto):
+                if isinstance(item, DamagedRow):
+                    page.unreadable.append(item.schedule_id)
+                elif item.is_home and query.status in (None, item.status):
+                    if page.is_full:
+                        return page.end(query.app_id, position)
+                    page.add(item)
+                position = key
+                looked += 1
+            position = upto
+            if looked >= _MOST_READ:
+                return page.end(query.app_id, position)
+        return page.end(query.app_id, None)
+
+    async def _walk(
+        self, app_id: str, position: Position, last_ms: int, missing: Callable[[], int]
+    ) -> AsyncIterator[tuple[Position, Sequence[DuePage]]]:
+        """Read on behind `position` up to `last_ms`: what was read, and up to where all of it is known."""
+        per_entry = float(missing())  # rows that a partition has in a minute, as far as was seen
+        async for minutes in self._minutes(app_id, bucket_of(max(position.slot_ms, 0)), last_ms):
+            left = list(minutes)
+            while left:
+                entries: list[IndexEntry] = []
+                while left and (not entries or len(entries) + len(left[0]) <= _fit(missing(), per_entry)):
+                    entries += left.pop(0)
+                bucket_upto = Position(min(last_slot(entries[-1].bucket), last_ms), LAST_ID)
+                upto = position
+                while upto < bucket_upto:
+                    limit = _SPARE + -(-2 * missing() // len(entries))
+                    queries = [
+                        DueQuery(entry.instance, entry.bucket, upto, last_ms, limit) for entry in entries
+                    ]
+                    pages = await self._store.fetch_rows(queries)
+                    per_entry = sum(len(page.rows) for page in pages) / len(entries)
+                    upto = min((page.next for page in pages if page.next is not None), default=bucket_upto)
+                    yield upto, pages
+                    entries = [entry for entry in entries if last_slot(entry.bucket) >= upto.slot_ms]
+                position = bucket_upto
+
+    async def _minutes(
+        self, app_id: str, first: int, last_ms: int
+    ) -> AsyncIterator[Sequence[Sequence[IndexEntry]]]:
+        """Return the app's entries, a list for each minute that has any."""
+        span, limit, last = _MINUTES, _ENTRIES, bucket_of(last_ms)
+        while first <= last:
+            upto = min(last, first + span - 1)
+            entries = await self._store.fetch_app_buckets(app_id, first, upto, limit)
+            if len(entries) == limit:  # the last minute may be cut
+                upto = entries[-1].bucket - 1
+                entries = [entry for entry in entries if entry.bucket <= upto]
+                if not entries:
+                    limit *= 2  # a minute with more partitions than that
+                    continue
+            yield [list(minute) for _, minute in groupby(entries, attrgetter("bucket"))]
+            if len(entries) < _ENTRIES // 16:
+                span *= 8
+            first = upto + 1
+
+
+class _Page:
+    """What a page holds so far."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._rows: list[Row] = []
+        self.unreadable: list[UUID] = []
+
+    def missing(self) -> int:
+        """Return how many more rows it takes, at least one."""
+        return max(self._size - len(self._rows), 1)
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._rows) >= self._size
+
+    def add(self, row: Row) -> None:
+        try:
+            check_details(row.schedule.callback_details)
+        except ValueError:
+            self.unreadable.append(row.schedule.schedule_id)
+        else:
+            self._rows.append(row)
+
+    def end(self, app_id: str, position: Position | None) -> SchedulePage:
+        """Return the page; it goes on behind `position`, None: there is nothing more."""
+        if position is None:
+            return SchedulePage(self._rows, "", 0, self.unreadable)
+        return SchedulePage(self._rows, encode_token(app_id, position), position.slot_ms, self.unreadable)
+
+
+def _fit(missing: int, per_entry: float) -> float:
+    """Return of how many minutes and partitions the rows are read side by side."""
+    return min(_AT_ONCE, missing / max(per_entry, missing / _AT_ONCE))
+
+
+def _merge(
+    pages: Sequence[DuePage], upto: Position
+) -> list[tuple[Position, Row] | tuple[Position, DamagedRow]]:
+    """Return what was read up to there, in order."""
+    items: list[tuple[Position, Row] | tuple[Position, DamagedRow]] = []
+    for page in pages:
+        items += [(Position(row.place.slot_ms, row.schedule.schedule_id), row) for row in page.rows]
+        items += [(Position(each.place.slot_ms, each.schedule_id), each) for each in page.damaged]
+    return sorted((item for item in items if item[0] <= upto), key=itemgetter(0))
+
+
+def _read_token(query: ListQuery, last_ms: int) -> Position:
+    try:
+        position = decode_token(query.app_id, query.token)
+    except ValueError as error:
+        raise InvalidRequest.of(query.names.token, str(error)) from None
+    if position.slot_ms > last_ms:
+        raise InvalidRequest.of(query.names.token, f"goes on after {query.names.end}")
+    return position

@@ -1,0 +1,43 @@
+"""Continuation tokens of lists: where a page ended.
+
+A token is opaque to clients and worth nothing to forgers: it names a place in what its app may read anyway.
+The checksum is there to tell mistakes. It holds no state of a server, so it outlives restarts and resizes.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from struct import Struct
+from uuid import UUID
+
+from ringtime_shared.stores.protocol import Position
+
+_PLACE = Struct(">q16s")  #: of a token: slot and schedule id
+_CHECKED = Struct(">q16sI")  #: and the checksum, which is also of the app id
+CONTINUATION_PATTERN = "[A-Za-z0-9_-]{38}"
+_FORM = re.compile(CONTINUATION_PATTERN)
+_NOT_OURS = "must be the continuation token of an earlier answer for the same app"
+
+
+def encode_token(app_id: str, position: Position) -> str:
+    """Return the token that goes on after `position`."""
+    place = _PLACE.pack(position.slot_ms, position.schedule_id.bytes)
+    token = place + zlib.crc32(app_id.encode(), zlib.crc32(place)).to_bytes(4, "big")
+    return urlsafe_b64encode(token).decode().rstrip("=")
+
+
+def decode_token(app_id: str, token: str) -> Position:
+    """Return where `token` goes on.
+
+    Raises:
+        ValueError: it is no token of this app; the message is the rule.
+    """
+    if not _FORM.fullmatch(token):
+        raise ValueError(_NOT_OURS)
+    slot_ms, schedule_id, _ = _CHECKED.unpack(urlsafe_b64decode(token + "=="))
+    position = Position(slot_ms, UUID(bytes=schedule_id))
+    if encode_token(app_id, position) != token:
+        raise ValueError(_NOT_OURS)
+    return position

@@ -1,0 +1,243 @@
+"""Lists of an app's schedules: every one once, in order, at a cost that follows what is listed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from itertools import pairwise
+from random import Random
+from typing import Any
+
+import pytest
+from tests.contract.builders import START_MS, make_app, make_move, make_outcome, make_row, make_update
+from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
+
+from ringtime_ingest.service import listing
+from ringtime_ingest.service.listing import ListQuery, SchedulePage
+from ringtime_shared.errors import InvalidRequest, NotFound, StoreUnavailable
+from ringtime_shared.models.app import App
+from ringtime_shared.models.schedule import Row, Status
+
+MINUTE_MS = 60_000
+HOUR_MS = 60 * MINUTE_MS
+DAY_MS = 24 * HOUR_MS
+
+
+class Rig:
+    def __init__(self, rig: ServiceRig, app: App) -> None:
+        self.app, self.store, self.real, self.clock = app, rig.store, rig.store.real, rig.clock
+        self.service = rig.service
+
+    async def put(self, *rows: Row) -> None:
+        await self.real.put_rows(rows)
+
+    async def fetch(self, **asked: Any) -> SchedulePage:
+        given = {"start_ms": START_MS, "end_ms": START_MS + DAY_MS, "size": 1_000} | asked
+        return await self.service.listing.fetch(ListQuery(app_id=self.app.app_id, **given))
+
+    async def pages(self, **asked: Any) -> AsyncIterator[SchedulePage]:
+        page = await self.fetch(**asked)
+        yield page
+        while page.token:
+            page = await self.fetch(**asked, token=page.token)
+            yield page
+
+    async def all(self, **asked: Any) -> list[Row]:
+        return [row async for page in self.pages(**asked) for row in page.rows]
+
+    def rows(self, count: int, within_ms: int, *, partitions: int = 3, seed: int = 0) -> list[Row]:
+        rng = Random(seed)
+        return [
+            make_row(self.app, START_MS + rng.randrange(within_ms), rng.randrange(partitions))
+            for _ in range(count)
+        ]
+
+
+@pytest.fixture
+async def rig() -> Rig:
+    rig = await make_service_rig()
+    return Rig(rig, await rig.register())
+
+
+def in_order(rows: list[Row]) -> list[Row]:
+    return sorted(rows, key=lambda row: (row.place.slot_ms, row.schedule.schedule_id))
+
+
+@pytest.mark.parametrize("size", [1, 7, 100, 1_000])
+@pytest.mark.parametrize("within_ms", [1, 3 * MINUTE_MS, 9 * HOUR_MS])
+@pytest.mark.parametrize("partitions", [1, 3])
+async def test_every_schedule_is_listed_once_and_in_order(
+    rig: Rig, size: int, within_ms: int, partitions: int
+) -> None:
+    rows = rig.rows(300, within_ms, partitions=partitions)
+    await rig.put(*rows)
+    pages = [page async for page in rig.pages(size=size)]
+    assert [row for page in pages for row in page.rows] == in_order(rows)
+    assert all(len(page.rows) == size for page in pages[:-1])
+    assert pages[-1].rows
+    for page, following in pairwise(pages):
+        assert page.rows[-1].place.slot_ms <= page.next_ms <= following.rows[0].place.slot_ms
+
+
+async def test_a_crowded_minute_beside_a_quiet_partition_and_long_pauses(rig: Rig) -> None:
+    rows = rig.rows(900, MINUTE_MS, partitions=1)
+    rows += [make_row(rig.app, START_MS + n * HOUR_MS, 2) for n in range(20)]
+    await rig.put(*rows)
+    for size in (50, 333):
+        assert await rig.all(size=size) == in_order(rows)
+
+
+async def test_creates_meanwhile_neither_repeat_nor_hide_what_was_there(rig: Rig) -> None:
+    rows = rig.rows(200, 2 * HOUR_MS)
+    await rig.put(*rows)
+    seen: list[Row] = []
+    async for page in rig.pages(size=20):
+        seen += page.rows
+        await rig.put(*rig.rows(30, 2 * HOUR_MS, seed=len(seen)))
+    keys = [(row.place.slot_ms, row.schedule.schedule_id) for row in seen]
+    assert keys == sorted(set(keys))
+    assert set(keys) >= {(row.place.slot_ms, row.schedule.schedule_id) for row in rows}
+
+
+async def test_what_has_ended_is_listed_as_it_ended_and_a_retry_is_not_listed_again(rig: Rig) -> None:
+    done, failed, cancelled, retried, waiting = rows = rig.rows(5, MINUTE_MS)
+    await rig.put(*rows)
+    await rig.real.put_updates([make_update(done, make_outcome())])
+    await rig.real.put_updates([make_update(failed, make_outcome(status=Status.FAILURE, code=500))])
+    await rig.real.put_cancel(cancelled.place, cancelled.schedule.schedule_id, START_MS)
+    again = make_move(retried, retried.place.slot_ms + 2 * MINUTE_MS)
+    await rig.put(again)
+    await rig.real.put_updates([make_update(retried, moved_to=again.place)])
+    by_id = {row.schedule.schedule_id: row.status for row in await rig.all()}
+    assert by_id == {
+        done.schedule.schedule_id: Status.SUCCESS,
+        failed.schedule.schedule_id: Status.FAILURE,
+        cancelled.schedule.schedule_id: Status.DELETED,
+        retried.schedule.schedule_id: Status.SCHEDULED,
+        waiting.schedule.schedule_id: Status.SCHEDULED,
+    }
+    for status, count in ((Status.SUCCESS, 1), (Status.SCHEDULED, 2), (Status.MISS, 0)):
+        assert [row.status for row in await rig.all(status=status)] == [status] * count
+
+
+async def test_the_start_is_included_and_the_end_is_not(rig: Rig) -> None:
+    rows = [make_row(rig.app, START_MS + n) for n in range(5)]
+    await rig.put(*rows)
+    page = await rig.fetch(start_ms=START_MS + 1, end_ms=START_MS + 3)
+    assert list(page.rows) == rows[1:3]
+    assert (await rig.fetch(start_ms=START_MS + 1, end_ms=START_MS + 1)).rows == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "slots"),
+    [
+        ({}, [-HOUR_MS + 1, -1, 0]),
+        ({"start_ms": START_MS}, [0, 1, HOUR_MS - 1]),
+        ({"end_ms": START_MS}, [-HOUR_MS, -HOUR_MS + 1, -1]),
+    ],
+)
+async def test_an_end_that_is_left_out_is_an_hour_away(
+    rig: Rig, asked: dict[str, Any], slots: list[int]
+) -> None:
+    offsets = (-HOUR_MS - 1, -HOUR_MS, -HOUR_MS + 1, -1, 0, 1, HOUR_MS - 1, HOUR_MS)
+    await rig.put(*(make_row(rig.app, START_MS + offset) for offset in offsets))
+    assert rig.clock.now_ms() == START_MS
+    page = await rig.service.listing.fetch(ListQuery(app_id=rig.app.app_id, size=100, **asked))
+    assert [row.place.slot_ms - START_MS for row in page.rows] == slots
+
+
+async def test_other_apps_are_not_listed_and_an_inactive_one_is(rig: Rig) -> None:
+    other = await rig.real.create_app(make_app())
+    row = make_row(rig.app)
+    await rig.put(row, make_row(other))
+    await rig.service.set_active(rig.app.app_id, False)
+    assert await rig.all() == [row]
+
+
+async def test_an_empty_month_takes_few_reads(rig: Rig) -> None:
+    rig.store.calls.clear()
+    page = await rig.fetch(end_ms=START_MS + 31 * DAY_MS)
+    assert (page.rows, page.token) == ([], "")
+    assert len(rig.store.names()) <= 6
+
+
+@pytest.mark.parametrize(
+    ("count", "within_ms"), [(1_000, MINUTE_MS), (1_000, 15 * HOUR_MS), (6_000, HOUR_MS)]
+)
+async def test_a_page_takes_few_reads_and_reads_little_more_than_it_shows(
+    rig: Rig, count: int, within_ms: int
+) -> None:
+    await rig.put(*rig.rows(count, within_ms))
+    read = 0
+    real = rig.real.fetch_rows
+
+    async def count_rows(queries: Any) -> Any:
+        nonlocal read
+        pages = await real(queries)
+        read += sum(len(page.rows) for page in pages)
+        return pages
+
+    rig.real.fetch_rows = count_rows  # type: ignore[method-assign]
+    rig.store.calls.clear()
+    page = await rig.fetch(size=1_000)
+    assert len(page.rows) == 1_000
+    assert read <= 2_500
+    assert len(rig.store.names()) <= 40
+
+
+async def test_who_looks_for_few_among_many_is_given_a_token_in_time(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "_MOST_READ", 100)
+    rows = rig.rows(500, HOUR_MS)
+    await rig.put(*rows)
+    last = in_order(rows)[-1]
+    await rig.real.put_updates([make_update(last, make_outcome())])
+    pages = [page async for page in rig.pages(status=Status.SUCCESS, size=10)]
+    assert 2 < len(pages) <= 6
+    assert [row.schedule.schedule_id for page in pages for row in page.rows] == [last.schedule.schedule_id]
+
+
+async def test_a_minute_with_more_partitions_than_are_asked_for_at_once(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "_ENTRIES", 4)
+    rows = [make_row(rig.app, START_MS + n, n % 30) for n in range(90)]
+    rows += [make_row(rig.app, START_MS + n * MINUTE_MS, n % 3) for n in range(1, 30)]
+    await rig.put(*rows)
+    assert await rig.all(size=25) == in_order(rows)
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({"size": 0}, "size"),
+        ({"size": 1_001}, "size"),
+        ({"start_ms": START_MS + 1, "end_ms": START_MS}, "start"),
+        ({"end_ms": START_MS + 31 * DAY_MS + 1}, "start"),
+        ({"token": "no"}, "token"),
+    ],
+)
+async def test_what_cannot_be_listed_is_refused_by_name(rig: Rig, asked: dict[str, Any], field: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        await rig.fetch(**asked)
+    assert [each.field for each in refused.value.violations] == [field]
+
+
+async def test_a_token_of_another_app_or_behind_the_end_is_refused(rig: Rig) -> None:
+    await rig.put(*rig.rows(20, HOUR_MS))
+    token = (await rig.fetch(size=10)).token
+    other = await rig.real.create_app(make_app())
+    for query in (
+        ListQuery(app_id=other.app_id, start_ms=START_MS, token=token),
+        ListQuery(app_id=rig.app.app_id, start_ms=START_MS, end_ms=START_MS + 1, token=token),
+    ):
+        with pytest.raises(InvalidRequest):
+            await rig.service.listing.fetch(query)
+
+
+async def test_an_unknown_app_and_a_store_that_is_away_are_told(rig: Rig) -> None:
+    with pytest.raises(NotFound):
+        await rig.service.listing.fetch(ListQuery(app_id="nobody"))
+    rig.store.fail("fetch_app_buckets", StoreUnavailable("no"))
+    with pytest.raises(StoreUnavailable):
+        await rig.fetch()

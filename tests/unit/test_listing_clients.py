@@ -1,0 +1,80 @@
+"""Lists of schedules through the clients and the library."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from tests.unit.client_rig import Served, served
+
+from ringtime import Ringtime
+from ringtime_client import AsyncRingtimeClient, HttpCallbackDetails, RingtimeClient, Status
+from ringtime_shared.errors import InvalidRequest, NotFound
+
+HOOK = HttpCallbackDetails(url="http://127.0.0.1:9/hook")
+HOUR = timedelta(hours=1)
+
+Verb = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Served]:
+    with served() as running:
+        yield running
+
+
+@pytest.fixture(params=["async", "sync", "library"])
+async def run(request: pytest.FixtureRequest, server: Served) -> AsyncIterator[Verb]:
+    """Return what calls a verb of one client or of the library, by its name."""
+    if request.param == "async":
+        async with AsyncRingtimeClient(server.url) as client:
+            yield lambda verb, *args, **named: getattr(client, verb)(*args, **named)
+    elif request.param == "sync":
+        with RingtimeClient(server.url) as other:
+            yield lambda verb, *args, **named: asyncio.to_thread(getattr(other, verb), *args, **named)
+    else:
+        async with Ringtime() as ringtime:
+            yield lambda verb, *args, **named: getattr(ringtime, verb)(*args, **named)
+
+
+def ids_of(page: Any) -> list[UUID]:
+    """Return the ids of a client's page, or of the library's."""
+    if hasattr(page, "rows"):
+        return [row.schedule.schedule_id for row in page.rows]
+    return [view.schedule_id for view in page.schedules]
+
+
+def id_of(created: Any) -> UUID:
+    found: UUID = created.schedule.schedule_id if hasattr(created, "place") else created.schedule_id
+    return found
+
+
+async def test_pages_ranges_and_states(run: Verb) -> None:
+    app_id = f"app-{uuid4().hex}"
+    await run("register_app", app_id, partitions=2)
+    start = datetime.now(UTC)
+    delays = [HOUR + n * timedelta(minutes=1) for n in range(5)]
+    made = [
+        id_of(await run("create_schedule", app_id, payload="", delay=delay, callback=HOOK))
+        for delay in delays
+    ]
+    await run("cancel_schedule", made[1])
+    asked = {"start": start, "end": start + 3 * HOUR}
+    found: list[UUID] = []
+    token = ""
+    for count in (2, 2, 1):
+        page = await run("list_schedules", app_id, **asked, size=2, token=token)
+        assert len(ids_of(page)) == count
+        found += ids_of(page)
+        token = page.token
+    assert (found, token) == (made, "")
+    assert ids_of(await run("list_schedules", app_id, **asked, status=Status.DELETED)) == [made[1]]
+    assert ids_of(await run("list_schedules", app_id)) == []
+    with pytest.raises(InvalidRequest):
+        await run("list_schedules", app_id, start=start, end=start - HOUR)
+    with pytest.raises(NotFound):
+        await run("list_schedules", "nobody")

@@ -33,8 +33,9 @@ _DAY_S = 86_400
 ONE_VALUE = "a-a: croniter reads a range of one value as the whole field"
 STARRED = "*/n and a weekday: as in Debian's cron both must match; croniter takes either"
 SUNDAY = "a/n of a weekday: the week goes up to 7, which is Sunday, too; croniter stops at 6"
+EVERY = "a weekday such as 0-6 and a day: either matches, as in Debian's cron; croniter takes it for a *"
 CLOCKS = "a change of the clocks: croniter has rules of its own, and no policy"
-REASONS = (ONE_VALUE, STARRED, SUNDAY, CLOCKS)
+REASONS = (ONE_VALUE, STARRED, EVERY, SUNDAY, CLOCKS)
 
 
 def compare(expressions: int, seed: int) -> tuple[Counter[str], list[str]]:
@@ -108,6 +109,8 @@ def _reason_for(expression: Expression, zone: str, start_s: int, runs: list[int]
         return ONE_VALUE
     if "*" not in (days, weekdays) and (days.startswith("*") or weekdays.startswith("*")):
         return STARRED
+    if "*" not in (days, weekdays) and (len(expression.days) == 31 or len(expression.weekdays) == 7):
+        return EVERY
     if re.search(r"(^|,)\w+/", weekdays):
         return SUNDAY
     period = zone_of(zone).period_at(start_s * 1_000)

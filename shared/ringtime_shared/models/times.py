@@ -92,9 +92,9 @@ class Times:
 
 @dataclass(frozen=True, slots=True)
 class Exclusions:
-    """When nothing runs: what the calendars of a definition say together."""
+    """When nothing runs: what a calendar says, or those of a definition together."""
 
-    dates: frozenset[date] = frozenset()  #: in the definition's zone
+    dates: frozenset[date] = frozenset()  #: days of the wall clock, whatever the zone of the definition
     spans: tuple[tuple[int, int], ...] = ()  #: half-open, epoch ms, sorted, apart
 
 
@@ -105,6 +105,14 @@ class Run:
     nominal_ms: int  #: when the definition says; with the definition's version, the identity of the run
     effective_ms: int  #: when it is to be sent: `nominal_ms`, or later within the window
     index: int  #: which one it is, from 1; excluded and skipped times do not count
-    window_ms: int = 0  #: it may be sent from `nominal_ms` to less than that later
-    wall: datetime | None = None  #: the planned wall time, without zone, if `effect` says it is special
+    window_ms: int  #: it may be sent from `nominal_ms` to less than that later; 0: at once
+    wall: datetime  #: the planned wall time, without zone
     effect: Effect | None = None  #: SHIFTED, FIRST or SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Omitted:
+    """A planned wall time that makes no run; of a gap, or of a day that is excluded, the first one."""
+
+    wall: datetime
+    effect: Effect  #: SKIPPED or EXCLUDED

@@ -5,6 +5,7 @@
 | `parsing` | `parse_times`: from the API's JSON to `models.times.Times`, or every rule that was broken |
 | `runs` | `next_after`: which run follows which; `preview`: the next runs, and what makes none |
 | `rules` | cron expressions and calendar intervals, on wall times without zone |
+| `calendars` | `parse_calendar`: the days on which nothing runs, also from ICS; `merge` |
 | `zones` | the pinned time zones, as periods of one offset |
 
 Invariants

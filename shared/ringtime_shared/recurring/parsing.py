@@ -9,6 +9,8 @@ from enum import StrEnum
 from typing import TypeVar, cast
 
 from ringtime_shared.api.instants import parse_instant
+from ringtime_shared.api.times import IntervalView, TimesView
+from ringtime_shared.api.views import keys_of
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.times import DIALECT, Gap, Interval, Overlap, Times, Unit, Window
 from ringtime_shared.recurring.rules import MAX_EXPRESSION, cron_of
@@ -20,20 +22,7 @@ MAX_CALENDARS = 10
 CALENDAR_PATTERN = "[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
 
 #: keys of the JSON; `parse_times` reads these and no others
-KEYS = (
-    "cronExpression",
-    "interval",
-    "timeZone",
-    "startTime",
-    "endTime",
-    "maxRuns",
-    "dstGap",
-    "dstOverlap",
-    "exclusionCalendars",
-    "windowMs",
-    "windowShare",
-    "dialect",
-)
+KEYS = tuple(key.name for key in keys_of(TimesView))
 #: a year at most, whatever the unit; of months ten
 MOST_EVERY: Mapping[Unit, int] = {
     Unit.SECONDS: 31_536_000,
@@ -50,7 +39,7 @@ _CALENDAR_RULE = (
     f"must be a list of at most {MAX_CALENDARS} names of calendars, each 1 to 128 of A-Z, a-z, 0-9, _ and -,"
     " the first a letter or a digit"
 )
-_INTERVAL_KEYS = ("every", "unit", "anchorTime")
+_INTERVAL_KEYS = tuple(key.name for key in keys_of(IntervalView))
 E = TypeVar("E", bound=StrEnum)
 
 

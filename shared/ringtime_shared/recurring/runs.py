@@ -24,6 +24,7 @@ from ringtime_shared.models.times import (
     Exclusions,
     Gap,
     Interval,
+    Omitted,
     Overlap,
     Run,
     Times,
@@ -39,14 +40,6 @@ MOST_PREVIEWED = 100
 _UNIT_MS = {Unit.SECONDS: 1_000, Unit.MINUTES: 60_000, Unit.HOURS: 3_600_000}
 _DAY_MS = 86_400_000
 _HASH_BITS = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Omitted:
-    """A planned wall time that makes no run; of a gap, or of a day that is excluded, the first one."""
-
-    wall: datetime
-    effect: Effect  #: SKIPPED or EXCLUDED
 
 
 def next_after(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import orjson
@@ -29,12 +30,24 @@ from ringtime_shared.api.dead_letters import (
     replays_to_json,
 )
 from ringtime_shared.api.schedules import AttemptView, ScheduleView, attempt_to_json, schedule_to_json
+from ringtime_shared.api.times import (
+    IntervalView,
+    PlannedView,
+    TimesView,
+    planned_to_json,
+    times_to_json,
+)
 from ringtime_shared.api.views import keys_of, read
 from ringtime_shared.models.app import App, AppConfiguration, Deletion, SigningSecret
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Attempt, Outcome, Place, Row, Schedule, Status
+from ringtime_shared.models.times import Effect, Interval, Omitted, Run, Times, Unit, Window
 
+WALL = datetime(2030, 1, 31, 9, 0)  # noqa: DTZ001
+RUN = Run(1, 2, 1, 5, WALL, Effect.SHIFTED)
+TIMES = Times(cron="@daily", start_ms=1, end_ms=2, count=3, calendars=("x",), window=Window(share=0.5))
+EVERY_DAY = Times(interval=Interval(1, Unit.DAYS, 0), window=Window(ms=5))
 ID = UUID("83b0d6a4-3f80-8001-8000-000028000001")
 AT = datetime(2030, 1, 31, 8, 0, 0, 5_000, tzinfo=UTC)
 AT_MS = 1_896_076_800_005
@@ -100,6 +113,9 @@ THEIRS = {"scheduleTime", "scheduleGroup"}
         (ReplayView, replay_to_json(ID, 1, AT_MS)),
         (ReplayResult, REPLAYS),
         (SkippedReplay, orjson.loads(orjson.dumps(REPLAYS))["skipped"][0]),
+        (TimesView, times_to_json(TIMES) | times_to_json(EVERY_DAY)),
+        (IntervalView, cast(dict[str, object], times_to_json(EVERY_DAY)["interval"])),
+        (PlannedView, planned_to_json(RUN)),
     ],
 )
 def test_a_view_has_the_keys_that_are_written(view: type, written: dict[str, object]) -> None:
@@ -114,11 +130,13 @@ def test_a_view_has_the_keys_that_are_written(view: type, written: dict[str, obj
         (AttemptView, attempt_to_json(Attempt(at_ms=1, took_ms=1), 0)),
         (AppView, app_to_json(replace(APP, deletion=None, damage=""))),
         (DeadLetterView, letter_to_json(replace(LETTER, code=None, error="", replayed_ms=None))),
+        (TimesView, times_to_json(Times()).keys() - {"cronExpression"}),
+        (PlannedView, planned_to_json(Omitted(WALL, Effect.SKIPPED)).keys() - {"effect"}),
     ],
 )
-def test_what_a_view_needs_is_always_written(view: type, written: dict[str, object]) -> None:
+def test_what_a_view_needs_is_always_written(view: type, written: Iterable[str]) -> None:
     needed = {key.name for key in keys_of(view) if not key.is_optional}
-    assert needed == written.keys() - THEIRS - {"retryPolicy"}
+    assert needed == set(written) - THEIRS - {"retryPolicy"}
 
 
 def test_a_schedule_is_read_as_it_was_written() -> None:
@@ -149,3 +167,12 @@ def test_unknown_keys_are_passed_over_and_wrong_types_are_not() -> None:
     for shown in bad:
         with pytest.raises(ValidationError):
             read(AttemptView, shown)
+
+
+def test_times_are_read_as_they_were_written() -> None:
+    view = read(TimesView, times_to_json(EVERY_DAY))
+    assert view.interval == IntervalView(
+        every=1, unit=Unit.DAYS, anchor_time=datetime(1970, 1, 1, tzinfo=UTC)
+    )
+    assert (view.cron_expression, view.window_ms, view.dialect) == (None, 5, 1)
+    assert read(PlannedView, planned_to_json(RUN)).effect is Effect.SHIFTED

@@ -343,7 +343,12 @@ def cut_log(folder: Path) -> None:
     os.truncate(folder / WAL_NAME, 100)
 
 
+def cut_database(folder: Path) -> None:
+    os.truncate(folder / schema.FILE_NAME, (folder / schema.FILE_NAME).stat().st_size - 4_096)
+
+
 HARMS = [
+    cut_database,
     remove_folder,
     move_folder,
     remove_database,
@@ -395,6 +400,26 @@ async def test_a_checkpoint_by_somebody_else_is_no_harm(store: SqliteStore, tmp_
         await put(store, app, n)
         checkpoint(tmp_path / "data", kind)
         await put(store, app, 100 + n)
+    await store.check_ready()
+
+
+async def test_a_checkpoint_beside_a_reader_is_no_harm(store: SqliteStore, tmp_path: Path) -> None:
+    """It leaves out what was written again since the reader began: here the last page."""
+    app = await store.create_app(make_app())
+    database = tmp_path / "data" / schema.FILE_NAME
+    with (
+        closing(sqlite3.connect(database, isolation_level=None)) as writer,
+        closing(sqlite3.connect(database, isolation_level=None)) as reader,
+    ):
+        writer.execute("CREATE TABLE filler (id INTEGER PRIMARY KEY, content BLOB)")
+        writer.executemany("INSERT INTO filler VALUES (?, zeroblob(2000))", [(n,) for n in range(20)])
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM filler").fetchone()
+        writer.execute("UPDATE filler SET content = zeroblob(1999) WHERE id = 19")
+        writer.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        counted = int.from_bytes(database.read_bytes()[28:32], "big")
+        assert database.stat().st_size < counted * 4_096
+        await put(store, app)
     await store.check_ready()
 
 

@@ -248,9 +248,14 @@ def read_count_in_file(database: Path) -> Count | None:
     """Return what the database says without its log; None: nothing that can be read.
 
     Safe beside connections of this process: SQLite keeps a descriptor open until their locks are gone.
+
+    A checkpoint beside a reader, or one under way, has left out pages that are in the log in a newer state,
+    and if the last ones are among them the file is shorter than its first page says. SQLite calls that
+    damage, except to a connection that may mend the schema, which goes by the file.
     """
     try:
         with _connect(database, "&immutable=1") as connection:
+            connection.execute("PRAGMA writable_schema = ON")
             return fetch_count(connection)
     except sqlite3.Error:
         return None

@@ -2,9 +2,10 @@
 
 Files. A process keeps writing happily to a database that was deleted, moved away or replaced under it, and
 all of that is gone when it ends. So the folder, the database and its log must stay the same inodes. A
-database that was written to in place must hold no fewer transactions than at the last look: checkpoints,
-ours or those of a backup program, write newer pages, a copy put over it holds older ones. A look is three
-calls of `stat`, five microseconds in all, and reads the database only after it was written to.
+database that was written to in place must be no shorter and hold no fewer transactions than at the last
+look: checkpoints, ours or those of a backup program, write newer pages, a copy put over it holds older ones,
+and nothing here gives pages back. A look is three calls of `stat`, five microseconds in all, and reads the
+database only after it was written to.
 
 Checkpoints. What is in the log alone hangs on every one of its frames, so it is moved to the database each
 `checkpoint_ms`, and when the log has grown. SQLite would do it within a COMMIT; here it is done after the
@@ -75,6 +76,8 @@ class FolderWatch:
             if (found.st_dev, found.st_ino) != seen:
                 return f"{path} was replaced by another"
             if path is self._paths[1] and (found.st_mtime_ns, found.st_size) != self._changed:
+                if found.st_size < self._changed[1]:
+                    return f"{path} was cut short"
                 if (fault := self._look_into_database(0)) is not None:
                     return fault
                 self._changed = (found.st_mtime_ns, found.st_size)

@@ -17,5 +17,6 @@ Invariants
    windows, and a share of a window never reaches the next nominal time. Planned times that a change of the
    clocks moves onto one instant are one run.
 3. *Within the limits.* `start <= nominal < end`, index <= count, and nominal <= effective < nominal + window.
-4. *No silent move.* What a stored definition means is held by its dialect.
+4. *No silent move.* What a stored definition means is held by its dialect; `tests/golden/recurring.txt` has
+   definitions and their runs, and an upgrade that moves one fails there.
 """

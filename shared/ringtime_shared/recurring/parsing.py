@@ -180,8 +180,10 @@ class _Reading:
             return None
         if isinstance(given, float):
             given = Decimal(str(given))
+        if isinstance(given, bool) or (isinstance(given, Decimal) and not given.is_finite()):
+            given = None
         try:
-            at_ms = parse_instant(None if isinstance(given, bool) else given)
+            at_ms = parse_instant(given)
         except ValueError as error:
             self._refuse(key, str(error))
             return None
@@ -203,10 +205,12 @@ class _Reading:
         given = self._fields.get(key)
         if given is None:
             return None
-        if isinstance(given, bool) or not isinstance(given, (int, float, Decimal)) or not 0 < given <= 1:
+        is_number = isinstance(given, (int, float, Decimal)) and not isinstance(given, bool)
+        share = float(cast(float, given)) if is_number else 0.0
+        if not 0 < share <= 1:
             self._refuse(key, "must be a number over 0 and up to 1: a share of the time to the next run")
             return None
-        return float(given)
+        return share
 
     def _one_of(self, key: str, words: type[E]) -> E | None:
         given = self._fields.get(key)

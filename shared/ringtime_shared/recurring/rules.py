@@ -138,9 +138,9 @@ def _to_fields(expression: str) -> list[str]:
     """Return five fields. Raises ValueError."""
     if len(expression) > MAX_EXPRESSION:
         raise ValueError(f"must be no longer than {MAX_EXPRESSION} characters")
-    if not expression.isascii() or not expression.isprintable():
+    text = expression.replace("\t", " ").strip(" ")
+    if not text.isascii() or not text.isprintable():
         raise ValueError("must be of printable ASCII characters")
-    text = expression.strip()
     if text.startswith("@"):
         if text.lower() not in _MACROS:
             raise ValueError(f"must be one of {', '.join(_MACROS)}, where it begins with @")
@@ -162,4 +162,4 @@ def _what_is_wrong(fields: list[str]) -> str:
             CronSim(" ".join(alone), _NEVER_FROM)
         except CronSimError:
             return f"the field {name} must be of {values}; {_FORMS}; it is {field}"
-    return _NEVER
+    return f"never matches: there is no {fields[2]} in month {fields[3]}"

@@ -16,7 +16,7 @@ from pathlib import Path
 import orjson
 
 from ringtime_shared.api.instants import parse_instant, to_iso
-from ringtime_shared.models.times import Gap, Omitted, Overlap, Run, Times
+from ringtime_shared.models.times import DstGap, DstOverlap, Omitted, Run, Times
 from ringtime_shared.recurring.parsing import parse_times
 from ringtime_shared.recurring.runs import next_after, preview
 
@@ -69,8 +69,8 @@ def definitions() -> Iterator[dict[str, object]]:
         yield {"cronExpression": cron}
     for every, unit in _EVERY:
         yield {"interval": {"every": every, "unit": unit, "anchorTime": "2023-12-31T00:30:00Z"}}
-    for cron, (gap, overlap) in product((*_FIXED, "*/20 * * * *"), zip(Gap, Overlap, strict=True)):
-        if gap is not Gap.CRON:
+    for cron, (gap, overlap) in product((*_FIXED, "*/20 * * * *"), zip(DstGap, DstOverlap, strict=True)):
+        if gap is not DstGap.CRON:
             yield {"cronExpression": cron, "dstGap": gap.value, "dstOverlap": overlap.value}
     yield {"cronExpression": "0 * * * *", "windowMs": 60_000}
     yield {"cronExpression": "0 9 * * MON-FRI", "windowShare": 0.25}

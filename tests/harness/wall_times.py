@@ -15,7 +15,7 @@ from importlib.resources import files
 from random import Random
 from zoneinfo import ZoneInfo
 
-from ringtime_shared.models.times import Gap, Overlap
+from ringtime_shared.models.times import DstGap, DstOverlap
 
 MINUTE = timedelta(minutes=1)
 RANGES = {"minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "weekday": (0, 6)}
@@ -106,21 +106,21 @@ def _mod(name: str, value: int) -> int:
     return value % 7 if name == "weekday" else value
 
 
-def instants_of(wall: datetime, zone: str, gap: Gap, overlap: Overlap, is_fixed: bool) -> list[int]:
+def instants_of(wall: datetime, zone: str, gap: DstGap, overlap: DstOverlap, is_fixed: bool) -> list[int]:
     """Return the epoch seconds that a policy gives a wall time."""
     info = info_of(zone)
     early, late = (_to_s(wall.replace(tzinfo=info, fold=fold)) for fold in (0, 1))
     if _wall_at(early, info) == wall:
         if early == late:
             return [early]
-        if overlap is Overlap.CRON:
-            overlap = Overlap.FIRST if is_fixed else Overlap.BOTH
-        return {Overlap.FIRST: [early], Overlap.SECOND: [late], Overlap.BOTH: [early, late]}[overlap]
-    if gap is Gap.CRON:
-        gap = Gap.SHIFT if is_fixed else Gap.SKIP
-    if gap is Gap.SKIP:
+        if overlap is DstOverlap.CRON:
+            overlap = DstOverlap.FIRST if is_fixed else DstOverlap.BOTH
+        return {DstOverlap.FIRST: [early], DstOverlap.SECOND: [late], DstOverlap.BOTH: [early, late]}[overlap]
+    if gap is DstGap.CRON:
+        gap = DstGap.SHIFT if is_fixed else DstGap.SKIP
+    if gap is DstGap.SKIP:
         return []
-    if gap is Gap.KEEP:
+    if gap is DstGap.KEEP:
         return [early]  # `fold=0` in a gap is the offset from before it, which gives the later instant
     between = range(late, early + 1)
     return [between[bisect_left(between, True, key=lambda at: _wall_at(at, info) > wall)]]

@@ -15,7 +15,7 @@ from tests.harness.wall_times import Expression, instants_of, make_expression
 
 from ringtime_shared.api.times import times_to_json
 from ringtime_shared.errors import InvalidRequest
-from ringtime_shared.models.times import Exclusions, Gap, Interval, Overlap, Run, Times, Unit, Window
+from ringtime_shared.models.times import DstGap, DstOverlap, Exclusions, Interval, Run, Times, Unit, Window
 from ringtime_shared.recurring.parsing import parse_times
 from ringtime_shared.recurring.runs import next_after, preview
 
@@ -56,13 +56,13 @@ def test_runs_are_what_trying_every_wall_time_gives(zone: str) -> None:
     compared = 0
     for text in CHANGES[zone]:
         day = date.fromisoformat(text)
-        for gap, overlap, is_once in product(Gap, Overlap, (False, True)):
+        for gap, overlap, is_once in product(DstGap, DstOverlap, (False, True)):
             expression = make_expression(rng)
             while not (expression.is_on(day) and len(expression.minutes) < 20):
                 expression = make_expression(rng)
             if is_once:
                 expression = on_one_day(expression, day)
-            times = Times(cron=expression.text, zone=zone, gap=gap, overlap=overlap)
+            times = Times(cron=expression.text, zone=zone, dst_gap=gap, dst_overlap=overlap)
             low, high = at(text) - 2 * DAY_MS, at(text) + 2 * DAY_MS
             expected = {
                 each * 1_000
@@ -122,8 +122,8 @@ def some_times(draw: st.DrawFn) -> Times:
         start_ms=start,
         end_ms=None if start is None or length is None else start + length,
         count=draw(st.none() | st.integers(1, 12)),
-        gap=draw(st.sampled_from(Gap)),
-        overlap=draw(st.sampled_from(Overlap)),
+        dst_gap=draw(st.sampled_from(DstGap)),
+        dst_overlap=draw(st.sampled_from(DstOverlap)),
         window=draw(windows),
     )
 

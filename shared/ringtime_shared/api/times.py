@@ -8,7 +8,7 @@ from typing import Annotated
 
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.api.views import Doc
-from ringtime_shared.models.times import Effect, Exclusions, Gap, Omitted, Overlap, Run, Times, Unit
+from ringtime_shared.models.times import DstGap, DstOverlap, Effect, Exclusions, Omitted, Run, Times, Unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,8 +32,8 @@ class TimesView:
     start_time: Annotated[datetime | None, Doc("No run before it.")] = None
     end_time: Annotated[datetime | None, Doc("No run at it or later.")] = None
     max_runs: Annotated[int | None, Doc("No more runs than that.")] = None
-    dst_gap: Annotated[Gap, Doc("What becomes of a planned wall time that the clocks jump over.")]
-    dst_overlap: Annotated[Overlap, Doc("Which run is made for a planned wall time that comes twice.")]
+    dst_gap: Annotated[DstGap, Doc("What becomes of a planned wall time that the clocks jump over.")]
+    dst_overlap: Annotated[DstOverlap, Doc("Which run is made for a planned wall time that comes twice.")]
     exclusion_calendars: Annotated[
         tuple[str, ...], Doc("Names of calendars of the app, on whose days nothing runs.")
     ] = ()
@@ -62,8 +62,8 @@ def times_to_json(times: Times) -> dict[str, object]:
         shown["endTime"] = to_iso(times.end_ms)
     if times.count is not None:
         shown["maxRuns"] = times.count
-    shown["dstGap"] = times.gap.value
-    shown["dstOverlap"] = times.overlap.value
+    shown["dstGap"] = times.dst_gap.value
+    shown["dstOverlap"] = times.dst_overlap.value
     if times.calendars:
         shown["exclusionCalendars"] = list(times.calendars)
     if times.window is not None:

@@ -22,7 +22,7 @@ class Unit(StrEnum):
     MONTHS = "months"
 
 
-class Gap(StrEnum):
+class DstGap(StrEnum):
     """What becomes of a planned wall time that the clocks jump over, in spring as a rule."""
 
     SKIP = "skip"  #: no run
@@ -31,7 +31,7 @@ class Gap(StrEnum):
     CRON = "cron"  #: as Debian's cron: SHIFT for a fixed time, SKIP where minute or hour begin with `*`
 
 
-class Overlap(StrEnum):
+class DstOverlap(StrEnum):
     """Which run is made for a planned wall time that comes twice, in autumn as a rule."""
 
     FIRST = "first"
@@ -83,8 +83,8 @@ class Times:
     start_ms: int | None = None  #: no run before it
     end_ms: int | None = None  #: no run at it or later
     count: int | None = None  #: no more runs than that
-    gap: Gap = Gap.CRON
-    overlap: Overlap = Overlap.CRON
+    dst_gap: DstGap = DstGap.CRON
+    dst_overlap: DstOverlap = DstOverlap.CRON
     calendars: tuple[str, ...] = ()  #: names of the app's; what they exclude is passed in, see `Exclusions`
     window: Window | None = None
     dialect: int = DIALECT

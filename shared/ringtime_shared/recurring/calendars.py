@@ -17,8 +17,8 @@ from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.times import Exclusions
 from ringtime_shared.recurring.zones import LAST_YEAR
 
-MAX_DAYS = 5_000
-MAX_SPANS = 5_000
+MAX_DAYS = 1_000
+MAX_SPANS = 200
 MAX_ICS_CHARS = 262_144
 MAX_REPEATED = 100  #: events of a file that repeat
 YEARS_AHEAD = 10  #: that what repeats is followed for
@@ -76,13 +76,14 @@ def parse_calendar(fields: Mapping[str, object], now_ms: int) -> Exclusions:
     return found
 
 
-def merge(calendars: Iterable[Exclusions]) -> Exclusions:
-    """Return what calendars say together."""
+def merge(calendars: Iterable[Exclusions], from_ms: int = 0) -> Exclusions:
+    """Return what calendars say together, without what is over at an instant, wherever one is."""
+    first = datetime.fromtimestamp(from_ms / 1_000, UTC).date() - timedelta(days=1)
     days: set[date] = set()
     spans: list[tuple[int, int]] = []
     for calendar in calendars:
-        days |= calendar.dates
-        spans += calendar.spans
+        days |= {day for day in calendar.dates if day >= first}
+        spans += [span for span in calendar.spans if span[1] > from_ms]
     apart: list[tuple[int, int]] = []
     for begin, end in sorted(spans):
         if apart and begin <= apart[-1][1]:

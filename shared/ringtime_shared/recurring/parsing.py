@@ -12,7 +12,7 @@ from ringtime_shared.api.instants import parse_instant
 from ringtime_shared.api.times import IntervalView, TimesView
 from ringtime_shared.api.views import keys_of
 from ringtime_shared.errors import InvalidRequest, Violation
-from ringtime_shared.models.times import DIALECT, Gap, Interval, Overlap, Times, Unit, Window
+from ringtime_shared.models.times import DIALECT, DstGap, DstOverlap, Interval, Times, Unit, Window
 from ringtime_shared.recurring.rules import MAX_EXPRESSION, cron_of
 from ringtime_shared.recurring.runs import MAX_WINDOW_MS
 from ringtime_shared.recurring.zones import LAST_MS, LAST_YEAR, zone_names
@@ -82,8 +82,8 @@ class _Reading:
             start_ms=start_ms,
             end_ms=end_ms,
             count=self._whole("maxRuns", MAX_COUNT),
-            gap=self._one_of("dstGap", Gap) or Gap.CRON,
-            overlap=self._one_of("dstOverlap", Overlap) or Overlap.CRON,
+            dst_gap=self._one_of("dstGap", DstGap) or DstGap.CRON,
+            dst_overlap=self._one_of("dstOverlap", DstOverlap) or DstOverlap.CRON,
             calendars=self._calendars(),
             window=self._window(),
             dialect=self._whole("dialect", DIALECT) or DIALECT,

@@ -20,12 +20,12 @@ from hashlib import blake2b
 
 from ringtime_shared.models.times import (
     DIALECT,
+    DstGap,
+    DstOverlap,
     Effect,
     Exclusions,
-    Gap,
     Interval,
     Omitted,
-    Overlap,
     Run,
     Times,
     Unit,
@@ -125,16 +125,16 @@ class _Elapsed:
 class _Walls:
     """The wall times of a rule in a zone, as a policy has them."""
 
-    def __init__(self, rule: Rule, zone: Zone, gap: Gap, overlap: Overlap) -> None:
-        if gap is Gap.CRON:
-            gap = Gap.SHIFT if rule.is_fixed else Gap.SKIP
-        if overlap is Overlap.CRON:
-            overlap = Overlap.FIRST if rule.is_fixed else Overlap.BOTH
+    def __init__(self, rule: Rule, zone: Zone, gap: DstGap, overlap: DstOverlap) -> None:
+        if gap is DstGap.CRON:
+            gap = DstGap.SHIFT if rule.is_fixed else DstGap.SKIP
+        if overlap is DstOverlap.CRON:
+            overlap = DstOverlap.FIRST if rule.is_fixed else DstOverlap.BOTH
         self.zone = zone
         self._rule = rule
         self._gap = gap
-        self._first = overlap is not Overlap.SECOND
-        self._second = overlap is not Overlap.FIRST
+        self._first = overlap is not DstOverlap.SECOND
+        self._second = overlap is not DstOverlap.FIRST
 
     def first_after(self, after_ms: int) -> _Moment | None:
         ahead = _Ahead(self._rule)
@@ -153,7 +153,7 @@ class _Walls:
 
     def skipped(self, after_ms: int, until_ms: int) -> Iterator[datetime]:
         """Return the first wall time of each gap between two instants that is skipped."""
-        if self._gap is not Gap.SKIP:
+        if self._gap is not DstGap.SKIP:
             return
         period = self.zone.period_at(after_ms)
         while period.until_ms <= until_ms:
@@ -181,9 +181,9 @@ class _Walls:
 
     def _made_up(self, period: Period, after_ms: int, ahead: _Ahead) -> _Moment | None:
         """Return the first moment after an instant that stands for a wall time of the gap."""
-        if self._gap is Gap.SKIP:
+        if self._gap is DstGap.SKIP:
             return None
-        if self._gap is Gap.KEEP:
+        if self._gap is DstGap.KEEP:
             wall = self._in_gap(period, max(after_ms, period.from_ms - 1), ahead)
             return None if wall is None else _Moment(from_wall(wall) - period.before, wall, Effect.SHIFTED)
         if after_ms >= period.from_ms:
@@ -223,11 +223,11 @@ def _moments_of(times: Times) -> _Walls | _Elapsed:
     except LookupError:
         raise ValueError(f"no zone {times.zone}") from None
     if times.interval is None:
-        return _Walls(cron_of(times.cron), zone, times.gap, times.overlap)
+        return _Walls(cron_of(times.cron), zone, times.dst_gap, times.dst_overlap)
     if times.interval.unit in _UNIT_MS:
         return _Elapsed(times.interval, zone)
     rule = calendar_rule(times.interval, zone.wall_at(times.interval.anchor_ms))
-    return _Walls(rule, zone, times.gap, times.overlap)
+    return _Walls(rule, zone, times.dst_gap, times.dst_overlap)
 
 
 def _first_moment(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.harness.wall_times import info_of
 
-from ringtime_shared.models.times import Effect, Gap, Omitted, Overlap, Run, Times
+from ringtime_shared.models.times import DstGap, DstOverlap, Effect, Omitted, Run, Times
 from ringtime_shared.recurring.runs import next_after, preview
 from ringtime_shared.recurring.zones import from_wall
 
@@ -50,12 +50,16 @@ def instants(times: Times, low_ms: int, high_ms: int) -> list[int]:
     return found
 
 
-def fixed_at(wall: datetime, zone: str, gap: Gap = Gap.CRON, overlap: Overlap = Overlap.CRON) -> list[int]:
+def fixed_at(
+    wall: datetime, zone: str, gap: DstGap = DstGap.CRON, overlap: DstOverlap = DstOverlap.CRON
+) -> list[int]:
     """Return the runs around a wall time of an expression that names it."""
     cron = f"{wall.minute} {wall.hour} {wall.day} {wall.month} *"
     middle = from_wall(wall)
     return instants(
-        Times(cron=cron, zone=zone, gap=gap, overlap=overlap), middle - 2 * DAY_MS, middle + 2 * DAY_MS
+        Times(cron=cron, zone=zone, dst_gap=gap, dst_overlap=overlap),
+        middle - 2 * DAY_MS,
+        middle + 2 * DAY_MS,
     )
 
 
@@ -64,7 +68,7 @@ def test_a_time_in_a_gap(row: list[str]) -> None:
     zone, planned, clocks, *by_policy = row
     wall = datetime.fromisoformat(planned)
 
-    assert [show(zone, fixed_at(wall, zone, gap=gap)) or "-" for gap in Gap] == by_policy
+    assert [show(zone, fixed_at(wall, zone, gap=gap)) or "-" for gap in DstGap] == by_policy
     begin, end = clocks.split(" to ")
     before = wall.replace(hour=int(begin[:2]), minute=int(begin[3:])) - timedelta(minutes=1)
     after = wall.replace(hour=int(end[:2]), minute=int(end[3:]))
@@ -76,9 +80,9 @@ def test_a_time_in_an_overlap(row: list[str]) -> None:
     zone, planned, clocks, *by_policy = row
     wall = datetime.fromisoformat(planned)
     begin, end = (timedelta(hours=int(each[:2]), minutes=int(each[3:])) for each in clocks.split(" to "))
-    apart = fixed_at(wall, zone, overlap=Overlap.BOTH)
+    apart = fixed_at(wall, zone, overlap=DstOverlap.BOTH)
 
-    assert [show(zone, fixed_at(wall, zone, overlap=overlap)) for overlap in Overlap] == by_policy
+    assert [show(zone, fixed_at(wall, zone, overlap=overlap)) for overlap in DstOverlap] == by_policy
     assert timedelta(milliseconds=apart[1] - apart[0]) == (begin - end) % timedelta(days=1)
 
 
@@ -111,10 +115,18 @@ def test_a_preview_tells_what_the_clocks_do() -> None:
         return [each.effect for each in preview(times, n, low)]
 
     assert effects("30 2 * * *", "2026-03-28", 3) == [None, Effect.SHIFTED, None]
-    assert effects("30 2 * * *", "2026-03-28", 2, gap=Gap.SKIP) == [None, Effect.SKIPPED, None]
+    assert effects("30 2 * * *", "2026-03-28", 2, dst_gap=DstGap.SKIP) == [None, Effect.SKIPPED, None]
     assert effects("30 2 * * *", "2026-10-24", 3) == [None, Effect.FIRST, None]
-    assert effects("30 2 * * *", "2026-10-24", 3, overlap=Overlap.SECOND) == [None, Effect.SECOND, None]
-    assert effects("30 2 * * *", "2026-10-24", 3, overlap=Overlap.BOTH) == [None, Effect.FIRST, Effect.SECOND]
+    assert effects("30 2 * * *", "2026-10-24", 3, dst_overlap=DstOverlap.SECOND) == [
+        None,
+        Effect.SECOND,
+        None,
+    ]
+    assert effects("30 2 * * *", "2026-10-24", 3, dst_overlap=DstOverlap.BOTH) == [
+        None,
+        Effect.FIRST,
+        Effect.SECOND,
+    ]
 
 
 def test_a_preview_of_every_minute_tells_of_a_gap_once() -> None:

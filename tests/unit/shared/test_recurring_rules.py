@@ -11,7 +11,7 @@ import pytest
 
 from ringtime_shared.api.instants import parse_instant
 from ringtime_shared.errors import InvalidRequest
-from ringtime_shared.models.times import Gap, Interval, Overlap, Run, Times, Unit, Window
+from ringtime_shared.models.times import DstGap, DstOverlap, Interval, Run, Times, Unit, Window
 from ringtime_shared.recurring.parsing import parse_times
 from ringtime_shared.recurring.rules import cron_of
 from ringtime_shared.recurring.runs import next_after, preview
@@ -321,8 +321,8 @@ def test_a_whole_definition_is_read() -> None:
         start_ms=1_790_000_000_000,
         end_ms=parse_instant("2027-01-01T00:00:00Z"),
         count=5,
-        gap=Gap.KEEP,
-        overlap=Overlap.BOTH,
+        dst_gap=DstGap.KEEP,
+        dst_overlap=DstOverlap.BOTH,
         calendars=("holidays", "inventory"),
         window=Window(share=0.25),
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Protocol
 
@@ -22,16 +23,26 @@ from ringtime_shared.cancelling import cancel_home
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.stores.protocol import (
     LAST_ID,
+    DuePage,
     DueQuery,
     DueStore,
     IndexEntry,
     OperatorStore,
     Position,
+    ScheduleStore,
 )
 
 PAGE = 500
 _SIDE_BY_SIDE = 50  #: partitions of one minute that are read at once
 MAX_LIMIT = 10_000
+_ALL = (
+    Column("SCHEDULE"),
+    Column("SLOT"),
+    Column("INSTANCE"),
+    Column("STATUS"),
+    Column("CALLBACK"),
+    Column("TO", folds=True),
+)
 _LIST = (
     Column("SCHEDULE"),
     Column("SLOT"),
@@ -42,8 +53,11 @@ _LIST = (
 )
 
 
-class ListStore(DueStore, OperatorStore, Protocol):
+class ListStore(ScheduleStore, DueStore, OperatorStore, Protocol):
     """What a listing needs of a store."""
+
+
+Read = Callable[[Sequence[DueQuery]], Awaitable[Sequence[DuePage]]]
 
 
 async def fetch_live(store: ListStore, app_id: str, from_ms: int, upto_ms: int, limit: int) -> list[Row]:
@@ -51,11 +65,27 @@ async def fetch_live(store: ListStore, app_id: str, from_ms: int, upto_ms: int, 
 
     Raises StoreUnavailable.
     """
+    return await _fetch(store, store.fetch_due, app_id, from_ms, upto_ms, limit)
+
+
+async def fetch_all(store: ListStore, app_id: str, from_ms: int, upto_ms: int, limit: int) -> list[Row]:
+    """Return at most `limit` home rows, live or not, otherwise as `fetch_live`."""
+
+    async def read(queries: Sequence[DueQuery]) -> Sequence[DuePage]:
+        pages = await store.fetch_rows(queries)
+        return [replace(page, rows=[row for row in page.rows if row.is_home]) for page in pages]
+
+    return await _fetch(store, read, app_id, from_ms, upto_ms, limit)
+
+
+async def _fetch(
+    store: ListStore, read: Read, app_id: str, from_ms: int, upto_ms: int, limit: int
+) -> list[Row]:
     rows: list[Row] = []
     async for _, entries in read_entries(store, app_id, bucket_of(from_ms), bucket_of(upto_ms)):
         for _, group in groupby(entries, key=lambda entry: entry.bucket):
             # Whole minutes, so that what is cut off is later than what is shown.
-            async for page in _read_minute(store, list(group), from_ms, upto_ms, limit):
+            async for page in _read_minute(read, list(group), from_ms, upto_ms, limit):
                 rows += page
                 if len(rows) >= 4 * limit:
                     rows = _first(rows, limit)
@@ -69,7 +99,7 @@ def _first(rows: list[Row], limit: int) -> list[Row]:
 
 
 async def _read_minute(
-    store: ListStore, entries: Sequence[IndexEntry], from_ms: int, upto_ms: int, limit: int
+    read: Read, entries: Sequence[IndexEntry], from_ms: int, upto_ms: int, limit: int
 ) -> AsyncIterator[list[Row]]:
     """Yield pages of the first `limit` rows of each partition."""
     for start in range(0, len(entries), _SIDE_BY_SIDE):
@@ -85,7 +115,7 @@ async def _read_minute(
         }
         counts = dict.fromkeys(left, 0)
         while left:
-            pages = await store.fetch_due(list(left.values()))
+            pages = await read(list(left.values()))
             for (entry, query), page in zip(list(left.items()), pages, strict=True):
                 counts[entry] += len(page.rows)
                 if page.next is None or counts[entry] >= limit:
@@ -125,28 +155,29 @@ async def get(deployment: Deployment, output: Output, schedule_id: str) -> None:
 @click.option(
     "--limit", default=100, show_default=True, type=click.IntRange(1, MAX_LIMIT), help="Most to show."
 )
+@click.option("--all", "is_all", is_flag=True, help="All schedules by their first slot, ended ones too.")
 @deployed
 async def list_command(
-    deployment: Deployment, output: Output, app_id: str, start: str, end: str, limit: int
+    deployment: Deployment, output: Output, app_id: str, start: str, end: str, limit: int, is_all: bool
 ) -> None:
     """List what is still to fire, by slot: pending schedules and pending retries, overdue ones included.
-
-    Schedules with an outcome are not listed; `get` and `explain` find them by id.
 
     \b
     Examples:
       ringctl schedules list pay
       ringctl schedules list pay --from -10m --to now       what should have fired already
+      ringctl schedules list pay --from -1h --to now --all  what did, and how it ended
       ringctl schedules list pay --to +7d --limit 1000 --json | jq -r '.schedules[].scheduleId'
     """
     await fetch_app(deployment, app_id)
     from_ms, upto_ms = read_window(start, end, deployment.clock.now_ms())
-    rows = await fetch_live(deployment.store, app_id, from_ms, upto_ms, limit + 1)
+    fetch = fetch_all if is_all else fetch_live
+    rows = await fetch(deployment.store, app_id, from_ms, upto_ms, limit + 1)
     first, is_cut = rows[:limit], len(rows) > limit
     if output.is_json:
         output.data({"schedules": [row_to_json(row) for row in first], "more": is_cut})
         return
-    output.table(_LIST, [_to_list_row(row) for row in first])
+    output.table(_ALL if is_all else _LIST, [_to_list_row(row, is_all) for row in first])
     if is_cut:
         output.line(f"... and more: --limit up to {MAX_LIMIT:,}, or --from {to_iso(first[-1].place.slot_ms)}")
 
@@ -208,12 +239,12 @@ def _pending_json(filing: Filing) -> object:
     return None if filing.pending is None else row_to_json(filing.pending)
 
 
-def _to_list_row(row: Row) -> list[str | int | None]:
+def _to_list_row(row: Row, is_all: bool) -> list[str | int | None]:
     return [
         str(row.schedule.schedule_id),
         to_iso(row.place.slot_ms),
         str(row.place.instance),
-        row.attempts,
+        row.status.value if is_all else row.attempts,
         row.schedule.callback_type,
         destination_of(row) or None,
     ]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from random import Random
 
 import pytest
-from tests.contract.builders import START_MS, make_app, make_rows
+from tests.contract.builders import START_MS, make_app, make_move, make_rows, make_update
 from tests.unit.ringctl.rig import make_rig
 
 from ringtime_ringctl.schedules import command
-from ringtime_ringctl.schedules.command import fetch_live
-from ringtime_shared.models.schedule import Row
+from ringtime_ringctl.schedules.command import fetch_all, fetch_live
+from ringtime_shared.models.schedule import Row, Status
 from ringtime_shared.stores.memory import MemoryStore
 
 HOUR_MS = 3_600_000
@@ -56,3 +56,15 @@ async def test_an_app_without_rows() -> None:
     rig = make_rig()
     app = await rig.store.create_app(make_app())
     assert await fetch_live(rig.store, app.app_id, START_MS, START_MS + HOUR_MS, 5) == []
+
+
+async def test_all_are_listed_with_those_that_have_ended_and_each_once() -> None:
+    rng = Random(2)
+    store, app_id, live = await filled(rng)
+    again = make_move(live[0], live[0].place.slot_ms + HOUR_MS)
+    await store.put_rows([again])
+    await store.put_updates([make_update(live[0], moved_to=again.place)])
+    found = await fetch_all(store, app_id, START_MS, START_MS + 9 * HOUR_MS, 1_000)
+    keys = [(row.place.slot_ms, row.schedule.schedule_id) for row in found]
+    assert (len(keys), keys) == (120, sorted(set(keys)))
+    assert sum(row.status is Status.DELETED for row in found) == 12

@@ -7,10 +7,12 @@ from typing import Any
 from uuid import uuid4
 
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
-from ringtime_shared.ids import IdMint, Kind
+from ringtime_shared.ids import IdMint, Kind, app_number_of
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.recurring import Definition, RunOf, recurring_id_of, run_id
 from ringtime_shared.models.schedule import Attempt, Outcome, Place, Row, RowUpdate, Schedule, Status
+from ringtime_shared.models.times import Times
 from ringtime_shared.stores.protocol import LAST_ID, DueQuery, Position
 
 NOW_MS = 1_800_000_000_000  #: where a ManualClock starts; the first slot of a bucket
@@ -93,6 +95,53 @@ def make_letter(app: App, slot_ms: int = START_MS, **changes: Any) -> DeadLetter
         expires_ms=slot_ms + WEEK_MS,
     )
     return replace(letter, **changes)
+
+
+def make_definition(app: App, name: str = "", **changes: Any) -> Definition:
+    """A recurring schedule that is not stored yet, of a name of its own."""
+    name = name or f"job-{uuid4().hex[:12]}"
+    definition = Definition(
+        recurring_id=recurring_id_of(app.number, name),
+        app_id=app.app_id,
+        name=name,
+        times=Times(cron="*/5 * * * *", zone="Europe/Berlin"),
+        payload='{"n": 1}',
+        callback_type="http",
+        callback_details=b'{"url":"https://example.com/hook"}',
+        created_ms=NOW_MS,
+        changed_ms=NOW_MS,
+        partition=1,
+        from_ms=NOW_MS,
+        starts_after_ms=NOW_MS,
+    )
+    return replace(definition, **changes)
+
+
+def make_run(definition: Definition, nominal_ms: int = START_MS, **changes: Any) -> Row:
+    """The home row of a run of a definition; `changes` are fields of its `RunOf`."""
+    run = RunOf(recurring_id=definition.recurring_id, version=definition.version, nominal_ms=nominal_ms)
+    run = replace(run, **changes)
+    schedule_id = run_id(
+        recurring_id=definition.recurring_id,
+        version=run.version,
+        nominal_ms=nominal_ms,
+        origin=run.origin,
+        slot_ms=nominal_ms,
+        partition=definition.partition,
+        app_number=app_number_of(definition.recurring_id),
+    )
+    schedule = Schedule(
+        schedule_id=schedule_id,
+        app_id=definition.app_id,
+        fire_ms=nominal_ms,
+        payload=definition.payload,
+        callback_type=definition.callback_type,
+        callback_details=definition.callback_details,
+        created_ms=nominal_ms - 90_000,
+        expires_ms=nominal_ms + WEEK_MS,
+        run=run,
+    )
+    return Row(schedule=schedule, place=Place(definition.app_id, definition.partition, nominal_ms))
 
 
 def make_query(app: App, partition: int = 0, **changes: Any) -> DueQuery:

@@ -8,8 +8,9 @@ from typing import NamedTuple
 from uuid import UUID
 
 from ringtime_shared.buckets import bucket_of
-from ringtime_shared.ids import home_slot
+from ringtime_shared.ids import home_slot, unpack_id
 from ringtime_shared.models.app import Instance
+from ringtime_shared.models.recurring import RunOf
 from ringtime_shared.models.retry import RetryRules
 
 LOG_LENGTH = 10  #: attempts that are remembered beside the last
@@ -31,6 +32,12 @@ class Place(NamedTuple):
     app_id: str
     partition: int
     slot_ms: int
+
+    @classmethod
+    def of_home(cls, app_id: str, schedule_id: UUID) -> Place:
+        """Return where the home row of a schedule of this app is filed. Raises ValueError, as `unpack_id`."""
+        parts = unpack_id(schedule_id)
+        return cls(app_id, parts.partition, parts.slot_ms)
 
     @property
     def instance(self) -> Instance:
@@ -55,6 +62,7 @@ class Schedule:
     created_ms: int
     expires_ms: int  #: the store may forget the rows of this schedule after this
     retry: RetryRules | None = None  #: where it differs from its app's
+    run: RunOf | None = None  #: of which definition it is a run; None: it is no run
 
     @property
     def awaited_ms(self) -> int:

@@ -26,8 +26,10 @@ from ringtime_shared.ids import MAX_APPS, MAX_PARTITIONS
 from ringtime_shared.models.app import App, AppConfiguration, Deletion, Resize, SigningSecret
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.recurring import Definition, DefinitionState, RunOf
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Attempt, Outcome, Place, Row, Schedule, Status
+from ringtime_shared.models.times import Times
 from ringtime_shared.parts import PartMap, is_part_count
 from ringtime_shared.stores.protocol import DAMAGED_MARKS, Marks
 
@@ -168,11 +170,12 @@ def _slim(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """The fields of a row, or of an outcome (without `retry`), that mostly have their defaults."""
+    """The fields of a row, or of an outcome (`replay` and `log`), that mostly have their defaults."""
 
     retry: RetryRules | None = None
     replay: int = 0
     log: tuple[Attempt, ...] = ()
+    run: RunOf | None = None
 
 
 NO_EXTRAS = Extras()
@@ -183,10 +186,10 @@ decode_outcome = Decoder(Outcome).decode
 
 def encode_row_extras(row: Row) -> bytes | None:
     """Return the extras of a row; None, as for nearly every row, if it has none."""
-    retry = row.schedule.retry
-    if retry is None and not row.replay and not row.log:
+    retry, run = row.schedule.retry, row.schedule.run
+    if retry is None and not row.replay and not row.log and run is None:
         return None
-    return encode_slim(Extras(retry, row.replay, row.log))
+    return encode_slim(Extras(retry, row.replay, row.log, run))
 
 
 def encode_outcome_extras(outcome: Outcome) -> bytes | None:
@@ -260,6 +263,7 @@ def to_live_rows(
                 created_ms=created_ms,
                 expires_ms=expires_ms,
                 retry=extras.retry,
+                run=extras.run,
             ),
             place=Place(app_id, partition, slot_ms),
             attempts=attempts,
@@ -309,6 +313,7 @@ def to_written_row(
             created_ms=created_ms,
             expires_ms=expires_ms,
             retry=extras.retry,
+            run=extras.run,
         ),
         place=place,
         attempts=attempts,
@@ -424,6 +429,57 @@ def read_app(record: tuple[Any, ...]) -> App:
             created_ms=0,
             damage=fault_of(error),
         )
+
+
+# Recurring schedules: the payload has a column of its own, since JSON may be no longer than it may be.
+
+_decode_definition = Decoder(Definition).decode
+
+
+def encode_definition(definition: Definition) -> str:
+    """Return a JSON object without the payload."""
+    return encode_slim(replace(definition, payload="")).decode()
+
+
+def read_definition(
+    app_id: str, recurring_id: UUID, revision: object, text: object, payload: object
+) -> Definition:
+    """Read key and columns of a definition; of one that is damaged, its key and its `damage`."""
+    try:
+        if not isinstance(text, str) or not isinstance(payload, str):
+            raise ValueError("definition and payload: must be text")
+        definition = read_json("definition", _decode_definition, text)
+        if (definition.app_id, definition.recurring_id, definition.revision) != (
+            app_id,
+            recurring_id,
+            revision,
+        ):
+            raise ValueError("definition: it is that of another key or revision")
+        return replace(definition, payload=payload)
+    except ValueError as error:
+        return damaged_definition(app_id, recurring_id, fault_of(error))
+
+
+def damaged_definition(app_id: str, recurring_id: UUID, fault: str) -> Definition:
+    """Return what can be said of a definition that cannot be read."""
+    return Definition(
+        recurring_id=recurring_id,
+        app_id=app_id,
+        name="",
+        revision=0,
+        version=0,
+        times=Times(),
+        payload="",
+        callback_type="",
+        callback_details=b"{}",
+        created_ms=0,
+        changed_ms=0,
+        partition=0,
+        from_ms=0,
+        starts_after_ms=0,
+        state=DefinitionState.ENDED,
+        damage=fault,
+    )
 
 
 # Dead letters: when one was filed again is a column of its own, so that a delivery repeated after a crash,

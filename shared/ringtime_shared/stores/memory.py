@@ -19,6 +19,7 @@ from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.parts import CopyPage, PartMap, group_of, part_of, parts_of
 from ringtime_shared.stores.protocol import (
@@ -26,6 +27,7 @@ from ringtime_shared.stores.protocol import (
     AppChange,
     AppCounts,
     Arrival,
+    DefinitionKey,
     DuePage,
     DueQuery,
     IdPage,
@@ -33,7 +35,10 @@ from ringtime_shared.stores.protocol import (
     Marks,
     MarksWrite,
     Position,
+    RunEntry,
+    definition_conflict,
     first_marks,
+    is_listed_run,
     parts_conflict,
     version_conflict,
 )
@@ -59,6 +64,8 @@ class MemoryStore:
         self._app_buckets: dict[int, set[Instance]] = defaultdict(set)
         self._arrivals = RecentArrivals()
         self._marks: dict[Instance, tuple[int, Marks]] = {}
+        self._definitions: dict[DefinitionKey, Definition] = {}
+        self._runs: dict[DefinitionKey, list[RunEntry]] = defaultdict(list)
         self._letters: dict[str, dict[Position, DeadLetter]] = defaultdict(dict)
         self._damage: dict[tuple[str, str], Damage] = {}
         self._audit: dict[UUID, AuditEntry] = {}
@@ -108,6 +115,8 @@ class MemoryStore:
                 raise version_conflict(stored, app.version)
             del self._apps[app.app_id]
             self._letters.pop(app.app_id, None)
+            for key in [key for key in self._definitions if key.app_id == app.app_id]:
+                del self._definitions[key]
         await self.announce_app(app.app_id)
 
     async def count_app_changes(self) -> int:
@@ -132,6 +141,12 @@ class MemoryStore:
             place, schedule_id = row.place, row.schedule.schedule_id
             self._index[place.bucket, part_of(group_of(str(place.instance)), count)].add(place.instance)
             self._app_buckets[place.bucket].add(place.instance)
+            run = row.schedule.run
+            if run is not None and is_listed_run(row):
+                runs = self._runs[DefinitionKey(place.app_id, run.recurring_id)]
+                entry = RunEntry(run.nominal_ms, schedule_id)
+                if entry not in runs:
+                    insort(runs, entry)
             if schedule_id not in self._rows[place]:
                 self._rows[place][schedule_id] = row
                 insort(self._keys[place.app_id, place.partition, place.bucket], _key_of(row))
@@ -212,6 +227,35 @@ class MemoryStore:
                 self._marks[instance] = (term, marks)
             elif term == stored_term:
                 self._marks[instance] = (term, Marks(*map(max, stored, marks)))
+
+    async def fetch_definition(self, key: DefinitionKey) -> Definition | None:
+        return self._definitions.get(key)
+
+    async def fetch_definitions(self, keys: Sequence[DefinitionKey]) -> dict[DefinitionKey, Definition]:
+        return {key: self._definitions[key] for key in keys if key in self._definitions}
+
+    async def replace_definition(self, definition: Definition) -> None:
+        key = DefinitionKey(definition.app_id, definition.recurring_id)
+        stored = self._definitions.get(key)
+        if stored == definition:
+            return
+        if (stored.revision if stored is not None else 0) != definition.revision - 1:
+            raise definition_conflict(stored, definition)
+        self._definitions[key] = definition
+
+    async def list_definitions(self, app_id: str, after: UUID | None, limit: int) -> list[Definition]:
+        keys = sorted(
+            key
+            for key in self._definitions
+            if key.app_id == app_id and (after is None or key.recurring_id > after)
+        )
+        return [self._definitions[key] for key in keys[:limit]]
+
+    async def fetch_runs(
+        self, key: DefinitionKey, from_ms: int, upto_ms: int, limit: int, *, newest_first: bool = False
+    ) -> list[RunEntry]:
+        runs = [each for each in self._runs.get(key, ()) if from_ms <= each.nominal_ms <= upto_ms]
+        return (runs[::-1] if newest_first else runs)[:limit]
 
     async def put_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         for letter in letters:

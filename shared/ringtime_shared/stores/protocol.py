@@ -24,9 +24,11 @@ from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.recurring import Definition, Origin
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.parts import CopyPage, PartMap
 
+RUNS_WINDOW_MS = 7 * 86_400_000  #: the runs of a definition are kept together by weeks of nominal time
 LAST_ID = UUID(int=(1 << 128) - 1)  #: sorts at or after every id: `(slot, LAST_ID)` is past that slot
 
 
@@ -326,6 +328,61 @@ class PartStore(Protocol):
         ...
 
 
+class DefinitionKey(NamedTuple):
+    """Names a recurring schedule."""
+
+    app_id: str
+    recurring_id: UUID
+
+
+class RunEntry(NamedTuple):
+    """Names a run of a definition; `Place.of_home` says where its home row is."""
+
+    nominal_ms: int
+    schedule_id: UUID
+
+
+class RecurringStore(Protocol):
+    """The recurring schedules, and which runs were filed for them.
+
+    `put_rows` also keeps the entry of each home row that is a run, checks excepted, for as long as the row;
+    for other rows it does nothing more. `AppStore.delete_app` forgets the definitions of the app.
+    """
+
+    async def fetch_definition(self, key: DefinitionKey) -> Definition | None:
+        """Return the definition as it is now. Raises Damaged."""
+        ...
+
+    async def fetch_definitions(self, keys: Sequence[DefinitionKey]) -> dict[DefinitionKey, Definition]:
+        """Return those of these definitions that there are, of one that cannot be read its key and its
+        `damage`. Many are asked for side by side: one round trip."""
+        ...
+
+    async def replace_definition(self, definition: Definition) -> None:
+        """Store a definition if the stored one is at `definition.revision - 1`; 0: there is none. Raises
+        VersionConflict.
+
+        Repeating a replace that was carried out is no conflict. A driver that gets no answer looks whether it
+        was, so OutcomeUnknown means that no look can tell.
+        """
+        ...
+
+    async def list_definitions(self, app_id: str, after: UUID | None, limit: int) -> list[Definition]:
+        """Return the app's definitions by id, at most `limit`, those after this one; None: from the first.
+        One that cannot be read has its key and its `damage`."""
+        ...
+
+    async def fetch_runs(
+        self, key: DefinitionKey, from_ms: int, upto_ms: int, limit: int, *, newest_first: bool = False
+    ) -> list[RunEntry]:
+        """Return the runs with nominal times in this range, both ends included, in order, at most `limit`.
+
+        A run is there from before its row was filed, so there may be an entry without a row. Reads
+        `RUNS_WINDOW_MS` at a time: the range is the caller's to bound.
+        """
+        ...
+
+
 class DeadLetterStore(Protocol):
     """Deliveries that were given up, by app and slot."""
 
@@ -441,3 +498,15 @@ def version_conflict(stored: App, version: int) -> VersionConflict:
 def parts_conflict(stored: PartMap, wanted: PartMap) -> VersionConflict:
     """Return the error for a change of a part map that is not what is stored."""
     return VersionConflict(f"the part map is at version {stored.version}, not {wanted.version - 1}")
+
+
+def definition_conflict(stored: Definition | None, wanted: Definition) -> VersionConflict:
+    """Return the error for a change of a definition that is not what is stored."""
+    found = "is not there" if stored is None else f"is at revision {stored.revision}"
+    return VersionConflict(f"recurring schedule {wanted.name} {found}, not at {wanted.revision - 1}")
+
+
+def is_listed_run(row: Row) -> bool:
+    """Whether a row that is filed is the home row of a run that is kept in the list of its definition's."""
+    run = row.schedule.run
+    return run is not None and run.origin is not Origin.CHECK and row.is_home

@@ -1,0 +1,184 @@
+"""A recurring schedule, and what each of its runs knows of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from hashlib import sha256
+from uuid import UUID
+
+from ringtime_shared.ids import (
+    COUNTER_BITS,
+    EPOCH_2020_MS,
+    NONCE_BITS,
+    PARTITION_BITS,
+    SLOT_BITS,
+    IdParts,
+    Kind,
+    pack_id,
+)
+from ringtime_shared.models.retry import RetryRules
+from ringtime_shared.models.times import Times
+
+MAX_EARLIER = 50  #: versions of a definition whose spans are remembered
+MAX_SKIPPED = 100  #: nominal times of a definition that clients have cancelled
+
+
+class Origin(StrEnum):
+    """Why a run was filed."""
+
+    PLAN = "PLAN"  #: its definition's times say so
+    TRIGGER = "TRIGGER"  #: a client asked for one now
+    BACKFILL = "BACKFILL"  #: a client asked for those of a time that is over
+    CHECK = "CHECK"  #: it is never sent: it sees to it that a change of the definition was finished
+
+
+class Misfire(StrEnum):
+    """What becomes of the planned runs that came due while nothing could be sent."""
+
+    SKIP = "SKIP"  #: none is sent
+    ONCE = "ONCE"  #: the last of them is sent
+    ALL = "ALL"  #: the last `misfire_most` of them are sent
+
+
+class Overlap(StrEnum):
+    """What becomes of a run that comes due while the one before it has no outcome yet."""
+
+    ALLOW = "ALLOW"  #: it is sent all the same
+    SKIP = "SKIP"  #: it is missed
+    BUFFER_ONE = "BUFFER_ONE"  #: one waits until the other has ended; more are missed
+
+
+class DefinitionState(StrEnum):
+    """Whether a definition makes runs."""
+
+    ACTIVE = "ACTIVE"  #: also while it is paused up to an instant
+    PAUSED = "PAUSED"  #: until somebody resumes it
+    ENDED = "ENDED"  #: its last run was filed, or none is left
+    DELETED = "DELETED"  #: kept, so that its name goes on with the versions it had
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOf:
+    """What a run knows of its definition; it is kept with the row, and with each later filing of it.
+
+    A run is wanted, and what follows it is filed, by a look at its definition when it comes due. Whoever does
+    that may do it twice: `run_id` gives the same run the same id.
+    """
+
+    recurring_id: UUID
+    version: int  #: of the definition that filed it
+    nominal_ms: int  #: when the definition says; the fire time of its schedule may be later, within a window
+    ordinal: int = 0  #: how many planned runs the definition had before it, in all its versions
+    origin: Origin = Origin.PLAN
+    running: UUID | None = None  #: id of the last run before it that was let run, if overlaps are looked at
+    buffered: UUID | None = None  #: id of a run that waits for `running`
+
+
+@dataclass(frozen=True, slots=True)
+class VersionSpan:
+    """A version of a definition, and from when on the nominal times were its own."""
+
+    version: int
+    from_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """A recurring schedule, as a client wrote it and as far as it has come. Each write raises `revision`.
+
+    A nominal time belongs to the version whose `from_ms` is the last before it, so every one belongs to
+    exactly one version: whoever edits a definition takes the times later than now over from the version
+    before.
+    """
+
+    recurring_id: UUID
+    app_id: str
+    name: str
+    revision: int = 1  #: goes up by one with each write
+    version: int = 1  #: goes up when runs that are filed already are wanted no more
+    times: Times
+    payload: str
+    callback_type: str
+    #: JSON object, as the callback type understands it; not in the repr, which gets logged
+    callback_details: bytes = field(repr=False)
+    retry: RetryRules | None = None  #: where it differs from its app's
+    created_ms: int
+    changed_ms: int
+    partition: int  #: where the runs of this version are filed
+    from_ms: int  #: nominal times later than this belong to this version
+    starts_after_ms: int  #: its first run is the first later than this: `from_ms`, or the end of a pause
+    ordinal: int = 0  #: planned runs of the versions before
+    earlier: tuple[VersionSpan, ...] = ()  #: the versions before, newest first, at most `MAX_EARLIER`
+    state: DefinitionState = DefinitionState.ACTIVE
+    reason: str = ""  #: why it is paused, as whoever paused it said
+    paused_until_ms: int | None = None  #: of one that is ACTIVE: until when it is, or was, paused
+    misfire: Misfire = Misfire.ONCE
+    misfire_most: int = 1  #: of ALL
+    misfire_age_ms: int | None = None  #: a run later than this is missed; None: the app's own bound alone
+    overlap: Overlap = Overlap.ALLOW
+    skipped: tuple[int, ...] = ()  #: nominal times that a client cancelled, sorted, at most `MAX_SKIPPED`
+    keeps: bool = True  #: after its last run it is ENDED; else DELETED
+    damage: str = ""  #: why what is stored cannot be read; then other fields say nothing. Never stored
+
+    @property
+    def key(self) -> str:
+        """What places its runs within their windows."""
+        return str(self.recurring_id)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it makes runs, or may be told to."""
+        return self.state in (DefinitionState.ACTIVE, DefinitionState.PAUSED)
+
+    def owner_of(self, nominal_ms: int) -> int:
+        """Return the version that a nominal time belongs to; 0: it was before those that are remembered."""
+        for span in (VersionSpan(self.version, self.from_ms), *self.earlier):
+            if nominal_ms > span.from_ms:
+                return span.version
+        return 0
+
+
+def recurring_id_of(app_number: int, name: str) -> UUID:
+    """Return the id of the recurring schedule of this name in an app: the same for whoever asks, and whatever
+    became of it before."""
+    rest = int.from_bytes(sha256(f"recurring\0{name}".encode()).digest(), "big")
+    return _pack(rest, rest >> SLOT_BITS, rest >> SLOT_BITS + PARTITION_BITS, Kind.RECURRING, app_number)
+
+
+def run_id(
+    *,
+    recurring_id: UUID,
+    version: int,
+    nominal_ms: int,
+    origin: Origin,
+    slot_ms: int,
+    partition: int,
+    app_number: int,
+    request: str = "",
+) -> UUID:
+    """Return the id of a run whose home row is filed at this slot and partition.
+
+    The slot of a planned run is its effective time, also if that is over, and the partition that of its
+    definition's version: so two who file the same run file the same row.
+
+    Args:
+        request: tells runs apart that clients asked for at one instant.
+    """
+    what = f"run\0{recurring_id.hex}\0{origin}\0{version}\0{nominal_ms}\0{request}"
+    rest = int.from_bytes(sha256(what.encode()).digest(), "big")
+    return _pack(slot_ms - EPOCH_2020_MS, partition, rest, Kind.RUN, app_number)
+
+
+def _pack(offset_ms: int, partition: int, rest: int, kind: Kind, app_number: int) -> UUID:
+    """Return an id; of each number, the bits there is room for."""
+    return pack_id(
+        IdParts(
+            slot_ms=EPOCH_2020_MS + (offset_ms & (1 << SLOT_BITS) - 1),
+            kind=kind,
+            partition=partition & (1 << PARTITION_BITS) - 1,
+            app_number=app_number,
+            nonce=rest >> COUNTER_BITS & (1 << NONCE_BITS) - 1,
+            counter=rest & (1 << COUNTER_BITS) - 1,
+        )
+    )

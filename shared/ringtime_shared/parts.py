@@ -77,7 +77,10 @@ from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 
 T = TypeVar("T")
 
-GROUPS = 4_096  #: and the most parts there can be. Never to be changed, nor is `group_of`
+GROUPS = (
+    1 << 17
+)  #: and the most parts there can be; in stored keys, so never fewer, nor is `group_of` to change
+MOST_NAMED = GROUPS // 16  #: groups of one reader that has more are not told apart: it reads all parts
 FIRST_COUNT = 4  #: of a deployment that nobody has changed
 MAP_AGE_MS = 10_000  #: how old a part map may be when what was done by it is done
 REFRESH_MS = MAP_AGE_MS // 2  #: a map in use is read again when it is older
@@ -86,7 +89,10 @@ CHANGE_WAIT_MS = 12_000  #: between two steps of a change; more than `MAP_AGE_MS
 
 def group_of(instance: str) -> int:
     """Return the group of a poller instance, "app.partition"."""
-    return zlib.crc32(instance.encode()) % GROUPS
+    # A CRC is linear: names that count up fall on few of its residues. Its last 12 bits are what entries of
+    # older versions were filed by; the rest of the group is mixed from all of it.
+    number = zlib.crc32(instance.encode())
+    return number % 4_096 | (number * 0x9E3779B1 & 0xFFFFFFFF) >> 27 << 12
 
 
 def part_of(group: int, count: int) -> int:
@@ -95,8 +101,11 @@ def part_of(group: int, count: int) -> int:
 
 
 def parts_of(groups: Collection[int] | None, counts: Collection[int]) -> list[int]:
-    """Return the parts that these groups are filed in under any of `counts`, in order; None: all groups."""
-    if groups is None:
+    """Return the parts that these groups are filed in under any of `counts`, in order; None: all groups.
+
+    All parts for more than `MOST_NAMED`: this is asked at every tick.
+    """
+    if groups is None or len(groups) > MOST_NAMED:
         return list(range(max(counts)))
     parts: set[int] = set()
     for count in counts:

@@ -26,7 +26,7 @@ from ringtime_shared.clock import ManualClock
 from ringtime_shared.ids import IdMint, Kind
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Schedule, Status
-from ringtime_shared.parts import PartMap, parts_of
+from ringtime_shared.parts import GROUPS, PartMap, parts_of
 from ringtime_shared.ring import Ring
 from ringtime_shared.settings import DispatchSettings
 from ringtime_shared.stores.memory import MemoryStore
@@ -43,7 +43,7 @@ class FleetPlan:
 
     nodes: int = 100
     instances: int = 1_000_000
-    parts: int = 4_096
+    parts: int = GROUPS
     minutes: int = 12
     active: float = 0.02  #: of the instances have a row in a minute
     near: float = 0.1  #: of the rows are filed less than 20 s ahead; the others a minute or two

@@ -23,7 +23,7 @@ def instances_of(count: int, quota: int) -> list[str]:
     [
         (3, 64, 1.15, 1.25, 1.5),
         (10, 1_000, 1.15, 1.25, 1.5),
-        pytest.param(100, 10_000, 1.45, 1.65, 1.8, marks=pytest.mark.slow),  # 41 groups a node
+        pytest.param(100, 10_000, 1.15, 1.25, 1.5, marks=pytest.mark.slow),
     ],
 )
 def test_balance_and_moves(
@@ -150,4 +150,4 @@ def test_partition_choice_is_the_same_in_every_version() -> None:
         {f"dispatcher-{number}:7070": 1.0 for number in (1, 2, 3)}, [f"orders.{p}" for p in range(12)]
     )
     owners = "".join((ring.owner(f"orders.{p}") or "?").removeprefix("dispatcher-")[0] for p in range(12))
-    assert owners == "233211312321"
+    assert owners == "331133112222"

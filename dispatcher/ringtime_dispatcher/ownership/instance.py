@@ -7,13 +7,14 @@ rows: see `_Rows`.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from array import array
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import compress
 
 from ringtime_dispatcher.ownership.minute import Minute
 from ringtime_shared.buckets import bucket_of, last_slot
 from ringtime_shared.models.app import Instance
-from ringtime_shared.parts import group_of
+from ringtime_shared.parts import GROUPS, MOST_NAMED, group_of
 from ringtime_shared.stores.protocol import LAST_ID, IdPage, Marks, Position
 
 
@@ -273,7 +274,8 @@ class Instances:
         self._owned: dict[Instance, OwnedInstance] = {}
         self._with_rows: dict[OwnedInstance, None] = {}  # and some that had rows; ordered, unlike a set
         self._changed: dict[OwnedInstance, None] = {}  # since this was last asked
-        self._members: Counter[int] = Counter()  # by group, how many are owned
+        self._members = array("I", bytes(4 * GROUPS))  # by group, how many are owned
+        self._group_count = 0  # groups that have some
         self._groups: frozenset[int] | None = None  # those, until they change
 
     @property
@@ -282,10 +284,12 @@ class Instances:
         return self._owned
 
     @property
-    def groups(self) -> frozenset[int]:
-        """The groups of all of them; see `parts`."""
+    def groups(self) -> frozenset[int] | None:
+        """The groups of all of them, as the store is asked for them; None: more than are told apart."""
+        if self._group_count > MOST_NAMED:
+            return None
         if self._groups is None:
-            self._groups = frozenset(self._members)
+            self._groups = frozenset(compress(range(GROUPS), self._members))
         return self._groups
 
     def add(self, owned: OwnedInstance) -> None:
@@ -293,6 +297,7 @@ class Instances:
             group = group_of(str(owned.instance))
             self._members[group] += 1
             if self._members[group] == 1:
+                self._group_count += 1
                 self._groups = None
         self._owned[owned.instance] = owned
 
@@ -302,7 +307,7 @@ class Instances:
         group = group_of(str(instance))
         self._members[group] -= 1
         if not self._members[group]:
-            del self._members[group]
+            self._group_count -= 1
             self._groups = None
 
     def open_bucket(self, owned: OwnedInstance, bucket: int) -> None:

@@ -182,7 +182,7 @@ class Poller:
             upto = min(instances.indexed + self._settings.walk_buckets, last)
             groups = instances.groups
             entries = await self._store.fetch_index(instances.indexed + 1, upto, groups)
-            if not instances.groups <= groups:
+            if groups is not None and (instances.groups is None or not instances.groups <= groups):
                 continue  # an instance came meanwhile, and may count on this read
             await open_buckets(instances, instances.owned, entries)
             instances.indexed = upto

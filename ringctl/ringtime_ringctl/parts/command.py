@@ -61,8 +61,8 @@ def parts(count: str | None, is_applied: bool, is_resumed: bool, is_aborted: boo
     \b
     Examples:
       ringctl parts
-      ringctl parts 4096
-      ringctl parts 4096 --apply
+      ringctl parts 131072
+      ringctl parts 131072 --apply
       ringctl parts --resume
     """
     if sum((count is not None, is_resumed, is_aborted)) > 1:

@@ -8,32 +8,32 @@ owners beside it. Nothing here depends on what else is on the ring.
 import hashlib
 import math
 import struct
+import zlib
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from functools import cache
 
-from ringtime_shared.parts import group_of
+from ringtime_shared.parts import GROUPS, group_of
 
 POINTS = 1024  #: points for each 1.0 of capacity; fewer make arcs uneven, more make a rebuild slow
 
 POSITION_BITS = 42
-SPREAD_BITS = 18  #: of an instance's distance from where its group is; an arc of 100 nodes has 25
 CIRCLE = 1 << POSITION_BITS
 TAG_BITS = 48  #: two of 1,000 names share a tag in one cluster of 10**8
 TAG_MASK = (1 << TAG_BITS) - 1
 
+_starts = array("q", bytes(8 * GROUPS))  # where each group is; 0: not worked out yet
+
 
 def position_of(instance: str) -> int:
     """Return where on the circle `instance` is, in [0, CIRCLE): just after where its group is."""
-    digest = hashlib.blake2b(instance.encode(), digest_size=8, person=b"instance").digest()
-    offset = int.from_bytes(digest, "little") >> (64 - SPREAD_BITS)
-    return (_position_of_group(group_of(instance)) + offset) % CIRCLE
-
-
-@cache  # there are 4,096
-def _position_of_group(group: int) -> int:
-    digest = hashlib.blake2b(group.to_bytes(2, "little"), digest_size=8, person=b"group").digest()
-    return int.from_bytes(digest, "little") >> (64 - POSITION_BITS)
+    group = group_of(instance)
+    start = _starts[group]
+    if not start:
+        digest = hashlib.blake2b(group.to_bytes(4, "little"), digest_size=8, person=b"group").digest()
+        start = _starts[group] = int.from_bytes(digest, "little") >> (64 - POSITION_BITS)
+    # An arc of 100 nodes has 25 bits; these 16 are enough to tell the members of a group apart.
+    return (start + (zlib.crc32(instance.encode()) >> 16)) % CIRCLE
 
 
 def tag_of(node: str) -> int:

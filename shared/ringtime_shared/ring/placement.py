@@ -33,7 +33,7 @@ class Placement:
     positions: "array[int]"  #: of each; not tuples with the names: there may be a million
     seats: dict[str, tuple[int, int]]  #: instance -> (tag of its node, distance to the node's first point)
     held: dict[int, list[tuple[int, str]]]  #: tag -> (distance, instance), sorted: the last gives way first
-    spilled: set[str]  #: instances that do not sit at the first point after them
+    spilled: dict[str, tuple[int, ...]]  #: instance -> tags of the nearer nodes that have no room for it
 
     def __init__(self, nodes: Mapping[str, float], instances: Iterable[str]) -> None:
         self.nodes, self.most = checked(nodes), {}
@@ -90,7 +90,8 @@ class Placement:
             return
         for instance in gone & self.seats.keys():
             self._unseat(instance)
-        self.spilled -= gone
+        for instance in gone & self.spilled.keys():
+            del self.spilled[instance]
         self._settle(come)
 
     def _order(self, order: Sequence[tuple[int, str]]) -> None:
@@ -108,7 +109,7 @@ class Placement:
 
     def _place_all(self) -> None:
         """Seat every instance at the first point after it, then move on whoever has no room there."""
-        self.seats, self.spilled = {}, set()
+        self.seats, self.spilled = {}, {}
         self.held = {tag: [] for tag in self.names}
         points, seats, held = self.points, self.seats, self.held
         if not points:
@@ -127,7 +128,8 @@ class Placement:
 
         Args:
             doubtful: instances without a seat, and those that may have got a
-                nearer choice. The spilled ones are always looked at.
+                nearer choice. The spilled ones are always looked at, and again
+                when a seat is freed where they were turned away.
         """
         if not self.names:
             return
@@ -139,30 +141,28 @@ class Placement:
                 todo.append(instance)
             del entries[room[tag] :]
         todo.extend(self.spilled)
-        is_seat_freed = True
-        while is_seat_freed:
-            is_seat_freed = False
+        while todo:
+            freed: set[int] = set()
             while todo:
-                is_seat_freed |= self._reseat(todo.pop(), room, todo)
-            # Whoever was once turned away from the freed seat is among the spilled.
-            todo.extend(self.spilled)
+                self._reseat(todo.pop(), room, todo, freed)
+            todo = [each for each, full in self.spilled.items() if not freed.isdisjoint(full)]
 
-    def _reseat(self, instance: str, room: Mapping[int, int], todo: list[str]) -> bool:
-        """Seat `instance` as near as it can; whom it drives out joins `todo`.
+    def _reseat(self, instance: str, room: Mapping[int, int], todo: list[str], freed: set[int]) -> None:
+        """Seat `instance` as near as it can.
 
-        Returns:
-            True if it moved out of another seat, which is free now.
+        Whom it drives out joins `todo`; the tag of the node whose seat it left joins `freed`.
         """
         seat = self.seats.get(instance)
-        rank, tag, distance = self._nearest(instance, room)
-        if rank == 0:
-            self.spilled.discard(instance)
+        full, tag, distance = self._nearest(instance, room)
+        if full:
+            self.spilled[instance] = tuple(full)
         else:
-            self.spilled.add(instance)
+            self.spilled.pop(instance, None)
         if seat == (tag, distance):
-            return False
+            return
         if seat is not None:
             self._unseat(instance)
+            freed.add(seat[0])
         entries = self.held[tag]
         if len(entries) == room[tag]:
             _, loser = entries.pop()
@@ -170,14 +170,15 @@ class Placement:
             todo.append(loser)
         insort(entries, (distance, instance))
         self.seats[instance] = tag, distance
-        return seat is not None
 
-    def _nearest(self, instance: str, room: Mapping[int, int]) -> tuple[int, int, int]:
-        """Return the rank, tag and distance of the nearest node that keeps or would take `instance`."""
-        for rank, (tag, distance) in enumerate(self._choices(position_of(instance))):
+    def _nearest(self, instance: str, room: Mapping[int, int]) -> tuple[list[int], int, int]:
+        """Return the tags of nearer, full nodes and of the one with a seat for `instance`; its distance."""
+        full: list[int] = []
+        for tag, distance in self._choices(position_of(instance)):
             entries = self.held[tag]
             if len(entries) < room[tag] or (entries and (distance, instance) <= entries[-1]):
-                return rank, tag, distance
+                return full, tag, distance
+            full.append(tag)
         raise AssertionError("the rooms of all nodes add up to all instances, so one has room")
 
     def _choices(self, position: int) -> Iterator[tuple[int, int]]:

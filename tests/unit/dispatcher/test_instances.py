@@ -11,7 +11,7 @@ from tests.unit.spy_store import spin
 
 from ringtime_dispatcher.ownership.instance import Instances, OwnedInstance
 from ringtime_shared.buckets import first_slot, last_slot
-from ringtime_shared.parts import group_of
+from ringtime_shared.parts import MOST_NAMED, group_of
 from ringtime_shared.stores.protocol import LAST_ID, Position
 
 END_MS = last_slot(BUCKET)
@@ -257,11 +257,22 @@ def test_an_instance_that_is_removed_is_active_no_more_and_begins_nothing_new() 
 def test_groups_are_those_of_some_instance_that_is_owned() -> None:
     owned = [make_owned(APP, partition) for partition in range(3)]
     again = make_owned(APP, 0)
-    names = {group_of(str(each.instance)) for each in owned}
+    names = frozenset(group_of(str(each.instance)) for each in owned)
     instances = instances_of(*owned)
     assert instances.groups == names
     assert instances.groups is instances.groups
     instances.add(again)  # a later term
     instances.remove(owned[2].instance)
     instances.remove(owned[0].instance)
-    assert instances.groups == {group_of(str(owned[1].instance))}
+    assert instances.groups == frozenset([group_of(str(owned[1].instance))])
+
+
+def test_more_groups_than_are_told_apart_are_all_groups() -> None:
+    instances = Instances()
+    owned = [make_owned(APP, partition) for partition in range(MOST_NAMED * 11 // 10)]
+    for each in owned:
+        instances.add(each)
+    assert instances.groups is None
+    for each in owned[: MOST_NAMED // 3]:
+        instances.remove(each.instance)
+    assert instances.groups == frozenset(group_of(str(each.instance)) for each in owned[MOST_NAMED // 3 :])

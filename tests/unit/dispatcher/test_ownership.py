@@ -85,9 +85,9 @@ def test_all_of_it_at_once_and_in_order() -> None:
 class Looks:
     """What one node sees, look after look."""
 
-    def __init__(self) -> None:
+    def __init__(self, instances: frozenset[Instance] = ALL) -> None:
         self.membership = Membership(join_debounce_ms=DEBOUNCE_MS)
-        self.membership.place(ALL, [])
+        self.membership.place(instances, [])
 
     def at(self, boot_ms: int, *nodes: str, drained: frozenset[str] = frozenset()) -> dict[str, int]:
         """Look; return how many instances each node is given, of those that are given any."""
@@ -145,7 +145,7 @@ def test_a_node_that_has_not_seen_itself_wants_nothing() -> None:
 
 
 def test_a_join_moves_about_its_share_and_only_to_the_newcomer() -> None:
-    looks = Looks()
+    looks = Looks(frozenset(Instance("orders", number) for number in range(200)))  # of which none is spilled
     looks.at(0, "a", "b")
     before = {node: looks.membership.wanted_by(node) for node in "ab"}
     looks.at(1, "a", "b", "c")

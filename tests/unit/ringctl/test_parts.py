@@ -106,7 +106,7 @@ class TestChange:
     @pytest.mark.parametrize("count", [0, -4, 3, 2 * GROUPS])
     def test_another_count_is_refused(self, count: int) -> None:
         async def work(rig: Rig) -> None:
-            with pytest.raises(InvalidRequest, match="a power of two from 1 to 4,096"):
+            with pytest.raises(InvalidRequest, match="a power of two from 1 to 131,072"):
                 await rig.changer().begin(count)
 
         play(work)

@@ -31,7 +31,9 @@ CHANGED = PartMap(64, 4)
 
 class TestGroups:
     def test_a_group_never_changes(self) -> None:
-        assert [group_of(name) for name in ("pay.0", "pay.1", "mail.17")] == [3563, 3453, 2676]
+        groups = [group_of(name) for name in ("pay.0", "pay.1", "mail.17")]
+        assert [part_of(group, 4_096) for group in groups] == [3563, 3453, 2676]
+        assert groups == [81387, 93565, 47732]
 
     def test_groups_are_about_even(self) -> None:
         counts = Counter(part_of(group_of(f"app-{number}.0"), 4) for number in range(10_000))

@@ -125,7 +125,7 @@ class Listing:
             for key, item in _merge(pages, upto):
                 if isinstance(item, DamagedRow):
                     page.unreadable.append(item.schedule_id)
-                elif item.is_home and query.status in (None, item.status):
+                elif item.is_shown and query.status in (None, item.status):
                     if page.is_full:
                         return page.end(query.app_id, position)
                     page.add(item)

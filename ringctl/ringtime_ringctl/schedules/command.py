@@ -73,7 +73,7 @@ async def fetch_all(store: ListStore, app_id: str, from_ms: int, upto_ms: int, l
 
     async def read(queries: Sequence[DueQuery]) -> Sequence[DuePage]:
         pages = await store.fetch_rows(queries)
-        return [replace(page, rows=[row for row in page.rows if row.is_home]) for page in pages]
+        return [replace(page, rows=[row for row in page.rows if row.is_shown]) for page in pages]
 
     return await _fetch(store, read, app_id, from_ms, upto_ms, limit)
 

@@ -10,7 +10,7 @@ from uuid import UUID
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.ids import home_slot, unpack_id
 from ringtime_shared.models.app import Instance
-from ringtime_shared.models.recurring import RunOf
+from ringtime_shared.models.recurring import Origin, RunOf
 from ringtime_shared.models.retry import RetryRules
 
 LOG_LENGTH = 10  #: attempts that are remembered beside the last
@@ -116,6 +116,12 @@ class Row:
     @property
     def is_home(self) -> bool:
         return self.place.slot_ms == home_slot(self.schedule.schedule_id)
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether this row stands for its schedule in lists: the home row of what is to be sent, or was."""
+        run = self.schedule.run
+        return self.is_home and (run is None or run.origin is not Origin.CHECK)
 
     @property
     def is_live(self) -> bool:

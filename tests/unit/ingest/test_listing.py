@@ -8,13 +8,23 @@ from random import Random
 from typing import Any
 
 import pytest
-from tests.contract.builders import START_MS, make_app, make_move, make_outcome, make_row, make_update
+from tests.contract.builders import (
+    START_MS,
+    make_app,
+    make_definition,
+    make_move,
+    make_outcome,
+    make_row,
+    make_run,
+    make_update,
+)
 from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
 
 from ringtime_ingest.service import listing
 from ringtime_ingest.service.listing import ListQuery, SchedulePage
 from ringtime_shared.errors import InvalidRequest, NotFound, StoreUnavailable
 from ringtime_shared.models.app import App
+from ringtime_shared.models.recurring import Origin
 from ringtime_shared.models.schedule import Row, Status
 
 MINUTE_MS = 60_000
@@ -241,3 +251,14 @@ async def test_an_unknown_app_and_a_store_that_is_away_are_told(rig: Rig) -> Non
     rig.store.fail("fetch_app_buckets", StoreUnavailable("no"))
     with pytest.raises(StoreUnavailable):
         await rig.fetch()
+
+
+async def test_a_row_that_is_never_sent_is_not_listed(rig: Rig) -> None:
+    definition = make_definition(rig.app)
+    runs = [make_run(definition, origin=origin) for origin in Origin]
+    await rig.put(*runs)
+    assert {row.schedule.run.origin for row in await rig.all() if row.schedule.run} == {
+        Origin.PLAN,
+        Origin.TRIGGER,
+        Origin.BACKFILL,
+    }

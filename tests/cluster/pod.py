@@ -90,6 +90,7 @@ class Pod(SystemClock):
         self.off_ms = float(skew_ms)  #: of the wall clock, ahead of the right time
         self.drift = 0.0  #: ms a ms
         self.sent: set[asyncio.Task[Any]] = set()  #: its store calls that are not carried out yet
+        self.uncounted: tuple[int, float] = 0, 0.0  #: what the count was, and when, as it changed an app last
         self._frozen_s: float | None = None
         self._running = asyncio.Event()
         self._running.set()
@@ -221,6 +222,7 @@ class PodStore:
         for _ in range(self._store._app_changes - count):
             self._store._last_app_changes.pop()
         self._store._app_changes = count
+        self._pod.uncounted = count, asyncio.get_running_loop().time()
 
 
 async def _later(delay_s: float, method: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> Any:

@@ -42,6 +42,7 @@ slot, so these marks are true whoever writes them late.
 | what happens | what follows |
 |---|---|
 | killed, Ctrl-C, machine lost, at any point | the app works on with the map it has; `--resume` or `--abort` |
+| killed just after its last step | what is released may be owned, idle, until all apps are read: a minute |
 | no dispatcher runs | a grow stays polled and not writable: exit code 3 |
 | rows a month ahead | a shrink lasts a month; creates left at once; the plan says until when |
 | another operator begins | refused, with the name and time in the note |

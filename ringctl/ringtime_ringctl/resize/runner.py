@@ -85,9 +85,7 @@ class Resizer:
             partitions=quota - app.polled,
         )
         gained = [Instance(app.app_id, partition) for partition in range(app.polled, quota)]
-        if gained:  # whoever released them may have died before that was counted
-            await self._store.announce_app(app.app_id)
-            await self.until_let_go(gained)
+        await self.until_let_go(gained)
         terms = await self._store.fetch_terms(gained)
         term = max(terms.values(), default=0)
         begun = steps.begin(app, quota, operator=self._deployment.operator, now_ms=now_ms, term=term)
@@ -145,8 +143,10 @@ class Resizer:
         """Wait until dispatchers own these no more, some seconds at most; return those they still own.
 
         What would follow is safe without this. But a dispatcher that never noticed that a partition was
-        gone does not show that it owns it when it is wanted again.
+        gone does not show that it owns it when it is wanted again. Raises StoreUnavailable, OutcomeUnknown.
         """
+        if instances:  # whoever released them may have died, or had no answer, before that was counted
+            await self._store.announce_app(self._app_id)
         coordination, loop = self._deployment.coordination, asyncio.get_running_loop()
         if coordination is None:
             if instances and self._deployment.server is not None:

@@ -22,7 +22,7 @@ from tests.unit.ringctl.resize_rig import (
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ringctl.resize.runner import Unfinished
-from ringtime_shared.app_feed import AppReading
+from ringtime_shared.app_feed import AppFeed, AppReading
 from ringtime_shared.coordination.memory import Hub, MemoryOperator, MemorySession
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.errors import (
@@ -483,6 +483,41 @@ class TestLettingGo:
             await session.release(held)
             assert await waiting == []
             assert now_s() < 3
+
+        play(work)
+
+    def test_a_release_that_was_not_counted_is_counted_first(self) -> None:
+        """Else a dispatcher sees it only when it next reads all apps, up to a minute later."""
+
+        async def work(rig: ResizeRig) -> None:
+            hub, old = Hub(), [Instance("pay", partition) for partition in (1, 2, 3)]
+            session, feed = MemorySession(hub, rig.clock), AppFeed(rig.store, rig.clock)
+            await session.join(Member(node="n1"))
+            await session.claim(old)
+            await feed.refresh()
+            count_it = rig.store.announce_app
+
+            async def die(app_id: str) -> None:
+                rig.store.announce_app = count_it  # type: ignore[method-assign]
+                raise OutcomeUnknown("no answer")
+
+            async def follow() -> None:
+                while feed.apps["pay"].polled > 1:
+                    await asyncio.sleep(1)
+                    await feed.refresh()
+                await session.release(old)
+
+            resizer = rig.resizer(coordination=MemoryOperator(hub))
+            begun = await resizer.begin(1)
+            following = asyncio.create_task(follow())
+            finishing = asyncio.create_task(resizer.finish(begun, timeout_s=60, is_waiting=True))
+            await asyncio.sleep(QUIET_S - 1)
+            rig.store.announce_app = die  # type: ignore[method-assign]
+            assert quotas(await finishing) == (1, 1, False)
+            released_s = now_s()
+            assert await resizer.until_let_go(old) == []
+            assert now_s() < released_s + 6
+            await following
 
         play(work)
 

@@ -20,12 +20,14 @@ from tests.contract.builders import (
 from tests.harness.virtual import LoopClock, on_virtual_time
 from tests.unit.spy_store import SpyStore
 
+from ringtime_shared.app_feed import AppFeed
 from ringtime_shared.deleting import Deleter
 from ringtime_shared.errors import (
     ClockInDoubt,
     Conflict,
     LiveSchedules,
     NotFound,
+    OutcomeUnknown,
     StoreUnavailable,
     VersionConflict,
 )
@@ -218,6 +220,33 @@ async def test_a_deletion_that_began_anew_meanwhile_has_a_quiet_time_of_its_own(
     second = await rig.deleter.begin(rig.app.app_id, cancels=False)
     await asyncio.sleep(QUIET_S)
     assert await rig.stored() == second
+    await finishing
+    assert await rig.stored() is None
+
+
+@on_virtual_time
+async def test_a_note_whose_maker_died_before_it_was_counted_is_known_in_the_quiet_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else ingest takes its map for proved, and creates into an app that is deleted under it."""
+    rig = await make_rig()
+    feed = AppFeed(rig.store.real, LoopClock())
+    await feed.refresh()
+
+    async def die(app_id: str) -> None:
+        raise OutcomeUnknown("killed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.store.real, "announce_app", die)
+        with pytest.raises(OutcomeUnknown):
+            await rig.deleter.begin(rig.app.app_id, cancels=False)
+    begun = await rig.deleter.begin(rig.app.app_id, cancels=False)
+    finishing = asyncio.create_task(rig.deleter.finish(begun))
+    await asyncio.sleep(1)
+    await feed.refresh()
+    known = feed.reading(rig.app.app_id)
+    assert known is not None
+    assert known.app == begun
     await finishing
     assert await rig.stored() is None
 

@@ -25,6 +25,7 @@ from ringtime_shared.models.recurring import (
     Misfire,
     Origin,
     Overlap,
+    Stage,
     VersionSpan,
 )
 from ringtime_shared.models.retry import RetryRules
@@ -64,7 +65,11 @@ def full_definition(app: App) -> Definition:
         retry=RetryRules(attempts=5, factor=1.5, statuses=("5xx", "408")),
         version=3,
         ordinal=12,
-        earlier=(VersionSpan(2, NOW_MS - 5), VersionSpan(1, NOW_MS - 9)),
+        check_id=make_definition(app).recurring_id,
+        earlier=(
+            VersionSpan(2, NOW_MS - 5, Times(cron="@hourly"), 2, make_definition(app).recurring_id),
+            VersionSpan(1, NOW_MS - 9, Times(interval=Interval(1, Unit.DAYS, NOW_MS)), 1),
+        ),
         state=DefinitionState.PAUSED,
         reason="the ü is down",
         paused_until_ms=NOW_MS + 8,
@@ -153,6 +158,8 @@ async def test_what_a_row_knows_of_its_definition_comes_back(store: MemoryStore,
         origin=Origin.TRIGGER,
         running=plain.schedule.schedule_id,
         buffered=plain.schedule.schedule_id,
+        stage=Stage.FOLLOWED,
+        is_contested=True,
     )
     await store.put_rows([plain, full, make_move(full, START_MS + 2)])
     for row in (plain, full, make_move(full, START_MS + 2)):

@@ -58,6 +58,14 @@ class DefinitionState(StrEnum):
     DELETED = "DELETED"  #: kept, so that its name goes on with the versions it had
 
 
+class Stage(StrEnum):
+    """How far a filing of a run is."""
+
+    NEW = "NEW"  #: what follows it may not be filed yet
+    FOLLOWED = "FOLLOWED"  #: what follows it is filed
+    LET_GO = "LET_GO"  #: it is to be sent, as any row is
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOf:
     """What a run knows of its definition; it is kept with the row, and with each later filing of it.
@@ -73,14 +81,19 @@ class RunOf:
     origin: Origin = Origin.PLAN
     running: UUID | None = None  #: id of the last run before it that was let run, if overlaps are looked at
     buffered: UUID | None = None  #: id of a run that waits for `running`
+    stage: Stage = Stage.NEW
+    is_contested: bool = False  #: the version before may have let its own run of this time go
 
 
 @dataclass(frozen=True, slots=True)
 class VersionSpan:
-    """A version of a definition, and from when on the nominal times were its own."""
+    """A version of a definition, as far as its runs need it: from when on the nominal times are its own."""
 
     version: int
     from_ms: int
+    times: Times
+    partition: int
+    check_id: UUID | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,9 +119,12 @@ class Definition:
     created_ms: int
     changed_ms: int
     partition: int  #: where the runs of this version are filed
-    from_ms: int  #: nominal times later than this belong to this version
+    #: nominal times later than this belong to this version; a second after the change, at least, so that what
+    #: is let go while it is written is the run of the version before
+    from_ms: int
     starts_after_ms: int  #: its first run is the first later than this: `from_ms`, or the end of a pause
     ordinal: int = 0  #: planned runs of the versions before
+    check_id: UUID | None = None  #: of the check that was filed for this version; None: it makes no runs
     earlier: tuple[VersionSpan, ...] = ()  #: the versions before, newest first, at most `MAX_EARLIER`
     state: DefinitionState = DefinitionState.ACTIVE
     reason: str = ""  #: why it is paused, as whoever paused it said
@@ -131,9 +147,14 @@ class Definition:
         """Whether it makes runs, or may be told to."""
         return self.state in (DefinitionState.ACTIVE, DefinitionState.PAUSED)
 
+    @property
+    def current(self) -> VersionSpan:
+        """The version in force, as it is remembered when there is a later one."""
+        return VersionSpan(self.version, self.from_ms, self.times, self.partition, self.check_id)
+
     def owner_of(self, nominal_ms: int) -> int:
         """Return the version that a nominal time belongs to; 0: it was before those that are remembered."""
-        for span in (VersionSpan(self.version, self.from_ms), *self.earlier):
+        for span in (self.current, *self.earlier):
             if nominal_ms > span.from_ms:
                 return span.version
         return 0

@@ -9,6 +9,7 @@ from tests.contract.builders import NOW_MS, make_app, make_definition
 from ringtime_shared.ids import Kind, unpack_id
 from ringtime_shared.models.recurring import Origin, VersionSpan, recurring_id_of, run_id
 from ringtime_shared.models.schedule import Place
+from ringtime_shared.models.times import Times
 
 RECURRING = recurring_id_of(7, "nightly")
 RUN: dict[str, Any] = {
@@ -59,7 +60,10 @@ def test_runs_that_differ_have_ids_that_differ() -> None:
 
 def test_a_nominal_time_belongs_to_one_version() -> None:
     definition = make_definition(
-        make_app(), version=4, from_ms=400, earlier=(VersionSpan(3, 300), VersionSpan(2, 200))
+        make_app(),
+        version=4,
+        from_ms=400,
+        earlier=(VersionSpan(3, 300, Times(), 0), VersionSpan(2, 200, Times(), 0)),
     )
     owners = [definition.owner_of(nominal_ms) for nominal_ms in (200, 201, 300, 301, 400, 401)]
     assert owners == [0, 2, 2, 3, 3, 4]

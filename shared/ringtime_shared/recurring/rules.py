@@ -121,9 +121,12 @@ class Months:
         return self._anchor.replace(year=year, month=month + 1, day=day)
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=1_000)
 def cron_of(expression: str) -> Cron:
-    """Return a parsed expression. Raises ValueError, whose message is the rule that was broken."""
+    """Return a parsed expression, some 10 KB, which takes 0.1 ms to make as a rule.
+
+    Raises ValueError, whose message is the rule that was broken.
+    """
     return Cron(expression)
 
 

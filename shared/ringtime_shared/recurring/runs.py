@@ -85,7 +85,7 @@ def preview(
     while runs < min(n, MOST_PREVIEWED) and (times.count is None or index < times.count):
         moment, omitted = _first_moment(times, moments, after_ms, exclusions)
         if moment is not None:
-            skipped = moments.skipped(after_ms, moment.ms)
+            skipped = moments.skipped(_within(times, after_ms), moment.ms)
             omitted = sorted([*omitted, *(Omitted(wall, Effect.SKIPPED) for wall in skipped)], key=_wall)
         shown += omitted[: MOST_PREVIEWED - omissions]
         omissions = min(omissions + len(omitted), MOST_PREVIEWED)
@@ -116,7 +116,7 @@ class _Elapsed:
     def first_after(self, after_ms: int) -> _Moment | None:
         steps = max((after_ms - self._anchor_ms) // self._step_ms + 1, 0)
         ms = self._anchor_ms + steps * self._step_ms
-        return None if ms >= LAST_MS else _Moment(ms, self.zone.wall_at(ms))
+        return _Moment(ms, self.zone.wall_at(ms))
 
     def skipped(self, after_ms: int, until_ms: int) -> Iterator[datetime]:
         yield from ()
@@ -235,17 +235,21 @@ def _first_moment(
 ) -> tuple[_Moment | None, list[Omitted]]:
     """Return the first moment after an instant that is within the limits, and what was left out before it."""
     omitted: list[Omitted] = []
-    if times.start_ms is not None:
-        after_ms = max(after_ms, times.start_ms - 1)
+    after_ms = _within(times, after_ms)
+    end_ms = LAST_MS if times.end_ms is None else times.end_ms
     while True:
         moment = moments.first_after(after_ms)
-        if moment is None or (times.end_ms is not None and moment.ms >= times.end_ms):
+        if moment is None or moment.ms >= end_ms:
             return None, omitted
         excluded_until_ms = _excluded_until(moments.zone, moment, exclusions)
         if excluded_until_ms is None:
             return moment, omitted
         omitted.append(Omitted(moment.wall, Effect.EXCLUDED))
         after_ms = excluded_until_ms - 1
+
+
+def _within(times: Times, after_ms: int) -> int:
+    return after_ms if times.start_ms is None else max(after_ms, times.start_ms - 1)
 
 
 def _excluded_until(zone: Zone, moment: _Moment, exclusions: Exclusions) -> int | None:

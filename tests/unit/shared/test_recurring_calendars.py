@@ -213,7 +213,21 @@ def test_a_definition_whose_every_day_is_excluded_ends_and_at_once() -> None:
     assert found.wall.isoformat() == "2028-09-27T00:00:00"
 
 
-def test_the_hour_that_comes_again_after_an_excluded_day_still_runs() -> None:
+def test_minutes_of_the_day_before_that_come_again_still_run() -> None:
+    """In Newfoundland clocks went back from 00:01, so the 29th came again after the 30th."""
+    times = parse_times({"cronExpression": "* * * * *", "timeZone": "America/St_Johns"})
+    shown = preview(
+        times,
+        2,
+        parse_instant("2005-10-29T23:58:00-02:30"),
+        exclusions=Exclusions(frozenset([date(2005, 10, 30)])),
+    )
+
+    assert [each.wall.strftime("%d %H:%M") for each in shown] == ["29 23:59", "30 00:00", "29 23:01"]
+    assert isinstance(shown[1], Omitted)
+
+
+def test_the_hour_that_comes_again_before_an_excluded_day_runs_twice() -> None:
     """In Cairo the last hour of 29 October comes twice; on the 30th nothing runs."""
     times = parse_times({"cronExpression": "0 * * * *", "timeZone": "Africa/Cairo"})
     shown = preview(

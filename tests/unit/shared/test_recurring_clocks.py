@@ -141,3 +141,14 @@ def test_a_preview_of_every_minute_tells_of_a_gap_once() -> None:
     ]
     assert isinstance(shown[1], Omitted)
     assert all(isinstance(each, Run) for each in (shown[0], *shown[2:]))
+
+
+def test_a_planned_time_that_is_moved_onto_another_is_the_same_run() -> None:
+    times = Times(cron="0,30 2-3 * * *", zone="Europe/Berlin", dst_gap=DstGap.SHIFT)
+    shown = preview(times, 3, from_wall(datetime(2026, 3, 29, 0, 0)))  # noqa: DTZ001
+
+    assert [(each.wall.strftime("%d %H:%M"), each.effect) for each in shown] == [
+        ("29 03:00", None),
+        ("29 03:30", None),
+        ("30 02:00", None),
+    ]

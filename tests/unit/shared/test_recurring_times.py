@@ -47,3 +47,53 @@ def test_times_are_stored_as_json_that_reads_the_same() -> None:
     times = parse_times(fields)
 
     assert parse_times(times_to_json(times)) == times
+
+
+def test_a_run_may_be_at_the_start_and_not_at_the_end() -> None:
+    fields: dict[str, object] = {
+        "cronExpression": "0 9 * * *",
+        "timeZone": "UTC",
+        "startTime": "2026-03-05T09:00:00Z",
+        "endTime": "2026-03-07T09:00:00Z",
+    }
+
+    assert runs_of(fields, "2026-01-01T00:00:00Z") == ["2026-03-05T09:00", "2026-03-06T09:00"]
+    assert runs_of(fields, "2026-03-05T08:59:59.999Z") == ["2026-03-05T09:00", "2026-03-06T09:00"]
+    assert runs_of(fields, "2026-03-06T09:00:00Z") == []
+
+
+def test_runs_are_counted_from_the_index_that_is_given() -> None:
+    times = parse_times({"cronExpression": "0 9 * * *", "timeZone": "UTC", "maxRuns": 3})
+
+    assert len(preview(times, 9, 0)) == 3
+    assert len(preview(times, 9, 0, index=2)) == 1
+    assert next_after(times, 0, 3) is None
+
+
+def test_a_preview_is_bounded() -> None:
+    assert len(preview(parse_times({"cronExpression": "* * * * *"}, "UTC"), 10_000, 0)) == 100
+
+
+def test_a_preview_begins_at_the_start() -> None:
+    """What the clocks skipped in the years before is not told."""
+    fields: dict[str, object] = {
+        "timeZone": "Europe/Berlin",
+        "startTime": "2026-03-30T00:00:00Z",
+        "dstGap": "skip",
+    }
+    shown = preview(
+        parse_times({"cronExpression": "30 2 * * *", **fields}), 2, parse_instant("2020-01-01T00:00:00Z")
+    )
+
+    assert [each.wall.isoformat() for each in shown] == ["2026-03-30T02:30:00", "2026-03-31T02:30:00"]
+
+
+def test_nothing_is_planned_from_the_year_5000_on() -> None:
+    late = parse_instant("4999-12-31T23:59:00Z")
+    for fields in (
+        {"cronExpression": "* * * * *", "timeZone": "UTC"},
+        {"cronExpression": "* * * * *", "timeZone": "Europe/Berlin"},
+        {"interval": {"every": 1, "unit": "minutes", "anchorTime": 0}, "timeZone": "UTC"},
+        {"interval": {"every": 1, "unit": "months", "anchorTime": 0}, "timeZone": "Europe/Berlin"},
+    ):
+        assert next_after(parse_times(fields), late) is None

@@ -18,6 +18,7 @@ from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.times import DstGap, DstOverlap, Exclusions, Interval, Run, Times, Unit, Window
 from ringtime_shared.recurring.parsing import parse_times
 from ringtime_shared.recurring.runs import next_after, preview
+from ringtime_shared.recurring.zones import zone_of
 
 DAY_MS = 86_400_000
 #: days on which the offset changes, by zone: half an hour, the south, at midnight, two hours, a whole day
@@ -165,6 +166,27 @@ def test_what_holds_for_every_definition(times: Times, after: int, key: str, day
         assert each.nominal_ms <= each.effective_ms < each.nominal_ms + max(each.window_ms, 1)
         assert each.wall.date() not in days
         assert not after <= each.nominal_ms < after + 60_000
+
+
+@pytest.mark.parametrize("zone", CHANGES)
+def test_an_interval_of_days_is_the_expression_of_its_wall_time(zone: str) -> None:
+    """Under every policy; weeks are the one of its weekday, months of its day."""
+    rng = Random(zone)
+    for day, gap, overlap in product(CHANGES[zone], DstGap, DstOverlap):
+        anchor = at(day) - rng.randrange(50, 400) * DAY_MS + rng.randrange(1_440) * 60_000
+        wall = zone_of(zone).wall_at(anchor)
+        clock = f"{wall.minute} {wall.hour}"
+        for unit, cron in (
+            (Unit.DAYS, f"{clock} * * *"),
+            (Unit.WEEKS, f"{clock} * * {wall.isoweekday()}"),
+            (Unit.MONTHS, f"{clock} {wall.day} * *"),
+        ):
+            if unit is Unit.MONTHS and wall.day > 28:
+                continue
+            policy = Times(zone=zone, dst_gap=gap, dst_overlap=overlap, cron=cron)
+            interval = replace(policy, cron="", interval=Interval(1, unit, anchor))
+            low, high = at(day) - 40 * DAY_MS, at(day) + 40 * DAY_MS
+            assert chain(interval, low, high) == chain(policy, low, high), (interval, day)
 
 
 @settings(max_examples=200, deadline=None)

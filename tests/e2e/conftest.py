@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pytest
 
 from ringtime_local import LocalServers
 from ringtime_local.cluster import Cluster
-from tests.harness.client import LoadClient
+from tests.harness.claims import Owners
+from tests.harness.client import LoadClient, gather
 from tests.harness.receiver import Receiver, running_receiver
 from tests.harness.report import IS_LONG
 
@@ -74,6 +76,11 @@ def prefix_of(cluster: Cluster) -> str:
     return f"/{cluster.folder.name}"
 
 
+def owners_of(cluster: Cluster) -> Owners:
+    """Return a watch of this deployment's claims."""
+    return Owners(cluster.servers.etcd.port, prefix_of(cluster))
+
+
 def count_owned(cluster: Cluster) -> dict[str, int]:
     """Return how many poller instances each dispatcher runs."""
     found = {}
@@ -84,12 +91,14 @@ def count_owned(cluster: Cluster) -> dict[str, int]:
     return found
 
 
-async def until_shared(cluster: Cluster) -> None:
-    """Return when every dispatcher runs about its share."""
-    total = len(APPS) * PARTITIONS
+async def until_shared(cluster: Cluster, total: int = len(APPS) * PARTITIONS) -> None:
+    """Return when every dispatcher runs about its share of `total` poller instances."""
 
     def is_shared() -> bool:
-        owned = count_owned(cluster)
+        try:
+            owned = count_owned(cluster)
+        except urllib.error.HTTPError:  # not ready: it was frozen, say, and has no lease yet
+            return False
         return sum(owned.values()) == total and min(owned.values()) * len(owned) >= total * 0.6
 
     await asyncio.to_thread(wait_blocking, is_shared, 60)
@@ -108,8 +117,8 @@ def receiver(tmp_path: Path) -> Iterator[Receiver]:
         yield running
 
 
-async def register_apps(base: str) -> None:
-    async with LoadClient(base, 1) as client:
-        for app_id in APPS:
-            body = {"appId": app_id, "partitions": PARTITIONS, "active": True}
-            assert (await client.request("POST", "/apps", body)).status == 200
+async def register_apps(base: str, apps: Collection[str] = APPS, *, partitions: int = PARTITIONS) -> None:
+    async with LoadClient(base, 16) as client:
+        bodies = [{"appId": app_id, "partitions": partitions, "active": True} for app_id in apps]
+        answers = await gather(client.request("POST", "/apps", body) for body in bodies)
+        assert {answer.status for answer in answers} == {200}

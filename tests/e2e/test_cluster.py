@@ -11,7 +11,7 @@ import asyncio
 import signal
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from random import Random
@@ -20,7 +20,15 @@ from typing import Any
 import pytest
 
 from ringtime_local.cluster import Cluster
-from tests.e2e.conftest import APPS, PARTITIONS, TTL_S, prefix_of, until_shared
+from tests.e2e.conftest import (
+    APPS,
+    PARTITIONS,
+    TTL_S,
+    owners_of,
+    prefix_of,
+    register_apps,
+    until_shared,
+)
 from tests.harness.claims import history, moves_of, overlaps, revision_now
 from tests.harness.client import BROKEN, REFUSED, LoadClient
 from tests.harness.ledger import Verdict, judge
@@ -33,16 +41,25 @@ pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.faults, pytest.
 RATE = 200.0 if IS_LONG else 100.0  #: of all but the steady load, which is the same in both sets
 LEAD_S = (1, 20) if IS_LONG else (1, 4)
 PER_KILL = 1_000  #: most duplicates for one dispatcher killed or frozen
+OWNED = len(APPS) * PARTITIONS
+QUIET_APPS = 10_000 if IS_LONG else 300  #: of one partition; in the long set each has a schedule a minute
 BEFORE_S, AFTER_S = (5, 5) if IS_LONG else (2, 2)  #: load before a fault and after it
 
 
 class Clients:
     """One load, spread over the ingest pods."""
 
-    def __init__(self, cluster: Cluster, receiver: Receiver, clients: list[LoadClient], seed: int) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        receiver: Receiver,
+        clients: list[LoadClient],
+        seed: int,
+        apps: Sequence[str],
+    ) -> None:
         self.cluster = cluster
         self.receiver = receiver
-        self.load = Load(receiver, apps=APPS, rng=Random(seed))
+        self.load = Load(receiver, apps=apps, rng=Random(seed))
         self._clients = clients
 
     async def steady(
@@ -85,13 +102,16 @@ class Clients:
 
 
 @asynccontextmanager
-async def clients_of(cluster: Cluster, receiver: Receiver, seed: int) -> AsyncIterator[Clients]:
-    await until_shared(cluster)
+async def clients_of(
+    cluster: Cluster, receiver: Receiver, seed: int, apps: Sequence[str] = APPS, *, owned: int = OWNED
+) -> AsyncIterator[Clients]:
+    """Return a load once the cluster shares its `owned` poller instances out."""
+    await until_shared(cluster, owned)
     async with AsyncExitStack() as stack:
         pods = [pod for name, pod in cluster.pods.items() if name.startswith("ingest")]
         bases = [f"http://127.0.0.1:{pod.port}/goscheduler" for pod in pods]
         clients = [await stack.enter_async_context(LoadClient(base, 64)) for base in bases]
-        yield Clients(cluster, receiver, clients, seed)
+        yield Clients(cluster, receiver, clients, seed, apps)
 
 
 async def restart(cluster: Cluster, name: str) -> None:
@@ -105,15 +125,23 @@ async def until(due_s: float) -> None:
     await asyncio.sleep(max(due_s - time.time(), 0))
 
 
-async def through(clients: Clients, fault: Awaitable[None], *, at_least_s: float = 0) -> None:
+async def through(
+    clients: Clients,
+    fault: Awaitable[None],
+    *,
+    at_least_s: float = 0,
+    lead_s: tuple[float, float] = LEAD_S,
+) -> None:
     """Load until the fault is over and a little longer, or for `at_least_s`."""
     begun_s = time.time()
-    load = asyncio.create_task(clients.steady(1_200, lead_s=LEAD_S))
-    await until(begun_s + BEFORE_S)
-    await fault
-    await until(max(begun_s + at_least_s, time.time() + AFTER_S))
-    clients.load.is_over = True
-    await load
+    load = asyncio.create_task(clients.steady(1_200, lead_s=lead_s))
+    try:
+        await until(begun_s + BEFORE_S)
+        await fault
+        await until(max(begun_s + at_least_s, time.time() + AFTER_S))
+    finally:
+        clients.load.is_over = True
+        await load
 
 
 @pytest.mark.alone
@@ -304,3 +332,76 @@ async def test_a_flapping_dispatcher_moves_nothing(cluster: Cluster, receiver: R
     assert max(moves_of(events).values(), default=0) <= 1
     assert verdict.duplicates == 0
     assert verdict.lag_ms(0.99) <= 5_000
+
+
+async def test_many_quiet_apps_while_dispatchers_come_and_go(cluster: Cluster, receiver: Receiver) -> None:
+    """Last of this module: its apps stay. In the quick set what comes back is also what joins."""
+    apps = [f"quiet-{number}" for number in range(QUIET_APPS)]
+    owned = OWNED + len(apps)
+    lead_s = (1.0, 90.0) if IS_LONG else (1.0, 6.0)
+    lost: list[str] = []
+    taken_s: dict[str, list[float]] = {"lost": [], "left": []}
+    await register_apps(cluster.base, apps, partitions=1)
+
+    async def has_over(names: Sequence[str], how: str, fault: Callable[[], object]) -> None:
+        """Have what these own taken over by others."""
+        begun_ms = time.time() * 1_000
+        held = [term for name in names for term in owners.of(name, begun_ms)]
+        assert len(held) >= owned / 10 * len(names)
+        await asyncio.to_thread(fault)
+        await wait_until(
+            lambda: len(owners.taken_over_s(held, begun_ms)) == len(held), timeout_s=3 * TTL_S + 20
+        )
+        found_s = owners.taken_over_s(held, begun_ms)
+        assert len(found_s) == len(held), f"of {', '.join(names)}"
+        taken_s[how].append(round(max(found_s), 1))
+
+    async def lose(*, killed: str = "", frozen: str = "") -> None:
+        """Kill one, freeze one until others have what was its own, and have them back."""
+        names = [name for name in (killed, frozen) if name]
+        lost.extend(names)
+
+        def fault() -> None:
+            if frozen:
+                cluster.pods[frozen].process.signal(signal.SIGSTOP)
+            if killed:
+                cluster.pods[killed].process.kill()
+
+        await has_over(names, "lost", fault)
+        if frozen:
+            cluster.pods[frozen].process.signal(signal.SIGCONT)
+        if killed:
+            await restart(cluster, killed)
+        await until_shared(cluster, owned)
+
+    async def leave(name: str) -> None:
+        await has_over([name], "left", partial(cluster.pods[name].process.stop, 40))
+
+    async def come_and_go() -> None:
+        if IS_LONG:
+            await asyncio.sleep(lead_s[1])  # until as much is due as is created
+            await restart(cluster, "dispatcher-4")
+            await until_shared(cluster, owned)
+            await leave("dispatcher-4")
+            del cluster.pods["dispatcher-4"]
+            await until_shared(cluster, owned)
+            await lose(killed="dispatcher-1")
+            await lose(frozen="dispatcher-2")
+        await lose(killed="dispatcher-1", frozen="dispatcher-2")
+        await leave("dispatcher-3")
+        await restart(cluster, "dispatcher-3")
+
+    async with clients_of(cluster, receiver, 11, apps, owned=owned) as clients:
+        with owners_of(cluster) as owners:
+            await through(clients, come_and_go(), lead_s=lead_s)
+        verdict = await clients.verdict(
+            "many-quiet-apps",
+            timeout_s=lead_s[1] + 60,
+            apps=len(apps),
+            killed_or_frozen=len(lost),
+            taken_over_after_s=taken_s["lost"],
+            left_to_others_after_s=taken_s["left"],
+        )
+    assert verdict.duplicates <= len(lost) * PER_KILL
+    assert max(taken_s["lost"]) <= TTL_S + 3
+    assert max(taken_s["left"]) <= TTL_S, "who leaves waits for no lease"

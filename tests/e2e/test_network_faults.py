@@ -8,11 +8,6 @@ connections go there; the fixture checks that none goes round).
 from __future__ import annotations
 
 import asyncio
-import base64
-import http.client
-import json
-import socket
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -22,13 +17,13 @@ from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 from ringtime_local import LocalServers
 from ringtime_local.cluster import Cluster, Pod
-from tests.e2e.conftest import APPS, COORDINATION, MARGIN_S, TTL_S, clustered, prefix_of, register_apps
+from tests.e2e.conftest import APPS, COORDINATION, MARGIN_S, TTL_S, clustered, owners_of, register_apps
 from tests.harness.client import Answer, LoadClient
 from tests.harness.fault_proxy import BLACK_HOLE, STALL, CqlReplies, Fault, FaultProxy, Way
 from tests.harness.ledger import Verdict, judge
@@ -252,73 +247,6 @@ def run(network: Network, receiver: Receiver) -> Run:
     return Run(network, receiver, Load(receiver, apps=APPS, rng=Random(11)))
 
 
-@dataclass
-class Term:
-    """One claim: whose, from when to when; times are when etcd told us, wall clock in ms."""
-
-    instance: str
-    node: str
-    epoch: int
-    from_ms: float
-    to_ms: float = float("inf")
-
-
-class Owners:
-    """Every claim there is and was, by a watch of etcd itself, in a thread."""
-
-    def __init__(self, cluster: Cluster) -> None:
-        self.terms: list[Term] = []
-        self._current: dict[str, Term] = {}
-        self._connection = http.client.HTTPConnection("127.0.0.1", cluster.servers.etcd.port, timeout=10)
-        self._prefix = prefix_of(cluster).encode()
-        self._thread = threading.Thread(target=self._watch, name="owners")
-
-    def of(self, node: str, at_ms: float) -> list[Term]:
-        """Return what a node owned at that time."""
-        return [term for term in self.terms if term.node == node and term.from_ms <= at_ms < term.to_ms]
-
-    def epochs(self, node: str) -> set[int]:
-        return {term.epoch for term in self.terms if term.node == node}
-
-    def next_of(self, term: Term) -> Term | None:
-        """Return the first claim of the same instance after `term`."""
-        later = [each for each in self.terms if each.instance == term.instance and each.epoch > term.epoch]
-        return min(later, key=lambda each: each.epoch, default=None)
-
-    def __enter__(self) -> Self:
-        start, end = (base64.b64encode(self._prefix + key).decode() for key in (b"/pollers/", b"/pollers0"))
-        create = {"key": start, "range_end": end, "start_revision": "1"}
-        self._connection.request("POST", "/v3/watch", json.dumps({"create_request": create}))
-        self._answer = self._connection.getresponse()
-        self._connection.sock.settimeout(None)  # it speaks when something changes
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._connection.sock.shutdown(socket.SHUT_RDWR)
-        self._thread.join(10)
-        self._answer.close()
-        self._connection.close()
-
-    def _watch(self) -> None:
-        with suppress(OSError, http.client.HTTPException):  # cut off in the middle, by us
-            while line := self._answer.readline():
-                self._note(json.loads(line))
-
-    def _note(self, message: dict[str, Any]) -> None:
-        now_ms = time.time() * 1000
-        for event in message["result"].get("events", ()):
-            item = event["kv"]
-            key = base64.b64decode(item["key"]).decode()
-            if key in self._current:
-                self._current.pop(key).to_ms = now_ms
-            if event.get("type") != "DELETE":
-                node = base64.b64decode(item["value"]).decode()
-                term = Term(key, node, int(item["create_revision"]), now_ms)
-                self._current[key] = term
-                self.terms.append(term)
-
-
 def _is_ready(pod: Pod) -> bool:
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{pod.port}/health/ready", timeout=10):
@@ -345,7 +273,7 @@ async def test_a_dispatcher_cut_off_from_etcd_alone(
             await asyncio.sleep(0.2)
         ready["after_s"] = round(time.time() - run.healed_ms / 1000, 1)
 
-    with Owners(network.cluster) as owners:
+    with owners_of(network.cluster) as owners:
         await wait_until(lambda: len(owners.of("dispatcher-1", time.time() * 1000)) >= 8, timeout_s=30)
         verdict = await run.through(hole(), hole_s)
         arrivals = [each for found in run.receiver.arrivals().values() for each in found]
@@ -444,7 +372,7 @@ async def test_cassandra_says_nothing_for_a_while(
                 await asyncio.sleep(0.1)
         ready["after_s"] = round(time.time() - run.healed_ms / 1000, 1)
 
-    with Owners(network.cluster) as owners:
+    with owners_of(network.cluster) as owners:
         verdict = await run.through(be_silent(), seconds, FAR_S)
     moved = sum(term.from_ms > run.begun_ms for term in owners.terms)
     record(f"cassandra-{name}", verdict, seconds=seconds, moved=moved, ready=ready, **run.facts())
@@ -467,7 +395,7 @@ async def test_etcd_far_from_one_dispatcher(network: Network, run: Run) -> None:
     async def be_far() -> None:
         network.etcd.set(Fault(to_server=Way(0.3, 0.2), to_client=Way(0.3, 0.2)))
 
-    with Owners(network.cluster) as owners:
+    with owners_of(network.cluster) as owners:
         verdict = await run.through(be_far(), seconds)
     moved = sum(term.from_ms > run.begun_ms for term in owners.terms)
     record("etcd-800-ms-from-one-dispatcher", verdict, seconds=seconds, moved=moved, **run.facts())
@@ -490,7 +418,7 @@ async def test_every_connection_reset_again_and_again(network: Network, run: Run
                 proxy.cut()
             await asyncio.sleep(every_s)
 
-    with Owners(network.cluster) as owners:
+    with owners_of(network.cluster) as owners:
         verdict = await run.through(cut_often(), seconds, FAR_S)
     moved = sum(term.from_ms > run.begun_ms for term in owners.terms)
     record("connections-reset", verdict, seconds=seconds, every_s=every_s, moved=moved, **run.facts())

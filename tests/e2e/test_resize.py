@@ -1,4 +1,5 @@
-"""An app resized under load on the split deployment, with ringctl, a dispatcher and an ingest pod in trouble.
+"""The partitions of an app, and the parts of the index, changed under load on the split deployment, with
+ringctl, a dispatcher and an ingest pod in trouble.
 
 Beside the ledgers of client and receiver, a watcher reads the store all the time: an acknowledged row whose
 partition is not polled is a violation even if it would be fired later.
@@ -12,7 +13,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from random import Random
@@ -23,13 +25,15 @@ import pytest
 
 from ringtime_local import LocalServers
 from ringtime_local.cluster import Cluster
+from ringtime_shared.buckets import bucket_of
 from ringtime_shared.coordination.etcd import EtcdOperator
 from ringtime_shared.ids import unpack_id
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.schedule import Place
+from ringtime_shared.parts import Phase, group_of, part_of
 from ringtime_shared.settings import Settings, load_settings
 from ringtime_shared.stores.cassandra import CassandraStore
-from tests.e2e.conftest import clustered
+from tests.e2e.conftest import clustered, register_apps
 from tests.harness.client import LoadClient
 from tests.harness.ledger import Create, Verdict, judge
 from tests.harness.load import Load, wait_for_deliveries
@@ -65,9 +69,10 @@ class Flex:
         clients: list[LoadClient],
         store: CassandraStore,
         etcd: EtcdOperator,
+        others: Sequence[str],
     ) -> None:
         self.cluster = cluster
-        self.load = Load(receiver, apps=[APP], rng=Random(6))
+        self.load = Load(receiver, apps=[APP, *others], rng=Random(6))
         self.steps: list[dict[str, object]] = []
         self._receiver = receiver
         self._clients = clients
@@ -133,7 +138,7 @@ class Flex:
         return row is not None and row.is_live
 
     def start_ringctl(self, *words: str) -> subprocess.Popen[str]:
-        """Begin `ringctl resize flex`."""
+        """Begin a command of ringctl."""
         config = self.cluster.folder / "ringtime.json"
         command = [
             sys.executable,
@@ -145,24 +150,22 @@ class Flex:
             "e2e",
         ]
         return subprocess.Popen(
-            [*command, "--json", "resize", APP, *words],
+            [*command, "--json", *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
 
-    async def ringctl(self, *words: str) -> float:
-        """Run it to its end; return how long it took."""
-        begun_s = time.monotonic()
+    async def ringctl(self, *words: str) -> Any:
+        """Run it to its end; return what it says."""
         process = self.start_ringctl(*words)
         output, errors = await asyncio.to_thread(process.communicate, timeout=300)
         assert process.returncode == 0, errors
-        assert json.loads(output)["appId"] == APP
-        return time.monotonic() - begun_s
+        return json.loads(output)
 
     async def resize(self, quota: int, *, kill_after_s: float | None = None) -> None:
         """Resize; end ringctl after a while as `kill -9` does, and resume."""
-        words = ["--partitions", str(quota), "--apply", "--wait", "--timeout", "200"]
+        words = ["resize", APP, "--partitions", str(quota), "--apply", "--wait", "--timeout", "200"]
         begun_s = time.time()
         before = (await self.app()).writable
         if kill_after_s is not None:
@@ -171,8 +174,8 @@ class Flex:
             process.kill()
             await asyncio.to_thread(process.communicate)
             if (await self.app()).resize is not None:
-                words = ["--resume", "--wait", "--timeout", "200"]
-        await self.ringctl(*words)
+                words = ["resize", APP, "--resume", "--wait", "--timeout", "200"]
+        assert (await self.ringctl(*words))["appId"] == APP
         app = await self.app()
         assert (app.writable, app.polled, app.resize) == (quota, quota, None)
         step: dict[str, object] = {"to": quota, "s": round(time.time() - begun_s, 1)}
@@ -183,6 +186,44 @@ class Flex:
             step["effect_s"] = round(await self.until_used(before, noted_s), 1)
         self.steps.append(step)
         await self.check_claims()
+
+    async def file(self, count: int, ahead_s: tuple[float, float]) -> list[Create]:
+        """Create so many at once, due evenly in that time ahead, beside the load and not before its turn."""
+        first_s, last_s = (time.time() + each for each in ahead_s)
+        step_s = (last_s - first_s) / count
+        async with LoadClient(self.cluster.base, 16) as client:
+            return await asyncio.gather(
+                *(self.load.create(client, int((first_s + n * step_s) * 1_000)) for n in range(count))
+            )
+
+    async def change_parts(self, count: int, *, kill_in: Phase) -> float:
+        """Change them; end ringctl in that phase as `kill -9` does, have another go on; return seconds."""
+        begun_s = time.monotonic()
+        process = self.start_ringctl("parts", str(count), "--apply")
+        while (change := (await self._store.fetch_parts()).change) is None or change.phase is not kill_in:
+            assert process.poll() is None, "it was to be killed while it works"
+            await asyncio.sleep(0.02)
+        process.kill()
+        await asyncio.to_thread(process.communicate)
+        told = await self.ringctl("parts", "--resume")
+        assert (told["written"], told["read"]) == (count, [count])
+        return time.monotonic() - begun_s
+
+    async def check_index(self, entries: Sequence[Create], parts: int) -> None:
+        """Assert that each of these is found where those who need it look now, and cancel it."""
+        names = {app.number: app.app_id for app in await self._store.fetch_apps()}
+        wanted: dict[tuple[int, int], set[Instance]] = defaultdict(set)  # by part and bucket
+        for entry in entries:
+            assert entry.schedule_id is not None
+            found = unpack_id(UUID(entry.schedule_id))
+            instance = Instance(names[found.app_number], found.partition)
+            wanted[part_of(group_of(str(instance)), parts), bucket_of(found.slot_ms)].add(instance)
+        for (part, bucket), instances in wanted.items():
+            groups = {group_of(str(each)) for each in instances}
+            index = await self._store.fetch_index(bucket, bucket, groups)
+            assert instances <= {each.instance for each in index}, f"part {part} of {parts}, minute {bucket}"
+        async with LoadClient(self.cluster.base, 16) as client:
+            await asyncio.gather(*(self.load.cancel(client, entry) for entry in entries))
 
     async def until_used(self, before: int, since_s: float) -> float:
         """Return how long after `since_s`, epoch s, a create was first acknowledged in a new partition."""
@@ -222,10 +263,10 @@ class Flex:
         assert entries, "the test has used them"
         assert sum(await self._store.count_live(entries, 10_000)) == 0
 
-    async def verdict(self, name: str, **facts: Any) -> Verdict:
+    async def verdict(self, name: str, *, timeout_s: float = 60, **facts: Any) -> Verdict:
         """End, wait for what is still to come, judge, write it down; nothing may be lost, early, unpolled."""
         await self.end()
-        await wait_for_deliveries(self._receiver, self.load.creates, timeout_s=60)
+        await wait_for_deliveries(self._receiver, self.load.creates, timeout_s=timeout_s)
         verdict = judge(self.load.creates, self._receiver.arrivals())
         unanswered = sum(entry.schedule_id is None for entry in self.load.creates)
         shown = " ".join(f"{step['to']}:{step['s']}s" for step in self.steps)
@@ -241,7 +282,7 @@ def _home(entry: Create) -> Place:
 
 
 @asynccontextmanager
-async def flexing(cluster: Cluster, receiver: Receiver) -> AsyncIterator[Flex]:
+async def flexing(cluster: Cluster, receiver: Receiver, others: Sequence[str] = ()) -> AsyncIterator[Flex]:
     settings = _settings(cluster.folder / "ringtime.json")
     async with AsyncExitStack() as stack:
         pods = [pod for name, pod in cluster.pods.items() if name.startswith("ingest")]
@@ -249,11 +290,12 @@ async def flexing(cluster: Cluster, receiver: Receiver) -> AsyncIterator[Flex]:
         clients = [await stack.enter_async_context(LoadClient(base, 64)) for base in bases]
         body = {"appId": APP, "partitions": FIRST, "active": True}
         assert (await clients[0].request("POST", "/apps", body)).status in (200, 409)
+        await register_apps(cluster.base, others, partitions=1)
         store = await CassandraStore.connect(settings.cassandra)
         stack.push_async_callback(store.close)
         etcd = EtcdOperator(settings.coordination)
         stack.push_async_callback(etcd.close)
-        flex = Flex(cluster, receiver, clients, store, etcd)
+        flex = Flex(cluster, receiver, clients, store, etcd, others)
         await flex.check_claims()
         flex.begin()
         try:
@@ -269,7 +311,7 @@ def _settings(file: Path) -> Settings:
 async def back_to(flex: Flex, quota: int) -> None:
     """What a test before may have left."""
     if (await flex.app()).writable != quota:
-        await flex.ringctl("--partitions", str(quota), "--apply", "--wait")
+        await flex.ringctl("resize", APP, "--partitions", str(quota), "--apply", "--wait")
 
 
 async def test_growing_and_shrinking_under_load(cluster: Cluster, receiver: Receiver) -> None:
@@ -329,6 +371,24 @@ async def test_an_ingest_pod_frozen_over_a_shrink_and_its_release(
             await flex.resize(16)
         verdict = await flex.verdict("resize-frozen-ingest", frozen_s=30, released_after_s=round(released_s))
     assert verdict.duplicates == 0
+
+
+async def test_the_parts_of_the_index_changed_under_load(cluster: Cluster, receiver: Receiver) -> None:
+    """4 -> 64 while many apps create, near and far ahead; ringctl is killed, and another one goes on."""
+    apps = [f"many-{number}" for number in range(2_000 if IS_LONG else 50)]
+    near, far = (3_000, 10_000) if IS_LONG else (100, 100)
+    async with flexing(cluster, receiver, apps) as flex:
+        # What is due once the old parts are read no more, and what is due so late that the index has to do.
+        await flex.file(near, (10, 180) if IS_LONG else (5, 35))
+        ahead = await flex.file(far, (400, 1_000))
+        took_s = await flex.change_parts(64, kill_in=Phase.COPYING if IS_LONG else Phase.WRITING)
+        await flex.check_index(ahead, 64)
+        verdict = await flex.verdict(
+            "parts-4-to-64", timeout_s=200, apps=len(apps), took_s=round(took_s, 1), kills="ringctl"
+        )
+    assert [entry.status for entry in flex.load.creates if entry.schedule_id is None] == []
+    assert verdict.duplicates == 0
+    assert verdict.lag_ms(1) <= (1_000 if IS_LONG else 3_000)  # other stages have the cores, too
 
 
 async def _restart(cluster: Cluster, name: str) -> None:

@@ -20,6 +20,12 @@ for most is their end. Only the long set has what takes minutes to be worth its 
 with kills, an ingest pod frozen over a shrink, replies that stall instead of vanishing, a slow or silent
 Cassandra, connections reset again and again, and 100,000 fired rows in ten minutes of one partition.
 
+`many-quiet-apps` are 10,000 apps of one partition, each with a schedule a minute or so, up to 90 s ahead (300
+apps in the quick set). A dispatcher joins and leaves, one is killed, one is frozen until others have taken
+over, one is killed while another is frozen, and one leaves. `parts-4-to-64` is `ringctl parts 64 --apply`
+under the creates of 2,000 apps (50), killed in its copy (quick: as the new parts begin to be written) and
+gone on with; what lies too far ahead to be waited for is looked for in the new parts and cancelled.
+
 Lag is the first delivery after max(fire time, acknowledgement). Duplicates carry the same schedule id; their
 bound is 1,000 for each dispatcher killed or frozen: what it had in flight and what it had not recorded.
 """

@@ -16,11 +16,12 @@ from tests.harness.wall_times import Expression, instants_of, make_expression
 from ringtime_shared.api.times import times_to_json
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.times import DstGap, DstOverlap, Exclusions, Interval, Run, Times, Unit, Window
-from ringtime_shared.recurring.parsing import parse_times
+from ringtime_shared.recurring.parsing import KEYS, parse_times
 from ringtime_shared.recurring.runs import next_after, preview
 from ringtime_shared.recurring.zones import zone_of
 
 DAY_MS = 86_400_000
+INTERVAL_KEYS = ("every", "unit", "anchorTime", "other")
 #: days on which the offset changes, by zone: half an hour, the south, at midnight, two hours, a whole day
 CHANGES = {
     "Europe/Berlin": ["2026-03-29", "2026-10-25"],
@@ -193,6 +194,31 @@ def test_an_interval_of_days_is_the_expression_of_its_wall_time(zone: str) -> No
 @given(times=some_times())
 def test_what_is_stored_reads_the_same(times: Times) -> None:
     assert parse_times(times_to_json(times)) == times
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.decimals()
+    | st.text(max_size=20)
+    | st.text("0123456789*/-,#LW ", max_size=20)
+    | st.sampled_from(["UTC", "Europe/Berlin", "days", "shift", "both", "* * * * *", "2026-01-01T00:00:00Z"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(INTERVAL_KEYS), inner),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(fields=st.dictionaries(st.sampled_from(KEYS), VALUES))
+def test_whatever_is_said_is_read_or_refused(fields: dict[str, object]) -> None:
+    try:
+        times = parse_times(fields, "UTC")
+    except InvalidRequest:
+        return
+    assert parse_times(times_to_json(times)) == times
+    next_after(times, 0)
 
 
 @settings(max_examples=100, deadline=None)

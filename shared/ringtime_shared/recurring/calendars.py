@@ -93,6 +93,24 @@ def merge(calendars: Iterable[Exclusions], from_ms: int = 0) -> Exclusions:
     return Exclusions(frozenset(days), tuple(apart))
 
 
+def resolve(names: Iterable[str], calendars: Mapping[str, Exclusions], from_ms: int = 0) -> Exclusions:
+    """Return what the calendars that a definition names say together, without what is over at an instant.
+
+    Args:
+        names: `Times.calendars`.
+        calendars: those of the app, by name.
+
+    Raises:
+        InvalidRequest: the app has none of that name; no name is passed over.
+    """
+    missing = [name for name in names if name not in calendars]
+    if missing:
+        raise InvalidRequest.of(
+            "exclusionCalendars", f"there is no calendar {', '.join(missing)} in this app"
+        )
+    return merge((calendars[name] for name in names), from_ms)
+
+
 def _days(given: object, violations: list[Violation]) -> list[date]:
     if given is None:
         return []

@@ -12,7 +12,7 @@ from ringtime_shared.api.times import calendar_to_json
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.times import Exclusions, Omitted, Run
 from ringtime_shared.recurring import calendars
-from ringtime_shared.recurring.calendars import MAX_DAYS, merge, parse_calendar
+from ringtime_shared.recurring.calendars import MAX_DAYS, merge, parse_calendar, resolve
 from ringtime_shared.recurring.parsing import parse_times
 from ringtime_shared.recurring.runs import next_after, preview
 
@@ -178,6 +178,14 @@ def test_calendars_of_a_definition_count_together() -> None:
     assert merge([one, other], parse_instant("2026-01-03T00:00:00Z")) == Exclusions(
         frozenset([date(2026, 1, 2)])
     )
+
+
+def test_a_calendar_that_is_not_there_is_told() -> None:
+    known = {"holidays": Exclusions(frozenset([date(2026, 1, 1)]))}
+
+    assert resolve(["holidays"], known) == known["holidays"]
+    with pytest.raises(InvalidRequest, match="exclusionCalendars: there is no calendar a, b in this app"):
+        resolve(("a", "holidays", "b"), known)
 
 
 def test_nothing_runs_on_an_excluded_day_or_in_a_span() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from tests.harness.wall_times import info_of
 
 from ringtime_shared.models.times import DstGap, DstOverlap, Effect, Omitted, Run, Times
+from ringtime_shared.recurring.parsing import KEYS
 from ringtime_shared.recurring.runs import next_after, preview
 from ringtime_shared.recurring.zones import from_wall
 
@@ -106,6 +108,14 @@ def test_the_page_has_zones_of_every_kind() -> None:
             "Asia/Beirut",
             "Africa/Cairo",
         }
+
+
+def test_the_page_names_every_key_of_a_definition() -> None:
+    text = _PAGE.read_text("utf-8").split("## What a definition says", 1)[1].split("## ", 1)[0]
+
+    assert set(
+        re.findall(r"`(\w+)`", "".join(line.split("|")[1] for line in text.splitlines() if "|" in line))
+    ) == set(KEYS)
 
 
 def test_a_preview_tells_what_the_clocks_do() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from math import ceil, sqrt
 from operator import attrgetter, itemgetter
 from typing import NamedTuple, Protocol
 from uuid import UUID
@@ -41,7 +42,6 @@ _MOST_READ = 10_000  #: rows read for one page; whoever looks for few among many
 _MINUTES = 15  #: asked for entries at first; where there are few, eight times as many the next time
 _ENTRIES = 2_000  #: minutes of partitions, read at once
 _AT_ONCE = 250  #: of these whose rows are read side by side
-_SPARE = 8  #: rows more than its share that each partition is asked for, so that one read makes a page
 
 
 class ListNames(NamedTuple):
@@ -150,7 +150,7 @@ class Listing:
                 bucket_upto = Position(min(last_slot(entries[-1].bucket), last_ms), LAST_ID)
                 upto = position
                 while upto < bucket_upto:
-                    limit = _SPARE + -(-2 * missing() // len(entries))
+                    limit = _share(missing(), len(entries))
                     queries = [
                         DueQuery(entry.instance, entry.bucket, upto, last_ms, limit) for entry in entries
                     ]
@@ -215,6 +215,13 @@ class _Page:
 def _fit(missing: int, per_entry: float) -> float:
     """Return of how many minutes and partitions the rows are read side by side."""
     return min(_AT_ONCE, missing / max(per_entry, missing / _AT_ONCE))
+
+
+def _share(missing: int, entries: int) -> int:
+    """Return how many rows to ask each entry for: as many as it has of so many on average, and some twice the
+    spread of that more, since the one that ends first ends what is known of all."""
+    mean = missing / entries
+    return ceil(mean + 2 * sqrt(mean)) + 2
 
 
 def _merge(

@@ -190,7 +190,7 @@ async def test_a_page_takes_few_reads_and_reads_little_more_than_it_shows(
     rig.store.calls.clear()
     page = await rig.fetch(size=1_000)
     assert len(page.rows) == 1_000
-    assert read <= 2_500
+    assert read <= 1_700
     assert len(rig.store.names()) <= 40
 
 

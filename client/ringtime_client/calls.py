@@ -14,7 +14,13 @@ from msgspec import convert
 
 from ringtime_client.exchange import BASE, Call
 from ringtime_client.views import Callback, CancelResult, HttpCallbackDetails
-from ringtime_shared.api.apps import AppView, NewSigningSecret, SigningSecretView, read_app
+from ringtime_shared.api.apps import (
+    AppView,
+    NewSigningSecret,
+    SigningSecretView,
+    read_app,
+    read_configuration,
+)
 from ringtime_shared.api.configuration import configuration_to_json, retry_to_json
 from ringtime_shared.api.dead_letters import LIST_SIZE as LETTERS_SIZE
 from ringtime_shared.api.dead_letters import MAX_SIZE, DeadLetterPage, ReplayResult, ReplayView
@@ -66,6 +72,24 @@ def get_app(app_id: str) -> Call[AppView]:
     """Return one app. Raises InvalidRequest, NotFound."""
     path = f"{BASE}/apps?app_id={_safe(app_id)}"
     return Call(method="GET", path=path, read=_to_only_app, kind="app", key=app_id, app_id=app_id)
+
+
+@checked
+def configure_app(app_id: str, *, configuration: AppConfiguration) -> Call[AppConfiguration]:
+    """Set an app's configuration, and return it as it is then.
+
+    Args:
+        configuration: what is None in it: the server's defaults.
+
+    Raises InvalidRequest, NotFound, Conflict.
+    """
+    return Call(
+        method="PUT",
+        path=f"{BASE}/apps/{_safe(app_id)}/configuration",
+        body=_to_body(configuration_to_json(configuration)),
+        read=_to_configuration,
+        app_id=app_id,
+    )
 
 
 @checked
@@ -381,6 +405,10 @@ def _to_apps(data: dict[str, Any]) -> list[AppView]:
 
 def _to_only_app(data: dict[str, Any]) -> AppView:
     return read_app(convert(data.get("apps"), tuple[Any])[0])
+
+
+def _to_configuration(data: dict[str, Any]) -> AppConfiguration:
+    return read_configuration(data.get("configuration"))
 
 
 def _check_app(data: dict[str, Any]) -> None:

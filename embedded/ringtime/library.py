@@ -142,6 +142,14 @@ class Ringtime:
         return app
 
     @checked
+    async def configure_app(self, app_id: str, *, configuration: AppConfiguration) -> App:
+        """Set an app's configuration; what is None in it: the defaults.
+
+        Raises InvalidRequest, NotFound, Conflict.
+        """
+        return await self._running.service.configure_app(app_id, configuration, merges=False)
+
+    @checked
     async def activate_app(self, app_id: str) -> App:
         """Let an app create and fire schedules. Raises NotFound, AppActive."""
         return await self._running.service.set_active(app_id, True)

@@ -14,10 +14,10 @@ _HEAD = """\
 Made from the code by `make docs`; change the entries in `shared/ringtime_shared/models/app.py`,
 `retry.py`.
 
-An app sets these under `configuration` when it is registered, and by `ringctl apps configure` later; a
-schedule may set what is under `retryPolicy`, too. What neither sets is left to the server: the column says
-which of its [settings](settings.md) holds then, and what that is by default. 0 and `null` are as good as left
-out.
+An app sets these under `configuration` when it is registered, and later by the route of that name or by
+`ringctl apps configure`; a schedule may set what is under `retryPolicy`, too. What neither sets is left to
+the server: the column says which of its [settings](settings.md) holds then, and what that is by default. 0
+and `null` are as good as left out.
 
 | key | unit | takes | left out | meaning |
 |---|---|---|---|---|

@@ -5,10 +5,15 @@ Violations name fields as the JSON of the API does.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 from ringtime_shared.api.configuration import check_numbers
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.errors import LimitReached, Violation
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.retry import RetryRules
+from ringtime_shared.models.setting import entries_of
 from ringtime_shared.retry_rules import RetryBounds, check_retry
 from ringtime_shared.settings import AppLimits
 from ringtime_shared.stores.protocol import AppCounts
@@ -27,12 +32,30 @@ def check_app(
         violations.append(Violation("appId", rule))
     if partitions is not None and not 1 <= partitions <= limits.max_partitions:
         violations.append(Violation("partitions", f"must be from 1 to {limits.max_partitions}"))
-    violations += check_numbers(configuration, "configuration.", limits)
+    return violations + check_configuration(configuration, limits, "configuration.")
+
+
+def check_configuration(configuration: AppConfiguration, limits: AppLimits, path: str) -> list[Violation]:
+    """Return everything that is wrong with a configuration; `path` stands before the names of its fields."""
+    violations = check_numbers(configuration, path, limits)
     if configuration.retry is not None:
         most_s = (configuration.retention_days or limits.retention_days) * _DAY_S
         bounds = RetryBounds(max_http_attempts=limits.max_http_attempts, max_age_s=most_s)
-        violations += check_retry(configuration.retry, "configuration.retryPolicy", bounds)
+        violations += check_retry(configuration.retry, f"{path}retryPolicy", bounds)
     return violations
+
+
+def merge(stored: AppConfiguration, given: AppConfiguration) -> AppConfiguration:
+    """Return what is stored, but for what is given; of a retry policy that has parts, part by part."""
+    retry = given.retry
+    if retry is not None and stored.retry is not None:
+        retry = replace(stored.retry, **_set_of(retry))
+    return replace(stored, **_set_of(given) | ({} if retry is None else {"retry": retry}))
+
+
+def _set_of(settings: AppConfiguration | RetryRules) -> dict[str, Any]:
+    values = {entry.attribute: getattr(settings, entry.attribute) for entry in entries_of(type(settings))}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def check_growth(counts: AppCounts, limits: AppLimits, *, apps: int, partitions: int) -> None:

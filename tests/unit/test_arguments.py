@@ -34,6 +34,7 @@ ANY = [7, 1.5, b"bytes", object(), [], {}, "text", True, None, date(2030, 1, 1),
 GOOD: dict[str, dict[str, Any]] = {
     "register_app": {"app_id": "shop", "partitions": 1, "active": True, "configuration": AppConfiguration()},
     "get_app": {"app_id": "shop"},
+    "configure_app": {"app_id": "shop", "configuration": AppConfiguration()},
     "activate_app": {"app_id": "shop"},
     "deactivate_app": {"app_id": "shop"},
     "delete_app": {"app_id": "shop", "cancel_schedules": True},

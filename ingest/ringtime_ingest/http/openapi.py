@@ -111,6 +111,7 @@ class _Operation:
         return {"name": name, "in": place, "required": place == "path", "schema": _PARAMETERS[name]}
 
 
+_CONFIGURATION_PATH = "/goscheduler/apps/{appId}/configuration"
 _SECRETS_PATH = "/goscheduler/apps/{appId}/signing-secrets"
 _LETTERS_PATH = "/goscheduler/apps/{appId}/dead-letters"
 _BODY_FAILURES = ("400", "408", "409", "413", "503")
@@ -173,6 +174,37 @@ _OPERATIONS = (
         failures=("400", "409", "503"),
         query=("cancel_schedules",),
         success="202",
+    ),
+    _Operation(
+        method="get",
+        path=_CONFIGURATION_PATH,
+        summary="Show what an app sets, without what it leaves to the server",
+        answer=schemas.CONFIGURED,
+        failures=("400", "404", "409", "503"),
+    ),
+    *(
+        _Operation(
+            method=method,
+            path=_CONFIGURATION_PATH,
+            summary=summary,
+            answer=schemas.CONFIGURED,
+            failures=_BODY_FAILURES,
+            body="Configuration",
+            creates=False,
+            example={"httpRetries": 5, "httpTimeout": 2_000},
+        )
+        for method, summary in (
+            ("post", "Set an app's configuration, and leave to the server what is left out"),
+            ("put", "The same"),
+            ("patch", "Change what is given of an app's configuration; the rest, and what is 0, stays"),
+        )
+    ),
+    _Operation(
+        method="delete",
+        path=_CONFIGURATION_PATH,
+        summary="Leave an app's whole configuration to the server",
+        answer=schemas.CONFIGURED,
+        failures=("400", "409", "503"),
     ),
     *(
         _Operation(

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any, cast
 from uuid import UUID
 
-from ringtime_ingest.http.fields import CALLBACK, DETAILS, NEW_APP, NEW_SCHEDULE, SETTINGS
+from ringtime_ingest.http.fields import CALLBACK, CONFIGURATION, DETAILS, NEW_APP, NEW_SCHEDULE, SETTINGS
 from ringtime_ingest.http.shapes import Unreadable, is_all_text, to_plain
 from ringtime_ingest.service.requests import NewApp, NewSchedule, check_form
 from ringtime_shared.api.configuration import ATTEMPTS, POLICY
@@ -111,7 +111,7 @@ def parse_new_app(body: bytes, max_depth: int) -> NewApp:
     """Read the body of a registration. Raises InvalidRequest."""
     wrong: list[Violation] = []
     fields = NEW_APP.decode(body, max_depth, wrong)
-    values = _read_settings(AppConfiguration, fields.get("configuration", {}), "configuration", wrong)
+    values = _read_settings(AppConfiguration, fields.get("configuration", {}), "configuration.", wrong)
     partitions = cast(int, fields.get("partitions", 0))
     if partitions < 0:
         wrong.append(Violation("partitions", "must be a whole number, 0 or more"))
@@ -125,15 +125,25 @@ def parse_new_app(body: bytes, max_depth: int) -> NewApp:
     )
 
 
-def _with_attempts(configuration: AppConfiguration) -> AppConfiguration:
+def parse_configuration(body: bytes, max_depth: int) -> AppConfiguration:
+    """Read the body of a change of an app's configuration. Raises InvalidRequest."""
+    wrong: list[Violation] = []
+    fields = CONFIGURATION.decode(body, max_depth, wrong)
+    values = _read_settings(AppConfiguration, fields, "", wrong)
+    if wrong:
+        raise refused(wrong, ())
+    return _with_attempts(AppConfiguration(**values), "")
+
+
+def _with_attempts(configuration: AppConfiguration, path: str = "configuration.") -> AppConfiguration:
     """Return the configuration with its attempts in one place: one number has two names. Raises
     InvalidRequest."""
     retry, attempts = configuration.retry, configuration.http_attempts
     if retry is None or retry.attempts is None:
         return configuration
     if attempts not in (None, retry.attempts):
-        rule = f"must be the same as configuration.{ATTEMPTS} where both are given"
-        raise InvalidRequest.of("configuration.httpRetries", rule)
+        rule = f"must be the same as {path}{ATTEMPTS} where both are given"
+        raise InvalidRequest.of(f"{path}httpRetries", rule)
     rest = replace(retry, attempts=None)
     return replace(configuration, http_attempts=retry.attempts, retry=None if rest == RetryRules() else rest)
 
@@ -141,16 +151,16 @@ def _with_attempts(configuration: AppConfiguration) -> AppConfiguration:
 def _read_settings(model: type, value: object, path: str, wrong: list[Violation]) -> dict[str, Any]:
     """Return what an object sets of a model, by attribute; note wrong types in `wrong`. 0 is as good as left
     out."""
-    fields = SETTINGS[model].read(value, f"{path}.", wrong)
+    fields = SETTINGS[model].read(value, path, wrong)
     known, values = _KNOWN[model], {}
     for name, item in fields.items():
         attribute, read = known[name]
-        values[attribute] = (item or None) if read is None else read(item, f"{path}.{name}", wrong)
+        values[attribute] = (item or None) if read is None else read(item, f"{path}{name}", wrong)
     return values
 
 
 def _read_retry(value: object, path: str, wrong: list[Violation]) -> RetryRules | None:
-    rules = RetryRules(**_read_settings(RetryRules, value, path, wrong))
+    rules = RetryRules(**_read_settings(RetryRules, value, f"{path}.", wrong))
     return None if rules == RetryRules() else rules
 
 

@@ -203,6 +203,9 @@ ANSWERS: Mapping[str, Schema] = {
     "Schedule": _object(ScheduleView, **_SECONDS, **_MINUTE),
     "App": _object(AppView),
     "Activation": _ACTIVATION,
+    "Configured": record(
+        {"appId": {**APP_ID, "description": "The app's id."}, "configuration": ref("ShownConfiguration")}
+    ),
     "SigningSecret": _object(SigningSecretView),
     "CreatedSigningSecret": _object(NewSigningSecret),
     "DeadLetter": _object(DeadLetterView, **_SECONDS),
@@ -215,6 +218,7 @@ ANSWERS: Mapping[str, Schema] = {
 ONE_SCHEDULE = success_of(record({"schedule": ref("Schedule")}))
 FLAT_SCHEDULE = success_of(ref("Schedule"))
 CANCELLED = success_of(record({"schedule": ref("Schedule"), "cancel": {"const": "best_effort"}}, "cancel"))
+CONFIGURED = success_of(ref("Configured"))
 SCHEDULES = success_of(_object(SchedulePage))
 ONE_APP = success_of(ref("App"))
 APPS = success_of(record({"apps": {"type": "array", "items": ref("App")}}))

@@ -26,6 +26,7 @@ from ringtime_ingest.service.requests import (
 from ringtime_ingest.service.signing import SigningSecrets
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.app_feed import AppReading, spread_of
+from ringtime_shared.app_rules import check_configuration, merge
 from ringtime_shared.app_states import activate, configure, deactivate, inactive
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel, let_interrupt_through
@@ -40,7 +41,7 @@ from ringtime_shared.errors import (
     NotFound,
 )
 from ringtime_shared.ids import IdMint, Kind, unpack_id
-from ringtime_shared.models.app import App
+from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.schedule import Place, Row, Schedule
 from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.settings import AppLimits, IngestSettings
@@ -171,6 +172,20 @@ class IngestService:
         if app_id is None:
             return await self._store.fetch_apps()
         return [(await self._apps.reread(app_id)).app]
+
+    async def configure_app(self, app_id: str, given: AppConfiguration, *, merges: bool) -> App:
+        """Replace an app's configuration, or with `merges` change what is given and leave the rest.
+
+        Raises InvalidRequest, NotFound, Conflict while it is being deleted, VersionConflict.
+        """
+
+        async def configured(app: App) -> App:
+            configuration = merge(app.configuration, given) if merges else given
+            if violations := check_configuration(configuration, self._limits, ""):
+                raise InvalidRequest(violations)
+            return configure(app, configuration, active=app.active, now_ms=self._sure_ms())
+
+        return await self._apps.change(app_id, configured)
 
     async def set_active(self, app_id: str, active: bool) -> App:
         """Activate or deactivate an app. Raises NotFound, AppActive, AppInactive, VersionConflict."""

@@ -43,14 +43,27 @@ def app_to_json(app: App) -> dict[str, object]:
     return shown | {"damage": app.damage} if app.damage else shown
 
 
+def configured_to_json(app: App) -> dict[str, object]:
+    """Return an app's configuration, with whose it is."""
+    return {"appId": app.app_id, "configuration": configuration_to_json(app.configuration)}
+
+
 def read_app(shown: object) -> AppView:
     """Read an app object. Raises ValidationError."""
     view = read(AppView, shown)
-    retry = view.configuration.retry
+    return replace(view, configuration=_with_attempts(view.configuration))
+
+
+def read_configuration(shown: object) -> AppConfiguration:
+    """Read an app's configuration. Raises ValidationError."""
+    return _with_attempts(read(AppConfiguration, shown))
+
+
+def _with_attempts(configuration: AppConfiguration) -> AppConfiguration:
+    retry = configuration.retry
     if retry is None or retry.attempts is None:
-        return view
-    rest = replace(retry, attempts=None)  # an app says that as `http_attempts`
-    return replace(view, configuration=replace(view.configuration, retry=rest))
+        return configuration
+    return replace(configuration, retry=replace(retry, attempts=None))  # that is `http_attempts`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

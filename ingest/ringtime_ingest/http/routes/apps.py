@@ -11,15 +11,16 @@ from starlette.routing import BaseRoute, Route
 
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.fields import NEW_SIGNING_SECRET
-from ringtime_ingest.http.parsing import parse_app_id, parse_flag, parse_new_app
+from ringtime_ingest.http.parsing import parse_app_id, parse_configuration, parse_flag, parse_new_app
 from ringtime_ingest.http.routes import BASE, Routes
 from ringtime_ingest.http.shapes import Unreadable
-from ringtime_shared.api.apps import app_to_json, secret_to_json
+from ringtime_shared.api.apps import app_to_json, configured_to_json, secret_to_json
 from ringtime_shared.errors import NotFound, Violation
+from ringtime_shared.models.app import AppConfiguration
 
 
 class AppRoutes(Routes):
-    """Register, read, activate and delete apps; create, list and revoke their secrets."""
+    """Register, read, configure, activate and delete apps; create, list and revoke their secrets."""
 
     def all(self) -> list[BaseRoute]:
         return [
@@ -29,6 +30,11 @@ class AppRoutes(Routes):
                 ("", self.register, "POST"),
                 ("", self.fetch, "GET"),
                 ("/{app_id}", self.delete, "DELETE"),
+                ("/{app_id}/configuration", self.fetch_configuration, "GET"),
+                ("/{app_id}/configuration", self.replace_configuration, "POST"),
+                ("/{app_id}/configuration", self.replace_configuration, "PUT"),
+                ("/{app_id}/configuration", self.merge_configuration, "PATCH"),
+                ("/{app_id}/configuration", self.clear_configuration, "DELETE"),
                 ("/{app_id}/activate", self.activate, "POST"),
                 ("/{app_id}/deactivate", self.deactivate, "POST"),
                 ("/{app_id}/signing-secrets", self.create_secret, "POST"),
@@ -58,6 +64,29 @@ class AppRoutes(Routes):
         cancels = parse_flag("cancel_schedules", request.query_params.multi_items())
         app = await self._service.delete_app(app_id, cancel_schedules=cancels)
         return success(app_to_json(app), code=202, http=202)
+
+    async def fetch_configuration(self, request: Request) -> Response:
+        (app,) = await self._service.fetch_apps(_app_id_of(request))
+        return success(configured_to_json(app))
+
+    async def replace_configuration(self, request: Request) -> Response:
+        return await self._configure(request, merges=False)
+
+    async def merge_configuration(self, request: Request) -> Response:
+        return await self._configure(request, merges=True)
+
+    async def clear_configuration(self, request: Request) -> Response:
+        nothing = AppConfiguration()
+        return success(
+            configured_to_json(await self._service.configure_app(_app_id_of(request), nothing, merges=False)),
+            code=201,
+        )
+
+    async def _configure(self, request: Request, *, merges: bool) -> Response:
+        app_id = _app_id_of(request)
+        given = parse_configuration(await self._bodies.read(request), self._depth)
+        app = await self._service.configure_app(app_id, given, merges=merges)
+        return success(configured_to_json(app), code=201)
 
     async def activate(self, request: Request) -> Response:
         return await self._set_active(request, active=True)

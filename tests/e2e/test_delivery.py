@@ -38,7 +38,7 @@ from tests.harness.receiver import Arrival, Receiver
 from tests.harness.report import IS_LONG, report
 from tests.harness.server import ServerProcess, serving
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(900 if IS_LONG else 90)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900 if IS_LONG else 90)]
 
 MIB = 1 << 20
 SLACK_MS = 300  #: how late an attempt may be, on a busy machine
@@ -103,6 +103,7 @@ ATTEMPT_MS = 1_000  #: deadline of one attempt
 RETRY = {"attempts": 3, "firstDelayMs": 1_500, "factor": 2}
 
 
+@pytest.mark.alone
 async def test_hostile_receivers(tmp_path: Path, receiver: Receiver) -> None:
     """Each gets what the policy says and no more; memory and other apps stay as they were."""
     open_ms, over_s, max_age_s = 1_000, 5, 420 if IS_LONG else 7
@@ -197,6 +198,7 @@ def check_hostile(path: str, view: Mapping[str, Any], arrivals: Sequence[Arrival
             assert wait_ms <= RETRY["firstDelayMs"] * RETRY["factor"] ** number + SLACK_MS, context
 
 
+@pytest.mark.alone
 async def test_callbacks_that_hang_hold_up_nobody_else(
     tmp_path: Path, receiver: Receiver, hostile: HostileReceiver
 ) -> None:
@@ -216,6 +218,7 @@ async def test_callbacks_that_hang_hold_up_nobody_else(
     assert verdict.lag_ms(0.99) <= 1_000
 
 
+@pytest.mark.alone
 async def test_a_black_hole_takes_half_of_the_traffic(
     tmp_path: Path, receiver: Receiver, hostile: HostileReceiver
 ) -> None:
@@ -313,6 +316,7 @@ async def steady(
     return due
 
 
+@pytest.mark.alone
 async def test_waits_between_attempts(tmp_path: Path, hostile: HostileReceiver) -> None:
     count, first_ms, factor = 1_000, 1_500, 2
     retry = {"attempts": 3, "firstDelayMs": first_ms, "factor": factor}
@@ -346,6 +350,7 @@ async def test_waits_between_attempts(tmp_path: Path, hostile: HostileReceiver) 
         assert all(spread[part] >= share / 2 for part in range(5)), spread
 
 
+@pytest.mark.alone
 async def test_attempts_survive_a_kill(tmp_path: Path, hostile: HostileReceiver) -> None:
     """A crash between two attempts loses none and begins none anew; what it may do is send one twice."""
     count, attempts = 50, 4
@@ -398,6 +403,7 @@ def seen_twice(hostile: HostileReceiver) -> int:
     return sum(len(found) >= 2 for found in hostile.arrivals().values())
 
 
+@pytest.mark.alone
 async def test_dead_letters_are_all_there_and_all_replayed(
     tmp_path: Path, receiver: Receiver, hostile: HostileReceiver
 ) -> None:

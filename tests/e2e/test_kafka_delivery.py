@@ -27,7 +27,6 @@ from tests.service.kafka_rig import delete_topic, read_all
 pytestmark = [
     pytest.mark.service,
     pytest.mark.slow,
-    pytest.mark.alone,
     pytest.mark.timeout(900 if IS_LONG else 180),
 ]
 
@@ -47,6 +46,7 @@ def kafka_to(topic: str) -> dict[str, object]:
     return {"type": "kafka", "details": {"topic": topic}}
 
 
+@pytest.mark.alone
 async def test_a_broker_killed_in_the_middle(tmp_path: Path, receiver: Receiver, broker: KafkaServer) -> None:
     """Nothing is lost, and callbacks that need no Kafka do not notice."""
     count, over_s, away_s = (60_000, 60, 30) if IS_LONG else (4_000, 15, 6)

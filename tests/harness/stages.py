@@ -52,6 +52,12 @@ def _e2e(*names: str) -> tuple[str, ...]:
 STAGES = (
     Stage("pods", 0, _e2e("cluster"), "faults and not alone"),
     Stage("faults", 0, _e2e("network_faults", "resize", "ringctl"), "faults and not alone"),
+    Stage(
+        "restarts",
+        5,
+        ("tests/service/test_cassandra_store.py", "tests/service/test_local_servers.py"),
+        "faults and not alone",
+    ),
     # What starts servers comes first, while nobody measures time.
     Stage("servers", 5, ("tests/service", "tests/contract")),
     Stage("nodes", 5, ("tests/e2e",), after=("faults",)),
@@ -68,7 +74,7 @@ STAGES = (
         0,
         _e2e("cluster", "delivery", "door", "kafka_delivery", "neighbours", "serve"),
         "alone",
-        after=("pods", "faults", "servers", "nodes", "timed", "units"),
+        after=("pods", "faults", "restarts", "servers", "nodes", "timed", "units"),
     ),
     Stage("cluster", IDLE, ("tests/cluster", "tests/property", "tests/model")),
 )

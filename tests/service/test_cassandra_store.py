@@ -697,6 +697,7 @@ async def until(call: Callable[[], Awaitable[object]], *, timeout_s: float) -> N
             await asyncio.sleep(0.1)
 
 
+@pytest.mark.faults
 class TestFaults:
     """On a server of ours, which they stop and kill."""
 
@@ -785,6 +786,7 @@ class TestFaults:
 
 
 @pytest.mark.slow
+@pytest.mark.faults
 @pytest.mark.timeout(300)
 async def test_three_nodes_carry_on_without_one(tmp_path: Path) -> None:
     options = CassandraOptions(nodes=3, heap_mib=512, settings={"paxos_variant": "v2"})

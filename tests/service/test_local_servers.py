@@ -49,6 +49,7 @@ def test_all_three_start_side_by_side_and_leave_nothing_running(tmp_path: Path) 
 
 
 class TestCassandra:
+    @pytest.mark.faults
     def test_keeps_acknowledged_rows_over_sigkill(self, own_cassandra: CassandraServer) -> None:
         with cql_session(own_cassandra) as session:
             session.execute(f"CREATE KEYSPACE crash {KEYSPACE}")
@@ -84,6 +85,7 @@ class TestCassandra:
             assert not session.execute(insert).was_applied
             assert session.execute("UPDATE lwt.rows SET version = 2 WHERE id = 1 IF version = 1").was_applied
 
+    @pytest.mark.faults
     @pytest.mark.skipif(not IS_LONG, reason="in the long set: make faults")
     @pytest.mark.slow
     @pytest.mark.timeout(400)
@@ -108,6 +110,7 @@ class TestCassandra:
 
 
 class TestKafka:
+    @pytest.mark.faults
     async def test_records_survive_sigkill(self, own_kafka: KafkaServer) -> None:
         await asyncio.to_thread(own_kafka.create_topic, "crash", partitions=2)
         async with AIOKafkaProducer(bootstrap_servers=own_kafka.bootstrap, acks="all") as producer:
@@ -144,6 +147,7 @@ class TestKafka:
 
 
 class TestEtcd:
+    @pytest.mark.faults
     async def test_keys_survive_sigkill(self, own_etcd: EtcdServer) -> None:
         async with aetcd.Client(own_etcd.host, own_etcd.port) as client:
             await client.put(b"crash", b"kept")
@@ -153,6 +157,7 @@ class TestEtcd:
         async with aetcd.Client(own_etcd.host, own_etcd.port) as client:
             assert (await client.get(b"crash")).value == b"kept"
 
+    @pytest.mark.faults
     def test_paused_server_gives_no_answer_until_it_is_resumed(self, own_etcd: EtcdServer) -> None:
         own_etcd.pause()
         try:

@@ -10,13 +10,17 @@ from __future__ import annotations
 import gc
 import os
 import resource
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
 from ringtime_local import CassandraServer, EtcdServer, KafkaServer, LocalServers, MissingPrerequisite
 from tests.harness.give_way import IDLE
+from tests.harness.logs import last_said
 from tests.harness.stages import CPU_S
+
+_BEGUN_S = pytest.StashKey[float]()
 
 
 def pytest_configure() -> None:
@@ -29,9 +33,29 @@ def pytest_configure() -> None:
         settings.load_profile("idle")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    item.stash[_BEGUN_S] = time.time()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show with a failure what the processes of the test, or of its module, said."""
+    report = yield
+    factory = getattr(item, "funcargs", {}).get("tmp_path_factory")
+    if report.failed and factory is not None:
+        for path, said in last_said(factory.getbasetemp(), item.stash[_BEGUN_S]):
+            report.sections.append((f"end of {path}", said))
+    return report
+
+
 def pytest_collection_finish() -> None:
     """What was collected stays to the end: whoever looks for garbage need not look at it again and again."""
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _folder_of_logs(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Every test has the factory, for `pytest_runtest_makereport`."""
 
 
 @pytest.fixture(scope="session", autouse=True)

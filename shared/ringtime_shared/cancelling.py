@@ -34,10 +34,14 @@ async def cancel_home(store: CancelStore, clock: Clock, row: Row, limits: AppLim
     """Cancel the schedule of a home row; cancelling twice is no error.
 
     The cancel is promised to hold if it was durable more than a second before the slot of the pending
-    filing: a dispatcher reads no row earlier than that, and checks again before a retry. It is promised as
-    well if the app has been deactivated for so long that no attempt can be under way: whoever fires after an
-    activation reads the row anew. While this node's clock is in doubt, "in time" and "long" mean nothing, and
-    nothing is promised.
+    filing. A dispatcher reads a home row no earlier than `dispatch.read_ahead_ms` before its slot, and reads
+    it again before it sends a later filing. That is by the dispatcher's clock, so the promise takes one that
+    is ahead of this process's by less than the second less the read-ahead: 700 ms, if that is the default.
+    Clocks that differ by more may be relied on (`clock.max_skew_ms`).
+
+    It is promised as well if the app has been deactivated for so long that no attempt can be under way:
+    whoever fires after an activation reads the row anew. While this node's clock is in doubt, "in time" and
+    "long" mean nothing, and nothing is promised.
 
     Raises AlreadyDone, StoreUnavailable, OutcomeUnknown.
     """

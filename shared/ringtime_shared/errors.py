@@ -69,7 +69,10 @@ class ErrorWord(StrEnum):
     CLOCK_IN_DOUBT = "CLOCK_IN_DOUBT", "the server's clock cannot be relied on; nothing was written"
     DISK_FULL = "DISK_FULL", "there is no room; nothing was written"
     FOLDER_LOST = "FOLDER_LOST", "the server's files were taken from under it; nothing was written"
-    OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN", "the store gave no answer: it may have been done, or not"
+    OUTCOME_UNKNOWN = (
+        "OUTCOME_UNKNOWN",
+        "the store gave no answer, or had too few replicas for a part of it: it may have been done, or not",
+    )
     MARKS_AHEAD = "MARKS_AHEAD", "the schedule was written where a false clock has been, and may fire late"
     BODY_TOO_LARGE = "BODY_TOO_LARGE", "the body is longer than `server.max_body_bytes`"
     TOO_SLOW = "TOO_SLOW", "headers or body did not arrive in time; nothing was done"
@@ -292,7 +295,8 @@ class FolderLost(StoreUnavailable):
 
 
 class OutcomeUnknown(RingtimeError):
-    """The store gave no answer in time; the write may or may not have happened."""
+    """The store gave no answer in time, or one that says this of a part of the write only; it may or may not
+    have happened."""
 
     word = ErrorWord.OUTCOME_UNKNOWN
 

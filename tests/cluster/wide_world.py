@@ -19,6 +19,7 @@ from ringtime_ingest.service import NewApp, NewSchedule
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.parts.change import PartChanger, Unfinished
 from ringtime_shared.buckets import bucket_of, last_slot
+from ringtime_shared.cancelling import CANCEL_PROMISE_MS
 from ringtime_shared.errors import RingtimeError
 from ringtime_shared.ids import unpack_id
 from ringtime_shared.models.app import App, AppConfiguration
@@ -40,7 +41,6 @@ LOOK_BACK_MS = 500  #: which a tick looks back for arrivals, at least
 SWEEP_MS = 10_500  #: until an arrival is seen that was stamped further back than a tick looks
 SWEPT_MS = 1_750  #: one that is later than this may be stamped further back than any sweep looks
 CLOSE_MS = 26_000  #: after a minute's end: what is found by no sooner read was found then
-CANCEL_MS = 1_000  #: before its slot, by clocks that agree, a row can be cancelled for sure
 NEW_APP_S = 6.0  #: after an app is registered, each dispatcher knows it
 FEW = 10  #: reads more than a bound are none too many: there are few rows in a run
 SETTLED_MS = 15_000  #: after a node came or went, no more instances move
@@ -249,10 +249,14 @@ class WideWorld(World):
 
     async def _cancel(self, entry: ClientEntry) -> None:
         await super()._cancel(entry)
+        # A sender reads a row, and with it the cancel, the read-ahead before its slot by its own clock. What
+        # is left of the promise's second is room for clocks that differ; beyond, only what was in time holds.
+        read_ahead_ms, skew_ms = self.plan.dispatch.read_ahead_ms, self.plan.skew_ms
+        if 2 * skew_ms <= CANCEL_PROMISE_MS - read_ahead_ms:
+            return
         if entry.place is not None and entry.cancel_promised_ms is not None:
-            # A sender whose clock is ahead looks for the cancel that much before the right time.
             ahead_ms = entry.place.slot_ms - entry.cancel_promised_ms
-            if ahead_ms < CANCEL_MS + self.plan.skew_ms:
+            if ahead_ms < read_ahead_ms + skew_ms:
                 entry.cancel_promised_ms = None
 
     async def _cause_faults(self) -> None:

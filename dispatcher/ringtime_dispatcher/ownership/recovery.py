@@ -9,7 +9,8 @@ the reading.
 What it guarantees. Every row that was acknowledged less than `look_back_ms` before this moment, by a node
 whose clock could be relied on, is above the lowered `settled`: it was filed under a slot later than the
 moment of its create. Rows acknowledged before that are not looked for; `ringctl doctor` finds those of its
-window.
+window. Nor is anything lowered by a term that begins when the time is there that the false marks say: they
+look like any others then, and what was filed under them meanwhile is left to `ringctl doctor`, too.
 
 Marks that are ahead by no more than two clocks may differ are left: rows filed under them are near, so ingest
 sees the mark and files them above it, late by that much.

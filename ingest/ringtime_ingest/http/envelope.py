@@ -34,8 +34,8 @@ from ringtime_shared.errors import (
 _JSON = (b"content-type", b"application/json")
 _SENTENCES = {
     StoreUnavailable: "the store is not available and nothing was written; try again",
-    OutcomeUnknown: "the outcome is unknown: the store gave no answer in time, so what was asked for"
-    " may have been done, and the schedule may exist and fire",
+    OutcomeUnknown: "the outcome is unknown: the store has not confirmed it, so what was asked for may have"
+    " been done, and the schedule may exist and fire",
 }
 
 

@@ -30,6 +30,7 @@ An app is deleted by the same rule: see `ringtime_shared.deleting`.
 | what fails | what happens |
 |---|---|
 | store refuses the batch | StoreUnavailable to each waiting request; nothing is filed |
+| too few replicas of some of it are up | OutcomeUnknown: the rest may be filed, if only a row's arrival |
 | the app is gone when its map is read again | NotFound to its requests; no dispatcher sends the row |
 | the app is being deleted by then | OutcomeUnknown: it fires if the deletion is given up |
 | no answer to the batch, the check or the pointer | OutcomeUnknown: the row may exist and may fire, once |
@@ -38,9 +39,11 @@ An app is deleted by the same rule: see `ringtime_shared.deleting`.
 | this node's clock is in doubt | ClockInDoubt, before anything is written |
 | an owner published marks by a wrong clock | near rows: MarksAhead; others: acknowledged, see below |
 
-Rows further ahead than `near_ms` are not checked, and need not be: a slot that far ahead lies under
-`sealed` only if a wrong clock published it, and the term that finds such marks lowers them to before the
-row was created.
+Rows further ahead than `near_ms` are not checked: a slot that far ahead lies under `sealed` only if a wrong
+clock published it, and the term that finds such marks lowers them to before the row was created. That is
+worth the look it saves each of them, and leaves one gap. Marks are found false only before the time they say
+has come: if no dispatcher begins a term until then, a row filed meanwhile under them is passed over, and
+`ringctl doctor` tells of it.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ class ClockSettings:
 
     max_skew_ms: Annotated[int, Meta(ge=100, le=10_000)] = 5_000
     """How far the wall clock may be off the clocks of Cassandra's hosts, or jump at once, in milliseconds. A
-    callback can be that much early or late by another clock. Five times this must stay under the minute by
+    callback can be that much early or late by another clock, and a promised cancel takes clocks that differ
+    by less than 700 ms. Five times this must stay under the minute by
     which the clocks of two nodes may differ."""
 
     hold_s: Annotated[float, Meta(ge=0.1, le=86_400)] = 60.0

@@ -14,6 +14,23 @@ from ringtime_shared.models.app import App, AppConfiguration, Deletion
 APPS_TRUST_MS = 10_000  #: a dispatcher begins no attempt on apps that it read longer ago than this
 
 
+def new_app(
+    app_id: str, *, partitions: int, active: bool, configuration: AppConfiguration, now_ms: int
+) -> App:
+    """Return an app that is to be registered; `AppStore.create_app` gives it its number."""
+    return App(
+        app_id=app_id,
+        number=0,
+        writable=partitions,
+        polled=partitions,
+        active=active,
+        version=1,
+        created_ms=now_ms,
+        configuration=configuration,
+        halted_ms=None if active else now_ms,
+    )
+
+
 def configure(app: App, configuration: AppConfiguration, *, active: bool, now_ms: int | None) -> App:
     """Return the app with another configuration, in this state. Raises Conflict while it is being deleted."""
     require_staying(app)

@@ -13,6 +13,7 @@ from ringtime_client.calls import register_app
 from ringtime_ingest.http.parsing import parse_new_app
 from ringtime_ingest.http.schemas import ANSWERS, requests_of
 from ringtime_ingest.service.requests import Offer
+from ringtime_ringctl.apps.apply import read_file
 from ringtime_ringctl.apps.command import change_configuration
 from ringtime_shared.api.apps import app_to_json, read_app
 from ringtime_shared.api.configuration import ATTEMPTS, keys
@@ -67,6 +68,8 @@ def test_each_is_read_checked_stored_shown_and_read_back(key: str, model: type, 
     assert parse_new_app(orjson.dumps(body), 8).configuration == configuration
     assert change_configuration(AppConfiguration(), [f"{key}={text}"], ()) == configuration
     assert change_configuration(configuration, (), [key]) == AppConfiguration()
+    toml = f"[[apps]]\nappId='a'\nconfiguration.{key} = {list(value) if isinstance(value, tuple) else value}"
+    assert read_file(toml, AppLimits())[0].configuration == configuration
     assert check_app("a", None, configuration, AppLimits()) == []
     assert decode_configuration(encode_configuration(configuration)) == configuration
 

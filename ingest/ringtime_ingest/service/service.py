@@ -27,7 +27,7 @@ from ringtime_ingest.service.signing import SigningSecrets
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.app_feed import AppReading, spread_of
 from ringtime_shared.app_rules import check_configuration, merge
-from ringtime_shared.app_states import activate, configure, deactivate, inactive
+from ringtime_shared.app_states import activate, configure, deactivate, inactive, new_app
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel, let_interrupt_through
 from ringtime_shared.callbacks.protocol import CallbackRules
@@ -151,16 +151,12 @@ class IngestService:
     async def _create_app(self, new: NewApp, partitions: int) -> App:
         require_trust(self._clock)  # its first marks are counted from now
         begun_ms, now_ms = self._clock.boot_ms(), self._clock.now_ms()
-        app = App(
-            app_id=new.app_id,
-            number=0,
-            writable=partitions,
-            polled=partitions,
+        app = new_app(
+            new.app_id,
+            partitions=partitions,
             active=new.active,
-            version=1,
-            created_ms=now_ms,
             configuration=new.configuration,
-            halted_ms=None if new.active else now_ms,
+            now_ms=now_ms,
         )
         async with self._growth.room(partitions):
             app = await self._store.create_app(app)

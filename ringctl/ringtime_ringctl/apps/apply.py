@@ -11,21 +11,21 @@ from __future__ import annotations
 import asyncio
 import tomllib
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
-from typing import Any, TextIO
+from dataclasses import dataclass
+from typing import Any, TextIO, cast
 
 import click
 
-from ringtime_ringctl.apps.command import change_configuration
+from ringtime_ringctl.apps.command import KEYS, statuses_of, with_values
 from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.shell import RingctlCommand, deployed
 from ringtime_shared.api.apps import app_to_json
 from ringtime_shared.app_rules import check_app, check_growth
-from ringtime_shared.app_states import configure
+from ringtime_shared.app_states import configure, new_app
 from ringtime_shared.clock import require_trust
 from ringtime_shared.errors import Conflict, InvalidRequest, RingtimeError, Violation
 from ringtime_shared.models.app import App, AppConfiguration
@@ -118,22 +118,60 @@ def _read(table: Mapping[str, Any], limits: AppLimits) -> Wanted:
         wrong.append(Violation("configuration", "must be a table"))
     if wrong:
         raise InvalidRequest(wrong)
-    configuration = change_configuration(AppConfiguration(), _settings(given), ())
+    configuration = _read_configuration(given)
     if violations := check_app(app_id, partitions, configuration, limits):
         raise InvalidRequest(violations)
     return Wanted(app_id, partitions, active, configuration)
 
 
-def _settings(table: Mapping[str, object], prefix: str = "") -> list[str]:
-    """Return `KEY=VALUE` for each value, tables taken apart, as `--set` has it."""
-    settings = []
+def _read_configuration(table: Mapping[str, object]) -> AppConfiguration:
+    values: dict[str, object] = {}
+    wrong: list[Violation] = []
+    for key, value in _leaves(table):
+        if key not in KEYS:
+            wrong.append(Violation(key, f"no such key; there are {', '.join(KEYS)}"))
+            continue
+        try:
+            values[key] = _READERS[KEYS[key][1].kind](value)
+        except ValueError as error:
+            wrong.append(Violation(key, str(error)))
+    if wrong:
+        raise InvalidRequest(wrong)
+    return with_values(AppConfiguration(), values)
+
+
+def _leaves(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield each value with its key, tables taken apart: `retryPolicy.factor`."""
     for key, value in table.items():
         if isinstance(value, dict):
-            settings += _settings(value, f"{prefix}{key}.")
+            yield from _leaves(value, f"{prefix}{key}.")
         else:
-            text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
-            settings.append(f"{prefix}{key}={text}")
-    return settings
+            yield prefix + key, value
+
+
+def _read_whole(value: object) -> int:
+    if type(value) is not int:
+        raise ValueError("must be a whole number")
+    return value
+
+
+def _read_number(value: object) -> float:
+    if type(value) not in (int, float):
+        raise ValueError("must be a number")
+    return float(cast("float", value))
+
+
+def _read_statuses(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(type(each) in (int, str) for each in value):
+        raise ValueError("must be a list of statuses")
+    return statuses_of(map(str, value))
+
+
+_READERS: Mapping[type, Callable[[object], object]] = {
+    int: _read_whole,
+    float: _read_number,
+    tuple: _read_statuses,
+}
 
 
 def plan_changes(
@@ -144,7 +182,15 @@ def plan_changes(
     for app in wanted:
         before = registered.get(app.app_id)
         if before is None:
-            changes.append(Change(None, _new_app(app, limits, now_ms)))
+            quota = limits.partitions if app.partitions is None else app.partitions
+            after = new_app(
+                app.app_id,
+                partitions=quota,
+                active=app.active,
+                configuration=app.configuration,
+                now_ms=now_ms,
+            )
+            changes.append(Change(None, after))
         elif why := _refusal(app, before):
             refused[app.app_id] = why
         elif (before.configuration, before.active) == (app.configuration, app.active):
@@ -166,21 +212,6 @@ def _refusal(app: Wanted, before: App) -> str:
             f" `ringctl resize {app.app_id} --partitions {app.partitions} --apply` changes that"
         )
     return ""
-
-
-def _new_app(app: Wanted, limits: AppLimits, now_ms: int) -> App:
-    quota = limits.partitions if app.partitions is None else app.partitions
-    return App(
-        app_id=app.app_id,
-        number=0,
-        writable=quota,
-        polled=quota,
-        active=app.active,
-        version=1,
-        created_ms=now_ms,
-        configuration=app.configuration,
-        halted_ms=None if app.active else now_ms,
-    )
 
 
 @click.command("apply", cls=RingctlCommand)
@@ -279,9 +310,14 @@ async def _make(deployment: Deployment, change: Change) -> None:
             await deployment.store.replace_app(after)
             return
         require_trust(deployment.clock)
-        now_ms = deployment.clock.now_ms()
-        halted_ms = None if after.active else now_ms
-        await deployment.store.create_app(replace(after, created_ms=now_ms, halted_ms=halted_ms))
+        fresh = new_app(
+            after.app_id,
+            partitions=after.polled,
+            active=after.active,
+            configuration=after.configuration,
+            now_ms=deployment.clock.now_ms(),
+        )
+        await deployment.store.create_app(fresh)
 
 
 def show(output: Output, plan: Plan, failed: Mapping[str, str], *, is_applied: bool) -> None:

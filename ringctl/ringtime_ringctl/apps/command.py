@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from ringtime_shared.api.apps import app_to_json, resize_to_json
 from ringtime_shared.api.configuration import keys
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.app_rules import check_app, check_growth
-from ringtime_shared.app_states import activate, deactivate, require_staying
+from ringtime_shared.app_states import activate, deactivate, new_app, require_staying
 from ringtime_shared.clock import require_trust
 from ringtime_shared.deleting import Deleter, Left
 from ringtime_shared.errors import AppExists, InvalidRequest, Violation
@@ -123,17 +123,12 @@ async def create_command(
     if await deployment.store.fetch_app(app_id) is not None:
         raise AppExists(f"app {app_id} is registered already")
     check_growth(await deployment.store.count_apps(), limits, apps=1, partitions=quota)
-    now_ms = deployment.clock.now_ms()
-    app = App(
-        app_id=app_id,
-        number=0,
-        writable=quota,
-        polled=quota,
+    app = new_app(
+        app_id,
+        partitions=quota,
         active=not is_inactive,
-        version=1,
-        created_ms=now_ms,
         configuration=configuration,
-        halted_ms=now_ms if is_inactive else None,
+        now_ms=deployment.clock.now_ms(),
     )
     async with audited(deployment, "apps create", app_id, before=None, after=app_to_json(app)):
         app = await deployment.store.create_app(app)
@@ -357,6 +352,11 @@ def change_configuration(
                 wrong.append(Violation(key, str(error)))
     if wrong:
         raise InvalidRequest(wrong)
+    return with_values(configuration, values)
+
+
+def with_values(configuration: AppConfiguration, values: Mapping[str, Any]) -> AppConfiguration:
+    """Return the configuration with these values, by keys of `KEYS`; None: left to the server's default."""
     changes: dict[type, dict[str, Any]] = {AppConfiguration: {}, RetryRules: {}}
     for key, value in values.items():
         model, entry = KEYS[key]
@@ -380,7 +380,11 @@ def _read_number(text: str) -> float:
 
 
 def _read_statuses(text: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
+    return statuses_of(text.split(","))
+
+
+def statuses_of(parts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip().lower() for part in parts if part.strip()))
 
 
 _READERS: Mapping[type, Callable[[str], object]] = {

@@ -54,6 +54,13 @@ def test_a_file_names_apps_as_the_api_does() -> None:
         ("[[apps]]\nappId='a'\ncolour='red'", "colour: no such key"),
         ("[[apps]]\nappId='a'\nconfiguration={colour=1}", "colour: no such key"),
         ("[[apps]]\nappId='a'\nconfiguration={weight='x'}", "weight: must be a whole number"),
+        ("[[apps]]\nappId='a'\nconfiguration={weight=true}", "weight: must be a whole number"),
+        (
+            "[[apps]]\nappId='a'\nconfiguration={retryPolicy={factor='2'}}",
+            "retryPolicy.factor: must be a number",
+        ),
+        ("[[apps]]\nappId='a'\nconfiguration={retryPolicy={statuses=500}}", "must be a list of statuses"),
+        ("[[apps]]\nappId='a'\nconfiguration={retryPolicy={statuses=[1.5]}}", "must be a list of statuses"),
         ("[[apps]]\nappId='a'\nconfiguration={weight=1000}", "weight: must be from 1 to 100"),
         ("[[apps]]\nappId='a/b'", "appId"),
     ],

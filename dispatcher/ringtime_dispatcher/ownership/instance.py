@@ -231,11 +231,6 @@ class OwnedInstance:
         """Whether `settled` is to follow: something that was finally read is not published as settled yet."""
         return self.settled_ms < self.checked_ms
 
-    @property
-    def is_at_rest(self) -> bool:
-        """Whether there is nothing in memory but name and marks, and all of it is settled."""
-        return self._rows is None and self.is_settled
-
     def begin_work(self) -> None:
         """A delivery of this instance is in flight, or done and not recorded yet."""
         rows = self._with_rows()

@@ -161,10 +161,10 @@ def test_an_instance_costs_more_than_its_name_only_while_it_has_rows(owned: Owne
     owned.set_checked(END_MS)
     owned.close(key)
     owned.end_work()
-    assert not owned.is_at_rest, "its `settled` is to be published"
+    assert not owned.is_settled, "its `settled` is to be published"
     owned.set_checked(END_MS)
     owned.settled_ms = END_MS
-    assert owned.is_at_rest
+    assert owned.is_settled
     assert owned._rows is None
 
 
@@ -182,7 +182,7 @@ def test_whatever_is_under_way_is_kept(owned: OwnedInstance, kept: str) -> None:
         owned.begin_work()
         owned.set_checked(END_MS)
         assert not owned.is_quiet
-    assert not owned.is_at_rest
+    assert owned._rows is not None
 
 
 def test_checked_never_goes_back(owned: OwnedInstance) -> None:

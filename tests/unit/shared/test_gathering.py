@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 from tests.unit.spy_store import spin
 
-from ringtime_shared.gathering import Gathering
+from ringtime_shared.stores.cassandra.gathering import Gathering
 
 
 class Server:

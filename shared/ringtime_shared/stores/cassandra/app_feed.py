@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Self
 
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
-from ringtime_shared.gathering import Gathering
+from ringtime_shared.stores.cassandra.gathering import Gathering
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
 from ringtime_shared.stores.protocol import AppChange
 

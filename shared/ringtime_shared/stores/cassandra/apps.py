@@ -16,11 +16,11 @@ from ringtime_shared.errors import (
     OutcomeUnknown,
     StoreUnavailable,
 )
-from ringtime_shared.gathering import Gathering
 from ringtime_shared.ids import MAX_APPS
 from ringtime_shared.models.app import App
 from ringtime_shared.stores.cassandra.app_feed import AppChangeTables
 from ringtime_shared.stores.cassandra.bridge import Record
+from ringtime_shared.stores.cassandra.gathering import Gathering
 from ringtime_shared.stores.cassandra.marks import MarkTable
 from ringtime_shared.stores.cassandra.meta import ROUNDS, MetaTable, back_off
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared

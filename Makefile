@@ -63,9 +63,9 @@ bench: setup ## Run the benchmarks; benchmarks/README.md says what they measure
 	@for script in benchmarks/*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python "$$script" || exit; done
 
 .PHONY: load
-load: setup ## Play each load shape on a cluster of its own for half a minute; FACTOR= scales it
+load: setup ## Play each load shape on a cluster of its own for a minute; FACTOR= scales it
 	@failed=0; for shape in http wide kafka kafka-delete; do echo "== $$shape"; \
-		./run load $$shape --factor $(or $(FACTOR),0.01) --seconds 30 $$([ $$shape = wide ] && echo --tenants 200) || failed=1; \
+		./run load $$shape --factor $(or $(FACTOR),0.01) $$([ $$shape = wide ] && echo --tenants 200) || failed=1; \
 	done; exit $$failed
 
 .PHONY: docs

@@ -1,9 +1,15 @@
-"""Load runs with Locust, whole but short, against one process: callbacks over HTTP and into Kafka."""
+"""Load runs with Locust against one process: one of a minute, with every promise judged, and shorter ones.
+
+Other tests work beside these, on the same cores. So they hold a run to what is kept and to what was asked
+for, at a rate that leaves most of a core; what an answer and a callback may take is relaxed here, and judged
+as published by `make load`.
+"""
 
 from __future__ import annotations
 
 import json
 import threading
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -16,20 +22,20 @@ from ringtime_local import KafkaServer
 from ringtime_local.ports import take_ports
 from tests.harness.server import serving
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-#: Other tests work beside these, which are about what is kept and not about how fast.
-RELAXED = {"p99_ms": 5_000.0, "lag_p99_ms": 5_000.0, "reached_share": 0.5}
+RELAXED = {"p99_ms": 5_000.0, "lag_p99_ms": 5_000.0}
 
 
-def short(shape: str, base: str, *, factor: float) -> Plan:
+def short(shape: str, base: str, *, factor: float, seconds: float = 6, ramp_s: float = 2) -> Plan:
     plan = plan_of(
         shape,
         factor=factor,
-        seconds=6,
-        ramp_s=2,
+        seconds=seconds,
+        ramp_s=ramp_s,
         lead_s=(2.0, 4.0),
         tenants=20 if shape == "wide" else None,
+        reached_share=0.5 if seconds < 60 else 0.9,  # the start of a process is a part of few seconds
         **RELAXED,
     )
     return msgspec.structs.replace(plan, hosts=(base,))
@@ -66,27 +72,52 @@ def test_an_interrupted_server_fails_the_run(tmp_path: Path) -> None:
     assert {"callbacks lost", "create: failed, %"} <= {each.what for each in checks if not each.is_kept}
 
 
-def test_pages_while_it_runs_and_a_verdict_when_told_to_stop(tmp_path: Path) -> None:
-    stop, port, seen = threading.Event(), take_ports(1)[0], []
+def test_pages_by_which_it_is_stopped_started_again_and_read(tmp_path: Path) -> None:
+    stop, port = threading.Event(), take_ports(1)[0]
+    done: list[str] = []
+
+    def ask(path: str, form: dict[str, object] | None = None) -> bytes:
+        body = None if form is None else urllib.parse.urlencode(form).encode()
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", body, timeout=10) as answer:
+            content: bytes = answer.read()
+            return content
 
     def look(line: str) -> None:
-        if "waiting" in line and not line.startswith("0 created") and not stop.is_set():
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/stats/requests", timeout=10) as answer:
-                seen.append(json.load(answer)["stats"][0]["name"])
+        """What a person does at the pages, a step each second."""
+        if "waiting" not in line or line.startswith("0 created") or stop.is_set():
+            return
+        told = json.loads(ask("/stats/requests"))
+        if not done:
+            assert told["state"] == "running"
+            assert b"<html" in ask("/")
+            assert json.loads(ask("/stop", {}))["success"]
+            done.append("stopped")
+        elif done == ["stopped"] and told["state"] == "stopped":
+            assert json.loads(ask("/swarm", {"user_count": 1, "spawn_rate": 1}))["success"]
+            done.append("started")
+        elif done[-1] == "started" and told["state"] == "running":
+            assert told["stats"][0]["name"] == "create"
             stop.set()
 
     with serving(tmp_path) as server:
-        plan = msgspec.structs.replace(short("http", server.base, factor=0.01), seconds=60.0)
+        plan = short("http", server.base, factor=0.01, seconds=60)
         checks = run(plan, tmp_path / "run", web_port=port, stop=stop, tell=look, tell_every_s=1)
-    assert seen[0] == "create"
+    assert done == ["stopped", "started"]
     assert [each.what for each in checks if not each.is_kept] == ["creates acknowledged"]
     assert "<html" in (tmp_path / "run" / "locust.html").read_text()
 
 
 @pytest.mark.service
-def test_cancels_beside_kafka_callbacks(tmp_path: Path, kafka_server: KafkaServer) -> None:
+def test_a_minute_of_creates_and_cancels_with_kafka_callbacks(
+    tmp_path: Path, kafka_server: KafkaServer
+) -> None:
     with serving(tmp_path, kafka_bootstrap=kafka_server.bootstrap) as server:
-        plan = short("kafka-delete", server.base, factor=0.01)
+        plan = short("kafka-delete", server.base, factor=0.01, seconds=60, ramp_s=5)
         checks = run(plan, tmp_path / "run", kafka=kafka_server.bootstrap)
     assert [check for check in checks if not check.is_kept] == []
-    assert "delete: p99, ms" in {check.what for check in checks}
+    assert {"callbacks lost", "callbacks early", "callbacks after a promised cancel"} <= {
+        check.what for check in checks
+    }
+    assert {"delete: p99, ms", "delete: failed, %"} <= {check.what for check in checks}
+    acknowledged = next(check for check in checks if check.what == "creates acknowledged")
+    assert int(acknowledged.found.replace(",", "")) > 2_000

@@ -50,6 +50,11 @@ def _e2e(*names: str) -> tuple[str, ...]:
     return tuple(f"tests/e2e/test_{name}.py" for name in names)
 
 
+def _e2e_but(name: str) -> tuple[str, ...]:
+    files = sorted((ROOT / "tests" / "e2e").glob("test_*.py"))
+    return tuple(f"tests/e2e/{file.name}" for file in files if file.stem != f"test_{name}")
+
+
 STAGES = (
     Stage("pods", 0, _e2e("cluster"), "faults and not alone"),
     Stage("faults", 0, _e2e("network_faults", "resize", "ringctl"), "faults and not alone"),
@@ -61,7 +66,8 @@ STAGES = (
     ),
     # What starts servers comes first, while nobody measures time.
     Stage("servers", 5, ("tests/service", "tests/contract")),
-    Stage("nodes", 5, ("tests/e2e",), after=("faults",)),
+    Stage("nodes", 5, _e2e_but("load"), after=("faults",)),
+    Stage("load", 5, _e2e("load"), after=("faults",)),  # it waits for a minute of its own rate
     Stage(
         "timed",
         1,
@@ -80,7 +86,7 @@ STAGES = (
         0,
         _e2e("cluster", "delivery", "door", "kafka_delivery", "serve"),
         "alone",
-        after=("pods", "faults", "restarts", "servers", "nodes", "timed", "units"),
+        after=("pods", "faults", "restarts", "servers", "nodes", "load", "timed", "units"),
     ),
     Stage("cluster", IDLE, ("tests/cluster", "tests/property", "tests/model")),
 )

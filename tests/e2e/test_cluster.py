@@ -33,6 +33,7 @@ from tests.harness.claims import history, moves_of, overlaps, revision_now
 from tests.harness.client import BROKEN, REFUSED, LoadClient
 from tests.harness.ledger import Verdict, judge
 from tests.harness.load import Load, wait_for_deliveries, wait_until
+from tests.harness.machine import ForeignWork
 from tests.harness.receiver import Receiver
 from tests.harness.report import IS_LONG, record
 
@@ -339,8 +340,7 @@ async def test_many_quiet_apps_while_dispatchers_come_and_go(cluster: Cluster, r
     apps = [f"quiet-{number}" for number in range(QUIET_APPS)]
     owned = OWNED + len(apps)
     lead_s = (1.0, 90.0) if IS_LONG else (1.0, 6.0)
-    lost: list[str] = []
-    taken_s: dict[str, list[float]] = {"lost": [], "left": []}
+    taken_s: dict[str, list[float]] = {"one": [], "two": [], "left": []}
     await register_apps(cluster.base, apps, partitions=1)
 
     async def has_over(names: Sequence[str], how: str, fault: Callable[[], object]) -> None:
@@ -359,7 +359,6 @@ async def test_many_quiet_apps_while_dispatchers_come_and_go(cluster: Cluster, r
     async def lose(*, killed: str = "", frozen: str = "") -> None:
         """Kill one, freeze one until others have what was its own, and have them back."""
         names = [name for name in (killed, frozen) if name]
-        lost.extend(names)
 
         def fault() -> None:
             if frozen:
@@ -367,7 +366,7 @@ async def test_many_quiet_apps_while_dispatchers_come_and_go(cluster: Cluster, r
             if killed:
                 cluster.pods[killed].process.kill()
 
-        await has_over(names, "lost", fault)
+        await has_over(names, "one" if len(names) == 1 else "two", fault)
         if frozen:
             cluster.pods[frozen].process.signal(signal.SIGCONT)
         if killed:
@@ -392,16 +391,23 @@ async def test_many_quiet_apps_while_dispatchers_come_and_go(cluster: Cluster, r
         await restart(cluster, "dispatcher-3")
 
     async with clients_of(cluster, receiver, 11, apps, owned=owned) as clients:
+        foreign = ForeignWork()
         with owners_of(cluster) as owners:
             await through(clients, come_and_go(), lead_s=lead_s)
+        lost = len(taken_s["one"]) + 2 * len(taken_s["two"])
         verdict = await clients.verdict(
             "many-quiet-apps",
             timeout_s=lead_s[1] + 60,
             apps=len(apps),
-            killed_or_frozen=len(lost),
-            taken_over_after_s=taken_s["lost"],
+            killed_or_frozen=lost,
+            taken_over_after_s=taken_s["one"],
+            two_at_once_after_s=taken_s["two"],
             left_to_others_after_s=taken_s["left"],
+            others_took=f"{foreign.share():.0%} of the machine",
         )
-    assert verdict.duplicates <= len(lost) * PER_KILL
-    assert max(taken_s["lost"]) <= TTL_S + 3
-    assert max(taken_s["left"]) <= TTL_S, "who leaves waits for no lease"
+    assert verdict.duplicates <= lost * PER_KILL
+    if IS_LONG:  # with 10,000 apps; what the last of three takes over of two, twice its own, is told only
+        assert max(taken_s["one"] + taken_s["left"]) <= TTL_S + 3
+    else:
+        assert max(taken_s["two"]) <= TTL_S + 3
+        assert max(taken_s["left"]) <= TTL_S / 2, "who leaves waits for no lease"

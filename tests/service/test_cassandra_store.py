@@ -550,6 +550,8 @@ class TestLwt:
         assert [call for call in asked if call[0] == SERIAL] == []
         lwts = [call for call in asked if call[1] == 1]
         assert 40 < len(lwts) <= 48, "one each, and a few for the numbers of many"
+        others = [call for call in asked if call[1] != 1]
+        assert len(others) <= 20, "what is read and written beside them is for many"
 
     async def test_race_for_numbers_gives_each_app_its_own(
         self, settings: CassandraSettings, store: CassandraStore

@@ -53,6 +53,10 @@ class AppMaps:
         """Return how much is registered, as far as is known."""
         return self._feed.counts()
 
+    def is_known(self, app_id: str) -> bool:
+        """Return whether this process has heard of the app; it may be gone by now."""
+        return app_id in self._feed.apps
+
     async def get(self, app_id: str) -> AppReading:
         """Return the app as it was two seconds ago or later. Raises NotFound, Damaged."""
         reading = self._fresh(app_id)

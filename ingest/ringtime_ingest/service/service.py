@@ -36,8 +36,10 @@ from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.deleting import Deleter
 from ringtime_shared.errors import (
     AppExists,
+    ClockInDoubt,
     Damaged,
     InvalidRequest,
+    LimitReached,
     NotFound,
 )
 from ringtime_shared.ids import IdMint, Kind, unpack_id
@@ -143,9 +145,17 @@ class IngestService:
                 )
             return configure(app, new.configuration, active=new.active, now_ms=self._sure_ms())
 
+        refusal: AppExists | LimitReached | ClockInDoubt | None = None
+        if not self._apps.is_known(new.app_id):  # most likely it is new, and there is nothing to read
+            try:
+                return await self._create_app(new, partitions)
+            except (AppExists, LimitReached, ClockInDoubt) as error:
+                refusal = error  # unless another process has registered it just now
         try:
             return await self._apps.change(new.app_id, configured)
         except NotFound:
+            if refusal is not None:
+                raise refusal from None
             return await self._create_app(new, partitions)
 
     async def _create_app(self, new: NewApp, partitions: int) -> App:

@@ -10,7 +10,7 @@ from tests.contract.builders import make_app
 from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
 from tests.unit.spy_store import spin
 
-from ringtime_shared.errors import LimitReached, StoreUnavailable
+from ringtime_shared.errors import ClockInDoubt, LimitReached, StoreUnavailable
 from ringtime_shared.settings import AppLimits
 
 
@@ -90,3 +90,22 @@ async def test_a_registration_that_fails_takes_no_room() -> None:
         with pytest.raises(StoreUnavailable):
             await rig.register(f"app-{n}")
     assert "count_apps" not in rig.store.names()
+
+
+async def test_a_new_app_is_registered_without_a_read() -> None:
+    rig = await make_rig(apps=1_000, partitions=100_000)
+    rig.store.calls.clear()
+    await rig.register("a")
+    assert rig.store.names() == ["create_app"]
+
+
+@pytest.mark.parametrize("apps", [1, 1_000])
+async def test_an_app_that_another_process_has_just_registered_is_configured(apps: int) -> None:
+    """Whatever would keep it from being registered here."""
+    rig = await make_rig(apps=apps, partitions=100_000)
+    await rig.store.real.create_app(make_app(app_id="a", writable=9, polled=9))
+    assert (await rig.register("a", partitions=9, active=False)).active is False
+    rig.clock.in_doubt = "it was set back"
+    await rig.store.real.delete_app((await rig.service.fetch_apps("a"))[0])
+    with pytest.raises(ClockInDoubt):
+        await rig.register("a")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from operator import itemgetter
 from typing import Any, Self
@@ -17,7 +17,7 @@ from ringtime_shared.errors import (
     StoreUnavailable,
 )
 from ringtime_shared.ids import MAX_APPS
-from ringtime_shared.models.app import App
+from ringtime_shared.models.app import App, Instance
 from ringtime_shared.stores.cassandra.app_feed import AppChangeTables
 from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.gathering import Gathering
@@ -32,7 +32,9 @@ from ringtime_shared.stores.codec import (
     encode_secrets,
     read_app,
 )
-from ringtime_shared.stores.protocol import AppCounts, first_marks, version_conflict
+from ringtime_shared.stores.protocol import AppCounts, FirstMarks, first_marks, version_conflict
+
+Terms = Mapping[Instance, int]  # of those that have marks
 
 REGISTERED_AT_ONCE = 500  # that take their numbers together
 READ_AT_ONCE = 500  # records that become apps without letting anybody else run: some 5 ms
@@ -68,7 +70,8 @@ class Apps:
         self._marks = marks
         self._meta = meta
         self._now_ms = now_ms
-        self._numbers = Gathering(self._take_numbers, most=REGISTERED_AT_ONCE)
+        self._terms = Gathering(self._fetch_terms, most=REGISTERED_AT_ONCE)
+        self._begun = Gathering(self._begin, most=REGISTERED_AT_ONCE)
 
     @classmethod
     async def prepare(
@@ -86,16 +89,16 @@ class Apps:
         """The number is taken first: who finds the app with the number it took has registered it.
 
         First marks are written before the app, so an id without marks is no app's, and nobody need look.
+        An LWT is all that an app has for itself: those registered at the same moment share the rest.
         """
         first = first_marks(app.app_id, range(app.polled), app.created_ms)
-        terms = await self._marks.fetch_terms(list(first))
+        terms = await self._terms.ask(list(first))
         if terms and await self._fetch_serial(app.app_id) is not None:
             raise AppExists(f"app {app.app_id} is registered already")
-        number = await self._numbers.ask(app.app_id)
+        number = await self._begun.ask((first, terms))
         if number >= MAX_APPS:
             raise Conflict(f"all {MAX_APPS} app numbers are given out")
         created = replace(app, number=number)
-        await self._marks.raise_first_marks(first, terms)
         stored = await self._change(
             app.app_id, self._create.bind(app.app_id, *_values(created)), created, None
         )
@@ -149,8 +152,17 @@ class Apps:
         answers = await self._session.read_all([self._get.bind(app_id) for app_id in set(app_ids)])
         return [read_app(record) for records in answers for record in records]
 
-    async def _take_numbers(self, app_ids: Sequence[str]) -> Sequence[int]:
-        return await self._meta.take_numbers("app_numbers", len(app_ids))
+    async def _fetch_terms(self, asked: Sequence[Sequence[Instance]]) -> Sequence[Terms]:
+        found = await self._marks.fetch_terms([each for instances in asked for each in instances])
+        return [{each: found[each] for each in instances if each in found} for instances in asked]
+
+    async def _begin(self, apps: Sequence[tuple[FirstMarks, Terms]]) -> Sequence[int]:
+        """Take a number for each app, and write its first marks."""
+        numbers = await self._meta.take_numbers("app_numbers", len(apps))
+        first = {instance: marks for each, _ in apps for instance, marks in each.items()}
+        terms = {instance: term for _, each in apps for instance, term in each.items()}
+        await self._marks.raise_first_marks(first, terms)
+        return numbers
 
     async def _change(
         self, app_id: str, statement: Any, wanted: App | None, before: App | None

@@ -17,7 +17,7 @@ from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.clock import SystemClock, require_trust
 from ringtime_shared.http_server import listen, serve_http, stop_on_signals
-from ringtime_shared.process import process_name, run_service
+from ringtime_shared.process import process_name, run_service, settle_memory
 from ringtime_shared.settings import Settings
 from ringtime_shared.stores.cassandra import CassandraStore
 from ringtime_shared.watched_clock import WatchedClock
@@ -59,6 +59,7 @@ async def serve(settings: Settings) -> None:
                 host, port = listener.getsockname()[:2]
                 click.echo(f"ringtime-ingest listens on http://{host}:{port}/goscheduler")
                 app = create_app(service, settings.server, ready)
+                settle_memory()
                 await serve_http(app, settings.server, listener, stop)
                 await service.close()
         finally:

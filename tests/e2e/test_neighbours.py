@@ -22,11 +22,12 @@ from tests.harness.report import report
 from tests.harness.server import ServerProcess, serving
 from tests.harness.silent_names import ZONE
 
-pytestmark = [pytest.mark.slow, pytest.mark.alone, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
 LOADED = {"callbacks_types": "tests.harness.silent_names:SilentNames"}
 
 
+@pytest.mark.alone
 async def test_one_app_of_each_bad_kind_at_once_harms_no_other(tmp_path: Path, receiver: Receiver) -> None:
     """2,000 callbacks of a bystander, while black holes, silent name servers, an app with as many partitions
     as there may be, endless interim answers and rows that cannot be read do their worst."""

@@ -4,10 +4,9 @@ Each stage is one pytest in one process with servers of its own, and runs its ca
 of them wait most of the time, so that several keep two cores busy. Who comes first is settled by the system:
 
 - What kills and cuts off, whose verdicts come from ledgers, begins at once, and so do the real servers.
-- What measures time begins when the faults are over. `timed` needs little, or has bounds of a second or
-  more, and whatever runs beside it gives way. `alone` may need all: it comes last, beside nothing but what is
-  idle whenever anybody asks. Beside nice stages with servers of their own, it missed bounds of 75 to 120 ms
-  twice in two runs.
+- What measures time begins when the faults are over. `timed` needs little, and whatever runs beside it gives
+  way. `alone` may need all: it comes last, beside nothing but what is idle whenever anybody asks. Beside nice
+  stages with servers of their own, it missed bounds of 75 to 120 ms twice in two runs.
 - What only computes, on virtual time or none, takes what the others leave, from the beginning to the end.
 
 Coverage is measured in one stage only: it costs that one half as much again.
@@ -75,7 +74,7 @@ STAGES = (
             "tests/unit/dispatcher",
             "tests/unit/test_fault_proxy.py",
             "tests/service",
-            *_e2e("clock_steps", "neighbours"),
+            *_e2e("clock_steps"),
         ),
         "alone",
         after=("pods", "faults"),
@@ -84,7 +83,7 @@ STAGES = (
     Stage(
         "alone",
         0,
-        _e2e("cluster", "delivery", "door", "kafka_delivery", "serve"),
+        _e2e("cluster", "delivery", "door", "kafka_delivery", "neighbours", "serve"),
         "alone",
         after=("pods", "faults", "restarts", "servers", "nodes", "load", "timed", "units"),
     ),

@@ -79,7 +79,7 @@ STAGES = (
         "alone",
         after=("pods", "faults"),
     ),
-    Stage("units", 10, ("tests/unit",), is_measured=True, after=("faults",)),
+    Stage("units", 5, ("tests/unit",), is_measured=True, after=("faults",)),
     Stage(
         "alone",
         0,

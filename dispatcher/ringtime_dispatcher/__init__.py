@@ -10,7 +10,7 @@ Three marks describe how far the owner of a poller instance is (slots, in ms):
   the read-ahead. That is shorter than ingest's commit margin, so a row is read past only if its write took
   longer than the difference; its arrival has it read all the same.
 - `reading.sealing` publishes `sealed`, *then* reads all up to it once more, then lets `settled` follow: for
-  those with rows when their minute is over, for the others each ten minutes.
+  those with rows when their minute is over, for the others each two minutes.
 - `ownership` claims what the ring gives this node, and starts a new term at `settled`.
 - `delivery` fires each row at its slot, and records how that ended; its ledger has every row the node holds.
 - `callbacks` are the callback types that ship. `engine` puts all of it together and runs the loops.

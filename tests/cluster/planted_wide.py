@@ -90,11 +90,18 @@ def look_back_for_no_arrivals(patch: pytest.MonkeyPatch) -> None:
 
 
 def skip_the_close_of_minutes(patch: pytest.MonkeyPatch) -> None:
-    async def nothing(self: Sealer, minute_ms: int) -> None:
-        return
-
-    patch.setattr(Sealer, "_open_unheard", nothing)
+    patch.setattr(Sealer, "_ended", lambda *_: range(0))
     patch.setattr(sealing, "take_closing", lambda *_, **__: [])
+
+
+def read_no_index_for_those_without_rows(patch: pytest.MonkeyPatch) -> None:
+    """They are sealed by what the index said when their minutes ended, before `sealed` was published."""
+    real = Sealer._open_named
+
+    async def open_named(self: Sealer, seals: Sequence[Any], ended: range) -> None:
+        await real(self, [], ended)
+
+    patch.setattr(Sealer, "_open_named", open_named)
 
 
 def handle_an_arrival_each_time_it_is_read(patch: pytest.MonkeyPatch) -> None:

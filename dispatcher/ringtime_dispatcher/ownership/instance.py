@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import compress
 
 from ringtime_dispatcher.ownership.minute import Minute
-from ringtime_shared.buckets import bucket_of, last_slot
+from ringtime_shared.buckets import bucket_of, first_slot, last_slot
 from ringtime_shared.models.app import Instance
 from ringtime_shared.parts import GROUPS, MOST_NAMED, group_of
 from ringtime_shared.stores.protocol import LAST_ID, IdPage, Marks, Position
@@ -171,6 +171,11 @@ class OwnedInstance:
         next_ms = self.next_ms()
         return limit_ms if next_ms is None else min(limit_ms, next_ms - 1)
 
+    def without_rows_ms(self, limit_ms: int) -> int:
+        """Return the highest slot up to `limit_ms` that lies before the first bucket with rows."""
+        oldest = self.oldest_bucket
+        return limit_ms if oldest is None else min(limit_ms, first_slot(oldest) - 1)
+
     def take(self, row: Position) -> bool:
         """Note a row that was read; return False if it was known: it was read before, or lies under what was
         finally read, as one may that an earlier read returns late."""
@@ -185,6 +190,11 @@ class OwnedInstance:
 
     def is_open(self, row: Position) -> bool:
         return self._rows is not None and row in self._rows.open
+
+    @property
+    def has_open_rows(self) -> bool:
+        """Whether some row that was read has no durable outcome yet."""
+        return self._rows is not None and bool(self._rows.open)
 
     def unseen(self, read: Sequence[Position]) -> Iterator[Position]:
         """Yield those of the rows just read that no read of this term has returned before."""

@@ -29,8 +29,12 @@ read to its slot.
 
 Who is sealed when. An instance with rows, when its minute is over (within 22 s), or before, if it or the
 node holds too many rows that only a seal lets go of, or a resize waits for its `settled`. One without rows,
-each 10 minutes, another tenth of them each minute. The index of a minute is read once more behind its end
-for everybody, so that the first row of an idle instance need not wait for that.
+each 2 minutes (`dispatch.idle_seal_minutes`), half of them each minute, by one write: `settled` follows with
+the next. The index of a minute is read once more behind its end for everybody, so that the first row of an
+idle instance need not wait for its turn. The turn reads the minute before, too, and brings whoever has rows
+by then up to their minute. So an entry of the index is read two and a half times: before its minute, behind
+it, and every other one by the turn of the next. More seldom would save writes and cost reads, for what is
+read finally has to be read behind the publish of the instance's own `sealed`.
 
 | what fails | when its row is read |
 |---|---|
@@ -38,7 +42,7 @@ for everybody, so that the first row of an idle instance need not wait for that.
 | its write took longer than commit margin less read-ahead | the tick after it is announced |
 | its announcement is seen later than the look-back | by a sweep: up to 10 s after it was written |
 | its announcement is lost, or later than 12 s | at the end of its minute: 62 s late, 82 s if many end |
-| the same, written after that, to an idle instance | when that is sealed: 10 minutes |
+| the same, written after that, to an idle instance | at its turn: 2 minutes |
 | its announcement comes twice | as with one; the second costs a read at most |
 | no arrivals were read for a minute | everything known is forgotten, the index read again |
 | the index or a look cannot be read | the tick ends, and is tried again; what is known stays |

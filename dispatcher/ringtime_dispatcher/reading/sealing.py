@@ -4,14 +4,17 @@
 round: what is done for each of many instances is done a slice at a time, marks are written some thousand at
 a time, and instances whose minute is over are spread over some seconds.
 
-The index is read again behind the publish for an instance that was without rows for a while: its first row
-may have landed after the last look at the index. Where the bucket is being read anyway, only its ids are.
+The index is read behind the publish where a bucket is not being read: its first row may have landed after
+the last look at the index. What it names is opened, and then the ids of all open buckets are read. As a rule
+there is one such read a minute, in the first round behind its end, for everybody: it opens what nobody told
+of, it is the final read of those without rows whose turn it is, and it brings those with rows whose turn it
+is up to their first bucket, so that when this is closed only its ids are left to read.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from ringtime_dispatcher.ownership.instance import Instances, OwnedInstance
@@ -56,16 +59,18 @@ class Seal(NamedTuple):
 
 def _buckets_of(seal: Seal) -> range:
     """Return the buckets that the final read of a seal is about."""
+    if seal.upto_ms <= seal.owned.checked_ms:
+        return range(0)
     return range(bucket_of(seal.owned.checked_ms + 1), bucket_of(seal.upto_ms) + 1)
 
 
-def _joined(ranges: Iterable[range], most: int) -> Iterator[tuple[int, int]]:
-    """Yield the first and the last of each run of numbers that are in some range, at most `most` long."""
-    numbers = sorted({number for each in set(ranges) for number in each})
+def _runs(numbers: Iterable[int], most: int) -> Iterator[tuple[int, int]]:
+    """Yield the first and the last of each run of consecutive numbers, at most `most` long."""
+    ordered = sorted(numbers)
     start = 0
-    for n, number in enumerate(numbers, start=1):
-        if n == len(numbers) or numbers[n] != number + 1 or n - start == most:
-            yield numbers[start], number
+    for n, number in enumerate(ordered, start=1):
+        if n == len(ordered) or ordered[n] != number + 1 or n - start == most:
+            yield ordered[start], number
             start = n
 
 
@@ -150,59 +155,60 @@ class Sealer:
         """
         limit_ms = self._clock.now_ms() - self._settings.seal_lag_ms
         minute_ms = last_slot(bucket_of(limit_ms) - 1)
-        asked, seals = await self._plan_round(limit_ms, minute_ms)
-        if seals:
-            for part in _slices(seals, MARKS_AT_ONCE):
-                await self.publish(part)
-            await self.final_read(seals)
-        await self._set_checked(asked, seals)
-        await self._open_unheard(minute_ms)
+        asked, seals, idle = await self._plan_round(limit_ms, minute_ms)
+        together = [*seals, *idle]
+        for part in _slices(together, MARKS_AT_ONCE):
+            await self.publish(part)
+        await self._open_named(together, self._ended(minute_ms))
+        if together:
+            await self.final_read(together)
+        asked += [owned for owned, _ in idle if owned.has_open_rows]  # there was one after all
+        await self._set_checked(asked, together)
         self._is_behind = any(
             upto_ms < owned.sealable_ms(limit_ms) - BUCKET_MS
             for owned, upto_ms in seals
             if upto_ms < minute_ms
-        )
+        ) or any(upto_ms < owned.without_rows_ms(minute_ms) for owned, upto_ms in idle)
         self._minute_ms = minute_ms
         return self._is_behind
 
-    async def _plan_round(self, limit_ms: int, minute_ms: int) -> tuple[list[OwnedInstance], list[Seal]]:
-        """Return whom this round is about, and the seals among that."""
+    def _ended(self, minute_ms: int) -> range:
+        """Return the buckets that ended since the last round; none in the first, for what was before that is
+        found by the walk of each instance."""
+        since_ms = minute_ms if self._minute_ms is None else self._minute_ms
+        return range(bucket_of(since_ms) + 1, bucket_of(minute_ms) + 1)
+
+    async def _plan_round(
+        self, limit_ms: int, minute_ms: int
+    ) -> tuple[list[OwnedInstance], list[Seal], list[Seal]]:
+        """Return for whose rows this round is, the seals among that, and those of instances up to where they
+        have rows."""
         settings, active = self._settings, self._instances.active()
         at_once = dict.fromkeys(find_laden(active, most_each=settings.seal_rows, most=settings.seen_rows))
         at_once |= {each: None for each in active if self._is_awaited(each.instance)}
-        if minute_ms != self._minute_ms or self._is_behind:
-            at_once |= {each: None async for each in self._idle(minute_ms)}
         closing = take_closing(active, limit_ms=limit_ms, pause_ms=settings.seal_ms)
         by_minutes = [each for each in dict.fromkeys([*closing, *self._restless]) if each not in at_once]
         seals = await self._plan([*at_once], limit_ms) + await self._plan(by_minutes, minute_ms)
-        return [*at_once, *by_minutes], seals
+        idle: list[Seal] = []
+        if minute_ms != self._minute_ms or self._is_behind:
+            idle = await self._plan_idle(minute_ms, but={each for each, _ in seals})
+        return [*at_once, *by_minutes], seals, idle
 
-    async def _idle(self, minute_ms: int) -> AsyncIterator[OwnedInstance]:
-        """Yield those without rows whose turn it is: each minute others, and whoever has missed a turn."""
-        turns = self._settings.idle_seal_minutes
+    async def _plan_idle(self, minute_ms: int, but: Collection[OwnedInstance]) -> list[Seal]:
+        """Return the seals of those whose turn it is, up to where they have rows: each minute others, and
+        whoever has missed a turn."""
+        turns, most_ms = self._settings.idle_seal_minutes, self._settings.walk_buckets * BUCKET_MS
         minute, missed_ms = bucket_of(minute_ms), minute_ms - turns * BUCKET_MS
+        seals = []
         for part in _slices([*self._instances.owned.values()], INSTANCES_AT_ONCE):
             for each in part:
-                if not each.has_rows and (
-                    each.checked_ms < missed_ms or (minute + group_of(str(each.instance))) % turns == 0
-                ):
-                    yield each
+                upto_ms = min(each.without_rows_ms(minute_ms), each.checked_ms + most_ms)
+                if upto_ms <= each.checked_ms or not each.is_walked or each.is_draining or each in but:
+                    continue
+                if each.checked_ms < missed_ms or (minute + group_of(str(each.instance))) % turns == 0:
+                    seals.append(Seal(each, upto_ms))
             await asyncio.sleep(0)
-
-    async def _open_unheard(self, minute_ms: int) -> None:
-        """Read the index of the minutes that ended since the last round, and open what nobody told of.
-
-        For promptness: the instance's own turn to be sealed would find it, too.
-        """
-        since_ms, instances = self._minute_ms, self._instances
-        if since_ms is None:
-            return  # what was before is found by the walk of each instance
-        first, last = bucket_of(since_ms) + 1, bucket_of(minute_ms)
-        while first <= last:
-            upto = min(first + self._settings.walk_buckets - 1, last)
-            entries = await self._store.fetch_index(first, upto, instances.groups)
-            await open_buckets(instances, instances.owned, entries)
-            first = upto + 1
+        return seals
 
     async def _plan(self, asked: Sequence[OwnedInstance], limit_ms: int) -> list[Seal]:
         seals: list[Seal] = []
@@ -214,7 +220,8 @@ class Sealer:
     async def _set_checked(self, asked: Sequence[OwnedInstance], seals: Sequence[Seal]) -> None:
         for part in _slices(seals, INSTANCES_AT_ONCE):
             for owned, upto_ms in part:
-                owned.set_checked(upto_ms)
+                if not owned.is_draining:  # then what the index named was not opened
+                    owned.set_checked(upto_ms)
             await asyncio.sleep(0)
         restless: dict[OwnedInstance, None] = {}
         for some in _slices(asked, INSTANCES_AT_ONCE):
@@ -236,8 +243,31 @@ class Sealer:
         for (owned, _), write in zip(seals, writes, strict=True):
             owned.sealed_ms, owned.settled_ms = write.marks
 
+    async def _open_named(self, seals: Sequence[Seal], ended: range) -> None:
+        """Open the buckets with rows that are not being read yet: of these seals, and of anybody in `ended`.
+
+        Each minute of the index is read once, though each may be checked up to another one.
+        """
+        instances, most = self._instances, self._settings.walk_buckets
+        unknown: set[int] = set()
+        groups: set[int] = set()
+        for n, seal in enumerate(seals, start=1):
+            missing = [each for each in _buckets_of(seal) if each not in ended]
+            missing = [each for each in missing if not seal.owned.is_reading(each)]
+            if missing:
+                unknown.update(missing)
+                groups.add(group_of(str(seal.owned.instance)))
+            if n % INSTANCES_AT_ONCE == 0:
+                await asyncio.sleep(0)
+        for first, last in _runs(unknown, most):
+            entries = await self._store.fetch_index(first, last, groups)
+            await open_buckets(instances, instances.owned, entries)
+        for first, last in _runs(ended, most):
+            entries = await self._store.fetch_index(first, last, instances.groups)
+            await open_buckets(instances, instances.owned, entries)
+
     async def final_read(self, seals: Sequence[Seal]) -> None:
-        """Read (checked, sealed] once more and fire what no earlier read returned."""
+        """Read the open buckets of (checked, sealed] once more and fire what no earlier read returned."""
         queries = await self._plan_final_read(seals)
         while True:
             pages = await self._store.fetch_live_ids([query for _, query in queries])
@@ -264,28 +294,13 @@ class Sealer:
 
     async def _plan_final_read(self, seals: Sequence[Seal]) -> list[tuple[OwnedInstance, DueQuery]]:
         queries = []
-        gaps: dict[Instance, Seal] = {}  # those with minutes of which only the index can tell
-        for n, seal in enumerate(seals):
-            if n % INSTANCES_AT_ONCE == INSTANCES_AT_ONCE - 1:
+        for n, seal in enumerate(seals, start=1):
+            owned = seal.owned
+            queries += [
+                (owned, self._query(seal, each)) for each in _buckets_of(seal) if owned.is_reading(each)
+            ]
+            if n % INSTANCES_AT_ONCE == 0:
                 await asyncio.sleep(0)
-            owned, upto_ms = seal
-            if upto_ms <= owned.checked_ms:
-                continue
-            buckets = _buckets_of(seal)
-            if all(owned.is_reading(bucket) for bucket in buckets):
-                queries += [(owned, self._query(seal, bucket)) for bucket in buckets]
-            else:
-                gaps[owned.instance] = seal
-        groups = {group_of(str(instance)) for instance in gaps}
-        # Each minute is read once for all, though each may be checked up to another one.
-        for first, last in _joined(map(_buckets_of, gaps.values()), self._settings.walk_buckets):
-            entries = await self._store.fetch_index(first, last, groups)
-            for n, (bucket, instance) in enumerate(entries, start=1):
-                gap = gaps.get(instance)
-                if gap is not None and bucket in _buckets_of(gap):
-                    queries.append((gap.owned, self._query(gap, bucket)))
-                if n % INSTANCES_AT_ONCE == 0:
-                    await asyncio.sleep(0)
         return queries
 
     def _query(self, seal: Seal, bucket: int) -> DueQuery:

@@ -157,7 +157,7 @@ def check_marks(
 
     Args:
         most_ahead_ms: as far as clocks that are relied on may differ.
-        idle_ms: as far as `sealed` may be behind where there are no rows.
+        idle_ms: as far as `sealed` may be behind where there are no rows; `settled` may be twice that.
         entries: of the index of `minutes_to_tell`, read after the marks.
     """
     now_ms = report.now_ms
@@ -169,7 +169,8 @@ def check_marks(
     open_long = [
         each
         for each in owned
-        if each.instance not in stuck and _behind(each.settled_ms, now_ms) > max(SETTLED_BEHIND_MS, idle_ms)
+        if each.instance not in stuck
+        and _behind(each.settled_ms, now_ms) > max(SETTLED_BEHIND_MS, 2 * idle_ms)
     ]
     ahead = [
         each

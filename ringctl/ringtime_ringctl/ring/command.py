@@ -56,7 +56,8 @@ def ring(
     """Show the nodes, what each owns, what is moving, and the marks of the poller instances.
 
     BEHIND is now less `settled`. Usual are 90 s where there are rows, which are sealed after their minute,
-    and 11 minutes for an idle poller instance (`dispatch.idle_seal_minutes`); `ringctl doctor` tells which.
+    and 4 minutes for an idle poller instance (twice `dispatch.idle_seal_minutes`); `ringctl doctor` tells
+    which.
     FRONT is in its owner's memory, asked for there; empty: nothing to read, or no answer.
 
     \b

@@ -72,17 +72,26 @@ def test_outcomes_alone_are_reason_enough() -> None:
 class Rounds:
     """A sealer over some instances; by default one with rows that is read ahead of the clock."""
 
-    def __init__(self, *owned: OwnedInstance, now_ms: int = START_MS + 30_000) -> None:
+    def __init__(self, *owned: OwnedInstance, now_ms: int = START_MS + 30_000, **dispatch: Any) -> None:
         self.clock = ManualClock(now_ms)
         self.store = SpyStore(self.clock.now_ms)
         self.owned = owned or (active(read_ms=now_ms + 250),)
+        self.instances = instances_of(*self.owned)
         self.late: list[Row] = []
         self.damaged: list[DamagedRow] = []
         self.sealer = Sealer(
             cast(Any, self.store),
             self.clock,
-            DispatchSettings(seal_lag_ms=LAG_MS, walk_buckets=60, seal_rows=0, idle_seal_minutes=1),
-            instances_of(*self.owned),
+            DispatchSettings(
+                **{
+                    "seal_lag_ms": LAG_MS,
+                    "walk_buckets": 60,
+                    "seal_rows": 0,
+                    "idle_seal_minutes": 1,
+                    **dispatch,
+                }
+            ),
+            self.instances,
             self,
         )
         self.sealed_ms = now_ms - LAG_MS
@@ -208,8 +217,75 @@ async def test_an_idle_instance_costs_one_write_a_minute() -> None:
     for _ in range(30):
         await rounds.sealer.round()
         rounds.clock.advance(1_999)
-    # One seals the minute, the next lets `settled` follow.
-    assert rounds.store.names().count("put_marks") == 2
+    assert rounds.store.names().count("put_marks") == 1
+    assert await rounds.marks() == Marks(END_MS, START_MS - 1)
+    rounds.clock.advance(2_000)
+    await rounds.sealer.round()
+    assert await rounds.marks() == Marks(END_MS + BUCKET_MS, END_MS), "`settled` follows with the next"
+
+
+async def test_whoever_has_rows_is_brought_up_to_their_minute_with_those_that_have_none() -> None:
+    """So their minute's end asks for their ids alone, though they were idle before it."""
+    idle, closing, ahead = (make_owned(APP, n, settled_ms=START_MS - 1 - BUCKET_MS) for n in range(3))
+    rounds = Rounds(idle, closing, ahead, now_ms=START_MS + LAG_MS + 1, seal_rows=1_000)
+    await rounds.sealer.round()
+    assert {each.checked_ms for each in rounds.owned} == {START_MS - 1}
+    rounds.clock.advance(BUCKET_MS)
+    rounds.instances.open_bucket(closing, BUCKET)
+    rounds.instances.open_bucket(ahead, BUCKET + 1)
+    late = make_row(APP, START_MS + 5)
+    await rounds.store.real.put_rows([late])
+    rounds.store.calls.clear()
+    await rounds.sealer.round()
+    assert rounds.store.names() == ["put_marks", "fetch_index", "fetch_live_ids", "fetch_row"]
+    assert rounds.late == [late]
+    assert idle.checked_ms == ahead.checked_ms == END_MS
+    assert closing.checked_ms == START_MS - 1, "it has rows that are not read yet"
+    closing.set_front(BUCKET, Position(END_MS, LAST_ID))
+    rounds.store.calls.clear()
+    await rounds.sealer.round()
+    assert rounds.store.names() == ["put_marks", "fetch_live_ids"]
+    assert closing.checked_ms == END_MS
+
+
+async def test_the_index_behind_a_minute_is_read_once_for_those_sealed_and_for_what_nobody_told_of() -> None:
+    app = make_app(polled=40, writable=40)
+    owned = [make_owned(app, n, settled_ms=START_MS - 1 - BUCKET_MS) for n in range(40)]
+    rounds = Rounds(*owned, now_ms=START_MS + LAG_MS + 1, seal_rows=1_000, idle_seal_minutes=2)
+    await rounds.sealer.round()
+    for minute in range(4):
+        rounds.clock.advance(BUCKET_MS)
+        rows = [make_row(app, START_MS + minute * BUCKET_MS, n) for n in range(40)]
+        await rounds.store.real.put_rows(rows)
+        rounds.store.calls.clear()
+        rounds.late.clear()
+        await rounds.sealer.round()
+        firsts = [first for name, first in rounds.store.calls if name == "fetch_index"]
+        assert firsts == ([] if minute else [BUCKET - 1]) + [BUCKET + minute]
+        opened = [each for each in owned if each.is_reading(BUCKET + minute)]
+        assert 0 < len(opened) < 40
+        assert len(opened) + len(rounds.late) == 40, "the others had their turn, and were read"
+        for each in opened:
+            rounds.accept(each, rows[each.instance.partition])
+            each.set_front(BUCKET + minute, Position(END_MS + minute * BUCKET_MS, LAST_ID))
+        await rounds.sealer.round()
+        assert not any(each.has_rows for each in owned)
+
+
+async def test_who_begins_to_leave_while_it_is_sealed_is_not_checked() -> None:
+    """What the index names of it then is not opened, and so not read."""
+    owned = make_owned(APP, settled_ms=START_MS - 1)
+    rounds = Rounds(owned, now_ms=END_MS + 1 + LAG_MS)
+    await rounds.store.real.put_rows([make_row(APP, START_MS + 5)])
+    real = rounds.store.real.fetch_index
+
+    async def while_it_leaves(*args: Any) -> Any:
+        owned.stop()
+        return await real(*args)
+
+    rounds.store.real.fetch_index = while_it_leaves  # type: ignore[method-assign, assignment]
+    await rounds.sealer.round()
+    assert (owned.sealed_ms, owned.checked_ms, owned.settleable_ms()) == (END_MS, START_MS - 1, START_MS - 1)
 
 
 async def test_catching_up_is_said_until_it_is_done() -> None:
@@ -235,8 +311,9 @@ async def test_many_idle_instances_are_sealed_some_thousand_marks_at_a_time() ->
     rounds = Rounds(
         *(make_owned(app, n, settled_ms=START_MS - 1) for n in range(9_000)), now_ms=END_MS + 10_000
     )
-    for _ in range(2):
+    for minute in range(2):
         rounds.store.calls.clear()
+        rounds.clock.advance(minute * BUCKET_MS)
         await rounds.sealer.round()
         assert rounds.store.sizes("put_marks") == [4_000, 4_000, 1_000]
         assert rounds.store.names().count("fetch_index") <= 1

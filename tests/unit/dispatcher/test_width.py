@@ -227,7 +227,7 @@ async def test_one_that_lands_after_its_minute_was_looked_at_again_waits_for_the
     None
 ):
     app = quiet(2)[1]  # its turn is a later minute's
-    node = Node([app])
+    node = Node([app], idle_seal_minutes=10)
     deafen(node)
     await node.run(END_MS + 10_000, seals=True)
     unheard = make_row(app, START_MS + 30_000)
@@ -238,16 +238,22 @@ async def test_one_that_lands_after_its_minute_was_looked_at_again_waits_for_the
     assert [row for _, row in node.read] == [unheard]
 
 
-async def test_an_idle_instance_is_sealed_each_ten_minutes_and_not_all_in_the_same() -> None:
+@pytest.mark.parametrize(("turns", "most"), [(2, 130), (10, 60)])
+async def test_an_idle_instance_costs_one_write_a_turn_and_not_all_have_theirs_in_the_same_minute(
+    turns: int, most: int
+) -> None:
+    assert DispatchSettings().idle_seal_minutes == 2
     apps = quiet(200)
-    node = Node(apps)
+    node = Node(apps, idle_seal_minutes=turns)
     await node.run(END_MS + 10_000, seals=True)
     node.store.calls.clear()
     await node.run(END_MS + 10_000 + 600_000, seals=True)
     writes = [size for size in node.store.sizes("put_marks") if size]
-    assert sum(writes) == 400, "`sealed`, and `settled` behind it"
-    assert max(writes) < 60
-    assert all(node.clock.now_ms() - each.settled_ms < 11 * 60_000 for each in node.owned)
+    assert sum(writes) == 200 * 10 // turns, "`sealed`, and `settled` as it was left by the turn before"
+    assert max(writes) < most
+    now_ms = node.clock.now_ms()
+    assert all(now_ms - each.sealed_ms < (turns + 1) * 60_000 for each in node.owned)
+    assert all(now_ms - each.settled_ms < (2 * turns + 1) * 60_000 for each in node.owned)
 
 
 async def test_after_a_minute_without_arrivals_nothing_is_believed_known() -> None:

@@ -178,6 +178,13 @@ def test_an_idle_instance_is_told_from_one_that_is_stuck(
     assert states(checks.check_marks(report, idle_ms=idle_ms, entries=entries)) == {state}
 
 
+def test_settled_of_an_idle_instance_may_be_a_turn_further_behind_than_sealed() -> None:
+    marks = {P0: Marks(NOW_MS - 600_000, NOW_MS - 1_300_000)}
+    report = report_ring(make_snapshot([pay()], marks=marks), {})
+    assert states(checks.check_marks(report, idle_ms=checks.idle_behind_ms(10))) == {State.OK}
+    assert states(checks.check_marks(report, idle_ms=checks.idle_behind_ms(2))) == {State.FAILED}
+
+
 def test_a_delivery_that_never_ends_is_a_warning() -> None:
     marks = {P0: Marks(NOW_MS - 2_000, NOW_MS - 1_000_000)}
     assert states(checks.check_marks(report_ring(make_snapshot([pay()], marks=marks), {}))) == {State.WARNING}

@@ -17,7 +17,7 @@ from tests.cluster.clock_world import ClockWorld
 from tests.cluster.deletion_world import DeletionPlan, DeletionWorld
 from tests.cluster.resize_world import ResizePlan, ResizeWorld
 from tests.cluster.wide_world import WidePlan, WideWorld
-from tests.cluster.world import World
+from tests.cluster.world import Plan, World
 from tests.harness.virtual import run_virtual
 
 _BLOCK = 25
@@ -32,9 +32,9 @@ def _run(make_world: Callable[[], World]) -> list[str]:
     return run_virtual(run())
 
 
-def play_seed(seed: int) -> list[str]:
+def play_seed(seed: int, plan: Plan | None = None) -> list[str]:
     """Return the violations of one run."""
-    return _run(lambda: World(seed))
+    return _run(lambda: World(seed, plan))
 
 
 def play_resize_seed(seed: int, plan: ResizePlan | None = None) -> list[str]:

@@ -13,6 +13,7 @@ from tests.harness.report import IS_LONG
 
 def check(tally: FleetTally) -> None:
     assert (tally.lost, tally.late_ms) == (0, 0)
+    assert tally.per_due <= 3
     assert tally.pages < 1.1 * tally.due
     assert tally.looks < 2.2 * tally.due  # before its minute, and behind it
 

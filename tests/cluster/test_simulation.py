@@ -5,10 +5,21 @@ Every seed must keep the promise; and each planted bug must break it, or the run
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from tests.cluster.campaign import first_failure, play_seed, play_seeds
-from tests.cluster.planted import FIRST_SEEDS, PLANTS, Plant, announce_first_rows_alone
+from tests.cluster.planted import (
+    FIRST_SEEDS,
+    PLANTS,
+    Plant,
+    announce_first_rows_alone,
+    drop_the_final_read,
+    skip_the_sealed_check,
+)
+from tests.cluster.pod import FaultRates
+from tests.cluster.world import BY_MINUTES, Plan
 from tests.harness.report import IS_LONG
 
 
@@ -35,3 +46,30 @@ def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -
     first = FIRST_SEEDS.get(plant, 0)
     plant(monkeypatch)
     assert first_failure(range(first, first + 400)) is not None
+
+
+#: Slow writes of what is due at a minute's end, which is when marks move as they do by default.
+AT_THE_MINUTE = Plan(
+    schedules=150,
+    load_s=25.0,
+    lead_s=2.0,
+    dispatch=BY_MINUTES,
+    rates=FaultRates(slow=0.4, slow_s=5.0, slow_calls=frozenset({"put_rows"})),
+)
+play_at_the_minute = partial(play_seed, plan=AT_THE_MINUTE)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_marks_that_follow_minutes_keep_the_promise(seed: int) -> None:
+    assert play_at_the_minute(seed) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "plant", [skip_the_sealed_check, drop_the_final_read], ids=lambda plant: plant.__name__
+)
+def test_what_marks_that_follow_minutes_rest_on_is_found_to_be_missing(
+    plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    assert first_failure(range(100), play_at_the_minute) is not None

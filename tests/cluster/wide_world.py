@@ -59,6 +59,7 @@ class WidePlan(Plan):
     joins: int = 0
     leaves: int = 0
     part_changes: int = 0  #: of the part count, by operators who may be killed
+    part_counts: tuple[int, ...] = (1, 16, 64, 4_096)  #: that it is changed to
     new_apps: int = 0  #: registered while all goes on, and used soon after
     is_punctual: bool = True  #: lateness is judged
 
@@ -280,7 +281,7 @@ class WideWorld(World):
         rng = self.rng
         for number in range(self.plan.part_changes):
             await asyncio.sleep(rng.uniform(0, 5))
-            count = rng.choice([1, 16, 64, 4_096])
+            count = rng.choice(self.plan.part_counts)
             is_done = False
             while not is_done:
                 pod = Pod(f"ringctl-{number}-{len(self.operators)}", rng, self.plan.rates)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, cast
 from uuid import UUID
@@ -70,8 +70,17 @@ class Plan:
     )
 
 
+#: Marks follow minutes that are over, as they do by default.
+BY_MINUTES = replace(Plan().dispatch, seal_rows=DispatchSettings().seal_rows)
+
+
 def random_plan(rng: Random) -> Plan:
-    """Draw the faults of one run; about one in eight has none."""
+    """Draw the faults of one run; about one in eight has none, and two in five seal as by default."""
+    plan = _random_faults(rng)
+    return replace(plan, dispatch=BY_MINUTES) if rng.random() < 0.4 else plan
+
+
+def _random_faults(rng: Random) -> Plan:
     if rng.random() < 0.12:
         return Plan()
     return Plan(

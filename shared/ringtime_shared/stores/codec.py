@@ -36,6 +36,7 @@ from ringtime_shared.stores.protocol import DAMAGED_MARKS, Marks
 # Records that can be read, and cells of them
 
 T = TypeVar("T")
+Id = TypeVar("Id", UUID, bytes)
 
 KEPT_MS = 30 * 86_400_000  #: how long a note of a damaged record is kept
 LAST_MS = 253_402_300_799_999  #: the end of the year 9999
@@ -54,6 +55,21 @@ IdBytes = Annotated[bytes, Meta(min_length=16, max_length=16)]
 
 class Columns(Struct, array_like=True, gc=False):
     """Base of the columns of a `Shape`."""
+
+
+class CreatedColumns(Columns, Generic[Id]):
+    """What a row is created with; a driver says as what it keeps an id."""
+
+    slot_ms: Millis
+    schedule_id: Id
+    fire_ms: Millis
+    created_ms: Millis
+    expires_ms: Millis
+    attempts: Count
+    callback_type: str
+    callback_details: bytes
+    payload: str
+    extras: Json | None
 
 
 class Shape(Generic[T]):

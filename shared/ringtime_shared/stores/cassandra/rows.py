@@ -26,8 +26,8 @@ from ringtime_shared.models.schedule import Place, Row
 from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.session import Values
 from ringtime_shared.stores.codec import (
-    Columns,
     Count,
+    CreatedColumns,
     Json,
     Millis,
     Shape,
@@ -80,17 +80,8 @@ WRITTEN_LATER = "cancelled_ms, moved_to, outcome"
 IS_DONE = "writetime(cancelled_ms), writetime(moved_to), writetime(outcome)"
 
 
-class _Created(Columns):
-    slot_ms: Millis
-    schedule_id: UUID
-    fire_ms: Millis
-    created_ms: Millis
-    expires_ms: Millis
-    attempts: Count
-    callback_type: str
-    callback_details: bytes
-    payload: str
-    extras: Json | None
+class _Created(CreatedColumns[UUID]):
+    """The columns of `CREATED_AND_EXTRAS`."""
 
 
 class _Whole(_Created):

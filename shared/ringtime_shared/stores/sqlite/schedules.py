@@ -16,8 +16,8 @@ from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Status
 from ringtime_shared.stores.codec import (
     NO_EXTRAS,
-    Columns,
     Count,
+    CreatedColumns,
     Extras,
     IdBytes,
     Json,
@@ -56,17 +56,8 @@ Record = tuple[Any, ...]
 ID_BYTES = 16
 
 
-class _Created(Columns):
-    slot_ms: Millis
-    schedule_id: IdBytes
-    fire_ms: Millis
-    created_ms: Millis
-    expires_ms: Millis
-    attempts: Count
-    callback_type: str
-    callback_details: bytes
-    payload: str
-    extras: Json | None
+class _Created(CreatedColumns[IdBytes]):
+    """The columns of `CREATED`."""
 
 
 class _Whole(_Created):

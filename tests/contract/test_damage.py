@@ -14,6 +14,7 @@ from tests.contract.builders import (
     START_MS,
     key_of,
     make_app,
+    make_definition,
     make_letter,
     make_outcome,
     make_query,
@@ -27,10 +28,19 @@ from ringtime_shared.errors import Damaged, RingtimeError
 from ringtime_shared.models.app import App, AppConfiguration, Instance
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.stores.codec import LAST_MS
-from ringtime_shared.stores.protocol import DAMAGED_MARKS, LAST_ID, Marks, MarksWrite, Position, Store
+from ringtime_shared.stores.protocol import (
+    DAMAGED_MARKS,
+    LAST_ID,
+    DefinitionKey,
+    Marks,
+    MarksWrite,
+    Position,
+    Store,
+)
 from ringtime_shared.stores.sqlite import schema
 from ringtime_shared.stores.sqlite.session import Session
 
@@ -48,6 +58,8 @@ class Vandal(Protocol):
     def letter(self, letter: DeadLetter, column: str, value: Any) -> None: ...
 
     def entry(self, entry: AuditEntry, value: Any) -> None: ...
+
+    def definition(self, definition: Definition, column: str, value: Any) -> None: ...
 
     def marks(self, instance: Instance, column: str, value: Any) -> None: ...
 
@@ -82,6 +94,13 @@ class SqliteVandal:
 
     def entry(self, entry: AuditEntry, value: Any) -> None:
         self.run("UPDATE audit_log SET entry = ? WHERE entry_id = ?", value, entry.entry_id.bytes)
+
+    def definition(self, definition: Definition, column: str, value: Any) -> None:
+        self.run(
+            f"UPDATE definitions SET {column} = ? WHERE recurring_id = ?",
+            value,
+            definition.recurring_id.bytes,
+        )
 
     def marks(self, instance: Instance, column: str, value: Any) -> None:
         number = "(SELECT number FROM app_numbers WHERE app_id = ?)"
@@ -136,6 +155,16 @@ class CassandraVandal:
             entry.at_ms // 86_400_000,
             entry.at_ms,
             entry.entry_id,
+        )
+
+    def definition(self, definition: Definition, column: str, value: Any) -> None:
+        self.run(
+            f"UPDATE $definitions SET {column} = ? WHERE app_id = ? AND shard = ? AND recurring_id = ?"
+            " IF EXISTS",
+            value,
+            definition.app_id,
+            definition.recurring_id.int >> 124,
+            definition.recurring_id,
         )
 
     def marks(self, instance: Instance, column: str, value: Any) -> None:
@@ -331,6 +360,30 @@ async def test_a_page_of_dead_letters_goes_on_over_a_damaged_one(
     assert (found[1].schedule_id, found[1].slot_ms) == (letters[1].schedule_id, START_MS + 1)
     assert found[1].error.startswith("this dead letter cannot be read: letter: ")
     assert len(found[1].error) <= 200
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("definition", value) for value in (None, "", "{", "7", '{"name":"x"}', HUGE)]
+    + [("payload", None), ("revision", 9)],
+)
+async def test_definitions_go_on_over_a_damaged_one(
+    store: Store, app: App, vandal: Vandal, column: str, value: Any
+) -> None:
+    stored = sorted((make_definition(app) for _ in range(3)), key=lambda each: each.recurring_id)
+    for definition in stored:
+        await store.replace_definition(definition)
+    vandal.definition(stored[1], column, value)
+    keys = [DefinitionKey(app.app_id, each.recurring_id) for each in stored]
+    found = await store.fetch_definitions(keys)
+    listed = await store.list_definitions(app.app_id, None, 10)
+    assert [found[key] for key in keys] == listed
+    assert [listed[0], listed[2]] == [stored[0], stored[2]]
+    assert listed[1].recurring_id == stored[1].recurring_id
+    assert listed[1].damage.startswith("definition")
+    assert not listed[1].is_live
+    with pytest.raises(Damaged, match=f"recurring schedule {stored[1].recurring_id} cannot be read: def"):
+        await store.fetch_definition(keys[1])
 
 
 @pytest.mark.parametrize("value", [None, "", "{", "7", HUGE])

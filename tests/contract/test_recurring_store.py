@@ -16,7 +16,6 @@ from tests.contract.builders import (
     make_run,
 )
 
-from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import VersionConflict
 from ringtime_shared.models.app import App
 from ringtime_shared.models.recurring import (
@@ -30,15 +29,9 @@ from ringtime_shared.models.recurring import (
 )
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.times import DstGap, DstOverlap, Interval, Times, Unit, Window
-from ringtime_shared.stores.memory import MemoryStore
-from ringtime_shared.stores.protocol import DefinitionKey, RunEntry
+from ringtime_shared.stores.protocol import DefinitionKey, RunEntry, Store
 
 UNKNOWN = DefinitionKey("nobody", make_definition(make_app()).recurring_id)
-
-
-@pytest.fixture
-def store(clock: ManualClock) -> MemoryStore:
-    return MemoryStore(clock.now_ms)
 
 
 def key_of(definition: Definition) -> DefinitionKey:
@@ -82,26 +75,26 @@ def full_definition(app: App) -> Definition:
     )
 
 
-async def test_every_field_of_a_definition_comes_back(store: MemoryStore, app: App) -> None:
+async def test_every_field_of_a_definition_comes_back(store: Store, app: App) -> None:
     for definition in (make_definition(app), full_definition(app)):
         await store.replace_definition(definition)
         assert await store.fetch_definition(key_of(definition)) == definition
 
 
-async def test_a_payload_as_long_as_any_comes_back(store: MemoryStore, app: App) -> None:
+async def test_a_payload_as_long_as_any_comes_back(store: Store, app: App) -> None:
     definition = make_definition(app, payload="\x00" * 1_048_576)
     await store.replace_definition(definition)
     assert await store.fetch_definition(key_of(definition)) == definition
 
 
-async def test_an_unknown_definition_is_none_and_left_out(store: MemoryStore, app: App) -> None:
+async def test_an_unknown_definition_is_none_and_left_out(store: Store, app: App) -> None:
     assert await store.fetch_definition(UNKNOWN) is None
     assert await store.fetch_definitions([UNKNOWN]) == {}
     assert await store.list_definitions("nobody", None, 10) == []
     assert await store.fetch_runs(UNKNOWN, NOW_MS, NOW_MS + WEEK_MS, 10) == []
 
 
-async def test_many_definitions_of_several_apps_come_back_by_key(store: MemoryStore, app: App) -> None:
+async def test_many_definitions_of_several_apps_come_back_by_key(store: Store, app: App) -> None:
     other = await store.create_app(make_app())
     stored = [make_definition(each) for each in (app, other) for _ in range(60)]
     for definition in stored:
@@ -110,7 +103,7 @@ async def test_many_definitions_of_several_apps_come_back_by_key(store: MemorySt
     assert await store.fetch_definitions([*keys, UNKNOWN, keys[0]]) == dict(zip(keys, stored, strict=True))
 
 
-async def test_a_definition_is_replaced_only_from_the_revision_before(store: MemoryStore, app: App) -> None:
+async def test_a_definition_is_replaced_only_from_the_revision_before(store: Store, app: App) -> None:
     first = make_definition(app)
     second = replace(first, revision=2, payload="2")
     with pytest.raises(VersionConflict):
@@ -126,7 +119,7 @@ async def test_a_definition_is_replaced_only_from_the_revision_before(store: Mem
     assert await store.fetch_definition(key_of(first)) == second
 
 
-async def test_definitions_are_listed_by_id_in_pages(store: MemoryStore, app: App) -> None:
+async def test_definitions_are_listed_by_id_in_pages(store: Store, app: App) -> None:
     other = await store.create_app(make_app())
     await store.replace_definition(make_definition(other))
     stored = sorted((make_definition(app) for _ in range(25)), key=lambda each: each.recurring_id)
@@ -139,7 +132,7 @@ async def test_definitions_are_listed_by_id_in_pages(store: MemoryStore, app: Ap
     assert listed == stored
 
 
-async def test_a_deleted_app_leaves_no_definitions(store: MemoryStore, app: App) -> None:
+async def test_a_deleted_app_leaves_no_definitions(store: Store, app: App) -> None:
     definition = make_definition(app)
     await store.replace_definition(definition)
     await store.delete_app(app)
@@ -147,7 +140,7 @@ async def test_a_deleted_app_leaves_no_definitions(store: MemoryStore, app: App)
     assert await store.list_definitions(app.app_id, None, 10) == []
 
 
-async def test_what_a_row_knows_of_its_definition_comes_back(store: MemoryStore, app: App) -> None:
+async def test_what_a_row_knows_of_its_definition_comes_back(store: Store, app: App) -> None:
     definition = make_definition(app)
     plain = make_run(definition)
     full = make_run(
@@ -166,7 +159,7 @@ async def test_what_a_row_knows_of_its_definition_comes_back(store: MemoryStore,
         assert await store.fetch_row(row.place, row.schedule.schedule_id) == row
 
 
-async def test_runs_are_listed_both_ways_over_weeks(store: MemoryStore, app: App) -> None:
+async def test_runs_are_listed_both_ways_over_weeks(store: Store, app: App) -> None:
     definition = make_definition(app)
     nominals = [START_MS + n * 2 * 86_400_000 for n in range(12)]
     rows = [make_run(definition, nominal_ms) for nominal_ms in nominals]
@@ -184,7 +177,7 @@ async def test_runs_are_listed_both_ways_over_weeks(store: MemoryStore, app: App
     assert await store.fetch_runs(key, nominals[2] + 1, nominals[3] - 1, 100) == []
 
 
-async def test_several_runs_of_one_nominal_time_are_all_listed(store: MemoryStore, app: App) -> None:
+async def test_several_runs_of_one_nominal_time_are_all_listed(store: Store, app: App) -> None:
     definition = make_definition(app)
     rows = [make_run(definition, origin=origin) for origin in (Origin.PLAN, Origin.TRIGGER, Origin.BACKFILL)]
     await store.put_rows(rows)
@@ -192,7 +185,7 @@ async def test_several_runs_of_one_nominal_time_are_all_listed(store: MemoryStor
     assert found == sorted(RunEntry(START_MS, row.schedule.schedule_id) for row in rows)
 
 
-async def test_only_home_rows_of_runs_that_are_sent_are_listed(store: MemoryStore, app: App) -> None:
+async def test_only_home_rows_of_runs_that_are_sent_are_listed(store: Store, app: App) -> None:
     definition = make_definition(app)
     run = make_run(definition)
     check = make_run(definition, START_MS + 1, origin=Origin.CHECK)

@@ -473,16 +473,17 @@ def read_definition(
             raise ValueError("definition: it is that of another key or revision")
         return replace(definition, payload=payload)
     except ValueError as error:
-        return damaged_definition(app_id, recurring_id, fault_of(error))
+        known = revision if isinstance(revision, int) else 0
+        return _damaged_definition(app_id, recurring_id, known, fault_of(error))
 
 
-def damaged_definition(app_id: str, recurring_id: UUID, fault: str) -> Definition:
+def _damaged_definition(app_id: str, recurring_id: UUID, revision: int, fault: str) -> Definition:
     """Return what can be said of a definition that cannot be read."""
     return Definition(
         recurring_id=recurring_id,
         app_id=app_id,
         name="",
-        revision=0,
+        revision=revision,
         version=0,
         times=Times(),
         payload="",

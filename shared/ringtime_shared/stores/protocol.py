@@ -466,6 +466,7 @@ class Store(
     ScheduleStore,
     DueStore,
     MarkStore,
+    RecurringStore,
     DeadLetterStore,
     DamageStore,
     OperatorStore,

@@ -18,6 +18,7 @@ from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.parts import HeldParts, group_of, part_of, parts_of
 from ringtime_shared.stores.cassandra.arrivals import Arrivals
 from ringtime_shared.stores.cassandra.bridge import Record
+from ringtime_shared.stores.cassandra.recurring import PUT_RUN, run_entry
 from ringtime_shared.stores.cassandra.rows import (
     CREATED,
     CREATED_AND_EXTRAS,
@@ -47,7 +48,15 @@ from ringtime_shared.stores.cassandra.session import (
     pack_list,
 )
 from ringtime_shared.stores.codec import encode_outcome, encode_row_extras
-from ringtime_shared.stores.protocol import LAST_ID, DuePage, DueQuery, IdPage, IndexEntry, Position
+from ringtime_shared.stores.protocol import (
+    LAST_ID,
+    DuePage,
+    DueQuery,
+    IdPage,
+    IndexEntry,
+    Position,
+    is_listed_run,
+)
 
 K = TypeVar("K", bound=Hashable)
 
@@ -126,6 +135,7 @@ class Schedules:
             self._put_row_and_extras,
             self._put_index,
             self._put_app_bucket,
+            self._put_run,
             self._get_row,
             self._get_expiry,
             self._put_cancel,
@@ -153,6 +163,7 @@ class Schedules:
             _PUT_ROW_AND_EXTRAS,
             PUT_INDEX,
             _PUT_APP_BUCKET,
+            PUT_RUN,
             _GET_ROW,
             _GET_EXPIRY,
             _PUT_CANCEL,
@@ -191,13 +202,13 @@ class Schedules:
             entry_end_ms = _entry_end_ms(bucket, slot_ms, end_ms)
             known_ms = entries.get(key) or indexed.get(key)
             note = slot_ms if slot_ms < near_ms else None
+            companions: Sequence[tuple[bytes, Query]] = ()
             if known_ms is None or known_ms < entry_end_ms:
                 entries[key] = entry_end_ms
-                items.append(
-                    Item(routing, query, self._index_queries(key, count, entry_end_ms, now_ms), note)
-                )
-            else:
-                items.append(Item(routing, query, (), note))
+                companions = self._index_queries(key, count, entry_end_ms, now_ms)
+            if (run := row.schedule.run) is not None and is_listed_run(row):
+                companions = (*companions, run_entry(self._put_run, row, run, ttl))
+            items.append(Item(routing, query, companions, note))
 
         def announce(near: Mapping[bytes, set[int]]) -> list[tuple[bytes, Query]]:
             return [self._arrivals.announce(*named[key], slots, now_ms, count) for key, slots in near.items()]

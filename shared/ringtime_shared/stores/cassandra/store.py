@@ -12,6 +12,7 @@ from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.parts import CopyPage, HeldParts, PartMap
 from ringtime_shared.settings import CassandraSettings
@@ -24,12 +25,14 @@ from ringtime_shared.stores.cassandra.meta import HostTimes, MetaTable
 from ringtime_shared.stores.cassandra.migrate import check_schema
 from ringtime_shared.stores.cassandra.operator import DamageTable, OperatorReads
 from ringtime_shared.stores.cassandra.parts import PartTable
+from ringtime_shared.stores.cassandra.recurring import Recurring
 from ringtime_shared.stores.cassandra.schedules import EXPIRIES, Due, Known, Schedules
 from ringtime_shared.stores.cassandra.session import CqlSession
 from ringtime_shared.stores.protocol import (
     AppChange,
     AppCounts,
     Arrival,
+    DefinitionKey,
     DuePage,
     DueQuery,
     IdPage,
@@ -37,6 +40,7 @@ from ringtime_shared.stores.protocol import (
     Marks,
     MarksWrite,
     Position,
+    RunEntry,
 )
 
 _SYSTEM_CLOCK = SystemClock()
@@ -54,6 +58,7 @@ class CassandraStore:
         apps: Apps,
         app_changes: AppChangeTables,
         marks: MarkTable,
+        recurring: Recurring,
         dead_letters: DeadLetters,
         damage: DamageTable,
         operator: OperatorReads,
@@ -70,6 +75,7 @@ class CassandraStore:
         self._apps = apps
         self._app_changes = app_changes
         self._marks = marks
+        self._recurring = recurring
         self._dead_letters = dead_letters
         self._damage = damage
         self._operator = operator
@@ -129,6 +135,7 @@ class CassandraStore:
             await Apps.prepare(session, marks, meta, app_changes, now_ms),
             app_changes,
             marks,
+            await Recurring.prepare(session),
             await DeadLetters.prepare(session, now_ms),
             await DamageTable.prepare(session),
             await OperatorReads.prepare(session),
@@ -160,6 +167,7 @@ class CassandraStore:
 
     async def delete_app(self, app: App) -> None:
         await self._dead_letters.delete_all(app)
+        await self._recurring.delete_all(app.app_id)
         await self._apps.delete_app(app)
 
     async def count_app_changes(self) -> int:
@@ -208,6 +216,23 @@ class CassandraStore:
 
     async def put_marks(self, writes: Sequence[MarksWrite]) -> None:
         await self._marks.put_marks(writes)
+
+    async def fetch_definition(self, key: DefinitionKey) -> Definition | None:
+        return await self._recurring.fetch_definition(key)
+
+    async def fetch_definitions(self, keys: Sequence[DefinitionKey]) -> dict[DefinitionKey, Definition]:
+        return await self._recurring.fetch_definitions(keys)
+
+    async def replace_definition(self, definition: Definition) -> None:
+        await self._recurring.replace_definition(definition)
+
+    async def list_definitions(self, app_id: str, after: UUID | None, limit: int) -> list[Definition]:
+        return await self._recurring.list_definitions(app_id, after, limit)
+
+    async def fetch_runs(
+        self, key: DefinitionKey, from_ms: int, upto_ms: int, limit: int, *, newest_first: bool = False
+    ) -> list[RunEntry]:
+        return await self._recurring.fetch_runs(key, from_ms, upto_ms, limit, newest_first=newest_first)
 
     async def put_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         await self._dead_letters.put_dead_letters(letters)

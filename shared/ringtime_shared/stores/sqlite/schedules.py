@@ -38,6 +38,7 @@ from ringtime_shared.stores.protocol import (
     IdPage,
     IndexEntry,
     Position,
+    is_listed_run,
 )
 from ringtime_shared.stores.sqlite.session import IndexKey, Session, execute_bulk
 
@@ -210,6 +211,10 @@ def _to_text(encoded: bytes | None) -> str | None:
 _BY_KEY = "WHERE app = ? AND partition = ? AND slot_ms = ? AND schedule_id = ?"
 _PUT_ROWS = f"INSERT INTO schedules (app, partition, {CREATED}) {{values}} ON CONFLICT DO NOTHING"
 _PUT_INDEX = "INSERT INTO due_index (bucket, app, partition, purge_ms) {values} ON CONFLICT DO NOTHING"
+_PUT_RUNS = (
+    "INSERT INTO runs (app, recurring_id, nominal_ms, schedule_id, expires_ms) {values}"
+    " ON CONFLICT DO NOTHING"
+)
 _PUT_MOVES = """
 UPDATE schedules SET moved_partition = column1, moved_slot_ms = column2
 FROM ({values}) WHERE app = column3 AND partition = column4 AND slot_ms = column5 AND schedule_id = column6
@@ -241,12 +246,16 @@ def put_rows(session: Session, rows: Sequence[Row], now_ms: int) -> None:
     number, last_app_id = 0, None
     records: list[Record] = []
     entries: dict[IndexKey, int] = {}  # with the time purge should look at it
+    runs: list[Record] = []
     for row in rows:
         app_id, partition, slot_ms = row.place
         if app_id != last_app_id:
             number, last_app_id = session.give_number(app_id), app_id
         records.append(to_record(number, row))
         entries.setdefault((slot_ms // BUCKET_MS, number, partition), row.schedule.expires_ms)
+        if (run := row.schedule.run) is not None and is_listed_run(row):
+            schedule_id, expires_ms = row.schedule.schedule_id.bytes, row.schedule.expires_ms
+            runs.append((number, run.recurring_id.bytes, run.nominal_ms, schedule_id, expires_ms))
     new = [
         (*key, purge_ms)
         for key, purge_ms in entries.items()
@@ -254,6 +263,8 @@ def put_rows(session: Session, rows: Sequence[Row], now_ms: int) -> None:
     ]
     execute_bulk(session.connection, _PUT_INDEX, new)
     execute_bulk(session.connection, _PUT_ROWS, records)
+    if runs:
+        execute_bulk(session.connection, _PUT_RUNS, runs)
 
 
 def fetch_row(session: Session, place: Place, schedule_id: UUID) -> Row | None:

@@ -131,8 +131,28 @@ CREATE TABLE app_changes ( -- the last ones, told to servers that keep all apps 
 );
 """
 
+_RECURRING = """
+CREATE TABLE definitions ( -- of recurring schedules
+    app INTEGER NOT NULL,
+    recurring_id BLOB NOT NULL,
+    revision INTEGER NOT NULL,
+    definition TEXT NOT NULL, -- JSON object, without the payload
+    payload TEXT NOT NULL,
+    PRIMARY KEY (app, recurring_id)
+) WITHOUT ROWID;
+CREATE TABLE runs (
+    app INTEGER NOT NULL,
+    recurring_id BLOB NOT NULL,
+    nominal_ms INTEGER NOT NULL,
+    schedule_id BLOB NOT NULL,
+    expires_ms INTEGER NOT NULL,
+    PRIMARY KEY (app, recurring_id, nominal_ms, schedule_id)
+) WITHOUT ROWID;
+CREATE INDEX runs_expiry ON runs (expires_ms);
+"""
+
 #: Step n leads from schema version n to n + 1; add at the end, change nothing. A comment holds no semicolon.
-STEPS = (_FIRST, _DELIVERY, _OPERATOR, _COUNT, _DAMAGE, _DELETION, _APP_CHANGES)
+STEPS = (_FIRST, _DELIVERY, _OPERATOR, _COUNT, _DAMAGE, _DELETION, _APP_CHANGES, _RECURRING)
 SCHEMA_VERSION = len(STEPS)
 
 

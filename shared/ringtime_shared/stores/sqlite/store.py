@@ -18,6 +18,7 @@ from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.parts import CopyPage, PartMap
 from ringtime_shared.settings import EmbeddedSettings
@@ -25,6 +26,7 @@ from ringtime_shared.stores.protocol import (
     AppChange,
     AppCounts,
     Arrival,
+    DefinitionKey,
     DuePage,
     DueQuery,
     IdPage,
@@ -32,6 +34,7 @@ from ringtime_shared.stores.protocol import (
     Marks,
     MarksWrite,
     Position,
+    RunEntry,
 )
 from ringtime_shared.stores.sqlite import (
     apps,
@@ -39,6 +42,7 @@ from ringtime_shared.stores.sqlite import (
     marks,
     operator,
     purge,
+    recurring,
     schedules,
     schema,
 )
@@ -273,6 +277,29 @@ class SqliteStore:
 
     async def put_marks(self, writes: Sequence[MarksWrite]) -> None:
         await self._write(lambda session: marks.put_marks(session, writes))
+
+    async def fetch_definition(self, key: DefinitionKey) -> Definition | None:
+        return await self._reader.run(lambda session: recurring.fetch_definition(session, key))
+
+    async def fetch_definitions(self, keys: Sequence[DefinitionKey]) -> dict[DefinitionKey, Definition]:
+        return await self._reader.run(lambda session: recurring.fetch_definitions(session, keys))
+
+    async def replace_definition(self, definition: Definition) -> None:
+        await self._write(lambda session: recurring.replace_definition(session, definition))
+
+    async def list_definitions(self, app_id: str, after: UUID | None, limit: int) -> list[Definition]:
+        return await self._reader.run(
+            lambda session: recurring.list_definitions(session, app_id, after, limit)
+        )
+
+    async def fetch_runs(
+        self, key: DefinitionKey, from_ms: int, upto_ms: int, limit: int, *, newest_first: bool = False
+    ) -> list[RunEntry]:
+        return await self._reader.run(
+            lambda session: recurring.fetch_runs(
+                session, key, from_ms, upto_ms, limit, newest_first=newest_first
+            )
+        )
 
     async def put_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         await self._write(lambda session: dead_letters.put_dead_letters(session, letters))

@@ -1,0 +1,171 @@
+"""Operations of `RecurringStore`: plain reads; LWTs on the revision for changes.
+
+`Schedules.put_rows` files the entry of a run in the batch of its row; which statement that is, is said here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, Self
+from uuid import UUID
+
+from ringtime_shared.errors import Damaged, OutcomeUnknown, StoreUnavailable
+from ringtime_shared.models.recurring import Definition, RunOf
+from ringtime_shared.models.schedule import Row
+from ringtime_shared.stores.cassandra.meta import ROUNDS, back_off
+from ringtime_shared.stores.cassandra.rows import pack_int, pack_long, routing_key
+from ringtime_shared.stores.cassandra.session import CqlSession, Prepared, Query
+from ringtime_shared.stores.codec import encode_definition, read_definition
+from ringtime_shared.stores.protocol import RUNS_WINDOW_MS, DefinitionKey, RunEntry, definition_conflict
+
+SHARDS = 16
+_SHARD_SHIFT = 124
+SHARDS_AT_ONCE = 4  #: read side by side for a page of a list
+WEEKS_AT_ONCE = 8
+_FIRST_ID = UUID(int=0)
+
+_COLUMNS = "revision, definition, payload"
+_BY_KEY = "WHERE app_id = ? AND shard = ? AND recurring_id = ?"
+_GET = f"SELECT {_COLUMNS} FROM $definitions {_BY_KEY}"
+_LIST = (
+    f"SELECT recurring_id, {_COLUMNS} FROM $definitions"
+    " WHERE app_id = ? AND shard = ? AND recurring_id > ? LIMIT ?"
+)
+_CREATE = (
+    f"INSERT INTO $definitions ({_COLUMNS}, app_id, shard, recurring_id)"
+    " VALUES (?, ?, ?, ?, ?, ?) IF NOT EXISTS"
+)
+_REPLACE = f"UPDATE $definitions SET revision = ?, definition = ?, payload = ? {_BY_KEY} IF revision = ?"
+_DELETE = f"DELETE FROM $definitions {_BY_KEY} IF EXISTS"
+PUT_RUN = (
+    "INSERT INTO $runs (app_id, recurring_id, week, nominal_ms, schedule_id)"
+    " VALUES (?, ?, ?, ?, ?) USING TTL ?"
+)
+_GET_RUNS = (
+    "SELECT nominal_ms, schedule_id FROM $runs WHERE app_id = ? AND recurring_id = ? AND week = ?"
+    " AND nominal_ms >= ? AND nominal_ms <= ?"
+)
+_LIMIT = "LIMIT ?"
+_NEWEST_FIRST = "ORDER BY nominal_ms DESC, schedule_id DESC LIMIT ?"
+
+
+class Recurring:
+    """`RecurringStore` on one session."""
+
+    def __init__(self, session: CqlSession, statements: Sequence[Prepared]) -> None:
+        """Use `prepare`."""
+        self._session = session
+        self._get, self._list, self._create, self._replace, self._delete, *get_runs = statements
+        self._get_runs = dict(zip((False, True), get_runs, strict=True))
+
+    @classmethod
+    async def prepare(cls, session: CqlSession) -> Self:
+        runs = (f"{_GET_RUNS} {_LIMIT}", f"{_GET_RUNS} {_NEWEST_FIRST}")
+        return cls(session, await session.prepare(_GET, _LIST, _CREATE, _REPLACE, _DELETE, *runs))
+
+    async def fetch_definition(self, key: DefinitionKey) -> Definition | None:
+        definition = (await self.fetch_definitions([key])).get(key)
+        if definition is not None and definition.damage:
+            raise Damaged("recurring schedule", str(key.recurring_id), definition.damage)
+        return definition
+
+    async def fetch_definitions(self, keys: Sequence[DefinitionKey]) -> dict[DefinitionKey, Definition]:
+        asked = list(dict.fromkeys(keys))
+        answers = await self._session.read_all([self._get.bind(*_key(key)) for key in asked])
+        return {
+            key: read_definition(*key, *record)
+            for key, records in zip(asked, answers, strict=True)
+            for record in records
+        }
+
+    async def replace_definition(self, definition: Definition) -> None:
+        """Try the LWT until what is stored is not what was before; an LWT without an answer may have been
+        applied, which a read at SERIAL tells."""
+        key = DefinitionKey(definition.app_id, definition.recurring_id)
+        values = (definition.revision, encode_definition(definition), definition.payload, *_key(key))
+        before = definition.revision - 1
+        statement = self._replace.bind(*values, before) if before else self._create.bind(*values)
+        is_unsure = False
+        for n in range(ROUNDS):
+            try:
+                record = await self._session.write_if(statement)
+                if record is not None and record[0]:
+                    return
+                is_unsure = is_unsure or record is None
+                stored = await self._fetch_serial(key)
+            except StoreUnavailable as error:
+                if is_unsure:
+                    raise OutcomeUnknown(str(error)) from error
+                raise
+            if stored == definition:
+                return
+            if (0 if stored is None else stored.revision) != before:
+                raise definition_conflict(stored, definition)
+            await back_off(n)
+        raise OutcomeUnknown(f"Cassandra: no answer to the change of recurring schedule {definition.name}")
+
+    async def _fetch_serial(self, key: DefinitionKey) -> Definition | None:
+        records = await self._session.read(self._get.bind(*_key(key)), is_serial=True)
+        return read_definition(*key, *records[0]) if records else None
+
+    async def list_definitions(self, app_id: str, after: UUID | None, limit: int) -> list[Definition]:
+        after = after or _FIRST_ID
+        found: list[Definition] = []
+        shards = range(_shard(after), SHARDS)
+        for n in range(0, len(shards), SHARDS_AT_ONCE):
+            statements = [
+                self._list.bind(app_id, shard, after, limit) for shard in shards[n : n + SHARDS_AT_ONCE]
+            ]
+            for records in await self._session.read_all(statements):
+                found += [read_definition(app_id, *record) for record in records]
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
+    async def delete_all(self, app_id: str) -> None:
+        """Forget the definitions of an app. By LWT as they are written: of the other writes and this one the
+        server says which was later."""
+        for n in range(ROUNDS):
+            page = await self.list_definitions(app_id, None, 100)
+            if not page:
+                return
+            keys = [DefinitionKey(app_id, each.recurring_id) for each in page]
+            answers = await asyncio.gather(
+                *(self._session.write_if(self._delete.bind(*_key(key))) for key in keys)
+            )
+            if None in answers:
+                await back_off(n)
+        raise OutcomeUnknown(f"Cassandra: no answer to the end of recurring schedules of app {app_id}")
+
+    async def fetch_runs(
+        self, key: DefinitionKey, from_ms: int, upto_ms: int, limit: int, *, newest_first: bool = False
+    ) -> list[RunEntry]:
+        weeks: Sequence[int] = range(from_ms // RUNS_WINDOW_MS, upto_ms // RUNS_WINDOW_MS + 1)
+        weeks = weeks[::-1] if newest_first else weeks
+        found: list[RunEntry] = []
+        for n in range(0, len(weeks), WEEKS_AT_ONCE):
+            statements: list[Any] = [
+                self._get_runs[newest_first].bind(*key, week, from_ms, upto_ms, limit - len(found))
+                for week in weeks[n : n + WEEKS_AT_ONCE]
+            ]
+            for records in await self._session.read_all(statements):
+                found += [RunEntry(*record) for record in records]
+            if len(found) >= limit:
+                break
+        return found[:limit]
+
+
+def run_entry(put_run: Prepared, row: Row, run: RunOf, ttl: bytes) -> tuple[bytes, Query]:
+    """Return what files the entry of a row that is a run, for the batch of the row."""
+    key = (row.place.app_id.encode(), run.recurring_id.bytes, pack_int(run.nominal_ms // RUNS_WINDOW_MS))
+    values = (*key, pack_long(run.nominal_ms), row.schedule.schedule_id.bytes, ttl)
+    return routing_key(*key), put_run.in_batch(values)
+
+
+def _key(key: DefinitionKey) -> tuple[str, int, UUID]:
+    return key.app_id, _shard(key.recurring_id), key.recurring_id
+
+
+def _shard(recurring_id: UUID) -> int:
+    return recurring_id.int >> _SHARD_SHIFT

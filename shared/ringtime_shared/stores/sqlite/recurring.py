@@ -1,0 +1,88 @@
+"""Operations of `RecurringStore`; `schedules.put_rows` files the entries of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from uuid import UUID
+
+from ringtime_shared.errors import Damaged
+from ringtime_shared.models.recurring import Definition
+from ringtime_shared.stores.codec import encode_definition, read_definition
+from ringtime_shared.stores.protocol import DefinitionKey, RunEntry, definition_conflict
+from ringtime_shared.stores.sqlite.schedules import ID_BYTES, id_of
+from ringtime_shared.stores.sqlite.session import Session
+
+_COLUMNS = "revision, definition, payload"
+_GET = f"SELECT {_COLUMNS} FROM definitions WHERE app = ? AND recurring_id = ?"
+_LIST = (
+    f"SELECT recurring_id, {_COLUMNS} FROM definitions WHERE app = ? AND recurring_id > ?"
+    " ORDER BY recurring_id LIMIT ?"
+)
+_GET_RUNS = (
+    "SELECT nominal_ms, schedule_id FROM runs"
+    " WHERE app = ? AND recurring_id = ? AND nominal_ms BETWEEN ? AND ?"
+)
+
+
+def fetch_definition(session: Session, key: DefinitionKey) -> Definition | None:
+    definition = _fetch(session, key)
+    if definition is not None and definition.damage:
+        raise Damaged("recurring schedule", str(key.recurring_id), definition.damage)
+    return definition
+
+
+def fetch_definitions(session: Session, keys: Sequence[DefinitionKey]) -> dict[DefinitionKey, Definition]:
+    found = ((key, _fetch(session, key)) for key in dict.fromkeys(keys))
+    return {key: definition for key, definition in found if definition is not None}
+
+
+def _fetch(session: Session, key: DefinitionKey) -> Definition | None:
+    app_id, recurring_id = key
+    for record in session.fetch(_GET, (session.number_of(app_id), recurring_id.bytes)):
+        return read_definition(app_id, recurring_id, *record)
+    return None
+
+
+def replace_definition(session: Session, definition: Definition) -> None:
+    stored = _fetch(session, DefinitionKey(definition.app_id, definition.recurring_id))
+    if stored == definition:
+        return
+    if (0 if stored is None else stored.revision) != definition.revision - 1:
+        raise definition_conflict(stored, definition)
+    session.connection.execute(
+        f"REPLACE INTO definitions (app, recurring_id, {_COLUMNS}) VALUES (?, ?, ?, ?, ?)",
+        (
+            session.give_number(definition.app_id),
+            definition.recurring_id.bytes,
+            definition.revision,
+            encode_definition(definition),
+            definition.payload,
+        ),
+    )
+
+
+def list_definitions(session: Session, app_id: str, after: UUID | None, limit: int) -> list[Definition]:
+    start = b"" if after is None else after.bytes
+    found = session.fetch(_LIST, (session.number_of(app_id), start, limit))
+    return [read_definition(app_id, id_of(recurring_id), *record) for recurring_id, *record in found]
+
+
+def fetch_runs(
+    session: Session,
+    key: DefinitionKey,
+    from_ms: int,
+    upto_ms: int,
+    limit: int,
+    *,
+    newest_first: bool,
+) -> list[RunEntry]:
+    way = "DESC" if newest_first else "ASC"
+    found = session.fetch(
+        f"{_GET_RUNS} ORDER BY nominal_ms {way}, schedule_id {way} LIMIT ?",
+        (session.number_of(key.app_id), key.recurring_id.bytes, from_ms, upto_ms, limit),
+    )
+    return [
+        RunEntry(nominal_ms, id_of(schedule_id))
+        for nominal_ms, schedule_id in found
+        if isinstance(schedule_id, bytes) and len(schedule_id) == ID_BYTES
+    ]

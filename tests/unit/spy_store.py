@@ -43,14 +43,14 @@ class SpyStore:
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         method = getattr(self.real, name)
 
-        async def call(*args: Any) -> Any:
+        async def call(*args: Any, **named: Any) -> Any:
             self.calls.append((name, args[0] if args else None))
             if name in self._gates:
                 await self._gates[name].wait()
             if self.failure is not None:
                 raise self.failure
             error, carried_out = self._faults[name].pop(0) if self._faults[name] else (None, True)
-            answer = await method(*args) if carried_out else None
+            answer = await method(*args, **named) if carried_out else None
             if error is not None:
                 raise error
             return answer

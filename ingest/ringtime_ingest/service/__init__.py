@@ -1,7 +1,7 @@
 """What clients can ask for, without any transport: the HTTP routes and the library call the same service.
 
-Its interface is `IngestService`, made of `IngestParts`, with `signing` and `dead_letters` for what belongs to
-them, and the requests and answers named here. Behind it:
+Its interface is `IngestService`, made of `IngestParts`, with `signing`, `dead_letters` and `recurring` for
+what belongs to them, and the requests and answers named here. Behind it:
 
 | module | does |
 |---|---|
@@ -10,6 +10,7 @@ them, and the requests and answers named here. Behind it:
 | `apps` | the apps as they were last read, and how long ago |
 | `commit` | the promise that an acknowledged row will be seen by a dispatcher |
 | `dead_letters`, `replay` | deliveries that were given up: list, count, file again |
+| `recurring` | recurring schedules: every change of a definition, its runs |
 | `signing` | secrets of apps |
 | `deletions` | deletions of apps, carried out in the background |
 
@@ -17,7 +18,7 @@ It talks to the store, whose driver it is given, and never to a transport: it im
 starlette, and raises the errors of `ringtime_shared.errors` for somebody else to word.
 """
 
-from ringtime_ingest.service.requests import Cancellation, NewApp, NewSchedule, Offer
+from ringtime_ingest.service.requests import Cancellation, NewApp, NewRecurring, NewSchedule, Offer
 from ringtime_ingest.service.service import IngestParts, IngestService
 
-__all__ = ["Cancellation", "IngestParts", "IngestService", "NewApp", "NewSchedule", "Offer"]
+__all__ = ["Cancellation", "IngestParts", "IngestService", "NewApp", "NewRecurring", "NewSchedule", "Offer"]

@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from ringtime_shared.api.ids import check_app_id
+from ringtime_shared.api.ids import check_app_id, check_name
+from ringtime_shared.api.recurring import MAX_MISFIRE_AGE_MS, MAX_MISFIRES
 from ringtime_shared.app_rules import check_app
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.app import App, AppConfiguration
+from ringtime_shared.models.recurring import Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row
+from ringtime_shared.models.times import Times
 from ringtime_shared.retry_rules import RetryBounds, check_retry
 from ringtime_shared.settings import AppLimits
 
@@ -37,16 +40,35 @@ class NewApp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewSchedule:
-    """A one-time schedule to create; exactly one of `fire_ms` and `delay_ms` is given."""
+class Contents:
+    """What is to be sent, and where to."""
 
     app_id: str
     payload: str
-    fire_ms: int | None = None  #: the instant asked for, UTC ms
-    delay_ms: int | None = None  #: how long after the server's now
     callback_type: str
     callback_details: dict[str, object] = field(repr=False)  #: as sent, unknown keys included
     retry: RetryRules | None = None  #: where it differs from the app's
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSchedule(Contents):
+    """A one-time schedule to create; exactly one of `fire_ms` and `delay_ms` is given."""
+
+    fire_ms: int | None = None  #: the instant asked for, UTC ms
+    delay_ms: int | None = None  #: how long after the server's now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRecurring(Contents):
+    """A recurring schedule to create, or to put in place of one of the same name."""
+
+    name: str
+    times: Times
+    misfire: Misfire = Misfire.ONCE
+    misfire_most: int = 1  #: of ALL
+    misfire_age_ms: int | None = None
+    overlap: Overlap = Overlap.ALLOW
+    keeps: bool = True  #: after its last run it is kept, ENDED; else it is deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +94,17 @@ def check_new_app(new: NewApp, limits: AppLimits) -> list[Violation]:
 
 def check_form(new: NewSchedule) -> list[Violation]:
     """Return what is wrong with a create whatever its app: fields that are missing or contradict."""
-    violations = check_app_id(new.app_id)
+    violations = check_contents_form(new)
     if (new.fire_ms is None) == (new.delay_ms is None):
         violations.append(
             Violation("scheduleTime", "required: either scheduleTime or delaySeconds, not both")
         )
+    return violations
+
+
+def check_contents_form(new: Contents) -> list[Violation]:
+    """Return what is wrong with contents whatever their app."""
+    violations = check_app_id(new.app_id)
     if not new.callback_type:
         violations.append(Violation("callback.type", "required: a non-empty string"))
     return violations
@@ -90,12 +118,34 @@ def check_new_schedule(
     callback_rules: Mapping[str, CallbackRule],
 ) -> list[Violation]:
     """Return everything that is wrong with a create for `app`."""
-    violations = check_form(new)
-    violations += _check_payload(new.payload, app.configuration.payload_bytes or limits.payload_bytes)
+    days = app.configuration.future_period_days or limits.future_period_days
+    violations = check_form(new) + _check_time(new, now_ms, days)
+    return violations + _check_contents(new, app, limits, callback_rules)
+
+
+def check_new_recurring(
+    new: NewRecurring, app: App, limits: AppLimits, callback_rules: Mapping[str, CallbackRule]
+) -> list[Violation]:
+    """Return everything that is wrong with a recurring schedule for `app`, but for its times, which
+    `parse_times` has checked."""
+    violations = check_contents_form(new) + check_name(new.name)
+    if new.times.calendars:
+        violations.append(
+            Violation("exclusionCalendars", f"the app has no calendar {new.times.calendars[0]}")
+        )
+    if not 1 <= new.misfire_most <= MAX_MISFIRES:
+        violations.append(Violation("misfireMost", f"must be from 1 to {MAX_MISFIRES}"))
+    if new.misfire_age_ms is not None and not 1 <= new.misfire_age_ms <= MAX_MISFIRE_AGE_MS:
+        violations.append(Violation("misfireAgeSeconds", f"must be from 1 to {MAX_MISFIRE_AGE_MS // 1_000}"))
+    return violations + _check_contents(new, app, limits, callback_rules)
+
+
+def _check_contents(
+    new: Contents, app: App, limits: AppLimits, callback_rules: Mapping[str, CallbackRule]
+) -> list[Violation]:
+    violations = _check_payload(new.payload, app.configuration.payload_bytes or limits.payload_bytes)
     if new.retry is not None:
         violations += check_retry(new.retry, "retryPolicy", _bounds_of(app, limits))
-    days = app.configuration.future_period_days or limits.future_period_days
-    violations += _check_time(new, now_ms, days)
     if new.callback_type:
         rule = callback_rules.get(new.callback_type)
         if rule is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
@@ -13,13 +13,17 @@ from ringtime_ingest.service.dead_letters import DeadLetters
 from ringtime_ingest.service.deletions import Deletions
 from ringtime_ingest.service.growth import Growth
 from ringtime_ingest.service.listing import Listing
+from ringtime_ingest.service.recurring import Recurring, RecurringParts
 from ringtime_ingest.service.replay import Replayer
 from ringtime_ingest.service.requests import (
     Cancellation,
+    Contents,
     NewApp,
+    NewRecurring,
     NewSchedule,
     Offer,
     check_new_app,
+    check_new_recurring,
     check_new_schedule,
     encode_details,
 )
@@ -41,9 +45,11 @@ from ringtime_shared.errors import (
     InvalidRequest,
     LimitReached,
     NotFound,
+    Violation,
 )
 from ringtime_shared.ids import IdMint, Kind, unpack_id
 from ringtime_shared.models.app import App, AppConfiguration
+from ringtime_shared.models.recurring import Origin
 from ringtime_shared.models.schedule import Place, Row, Schedule
 from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.settings import AppLimits, IngestSettings
@@ -56,6 +62,7 @@ from ringtime_shared.stores.protocol import (
     MarkStore,
     MetaStore,
     OperatorStore,
+    RecurringStore,
     ScheduleStore,
 )
 
@@ -71,6 +78,7 @@ class IngestStore(
     DeadLetterStore,
     OperatorStore,
     MetaStore,
+    RecurringStore,
     Protocol,
 ):
     """What ingest needs of a store."""
@@ -111,6 +119,20 @@ class IngestService:
         self.listing = Listing(parts.store, self._apps, parts.clock)
         replayer = Replayer(parts.store, self._commit, self._chooser, parts.clock, self._margin_ms)
         self.dead_letters = DeadLetters(parts.store, self._apps, replayer, parts.clock, self._fetch_home)
+        self.recurring = Recurring(
+            RecurringParts(
+                store=parts.store,
+                apps=self._apps,
+                commit=self._commit,
+                chooser=self._chooser,
+                clock=parts.clock,
+                limits=parts.limits,
+                margin_ms=self._margin_ms,
+                map_age_ms=parts.settings.map_age_ms,
+                screen=self._screen_recurring,
+                mint=self._mint_run,
+            )
+        )
 
     @classmethod
     async def start(cls, parts: IngestParts) -> IngestService:
@@ -226,8 +248,20 @@ class IngestService:
             raise inactive(reading.app)
         require_trust(self._clock)
         now_ms = self._clock.now_ms()
+        details = await self._screen(
+            new, lambda: check_new_schedule(new, reading.app, self._limits, now_ms, self._rules)
+        )
+        await self._refresh_mint()
+        return await self._commit.file(self._home_row(new, details, reading, now_ms), reading)
+
+    async def _screen(self, new: Contents, check: Callable[[], list[Violation]]) -> bytes:
+        """Return the details of a callback as they will be kept, if rules and screens let them through.
+
+        Args:
+            check: the rules, those of callback types among them. Raises InvalidRequest.
+        """
         try:
-            violations = check_new_schedule(new, reading.app, self._limits, now_ms, self._rules)
+            violations = check()
             if not violations:
                 details = encode_details(new.callback_details)
                 violations = await self._screens[new.callback_type](new.callback_details, new.app_id)
@@ -241,9 +275,18 @@ class IngestService:
             raise RuntimeError(about) from error
         if violations:
             raise InvalidRequest(violations)
+        return details
+
+    async def _screen_recurring(self, new: NewRecurring, app: App) -> bytes:
+        return await self._screen(new, lambda: check_new_recurring(new, app, self._limits, self._rules))
+
+    async def _mint_run(self, slot_ms: int, partition: int, app_number: int) -> UUID:
+        await self._refresh_mint()
+        return self._mint.mint(slot_ms=slot_ms, kind=Kind.RUN, partition=partition, app_number=app_number)
+
+    async def _refresh_mint(self) -> None:
         if self._mint.spent:
             self._mint = IdMint(await self._store.claim_nonce(self._holder))
-        return await self._commit.file(self._home_row(new, details, reading, now_ms), reading)
 
     def _home_row(self, new: NewSchedule, details: bytes, reading: AppReading, now_ms: int) -> Row:
         app = reading.app
@@ -270,6 +313,8 @@ class IngestService:
         """Return the home row of a schedule, with the attempts of the filing that is pending. Raises
         NotFound."""
         row = await self._fetch_home(schedule_id)
+        if row.schedule.run is not None:
+            row = await self.recurring.shown(row)
         if row.outcome is None and row.moved_to is not None:
             pending = await self._store.fetch_row(row.moved_to, schedule_id)
             if pending is not None:
@@ -285,7 +330,8 @@ class IngestService:
         row = None
         if app_id is not None:
             row = await self._store.fetch_row(Place(app_id, parts.partition, parts.slot_ms), schedule_id)
-        if row is None:
+        run = None if row is None else row.schedule.run
+        if row is None or (run is not None and run.origin is Origin.CHECK):
             raise NotFound("schedule", str(schedule_id))
         try:
             check_details(row.schedule.callback_details)
@@ -299,4 +345,7 @@ class IngestService:
         Raises NotFound, AlreadyDone, StoreUnavailable, OutcomeUnknown.
         """
         row = await self._fetch_home(schedule_id)
+        run = row.schedule.run
+        if run is not None and run.origin is Origin.PLAN:
+            return await self.recurring.cancel_run(row)
         return Cancellation(*await cancel_home(self._store, self._clock, row, self._limits))

@@ -9,6 +9,7 @@ or calls.
 | `configuration` | what an app or a schedule may set | `configuration_to_json`, `retry_to_json` |
 | `apps` | app, signing secret | `app_to_json`, `secret_to_json` |
 | `schedules` | schedule, attempt | `schedule_to_json`, `attempt_to_json` |
+| `recurring` | recurring schedule, its runs, preview | `recurring_to_json`, `runs_to_json` |
 | `times` | when a recurring schedule runs, calendar, preview | `times_to_json` and the like |
 | `dead_letters` | dead letter, replay, sizes of pages | `letter_to_json`, `replays_to_json` |
 | `failures` | the envelope of an error | `failure_to_json` |

@@ -8,10 +8,13 @@ from ringtime_shared.errors import Violation
 from ringtime_shared.ids import UUID_PATTERN
 
 APP_ID_PATTERN = "[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
+NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
 SECRET_ID_BYTES = 8  #: written as twice as many hexadecimal digits
 SECRET_ID_PATTERN = f"[0-9a-f]{{{SECRET_ID_BYTES * 2}}}"
 _APP_ID = re.compile(APP_ID_PATTERN)
 _APP_ID_RULE = "must be 1 to 128 of A-Z, a-z, 0-9, _ and -, the first a letter or a digit"
+_NAME = re.compile(NAME_PATTERN)
+_NAME_RULE = "must be 1 to 128 of A-Z, a-z, 0-9, _, . and -, the first a letter or a digit"
 _SECRET_ID = re.compile(SECRET_ID_PATTERN)
 _UUID = re.compile(UUID_PATTERN)
 _UUID_RULE = "must be a UUID: 32 hexadecimal digits in groups of 8-4-4-4-12"
@@ -22,6 +25,11 @@ def check_app_id(app_id: str) -> list[Violation]:
     if _APP_ID.fullmatch(app_id):
         return []
     return [Violation("appId", _APP_ID_RULE if app_id else f"required: {_APP_ID_RULE}")]
+
+
+def check_name(name: str) -> list[Violation]:
+    """Return what is wrong with the name of a recurring schedule."""
+    return [] if _NAME.fullmatch(name) else [Violation("name", _NAME_RULE)]
 
 
 def check_secret_id(secret_id: str) -> list[Violation]:

@@ -1,0 +1,669 @@
+"""Recurring schedules: every change of a definition, and what can be asked of one and of its runs.
+
+A change that makes runs is made in four steps, each durable before the next, so that whoever dies in between
+leaves a chain that goes on (`ringtime_shared.recurring.chain` has the proof):
+
+1. A check of the new version is filed, a minute ahead.
+2. The definition is replaced, if it is still the one that was read. From here on the change is made.
+3. The first run is filed.
+4. If the app's map was read too long ago, it is read anew; if the version's partition is not writable any
+   more, the definition is changed once again, into one that is.
+
+| what fails | what the caller gets |
+|---|---|
+| step 1, or somebody else's change comes before step 2 | StoreUnavailable, or it is tried anew |
+| step 2 without an answer | OutcomeUnknown; the check finishes the change if it was made |
+| later | OutcomeUnknown; as above |
+
+A version that makes no runs, of a definition that is paused or deleted, is step 2 alone. A planned run is
+cancelled in its definition, never in its row: a row that is cancelled is not read, and nothing would follow.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol
+from uuid import UUID, uuid4
+
+from ringtime_ingest.service.apps import AppMaps
+from ringtime_ingest.service.commit import CommitPath
+from ringtime_ingest.service.requests import Cancellation, NewRecurring
+from ringtime_ingest.service.tokens import decode_token, encode_token
+from ringtime_shared.api.recurring import LIST_SIZE, MAX_LIST_SIZE
+from ringtime_shared.app_feed import AppReading
+from ringtime_shared.app_states import inactive
+from ringtime_shared.buckets import bucket_of
+from ringtime_shared.cancelling import CANCEL_PROMISE_MS
+from ringtime_shared.clock import Clock, require_trust
+from ringtime_shared.errors import (
+    AlreadyDone,
+    Conflict,
+    InvalidRequest,
+    LimitReached,
+    NotFound,
+    OutcomeUnknown,
+    StoreUnavailable,
+    VersionConflict,
+)
+from ringtime_shared.ids import app_number_of
+from ringtime_shared.models.app import App
+from ringtime_shared.models.recurring import (
+    MAX_SKIPPED,
+    Definition,
+    DefinitionState,
+    Origin,
+    Overlap,
+    RunOf,
+    recurring_id_of,
+    run_id,
+)
+from ringtime_shared.models.schedule import Place, Row, Schedule
+from ringtime_shared.models.times import Omitted, Run, Times
+from ringtime_shared.partition_choice import PartitionChooser
+from ringtime_shared.recurring.run_rows import (
+    CHANGE_AHEAD_MS,
+    CHECK_AFTER_MS,
+    check_row,
+    first_row,
+    next_run,
+    next_version,
+)
+from ringtime_shared.recurring.runs import preview
+from ringtime_shared.recurring.zones import LAST_MS
+from ringtime_shared.settings import AppLimits
+from ringtime_shared.stores.protocol import (
+    DefinitionKey,
+    Position,
+    RecurringStore,
+    RunEntry,
+    ScheduleStore,
+)
+
+TRIES = 10  #: each lost one is a change of somebody else's
+MAX_REASON_CHARS = 500
+_DAY_MS = 86_400_000
+_WEEK_MS = 7 * _DAY_MS
+_MOST_WALKED = 1_000  #: nominal times that are counted one by one
+_ROWS_AT_ONCE = 50
+_LATEST = 10  #: entries looked through for the latest run of the plan, or one that has not ended
+
+
+class RecurringRows(RecurringStore, ScheduleStore, Protocol):
+    """What recurring schedules need of a store."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecurringParts:
+    """What `Recurring` is made of."""
+
+    store: RecurringRows
+    apps: AppMaps
+    commit: CommitPath
+    chooser: PartitionChooser
+    clock: Clock
+    limits: AppLimits
+    margin_ms: int
+    map_age_ms: int
+    #: returns the details as they will be kept, if a request keeps the rules; raises InvalidRequest
+    screen: Callable[[NewRecurring, App], Awaitable[bytes]]
+    mint: Callable[[int, int, int], Awaitable[UUID]]  #: a new id of kind RUN: slot, partition, app number
+
+
+class DefinitionPage(NamedTuple):
+    """By id. A page with a token may hold fewer than were asked for, or none."""
+
+    definitions: Sequence[Definition]
+    token: str  #: goes on after this page; "": there is nothing more
+
+
+class RunPage(NamedTuple):
+    """Runs of a definition by nominal time. As with `DefinitionPage`."""
+
+    rows: Sequence[Row]
+    token: str
+
+
+Edit = Callable[[Definition, int], dict[str, Any] | None]
+"""From a definition and now to the fields to change; None: nothing is to change."""
+
+
+class Recurring:
+    """The recurring schedules of all apps."""
+
+    def __init__(self, parts: RecurringParts) -> None:
+        self._parts = parts
+        self._store = parts.store
+        self._clock = parts.clock
+
+    async def put(self, new: NewRecurring, revision: int | None = None) -> Definition:
+        """Create a recurring schedule, or put it in place of the one of its name; its runs go on being
+        numbered, and its id stays. If nothing would change, nothing does.
+
+        Args:
+            revision: the one it must be at; 0: there must be none; None: whatever there is.
+
+        Raises NotFound (app), AppInactive, InvalidRequest, VersionConflict, StoreUnavailable, OutcomeUnknown.
+        """
+        reading = await self._writable(new.app_id)
+        details = await self._parts.screen(new, reading.app)
+        fields: dict[str, Any] = {
+            "times": new.times,
+            "payload": new.payload,
+            "callback_type": new.callback_type,
+            "callback_details": details,
+            "retry": new.retry,
+            "misfire": new.misfire,
+            "misfire_most": new.misfire_most,
+            "misfire_age_ms": new.misfire_age_ms,
+            "overlap": new.overlap,
+            "keeps": new.keeps,
+        }
+
+        def edit(stored: Definition, now_ms: int) -> dict[str, Any] | None:  # noqa: ARG001
+            if stored.state in (DefinitionState.ENDED, DefinitionState.DELETED):
+                return fields | _UNPAUSED
+            same = all(getattr(stored, name) == value for name, value in fields.items())
+            return None if same else fields
+
+        key = DefinitionKey(new.app_id, recurring_id_of(reading.app.number, new.name))
+        for _ in range(TRIES):
+            stored = await self._store.fetch_definition(key)
+            is_there = stored is not None and stored.state is not DefinitionState.DELETED
+            if revision is not None and revision != (stored.revision if stored and is_there else 0):
+                raise _conflict(new.name, stored if is_there else None)
+            try:
+                if stored is not None:
+                    return await self._change(stored, edit, reading, is_new=not is_there)
+                now_ms = self._clock.now_ms()
+                from_ms = now_ms + CHANGE_AHEAD_MS
+                first = Definition(
+                    recurring_id=key.recurring_id,
+                    app_id=new.app_id,
+                    name=new.name,
+                    created_ms=now_ms,
+                    changed_ms=now_ms,
+                    partition=0,
+                    from_ms=from_ms,
+                    starts_after_ms=from_ms,
+                    **fields,
+                )
+                _require_runs(first)
+                return await self._begin(first, reading)
+            except VersionConflict:
+                if revision is not None:
+                    raise
+        raise _conflict(new.name, None)
+
+    async def fetch(self, app_id: str, name: str) -> Definition:
+        """Return a recurring schedule as it is now. Raises NotFound, Damaged."""
+        app = (await self._parts.apps.get(app_id)).app
+        definition = await self._store.fetch_definition(
+            DefinitionKey(app_id, recurring_id_of(app.number, name))
+        )
+        if definition is None or definition.state is DefinitionState.DELETED:
+            raise NotFound("recurring schedule", name)
+        return definition
+
+    async def fetch_by_id(self, recurring_id: UUID) -> Definition:
+        """Return a recurring schedule, also one that is deleted. Raises NotFound, Damaged."""
+        app_id = await self._parts.apps.app_id_of(app_number_of(recurring_id))
+        definition = None
+        if app_id is not None:
+            definition = await self._store.fetch_definition(DefinitionKey(app_id, recurring_id))
+        if definition is None:
+            raise NotFound("schedule", str(recurring_id))
+        return definition
+
+    async def fetch_page(
+        self, app_id: str, states: Sequence[DefinitionState], size: int = LIST_SIZE, token: str = ""
+    ) -> DefinitionPage:
+        """Return a page of an app's recurring schedules, by id, those in one of these states.
+
+        Raises NotFound (app), InvalidRequest.
+        """
+        _check_size(size)
+        app = (await self._parts.apps.get(app_id)).app
+        after = _read_token(app_id, token).schedule_id if token else None
+        page = await self._store.list_definitions(app_id, after, size)
+        shown = [
+            each for each in page if each.state in states and app_number_of(each.recurring_id) == app.number
+        ]
+        if len(page) < size:
+            return DefinitionPage(shown, "")
+        return DefinitionPage(shown, encode_token(app_id, Position(0, page[-1].recurring_id)))
+
+    async def pause(
+        self, definition: Definition, reason: str = "", until_ms: int | None = None
+    ) -> Definition:
+        """Make no runs until `until_ms`, or until somebody resumes it; what was planned meanwhile is not made
+        up for.
+
+        Raises InvalidRequest, Conflict if it has ended, VersionConflict, AppInactive.
+        """
+        if len(reason) > MAX_REASON_CHARS:
+            raise InvalidRequest.of("reason", f"must be at most {MAX_REASON_CHARS} characters")
+        if until_ms is not None and not self._clock.now_ms() < until_ms < LAST_MS:
+            raise InvalidRequest.of("until", "must be an instant to come")
+
+        def edit(stored: Definition, now_ms: int) -> dict[str, Any] | None:  # noqa: ARG001
+            _require_live(stored)
+            state = DefinitionState.PAUSED if until_ms is None else DefinitionState.ACTIVE
+            return {"state": state, "reason": reason, "paused_until_ms": until_ms}
+
+        return await self._edit(definition, edit)
+
+    async def resume(self, definition: Definition) -> Definition:
+        """Make runs again, from now on. Raises Conflict if it has ended, VersionConflict, AppInactive."""
+
+        def edit(stored: Definition, now_ms: int) -> dict[str, Any] | None:
+            _require_live(stored)
+            return dict(_UNPAUSED) if is_paused(stored, now_ms) else None
+
+        return await self._edit(definition, edit)
+
+    async def delete(self, definition: Definition) -> Definition:
+        """Make no more runs; those that come due later are not sent. Deleting twice is no error."""
+
+        def edit(stored: Definition, now_ms: int) -> dict[str, Any] | None:  # noqa: ARG001
+            if stored.state is DefinitionState.DELETED:
+                return None
+            return {"state": DefinitionState.DELETED, "reason": "", "paused_until_ms": None}
+
+        return await self._edit(definition, edit, may_be_inactive=True)
+
+    async def trigger(self, definition: Definition) -> Row:
+        """File a run now, beside the plan, by the overlap policy; also of one that is paused or has ended.
+
+        Raises AppInactive, StoreUnavailable, OutcomeUnknown.
+        """
+        reading = await self._writable(definition.app_id)
+        app, now_ms = reading.app, self._clock.now_ms()
+        slot_ms, partition = now_ms + self._parts.margin_ms, definition.partition
+        if partition >= app.writable:
+            partition = self._parts.chooser.choose(app.number, bucket_of(slot_ms), app.writable)
+        run = RunOf(
+            recurring_id=definition.recurring_id,
+            version=definition.version,
+            nominal_ms=now_ms,
+            origin=Origin.TRIGGER,
+            running=await self._find_running(definition, now_ms),
+        )
+        schedule_id = run_id(
+            recurring_id=run.recurring_id,
+            version=run.version,
+            nominal_ms=now_ms,
+            origin=run.origin,
+            slot_ms=slot_ms,
+            partition=partition,
+            app_number=app.number,
+            request=uuid4().hex,
+        )
+        schedule = Schedule(
+            schedule_id=schedule_id,
+            app_id=app.app_id,
+            fire_ms=now_ms,
+            payload=definition.payload,
+            callback_type=definition.callback_type,
+            callback_details=definition.callback_details,
+            created_ms=now_ms,
+            expires_ms=slot_ms + self._retention_ms(app),
+            retry=definition.retry,
+            run=run,
+        )
+        row = Row(schedule=schedule, place=Place(app.app_id, partition, slot_ms))
+        return await self._parts.commit.file(row, reading)
+
+    async def preview(self, definition: Definition, count: int) -> list[Run | Omitted]:
+        """Return the next runs of a recurring schedule, and what the clocks leave out between them. Of one
+        that is paused, those that there would be if it was resumed now."""
+        now_ms = self._clock.now_ms()
+        if definition.state in (DefinitionState.ENDED, DefinitionState.DELETED):
+            return []
+        after_ms = max(now_ms, definition.starts_after_ms)
+        ordinal = await self._count_planned(definition, after_ms)
+        found = preview(definition.times, count, after_ms, ordinal, key=definition.key)
+        return [
+            each for each in found if isinstance(each, Omitted) or each.nominal_ms not in definition.skipped
+        ]
+
+    def preview_times(self, times: Times, count: int, key: str = "") -> list[Run | Omitted]:
+        """The same of times that are not stored."""
+        return preview(times, count, self._clock.now_ms(), key=key)
+
+    async def fetch_runs(
+        self, definition: Definition, when: str = "", size: int = LIST_SIZE, token: str = ""
+    ) -> RunPage:
+        """Return a page of the runs that were filed, newest first.
+
+        Args:
+            when: `past`: those that are due; `future`: the others, the next one first; "": all.
+
+        Raises InvalidRequest.
+        """
+        _check_size(size)
+        key, now_ms = DefinitionKey(definition.app_id, definition.recurring_id), self._clock.now_ms()
+        app = (await self._parts.apps.get(definition.app_id)).app
+        first_ms = max(definition.created_ms, now_ms - self._retention_ms(app)) - _WEEK_MS
+        last_ms = max(now_ms, self._last_planned(definition, now_ms))
+        newest_first = when != "future"
+        if when == "past":
+            last_ms = now_ms
+        elif when == "future":
+            first_ms = now_ms + 1
+        seen: Position | None = None
+        if token:
+            seen = _read_token(definition.key, token)
+            first_ms, last_ms = (
+                (first_ms, min(last_ms, seen.slot_ms))
+                if newest_first
+                else (max(first_ms, seen.slot_ms), last_ms)
+            )
+        entries = await self._entries(key, first_ms, last_ms, size + 1, newest_first, seen)
+        rows = await self._rows(definition, entries[:size])
+        if len(entries) <= size:
+            return RunPage(rows, "")
+        return RunPage(rows, encode_token(definition.key, Position(*entries[size - 1])))
+
+    async def _entries(
+        self,
+        key: DefinitionKey,
+        first_ms: int,
+        last_ms: int,
+        limit: int,
+        newest_first: bool,
+        seen: Position | None,
+    ) -> list[RunEntry]:
+        """Return entries beyond the one that was seen last, which shares its nominal time with few others."""
+        asked = limit
+        while True:
+            found = await self._store.fetch_runs(key, first_ms, last_ms, asked, newest_first=newest_first)
+            left = [
+                each
+                for each in found
+                if seen is None or (each < (*seen,) if newest_first else each > (*seen,))
+            ]
+            if len(left) >= limit or len(found) < asked:
+                return left[:limit]
+            asked *= 2
+
+    async def _rows(self, definition: Definition, entries: Sequence[RunEntry]) -> list[Row]:
+        """Return the home rows of entries, as they are to be shown; those that are gone are left out."""
+        rows: list[Row] = []
+        for start in range(0, len(entries), _ROWS_AT_ONCE):
+            part = entries[start : start + _ROWS_AT_ONCE]
+            rows += [
+                _shown(row, definition)
+                for row in await asyncio.gather(*(self._fetch_home(definition.app_id, each) for each in part))
+                if row is not None
+            ]
+        return rows
+
+    async def _fetch_home(self, app_id: str, entry: RunEntry) -> Row | None:
+        return await self._store.fetch_row(Place.of_home(app_id, entry.schedule_id), entry.schedule_id)
+
+    async def shown(self, row: Row) -> Row:
+        """Return the home row of a run as clients are to see it: as cancelled, if its definition says that it
+        will not be sent."""
+        if row.outcome is not None or row.schedule.run is None:
+            return row
+        key = DefinitionKey(row.place.app_id, row.schedule.run.recurring_id)
+        definition = (await self._store.fetch_definitions([key])).get(key)
+        return row if definition is None or definition.damage else _shown(row, definition)
+
+    async def cancel_run(self, row: Row) -> Cancellation:
+        """Cancel a planned run; cancelling twice is no error.
+
+        The cancel is promised if it was durable more than a second before the run's slot: what is not wanted
+        is found out at the slot or later.
+
+        Raises AlreadyDone, LimitReached, VersionConflict, StoreUnavailable, OutcomeUnknown.
+        """
+        run, schedule_id = row.schedule.run, row.schedule.schedule_id
+        if run is None:
+            raise NotFound("run", str(schedule_id))
+        if row.outcome is not None:
+            raise AlreadyDone(str(schedule_id), row.outcome.status)
+        key = DefinitionKey(row.place.app_id, run.recurring_id)
+        for _ in range(TRIES):
+            definition = await self._store.fetch_definition(key)
+            if definition is None:
+                raise NotFound("recurring schedule", str(run.recurring_id))
+            if _shown(row, definition).cancelled_ms is not None:
+                return self._cancelled(row, definition)
+            now_ms = self._clock.now_ms()
+            kept = [each for each in definition.skipped if each > now_ms - self._longest_ms(definition)]
+            if len(kept) >= MAX_SKIPPED:
+                raise LimitReached(
+                    f"{MAX_SKIPPED} runs of recurring schedule {definition.name} are cancelled already",
+                    "scheduleId",
+                )
+            changed = replace(
+                definition,
+                revision=definition.revision + 1,
+                changed_ms=now_ms,
+                skipped=tuple(sorted({*kept, run.nominal_ms})),
+            )
+            try:
+                await self._store.replace_definition(changed)
+            except VersionConflict:
+                continue
+            return self._cancelled(row, changed)
+        raise _conflict(str(run.recurring_id), None)
+
+    def _longest_ms(self, definition: Definition) -> int:
+        """For how long after its nominal time a run that was cancelled may still be looked at."""
+        return self._parts.limits.max_retention_days * _DAY_MS if definition.is_live else _DAY_MS
+
+    def _cancelled(self, row: Row, definition: Definition) -> Cancellation:
+        slot_ms = (row.moved_to or row.place).slot_ms
+        is_sure = self._clock.doubt() is None and self._clock.now_ms() < slot_ms - CANCEL_PROMISE_MS
+        return Cancellation(_shown(row, definition), promised=is_sure)
+
+    async def _writable(self, app_id: str) -> AppReading:
+        reading = await self._parts.apps.get(app_id)
+        if not reading.app.active:
+            raise inactive(reading.app)
+        require_trust(self._clock)
+        return reading
+
+    def upcoming(self, definition: Definition) -> Run | None:
+        """Return the next run of a definition that makes any, without its number."""
+        if definition.state is not DefinitionState.ACTIVE:
+            return None
+        after_ms = max(self._clock.now_ms(), definition.starts_after_ms)
+        while True:
+            planned = next_run(definition.current, definition.recurring_id, after_ms, 0)
+            if planned is None or planned.nominal_ms not in definition.skipped:
+                return planned
+            after_ms = planned.nominal_ms
+
+    async def _edit(self, definition: Definition, edit: Edit, *, may_be_inactive: bool = False) -> Definition:
+        """Change a definition that was read a moment ago, or as it is by now, if others have changed it."""
+        if may_be_inactive:
+            reading = await self._parts.apps.get(definition.app_id)
+            require_trust(self._clock)
+        else:
+            reading = await self._writable(definition.app_id)
+        key, stored = DefinitionKey(definition.app_id, definition.recurring_id), definition
+        for _ in range(TRIES):
+            try:
+                return await self._change(stored, edit, reading)
+            except VersionConflict:
+                found = await self._store.fetch_definition(key)
+                if found is None:
+                    raise NotFound("recurring schedule", definition.name) from None
+                stored = found
+        raise _conflict(definition.name, stored)
+
+    async def _change(
+        self, stored: Definition, edit: Edit, reading: AppReading, *, is_new: bool = False
+    ) -> Definition:
+        """Make the next version of a definition. Raises VersionConflict if others were faster.
+
+        Args:
+            is_new: it was deleted, and begins anew: its runs are counted from the first.
+        """
+        now_ms = self._clock.now_ms()
+        changes = edit(stored, now_ms)
+        if changes is None:
+            return stored
+        changed = next_version(stored, now_ms, **changes)
+        if is_new:
+            changed = replace(changed, ordinal=0, created_ms=now_ms, skipped=())
+        else:
+            changed = replace(changed, ordinal=await self._count_planned(stored, changed.from_ms))
+        if changed.paused_until_ms is not None:
+            starts_after_ms = max(changed.from_ms, changed.paused_until_ms - 1)
+            changed = replace(changed, starts_after_ms=starts_after_ms)
+        if "times" in changes:
+            _require_runs(changed)
+        if changed.state is not DefinitionState.ACTIVE:
+            await self._store.replace_definition(changed)
+            return changed
+        if _first_run(changed) is None:
+            over = DefinitionState.ENDED if changed.keeps else DefinitionState.DELETED
+            changed = replace(changed, state=over)
+            await self._store.replace_definition(changed)
+            return changed
+        return await self._begin(changed, reading)
+
+    async def _begin(self, definition: Definition, reading: AppReading) -> Definition:
+        """Store a version that makes runs, and file its check and its first run: see this module."""
+        app, now_ms = reading.app, self._clock.now_ms()
+        slot_ms = now_ms + CHECK_AFTER_MS
+        partition = self._parts.chooser.choose(app.number, bucket_of(slot_ms), app.writable)
+        check_id = await self._parts.mint(slot_ms, partition, app.number)
+        definition = replace(definition, partition=partition, check_id=check_id)
+        retention_ms = self._retention_ms(app)
+        check = check_row(definition, slot_ms=slot_ms, now_ms=now_ms, retention_ms=retention_ms)
+        await self._parts.commit.file(check, reading)
+        await self._store.replace_definition(definition)
+        try:
+            first = first_row(definition, check, now_ms=now_ms, retention_ms=retention_ms)
+            if first is not None:
+                await self._parts.commit.file(first, reading)
+            if self._clock.boot_ms() - reading.read_boot_ms < self._parts.map_age_ms:
+                return definition
+            reading = await self._parts.apps.reread(definition.app_id)
+            if definition.partition < reading.app.writable:
+                return definition
+            moved = next_version(definition, self._clock.now_ms())
+            ordinal = await self._count_planned(definition, moved.from_ms)
+            starts_after_ms = max(moved.from_ms, definition.starts_after_ms)
+            return await self._begin(
+                replace(moved, ordinal=ordinal, starts_after_ms=starts_after_ms), reading
+            )
+        except StoreUnavailable as error:
+            raise OutcomeUnknown(
+                f"recurring schedule {definition.name} is stored, and its first run is filed within"
+                f" {CHECK_AFTER_MS // 1_000} s: {error}"
+            ) from error
+
+    async def _count_planned(self, definition: Definition, upto_ms: int) -> int:
+        """Return how many planned runs a definition has had up to a nominal time.
+
+        Its latest run knows how many there were before it; what comes after that one is counted.
+        """
+        if definition.state in (DefinitionState.PAUSED, DefinitionState.DELETED):
+            return definition.ordinal
+        after_ms, index = definition.starts_after_ms, definition.ordinal
+        key = DefinitionKey(definition.app_id, definition.recurring_id)
+        lately_ms = max(after_ms, self._clock.now_ms() - _WEEK_MS)
+        if lately_ms <= upto_ms:
+            entries = await self._store.fetch_runs(key, lately_ms, upto_ms, _LATEST, newest_first=True)
+            for entry in entries:
+                row = await self._fetch_home(definition.app_id, entry)
+                run = None if row is None else row.schedule.run
+                if run is not None and run.origin is Origin.PLAN and run.version == definition.version:
+                    after_ms, index = run.nominal_ms, run.ordinal + 1
+                    break
+        for _ in range(_MOST_WALKED):
+            planned = next_run(definition.current, definition.recurring_id, after_ms, index)
+            if planned is None or planned.nominal_ms > upto_ms:
+                break
+            after_ms, index = planned.nominal_ms, planned.index
+        return index
+
+    async def _find_running(self, definition: Definition, now_ms: int) -> UUID | None:
+        """Return the latest run that has no outcome, if overlaps are looked at."""
+        if definition.overlap is Overlap.ALLOW:
+            return None
+        key = DefinitionKey(definition.app_id, definition.recurring_id)
+        entries = await self._store.fetch_runs(key, now_ms - _WEEK_MS, now_ms, _LATEST, newest_first=True)
+        rows = await asyncio.gather(*(self._fetch_home(definition.app_id, each) for each in entries))
+        live = (row for row in rows if row is not None and row.outcome is None)
+        return next((row.schedule.schedule_id for row in live if row.cancelled_ms is None), None)
+
+    @staticmethod
+    def _last_planned(definition: Definition, now_ms: int) -> int:
+        """Return up to which nominal time runs may be filed."""
+        after_ms = max(now_ms, definition.starts_after_ms)
+        planned = next_run(definition.current, definition.recurring_id, after_ms, 0)
+        return after_ms if planned is None else planned.nominal_ms
+
+    def _retention_ms(self, app: App) -> int:
+        return (app.configuration.retention_days or self._parts.limits.retention_days) * _DAY_MS
+
+
+_UNPAUSED: dict[str, Any] = {"state": DefinitionState.ACTIVE, "reason": "", "paused_until_ms": None}
+
+
+def is_paused(definition: Definition, now_ms: int) -> bool:
+    """Whether a definition makes no runs now and will do so later, or may be told to."""
+    if definition.state is DefinitionState.PAUSED:
+        return True
+    until_ms = definition.paused_until_ms
+    return definition.state is DefinitionState.ACTIVE and until_ms is not None and now_ms < until_ms
+
+
+def _shown(row: Row, definition: Definition) -> Row:
+    """Return a row as cancelled, if it has no outcome and its definition says that it will not be sent."""
+    run = row.schedule.run
+    if run is None or run.origin is not Origin.PLAN or row.outcome is not None:
+        return row
+    is_over = run.version < definition.version and run.nominal_ms > definition.from_ms
+    if run.nominal_ms in definition.skipped or is_over:
+        return replace(row, cancelled_ms=definition.changed_ms)
+    return row
+
+
+def _first_run(definition: Definition) -> Run | None:
+    return next_run(
+        definition.current, definition.recurring_id, definition.starts_after_ms, definition.ordinal
+    )
+
+
+def _require_runs(definition: Definition) -> None:
+    """Raise InvalidRequest for times that name none to come."""
+    if _first_run(definition) is not None:
+        return
+    times = definition.times
+    if times.count is not None and definition.ordinal >= times.count:
+        raise InvalidRequest.of("maxRuns", f"it has had {definition.ordinal} runs already")
+    raise InvalidRequest.of("endTime" if times.end_ms is not None else "cronExpression", "no run is to come")
+
+
+def _require_live(definition: Definition) -> None:
+    if definition.state is DefinitionState.DELETED:
+        raise NotFound("recurring schedule", definition.name)
+    if definition.state is DefinitionState.ENDED:
+        raise Conflict(f"recurring schedule {definition.name} has ended; give it other times", "name")
+
+
+def _conflict(name: str, stored: Definition | None) -> VersionConflict:
+    found = "is not there" if stored is None else f"is at revision {stored.revision}"
+    return VersionConflict(f"recurring schedule {name} {found}; read it again", "revision")
+
+
+def _check_size(size: int) -> None:
+    if not 1 <= size <= MAX_LIST_SIZE:
+        raise InvalidRequest.of("size", f"must be from 1 to {MAX_LIST_SIZE}")
+
+
+def _read_token(key: str, token: str) -> Position:
+    try:
+        return decode_token(key, token)
+    except ValueError as error:
+        raise InvalidRequest.of("continuation_token", str(error)) from None

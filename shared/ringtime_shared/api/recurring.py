@@ -1,0 +1,140 @@
+"""Recurring schedules as clients see them: goscheduler's keys first, ours after them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import orjson
+
+from ringtime_shared.api.configuration import retry_to_json
+from ringtime_shared.api.instants import to_iso
+from ringtime_shared.api.schedules import ScheduleView, schedule_to_json
+from ringtime_shared.api.times import PlannedView, TimesView, times_to_json
+from ringtime_shared.api.views import Doc
+from ringtime_shared.callbacks.credentials import hide_details
+from ringtime_shared.models.recurring import Definition, DefinitionState, Misfire
+from ringtime_shared.models.retry import RetryRules
+from ringtime_shared.models.schedule import Row, Status
+from ringtime_shared.models.times import Run
+
+LIST_SIZE = 15  #: on a page, if nobody says how many; goscheduler's
+MAX_LIST_SIZE = 1_000
+PREVIEW_SIZE = 10  #: runs of a preview, if nobody says how many
+MAX_PREVIEW = 100
+MAX_MISFIRES = 100  #: late runs that are made up for
+MAX_MISFIRE_AGE_MS = 31 * 86_400_000
+KEEP, DELETE = "keep", "delete"  #: what becomes of a recurring schedule after its last run
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecurringView(TimesView):
+    """A recurring schedule as the server shows it."""
+
+    schedule_id: Annotated[UUID, Doc("Follows from app and name.")]
+    payload: Annotated[str, Doc("What each run sends.")]
+    app_id: Annotated[str, Doc("Whose recurring schedule it is.")]
+    partition: Annotated[int, Doc("The partition of the app that its runs are filed in.", name="partitionId")]
+    callback: Annotated[Mapping[str, Any], Doc("As of a schedule.")]
+    status: Annotated[Status, Doc("SCHEDULED, or DELETED; `state` says more.")]
+    name: Annotated[str, Doc("Unique in its app.")]
+    state: Annotated[DefinitionState, Doc("Whether it makes runs.")]
+    pause_reason: Annotated[str, Doc("Why it is paused, as whoever paused it said.")] = ""
+    paused_until: Annotated[datetime | None, Doc("When it makes runs again; left out: when resumed.")] = None
+    retry: Annotated[RetryRules | None, Doc("Where it differs from the app's.", name="retryPolicy")] = None
+    misfire_policy: Annotated[str, Doc("Which runs are made that came due while nothing could be sent.")]
+    misfire_most: Annotated[int, Doc("How many, of `all`.")] = 1
+    misfire_age_seconds: Annotated[int | None, Doc("Runs later than this are not made up for.")] = None
+    overlap_policy: Annotated[str, Doc("What becomes of a run that is due before the one before has ended.")]
+    at_end: Annotated[str, Doc("What becomes of it after its last run.")]
+    version: Annotated[int, Doc("Goes up when runs that are filed already are wanted no more.")]
+    revision: Annotated[int, Doc("Goes up with each change; for `If-Match`.")]
+    created_at: Annotated[datetime, Doc("When it was created.")]
+    changed_at: Annotated[datetime, Doc("When it was changed last.")]
+    next_nominal_time: Annotated[datetime | None, Doc("When its next run is planned, if there is one.")] = (
+        None
+    )
+    next_effective_time: Annotated[datetime | None, Doc("When that is to be sent.")] = None
+
+
+def recurring_to_json(definition: Definition, now_ms: int, upcoming: Run | None = None) -> dict[str, object]:
+    """Return a definition as the API's object, ready for orjson.
+
+    Args:
+        upcoming: its next run, if it makes any.
+    """
+    is_deleted = definition.state is DefinitionState.DELETED
+    is_waiting = definition.paused_until_ms is not None and now_ms < definition.paused_until_ms
+    state = definition.state
+    if state is DefinitionState.ACTIVE and is_waiting:
+        state = DefinitionState.PAUSED
+    shown: dict[str, object] = {
+        "scheduleId": str(definition.recurring_id),
+        "payload": definition.payload,
+        "appId": definition.app_id,
+        "partitionId": definition.partition,
+        "callback": {
+            "type": definition.callback_type,
+            "details": orjson.Fragment(hide_details(definition.callback_details)),
+        },
+        **times_to_json(definition.times),
+        "status": Status.DELETED if is_deleted else Status.SCHEDULED,
+        "name": definition.name,
+        "state": state,
+        "misfirePolicy": definition.misfire.lower(),
+        "overlapPolicy": definition.overlap.lower(),
+        "atEnd": KEEP if definition.keeps else DELETE,
+        "version": definition.version,
+        "revision": definition.revision,
+        "createdAt": to_iso(definition.created_ms),
+        "changedAt": to_iso(definition.changed_ms),
+    }
+    if definition.reason and state is DefinitionState.PAUSED:
+        shown["pauseReason"] = definition.reason
+    if is_waiting and definition.paused_until_ms is not None:
+        shown["pausedUntil"] = to_iso(definition.paused_until_ms)
+    if definition.retry is not None:
+        shown["retryPolicy"] = retry_to_json(definition.retry)
+    if definition.misfire is Misfire.ALL:
+        shown["misfireMost"] = definition.misfire_most
+    if definition.misfire_age_ms is not None:
+        shown["misfireAgeSeconds"] = definition.misfire_age_ms // 1_000
+    if upcoming is not None:
+        shown["nextNominalTime"] = to_iso(upcoming.nominal_ms)
+        shown["nextEffectiveTime"] = to_iso(upcoming.effective_ms)
+    return shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecurringPage:
+    """By id. A page with a token may hold fewer than were asked for, or none."""
+
+    recurring: Annotated[Sequence[RecurringView], Doc("Recurring schedules.")]
+    token: Annotated[
+        str, Doc("Goes on after this answer; empty: there is nothing more.", name="continuationToken")
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunPage:
+    """Runs that were filed, newest first; those to come the next one first. As with `RecurringPage`."""
+
+    schedules: Annotated[Sequence[ScheduleView], Doc("Runs, which are schedules.")]
+    token: Annotated[
+        str, Doc("Goes on after this answer; empty: there is nothing more.", name="continuationToken")
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """The next runs, and what the clocks leave out between them, in order."""
+
+    runs: Annotated[Sequence[PlannedView], Doc("Runs to come, and planned times without one.")]
+
+
+def runs_to_json(rows: Sequence[Row], token: str) -> dict[str, object]:
+    """Return a page of runs."""
+    return {"schedules": [schedule_to_json(row) for row in rows], "continuationToken": token}

@@ -10,6 +10,7 @@ from ringtime.runtime import run
 from ringtime_ingest.http import create_app
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.http_server import listen, serve_http, stop_on_signals
+from ringtime_shared.process import settle_memory
 from ringtime_shared.settings import Settings
 
 
@@ -41,6 +42,7 @@ async def serve(settings: Settings, *, clock: Clock | None = None) -> None:
             app = create_app(runtime.service, settings.server, ready)
             losing = asyncio.create_task(runtime.wait_lost(), name="watch the data folder")
             losing.add_done_callback(lambda _: stop.set())
+            settle_memory()
             await serve_http(app, settings.server, listener, stop)
             if losing.done():
                 raise losing.result()

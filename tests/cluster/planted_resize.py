@@ -124,7 +124,9 @@ _RETRIES = ResizePlan(
     outage_s=(5.0, 70.0),
     ingest=INGEST,
     kill_rate=0,
+    operator_slow=1.0,
     operator_slow_s=10.0,
+    operator_slow_calls=frozenset({"fetch_marks"}),
 )
 #: A pod that is frozen while the old map holds writes what it has under way after the last look, and the
 #: release takes its time.

@@ -40,6 +40,7 @@ from ringtime_shared.stores.protocol import (
     DeadLetterStore,
     DueStore,
     MarkStore,
+    RecurringStore,
     ScheduleStore,
 )
 
@@ -47,7 +48,15 @@ _log = logging.getLogger(__name__)
 
 
 class DispatchStore(
-    AppStore, AppFeedStore, ScheduleStore, DueStore, MarkStore, DeadLetterStore, DamageStore, Protocol
+    AppStore,
+    AppFeedStore,
+    ScheduleStore,
+    DueStore,
+    MarkStore,
+    DeadLetterStore,
+    DamageStore,
+    RecurringStore,
+    Protocol,
 ):
     """What a dispatcher needs of a store."""
 

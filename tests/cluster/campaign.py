@@ -1,6 +1,6 @@
 """Play many seeds on all cores: `python -m tests.cluster.campaign FIRST COUNT KIND...`.
 
-KIND is faults, resize, deletion, clocks or wide; all of them if none is named. Says what breaks.
+KIND is faults, resize, deletion, clocks, crons or wide; all of them if none is named. Says what breaks.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
 from tests.cluster.clock_world import ClockWorld
+from tests.cluster.cron_world import CronPlan, CronWorld
 from tests.cluster.deletion_world import DeletionPlan, DeletionWorld
 from tests.cluster.resize_world import ResizePlan, ResizeWorld
 from tests.cluster.wide_world import WidePlan, WideWorld
@@ -50,6 +51,11 @@ def play_deletion_seed(seed: int, plan: DeletionPlan | None = None) -> list[str]
 def play_clock_seed(seed: int) -> list[str]:
     """Return the violations of one run in which clocks lie."""
     return _run(lambda: ClockWorld(seed))
+
+
+def play_cron_seed(seed: int, plan: CronPlan | None = None) -> list[str]:
+    """Return the violations of one run with recurring schedules."""
+    return _run(lambda: CronWorld(seed, plan))
 
 
 def play_wide_seed(seed: int, plan: WidePlan | None = None) -> list[str]:
@@ -101,6 +107,7 @@ KINDS: dict[str, Play] = {
     "resize": play_resize_seed,
     "deletion": play_deletion_seed,
     "clocks": play_clock_seed,
+    "crons": play_cron_seed,
     "wide": play_wide_seed,
 }
 

@@ -114,7 +114,7 @@ def drop_what_is_filed_for_later(patch: pytest.MonkeyPatch) -> None:
     real = OutcomeWriter.put
 
     def put(self: OutcomeWriter, record: Record) -> None:
-        real(self, replace(record, filing=None))
+        real(self, replace(record, filings=()))
 
     patch.setattr(OutcomeWriter, "put", put)
 

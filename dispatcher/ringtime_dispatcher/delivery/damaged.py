@@ -99,6 +99,7 @@ class DamagedRows:
         is_over = home is not None and is_decided and not _may_be_replay(home, item.place)
         self._outcomes.put(
             Record(
+                schedule_id=item.schedule_id,
                 damage=damage_of(item, fault, now_ms),
                 letter=None if is_over else damaged_letter_of(item, outcome, now_ms + self._kept_ms),
                 home=here if is_decided else there,

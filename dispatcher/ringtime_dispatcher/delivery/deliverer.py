@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
-from typing import Any
+from typing import Any, Protocol
 
 from ringtime_dispatcher.delivery.damaged import DamagedRows
+from ringtime_dispatcher.delivery.following import Follower, FollowerParts
 from ringtime_dispatcher.delivery.ledger import Item, Ledger, RowItem
 from ringtime_dispatcher.delivery.policy import DeliveryPolicy, Policies, is_missed, plan_retry
 from ringtime_dispatcher.delivery.queue import Timetable, Turns
@@ -46,10 +47,11 @@ from ringtime_shared.models.app import App
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Outcome, Row, RowUpdate, Status
 from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
-from ringtime_shared.stores.protocol import DamagedRow, Position
+from ringtime_shared.stores.protocol import DamagedRow, Position, RecurringStore
 
 _log = logging.getLogger(__name__)
 _LOOK_AGAIN_MS = 1_000
+_DAY_MS = 86_400_000
 _NO_GOOD_ANSWER = "its destination gave no good answer"
 _SHORTAGE_WAIT_MS = (1_000, 3_000)  #: a row that found this node short of something waits so long
 _GRACE_S = 0.004  #: a callback type ends by itself at the deadline, and what it knows by then counts
@@ -68,11 +70,15 @@ class Tally:
     found_late: int = 0
 
 
+class DeliveryStore(OutcomeStore, RecurringStore, Protocol):
+    """What delivering needs of a store."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeliveryParts:
     """What a deliverer is made of."""
 
-    store: OutcomeStore
+    store: DeliveryStore
     clock: Clock
     callbacks: Mapping[str, CallbackType]
     find_app: Callable[[str], App | None]
@@ -98,6 +104,18 @@ class Deliverer:
         )
         self._timetable: Timetable[RowItem] = Timetable(parts.clock, self._on_due, self._drop_stopped)
         self._turns = Turns(parts.dispatch, parts.clock, parts.callbacks, self.pump)
+        self._follower = Follower(
+            FollowerParts(
+                store=parts.store,
+                clock=parts.clock,
+                ledger=ledger,
+                outcomes=self._outcomes,
+                deliveries=self,
+                is_trusted=parts.is_trusted,
+                retention_ms=self._retention_ms,
+                on_missed=self._note_missed,
+            )
+        )
         self._tasks: set[asyncio.Task[Any]] = set()
         self._is_closing = False
 
@@ -124,6 +142,7 @@ class Deliverer:
 
     def pump(self) -> None:
         """Start what is ready, as far as the caps and the lease allow."""
+        self._follower.go()
         while self._parts.is_trusted():
             item = self._turns.take()
             if item is None:
@@ -142,15 +161,19 @@ class Deliverer:
             task.cancel()
         if under_way:
             await asyncio.wait(under_way)
+        await self._follower.close()
         await self._damaged.close()
         await self._outcomes.close()
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing is held, under way or waited for."""
-        return not (self._ledger.held or self._tasks or len(self._timetable))
+        return not (self._ledger.held or self._tasks or len(self._timetable)) and self._follower.is_idle
 
     def _on_due(self, item: RowItem) -> None:
+        if item.has_step:
+            self._follower.put(item)
+            return
         try:
             if not self._turns.offer(item, self._policy(item)):
                 self._park(item)
@@ -158,8 +181,13 @@ class Deliverer:
             self._record_damaged(item, error.fault)
         except Exception as error:  # noqa: BLE001 - a bug: it must cost this row alone
             if self._begin(item):
-                self._end_in_failure(item, error)
+                self.end_in_failure(item, error)
         self.pump()
+
+    def go_on(self, item: RowItem) -> None:
+        """A run was let go, and what follows it is durable: it is a row like others from now on."""
+        self._ledger.put_back(item)
+        self._on_due(item)
 
     def _drop_stopped(self, item: RowItem) -> bool:
         """Let go of a row that waits for its slot if its instance was given up meanwhile."""
@@ -179,20 +207,25 @@ class Deliverer:
 
     async def _deliver(self, item: RowItem) -> bool:
         """See to an item whose turn it is; True: it is to have another, for this node may not send now."""
+        if not self.take_up(item):
+            return False
+        try:
+            if not item.needs_look or await self.is_wanted(item):
+                return await self._attempt(item)
+        except BaseException as error:  # noqa: BLE001 - raised again there where it is meant for us
+            self.end_in_failure(item, error)
+        return False
+
+    def take_up(self, item: RowItem) -> bool:
+        """Work on an item; False: not now, for its home row is here too, or another filing under way, whose
+        outcome is to decide; or not here, for its instance was given up."""
         if item.owned.is_draining:
             self._ledger.leave_open(item)
             return False
         if item.home is not item.place and item.owned.is_open(Position(item.home.slot_ms, item.schedule_id)):
-            self._look_again(item)  # the home row is here too: let its outcome decide
+            self._look_again(item)
             return False
-        if not self._begin(item):
-            return False
-        try:
-            if not item.needs_look or await self._is_wanted(item):
-                return await self._attempt(item)
-        except BaseException as error:  # noqa: BLE001 - raised again there where it is meant for us
-            self._end_in_failure(item, error)
-        return False
+        return self._begin(item)
 
     def _begin(self, item: RowItem) -> bool:
         """Work on an item; False: another filing of its schedule is under way, and its outcome decides."""
@@ -205,7 +238,7 @@ class Deliverer:
         item.needs_look = True
         self._timetable.add(self._clock.now_ms() + _LOOK_AGAIN_MS, item)
 
-    def _end_in_failure(self, item: RowItem, error: BaseException) -> None:
+    def end_in_failure(self, item: RowItem, error: BaseException) -> None:
         """Record a failure of ours as how this delivery ended. Left open, the row would hold `settled` back
         and yet not be tried again before another node starts at it. Raises an order to stop."""
         if self._is_closing or is_own_cancel(error):
@@ -226,7 +259,7 @@ class Deliverer:
         self.tally.failed += 1
         self._damaged.put(item, fault)
 
-    async def _is_wanted(self, item: RowItem) -> bool:
+    async def is_wanted(self, item: RowItem) -> bool:
         """Whether a schedule with more than one filing is still to fire; if not, see this filing off."""
         row = item.row
         home = await persist(self._parts.store.fetch_row, item.home, item.schedule_id)
@@ -304,14 +337,14 @@ class Deliverer:
             try:
                 self._file_for_later(item)
             except Exception as error:  # noqa: BLE001 - a bug: it must cost this row alone
-                self._end_in_failure(item, error)
+                self.end_in_failure(item, error)
 
     async def _park_if_wanted(self, item: RowItem) -> None:
         try:
-            if await self._is_wanted(item):
+            if await self.is_wanted(item):
                 self._file_for_later(item)
         except BaseException as error:  # noqa: BLE001 - raised again there where it is meant for us
-            self._end_in_failure(item, error)
+            self.end_in_failure(item, error)
 
     def _file_for_later(self, item: RowItem, slot_ms: int | None = None, why: str = _NO_GOOD_ANSWER) -> None:
         """File a row again as it is.
@@ -335,7 +368,7 @@ class Deliverer:
     def _file(self, item: RowItem, again: Row) -> None:
         """Make the next filing durable, then point at it: what it knows survives a crash."""
         pointer = RowUpdate(place=item.home, schedule_id=item.schedule_id, moved_to=again.place)
-        self._record(item, pointer, filing=again)
+        self._record(item, pointer, filings=(again,))
 
     def _give_up(self, item: RowItem, outcome: Outcome) -> None:
         self.tally.failed += 1
@@ -353,21 +386,30 @@ class Deliverer:
         item: RowItem,
         home: RowUpdate,
         *,
-        filing: Row | None = None,
+        filings: tuple[Row, ...] = (),
         letter: DeadLetter | None = None,
     ) -> None:
         """Write how the schedule goes on at its home row, and the same at the filing just tried."""
         self._outcomes.put(
             Record(
+                schedule_id=item.schedule_id,
                 home=home,
                 move=None if home.place is item.place else replace(home, place=item.place),
-                filing=filing,
+                filings=filings,
                 letter=letter,
                 on_durable=partial(self._ledger.settle, item),
                 on_refused=partial(self._ledger.leave_open, item),
                 is_given_up=lambda: item.owned.is_draining,
             )
         )
+
+    def _retention_ms(self, app_id: str) -> int:
+        app = self._parts.find_app(app_id)
+        days = app.configuration.retention_days if app is not None else None
+        return (days or self._parts.limits.retention_days) * _DAY_MS
+
+    def _note_missed(self, runs: int) -> None:
+        self.tally.missed += runs
 
     def _policy(self, item: RowItem) -> DeliveryPolicy:
         app_id = item.place.app_id

@@ -67,12 +67,14 @@ class Item:
 class RowItem(Item):
     """A filing that could be read, and so may be sent."""
 
-    __slots__ = ("destination", "details", "needs_look", "row")
+    __slots__ = ("destination", "details", "has_step", "needs_look", "row")
 
     def __init__(self, owned: OwnedInstance, row: Row) -> None:
         super().__init__(owned, row.place, row.schedule.schedule_id)
         self.row = row
         self.needs_look = self.home is not row.place  #: at the home row, before this filing is sent
+        #: a run's step is to be taken first; a replay is nobody's time
+        self.has_step = row.schedule.run is not None and not row.replay
         self.details: Mapping[str, object] | None = None  #: known once it is due
         self.destination = ""
 

@@ -3,15 +3,16 @@
 Order of the writes of one record, each durable before the next is begun:
 
 0. `damage`, the note of a row that cannot be read;
-1. `filing`, the same schedule under a later slot: for the next attempt, or without one;
-2. a look at `sealed`, if there was a filing: nobody may have read finally where it was filed;
-3. `letter`, the dead letter;
+1. `filings`: the same schedule under a later slot, for the next attempt or without one; runs that follow one;
+2. a look at `sealed`, if there were filings: nobody may have read finally where they were filed;
+3. `letter`, the dead letter; `missed`, runs that are passed over, with their outcomes;
 4. `home`, what clients read: the outcome, or where the schedule went;
 5. `move`, which closes the filing just tried.
 
 The look keeps the promise of `ringtime_ingest.service.commit`, for the same reason: a write may take so long
 that this node or, after it lost the instance, the next owner has sealed past its slot. Where `sealed >= slot`
-the filing is made again above it, and nothing points at the earlier one. Where it is lower, the publish that
+the filing is made again above it, and nothing points at the earlier one, unless that is a run's home row: its
+place is its id's, so it stays and points at the other. Where it is lower, the publish that
 covers the slot came after the filing was durable, and so does the final read behind it. Neither clocks nor
 leases take part. It costs one read for each batch with filings, nothing where deliveries succeed.
 
@@ -30,10 +31,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ParamSpec, Protocol, TypeVar
+from uuid import UUID
 
+from ringtime_dispatcher.delivery.ledger import home_of
 from ringtime_shared.callbacks.foreign import is_own_cancel
 from ringtime_shared.callbacks.protocol import Reply
 from ringtime_shared.clock import Clock
@@ -71,20 +74,34 @@ class OutcomeStore(ScheduleStore, MarkStore, DeadLetterStore, DamageStore, Proto
 class Record:
     """The writes of one delivery."""
 
-    home: RowUpdate
+    schedule_id: UUID  #: whose delivery it is
+    home: RowUpdate | None = None
     move: RowUpdate | None = None
-    filing: Row | None = None
+    filings: tuple[Row, ...] = ()
+    pointers: tuple[RowUpdate, ...] = ()  #: from home rows that were filed too late to later filings
+    missed: tuple[tuple[Row, Outcome], ...] = ()  #: rows that nobody need read
     letter: DeadLetter | None = None
     damage: Damage | None = None
     on_durable: Callable[[], None]
     on_refused: Callable[[], None]  #: no store takes it (a bug), or it is given up: see `is_given_up`
     is_given_up: Callable[[], bool] = lambda: False  #: whether its instance is no longer this node's
 
-    def with_filing(self, filing: Row) -> Record:
-        """Return this record with another filing, which is pointed at in place of the former one."""
-        home = replace(self.home, moved_to=filing.place)
-        move = self.move and replace(self.move, moved_to=filing.place)
-        return replace(self, filing=filing, home=home, move=move)
+    def with_filings(self, again: Mapping[UUID, Row]) -> Record:
+        """Return this record with other filings in place of some, by schedule.
+
+        What points at one of these points at the other then; if nothing does, it is a home row, and will.
+        """
+        home, move = self.home, self.move
+        pointers = [each for each in self.pointers if each.schedule_id not in again]
+        for schedule_id, filing in again.items():
+            if home is not None and home.schedule_id == schedule_id:
+                home = replace(home, moved_to=filing.place)
+                move = move and replace(move, moved_to=filing.place)
+            else:
+                place = home_of(filing.place, schedule_id)
+                pointers.append(RowUpdate(place=place, schedule_id=schedule_id, moved_to=filing.place))
+        filings = tuple(again.get(each.schedule.schedule_id, each) for each in self.filings)
+        return replace(self, home=home, move=move, filings=filings, pointers=tuple(pointers))
 
 
 async def persist(call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -133,7 +150,7 @@ class OutcomeWriter:
             except (Exception, asyncio.CancelledError) as error:  # the next owner fires it again
                 if is_own_cancel(error):
                     raise
-                _log.exception("the outcome of %s cannot be written", record.home.schedule_id)
+                _log.exception("the outcome of %s cannot be written", record.schedule_id)
                 _tell(record.on_refused)
             else:
                 for each in written:
@@ -142,27 +159,35 @@ class OutcomeWriter:
     async def _write(self, batch: Sequence[Record]) -> Sequence[Record]:
         """Return those of the batch that are durable; the others will be written later."""
         store = self._store
-        notes, filings = [], []
+        notes, filings = list[Damage](), list[Row]()
         for record in batch:
             if record.damage is not None:
                 notes.append(record.damage)
-            if record.filing is not None:
-                filings.append(record.filing)
+            if record.filings:
+                filings += record.filings
         if notes:
             await persist(store.put_damage, notes)
         overtaken, unsure = list[Record](), list[Record]()
         if filings:
             await persist(store.put_rows, filings)
             batch, overtaken, unsure = await self._look(batch)
-        letters, homes, moves = [], [], []
+        letters, missed, homes, moves = [], list[tuple[Row, Outcome]](), list[RowUpdate](), []
         for record in batch:
-            homes.append(record.home)
+            if record.home is not None:
+                homes.append(record.home)
+            if record.pointers:
+                homes += record.pointers
+            if record.missed:
+                missed += record.missed
             if record.letter is not None:
                 letters.append(record.letter)
             if record.move is not None:
                 moves.append(record.move)
         if letters:
             await persist(store.put_dead_letters, letters)
+        if missed:
+            await persist(store.put_rows, [row for row, _ in missed])
+            await persist(store.put_updates, [closed(row, outcome) for row, outcome in missed])
         if homes:
             await persist(store.put_updates, homes)
         if moves:
@@ -174,26 +199,30 @@ class OutcomeWriter:
         return batch
 
     async def _look(self, batch: Sequence[Record]) -> tuple[list[Record], list[Record], list[Record]]:
-        """Return the records whose filing, if they have one, is sure to be read; those that were overtaken,
-        with the next filing each; and those of which the marks say nothing."""
-        instances = sorted({record.filing.place.instance for record in batch if record.filing is not None})
+        """Return the records whose filings, if they have any, are sure to be read; those with one that was
+        overtaken, with the next filing each; and those with one of which the marks say nothing."""
+        instances = sorted({filing.place.instance for record in batch for filing in record.filings})
         marks = await persist(self._store.fetch_marks, instances)
         now_ms = self._clock.now_ms()
         readable, overtaken, unsure = list[Record](), list[Record](), list[Record]()
         for record in batch:
-            filing = record.filing
-            if filing is None:
-                readable.append(record)
-                continue
-            mark = marks.get(filing.place.instance, _NONE)
-            if mark.sealed_ms < filing.place.slot_ms and mark != DAMAGED_MARKS:
-                readable.append(record)
-            elif self._is_unsure(mark, now_ms):
-                unsure.append(record)
-            else:
+            again, is_unsure = dict[UUID, Row](), False
+            for filing in record.filings:
+                mark = marks.get(filing.place.instance, _NONE)
+                if mark.sealed_ms < filing.place.slot_ms and mark != DAMAGED_MARKS:
+                    continue
+                if self._is_unsure(mark, now_ms):
+                    is_unsure = True
+                    break
                 slot_ms = max(now_ms + FILING_MARGIN_MS, mark.sealed_ms + 1)
                 place = filing.place._replace(slot_ms=slot_ms)
-                overtaken.append(record.with_filing(replace(filing, place=place)))
+                again[filing.schedule.schedule_id] = replace(filing, place=place)
+            if is_unsure:
+                unsure.append(record)
+            elif again:
+                overtaken.append(record.with_filings(again))
+            else:
+                readable.append(record)
         return readable, overtaken, unsure
 
     def _is_unsure(self, mark: Marks, now_ms: int) -> bool:
@@ -264,6 +293,11 @@ def closing(row: Row, home: Row, now_ms: int) -> RowUpdate:
         return RowUpdate(place=row.place, schedule_id=row.schedule.schedule_id, moved_to=home.moved_to)
     ended = outcome or Outcome(status=Status.DELETED, ended_ms=now_ms)
     return RowUpdate(place=row.place, schedule_id=row.schedule.schedule_id, outcome=replace(ended, log=()))
+
+
+def closed(row: Row, outcome: Outcome) -> RowUpdate:
+    """Return what ends a filing in this way."""
+    return RowUpdate(place=row.place, schedule_id=row.schedule.schedule_id, outcome=outcome)
 
 
 def next_filing(row: Row, slot_ms: int, attempt: Attempt | None = None) -> Row:

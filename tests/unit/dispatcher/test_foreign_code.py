@@ -273,7 +273,12 @@ async def test_the_outcome_writer_outlives_a_store_that_gives_up_and_a_callback_
     for n, on_durable in enumerate((bad, lambda: told.append("durable"))):
         row = make_row(app, START_MS + n)
         writer.put(
-            Record(home=make_update(row, make_outcome()), on_durable=on_durable, on_refused=lambda: None)
+            Record(
+                schedule_id=row.schedule.schedule_id,
+                home=make_update(row, make_outcome()),
+                on_durable=on_durable,
+                on_refused=lambda: None,
+            )
         )
     store.fail("put_updates", asyncio.CancelledError())  # a driver's future that was cancelled
     await spin()

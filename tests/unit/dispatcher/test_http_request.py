@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from ringtime_dispatcher.callbacks.http.callback import parse_route, request_byt
 from ringtime_shared.callbacks.http_rules import METHODS
 from ringtime_shared.callbacks.protocol import Reply
 from ringtime_shared.callbacks.url_rules import url_fault
+from ringtime_shared.models.recurring import RunOf
 
 HOST = "callback.test"
 
@@ -161,3 +163,14 @@ async def test_details_that_no_create_would_pass_are_not_sent(details: dict[str,
         reply = await call(http, site.url(HOST), **details)
         assert (reply.ok, reply.is_final) == (False, True)
         assert site.connections == 0
+
+
+def test_a_run_names_its_recurring_schedule_and_others_none() -> None:
+    route = parse_route("http://a.example/")
+    assert route is not None
+    once = delivery("http://a.example/")
+    run = RunOf(recurring_id=UUID(int=5), version=1, nominal_ms=0)
+    of_run = replace(once, schedule=replace(once.schedule, run=run))
+    line = f"Parent-Schedule-Id: {UUID(int=5)}\r\n".encode()
+    assert line in request_bytes(route, of_run, 0)
+    assert b"Parent-Schedule-Id" not in request_bytes(route, once, 0)

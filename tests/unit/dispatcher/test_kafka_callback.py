@@ -9,16 +9,19 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from tests.service.kafka_rig import callback_for, delivery
 
 from ringtime_dispatcher.callbacks.kafka import client as kafka_client
-from ringtime_dispatcher.callbacks.kafka.callback import KafkaCallback
+from ringtime_dispatcher.callbacks.kafka.callback import KafkaCallback, KafkaRecord
 from ringtime_dispatcher.callbacks.kafka.topics import TopicWatch, Wait
 from ringtime_shared.callbacks.protocol import OutageRules, Reply
 from ringtime_shared.errors import StartupError
+from ringtime_shared.models.recurring import RunOf
 from ringtime_shared.settings import KafkaSettings
 
 pytestmark = pytest.mark.alone
@@ -135,3 +138,11 @@ async def test_attempts_that_wait_long_are_ended_if_their_topic_is_gone(
     assert asked == ["old"]  # once in a while, not at each tick
     assert (old, young) == ("gone" if is_ended else "", "")
     await watch.close()
+
+
+def test_a_run_names_its_recurring_schedule_and_others_none() -> None:
+    once = delivery("topic")
+    run = RunOf(recurring_id=UUID(int=5), version=1, nominal_ms=0)
+    of_run = replace(once, schedule=replace(once.schedule, run=run))
+    assert ("parent-schedule-id", str(UUID(int=5)).encode()) in KafkaRecord.of(of_run).headers
+    assert "parent-schedule-id" not in dict(KafkaRecord.of(once).headers)

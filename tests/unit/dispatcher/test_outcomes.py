@@ -38,6 +38,7 @@ class Desk:
         move = make_update(self.moves[number], outcome) if moved else None
         self.writer.put(
             Record(
+                schedule_id=self.rows[number].schedule.schedule_id,
                 home=make_update(self.rows[number], outcome),
                 move=move,
                 on_durable=lambda: self.durable.append(number),
@@ -84,6 +85,7 @@ async def test_a_record_put_by_the_callback_of_another_is_written() -> None:
     desk = await Desk().fill()
     desk.writer.put(
         Record(
+            schedule_id=desk.rows[0].schedule.schedule_id,
             home=make_update(desk.rows[0], make_outcome()),
             on_durable=lambda: desk.put(1),
             on_refused=lambda: None,
@@ -180,8 +182,9 @@ class Refiling(Desk):
         again = make_move(row, slot_ms)
         self.writer.put(
             Record(
+                schedule_id=row.schedule.schedule_id,
                 home=make_update(row, moved_to=again.place),
-                filing=again,
+                filings=(again,),
                 on_durable=lambda: self.durable.append(number),
                 on_refused=lambda: self.refused.append(number),
                 is_given_up=lambda: self.is_given_up,

@@ -224,6 +224,8 @@ def request_bytes(route: Route, delivery: Delivery, now_s: int) -> bytes:
         f"Ringtime-Fire-Time: {fire_time.replace('+00:00', 'Z')}",
         f"Ringtime-Term: {delivery.term}",
     )
+    if schedule.run is not None:
+        lines.append(f"Parent-Schedule-Id: {schedule.run.recurring_id}")
     if delivery.secrets:
         for name, value in signature_headers(delivery, schedule.payload, now_s).items():
             lines.append(f"{name}: {value}")

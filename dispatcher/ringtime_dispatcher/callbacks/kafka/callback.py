@@ -203,6 +203,8 @@ class KafkaRecord:
             ("ringtime-fire-time", _instant(schedule.fire_ms).encode()),
             ("ringtime-term", b"%d" % delivery.term),
         ]
+        if schedule.run is not None:
+            headers.append(("parent-schedule-id", str(schedule.run.recurring_id).encode()))
         return cls(
             topic=cast(str, details["topic"]),
             partition=cast("int | None", details.get("partition")),

@@ -1,0 +1,293 @@
+"""The steps of runs: what follows a run is filed, and durable, before anything else is done with it.
+
+`ringtime_shared.recurring.chain` says what a step decides, and what holds whoever dies. Here is who carries
+it out: a row of a run that comes due is put here first. Many steps are taken together: one trip for all their
+definitions, one filing for all that follows, by the writer of `recording`, who looks whether it will be read.
+Then the row waits for its turn like any other, unless it ended, or was filed again to wait.
+
+What is filed again of a run that was let go, after a failed attempt or for a destination in trouble, says so
+and is not followed again; it comes here to see whether the run was cancelled meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol, TypeVar
+from uuid import UUID
+
+from ringtime_dispatcher.delivery.ledger import Ledger, RowItem, State
+from ringtime_dispatcher.delivery.recording import (
+    OutcomeWriter,
+    Record,
+    last_slot_ms,
+    next_filing,
+    persist,
+    unsent,
+)
+from ringtime_shared.callbacks.foreign import is_own_cancel
+from ringtime_shared.clock import Clock
+from ringtime_shared.errors import Damaged, VersionConflict
+from ringtime_shared.models.recurring import Definition, DefinitionState
+from ringtime_shared.models.schedule import Place, Row, RowUpdate, Status
+from ringtime_shared.recurring.chain import Decision, Found, Step, passed_over
+from ringtime_shared.stores.protocol import DefinitionKey, RecurringStore, ScheduleStore
+
+STEPS_AT_ONCE = 500
+_READS_AT_ONCE = 50  #: of rows, of which few steps need any
+T = TypeVar("T")
+
+
+class FollowStore(RecurringStore, ScheduleStore, Protocol):
+    """What steps need of a store."""
+
+
+class Deliveries(Protocol):
+    """Who delivers what was let go."""
+
+    def take_up(self, item: RowItem) -> bool:
+        """Begin to work on an item; False: not now, and it is seen to."""
+        ...
+
+    async def is_wanted(self, item: RowItem) -> bool:
+        """Look at the home row of an item that is another filing; False: it is over, and is seen to."""
+        ...
+
+    def go_on(self, item: RowItem) -> None:
+        """An item that was taken up was let go: its turn comes."""
+        ...
+
+    def end_in_failure(self, item: RowItem, error: BaseException) -> None:
+        """An item that was taken up met a bug, or something that cannot be read. Raises an order to stop."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowerParts:
+    """What a follower is made of."""
+
+    store: FollowStore
+    clock: Clock
+    ledger: Ledger
+    outcomes: OutcomeWriter
+    deliveries: Deliveries
+    is_trusted: Callable[[], bool]
+    retention_ms: Callable[[str], int]  #: of an app: how long its rows are kept after their slots
+    on_missed: Callable[[int], None]  #: so many runs came due too late
+
+
+class Follower:
+    """Takes the steps of what is put here. `go` again when this node is trusted."""
+
+    def __init__(self, parts: FollowerParts) -> None:
+        self._parts = parts
+        self._store = parts.store
+        self._waiting: list[RowItem] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def put(self, item: RowItem) -> None:
+        """Take the step of an item whose slot has come."""
+        self._waiting.append(item)
+        self.go()
+
+    def go(self) -> None:
+        """Take the steps that wait, while this node is trusted."""
+        is_at_work = self._task is not None and not self._task.done()
+        if self._waiting and not is_at_work and self._parts.is_trusted():
+            self._task = asyncio.create_task(self._run(), name="steps of runs")
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._waiting and (self._task is None or self._task.done())
+
+    async def close(self) -> None:
+        """Stop at once; whoever owns the rows next takes their steps."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        while self._waiting and self._parts.is_trusted():
+            some, self._waiting = self._waiting[:STEPS_AT_ONCE], self._waiting[STEPS_AT_ONCE:]
+            taken = [item for item in some if self._parts.deliveries.take_up(item)]
+            if await self._try(taken):
+                continue
+            for item in taken:  # one of them met a bug, which must cost it alone
+                await self._try([item], is_last=True)
+
+    async def _try(self, items: Sequence[RowItem], *, is_last: bool = False) -> bool:
+        """Take steps, those that are not taken yet; False: there was a bug.
+
+        Args:
+            is_last: what meets a bug ends as a failure.
+        """
+        try:
+            await self._take_steps(_untaken(items))
+        except (Exception, asyncio.CancelledError) as error:
+            if is_own_cancel(error):
+                for item in _untaken(items):
+                    self._parts.ledger.leave_open(item)
+                raise
+            for item in _untaken(items) if is_last else ():
+                item.has_step = False
+                self._parts.deliveries.end_in_failure(item, error)
+            return False
+        return True
+
+    async def _take_steps(self, items: Sequence[RowItem]) -> None:
+        moved = [item for item in items if item.needs_look]
+        await _gather([self._look_home(item) for item in moved])
+        definitions = await self._read_definitions(_untaken(items))
+        items, now_ms = _untaken(items), self._parts.clock.now_ms()
+        decisions = [
+            Decision(
+                definitions.get(_key_of(item)), item.row, now_ms, self._parts.retention_ms(item.place.app_id)
+            )
+            for item in items
+        ]
+        steps = await self._decide(items, decisions)
+        if not self._parts.is_trusted():  # no await between this and what is decided
+            for item in items:
+                self._put_back(item)
+            return
+        ending = []
+        for item, step in zip(items, steps, strict=True):
+            if step.ends:
+                ending.append(self._end(item, definitions[_key_of(item)], step, now_ms))
+            else:
+                self._carry_out(item, step, now_ms)
+        await _gather(ending)
+
+    async def _look_home(self, item: RowItem) -> None:
+        if not await self._parts.deliveries.is_wanted(item):
+            item.has_step = False
+
+    async def _read_definitions(self, items: Sequence[RowItem]) -> dict[DefinitionKey, Definition]:
+        """Return the definitions that there are. An item of one that cannot be read ends."""
+        keys = [*dict.fromkeys(map(_key_of, items))]
+        if not keys:
+            return {}
+        definitions = await persist(self._store.fetch_definitions, keys)
+        damaged = {key: each.damage for key, each in definitions.items() if each.damage}
+        for item in items if damaged else ():
+            if fault := damaged.get(_key_of(item)):
+                item.has_step = False
+                error = Damaged("recurring schedule", str(_key_of(item).recurring_id), fault)
+                self._parts.deliveries.end_in_failure(item, error)
+        return definitions
+
+    async def _decide(self, items: Sequence[RowItem], decisions: Sequence[Decision]) -> list[Step]:
+        steps = []
+        looks = [
+            (item, each) for item, decision in zip(items, decisions, strict=True) for each in decision.looks()
+        ]
+        found = (
+            await self._find({(item.place.app_id, schedule_id) for item, schedule_id in looks})
+            if looks
+            else {}
+        )
+        for item, decision in zip(items, decisions, strict=True):
+            step = decision.make(found)
+            if step.missed:
+                ids = [row.schedule.schedule_id for row, _ in step.missed]
+                stored = await self._find({(item.place.app_id, schedule_id) for schedule_id in ids})
+                step = passed_over(step, {key: home for key, (home, _) in stored.items() if home is not None})
+            steps.append(step)
+        return steps
+
+    async def _find(self, runs: Iterable[tuple[str, UUID]]) -> dict[UUID, Found]:
+        wanted = sorted(runs)
+        found = await _gather([self._look(app_id, schedule_id) for app_id, schedule_id in wanted])
+        return {schedule_id: each for (_, schedule_id), each in zip(wanted, found, strict=True)}
+
+    async def _look(self, app_id: str, schedule_id: UUID) -> Found:
+        home = await self._fetch(Place.of_home(app_id, schedule_id), schedule_id)
+        if home is None or home.outcome is not None or home.moved_to is None:
+            return Found(home)
+        return Found(home, await self._fetch(home.moved_to, schedule_id))
+
+    async def _fetch(self, place: Place, schedule_id: UUID) -> Row | None:
+        try:
+            return await persist(self._store.fetch_row, place, schedule_id)
+        except Damaged:
+            return None  # whoever reads it records it, as ended
+
+    async def _end(self, item: RowItem, definition: Definition, step: Step, now_ms: int) -> None:
+        """Mark a definition as one that has made its last run, before that goes on."""
+        ended = DefinitionState.ENDED if definition.keeps else DefinitionState.DELETED
+        marked = replace(definition, revision=definition.revision + 1, changed_ms=now_ms, state=ended)
+        try:
+            await persist(self._store.replace_definition, marked)
+        except VersionConflict:
+            self._put_back(item)  # it was changed meanwhile, so the step may be another one
+        else:
+            self._carry_out(item, step, now_ms)
+
+    def _put_back(self, item: RowItem) -> None:
+        self._parts.ledger.put_back(item)
+        self._waiting.append(item)
+
+    def _carry_out(self, item: RowItem, step: Step, now_ms: int) -> None:
+        """Write what is decided of an item, and see to it that it goes on when that is durable."""
+        row = item.row
+        if step.run is not row.schedule.run:
+            row = item.row = replace(row, schedule=replace(row.schedule, run=step.run))
+        outcome, filings, home = step.outcome, step.files, None
+        if step.wait_ms is not None:
+            if step.wait_ms > last_slot_ms(row, row.schedule.expires_ms):
+                outcome = unsent(row, Status.MISS, "waited until it was too old", now_ms)
+            else:
+                again = next_filing(row, step.wait_ms)
+                filings = (again, *filings)
+                home = RowUpdate(place=item.home, schedule_id=item.schedule_id, moved_to=again.place)
+        if outcome is not None:
+            home = RowUpdate(place=item.home, schedule_id=item.schedule_id, outcome=outcome)
+        missed = len(step.missed) + (outcome is not None and outcome.status is Status.MISS)
+        if missed:
+            self._parts.on_missed(missed)
+        item.has_step = False
+        if home is None and not filings and not step.missed:
+            self._parts.deliveries.go_on(item)
+            return
+        ledger = self._parts.ledger
+        self._parts.outcomes.put(
+            Record(
+                schedule_id=item.schedule_id,
+                home=home,
+                move=None if home is None or item.home is item.place else replace(home, place=item.place),
+                filings=filings,
+                missed=step.missed,
+                on_durable=partial(self._parts.deliveries.go_on, item)
+                if home is None
+                else partial(ledger.settle, item),
+                on_refused=partial(ledger.leave_open, item),
+                is_given_up=lambda: item.owned.is_draining,
+            )
+        )
+
+
+def _untaken(items: Sequence[RowItem]) -> list[RowItem]:
+    """Return those that are in our hands yet."""
+    return [item for item in items if item.has_step and item.state is State.UNDER_WAY]
+
+
+def _key_of(item: RowItem) -> DefinitionKey:
+    run = item.row.schedule.run
+    if run is None:
+        raise TypeError(f"schedule {item.schedule_id} is no run")
+    return DefinitionKey(item.place.app_id, run.recurring_id)
+
+
+async def _gather(calls: Sequence[Awaitable[T]]) -> list[T]:
+    """Await many calls, some side by side, and return their answers in order; raise what the first raised,
+    when all of its batch have ended."""
+    answers: list[T] = []
+    for start in range(0, len(calls), _READS_AT_ONCE):
+        done = await asyncio.gather(*calls[start : start + _READS_AT_ONCE], return_exceptions=True)
+        for each in done:
+            if isinstance(each, BaseException):
+                raise each
+            answers.append(each)
+    return answers

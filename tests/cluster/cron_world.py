@@ -1,0 +1,358 @@
+"""A deployment with recurring schedules that are edited, paused, resumed and cancelled while it works, by
+writers who are killed, frozen and in each other's way. Judged by the plans: each nominal time has one run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+from uuid import UUID
+
+from ringtime_ingest.service import IngestService
+from ringtime_shared.app_feed import AppReading
+from ringtime_shared.buckets import bucket_of
+from ringtime_shared.errors import RingtimeError
+from ringtime_shared.ids import Kind, home_slot
+from ringtime_shared.models.recurring import (
+    Definition,
+    DefinitionState,
+    Misfire,
+    Origin,
+    Overlap,
+    recurring_id_of,
+)
+from ringtime_shared.models.schedule import Row, Status
+from ringtime_shared.recurring.run_rows import (
+    CHECK_AFTER_MS,
+    check_row,
+    first_row,
+    next_version,
+    run_in,
+    span_of,
+)
+from ringtime_shared.recurring.runs import next_after
+from ringtime_shared.stores.protocol import DefinitionKey
+from tests.cluster.pod import FaultRates, Pod, PodStore
+from tests.cluster.world import Plan, World, random_plan
+from tests.harness.recurring import DAY_MS, every, new_definition
+
+_SKEW_MS = 100  #: by which clocks of dispatchers are off
+_PROMISE_MS = 1_000 + _SKEW_MS  #: what is acknowledged so long before a slot holds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CronPlan(Plan):
+    """What happens in one run; `random_cron_plan` draws one from a seed."""
+
+    crons: int = 6
+    changes: int = 5  #: of each, at most
+    kill_rate: float = 0.15  #: of writers, at a random moment
+    watch_s: float = 75.0  #: crons go on so long after the last fault, which is longer than any check takes
+
+
+def random_cron_plan(rng: Random) -> CronPlan:
+    """Draw the faults of one run."""
+    plan = random_plan(rng)
+    return CronPlan(
+        schedules=8,
+        load_s=30.0,
+        cancel_rate=plan.cancel_rate,
+        failure_rate=plan.failure_rate,
+        outage_s=plan.outage_s,
+        crashes=2 * plan.crashes,
+        pauses=2 * plan.pauses,
+        pause_s=rng.choice([3.0, 9.0, 20.0]),
+        rates=replace(plan.rates, slow=rng.choice([0.0, 0.02, 0.1])),
+        dispatch=replace(plan.dispatch, max_loaded=200),
+        kill_rate=rng.choice([0.0, 0.15, 0.4]),
+    )
+
+
+@dataclass(slots=True)
+class Promise:
+    """A change that was acknowledged: a run with a slot from `from_ms` to `until_ms` is not to be sent."""
+
+    recurring_id: UUID
+    from_ms: int
+    until_ms: int = 1 << 62
+    nominal_ms: int | None = None  #: of this one alone
+    version: int = 0  #: of a pause
+
+
+class CronWorld(World):
+    """Build it inside a running virtual loop."""
+
+    plan: CronPlan
+
+    def __init__(self, seed: int, plan: CronPlan | None = None) -> None:
+        super().__init__(seed, plan or random_cron_plan(Random(seed ^ 0xC40)))
+        self.early_ms = _SKEW_MS
+        self._found: list[str] = []
+        self._promises: list[Promise] = []
+
+    async def run(self) -> list[str]:
+        return await super().run() + self._found
+
+    def _make_pod(self, name: str) -> Pod:
+        return Pod(name, self.rng, self.plan.rates, skew_ms=self.rng.randint(-_SKEW_MS, _SKEW_MS))
+
+    async def _cause_faults(self) -> None:
+        crons = [self._be_owner(number) for number in range(self.plan.crons)]
+        await asyncio.gather(super()._cause_faults(), *crons)
+
+    # Whoever has a recurring schedule, and changes it
+
+    async def _be_owner(self, number: int) -> None:
+        rng = self.rng
+        await asyncio.sleep(rng.uniform(0, 5))
+        for _ in range(rng.randint(1, self.plan.changes)):
+            pod, service = rng.choice(self._ingest)
+            work = self.spawn(self._change(Writer(self, pod, service), number))
+            self.works.append(work)
+            is_killed = rng.random() < self.plan.kill_rate
+            # One who takes longer gets company.
+            await asyncio.wait([work], timeout=rng.uniform(0.01, 3) if is_killed else 20)
+            if is_killed:
+                work.cancel()  # kill -9: what it has sent is carried out all the same
+            await asyncio.sleep(rng.uniform(0, 2 * self.plan.load_s / self.plan.changes))
+
+    async def _change(self, writer: Writer, number: int) -> None:
+        try:
+            await self._do(writer, number)
+        except RingtimeError:
+            return
+
+    async def _do(self, writer: Writer, number: int) -> None:
+        rng, app_id, name = self.rng, ("pay", "mail")[number % 2], f"cron-{number}"
+        reading = await writer.service._apps.get(app_id)
+        key = DefinitionKey(app_id, recurring_id_of(reading.app.number, name))
+        before = await writer.store.fetch_definition(key)
+        now_ms = writer.pod.now_ms()
+        times = every(
+            rng.choice([1, 2, 3, 5]), rng.choice([0, 500]), count=rng.choice([None, None, None, 12])
+        )
+        if before is None:
+            new = new_definition(
+                now_ms,
+                times,
+                recurring_id=key.recurring_id,
+                app_id=app_id,
+                name=name,
+                callback_details=b'{"to":"%s"}' % rng.choice([b"a", b"b"]),
+                misfire=rng.choice([Misfire.ALL, Misfire.ALL, Misfire.ONCE, Misfire.SKIP]),
+                overlap=rng.choice([Overlap.ALLOW, Overlap.ALLOW, Overlap.SKIP, Overlap.BUFFER_ONE]),
+            )
+            await writer.store_version(new, reading)
+            return
+        act = rng.choice(["edit", "edit", "pause", "pause until", "delete", "cancel"])
+        if before.state in (DefinitionState.PAUSED, DefinitionState.DELETED):
+            act = "resume"
+        if act == "cancel":
+            await self._cancel_run(writer, before, now_ms)
+        elif act in ("pause", "delete"):
+            state = DefinitionState.PAUSED if act == "pause" else DefinitionState.DELETED
+            await writer.store_version(next_version(before, now_ms, state=state), reading)
+        elif act == "pause until":
+            until_ms = now_ms + rng.randint(2_000, 10_000)
+            await writer.store_version(
+                next_version(before, now_ms, state=DefinitionState.ACTIVE, starts_after_ms=until_ms), reading
+            )
+        else:
+            await writer.store_version(
+                next_version(before, now_ms, state=DefinitionState.ACTIVE, times=times), reading
+            )
+
+    async def _cancel_run(self, writer: Writer, before: Definition, now_ms: int) -> None:
+        planned = next_after(before.times, max(now_ms, before.starts_after_ms), 0, key=before.key)
+        if planned is None:
+            return
+        await writer.store.replace_definition(
+            replace(
+                before,
+                revision=before.revision + 1,
+                changed_ms=now_ms,
+                skipped=tuple(sorted({*before.skipped, planned.nominal_ms})),
+            )
+        )
+        if self.now_ms() < planned.effective_ms - _PROMISE_MS:
+            promise = Promise(
+                before.recurring_id,
+                planned.effective_ms,
+                planned.effective_ms,
+                nominal_ms=planned.nominal_ms,
+                version=before.version,
+            )
+            self._promises.append(promise)
+
+    # The judge
+
+    async def _wait_for_outcomes(self, deadline_s: float) -> None:
+        await self._end_operators()
+        await asyncio.sleep(self.plan.watch_s)
+        for definition in self._definitions():
+            await self._judge_alive(definition)
+        for definition in self._definitions():
+            await self._stop(definition)
+        await asyncio.sleep(3)
+        await super()._wait_for_outcomes(max(deadline_s, asyncio.get_running_loop().time() + 40))
+        for _ in range(120):
+            if not any(self._live_rows()):
+                break
+            await asyncio.sleep(1)
+        for definition in self._definitions():
+            self._judge_plan(definition)
+
+    async def _stop(self, definition: Definition) -> None:
+        """Pause what still runs, so that everything comes to an end."""
+        while definition.state is DefinitionState.ACTIVE:
+            try:
+                paused = next_version(definition, self.now_ms(), state=DefinitionState.PAUSED)
+                await self.store.replace_definition(paused)
+            except RingtimeError:
+                current = await self.store.fetch_definition(_key(definition))
+                assert current is not None
+                definition = current
+            else:
+                return
+
+    def _definitions(self) -> list[Definition]:
+        return list(self.store._definitions.values())
+
+    def _rows(self) -> Iterator[Row]:
+        for rows in self.store._rows.values():
+            for row in rows.values():
+                if row.schedule.run is not None:
+                    yield row
+
+    def _live_rows(self) -> Iterator[Row]:
+        return (row for row in self._rows() if row.is_live and run_in(row).origin is not Origin.CHECK)
+
+    async def _judge_alive(self, definition: Definition) -> None:
+        if definition.state is not DefinitionState.ACTIVE:
+            return
+        runs = [
+            row
+            for row in self._rows()
+            if row.is_live
+            and run_in(row).recurring_id == definition.recurring_id
+            and run_in(row).version == definition.version
+        ]
+        if not runs:
+            self._found.append(f"chain ended: {definition.name} at version {definition.version}")
+
+    def _judge_plan(self, definition: Definition) -> None:
+        homes = defaultdict[int, list[Row]](list)
+        for row in self._rows():
+            run = run_in(row)
+            if row.is_home and run.recurring_id == definition.recurring_id and run.origin is Origin.PLAN:
+                homes[run.nominal_ms].append(row)
+        for nominal_ms in self._planned(definition):
+            ends = [row.outcome.status if row.outcome else None for row in homes[nominal_ms]]
+            made = [status for status in ends if status is not Status.DELETED]
+            is_cancelled = any(
+                row.outcome is not None and row.outcome.error == "cancelled" for row in homes[nominal_ms]
+            )
+            if len(made) != 1 and not is_cancelled:
+                self._found.append(f"planned: {definition.name} at {nominal_ms}: {ends}")
+        sent_ms = defaultdict[UUID, list[int]](list)
+        for send in self.sends:
+            sent_ms[send.schedule_id].append(send.sent_ms)
+        for nominal_ms, rows in homes.items():
+            sent = [row for row in rows if row.schedule.schedule_id in sent_ms]
+            if len(sent) > 1:
+                self._found.append(f"twice: {definition.name} at {nominal_ms}")
+            for row in sent:
+                self._judge_sent(definition, row, sent_ms[row.schedule.schedule_id])
+
+    def _judge_sent(self, definition: Definition, row: Row, sent_ms: list[int]) -> None:
+        run, slot_ms = run_in(row), home_slot(row.schedule.schedule_id)
+        if min(sent_ms) < slot_ms - self.early_ms:
+            self._found.append(f"early: {definition.name} at {run.nominal_ms} by {slot_ms - min(sent_ms)} ms")
+        if row.outcome is not None and row.outcome.status is Status.DELETED:
+            self._found.append(f"sent and dropped: {definition.name} at {run.nominal_ms}")
+        for promise in self._promises:
+            if (
+                promise.recurring_id == definition.recurring_id
+                and promise.from_ms <= slot_ms <= promise.until_ms
+                and promise.nominal_ms in (None, run.nominal_ms)
+                and run.version <= promise.version
+            ):
+                self._found.append(f"after a promise: {definition.name} at {run.nominal_ms}")
+
+    def _planned(self, definition: Definition) -> set[int]:
+        """Return the nominal times of each version that makes runs, as far as it got."""
+        planned = set[int]()
+        for version in range(1, definition.version + 1):
+            span = span_of(definition, version)
+            if span is None or span.version.check_id is None:
+                continue
+            starts_ms = self._starts.get((definition.recurring_id, version), span.version.from_ms)
+            after_ms, index = starts_ms, 0
+            while run := next_after(span.version.times, after_ms, index, key=definition.key):
+                if run.nominal_ms > (span.until_ms or self.now_ms()):
+                    break
+                planned.add(run.nominal_ms)
+                after_ms, index = run.nominal_ms, run.index
+        return planned
+
+    @property
+    def _starts(self) -> dict[tuple[UUID, int], int]:
+        """From when on each version made runs; its check says so."""
+        return {
+            (run.recurring_id, run.version): run.nominal_ms
+            for run in map(run_in, self._rows())
+            if run.origin is Origin.CHECK
+        }
+
+    def note_acknowledged(self, definition: Definition) -> None:
+        """A version was acknowledged: runs of earlier ones that come due a second later are over."""
+        self._promises.append(
+            Promise(
+                definition.recurring_id,
+                max(self.now_ms() + _PROMISE_MS, definition.from_ms + _PROMISE_MS),
+                version=definition.version - 1,
+            )
+        )
+
+
+class Writer:
+    """Changes definitions by the protocol, on one ingest pod."""
+
+    def __init__(self, world: CronWorld, pod: Pod, service: IngestService) -> None:
+        self.pod = pod
+        self.service = service
+        self.store: Any = PodStore(world.store, pod, world.spawn)
+        self._world = world
+
+    async def store_version(self, definition: Definition, reading: AppReading) -> None:
+        """Store a version and begin its chain. Raises what the store and the commit path raise."""
+        world, service, pod = self._world, self.service, self.pod
+        if definition.state is not DefinitionState.ACTIVE:
+            await self.store.replace_definition(definition)
+            world.note_acknowledged(definition)
+            return
+        now_ms = pod.now_ms()
+        slot_ms = now_ms + CHECK_AFTER_MS
+        app = reading.app
+        partition = service._chooser.choose(app.number, bucket_of(slot_ms), app.writable)
+        check_id = service._mint.mint(
+            slot_ms=slot_ms, kind=Kind.RUN, partition=partition, app_number=app.number
+        )
+        definition = replace(definition, partition=partition, check_id=check_id)
+        check = check_row(definition, slot_ms=slot_ms, now_ms=now_ms, retention_ms=7 * DAY_MS)
+        await service._commit.file(check, reading)
+        await self.store.replace_definition(definition)
+        first = first_row(definition, check, now_ms=pod.now_ms(), retention_ms=7 * DAY_MS)
+        if first is not None:
+            await service._commit.file(first, await service._apps.get(app.app_id))
+        world.note_acknowledged(definition)
+
+
+def _key(definition: Definition) -> DefinitionKey:
+    return DefinitionKey(definition.app_id, definition.recurring_id)
+
+
+QUIET = CronPlan(rates=FaultRates(), failure_rate=0.0, slow_answers=0.0, kill_rate=0.0)

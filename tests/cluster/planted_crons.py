@@ -1,0 +1,112 @@
+"""Bugs of recurring schedules put in on purpose: the simulation must find each of them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ringtime_dispatcher.delivery import ledger
+from ringtime_dispatcher.delivery.following import Follower
+from ringtime_shared.models.recurring import Definition, DefinitionState, Origin
+from ringtime_shared.recurring import run_rows
+from ringtime_shared.recurring.chain import Decision, Step
+from tests.cluster import cron_world
+from tests.cluster.planted import Plant, point_at_a_filing_without_a_look
+
+
+def file_what_follows_later(patch: pytest.MonkeyPatch) -> None:
+    """The run goes on first, and what follows it is written some time after that."""
+    real = Follower._carry_out
+
+    def carry_out(self: Follower, item: Any, step: Step, now_ms: int) -> None:
+        async def follow() -> None:
+            await asyncio.sleep(1)
+            await self._store.put_rows(step.files)
+
+        if step.files:
+            task = asyncio.create_task(follow())
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+            writing.append(task)
+        real(self, item, replace(step, files=()), now_ms)
+
+    async def close(self: Follower) -> None:
+        for task in writing:
+            task.cancel()
+        await real_close(self)
+
+    writing: list[asyncio.Task[None]] = []
+    real_close = Follower.close
+    patch.setattr(Follower, "_carry_out", carry_out)
+    patch.setattr(Follower, "close", close)
+
+
+def edit_without_a_version(patch: pytest.MonkeyPatch) -> None:
+    real = run_rows.next_version
+
+    def next_version(definition: Definition, now_ms: int, **changes: Any) -> Definition:
+        kept = {name: getattr(definition, name) for name in ("version", "from_ms", "earlier")}
+        return replace(real(definition, now_ms, **changes), **kept)
+
+    patch.setattr(cron_world, "next_version", next_version)
+
+
+def pause_that_drops_the_chain(patch: pytest.MonkeyPatch) -> None:
+    """What was due before the pause and is not made yet is forgotten with it."""
+    real = Decision.make
+
+    def make(self: Decision, found: Any) -> Step:
+        step, definition = real(self, found), self._definition
+        is_paused = definition is not None and definition.state is DefinitionState.PAUSED
+        return replace(step, files=(), missed=()) if is_paused else step
+
+    patch.setattr(Decision, "make", make)
+
+
+def step_for_home_rows_alone(patch: pytest.MonkeyPatch) -> None:
+    """One that was parked, or filed too late, before its step was taken, is followed by nothing."""
+    real = ledger.RowItem.__init__
+
+    def init(self: ledger.RowItem, owned: Any, row: Any) -> None:
+        real(self, owned, row)
+        self.has_step = self.has_step and not self.needs_look
+
+    patch.setattr(ledger.RowItem, "__init__", init)
+
+
+def let_two_versions_run_one_time(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Decision, "_rival", None)
+
+
+def check_that_begins_nothing(patch: pytest.MonkeyPatch) -> None:
+    real = Decision._follow
+
+    def follow(self: Decision, definition: Any, span: Any, step: Step) -> Step:
+        return step if self._run.origin is Origin.CHECK else real(self, definition, span, step)
+
+    patch.setattr(Decision, "_follow", follow)
+
+
+def take_the_next_time_after_now(patch: pytest.MonkeyPatch) -> None:
+    """A step that comes late passes over what came due meanwhile, and says nothing of it."""
+    real = Decision.make
+
+    def make(self: Decision, found: Any) -> Step:
+        step = real(self, found)
+        return replace(step, files=step.files[-1:])
+
+    patch.setattr(Decision, "make", make)
+
+
+CRON_PLANTS: list[Plant] = [
+    file_what_follows_later,
+    edit_without_a_version,
+    pause_that_drops_the_chain,
+    step_for_home_rows_alone,
+    let_two_versions_run_one_time,
+    check_that_begins_nothing,
+    take_the_next_time_after_now,
+    point_at_a_filing_without_a_look,
+]

@@ -1,0 +1,30 @@
+"""Seeded runs of a deployment with recurring schedules, which are changed by writers who are killed, frozen
+and in each other's way. Every seed must keep the promise; each planted bug must break it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cluster.campaign import first_failure, play_cron_seed, play_seeds
+from tests.cluster.planted import Plant
+from tests.cluster.planted_crons import CRON_PLANTS
+from tests.harness.report import IS_LONG
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_few_seeds_keep_the_promise(seed: int) -> None:
+    assert play_cron_seed(seed) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_hundreds_of_seeds_keep_the_promise() -> None:
+    assert play_seeds(range(1_000, 2_000 if IS_LONG else 1_100), play_cron_seed) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("plant", CRON_PLANTS, ids=lambda plant: plant.__name__)
+def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant(monkeypatch)
+    assert first_failure(range(200), play_cron_seed) is not None

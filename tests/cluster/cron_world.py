@@ -8,36 +8,29 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
 from uuid import UUID
 
-from ringtime_ingest.service import IngestService
-from ringtime_shared.app_feed import AppReading
-from ringtime_shared.buckets import bucket_of
-from ringtime_shared.errors import RingtimeError
-from ringtime_shared.ids import Kind, home_slot
+from ringtime_ingest.service import IngestService, NewRecurring
+from ringtime_shared.errors import NotFound, RingtimeError
+from ringtime_shared.ids import home_slot
 from ringtime_shared.models.recurring import (
     Definition,
     DefinitionState,
     Misfire,
     Origin,
     Overlap,
-    recurring_id_of,
 )
 from ringtime_shared.models.schedule import Row, Status
 from ringtime_shared.recurring.run_rows import (
-    CHECK_AFTER_MS,
-    check_row,
-    first_row,
     next_version,
     run_in,
     span_of,
 )
 from ringtime_shared.recurring.runs import next_after
 from ringtime_shared.stores.protocol import DefinitionKey
-from tests.cluster.pod import FaultRates, Pod, PodStore
+from tests.cluster.pod import Pod
 from tests.cluster.world import Plan, World, random_plan
-from tests.harness.recurring import DAY_MS, every, new_definition
+from tests.harness.recurring import every
 
 _SKEW_MS = 100  #: by which clocks of dispatchers are off
 _PROMISE_MS = 1_000 + _SKEW_MS  #: what is acknowledged so long before a slot holds
@@ -109,8 +102,8 @@ class CronWorld(World):
         rng = self.rng
         await asyncio.sleep(rng.uniform(0, 5))
         for _ in range(rng.randint(1, self.plan.changes)):
-            pod, service = rng.choice(self._ingest)
-            work = self.spawn(self._change(Writer(self, pod, service), number))
+            service = rng.choice(self._ingest)[1]
+            work = self.spawn(self._change(service, number))
             self.works.append(work)
             is_killed = rng.random() < self.plan.kill_rate
             # One who takes longer gets company.
@@ -119,73 +112,81 @@ class CronWorld(World):
                 work.cancel()  # kill -9: what it has sent is carried out all the same
             await asyncio.sleep(rng.uniform(0, 2 * self.plan.load_s / self.plan.changes))
 
-    async def _change(self, writer: Writer, number: int) -> None:
+    async def _change(self, service: IngestService, number: int) -> None:
         try:
-            await self._do(writer, number)
+            await self._do(service, number)
         except RingtimeError:
             return
 
-    async def _do(self, writer: Writer, number: int) -> None:
+    async def _do(self, service: IngestService, number: int) -> None:
         rng, app_id, name = self.rng, ("pay", "mail")[number % 2], f"cron-{number}"
-        reading = await writer.service._apps.get(app_id)
-        key = DefinitionKey(app_id, recurring_id_of(reading.app.number, name))
-        before = await writer.store.fetch_definition(key)
-        now_ms = writer.pod.now_ms()
-        times = every(
-            rng.choice([1, 2, 3, 5]), rng.choice([0, 500]), count=rng.choice([None, None, None, 12])
-        )
-        if before is None:
-            new = new_definition(
-                now_ms,
-                times,
-                recurring_id=key.recurring_id,
-                app_id=app_id,
-                name=name,
-                callback_details=b'{"to":"%s"}' % rng.choice([b"a", b"b"]),
-                misfire=rng.choice([Misfire.ALL, Misfire.ALL, Misfire.ONCE, Misfire.SKIP]),
-                overlap=rng.choice([Overlap.ALLOW, Overlap.ALLOW, Overlap.SKIP, Overlap.BUFFER_ONE]),
-            )
-            await writer.store_version(new, reading)
+        recurring = service.recurring
+        try:
+            before = await recurring.fetch(app_id, name)
+        except NotFound:
+            await self._put(service, app_id, name)
             return
         act = rng.choice(["edit", "edit", "pause", "pause until", "delete", "cancel"])
-        if before.state in (DefinitionState.PAUSED, DefinitionState.DELETED):
+        if before.state is DefinitionState.PAUSED:
             act = "resume"
-        if act == "cancel":
-            await self._cancel_run(writer, before, now_ms)
-        elif act in ("pause", "delete"):
-            state = DefinitionState.PAUSED if act == "pause" else DefinitionState.DELETED
-            await writer.store_version(next_version(before, now_ms, state=state), reading)
+        if act == "edit" or before.state is DefinitionState.ENDED:
+            await self._put(service, app_id, name)
+        elif act == "resume":
+            self._note(await recurring.resume(before))
+        elif act == "pause":
+            self._note(await recurring.pause(before, "for a while"))
         elif act == "pause until":
-            until_ms = now_ms + rng.randint(2_000, 10_000)
-            await writer.store_version(
-                next_version(before, now_ms, state=DefinitionState.ACTIVE, starts_after_ms=until_ms), reading
-            )
+            self._note(await recurring.pause(before, until_ms=self.now_ms() + rng.randint(2_500, 10_000)))
+        elif act == "delete":
+            self._note(await recurring.delete(before))
         else:
-            await writer.store_version(
-                next_version(before, now_ms, state=DefinitionState.ACTIVE, times=times), reading
-            )
+            await self._cancel_run(service, before)
 
-    async def _cancel_run(self, writer: Writer, before: Definition, now_ms: int) -> None:
-        planned = next_after(before.times, max(now_ms, before.starts_after_ms), 0, key=before.key)
-        if planned is None:
-            return
-        await writer.store.replace_definition(
-            replace(
-                before,
-                revision=before.revision + 1,
-                changed_ms=now_ms,
-                skipped=tuple(sorted({*before.skipped, planned.nominal_ms})),
+    async def _put(self, service: IngestService, app_id: str, name: str) -> None:
+        """Create it, or put another one in its place."""
+        rng = self.rng
+        count = rng.choice([None, None, None, 12])
+        self._note(
+            await service.recurring.put(
+                NewRecurring(
+                    app_id=app_id,
+                    name=name,
+                    times=every(rng.choice([1, 2, 3, 5]), rng.choice([0, 500]), count=count),
+                    payload="{}",
+                    callback_type="sim",
+                    callback_details={"to": rng.choice("ab")},
+                    misfire=rng.choice([Misfire.ALL, Misfire.ALL, Misfire.ONCE, Misfire.SKIP]),
+                    misfire_most=100,
+                    overlap=rng.choice([Overlap.ALLOW, Overlap.ALLOW, Overlap.SKIP, Overlap.BUFFER_ONE]),
+                )
             )
         )
-        if self.now_ms() < planned.effective_ms - _PROMISE_MS:
-            promise = Promise(
-                before.recurring_id,
-                planned.effective_ms,
-                planned.effective_ms,
-                nominal_ms=planned.nominal_ms,
-                version=before.version,
+
+    async def _cancel_run(self, service: IngestService, definition: Definition) -> None:
+        page = await service.recurring.fetch_runs(definition, "future", 1)
+        for row in page.rows:
+            done = await service.recurring.cancel_run(row)
+            run, slot_ms = run_in(row), home_slot(row.schedule.schedule_id)
+            if done.promised and self.now_ms() < slot_ms - _PROMISE_MS:
+                self._promises.append(
+                    Promise(
+                        definition.recurring_id,
+                        slot_ms,
+                        slot_ms,
+                        nominal_ms=run.nominal_ms,
+                        version=run.version,
+                    )
+                )
+
+    def _note(self, definition: Definition) -> None:
+        """A version was acknowledged: runs of earlier ones that come due a second later are over."""
+        self._promises.append(
+            Promise(
+                definition.recurring_id,
+                max(self.now_ms(), definition.from_ms) + _PROMISE_MS,
+                version=definition.version - 1,
             )
-            self._promises.append(promise)
+        )
 
     # The judge
 
@@ -307,52 +308,6 @@ class CronWorld(World):
             if run.origin is Origin.CHECK
         }
 
-    def note_acknowledged(self, definition: Definition) -> None:
-        """A version was acknowledged: runs of earlier ones that come due a second later are over."""
-        self._promises.append(
-            Promise(
-                definition.recurring_id,
-                max(self.now_ms() + _PROMISE_MS, definition.from_ms + _PROMISE_MS),
-                version=definition.version - 1,
-            )
-        )
-
-
-class Writer:
-    """Changes definitions by the protocol, on one ingest pod."""
-
-    def __init__(self, world: CronWorld, pod: Pod, service: IngestService) -> None:
-        self.pod = pod
-        self.service = service
-        self.store: Any = PodStore(world.store, pod, world.spawn)
-        self._world = world
-
-    async def store_version(self, definition: Definition, reading: AppReading) -> None:
-        """Store a version and begin its chain. Raises what the store and the commit path raise."""
-        world, service, pod = self._world, self.service, self.pod
-        if definition.state is not DefinitionState.ACTIVE:
-            await self.store.replace_definition(definition)
-            world.note_acknowledged(definition)
-            return
-        now_ms = pod.now_ms()
-        slot_ms = now_ms + CHECK_AFTER_MS
-        app = reading.app
-        partition = service._chooser.choose(app.number, bucket_of(slot_ms), app.writable)
-        check_id = service._mint.mint(
-            slot_ms=slot_ms, kind=Kind.RUN, partition=partition, app_number=app.number
-        )
-        definition = replace(definition, partition=partition, check_id=check_id)
-        check = check_row(definition, slot_ms=slot_ms, now_ms=now_ms, retention_ms=7 * DAY_MS)
-        await service._commit.file(check, reading)
-        await self.store.replace_definition(definition)
-        first = first_row(definition, check, now_ms=pod.now_ms(), retention_ms=7 * DAY_MS)
-        if first is not None:
-            await service._commit.file(first, await service._apps.get(app.app_id))
-        world.note_acknowledged(definition)
-
 
 def _key(definition: Definition) -> DefinitionKey:
     return DefinitionKey(definition.app_id, definition.recurring_id)
-
-
-QUIET = CronPlan(rates=FaultRates(), failure_rate=0.0, slow_answers=0.0, kill_rate=0.0)

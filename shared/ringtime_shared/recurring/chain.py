@@ -273,8 +273,10 @@ class Decision:
         is_one_by_one = run.is_contested or not is_all or definition.overlap is not Overlap.ALLOW
         files = ahead[len(late) :][: 1 if is_one_by_one else MOST_AT_ONCE]
         is_in_force = span.until_ms is None and definition.state is DefinitionState.ACTIVE
-        return replace(
-            step,
+        return Step(
+            run=step.run,
+            outcome=step.outcome,
+            wait_ms=step.wait_ms,
             files=tuple(self._file(each, heir, is_last=each is files[-1]) for each in files),
             missed=self._pass_over(late),
             ends=is_over and not files and is_in_force,
@@ -334,11 +336,10 @@ class Decision:
 
     def _file(self, planned: Run, heir: _Heir, *, is_last: bool) -> Row:
         """Return the row of a run that follows; the last one is to go on with the chain."""
-        run = run_of(self._run, planned)
         if is_last:
-            run = replace(run, running=heir.running, buffered=heir.buffered)
+            run = run_of(self._run, planned, Stage.NEW, *heir)
         else:
-            run = replace(run, stage=Stage.FOLLOWED)
+            run = run_of(self._run, planned, Stage.FOLLOWED)
         return row_of(run, planned, self._row, self._now_ms, self._retention_ms)
 
     @cached_property

@@ -16,6 +16,7 @@ from ringtime_shared.models.recurring import (
     Definition,
     Origin,
     RunOf,
+    Stage,
     VersionSpan,
     run_id,
 )
@@ -116,13 +117,22 @@ def index_of(run: RunOf) -> int:
     return run.ordinal + (run.origin is not Origin.CHECK)
 
 
-def run_of(before: RunOf, planned: Run) -> RunOf:
+def run_of(
+    before: RunOf,
+    planned: Run,
+    stage: Stage = Stage.NEW,
+    running: UUID | None = None,
+    buffered: UUID | None = None,
+) -> RunOf:
     """Return what a run's row is to know that follows another one, or a check."""
     return RunOf(
         recurring_id=before.recurring_id,
         version=before.version,
         nominal_ms=planned.nominal_ms,
         ordinal=planned.index - 1,
+        running=running,
+        buffered=buffered,
+        stage=stage,
         is_contested=before.is_contested,
     )
 

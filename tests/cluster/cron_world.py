@@ -85,6 +85,7 @@ class CronWorld(World):
         self.early_ms = _SKEW_MS
         self._found: list[str] = []
         self._promises: list[Promise] = []
+        self._triggered: list[Row] = []  # acknowledged
 
     async def run(self) -> list[str]:
         return await super().run() + self._found
@@ -126,7 +127,7 @@ class CronWorld(World):
         except NotFound:
             await self._put(service, app_id, name)
             return
-        act = rng.choice(["edit", "edit", "pause", "pause until", "delete", "cancel"])
+        act = rng.choice(["edit", "edit", "pause", "pause until", "delete", "cancel", "trigger"])
         if before.state is DefinitionState.PAUSED:
             act = "resume"
         if act == "edit" or before.state is DefinitionState.ENDED:
@@ -137,6 +138,8 @@ class CronWorld(World):
             self._note(await recurring.pause(before, "for a while"))
         elif act == "pause until":
             self._note(await recurring.pause(before, until_ms=self.now_ms() + rng.randint(2_500, 10_000)))
+        elif act == "trigger":
+            self._triggered.append(await recurring.trigger(before))
         elif act == "delete":
             self._note(await recurring.delete(before))
         else:
@@ -205,6 +208,10 @@ class CronWorld(World):
             await asyncio.sleep(1)
         for definition in self._definitions():
             self._judge_plan(definition)
+        for row in self._triggered:
+            home = self.store._rows[row.place][row.schedule.schedule_id]
+            if home.outcome is None:
+                self._found.append(f"triggered and not recorded: {str(row.schedule.schedule_id)[-8:]}")
 
     async def _stop(self, definition: Definition) -> None:
         """Pause what still runs, so that everything comes to an end."""

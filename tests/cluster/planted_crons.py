@@ -10,10 +10,10 @@ import pytest
 
 from ringtime_dispatcher.delivery import ledger
 from ringtime_dispatcher.delivery.following import Follower
+from ringtime_ingest.service import recurring
 from ringtime_shared.models.recurring import Definition, DefinitionState, Origin
 from ringtime_shared.recurring import run_rows
 from ringtime_shared.recurring.chain import Decision, Step
-from tests.cluster import cron_world
 from tests.cluster.planted import Plant, point_at_a_filing_without_a_look
 
 
@@ -50,7 +50,7 @@ def edit_without_a_version(patch: pytest.MonkeyPatch) -> None:
         kept = {name: getattr(definition, name) for name in ("version", "from_ms", "earlier")}
         return replace(real(definition, now_ms, **changes), **kept)
 
-    patch.setattr(cron_world, "next_version", next_version)
+    patch.setattr(recurring, "next_version", next_version)
 
 
 def pause_that_drops_the_chain(patch: pytest.MonkeyPatch) -> None:

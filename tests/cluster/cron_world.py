@@ -277,6 +277,10 @@ class CronWorld(World):
 
     def _judge_sent(self, definition: Definition, row: Row, sent_ms: list[int]) -> None:
         run, slot_ms = run_in(row), home_slot(row.schedule.schedule_id)
+        span = span_of(definition, run.version)
+        planned = span and next_after(span.version.times, run.nominal_ms - 1, 0, key=definition.key)
+        if planned is None or planned.nominal_ms != run.nominal_ms:
+            self._found.append(f"not planned: {definition.name} at {run.nominal_ms}")
         if min(sent_ms) < slot_ms - self.early_ms:
             self._found.append(f"early: {definition.name} at {run.nominal_ms} by {slot_ms - min(sent_ms)} ms")
         if row.outcome is not None and row.outcome.status is Status.DELETED:

@@ -15,12 +15,15 @@ What a caller may conclude from an error:
 | OutcomeUnknown | maybe | only what may happen twice: cancel and replay may, a create makes two schedules |
 | UnexpectedAnswer | no; what answered is not a Ringtime server, or has a bug | after a look at it |
 
+A batch is one call: what is raised is about all of it. The results of its items are in what it returns, those
+that failed as these errors.
+
 Reads are tried again by the client itself, writes never: creates have no idempotency key yet.
 """
 
 from ringtime_client.clients import AsyncRingtimeClient, RingtimeClient
 from ringtime_client.exchange import UnexpectedAnswer
-from ringtime_client.views import Callback, CancelResult, HttpCallbackDetails
+from ringtime_client.views import Callback, CancelResult, HttpCallbackDetails, NewSchedule
 from ringtime_shared.api.apps import AppView, NewSigningSecret, SigningSecretView
 from ringtime_shared.api.dead_letters import (
     DeadLetterPage,
@@ -44,6 +47,7 @@ __all__ = [
     "DeadLetterPage",
     "DeadLetterView",
     "HttpCallbackDetails",
+    "NewSchedule",
     "NewSigningSecret",
     "ReplayResult",
     "ReplayView",

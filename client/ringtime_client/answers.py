@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import MsgspecError, Struct
+from msgspec import MsgspecError, Struct, convert
 from msgspec.json import decode
 
 from ringtime_client.exchange import Answer, Broken, Call, Ending, T, UnexpectedAnswer
@@ -37,6 +37,7 @@ from ringtime_shared.errors import (
 UNAVAILABLE = (502, 503, 504)  #: the server's own 503, or a gateway that found no server
 _NOT_TAKEN = (408, 429)  #: answered before the request was acted on
 _SHOWN_CHARS = 120
+_ITEM_FAILED = 500  #: the HTTP status of an item that says by no known word why it failed
 #: The server could not do it just now, and did nothing.
 NOTHING_DONE = frozenset(
     {
@@ -93,18 +94,29 @@ def settle(call: Call[T], ending: Ending) -> T:
             raise StoreUnavailable(ending.reason)
         raise _unknown(call, ending.reason)
     if not 200 <= ending.http < 300:
-        raise _to_error(call, ending)
+        raise _read_fault(call, ending)
     try:
         return call.read(decode(ending.body, type=_Success).data)
     except MsgspecError as error:
         raise _to_foreign(call, ending, f"not an answer to {call.method} {call.path}: {error}") from error
 
 
-def _to_error(call: Call[T], answer: Answer) -> RingtimeError:
+def settle_item(call: Call[T], shown: object) -> T | RingtimeError:
+    """Return what became of one item of a batch; `call` would do the same alone. Raises MsgspecError."""
+    if isinstance(shown, dict) and "status" in shown:
+        return _to_error(call, Answer(http=_ITEM_FAILED, body=b""), convert(shown, _Failure).status)
+    return call.read(convert(shown, dict[str, Any]))
+
+
+def _read_fault(call: Call[T], answer: Answer) -> RingtimeError:
     try:
         fault = decode(answer.body, type=_Failure).status
     except MsgspecError:
         return _to_foreign(call, answer, answer.body.decode(errors="replace")[:_SHOWN_CHARS])
+    return _to_error(call, answer, fault)
+
+
+def _to_error(call: Call[T], answer: Answer, fault: _Fault) -> RingtimeError:
     message, details = fault.status_message, fault.details
     word = fault.error or _word_of_code(call, fault)
     if kind := _CONFLICTS.get(word):

@@ -10,10 +10,18 @@ from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import orjson
-from msgspec import convert
+from msgspec import ValidationError, convert
 
-from ringtime_client.exchange import BASE, Call
-from ringtime_client.views import Callback, CancelResult, HttpCallbackDetails
+from ringtime_client.answers import settle_item
+from ringtime_client.exchange import BASE, Call, T
+from ringtime_client.views import (
+    Callback,
+    CancelResult,
+    HttpCallbackDetails,
+    NewSchedule,
+    naming_item,
+    to_new_schedule,
+)
 from ringtime_shared.api.apps import (
     AppView,
     NewSigningSecret,
@@ -28,7 +36,7 @@ from ringtime_shared.api.ids import check_app_id, check_secret_id
 from ringtime_shared.api.schedules import LIST_SIZE, SchedulePage, ScheduleView
 from ringtime_shared.api.views import read
 from ringtime_shared.arguments import checked
-from ringtime_shared.errors import ErrorWord, InvalidRequest
+from ringtime_shared.errors import ErrorWord, InvalidRequest, RingtimeError
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Status
@@ -190,15 +198,30 @@ def create_schedule(
 
     Raises InvalidRequest, NotFound (app), AppInactive.
     """
-    fields = {
-        "appId": app_id,
-        "payload": payload,
-        **_when(at, delay),
-        "callback": callback.to_json() if isinstance(callback, HttpCallbackDetails) else callback,
-        **({} if retry is None else {"retryPolicy": retry_to_json(retry)}),
-    }
+    fields = _fields_of(app_id, payload, callback, at, delay, retry)
+    return _create_of(app_id, _to_body(fields))
+
+
+@checked
+def create_schedules(
+    schedules: Sequence[NewSchedule | Mapping[str, Any]],
+) -> Call[list[ScheduleView | RingtimeError]]:
+    """File 1 to 1,000 schedules, of any apps; return for each, in order, the schedule or why there is none.
+
+    A bad one sinks no other. An OutcomeUnknown among the results may exist and fire; the other errors
+    mean that nothing came of the item. After an OutcomeUnknown that is raised, any of them may exist.
+
+    Args:
+        schedules: each a NewSchedule, or a mapping with its fields.
+
+    Raises InvalidRequest: for what is of the wrong type, of whichever item, nothing is sent.
+    """
+    calls = [_item_of(n, each) for n, each in enumerate(schedules)]
     return Call(
-        method="POST", path=f"{BASE}/schedules", body=_to_body(fields), read=_to_schedule, app_id=app_id
+        method="POST",
+        path=f"{BASE}/schedules/batch",
+        body=b'{"schedules":[' + b",".join(each.body or b"" for each in calls) + b"]}",
+        read=partial(_to_results, calls),
     )
 
 
@@ -217,13 +240,24 @@ def get_schedule(schedule_id: UUID | str) -> Call[ScheduleView]:
 @checked
 def cancel_schedule(schedule_id: UUID | str) -> Call[CancelResult]:
     """Cancel a schedule; cancelling twice is no error. Raises InvalidRequest, NotFound, AlreadyDone."""
+    return _cancel_of(schedule_id)
+
+
+@checked
+def cancel_schedules(
+    schedule_ids: Sequence[UUID | str],
+) -> Call[list[CancelResult | RingtimeError]]:
+    """Cancel 1 to 1,000 schedules, of any apps; return for each, in order, what became of it.
+
+    The errors among the results are those that `cancel_schedule` raises. Cancelling twice is no error, also
+    in one call. Raises InvalidRequest.
+    """
+    calls = [_cancel_of(each) for each in schedule_ids]
     return Call(
-        method="DELETE",
-        path=_schedule_path(schedule_id),
-        read=_to_cancel_result,
-        kind="schedule",
-        key=str(schedule_id),
-        conflict=ErrorWord.ALREADY_DONE,
+        method="POST",
+        path=f"{BASE}/schedules/batch-cancel",
+        body=_to_body({"scheduleIds": [str(each) for each in schedule_ids]}),
+        read=partial(_to_results, calls),
     )
 
 
@@ -350,6 +384,59 @@ def replay_dead_letters(
     return Call(
         method="POST", path=path, body=_to_body(body), read=partial(read, ReplayResult), app_id=app_id
     )
+
+
+def _fields_of(
+    app_id: str,
+    payload: str,
+    callback: Callback,
+    at: datetime | None,
+    delay: timedelta | None,
+    retry: RetryRules | None,
+) -> Mapping[str, object]:
+    return {
+        "appId": app_id,
+        "payload": payload,
+        **_when(at, delay),
+        "callback": callback.to_json() if isinstance(callback, HttpCallbackDetails) else callback,
+        **({} if retry is None else {"retryPolicy": retry_to_json(retry)}),
+    }
+
+
+def _create_of(app_id: str, body: bytes) -> Call[ScheduleView]:
+    return Call(method="POST", path=f"{BASE}/schedules", body=body, read=_to_schedule, app_id=app_id)
+
+
+def _item_of(number: int, item: NewSchedule | Mapping[str, Any]) -> Call[ScheduleView]:
+    """Return the create that an item of a batch would be alone."""
+    new = to_new_schedule(number, item)
+    with naming_item(number):
+        return _create_of(
+            new.app_id,
+            _to_body(_fields_of(new.app_id, new.payload, new.callback, new.at, new.delay, new.retry)),
+        )
+
+
+def _cancel_of(schedule_id: UUID | str) -> Call[CancelResult]:
+    return Call(
+        method="DELETE",
+        path=_schedule_path(schedule_id),
+        read=_to_cancel_result,
+        kind="schedule",
+        key=str(schedule_id),
+        conflict=ErrorWord.ALREADY_DONE,
+    )
+
+
+def _to_results(calls: Sequence[Call[T]], data: dict[str, Any]) -> list[T | RingtimeError]:
+    results = convert(data.get("results"), list[Any])
+    if len(results) != len(calls):
+        raise ValidationError(f"there are {len(results)} results for {len(calls)} items")
+    settled: list[T | RingtimeError] = []
+    for call, shown in zip(calls, results, strict=True):
+        one = settle_item(call, shown)
+        settled.append(one)
+    return settled
 
 
 def _safe(app_id: str) -> str:

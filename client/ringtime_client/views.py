@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, field, fields
+from datetime import datetime, timedelta
+from typing import Any
 
 from ringtime_shared.api.schedules import ScheduleView
+from ringtime_shared.arguments import checked
 from ringtime_shared.callbacks.credentials import hide
+from ringtime_shared.errors import InvalidRequest, Violation
+from ringtime_shared.models.retry import RetryRules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +35,18 @@ class HttpCallbackDetails:
         return {"type": "http", "details": details | ({"headers": self.headers} if self.headers else {})}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewSchedule:
+    """A schedule to create with others; what `create_schedule` takes."""
+
+    app_id: str
+    payload: str
+    callback: Callback
+    at: datetime | None = None  #: the instant to fire at, timezone-aware; or
+    delay: timedelta | None = None  #: how long from the server's now
+    retry: RetryRules | None = None  #: where it differs from the app's policy
+
+
 Callback = HttpCallbackDetails | Mapping[str, object]  #: a mapping is `{"type": name, "details": {...}}`
 
 
@@ -38,3 +56,44 @@ class CancelResult:
 
     schedule: ScheduleView
     promised: bool  #: it will not fire; else the cancel came within a second of the slot and may be too late
+
+
+@checked
+def _check_item(
+    *,
+    app_id: str,
+    payload: str,
+    callback: Callback,
+    at: datetime | None = None,
+    delay: timedelta | None = None,
+    retry: RetryRules | None = None,
+) -> None:
+    """Check the fields of an item by these annotations."""
+
+
+def to_new_schedule(number: int, item: NewSchedule | Mapping[str, Any]) -> NewSchedule:
+    """Return an item of a batch. Raises InvalidRequest, which names the item by its number, from 0."""
+    with naming_item(number):
+        if isinstance(item, NewSchedule):
+            _check_item(**{each.name: getattr(item, each.name) for each in fields(item)})
+            return item
+        if not _REQUIRED <= item.keys() <= _KNOWN:
+            raise InvalidRequest.of(
+                "", f"must have {', '.join(sorted(_REQUIRED))}, and fields of NewSchedule"
+            )
+        _check_item(**item)
+        return NewSchedule(**item)
+
+
+@contextmanager
+def naming_item(number: int) -> Iterator[None]:
+    """Let what is wrong with an item of a batch name the item, too."""
+    try:
+        yield
+    except InvalidRequest as error:
+        told = [Violation(f"schedules[{number}].{x.field}".rstrip("."), x.rule) for x in error.violations]
+        raise InvalidRequest(told) from None
+
+
+_KNOWN = {each.name for each in fields(NewSchedule)}
+_REQUIRED = {each.name for each in fields(NewSchedule) if each.default is MISSING}

@@ -1,7 +1,7 @@
 """Ringtime: call me back then. The public library; see `Ringtime` and `ringtime_client`."""
 
 from ringtime.library import Ringtime
-from ringtime_client import HttpCallbackDetails
+from ringtime_client import HttpCallbackDetails, NewSchedule
 from ringtime_ingest.service import Cancellation
 from ringtime_ingest.service.dead_letters import LetterPage, ReplayReport, Skipped
 from ringtime_ingest.service.listing import SchedulePage
@@ -23,6 +23,7 @@ __all__ = [
     "Delivery",
     "HttpCallbackDetails",
     "LetterPage",
+    "NewSchedule",
     "Outcome",
     "Replay",
     "ReplayReport",

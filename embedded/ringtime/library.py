@@ -8,13 +8,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Any, Self, cast
 from uuid import UUID
 
 from ringtime.instants import to_ms
 from ringtime.runtime import Runtime, run
-from ringtime_client import Callback, HttpCallbackDetails
-from ringtime_ingest.service import Cancellation, NewApp, NewSchedule
+from ringtime_client import Callback, HttpCallbackDetails, NewSchedule
+from ringtime_client.views import naming_item, to_new_schedule
+from ringtime_ingest.service import Cancellation, NewApp
+from ringtime_ingest.service import NewSchedule as Request
 from ringtime_ingest.service.dead_letters import IN_LIBRARY, LetterPage, LetterQuery, ReplayReport
 from ringtime_ingest.service.listing import ListQuery, SchedulePage
 from ringtime_ingest.service.replay import Replay
@@ -215,22 +217,31 @@ class Ringtime:
 
         Raises InvalidRequest, NotFound (app), AppInactive, StoreUnavailable, OutcomeUnknown.
         """
-        if isinstance(callback, HttpCallbackDetails):
-            callback = callback.to_json()
-        kind, details = callback.get("type"), callback.get("details", {})
-        if not isinstance(kind, str) or not isinstance(details, dict):
-            raise InvalidRequest.of("callback", "must have a `type` and a `details` object")
         return await self._running.service.create_schedule(
-            NewSchedule(
-                app_id=app_id,
-                payload=payload,
-                fire_ms=to_ms("at", at),
-                delay_ms=None if delay is None else -(-delay // timedelta(milliseconds=1)),
-                callback_type=kind,
-                callback_details=details,
-                retry=retry,
-            )
+            _to_request(app_id, payload, callback, at, delay, retry)
         )
+
+    @checked
+    async def create_schedules(
+        self, schedules: Sequence[NewSchedule | Mapping[str, Any]]
+    ) -> list[Row | Exception]:
+        """File 1 to 1,000 schedules, of any apps; return for each, in order, its row or why there is none.
+
+        A bad one sinks no other. An OutcomeUnknown among the results may exist and fire; the other errors
+        mean that nothing came of the item.
+
+        Args:
+            schedules: each a NewSchedule, or a mapping with its fields.
+
+        Raises InvalidRequest for what is of the wrong type, of whichever item, and StoreUnavailable if there
+        is no room for so many; then none was filed.
+        """
+        asked: list[Request | Exception] = []
+        for n, each in enumerate(schedules):
+            new = to_new_schedule(n, each)
+            with naming_item(n):
+                asked.append(_to_request(new.app_id, new.payload, new.callback, new.at, new.delay, new.retry))
+        return await self._running.service.batches.create(asked)
 
     @checked
     async def get_schedule(self, schedule_id: UUID | str) -> Row:
@@ -241,6 +252,12 @@ class Ringtime:
     async def cancel_schedule(self, schedule_id: UUID | str) -> Cancellation:
         """Cancel a schedule. Raises InvalidRequest, NotFound, AlreadyDone."""
         return await self._running.service.cancel_schedule(cast(UUID, schedule_id))
+
+    @checked
+    async def cancel_schedules(self, schedule_ids: Sequence[UUID | str]) -> list[Cancellation | Exception]:
+        """Cancel 1 to 1,000 schedules; return for each, in order, what became of it: the errors are those
+        that `cancel_schedule` raises. Raises InvalidRequest."""
+        return await self._running.service.batches.cancel(cast(Sequence[UUID], schedule_ids))
 
     @checked
     async def list_schedules(
@@ -350,6 +367,30 @@ class Ringtime:
         if self._runtime is None:
             raise RuntimeError("use Ringtime inside `async with`")
         return self._runtime
+
+
+def _to_request(
+    app_id: str,
+    payload: str,
+    callback: Callback,
+    at: datetime | None,
+    delay: timedelta | None,
+    retry: RetryRules | None,
+) -> Request:
+    if isinstance(callback, HttpCallbackDetails):
+        callback = callback.to_json()
+    kind, details = callback.get("type"), callback.get("details", {})
+    if not isinstance(kind, str) or not isinstance(details, dict):
+        raise InvalidRequest.of("callback", "must have a `type` and a `details` object")
+    return Request(
+        app_id=app_id,
+        payload=payload,
+        fire_ms=to_ms("at", at),
+        delay_ms=None if delay is None else -(-delay // timedelta(milliseconds=1)),
+        callback_type=kind,
+        callback_details=details,
+        retry=retry,
+    )
 
 
 def _query(

@@ -113,7 +113,7 @@ def _any_of(hints: Sequence[Any]) -> Check:
     items: Check | None = next(
         (_check_of(get_args(each)[0]) for each in hints if get_origin(each) is Sequence), None
     )
-    models: tuple[Any, ...] = tuple(kind for kind in kinds if is_dataclass(kind))
+    models: tuple[Any, ...] = tuple(kind for kind in kinds if is_dataclass(kind) and _is_readable(kind))
     plain = frozenset(kinds) & _WORDS.keys()  # exactly these need no second look
 
     def check(name: str, value: Any) -> Any:
@@ -134,6 +134,18 @@ def _any_of(hints: Sequence[Any]) -> Check:
 
 def _each(check: Check, name: str, values: Sequence[Any]) -> list[Any]:
     return [check(f"{name}[{n}]", value) for n, value in enumerate(values)]
+
+
+def _is_readable(model: Any) -> bool:
+    """Whether `convert` can hold a dataclass against its annotations; the fields of others are for the verb
+    to check."""
+    try:
+        convert({}, model)
+    except ValidationError:
+        return True
+    except TypeError:
+        return False
+    return True
 
 
 def _to_model(name: str, value: Any) -> Any:

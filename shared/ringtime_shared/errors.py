@@ -32,7 +32,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 WHOLE_BODY = "body"  #: the field of a violation that is about a request body as such
 MOST_TOLD = 50  #: violations of one request, lest the answer be longer than the request
@@ -74,7 +74,10 @@ class ErrorWord(StrEnum):
         "the store gave no answer, or had too few replicas for a part of it: it may have been done, or not",
     )
     MARKS_AHEAD = "MARKS_AHEAD", "the schedule was written where a false clock has been, and may fire late"
-    BODY_TOO_LARGE = "BODY_TOO_LARGE", "the body is longer than `server.max_body_bytes`"
+    BODY_TOO_LARGE = (
+        "BODY_TOO_LARGE",
+        "the body is longer than `server.max_body_bytes`, or `server.max_batch_bytes`",
+    )
     TOO_SLOW = "TOO_SLOW", "headers or body did not arrive in time; nothing was done"
     SERVER_BUSY = "SERVER_BUSY", "too many requests, connections or bytes at once; nothing was done"
     NOT_READY = "NOT_READY", "the server's health check fails; the sentence says why where it may"
@@ -127,7 +130,7 @@ class InvalidRequest(RingtimeError):
         return told_once(violations)
 
     @classmethod
-    def of(cls, field: str, rule: str) -> InvalidRequest:
+    def of(cls, field: str, rule: str) -> Self:
         return cls([Violation(field, rule)])
 
 

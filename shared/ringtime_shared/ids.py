@@ -115,9 +115,9 @@ class IdMint:
         self._counter = 0
 
     @property
-    def spent(self) -> bool:
-        """Whether every counter value of this nonce was used; a new nonce is due then."""
-        return self._counter >= MAX_COUNT
+    def left(self) -> int:
+        """How many ids this nonce is still good for; with none left, a new one is due."""
+        return MAX_COUNT - self._counter
 
     def mint(self, *, slot_ms: int, kind: Kind, partition: int, app_number: int) -> UUID:
         """Return a new id for a home row at `slot_ms` in `partition` of the app.

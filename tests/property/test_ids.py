@@ -149,10 +149,10 @@ def test_a_mint_says_what_pack_says(parts: IdParts) -> None:
 def test_a_spent_mint_makes_no_more_ids() -> None:
     mint = IdMint(0)
     mint._counter = MAX_COUNT - 1
-    assert not mint.spent
+    assert mint.left
     last = mint.mint(slot_ms=MAX_SLOT_MS, kind=Kind.ONE_TIME, partition=0, app_number=0)
     assert unpack_id(last).counter == MAX_COUNT - 1
-    assert mint.spent
+    assert not mint.left
     with pytest.raises(ValueError, match="cannot make an id"):
         mint.mint(slot_ms=MAX_SLOT_MS, kind=Kind.ONE_TIME, partition=0, app_number=0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -18,6 +18,7 @@ from ringtime_client import (
     AppConfiguration,
     AsyncRingtimeClient,
     HttpCallbackDetails,
+    NewSchedule,
     RetryRules,
     RingtimeClient,
 )
@@ -30,6 +31,7 @@ HOUR = timedelta(hours=1)
 NAIVE = datetime(2030, 1, 1)  # noqa: DTZ001
 ANY = [7, 1.5, b"bytes", object(), [], {}, "text", True, None, date(2030, 1, 1), uuid4, ID]
 
+NEW = NewSchedule(app_id="shop", payload="", callback=CALLBACK, delay=HOUR)
 #: A call of each verb in which everything is of the right type.
 GOOD: dict[str, dict[str, Any]] = {
     "register_app": {"app_id": "shop", "partitions": 1, "active": True, "configuration": AppConfiguration()},
@@ -49,8 +51,10 @@ GOOD: dict[str, dict[str, Any]] = {
         "delay": HOUR,
         "retry": RetryRules(),
     },
+    "create_schedules": {"schedules": [NEW]},
     "get_schedule": {"schedule_id": ID},
     "cancel_schedule": {"schedule_id": ID},
+    "cancel_schedules": {"schedule_ids": [ID]},
     "list_schedules": {
         "app_id": "shop",
         "start": datetime(2030, 1, 1, tzinfo=UTC),
@@ -108,12 +112,16 @@ def wrong_for(verb: str, argument: str) -> Iterator[Any]:
         is_right = type(value) in (type(good), *RIGHT.get(argument, ()))
         if verb == "replay_dead_letters" and argument == "size" and value is None:
             is_right = True
+        if verb == "cancel_schedules" and value is None:
+            is_right = False
         if not is_right:
             yield value
     if argument == "schedule_id":
         yield from ("f47a", "{" + str(ID) + "}", ID.hex, str(ID) + "\n")
     if argument == "schedule_ids":
         yield from (["f47a"], [7], [None], {ID})
+    if argument == "schedules":
+        yield from ([7], [None], ["x"], [NEW, None], {"app_id": "shop"})
 
 
 def verbs_of(kind: type) -> list[str]:
@@ -189,6 +197,18 @@ async def test_the_wrong_type_for_each_argument_is_told_by_its_name(callee: Call
         ("create_schedule", "retry", RetryRules(statuses=("5xx", 503)), "retry.statuses[1]"),  # type: ignore[arg-type]
         ("create_schedule", "at", NAIVE, "at"),
         ("list_dead_letters", "start", NAIVE, "start"),
+        ("create_schedules", "schedules", [NEW, replace(NEW, at=NAIVE, delay=None)], "schedules[1].at"),
+        ("create_schedules", "schedules", [NEW, replace(NEW, payload=7)], "schedules[1].payload"),  # type: ignore[arg-type]
+        ("create_schedules", "schedules", [replace(NEW, at=NAIVE)], "schedules[0].at"),
+        ("create_schedules", "schedules", [{"app_id": "shop"}], "schedules[0]"),
+        ("create_schedules", "schedules", [asdict(NEW) | {"dry_run": True}], "schedules[0]"),
+        ("create_schedules", "schedules", [asdict(NEW) | {"callback": "x"}], "schedules[0].callback"),
+        (
+            "create_schedules",
+            "schedules",
+            [asdict(NEW) | {"retry": RetryRules(attempts=True)}],
+            "schedules[0].retry.attempts",
+        ),
     ],
 )
 async def test_what_lies_inside_an_argument_is_named_too(

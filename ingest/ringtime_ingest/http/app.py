@@ -16,10 +16,11 @@ from starlette.routing import BaseRoute, Match, Route
 
 from ringtime_ingest.http.docs_page import render_docs
 from ringtime_ingest.http.envelope import ERRORS, NO_METHOD, NO_PATH, Answer, Codes, failure, refusal, success
-from ringtime_ingest.http.gate import Bodies, Gate
+from ringtime_ingest.http.gate import Bodies, Gate, Room
 from ringtime_ingest.http.openapi import openapi_document, to_bytes
 from ringtime_ingest.http.routes import BASE
 from ringtime_ingest.http.routes.apps import AppRoutes
+from ringtime_ingest.http.routes.batches import BatchRoutes
 from ringtime_ingest.http.routes.dead_letters import DeadLetterRoutes
 from ringtime_ingest.http.routes.health import HealthRoutes, Ready
 from ringtime_ingest.http.routes.schedules import ScheduleRoutes
@@ -39,16 +40,17 @@ def create_app(service: IngestService, settings: ServerSettings, ready: Ready) -
         settings: limits of the HTTP side.
         ready: awaited by `/health/ready`; raises while the process cannot serve.
     """
-    bodies = Bodies(settings)
+    bodies, room = Bodies(settings), Room(settings.max_concurrency)
     app = Starlette(
         routes=[
             *ScheduleRoutes(service, bodies, settings).all(),
+            *BatchRoutes(service, bodies, settings, room).all(),
             *AppRoutes(service, bodies, settings).all(),
             *DeadLetterRoutes(service, bodies, settings).all(),
             *HealthRoutes(ready).all(),
             *_docs_routes(service, settings),
         ],
-        middleware=[Middleware(Gate, most=settings.max_concurrency)],
+        middleware=[Middleware(Gate, room=room)],
         exception_handlers={**dict.fromkeys(ERRORS, _on_error), HTTPException: _on_no_route},
     )
     app.router.redirect_slashes = False  # Starlette answers 307; clients of goscheduler know 301

@@ -16,7 +16,7 @@ import orjson
 from starlette.responses import Response
 
 from ringtime_ingest.http.shapes import Unreadable
-from ringtime_shared.api.failures import failure_to_json
+from ringtime_shared.api.failures import failure_of, failure_to_json
 from ringtime_shared.errors import (
     AppActive,
     AppInactive,
@@ -37,6 +37,9 @@ _SENTENCES = {
     OutcomeUnknown: "the outcome is unknown: the store has not confirmed it, so what was asked for may have"
     " been done, and the schedule may exist and fire",
 }
+
+
+FAULT_SENTENCE = "internal error; the server's log says more"
 
 
 class BodyTooLarge(RingtimeError):
@@ -117,7 +120,7 @@ class Answer(Response):
 
 
 def success(data: object, *, code: int = 200, total: int = 1, http: int = 200) -> Answer:
-    """Return the envelope of a success around `data`."""
+    """Return the envelope of a success around `data`, which may hold `orjson.Fragment`s."""
     status = {"statusCode": code, "statusMessage": "Success", "statusType": "Success", "totalCount": total}
     return Answer(orjson.dumps({"status": status, "data": data}), http)
 
@@ -143,13 +146,25 @@ def failure(
 
 def refusal(error: RingtimeError) -> Answer:
     """Return the envelope for an error that is in the table."""
-    codes = codes_of(error)
+    return failure(codes_of(error), *_told(error))
+
+
+def refusal_of_item(error: RingtimeError) -> dict[str, object]:
+    """Return the same as the result of one item of a batch."""
+    return failure_of(codes_of(error).code, *_told(error))
+
+
+def fault_of_item() -> dict[str, object]:
+    """Return the result of an item that a bug kept from being done."""
+    return failure_of(FAULT.code, ErrorWord.INTERNAL_ERROR, FAULT_SENTENCE)
+
+
+def _told(error: RingtimeError) -> tuple[ErrorWord, str, Sequence[Violation], Mapping[str, str] | None]:
     if isinstance(error, InvalidRequest):
-        return failure(codes, error.word, str(error), error.violations)
-    message = _SENTENCES.get(type(error)) or str(error)
+        return error.word, str(error), error.violations, None
+    codes, message = codes_of(error), _SENTENCES.get(type(error)) or str(error)
     field = codes.field or (error.field if isinstance(error, Conflict) else "")
-    violations = [Violation(field, message)] if field else ()
-    return failure(codes, error.word, message, violations, error.details())
+    return error.word, message, [Violation(field, message)] if field else (), error.details()
 
 
 def codes_of(error: RingtimeError) -> Codes:

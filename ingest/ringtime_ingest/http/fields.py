@@ -8,6 +8,7 @@ from decimal import Decimal
 from ringtime_ingest.http.shapes import FLAG, LIST, NUMBER, OBJECT, TEXT, TEXTS, WHOLE, Field, Kind, Shape
 from ringtime_ingest.service.signing import SECRET_PATTERN
 from ringtime_ingest.service.tokens import CONTINUATION_PATTERN
+from ringtime_shared.api.batches import MAX_ITEMS
 from ringtime_shared.api.configuration import description_of
 from ringtime_shared.api.dead_letters import MAX_SIZE
 from ringtime_shared.api.ids import APP_ID_PATTERN, SECRET_ID_PATTERN
@@ -205,4 +206,24 @@ NEW_SCHEDULE = Shape(
     Field("scheduleId", TEXT, "Passed over if it is a UUID: the server makes the id.", SCHEDULE_ID),
     required=("appId", "payload", "callback"),
     also={"oneOf": [_with("scheduleTime", "delaySeconds"), _with("delaySeconds", "scheduleTime")]},
+)
+NEW_SCHEDULES = Shape(
+    Field(
+        "schedules",
+        LIST,
+        "What one create sends, of any apps.",
+        {"type": "array", "minItems": 1, "maxItems": MAX_ITEMS, "items": _ref("NewSchedule")},
+    ),
+    required=("schedules",),
+    is_closed=True,
+)
+CANCELS = Shape(
+    Field(
+        "scheduleIds",
+        LIST,
+        "Of any apps.",
+        {"type": "array", "minItems": 1, "maxItems": MAX_ITEMS, "items": SCHEDULE_ID},
+    ),
+    required=("scheduleIds",),
+    is_closed=True,
 )

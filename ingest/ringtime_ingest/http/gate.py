@@ -15,19 +15,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ringtime_ingest.http.envelope import (
     FAULT,
+    FAULT_SENTENCE,
     UNAVAILABLE,
+    Answer,
     BodyTooLarge,
     BodyTooSlow,
     TooMuchAtOnce,
     failure,
 )
 from ringtime_ingest.http.shapes import Unreadable
+from ringtime_shared.api.batches import BATCH_PATHS
 from ringtime_shared.errors import ErrorWord
 from ringtime_shared.settings import ServerSettings
 
@@ -35,21 +40,49 @@ _OTHER_CHARSET = re.compile(rb"charset\s*+=\s*+\"?+(?!utf-?8\b)", re.IGNORECASE)
 _log = logging.getLogger(__name__)
 
 
-class Gate:
-    """Lets at most `most` requests in; health checks always pass."""
+def busy() -> Answer:
+    """Return the answer to a request for which there is no room; nothing of it was done."""
+    return failure(UNAVAILABLE, ErrorWord.SERVER_BUSY, "too many requests at once; try again")
 
-    def __init__(self, app: ASGIApp, most: int) -> None:
+
+class Room:
+    """The places of one server: a request takes one, a batch as many as its work is worth."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.taken = 0
+        self._by_batches = 0
+
+    @contextmanager
+    def for_batch(self, places: int) -> Iterator[bool]:
+        """Hold so many places, a quarter of all at most, and yield True; False if there are not so many for
+        it, since batches together have half."""
+        places = max(min(places, self.most // 4), 1)  # the request itself has one already
+        if self._by_batches + places > max(self.most // 2, 1) or self.taken + places > self.most + 1:
+            yield False
+            return
+        self.taken += places - 1
+        self._by_batches += places
+        try:
+            yield True
+        finally:
+            self.taken -= places - 1
+            self._by_batches -= places
+
+
+class Gate:
+    """Lets requests in while there is room; health checks always pass."""
+
+    def __init__(self, app: ASGIApp, room: Room) -> None:
         self._app = app
-        self._most = most
-        self._inside = 0
+        self._room = room
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if self._inside >= self._most and not scope["path"].startswith("/health/"):
-            busy = failure(UNAVAILABLE, ErrorWord.SERVER_BUSY, "too many requests at once; try again")
-            await busy(scope, receive, send)
+        if self._room.taken >= self._room.most and not scope["path"].startswith("/health/"):
+            await busy()(scope, receive, send)
             return
         has_started = False
 
@@ -58,7 +91,7 @@ class Gate:
             has_started = True
             await send(message)
 
-        self._inside += 1
+        self._room.taken += 1
         try:
             await self._app(scope, receive, watched)
         except ClientDisconnect:
@@ -67,10 +100,10 @@ class Gate:
             _log.exception("%s failed", scope["method"])
             if has_started:
                 raise  # the connection has to be cut: the answer cannot be completed
-            fault = failure(FAULT, ErrorWord.INTERNAL_ERROR, "internal error; the server's log says more")
+            fault = failure(FAULT, ErrorWord.INTERNAL_ERROR, FAULT_SENTENCE)
             await fault(scope, receive, send)
         finally:
-            self._inside -= 1
+            self._room.taken -= 1
 
 
 class Bodies:
@@ -78,6 +111,7 @@ class Bodies:
 
     def __init__(self, settings: ServerSettings) -> None:
         self._most_bytes = settings.max_body_bytes
+        self._most_batch_bytes = settings.most_batch_bytes
         self._deadline_s = settings.read_deadline_s
         self._free_bytes = settings.max_reading_bytes
 
@@ -86,11 +120,13 @@ class Bodies:
 
         Raises BodyTooLarge, BodyTooSlow, TooMuchAtOnce, Unreadable, ClientDisconnect.
         """
+        is_batch = request.scope["path"] in BATCH_PATHS
+        most_bytes = self._most_batch_bytes if is_batch else self._most_bytes
         for name, value in request.scope["headers"]:
             if name == b"content-length":
                 # the server has checked that it is a number, and gives no more bytes than it says
-                if len(value) > 18 or int(value) > self._most_bytes:
-                    raise BodyTooLarge(self._most_bytes)
+                if len(value) > 18 or int(value) > most_bytes:
+                    raise BodyTooLarge(most_bytes)
             elif name == b"content-encoding" and value.strip().lower() not in (b"identity", b""):
                 raise Unreadable.of("Content-Encoding", "must be left out: send the body uncompressed")
             elif name == b"content-type" and _OTHER_CHARSET.search(value):
@@ -106,8 +142,8 @@ class Bodies:
                     chunk: bytes = message.get("body", b"")
                     size += len(chunk)
                     self._free_bytes -= len(chunk)
-                    if size > self._most_bytes:
-                        raise BodyTooLarge(self._most_bytes)
+                    if size > most_bytes:
+                        raise BodyTooLarge(most_bytes)
                     if self._free_bytes < 0:
                         raise TooMuchAtOnce
                     chunks.append(chunk)

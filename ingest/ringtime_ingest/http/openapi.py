@@ -37,6 +37,7 @@ _REASONS = {
     "200": "Success.",
     "202": "Accepted, and not done yet: a cancel within a second of the fire time or while in flight, so that"
     " it may fire all the same; a deletion, which takes some 15 seconds.",
+    "207": "Not all of it was done, or surely: each item has its own result.",
     "400": "Refused: `errors` names each field and rule; `statusCode` 4001 is an unknown app, 4002 an"
     " inactive and 4003 an active one, 5001 a body that cannot be read, 5005 a stored record that"
     " cannot be read.",
@@ -139,6 +140,28 @@ _OPERATIONS = (
         answer=schemas.CANCELLED,
         failures=("400", "404", "409", "503"),
         also=("202",),
+    ),
+    _Operation(
+        method="post",
+        path="/goscheduler/schedules/batch",
+        summary="Create up to 1,000 schedules; each has its own result, and a bad one sinks no other",
+        answer=schemas.CREATED_MANY,
+        failures=_BODY_FAILURES,
+        body="NewSchedules",
+        creates=False,
+        also=("207",),
+        example={"schedules": [_EXAMPLE, _EXAMPLE]},
+    ),
+    _Operation(
+        method="post",
+        path="/goscheduler/schedules/batch-cancel",
+        summary="Cancel up to 1,000 schedules; each has its own result",
+        answer=schemas.CANCELLED_MANY,
+        failures=_BODY_FAILURES,
+        body="Cancels",
+        creates=False,
+        also=("207",),
+        example={"scheduleIds": ["01a3b2c4-0000-8000-8000-000000000001"]},
     ),
     _Operation(
         method="post",

@@ -26,11 +26,11 @@ from ringtime_shared.models.setting import entries_of
 from ringtime_shared.retry_rules import STATUS_RULE
 
 
-def parse_new_schedule(body: bytes, max_depth: int) -> NewSchedule:
-    """Read the body of a create. Raises InvalidRequest."""
+def parse_new_schedule(document: object) -> NewSchedule:
+    """Read the body of a create, as `load` returns it. Raises InvalidRequest."""
     wrong: list[Violation] = []
     broken: list[Violation] = []
-    fields = NEW_SCHEDULE.decode(body, max_depth, wrong)
+    fields = NEW_SCHEDULE.read(document, "", wrong)
     callback = CALLBACK.read(fields["callback"], "callback.", wrong) if "callback" in fields else {}
     if "payload" not in fields:
         broken.append(Violation("payload", "required: a string, which may be empty"))

@@ -10,10 +10,12 @@ from ringtime_ingest.http.envelope import CODES
 from ringtime_ingest.http.fields import (
     APP_ID,
     CALLBACK,
+    CANCELS,
     CONFIGURATION,
     DETAILS,
     NEW_APP,
     NEW_SCHEDULE,
+    NEW_SCHEDULES,
     NEW_SIGNING_SECRET,
     REPLAYS,
     RETRY_POLICY,
@@ -24,6 +26,7 @@ from ringtime_ingest.http.fields import (
 from ringtime_ingest.http.shapes import Shape
 from ringtime_ingest.service.requests import Offer
 from ringtime_shared.api.apps import AppView, NewSigningSecret, SigningSecretView
+from ringtime_shared.api.batches import MAX_ITEMS, BatchCounts
 from ringtime_shared.api.configuration import maxima_of
 from ringtime_shared.api.dead_letters import (
     DeadLetterPage,
@@ -168,6 +171,22 @@ def success_of(data: Schema) -> Schema:
     return record({"status": ref("Status"), "data": data})
 
 
+def _results(of_one: Schema) -> Schema:
+    """Return the schema of what became of a batch, whose items are answered like this."""
+    items = {"anyOf": [of_one, ref("Failure")]}
+    doc = "One for each item, in order: what its own request would be answered."
+    return _object(
+        BatchCounts,
+        results={
+            "type": "array",
+            "minItems": 1,
+            "maxItems": MAX_ITEMS,
+            "items": items,
+            "description": doc,
+        },
+    )
+
+
 def requests_of(offer: Offer) -> Mapping[str, Schema]:
     """Return the request objects of a server that offers this."""
     limits, callback_types = offer.limits, offer.callback_types
@@ -182,6 +201,8 @@ def requests_of(offer: Offer) -> Mapping[str, Schema]:
     ]
     return {
         "NewSchedule": NEW_SCHEDULE.schema({"delaySeconds": limits.max_future_period_days * _DAY_S}),
+        "NewSchedules": NEW_SCHEDULES.schema(),
+        "Cancels": CANCELS.schema(),
         "Callback": callback,
         **{f"{name.capitalize()}Details": DETAILS[name].schema() for name in own},
         "NewApp": NEW_APP.schema({"partitions": limits.max_partitions}),
@@ -215,9 +236,13 @@ ANSWERS: Mapping[str, Schema] = {
     "Status": _STATUS,
     "Failure": _FAILURE,
 }
-ONE_SCHEDULE = success_of(record({"schedule": ref("Schedule")}))
+_CREATED = record({"schedule": ref("Schedule")})
+_CANCELLED = record({"schedule": ref("Schedule"), "cancel": {"const": "best_effort"}}, "cancel")
+ONE_SCHEDULE = success_of(_CREATED)
 FLAT_SCHEDULE = success_of(ref("Schedule"))
-CANCELLED = success_of(record({"schedule": ref("Schedule"), "cancel": {"const": "best_effort"}}, "cancel"))
+CANCELLED = success_of(_CANCELLED)
+CREATED_MANY = success_of(_results(_CREATED))
+CANCELLED_MANY = success_of(_results(_CANCELLED))
 CONFIGURED = success_of(ref("Configured"))
 SCHEDULES = success_of(_object(SchedulePage))
 ONE_APP = success_of(ref("App"))

@@ -30,6 +30,7 @@ from ringtime_shared.errors import WHOLE_BODY, ErrorWord, InvalidRequest, Violat
 
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"?', re.DOTALL)
 _NOT_BRACKET = re.compile(rb"[^][{}]+")
+TOO_MANY_DIGITS = "must be JSON: a number has too many digits"
 _INT64_MIN, _UINT64_MAX = -(1 << 63), (1 << 64) - 1
 
 
@@ -74,6 +75,31 @@ class Field:
     nullable: bool = True  #: whether null stands for leaving it out; else it is of the wrong type
 
 
+def load(body: bytes, max_depth: int) -> object:
+    """Return the JSON value of a body. Raises Unreadable."""
+    check_depth(body, max_depth)
+    text = to_text(body)
+    try:
+        document: object = _DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        raise Unreadable.of("body", f"must be JSON: {error.msg} at character {error.pos}") from None
+    except ValueError:  # Python's own limit on the digits of one number
+        raise Unreadable.of("body", TOO_MANY_DIGITS) from None
+    if "\\u" in text:
+        check_surrogates(document)
+    return document
+
+
+def to_text(body: bytes) -> str:
+    """Return a body as text. Raises Unreadable."""
+    if not body:
+        raise Unreadable.of("body", "must hold a JSON object; it is empty")
+    try:
+        return body.decode()
+    except UnicodeDecodeError:
+        raise Unreadable.of("body", "must be UTF-8") from None
+
+
 class Shape:
     """One request object."""
 
@@ -95,22 +121,7 @@ class Shape:
 
     def decode(self, body: bytes, max_depth: int, wrong: list[Violation]) -> dict[str, object]:
         """Return the known fields of a body, as `read` does. Raises Unreadable if it is no JSON value."""
-        if not body:
-            raise Unreadable.of("body", "must hold a JSON object; it is empty")
-        _check_depth(body, max_depth)
-        try:
-            text = body.decode()
-        except UnicodeDecodeError:
-            raise Unreadable.of("body", "must be UTF-8") from None
-        try:
-            document: object = _DECODER.decode(text)
-        except json.JSONDecodeError as error:
-            raise Unreadable.of("body", f"must be JSON: {error.msg} at character {error.pos}") from None
-        except ValueError:  # Python's own limit on the digits of one number
-            raise Unreadable.of("body", "must be JSON: a number has too many digits") from None
-        if "\\u" in text:
-            _check_surrogates(document)
-        return self.read(document, "", wrong)
+        return self.read(load(body, max_depth), "", wrong)
 
     def read(self, value: object, path: str, wrong: list[Violation]) -> dict[str, object]:
         """Return the known fields by their proper names; note those of the wrong type in `wrong`."""
@@ -201,8 +212,8 @@ def is_all_text(value: dict[str, object]) -> bool:
     return True
 
 
-def _check_depth(body: bytes, max_depth: int) -> None:
-    """Refuse nesting deeper than `max_depth` before any parser recurses; brackets in strings are free."""
+def check_depth(body: bytes, max_depth: int) -> None:
+    """Raise Unreadable for nesting deeper than `max_depth`; brackets in strings are free."""
     if body.count(b"{") + body.count(b"[") <= max_depth:
         return
     depth = 0
@@ -212,7 +223,8 @@ def _check_depth(body: bytes, max_depth: int) -> None:
             raise Unreadable.of("body", f"must not be nested deeper than {max_depth}")
 
 
-def _check_surrogates(document: object) -> None:
+def check_surrogates(document: object) -> None:
+    """Raise Unreadable for text that no encoder takes."""
     for path, text in _strings(document, ""):
         try:
             text.encode()
@@ -234,7 +246,8 @@ def _strings(value: object, path: str) -> Iterator[tuple[str, str]]:
             yield from _strings(item, path)
 
 
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def to_object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return the members of an object. Raises Unreadable for keys that are given twice."""
     members = dict(pairs)
     if len(set(map(str.lower, members))) != len(pairs):
         seen: set[str] = set()
@@ -247,15 +260,19 @@ def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return members
 
 
-def _decimal(text: str) -> Decimal:
+def to_decimal(text: str) -> Decimal:
+    """Return a number with a fraction or an exponent."""
     try:
         return Decimal(text)
     except InvalidOperation:  # an exponent of twenty digits
         return Decimal("Infinity")
 
 
-def _constant(text: str) -> NoReturn:
+def refuse_constant(text: str) -> NoReturn:
+    """Raise Unreadable for NaN and the like."""
     raise Unreadable.of("body", f"must be JSON: {text} is not a JSON number")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_object, parse_float=_decimal, parse_constant=_constant)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=to_object, parse_float=to_decimal, parse_constant=refuse_constant
+)

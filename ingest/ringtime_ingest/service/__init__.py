@@ -1,7 +1,7 @@
 """What clients can ask for, without any transport: the HTTP routes and the library call the same service.
 
-Its interface is `IngestService`, made of `IngestParts`, with `signing`, `dead_letters` and `recurring` for
-what belongs to them, and the requests and answers named here. Behind it:
+Its interface is `IngestService`, made of `IngestParts`, with `signing`, `batches`, `listing`, `recurring` and
+`dead_letters` for what belongs to them, and the requests and answers named here. Behind it:
 
 | module | does |
 |---|---|
@@ -9,6 +9,7 @@ what belongs to them, and the requests and answers named here. Behind it:
 | `service` | one method for each thing that can be asked of apps and schedules |
 | `apps` | the apps as they were last read, and how long ago |
 | `commit` | the promise that an acknowledged row will be seen by a dispatcher |
+| `batches` | many creates, or many cancels, in one request |
 | `dead_letters`, `replay` | deliveries that were given up: list, count, file again |
 | `recurring` | recurring schedules: every change of a definition, its runs |
 | `signing` | secrets of apps |

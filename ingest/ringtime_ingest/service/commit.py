@@ -3,9 +3,10 @@
 Invariant. When `CommitPath.file` returns, some live row of the schedule is filed at a slot that its
 poller instance's owner has not finally read yet, in a partition that is polled.
 
-Requests that arrive while a batch is out join the next one; there is no timer. After the batch is
-acknowledged by the store, and before its requests are, each row is checked (once a batch and poller
-instance):
+Requests that arrive while a batch is out join the next one; there is no timer. Those that file many rows at
+once have a line of their own, which gets at least half of each batch and what single creates leave. After
+the batch is acknowledged by the store, and before its requests are, each row is checked (once a batch and
+poller instance):
 
 - Its slot is near: read `sealed`. If `sealed >= slot`, the owner's final read may have come before the
   row, so it is filed again, under the same id, at a slot above `sealed`; its home row gets a pointer. But a
@@ -103,6 +104,7 @@ class CommitPath:
         self._clock = clock
         self._settings = settings
         self._waiting: deque[_Filing] = deque()
+        self._waiting_many: deque[_Filing] = deque()  # of those who file many at once
         self._lanes: set[asyncio.Task[None]] = set()
         self._running = 0  # counted down by the lane itself: its task ends a moment after its last look
 
@@ -117,17 +119,52 @@ class CommitPath:
             OutcomeUnknown: no answer in time, or the row was overtaken three times; MarksAhead: it was filed
                 under marks that cannot be true.
         """
+        (filing,) = self._take_in([(row, reading)], self._waiting)
+        return await filing.done
+
+    async def file_many(self, rows: Sequence[tuple[Row, AppReading]]) -> list[Row | Exception]:
+        """File home rows that were asked for together; return for each what `file` returns, or raises.
+
+        Raises StoreUnavailable if no row was looked at: there is no room for them; ClockInDoubt.
+        """
+        filings = self._take_in(rows, self._waiting_many)
+        try:
+            for filing in filings:
+                if not filing.done.done():
+                    await asyncio.wait([filing.done])
+        except BaseException:  # nobody waits for them any more
+            for filing in filings:
+                if not filing.done.cancel():
+                    filing.done.exception()
+            raise
+        return [_ending(filing.done) for filing in filings]
+
+    def _take_in(self, rows: Sequence[tuple[Row, AppReading]], line: deque[_Filing]) -> list[_Filing]:
         require_trust(self._clock)
-        if len(self._waiting) >= self._settings.max_pending:
-            raise StoreUnavailable(f"{self._settings.max_pending} creates are waiting for the store already")
-        filing = _Filing(row, row, reading, asyncio.get_running_loop().create_future())
-        self._waiting.append(filing)
-        if self._running < self._settings.commit_lanes:
+        waiting = len(self._waiting) + len(self._waiting_many)
+        if waiting + len(rows) > self._settings.max_pending:
+            raise StoreUnavailable(f"{waiting} creates are waiting for the store already")
+        new_future = asyncio.get_running_loop().create_future
+        filings = [_Filing(row, row, reading, new_future()) for row, reading in rows]
+        line += filings
+        for _ in range(0, len(rows), self._settings.flush_rows):
+            if self._running >= self._settings.commit_lanes:
+                break
             self._running += 1
             lane = asyncio.create_task(self._run_lane(), name="commit lane")
             self._lanes.add(lane)
             lane.add_done_callback(self._lanes.discard)
-        return await filing.done
+        return filings
+
+    def _next_batch(self) -> list[_Filing]:
+        """Return what is written next: of each line at least half a batch, if so many wait."""
+        most = self._settings.flush_rows
+        many = min(len(self._waiting_many), max(most - len(self._waiting), most // 2))
+        single = min(len(self._waiting), most - many)
+        return [
+            *(self._waiting.popleft() for _ in range(single)),
+            *(self._waiting_many.popleft() for _ in range(many)),
+        ]
 
     async def close(self) -> None:
         """Finish what is under way."""
@@ -135,9 +172,7 @@ class CommitPath:
             await asyncio.wait(self._lanes)
 
     async def _run_lane(self) -> None:
-        while self._waiting:
-            count = min(len(self._waiting), self._settings.flush_rows)
-            batch = [self._waiting.popleft() for _ in range(count)]
+        while batch := self._next_batch():
             try:
                 await self._flush(batch)
             except Exception as error:  # noqa: BLE001 - every waiting request must get an answer
@@ -248,6 +283,15 @@ class CommitPath:
         if partition >= app.writable:
             partition = self._chooser.choose(app.number, bucket_of(slot_ms), app.writable)
         return replace(filing.home, place=Place(place.app_id, partition, slot_ms))
+
+
+def _ending(done: asyncio.Future[Row]) -> Row | Exception:
+    error = done.exception()
+    if error is None:
+        return done.result()
+    if isinstance(error, Exception):
+        return error
+    raise error
 
 
 def _refuse(filings: Sequence[_Filing], error: Exception) -> None:

@@ -118,9 +118,14 @@ def check_new_schedule(
     callback_rules: Mapping[str, CallbackRule],
 ) -> list[Violation]:
     """Return everything that is wrong with a create for `app`."""
+    return check_values(new, app, limits, now_ms) + check_callback(new, callback_rules)
+
+
+def check_values(new: NewSchedule, app: App, limits: AppLimits, now_ms: int) -> list[Violation]:
+    """Return everything that is wrong with a create for `app`, but for what `check_callback` tells."""
     days = app.configuration.future_period_days or limits.future_period_days
     violations = check_form(new) + _check_time(new, now_ms, days)
-    return violations + _check_contents(new, app, limits, callback_rules)
+    return violations + _check_contents(new, app, limits)
 
 
 def check_new_recurring(
@@ -137,23 +142,26 @@ def check_new_recurring(
         violations.append(Violation("misfireMost", f"must be from 1 to {MAX_MISFIRES}"))
     if new.misfire_age_ms is not None and not 1 <= new.misfire_age_ms <= MAX_MISFIRE_AGE_MS:
         violations.append(Violation("misfireAgeSeconds", f"must be from 1 to {MAX_MISFIRE_AGE_MS // 1_000}"))
-    return violations + _check_contents(new, app, limits, callback_rules)
+    violations += _check_contents(new, app, limits)
+    return violations + check_callback(new, callback_rules)
 
 
-def _check_contents(
-    new: Contents, app: App, limits: AppLimits, callback_rules: Mapping[str, CallbackRule]
-) -> list[Violation]:
+def _check_contents(new: Contents, app: App, limits: AppLimits) -> list[Violation]:
     violations = _check_payload(new.payload, app.configuration.payload_bytes or limits.payload_bytes)
     if new.retry is not None:
         violations += check_retry(new.retry, "retryPolicy", _bounds_of(app, limits))
-    if new.callback_type:
-        rule = callback_rules.get(new.callback_type)
-        if rule is None:
-            known = ", ".join(sorted(callback_rules))
-            violations.append(Violation("callback.type", f"must be a type this server knows: {known}"))
-        else:
-            violations += rule(new.callback_details, app.app_id)
     return violations
+
+
+def check_callback(new: Contents, callback_rules: Mapping[str, CallbackRule]) -> list[Violation]:
+    """Return what the rules of its callback type say of contents."""
+    if not new.callback_type:
+        return []  # `check_contents_form` has told it
+    rule = callback_rules.get(new.callback_type)
+    if rule is None:
+        known = ", ".join(sorted(callback_rules))
+        return [Violation("callback.type", f"must be a type this server knows: {known}")]
+    return rule(new.callback_details, new.app_id)
 
 
 def encode_details(details: dict[str, object]) -> bytes:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
 
 from ringtime_ingest.service.apps import AppMaps
+from ringtime_ingest.service.batches import Batches, Draft
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.dead_letters import DeadLetters
 from ringtime_ingest.service.deletions import Deletions
@@ -116,6 +117,15 @@ class IngestService:
         self.signing = SigningSecrets(parts.store, parts.clock)
         self._chooser = PartitionChooser(parts.settings.chunk_rows)
         self._commit = CommitPath(parts.store, self._apps, self._chooser, parts.clock, parts.settings)
+        self.batches = Batches(
+            self._apps,
+            self._commit,
+            parts.clock,
+            parts.limits,
+            parts.callbacks,
+            self._home_rows,
+            self.cancel_schedule,
+        )
         self.listing = Listing(parts.store, self._apps, parts.clock)
         replayer = Replayer(parts.store, self._commit, self._chooser, parts.clock, self._margin_ms)
         self.dead_letters = DeadLetters(parts.store, self._apps, replayer, parts.clock, self._fetch_home)
@@ -284,8 +294,8 @@ class IngestService:
         await self._refresh_mint()
         return self._mint.mint(slot_ms=slot_ms, kind=Kind.RUN, partition=partition, app_number=app_number)
 
-    async def _refresh_mint(self) -> None:
-        if self._mint.spent:
+    async def _refresh_mint(self, count: int = 1) -> None:
+        if self._mint.left < count:
             self._mint = IdMint(await self._store.claim_nonce(self._holder))
 
     def _home_row(self, new: NewSchedule, details: bytes, reading: AppReading, now_ms: int) -> Row:
@@ -308,6 +318,10 @@ class IngestService:
             retry=new.retry,
         )
         return Row(schedule=schedule, place=Place(app.app_id, partition, slot_ms))
+
+    async def _home_rows(self, drafts: Sequence[Draft], now_ms: int) -> list[Row]:
+        await self._refresh_mint(len(drafts))
+        return [self._home_row(each.new, each.details, each.reading, now_ms) for each in drafts]
 
     async def fetch_schedule(self, schedule_id: UUID) -> Row:
         """Return the home row of a schedule, with the attempts of the filing that is pending. Raises

@@ -12,6 +12,7 @@ or calls.
 | `recurring` | recurring schedule, its runs, preview | `recurring_to_json`, `runs_to_json` |
 | `times` | when a recurring schedule runs, calendar, preview | `times_to_json` and the like |
 | `dead_letters` | dead letter, replay, sizes of pages | `letter_to_json`, `replays_to_json` |
+| `batches` | the results of many creates or cancels | `batch_to_json` |
 | `failures` | the envelope of an error | `failure_to_json` |
 | `instants` | epoch seconds, ISO 8601 | `to_iso`; read by `parse_instant`, `parse_delay` |
 | `ids` | the forms of ids | checked by `check_app_id` and the like |

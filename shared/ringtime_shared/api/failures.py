@@ -1,4 +1,7 @@
-"""The envelope of a failure: the one form in which the API, and the server in front of it, say no."""
+"""The envelope of a failure: the one form in which the API, and the server in front of it, say no.
+
+A batch says it of each item in the same form.
+"""
 
 from __future__ import annotations
 
@@ -9,21 +12,21 @@ import orjson
 from ringtime_shared.errors import ErrorWord, Violation
 
 
-def failure_to_json(
+def failure_of(
     code: int,
     word: ErrorWord,
     message: str,
     violations: Sequence[Violation] = (),
     details: Mapping[str, str] | None = None,
-) -> bytes:
-    """Return the body of an answer that refuses.
+) -> dict[str, object]:
+    """Return the envelope of a failure.
 
     Args:
         code: `statusCode`, the application's code, which may differ from the HTTP status.
         word: `error`, which programs go by; `message` is for people.
         details: what the word's own entry in the documents says is there.
     """
-    status = {
+    status: dict[str, object] = {
         "statusCode": code,
         "statusMessage": message,
         "statusType": "Fail",
@@ -32,4 +35,15 @@ def failure_to_json(
     }
     if details:
         status["details"] = details
-    return orjson.dumps({"status": status})
+    return {"status": status}
+
+
+def failure_to_json(
+    code: int,
+    word: ErrorWord,
+    message: str,
+    violations: Sequence[Violation] = (),
+    details: Mapping[str, str] | None = None,
+) -> bytes:
+    """Return the same as the body of an answer."""
+    return orjson.dumps(failure_of(code, word, message, violations, details))

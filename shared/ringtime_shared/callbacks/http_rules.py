@@ -156,6 +156,11 @@ class HttpRules:
             return []
         return [_NOT_ALLOWED]
 
+    def screened(self, details: Mapping[str, object]) -> str | None:
+        """Return the origin of the URL."""
+        target = parse_target(str(details.get("url")))
+        return None if target is None else target.origin
+
 
 def shown(name: object) -> str:
     """Return a name a client sent, short and printable enough for an error message."""

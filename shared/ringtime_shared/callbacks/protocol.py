@@ -101,6 +101,11 @@ class CallbackRules(Protocol):
         """
         return []
 
+    def screened(self, details: Mapping[str, object]) -> str | None:
+        """Return what `screen` goes by: of details with the same, one app's are screened once for a whole
+        batch. None: all that is in them. Quick."""
+        return None
+
 
 @runtime_checkable
 class CallbackType(CallbackRules, Protocol):

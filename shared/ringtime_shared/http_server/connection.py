@@ -29,6 +29,7 @@ from typing import Any, cast
 
 from uvicorn.server import ServerState
 
+from ringtime_shared.api.batches import BATCH_PATHS
 from ringtime_shared.api.failures import failure_to_json
 from ringtime_shared.http_server.chunks import Chunks, too_large
 from ringtime_shared.http_server.crowd import Crowd
@@ -225,7 +226,8 @@ class Connection(asyncio.Protocol):
         refusal = self._house.door.judge(head, self._server[0])
         if refusal is not None:
             return refusal
-        most_bytes = self._settings.max_body_bytes
+        is_batch = head.path in BATCH_PATHS
+        most_bytes = self._settings.most_batch_bytes if is_batch else self._settings.max_body_bytes
         if head.length is not None and head.length > most_bytes:
             return too_large(most_bytes)
         if head.once.get(b"expect", b"100-continue").lower() != b"100-continue":

@@ -38,6 +38,10 @@ class ServerSettings:
     """Largest request body, in bytes; a larger one is refused while it is read. Holds six times
     `limits.max_payload_bytes`, as JSON may write each byte of a payload as six, and 65,536 for the rest."""
 
+    max_batch_bytes: Annotated[int, Meta(ge=65_536, le=67_108_864)] = 4_194_304
+    """Largest body of a batch of creates, in bytes: 1,000 of 4 KiB. Each of them has `max_body_bytes`, too.
+    Never less than `max_body_bytes`, nor more than `max_reading_bytes`."""
+
     max_reading_bytes: Annotated[int, Meta(ge=65_536, le=1_073_741_824)] = 33_554_432
     """Bytes of requests in memory at once while they arrive, over all connections. Holds `max_body_bytes`.
     For more, the connections are closed that have gone longest without a whole request, with a 503. Bounds
@@ -60,7 +64,9 @@ class ServerSettings:
     """Time in seconds that a connection may stay open between two requests, or before the first."""
 
     max_concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 1_000
-    """Requests in progress at once; one more is answered 503. Keeps the wait of those inside bounded."""
+    """Requests in progress at once; one more is answered 503. Keeps the wait of those inside bounded. A
+    batch of creates counts as one for each 4 KiB of its body, one of cancels as the 50 that it does at once;
+    batches have half of these places, one of them at most a quarter."""
 
     drain_s: Annotated[float, Meta(ge=0, le=600)] = 25.0
     """Time in seconds for requests in progress to end after SIGTERM. Under the 30 s most supervisors
@@ -69,3 +75,8 @@ class ServerSettings:
     created_http_status: Literal[200, 201] = 200
     """HTTP status of a successful create. The API that clients were written for answers 200 with 201 in
     the body; 201 is what HTTP asks for."""
+
+    @property
+    def most_batch_bytes(self) -> int:
+        """Return the largest body of a batch of creates."""
+        return max(min(self.max_batch_bytes, self.max_reading_bytes), self.max_body_bytes)

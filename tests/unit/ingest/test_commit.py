@@ -403,3 +403,61 @@ async def test_who_waits_behind_a_flush_that_was_broken_off_is_served() -> None:
     with pytest.raises(OutcomeUnknown, match="broken off"):
         await asyncio.wait_for(first, 5)
     assert await asyncio.wait_for(second, 5)
+
+
+async def test_rows_that_are_filed_together_share_the_flushes() -> None:
+    rig = await make_commit_rig(flush_rows=4, commit_lanes=2)
+    rows = [rig.row(START_MS + n) for n in range(10)]
+    assert await rig.path.file_many([(row, rig.reading()) for row in rows]) == rows
+    assert rig.store.sizes("put_rows") == [4, 4, 2]
+
+
+async def test_each_row_filed_together_comes_to_its_own_end() -> None:
+    rig = await make_commit_rig(flush_rows=2)
+    await rig.seal(START_MS + 2)
+    rig.store.fail("put_rows", StoreUnavailable("no"))
+    rows = [rig.row(START_MS + n) for n in range(4)]
+    results = await rig.path.file_many([(row, rig.reading()) for row in rows])
+    assert [type(result) for result in results] == [StoreUnavailable, StoreUnavailable, Row, Row]
+    overtaken, ahead = results[2:]
+    assert isinstance(overtaken, Row)
+    assert overtaken.moved_to is not None, "it is filed again above `sealed`"
+    assert ahead == rows[3]
+
+
+async def test_neither_line_waits_for_all_of_the_other() -> None:
+    rig = await make_commit_rig(flush_rows=4)
+    gate = rig.store.hold("put_rows")
+    out = rig.file(rig.row())
+    await spin()
+    rows = [(rig.row(), rig.reading()) for _ in range(5)]
+    many = asyncio.create_task(rig.path.file_many(rows))
+    single = [rig.file(rig.row()) for _ in range(5)]
+    await spin()
+    gate.set()
+    await asyncio.gather(out, many, *single)
+    batches = [rows for name, rows in rig.store.calls if name == "put_rows"]
+    alone = {task.result().schedule.schedule_id for task in (out, *single)}
+    assert [sum(row.schedule.schedule_id in alone for row in rows) for rows in batches] == [1, 2, 2, 1]
+    assert [len(rows) for rows in batches] == [1, 4, 4, 2]
+
+
+async def test_rows_for_which_there_is_no_room_are_refused_together() -> None:
+    rig = await make_commit_rig(max_pending=3, flush_rows=1)
+    with pytest.raises(StoreUnavailable, match="0 creates are waiting"):
+        await rig.path.file_many([(rig.row(), rig.reading()) for _ in range(4)])
+    assert "put_rows" not in rig.store.names()
+
+
+async def test_who_filed_many_and_went_away_harms_nobody() -> None:
+    rig = await make_commit_rig(flush_rows=1)
+    gate = rig.store.hold("put_rows")
+    rig.store.fail("put_rows", StoreUnavailable("no"))
+    rows = [rig.row(START_MS + n) for n in range(3)]
+    leaving = asyncio.create_task(rig.path.file_many([(row, rig.reading()) for row in rows]))
+    await spin()
+    leaving.cancel()
+    gate.set()
+    await rig.file(rig.row())
+    assert leaving.cancelled()
+    assert await rig.stored(rows[2]) == rows[2]

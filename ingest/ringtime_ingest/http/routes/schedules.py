@@ -10,6 +10,7 @@ from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.parsing import parse_new_schedule, parse_schedule_id
 from ringtime_ingest.http.query import Query
 from ringtime_ingest.http.routes import BASE, Routes
+from ringtime_ingest.http.shapes import load
 from ringtime_ingest.service.listing import IN_QUERY, ListQuery
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.api.schedules import LIST_SIZE, MAX_LIST_SIZE, page_to_json, schedule_to_json
@@ -41,7 +42,9 @@ class ScheduleRoutes(Routes):
 
     async def _create(self, request: Request) -> dict[str, object]:
         body = await self._bodies.read(request)
-        return schedule_to_json(await self._service.create_schedule(parse_new_schedule(body, self._depth)))
+        return schedule_to_json(
+            await self._service.create_schedule(parse_new_schedule(load(body, self._depth)))
+        )
 
     async def fetch(self, request: Request) -> Response:
         schedule_id = parse_schedule_id(request.path_params["schedule_id"])

@@ -1,0 +1,118 @@
+"""The routes of batches: many creates or cancels in one request, each with its own result.
+
+Answered 200 if all was done, and 207 if any item was refused, is unknown, or (a cancel) may come too late. A
+request whose list could not be read, or that nothing came of for want of room, is refused as a whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+from uuid import UUID
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from ringtime_ingest.http.envelope import fault_of_item, refusal_of_item, success
+from ringtime_ingest.http.fields import CANCELS, NEW_SCHEDULES
+from ringtime_ingest.http.gate import Bodies, Room, busy
+from ringtime_ingest.http.items import ItemReader
+from ringtime_ingest.http.parsing import parse_new_schedule, parse_schedule_id
+from ringtime_ingest.http.routes import BASE, Routes
+from ringtime_ingest.service import Cancellation, IngestService
+from ringtime_ingest.service.batches import AT_ONCE, STINT
+from ringtime_shared.api.batches import MAX_ITEMS, batch_to_json
+from ringtime_shared.api.schedules import schedule_to_json
+from ringtime_shared.errors import OutcomeUnknown, RingtimeError
+from ringtime_shared.models.schedule import Row
+from ringtime_shared.settings import ServerSettings
+
+T = TypeVar("T")
+_PLACE_BYTES = 4_096  #: of a body, that are as much work as one request alone
+_log = logging.getLogger(__name__)
+
+
+class BatchRoutes(Routes):
+    """Create and cancel many, on the plural paths and on the singular ones."""
+
+    def __init__(self, service: IngestService, bodies: Bodies, settings: ServerSettings, room: Room) -> None:
+        super().__init__(service, bodies, settings)
+        self._room = room
+        most_bytes, depth = settings.max_body_bytes, settings.max_json_depth
+        self._creates, self._cancels = (
+            ItemReader(shape.required[0], most=MAX_ITEMS, most_bytes=most_bytes, max_depth=depth)
+            for shape in (NEW_SCHEDULES, CANCELS)
+        )
+
+    def all(self) -> list[BaseRoute]:
+        return [
+            Route(f"{BASE}/{word}/{tail}", endpoint, methods=["POST"])
+            for word in ("schedules", "schedule")
+            for tail, endpoint in (("batch", self.create), ("batch-cancel", self.cancel))
+        ]
+
+    async def create(self, request: Request) -> Response:
+        body = await self._bodies.read(request)
+        with self._room.for_batch(len(body) // _PLACE_BYTES + 1) as has_room:
+            if not has_room:
+                return busy()
+            asked = await self._creates.read(body, parse_new_schedule)
+            return await _answer(await self._service.batches.create(asked), _show_created)
+
+    async def cancel(self, request: Request) -> Response:
+        body = await self._bodies.read(request)
+        with self._room.for_batch(AT_ONCE) as has_room:
+            if not has_room:
+                return busy()
+            asked = await self._cancels.read(body, _to_id)
+            results = await self._service.batches.cancel(asked)
+            is_sure = all(isinstance(each, Cancellation) and each.promised for each in results)
+            return await _answer(results, _show_cancelled, is_sure=is_sure)
+
+
+def _to_id(item: object) -> UUID:
+    return parse_schedule_id(item if isinstance(item, str) else "")
+
+
+def _show_created(row: Row) -> dict[str, object]:
+    return {"schedule": schedule_to_json(row)}
+
+
+def _show_cancelled(cancellation: Cancellation) -> dict[str, object]:
+    shown: dict[str, object] = {"schedule": schedule_to_json(cancellation.row)}
+    return shown if cancellation.promised else shown | {"cancel": "best_effort"}
+
+
+async def _answer(
+    results: Sequence[T | Exception], show: Callable[[T], dict[str, object]], *, is_sure: bool = True
+) -> Response:
+    """Return the answer to a batch.
+
+    Args:
+        show: returns the result of an item that was done.
+        is_sure: whether those that were done hold.
+    """
+    failed = unknown = 0
+    shown: list[object] = []
+    for n, result in enumerate(results):
+        if isinstance(result, Exception):
+            failed += not isinstance(result, OutcomeUnknown)
+            unknown += isinstance(result, OutcomeUnknown)
+        shown.append(orjson.Fragment(orjson.dumps(_show(result, show))))
+        if n % STINT == STINT - 1:
+            await asyncio.sleep(0)
+    code = 200 if is_sure and not failed and not unknown else 207
+    return success(batch_to_json(shown, failed, unknown), code=code, http=code, total=len(results))
+
+
+def _show(result: T | Exception, show: Callable[[T], dict[str, object]]) -> dict[str, object]:
+    if not isinstance(result, Exception):
+        return show(result)
+    if isinstance(result, RingtimeError):
+        return refusal_of_item(result)
+    _log.error("an item of a batch failed", exc_info=result)
+    return fault_of_item()

@@ -1,0 +1,248 @@
+"""Many creates, or many cancels, in one request: each item has its own result.
+
+A create of a batch keeps the same rules as one alone. What many have in common is done once for all of them:
+an app is looked up once, equal callbacks are judged once, callbacks to one destination are screened once, and
+the rows go to the commit path together, so that a schedule costs a fraction of a single create. What
+is done for each item gives way to other requests after every few of them.
+
+| what fails | the item's result |
+|---|---|
+| the item breaks a rule, its app is unknown or inactive | that error; the others go on |
+| the store refuses the write that the item is in | StoreUnavailable |
+| no answer to that write in time | OutcomeUnknown: it may exist and fire |
+| the clock is in doubt, or there is no room for the batch | raised: no item was filed |
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+from uuid import UUID
+
+from ringtime_ingest.service.apps import AppMaps
+from ringtime_ingest.service.commit import CommitPath
+from ringtime_ingest.service.requests import (
+    Cancellation,
+    NewSchedule,
+    check_callback,
+    check_values,
+    encode_details,
+)
+from ringtime_shared.api.batches import MAX_ITEMS
+from ringtime_shared.app_feed import AppReading
+from ringtime_shared.app_states import inactive
+from ringtime_shared.callbacks.foreign import describe, is_own_cancel, let_interrupt_through
+from ringtime_shared.callbacks.protocol import CallbackRules
+from ringtime_shared.clock import Clock, require_trust
+from ringtime_shared.errors import InvalidRequest, Violation
+from ringtime_shared.models.schedule import Row
+from ringtime_shared.settings import AppLimits
+
+T = TypeVar("T")
+STINT = 50  #: items between two moments at which other requests may go on: 2 to 3 ms
+AT_ONCE = 50  #: cancels under way, and reads of apps
+
+
+Destination = tuple[str, str, str | bytes]  #: callback type, app, and what its screen goes by
+
+
+class Verdict(NamedTuple):
+    """What holds of equal callbacks."""
+
+    violations: list[Violation]
+    destination: Destination
+
+
+class Draft(NamedTuple):
+    """A create that keeps every rule and is to be filed."""
+
+    number: int  #: in the batch, from 0
+    new: NewSchedule
+    details: bytes  #: of its callback, as they are kept
+    destination: Destination
+    reading: AppReading
+
+
+class Batches:
+    """The batches of one process."""
+
+    def __init__(
+        self,
+        apps: AppMaps,
+        commit: CommitPath,
+        clock: Clock,
+        limits: AppLimits,
+        callbacks: Mapping[str, CallbackRules],
+        make_rows: Callable[[Sequence[Draft], int], Awaitable[list[Row]]],
+        cancel_one: Callable[[UUID], Awaitable[Cancellation]],
+    ) -> None:
+        """
+        Args:
+            make_rows: returns the home rows of drafts, created at an instant in ms.
+            cancel_one: cancels one schedule.
+        """
+        self._apps = apps
+        self._commit = commit
+        self._clock = clock
+        self._limits = limits
+        self._callbacks = callbacks
+        self._rules = {name: kind.validate for name, kind in callbacks.items()}
+        self._make_rows = make_rows
+        self._cancel_one = cancel_one
+
+    async def create(self, asked: Sequence[NewSchedule | Exception]) -> list[Row | Exception]:
+        """File schedules; return for each, in order, its row or why there is none.
+
+        Args:
+            asked: 1 to 1,000; an error stands for what could not even be read, and is its own result.
+
+        Raises InvalidRequest for their number, and StoreUnavailable (ClockInDoubt among it) if nothing was
+        filed because there is no room for the batch.
+        """
+        _check_count("schedules", asked)
+        require_trust(self._clock)
+        results: list[Row | Exception | None] = [None if isinstance(x, NewSchedule) else x for x in asked]
+        news = [(n, new) for n, new in enumerate(asked) if isinstance(new, NewSchedule)]
+        readings = await self._read_apps({new.app_id for _, new in news})
+        drafts = await self._screen(await self._check(news, readings, results), results)
+        made_ms = self._clock.now_ms()
+        filed: list[tuple[Row, AppReading]] = []
+        for part in _parts(drafts, STINT):
+            rows = await self._make_rows(part, made_ms)
+            filed += zip(rows, (draft.reading for draft in part), strict=True)
+            await asyncio.sleep(0)
+        for draft, result in zip(drafts, await self._commit.file_many(filed) if filed else (), strict=True):
+            results[draft.number] = result
+        return [result for result in results if result is not None]
+
+    async def _read_apps(self, app_ids: set[str]) -> dict[str, AppReading | Exception]:
+        readings: dict[str, AppReading | Exception] = {}
+        for part in _parts(sorted(app_ids), AT_ONCE):
+            answers = await asyncio.gather(*(_outcome(self._apps.get(app_id)) for app_id in part))
+            readings.update(zip(part, answers, strict=True))
+        return {
+            app_id: inactive(reading.app)
+            if isinstance(reading, AppReading) and not reading.app.active
+            else reading
+            for app_id, reading in readings.items()
+        }
+
+    async def _check(
+        self,
+        news: Sequence[tuple[int, NewSchedule]],
+        readings: Mapping[str, AppReading | Exception],
+        results: list[Row | Exception | None],
+    ) -> list[Draft]:
+        """Return those that keep every rule; put the errors of the others into `results`."""
+        now_ms = self._clock.now_ms()
+        verdicts: dict[Destination, Verdict] = {}  # by type, app and details
+        drafts: list[Draft] = []
+        for part in _parts(news, STINT):
+            for n, new in part:
+                reading = readings[new.app_id]
+                if isinstance(reading, Exception):
+                    results[n] = reading
+                    continue
+                try:
+                    drafts.append(self._draft(n, new, reading, now_ms, verdicts))
+                except BaseException as error:  # noqa: BLE001 - of a callback type: it fails this item alone
+                    results[n] = _contained(new.callback_type, error)
+            await asyncio.sleep(0)
+        return drafts
+
+    def _draft(
+        self,
+        number: int,
+        new: NewSchedule,
+        reading: AppReading,
+        now_ms: int,
+        verdicts: dict[Destination, Verdict],
+    ) -> Draft:
+        """Return a create that keeps every rule. Raises InvalidRequest, and what its callback type raises."""
+        violations = check_values(new, reading.app, self._limits, now_ms)
+        try:
+            details = encode_details(new.callback_details)
+        except InvalidRequest as error:  # told if nothing else is wrong, as of a create alone
+            told = violations + check_callback(new, self._rules)
+            raise InvalidRequest(told) if told else error from None
+        key = (new.callback_type, new.app_id, details)
+        verdict = verdicts.get(key)
+        if verdict is None:
+            verdict = verdicts[key] = self._judge(new, key)
+        if violations or verdict.violations:
+            raise InvalidRequest(violations + verdict.violations)
+        return Draft(number, new, details, verdict.destination, reading)
+
+    def _judge(self, new: NewSchedule, key: Destination) -> Verdict:
+        kind, app_id, _ = key
+        violations = check_callback(new, self._rules)
+        known = None if violations else self._callbacks.get(kind)
+        by = None if known is None else known.screened(new.callback_details)
+        return Verdict(violations, key if by is None else (kind, app_id, by))
+
+    async def _screen(self, drafts: list[Draft], results: list[Row | Exception | None]) -> list[Draft]:
+        """Return those whose callbacks may go where they lead, by one look at each destination."""
+        firsts: dict[Destination, Draft] = {}
+        for draft in drafts:
+            firsts.setdefault(draft.destination, draft)
+        found = await asyncio.gather(*(self._screen_one(draft.new) for draft in firsts.values()))
+        refusals = {key: each for key, each in zip(firsts, found, strict=True) if each is not None}
+        passed = []
+        for draft in drafts:
+            if draft.destination in refusals:
+                results[draft.number] = refusals[draft.destination]
+            else:
+                passed.append(draft)
+        return passed
+
+    async def _screen_one(self, new: NewSchedule) -> Exception | None:
+        try:
+            screen = self._callbacks[new.callback_type].screen
+            violations = await screen(new.callback_details, new.app_id)
+        except BaseException as error:  # noqa: BLE001 - of a callback type: it fails its own items alone
+            return _contained(new.callback_type, error)
+        return InvalidRequest(violations) if violations else None
+
+    async def cancel(self, asked: Sequence[UUID | Exception]) -> list[Cancellation | Exception]:
+        """Cancel schedules; return for each, in order, what became of it. One that is named twice is
+        cancelled once, and answered twice.
+
+        Args:
+            asked: 1 to 1,000; an error stands for what is no id, and is its own result.
+
+        Raises InvalidRequest for their number.
+        """
+        _check_count("scheduleIds", asked)
+        results: dict[UUID, Cancellation | Exception] = {}
+        for part in _parts(list(dict.fromkeys(x for x in asked if isinstance(x, UUID))), AT_ONCE):
+            answers = await asyncio.gather(*(_outcome(self._cancel_one(each)) for each in part))
+            results.update(zip(part, answers, strict=True))
+        return [results[each] if isinstance(each, UUID) else each for each in asked]
+
+
+def _check_count(name: str, asked: Sequence[object]) -> None:
+    if not 1 <= len(asked) <= MAX_ITEMS:
+        raise InvalidRequest.of(name, f"must hold 1 to {MAX_ITEMS:,} items")
+
+
+def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for n in range(0, len(items), size):
+        yield items[n : n + size]
+
+
+async def _outcome(call: Awaitable[T]) -> T | Exception:
+    try:
+        return await call
+    except Exception as error:  # noqa: BLE001 - it is told to whoever asked for this item
+        return error
+
+
+def _contained(kind: str, error: BaseException) -> Exception:
+    """Return what a callback type raised as an error that ends nothing but its item."""
+    if isinstance(error, Exception):
+        return error
+    if is_own_cancel(error):
+        raise error
+    let_interrupt_through(error)
+    return RuntimeError(f"callback type {kind} failed at a create: {describe(error)}")

@@ -124,8 +124,7 @@ def check_new_schedule(
 def check_values(new: NewSchedule, app: App, limits: AppLimits, now_ms: int) -> list[Violation]:
     """Return everything that is wrong with a create for `app`, but for what `check_callback` tells."""
     days = app.configuration.future_period_days or limits.future_period_days
-    violations = check_form(new) + _check_time(new, now_ms, days)
-    return violations + _check_contents(new, app, limits)
+    return check_form(new) + _check_contents(new, app, limits) + _check_time(new, now_ms, days)
 
 
 def check_new_recurring(

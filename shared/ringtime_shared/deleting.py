@@ -10,7 +10,8 @@ on with it, in whatever process, so a crash only delays it.
 this process knew the note to be stored, and had counted it as a change itself: those who follow the changes
 (`ringtime_shared.app_feed`) learn of no other, and whoever noted it may have died before it was counted.
 While the process is suspended more time passes, not less. *Left*: a live row above `settled`; `rows_ahead`
-finds it. A deletion that may not cancel, and finds something left, is given up: the app is as it was before.
+finds it. So is a recurring schedule that is paused, unless what is left may be cancelled. A deletion that may
+not cancel, and finds something left, is given up: the app is as it was before.
 
 | what happens | what follows |
 |---|---|
@@ -39,13 +40,14 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
+from uuid import UUID
 
 from ringtime_shared.app_changes import TRIES, always_changed, change_app
 from ringtime_shared.app_states import APPS_TRUST_MS, begin_deletion, give_up_deletion
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Conflict, LiveSchedules, VersionConflict
-from ringtime_shared.ids import unpack_id
+from ringtime_shared.ids import app_number_of, unpack_id
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.schedule import Place, Row
 from ringtime_shared.rows_ahead import last_bucket, read_ahead
@@ -60,15 +62,19 @@ from ringtime_shared.stores.protocol import (
     MarkStore,
     OperatorStore,
     Position,
+    RecurringStore,
     ScheduleStore,
 )
 
 _MOST_COUNTED = 1_000  #: schedules that are left; beyond it is "at least"
 _ENTRIES_AT_ONCE = 50
 _PAGE_ROWS = 100  #: cancelled side by side
+_DEFINITIONS = 100  #: read at once
 
 
-class DeletionStore(AppStore, AppFeedStore, ScheduleStore, DueStore, MarkStore, OperatorStore, Protocol):
+class DeletionStore(
+    AppStore, AppFeedStore, ScheduleStore, DueStore, MarkStore, OperatorStore, RecurringStore, Protocol
+):
     """What deleting needs of a store."""
 
 
@@ -76,9 +82,11 @@ class Left(NamedTuple):
     """What an app has that is still to fire."""
 
     schedules: int  #: at most `_MOST_COUNTED`; 0: nothing
-    first_ms: int  #: the minute of the first, UTC ms
+    first_ms: int = 0  #: the minute of the first, UTC ms; 0: they are recurring ones that are paused
 
     def __str__(self) -> str:
+        if not self.first_ms:
+            return "recurring schedules that may be resumed, and so something"
         at_least = "at least " if self.schedules == _MOST_COUNTED else ""
         first = datetime.fromtimestamp(self.first_ms / 1_000, UTC).isoformat(timespec="minutes")
         word = "schedule" if self.schedules == 1 else "schedules"
@@ -172,7 +180,19 @@ class Deleter:
                 count += sum(counts)
                 if count >= _MOST_COUNTED:
                     break
+        if not count and await self._is_resumable(app):
+            return Left(1)
         return Left(min(count, _MOST_COUNTED), first_ms)
+
+    async def _is_resumable(self, app: App) -> bool:
+        """Whether the app has recurring schedules that make runs, or may be told to: one that is paused has
+        no row."""
+        after: UUID | None = None
+        while page := await self._store.list_definitions(app.app_id, after, _DEFINITIONS):
+            if any(each.is_live and app_number_of(each.recurring_id) == app.number for each in page):
+                return True
+            after = page[-1].recurring_id
+        return False
 
     async def _cancel_left(self, app: App) -> Left:
         """Cancel whatever is left; return how much it was."""
@@ -181,7 +201,7 @@ class Deleter:
             async for entries in ahead:
                 for entry in entries:
                     count += await self._cancel_rows(entry)
-        return Left(count, 0)
+        return Left(count)
 
     async def _ahead(self, app: App) -> AsyncGenerator[list[IndexEntry], None]:
         instances = [Instance(app.app_id, partition) for partition in range(app.polled)]

@@ -233,7 +233,7 @@ class Damaged(Conflict):
     def __init__(self, kind: str, key: str, fault: str) -> None:
         super().__init__(
             f"what is stored of {kind} {key} cannot be read: {fault}",
-            "scheduleId" if kind == "schedule" else "appId",
+            "appId" if kind == "app" else "scheduleId",
         )
         self.kind = kind
         self.key = key

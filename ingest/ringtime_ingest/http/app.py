@@ -23,6 +23,7 @@ from ringtime_ingest.http.routes.apps import AppRoutes
 from ringtime_ingest.http.routes.batches import BatchRoutes
 from ringtime_ingest.http.routes.dead_letters import DeadLetterRoutes
 from ringtime_ingest.http.routes.health import HealthRoutes, Ready
+from ringtime_ingest.http.routes.recurring import RecurringRoutes
 from ringtime_ingest.http.routes.schedules import ScheduleRoutes
 from ringtime_ingest.service import IngestService
 from ringtime_shared.errors import ErrorWord, RingtimeError
@@ -47,6 +48,7 @@ def create_app(service: IngestService, settings: ServerSettings, ready: Ready) -
             *BatchRoutes(service, bodies, settings, room).all(),
             *AppRoutes(service, bodies, settings).all(),
             *DeadLetterRoutes(service, bodies, settings).all(),
+            *RecurringRoutes(service, bodies, settings).all(),
             *HealthRoutes(ready).all(),
             *_docs_routes(service, settings),
         ],

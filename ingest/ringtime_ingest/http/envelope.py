@@ -101,7 +101,13 @@ UNAVAILABLE = Codes(503, 503)  #: not ready, or too much to do
 FAULT = Codes(500, 500)
 NO_PATH = Codes(404, 404)
 NO_METHOD = Codes(405, 405)
-_NOT_FOUND = {"app": APP_UNKNOWN, "registered app": NOT_LISTED, "signing secret": SECRET_UNKNOWN}
+NAME_UNKNOWN = Codes(404, 404, "name")
+_NOT_FOUND = {
+    "app": APP_UNKNOWN,
+    "registered app": NOT_LISTED,
+    "signing secret": SECRET_UNKNOWN,
+    "recurring schedule": NAME_UNKNOWN,
+}
 #: every `statusCode` of a failure
 CODES = {codes.code for codes in (*ERRORS.values(), APP_UNKNOWN, UNAVAILABLE, FAULT, NO_METHOD)}
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
+from typing import cast
 
 from ringtime_ingest.http.shapes import FLAG, LIST, NUMBER, OBJECT, TEXT, TEXTS, WHOLE, Field, Kind, Shape
 from ringtime_ingest.service.signing import SECRET_PATTERN
@@ -11,16 +12,30 @@ from ringtime_ingest.service.tokens import CONTINUATION_PATTERN
 from ringtime_shared.api.batches import MAX_ITEMS
 from ringtime_shared.api.configuration import description_of
 from ringtime_shared.api.dead_letters import MAX_SIZE
-from ringtime_shared.api.ids import APP_ID_PATTERN, SECRET_ID_PATTERN
+from ringtime_shared.api.ids import APP_ID_PATTERN, NAME_PATTERN, SECRET_ID_PATTERN
 from ringtime_shared.api.instants import INSTANT_PATTERN, LOOKS_LIKE_MS
+from ringtime_shared.api.recurring import (
+    DELETE,
+    KEEP,
+    MAX_MISFIRE_AGE_MS,
+    MAX_MISFIRES,
+    MAX_PREVIEW,
+    MAX_REASON_CHARS,
+    PREVIEW_SIZE,
+)
 from ringtime_shared.app_rules import RESERVED
 from ringtime_shared.callbacks import http_rules, kafka_rules
 from ringtime_shared.callbacks.http_rules import METHODS
 from ringtime_shared.callbacks.url_rules import MAX_URL_CHARS, URL_PATTERN
 from ringtime_shared.ids import UUID_PATTERN
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.recurring import Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.setting import Entry, entries_of
+from ringtime_shared.models.times import DIALECT, DstGap, DstOverlap, Unit
+from ringtime_shared.recurring.parsing import CALENDAR_PATTERN, MAX_CALENDARS, MAX_COUNT, MOST_EVERY
+from ringtime_shared.recurring.rules import MAX_EXPRESSION
+from ringtime_shared.recurring.runs import MAX_WINDOW_MS
 from ringtime_shared.retry_rules import MOST_STATUSES, STATUS_PATTERN
 
 
@@ -61,6 +76,24 @@ def _with(name: str, without: str) -> dict[str, object]:
     return {"required": [name], "properties": {name: not_null, without: {"type": "null"}}}
 
 
+def _once(name: str, without: str) -> dict[str, object]:
+    """Return the schema of a create of one run, whose time is in this field."""
+    schema = _with(name, without)
+    none = {"type": ["string", "null"], "maxLength": 0}
+    return {
+        **schema,
+        "properties": {**cast("dict[str, object]", schema["properties"]), "cronExpression": none},
+    }
+
+
+def _upto(most: int) -> dict[str, object]:
+    return {"type": "integer", "minimum": 1, "maximum": most}
+
+
+def _one_of(words: Sequence[str]) -> dict[str, object]:
+    return {"type": "string", "enum": list(words)}
+
+
 def _only(name: str) -> dict[str, object]:
     """Return the schema of a replay of ids, beside which nothing else is said."""
     others = ("startTime", "endTime", "size", "continuationToken")
@@ -70,6 +103,8 @@ def _only(name: str) -> dict[str, object]:
     }
 
 
+_CRON: Mapping[str, object] = {"type": "string", "maxLength": MAX_EXPRESSION}
+NAME = text_of(NAME_PATTERN)
 APP_ID = text_of(APP_ID_PATTERN)
 SCHEDULE_ID = text_of(UUID_PATTERN, format="uuid")
 SECRET_ID = text_of(SECRET_ID_PATTERN)
@@ -190,22 +225,138 @@ REPLAYS = Shape(
     also={"oneOf": [_only("scheduleIds"), {"not": {"required": ["scheduleIds"]}}]},
     is_closed=True,
 )
-NEW_SCHEDULE = Shape(
-    Field("appId", TEXT, "A registered, active app.", APP_ID),
+_CONTENTS = (
     Field("payload", TEXT, "Sent as the body of the callback; may be empty."),
-    Field("scheduleTime", INSTANT, "Epoch seconds, fractions allowed, or an ISO 8601 instant with offset."),
-    Field("delaySeconds", NUMBER, "Instead of scheduleTime: how long from now."),
     Field("callback", OBJECT, "What to call.", _ref("Callback"), nullable=False),
     Field("retryPolicy", OBJECT, "Where it differs from the app's.", _ref("RetryPolicy")),
+)
+NEW_SCHEDULE = Shape(
+    Field("appId", TEXT, "A registered, active app.", APP_ID),
+    Field("scheduleTime", INSTANT, "Epoch seconds, fractions allowed, or an ISO 8601 instant with offset."),
+    Field("delaySeconds", NUMBER, "Instead of scheduleTime: how long from now."),
+    *_CONTENTS,
     Field(
         "cronExpression",
         TEXT,
-        "Refused unless empty: this version offers no recurring schedules.",
-        {"type": "string", "maxLength": 0},
+        "Makes it a recurring schedule: in UTC, or with `CRON_TZ=` in another zone.",
+        _CRON,
     ),
     Field("scheduleId", TEXT, "Passed over if it is a UUID: the server makes the id.", SCHEDULE_ID),
     required=("appId", "payload", "callback"),
-    also={"oneOf": [_with("scheduleTime", "delaySeconds"), _with("delaySeconds", "scheduleTime")]},
+    also={
+        "oneOf": [
+            _once("scheduleTime", "delaySeconds"),
+            _once("delaySeconds", "scheduleTime"),
+            {
+                "required": ["cronExpression"],
+                "properties": {"cronExpression": {"type": "string", "minLength": 1}},
+            },
+        ]
+    },
+)
+_TIMES = (
+    Field("cronExpression", TEXT, "Five fields, or `@daily` and the like; or else `interval`.", _CRON),
+    Field("interval", OBJECT, "Every so many units from an instant.", _ref("Interval")),
+    Field(
+        "timeZone", TEXT, "IANA name of the zone whose wall time counts. Required, unless `CRON_TZ=` says it."
+    ),
+    Field("startTime", INSTANT, "No run before it."),
+    Field("endTime", INSTANT, "No run at it or later."),
+    Field("maxRuns", WHOLE, "No more runs than that.", _upto(MAX_COUNT)),
+    Field(
+        "dstGap",
+        TEXT,
+        "What becomes of a planned wall time that the clocks jump over. Left out: cron.",
+        _one_of([each.value for each in DstGap]),
+    ),
+    Field(
+        "dstOverlap",
+        TEXT,
+        "Which run is made for a planned wall time that comes twice. Left out: cron.",
+        _one_of([each.value for each in DstOverlap]),
+    ),
+    Field(
+        "exclusionCalendars",
+        LIST,
+        "Names of calendars of the app, on whose days nothing runs.",
+        {"type": "array", "maxItems": MAX_CALENDARS, "items": text_of(CALENDAR_PATTERN)},
+    ),
+    Field("windowMs", WHOLE, "How much later than planned a run may be sent.", _upto(MAX_WINDOW_MS)),
+    Field(
+        "windowShare",
+        NUMBER,
+        "The same as a share of the time to the next run.",
+        {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+    ),
+    Field("dialect", WHOLE, "The version of the rules by which all this is read.", _upto(DIALECT)),
+)
+_ONE_RULE: Mapping[str, object] = {
+    "oneOf": [
+        {"required": ["cronExpression"], "properties": {"interval": {"type": "null"}}},
+        {"required": ["interval"], "properties": {"cronExpression": {"type": "null"}}},
+    ]
+}
+INTERVAL = Shape(
+    Field(
+        "every",
+        WHOLE,
+        "How many units from one run to the next: a year's at most, or 120 months.",
+        _upto(max(MOST_EVERY.values())),
+        nullable=False,
+    ),
+    Field(
+        "unit",
+        TEXT,
+        "Elapsed time up to hours; wall time from days on.",
+        _one_of([each.value for each in Unit]),
+        nullable=False,
+    ),
+    Field("anchorTime", INSTANT, "The first of the times. Left out: startTime."),
+    required=("every", "unit"),
+    is_closed=True,
+)
+MISFIRES = [each.lower() for each in (Misfire.ONCE, Misfire.SKIP, Misfire.ALL)]  #: the first is the default
+OVERLAPS = [each.lower() for each in (Overlap.ALLOW, Overlap.SKIP, Overlap.BUFFER_ONE)]
+ENDS = [KEEP, DELETE]
+NEW_RECURRING = Shape(
+    *_TIMES,
+    *_CONTENTS,
+    Field(
+        "misfirePolicy",
+        TEXT,
+        "Which runs are made that came due while nothing could be sent: the last one, none, or the last"
+        " `misfireMost`. Left out: once.",
+        _one_of(MISFIRES),
+    ),
+    Field("misfireMost", WHOLE, "How many, of `all`. Left out: 1.", _upto(MAX_MISFIRES)),
+    Field(
+        "misfireAgeSeconds",
+        WHOLE,
+        "Runs later than this are not made up for.",
+        _upto(MAX_MISFIRE_AGE_MS // 1_000),
+    ),
+    Field(
+        "overlapPolicy",
+        TEXT,
+        "What becomes of a run that is due before the one before has ended: it is made all the same, or"
+        " missed, or one waits. Left out: allow.",
+        _one_of(OVERLAPS),
+    ),
+    Field("atEnd", TEXT, "What becomes of it after its last run. Left out: keep.", _one_of(ENDS)),
+    required=("payload", "callback"),
+    is_closed=True,
+    also=_ONE_RULE,
+)
+PREVIEW = Shape(
+    *_TIMES,
+    Field("size", WHOLE, f"How many runs. Left out: {PREVIEW_SIZE}.", _upto(MAX_PREVIEW)),
+    is_closed=True,
+    also=_ONE_RULE,
+)
+PAUSE = Shape(
+    Field("reason", TEXT, "Why, for people.", {"type": "string", "maxLength": MAX_REASON_CHARS}),
+    Field("until", INSTANT, "When it makes runs again. Left out: when it is resumed."),
+    is_closed=True,
 )
 NEW_SCHEDULES = Shape(
     Field(

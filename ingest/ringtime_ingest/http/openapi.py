@@ -9,10 +9,11 @@ from importlib.metadata import version
 import orjson
 
 from ringtime_ingest.http import schemas
-from ringtime_ingest.http.fields import APP_ID, INSTANT, SCHEDULE_ID, SECRET_ID, TOKEN
+from ringtime_ingest.http.fields import APP_ID, INSTANT, NAME, SCHEDULE_ID, SECRET_ID, TOKEN
 from ringtime_ingest.http.schemas import Schema, ref
 from ringtime_ingest.service.requests import Offer
 from ringtime_shared.api.dead_letters import MAX_SIZE
+from ringtime_shared.models.recurring import DefinitionState
 from ringtime_shared.models.schedule import Status
 from ringtime_shared.settings import ServerSettings
 
@@ -31,6 +32,15 @@ _EXAMPLE = {
         "details": {"url": "http://127.0.0.1:8080/goscheduler/healthcheck", "method": "GET", "headers": {}},
     },
 }
+_RECURRING_EXAMPLE = {
+    "cronExpression": "30 9 * * MON-FRI",
+    "timeZone": "Europe/Berlin",
+    "payload": "{}",
+    "callback": _EXAMPLE["callback"],
+    "misfirePolicy": "once",
+    "overlapPolicy": "skip",
+}
+_CREATED = "created"  #: the HTTP status of creates, which is a setting
 _APP_EXAMPLE = {"appId": "test", "partitions": 5, "active": True}
 _NO_WORD = str.maketrans(".-", "__")
 _REASONS = {
@@ -61,6 +71,9 @@ _PARAMETERS: Mapping[str, Schema] = {
     "continuation_token": TOKEN,
     "replayed": {"enum": ["false", "true", "all"]},
     "status": {"enum": [status.value for status in Status]},
+    "name": NAME,
+    "when": {"enum": ["past", "future"]},
+    "state": {"enum": [state.value for state in DefinitionState]},
     "zone": {"type": "string", "description": "IANA name of the zone of times without an offset."},
 }
 
@@ -97,7 +110,8 @@ class _Operation:
                 "required": not self.may_lack_body,
                 "content": {"application/json": content},
             }
-        good = [created if self.body and self.creates else self.success, *self.also]
+        is_create = (self.body and self.creates) or self.success == _CREATED
+        good = [created if is_create else self.success, *self.also]
         described["responses"] = {
             code: {
                 "description": _REASONS["200" if code == "201" else code],
@@ -112,6 +126,7 @@ class _Operation:
         return {"name": name, "in": place, "required": place == "path", "schema": _PARAMETERS[name]}
 
 
+_RECURRING_PATH = "/goscheduler/apps/{appId}/recurring"
 _CONFIGURATION_PATH = "/goscheduler/apps/{appId}/configuration"
 _SECRETS_PATH = "/goscheduler/apps/{appId}/signing-secrets"
 _LETTERS_PATH = "/goscheduler/apps/{appId}/dead-letters"
@@ -307,6 +322,95 @@ _OPERATIONS = (
         answer=schemas.REPLAYED,
         failures=("400", "404", "409", "503"),
     ),
+    _Operation(
+        method="get",
+        path=_RECURRING_PATH,
+        summary="List an app's recurring schedules, by id",
+        answer=schemas.RECURRING_PAGE,
+        failures=("400", "409", "503"),
+        query=("state", "size", "continuation_token"),
+    ),
+    _Operation(
+        method="put",
+        path=f"{_RECURRING_PATH}/{{name}}",
+        summary="Create a recurring schedule, or put it in place of the one of this name. With `If-Match`:"
+        " if that is at this revision; with `If-None-Match: *`: if there is none",
+        answer=schemas.RECURRING,
+        failures=("400", "408", "409", "413", "503"),
+        body="NewRecurring",
+        creates=False,
+        example=_RECURRING_EXAMPLE,
+    ),
+    *(
+        _Operation(
+            method=method,
+            path=f"{_RECURRING_PATH}/{{name}}{tail}",
+            summary=summary,
+            answer=answer,
+            failures=("400", "404", "409", "503"),
+        )
+        for method, tail, summary, answer in (
+            ("get", "", "Read a recurring schedule", schemas.RECURRING),
+            ("delete", "", "Delete a recurring schedule: no run is sent any more", schemas.RECURRING),
+            ("post", "/resume", "Make runs again, from now on", schemas.RECURRING),
+        )
+    ),
+    _Operation(
+        method="post",
+        path=f"{_RECURRING_PATH}/{{name}}/pause",
+        summary="Make no runs until an instant, or until resumed",
+        answer=schemas.RECURRING,
+        failures=("400", "404", "408", "409", "413", "503"),
+        body="Pause",
+        creates=False,
+        may_lack_body=True,
+        example={"reason": "deployment", "until": "2030-01-31T08:00:00Z"},
+    ),
+    _Operation(
+        method="post",
+        path=f"{_RECURRING_PATH}/{{name}}/trigger",
+        summary="File a run now, beside the plan",
+        answer=schemas.ONE_SCHEDULE,
+        failures=("400", "404", "409", "503"),
+        success=_CREATED,
+    ),
+    _Operation(
+        method="get",
+        path=f"{_RECURRING_PATH}/{{name}}/preview",
+        summary="Show the next runs, and what the clocks do to them",
+        answer=schemas.PREVIEW_ANSWER,
+        failures=("400", "404", "409", "503"),
+        query=("size",),
+    ),
+    _Operation(
+        method="post",
+        path=f"{_RECURRING_PATH}/preview",
+        summary="Show the runs of times that are not stored",
+        answer=schemas.PREVIEW_ANSWER,
+        failures=("400", "408", "413", "503"),
+        body="Preview",
+        creates=False,
+        example={"cronExpression": "30 2 * * *", "timeZone": "Europe/Berlin", "size": 10},
+    ),
+    *(
+        _Operation(
+            method="get",
+            path=path,
+            summary="List the runs of a recurring schedule that were filed, newest first",
+            answer=schemas.RUNS,
+            failures=("400", "404", "409", "503"),
+            query=("size", "when", "continuation_token"),
+        )
+        for path in (f"{_RECURRING_PATH}/{{name}}/runs", "/goscheduler/schedules/{scheduleId}/runs")
+    ),
+    _Operation(
+        method="get",
+        path="/goscheduler/crons/schedules",
+        summary="List up to 1,000 recurring schedules of an app, as goscheduler does",
+        answer=schemas.CRONS,
+        failures=("400", "409", "503"),
+        query=("app_id", "status"),
+    ),
     *(
         _Operation(method="get", path=path, summary="Tell what is here", answer=schemas.FRONT)
         for path in ("/", "/goscheduler")
@@ -349,6 +453,8 @@ def openapi_document(settings: ServerSettings, offer: Offer) -> Document:
 
 def _singular(path: str) -> str:
     """Return the same path as goscheduler's README spells it; a create there has an entry of its own."""
+    if path.startswith("/goscheduler/crons"):
+        return path
     singular = path.replace("/apps", "/app")
     return singular if path.endswith("/schedules") else singular.replace("/schedules", "/schedule")
 

@@ -12,51 +12,139 @@ from decimal import Decimal
 from typing import Any, cast
 from uuid import UUID
 
-from ringtime_ingest.http.fields import CALLBACK, CONFIGURATION, DETAILS, NEW_APP, NEW_SCHEDULE, SETTINGS
+from ringtime_ingest.http.fields import (
+    CALLBACK,
+    CONFIGURATION,
+    DETAILS,
+    ENDS,
+    MISFIRES,
+    NEW_APP,
+    NEW_RECURRING,
+    NEW_SCHEDULE,
+    OVERLAPS,
+    SETTINGS,
+)
 from ringtime_ingest.http.shapes import Unreadable, is_all_text, to_plain
-from ringtime_ingest.service.requests import NewApp, NewSchedule, check_form
+from ringtime_ingest.service.requests import (
+    NewApp,
+    NewRecurring,
+    NewSchedule,
+    check_contents_form,
+    check_form,
+)
 from ringtime_shared.api.configuration import ATTEMPTS, POLICY
 from ringtime_shared.api.ids import check_app_id, check_schedule_id
 from ringtime_shared.api.instants import NoInstant, parse_delay, parse_instant
+from ringtime_shared.api.recurring import KEEP
 from ringtime_shared.callbacks import http_rules
 from ringtime_shared.errors import InvalidRequest, Violation
+from ringtime_shared.ids import Kind, unpack_id
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.recurring import Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.setting import entries_of
+from ringtime_shared.models.times import Times
+from ringtime_shared.recurring.parsing import KEYS as TIMES_KEYS
+from ringtime_shared.recurring.parsing import parse_times
 from ringtime_shared.retry_rules import STATUS_RULE
 
 
 def parse_new_schedule(document: object) -> NewSchedule:
-    """Read the body of a create, as `load` returns it. Raises InvalidRequest."""
+    """Read a create that is one of many, as `load` returns it. Raises InvalidRequest."""
+    new = parse_create(document)
+    if isinstance(new, NewRecurring):
+        raise InvalidRequest.of("cronExpression", "recurring schedules are created one in a request")
+    return new
+
+
+def parse_create(document: object) -> NewSchedule | NewRecurring:
+    """Read the body of a create, as `load` returns it; of a recurring schedule without a name, if it has a
+    `cronExpression`. Raises InvalidRequest."""
     wrong: list[Violation] = []
     broken: list[Violation] = []
     fields = NEW_SCHEDULE.read(document, "", wrong)
+    repeats = bool(fields.get("cronExpression"))  # then goscheduler passes scheduleTime over
+    if repeats:
+        times = _read_times({"cronExpression": fields["cronExpression"]}, broken, default_zone="UTC")
+    else:
+        fire_ms = read_time("scheduleTime", fields.get("scheduleTime"), parse_instant, wrong, broken)
+        delay_ms = read_time("delaySeconds", fields.get("delaySeconds"), parse_delay, wrong, broken)
+    if schedule_id := fields.get("scheduleId"):
+        wrong += check_schedule_id(schedule_id)
+    contents = _read_contents(str(fields.get("appId", "")), fields, wrong, broken)
+    new: NewSchedule | NewRecurring
+    if repeats:
+        new = NewRecurring(name="", times=times, **contents)
+    else:
+        new = NewSchedule(fire_ms=fire_ms, delay_ms=delay_ms, **contents)
+    if wrong or broken or check_app_id(new.app_id):
+        told = wrong + broken
+        raise refused(wrong, broken + _check_rest(new, {violation.field for violation in told}))
+    return new
+
+
+def parse_recurring(app_id: str, name: str, body: bytes, max_depth: int) -> NewRecurring:
+    """Read the body of a put of a recurring schedule. Raises InvalidRequest."""
+    wrong: list[Violation] = []
+    broken: list[Violation] = []
+    fields = NEW_RECURRING.decode(body, max_depth, wrong)
+    contents = _read_contents(app_id, fields, wrong, broken)
+    times = _read_times({key: fields[key] for key in TIMES_KEYS if key in fields}, broken)
+    age_s = fields.get("misfireAgeSeconds")
+    new = NewRecurring(
+        name=name,
+        times=times,
+        misfire=Misfire(_word_of("misfirePolicy", fields, MISFIRES, broken).upper()),
+        misfire_most=cast(int, fields.get("misfireMost", 1)),
+        misfire_age_ms=None if age_s is None else cast(int, age_s) * 1_000,
+        overlap=Overlap(_word_of("overlapPolicy", fields, OVERLAPS, broken).upper()),
+        keeps=_word_of("atEnd", fields, ENDS, broken) == KEEP,
+        **contents,
+    )
+    if wrong or broken:
+        told = wrong + broken
+        raise refused(wrong, broken + _check_rest(new, {violation.field for violation in told}))
+    return new
+
+
+def _word_of(name: str, fields: Mapping[str, object], words: Sequence[str], broken: list[Violation]) -> str:
+    """Return one of the words of a policy, the first if none is given."""
+    word = fields.get(name, words[0])
+    if word in words:
+        return str(word)
+    broken.append(Violation(name, f"must be {' or '.join(words)}"))
+    return words[0]
+
+
+def _read_times(
+    fields: Mapping[str, object], broken: list[Violation], default_zone: str | None = None
+) -> Times:
+    try:
+        return parse_times(fields, default_zone)
+    except InvalidRequest as error:
+        broken += error.violations
+        return Times()
+
+
+def _read_contents(
+    app_id: str, fields: Mapping[str, object], wrong: list[Violation], broken: list[Violation]
+) -> dict[str, Any]:
+    """Return what `Contents` is made of."""
     callback = CALLBACK.read(fields["callback"], "callback.", wrong) if "callback" in fields else {}
     if "payload" not in fields:
         broken.append(Violation("payload", "required: a string, which may be empty"))
     if "callback" not in fields:
         broken.append(Violation("callback", "required: an object with type and details"))
-    if fields.get("cronExpression"):
-        rule = "recurring schedules are not offered by this version; send scheduleTime instead"
-        broken.append(Violation("cronExpression", rule))
-    if schedule_id := fields.get("scheduleId"):
-        wrong += check_schedule_id(schedule_id)
     kind = str(callback.get("type", ""))
     if kind in DETAILS and "details" not in callback:
         broken.append(Violation("callback.details", "required: an object"))
-    new = NewSchedule(
-        app_id=str(fields.get("appId", "")),
-        payload=str(fields.get("payload", "")),
-        fire_ms=read_time("scheduleTime", fields.get("scheduleTime"), parse_instant, wrong, broken),
-        delay_ms=read_time("delaySeconds", fields.get("delaySeconds"), parse_delay, wrong, broken),
-        callback_type=kind,
-        callback_details=_read_details(kind, callback.get("details"), wrong),
-        retry=_read_retry(fields[POLICY], POLICY, wrong) if POLICY in fields else None,
-    )
-    if wrong or broken or check_app_id(new.app_id):
-        told = wrong + broken
-        raise refused(wrong, broken + _check_rest(new, {violation.field for violation in told}))
-    return new
+    return {
+        "app_id": app_id,
+        "payload": str(fields.get("payload", "")),
+        "callback_type": kind,
+        "callback_details": _read_details(kind, callback.get("details"), wrong),
+        "retry": _read_retry(fields[POLICY], POLICY, wrong) if POLICY in fields else None,
+    }
 
 
 def refused(wrong: Sequence[Violation], broken: Sequence[Violation]) -> InvalidRequest:
@@ -64,12 +152,12 @@ def refused(wrong: Sequence[Violation], broken: Sequence[Violation]) -> InvalidR
     return Unreadable([*wrong, *broken]) if wrong else InvalidRequest(broken)
 
 
-def _check_rest(new: NewSchedule, told: set[str]) -> list[Violation]:
+def _check_rest(new: NewSchedule | NewRecurring, told: set[str]) -> list[Violation]:
     """Return what else can be said of a bad create without its app."""
-    violations = check_form(new)
+    violations = check_form(new) if isinstance(new, NewSchedule) else check_contents_form(new)
     if new.callback_type == http_rules.NAME:
         violations += http_rules.check_http_details(new.callback_details)
-    if not told.isdisjoint(("delaySeconds", "cronExpression")):  # a time was given, though a bad one
+    if "delaySeconds" in told:  # a time was given, though a bad one
         violations = [each for each in violations if each.field != "scheduleTime"]
     return violations
 
@@ -215,3 +303,11 @@ def parse_schedule_id(text: str) -> UUID:
     if violations := check_schedule_id(text):
         raise InvalidRequest(violations)
     return UUID(text)
+
+
+def is_recurring(schedule_id: UUID) -> bool:
+    """Whether an id is that of a recurring schedule."""
+    try:
+        return unpack_id(schedule_id).kind is Kind.RECURRING
+    except ValueError:
+        return False

@@ -13,10 +13,14 @@ from ringtime_ingest.http.fields import (
     CANCELS,
     CONFIGURATION,
     DETAILS,
+    INTERVAL,
     NEW_APP,
+    NEW_RECURRING,
     NEW_SCHEDULE,
     NEW_SCHEDULES,
     NEW_SIGNING_SECRET,
+    PAUSE,
+    PREVIEW,
     REPLAYS,
     RETRY_POLICY,
     SCHEDULE_ID,
@@ -35,12 +39,22 @@ from ringtime_shared.api.dead_letters import (
     ReplayView,
     SkippedReplay,
 )
+from ringtime_shared.api.recurring import (
+    MAX_LIST_SIZE,
+    Preview,
+    RecurringPage,
+    RecurringView,
+    RunPage,
+)
 from ringtime_shared.api.schedules import AttemptView, SchedulePage, ScheduleView
+from ringtime_shared.api.times import IntervalView, PlannedView
 from ringtime_shared.api.views import Key, keys_of
 from ringtime_shared.errors import ErrorWord
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.recurring import DefinitionState
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import LOG_LENGTH, Status
+from ringtime_shared.models.times import DstGap, DstOverlap, Effect, Unit
 from ringtime_shared.retry_rules import RetryBounds
 
 _DAY_S = 86_400
@@ -103,13 +117,19 @@ _FORMS: Mapping[str, Schema] = {
     "unreadable": {"type": "array", "items": SCHEDULE_ID},
     "attemptLog": {"type": "array", "maxItems": LOG_LENGTH + 1, "items": ref("Attempt")},
     "deleting": {"const": True},
+    "parentScheduleId": SCHEDULE_ID,
+    "exclusionCalendars": {"type": "array", "items": {"type": "string"}},
 }
 _TYPES: Mapping[Any, Schema] = {
     bool: {"type": "boolean"},
     int: {"type": "integer"},
+    float: {"type": "number"},
     str: {"type": "string"},
     datetime: {"type": "string", "format": "date-time"},
-    Status: {"type": "string", "enum": [status.value for status in Status]},
+    **{
+        words: {"type": "string", "enum": [word.value for word in words]}
+        for words in (Status, DefinitionState, Unit, DstGap, DstOverlap, Effect)
+    },
 }
 #: what the document calls the objects inside others
 _OBJECTS: Mapping[Any, str] = {
@@ -118,6 +138,9 @@ _OBJECTS: Mapping[Any, str] = {
     ScheduleView: "Schedule",
     DeadLetterView: "DeadLetter",
     SkippedReplay: "SkippedReplay",
+    RecurringView: "Recurring",
+    IntervalView: "ShownInterval",
+    PlannedView: "Planned",
 }
 _SECONDS: Mapping[str, Schema] = {"scheduleTime": _whole("Fire time, epoch seconds, fractions cut off.")}
 _MINUTE: Mapping[str, Schema] = {"scheduleGroup": _whole("The minute of scheduleTime, epoch seconds.")}
@@ -210,6 +233,10 @@ def requests_of(offer: Offer) -> Mapping[str, Schema]:
         "RetryPolicy": RETRY_POLICY.schema(maxima_of(RetryRules, bounds)),
         "NewSigningSecret": NEW_SIGNING_SECRET.schema(),
         "Replays": REPLAYS.schema(),
+        "NewRecurring": NEW_RECURRING.schema(),
+        "Interval": INTERVAL.schema(),
+        "Preview": PREVIEW.schema(),
+        "Pause": PAUSE.schema(),
     }
 
 
@@ -233,18 +260,27 @@ ANSWERS: Mapping[str, Schema] = {
     "Replay": _object(ReplayView),
     "ReplayReport": _object(ReplayResult),
     "SkippedReplay": _object(SkippedReplay),
+    "Recurring": _object(RecurringView),
+    "ShownInterval": _object(IntervalView),
+    "Planned": _object(PlannedView),
     "Status": _STATUS,
     "Failure": _FAILURE,
 }
 _CREATED = record({"schedule": ref("Schedule")})
 _CANCELLED = record({"schedule": ref("Schedule"), "cancel": {"const": "best_effort"}}, "cancel")
-ONE_SCHEDULE = success_of(_CREATED)
-FLAT_SCHEDULE = success_of(ref("Schedule"))
-CANCELLED = success_of(_CANCELLED)
+_EITHER: Schema = {"anyOf": [ref("Schedule"), ref("Recurring")]}
+ONE_SCHEDULE = success_of(record({"schedule": _EITHER}))
+FLAT_SCHEDULE = success_of(_EITHER)
+CANCELLED = success_of(record({"schedule": _EITHER, "cancel": {"const": "best_effort"}}, "cancel"))
 CREATED_MANY = success_of(_results(_CREATED))
 CANCELLED_MANY = success_of(_results(_CANCELLED))
 CONFIGURED = success_of(ref("Configured"))
 SCHEDULES = success_of(_object(SchedulePage))
+RECURRING = success_of(ref("Recurring"))
+RECURRING_PAGE = success_of(_object(RecurringPage))
+CRONS = success_of({"type": "array", "maxItems": MAX_LIST_SIZE, "items": ref("Recurring")})
+RUNS = success_of(_object(RunPage))
+PREVIEW_ANSWER = success_of(_object(Preview))
 ONE_APP = success_of(ref("App"))
 APPS = success_of(record({"apps": {"type": "array", "items": ref("App")}}))
 ACTIVATED = success_of(ref("Activation"))

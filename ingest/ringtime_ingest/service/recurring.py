@@ -31,7 +31,7 @@ from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.requests import Cancellation, NewRecurring
 from ringtime_ingest.service.tokens import decode_token, encode_token
-from ringtime_shared.api.recurring import LIST_SIZE, MAX_LIST_SIZE
+from ringtime_shared.api.recurring import LIST_SIZE, MAX_LIST_SIZE, MAX_REASON_CHARS
 from ringtime_shared.app_feed import AppReading
 from ringtime_shared.app_states import inactive
 from ringtime_shared.buckets import bucket_of
@@ -82,7 +82,6 @@ from ringtime_shared.stores.protocol import (
 )
 
 TRIES = 10  #: each lost one is a change of somebody else's
-MAX_REASON_CHARS = 500
 _DAY_MS = 86_400_000
 _WEEK_MS = 7 * _DAY_MS
 _MOST_WALKED = 1_000  #: nominal times that are counted one by one
@@ -468,8 +467,11 @@ class Recurring:
         require_trust(self._clock)
         return reading
 
-    def upcoming(self, definition: Definition) -> Run | None:
-        """Return the next run of a definition that makes any, without its number."""
+    def outlook(self, definition: Definition) -> tuple[int, Run | None]:
+        """Return what time it is, and the next run of a definition that makes any, without its number."""
+        return self._clock.now_ms(), self._upcoming(definition)
+
+    def _upcoming(self, definition: Definition) -> Run | None:
         if definition.state is not DefinitionState.ACTIVE:
             return None
         after_ms = max(self._clock.now_ms(), definition.starts_after_ms)

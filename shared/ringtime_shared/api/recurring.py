@@ -13,18 +13,19 @@ import orjson
 from ringtime_shared.api.configuration import retry_to_json
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.api.schedules import ScheduleView, schedule_to_json
-from ringtime_shared.api.times import PlannedView, TimesView, times_to_json
+from ringtime_shared.api.times import PlannedView, TimesView, planned_to_json, times_to_json
 from ringtime_shared.api.views import Doc
 from ringtime_shared.callbacks.credentials import hide_details
 from ringtime_shared.models.recurring import Definition, DefinitionState, Misfire
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row, Status
-from ringtime_shared.models.times import Run
+from ringtime_shared.models.times import Omitted, Run
 
 LIST_SIZE = 15  #: on a page, if nobody says how many; goscheduler's
 MAX_LIST_SIZE = 1_000
 PREVIEW_SIZE = 10  #: runs of a preview, if nobody says how many
 MAX_PREVIEW = 100
+MAX_REASON_CHARS = 500
 MAX_MISFIRES = 100  #: late runs that are made up for
 MAX_MISFIRE_AGE_MS = 31 * 86_400_000
 KEEP, DELETE = "keep", "delete"  #: what becomes of a recurring schedule after its last run
@@ -58,6 +59,9 @@ class RecurringView(TimesView):
         None
     )
     next_effective_time: Annotated[datetime | None, Doc("When that is to be sent.")] = None
+    damage: Annotated[
+        str, Doc("Why what is stored of it cannot be read; then nothing but its id counts.")
+    ] = ""
 
 
 def recurring_to_json(definition: Definition, now_ms: int, upcoming: Run | None = None) -> dict[str, object]:
@@ -105,7 +109,7 @@ def recurring_to_json(definition: Definition, now_ms: int, upcoming: Run | None 
     if upcoming is not None:
         shown["nextNominalTime"] = to_iso(upcoming.nominal_ms)
         shown["nextEffectiveTime"] = to_iso(upcoming.effective_ms)
-    return shown
+    return shown | {"damage": definition.damage} if definition.damage else shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,3 +142,8 @@ class Preview:
 def runs_to_json(rows: Sequence[Row], token: str) -> dict[str, object]:
     """Return a page of runs."""
     return {"schedules": [schedule_to_json(row) for row in rows], "continuationToken": token}
+
+
+def preview_to_json(planned: Sequence[Run | Omitted]) -> dict[str, object]:
+    """Return a preview."""
+    return {"runs": [planned_to_json(each) for each in planned]}

@@ -84,6 +84,11 @@ class ScheduleView:
         datetime | None, Doc("When the next attempt, or a row that was parked, is due.")
     ] = None
     attempt_log: Annotated[tuple[AttemptView, ...], Doc("Oldest first, the newest eleven.")] = ()
+    parent_schedule_id: Annotated[UUID | None, Doc("The recurring schedule that it is a run of.")] = None
+    nominal_time: Annotated[datetime | None, Doc("Of a run: when its recurring schedule says.")] = None
+    origin: Annotated[
+        str | None, Doc("Of a run: PLAN, or TRIGGER or BACKFILL where somebody asked for it.")
+    ] = None
 
 
 def schedule_to_json(row: Row) -> dict[str, object]:
@@ -123,6 +128,10 @@ def schedule_to_json(row: Row) -> dict[str, object]:
         if outcome.code is not None:
             shown["httpCode"] = outcome.code
         log = _whole_log(outcome)
+    if (run := schedule.run) is not None:
+        shown["parentScheduleId"] = str(run.recurring_id)
+        shown["nominalTime"] = to_iso(run.nominal_ms)
+        shown["origin"] = run.origin
     if log:
         shown["attemptLog"] = [attempt_to_json(attempt, schedule.awaited_ms) for attempt in log]
     return shown

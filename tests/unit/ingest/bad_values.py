@@ -209,7 +209,7 @@ PATHS = [
     create(
         "callback type in another case", "callback.type", 5001, callback=http_callback() | {"type": "HTTP"}
     ),
-    create("cron", "cronExpression", scheduleTime=..., cronExpression="*/5 * * * *"),
+    create("cron", "cronExpression", scheduleTime=..., cronExpression="*/0 * * * *"),
     create("cron beside a time", "cronExpression", cronExpression="@reboot"),
     _get("164 PUT", SCHEDULES, status=405, method="PUT"),
     _get("164 PATCH", f"{SCHEDULES}/{UNKNOWN}", status=405, method="PATCH"),

@@ -245,7 +245,7 @@ async def test_a_planned_run_is_cancelled_and_the_next_one_runs() -> None:
     assert (await rig.service.fetch_schedule(first_id)).status is Status.DELETED
     changed = await recurring.fetch("shop", "nightly")
     assert (changed.version, changed.revision) == (1, 2)
-    upcoming = recurring.upcoming(changed)
+    _, upcoming = recurring.outlook(changed)
     assert upcoming is not None
     assert upcoming.nominal_ms == START_MS + 2 * MINUTE_MS
     await step(rig, first)

@@ -11,6 +11,7 @@ from uuid import UUID
 import orjson
 import pytest
 from msgspec import ValidationError
+from tests.contract.builders import make_app, make_definition
 
 from ringtime_shared.api.apps import (
     AppView,
@@ -29,6 +30,14 @@ from ringtime_shared.api.dead_letters import (
     replay_to_json,
     replays_to_json,
 )
+from ringtime_shared.api.recurring import (
+    Preview,
+    RecurringView,
+    RunPage,
+    preview_to_json,
+    recurring_to_json,
+    runs_to_json,
+)
 from ringtime_shared.api.schedules import AttemptView, ScheduleView, attempt_to_json, schedule_to_json
 from ringtime_shared.api.times import (
     IntervalView,
@@ -40,6 +49,7 @@ from ringtime_shared.api.times import (
 from ringtime_shared.api.views import keys_of, read
 from ringtime_shared.models.app import App, AppConfiguration, Deletion, SigningSecret
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.recurring import DefinitionState, Misfire, RunOf
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Attempt, Outcome, Place, Row, Schedule, Status
 from ringtime_shared.models.times import Effect, Interval, Omitted, Run, Times, Unit, Window
@@ -63,6 +73,18 @@ SCHEDULE = Schedule(
     created_ms=AT_MS - 9,
     expires_ms=AT_MS + 9,
     retry=RULES,
+    run=RunOf(recurring_id=ID, version=1, nominal_ms=AT_MS),
+)
+DEFINITION = replace(
+    make_definition(make_app()),
+    times=TIMES,
+    retry=RULES,
+    state=DefinitionState.PAUSED,
+    reason="why",
+    paused_until_ms=AT_MS + 1,
+    misfire=Misfire.ALL,
+    misfire_age_ms=5_000,
+    damage="cell",
 )
 ATTEMPT = Attempt(at_ms=AT_MS, took_ms=7, code=503, error="no")
 OUTCOME = Outcome(
@@ -106,6 +128,13 @@ THEIRS = {"scheduleTime", "scheduleGroup"}
     [
         (ScheduleView, schedule_to_json(ROW) | schedule_to_json(WAITING)),
         (AttemptView, attempt_to_json(ATTEMPT, AT_MS)),
+        (
+            RecurringView,
+            recurring_to_json(DEFINITION, AT_MS, RUN)
+            | recurring_to_json(replace(DEFINITION, times=EVERY_DAY), AT_MS),
+        ),
+        (RunPage, runs_to_json([ROW], "t")),
+        (Preview, preview_to_json([RUN])),
         (AppView, app_to_json(APP)),
         (SigningSecretView, secret_to_json(SECRET)),
         (NewSigningSecret, secret_to_json(SECRET, is_new=True)),
@@ -126,7 +155,7 @@ def test_a_view_has_the_keys_that_are_written(view: type, written: dict[str, obj
 @pytest.mark.parametrize(
     ("view", "written"),
     [
-        (ScheduleView, schedule_to_json(replace(ROW, outcome=None))),
+        (ScheduleView, schedule_to_json(replace(ROW, schedule=replace(SCHEDULE, run=None), outcome=None))),
         (AttemptView, attempt_to_json(Attempt(at_ms=1, took_ms=1), 0)),
         (AppView, app_to_json(replace(APP, deletion=None, damage=""))),
         (DeadLetterView, letter_to_json(replace(LETTER, code=None, error="", replayed_ms=None))),

@@ -11,6 +11,7 @@ import pytest
 from tests.contract.builders import (
     START_MS,
     make_app,
+    make_definition,
     make_letter,
     make_move,
     make_outcome,
@@ -32,6 +33,7 @@ from ringtime_shared.errors import (
     VersionConflict,
 )
 from ringtime_shared.models.app import App, Instance, Resize
+from ringtime_shared.models.recurring import DefinitionState
 from ringtime_shared.models.schedule import Row, Status
 from ringtime_shared.settings import AppLimits, IngestSettings
 from ringtime_shared.stores.protocol import LAST_ID, Marks, MarksWrite, Position
@@ -102,6 +104,21 @@ async def test_what_is_to_fire_yet_is_counted_and_the_first_is_named() -> None:
     with pytest.raises(LiveSchedules, match=r"3 schedules, the first in the minute 2027-01-16T08:11\+00:00"):
         await rig.deleter.begin(rig.app.app_id, cancels=False)
     assert await rig.stored() == rig.app
+
+
+@on_virtual_time
+async def test_a_recurring_schedule_that_is_paused_counts_and_one_that_has_ended_does_not() -> None:
+    rig = await make_rig()
+    ended = make_definition(rig.app, state=DefinitionState.ENDED)
+    paused = make_definition(rig.app, state=DefinitionState.PAUSED)
+    await rig.store.real.replace_definition(ended)
+    assert not (await rig.deleter.find_left(rig.app)).schedules
+    await rig.store.real.replace_definition(paused)
+    with pytest.raises(LiveSchedules, match="has recurring schedules that may be resumed"):
+        await rig.deleter.begin(rig.app.app_id, cancels=False)
+    await rig.deleter.finish(await rig.deleter.begin(rig.app.app_id, cancels=True))
+    assert await rig.stored() is None
+    assert await rig.store.real.list_definitions(rig.app.app_id, None, 10) == []
 
 
 @on_virtual_time

@@ -12,6 +12,8 @@ from starlette.routing import BaseRoute
 
 from ringtime_ingest.http.gate import Bodies
 from ringtime_ingest.service import IngestService
+from ringtime_shared.api.recurring import recurring_to_json
+from ringtime_shared.models.recurring import Definition
 from ringtime_shared.settings import ServerSettings
 
 BASE = "/goscheduler"
@@ -29,3 +31,8 @@ class Routes(ABC):
     @abstractmethod
     def all(self) -> list[BaseRoute]:
         """Return the routes, the busiest first."""
+
+    def _shown(self, definition: Definition) -> dict[str, object]:
+        """Return a recurring schedule as JSON."""
+        now_ms, upcoming = self._service.recurring.outlook(definition)
+        return recurring_to_json(definition, now_ms, upcoming)

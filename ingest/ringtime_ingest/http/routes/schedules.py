@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from uuid import uuid4
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ringtime_ingest.http.envelope import success
-from ringtime_ingest.http.parsing import parse_new_schedule, parse_schedule_id
+from ringtime_ingest.http.parsing import is_recurring, parse_create, parse_schedule_id
 from ringtime_ingest.http.query import Query
 from ringtime_ingest.http.routes import BASE, Routes
 from ringtime_ingest.http.shapes import load
+from ringtime_ingest.service import NewSchedule
 from ringtime_ingest.service.listing import IN_QUERY, ListQuery
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.api.schedules import LIST_SIZE, MAX_LIST_SIZE, page_to_json, schedule_to_json
@@ -41,13 +45,16 @@ class ScheduleRoutes(Routes):
         return success(await self._create(request), code=201, http=self._created)
 
     async def _create(self, request: Request) -> dict[str, object]:
-        body = await self._bodies.read(request)
-        return schedule_to_json(
-            await self._service.create_schedule(parse_new_schedule(load(body, self._depth)))
-        )
+        new = parse_create(load(await self._bodies.read(request), self._depth))
+        if isinstance(new, NewSchedule):
+            return schedule_to_json(await self._service.create_schedule(new))
+        return self._shown(await self._service.recurring.put(replace(new, name=str(uuid4())), 0))
 
     async def fetch(self, request: Request) -> Response:
         schedule_id = parse_schedule_id(request.path_params["schedule_id"])
+        if is_recurring(schedule_id):
+            definition = await self._service.recurring.fetch_by_id(schedule_id)
+            return success({"schedule": self._shown(definition)})
         return success({"schedule": schedule_to_json(await self._service.fetch_schedule(schedule_id))})
 
     async def fetch_page(self, request: Request) -> Response:
@@ -57,6 +64,9 @@ class ScheduleRoutes(Routes):
 
     async def cancel(self, request: Request) -> Response:
         schedule_id = parse_schedule_id(request.path_params["schedule_id"])
+        if is_recurring(schedule_id):
+            definition = await self._service.recurring.fetch_by_id(schedule_id)
+            return success({"schedule": self._shown(await self._service.recurring.delete(definition))})
         cancellation = await self._service.cancel_schedule(schedule_id)
         shown = {"schedule": schedule_to_json(cancellation.row)}
         if cancellation.promised:

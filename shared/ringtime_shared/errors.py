@@ -3,14 +3,14 @@
 RingtimeError
 ├── InvalidRequest        the caller's to fix: names each field and the rule it broke
 │   └── SettingsError     the same for a configuration file or an environment variable
-├── NotFound              no such app, schedule or signing secret
+├── NotFound              no such app, schedule, recurring schedule or signing secret
 ├── Conflict              the state of the thing forbids it
 │   ├── AppExists
 │   ├── LimitReached      the deployment holds as much as its settings allow
 │   ├── LiveSchedules     the app has schedules that are still to fire
 │   ├── AppInactive
 │   ├── AppActive
-│   ├── VersionConflict   somebody else changed the app in between
+│   ├── VersionConflict   somebody else changed the app, or recurring schedule, in between
 │   ├── Damaged           what is stored of it cannot be read
 │   ├── AlreadyDone       too late to cancel: the schedule has its outcome
 │   └── NotReplayable     the schedule has not failed, or was cancelled
@@ -51,14 +51,17 @@ class ErrorWord(StrEnum):
 
     INVALID_REQUEST = "INVALID_REQUEST", "a value breaks a rule; `errors` names each field and its rule"
     UNREADABLE = "UNREADABLE", "the body is not JSON, or is encoded in a way that is not served"
-    NOT_FOUND = "NOT_FOUND", "no such app, schedule or signing secret"
+    NOT_FOUND = "NOT_FOUND", "no such app, schedule, recurring schedule or signing secret"
     CONFLICT = "CONFLICT", "the state of the thing forbids it, in a way that has no word of its own"
     APP_EXISTS = "APP_EXISTS", "an app of that id is registered with another quota"
     LIMIT_REACHED = "LIMIT_REACHED", "the server holds as many apps or partitions as its settings allow"
     LIVE_SCHEDULES = "LIVE_SCHEDULES", "the app to delete has schedules that are still to fire"
     APP_INACTIVE = "APP_INACTIVE", "the app is deactivated, or being deleted"
     APP_ACTIVE = "APP_ACTIVE", "the app is active already"
-    VERSION_CONFLICT = "VERSION_CONFLICT", "somebody else changed the app at the same time; ask again"
+    VERSION_CONFLICT = (
+        "VERSION_CONFLICT",
+        "somebody else changed the app or recurring schedule at the same time, or it is at another revision",
+    )
     DAMAGED = "DAMAGED", "what is stored of the thing cannot be read; `details.fault` says why"
     ALREADY_DONE = "ALREADY_DONE", "too late to cancel: `details.scheduleStatus` is the schedule's outcome"
     NOT_REPLAYABLE = (
@@ -220,7 +223,7 @@ class AppActive(Conflict):
 
 
 class VersionConflict(Conflict):
-    """The app was changed since it was read; read it again and decide again."""
+    """The thing was changed since it was read; read it again and decide again."""
 
     word = ErrorWord.VERSION_CONFLICT
 

@@ -318,9 +318,7 @@ INTERVAL = Shape(
 MISFIRES = [each.lower() for each in (Misfire.ONCE, Misfire.SKIP, Misfire.ALL)]  #: the first is the default
 OVERLAPS = [each.lower() for each in (Overlap.ALLOW, Overlap.SKIP, Overlap.BUFFER_ONE)]
 ENDS = [KEEP, DELETE]
-NEW_RECURRING = Shape(
-    *_TIMES,
-    *_CONTENTS,
+_POLICIES = (
     Field(
         "misfirePolicy",
         TEXT,
@@ -343,10 +341,16 @@ NEW_RECURRING = Shape(
         _one_of(OVERLAPS),
     ),
     Field("atEnd", TEXT, "What becomes of it after its last run. Left out: keep.", _one_of(ENDS)),
+)
+NEW_RECURRING = Shape(
+    *_TIMES,
+    *_CONTENTS,
+    *_POLICIES,
     required=("payload", "callback"),
     is_closed=True,
     also=_ONE_RULE,
 )
+RECURRING_PATCH = Shape(*_TIMES, *_CONTENTS, *_POLICIES, is_closed=True)
 PREVIEW = Shape(
     *_TIMES,
     Field("size", WHOLE, f"How many runs. Left out: {PREVIEW_SIZE}.", _upto(MAX_PREVIEW)),

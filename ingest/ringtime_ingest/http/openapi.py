@@ -341,6 +341,16 @@ _OPERATIONS = (
         creates=False,
         example=_RECURRING_EXAMPLE,
     ),
+    _Operation(
+        method="patch",
+        path=f"{_RECURRING_PATH}/{{name}}",
+        summary="Change what is given of a recurring schedule, and leave the rest",
+        answer=schemas.RECURRING,
+        failures=("400", "404", "408", "409", "413", "503"),
+        body="RecurringPatch",
+        creates=False,
+        example={"payload": "{}", "overlapPolicy": "skip"},
+    ),
     *(
         _Operation(
             method=method,

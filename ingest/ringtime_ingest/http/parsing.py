@@ -6,6 +6,7 @@ mode shares are with the requests; fields that were left out go there as empty v
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
@@ -22,6 +23,7 @@ from ringtime_ingest.http.fields import (
     NEW_RECURRING,
     NEW_SCHEDULE,
     OVERLAPS,
+    RECURRING_PATCH,
     SETTINGS,
 )
 from ringtime_ingest.http.shapes import Unreadable, is_all_text, to_plain
@@ -35,12 +37,12 @@ from ringtime_ingest.service.requests import (
 from ringtime_shared.api.configuration import ATTEMPTS, POLICY
 from ringtime_shared.api.ids import check_app_id, check_schedule_id
 from ringtime_shared.api.instants import NoInstant, parse_delay, parse_instant
-from ringtime_shared.api.recurring import KEEP
+from ringtime_shared.api.recurring import KEEP, recurring_to_request
 from ringtime_shared.callbacks import http_rules
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.ids import Kind, unpack_id
 from ringtime_shared.models.app import AppConfiguration
-from ringtime_shared.models.recurring import Misfire, Overlap
+from ringtime_shared.models.recurring import Definition, Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.setting import entries_of
 from ringtime_shared.models.times import Times
@@ -86,8 +88,28 @@ def parse_create(document: object) -> NewSchedule | NewRecurring:
 def parse_recurring(app_id: str, name: str, body: bytes, max_depth: int) -> NewRecurring:
     """Read the body of a put of a recurring schedule. Raises InvalidRequest."""
     wrong: list[Violation] = []
-    broken: list[Violation] = []
     fields = NEW_RECURRING.decode(body, max_depth, wrong)
+    return _to_recurring(app_id, name, fields, wrong)
+
+
+def parse_recurring_patch(definition: Definition, body: bytes, max_depth: int) -> NewRecurring:
+    """Read a patch of a recurring schedule: what is not given is as it is. Raises InvalidRequest."""
+    wrong: list[Violation] = []
+    given = RECURRING_PATCH.decode(body, max_depth, wrong)
+    kept: dict[str, object] = json.loads(recurring_to_request(definition), parse_float=Decimal)
+    for name, other in (("cronExpression", "interval"), ("windowMs", "windowShare")):
+        for one, rival in ((name, other), (other, name)):
+            if one in given:
+                kept.pop(rival, None)
+    if "CRON_TZ=" in str(given.get("cronExpression", "")):  # it says the zone
+        kept.pop("timeZone", None)
+    return _to_recurring(definition.app_id, definition.name, kept | given, wrong)
+
+
+def _to_recurring(
+    app_id: str, name: str, fields: Mapping[str, object], wrong: list[Violation]
+) -> NewRecurring:
+    broken: list[Violation] = []
     contents = _read_contents(app_id, fields, wrong, broken)
     times = _read_times({key: fields[key] for key in TIMES_KEYS if key in fields}, broken)
     age_s = fields.get("misfireAgeSeconds")

@@ -112,6 +112,27 @@ def recurring_to_json(definition: Definition, now_ms: int, upcoming: Run | None 
     return shown | {"damage": definition.damage} if definition.damage else shown
 
 
+def recurring_to_request(definition: Definition) -> bytes:
+    """Return the body of the put that makes a definition as it is."""
+    fields: dict[str, object] = {
+        **times_to_json(definition.times),
+        "payload": definition.payload,
+        "callback": {
+            "type": definition.callback_type,
+            "details": orjson.Fragment(definition.callback_details),
+        },
+        "misfirePolicy": definition.misfire.lower(),
+        "misfireMost": definition.misfire_most,
+        "overlapPolicy": definition.overlap.lower(),
+        "atEnd": KEEP if definition.keeps else DELETE,
+    }
+    if definition.retry is not None:
+        fields["retryPolicy"] = retry_to_json(definition.retry)
+    if definition.misfire_age_ms is not None:
+        fields["misfireAgeSeconds"] = definition.misfire_age_ms // 1_000
+    return orjson.dumps(fields)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecurringPage:
     """By id. A page with a token may hold fewer than were asked for, or none."""

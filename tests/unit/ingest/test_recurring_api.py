@@ -200,6 +200,27 @@ async def test_revisions_are_matched(rig: Rig) -> None:
     assert faults(await put(rig, headers=[("If-Match", "abc")])) == ["If-Match"]
 
 
+async def test_a_patch_changes_what_is_given(rig: Rig) -> None:
+    first = await made(rig, windowShare=0.5, retryPolicy={"factor": 1.5}, misfirePolicy="skip")
+    target = f"{RECURRING}/nightly"
+    nothing = await rig.client.call("PATCH", target, {})
+    assert nothing.json["data"] == first
+    changed = (await rig.client.call("PATCH", target, {"payload": "2", "windowMs": 5})).json["data"]
+    assert (changed["payload"], changed["windowMs"], changed["revision"]) == ("2", 5, 2)
+    kept = ["cronExpression", "timeZone", "callback", "retryPolicy", "misfirePolicy", "createdAt"]
+    assert {key: changed[key] for key in kept} == {key: first[key] for key in kept}
+    assert "windowShare" not in changed
+    zoned = await rig.client.call("PATCH", target, {"cronExpression": "CRON_TZ=Asia/Kolkata 0 9 * * *"})
+    assert zoned.json["data"]["timeZone"] == "Asia/Kolkata"
+    interval = {"every": 1, "unit": "days", "anchorTime": "2027-02-01T00:00:00Z"}
+    daily = (await rig.client.call("PATCH", target, {"interval": interval})).json["data"]
+    assert "cronExpression" not in daily
+    late = await rig.client.call("PATCH", target, {"payload": "3"}, headers=[("If-Match", "1")])
+    assert late.status == 409
+    assert faults(await rig.client.call("PATCH", target, {"payload": 5, "x": 1})) == ["payload", "x"]
+    assert (await rig.client.call("PATCH", f"{RECURRING}/none", {})).status == 404
+
+
 async def test_pause_resume_and_trigger(rig: Rig) -> None:
     await made(rig)
     target = f"{RECURRING}/nightly"

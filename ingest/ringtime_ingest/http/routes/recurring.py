@@ -12,9 +12,17 @@ from starlette.routing import BaseRoute, Route
 
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.fields import PAUSE, PREVIEW
-from ringtime_ingest.http.parsing import parse_app_id, parse_recurring, parse_schedule_id, read_time, refused
+from ringtime_ingest.http.parsing import (
+    parse_app_id,
+    parse_recurring,
+    parse_recurring_patch,
+    parse_schedule_id,
+    read_time,
+    refused,
+)
 from ringtime_ingest.http.query import Query
 from ringtime_ingest.http.routes import BASE, Routes
+from ringtime_ingest.service.recurring import TRIES
 from ringtime_shared.api.ids import check_app_id, check_name
 from ringtime_shared.api.instants import parse_instant
 from ringtime_shared.api.recurring import (
@@ -26,7 +34,7 @@ from ringtime_shared.api.recurring import (
     runs_to_json,
 )
 from ringtime_shared.api.schedules import schedule_to_json
-from ringtime_shared.errors import InvalidRequest, LimitReached, Violation
+from ringtime_shared.errors import InvalidRequest, LimitReached, VersionConflict, Violation
 from ringtime_shared.models.recurring import Definition, DefinitionState
 from ringtime_shared.recurring.parsing import KEYS, parse_times
 
@@ -52,6 +60,7 @@ class RecurringRoutes(Routes):
                 ("", self.fetch_page, "GET"),
                 ("/preview", self.preview, "POST"),
                 ("/{name}", self.put, "PUT"),
+                ("/{name}", self.patch, "PATCH"),
                 ("/{name}", self.fetch, "GET"),
                 ("/{name}", self.delete, "DELETE"),
                 ("/{name}/pause", self.pause, "POST"),
@@ -75,6 +84,22 @@ class RecurringRoutes(Routes):
         revision = _revision_of(request)
         new = parse_recurring(app_id, name, await self._bodies.read(request), self._depth)
         return self._answer(await self._service.recurring.put(new, revision))
+
+    async def patch(self, request: Request) -> Response:
+        """Put what a patch makes of what is there, if it is there still."""
+        app_id, name = _key_of(request)
+        asked = _revision_of(request)
+        body = await self._bodies.read(request)
+        for _ in range(TRIES):
+            stored = await self._service.recurring.fetch(app_id, name)
+            new = parse_recurring_patch(stored, body, self._depth)
+            revision = stored.revision if asked is None else asked
+            try:
+                return self._answer(await self._service.recurring.put(new, revision))
+            except VersionConflict:
+                if asked is not None:
+                    raise
+        raise VersionConflict(f"recurring schedule {name} is changed by others all the time", "revision")
 
     async def fetch(self, request: Request) -> Response:
         return self._answer(await self._fetch(request))

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tests.contract.builders import START_MS
@@ -15,8 +16,12 @@ from tests.unit.ingest.rig import Client
 from ringtime import CallbackType, Delivery, Reply, Settings, Violation
 from ringtime.runtime import run
 from ringtime_ingest.http import create_app
+from ringtime_ingest.service import NewApp, NewRecurring
 from ringtime_shared.api.instants import to_iso
-from ringtime_shared.settings import ServerSettings
+from ringtime_shared.clock import Clock, SystemClock
+from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.recurring.parsing import parse_times
+from ringtime_shared.settings import DispatchSettings, EmbeddedSettings, IngestSettings, ServerSettings
 
 MINUTE_MS = 60_000
 RECURRING = "/goscheduler/apps/shop/recurring"
@@ -28,11 +33,12 @@ class Bell(CallbackType):
 
     name = "bell"
 
-    def __init__(self, clock: LoopClock) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._start_ms = clock.now_ms()
         self.rung: list[tuple[int, int, str]] = []  # nominal time and time, ms since the start; payload
         self.takes_s = 0.0
+        self.next = asyncio.Event()  #: is set when it rings
 
     def validate(self, details: Mapping[str, object], app_id: str) -> list[Violation]:
         return []
@@ -42,6 +48,8 @@ class Bell(CallbackType):
         assert of is not None
         at_ms = self._clock.now_ms() - self._start_ms
         self.rung.append((of.nominal_ms - self._start_ms, at_ms, delivery.schedule.payload))
+        self.next.set()
+        self.next = asyncio.Event()
         await asyncio.sleep(self.takes_s)
         return Reply(ok=True)
 
@@ -171,3 +179,35 @@ async def test_runs_that_overlap_are_missed_and_a_trigger_is_beside_the_plan() -
         assert (await product.ask("GET", f"/goscheduler/schedules/{run_id}"))["schedule"][
             "status"
         ] == "SUCCESS"
+
+
+async def test_a_chain_goes_on_where_a_restart_left_it(tmp_path: Path) -> None:
+    """On a folder and the machine's clock: each second has its run, those of the time in between included."""
+    settings = Settings(
+        embedded=EmbeddedSettings(data=str(tmp_path / "data")),
+        ingest=IngestSettings(commit_margin_ms=50),
+        dispatch=DispatchSettings(tick_ms=10, read_ahead_ms=40, apps_refresh_ms=50),
+    )
+    bell = Bell(SystemClock())
+    every = {"every": 1, "unit": "seconds", "anchorTime": "2026-01-01T00:00:00Z"}
+    for turn in (1, 2):
+        async with run(settings, callbacks={"bell": bell}) as runtime, asyncio.timeout(20):
+            if turn == 1:
+                await runtime.service.register_app(
+                    NewApp(app_id="shop", partitions=2, active=True, configuration=AppConfiguration())
+                )
+                times = parse_times({"interval": every}, "UTC")
+                await runtime.service.recurring.put(
+                    NewRecurring(
+                        app_id="shop",
+                        name="tick",
+                        times=times,
+                        payload="1",
+                        callback_type="bell",
+                        callback_details={},
+                    )
+                )
+            while len(bell.rung) < 3 * turn:
+                await bell.next.wait()
+    nominals = [nominal_ms for nominal_ms, _, _ in bell.rung]
+    assert list(dict.fromkeys(nominals)) == [nominals[0] + 1_000 * n for n in range(len(set(nominals)))]

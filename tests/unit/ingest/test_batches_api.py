@@ -71,6 +71,25 @@ async def test_each_item_is_answered_as_alone_and_in_order() -> None:
     assert len(rig.rows) == len({each["scheduleId"] for each in shown}) == 120
 
 
+async def test_recurring_schedules_are_not_created_in_a_batch_and_runs_are_cancelled_in_one() -> None:
+    rig = make_rig()
+    cron = schedule_body(scheduleTime=..., cronExpression="* * * * *")
+    reply = await create(rig, cron, schedule_body())
+    assert counts(reply) == (1, 1, 0)
+    assert error_of(reply.json["data"]["results"][0])[2] == ["cronExpression"]
+    recurring_id = (await rig.client.call("POST", SCHEDULES, cron)).json["data"]["schedule"]["scheduleId"]
+    runs = f"{SCHEDULES}/{recurring_id}/runs"
+    [run] = (await rig.client.call("GET", runs)).json["data"]["schedules"]
+    cancels = {"scheduleIds": [run["scheduleId"], recurring_id]}
+    cancelled = await rig.client.call("POST", f"{SCHEDULES}/batch-cancel", cancels)
+    first, second = cancelled.json["data"]["results"]
+    assert first["schedule"]["status"] == "DELETED"
+    assert error_of(second)[1] == "NOT_FOUND"
+    assert (await rig.client.call("GET", f"{SCHEDULES}/{recurring_id}")).json["data"]["schedule"][
+        "state"
+    ] == "ACTIVE"
+
+
 async def test_the_singular_path_is_the_same() -> None:
     rig = make_rig()
     reply = await rig.client.call("POST", "/goscheduler/schedule/batch", {"schedules": [schedule_body()]})

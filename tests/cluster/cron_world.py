@@ -19,6 +19,7 @@ from ringtime_shared.models.recurring import (
     Misfire,
     Origin,
     Overlap,
+    RunOf,
 )
 from ringtime_shared.models.schedule import Row, Status
 from ringtime_shared.recurring.run_rows import (
@@ -111,6 +112,8 @@ class CronWorld(World):
             await asyncio.wait([work], timeout=rng.uniform(0.01, 3) if is_killed else 20)
             if is_killed:
                 work.cancel()  # kill -9: what it has sent is carried out all the same
+            if work.done() and not work.cancelled():
+                work.result()  # what is no error of ours is a bug
             await asyncio.sleep(rng.uniform(0, 2 * self.plan.load_s / self.plan.changes))
 
     async def _change(self, service: IngestService, number: int) -> None:
@@ -301,8 +304,8 @@ class CronWorld(World):
             span = span_of(definition, version)
             if span is None or span.version.check_id is None:
                 continue
-            starts_ms = self._starts.get((definition.recurring_id, version), span.version.from_ms)
-            after_ms, index = starts_ms, 0
+            check = self._checks[span.version.check_id]  # it says from when on the version made runs
+            after_ms, index = check.nominal_ms, check.ordinal
             while run := next_after(span.version.times, after_ms, index, key=definition.key):
                 if run.nominal_ms > (span.until_ms or self.now_ms()):
                     break
@@ -311,12 +314,11 @@ class CronWorld(World):
         return planned
 
     @property
-    def _starts(self) -> dict[tuple[UUID, int], int]:
-        """From when on each version made runs; its check says so."""
+    def _checks(self) -> dict[UUID, RunOf]:
         return {
-            (run.recurring_id, run.version): run.nominal_ms
-            for run in map(run_in, self._rows())
-            if run.origin is Origin.CHECK
+            row.schedule.schedule_id: run_in(row)
+            for row in self._rows()
+            if run_in(row).origin is Origin.CHECK
         }
 
 

@@ -194,7 +194,9 @@ class PodStore:
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
         return partial(self._call, name, getattr(self._store, name))
 
-    async def _call(self, name: str, method: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+    async def _call(
+        self, name: str, method: Callable[..., Awaitable[Any]], *args: Any, **options: Any
+    ) -> Any:
         pod, rng, rates = self._pod, self._pod.rng, self._pod.rates
         await pod.wait_running()
         if rng.random() < rates.refused:
@@ -202,6 +204,8 @@ class PodStore:
         may_be_slow = not rates.slow_calls or name in rates.slow_calls
         delay_s = rng.uniform(0, rates.slow_s) if may_be_slow and rng.random() < rates.slow else 0.004
         is_uncounted = rates.uncounted > 0 and name in _CHANGES and rng.random() < rates.uncounted
+        if options:
+            method = partial(method, **options)
         if is_uncounted:
             method = partial(self._change_uncounted, method)
         # What was sent is carried out, even if the sender dies or stops waiting.

@@ -286,7 +286,9 @@ class CronWorld(World):
             self._found.append(f"not planned: {definition.name} at {run.nominal_ms}")
         if min(sent_ms) < slot_ms - self.early_ms:
             self._found.append(f"early: {definition.name} at {run.nominal_ms} by {slot_ms - min(sent_ms)} ms")
-        if row.outcome is not None and row.outcome.status is Status.DELETED:
+        outcome = row.outcome
+        # One may be cancelled between two attempts.
+        if outcome is not None and outcome.status is Status.DELETED and outcome.error != "cancelled":
             self._found.append(f"sent and dropped: {definition.name} at {run.nominal_ms}")
         for promise in self._promises:
             if (

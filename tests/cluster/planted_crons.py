@@ -14,7 +14,9 @@ from ringtime_ingest.service import recurring
 from ringtime_shared.models.recurring import Definition, DefinitionState, Origin
 from ringtime_shared.recurring import run_rows
 from ringtime_shared.recurring.chain import Decision, Step
+from tests.cluster.cron_world import CronPlan
 from tests.cluster.planted import Plant, point_at_a_filing_without_a_look
+from tests.cluster.pod import FaultRates
 
 
 def file_what_follows_later(patch: pytest.MonkeyPatch) -> None:
@@ -100,13 +102,22 @@ def take_the_next_time_after_now(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Decision, "make", make)
 
 
-CRON_PLANTS: list[Plant] = [
-    file_what_follows_later,
-    edit_without_a_version,
-    pause_that_drops_the_chain,
-    step_for_home_rows_alone,
-    let_two_versions_run_one_time,
-    check_that_begins_nothing,
-    take_the_next_time_after_now,
-    point_at_a_filing_without_a_look,
+#: Definitions are stored so late that the version before has gone on, and both have the same times.
+_SLOW_CHANGES = CronPlan(
+    schedules=8,
+    load_s=30.0,
+    rates=FaultRates(slow=0.5, slow_calls=frozenset({"replace_definition"})),
+    kill_rate=0.0,
+)
+
+#: Each with a plan that makes its gap wide; None: what a seed draws.
+CRON_PLANTS: list[tuple[Plant, CronPlan | None]] = [
+    (file_what_follows_later, None),
+    (edit_without_a_version, None),
+    (pause_that_drops_the_chain, None),
+    (step_for_home_rows_alone, None),
+    (let_two_versions_run_one_time, _SLOW_CHANGES),
+    (check_that_begins_nothing, None),
+    (take_the_next_time_after_now, None),
+    (point_at_a_filing_without_a_look, None),
 ]

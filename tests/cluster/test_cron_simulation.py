@@ -3,9 +3,12 @@ and in each other's way. Every seed must keep the promise; each planted bug must
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from tests.cluster.campaign import first_failure, play_cron_seed, play_seeds
+from tests.cluster.cron_world import CronPlan
 from tests.cluster.planted import Plant
 from tests.cluster.planted_crons import CRON_PLANTS
 from tests.harness.report import IS_LONG
@@ -24,7 +27,7 @@ def test_hundreds_of_seeds_keep_the_promise() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("plant", CRON_PLANTS, ids=lambda plant: plant.__name__)
-def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("plant", "plan"), CRON_PLANTS, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_planted_bug_is_found(plant: Plant, plan: CronPlan | None, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(monkeypatch)
-    assert first_failure(range(200), play_cron_seed) is not None
+    assert first_failure(range(200), partial(play_cron_seed, plan=plan)) is not None

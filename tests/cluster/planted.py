@@ -153,7 +153,6 @@ PLANTS: list[Plant] = [
 
 #: The seed to begin at for those that few seeds show: a little before the first that does.
 FIRST_SEEDS: dict[Plant, int] = {
-    settle_before_outcomes: 260,
     never_check_the_lease: 240,
     point_at_a_filing_without_a_look: 110,
 }

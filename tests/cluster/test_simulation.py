@@ -16,6 +16,7 @@ from tests.cluster.planted import (
     Plant,
     announce_first_rows_alone,
     drop_the_final_read,
+    settle_before_outcomes,
     skip_the_sealed_check,
 )
 from tests.cluster.pod import FaultRates
@@ -41,7 +42,11 @@ def test_hundreds_of_seeds_keep_the_promise() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("plant", PLANTS, ids=lambda plant: plant.__name__)
+@pytest.mark.parametrize(
+    "plant",
+    [plant for plant in PLANTS if plant is not settle_before_outcomes],
+    ids=lambda plant: plant.__name__,
+)
 def test_a_planted_bug_is_found(plant: Plant, monkeypatch: pytest.MonkeyPatch) -> None:
     first = FIRST_SEEDS.get(plant, 0)
     plant(monkeypatch)
@@ -73,3 +78,26 @@ def test_what_marks_that_follow_minutes_rest_on_is_found_to_be_missing(
 ) -> None:
     plant(monkeypatch)
     assert first_failure(range(100), play_at_the_minute) is not None
+
+
+#: Outcomes are long on their way, and who writes them is killed: what is settled too early is lost then.
+LONG_OUTCOMES = Plan(
+    schedules=150,
+    load_s=25.0,
+    lead_s=2.0,
+    slow_answers=0.5,
+    crashes=3,
+    rates=FaultRates(slow=0.9, slow_s=9.0, slow_calls=frozenset({"put_updates"})),
+)
+play_long_outcomes = partial(play_seed, plan=LONG_OUTCOMES)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_outcomes_that_are_long_on_their_way_keep_the_promise(seed: int) -> None:
+    assert play_long_outcomes(seed) == []
+
+
+@pytest.mark.slow
+def test_what_is_settled_before_its_outcome_is_found_to_be_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    settle_before_outcomes(monkeypatch)
+    assert first_failure(range(100), play_long_outcomes) is not None

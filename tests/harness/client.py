@@ -92,8 +92,8 @@ class LoadClient:
             task.cancel()
 
     def request(self, method: str, path: str, body: object = None) -> Awaitable[Answer]:
-        """Send soon; the status is `REFUSED` or `BROKEN` if no answer comes."""
-        content = b"" if body is None else json.dumps(body).encode()
+        """Send soon, as JSON what is not bytes; the status is `REFUSED` or `BROKEN` if no answer comes."""
+        content = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         head = (
             f"{method} {self._path}{path} HTTP/1.1\r\nhost: {self._host}\r\n"
             f"content-type: application/json\r\ncontent-length: {len(content)}\r\n\r\n"

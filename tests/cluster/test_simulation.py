@@ -87,6 +87,7 @@ LONG_OUTCOMES = Plan(
     lead_s=2.0,
     slow_answers=0.5,
     crashes=3,
+    wait_s=160,  # what is read late, for want of room, may be found as late as behind the next minute
     rates=FaultRates(slow=0.9, slow_s=9.0, slow_calls=frozenset({"put_updates"})),
 )
 play_long_outcomes = partial(play_seed, plan=LONG_OUTCOMES)

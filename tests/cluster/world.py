@@ -51,6 +51,7 @@ class Plan:
     crashes: int = 0
     pauses: int = 0
     pause_s: float = 6.0
+    wait_s: float = 40  #: after the faults are over, for outcomes; longer where marks follow minutes
     rates: FaultRates = field(default_factory=FaultRates)
     ingest: IngestSettings = field(default_factory=IngestSettings)
     clock: ClockSettings = field(default_factory=ClockSettings)
@@ -164,7 +165,7 @@ class World:
             await asyncio.gather(*clients, *faults)
         self._heal()
         # Where marks follow minutes, what nobody announced is found behind its minute, or the one after it.
-        longest_s = 40 if self.plan.dispatch.seal_rows == 0 else 40 + 2 * 60
+        longest_s = self.plan.wait_s + (0 if self.plan.dispatch.seal_rows == 0 else 2 * 60)
         await self._wait_for_outcomes(deadline_s=asyncio.get_running_loop().time() + longest_s)
         assert self.creates, "no create got through"
         given_up = {

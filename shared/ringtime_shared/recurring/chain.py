@@ -25,6 +25,7 @@ or, where a write of version v + 1 took so long that v let its run of n go befor
 | he dies after that | the check comes due, and files the first run |
 | two change it at once | one is refused; the definition does not name his check, which ends |
 | a change is stored during a step | the run let go is the old version's; the new one's of that time ends |
+| the same, and the owner dies before that run is recorded | it may come again, as the new version's |
 | the dispatchers were away | runs are made late or recorded MISS, as the definition's misfire policy says |
 | there were too many versions since a run was filed | the run ends, as superseded |
 | a definition cannot be read | its run is recorded as a failure; its chain ends: `ringctl doctor` says so |

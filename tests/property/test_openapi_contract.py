@@ -38,6 +38,7 @@ STATE = (
     ("start_time", "must"),
     ("startTime", "must"),
     ("end_time", "must"),
+    ("zone", "must be the name of a time zone"),
     ("continuation_token", "must be the continuation token of an earlier answer"),
     ("continuationToken", "must be the continuation token of an earlier answer"),
     ("app_id", "no registered app"),

@@ -14,7 +14,7 @@ from random import Random
 import pytest
 
 from ringtime_shared.stores.sqlite.examine import read_count_in_file
-from tests.harness.client import Answer, LoadClient
+from tests.harness.client import Answer, LoadClient, gather
 from tests.harness.ledger import judge
 from tests.harness.load import Load, wait_for_deliveries, wait_until
 from tests.harness.receiver import Receiver
@@ -42,6 +42,18 @@ async def fill(server: ServerProcess, load: Load, count: int, lead_s: float = 60
         for n in range(count):
             entry = await load.create(client, int((time.time() + lead_s) * 1000) + n)
             assert entry.schedule_id is not None
+
+
+async def wait_for_outcomes(server: ServerProcess, load: Load) -> None:
+    """Return when every schedule is known to have been delivered; 20 s at most."""
+    left = [str(entry.schedule_id) for entry in load.creates if entry.schedule_id is not None]
+    until_s = time.monotonic() + 20
+    async with LoadClient(server.base, 8) as client:
+        while left:
+            assert time.monotonic() < until_s, f"{len(left)} have no outcome"
+            answers = await gather(client.request("GET", f"/schedules/{each}") for each in left)
+            states = [answer.data["schedule"]["status"] for answer in answers]
+            left = [each for each, state in zip(left, states, strict=True) if state != "SUCCESS"]
 
 
 async def create(server: ServerProcess, payload: str = "{}") -> Answer:
@@ -233,6 +245,7 @@ async def test_on_a_full_disk_it_starts_fires_and_takes_nothing_new(
         assert fetch_ready(server) == 503
         assert (await create(server)).status == 503
         await wait_for_deliveries(receiver, load.creates, timeout_s=20)
+        await wait_for_outcomes(server, load)
         await asyncio.to_thread(server.kill)
         await asyncio.to_thread(server.start)  # the outcomes were recorded: nothing is sent again
         filler.unlink()

@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 Node = dict[str, Any]
 _KNOWN = {
     *("type", "enum", "const", "anyOf", "oneOf", "not", "format", "pattern", "minLength", "maxLength"),
-    *("minimum", "maximum", "exclusiveMaximum", "items", "minItems", "maxItems", "properties", "required"),
+    *(
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+        "exclusiveMaximum",
+        "items",
+        "minItems",
+        "maxItems",
+        "properties",
+        "required",
+    ),
     *("additionalProperties", "propertyNames", "maxProperties", "description", "$ref"),
 }
 _MOST_TEXT, _MOST_ITEMS = 60, 4
@@ -42,7 +52,8 @@ class FromSchema:
         return st.one_of(*(self._of_kind(kind, schema) for kind in kinds))
 
     def _of_kind(self, kind: str, schema: Node) -> st.SearchStrategy[Any]:
-        least, most = schema.get("minimum"), schema.get("maximum", schema.get("exclusiveMaximum"))
+        least = schema.get("minimum", schema.get("exclusiveMinimum"))
+        most = schema.get("maximum", schema.get("exclusiveMaximum"))
         match kind:
             case "null":
                 return st.none()
@@ -51,9 +62,17 @@ class FromSchema:
             case "integer":
                 return st.integers(least, most)
             case "number":
-                below = "exclusiveMaximum" in schema
-                fractions = st.floats(least, most, exclude_max=below, allow_nan=False, allow_infinity=False)
-                return fractions | st.integers(least, most - 1 if below and most is not None else most)
+                above, below = "exclusiveMinimum" in schema, "exclusiveMaximum" in schema
+                fractions = st.floats(
+                    least,
+                    most,
+                    exclude_min=above,
+                    exclude_max=below,
+                    allow_nan=False,
+                    allow_infinity=False,
+                )
+                first = least + 1 if above and least is not None else least
+                return fractions | st.integers(first, most - 1 if below and most is not None else most)
             case "string":
                 return self._texts(schema)
             case "array":

@@ -42,6 +42,20 @@ STATE = (
     ("continuation_token", "must be the continuation token of an earlier answer"),
     ("continuationToken", "must be the continuation token of an earlier answer"),
     ("app_id", "no registered app"),
+    ("httpRetries", "must be the same as"),
+    ("cronExpression", ""),  # its grammar is not in the document
+    ("interval", ""),
+    ("interval.every", "must be a whole number from 1 to"),
+    ("interval.anchorTime", ""),
+    ("timeZone", ""),
+    ("endTime", "must"),
+    ("exclusionCalendars", "no calendar"),
+    ("windowMs", "must"),
+    ("windowShare", "must"),
+    ("misfireMost", "must"),
+    ("maxRuns", "must"),
+    ("name", "no recurring schedule"),
+    ("until", "must"),
     ("secretId", "no signing secret"),
     ("scheduleId", "no schedule"),
 )
@@ -98,7 +112,7 @@ def requests(draw: st.DrawFn, verb: str, path: str) -> tuple[str, bytes]:
         if parameter["in"] == "path":
             known = {"appId": st.sampled_from(["test", "idle"])}.get(name, st.nothing())
             path = path.replace(f"{{{name}}}", quote(str(draw(known | value)), safe=""))
-        elif draw(st.booleans()):
+        elif parameter["required"] or draw(st.booleans()):
             query[name] = draw(value)
     body = b""
     if "requestBody" in described:

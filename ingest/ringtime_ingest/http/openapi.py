@@ -13,6 +13,7 @@ from ringtime_ingest.http.fields import APP_ID, INSTANT, NAME, SCHEDULE_ID, SECR
 from ringtime_ingest.http.schemas import Schema, ref
 from ringtime_ingest.service.requests import Offer
 from ringtime_shared.api.dead_letters import MAX_SIZE
+from ringtime_shared.api.recurring import MAX_PREVIEW
 from ringtime_shared.models.recurring import DefinitionState
 from ringtime_shared.models.schedule import Status
 from ringtime_shared.settings import ServerSettings
@@ -59,6 +60,7 @@ _REASONS = {
 }
 
 
+#: by name; behind a colon is what tells one from others of the same name
 _PARAMETERS: Mapping[str, Schema] = {
     "appId": APP_ID,
     "app_id": APP_ID,
@@ -68,9 +70,11 @@ _PARAMETERS: Mapping[str, Schema] = {
     "start_time": INSTANT.schema,
     "end_time": INSTANT.schema,
     "size": {"type": "integer", "minimum": 1, "maximum": MAX_SIZE},
+    "size:preview": {"type": "integer", "minimum": 1, "maximum": MAX_PREVIEW},
     "continuation_token": TOKEN,
     "replayed": {"enum": ["false", "true", "all"]},
     "status": {"enum": [status.value for status in Status]},
+    "status:crons": {"enum": [Status.SCHEDULED.value, Status.DELETED.value]},
     "name": NAME,
     "when": {"enum": ["past", "future"]},
     "state": {"enum": [state.value for state in DefinitionState]},
@@ -89,6 +93,7 @@ class _Operation:
     may_lack_body: bool = False
     example: object = None
     query: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()  #: of the query
     creates: bool = True  #: with a body: whether the answer is that of a create
     success: str = "200"  #: without a body
     also: tuple[str, ...] = ()  #: further successes with the same body
@@ -100,8 +105,8 @@ class _Operation:
             "operationId": "_".join([self.method, *(part.strip("{}") for part in parts)]).translate(_NO_WORD),
             "summary": self.summary,
             "parameters": [
-                *(self._parameter(part.strip("{}"), "path") for part in parts if part[0] == "{"),
-                *(self._parameter(name, "query") for name in self.query),
+                *(self._parameter(part.strip("{}"), "path", True) for part in parts if part[0] == "{"),
+                *(self._parameter(name, "query", name in self.needed) for name in self.query),
             ],
         }
         if self.body:
@@ -122,8 +127,13 @@ class _Operation:
         return described
 
     @staticmethod
-    def _parameter(name: str, place: str) -> Document:
-        return {"name": name, "in": place, "required": place == "path", "schema": _PARAMETERS[name]}
+    def _parameter(name: str, place: str, is_needed: bool) -> Document:
+        return {
+            "name": name.partition(":")[0],
+            "in": place,
+            "required": is_needed,
+            "schema": _PARAMETERS[name],
+        }
 
 
 _RECURRING_PATH = "/goscheduler/apps/{appId}/recurring"
@@ -390,7 +400,7 @@ _OPERATIONS = (
         summary="Show the next runs, and what the clocks do to them",
         answer=schemas.PREVIEW_ANSWER,
         failures=("400", "404", "409", "503"),
-        query=("size",),
+        query=("size:preview",),
     ),
     _Operation(
         method="post",
@@ -419,7 +429,8 @@ _OPERATIONS = (
         summary="List up to 1,000 recurring schedules of an app, as goscheduler does",
         answer=schemas.CRONS,
         failures=("400", "409", "503"),
-        query=("app_id", "status"),
+        query=("app_id", "status:crons"),
+        needed=("app_id",),
     ),
     *(
         _Operation(method="get", path=path, summary="Tell what is here", answer=schemas.FRONT)

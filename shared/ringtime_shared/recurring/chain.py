@@ -236,6 +236,9 @@ class Decision:
             return self._drop(definition.state.lower())  # it came due after that, if not its nominal time
         if run.running is not None and _is_waiting(run) and not self._has_ended(run.running):
             return self._wait()
+        is_passed_over = run.stage is Stage.FOLLOWED and not _is_waiting(run)
+        if is_passed_over and definition.overlap is not Overlap.ALLOW:
+            return self._miss(_OVERLAP)  # whoever filed it so died before it was recorded
         return Step(run=self._let_go())
 
     def _judge_asked(self, definition: Definition) -> Step:

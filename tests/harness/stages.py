@@ -62,6 +62,7 @@ STAGES = (
         5,
         ("tests/service/test_cassandra_store.py", "tests/service/test_local_servers.py"),
         "faults and not alone",
+        after=("pods", "faults"),  # one more that starts servers beside them, and a rolled pod's clients wait
     ),
     # What starts servers comes first, while nobody measures time.
     Stage("servers", 5, ("tests/service", "tests/contract")),
@@ -79,7 +80,7 @@ STAGES = (
         "alone",
         after=("pods", "faults"),
     ),
-    Stage("units", 5, ("tests/unit",), is_measured=True, after=("faults",)),
+    Stage("units", 10, ("tests/unit",), is_measured=True, after=("pods", "faults")),
     Stage(
         "alone",
         0,

@@ -44,10 +44,21 @@ def new_name() -> str:
 
 
 async def new_topic(server: KafkaServer, *, partitions: int = 1, **config: str) -> str:
-    """Create a topic and return its name; underscores in the names of its settings stand for dots."""
+    """Create a topic and return its name, once the broker tells of it: it answers before it does.
+
+    Underscores in the names of its settings stand for dots.
+    """
     name = new_name()
     plain = {key.replace("_", "."): value for key, value in config.items()}
     await asyncio.to_thread(server.create_topic, name, partitions=partitions, config=plain)
+    admin = AIOKafkaAdminClient(bootstrap_servers=server.direct)
+    try:
+        await admin.start()
+        async with asyncio.timeout(20):
+            while name not in await admin.list_topics():  # noqa: ASYNC110 - in the broker
+                await asyncio.sleep(0.02)
+    finally:
+        await admin.close()
     return name
 
 

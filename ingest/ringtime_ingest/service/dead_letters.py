@@ -12,7 +12,7 @@ from uuid import UUID
 
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.replay import LetterStore, Replay, Replayer, judge, key_of
-from ringtime_ingest.service.tokens import decode_token, encode_token
+from ringtime_ingest.service.tokens import encode_token, read_token
 from ringtime_shared.api.dead_letters import LIST_SIZE, MAX_DAYS, MAX_SIZE
 from ringtime_shared.app_feed import AppReading
 from ringtime_shared.app_states import inactive
@@ -252,13 +252,8 @@ class DeadLetters:
 
 
 def _read_token(query: LetterQuery, end_ms: int) -> Position:
-    try:
-        position = decode_token(query.app_id, query.token)
-    except ValueError as error:
-        raise InvalidRequest.of(query.names.token, str(error)) from None
-    if position.slot_ms > end_ms:
-        raise InvalidRequest.of(query.names.token, f"goes on after {query.names.end}")
-    return position
+    names = query.names
+    return read_token(query.app_id, query.token, end_ms, name=names.token, end=names.end)
 
 
 def _parts(items: Sequence[T], size: int) -> Iterator[list[T]]:

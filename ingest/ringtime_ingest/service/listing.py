@@ -18,7 +18,7 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from ringtime_ingest.service.apps import AppMaps
-from ringtime_ingest.service.tokens import decode_token, encode_token
+from ringtime_ingest.service.tokens import encode_token, read_token
 from ringtime_shared.api.schedules import LIST_SIZE, MAX_LIST_DAYS, MAX_LIST_SIZE
 from ringtime_shared.buckets import bucket_of, last_slot
 from ringtime_shared.clock import Clock
@@ -236,10 +236,5 @@ def _merge(
 
 
 def _read_token(query: ListQuery, last_ms: int) -> Position:
-    try:
-        position = decode_token(query.app_id, query.token)
-    except ValueError as error:
-        raise InvalidRequest.of(query.names.token, str(error)) from None
-    if position.slot_ms > last_ms:
-        raise InvalidRequest.of(query.names.token, f"goes on after {query.names.end}")
-    return position
+    names = query.names
+    return read_token(query.app_id, query.token, last_ms, name=names.token, end=names.end)

@@ -12,6 +12,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from struct import Struct
 from uuid import UUID
 
+from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.stores.protocol import Position
 
 _PLACE = Struct(">q16s")  #: of a token: slot and schedule id
@@ -40,4 +41,20 @@ def decode_token(app_id: str, token: str) -> Position:
     position = Position(slot_ms, UUID(bytes=schedule_id))
     if encode_token(app_id, position) != token:
         raise ValueError(_NOT_OURS)
+    return position
+
+
+def read_token(app_id: str, token: str, last_ms: int, *, name: str, end: str) -> Position:
+    """Return where the token of a list up to slot `last_ms` goes on. Raises InvalidRequest.
+
+    Args:
+        name: of the field that holds the token, as the caller spelled it.
+        end: of the one that holds the end of the range.
+    """
+    try:
+        position = decode_token(app_id, token)
+    except ValueError as error:
+        raise InvalidRequest.of(name, str(error)) from None
+    if position.slot_ms > last_ms:
+        raise InvalidRequest.of(name, f"goes on after {end}")
     return position

@@ -205,9 +205,11 @@ class _Reading:
         given = self._fields.get(key)
         if given is None:
             return None
-        is_number = isinstance(given, (int, float, Decimal)) and not isinstance(given, bool)
-        share = float(cast(float, given)) if is_number else 0.0
-        if not 0 < share <= 1:
+        share = 0.0
+        if isinstance(given, (int, float, Decimal)) and not isinstance(given, bool):
+            is_finite = not isinstance(given, Decimal) or given.is_finite()  # a NaN of these cannot be compared
+            share = float(given) if is_finite and 0 < given <= 1 else 0.0
+        if not share:
             self._refuse(key, "must be a number over 0 and up to 1: a share of the time to the next run")
             return None
         return share

@@ -281,7 +281,8 @@ class Instances:
         self._changed: dict[OwnedInstance, None] = {}  # since this was last asked
         self._members = array("I", bytes(4 * GROUPS))  # by group, how many are owned
         self._group_count = 0  # groups that have some
-        self._groups: frozenset[int] | None = None  # those, until they change
+        self._present: set[int] | None = set()  # those, while they are few
+        self._groups: frozenset[int] | None = None  # the same, until they change
 
     @property
     def owned(self) -> Mapping[Instance, OwnedInstance]:
@@ -293,8 +294,10 @@ class Instances:
         """The groups of all of them, as the store is asked for them; None: more than are told apart."""
         if self._group_count > MOST_NAMED:
             return None
+        if self._present is None:  # they were many
+            self._present = set(compress(range(GROUPS), self._members))
         if self._groups is None:
-            self._groups = frozenset(compress(range(GROUPS), self._members))
+            self._groups = frozenset(self._present)
         return self._groups
 
     def add(self, owned: OwnedInstance) -> None:
@@ -304,6 +307,10 @@ class Instances:
             if self._members[group] == 1:
                 self._group_count += 1
                 self._groups = None
+                if self._group_count > MOST_NAMED:
+                    self._present = None
+                elif self._present is not None:
+                    self._present.add(group)
         self._owned[owned.instance] = owned
 
     def remove(self, instance: Instance) -> None:
@@ -314,6 +321,8 @@ class Instances:
         if not self._members[group]:
             self._group_count -= 1
             self._groups = None
+            if self._present is not None:
+                self._present.discard(group)
 
     def open_bucket(self, owned: OwnedInstance, bucket: int) -> None:
         """Begin to read a bucket that the index shows rows of this instance in."""

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 from uuid import UUID
 
-import orjson
 from msgspec import ValidationError, convert
 
 from ringtime_client.answers import settle_item
 from ringtime_client.exchange import BASE, Call, T
+from ringtime_client.forms import callback_of, instant, safe, to_body, with_query
 from ringtime_client.views import (
     Callback,
     CancelResult,
-    HttpCallbackDetails,
     NewSchedule,
     naming_item,
     to_new_schedule,
@@ -32,7 +31,7 @@ from ringtime_shared.api.apps import (
 from ringtime_shared.api.configuration import configuration_to_json, retry_to_json
 from ringtime_shared.api.dead_letters import LIST_SIZE as LETTERS_SIZE
 from ringtime_shared.api.dead_letters import MAX_SIZE, DeadLetterPage, ReplayResult, ReplayView
-from ringtime_shared.api.ids import check_app_id, check_secret_id
+from ringtime_shared.api.ids import check_secret_id
 from ringtime_shared.api.schedules import LIST_SIZE, SchedulePage, ScheduleView
 from ringtime_shared.api.views import read
 from ringtime_shared.arguments import checked
@@ -66,7 +65,7 @@ def register_app(
         fields["partitions"] = partitions
     if configuration is not None:
         fields["configuration"] = configuration_to_json(configuration)
-    return Call(method="POST", path=f"{BASE}/apps", body=_to_body(fields), read=read_app, app_id=app_id)
+    return Call(method="POST", path=f"{BASE}/apps", body=to_body(fields), read=read_app, app_id=app_id)
 
 
 @checked
@@ -78,7 +77,7 @@ def list_apps() -> Call[list[AppView]]:
 @checked
 def get_app(app_id: str) -> Call[AppView]:
     """Return one app. Raises InvalidRequest, NotFound."""
-    path = f"{BASE}/apps?app_id={_safe(app_id)}"
+    path = f"{BASE}/apps?app_id={safe(app_id)}"
     return Call(method="GET", path=path, read=_to_only_app, kind="app", key=app_id, app_id=app_id)
 
 
@@ -93,8 +92,8 @@ def configure_app(app_id: str, *, configuration: AppConfiguration) -> Call[AppCo
     """
     return Call(
         method="PUT",
-        path=f"{BASE}/apps/{_safe(app_id)}/configuration",
-        body=_to_body(configuration_to_json(configuration)),
+        path=f"{BASE}/apps/{safe(app_id)}/configuration",
+        body=to_body(configuration_to_json(configuration)),
         read=_to_configuration,
         app_id=app_id,
     )
@@ -125,7 +124,7 @@ def delete_app(app_id: str, *, cancel_schedules: bool = False) -> Call[None]:
 
     Raises InvalidRequest, NotFound, Conflict.
     """
-    path = f"{BASE}/apps/{_safe(app_id)}" + ("?cancel_schedules=true" if cancel_schedules else "")
+    path = f"{BASE}/apps/{safe(app_id)}" + ("?cancel_schedules=true" if cancel_schedules else "")
     return Call(method="DELETE", path=path, read=_check_app, app_id=app_id)
 
 
@@ -143,7 +142,7 @@ def create_signing_secret(app_id: str, *, secret: str | None = None) -> Call[New
     return Call(
         method="POST",
         path=_secrets_path(app_id),
-        body=_to_body({} if secret is None else {"secret": secret}),
+        body=to_body({} if secret is None else {"secret": secret}),
         read=partial(read, NewSigningSecret),
         app_id=app_id,
     )
@@ -199,7 +198,7 @@ def create_schedule(
     Raises InvalidRequest, NotFound (app), AppInactive.
     """
     fields = _fields_of(app_id, payload, callback, at, delay, retry)
-    return _create_of(app_id, _to_body(fields))
+    return _create_of(app_id, to_body(fields))
 
 
 @checked
@@ -256,7 +255,7 @@ def cancel_schedules(
     return Call(
         method="POST",
         path=f"{BASE}/schedules/batch-cancel",
-        body=_to_body({"scheduleIds": [str(each) for each in schedule_ids]}),
+        body=to_body({"scheduleIds": [str(each) for each in schedule_ids]}),
         read=partial(_to_results, calls),
     )
 
@@ -284,13 +283,13 @@ def list_schedules(
     Raises InvalidRequest, NotFound (app).
     """
     asked: dict[str, object] = {
-        "start_time": _instant("start", start),
-        "end_time": _instant("end", end),
+        "start_time": instant("start", start),
+        "end_time": instant("end", end),
         "status": status,
         "size": size,
         "continuation_token": token,
     }
-    path = _with_query(f"{BASE}/apps/{_safe(app_id)}/schedules", asked)
+    path = with_query(f"{BASE}/apps/{safe(app_id)}/schedules", asked)
     return Call(method="GET", path=path, read=partial(read, SchedulePage), app_id=app_id)
 
 
@@ -316,8 +315,8 @@ def list_dead_letters(
     Raises InvalidRequest, NotFound (app).
     """
     asked: dict[str, object] = {
-        "start_time": _instant("start", start),
-        "end_time": _instant("end", end),
+        "start_time": instant("start", start),
+        "end_time": instant("end", end),
         "size": size,
         "continuation_token": token,
         "replayed": _REPLAYED[replayed],
@@ -331,7 +330,7 @@ def count_dead_letters(
     app_id: str, *, start: datetime | None = None, end: datetime | None = None
 ) -> Call[int]:
     """Return how many were not filed again. Raises InvalidRequest, NotFound (app)."""
-    asked = {"start_time": _instant("start", start), "end_time": _instant("end", end)}
+    asked = {"start_time": instant("start", start), "end_time": instant("end", end)}
     return Call(method="GET", path=_letters_path(app_id, "/count", asked), read=_to_count, app_id=app_id)
 
 
@@ -375,15 +374,13 @@ def replay_dead_letters(
         body: dict[str, object] = {"scheduleIds": [str(schedule_id) for schedule_id in schedule_ids]}
     else:
         body = {
-            "startTime": _instant("start", start),
-            "endTime": _instant("end", end),
+            "startTime": instant("start", start),
+            "endTime": instant("end", end),
             "size": MAX_SIZE if size is None else size,
             "continuationToken": token,
         }
     path = _letters_path(app_id, "/replay")
-    return Call(
-        method="POST", path=path, body=_to_body(body), read=partial(read, ReplayResult), app_id=app_id
-    )
+    return Call(method="POST", path=path, body=to_body(body), read=partial(read, ReplayResult), app_id=app_id)
 
 
 def _fields_of(
@@ -398,7 +395,7 @@ def _fields_of(
         "appId": app_id,
         "payload": payload,
         **_when(at, delay),
-        "callback": callback.to_json() if isinstance(callback, HttpCallbackDetails) else callback,
+        "callback": callback_of(callback),
         **({} if retry is None else {"retryPolicy": retry_to_json(retry)}),
     }
 
@@ -413,7 +410,7 @@ def _item_of(number: int, item: NewSchedule | Mapping[str, Any]) -> Call[Schedul
     with naming_item(number):
         return _create_of(
             new.app_id,
-            _to_body(_fields_of(new.app_id, new.payload, new.callback, new.at, new.delay, new.retry)),
+            to_body(_fields_of(new.app_id, new.payload, new.callback, new.at, new.delay, new.retry)),
         )
 
 
@@ -439,17 +436,10 @@ def _to_results(calls: Sequence[Call[T]], data: dict[str, Any]) -> list[T | Ring
     return settled
 
 
-def _safe(app_id: str) -> str:
-    """Return an app id, which is safe inside a URL."""
-    if violations := check_app_id(app_id):
-        raise InvalidRequest(violations)
-    return app_id
-
-
 def _switch(app_id: str, verb: str) -> Call[None]:
     return Call(
         method="POST",
-        path=f"{BASE}/apps/{_safe(app_id)}/{verb}",
+        path=f"{BASE}/apps/{safe(app_id)}/{verb}",
         read=_check_activation,
         app_id=app_id,
         conflict=ErrorWord.VERSION_CONFLICT,
@@ -457,7 +447,7 @@ def _switch(app_id: str, verb: str) -> Call[None]:
 
 
 def _secrets_path(app_id: str) -> str:
-    return f"{BASE}/apps/{_safe(app_id)}/signing-secrets"
+    return f"{BASE}/apps/{safe(app_id)}/signing-secrets"
 
 
 def _schedule_path(schedule_id: UUID | str) -> str:
@@ -465,22 +455,10 @@ def _schedule_path(schedule_id: UUID | str) -> str:
     return f"{BASE}/schedules/{quote(str(schedule_id), safe='')}"
 
 
-def _instant(field: str, at: datetime | None) -> str | None:
-    """Return an instant as the API reads it. Raises InvalidRequest, which names the field."""
-    if at is None:
-        return None
-    if at.utcoffset() is None:
-        raise InvalidRequest.of(field, "must be timezone-aware")
-    try:
-        return at.astimezone(UTC).isoformat()
-    except OverflowError:
-        raise InvalidRequest.of(field, "must be in the years 1 to 9999, UTC") from None
-
-
 def _when(at: datetime | None, delay: timedelta | None) -> Mapping[str, object]:
     """Return the time to fire, delays rounded up to the millisecond as the server does with instants."""
     if at is not None and delay is None:
-        return {"scheduleTime": _instant("at", at)}
+        return {"scheduleTime": instant("at", at)}
     if at is None and delay is not None:
         return {"delaySeconds": -(-delay // _MS) / 1_000}
     raise InvalidRequest.of("at", "required: either at or delay, not both")
@@ -523,27 +501,8 @@ def _to_cancel_result(data: dict[str, Any]) -> CancelResult:
 
 
 def _letters_path(app_id: str, tail: str = "", query: Mapping[str, object] | None = None) -> str:
-    return _with_query(f"{BASE}/apps/{_safe(app_id)}/dead-letters{tail}", query or {})
-
-
-def _with_query(path: str, query: Mapping[str, object]) -> str:
-    given = {name: value for name, value in query.items() if value not in (None, "")}
-    return f"{path}?{urlencode(given)}" if given else path
+    return with_query(f"{BASE}/apps/{safe(app_id)}/dead-letters{tail}", query or {})
 
 
 def _to_count(data: dict[str, Any]) -> int:
     return convert(data.get("count"), int)
-
-
-def _to_body(fields: Mapping[str, object]) -> bytes:
-    """Return a request body. Raises InvalidRequest for what JSON cannot hold."""
-    try:
-        return orjson.dumps(fields, default=_to_dict)
-    except orjson.JSONEncodeError as error:
-        raise InvalidRequest.of("body", f"must be JSON: {error}") from error
-
-
-def _to_dict(value: object) -> dict[object, object]:
-    if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"{type(value).__name__} is not a JSON type")

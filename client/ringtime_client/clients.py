@@ -134,10 +134,10 @@ class RingtimeClient(_Client):
 
     def _run(self, call: Call[T]) -> T:
         url, tries = self._begin(call)
-        ending = self._transport.send(call.method, url, call.body, tries.left_s())
+        ending = self._transport.send(call.method, url, call.body, tries.left_s(), call.headers)
         while (wait_s := tries.plan_wait(ending)) is not None:
             time.sleep(wait_s)
-            ending = self._transport.send(call.method, url, call.body, tries.left_s())
+            ending = self._transport.send(call.method, url, call.body, tries.left_s(), call.headers)
         return settle(call, ending)
 
 
@@ -193,8 +193,8 @@ class AsyncRingtimeClient(_Client):
 
     async def _run(self, call: Call[T]) -> T:
         url, tries = self._begin(call)
-        ending = await self._transport.send(call.method, url, call.body, tries.left_s())
+        ending = await self._transport.send(call.method, url, call.body, tries.left_s(), call.headers)
         while (wait_s := tries.plan_wait(ending)) is not None:
             await asyncio.sleep(wait_s)
-            ending = await self._transport.send(call.method, url, call.body, tries.left_s())
+            ending = await self._transport.send(call.method, url, call.body, tries.left_s(), call.headers)
         return settle(call, ending)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from ringtime_shared.errors import ErrorWord, RingtimeError
@@ -19,6 +19,7 @@ class Call(Generic[T]):
     method: str
     path: str  #: from the server's root on, query included
     body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)  #: beside those of the client
     read: Callable[[dict[str, Any]], T]  #: makes the result of `data`; raises MsgspecError
     kind: str = ""  #: what a 404 is about: "app" or "schedule"
     key: str = ""  #: which one

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import TypeVar
 
 from pyreqwest.bytes import Bytes
@@ -35,6 +36,7 @@ _URL_RULE = (
 )
 _NOT_CONNECTED = "client error (Connect)"
 _MAX_BYTES = 64 << 20  #: of one answer; the list of 20,000 apps is a fifth of it
+_NONE: Mapping[str, str] = MappingProxyType({})
 _IDLE_S = 60  #: under the 75 s after which the server closes an idle connection
 
 _Client = TypeVar("_Client", ClientBuilder, SyncClientBuilder)
@@ -72,11 +74,13 @@ class AsyncTransport:
         """Close the connections; requests under way end as Broken."""
         await self._http.close()
 
-    async def send(self, method: str, url: str, body: bytes | None, left_s: float) -> Ending:
+    async def send(
+        self, method: str, url: str, body: bytes | None, left_s: float, headers: Mapping[str, str] = _NONE
+    ) -> Ending:
         """Send one request, with JSON if there is a body, and say how it ended."""
         arrived = _Body()
         try:
-            request = _fill(self._http.request(method, url), body, left_s).build_streamed()
+            request = _fill(self._http.request(method, url), body, left_s, headers).build_streamed()
             async with request as response:
                 while arrived.take(await response.body_reader.read_chunk()):
                     pass
@@ -95,11 +99,13 @@ class Transport:
         """Close the connections; requests under way end as Broken."""
         self._http.close()
 
-    def send(self, method: str, url: str, body: bytes | None, left_s: float) -> Ending:
+    def send(
+        self, method: str, url: str, body: bytes | None, left_s: float, headers: Mapping[str, str] = _NONE
+    ) -> Ending:
         """Send one request, with JSON if there is a body, and say how it ended."""
         arrived = _Body()
         try:
-            request = _fill(self._http.request(method, url), body, left_s).build_streamed()
+            request = _fill(self._http.request(method, url), body, left_s, headers).build_streamed()
             with request as response:
                 while arrived.take(response.body_reader.read_chunk()):
                     pass
@@ -145,8 +151,10 @@ def _configure(maker: _Client, deadline: timedelta, headers: Mapping[str, str]) 
     )
 
 
-def _fill(maker: _Request, body: bytes | None, left_s: float) -> _Request:
+def _fill(maker: _Request, body: bytes | None, left_s: float, headers: Mapping[str, str]) -> _Request:
     maker = maker.timeout(timedelta(seconds=left_s))
+    for name, value in headers.items():
+        maker = maker.header(name, value)
     if body is None:
         return maker
     return maker.header("content-type", "application/json").body_bytes(body)

@@ -1,0 +1,57 @@
+"""What verbs are told, as paths, queries and bodies of requests. Pure; raises InvalidRequest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from urllib.parse import urlencode
+
+import orjson
+
+from ringtime_client.views import Callback, HttpCallbackDetails
+from ringtime_shared.api.ids import check_app_id
+from ringtime_shared.errors import InvalidRequest
+
+
+def safe(app_id: str) -> str:
+    """Return an app id, which is safe inside a URL."""
+    if violations := check_app_id(app_id):
+        raise InvalidRequest(violations)
+    return app_id
+
+
+def instant(field: str, at: datetime | None) -> str | None:
+    """Return an instant as the API reads it. Raises InvalidRequest, which names the field."""
+    if at is None:
+        return None
+    if at.utcoffset() is None:
+        raise InvalidRequest.of(field, "must be timezone-aware")
+    try:
+        return at.astimezone(UTC).isoformat()
+    except OverflowError:
+        raise InvalidRequest.of(field, "must be in the years 1 to 9999, UTC") from None
+
+
+def with_query(path: str, query: Mapping[str, object]) -> str:
+    """Return a path with what there is of a query."""
+    given = {name: value for name, value in query.items() if value not in (None, "")}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def callback_of(callback: Callback) -> Mapping[str, object]:
+    """Return a callback as the API reads it."""
+    return callback.to_json() if isinstance(callback, HttpCallbackDetails) else callback
+
+
+def to_body(fields: Mapping[str, object]) -> bytes:
+    """Return a request body. Raises InvalidRequest for what JSON cannot hold."""
+    try:
+        return orjson.dumps(fields, default=_to_dict)
+    except orjson.JSONEncodeError as error:
+        raise InvalidRequest.of("body", f"must be JSON: {error}") from error
+
+
+def _to_dict(value: object) -> dict[object, object]:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not a JSON type")

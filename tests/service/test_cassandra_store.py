@@ -764,7 +764,9 @@ class TestFaults:
         lanes = asyncio.gather(*(keep_writing(lane) for lane in range(8)))
         await asyncio.sleep(1.5)
         server.pause()
-        await asyncio.sleep(0.1)  # what was answered arrives; each lane's next write is with a server that is dead
+        await asyncio.sleep(
+            0.1
+        )  # what was answered arrives; each lane's next write is with a server that is dead
         is_killed.set()
         server.kill()
         await lanes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import version
 from typing import cast
 from urllib.parse import quote
@@ -60,14 +61,15 @@ def create_app(service: IngestService, settings: ServerSettings, ready: Ready) -
 
 
 def _docs_routes(service: IngestService, settings: ServerSettings) -> list[BaseRoute]:
-    document = openapi_document(settings, service.offer)
-    text, page, front = to_bytes(document), render_docs(document), _front()
+    document = cache(lambda: openapi_document(settings, service.offer))  # made when somebody first asks
+    text, page = cache(lambda: to_bytes(document())), cache(lambda: render_docs(document()))
+    front = _front()
 
     async def openapi(request: Request) -> Response:  # noqa: ARG001
-        return Answer(text, 200)
+        return Answer(text(), 200)
 
     async def docs(request: Request) -> Response:  # noqa: ARG001
-        return Answer(page, 200, [_DOCS_POLICY], _HTML)
+        return Answer(page(), 200, [_DOCS_POLICY], _HTML)
 
     async def tell(request: Request) -> Response:  # noqa: ARG001
         return success(front)

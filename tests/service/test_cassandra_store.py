@@ -766,7 +766,7 @@ class TestFaults:
         server.pause()
         await asyncio.sleep(
             0.1
-        )  # what was answered arrives; each lane's next write is with a server that is dead
+        )  # what was answered arrives: each lane's next write waits for one that is dead
         is_killed.set()
         server.kill()
         await lanes

@@ -207,9 +207,8 @@ class _Reading:
             return None
         share = 0.0
         if isinstance(given, (int, float, Decimal)) and not isinstance(given, bool):
-            is_finite = (
-                not isinstance(given, Decimal) or given.is_finite()
-            )  # a NaN of these cannot be compared
+            # a NaN of decimals cannot be compared
+            is_finite = not isinstance(given, Decimal) or given.is_finite()
             share = float(given) if is_finite and 0 < given <= 1 else 0.0
         if not share:
             self._refuse(key, "must be a number over 0 and up to 1: a share of the time to the next run")

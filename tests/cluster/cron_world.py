@@ -169,7 +169,7 @@ class CronWorld(World):
         )
 
     async def _cancel_run(self, service: IngestService, definition: Definition) -> None:
-        page = await service.recurring.fetch_runs(definition, "future", 1)
+        page = await service.runs.fetch_page(definition, "future", 1)
         for row in page.rows:
             done = await service.recurring.cancel_run(row)
             run, slot_ms = run_in(row), home_slot(row.schedule.schedule_id)

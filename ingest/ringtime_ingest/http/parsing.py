@@ -47,7 +47,7 @@ from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.setting import entries_of
 from ringtime_shared.models.times import Times
 from ringtime_shared.recurring.parsing import KEYS as TIMES_KEYS
-from ringtime_shared.recurring.parsing import parse_times
+from ringtime_shared.recurring.parsing import parse_times, patch_times
 from ringtime_shared.retry_rules import STATUS_RULE
 
 
@@ -97,13 +97,8 @@ def parse_recurring_patch(definition: Definition, body: bytes, max_depth: int) -
     wrong: list[Violation] = []
     given = RECURRING_PATCH.decode(body, max_depth, wrong)
     kept: dict[str, object] = json.loads(recurring_to_request(definition), parse_float=Decimal)
-    for name, other in (("cronExpression", "interval"), ("windowMs", "windowShare")):
-        for one, rival in ((name, other), (other, name)):
-            if one in given:
-                kept.pop(rival, None)
-    if "CRON_TZ=" in str(given.get("cronExpression", "")):  # it says the zone
-        kept.pop("timeZone", None)
-    return _to_recurring(definition.app_id, definition.name, kept | given, wrong)
+    fields = kept | given | patch_times(definition.times, given)
+    return _to_recurring(definition.app_id, definition.name, fields, wrong)
 
 
 def _to_recurring(

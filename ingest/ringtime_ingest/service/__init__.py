@@ -1,7 +1,8 @@
 """What clients can ask for, without any transport: the HTTP routes and the library call the same service.
 
-Its interface is `IngestService`, made of `IngestParts`, with `signing`, `batches`, `listing`, `recurring` and
-`dead_letters` for what belongs to them, and the requests and answers named here. Behind it:
+Its interface is `IngestService`, made of `IngestParts`, with `signing`, `batches`, `listing`,
+`recurring`, `runs` and `dead_letters` for what belongs to them, and the requests and answers named here.
+Behind it:
 
 | module | does |
 |---|---|
@@ -11,7 +12,8 @@ Its interface is `IngestService`, made of `IngestParts`, with `signing`, `batche
 | `commit` | the promise that an acknowledged row will be seen by a dispatcher |
 | `batches` | many creates, or many cancels, in one request |
 | `dead_letters`, `replay` | deliveries that were given up: list, count, file again |
-| `recurring` | recurring schedules: every change of a definition, its runs |
+| `recurring` | recurring schedules: every change of a definition |
+| `runs` | the runs of recurring schedules, those to come among them |
 | `signing` | secrets of apps |
 | `deletions` | deletions of apps, carried out in the background |
 

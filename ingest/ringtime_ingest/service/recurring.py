@@ -1,4 +1,4 @@
-"""Recurring schedules: every change of a definition, and what can be asked of one and of its runs.
+"""Recurring schedules: every change of a definition, and how one is found; `runs` has what it makes.
 
 A change that makes runs is made in four steps, each durable before the next, so that whoever dies in between
 leaves a chain that goes on (`ringtime_shared.recurring.chain` has the proof):
@@ -21,17 +21,17 @@ cancelled in its definition, never in its row: a row that is cancelled is not re
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.requests import Cancellation, NewRecurring
-from ringtime_ingest.service.tokens import decode_token, encode_token
-from ringtime_shared.api.recurring import LIST_SIZE, MAX_LIST_SIZE, MAX_REASON_CHARS
+from ringtime_ingest.service.runs import DAY_MS, RecurringRows, Runs, check_size, read_token, shown_by
+from ringtime_ingest.service.tokens import encode_token
+from ringtime_shared.api.recurring import LIST_SIZE, MAX_REASON_CHARS
 from ringtime_shared.app_feed import AppReading
 from ringtime_shared.app_states import inactive
 from ringtime_shared.buckets import bucket_of
@@ -51,16 +51,16 @@ from ringtime_shared.ids import app_number_of
 from ringtime_shared.models.app import App
 from ringtime_shared.models.recurring import (
     MAX_SKIPPED,
+    SHOWN,
     Definition,
     DefinitionState,
     Origin,
-    Overlap,
     RunOf,
     recurring_id_of,
     run_id,
 )
 from ringtime_shared.models.schedule import Place, Row, Schedule
-from ringtime_shared.models.times import Omitted, Run, Times
+from ringtime_shared.models.times import Run
 from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.recurring.run_rows import (
     CHANGE_AHEAD_MS,
@@ -70,27 +70,14 @@ from ringtime_shared.recurring.run_rows import (
     next_run,
     next_version,
 )
-from ringtime_shared.recurring.runs import preview
 from ringtime_shared.recurring.zones import LAST_MS
 from ringtime_shared.settings import AppLimits
 from ringtime_shared.stores.protocol import (
     DefinitionKey,
     Position,
-    RecurringStore,
-    RunEntry,
-    ScheduleStore,
 )
 
 TRIES = 10  #: each lost one is a change of somebody else's
-_DAY_MS = 86_400_000
-_WEEK_MS = 7 * _DAY_MS
-_MOST_WALKED = 1_000  #: nominal times that are counted one by one
-_ROWS_AT_ONCE = 50
-_LATEST = 10  #: entries looked through for the latest run of the plan, or one that has not ended
-
-
-class RecurringRows(RecurringStore, ScheduleStore, Protocol):
-    """What recurring schedules need of a store."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +90,7 @@ class RecurringParts:
     chooser: PartitionChooser
     clock: Clock
     limits: AppLimits
+    runs: Runs
     margin_ms: int
     map_age_ms: int
     #: returns the details as they will be kept, if a request keeps the rules; raises InvalidRequest
@@ -117,12 +105,8 @@ class DefinitionPage(NamedTuple):
     token: str  #: goes on after this page; "": there is nothing more
 
 
-class RunPage(NamedTuple):
-    """Runs of a definition by nominal time. As with `DefinitionPage`."""
-
-    rows: Sequence[Row]
-    token: str
-
+Change = Callable[[Definition], NewRecurring]
+"""From a recurring schedule to the one to put in its place."""
 
 Edit = Callable[[Definition, int], dict[str, Any] | None]
 """From a definition and now to the fields to change; None: nothing is to change."""
@@ -135,6 +119,7 @@ class Recurring:
         self._parts = parts
         self._store = parts.store
         self._clock = parts.clock
+        self._runs = parts.runs
 
     async def put(self, new: NewRecurring, revision: int | None = None) -> Definition:
         """Create a recurring schedule, or put it in place of the one of its name; its runs go on being
@@ -195,6 +180,23 @@ class Recurring:
                     raise
         raise _conflict(new.name, None)
 
+    async def patch(self, app_id: str, name: str, change: Change, revision: int | None = None) -> Definition:
+        """Put what a change makes of the recurring schedule that is there, if it is there still.
+
+        Args:
+            revision: the one it must be at; None: the one it is found at, again and again.
+
+        Raises what `fetch`, `put` and the change raise.
+        """
+        for _ in range(TRIES):
+            stored = await self.fetch(app_id, name)
+            try:
+                return await self.put(change(stored), stored.revision if revision is None else revision)
+            except VersionConflict:
+                if revision is not None:
+                    raise
+        raise VersionConflict(f"recurring schedule {name} is changed by others all the time", "revision")
+
     async def fetch(self, app_id: str, name: str) -> Definition:
         """Return a recurring schedule as it is now. Raises NotFound, Damaged."""
         app = (await self._parts.apps.get(app_id)).app
@@ -216,18 +218,25 @@ class Recurring:
         return definition
 
     async def fetch_page(
-        self, app_id: str, states: Sequence[DefinitionState], size: int = LIST_SIZE, token: str = ""
+        self,
+        app_id: str,
+        states: Sequence[DefinitionState] = SHOWN,
+        size: int = LIST_SIZE,
+        token: str = "",
     ) -> DefinitionPage:
         """Return a page of an app's recurring schedules, by id, those in one of these states.
 
         Raises NotFound (app), InvalidRequest.
         """
-        _check_size(size)
+        check_size(size)
         app = (await self._parts.apps.get(app_id)).app
-        after = _read_token(app_id, token).schedule_id if token else None
+        after = read_token(app_id, token).schedule_id if token else None
         page = await self._store.list_definitions(app_id, after, size)
+        now_ms = self._clock.now_ms()
         shown = [
-            each for each in page if each.state in states and app_number_of(each.recurring_id) == app.number
+            each
+            for each in page
+            if each.state_at(now_ms) in states and app_number_of(each.recurring_id) == app.number
         ]
         if len(page) < size:
             return DefinitionPage(shown, "")
@@ -258,7 +267,8 @@ class Recurring:
 
         def edit(stored: Definition, now_ms: int) -> dict[str, Any] | None:
             _require_live(stored)
-            return dict(_UNPAUSED) if is_paused(stored, now_ms) else None
+            is_paused = stored.state_at(now_ms) is DefinitionState.PAUSED
+            return dict(_UNPAUSED) if is_paused else None
 
         return await self._edit(definition, edit)
 
@@ -287,7 +297,7 @@ class Recurring:
             version=definition.version,
             nominal_ms=now_ms,
             origin=Origin.TRIGGER,
-            running=await self._find_running(definition, now_ms),
+            running=await self._runs.find_running(definition, now_ms),
         )
         schedule_id = run_id(
             recurring_id=run.recurring_id,
@@ -307,109 +317,12 @@ class Recurring:
             callback_type=definition.callback_type,
             callback_details=definition.callback_details,
             created_ms=now_ms,
-            expires_ms=slot_ms + self._retention_ms(app),
+            expires_ms=slot_ms + self._runs.retention_ms(app),
             retry=definition.retry,
             run=run,
         )
         row = Row(schedule=schedule, place=Place(app.app_id, partition, slot_ms))
         return await self._parts.commit.file(row, reading)
-
-    async def preview(self, definition: Definition, count: int) -> list[Run | Omitted]:
-        """Return the next runs of a recurring schedule, and what the clocks leave out between them. Of one
-        that is paused, those that there would be if it was resumed now."""
-        now_ms = self._clock.now_ms()
-        if definition.state in (DefinitionState.ENDED, DefinitionState.DELETED):
-            return []
-        after_ms = max(now_ms, definition.starts_after_ms)
-        ordinal = await self._count_planned(definition, after_ms)
-        found = preview(definition.times, count, after_ms, ordinal, key=definition.key)
-        return [
-            each for each in found if isinstance(each, Omitted) or each.nominal_ms not in definition.skipped
-        ]
-
-    def preview_times(self, times: Times, count: int, key: str = "") -> list[Run | Omitted]:
-        """The same of times that are not stored."""
-        return preview(times, count, self._clock.now_ms(), key=key)
-
-    async def fetch_runs(
-        self, definition: Definition, when: str = "", size: int = LIST_SIZE, token: str = ""
-    ) -> RunPage:
-        """Return a page of the runs that were filed, newest first.
-
-        Args:
-            when: `past`: those that are due; `future`: the others, the next one first; "": all.
-
-        Raises InvalidRequest.
-        """
-        _check_size(size)
-        key, now_ms = DefinitionKey(definition.app_id, definition.recurring_id), self._clock.now_ms()
-        app = (await self._parts.apps.get(definition.app_id)).app
-        first_ms = max(definition.created_ms, now_ms - self._retention_ms(app)) - _WEEK_MS
-        last_ms = max(now_ms, self._last_planned(definition, now_ms))
-        newest_first = when != "future"
-        if when == "past":
-            last_ms = now_ms
-        elif when == "future":
-            first_ms = now_ms + 1
-        seen: Position | None = None
-        if token:
-            seen = _read_token(definition.key, token)
-            first_ms, last_ms = (
-                (first_ms, min(last_ms, seen.slot_ms))
-                if newest_first
-                else (max(first_ms, seen.slot_ms), last_ms)
-            )
-        entries = await self._entries(key, first_ms, last_ms, size + 1, newest_first, seen)
-        rows = await self._rows(definition, entries[:size])
-        if len(entries) <= size:
-            return RunPage(rows, "")
-        return RunPage(rows, encode_token(definition.key, Position(*entries[size - 1])))
-
-    async def _entries(
-        self,
-        key: DefinitionKey,
-        first_ms: int,
-        last_ms: int,
-        limit: int,
-        newest_first: bool,
-        seen: Position | None,
-    ) -> list[RunEntry]:
-        """Return entries beyond the one that was seen last, which shares its nominal time with few others."""
-        asked = limit
-        while True:
-            found = await self._store.fetch_runs(key, first_ms, last_ms, asked, newest_first=newest_first)
-            left = [
-                each
-                for each in found
-                if seen is None or (each < (*seen,) if newest_first else each > (*seen,))
-            ]
-            if len(left) >= limit or len(found) < asked:
-                return left[:limit]
-            asked *= 2
-
-    async def _rows(self, definition: Definition, entries: Sequence[RunEntry]) -> list[Row]:
-        """Return the home rows of entries, as they are to be shown; those that are gone are left out."""
-        rows: list[Row] = []
-        for start in range(0, len(entries), _ROWS_AT_ONCE):
-            part = entries[start : start + _ROWS_AT_ONCE]
-            rows += [
-                _shown(row, definition)
-                for row in await asyncio.gather(*(self._fetch_home(definition.app_id, each) for each in part))
-                if row is not None
-            ]
-        return rows
-
-    async def _fetch_home(self, app_id: str, entry: RunEntry) -> Row | None:
-        return await self._store.fetch_row(Place.of_home(app_id, entry.schedule_id), entry.schedule_id)
-
-    async def shown(self, row: Row) -> Row:
-        """Return the home row of a run as clients are to see it: as cancelled, if its definition says that it
-        will not be sent."""
-        if row.outcome is not None or row.schedule.run is None:
-            return row
-        key = DefinitionKey(row.place.app_id, row.schedule.run.recurring_id)
-        definition = (await self._store.fetch_definitions([key])).get(key)
-        return row if definition is None or definition.damage else _shown(row, definition)
 
     async def cancel_run(self, row: Row) -> Cancellation:
         """Cancel a planned run; cancelling twice is no error.
@@ -429,7 +342,7 @@ class Recurring:
             definition = await self._store.fetch_definition(key)
             if definition is None:
                 raise NotFound("recurring schedule", str(run.recurring_id))
-            if _shown(row, definition).cancelled_ms is not None:
+            if shown_by(row, definition).cancelled_ms is not None:
                 return self._cancelled(row, definition)
             now_ms = self._clock.now_ms()
             kept = [each for each in definition.skipped if each > now_ms - self._longest_ms(definition)]
@@ -453,12 +366,12 @@ class Recurring:
 
     def _longest_ms(self, definition: Definition) -> int:
         """For how long after its nominal time a run that was cancelled may still be looked at."""
-        return self._parts.limits.max_retention_days * _DAY_MS if definition.is_live else _DAY_MS
+        return self._parts.limits.max_retention_days * DAY_MS if definition.is_live else DAY_MS
 
     def _cancelled(self, row: Row, definition: Definition) -> Cancellation:
         slot_ms = (row.moved_to or row.place).slot_ms
         is_sure = self._clock.doubt() is None and self._clock.now_ms() < slot_ms - CANCEL_PROMISE_MS
-        return Cancellation(_shown(row, definition), promised=is_sure)
+        return Cancellation(shown_by(row, definition), promised=is_sure)
 
     async def _writable(self, app_id: str) -> AppReading:
         reading = await self._parts.apps.get(app_id)
@@ -466,20 +379,6 @@ class Recurring:
             raise inactive(reading.app)
         require_trust(self._clock)
         return reading
-
-    def outlook(self, definition: Definition) -> tuple[int, Run | None]:
-        """Return what time it is, and the next run of a definition that makes any, without its number."""
-        return self._clock.now_ms(), self._upcoming(definition)
-
-    def _upcoming(self, definition: Definition) -> Run | None:
-        if definition.state is not DefinitionState.ACTIVE:
-            return None
-        after_ms = max(self._clock.now_ms(), definition.starts_after_ms)
-        while True:
-            planned = next_run(definition.current, definition.recurring_id, after_ms, 0)
-            if planned is None or planned.nominal_ms not in definition.skipped:
-                return planned
-            after_ms = planned.nominal_ms
 
     async def _edit(self, definition: Definition, edit: Edit, *, may_be_inactive: bool = False) -> Definition:
         """Change a definition that was read a moment ago, or as it is by now, if others have changed it."""
@@ -515,7 +414,7 @@ class Recurring:
         if is_new:
             changed = replace(changed, ordinal=0, created_ms=now_ms, skipped=())
         else:
-            changed = replace(changed, ordinal=await self._count_planned(stored, changed.from_ms))
+            changed = replace(changed, ordinal=await self._runs.count_planned(stored, changed.from_ms))
         if changed.paused_until_ms is not None:
             starts_after_ms = max(changed.from_ms, changed.paused_until_ms - 1)
             changed = replace(changed, starts_after_ms=starts_after_ms)
@@ -538,7 +437,7 @@ class Recurring:
         partition = self._parts.chooser.choose(app.number, bucket_of(slot_ms), app.writable)
         check_id = await self._parts.mint(slot_ms, partition, app.number)
         definition = replace(definition, partition=partition, check_id=check_id)
-        retention_ms = self._retention_ms(app)
+        retention_ms = self._runs.retention_ms(app)
         check = check_row(definition, slot_ms=slot_ms, now_ms=now_ms, retention_ms=retention_ms)
         await self._parts.commit.file(check, reading)
         await self._store.replace_definition(definition)
@@ -552,7 +451,7 @@ class Recurring:
             if definition.partition < reading.app.writable:
                 return definition
             moved = next_version(definition, self._clock.now_ms())
-            ordinal = await self._count_planned(definition, moved.from_ms)
+            ordinal = await self._runs.count_planned(definition, moved.from_ms)
             starts_after_ms = max(moved.from_ms, definition.starts_after_ms)
             return await self._begin(
                 replace(moved, ordinal=ordinal, starts_after_ms=starts_after_ms), reading
@@ -563,72 +462,8 @@ class Recurring:
                 f" {CHECK_AFTER_MS // 1_000} s: {error}"
             ) from error
 
-    async def _count_planned(self, definition: Definition, upto_ms: int) -> int:
-        """Return how many planned runs a definition has had up to a nominal time.
-
-        Its latest run knows how many there were before it; what comes after that one is counted.
-        """
-        if definition.state in (DefinitionState.PAUSED, DefinitionState.DELETED):
-            return definition.ordinal
-        after_ms, index = definition.starts_after_ms, definition.ordinal
-        key = DefinitionKey(definition.app_id, definition.recurring_id)
-        lately_ms = max(after_ms, self._clock.now_ms() - _WEEK_MS)
-        if lately_ms <= upto_ms:
-            entries = await self._store.fetch_runs(key, lately_ms, upto_ms, _LATEST, newest_first=True)
-            for entry in entries:
-                row = await self._fetch_home(definition.app_id, entry)
-                run = None if row is None else row.schedule.run
-                if run is not None and run.origin is Origin.PLAN and run.version == definition.version:
-                    after_ms, index = run.nominal_ms, run.ordinal + 1
-                    break
-        for _ in range(_MOST_WALKED):
-            planned = next_run(definition.current, definition.recurring_id, after_ms, index)
-            if planned is None or planned.nominal_ms > upto_ms:
-                break
-            after_ms, index = planned.nominal_ms, planned.index
-        return index
-
-    async def _find_running(self, definition: Definition, now_ms: int) -> UUID | None:
-        """Return the latest run that has no outcome, if overlaps are looked at."""
-        if definition.overlap is Overlap.ALLOW:
-            return None
-        key = DefinitionKey(definition.app_id, definition.recurring_id)
-        entries = await self._store.fetch_runs(key, now_ms - _WEEK_MS, now_ms, _LATEST, newest_first=True)
-        rows = await asyncio.gather(*(self._fetch_home(definition.app_id, each) for each in entries))
-        live = (row for row in rows if row is not None and row.outcome is None)
-        return next((row.schedule.schedule_id for row in live if row.cancelled_ms is None), None)
-
-    @staticmethod
-    def _last_planned(definition: Definition, now_ms: int) -> int:
-        """Return up to which nominal time runs may be filed."""
-        after_ms = max(now_ms, definition.starts_after_ms)
-        planned = next_run(definition.current, definition.recurring_id, after_ms, 0)
-        return after_ms if planned is None else planned.nominal_ms
-
-    def _retention_ms(self, app: App) -> int:
-        return (app.configuration.retention_days or self._parts.limits.retention_days) * _DAY_MS
-
 
 _UNPAUSED: dict[str, Any] = {"state": DefinitionState.ACTIVE, "reason": "", "paused_until_ms": None}
-
-
-def is_paused(definition: Definition, now_ms: int) -> bool:
-    """Whether a definition makes no runs now and will do so later, or may be told to."""
-    if definition.state is DefinitionState.PAUSED:
-        return True
-    until_ms = definition.paused_until_ms
-    return definition.state is DefinitionState.ACTIVE and until_ms is not None and now_ms < until_ms
-
-
-def _shown(row: Row, definition: Definition) -> Row:
-    """Return a row as cancelled, if it has no outcome and its definition says that it will not be sent."""
-    run = row.schedule.run
-    if run is None or run.origin is not Origin.PLAN or row.outcome is not None:
-        return row
-    is_over = run.version < definition.version and run.nominal_ms > definition.from_ms
-    if run.nominal_ms in definition.skipped or is_over:
-        return replace(row, cancelled_ms=definition.changed_ms)
-    return row
 
 
 def _first_run(definition: Definition) -> Run | None:
@@ -657,15 +492,3 @@ def _require_live(definition: Definition) -> None:
 def _conflict(name: str, stored: Definition | None) -> VersionConflict:
     found = "is not there" if stored is None else f"is at revision {stored.revision}"
     return VersionConflict(f"recurring schedule {name} {found}; read it again", "revision")
-
-
-def _check_size(size: int) -> None:
-    if not 1 <= size <= MAX_LIST_SIZE:
-        raise InvalidRequest.of("size", f"must be from 1 to {MAX_LIST_SIZE}")
-
-
-def _read_token(key: str, token: str) -> Position:
-    try:
-        return decode_token(key, token)
-    except ValueError as error:
-        raise InvalidRequest.of("continuation_token", str(error)) from None

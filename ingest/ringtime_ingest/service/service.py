@@ -28,6 +28,7 @@ from ringtime_ingest.service.requests import (
     check_new_schedule,
     encode_details,
 )
+from ringtime_ingest.service.runs import Runs
 from ringtime_ingest.service.signing import SigningSecrets
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.app_feed import AppReading, spread_of
@@ -129,6 +130,7 @@ class IngestService:
         self.listing = Listing(parts.store, self._apps, parts.clock)
         replayer = Replayer(parts.store, self._commit, self._chooser, parts.clock, self._margin_ms)
         self.dead_letters = DeadLetters(parts.store, self._apps, replayer, parts.clock, self._fetch_home)
+        self.runs = Runs(parts.store, self._apps, parts.clock, parts.limits)
         self.recurring = Recurring(
             RecurringParts(
                 store=parts.store,
@@ -137,6 +139,7 @@ class IngestService:
                 chooser=self._chooser,
                 clock=parts.clock,
                 limits=parts.limits,
+                runs=self.runs,
                 margin_ms=self._margin_ms,
                 map_age_ms=parts.settings.map_age_ms,
                 screen=self._screen_recurring,
@@ -328,7 +331,7 @@ class IngestService:
         NotFound."""
         row = await self._fetch_home(schedule_id)
         if row.schedule.run is not None:
-            row = await self.recurring.shown(row)
+            row = await self.runs.shown(row)
         if row.outcome is None and row.moved_to is not None:
             pending = await self._store.fetch_row(row.moved_to, schedule_id)
             if pending is not None:

@@ -26,6 +26,7 @@ MAX_LIST_SIZE = 1_000
 PREVIEW_SIZE = 10  #: runs of a preview, if nobody says how many
 MAX_PREVIEW = 100
 MAX_REASON_CHARS = 500
+WHEN = ("", "past", "future")  #: which runs are listed
 MAX_MISFIRES = 100  #: late runs that are made up for
 MAX_MISFIRE_AGE_MS = 31 * 86_400_000
 KEEP, DELETE = "keep", "delete"  #: what becomes of a recurring schedule after its last run
@@ -72,9 +73,7 @@ def recurring_to_json(definition: Definition, now_ms: int, upcoming: Run | None 
     """
     is_deleted = definition.state is DefinitionState.DELETED
     is_waiting = definition.paused_until_ms is not None and now_ms < definition.paused_until_ms
-    state = definition.state
-    if state is DefinitionState.ACTIVE and is_waiting:
-        state = DefinitionState.PAUSED
+    state = definition.state_at(now_ms)
     shown: dict[str, object] = {
         "scheduleId": str(definition.recurring_id),
         "payload": definition.payload,
@@ -113,9 +112,8 @@ def recurring_to_json(definition: Definition, now_ms: int, upcoming: Run | None 
 
 
 def recurring_to_request(definition: Definition) -> bytes:
-    """Return the body of the put that makes a definition as it is."""
+    """Return the body of the put that makes a definition as it is, but for its times."""
     fields: dict[str, object] = {
-        **times_to_json(definition.times),
         "payload": definition.payload,
         "callback": {
             "type": definition.callback_type,

@@ -58,6 +58,10 @@ class DefinitionState(StrEnum):
     DELETED = "DELETED"  #: kept, so that its name goes on with the versions it had
 
 
+#: states of those that are shown, if nobody says which
+SHOWN = (DefinitionState.ACTIVE, DefinitionState.PAUSED, DefinitionState.ENDED)
+
+
 class Stage(StrEnum):
     """How far a filing of a run is."""
 
@@ -146,6 +150,13 @@ class Definition:
     def is_live(self) -> bool:
         """Whether it makes runs, or may be told to."""
         return self.state in (DefinitionState.ACTIVE, DefinitionState.PAUSED)
+
+    def state_at(self, now_ms: int) -> DefinitionState:
+        """Return its state as clients see it: also PAUSED while it is paused up to an instant."""
+        until_ms = self.paused_until_ms
+        if self.state is DefinitionState.ACTIVE and until_ms is not None and now_ms < until_ms:
+            return DefinitionState.PAUSED
+        return self.state
 
     @property
     def current(self) -> VersionSpan:

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import TypeVar, cast
 
 from ringtime_shared.api.instants import parse_instant
-from ringtime_shared.api.times import IntervalView, TimesView
+from ringtime_shared.api.times import IntervalView, TimesView, times_to_json
 from ringtime_shared.api.views import keys_of
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.times import DIALECT, DstGap, DstOverlap, Interval, Times, Unit, Window
@@ -59,6 +59,18 @@ def parse_times(fields: Mapping[str, object], default_zone: str | None = None) -
     if violations:
         raise InvalidRequest(violations)
     return times
+
+
+def patch_times(times: Times, given: Mapping[str, object]) -> dict[str, object]:
+    """Return what `parse_times` is to read where times are changed by what is given of them."""
+    kept = times_to_json(times)
+    for name, other in (("cronExpression", "interval"), ("windowMs", "windowShare")):
+        for one, rival in ((name, other), (other, name)):
+            if one in given:
+                kept.pop(rival, None)
+    if "CRON_TZ=" in str(given.get("cronExpression", "")):  # it says the zone
+        kept.pop("timeZone", None)
+    return kept | {key: given[key] for key in KEYS if key in given}
 
 
 class _Reading:

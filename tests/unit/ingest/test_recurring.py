@@ -186,7 +186,7 @@ async def test_a_pause_until_an_instant_runs_at_that_instant() -> None:
     paused = await recurring.pause(made, "night", START_MS + 30 * MINUTE_MS)
     assert paused.state is DefinitionState.ACTIVE
     assert nominals(runs(rig, made)) == [MINUTE_MS, 30 * MINUTE_MS]
-    [upcoming] = await recurring.preview(paused, 1)
+    [upcoming] = await rig.service.runs.preview(paused, 1)
     assert isinstance(upcoming, Run)
     assert upcoming.nominal_ms == START_MS + 30 * MINUTE_MS
     edited = await recurring.put(new(payload="2"))  # the pause stays
@@ -228,7 +228,7 @@ async def test_a_deleted_one_is_found_by_id_alone_and_deleted_again() -> None:
     assert (await recurring.fetch_by_id(made.recurring_id)).state is DefinitionState.DELETED
     with pytest.raises(NotFound):
         await recurring.fetch("shop", "nightly")
-    assert await recurring.preview(gone, 3) == []
+    assert await rig.service.runs.preview(gone, 3) == []
     await step(rig, runs(rig, made)[0])
     assert nominals(runs(rig, made)) == [MINUTE_MS]
 
@@ -245,7 +245,7 @@ async def test_a_planned_run_is_cancelled_and_the_next_one_runs() -> None:
     assert (await rig.service.fetch_schedule(first_id)).status is Status.DELETED
     changed = await recurring.fetch("shop", "nightly")
     assert (changed.version, changed.revision) == (1, 2)
-    _, upcoming = recurring.outlook(changed)
+    _, upcoming = rig.service.runs.outlook(changed)
     assert upcoming is not None
     assert upcoming.nominal_ms == START_MS + 2 * MINUTE_MS
     await step(rig, first)
@@ -288,16 +288,16 @@ async def test_runs_are_listed_past_and_future_in_pages() -> None:
         await step(rig, runs(rig, made)[-1])
     triggered = await recurring.trigger(made)
     every = [*runs(rig, made)[::-1]]
-    page = await recurring.fetch_runs(made)
+    page = await rig.service.runs.fetch_page(made)
     assert set(nominals(list(page.rows))) == {*nominals(every), 5 * MINUTE_MS}
     assert triggered.schedule.schedule_id in {row.schedule.schedule_id for row in page.rows}
-    assert nominals(list((await recurring.fetch_runs(made, "future")).rows)) == [6 * MINUTE_MS]
-    past = await recurring.fetch_runs(made, "past")
+    assert nominals(list((await rig.service.runs.fetch_page(made, "future")).rows)) == [6 * MINUTE_MS]
+    past = await rig.service.runs.fetch_page(made, "past")
     assert nominals(list(past.rows)) == [n * MINUTE_MS for n in (5, 5, 4, 3, 2, 1)]
     found: list[Row] = []
     token = ""
     while True:
-        part = await recurring.fetch_runs(made, "", 1, token)
+        part = await rig.service.runs.fetch_page(made, "", 1, token)
         found += part.rows
         token = part.token
         if not token:
@@ -305,7 +305,7 @@ async def test_runs_are_listed_past_and_future_in_pages() -> None:
     assert found == list(page.rows)
     for wrong in ({"size": 0}, {"size": 1_001}, {"token": "x"}):
         with pytest.raises(InvalidRequest):
-            await recurring.fetch_runs(made, **wrong)
+            await rig.service.runs.fetch_page(made, **wrong)
 
 
 async def test_definitions_are_listed_by_state_in_pages() -> None:
@@ -335,10 +335,10 @@ async def test_a_preview_is_numbered_on_and_marks_the_clocks() -> None:
     made = await recurring.put(new())
     for _ in range(2):
         await step(rig, runs(rig, made)[-1])
-    shown = await recurring.preview(made, 2)
+    shown = await rig.service.runs.preview(made, 2)
     assert [each.index for each in shown if isinstance(each, Run)] == [3, 4]
     berlin = Times(cron="30 2 * * *", zone="Europe/Berlin")
-    assert len(recurring.preview_times(berlin, 3)) == 3
+    assert len(rig.service.runs.preview_times(berlin, 3)) == 3
 
 
 @pytest.mark.parametrize(

@@ -34,5 +34,5 @@ class Routes(ABC):
 
     def _shown(self, definition: Definition) -> dict[str, object]:
         """Return a recurring schedule as JSON."""
-        now_ms, upcoming = self._service.recurring.outlook(definition)
+        now_ms, upcoming = self._service.runs.outlook(definition)
         return recurring_to_json(definition, now_ms, upcoming)

@@ -22,7 +22,7 @@ from ringtime_ingest.http.parsing import (
 )
 from ringtime_ingest.http.query import Query
 from ringtime_ingest.http.routes import BASE, Routes
-from ringtime_ingest.service.recurring import TRIES
+from ringtime_ingest.service import NewRecurring
 from ringtime_shared.api.ids import check_app_id, check_name
 from ringtime_shared.api.instants import parse_instant
 from ringtime_shared.api.recurring import (
@@ -30,22 +30,21 @@ from ringtime_shared.api.recurring import (
     MAX_LIST_SIZE,
     MAX_PREVIEW,
     PREVIEW_SIZE,
+    WHEN,
     preview_to_json,
     runs_to_json,
 )
 from ringtime_shared.api.schedules import schedule_to_json
-from ringtime_shared.errors import InvalidRequest, LimitReached, VersionConflict, Violation
-from ringtime_shared.models.recurring import Definition, DefinitionState
+from ringtime_shared.errors import InvalidRequest, LimitReached, Violation
+from ringtime_shared.models.recurring import SHOWN, Definition, DefinitionState
 from ringtime_shared.recurring.parsing import KEYS, parse_times
 
-_LIVE = (DefinitionState.ACTIVE, DefinitionState.PAUSED, DefinitionState.ENDED)
 #: goscheduler's words, and ours
 _STATES: Mapping[str, tuple[DefinitionState, ...]] = {
-    "": _LIVE,
-    "SCHEDULED": _LIVE,
+    "": SHOWN,
+    "SCHEDULED": SHOWN,
     **{state.value: (state,) for state in DefinitionState},
 }
-_WHEN = ("", "past", "future")
 _REVISION = re.compile(r'(?:W/)?"?([0-9]{1,9})"?', re.ASCII)
 
 
@@ -86,20 +85,14 @@ class RecurringRoutes(Routes):
         return self._answer(await self._service.recurring.put(new, revision))
 
     async def patch(self, request: Request) -> Response:
-        """Put what a patch makes of what is there, if it is there still."""
         app_id, name = _key_of(request)
         asked = _revision_of(request)
         body = await self._bodies.read(request)
-        for _ in range(TRIES):
-            stored = await self._service.recurring.fetch(app_id, name)
-            new = parse_recurring_patch(stored, body, self._depth)
-            revision = stored.revision if asked is None else asked
-            try:
-                return self._answer(await self._service.recurring.put(new, revision))
-            except VersionConflict:
-                if asked is not None:
-                    raise
-        raise VersionConflict(f"recurring schedule {name} is changed by others all the time", "revision")
+
+        def change(stored: Definition) -> NewRecurring:
+            return parse_recurring_patch(stored, body, self._depth)
+
+        return self._answer(await self._service.recurring.patch(app_id, name, change, asked))
 
     async def fetch(self, request: Request) -> Response:
         return self._answer(await self._fetch(request))
@@ -138,7 +131,7 @@ class RecurringRoutes(Routes):
             raise refused(wrong, [*broken, *error.violations]) from None
         if wrong or broken:
             raise refused(wrong, broken)
-        planned = self._service.recurring.preview_times(times, size)
+        planned = self._service.runs.preview_times(times, size)
         return success(preview_to_json(planned), total=len(planned))
 
     async def preview_saved(self, request: Request) -> Response:
@@ -147,7 +140,7 @@ class RecurringRoutes(Routes):
         if not 1 <= size <= MAX_PREVIEW:
             asked.wrong.append(Violation("size", f"must be from 1 to {MAX_PREVIEW}"))
         asked.check()
-        planned = await self._service.recurring.preview(await self._fetch(request), size)
+        planned = await self._service.runs.preview(await self._fetch(request), size)
         return success(preview_to_json(planned), total=len(planned))
 
     async def fetch_page(self, request: Request) -> Response:
@@ -173,12 +166,12 @@ class RecurringRoutes(Routes):
 
     async def _runs(self, request: Request, definition: Definition) -> Response:
         asked = Query(request, ("size", "when", "continuation_token"))
-        if asked.text("when") not in _WHEN:
+        if asked.text("when") not in WHEN:
             asked.wrong.append(Violation("when", "must be past or future, or left out for both"))
         size = asked.size("size", LIST_SIZE, MAX_LIST_SIZE)
         asked.check()
         when, token = asked.text("when"), asked.text("continuation_token")
-        page = await self._service.recurring.fetch_runs(definition, when, size, token)
+        page = await self._service.runs.fetch_page(definition, when, size, token)
         return success(runs_to_json(page.rows, page.token), total=len(page.rows))
 
     async def fetch_crons(self, request: Request) -> Response:
@@ -231,4 +224,4 @@ def _states_of(asked: Query, name: str) -> tuple[DefinitionState, ...]:
     if text not in _STATES:
         words = ", ".join(word for word in _STATES if word)
         asked.wrong.append(Violation(name, f"must be one of {words}"))
-    return _STATES.get(text, _LIVE)
+    return _STATES.get(text, SHOWN)

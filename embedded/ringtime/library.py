@@ -15,7 +15,7 @@ from ringtime.instants import to_ms
 from ringtime.runtime import Runtime, run
 from ringtime_client import Callback, HttpCallbackDetails, NewSchedule
 from ringtime_client.views import naming_item, to_new_schedule
-from ringtime_ingest.service import Cancellation, NewApp
+from ringtime_ingest.service import Cancellation, Kept, NewApp
 from ringtime_ingest.service import NewSchedule as Request
 from ringtime_ingest.service.dead_letters import IN_LIBRARY, LetterPage, LetterQuery, ReplayReport
 from ringtime_ingest.service.listing import ListQuery, SchedulePage
@@ -241,7 +241,8 @@ class Ringtime:
             new = to_new_schedule(n, each)
             with naming_item(n):
                 asked.append(_to_request(new.app_id, new.payload, new.callback, new.at, new.delay, new.retry))
-        return await self._running.service.batches.create(asked)
+        results = await self._running.service.batches.create(asked)
+        return [each.row if isinstance(each, Kept) else each for each in results]
 
     @checked
     async def get_schedule(self, schedule_id: UUID | str) -> Row:

@@ -13,7 +13,9 @@ RingtimeError
 │   ├── VersionConflict   somebody else changed the app, or recurring schedule, in between
 │   ├── Damaged           what is stored of it cannot be read
 │   ├── AlreadyDone       too late to cancel: the schedule has its outcome
-│   └── NotReplayable     the schedule has not failed, or was cancelled
+│   ├── NotReplayable     the schedule has not failed, or was cancelled
+│   ├── KeyReused         the idempotency key stands for a create that asked for something else
+│   └── InFlight          the first create of this idempotency key, or name, is under way
 ├── StoreUnavailable      nothing was written; try again later
 │   ├── ClockInDoubt      this node's wall clock cannot be relied on
 │   ├── DiskFull          there is no room; what is filed is fired all the same
@@ -68,6 +70,11 @@ class ErrorWord(StrEnum):
         "NOT_REPLAYABLE",
         "the schedule cannot be replayed: `details` has its `scheduleStatus`, and the `reason`",
     )
+    KEY_REUSED = (
+        "KEY_REUSED",
+        "the idempotency key stands for an earlier create that asked for something else",
+    )
+    IN_FLIGHT = "IN_FLIGHT", "the first create of this idempotency key or name is under way; try again soon"
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE", "nothing was written; try again later"
     CLOCK_IN_DOUBT = "CLOCK_IN_DOUBT", "the server's clock cannot be relied on; nothing was written"
     DISK_FULL = "DISK_FULL", "there is no room; nothing was written"
@@ -280,6 +287,30 @@ class NotReplayable(Conflict):
 
     def details(self) -> Mapping[str, str]:
         return {"scheduleStatus": self.status, "reason": self.why}
+
+
+class KeyReused(Conflict):
+    """The idempotency key stands for an earlier create that asked for something else."""
+
+    word = ErrorWord.KEY_REUSED
+
+    field = "idempotencyKey"
+
+    def __init__(self, message: str = "this key was used for another schedule: take a new one") -> None:
+        super().__init__(message)
+
+
+class InFlight(Conflict):
+    """The first create of this idempotency key, or name, is under way, or was broken off just now."""
+
+    word = ErrorWord.IN_FLIGHT
+
+    field = "idempotencyKey"
+
+    def __init__(
+        self, message: str = "the first create is under way; try again in a moment", field: str | None = None
+    ) -> None:
+        super().__init__(message, field)
 
 
 class StoreUnavailable(RingtimeError):

@@ -103,15 +103,17 @@ def hold_form(reply: Reply) -> None:
 
 
 @st.composite
-def requests(draw: st.DrawFn, verb: str, path: str) -> tuple[str, bytes]:
-    """Return a target and a body that the document calls valid."""
+def requests(draw: st.DrawFn, verb: str, path: str) -> tuple[str, bytes, list[tuple[str, str]]]:
+    """Return a target, a body and headers that the document calls valid."""
     described, make = document()["paths"][path][verb], FromSchema(document())
-    query = {}
+    query, headers = {}, list[tuple[str, str]]()
     for parameter in described["parameters"]:
         name, value = parameter["name"], make.values(parameter["schema"])
         if parameter["in"] == "path":
             known = {"appId": st.sampled_from(["test", "idle"])}.get(name, st.nothing())
             path = path.replace(f"{{{name}}}", quote(str(draw(known | value)), safe=""))
+        elif parameter["in"] == "header":
+            headers += [(name, draw(value))] * draw(st.booleans())
         elif parameter["required"] or draw(st.booleans()):
             query[name] = draw(value)
     body = b""
@@ -121,8 +123,10 @@ def requests(draw: st.DrawFn, verb: str, path: str) -> tuple[str, bytes]:
         if "payload" in content and draw(st.integers(0, 9)):
             content["appId"] = "test"  # of an unknown app nothing else is said
         assume(validator(schema).is_valid(content))
+        if headers:  # one place for a key is enough, and only one-time schedules have one
+            assume(content.get("idempotencyKey") is None and not content.get("cronExpression"))
         body = json.dumps(content).encode()
-    return path + (f"?{urlencode(query)}" if query else ""), body
+    return path + (f"?{urlencode(query)}" if query else ""), body, headers
 
 
 @pytest.mark.parametrize(("verb", "path"), operations())
@@ -136,8 +140,9 @@ def test_valid_requests_are_not_refused_for_their_form(verb: str, path: str) -> 
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )
     @given(requests(verb, path))
-    def check(request: tuple[str, bytes]) -> None:
-        reply = asyncio.run(make_rig().client.call(verb.upper(), *request))
+    def check(request: tuple[str, bytes, list[tuple[str, str]]]) -> None:
+        target, body, headers = request
+        reply = asyncio.run(make_rig().client.call(verb.upper(), target, body, headers=headers))
         hold_form(reply)
         hold_answer(reply, described)
 

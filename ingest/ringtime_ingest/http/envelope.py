@@ -24,6 +24,7 @@ from ringtime_shared.errors import (
     Damaged,
     ErrorWord,
     InvalidRequest,
+    KeyReused,
     NotFound,
     OutcomeUnknown,
     RingtimeError,
@@ -87,6 +88,7 @@ ERRORS: Mapping[type[RingtimeError], Codes] = {
     AppActive: Codes(4003, 400),
     Damaged: Codes(5005, 409),
     Conflict: Codes(409, 409),
+    KeyReused: Codes(422, 422),
     BodyTooLarge: Codes(413, 413, "body", cuts=True),
     BodyTooSlow: Codes(408, 408, "body", cuts=True),
     TooMuchAtOnce: Codes(503, 503, cuts=True),
@@ -125,10 +127,17 @@ class Answer(Response):
         self.raw_headers = [content_type, (b"content-length", b"%d" % len(body)), *headers]
 
 
-def success(data: object, *, code: int = 200, total: int = 1, http: int = 200) -> Answer:
+def success(
+    data: object,
+    *,
+    code: int = 200,
+    total: int = 1,
+    http: int = 200,
+    headers: Sequence[tuple[bytes, bytes]] = (),
+) -> Answer:
     """Return the envelope of a success around `data`, which may hold `orjson.Fragment`s."""
     status = {"statusCode": code, "statusMessage": "Success", "statusType": "Success", "totalCount": total}
-    return Answer(orjson.dumps({"status": status, "data": data}), http)
+    return Answer(orjson.dumps({"status": status, "data": data}), http, headers)
 
 
 def failure(
@@ -143,6 +152,8 @@ def failure(
     headers = []
     if codes.http == 503:
         headers.append((b"retry-after", b"%d" % random.randint(1, 3)))
+    if word is ErrorWord.IN_FLIGHT:
+        headers.append((b"retry-after", b"1"))
     if codes.cuts:
         headers.append((b"connection", b"close"))
     if allow is not None:

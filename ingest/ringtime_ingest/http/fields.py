@@ -12,7 +12,7 @@ from ringtime_ingest.service.tokens import CONTINUATION_PATTERN
 from ringtime_shared.api.batches import MAX_ITEMS
 from ringtime_shared.api.configuration import description_of
 from ringtime_shared.api.dead_letters import MAX_SIZE
-from ringtime_shared.api.ids import APP_ID_PATTERN, NAME_PATTERN, SECRET_ID_PATTERN
+from ringtime_shared.api.ids import APP_ID_PATTERN, KEY_PATTERN, NAME_PATTERN, SECRET_ID_PATTERN
 from ringtime_shared.api.instants import INSTANT_PATTERN, LOOKS_LIKE_MS
 from ringtime_shared.api.recurring import (
     DELETE,
@@ -105,6 +105,7 @@ def _only(name: str) -> dict[str, object]:
 
 _CRON: Mapping[str, object] = {"type": "string", "maxLength": MAX_EXPRESSION}
 NAME = text_of(NAME_PATTERN)
+KEY = text_of(KEY_PATTERN)
 APP_ID = text_of(APP_ID_PATTERN)
 SCHEDULE_ID = text_of(UUID_PATTERN, format="uuid")
 SECRET_ID = text_of(SECRET_ID_PATTERN)
@@ -241,6 +242,13 @@ NEW_SCHEDULE = Shape(
         "Makes it a recurring schedule: in UTC, or with `CRON_TZ=` in another zone.",
         _CRON,
     ),
+    Field(
+        "idempotencyKey",
+        TEXT,
+        "Of a one-time schedule, the same as the header `Idempotency-Key`: creates with one key make one"
+        " schedule.",
+        KEY,
+    ),
     Field("scheduleId", TEXT, "Passed over if it is a UUID: the server makes the id.", SCHEDULE_ID),
     required=("appId", "payload", "callback"),
     also={
@@ -249,7 +257,10 @@ NEW_SCHEDULE = Shape(
             _once("delaySeconds", "scheduleTime"),
             {
                 "required": ["cronExpression"],
-                "properties": {"cronExpression": {"type": "string", "minLength": 1}},
+                "properties": {
+                    "cronExpression": {"type": "string", "minLength": 1},
+                    "idempotencyKey": {"type": "null"},
+                },
             },
         ]
     },

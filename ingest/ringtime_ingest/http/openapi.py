@@ -9,7 +9,7 @@ from importlib.metadata import version
 import orjson
 
 from ringtime_ingest.http import schemas
-from ringtime_ingest.http.fields import APP_ID, INSTANT, NAME, SCHEDULE_ID, SECRET_ID, TOKEN
+from ringtime_ingest.http.fields import APP_ID, INSTANT, KEY, NAME, SCHEDULE_ID, SECRET_ID, TOKEN
 from ringtime_ingest.http.schemas import Schema, ref
 from ringtime_ingest.service.requests import Offer
 from ringtime_shared.api.dead_letters import MAX_SIZE
@@ -56,12 +56,14 @@ _REASONS = {
     "408": "The body did not arrive in time.",
     "409": "The state of the thing forbids it.",
     "413": "The body is too large.",
+    "422": "The idempotency key stands for an earlier create that asked for something else.",
     "503": "Not available, or the outcome is unknown: the message says which. Try again after `Retry-After`.",
 }
 
 
 #: by name; behind a colon is what tells one from others of the same name
 _PARAMETERS: Mapping[str, Schema] = {
+    "Idempotency-Key": KEY,
     "appId": APP_ID,
     "app_id": APP_ID,
     "cancel_schedules": {"enum": ["false", "true"]},
@@ -92,6 +94,7 @@ class _Operation:
     body: str = ""
     may_lack_body: bool = False
     example: object = None
+    headers: tuple[str, ...] = ()
     query: tuple[str, ...] = ()
     needed: tuple[str, ...] = ()  #: of the query
     creates: bool = True  #: with a body: whether the answer is that of a create
@@ -106,6 +109,7 @@ class _Operation:
             "summary": self.summary,
             "parameters": [
                 *(self._parameter(part.strip("{}"), "path", True) for part in parts if part[0] == "{"),
+                *(self._parameter(name, "header", False) for name in self.headers),
                 *(self._parameter(name, "query", name in self.needed) for name in self.query),
             ],
         }
@@ -145,9 +149,11 @@ _OPERATIONS = (
     _Operation(
         method="post",
         path="/goscheduler/schedules",
-        summary="Create a schedule; once answered, it will fire",
-        answer=schemas.ONE_SCHEDULE,
-        failures=_BODY_FAILURES,
+        summary="Create a schedule; once answered, it will fire. With an idempotency key it may be repeated:"
+        " one key makes one schedule",
+        answer=schemas.CREATED_SCHEDULE,
+        failures=(*_BODY_FAILURES, "422"),
+        headers=("Idempotency-Key",),
         body="NewSchedule",
         example=_EXAMPLE,
     ),
@@ -193,7 +199,8 @@ _OPERATIONS = (
         path="/goscheduler/schedule",
         summary="Create a schedule; answers with the schedule itself as data",
         answer=schemas.FLAT_SCHEDULE,
-        failures=_BODY_FAILURES,
+        failures=(*_BODY_FAILURES, "422"),
+        headers=("Idempotency-Key",),
         body="NewSchedule",
         example=_EXAMPLE,
     ),

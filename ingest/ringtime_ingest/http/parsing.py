@@ -35,7 +35,7 @@ from ringtime_ingest.service.requests import (
     check_form,
 )
 from ringtime_shared.api.configuration import ATTEMPTS, POLICY
-from ringtime_shared.api.ids import check_app_id, check_schedule_id
+from ringtime_shared.api.ids import KEY_FIELD, check_app_id, check_key, check_schedule_id
 from ringtime_shared.api.instants import NoInstant, parse_delay, parse_instant
 from ringtime_shared.api.recurring import KEEP, recurring_to_request
 from ringtime_shared.callbacks import http_rules
@@ -59,9 +59,13 @@ def parse_new_schedule(document: object) -> NewSchedule:
     return new
 
 
-def parse_create(document: object) -> NewSchedule | NewRecurring:
+def parse_create(document: object, key: str | None = None) -> NewSchedule | NewRecurring:
     """Read the body of a create, as `load` returns it; of a recurring schedule without a name, if it has a
-    `cronExpression`. Raises InvalidRequest."""
+    `cronExpression`. Raises InvalidRequest.
+
+    Args:
+        key: the idempotency key of its headers, which may stand in the body as well; None: there is none.
+    """
     wrong: list[Violation] = []
     broken: list[Violation] = []
     fields = NEW_SCHEDULE.read(document, "", wrong)
@@ -73,16 +77,35 @@ def parse_create(document: object) -> NewSchedule | NewRecurring:
         delay_ms = read_time("delaySeconds", fields.get("delaySeconds"), parse_delay, wrong, broken)
     if schedule_id := fields.get("scheduleId"):
         wrong += check_schedule_id(schedule_id)
+    key = _read_key(key, fields, repeats, broken)
     contents = _read_contents(str(fields.get("appId", "")), fields, wrong, broken)
     new: NewSchedule | NewRecurring
     if repeats:
         new = NewRecurring(name="", times=times, **contents)
     else:
-        new = NewSchedule(fire_ms=fire_ms, delay_ms=delay_ms, **contents)
+        new = NewSchedule(fire_ms=fire_ms, delay_ms=delay_ms, idempotency_key=key, **contents)
     if wrong or broken or check_app_id(new.app_id):
         told = wrong + broken
         raise refused(wrong, broken + _check_rest(new, {violation.field for violation in told}))
     return new
+
+
+def _read_key(
+    header: str | None, fields: Mapping[str, object], repeats: bool, broken: list[Violation]
+) -> str:
+    """Return the idempotency key of a create; "": it has none."""
+    in_body = cast("str | None", fields.get(KEY_FIELD))
+    key = header if in_body is None else in_body
+    if key is None:
+        return ""
+    if header not in (None, key):
+        broken.append(Violation(KEY_FIELD, "must be that of the header Idempotency-Key where both are given"))
+    elif repeats:
+        rule = "only for one-time schedules: to put a recurring one under a name may be repeated as it is"
+        broken.append(Violation(KEY_FIELD, rule))
+    else:
+        broken += check_key(key)
+    return key
 
 
 def parse_recurring(app_id: str, name: str, body: bytes, max_depth: int) -> NewRecurring:

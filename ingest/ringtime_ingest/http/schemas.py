@@ -47,7 +47,7 @@ from ringtime_shared.api.recurring import (
     RecurringView,
     RunPage,
 )
-from ringtime_shared.api.schedules import AttemptView, SchedulePage, ScheduleView
+from ringtime_shared.api.schedules import AttemptView, IdempotencyView, SchedulePage, ScheduleView
 from ringtime_shared.api.times import IntervalView, PlannedView
 from ringtime_shared.api.views import Key, keys_of
 from ringtime_shared.errors import ErrorWord
@@ -262,15 +262,18 @@ ANSWERS: Mapping[str, Schema] = {
     "Replay": _object(ReplayView),
     "ReplayReport": _object(ReplayResult),
     "SkippedReplay": _object(SkippedReplay),
+    "Idempotency": _object(IdempotencyView),
     "Recurring": _object(RecurringView),
     "ShownInterval": _object(IntervalView),
     "Planned": _object(PlannedView),
     "Status": _STATUS,
     "Failure": _FAILURE,
 }
-_CREATED = record({"schedule": ref("Schedule")})
+_IDEMPOTENCY = {"idempotency": ref("Idempotency")}
+_CREATED = record({"schedule": ref("Schedule"), **_IDEMPOTENCY}, *_IDEMPOTENCY)
 _CANCELLED = record({"schedule": ref("Schedule"), "cancel": {"const": "best_effort"}}, "cancel")
 _EITHER: Schema = {"anyOf": [ref("Schedule"), ref("Recurring")]}
+CREATED_SCHEDULE = success_of(record({"schedule": _EITHER, **_IDEMPOTENCY}, *_IDEMPOTENCY))
 ONE_SCHEDULE = success_of(record({"schedule": _EITHER}))
 FLAT_SCHEDULE = success_of(_EITHER)
 CANCELLED = success_of(record({"schedule": _EITHER, "cancel": {"const": "best_effort"}}, "cancel"))

@@ -1,6 +1,6 @@
 """What clients can ask for, without any transport: the HTTP routes and the library call the same service.
 
-Its interface is `IngestService`, made of `IngestParts`, with `signing`, `batches`, `listing`,
+Its interface is `IngestService`, made of `IngestParts`, with `signing`, `batches`, `keyed`, `listing`,
 `recurring`, `runs` and `dead_letters` for what belongs to them, and the requests and answers named here.
 Behind it:
 
@@ -10,6 +10,7 @@ Behind it:
 | `service` | one method for each thing that can be asked of apps and schedules |
 | `apps` | the apps as they were last read, and how long ago |
 | `commit` | the promise that an acknowledged row will be seen by a dispatcher |
+| `keyed` | creates with an idempotency key |
 | `batches` | many creates, or many cancels, in one request |
 | `dead_letters`, `replay` | deliveries that were given up: list, count, file again |
 | `recurring` | recurring schedules: every change of a definition |
@@ -21,7 +22,16 @@ It talks to the store, whose driver it is given, and never to a transport: it im
 starlette, and raises the errors of `ringtime_shared.errors` for somebody else to word.
 """
 
-from ringtime_ingest.service.requests import Cancellation, NewApp, NewRecurring, NewSchedule, Offer
+from ringtime_ingest.service.requests import Cancellation, Kept, NewApp, NewRecurring, NewSchedule, Offer
 from ringtime_ingest.service.service import IngestParts, IngestService
 
-__all__ = ["Cancellation", "IngestParts", "IngestService", "NewApp", "NewRecurring", "NewSchedule", "Offer"]
+__all__ = [
+    "Cancellation",
+    "IngestParts",
+    "IngestService",
+    "Kept",
+    "NewApp",
+    "NewRecurring",
+    "NewSchedule",
+    "Offer",
+]

@@ -3,7 +3,8 @@
 A create of a batch keeps the same rules as one alone. What many have in common is done once for all of them:
 an app is looked up once, equal callbacks are judged once, callbacks to one destination are screened once, and
 the rows go to the commit path together, so that a schedule costs a fraction of a single create. What
-is done for each item gives way to other requests after every few of them.
+is done for each item gives way to other requests after every few of them. Only creates with an idempotency
+key are done one by one, some side by side: each has a claim to make first.
 
 | what fails | the item's result |
 |---|---|
@@ -24,6 +25,7 @@ from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.requests import (
     Cancellation,
+    Kept,
     NewSchedule,
     check_callback,
     check_values,
@@ -41,7 +43,7 @@ from ringtime_shared.settings import AppLimits
 
 T = TypeVar("T")
 STINT = 50  #: items between two moments at which other requests may go on: 2 to 3 ms
-AT_ONCE = 50  #: cancels under way, and reads of apps
+AT_ONCE = 50  #: cancels and creates with keys under way, and reads of apps
 
 
 Destination = tuple[str, str, str | bytes]  #: callback type, app, and what its screen goes by
@@ -76,11 +78,13 @@ class Batches:
         callbacks: Mapping[str, CallbackRules],
         make_rows: Callable[[Sequence[Draft], int], Awaitable[list[Row]]],
         cancel_one: Callable[[UUID], Awaitable[Cancellation]],
+        create_keyed: Callable[[NewSchedule], Awaitable[Kept]],
     ) -> None:
         """
         Args:
             make_rows: returns the home rows of drafts, created at an instant in ms.
             cancel_one: cancels one schedule.
+            create_keyed: creates one with an idempotency key.
         """
         self._apps = apps
         self._commit = commit
@@ -90,9 +94,10 @@ class Batches:
         self._rules = {name: kind.validate for name, kind in callbacks.items()}
         self._make_rows = make_rows
         self._cancel_one = cancel_one
+        self._create_keyed = create_keyed
 
-    async def create(self, asked: Sequence[NewSchedule | Exception]) -> list[Row | Exception]:
-        """File schedules; return for each, in order, its row or why there is none.
+    async def create(self, asked: Sequence[NewSchedule | Exception]) -> list[Row | Kept | Exception]:
+        """File schedules; return for each, in order, its row (`Kept` if it has a key) or why there is none.
 
         Args:
             asked: 1 to 1,000; an error stands for what could not even be read, and is its own result.
@@ -102,8 +107,13 @@ class Batches:
         """
         _check_count("schedules", asked)
         require_trust(self._clock)
-        results: list[Row | Exception | None] = [None if isinstance(x, NewSchedule) else x for x in asked]
-        news = [(n, new) for n, new in enumerate(asked) if isinstance(new, NewSchedule)]
+        results: list[Row | Kept | Exception | None] = [
+            None if isinstance(x, NewSchedule) else x for x in asked
+        ]
+        news, keyed = list[tuple[int, NewSchedule]](), list[tuple[int, NewSchedule]]()
+        for n, new in enumerate(asked):
+            if isinstance(new, NewSchedule):
+                (keyed if new.idempotency_key else news).append((n, new))
         readings = await self._read_apps({new.app_id for _, new in news})
         drafts = await self._screen(await self._check(news, readings, results), results)
         made_ms = self._clock.now_ms()
@@ -114,6 +124,10 @@ class Batches:
             await asyncio.sleep(0)
         for draft, result in zip(drafts, await self._commit.file_many(filed) if filed else (), strict=True):
             results[draft.number] = result
+        for part_of in _parts(keyed, AT_ONCE):
+            kept = await asyncio.gather(*(_outcome(self._create_keyed(new)) for _, new in part_of))
+            for (n, _), each in zip(part_of, kept, strict=True):
+                results[n] = each
         return [result for result in results if result is not None]
 
     async def _read_apps(self, app_ids: set[str]) -> dict[str, AppReading | Exception]:
@@ -132,7 +146,7 @@ class Batches:
         self,
         news: Sequence[tuple[int, NewSchedule]],
         readings: Mapping[str, AppReading | Exception],
-        results: list[Row | Exception | None],
+        results: list[Row | Kept | Exception | None],
     ) -> list[Draft]:
         """Return those that keep every rule; put the errors of the others into `results`."""
         now_ms = self._clock.now_ms()
@@ -181,7 +195,7 @@ class Batches:
         by = None if known is None else known.screened(new.callback_details)
         return Verdict(violations, key if by is None else (kind, app_id, by))
 
-    async def _screen(self, drafts: list[Draft], results: list[Row | Exception | None]) -> list[Draft]:
+    async def _screen(self, drafts: list[Draft], results: list[Row | Kept | Exception | None]) -> list[Draft]:
         """Return those whose callbacks may go where they lead, by one look at each destination."""
         firsts: dict[Destination, Draft] = {}
         for draft in drafts:

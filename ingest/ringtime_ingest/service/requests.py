@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from ringtime_shared.api.ids import check_app_id, check_name
+from ringtime_shared.api.ids import check_app_id, check_key, check_name
 from ringtime_shared.api.recurring import MAX_MISFIRE_AGE_MS, MAX_MISFIRES
 from ringtime_shared.app_rules import check_app
 from ringtime_shared.errors import InvalidRequest, Violation
@@ -56,6 +56,7 @@ class NewSchedule(Contents):
 
     fire_ms: int | None = None  #: the instant asked for, UTC ms
     delay_ms: int | None = None  #: how long after the server's now
+    idempotency_key: str = ""  #: what creates that are one have in common; "": it is one of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +70,15 @@ class NewRecurring(Contents):
     misfire_age_ms: int | None = None
     overlap: Overlap = Overlap.ALLOW
     keeps: bool = True  #: after its last run it is kept, ENDED; else it is deleted
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What a create with an idempotency key came to."""
+
+    row: Row  #: the home row, as it is now
+    is_replay: bool  #: it was there already
+    expires_ms: int  #: the key stands for it up to then
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +109,8 @@ def check_form(new: NewSchedule) -> list[Violation]:
         violations.append(
             Violation("scheduleTime", "required: either scheduleTime or delaySeconds, not both")
         )
+    if new.idempotency_key:
+        violations += check_key(new.idempotency_key)
     return violations
 
 

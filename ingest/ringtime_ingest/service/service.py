@@ -13,6 +13,7 @@ from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.dead_letters import DeadLetters
 from ringtime_ingest.service.deletions import Deletions
 from ringtime_ingest.service.growth import Growth
+from ringtime_ingest.service.keyed import Keyed
 from ringtime_ingest.service.listing import Listing
 from ringtime_ingest.service.recurring import Recurring, RecurringParts
 from ringtime_ingest.service.replay import Replayer
@@ -59,6 +60,7 @@ from ringtime_shared.stores.codec import check_details, fault_of
 from ringtime_shared.stores.protocol import (
     AppFeedStore,
     AppStore,
+    ClaimStore,
     DeadLetterStore,
     DueStore,
     MarkStore,
@@ -81,6 +83,7 @@ class IngestStore(
     OperatorStore,
     MetaStore,
     RecurringStore,
+    ClaimStore,
     Protocol,
 ):
     """What ingest needs of a store."""
@@ -118,6 +121,7 @@ class IngestService:
         self.signing = SigningSecrets(parts.store, parts.clock)
         self._chooser = PartitionChooser(parts.settings.chunk_rows)
         self._commit = CommitPath(parts.store, self._apps, self._chooser, parts.clock, parts.settings)
+        self.keyed = Keyed(parts.store, self._apps, self._commit, parts.clock, parts.settings, self._draft)
         self.batches = Batches(
             self._apps,
             self._commit,
@@ -126,6 +130,7 @@ class IngestService:
             parts.callbacks,
             self._home_rows,
             self.cancel_schedule,
+            self.keyed.create,
         )
         self.listing = Listing(parts.store, self._apps, parts.clock)
         replayer = Replayer(parts.store, self._commit, self._chooser, parts.clock, self._margin_ms)
@@ -251,11 +256,18 @@ class IngestService:
         return await self._deletions.ask(app_id, cancels=cancel_schedules)
 
     async def create_schedule(self, new: NewSchedule) -> Row:
-        """File a one-time schedule; when this returns, it will fire.
+        """File a one-time schedule; when this returns, it will fire. One that has an idempotency key, and was
+        created with it before, is not filed anew: see `keyed`.
 
         Raises NotFound (app), AppInactive, InvalidRequest, StoreUnavailable (ClockInDoubt among it),
-        OutcomeUnknown.
+        OutcomeUnknown, and with a key KeyReused and InFlight.
         """
+        if new.idempotency_key:
+            return (await self.keyed.create(new)).row
+        return await self._commit.file(*await self._draft(new))
+
+    async def _draft(self, new: NewSchedule) -> tuple[Row, AppReading]:
+        """Return the home row of a create that keeps every rule."""
         reading = await self._apps.get(new.app_id)
         if not reading.app.active:
             raise inactive(reading.app)
@@ -265,7 +277,7 @@ class IngestService:
             new, lambda: check_new_schedule(new, reading.app, self._limits, now_ms, self._rules)
         )
         await self._refresh_mint()
-        return await self._commit.file(self._home_row(new, details, reading, now_ms), reading)
+        return self._home_row(new, details, reading, now_ms), reading
 
     async def _screen(self, new: Contents, check: Callable[[], list[Violation]]) -> bytes:
         """Return the details of a callback as they will be kept, if rules and screens let them through.

@@ -15,6 +15,9 @@ _APP_ID = re.compile(APP_ID_PATTERN)
 _APP_ID_RULE = "must be 1 to 128 of A-Z, a-z, 0-9, _ and -, the first a letter or a digit"
 _NAME = re.compile(NAME_PATTERN)
 _NAME_RULE = "must be 1 to 128 of A-Z, a-z, 0-9, _, . and -, the first a letter or a digit"
+KEY_FIELD = "idempotencyKey"
+KEY_PATTERN = "[!-~]{1,255}"
+_KEY = re.compile(KEY_PATTERN)
 _SECRET_ID = re.compile(SECRET_ID_PATTERN)
 _UUID = re.compile(UUID_PATTERN)
 _UUID_RULE = "must be a UUID: 32 hexadecimal digits in groups of 8-4-4-4-12"
@@ -30,6 +33,13 @@ def check_app_id(app_id: str) -> list[Violation]:
 def check_name(name: str) -> list[Violation]:
     """Return what is wrong with the name of a recurring schedule."""
     return [] if _NAME.fullmatch(name) else [Violation("name", _NAME_RULE)]
+
+
+def check_key(key: str) -> list[Violation]:
+    """Return what is wrong with an idempotency key."""
+    if _KEY.fullmatch(key):
+        return []
+    return [Violation(KEY_FIELD, "must be 1 to 255 visible ASCII characters, without spaces")]
 
 
 def check_secret_id(secret_id: str) -> list[Violation]:

@@ -147,6 +147,14 @@ def _whole_log(outcome: Outcome) -> tuple[Attempt, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IdempotencyView:
+    """What became of the key of a create."""
+
+    replayed: Annotated[bool, Doc("The schedule had been created with this key before.")]
+    expires_at: Annotated[datetime, Doc("The key stands for this schedule up to then.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulePage:
     """By fire time. A page with a token may hold fewer than were asked for, or none."""
 
@@ -161,6 +169,11 @@ class SchedulePage:
     unreadable: Annotated[
         Sequence[UUID], Doc("Schedules of this page whose record is damaged; left out: none.")
     ] = ()
+
+
+def idempotency_to_json(is_replay: bool, expires_ms: int) -> dict[str, object]:
+    """Return what became of a key."""
+    return {"replayed": is_replay, "expiresAt": to_iso(expires_ms)}
 
 
 def page_to_json(

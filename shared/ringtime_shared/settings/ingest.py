@@ -40,3 +40,7 @@ class IngestSettings:
 
     max_pending: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
     """Creates that wait for a flush; one more is answered 503. Bounds memory when the store is slow."""
+
+    idempotency_hours: Annotated[int, Meta(ge=1, le=168)] = 24
+    """How long an idempotency key stands for the schedule that was created with it, in hours; no longer than
+    the schedule can be read."""

@@ -25,6 +25,7 @@ from ringtime_shared.errors import Damaged
 from ringtime_shared.ids import MAX_APPS, MAX_PARTITIONS
 from ringtime_shared.models.app import App, AppConfiguration, Deletion, Resize, SigningSecret
 from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.recurring import Definition, DefinitionState, RunOf
 from ringtime_shared.models.retry import RetryRules
@@ -496,6 +497,30 @@ def _damaged_definition(app_id: str, recurring_id: UUID, revision: int, fault: s
         starts_after_ms=0,
         state=DefinitionState.ENDED,
         damage=fault,
+    )
+
+
+# Claims: the key is that of the record
+
+_ClaimText = tuple[UUID, str, Millis, Millis]
+_decode_claim = Decoder(_ClaimText).decode
+
+
+def encode_claim(claim: Claim) -> str:
+    """Return a JSON array, the same text for the same claim."""
+    return _encode([claim.schedule_id, claim.digest, claim.claimed_ms, claim.expires_ms]).decode()
+
+
+def read_claim(key: ClaimKey, text: object) -> Claim:
+    """Read a claim. Raises Damaged."""
+    try:
+        if not isinstance(text, str):
+            raise ValueError(f"claim: must be text, not {type(text).__name__}")
+        schedule_id, digest, claimed_ms, expires_ms = read_json("claim", _decode_claim, text)
+    except ValueError as error:
+        raise Damaged(key.kind.value, key.text, fault_of(error)) from None
+    return Claim(
+        key=key, schedule_id=schedule_id, digest=digest, claimed_ms=claimed_ms, expires_ms=expires_ms
     )
 
 

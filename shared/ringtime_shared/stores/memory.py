@@ -17,6 +17,7 @@ from ringtime_shared.errors import AppExists, NotFound
 from ringtime_shared.ids import MAX_NONCES
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.recurring import Definition
@@ -66,6 +67,7 @@ class MemoryStore:
         self._marks: dict[Instance, tuple[int, Marks]] = {}
         self._definitions: dict[DefinitionKey, Definition] = {}
         self._runs: dict[DefinitionKey, list[RunEntry]] = defaultdict(list)
+        self._claims: dict[ClaimKey, Claim] = {}
         self._letters: dict[str, dict[Position, DeadLetter]] = defaultdict(dict)
         self._damage: dict[tuple[str, str], Damage] = {}
         self._audit: dict[UUID, AuditEntry] = {}
@@ -256,6 +258,16 @@ class MemoryStore:
     ) -> list[RunEntry]:
         runs = [each for each in self._runs.get(key, ()) if from_ms <= each.nominal_ms <= upto_ms]
         return (runs[::-1] if newest_first else runs)[:limit]
+
+    async def fetch_claim(self, key: ClaimKey) -> Claim | None:
+        return self._claims.get(key)
+
+    async def replace_claim(self, claim: Claim, before: Claim | None) -> Claim:
+        stored = self._claims.get(claim.key)
+        if stored is not None and stored != before:
+            return stored
+        self._claims[claim.key] = claim
+        return claim
 
     async def put_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         for letter in letters:

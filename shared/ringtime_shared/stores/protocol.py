@@ -22,6 +22,7 @@ from ringtime_shared.clock import ServerTime
 from ringtime_shared.errors import VersionConflict
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.recurring import Definition, Origin
@@ -383,6 +384,23 @@ class RecurringStore(Protocol):
         ...
 
 
+class ClaimStore(Protocol):
+    """Which schedules keys and names stand for. One may be returned for a while after it has expired."""
+
+    async def fetch_claim(self, key: ClaimKey) -> Claim | None:
+        """Return the claim of a text as it is now. Raises Damaged."""
+        ...
+
+    async def replace_claim(self, claim: Claim, before: Claim | None) -> Claim:
+        """Store a claim unless another one than `before` is stored; return what is stored then: this one, or
+        that other. Raises Damaged.
+
+        Repeating a replace that was carried out has no effect. A driver that gets no answer looks whether it
+        was, so OutcomeUnknown means that no look can tell.
+        """
+        ...
+
+
 class DeadLetterStore(Protocol):
     """Deliveries that were given up, by app and slot."""
 
@@ -467,6 +485,7 @@ class Store(
     DueStore,
     MarkStore,
     RecurringStore,
+    ClaimStore,
     DeadLetterStore,
     DamageStore,
     OperatorStore,

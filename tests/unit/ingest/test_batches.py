@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pytest
 from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
@@ -58,7 +58,7 @@ async def make(*, by_host: bool = True) -> tuple[ServiceRig, Watched]:
     return rig, kind
 
 
-def kinds(results: list[Row | Exception]) -> list[type]:
+def kinds(results: Sequence[object]) -> list[type]:
     return [type(result) for result in results]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 from uuid import UUID
 
 import orjson
@@ -23,7 +23,8 @@ from ringtime_ingest.http.gate import Bodies, Room, busy
 from ringtime_ingest.http.items import ItemReader
 from ringtime_ingest.http.parsing import parse_new_schedule, parse_schedule_id
 from ringtime_ingest.http.routes import BASE, Routes
-from ringtime_ingest.service import Cancellation, IngestService
+from ringtime_ingest.http.routes.schedules import kept_to_json
+from ringtime_ingest.service import Cancellation, IngestService, Kept
 from ringtime_ingest.service.batches import AT_ONCE, STINT
 from ringtime_shared.api.batches import MAX_ITEMS, batch_to_json
 from ringtime_shared.api.schedules import schedule_to_json
@@ -78,8 +79,10 @@ def _to_id(item: object) -> UUID:
     return parse_schedule_id(item if isinstance(item, str) else "")
 
 
-def _show_created(row: Row) -> dict[str, object]:
-    return {"schedule": schedule_to_json(row)}
+def _show_created(made: object) -> dict[str, object]:
+    if isinstance(made, Kept):
+        return kept_to_json(made)
+    return {"schedule": schedule_to_json(cast(Row, made))}
 
 
 def _show_cancelled(cancellation: Cancellation) -> dict[str, object]:

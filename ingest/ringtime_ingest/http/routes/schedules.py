@@ -14,12 +14,21 @@ from ringtime_ingest.http.parsing import is_recurring, parse_create, parse_sched
 from ringtime_ingest.http.query import Query
 from ringtime_ingest.http.routes import BASE, Routes
 from ringtime_ingest.http.shapes import load
-from ringtime_ingest.service import NewSchedule
+from ringtime_ingest.service import Kept, NewSchedule
 from ringtime_ingest.service.listing import IN_QUERY, ListQuery
 from ringtime_shared.api.ids import check_app_id
-from ringtime_shared.api.schedules import LIST_SIZE, MAX_LIST_SIZE, page_to_json, schedule_to_json
+from ringtime_shared.api.instants import to_iso
+from ringtime_shared.api.schedules import (
+    LIST_SIZE,
+    MAX_LIST_SIZE,
+    idempotency_to_json,
+    page_to_json,
+    schedule_to_json,
+)
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.schedule import Status
+
+_KEY = "idempotency-key"  #: the header
 
 
 class ScheduleRoutes(Routes):
@@ -39,16 +48,26 @@ class ScheduleRoutes(Routes):
         ]
 
     async def create(self, request: Request) -> Response:
-        return success({"schedule": await self._create(request)}, code=201, http=self._created)
+        made = await self._create(request)
+        if isinstance(made, Kept):
+            return success(kept_to_json(made), code=201, http=self._created, headers=_headers_of(made))
+        return success({"schedule": made}, code=201, http=self._created)
 
     async def create_flat(self, request: Request) -> Response:
-        return success(await self._create(request), code=201, http=self._created)
+        made = await self._create(request)
+        if isinstance(made, Kept):
+            shown = schedule_to_json(made.row)
+            return success(shown, code=201, http=self._created, headers=_headers_of(made))
+        return success(made, code=201, http=self._created)
 
-    async def _create(self, request: Request) -> dict[str, object]:
-        new = parse_create(load(await self._bodies.read(request), self._depth))
-        if isinstance(new, NewSchedule):
-            return schedule_to_json(await self._service.create_schedule(new))
-        return self._shown(await self._service.recurring.put(replace(new, name=str(uuid4())), 0))
+    async def _create(self, request: Request) -> dict[str, object] | Kept:
+        key = request.headers.get(_KEY)
+        new = parse_create(load(await self._bodies.read(request), self._depth), key)
+        if not isinstance(new, NewSchedule):
+            return self._shown(await self._service.recurring.put(replace(new, name=str(uuid4())), 0))
+        if new.idempotency_key:
+            return await self._service.keyed.create(new)
+        return schedule_to_json(await self._service.create_schedule(new))
 
     async def fetch(self, request: Request) -> Response:
         schedule_id = parse_schedule_id(request.path_params["schedule_id"])
@@ -72,6 +91,17 @@ class ScheduleRoutes(Routes):
         if cancellation.promised:
             return success(shown)
         return success(shown | {"cancel": "best_effort"}, code=202, http=202)
+
+
+def kept_to_json(kept: Kept) -> dict[str, object]:
+    """Return what became of a create with a key."""
+    idempotency = idempotency_to_json(kept.is_replay, kept.expires_ms)
+    return {"schedule": schedule_to_json(kept.row), "idempotency": idempotency}
+
+
+def _headers_of(kept: Kept) -> list[tuple[bytes, bytes]]:
+    headers = [(b"idempotency-expires", to_iso(kept.expires_ms).encode())]
+    return [*headers, (b"idempotency-replayed", b"true")] if kept.is_replay else headers
 
 
 def parse_list_query(request: Request) -> ListQuery:

@@ -10,6 +10,7 @@ from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.errors import Damaged, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.recurring import Definition
@@ -19,6 +20,7 @@ from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.cassandra.app_feed import AppChangeTables
 from ringtime_shared.stores.cassandra.apps import Apps
 from ringtime_shared.stores.cassandra.arrivals import Arrivals
+from ringtime_shared.stores.cassandra.claims import Claims
 from ringtime_shared.stores.cassandra.dead_letters import DeadLetters
 from ringtime_shared.stores.cassandra.marks import MarkTable
 from ringtime_shared.stores.cassandra.meta import HostTimes, MetaTable
@@ -59,6 +61,7 @@ class CassandraStore:
         app_changes: AppChangeTables,
         marks: MarkTable,
         recurring: Recurring,
+        claims: Claims,
         dead_letters: DeadLetters,
         damage: DamageTable,
         operator: OperatorReads,
@@ -76,6 +79,7 @@ class CassandraStore:
         self._app_changes = app_changes
         self._marks = marks
         self._recurring = recurring
+        self._claims = claims
         self._dead_letters = dead_letters
         self._damage = damage
         self._operator = operator
@@ -136,6 +140,7 @@ class CassandraStore:
             app_changes,
             marks,
             await Recurring.prepare(session),
+            await Claims.prepare(session, now_ms),
             await DeadLetters.prepare(session, now_ms),
             await DamageTable.prepare(session),
             await OperatorReads.prepare(session),
@@ -233,6 +238,12 @@ class CassandraStore:
         self, key: DefinitionKey, from_ms: int, upto_ms: int, limit: int, *, newest_first: bool = False
     ) -> list[RunEntry]:
         return await self._recurring.fetch_runs(key, from_ms, upto_ms, limit, newest_first=newest_first)
+
+    async def fetch_claim(self, key: ClaimKey) -> Claim | None:
+        return await self._claims.fetch_claim(key)
+
+    async def replace_claim(self, claim: Claim, before: Claim | None) -> Claim:
+        return await self._claims.replace_claim(claim, before)
 
     async def put_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         await self._dead_letters.put_dead_letters(letters)

@@ -2,7 +2,7 @@
 
 Each entry of `due_index` says when its rows are worth a look: when the first one filed under it expires,
 later when the earliest one that was left expires. A look deletes what has expired and is finished.
-Dead letters, and the entries of runs, go when they expire; an index of their own says which.
+Dead letters, claims, and the entries of runs go when they expire; an index of their own says which.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def purge_chunk(session: Session, now_ms: int) -> Chunk:
     `settled`, or are of an app that is gone."""
     _delete_damage(session, now_ms)
     letters = _delete_letters(session, now_ms)
-    if letters == ROWS_PER_CHUNK or _delete_runs(session, now_ms) == ROWS_PER_CHUNK:
+    others = (_delete_runs(session, now_ms), _delete_claims(session, now_ms))
+    if ROWS_PER_CHUNK in (letters, *others):
         return Chunk(letters, is_last=False)
     entries: list[IndexKey] = session.connection.execute(
         "SELECT bucket, app, partition FROM due_index INDEXED BY due_index_purge"
@@ -79,6 +80,14 @@ def _delete_runs(session: Session, now_ms: int) -> int:
         "DELETE FROM runs WHERE (app, recurring_id, nominal_ms, schedule_id) IN"
         " (SELECT app, recurring_id, nominal_ms, schedule_id FROM runs INDEXED BY runs_expiry"
         " WHERE expires_ms <= ? LIMIT ?)",
+        (now_ms, ROWS_PER_CHUNK),
+    ).rowcount
+
+
+def _delete_claims(session: Session, now_ms: int) -> int:
+    return session.connection.execute(
+        "DELETE FROM claims WHERE (app, kind, claimed) IN"
+        " (SELECT app, kind, claimed FROM claims INDEXED BY claims_expiry WHERE expires_ms <= ? LIMIT ?)",
         (now_ms, ROWS_PER_CHUNK),
     ).rowcount
 

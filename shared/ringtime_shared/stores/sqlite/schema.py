@@ -151,8 +151,20 @@ CREATE TABLE runs (
 CREATE INDEX runs_expiry ON runs (expires_ms);
 """
 
+_CLAIMS = """
+CREATE TABLE claims ( -- which schedules idempotency keys and names stand for
+    app INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    claimed TEXT NOT NULL,
+    claim TEXT NOT NULL, -- JSON array
+    expires_ms INTEGER NOT NULL,
+    PRIMARY KEY (app, kind, claimed)
+) WITHOUT ROWID;
+CREATE INDEX claims_expiry ON claims (expires_ms);
+"""
+
 #: Step n leads from schema version n to n + 1; add at the end, change nothing. A comment holds no semicolon.
-STEPS = (_FIRST, _DELIVERY, _OPERATOR, _COUNT, _DAMAGE, _DELETION, _APP_CHANGES, _RECURRING)
+STEPS = (_FIRST, _DELIVERY, _OPERATOR, _COUNT, _DAMAGE, _DELETION, _APP_CHANGES, _RECURRING, _CLAIMS)
 SCHEMA_VERSION = len(STEPS)
 
 

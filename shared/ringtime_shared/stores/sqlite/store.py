@@ -16,6 +16,7 @@ from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.errors import Conflict, FolderLost, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.recurring import Definition
@@ -38,6 +39,7 @@ from ringtime_shared.stores.protocol import (
 )
 from ringtime_shared.stores.sqlite import (
     apps,
+    claims,
     dead_letters,
     marks,
     operator,
@@ -300,6 +302,12 @@ class SqliteStore:
                 session, key, from_ms, upto_ms, limit, newest_first=newest_first
             )
         )
+
+    async def fetch_claim(self, key: ClaimKey) -> Claim | None:
+        return await self._reader.run(lambda session: claims.fetch_claim(session, key))
+
+    async def replace_claim(self, claim: Claim, before: Claim | None) -> Claim:
+        return await self._write(lambda session: claims.replace_claim(session, claim, before))
 
     async def put_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         await self._write(lambda session: dead_letters.put_dead_letters(session, letters))

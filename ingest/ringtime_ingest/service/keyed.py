@@ -1,0 +1,212 @@
+"""Creates with an idempotency key: however often one is sent, and to whichever pod, it makes one schedule.
+
+A key is a claim in the store (`ClaimStore`): the first create writes it, with the id of the schedule that
+it is about to file; every later one reads it there. An id says where its home row lies, and a row that is
+filed twice is there once. So whoever comes later, because a reply was dropped or a pod died, does not ask
+whether the first came to its end: it files the same row under the same id, by the same commit path, and
+answers.
+
+Invariants. (1) A key stands for one id at a time: a claim is replaced only by a compare-and-set on what was
+read, and only when its schedule was cancelled, its app is another one of the same id, or its time is over.
+(2) When `create` returns, the row of that id is filed and seen, as of a create without a key: also a replay
+went through the commit path. A row that is there is not enough: the first may have died between its write
+and its check, and then nobody may ever read the row.
+
+Proof sketch. Two creates of one key that both return an id of their own would both have replaced the same
+claim, or the first id's was over. Both filings of one id have equal contents: they have the digest of what
+was asked for in common, and what the server adds (the slot, the times of create and fire) is counted from
+what the claim says. If the first one's filing was sent already, the second files it at most once more,
+under a later slot: a dispatcher looks at the outcome of the first before it sends that. No clock takes part
+but for "in flight" and "its time is over".
+
+In flight is a claim younger than `ingest.write_deadline_ms` whose row is not there: its create is most
+likely being written, and its answer is worth the wait. The bound is one of courtesy: nothing breaks if the
+first is slower.
+
+| what fails | what a create with this key is answered next |
+|---|---|
+| the create breaks a rule | the same: no claim was made |
+| no answer to the claim | as if the first had died: next line |
+| the first dies, or its store is away, between claim and row | IN_FLIGHT for some seconds, then it is filed |
+| the first dies between the row's write and its check | it is filed again, under a later slot if need be |
+| the reply is dropped | the same schedule, as it is by then |
+| the first is suspended, and goes on when another has filed the row | nothing: it files what is there |
+| so long that the row was sent meanwhile | a filing that is found sent; sent again if the sender died |
+| its time has passed when the create comes again | the same schedule: a key is older than the rules |
+| the pods' clocks differ by s | IN_FLIGHT lasts longer, or shorter, by s |
+
+A create with a key costs a conditional write beside its own: four round trips of Cassandra's replicas. One
+without a key costs what it did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from hashlib import sha256
+from typing import Protocol
+
+import orjson
+
+from ringtime_ingest.service.apps import AppMaps
+from ringtime_ingest.service.commit import CommitPath
+from ringtime_ingest.service.requests import Kept, NewSchedule
+from ringtime_shared.api.ids import check_key
+from ringtime_shared.app_feed import AppReading
+from ringtime_shared.clock import Clock
+from ringtime_shared.errors import AppInactive, InFlight, InvalidRequest, KeyReused
+from ringtime_shared.ids import app_number_of
+from ringtime_shared.models.app import App
+from ringtime_shared.models.claim import Claim, ClaimKey, ClaimKind
+from ringtime_shared.models.schedule import Place, Row, RowUpdate, Status
+from ringtime_shared.settings import IngestSettings
+from ringtime_shared.settings.rules import CLOCK_SKEW_MS
+from ringtime_shared.stores.codec import encode_slim
+from ringtime_shared.stores.protocol import ClaimStore, ScheduleStore
+
+_TRIES = 5  #: each lost one is a claim of somebody else's
+_HOUR_MS = 3_600_000
+Draft = Callable[[NewSchedule], Awaitable[tuple[Row, AppReading]]]
+"""Returns the home row of a create that keeps every rule, not filed yet. Raises as `create_schedule`."""
+
+
+class KeyedStore(ClaimStore, ScheduleStore, Protocol):
+    """What creates with keys need of a store."""
+
+
+class Keyed:
+    """The creates with keys of one process."""
+
+    def __init__(
+        self,
+        store: KeyedStore,
+        apps: AppMaps,
+        commit: CommitPath,
+        clock: Clock,
+        settings: IngestSettings,
+        draft: Draft,
+    ) -> None:
+        self._store = store
+        self._apps = apps
+        self._commit = commit
+        self._clock = clock
+        self._keep_ms = settings.idempotency_hours * _HOUR_MS
+        self._busy_ms = settings.write_deadline_ms
+        self._draft = draft
+
+    async def create(self, new: NewSchedule) -> Kept:
+        """File a schedule unless its key stands for one that was asked for in the same way.
+
+        Raises KeyReused: it stands for another; InFlight: the first create with it is under way; and as
+        `create_schedule`.
+        """
+        key = ClaimKey(new.app_id, ClaimKind.KEY, new.idempotency_key)
+        try:
+            row, reading = await self._draft(new)
+        except (InvalidRequest, AppInactive) as refusal:
+            return await self._repeat(new, key, refusal)
+        schedule = row.schedule
+        claim = Claim(
+            key=key,
+            schedule_id=schedule.schedule_id,
+            digest=digest_of(new),
+            claimed_ms=schedule.created_ms,
+            expires_ms=min(schedule.created_ms + self._keep_ms, schedule.expires_ms - CLOCK_SKEW_MS),
+        )
+        before: Claim | None = None
+        for _ in range(_TRIES):
+            stored = await self._store.replace_claim(claim, before)
+            if stored == claim:
+                return Kept(
+                    await self._commit.file(row, reading), is_replay=False, expires_ms=claim.expires_ms
+                )
+            first = await self._fetch(stored)
+            if self._is_over(stored, first, reading.app):
+                before = stored
+                continue
+            if stored.digest != claim.digest:
+                raise KeyReused
+            if first is not None:
+                first = await self._confirm(first, reading)
+            elif self._clock.now_ms() - stored.claimed_ms < self._busy_ms:
+                raise InFlight
+            else:
+                first = await self._commit.file(_as_first_asked(row, new, stored), reading)
+            return Kept(first, is_replay=True, expires_ms=stored.expires_ms)
+        raise InFlight("others take this key all the time; try again in a moment")
+
+    async def _repeat(self, new: NewSchedule, key: ClaimKey, refusal: Exception) -> Kept:
+        """Answer a create that would be refused now, if it was not when it first came."""
+        stored = None if check_key(key.text) else await self._store.fetch_claim(key)
+        if stored is not None and stored.digest == _digest_if_any(new):
+            reading, first = await self._apps.get(key.app_id), await self._fetch(stored)
+            if first is not None and not self._is_over(stored, first, reading.app):
+                row = await self._confirm(first, reading)
+                return Kept(row, is_replay=True, expires_ms=stored.expires_ms)
+        raise refusal
+
+    async def _fetch(self, claim: Claim) -> Row | None:
+        place = Place.of_home(claim.key.app_id, claim.schedule_id)
+        return await self._store.fetch_row(place, claim.schedule_id)
+
+    def _is_over(self, claim: Claim, row: Row | None, app: App) -> bool:
+        """Whether a key stands for nothing any more."""
+        return (
+            claim.expires_ms <= self._clock.now_ms()
+            or app_number_of(claim.schedule_id) != app.number
+            or (row is not None and row.status is Status.DELETED)
+        )
+
+    async def _confirm(self, row: Row, reading: AppReading) -> Row:
+        """Return a home row of which it is sure that a dispatcher sees it, or has seen it.
+
+        A filing with attempts is a dispatcher's, which made sure of it before it pointed at it.
+        """
+        if row.outcome is not None or row.cancelled_ms is not None:
+            return row
+        schedule_id, pending = row.schedule.schedule_id, row
+        if row.moved_to is not None:
+            pending = await self._store.fetch_row(row.moved_to, schedule_id) or row
+            row = replace(row, attempts=pending.attempts, log=pending.log)
+        if pending.attempts or not pending.is_live:
+            return row
+        moved_to = (await self._commit.file(pending, reading)).moved_to
+        if moved_to is None:
+            return row
+        if row.moved_to is not None:  # else the commit path has pointed at it
+            update = RowUpdate(place=row.place, schedule_id=schedule_id, moved_to=moved_to)
+            await self._store.put_updates([update])
+        return replace(row, moved_to=moved_to)
+
+
+def digest_of(new: NewSchedule) -> str:
+    """Return what two creates have in common if they ask for the same, however it is written.
+
+    What has its default is left out, so a field that a later version adds changes nothing.
+    """
+    details = orjson.dumps(new.callback_details, option=orjson.OPT_SORT_KEYS)
+    asked = encode_slim(replace(new, idempotency_key="", callback_details={}))
+    return sha256(asked + details).hexdigest()[:32]
+
+
+def _digest_if_any(new: NewSchedule) -> str:
+    """Return the same; "" of what cannot be written, and so was never created."""
+    try:
+        return digest_of(new)
+    except (TypeError, ValueError):
+        return ""
+
+
+def _as_first_asked(row: Row, new: NewSchedule, claim: Claim) -> Row:
+    """Return the row that the first create was about to file, from one that was drafted just now."""
+    schedule, place = row.schedule, Place.of_home(row.place.app_id, claim.schedule_id)
+    kept_ms = schedule.expires_ms - row.place.slot_ms
+    fire_ms = schedule.fire_ms if new.delay_ms is None else claim.claimed_ms + new.delay_ms
+    first = replace(
+        schedule,
+        schedule_id=claim.schedule_id,
+        fire_ms=fire_ms,
+        created_ms=claim.claimed_ms,
+        expires_ms=place.slot_ms + kept_ms,
+    )
+    return Row(schedule=first, place=place)

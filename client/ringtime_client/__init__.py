@@ -12,13 +12,14 @@ What a caller may conclude from an error:
 |---|---|---|
 | InvalidRequest, NotFound, Conflict and below | no | not as it is |
 | StoreUnavailable | no | yes, later |
-| OutcomeUnknown | maybe | only what may happen twice: cancel and replay may, a create makes two schedules |
+| OutcomeUnknown | maybe | only what may happen twice: cancel, replay, a create with an idempotency key |
+| InFlight | not known yet | yes, in a moment |
 | UnexpectedAnswer | no; what answered is not a Ringtime server, or has a bug | after a look at it |
 
 A batch is one call: what is raised is about all of it. The results of its items are in what it returns, those
 that failed as these errors.
 
-Reads are tried again by the client itself, writes never: creates have no idempotency key yet.
+Reads, and creates with an idempotency key, are tried again by the client itself, other writes never.
 """
 
 from ringtime_client.clients import AsyncRingtimeClient, RingtimeClient

@@ -22,7 +22,9 @@ from ringtime_shared.errors import (
     Conflict,
     Damaged,
     ErrorWord,
+    InFlight,
     InvalidRequest,
+    KeyReused,
     LimitReached,
     LiveSchedules,
     NotFound,
@@ -53,13 +55,24 @@ NOTHING_DONE = frozenset(
 #: Conflicts that hold a sentence and the field at fault, and nothing more.
 _CONFLICTS: dict[str, type[Conflict]] = {
     kind.word: kind
-    for kind in (Conflict, AppExists, LimitReached, LiveSchedules, AppInactive, AppActive, VersionConflict)
+    for kind in (
+        Conflict,
+        AppExists,
+        LimitReached,
+        LiveSchedules,
+        AppInactive,
+        AppActive,
+        VersionConflict,
+        KeyReused,
+        InFlight,
+    )
 }
 #: The word for each code of goscheduler. Where a code has several meanings, the one that promises least.
 _OF_CODE = {
     400: ErrorWord.INVALID_REQUEST,
     408: ErrorWord.TOO_SLOW,
     413: ErrorWord.BODY_TOO_LARGE,
+    422: ErrorWord.KEY_REUSED,
     503: ErrorWord.SERVER_BUSY,
     4001: ErrorWord.NOT_FOUND,
     4002: ErrorWord.APP_INACTIVE,

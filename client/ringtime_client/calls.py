@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
@@ -31,11 +32,11 @@ from ringtime_shared.api.apps import (
 from ringtime_shared.api.configuration import configuration_to_json, retry_to_json
 from ringtime_shared.api.dead_letters import LIST_SIZE as LETTERS_SIZE
 from ringtime_shared.api.dead_letters import MAX_SIZE, DeadLetterPage, ReplayResult, ReplayView
-from ringtime_shared.api.ids import check_secret_id
+from ringtime_shared.api.ids import KEY_FIELD, check_key, check_secret_id
 from ringtime_shared.api.schedules import LIST_SIZE, SchedulePage, ScheduleView
 from ringtime_shared.api.views import read
 from ringtime_shared.arguments import checked
-from ringtime_shared.errors import ErrorWord, InvalidRequest, RingtimeError
+from ringtime_shared.errors import ErrorWord, InvalidRequest, RingtimeError, Violation
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Status
@@ -182,23 +183,32 @@ def create_schedule(
     at: datetime | None = None,
     delay: timedelta | None = None,
     retry: RetryRules | None = None,
+    idempotency_key: str = "",
 ) -> Call[ScheduleView]:
     """File a schedule; when this returns, it will fire.
 
-    It is sent once and never again, whatever happens: the API has no idempotency key yet, so a second
-    create would be a second schedule. After OutcomeUnknown the schedule may exist under an id that
-    nobody was told; whether to create another is for the caller to decide.
+    Without a key it is sent once and never again, whatever happens: a second create would be a second
+    schedule. After OutcomeUnknown it may exist under an id that nobody was told; whether to create another is
+    for the caller to decide. With a key it is tried again like a read, and the caller may call this again as
+    well: there is one schedule for a key, for 24 hours unless the server is set otherwise.
 
     Args:
         callback: HttpCallbackDetails, or `{"type": name, "details": {...}}` for any type.
         at: the instant to fire at, timezone-aware; or
         delay: how long from the server's now.
         retry: where it differs from the app's policy; no more attempts and no longer time.
+        idempotency_key: what this create and its repetitions have in common, say an order's number. The
+            server must know of keys (see its reference), or each try makes a schedule.
 
-    Raises InvalidRequest, NotFound (app), AppInactive.
+    Raises InvalidRequest, NotFound (app), AppInactive, KeyReused (the key is another create's), InFlight.
     """
     fields = _fields_of(app_id, payload, callback, at, delay, retry)
-    return _create_of(app_id, to_body(fields))
+    call = _create_of(app_id, to_body(fields))
+    if not idempotency_key:
+        return call
+    if violations := check_key(idempotency_key):
+        raise InvalidRequest([Violation("idempotency_key", each.rule) for each in violations])
+    return replace(call, headers={"Idempotency-Key": idempotency_key}, may_repeat=True)
 
 
 @checked
@@ -410,7 +420,12 @@ def _item_of(number: int, item: NewSchedule | Mapping[str, Any]) -> Call[Schedul
     with naming_item(number):
         return _create_of(
             new.app_id,
-            to_body(_fields_of(new.app_id, new.payload, new.callback, new.at, new.delay, new.retry)),
+            to_body(
+                {
+                    **_fields_of(new.app_id, new.payload, new.callback, new.at, new.delay, new.retry),
+                    **({KEY_FIELD: new.idempotency_key} if new.idempotency_key else {}),
+                }
+            ),
         )
 
 

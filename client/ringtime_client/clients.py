@@ -67,7 +67,8 @@ class _Client:
         """Return where a call goes to, and the tries it has."""
         if self._is_closed:
             raise RuntimeError("the client is closed")
-        return self._root + call.path, Tries(is_read=call.is_read, deadline_s=self._deadline_s)
+        may_repeat = call.is_read or call.may_repeat
+        return self._root + call.path, Tries(may_repeat=may_repeat, deadline_s=self._deadline_s)
 
 
 class RingtimeClient(_Client):
@@ -82,7 +83,8 @@ class RingtimeClient(_Client):
 
     Args:
         url: the server's root, with or without `/goscheduler`.
-        deadline: for one call in all: connecting, answer, and for reads the tries after the first.
+        deadline: for one call in all: connecting, answer, and the tries after the first of what may be
+            repeated: reads, and creates with an idempotency key.
         headers: sent with every request, say for the gateway in front.
 
     Proxies of the environment are ignored and redirects are not followed.

@@ -25,6 +25,7 @@ class Call(Generic[T]):
     key: str = ""  #: which one
     app_id: str = ""  #: the app an unknown-app answer is about
     conflict: ErrorWord = ErrorWord.CONFLICT  #: what a 409 is of a server that does not say
+    may_repeat: bool = False  #: a write that the server carries out once, however often it is sent
 
     @property
     def is_read(self) -> bool:

@@ -7,19 +7,20 @@ from collections.abc import Callable
 from random import Random
 
 from ringtime_client.answers import UNAVAILABLE
-from ringtime_client.exchange import Broken, Ending
+from ringtime_client.exchange import Answer, Broken, Ending
 
 MAX_TRIES = 3
 _FIRST_WAIT_S = 0.2  #: upper bound of the first wait; doubles with each
 _LEAST_S = 0.001
 _MOST_DIGITS = 9
+_CONFLICT = 409  #: with Retry-After: the first create with this key is under way
 
 
 class Tries:
     """The tries of one call.
 
     Args:
-        is_read: only reads are tried again.
+        may_repeat: whether it is tried again: a read, or a write that is carried out once.
         deadline_s: for all tries and the waits between them.
         now: a clock that never goes back, in seconds.
         rng: spreads the waits of many clients.
@@ -28,12 +29,12 @@ class Tries:
     def __init__(
         self,
         *,
-        is_read: bool,
+        may_repeat: bool,
         deadline_s: float,
         now: Callable[[], float] = time.monotonic,
         rng: Random | None = None,
     ) -> None:
-        self._most = MAX_TRIES if is_read else 1
+        self._most = MAX_TRIES if may_repeat else 1
         self._now = now
         self._end_s = now() + deadline_s
         self._rng = rng or Random()
@@ -49,12 +50,17 @@ class Tries:
         A server that asks for more time than is left gets no second try.
         """
         self._made += 1
-        if self._made >= self._most or not (isinstance(ending, Broken) or ending.http in UNAVAILABLE):
+        if self._made >= self._most or not (isinstance(ending, Broken) or _is_passing(ending)):
             return None
         wait_s = self._rng.uniform(0, _FIRST_WAIT_S * 2 ** (self._made - 1))
         if not isinstance(ending, Broken):
             wait_s = max(wait_s, _to_seconds(ending.retry_after or ""))
         return wait_s if wait_s < self._end_s - self._now() else None
+
+
+def _is_passing(answer: Answer) -> bool:
+    """Whether another try may be answered otherwise: the server said so, or could not be reached."""
+    return answer.http in UNAVAILABLE or (answer.http == _CONFLICT and answer.retry_after is not None)
 
 
 def _to_seconds(retry_after: str) -> int:

@@ -206,19 +206,24 @@ class Ringtime:
         at: datetime | None = None,
         delay: timedelta | None = None,
         retry: RetryRules | None = None,
+        idempotency_key: str = "",
     ) -> Row:
-        """File a schedule; when this returns, it will fire.
+        """File a schedule; when this returns, it will fire. Called again with the same key, also in a later
+        process, it returns the one that there is, as it is then.
 
         Args:
             callback: HttpCallbackDetails, or `{"type": name, "details": {...}}` for any type.
             at: the instant to fire at, timezone-aware; or
             delay: how long from now.
             retry: where it differs from the app's policy; no more attempts and no longer time.
+            idempotency_key: what this create and its repetitions have in common; it holds for 24 hours, or
+                `settings.ingest.idempotency_hours`.
 
-        Raises InvalidRequest, NotFound (app), AppInactive, StoreUnavailable, OutcomeUnknown.
+        Raises InvalidRequest, NotFound (app), AppInactive, StoreUnavailable, OutcomeUnknown, KeyReused (the
+        key is another create's), InFlight.
         """
         return await self._running.service.create_schedule(
-            _to_request(app_id, payload, callback, at, delay, retry)
+            _to_request(app_id, payload, callback, at, delay, retry, idempotency_key)
         )
 
     @checked
@@ -240,7 +245,17 @@ class Ringtime:
         for n, each in enumerate(schedules):
             new = to_new_schedule(n, each)
             with naming_item(n):
-                asked.append(_to_request(new.app_id, new.payload, new.callback, new.at, new.delay, new.retry))
+                asked.append(
+                    _to_request(
+                        new.app_id,
+                        new.payload,
+                        new.callback,
+                        new.at,
+                        new.delay,
+                        new.retry,
+                        new.idempotency_key,
+                    )
+                )
         results = await self._running.service.batches.create(asked)
         return [each.row if isinstance(each, Kept) else each for each in results]
 
@@ -377,6 +392,7 @@ def _to_request(
     at: datetime | None,
     delay: timedelta | None,
     retry: RetryRules | None,
+    idempotency_key: str,
 ) -> Request:
     if isinstance(callback, HttpCallbackDetails):
         callback = callback.to_json()
@@ -391,6 +407,7 @@ def _to_request(
         callback_type=kind,
         callback_details=details,
         retry=retry,
+        idempotency_key=idempotency_key,
     )
 
 

@@ -296,8 +296,10 @@ class KeyReused(Conflict):
 
     field = "idempotencyKey"
 
-    def __init__(self, message: str = "this key was used for another schedule: take a new one") -> None:
-        super().__init__(message)
+    def __init__(
+        self, message: str = "stands for another schedule: take a new key", field: str | None = None
+    ) -> None:
+        super().__init__(message, field)
 
 
 class InFlight(Conflict):

@@ -50,6 +50,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "at": datetime(2030, 1, 1, tzinfo=UTC),
         "delay": HOUR,
         "retry": RetryRules(),
+        "idempotency_key": "k",
     },
     "create_schedules": {"schedules": [NEW]},
     "get_schedule": {"schedule_id": ID},

@@ -38,6 +38,7 @@ from ringtime_client import (
     AppView,
     AsyncRingtimeClient,
     HttpCallbackDetails,
+    NewSchedule,
     RingtimeClient,
     Status,
     UnexpectedAnswer,
@@ -64,6 +65,7 @@ from ringtime_shared.errors import (
     Conflict,
     ErrorWord,
     InvalidRequest,
+    KeyReused,
     NotFound,
     OutcomeUnknown,
     RingtimeError,
@@ -430,8 +432,8 @@ async def test_closed_client_says_so(kind: Kind) -> None:
 # --- what the wire does
 
 
-async def _create(client: Any) -> Any:
-    return await client.create_schedule("shop", payload="", delay=HOUR, callback=HOOK)
+async def _create(client: Any, **named: Any) -> Any:
+    return await client.create_schedule("shop", payload="", delay=HOUR, callback=HOOK, **named)
 
 
 @pytest.mark.parametrize("act", [cut, reset, half, babble, hang])
@@ -474,6 +476,41 @@ async def test_read_is_tried_again(kind: Kind, act: Act, monkeypatch: pytest.Mon
     with scripted(act, act, answer(200, APPS)) as script:
         assert await kind.make(script.url).list_apps() == []
         assert len(script.requests) == 3
+
+
+async def test_a_create_with_a_key_is_tried_again_with_that_key(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringtime_client.tries._FIRST_WAIT_S", 0.01)
+    words = [(409, "IN_FLIGHT"), (422, "KEY_REUSED")]
+    acts = [
+        answer(
+            http,
+            b'{"status":{"statusCode":%d,"statusMessage":"?","error":"%s"}}' % (http, word.encode()),
+            "retry-after: 0",
+        )
+        for http, word in words
+    ]
+    with scripted(cut, *acts) as script:
+        with pytest.raises(KeyReused):
+            await _create(kind.make(script.url), idempotency_key="order-17")
+        assert len(set(script.requests)) == 1
+        assert len(script.requests) == 3
+        assert b"idempotency-key: order-17\r\n" in script.requests[0].lower()
+    with pytest.raises(InvalidRequest, match="idempotency_key: must be"):
+        await _create(kind.make("http://127.0.0.1:1"), idempotency_key="a b")
+
+
+async def test_creates_with_one_key_make_one_schedule(kind: Kind, server: Served) -> None:
+    client = kind.make(server.url)
+    await client.register_app("shop", partitions=4)
+    key = str(uuid4())
+    made = [await _create(client, idempotency_key=key) for _ in range(2)]
+    item = NewSchedule(app_id="shop", payload="", callback=HOOK, delay=HOUR, idempotency_key=key)
+    made += await client.create_schedules([item])
+    assert len({each.schedule_id for each in made}) == 1
+    with pytest.raises(KeyReused):
+        await client.create_schedule("shop", payload="x", delay=HOUR, callback=HOOK, idempotency_key=key)
 
 
 async def test_an_answer_without_end_is_not_read_to_it(kind: Kind, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -721,8 +758,8 @@ class _Clock:
         return self.now_s
 
 
-def _tries(clock: _Clock, *, is_read: bool = True) -> Tries:
-    return Tries(is_read=is_read, deadline_s=10, now=clock, rng=Random(1))
+def _tries(clock: _Clock, *, may_repeat: bool = True) -> Tries:
+    return Tries(may_repeat=may_repeat, deadline_s=10, now=clock, rng=Random(1))
 
 
 def test_waits_are_bounded_and_end() -> None:
@@ -758,7 +795,7 @@ def test_answers_that_stand_are_not_tried_again(http: int) -> None:
 
 
 def test_writes_have_one_try() -> None:
-    assert _tries(_Clock(), is_read=False).plan_wait(Broken(reason="x", sent=False)) is None
+    assert _tries(_Clock(), may_repeat=False).plan_wait(Broken(reason="x", sent=False)) is None
 
 
 # --- both clients and the page about them

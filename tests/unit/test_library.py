@@ -19,7 +19,7 @@ import pytest
 
 from ringtime import CallbackType, Delivery, Reply, Ringtime, Row, Settings, Status, Violation
 from ringtime.instants import to_ms
-from ringtime_shared.errors import InvalidRequest, NotFound, SettingsError, StartupError
+from ringtime_shared.errors import InvalidRequest, KeyReused, NotFound, SettingsError, StartupError
 from ringtime_shared.settings import AppLimits, DispatchSettings, IngestSettings, RetrySettings
 
 DOCS = Path(__file__).parents[2] / "docs" / "library.md"
@@ -236,6 +236,17 @@ async def test_one_ringtime_can_be_entered_again(tmp_path: Path) -> None:
         await ringtime.get_schedule(row.schedule.schedule_id)
     async with ringtime:
         assert await ringtime.get_schedule(row.schedule.schedule_id) == row
+
+
+async def test_a_key_holds_in_the_next_process_too(tmp_path: Path) -> None:
+    ringtime = quick(tmp_path, Bell())
+    async with ringtime:
+        await ringtime.register_app("shop", partitions=1)
+        row = await create(ringtime, delay=HOUR, idempotency_key="order-17")
+    async with ringtime:
+        assert await create(ringtime, delay=HOUR, idempotency_key="order-17") == row
+        with pytest.raises(KeyReused):
+            await create(ringtime, delay=2 * HOUR, idempotency_key="order-17")
 
 
 async def test_a_second_one_on_the_folder_is_refused(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ What a caller may conclude from an error:
 |---|---|---|
 | InvalidRequest, NotFound, Conflict and below | no | not as it is |
 | StoreUnavailable | no | yes, later |
-| OutcomeUnknown | maybe | only what may happen twice: cancel, replay, a create with an idempotency key |
+| OutcomeUnknown | maybe | only what may happen twice: cancel, put, replay, a create with an idempotency key |
 | InFlight | not known yet | yes, in a moment |
 | UnexpectedAnswer | no; what answered is not a Ringtime server, or has a bug | after a look at it |
 
@@ -24,6 +24,7 @@ Reads, and creates with an idempotency key, are tried again by the client itself
 
 from ringtime_client.clients import AsyncRingtimeClient, RingtimeClient
 from ringtime_client.exchange import UnexpectedAnswer
+from ringtime_client.recurring import Interval, RecurringTimes
 from ringtime_client.views import Callback, CancelResult, HttpCallbackDetails, NewSchedule
 from ringtime_shared.api.apps import AppView, NewSigningSecret, SigningSecretView
 from ringtime_shared.api.dead_letters import (
@@ -33,10 +34,14 @@ from ringtime_shared.api.dead_letters import (
     ReplayView,
     SkippedReplay,
 )
+from ringtime_shared.api.recurring import RecurringPage, RecurringView, RunPage
 from ringtime_shared.api.schedules import AttemptView, SchedulePage, ScheduleView
+from ringtime_shared.api.times import PlannedView
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.recurring import DefinitionState, Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Status
+from ringtime_shared.models.times import DstGap, DstOverlap, Effect, Unit
 
 __all__ = [
     "AppConfiguration",
@@ -47,17 +52,30 @@ __all__ = [
     "CancelResult",
     "DeadLetterPage",
     "DeadLetterView",
+    "DefinitionState",
+    "DstGap",
+    "DstOverlap",
+    "Effect",
     "HttpCallbackDetails",
+    "Interval",
+    "Misfire",
     "NewSchedule",
     "NewSigningSecret",
+    "Overlap",
+    "PlannedView",
+    "RecurringPage",
+    "RecurringTimes",
+    "RecurringView",
     "ReplayResult",
     "ReplayView",
     "RetryRules",
     "RingtimeClient",
+    "RunPage",
     "SchedulePage",
     "ScheduleView",
     "SigningSecretView",
     "SkippedReplay",
     "Status",
     "UnexpectedAnswer",
+    "Unit",
 ]

@@ -15,6 +15,7 @@ from msgspec import ValidationError, convert
 from ringtime_client.answers import settle_item
 from ringtime_client.exchange import BASE, Call, T
 from ringtime_client.forms import callback_of, instant, safe, to_body, with_query
+from ringtime_client.recurring import plain_id
 from ringtime_client.views import (
     Callback,
     CancelResult,
@@ -466,8 +467,8 @@ def _secrets_path(app_id: str) -> str:
 
 
 def _schedule_path(schedule_id: UUID | str) -> str:
-    """Return the path of a schedule."""
-    return f"{BASE}/schedules/{quote(str(schedule_id), safe='')}"
+    """Return the path of a schedule. Raises InvalidRequest."""
+    return f"{BASE}/schedules/{quote(plain_id(schedule_id), safe='')}"
 
 
 def _when(at: datetime | None, delay: timedelta | None) -> Mapping[str, object]:

@@ -11,7 +11,7 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from ringtime_client import calls
+from ringtime_client import calls, recurring
 from ringtime_client.answers import settle
 from ringtime_client.exchange import Call, T
 from ringtime_client.transport import AsyncTransport, Transport, root_of
@@ -129,6 +129,18 @@ class RingtimeClient(_Client):
     cancel_schedule = _verb(calls.cancel_schedule)
     cancel_schedules = _verb(calls.cancel_schedules)
     list_schedules = _verb(calls.list_schedules)
+    put_recurring = _verb(recurring.put_recurring)
+    patch_recurring = _verb(recurring.patch_recurring)
+    get_recurring = _verb(recurring.get_recurring)
+    find_recurring = _verb(recurring.find_recurring)
+    delete_recurring = _verb(recurring.delete_recurring)
+    list_recurring = _verb(recurring.list_recurring)
+    pause_recurring = _verb(recurring.pause_recurring)
+    resume_recurring = _verb(recurring.resume_recurring)
+    trigger_recurring = _verb(recurring.trigger_recurring)
+    list_runs = _verb(recurring.list_runs)
+    preview_recurring = _verb(recurring.preview_recurring)
+    preview_times = _verb(recurring.preview_times)
     list_dead_letters = _verb(calls.list_dead_letters)
     count_dead_letters = _verb(calls.count_dead_letters)
     replay_schedule = _verb(calls.replay_schedule)
@@ -188,6 +200,18 @@ class AsyncRingtimeClient(_Client):
     cancel_schedule = _async_verb(calls.cancel_schedule)
     cancel_schedules = _async_verb(calls.cancel_schedules)
     list_schedules = _async_verb(calls.list_schedules)
+    put_recurring = _async_verb(recurring.put_recurring)
+    patch_recurring = _async_verb(recurring.patch_recurring)
+    get_recurring = _async_verb(recurring.get_recurring)
+    find_recurring = _async_verb(recurring.find_recurring)
+    delete_recurring = _async_verb(recurring.delete_recurring)
+    list_recurring = _async_verb(recurring.list_recurring)
+    pause_recurring = _async_verb(recurring.pause_recurring)
+    resume_recurring = _async_verb(recurring.resume_recurring)
+    trigger_recurring = _async_verb(recurring.trigger_recurring)
+    list_runs = _async_verb(recurring.list_runs)
+    preview_recurring = _async_verb(recurring.preview_recurring)
+    preview_times = _async_verb(recurring.preview_times)
     list_dead_letters = _async_verb(calls.list_dead_letters)
     count_dead_letters = _async_verb(calls.count_dead_letters)
     replay_schedule = _async_verb(calls.replay_schedule)

@@ -1,17 +1,21 @@
 """Ringtime: call me back then. The public library; see `Ringtime` and `ringtime_client`."""
 
 from ringtime.library import Ringtime
-from ringtime_client import HttpCallbackDetails, NewSchedule
+from ringtime_client import HttpCallbackDetails, Interval, NewSchedule, RecurringTimes
 from ringtime_ingest.service import Cancellation
 from ringtime_ingest.service.dead_letters import LetterPage, ReplayReport, Skipped
 from ringtime_ingest.service.listing import SchedulePage
+from ringtime_ingest.service.recurring import DefinitionPage
 from ringtime_ingest.service.replay import Replay
+from ringtime_ingest.service.runs import RunPage
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.app import App, AppConfiguration, SigningSecret
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.recurring import Definition, DefinitionState, Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Outcome, Row, Schedule, Status
+from ringtime_shared.models.times import DstGap, DstOverlap, Omitted, Run, Unit
 from ringtime_shared.settings import Settings
 
 __all__ = [
@@ -20,22 +24,35 @@ __all__ = [
     "CallbackType",
     "Cancellation",
     "DeadLetter",
+    "Definition",
+    "DefinitionPage",
+    "DefinitionState",
     "Delivery",
+    "DstGap",
+    "DstOverlap",
     "HttpCallbackDetails",
+    "Interval",
     "LetterPage",
+    "Misfire",
     "NewSchedule",
+    "Omitted",
     "Outcome",
+    "Overlap",
+    "RecurringTimes",
     "Replay",
     "ReplayReport",
     "Reply",
     "RetryRules",
     "Ringtime",
     "Row",
+    "Run",
+    "RunPage",
     "Schedule",
     "SchedulePage",
     "Settings",
     "SigningSecret",
     "Skipped",
     "Status",
+    "Unit",
     "Violation",
 ]

@@ -12,10 +12,12 @@ from typing import Any, Self, cast
 from uuid import UUID
 
 from ringtime.instants import to_ms
+from ringtime.recurring import RecurringVerbs, details_of
 from ringtime.runtime import Runtime, run
-from ringtime_client import Callback, HttpCallbackDetails, NewSchedule
+from ringtime_client import Callback, NewSchedule
+from ringtime_client.recurring import plain_id
 from ringtime_client.views import naming_item, to_new_schedule
-from ringtime_ingest.service import Cancellation, Kept, NewApp
+from ringtime_ingest.service import Cancellation, IngestService, Kept, NewApp
 from ringtime_ingest.service import NewSchedule as Request
 from ringtime_ingest.service.dead_letters import IN_LIBRARY, LetterPage, LetterQuery, ReplayReport
 from ringtime_ingest.service.listing import ListQuery, SchedulePage
@@ -52,7 +54,7 @@ class FunctionCallback(CallbackType):
         return Reply(ok=True) if reply is None else reply
 
 
-class Ringtime:
+class Ringtime(RecurringVerbs):
     """A scheduler in this process.
 
         async with Ringtime("data") as ringtime:
@@ -262,11 +264,13 @@ class Ringtime:
     @checked
     async def get_schedule(self, schedule_id: UUID | str) -> Row:
         """Return a schedule with its status and outcome. Raises InvalidRequest, NotFound."""
+        plain_id(schedule_id)
         return await self._running.service.fetch_schedule(cast(UUID, schedule_id))
 
     @checked
     async def cancel_schedule(self, schedule_id: UUID | str) -> Cancellation:
         """Cancel a schedule. Raises InvalidRequest, NotFound, AlreadyDone."""
+        plain_id(schedule_id)
         return await self._running.service.cancel_schedule(cast(UUID, schedule_id))
 
     @checked
@@ -379,6 +383,10 @@ class Ringtime:
         )
 
     @property
+    def _service(self) -> IngestService:
+        return self._running.service
+
+    @property
     def _running(self) -> Runtime:
         if self._runtime is None:
             raise RuntimeError("use Ringtime inside `async with`")
@@ -394,11 +402,7 @@ def _to_request(
     retry: RetryRules | None,
     idempotency_key: str,
 ) -> Request:
-    if isinstance(callback, HttpCallbackDetails):
-        callback = callback.to_json()
-    kind, details = callback.get("type"), callback.get("details", {})
-    if not isinstance(kind, str) or not isinstance(details, dict):
-        raise InvalidRequest.of("callback", "must have a `type` and a `details` object")
+    kind, details = details_of(callback)
     return Request(
         app_id=app_id,
         payload=payload,

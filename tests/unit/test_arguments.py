@@ -17,10 +17,16 @@ from ringtime import Ringtime, Status
 from ringtime_client import (
     AppConfiguration,
     AsyncRingtimeClient,
+    DefinitionState,
     HttpCallbackDetails,
+    Interval,
+    Misfire,
     NewSchedule,
+    Overlap,
+    RecurringTimes,
     RetryRules,
     RingtimeClient,
+    Unit,
 )
 from ringtime_shared.arguments import checked
 from ringtime_shared.errors import InvalidRequest, NotFound
@@ -32,6 +38,22 @@ NAIVE = datetime(2030, 1, 1)  # noqa: DTZ001
 ANY = [7, 1.5, b"bytes", object(), [], {}, "text", True, None, date(2030, 1, 1), uuid4, ID]
 
 NEW = NewSchedule(app_id="shop", payload="", callback=CALLBACK, delay=HOUR)
+TIMES = RecurringTimes(cron="0 9 * * *", zone="UTC", start=datetime(2030, 1, 1, tzinfo=UTC))
+RECURRING: dict[str, Any] = {
+    "app_id": "shop",
+    "name": "report",
+    "times": TIMES,
+    "payload": "",
+    "callback": CALLBACK,
+    "retry": RetryRules(),
+    "misfire": Misfire.ALL,
+    "misfire_most": 2,
+    "misfire_age": HOUR,
+    "overlap": Overlap.SKIP,
+    "keeps": True,
+    "revision": 3,
+}
+NAMED = {"app_id": "shop", "name": "report"}
 #: A call of each verb in which everything is of the right type.
 GOOD: dict[str, dict[str, Any]] = {
     "register_app": {"app_id": "shop", "partitions": 1, "active": True, "configuration": AppConfiguration()},
@@ -64,6 +86,18 @@ GOOD: dict[str, dict[str, Any]] = {
         "size": 5,
         "token": "",
     },
+    "put_recurring": RECURRING,
+    "patch_recurring": RECURRING,
+    "get_recurring": NAMED,
+    "find_recurring": {"recurring_id": ID},
+    "delete_recurring": NAMED,
+    "list_recurring": {"app_id": "shop", "state": DefinitionState.PAUSED, "size": 5, "token": ""},
+    "pause_recurring": NAMED | {"reason": "", "until": datetime(2030, 1, 1, tzinfo=UTC)},
+    "resume_recurring": NAMED,
+    "trigger_recurring": NAMED,
+    "list_runs": NAMED | {"when": "past", "size": 5, "token": ""},
+    "preview_recurring": NAMED | {"size": 5},
+    "preview_times": {"app_id": "shop", "times": TIMES, "size": 5},
     "list_dead_letters": {
         "app_id": "shop",
         "start": datetime(2030, 1, 1, tzinfo=UTC),
@@ -102,6 +136,10 @@ RIGHT: dict[str, tuple[type, ...]] = {
     "start": (type(None),),
     "end": (type(None),),
     "replayed": (type(None),),
+    **dict.fromkeys(
+        ("misfire", "misfire_most", "misfire_age", "overlap", "keeps", "revision", "state", "until"),
+        (type(None),),
+    ),
     "status": (type(None),),
     "schedule_ids": (type(None), list),
 }
@@ -113,11 +151,13 @@ def wrong_for(verb: str, argument: str) -> Iterator[Any]:
         is_right = type(value) in (type(good), *RIGHT.get(argument, ()))
         if verb == "replay_dead_letters" and argument == "size" and value is None:
             is_right = True
+        if verb == "patch_recurring" and argument in ("times", "payload", "callback") and value is None:
+            is_right = True
         if verb == "cancel_schedules" and value is None:
             is_right = False
         if not is_right:
             yield value
-    if argument == "schedule_id":
+    if argument in ("schedule_id", "recurring_id"):
         yield from ("f47a", "{" + str(ID) + "}", ID.hex, str(ID) + "\n")
     if argument == "schedule_ids":
         yield from (["f47a"], [7], [None], {ID})
@@ -198,6 +238,16 @@ async def test_the_wrong_type_for_each_argument_is_told_by_its_name(callee: Call
         ("create_schedule", "retry", RetryRules(statuses=("5xx", 503)), "retry.statuses[1]"),  # type: ignore[arg-type]
         ("create_schedule", "at", NAIVE, "at"),
         ("list_dead_letters", "start", NAIVE, "start"),
+        ("pause_recurring", "until", NAIVE, "until"),
+        ("preview_times", "times", replace(TIMES, end=NAIVE), "times.end"),
+        ("put_recurring", "times", replace(TIMES, max_runs="3"), "times.max_runs"),  # type: ignore[arg-type]
+        (
+            "put_recurring",
+            "times",
+            replace(TIMES, cron=None, interval=Interval(every=1, unit=Unit.DAYS, anchor=NAIVE)),
+            "times.interval.anchor",
+        ),
+        ("put_recurring", "name", "-", "name"),
         ("create_schedules", "schedules", [NEW, replace(NEW, at=NAIVE, delay=None)], "schedules[1].at"),
         ("create_schedules", "schedules", [NEW, replace(NEW, payload=7)], "schedules[1].payload"),  # type: ignore[arg-type]
         ("create_schedules", "schedules", [replace(NEW, at=NAIVE)], "schedules[0].at"),

@@ -1,0 +1,263 @@
+"""The verbs of recurring schedules, of the library."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, cast
+from uuid import UUID
+
+import orjson
+
+from ringtime.instants import to_ms
+from ringtime_client import Callback, HttpCallbackDetails, RecurringTimes
+from ringtime_ingest.service import IngestService, NewRecurring
+from ringtime_ingest.service.recurring import DefinitionPage
+from ringtime_ingest.service.runs import RunPage
+from ringtime_shared.api.recurring import LIST_SIZE, MAX_PREVIEW, PREVIEW_SIZE
+from ringtime_shared.arguments import checked
+from ringtime_shared.errors import InvalidRequest
+from ringtime_shared.models.recurring import (
+    SHOWN,
+    Definition,
+    DefinitionState,
+    Misfire,
+    Overlap,
+)
+from ringtime_shared.models.retry import RetryRules
+from ringtime_shared.models.schedule import Row
+from ringtime_shared.models.times import Omitted, Run
+from ringtime_shared.recurring.parsing import parse_times, patch_times
+
+_SECOND = timedelta(seconds=1)
+
+
+class RecurringVerbs(ABC):
+    """What `Ringtime` does with recurring schedules; the names are those of the clients."""
+
+    @property
+    @abstractmethod
+    def _service(self) -> IngestService:
+        """What runs. Raises RuntimeError outside `async with`."""
+
+    @checked
+    async def put_recurring(
+        self,
+        app_id: str,
+        name: str,
+        *,
+        times: RecurringTimes,
+        payload: str,
+        callback: Callback,
+        retry: RetryRules | None = None,
+        misfire: Misfire | None = None,
+        misfire_most: int | None = None,
+        misfire_age: timedelta | None = None,
+        overlap: Overlap | None = None,
+        keeps: bool | None = None,
+        revision: int | None = None,
+    ) -> Definition:
+        """Create a recurring schedule, or put it in place of the one of its name, with id and history of
+        that. When this returns, its first run is filed; repeating it changes nothing.
+
+        Args:
+            name: 1 to 128 letters, digits, `_`, `.` and `-`; unique in the app.
+            callback: HttpCallbackDetails, or `{"type": name, "details": {...}}` for any type.
+            misfire: of the runs that came due while nothing could be sent, which are; None: ONCE.
+            misfire_most: how many, of ALL; None: one.
+            misfire_age: runs later than this are not made up for, whole seconds; None: the app's bound alone.
+            overlap: what becomes of a run that is due before the one before has its outcome; None: ALLOW.
+            keeps: False: it is deleted after its last run; else it is kept, ENDED.
+            revision: only if it is at this one; 0: only if there is none; None: whatever there is.
+
+        Raises InvalidRequest, NotFound (app), AppInactive, VersionConflict, LimitReached, StoreUnavailable,
+        OutcomeUnknown.
+        """
+        changes = _changes(payload, callback, retry, misfire, misfire_most, misfire_age, overlap, keeps)
+        new = NewRecurring(app_id=app_id, name=name, times=parse_times(times.to_json()), **changes)
+        return await self._service.recurring.put(new, revision)
+
+    @checked
+    async def patch_recurring(
+        self,
+        app_id: str,
+        name: str,
+        *,
+        times: RecurringTimes | None = None,
+        payload: str | None = None,
+        callback: Callback | None = None,
+        retry: RetryRules | None = None,
+        misfire: Misfire | None = None,
+        misfire_most: int | None = None,
+        misfire_age: timedelta | None = None,
+        overlap: Overlap | None = None,
+        keeps: bool | None = None,
+        revision: int | None = None,
+    ) -> Definition:
+        """Change what is given of a recurring schedule, and leave the rest; to take something away, put.
+
+        Arguments are those of `put_recurring`; `callback` and `retry` are replaced whole, of `times` what is
+        not None.
+
+        Raises InvalidRequest, NotFound, AppInactive, VersionConflict, StoreUnavailable, OutcomeUnknown.
+        """
+        given = {} if times is None else times.to_json()
+        changes = _changes(payload, callback, retry, misfire, misfire_most, misfire_age, overlap, keeps)
+
+        def change(stored: Definition) -> NewRecurring:
+            kept: dict[str, Any] = {
+                "payload": stored.payload,
+                "callback_type": stored.callback_type,
+                "callback_details": orjson.loads(stored.callback_details),
+                "retry": stored.retry,
+                "misfire": stored.misfire,
+                "misfire_most": stored.misfire_most,
+                "misfire_age_ms": stored.misfire_age_ms,
+                "overlap": stored.overlap,
+                "keeps": stored.keeps,
+            }
+            times = parse_times(patch_times(stored.times, given))
+            return NewRecurring(app_id=app_id, name=name, times=times, **(kept | changes))
+
+        return await self._service.recurring.patch(app_id, name, change, revision)
+
+    @checked
+    async def get_recurring(self, app_id: str, name: str) -> Definition:
+        """Return a recurring schedule as it is now. Raises NotFound, Damaged."""
+        return await self._service.recurring.fetch(app_id, name)
+
+    @checked
+    async def find_recurring(self, recurring_id: UUID | str) -> Definition:
+        """Return the recurring schedule of an id, as `schedule.run` of a delivery has it; also one that is
+        deleted. Raises InvalidRequest, NotFound, Damaged."""
+        return await self._service.recurring.fetch_by_id(cast(UUID, recurring_id))
+
+    @checked
+    async def delete_recurring(self, app_id: str, name: str) -> Definition:
+        """Make no more runs of a recurring schedule; those that come due later are not sent. Raises
+        NotFound."""
+        return await self._service.recurring.delete(await self.get_recurring(app_id, name))
+
+    @checked
+    async def list_recurring(
+        self, app_id: str, *, state: DefinitionState | None = None, size: int = LIST_SIZE, token: str = ""
+    ) -> DefinitionPage:
+        """Return a page of an app's recurring schedules, by id.
+
+        Args:
+            state: only these; None: all but those that are deleted.
+            size: most on the page, 1 to 1,000; a page with a token may hold fewer.
+            token: the one of the page before; "": the first page.
+
+        Raises InvalidRequest, NotFound (app).
+        """
+        states = SHOWN if state is None else (state,)
+        return await self._service.recurring.fetch_page(app_id, states, size, token)
+
+    @checked
+    async def pause_recurring(
+        self, app_id: str, name: str, *, reason: str = "", until: datetime | None = None
+    ) -> Definition:
+        """Make no runs of a recurring schedule; what was planned meanwhile is not made up for.
+
+        Args:
+            reason: for people, at most 500 characters.
+            until: when it makes runs again, timezone-aware; None: when it is resumed.
+
+        Raises InvalidRequest, NotFound, Conflict if it has ended, AppInactive, VersionConflict.
+        """
+        until_ms = to_ms("until", until)
+        definition = await self.get_recurring(app_id, name)
+        return await self._service.recurring.pause(definition, reason, until_ms)
+
+    @checked
+    async def resume_recurring(self, app_id: str, name: str) -> Definition:
+        """Make runs of a recurring schedule again, from now on.
+
+        Raises NotFound, Conflict if it has ended, AppInactive, VersionConflict.
+        """
+        return await self._service.recurring.resume(await self.get_recurring(app_id, name))
+
+    @checked
+    async def trigger_recurring(self, app_id: str, name: str) -> Row:
+        """File a run of a recurring schedule now, beside the plan and by its overlap policy; also of one that
+        is paused. Raises NotFound, AppInactive, StoreUnavailable, OutcomeUnknown."""
+        return await self._service.recurring.trigger(await self.get_recurring(app_id, name))
+
+    @checked
+    async def list_runs(
+        self, app_id: str, name: str, *, when: str = "", size: int = LIST_SIZE, token: str = ""
+    ) -> RunPage:
+        """Return a page of the runs that were filed of a recurring schedule, newest first.
+
+        Args:
+            when: `past`: those that are due; `future`: the others, the next one first; "": all.
+            size, token: as in `list_recurring`.
+
+        Raises InvalidRequest, NotFound.
+        """
+        definition = await self.get_recurring(app_id, name)
+        return await self._service.runs.fetch_page(definition, when, size, token)
+
+    @checked
+    async def preview_recurring(
+        self, app_id: str, name: str, *, size: int = PREVIEW_SIZE
+    ) -> list[Run | Omitted]:
+        """Return the next runs of a recurring schedule, 1 to 100, and what clocks and calendars leave out
+        between them. Of one that is paused, those that there would be if it was resumed now.
+
+        Raises InvalidRequest, NotFound.
+        """
+        _check_size(size)
+        return await self._service.runs.preview(await self.get_recurring(app_id, name), size)
+
+    @checked
+    async def preview_times(
+        self, app_id: str, *, times: RecurringTimes, size: int = PREVIEW_SIZE
+    ) -> list[Run | Omitted]:
+        """Return the same of times that are not stored. Raises InvalidRequest."""
+        _check_size(size)
+        return self._service.runs.preview_times(parse_times(times.to_json()), size)
+
+
+def details_of(callback: Callback) -> tuple[str, dict[str, object]]:
+    """Return type and details of a callback. Raises InvalidRequest."""
+    shown: Mapping[str, object] = (
+        callback.to_json() if isinstance(callback, HttpCallbackDetails) else callback
+    )
+    kind, details = shown.get("type"), shown.get("details", {})
+    if not isinstance(kind, str) or not isinstance(details, dict):
+        raise InvalidRequest.of("callback", "must have a `type` and a `details` object")
+    return kind, details
+
+
+def _changes(
+    payload: str | None,
+    callback: Callback | None,
+    retry: RetryRules | None,
+    misfire: Misfire | None,
+    misfire_most: int | None,
+    misfire_age: timedelta | None,
+    overlap: Overlap | None,
+    keeps: bool | None,
+) -> dict[str, Any]:
+    """Return what is given as fields of `NewRecurring`."""
+    kind, details = (None, None) if callback is None else details_of(callback)
+    fields = {
+        "payload": payload,
+        "callback_type": kind,
+        "callback_details": details,
+        "retry": retry,
+        "misfire": misfire,
+        "misfire_most": misfire_most,
+        "misfire_age_ms": None if misfire_age is None else misfire_age // _SECOND * 1_000,
+        "overlap": overlap,
+        "keeps": keeps,
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _check_size(size: int) -> None:
+    if not 1 <= size <= MAX_PREVIEW:
+        raise InvalidRequest.of("size", f"must be from 1 to {MAX_PREVIEW}")

@@ -1,7 +1,7 @@
 """Which arrivals to ask the store for, and which of those it returns are new. Pure.
 
 An arrival is stamped by the clock of who wrote it, and seen later: by what the write takes, less what that
-clock is ahead of this one. So a tick asks for those stamped since the last one, and a look-back before: 500
+clock is ahead of this one. So a tick asks for those stamped since the last one, and a look-back before: 400
 ms to begin with. A sweep, each 10 s, asks for 22 s back; where it finds what the ticks did not, the
 look-back is doubled, and halved again when all of it was seen in half of that. What is later still waits
 for the end of its minute, see the package.
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from ringtime_shared.stores.protocol import Arrival
 
-LEAST_BACK_MS = 500
+LEAST_BACK_MS = 400
 SWEEP_EACH_MS = 10_000
 MOST_BACK_MS = 12_000  #: an arrival that is seen later than this after its stamp may never be
 SWEEP_BACK_MS = MOST_BACK_MS + SWEEP_EACH_MS

@@ -10,6 +10,7 @@ another:
     ring/          ring, nodes, drain, undrain: who owns what, and who is to
     doctor/        doctor: is everything as it should be
     schedules/     schedules, explain, deadletters: what became of a schedule, and another try for it
+    recurring/     recurring: recurring schedules, their runs
     resize/        resize: more or fewer partitions while an app works
     apps           apps: register, configure, activate, deactivate, delete
     forecast       forecast: what falls due, against the quota
@@ -23,11 +24,13 @@ What they share:
     output         tables, JSON, progress
     times, sizing  instants, spans and counts as people write them; callbacks a minute as partitions
     deployment/    the deployment: opened once (`context`, the composition root), read (`ownership`, `probes`,
-                   `buckets_ahead`), asked by HTTP (`http_calls`), and changed with an audit entry (`changes`)
+                   `buckets_ahead`), asked by HTTP (`http_calls`, `api`), and changed with an audit entry
+                   (`changes`)
 
 Straight to the store, or through the API? Everything is read from the store, and a cancel is written there:
-both work while no pod answers. A replay goes through the HTTP API (`--api`), because only ingest files rows:
-the check after its write is what keeps a row from being missed, and services never import each other.
+both work while no pod answers. What files rows, a replay or a change of a recurring schedule, goes through
+the HTTP API (`--api`): the check after ingest's write keeps a row from being missed, and services never
+import each other. So does what is read of recurring schedules: what is to come of them, ingest says.
 
 Names in JSON are the API's (`ringtime_shared.api`), with what only operators need beside them; instants are
 ISO 8601 in UTC, durations end in their unit.

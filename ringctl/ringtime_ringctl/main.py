@@ -15,6 +15,7 @@ from ringtime_ringctl.deployment.context import MAX_OPERATOR, Context, system_op
 from ringtime_ringctl.doctor.command import doctor
 from ringtime_ringctl.forecast import forecast_command
 from ringtime_ringctl.parts.command import parts
+from ringtime_ringctl.recurring.command import recurring
 from ringtime_ringctl.resize.command import resize
 from ringtime_ringctl.ring.command import ring
 from ringtime_ringctl.ring.drain import drain, undrain
@@ -108,6 +109,7 @@ for _command in (
     forecast_command,
     doctor,
     schedules,
+    recurring,
     deadletters,
     explain,
     apps,

@@ -49,11 +49,14 @@ async def get_all(urls: Sequence[str], *, timeout_s: float) -> list[Answer]:
         await transport.close()
 
 
-async def post(url: str, body: object, *, timeout_s: float) -> Answer:
-    """Send JSON."""
-    transport = AsyncTransport(timedelta(seconds=timeout_s))
+async def send(
+    method: str, url: str, body: object, *, timeout_s: float, headers: Mapping[str, str] | None = None
+) -> Answer:
+    """Send a request, with JSON unless `body` is None."""
+    transport = AsyncTransport(timedelta(seconds=timeout_s), headers)
+    sent = None if body is None else orjson.dumps(body)
     try:
-        return await _call(transport, "POST", url, orjson.dumps(body), timeout_s)
+        return await _call(transport, method, url, sent, timeout_s)
     finally:
         await transport.close()
 

@@ -8,10 +8,10 @@ from urllib.parse import quote
 
 import click
 
-from ringtime_client.answers import NOTHING_DONE
+from ringtime_ringctl.deployment.api import TIMEOUT_S, api_option, base_of, read_answer
 from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Deployment
-from ringtime_ringctl.deployment.http_calls import Answer, check_url, post
+from ringtime_ringctl.deployment.http_calls import send
 from ringtime_ringctl.deployment.ownership import fetch_app
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.schedules.records import letter_to_json, parse_id
@@ -19,12 +19,9 @@ from ringtime_ringctl.shell import RingctlGroup, deployed
 from ringtime_ringctl.times import FORMS, read_window
 from ringtime_shared.api.dead_letters import MAX_SIZE
 from ringtime_shared.api.instants import to_iso
-from ringtime_shared.errors import Conflict, OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.dead_letter import DeadLetter
-from ringtime_shared.settings import Settings
 from ringtime_shared.stores.protocol import LAST_ID, Position
 
-TIMEOUT_S = 60.0
 SIZE = 500  #: replays asked for in one call
 MAX_LIMIT = 10_000
 _LIST = (
@@ -81,7 +78,7 @@ async def replay_range(
 async def _replay(base: str, app_id: str, body: Mapping[str, object], report: Report) -> str:
     """Ask once, add to the report, return the token to go on with."""
     url = f"{base}/apps/{quote(app_id, safe='')}/dead-letters/replay"
-    data = read_answer(url, await post(url, body, timeout_s=TIMEOUT_S), report.replayed)
+    data = read_answer(url, await send("POST", url, body, timeout_s=TIMEOUT_S), report.replayed)
     report.replayed += int(str(data.get("replayed", 0)))
     skipped = data.get("skipped")
     if isinstance(skipped, list):
@@ -89,32 +86,6 @@ async def _replay(base: str, app_id: str, body: Mapping[str, object], report: Re
             {key: str(each.get(key, "")) for key in ("scheduleId", "reason")} for each in skipped
         ]
     return str(data.get("continuationToken") or "")
-
-
-def read_answer(url: str, answer: Answer, done: int) -> Mapping[str, object]:
-    """Return the `data` of an answer of the API.
-
-    Args:
-        done: how many earlier calls have filed again, for the message.
-
-    Raises Conflict when the API refuses, StoreUnavailable and OutcomeUnknown when it cannot.
-    """
-    before = f"{done:,} were filed again, then: " if done else ""
-    if answer.status is None:
-        if not answer.is_sent:
-            raise StoreUnavailable(f"{before}nobody answers at {url}: {answer.error}; see --api")
-        raise OutcomeUnknown(f"{before}no answer from {url}: {answer.error}")
-    status, data = answer.body.get("status"), answer.body.get("data")
-    if answer.status < 300 and isinstance(data, dict):
-        return data
-    status = status if isinstance(status, dict) else {}
-    sentence = status.get("statusMessage") or "nothing that can be read"
-    message = f"{before}{url} answered {answer.status}: {sentence}"
-    if status.get("error") in NOTHING_DONE:
-        raise StoreUnavailable(message)
-    if answer.status >= 500:
-        raise OutcomeUnknown(message)
-    raise Conflict(message)
 
 
 @click.group("deadletters", cls=RingctlGroup)
@@ -158,13 +129,7 @@ async def list_command(
 @click.option("--from", "start", help=f"Instead of ids, all with slots from here: {FORMS}.")
 @click.option("--to", "end", help="Last slot, in the same forms. Default: now.")
 @click.option("--yes", "is_sure", is_flag=True, help="Replay a range without asking.")
-@click.option(
-    "--api",
-    "api",
-    metavar="URL",
-    help="Where an ingest pod, or `ringtime serve`, answers. Default: server.host and server.port of the"
-    " settings.",
-)
+@api_option
 @deployed
 async def replay(
     deployment: Deployment,
@@ -189,7 +154,7 @@ async def replay(
     if bool(schedule_ids) == (start is not None) or (end is not None and start is None):
         raise click.UsageError("Give either ids, or --from and perhaps --to.")
     await fetch_app(deployment, app_id)
-    base = check_url("--api", api or default_api(deployment.settings))
+    base = base_of(deployment.settings, api)
     ids = [str(parse_id(each)) for each in schedule_ids]
     body: Mapping[str, object] = {"scheduleIds": ids}
     if start is not None:
@@ -205,13 +170,6 @@ async def replay(
             with output.progress(f"replaying {app_id}", count) as bar:
                 report = await replay_range(base, app_id, body, bar.show)
     _show(output, report)
-
-
-def default_api(settings: Settings) -> str:
-    """Return where `ringtime serve`, or a pod on this machine, answers by these settings."""
-    host = settings.server.host
-    address = f"[{host}]" if ":" in host else host
-    return f"http://{address}:{settings.server.port}/goscheduler"
 
 
 async def fetch_letters(

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from tests.unit.ringctl.rig import make_health
 
-from ringtime_ringctl.deployment.http_calls import Answer, check_url, get_all, post
+from ringtime_ringctl.deployment.api import read_answer
+from ringtime_ringctl.deployment.http_calls import Answer, check_url, get_all, send
 from ringtime_ringctl.deployment.probes import (
     fetch_fronts,
     fetch_health,
@@ -20,7 +21,7 @@ from ringtime_ringctl.deployment.probes import (
     read_health,
     relative_skews,
 )
-from ringtime_ringctl.schedules.deadletters import read_answer, replay_ids, replay_range
+from ringtime_ringctl.schedules.deadletters import replay_ids, replay_range
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.errors import Conflict, InvalidRequest, OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.app import Instance
@@ -168,7 +169,7 @@ def test_other_answers(answer: Answer, error: type[Exception], says: str) -> Non
 
 async def test_post_sends_json(node: Node) -> None:
     node.answers["/x?a=1"] = (201, {"b": 2})
-    answer = await post(f"http://{node.address}/x?a=1", {"c": 3}, timeout_s=5)
+    answer = await send("POST", f"http://{node.address}/x?a=1", {"c": 3}, timeout_s=5)
     assert (answer.status, answer.body) == (201, {"b": 2})
     assert node.asked == [("/x?a=1", {"c": 3})]
 

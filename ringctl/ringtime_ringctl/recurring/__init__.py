@@ -1,0 +1,1 @@
+"""`ringctl recurring`: recurring schedules, and their runs."""

@@ -1,0 +1,104 @@
+"""`ringctl recurring` on a folder, for the audit log, and a server beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from tests.unit.client_rig import served
+from tests.unit.ringctl.test_cli import Folder, failed
+
+from ringtime_client import RingtimeClient
+
+Run = Callable[..., Result]
+CRON = ("--cron", "30 2 * * *", "--zone", "Europe/Berlin")
+SECRET = "hush-7"
+HOOK = ("--payload", SECRET, "--url", f"https://example.com/hook?key={SECRET}")
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[str]:
+    with served() as server, RingtimeClient(server.url) as client:
+        client.register_app("pay", partitions=2)
+        yield f"{server.url}/goscheduler"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path / "data")
+
+
+@pytest.fixture
+def run(folder: Folder, api: str) -> Run:
+    return lambda *words, **more: folder.run("recurring", *words, "--api", api, **more)
+
+
+def shown(result: Result) -> Any:
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_a_recurring_schedule_from_put_to_delete(folder: Folder, run: Run) -> None:
+    made = shown(run("put", "pay", "report", *CRON, *HOOK, "--revision", "0", "--json"))
+    assert (made["state"], made["revision"], made["destination"]) == ("ACTIVE", 1, "https://example.com/hook")
+    assert made["payloadBytes"] == len(SECRET)
+    failed(run("put", "pay", "report", *CRON, *HOOK, "--revision", "0"), "answered 409", "is at revision 1")
+    failed(run("put", "pay", "report", "--cron", "x", *HOOK), "answered 400", "cronExpression", "timeZone")
+    changed = run("patch", "pay", "report", "-f", "-", "--json", input='{"overlapPolicy": "skip"}')
+    assert (shown(changed)["overlapPolicy"], shown(changed)["cronExpression"]) == ("skip", "30 2 * * *")
+    assert "report  ACTIVE  30 2 * * *  Europe/Berlin" in run("list", "pay").stdout
+    assert "makes no runs until 20" in run("pause", "pay", "report", "--until", "+2h").stdout
+    paused = shown(run("list", "pay", "--state", "paused", "--limit", "1", "--json"))
+    assert [each["name"] for each in paused["recurring"]] == ["report"]
+    run("pause", "pay", "report", "--reason", "deploy")
+    assert "deploy" in run("get", "pay", "report").stdout
+    assert "makes runs again, the next at 20" in run("resume", "pay", "report").stdout
+    run_id = shown(run("trigger", "pay", "report", "--json"))["schedule"]["scheduleId"]
+    past = shown(run("runs", "pay", "report", "--when", "past", "--json"))
+    assert ([each["scheduleId"] for each in past["schedules"]], past["more"]) == ([run_id], False)
+    assert run_id in run("runs", "pay", "report").stdout
+    assert "and more" in run("runs", "pay", "report", "--limit", "1").stdout
+    assert "is deleted" in run("delete", "pay", "report").stdout
+    failed(run("get", "pay", "report"), "answered 404", "no recurring schedule report")
+    done = [
+        "put",
+        "put",
+        "put failed",
+        "put",
+        "put failed",
+        "patch",
+        "pause",
+        "pause",
+        "resume",
+        "trigger",
+        "delete",
+    ]
+    assert [action for _, action in folder.audit()] == [f"recurring {each}" for each in done]
+    log = folder.run("--json", "audit", "--limit", "100").stdout
+    assert {entry["subject"] for entry in json.loads(log)["entries"]} == {"pay/report"}
+    assert json.loads(log)["entries"][-3]["before"]["revision"] == 1  # newest first
+    assert SECRET not in log + run("list", "pay", "--state", "deleted", "--json").stdout
+
+
+def test_previews_show_what_clocks_do(run: Run) -> None:
+    run("put", "pay", "daily", *CRON, *HOOK)
+    assert len(shown(run("preview", "pay", "daily", "--size", "3", "--json"))["runs"]) == 3
+    body = '{"startTime": "2030-03-30T00:00:00Z", "dstGap": "skip"}'
+    table = run("preview", "pay", *CRON, "-f", "-", "--size", "2", input=body).stdout
+    assert "2030-03-31T02:30:00" in table
+    assert "skipped" in table
+    for words in (("pay",), ("pay", "daily", *CRON)):
+        assert run("preview", *words).exit_code == 2
+
+
+def test_what_cannot_be_sent(folder: Folder, run: Run) -> None:
+    failed(run("put", "pay", "x", "-f", "-", input="[]"), "--file: must be a JSON object")
+    failed(run("put", "pay", "x", "-f", "-", input="{"), "--file: must be JSON")
+    failed(run("patch", "pay", "x"), "--file: required")
+    failed(run("pause", "pay", "x", "--until", "soon"), "--until: must be an instant")
+    failed(folder.run("recurring", "list", "pay", "--api", "http://127.0.0.1:1/x"), "nobody answers", "--api")
+    assert folder.audit() == []

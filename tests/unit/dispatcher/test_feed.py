@@ -83,7 +83,7 @@ def test_the_look_back_follows_the_delay_that_is_seen_up_and_down() -> None:
     for n in range(600):
         table.write(NOW_MS + n * 200, late_ms=1_500)
     table.run(60_000)
-    assert table.feed.look_back_ms == 2_000
+    assert table.feed.look_back_ms == 4 * LEAST_BACK_MS
     late = [
         found_ms - table._seen_ms[each]
         for each, found_ms in table.found.items()

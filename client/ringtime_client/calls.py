@@ -184,6 +184,7 @@ def create_schedule(
     at: datetime | None = None,
     delay: timedelta | None = None,
     retry: RetryRules | None = None,
+    labels: Mapping[str, str] | None = None,
     idempotency_key: str = "",
 ) -> Call[ScheduleView]:
     """File a schedule; when this returns, it will fire.
@@ -198,12 +199,13 @@ def create_schedule(
         at: the instant to fire at, timezone-aware; or
         delay: how long from the server's now.
         retry: where it differs from the app's policy; no more attempts and no longer time.
+        labels: up to 16 keys and values to find it by in lists.
         idempotency_key: what this create and its repetitions have in common, say an order's number. The
             server must know of keys (see its reference), or each try makes a schedule.
 
     Raises InvalidRequest, NotFound (app), AppInactive, KeyReused (the key is another create's), InFlight.
     """
-    fields = _fields_of(app_id, payload, callback, at, delay, retry)
+    fields = _fields_of(app_id, payload, callback, at, delay, retry, labels)
     call = _create_of(app_id, to_body(fields))
     if not idempotency_key:
         return call
@@ -278,6 +280,9 @@ def list_schedules(
     start: datetime | None = None,
     end: datetime | None = None,
     status: Status | None = None,
+    labels: Mapping[str, str] | None = None,
+    name_prefix: str = "",
+    host: str = "",
     size: int = LIST_SIZE,
     token: str = "",
 ) -> Call[SchedulePage]:
@@ -288,6 +293,9 @@ def list_schedules(
         end: up to before this instant; None: an hour after `start` if that is given, else now. At most 31
             days after `start`.
         status: only these.
+        labels: only schedules that have these, and perhaps others.
+        name_prefix: only those whose name begins so.
+        host: only those whose callback goes to this host.
         size: most schedules on the page, 1 to 1,000.
         token: the one of the page before; "": the first page.
 
@@ -297,6 +305,9 @@ def list_schedules(
         "start_time": instant("start", start),
         "end_time": instant("end", end),
         "status": status,
+        "label": [f"{key}:{value}" for key, value in (labels or {}).items()],
+        "name_prefix": name_prefix,
+        "host": host,
         "size": size,
         "continuation_token": token,
     }
@@ -401,6 +412,7 @@ def _fields_of(
     at: datetime | None,
     delay: timedelta | None,
     retry: RetryRules | None,
+    labels: Mapping[str, str] | None,
 ) -> Mapping[str, object]:
     return {
         "appId": app_id,
@@ -408,6 +420,7 @@ def _fields_of(
         **_when(at, delay),
         "callback": callback_of(callback),
         **({} if retry is None else {"retryPolicy": retry_to_json(retry)}),
+        **({"labels": labels} if labels else {}),
     }
 
 
@@ -423,7 +436,9 @@ def _item_of(number: int, item: NewSchedule | Mapping[str, Any]) -> Call[Schedul
             new.app_id,
             to_body(
                 {
-                    **_fields_of(new.app_id, new.payload, new.callback, new.at, new.delay, new.retry),
+                    **_fields_of(
+                        new.app_id, new.payload, new.callback, new.at, new.delay, new.retry, new.labels
+                    ),
                     **({KEY_FIELD: new.idempotency_key} if new.idempotency_key else {}),
                 }
             ),

@@ -35,7 +35,7 @@ def instant(field: str, at: datetime | None) -> str | None:
 def with_query(path: str, query: Mapping[str, object]) -> str:
     """Return a path with what there is of a query."""
     given = {name: value for name, value in query.items() if value not in (None, "")}
-    return f"{path}?{urlencode(given)}" if given else path
+    return f"{path}?{urlencode(given, doseq=True)}" if given else path
 
 
 def callback_of(callback: Callback) -> Mapping[str, object]:

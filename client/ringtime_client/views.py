@@ -45,6 +45,7 @@ class NewSchedule:
     at: datetime | None = None  #: the instant to fire at, timezone-aware; or
     delay: timedelta | None = None  #: how long from the server's now
     retry: RetryRules | None = None  #: where it differs from the app's policy
+    labels: Mapping[str, str] | None = None  #: up to 16 keys and values to find it by
     idempotency_key: str = ""  #: what this create and its repetitions have in common
 
 
@@ -68,6 +69,7 @@ def _check_item(
     at: datetime | None = None,
     delay: timedelta | None = None,
     retry: RetryRules | None = None,
+    labels: Mapping[str, str] | None = None,
     idempotency_key: str = "",
 ) -> None:
     """Check the fields of an item by these annotations."""

@@ -32,6 +32,7 @@ from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.app import App, AppConfiguration, SigningSecret
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row, Status
+from ringtime_shared.row_filter import RowFilter, labels_of
 from ringtime_shared.settings import Settings, check_settings
 
 Function = Callable[[Delivery], Awaitable[Reply | None]]
@@ -208,6 +209,7 @@ class Ringtime(RecurringVerbs):
         at: datetime | None = None,
         delay: timedelta | None = None,
         retry: RetryRules | None = None,
+        labels: Mapping[str, str] | None = None,
         idempotency_key: str = "",
     ) -> Row:
         """File a schedule; when this returns, it will fire. Called again with the same key, also in a later
@@ -218,6 +220,7 @@ class Ringtime(RecurringVerbs):
             at: the instant to fire at, timezone-aware; or
             delay: how long from now.
             retry: where it differs from the app's policy; no more attempts and no longer time.
+            labels: up to 16 keys and values to find it by in lists.
             idempotency_key: what this create and its repetitions have in common; it holds for 24 hours, or
                 `settings.ingest.idempotency_hours`.
 
@@ -225,7 +228,7 @@ class Ringtime(RecurringVerbs):
         key is another create's), InFlight.
         """
         return await self._running.service.create_schedule(
-            _to_request(app_id, payload, callback, at, delay, retry, idempotency_key)
+            _to_request(app_id, payload, callback, at, delay, retry, labels, idempotency_key)
         )
 
     @checked
@@ -255,6 +258,7 @@ class Ringtime(RecurringVerbs):
                         new.at,
                         new.delay,
                         new.retry,
+                        new.labels,
                         new.idempotency_key,
                     )
                 )
@@ -287,6 +291,9 @@ class Ringtime(RecurringVerbs):
         start: datetime | None = None,
         end: datetime | None = None,
         status: Status | None = None,
+        labels: Mapping[str, str] | None = None,
+        name_prefix: str = "",
+        host: str = "",
         size: int = LIST_SIZE,
         token: str = "",
     ) -> SchedulePage:
@@ -297,6 +304,9 @@ class Ringtime(RecurringVerbs):
             end: up to before this instant; None: an hour after `start` if that is given, else now. At most 31
                 days after `start`.
             status: only these.
+            labels: only schedules that have these, and perhaps others.
+            name_prefix: only those whose name begins so.
+            host: only those whose callback goes to this host.
             size: most schedules on the page, 1 to 1,000.
             token: the one of the page before; "": the first page.
 
@@ -307,7 +317,7 @@ class Ringtime(RecurringVerbs):
                 app_id=app_id,
                 start_ms=to_ms("start", start),
                 end_ms=to_ms("end", end),
-                status=status,
+                only=RowFilter(status=status, labels=labels_of(labels), name_prefix=name_prefix, host=host),
                 size=size,
                 token=token,
             )
@@ -400,6 +410,7 @@ def _to_request(
     at: datetime | None,
     delay: timedelta | None,
     retry: RetryRules | None,
+    labels: Mapping[str, str] | None,
     idempotency_key: str,
 ) -> Request:
     kind, details = details_of(callback)
@@ -411,6 +422,7 @@ def _to_request(
         callback_type=kind,
         callback_details=details,
         retry=retry,
+        labels=labels_of(labels),
         idempotency_key=idempotency_key,
     )
 

@@ -64,14 +64,17 @@ EXTRAS: dict[str, dict[str, Any]] = {
     "all rules": {"retry": RetryRules(attempts=1, first_delay_ms=2, factor=3, max_delay_ms=4, max_age_s=5)},
     "replay": {"replay": 3},
     "log": {"log": make_log(LOG_LENGTH)},
-    "all": {"retry": RetryRules(max_age_s=60), "replay": 1, "log": make_log(1)},
+    "name": {"name": "nightly-report"},
+    "labels": {"labels": (("stage", ""), ("team", 'b"ü:'), *((f"z{n}", "x" * 128) for n in range(14)))},
+    "all": {"retry": RetryRules(max_age_s=60), "replay": 1, "log": make_log(1), "name": "n"},
 }
+OF_SCHEDULE = ("retry", "name", "labels")
 
 
 @pytest.mark.parametrize("extras", EXTRAS.values(), ids=EXTRAS)
 async def test_retry_rules_replay_and_log_come_back(store: Store, app: App, extras: dict[str, Any]) -> None:
-    row = make_row(app, **{name: value for name, value in extras.items() if name == "retry"})
-    row = replace(row, **{name: value for name, value in extras.items() if name != "retry"})
+    row = make_row(app, **{name: value for name, value in extras.items() if name in OF_SCHEDULE})
+    row = replace(row, **{name: value for name, value in extras.items() if name not in OF_SCHEDULE})
     plain = make_row(app, START_MS + 1)
     await store.put_rows([plain, row])
     assert await fetch(store, row) == row

@@ -78,3 +78,23 @@ async def test_pages_ranges_and_states(run: Verb) -> None:
         await run("list_schedules", app_id, start=start, end=start - HOUR)
     with pytest.raises(NotFound):
         await run("list_schedules", "nobody")
+
+
+async def test_lists_by_label_and_host(run: Verb) -> None:
+    app_id = f"app-{uuid4().hex}"
+    await run("register_app", app_id, partitions=2)
+    start = datetime.now(UTC)
+    asked = {"start": start, "end": start + 3 * HOUR}
+    labels = {"team": "billing", "stage": "a:b"}
+    new = {"payload": "", "delay": HOUR, "callback": HOOK}
+    made = await run("create_schedule", app_id, labels=labels, **new)
+    (other,) = await run("create_schedules", [{"app_id": app_id, "labels": {"team": "x"}, **new}])
+    assert dict(made.labels if hasattr(made, "labels") else made.schedule.labels) == labels
+    assert ids_of(await run("list_schedules", app_id, **asked, labels={"team": "billing"})) == [id_of(made)]
+    assert ids_of(await run("list_schedules", app_id, **asked, labels={"team": "x"})) == [id_of(other)]
+    assert ids_of(await run("list_schedules", app_id, **asked, labels=labels | {"team": "x"})) == []
+    assert len(ids_of(await run("list_schedules", app_id, **asked, host="127.0.0.1"))) == 2
+    assert ids_of(await run("list_schedules", app_id, **asked, host="other.example")) == []
+    for name, value in (("labels", {"a b": "c"}), ("name_prefix", "-"), ("host", "a/b")):
+        with pytest.raises(InvalidRequest):
+            await run("list_schedules", app_id, **asked, **{name: value})

@@ -14,6 +14,9 @@ from ringtime_shared.api.configuration import description_of
 from ringtime_shared.api.dead_letters import MAX_SIZE
 from ringtime_shared.api.ids import APP_ID_PATTERN, KEY_PATTERN, NAME_PATTERN, SECRET_ID_PATTERN
 from ringtime_shared.api.instants import INSTANT_PATTERN, LOOKS_LIKE_MS
+from ringtime_shared.api.labels import KEY_PATTERN as LABEL_KEY_PATTERN
+from ringtime_shared.api.labels import MAX_LABELS
+from ringtime_shared.api.labels import VALUE_PATTERN as LABEL_VALUE_PATTERN
 from ringtime_shared.api.recurring import (
     DELETE,
     KEEP,
@@ -110,6 +113,12 @@ APP_ID = text_of(APP_ID_PATTERN)
 SCHEDULE_ID = text_of(UUID_PATTERN, format="uuid")
 SECRET_ID = text_of(SECRET_ID_PATTERN)
 TOKEN = text_of(f"(?:{CONTINUATION_PATTERN})?")
+LABELS: Mapping[str, object] = {
+    "type": "object",
+    "maxProperties": MAX_LABELS,
+    "propertyNames": {"pattern": whole(LABEL_KEY_PATTERN)},
+    "additionalProperties": text_of(LABEL_VALUE_PATTERN),
+}
 _CONTROLLED = any_case(sorted(http_rules.CONTROLLED_NAMES))
 
 _STATUSES: Mapping[str, object] = {
@@ -242,6 +251,7 @@ NEW_SCHEDULE = Shape(
         "Makes it a recurring schedule: in UTC, or with `CRON_TZ=` in another zone.",
         _CRON,
     ),
+    Field("labels", TEXTS, "Of a one-time schedule: up to 16 keys and values to find it by.", LABELS),
     Field(
         "idempotencyKey",
         TEXT,
@@ -260,6 +270,7 @@ NEW_SCHEDULE = Shape(
                 "properties": {
                     "cronExpression": {"type": "string", "minLength": 1},
                     "idempotencyKey": {"type": "null"},
+                    "labels": {"type": "null"},
                 },
             },
         ]

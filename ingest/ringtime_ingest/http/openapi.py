@@ -9,10 +9,21 @@ from importlib.metadata import version
 import orjson
 
 from ringtime_ingest.http import schemas
-from ringtime_ingest.http.fields import APP_ID, INSTANT, KEY, NAME, SCHEDULE_ID, SECRET_ID, TOKEN
+from ringtime_ingest.http.fields import (
+    APP_ID,
+    INSTANT,
+    KEY,
+    NAME,
+    SCHEDULE_ID,
+    SECRET_ID,
+    TOKEN,
+    text_of,
+)
 from ringtime_ingest.http.schemas import Schema, ref
 from ringtime_ingest.service.requests import Offer
 from ringtime_shared.api.dead_letters import MAX_SIZE
+from ringtime_shared.api.labels import KEY_PATTERN as LABEL_KEY_PATTERN
+from ringtime_shared.api.labels import VALUE_PATTERN as LABEL_VALUE_PATTERN
 from ringtime_shared.api.recurring import MAX_PREVIEW
 from ringtime_shared.models.recurring import DefinitionState
 from ringtime_shared.models.schedule import Status
@@ -78,6 +89,11 @@ _PARAMETERS: Mapping[str, Schema] = {
     "status": {"enum": [status.value for status in Status]},
     "status:crons": {"enum": [Status.SCHEDULED.value, Status.DELETED.value]},
     "name": NAME,
+    "name_prefix": NAME,
+    "label": text_of(
+        f"{LABEL_KEY_PATTERN}:{LABEL_VALUE_PATTERN}", description="key:value; may be given several times."
+    ),
+    "host": text_of("[A-Za-z0-9._-]{1,253}", description="Of the callback's URL, without the port."),
     "when": {"enum": ["past", "future"]},
     "state": {"enum": [state.value for state in DefinitionState]},
     "zone": {"type": "string", "description": "IANA name of the zone of times without an offset."},
@@ -280,7 +296,17 @@ _OPERATIONS = (
         summary="List an app's schedules by fire time, those that have ended among them",
         answer=schemas.SCHEDULES,
         failures=("400", "409", "503"),
-        query=("start_time", "end_time", "zone", "status", "size", "continuation_token"),
+        query=(
+            "start_time",
+            "end_time",
+            "zone",
+            "status",
+            "label",
+            "name_prefix",
+            "host",
+            "size",
+            "continuation_token",
+        ),
     ),
     _Operation(
         method="post",

@@ -37,6 +37,7 @@ from ringtime_ingest.service.requests import (
 from ringtime_shared.api.configuration import ATTEMPTS, POLICY
 from ringtime_shared.api.ids import KEY_FIELD, check_app_id, check_key, check_schedule_id
 from ringtime_shared.api.instants import NoInstant, parse_delay, parse_instant
+from ringtime_shared.api.labels import check_labels
 from ringtime_shared.api.recurring import KEEP, recurring_to_request
 from ringtime_shared.callbacks import http_rules
 from ringtime_shared.errors import InvalidRequest, Violation
@@ -49,6 +50,7 @@ from ringtime_shared.models.times import Times
 from ringtime_shared.recurring.parsing import KEYS as TIMES_KEYS
 from ringtime_shared.recurring.parsing import parse_times, patch_times
 from ringtime_shared.retry_rules import STATUS_RULE
+from ringtime_shared.row_filter import labels_of
 
 
 def parse_new_schedule(document: object) -> NewSchedule:
@@ -78,12 +80,16 @@ def parse_create(document: object, key: str | None = None) -> NewSchedule | NewR
     if schedule_id := fields.get("scheduleId"):
         wrong += check_schedule_id(schedule_id)
     key = _read_key(key, fields, repeats, broken)
+    labels = labels_of(cast("dict[str, str]", fields.get("labels")))
+    broken += check_labels(labels, "labels")
+    if labels and repeats:
+        broken.append(Violation("labels", "only for one-time schedules"))
     contents = _read_contents(str(fields.get("appId", "")), fields, wrong, broken)
     new: NewSchedule | NewRecurring
     if repeats:
         new = NewRecurring(name="", times=times, **contents)
     else:
-        new = NewSchedule(fire_ms=fire_ms, delay_ms=delay_ms, idempotency_key=key, **contents)
+        new = NewSchedule(fire_ms=fire_ms, delay_ms=delay_ms, labels=labels, idempotency_key=key, **contents)
     if wrong or broken or check_app_id(new.app_id):
         told = wrong + broken
         raise refused(wrong, broken + _check_rest(new, {violation.field for violation in told}))

@@ -11,7 +11,9 @@ from zoneinfo import ZoneInfo
 from starlette.requests import Request
 
 from ringtime_shared.api.instants import parse_instant
+from ringtime_shared.api.labels import Labels
 from ringtime_shared.errors import InvalidRequest, Violation
+from ringtime_shared.row_filter import parse_labels
 
 _NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?")
 _WALL_TIME = "%Y-%m-%d %H:%M:%S"  # goscheduler's
@@ -24,16 +26,28 @@ class Query:
     What is wrong with them is collected, so that an answer can tell all of it: see `check`.
     """
 
-    def __init__(self, request: Request, names: Collection[str]) -> None:
+    def __init__(self, request: Request, names: Collection[str], repeated: Collection[str] = ()) -> None:
+        """`repeated`: those of the names that may be given more than once."""
         self.wrong: list[Violation] = []
         self._texts: dict[str, str] = {}
+        self._many: dict[str, list[str]] = {name: [] for name in repeated}
         for name, text in request.query_params.multi_items():
-            if name in names and self._texts.setdefault(name, text) != text:
+            if name in repeated:
+                self._many[name] += [text] if text else []
+            elif name in names and self._texts.setdefault(name, text) != text:
                 self.wrong.append(Violation(name, "given twice, with different values"))
 
     def text(self, name: str) -> str:
         """Return a parameter as it was sent; "": there is none."""
         return self._texts.get(name, "")
+
+    def labels(self, name: str) -> Labels:
+        """Return labels, each given as `key:value`."""
+        try:
+            return parse_labels(self._many[name], name)
+        except InvalidRequest as error:
+            self.wrong += error.violations
+            return ()
 
     def size(self, name: str, usual: int, most: int) -> int:
         """Return how long a page is to be."""

@@ -14,6 +14,7 @@ from ringtime_ingest.http.fields import (
     CONFIGURATION,
     DETAILS,
     INTERVAL,
+    LABELS,
     NEW_APP,
     NEW_RECURRING,
     NEW_SCHEDULE,
@@ -119,6 +120,7 @@ _FORMS: Mapping[str, Schema] = {
     "attemptLog": {"type": "array", "maxItems": LOG_LENGTH + 1, "items": ref("Attempt")},
     "deleting": {"const": True},
     "parentScheduleId": SCHEDULE_ID,
+    "labels": LABELS,
     "exclusionCalendars": {"type": "array", "items": {"type": "string"}},
 }
 _TYPES: Mapping[Any, Schema] = {

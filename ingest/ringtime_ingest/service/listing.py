@@ -5,6 +5,9 @@ and little more than a page is held. Within a minute the partitions are merged b
 goes up to where every partition is read, and the next read goes on behind it. As the order never changes, a
 page that goes on behind the last one repeats nothing, and misses only what was created at earlier times
 meanwhile.
+
+What else is asked of schedules, such as labels, is asked of each row that the walk comes by: it costs what
+the range holds, not what is found. A page ends after `_MOST_READ` rows whatever it holds then.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ from ringtime_shared.api.schedules import LIST_SIZE, MAX_LIST_DAYS, MAX_LIST_SIZ
 from ringtime_shared.buckets import bucket_of, last_slot
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import InvalidRequest, Violation
-from ringtime_shared.models.schedule import Row, Status
+from ringtime_shared.models.schedule import Row
+from ringtime_shared.row_filter import ALL_ROWS, RowFilter
 from ringtime_shared.stores.codec import check_details
 from ringtime_shared.stores.protocol import (
     LAST_ID,
@@ -39,6 +43,7 @@ from ringtime_shared.stores.protocol import (
 _HOUR_MS = 3_600_000
 _DAY_MS = 86_400_000
 _MOST_READ = 10_000  #: rows read for one page; whoever looks for few among many goes on with the token
+_READ_SPARSELY = 500  #: at a time, while a filter may pass over most of them
 _MINUTES = 15  #: asked for entries at first; where there are few, eight times as many the next time
 _ENTRIES = 2_000  #: minutes of partitions, read at once
 _AT_ONCE = 250  #: of these whose rows are read side by side
@@ -51,10 +56,13 @@ class ListNames(NamedTuple):
     end: str
     size: str
     token: str
+    label: str
+    name_prefix: str
+    host: str
 
 
-IN_QUERY = ListNames("start_time", "end_time", "size", "continuation_token")
-IN_LIBRARY = ListNames("start", "end", "size", "token")
+IN_QUERY = ListNames("start_time", "end_time", "size", "continuation_token", "label", "name_prefix", "host")
+IN_LIBRARY = ListNames("start", "end", "size", "token", "labels", "name_prefix", "host")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +72,7 @@ class ListQuery:
     app_id: str
     start_ms: int | None = None  #: None: an hour before the end
     end_ms: int | None = None  #: None: an hour after the start if that is given, else now
-    status: Status | None = None  #: only these
+    only: RowFilter = ALL_ROWS
     size: int = LIST_SIZE
     token: str = ""  #: go on after an earlier page; "": from the start
     names: ListNames = IN_LIBRARY
@@ -85,6 +93,7 @@ class ListQuery:
             )
         if not 1 <= self.size <= MAX_LIST_SIZE:
             violations.append(Violation(names.size, f"must be from 1 to {MAX_LIST_SIZE}"))
+        violations += self.only.check(names.label, names.name_prefix, names.host)
         if violations:
             raise InvalidRequest(violations)
         return start_ms, end_ms - 1
@@ -119,13 +128,13 @@ class Listing:
         if query.token:
             position = max(position, _read_token(query, last_ms))
         await self._apps.get(query.app_id)
-        page = _Page(query.size)
+        page = _Page(query.size, _READ_SPARSELY if query.only.is_sparse else 1)
         looked = 0
         async for upto, pages in self._walk(query.app_id, position, last_ms, page.missing):
             for key, item in _merge(pages, upto):
                 if isinstance(item, DamagedRow):
                     page.unreadable.append(item.schedule_id)
-                elif item.is_shown and query.status in (None, item.status):
+                elif item.is_shown and query.only.wants(item):
                     if page.is_full:
                         return page.end(query.app_id, position)
                     page.add(item)
@@ -184,14 +193,16 @@ class Listing:
 class _Page:
     """What a page holds so far."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, least: int) -> None:
+        """`least`: rows to read at a time, for some of what is read is not shown."""
         self._size = size
+        self._least = least
         self._rows: list[Row] = []
         self.unreadable: list[UUID] = []
 
     def missing(self) -> int:
-        """Return how many more rows it takes, at least one."""
-        return max(self._size - len(self._rows), 1)
+        """Return how many more rows to read, at least one."""
+        return max(self._size - len(self._rows), self._least)
 
     @property
     def is_full(self) -> bool:

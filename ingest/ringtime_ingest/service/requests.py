@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import orjson
 
 from ringtime_shared.api.ids import check_app_id, check_key, check_name
+from ringtime_shared.api.labels import Labels, check_labels
 from ringtime_shared.api.recurring import MAX_MISFIRE_AGE_MS, MAX_MISFIRES
 from ringtime_shared.app_rules import check_app
 from ringtime_shared.errors import InvalidRequest, Violation
@@ -56,6 +57,8 @@ class NewSchedule(Contents):
 
     fire_ms: int | None = None  #: the instant asked for, UTC ms
     delay_ms: int | None = None  #: how long after the server's now
+    name: str = ""  #: stands for one pending schedule of the app at a time; "": it has none
+    labels: Labels = ()  #: to find it by
     idempotency_key: str = ""  #: what creates that are one have in common; "": it is one of its own
 
 
@@ -111,6 +114,10 @@ def check_form(new: NewSchedule) -> list[Violation]:
         )
     if new.idempotency_key:
         violations += check_key(new.idempotency_key)
+    if new.name:
+        violations += check_name(new.name)
+    if new.labels:
+        violations += check_labels(new.labels, "labels")
     return violations
 
 

@@ -331,6 +331,8 @@ class IngestService:
             created_ms=now_ms,
             expires_ms=slot_ms + retention_days * _DAY_MS,
             retry=new.retry,
+            name=new.name,
+            labels=new.labels,
         )
         return Row(schedule=schedule, place=Place(app.app_id, partition, slot_ms))
 

@@ -20,7 +20,9 @@ from ringtime_ringctl.times import FORMS, read_window
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
 from ringtime_shared.cancelling import cancel_home
+from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.schedule import Row
+from ringtime_shared.row_filter import ALL_ROWS, RowFilter, parse_labels
 from ringtime_shared.stores.protocol import (
     LAST_ID,
     DuePage,
@@ -60,22 +62,33 @@ class ListStore(ScheduleStore, DueStore, OperatorStore, Protocol):
 Read = Callable[[Sequence[DueQuery]], Awaitable[Sequence[DuePage]]]
 
 
-async def fetch_live(store: ListStore, app_id: str, from_ms: int, upto_ms: int, limit: int) -> list[Row]:
+async def fetch_live(
+    store: ListStore, app_id: str, from_ms: int, upto_ms: int, limit: int, only: RowFilter = ALL_ROWS
+) -> list[Row]:
     """Return at most `limit` live rows with slots in this range, both ends included, by slot.
 
     Raises StoreUnavailable.
     """
-    return await _fetch(store, store.fetch_due, app_id, from_ms, upto_ms, limit)
+
+    async def read(queries: Sequence[DueQuery]) -> Sequence[DuePage]:
+        return _only(await store.fetch_due(queries), only.wants)
+
+    return await _fetch(store, read, app_id, from_ms, upto_ms, limit)
 
 
-async def fetch_all(store: ListStore, app_id: str, from_ms: int, upto_ms: int, limit: int) -> list[Row]:
+async def fetch_all(
+    store: ListStore, app_id: str, from_ms: int, upto_ms: int, limit: int, only: RowFilter = ALL_ROWS
+) -> list[Row]:
     """Return at most `limit` home rows, live or not, otherwise as `fetch_live`."""
 
     async def read(queries: Sequence[DueQuery]) -> Sequence[DuePage]:
-        pages = await store.fetch_rows(queries)
-        return [replace(page, rows=[row for row in page.rows if row.is_shown]) for page in pages]
+        return _only(await store.fetch_rows(queries), lambda row: row.is_shown and only.wants(row))
 
     return await _fetch(store, read, app_id, from_ms, upto_ms, limit)
+
+
+def _only(pages: Sequence[DuePage], is_asked_for: Callable[[Row], bool]) -> list[DuePage]:
+    return [replace(page, rows=[row for row in page.rows if is_asked_for(row)]) for page in pages]
 
 
 async def _fetch(
@@ -156,9 +169,23 @@ async def get(deployment: Deployment, output: Output, schedule_id: str) -> None:
     "--limit", default=100, show_default=True, type=click.IntRange(1, MAX_LIMIT), help="Most to show."
 )
 @click.option("--all", "is_all", is_flag=True, help="All schedules by their first slot, ended ones too.")
+@click.option(
+    "--label", "labels", multiple=True, metavar="KEY:VALUE", help="Only with this label; may be given again."
+)
+@click.option("--name", "name_prefix", default="", help="Only those whose name begins so.")
+@click.option("--host", default="", help="Only those whose callback goes to this host.")
 @deployed
 async def list_command(
-    deployment: Deployment, output: Output, app_id: str, start: str, end: str, limit: int, is_all: bool
+    deployment: Deployment,
+    output: Output,
+    app_id: str,
+    start: str,
+    end: str,
+    limit: int,
+    is_all: bool,
+    labels: Sequence[str],
+    name_prefix: str,
+    host: str,
 ) -> None:
     """List what is still to fire, by slot: pending schedules and pending retries, overdue ones included.
 
@@ -167,12 +194,16 @@ async def list_command(
       ringctl schedules list pay
       ringctl schedules list pay --from -10m --to now       what should have fired already
       ringctl schedules list pay --from -1h --to now --all  what did, and how it ended
+      ringctl schedules list pay --label team:billing --host api.example.com
       ringctl schedules list pay --to +7d --limit 1000 --json | jq -r '.schedules[].scheduleId'
     """
+    only = RowFilter(labels=parse_labels(labels, "--label"), name_prefix=name_prefix, host=host)
+    if violations := only.check("--label", "--name", "--host"):
+        raise InvalidRequest(violations)
     await fetch_app(deployment, app_id)
     from_ms, upto_ms = read_window(start, end, deployment.clock.now_ms())
     fetch = fetch_all if is_all else fetch_live
-    rows = await fetch(deployment.store, app_id, from_ms, upto_ms, limit + 1)
+    rows = await fetch(deployment.store, app_id, from_ms, upto_ms, limit + 1, only)
     first, is_cut = rows[:limit], len(rows) > limit
     if output.is_json:
         output.data({"schedules": [row_to_json(row) for row in first], "more": is_cut})
@@ -217,6 +248,8 @@ def describe(filing: Filing) -> list[tuple[str, str]]:
     return [
         ("schedule", str(schedule.schedule_id)),
         ("app", schedule.app_id),
+        ("name", schedule.name),
+        ("labels", ", ".join(f"{key}:{value}" for key, value in schedule.labels)),
         ("status", home.status.value),
         ("fire time", to_iso(schedule.fire_ms)),
         ("slot", to_iso(home.place.slot_ms)),

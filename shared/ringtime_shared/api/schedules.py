@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any
 from uuid import UUID
@@ -89,6 +89,8 @@ class ScheduleView:
     origin: Annotated[
         str | None, Doc("Of a run: PLAN, or TRIGGER or BACKFILL where somebody asked for it.")
     ] = None
+    name: Annotated[str, Doc("The client's own.")] = ""
+    labels: Annotated[Mapping[str, str], Doc("What the client noted of it.")] = field(default_factory=dict)
 
 
 def schedule_to_json(row: Row) -> dict[str, object]:
@@ -111,6 +113,10 @@ def schedule_to_json(row: Row) -> dict[str, object]:
     }
     if schedule.retry is not None:
         shown["retryPolicy"] = retry_to_json(schedule.retry)
+    if schedule.name:
+        shown["name"] = schedule.name
+    if schedule.labels:
+        shown["labels"] = dict(schedule.labels)
     outcome = row.outcome
     if outcome is None:
         if row.attempts:

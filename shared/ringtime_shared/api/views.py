@@ -55,7 +55,7 @@ def _key_of(attribute: Field[Any], hint: Any) -> Key:
     kind, about = get_args(hint)
     if get_origin(kind) is UnionType:
         kind = next(each for each in get_args(kind) if each is not NoneType)
-    is_optional = attribute.default is not MISSING
+    is_optional = attribute.default is not MISSING or attribute.default_factory is not MISSING
     if isinstance(about, Setting):
         return Key(about.name, attribute.name, kind, about.doc, is_optional)
     first, *others = attribute.name.split("_")

@@ -63,6 +63,8 @@ class Schedule:
     expires_ms: int  #: the store may forget the rows of this schedule after this
     retry: RetryRules | None = None  #: where it differs from its app's
     run: RunOf | None = None  #: of which definition it is a run; None: it is no run
+    name: str = ""  #: the client's own, which stands for one pending schedule of the app at a time
+    labels: tuple[tuple[str, str], ...] = ()  #: keys and values, by key; for those who list schedules
 
     @property
     def awaited_ms(self) -> int:

@@ -193,6 +193,8 @@ class Extras:
     replay: int = 0
     log: tuple[Attempt, ...] = ()
     run: RunOf | None = None
+    name: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
 
 
 NO_EXTRAS = Extras()
@@ -203,10 +205,11 @@ decode_outcome = Decoder(Outcome).decode
 
 def encode_row_extras(row: Row) -> bytes | None:
     """Return the extras of a row; None, as for nearly every row, if it has none."""
-    retry, run = row.schedule.retry, row.schedule.run
-    if retry is None and not row.replay and not row.log and run is None:
+    schedule = row.schedule
+    retry, run, name, labels = schedule.retry, schedule.run, schedule.name, schedule.labels
+    if retry is None and not row.replay and not row.log and run is None and not labels and not name:
         return None
-    return encode_slim(Extras(retry, row.replay, row.log, run))
+    return encode_slim(Extras(retry, row.replay, row.log, run, name, labels))
 
 
 def encode_outcome_extras(outcome: Outcome) -> bytes | None:
@@ -281,6 +284,8 @@ def to_live_rows(
                 expires_ms=expires_ms,
                 retry=extras.retry,
                 run=extras.run,
+                name=extras.name,
+                labels=extras.labels,
             ),
             place=Place(app_id, partition, slot_ms),
             attempts=attempts,
@@ -331,6 +336,8 @@ def to_written_row(
             expires_ms=expires_ms,
             retry=extras.retry,
             run=extras.run,
+            name=extras.name,
+            labels=extras.labels,
         ),
         place=place,
         attempts=attempts,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from itertools import pairwise
 from random import Random
 from typing import Any
@@ -26,7 +27,9 @@ from ringtime_shared.errors import InvalidRequest, NotFound, StoreUnavailable
 from ringtime_shared.models.app import App
 from ringtime_shared.models.recurring import Origin
 from ringtime_shared.models.schedule import Row, Status
+from ringtime_shared.row_filter import RowFilter
 
+_ASKED = ("status", "labels", "name_prefix", "host")
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
@@ -42,7 +45,8 @@ class Rig:
 
     async def fetch(self, **asked: Any) -> SchedulePage:
         given = {"start_ms": START_MS, "end_ms": START_MS + DAY_MS, "size": 1_000} | asked
-        return await self.service.listing.fetch(ListQuery(app_id=self.app.app_id, **given))
+        only = RowFilter(**{key: given.pop(key) for key in _ASKED if key in given})
+        return await self.service.listing.fetch(ListQuery(app_id=self.app.app_id, only=only, **given))
 
     async def pages(self, **asked: Any) -> AsyncIterator[SchedulePage]:
         page = await self.fetch(**asked)
@@ -262,3 +266,46 @@ async def test_a_row_that_is_never_sent_is_not_listed(rig: Rig) -> None:
         Origin.TRIGGER,
         Origin.BACKFILL,
     }
+
+
+def labelled(app: App, slot_ms: int, **changes: Any) -> Row:
+    row = make_row(app, slot_ms)
+    return replace(row, schedule=replace(row.schedule, **changes))
+
+
+async def test_a_list_may_ask_for_labels_a_name_and_a_host(rig: Rig) -> None:
+    team, stage = ("team", "billing"), ("stage", "a:b ü")
+    rows = [
+        labelled(rig.app, START_MS, labels=(stage, team), name="nightly-1"),
+        labelled(rig.app, START_MS + 1, labels=(team,), name="nightly-2"),
+        labelled(rig.app, START_MS + 2, callback_details=b'{"url": "https://API.example:8443/x?k=v"}'),
+        labelled(rig.app, START_MS + 3, callback_details=b'{"url": "http://[::1]/", "name": "nightly"}'),
+        labelled(rig.app, START_MS + 4, callback_details=b'{"url": 7}', labels=(("team", "other"),)),
+        labelled(rig.app, START_MS + 5, callback_details=b'{"url": "http://[:"}'),
+    ]
+    await rig.put(*rows)
+
+    async def found(**asked: Any) -> list[int]:
+        return [row.place.slot_ms - START_MS for row in await rig.all(**asked)]
+
+    assert await found(labels=(team,)) == [0, 1]
+    assert await found(labels=(stage, team)) == [0]
+    assert await found(labels=(("team", ""),)) == []
+    assert await found(name_prefix="nightly-") == [0, 1]
+    assert await found(name_prefix="nightly-2", labels=(team,)) == [1]
+    assert await found(host="api.EXAMPLE") == [2]
+    assert await found(host="[::1]") == await found(host="::1") == [3]
+    assert await found(host="example") == []
+    for wrong in ({"labels": (("a b", "c"),)}, {"name_prefix": "-"}, {"host": "a/b"}):
+        with pytest.raises(InvalidRequest) as caught:
+            await found(**wrong)
+        assert [each.field for each in caught.value.violations] == list(wrong)
+
+
+async def test_few_among_many_are_found_in_bounded_pages(rig: Rig) -> None:
+    team = (("team", "billing"),)
+    rare = [labelled(rig.app, START_MS + n * 15 * MINUTE_MS + 7, labels=team) for n in range(20)]
+    await rig.put(*rig.rows(25_000, 5 * HOUR_MS), *rare)
+    pages = [page async for page in rig.pages(labels=team, size=15)]
+    assert [row for page in pages for row in page.rows] == rare
+    assert 3 <= len(pages) <= 4  # 10,000 rows are looked at for one

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.contract.builders import make_outcome, make_row, make_update
-from tests.unit.ingest.rig import NOW_MS, NOW_S, Reply, Rig, make_rig
+from tests.unit.ingest.rig import NOW_MS, NOW_S, Reply, Rig, make_rig, schedule_body
 from tests.unit.ingest.test_bad_input import assert_refused
 from tests.unit.ingest.test_openapi import _check, _document
 
@@ -152,3 +152,52 @@ async def test_a_damaged_schedule_is_named_and_the_others_are_listed(rig: Rig) -
     assert ids_of(reply) == [str(good.schedule.schedule_id)]
     assert reply.json["data"]["unreadable"] == [str(bad.schedule.schedule_id)]
     await check_form(rig, reply)
+
+
+async def test_labels_are_shown_and_asked_for(rig: Rig) -> None:
+    labels = {"team": "billing", "Stage": "a:b ü"}
+    body = schedule_body(labels=labels, scheduleTime=..., delaySeconds=60)
+    made = await rig.client.call("POST", "/goscheduler/schedules", body)
+    assert made.json["data"]["schedule"]["labels"] == dict(sorted(labels.items()))
+    other = await rig.client.call("POST", "/goscheduler/schedules", schedule_body(labels={}))
+    assert "labels" not in other.json["data"]["schedule"]
+    when = f"{LIST}?start_time={NOW_S}&end_time={NOW_S + 600}"
+    reply = await rig.client.call("GET", f"{when}&label=team:billing&label=Stage:a:b+%C3%BC")
+    await check_form(rig, reply)
+    assert ids_of(reply) == [made.json["data"]["schedule"]["scheduleId"]]
+    for nothing in ("label=team:other", "label=team:", "name_prefix=n", "host=other.example"):
+        assert ids_of(await rig.client.call("GET", f"{when}&{nothing}")) == []
+    assert len(ids_of(await rig.client.call("GET", f"{when}&host=127.0.0.1&label="))) == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("label=team", "label"),
+        ("label=a:b&label=a:c", "label"),
+        ("label=a%20b:c", "label"),
+        ("label=a:%00", "label"),
+        ("&".join(f"label=k{n}:v" for n in range(17)), "label"),
+        ("name_prefix=-", "name_prefix"),
+        ("host=a/b", "host"),
+        ("host=a:80", "host"),
+    ],
+)
+async def test_what_is_asked_for_has_a_form(rig: Rig, query: str, field: str) -> None:
+    assert_refused(await rig.client.call("GET", f"{LIST}?{query}"), field)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        {"": "a"},
+        {"a b": "c"},
+        {"a": "b\n"},
+        {"a": "x" * 129},
+        {f"k{n}": "" for n in range(17)},
+        {"x" * 64: ""},
+    ],
+)
+async def test_labels_have_a_form(rig: Rig, labels: dict[str, str]) -> None:
+    reply = await rig.client.call("POST", "/goscheduler/schedules", schedule_body(labels=labels))
+    assert_refused(reply, "labels")

@@ -219,6 +219,11 @@ def test_schedules(folder: Folder) -> None:
     assert listed["schedules"][0]["scheduleId"] == schedule_id
     assert (len(listed["schedules"]), listed["more"]) == (3, True)
     assert "... and more" in folder.run("schedules", "list", "pay", "--limit", "3").stdout
+    found = folder.json("schedules", "list", "pay", "--host", "example.com", "--limit", "3")["schedules"]
+    assert [each["scheduleId"] for each in found] == [each["scheduleId"] for each in listed["schedules"]]
+    for option in ("--host=other.example", "--label=team:billing", "--name=night"):
+        assert folder.json("schedules", "list", "pay", option)["schedules"] == []
+    failed(folder.run("schedules", "list", "pay", "--label", "team"), "--label: must be key:value")
     failed(folder.run("schedules", "list", "nope"), "no app nope")
     failed(folder.run("schedules", "list", "pay", "--from", "yesterday"), "--from: must be an instant")
     failed(folder.run("schedules", "get", "nope"), "is not a schedule id")

@@ -74,6 +74,8 @@ SCHEDULE = Schedule(
     expires_ms=AT_MS + 9,
     retry=RULES,
     run=RunOf(recurring_id=ID, version=1, nominal_ms=AT_MS),
+    name="n",
+    labels=(("team", "a"),),
 )
 DEFINITION = replace(
     make_definition(make_app()),

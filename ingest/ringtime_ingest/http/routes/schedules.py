@@ -27,6 +27,7 @@ from ringtime_shared.api.schedules import (
 )
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.schedule import Status
+from ringtime_shared.row_filter import RowFilter
 
 _KEY = "idempotency-key"  #: the header
 
@@ -111,7 +112,7 @@ def parse_list_query(request: Request) -> ListQuery:
     InvalidRequest.
     """
     app_id = request.path_params["app_id"]
-    asked = Query(request, (*IN_QUERY, "status", "zone"))
+    asked = Query(request, (*IN_QUERY, "status", "zone"), repeated=(IN_QUERY.label,))
     asked.wrong += check_app_id(app_id)
     status, zone = asked.text("status"), asked.zone("zone")
     if status and status not in list(Status):
@@ -121,7 +122,12 @@ def parse_list_query(request: Request) -> ListQuery:
         app_id=app_id,
         start_ms=asked.instant(IN_QUERY.start, zone),
         end_ms=asked.instant(IN_QUERY.end, zone),
-        status=Status(status) if status else None,
+        only=RowFilter(
+            status=Status(status) if status else None,
+            labels=asked.labels(IN_QUERY.label),
+            name_prefix=asked.text(IN_QUERY.name_prefix),
+            host=asked.text(IN_QUERY.host),
+        ),
         size=asked.size(IN_QUERY.size, LIST_SIZE, MAX_LIST_SIZE),
         token=asked.text(IN_QUERY.token),
         names=IN_QUERY,

@@ -1,0 +1,86 @@
+"""Which schedules a list shows: what is asked of each row beside its time. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from msgspec import MsgspecError, Struct
+from msgspec.json import Decoder
+
+from ringtime_shared.api.ids import NAME_PATTERN
+from ringtime_shared.api.labels import Labels, check_labels
+from ringtime_shared.errors import InvalidRequest, Violation
+from ringtime_shared.models.schedule import Row, Status
+
+_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|\[?(?=[^:]*:[^:]*:)[0-9A-Fa-f:.]{2,45}\]?")
+_NAME = re.compile(NAME_PATTERN)
+
+
+class _Target(Struct):
+    url: str = ""
+
+
+_decode_target = Decoder(_Target).decode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowFilter:
+    """Only schedules that are all of this."""
+
+    status: Status | None = None
+    labels: Labels = ()  #: that have these, and perhaps others
+    name_prefix: str = ""  #: whose name begins so
+    host: str = ""  #: whose callback goes to this host, in any case of letters, whatever the port
+
+    @property
+    def is_sparse(self) -> bool:
+        """Whether it may pass over most of what there is."""
+        return bool(self.status or self.labels or self.name_prefix or self.host)
+
+    def wants(self, row: Row) -> bool:
+        """Whether a list shows this home row."""
+        schedule = row.schedule
+        return (
+            (self.status is None or self.status == row.status)
+            and (not self.labels or set(self.labels) <= set(schedule.labels))
+            and (not self.name_prefix or schedule.name.startswith(self.name_prefix))
+            and (not self.host or host_of(schedule.callback_details) == self.host.lower().strip("[]"))
+        )
+
+    def check(self, label: str, name_prefix: str, host: str) -> list[Violation]:
+        """Return what is wrong with it; the arguments are what its fields are called where it was asked."""
+        wrong = check_labels(self.labels, label)
+        if self.name_prefix and not _NAME.fullmatch(self.name_prefix):
+            wrong.append(Violation(name_prefix, "must be how a name may begin: A-Z, a-z, 0-9, _, . and -"))
+        if self.host and not _HOST.fullmatch(self.host):
+            wrong.append(Violation(host, "must be the host of a URL, without its port"))
+        return wrong
+
+
+ALL_ROWS = RowFilter()
+
+
+def host_of(details: bytes) -> str:
+    """Return the host that the callback of these details goes to; "": to none, or it cannot be told."""
+    try:
+        return urlsplit(_decode_target(details).url).hostname or ""
+    except (MsgspecError, ValueError):
+        return ""
+
+
+def parse_labels(texts: Iterable[str], field: str) -> Labels:
+    """Read labels, each written `key:value`. Raises InvalidRequest, which names the field."""
+    found: dict[str, str] = {}
+    for text in texts:
+        key, colon, value = text.partition(":")
+        if not colon or found.setdefault(key, value) != value:
+            raise InvalidRequest.of(field, "must be key:value, one value a key")
+    return labels_of(found)
+
+
+def labels_of(given: Mapping[str, str] | None) -> Labels:
+    """Return labels as they are kept: by key."""
+    return tuple(sorted((given or {}).items()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import replace
 from random import Random
 from typing import Any
@@ -45,7 +44,7 @@ class Town:
         self.begun: dict[UUID, int] = {}  # let go, and when they end
         self.stopped: set[int] = set()  # versions that are pauses
         self.most_at_once = 0
-        self.let_go: Counter[int] = Counter()  # by nominal time
+        self.sent: dict[int, set[UUID]] = {}  # by nominal time
 
     # The store
 
@@ -59,9 +58,7 @@ class Town:
         return self.rows.get((Place.of_home("app", schedule_id), schedule_id))
 
     def found(self, schedule_id: UUID) -> Found:
-        home = self.home(schedule_id)
-        pending = None if home is None or home.moved_to is None else self.rows[home.moved_to, schedule_id]
-        return Found(home, pending)
+        return Found(self.home(schedule_id))
 
     def live(self) -> list[Row]:
         """Return the rows that an owner who reads all above `settled` has."""
@@ -84,6 +81,8 @@ class Town:
             return
         for _ in range(rng.choice([0, 0, 1, 3])):  # the write takes its time
             self.pass_time(rng.randint(1, 2_000))
+        if rng.random() < 0.2:
+            self.die()
         if (0 if self.definition is None else self.definition.revision) != definition.revision - 1:
             return
         self.definition = definition
@@ -106,6 +105,10 @@ class Town:
             self.work(is_whole=is_whole)
         self.now_ms = max(self.now_ms, until_ms)
 
+    def die(self) -> None:
+        """What was let go and has no outcome is read by another owner, who knows nothing of it."""
+        self.begun.clear()
+
     def work(self, *, is_whole: bool = False) -> None:
         for schedule_id, ended_ms in list(self.begun.items()):
             if ended_ms <= self.now_ms:
@@ -126,15 +129,15 @@ class Town:
         step = decision.make({each: self.found(each) for each in decision.looks()})
         homes = {each.schedule.schedule_id: self.home(each.schedule.schedule_id) for each, _ in step.missed}
         step = passed_over(step, {key: home for key, home in homes.items() if home is not None})
-        for each in step.files:
-            if not is_whole and self.rng.random() < 0.05:
-                return
-            self.put(each)
         for each, outcome in step.missed:
             self.put(each)
             if not is_whole and self.rng.random() < 0.05:
                 return
             self.end(each.place, each.schedule.schedule_id, outcome)
+        for each in step.files:
+            if not is_whole and self.rng.random() < 0.05:
+                return
+            self.put(each)
         if step.ends and self.definition is not None:
             self.definition = replace(
                 self.definition, revision=self.definition.revision + 1, state=DefinitionState.ENDED
@@ -157,7 +160,7 @@ class Town:
                 self.rows[place, schedule_id] = replace(self.rows[place, schedule_id], moved_to=again.place)
         else:
             assert step.run.stage is Stage.LET_GO
-            self.let_go[step.run.nominal_ms] += 1
+            self.sent.setdefault(step.run.nominal_ms, set()).add(schedule_id)
             self.begun[schedule_id] = self.now_ms + self.rng.choice([1, 500, 500, 4_000])
             self.most_at_once = max(self.most_at_once, len(self.begun))
 
@@ -228,6 +231,7 @@ def judge(town: Town) -> None:
     for nominal_ms, found in runs.items():
         made_by = {row.schedule.schedule_id for row in found if row.outcome and row.outcome.attempts}
         assert len(made_by) <= 1, nominal_ms - START_MS
+        assert len(town.sent.get(nominal_ms, ())) <= 1, nominal_ms - START_MS
         assert not town.stopped & {row.schedule.run.version for row in found if row.schedule.run}
     if definition.state is DefinitionState.ACTIVE:
         pending = [row.schedule.run for row in town.live() if row.place.slot_ms > town.now_ms]
@@ -260,3 +264,14 @@ def test_each_nominal_time_has_one_run_whoever_dies(seed: int, policies: dict[st
 @settings(max_examples=10, deadline=None)
 def test_runs_that_may_not_overlap_do_not_whoever_dies(seed: int, overlap: Overlap) -> None:
     assert play(seed, changes=0, overlap=overlap).most_at_once == 1
+
+
+def test_a_run_that_is_superseded_after_it_was_sent_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Decision, "_was_followed", False)
+
+    def judge_all() -> None:
+        for seed in range(100):
+            judge(play(seed))
+
+    with pytest.raises(AssertionError):
+        judge_all()

@@ -31,7 +31,7 @@ from ringtime_shared.callbacks.foreign import is_own_cancel
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Damaged, VersionConflict
 from ringtime_shared.models.recurring import Definition, DefinitionState
-from ringtime_shared.models.schedule import Place, Row, RowUpdate, Status
+from ringtime_shared.models.schedule import Place, RowUpdate, Status
 from ringtime_shared.recurring.chain import Decision, Found, Step, passed_over
 from ringtime_shared.stores.protocol import DefinitionKey, RecurringStore, ScheduleStore
 
@@ -193,7 +193,7 @@ class Follower:
             if step.missed:
                 ids = [row.schedule.schedule_id for row, _ in step.missed]
                 stored = await self._find({(item.place.app_id, schedule_id) for schedule_id in ids})
-                step = passed_over(step, {key: home for key, (home, _) in stored.items() if home is not None})
+                step = passed_over(step, {key: home for key, (home,) in stored.items() if home is not None})
             steps.append(step)
         return steps
 
@@ -203,16 +203,11 @@ class Follower:
         return {schedule_id: each for (_, schedule_id), each in zip(wanted, found, strict=True)}
 
     async def _look(self, app_id: str, schedule_id: UUID) -> Found:
-        home = await self._fetch(Place.of_home(app_id, schedule_id), schedule_id)
-        if home is None or home.outcome is not None or home.moved_to is None:
-            return Found(home)
-        return Found(home, await self._fetch(home.moved_to, schedule_id))
-
-    async def _fetch(self, place: Place, schedule_id: UUID) -> Row | None:
         try:
-            return await persist(self._store.fetch_row, place, schedule_id)
+            place = Place.of_home(app_id, schedule_id)
+            return Found(await persist(self._store.fetch_row, place, schedule_id))
         except Damaged:
-            return None  # whoever reads it records it, as ended
+            return Found(None)  # whoever reads it records it, as ended
 
     async def _end(self, item: RowItem, definition: Definition, step: Step, now_ms: int) -> None:
         """Mark a definition as one that has made its last run, before that goes on."""

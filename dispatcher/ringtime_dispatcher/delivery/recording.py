@@ -159,35 +159,35 @@ class OutcomeWriter:
     async def _write(self, batch: Sequence[Record]) -> Sequence[Record]:
         """Return those of the batch that are durable; the others will be written later."""
         store = self._store
-        notes, filings = list[Damage](), list[Row]()
+        notes, filings, missed = list[Damage](), list[Row](), list[tuple[Row, Outcome]]()
         for record in batch:
             if record.damage is not None:
                 notes.append(record.damage)
             if record.filings:
                 filings += record.filings
+            if record.missed:
+                missed += record.missed
         if notes:
             await persist(store.put_damage, notes)
+        if missed:  # before what follows them, which goes on as soon as it is there
+            await persist(store.put_rows, [row for row, _ in missed])
+            await persist(store.put_updates, [closed(row, outcome) for row, outcome in missed])
         overtaken, unsure = list[Record](), list[Record]()
         if filings:
             await persist(store.put_rows, filings)
             batch, overtaken, unsure = await self._look(batch)
-        letters, missed, homes, moves = [], list[tuple[Row, Outcome]](), list[RowUpdate](), []
+        letters, homes, moves = [], list[RowUpdate](), []
         for record in batch:
             if record.home is not None:
                 homes.append(record.home)
             if record.pointers:
                 homes += record.pointers
-            if record.missed:
-                missed += record.missed
             if record.letter is not None:
                 letters.append(record.letter)
             if record.move is not None:
                 moves.append(record.move)
         if letters:
             await persist(store.put_dead_letters, letters)
-        if missed:
-            await persist(store.put_rows, [row for row, _ in missed])
-            await persist(store.put_updates, [closed(row, outcome) for row, outcome in missed])
         if homes:
             await persist(store.put_updates, homes)
         if moves:

@@ -14,7 +14,7 @@ what the step does.
 Invariant. For each version of a definition whose span has nominal times yet to come there is, from the moment
 it is stored, a live row of it in the store (its check, or the oldest of its runs that are not followed yet).
 And each nominal time n has one run: that of the version whose span it lies in (`from(v) < n <= from(v + 1)`),
-or, where a write of version v + 1 took so long that v let its run of n go before it could know, that one.
+or, where a write of version v + 1 took so long that v followed its run of n before it could know, that one.
 
 | what fails | what happens |
 |---|---|
@@ -24,8 +24,9 @@ or, where a write of version v + 1 took so long that v let its run of n go befor
 | who changes a definition dies before it is stored | his check waits for an hour, then ends |
 | he dies after that | the check comes due, and files the first run |
 | two change it at once | one is refused; the definition does not name his check, which ends |
-| a change is stored during a step | the run let go is the old version's; the new one's of that time ends |
-| the same, and the owner dies before that run is recorded | it may come again, as the new version's |
+| a change is stored during a step | the run followed is the old version's; the new one's of that time ends |
+| the same, and the owner dies before that run is recorded | the next one finds it followed, and lets it go |
+| the same, and what follows is stored later than that | it is not followed: the new version's is the run |
 | the dispatchers were away | runs are made late or recorded MISS, as the definition's misfire policy says |
 | there were too many versions since a run was filed | the run ends, as superseded |
 | a definition cannot be read | its run is recorded as a failure; its chain ends: `ringctl doctor` says so |
@@ -36,13 +37,24 @@ sure to be read, before the run's own is let go of. The times of a version never
 gets the same one. *A chain begins*: its check is durable before the definition names it, and does not
 settle before it has seen a definition of its version or a later one.
 
-*A nominal time has one run*: within a version, by the run's id. Between v and w = v + 1: a run of v beyond
-v's span is let go only by a step that read the definition before w was stored. That run was in the store by
-then, and w's runs are filed after that. So w's run of the same time sees v's row, waits until it is known
-whether that was let go, and ends if so. The rows of v beyond its span have no gap, so w looks no more once
-one of them is missing or was dropped. Between v and v + 2 nothing can be in the way: `from_ms` is a second
-later than the clock at the change, which is more than clocks differ while nobody doubts them, and that
-change had read v + 1.
+*A nominal time has one run*: within a version, by the run's id. Between v and w = v + 1, whose span n lies
+in: v's run of n *stands*, and w's ends, if what follows v's is stored; else v's ends, as superseded.
+
+- v's run may be let go only if it stands: what follows it is durable before that, and is filed by its own
+  step alone, which read the definition before w was stored. So whoever takes the step anew, finds it so.
+- Two decide alike: w's run ends only where v's stands or has ended otherwise, which lasts; it goes on only
+  where v's is superseded, or not there. It waits while v's is there and neither. What follows v's run may
+  still be stored after that was found superseded, by a write on its way of an owner who is gone: such a one
+  lets nothing go, and the run that came too late is followed by nothing, so it is superseded as well.
+- v's run of n that is not there when w's comes due is never let go: it would have been in the store before
+  its step, that before w, and w's runs are filed after w.
+- The rows of v beyond its span have no gap, so w looks no more once one of them is missing or superseded.
+- Runs that one step files several of at once are followed without a step of their own. They stand wherever
+  they are, so they must not be stored when w's have been made: they are more than a minute late, which no
+  change on its way is. Younger ones are filed one by one.
+
+Between v and v + 2 nothing can be in the way: `from_ms` is a second later than the clock at the change, which
+is more than clocks differ while nobody doubts them, and that change had read v + 1.
 """
 
 from __future__ import annotations
@@ -76,12 +88,14 @@ from ringtime_shared.recurring.run_rows import (
     span_of,
 )
 
-LATE_MS = 60_000  #: a run whose step comes later than that is one that the misfire policy is about
+#: A run whose step comes later than that is one that the misfire policy is about; and no change of a
+#: definition is on its way for longer.
+LATE_MS = 60_000
 MOST_WALKED = 1_000  #: nominal times that one step passes; the next one goes on
 MOST_AT_ONCE = 100  #: runs that one step files, and runs passed over that it records singly
 _CHECK_GIVEN_UP_MS = 3_600_000  #: a change that was not stored by then never will be
 _TOO_LATE, _OVERLAP = "came due too late", "came due while an earlier run had not ended"
-_SUPERSEDED = "superseded by a later version"
+_SUPERSEDED, _CANCELLED = "superseded by a later version", "cancelled"
 _LOOK_AGAIN_MS = (1_000, 60_000)  #: what waits is looked at again after a quarter of its wait, within these
 
 
@@ -89,7 +103,6 @@ class Found(NamedTuple):
     """What is stored of a run."""
 
     home: Row | None
-    pending: Row | None = None  #: the filing that its home row points at
 
     @property
     def has_ended(self) -> bool:
@@ -97,23 +110,17 @@ class Found(NamedTuple):
         return self.home is None or self.home.outcome is not None or self.home.cancelled_ms is not None
 
     @property
-    def was_dropped(self) -> bool:
-        """Whether it was there and ended without having been its time's run."""
-        outcome = None if self.home is None else self.home.outcome
-        return outcome is not None and outcome.status is Status.DELETED
-
-    @property
-    def was_let_go(self) -> bool:
-        """Whether it is, or will be, its time's run; a missed one is."""
-        if self.home is None or self.was_dropped:
-            return False
-        run = None if self.pending is None else self.pending.schedule.run
-        return self.has_ended or (run is not None and (run.stage is Stage.LET_GO or _is_waiting(run)))
+    def is_superseded(self) -> bool:
+        """Whether it is not, and never will be, its time's run."""
+        if self.home is None:
+            return True
+        end = self.home.outcome
+        return end is not None and end.status is Status.DELETED and end.error != _CANCELLED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What is to be done with a filing of a run, once `files` and then `missed` are durable."""
+    """What is to be done with a filing of a run, once `missed` and then `files` are durable."""
 
     run: RunOf  #: as it goes on
     outcome: Outcome | None = None  #: how it ends without having been sent
@@ -141,10 +148,11 @@ class _Heir(NamedTuple):
 
 
 class _Rival(NamedTuple):
-    """A run of the version before, of this run's time, or the next one it has."""
+    """A run of the version before, of this run's time or the next one it has, and what follows it."""
 
     schedule_id: UUID
     nominal_ms: int
+    next_id: UUID | None
 
 
 class _Walk(NamedTuple):
@@ -184,11 +192,11 @@ class Decision:
         if definition is None or run.stage is Stage.LET_GO:
             return looks
         if run.is_contested and self._rival is not None:
-            looks.append(self._rival.schedule_id)
+            looks += [each for each in (self._rival.schedule_id, self._rival.next_id) if each is not None]
         if definition.overlap is not Overlap.ALLOW or run.stage is Stage.FOLLOWED:
             looks += [each for each in (run.running, run.buffered) if each is not None]
-        if self._may_be_second:
-            looks.append(self._id_of(self._walk.ahead[0]))
+        if self._may_be_second and self._next is not None:
+            looks.append(self._id_of(self._next))
         return looks
 
     def make(self, found: Mapping[UUID, Found]) -> Step:
@@ -205,35 +213,33 @@ class Decision:
                 return self._wait()
             return self._drop("there is no such recurring schedule")
         if run.stage is Stage.LET_GO:
-            return self._drop("cancelled") if self._is_cancelled(definition) else Step(run=run)
+            return self._drop(_CANCELLED) if self._is_cancelled(definition) else Step(run=run)
         if run.origin is Origin.TRIGGER or run.origin is Origin.BACKFILL:
             return self._judge_asked(definition)
         if _is_waiting(run):  # which was its time's run when it came due
             return self._judge(definition)
-        if self._span is None:
+        span = self._span
+        if span is None or (self._is_beyond and not self._was_followed):
             return self._drop(_SUPERSEDED)
         if run.origin is Origin.CHECK:
-            return self._follow(definition, self._span, self._drop(""))
-        if run.is_contested:
+            return self._follow(definition, span, self._drop(""))
+        if run.is_contested and not self._is_beyond:
             rival = self._rival
-            theirs = Found(None) if rival is None else found[rival.schedule_id]
-            is_same = rival is not None and rival.nominal_ms == run.nominal_ms
-            is_over = theirs.home is None or theirs.was_dropped
-            if is_same and not is_over and not theirs.was_let_go:
-                return self._wait()
+            is_over = rival is None or found[rival.schedule_id].is_superseded
+            if rival is not None and rival.nominal_ms == run.nominal_ms and not is_over:
+                if not self._stands(rival):
+                    return self._wait()
+                return self._follow(definition, span, self._drop("run by the version before"))
             self._run = replace(run, is_contested=not is_over)
-            if is_same and not is_over:
-                return self._follow(definition, self._span, self._drop("run by the version before"))
-        return self._follow(definition, self._span, self._judge(definition))
+        return self._follow(definition, span, self._judge(definition))
 
     def _judge(self, definition: Definition) -> Step:
         """Return what becomes of a run of the plan, but for misfire and overlap."""
         run = self._run
         if self._is_cancelled(definition):
-            return self._drop("cancelled")
-        is_stopped = definition.state in (DefinitionState.PAUSED, DefinitionState.DELETED)
-        if is_stopped and run.version < definition.version and self._slot_ms > definition.from_ms:
-            return self._drop(definition.state.lower())  # it came due after that, if not its nominal time
+            return self._drop(_CANCELLED)
+        if self._is_stopped and not self._was_followed:
+            return self._drop(definition.state.lower())
         if run.running is not None and _is_waiting(run) and not self._has_ended(run.running):
             return self._wait()
         is_passed_over = run.stage is Stage.FOLLOWED and not _is_waiting(run)
@@ -255,14 +261,18 @@ class Decision:
         run = self._run
         if run.stage is Stage.FOLLOWED:
             return step
-        stored = self._found[self._id_of(self._walk.ahead[0])].home if self._may_be_second else None
+        stored = self._following
         if stored is not None:
             step = self._judge_again(definition, step, stored)
             if run_in(stored).stage is Stage.NEW:  # then what follows that one is filed by its own step
                 return replace(step, files=(stored,) if stored.is_live else ())
         ahead, due, is_all, is_over = self._walk
-        passable = due if is_all else due[:-1]  # else the last goes on with the chain
-        passed = self._count_missed(definition, passable, self._now_ms)
+        # Those that follow at once, without a step of their own: see above why they are late ones alone. If
+        # there are more, the last goes on with the chain. A step that is taken again passes those over that
+        # it passed then, as what it filed has gone on from there.
+        then_ms = self._now_ms if stored is None else stored.schedule.created_ms
+        passable = [each for each in (due if is_all else due[:-1]) if then_ms - each.effective_ms > LATE_MS]
+        passed = self._count_missed(definition, passable, then_ms)
         if passed and run.origin is Origin.PLAN:
             passed -= 1
             if stored is None and step.outcome is None:
@@ -272,10 +282,10 @@ class Decision:
         if definition.overlap is not Overlap.ALLOW and step.outcome is None and stored is None:
             step, heir = self._overlap(definition, step)
         is_blocked = step.wait_ms is not None or (step.outcome is not None and step.outcome.error == _OVERLAP)
-        if is_blocked and not run.is_contested:  # as is all that is due
+        if is_blocked and not run.is_contested:
             late += [(each, _OVERLAP) for each in passable[len(late) :]]
         is_one_by_one = run.is_contested or not is_all or definition.overlap is not Overlap.ALLOW
-        files = ahead[len(late) :][: 1 if is_one_by_one else MOST_AT_ONCE]
+        files = ahead[len(late) : len(passable) + 1][: 1 if is_one_by_one else MOST_AT_ONCE]
         is_in_force = span.until_ms is None and definition.state is DefinitionState.ACTIVE
         return Step(
             run=step.run,
@@ -295,7 +305,8 @@ class Decision:
         due = [each for each in self._walk.due if each.effective_ms <= then_ms]
         if self._count_missed(definition, due, then_ms):
             return self._miss(_TOO_LATE)
-        if definition.overlap is Overlap.ALLOW or following.running == self._id:
+        was_allowed = following.running is None and following.stage is Stage.NEW
+        if definition.overlap is Overlap.ALLOW or was_allowed or following.running == self._id:
             return step
         if following.running is not None and following.buffered == self._id:
             return self._wait_for(following.running)
@@ -348,42 +359,76 @@ class Decision:
 
     @cached_property
     def _span(self) -> Span | None:
-        """The run's version, if the run lies in its span; of a check, if the version names it."""
+        """The run's version; of a check, if the version names it."""
         definition, run = self._definition, self._run
         span = None if definition is None else span_of(definition, run.version)
         if span is None or (run.origin is Origin.CHECK and span.version.check_id != self._id):
             return None
-        return None if span.until_ms is not None and run.nominal_ms > span.until_ms else span
+        return span
+
+    @property
+    def _is_beyond(self) -> bool:
+        """Whether the run lies beyond its version's span: a later version was stored after it was filed."""
+        span = self._span
+        return span is not None and span.until_ms is not None and self._run.nominal_ms > span.until_ms
+
+    @property
+    def _is_stopped(self) -> bool:
+        """Whether its definition was paused or deleted before the run came due, if not before its time."""
+        definition = self._definition
+        if definition is None or definition.state not in (DefinitionState.PAUSED, DefinitionState.DELETED):
+            return False
+        return self._run.version < definition.version and self._slot_ms > definition.from_ms
+
+    @cached_property
+    def _next(self) -> Run | None:
+        """What follows the run in its version, be it beyond its span; nothing of what is followed already, or
+        in no chain."""
+        span, run = self._span, self._run
+        if span is None or run.stage is not Stage.NEW or run.origin not in (Origin.PLAN, Origin.CHECK):
+            return None
+        return next_run(span.version, run.recurring_id, run.nominal_ms, index_of(run))
+
+    @property
+    def _following(self) -> Row | None:
+        """What follows the run, if that was looked at and is stored: a step before this one filed it."""
+        if self._next is None or not self._may_be_second:
+            return None
+        return self._found[self._id_of(self._next)].home
+
+    @property
+    def _was_followed(self) -> bool:
+        """Whether what follows the run was filed when it was its time's run, which it is for good then."""
+        return self._run.stage is Stage.FOLLOWED or self._following is not None
 
     @cached_property
     def _walk(self) -> _Walk:
-        """What follows the run; nothing where it is followed already, or in no chain."""
+        """What follows the run within its version's span."""
         ahead: list[Run] = []
-        span, run, now_ms = self._span, self._run, self._now_ms
+        span, run, planned = self._span, self._run, self._next
         if span is None or run.stage is not Stage.NEW or run.origin not in (Origin.PLAN, Origin.CHECK):
             return _Walk(ahead, ahead, is_all=True, is_over=False)
-        before_ms, index = run.nominal_ms, index_of(run)
         while len(ahead) < MOST_WALKED:
-            planned = next_run(span.version, run.recurring_id, before_ms, index)
             if planned is None:
                 return _Walk(ahead, ahead, is_all=True, is_over=True)
             if span.until_ms is not None and planned.nominal_ms > span.until_ms:
                 return _Walk(ahead, ahead, is_all=True, is_over=False)
-            if planned.effective_ms > now_ms:
+            if planned.effective_ms > self._now_ms:
                 return _Walk([*ahead, planned], ahead, is_all=True, is_over=False)
             ahead.append(planned)
-            before_ms, index = planned.nominal_ms, planned.index
+            planned = next_run(span.version, run.recurring_id, planned.nominal_ms, planned.index)
         return _Walk(ahead, ahead, is_all=False, is_over=False)
 
     @property
     def _may_be_second(self) -> bool:
         """Whether the step may have been taken before, and to know it matters: something would be decided
-        otherwise now, or several runs be filed."""
-        walk = self._walk
-        if self._definition is None or not walk.ahead:
+        otherwise now, or several runs be filed, or what was filed not be filed now."""
+        definition, walk = self._definition, self._walk
+        if definition is None or self._next is None:
             return False
         is_late = self._now_ms - self._slot_ms > LATE_MS and self._run.origin is Origin.PLAN
-        return is_late or bool(walk.due) or self._definition.overlap is not Overlap.ALLOW
+        is_changed = not walk.ahead or self._is_stopped
+        return is_late or is_changed or bool(walk.due) or definition.overlap is not Overlap.ALLOW
 
     @cached_property
     def _rival(self) -> _Rival | None:
@@ -395,8 +440,21 @@ class Decision:
         planned = next_run(span.version, run.recurring_id, run.nominal_ms - 1, 0)
         if planned is None:
             return None
-        theirs = replace(run, version=span.version.version)
-        return _Rival(id_of(self._row, theirs, planned, span.version.partition), planned.nominal_ms)
+        theirs, partition = replace(run, version=span.version.version), span.version.partition
+        following = next_run(span.version, run.recurring_id, planned.nominal_ms, 0)
+        return _Rival(
+            id_of(self._row, theirs, planned, partition),
+            planned.nominal_ms,
+            None if following is None else id_of(self._row, theirs, following, partition),
+        )
+
+    def _stands(self, rival: _Rival) -> bool:
+        """Whether a run of the version before is its time's run for good, whatever becomes of it."""
+        found = self._found[rival.schedule_id]
+        if found.home is None or found.has_ended:
+            return True
+        is_followed = rival.next_id is not None and self._found[rival.next_id].home is not None
+        return is_followed or run_in(found.home).stage is Stage.FOLLOWED
 
     def _id_of(self, planned: Run) -> UUID:
         return id_of(self._row, self._run, planned)

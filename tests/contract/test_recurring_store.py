@@ -58,6 +58,7 @@ def full_definition(app: App) -> Definition:
         retry=RetryRules(attempts=5, factor=1.5, statuses=("5xx", "408")),
         version=3,
         ordinal=12,
+        filed_upto_ms=NOW_MS + 7,
         check_id=make_definition(app).recurring_id,
         earlier=(
             VersionSpan(2, NOW_MS - 5, Times(cron="@hourly"), 2, make_definition(app).recurring_id),
@@ -130,6 +131,21 @@ async def test_definitions_are_listed_by_id_in_pages(store: Store, app: App) -> 
         assert len(page) <= 7
         listed += page
     assert listed == stored
+
+
+async def test_a_definition_is_dropped_at_its_revision_only(store: Store, app: App) -> None:
+    first = make_definition(app)
+    second = replace(first, revision=2)
+    for definition in (first, second):
+        await store.replace_definition(definition)
+    with pytest.raises(VersionConflict):
+        await store.drop_definition(first)
+    assert await store.fetch_definition(key_of(first)) == second
+    for _ in range(2):  # a repeat is no error
+        await store.drop_definition(second)
+        assert await store.fetch_definition(key_of(first)) is None
+    await store.replace_definition(first)  # and there may be one anew
+    assert await store.list_definitions(app.app_id, None, 10) == [first]
 
 
 async def test_a_deleted_app_leaves_no_definitions(store: Store, app: App) -> None:

@@ -14,6 +14,7 @@ Behind it:
 | `batches` | many creates, or many cancels, in one request |
 | `dead_letters`, `replay` | deliveries that were given up: list, count, file again |
 | `recurring` | recurring schedules: every change of a definition |
+| `census` | how many recurring schedules an app may have, and the end of deleted ones |
 | `runs` | the runs of recurring schedules, those to come among them |
 | `signing` | secrets of apps |
 | `deletions` | deletions of apps, carried out in the background |

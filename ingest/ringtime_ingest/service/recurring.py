@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from ringtime_ingest.service.apps import AppMaps
+from ringtime_ingest.service.census import Census
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.requests import Cancellation, NewRecurring
 from ringtime_ingest.service.runs import DAY_MS, RecurringRows, Runs, check_size, read_token, shown_by
@@ -91,6 +92,7 @@ class RecurringParts:
     clock: Clock
     limits: AppLimits
     runs: Runs
+    census: Census
     margin_ms: int
     map_age_ms: int
     #: returns the details as they will be kept, if a request keeps the rules; raises InvalidRequest
@@ -174,6 +176,7 @@ class Recurring:
                     **fields,
                 )
                 _require_runs(first)
+                await self._parts.census.admit(new.app_id)
                 return await self._begin(first, reading)
             except VersionConflict:
                 if revision is not None:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.batches import Batches, Draft
+from ringtime_ingest.service.census import Census
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.dead_letters import DeadLetters
 from ringtime_ingest.service.deletions import Deletions
@@ -145,6 +146,7 @@ class IngestService:
                 clock=parts.clock,
                 limits=parts.limits,
                 runs=self.runs,
+                census=Census(parts.store, parts.clock, parts.limits),
                 margin_ms=self._margin_ms,
                 map_age_ms=parts.settings.map_age_ms,
                 screen=self._screen_recurring,

@@ -128,6 +128,7 @@ class Definition:
     from_ms: int
     starts_after_ms: int  #: its first run is the first later than this: `from_ms`, or the end of a pause
     ordinal: int = 0  #: planned runs of the versions before
+    filed_upto_ms: int = 0  #: no run of the versions before was filed for a slot later than this
     check_id: UUID | None = None  #: of the check that was filed for this version; None: it makes no runs
     earlier: tuple[VersionSpan, ...] = ()  #: the versions before, newest first, at most `MAX_EARLIER`
     state: DefinitionState = DefinitionState.ACTIVE

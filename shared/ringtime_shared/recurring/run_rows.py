@@ -53,7 +53,8 @@ def next_version(definition: Definition, now_ms: int, **changes: Any) -> Definit
             that is not its begin.
     """
     from_ms = max(now_ms + CHANGE_AHEAD_MS, definition.from_ms + 1)
-    fields: dict[str, Any] = {"starts_after_ms": from_ms, "check_id": None}
+    filed_upto_ms = max(definition.filed_upto_ms, _reach(definition, from_ms))
+    fields: dict[str, Any] = {"starts_after_ms": from_ms, "check_id": None, "filed_upto_ms": filed_upto_ms}
     return replace(
         definition,
         revision=definition.revision + 1,
@@ -63,6 +64,29 @@ def next_version(definition: Definition, now_ms: int, **changes: Any) -> Definit
         earlier=(definition.current, *definition.earlier)[:MAX_EARLIER],
         **{**fields, **changes},
     )
+
+
+def forgotten_at(definition: Definition, kept_ms: int) -> int:
+    """Return from when on a definition that is deleted may be dropped.
+
+    No row of it is left then, nor one yet to come due, so nothing asks for it. And if one of its name is made
+    anew, its versions count from 1 again: their runs have later nominal times than any that was filed, so
+    that none gets the id of an old one.
+
+    Args:
+        kept_ms: how long a row is kept after its slot, at most.
+    """
+    return max(definition.filed_upto_ms, _reach(definition, definition.changed_ms)) + kept_ms
+
+
+def _reach(definition: Definition, until_ms: int) -> int:
+    """Return up to which slot runs of the version in force may have been filed, if it ends at an instant: up
+    to the first run after that, or after its own begin."""
+    if definition.check_id is None:
+        return until_ms  # it makes no runs
+    after_ms = max(until_ms, definition.starts_after_ms)
+    planned = next_run(definition.current, definition.recurring_id, after_ms, 0)
+    return after_ms if planned is None else planned.effective_ms
 
 
 def check_row(definition: Definition, *, slot_ms: int, now_ms: int, retention_ms: int) -> Row:

@@ -27,6 +27,11 @@ class AppLimits:
     minute. Beyond it no app is registered and none gets more; what there is goes on. Pods that register at
     the same moment may pass it by what they register then."""
 
+    max_recurring_schedules: Annotated[int, Meta(ge=1, le=1_000_000)] = 20_000
+    """Most recurring schedules of one app, those included that were deleted until the store has forgotten
+    their runs. Beyond it none is made; what there is goes on. Pods that create at the same time may pass it
+    by what they create within an hour."""
+
     future_period_days: Annotated[int, Meta(ge=1, le=36_600)] = 30
     """How far ahead a fire time may lie, in days."""
 

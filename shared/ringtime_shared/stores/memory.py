@@ -38,6 +38,7 @@ from ringtime_shared.stores.protocol import (
     Position,
     RunEntry,
     definition_conflict,
+    drop_conflict,
     first_marks,
     is_listed_run,
     parts_conflict,
@@ -244,6 +245,13 @@ class MemoryStore:
         if (stored.revision if stored is not None else 0) != definition.revision - 1:
             raise definition_conflict(stored, definition)
         self._definitions[key] = definition
+
+    async def drop_definition(self, definition: Definition) -> None:
+        key = DefinitionKey(definition.app_id, definition.recurring_id)
+        stored = self._definitions.get(key)
+        if stored is not None and stored.revision != definition.revision:
+            raise drop_conflict(stored, definition)
+        self._definitions.pop(key, None)
 
     async def list_definitions(self, app_id: str, after: UUID | None, limit: int) -> list[Definition]:
         keys = sorted(

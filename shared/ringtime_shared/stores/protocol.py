@@ -368,6 +368,11 @@ class RecurringStore(Protocol):
         """
         ...
 
+    async def drop_definition(self, definition: Definition) -> None:
+        """Forget a definition, if it is still at this revision; one that is gone is no error. Raises
+        VersionConflict, and OutcomeUnknown as `replace_definition`."""
+        ...
+
     async def list_definitions(self, app_id: str, after: UUID | None, limit: int) -> list[Definition]:
         """Return the app's definitions by id, at most `limit`, those after this one; None: from the first.
         One that cannot be read has its key and its `damage`."""
@@ -524,6 +529,13 @@ def definition_conflict(stored: Definition | None, wanted: Definition) -> Versio
     """Return the error for a change of a definition that is not what is stored."""
     found = "is not there" if stored is None else f"is at revision {stored.revision}"
     return VersionConflict(f"recurring schedule {wanted.name} {found}, not at {wanted.revision - 1}")
+
+
+def drop_conflict(stored: Definition, wanted: Definition) -> VersionConflict:
+    """Return the error for dropping a definition that is not what is stored."""
+    return VersionConflict(
+        f"recurring schedule {wanted.name} is at revision {stored.revision}, not at {wanted.revision}"
+    )
 
 
 def is_listed_run(row: Row) -> bool:

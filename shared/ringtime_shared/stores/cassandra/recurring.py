@@ -17,7 +17,13 @@ from ringtime_shared.stores.cassandra.meta import ROUNDS, back_off
 from ringtime_shared.stores.cassandra.rows import pack_int, pack_long, routing_key
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared, Query
 from ringtime_shared.stores.codec import encode_definition, read_definition
-from ringtime_shared.stores.protocol import RUNS_WINDOW_MS, DefinitionKey, RunEntry, definition_conflict
+from ringtime_shared.stores.protocol import (
+    RUNS_WINDOW_MS,
+    DefinitionKey,
+    RunEntry,
+    definition_conflict,
+    drop_conflict,
+)
 
 SHARDS = 16
 _SHARD_SHIFT = 124
@@ -37,6 +43,7 @@ _CREATE = (
     " VALUES (?, ?, ?, ?, ?, ?) IF NOT EXISTS"
 )
 _REPLACE = f"UPDATE $definitions SET revision = ?, definition = ?, payload = ? {_BY_KEY} IF revision = ?"
+_DROP = f"DELETE FROM $definitions {_BY_KEY} IF revision = ?"
 _DELETE = f"DELETE FROM $definitions {_BY_KEY} IF EXISTS"
 PUT_RUN = (
     "INSERT INTO $runs (app_id, recurring_id, week, nominal_ms, schedule_id)"
@@ -56,13 +63,13 @@ class Recurring:
     def __init__(self, session: CqlSession, statements: Sequence[Prepared]) -> None:
         """Use `prepare`."""
         self._session = session
-        self._get, self._list, self._create, self._replace, self._delete, *get_runs = statements
+        self._get, self._list, self._create, self._replace, self._drop, self._delete, *get_runs = statements
         self._get_runs = dict(zip((False, True), get_runs, strict=True))
 
     @classmethod
     async def prepare(cls, session: CqlSession) -> Self:
         runs = (f"{_GET_RUNS} {_LIMIT}", f"{_GET_RUNS} {_NEWEST_FIRST}")
-        return cls(session, await session.prepare(_GET, _LIST, _CREATE, _REPLACE, _DELETE, *runs))
+        return cls(session, await session.prepare(_GET, _LIST, _CREATE, _REPLACE, _DROP, _DELETE, *runs))
 
     async def fetch_definition(self, key: DefinitionKey) -> Definition | None:
         definition = (await self.fetch_definitions([key])).get(key)
@@ -104,6 +111,22 @@ class Recurring:
                 raise definition_conflict(stored, definition)
             await back_off(n)
         raise OutcomeUnknown(f"Cassandra: no answer to the change of recurring schedule {definition.name}")
+
+    async def drop_definition(self, definition: Definition) -> None:
+        """As `replace_definition`; what is gone may have been dropped by a try without an answer."""
+        key = DefinitionKey(definition.app_id, definition.recurring_id)
+        statement = self._drop.bind(*_key(key), definition.revision)
+        for n in range(ROUNDS):
+            record = await self._session.write_if(statement)
+            if record is not None and record[0]:
+                return
+            stored = await self._fetch_serial(key)
+            if stored is None:
+                return
+            if stored.revision != definition.revision:
+                raise drop_conflict(stored, definition)
+            await back_off(n)
+        raise OutcomeUnknown(f"Cassandra: no answer to the end of recurring schedule {definition.name}")
 
     async def _fetch_serial(self, key: DefinitionKey) -> Definition | None:
         records = await self._session.read(self._get.bind(*_key(key)), is_serial=True)

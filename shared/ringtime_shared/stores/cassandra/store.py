@@ -231,6 +231,9 @@ class CassandraStore:
     async def replace_definition(self, definition: Definition) -> None:
         await self._recurring.replace_definition(definition)
 
+    async def drop_definition(self, definition: Definition) -> None:
+        await self._recurring.drop_definition(definition)
+
     async def list_definitions(self, app_id: str, after: UUID | None, limit: int) -> list[Definition]:
         return await self._recurring.list_definitions(app_id, after, limit)
 

@@ -8,12 +8,13 @@ from uuid import UUID
 from ringtime_shared.errors import Damaged
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.stores.codec import encode_definition, read_definition
-from ringtime_shared.stores.protocol import DefinitionKey, RunEntry, definition_conflict
+from ringtime_shared.stores.protocol import DefinitionKey, RunEntry, definition_conflict, drop_conflict
 from ringtime_shared.stores.sqlite.schedules import ID_BYTES, id_of
 from ringtime_shared.stores.sqlite.session import Session
 
 _COLUMNS = "revision, definition, payload"
 _GET = f"SELECT {_COLUMNS} FROM definitions WHERE app = ? AND recurring_id = ?"
+_DROP = "DELETE FROM definitions WHERE app = ? AND recurring_id = ?"
 _LIST = (
     f"SELECT recurring_id, {_COLUMNS} FROM definitions WHERE app = ? AND recurring_id > ?"
     " ORDER BY recurring_id LIMIT ?"
@@ -59,6 +60,15 @@ def replace_definition(session: Session, definition: Definition) -> None:
             definition.payload,
         ),
     )
+
+
+def drop_definition(session: Session, definition: Definition) -> None:
+    stored = _fetch(session, DefinitionKey(definition.app_id, definition.recurring_id))
+    if stored is None:
+        return
+    if stored.revision != definition.revision:
+        raise drop_conflict(stored, definition)
+    session.connection.execute(_DROP, (session.number_of(definition.app_id), definition.recurring_id.bytes))
 
 
 def list_definitions(session: Session, app_id: str, after: UUID | None, limit: int) -> list[Definition]:

@@ -289,6 +289,9 @@ class SqliteStore:
     async def replace_definition(self, definition: Definition) -> None:
         await self._write(lambda session: recurring.replace_definition(session, definition))
 
+    async def drop_definition(self, definition: Definition) -> None:
+        await self._write(lambda session: recurring.drop_definition(session, definition))
+
     async def list_definitions(self, app_id: str, after: UUID | None, limit: int) -> list[Definition]:
         return await self._reader.run(
             lambda session: recurring.list_definitions(session, app_id, after, limit)

@@ -1,0 +1,82 @@
+"""How many recurring schedules an app may have, and when one that was deleted is forgotten.
+
+They are counted by a look at all of them, at most once an hour while there is room: with what was made here
+since, that says how many there are. Pods that create at the same time may pass the bound by what they make in
+an hour. The look also forgets what nothing can refer to any more (`run_rows.forgotten_at`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from ringtime_shared.clock import Clock
+from ringtime_shared.errors import LimitReached, VersionConflict
+from ringtime_shared.models.recurring import DefinitionState
+from ringtime_shared.recurring.run_rows import forgotten_at
+from ringtime_shared.settings import AppLimits
+from ringtime_shared.stores.protocol import RecurringStore
+
+_DAY_MS = 86_400_000
+_FRESH_MS = 3_600_000  #: a count holds so long
+_FULL_MS = 60_000  #: one that leaves no room holds so long
+_PAGE = 500
+
+
+@dataclass(slots=True)
+class _Count:
+    at_ms: int  #: boot time of the look
+    definitions: int
+
+
+class Census:
+    """The recurring schedules of all apps, as far as this process has looked."""
+
+    def __init__(self, store: RecurringStore, clock: Clock, limits: AppLimits) -> None:
+        self._store = store
+        self._clock = clock
+        self._most = limits.max_recurring_schedules
+        self._kept_ms = (limits.max_retention_days + 1) * _DAY_MS
+        self._counts: dict[str, _Count] = {}
+        self._looking = asyncio.Lock()  # so that no two look at one app
+
+    async def admit(self, app_id: str) -> None:
+        """Count one more recurring schedule of an app. Raises LimitReached, StoreUnavailable."""
+        if self._is_old(app_id):
+            async with self._looking:
+                if self._is_old(app_id):
+                    self._counts[app_id] = await self._look(app_id)
+        count = self._counts[app_id]
+        if count.definitions >= self._most:
+            raise LimitReached(
+                f"app {app_id} has {count.definitions:,} recurring schedules, and"
+                f" limits.max_recurring_schedules is {self._most:,}; those that were deleted count until the"
+                " store has forgotten their runs",
+                "name",
+            )
+        count.definitions += 1
+
+    def _is_old(self, app_id: str) -> bool:
+        count = self._counts.get(app_id)
+        if count is None:
+            return True
+        age_ms = self._clock.boot_ms() - count.at_ms
+        return age_ms > (_FULL_MS if count.definitions >= self._most else _FRESH_MS)
+
+    async def _look(self, app_id: str) -> _Count:
+        at_ms, now_ms, count = self._clock.boot_ms(), self._clock.now_ms(), 0
+        is_sure = self._clock.doubt() is None
+        last = None
+        while page := await self._store.list_definitions(app_id, last, _PAGE):
+            last = page[-1].recurring_id
+            count += len(page)
+            for each in page:
+                if not is_sure or each.damage or each.state is not DefinitionState.DELETED:
+                    continue
+                if forgotten_at(each, self._kept_ms) < now_ms:
+                    try:
+                        await self._store.drop_definition(each)
+                        count -= 1
+                    except VersionConflict:
+                        pass  # it was made anew meanwhile
+        return _Count(at_ms, count)

@@ -13,52 +13,12 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from tests.harness.from_schema import FromSchema
+from tests.harness.refusals import is_of_state
 from tests.unit.ingest.rig import Reply, make_rig
 
 from ringtime_shared.callbacks.url_rules import URL_PATTERN, url_fault
 
 Node = dict[str, Any]
-
-#: Refusals that are not about form: (field, words of the rule). Each needs the app, the clock, or two fields.
-STATE = (
-    ("appId", "no app"),
-    ("appId", "is active already"),
-    ("appId", "is deactivated"),
-    ("scheduleTime", "must not be in the past"),
-    ("scheduleTime", "days ahead"),
-    ("delaySeconds", "days ahead"),
-    ("payload", "bytes"),
-    ("retryPolicy.attempts", "must be from 1 to 3"),
-    ("retryPolicy.maxAgeSeconds", "must be from 1 to"),
-    ("retryPolicy.firstDelayMs", "must not exceed maxDelayMs"),
-    ("configuration.retryPolicy.maxAgeSeconds", "must be from 1 to"),
-    ("configuration.retryPolicy.firstDelayMs", "must not exceed maxDelayMs"),
-    ("configuration.httpRetries", "must be the same as"),
-    ("callback.details.headers", "names and values together"),
-    ("start_time", "must"),
-    ("startTime", "must"),
-    ("end_time", "must"),
-    ("zone", "must be the name of a time zone"),
-    ("continuation_token", "must be the continuation token of an earlier answer"),
-    ("continuationToken", "must be the continuation token of an earlier answer"),
-    ("app_id", "no registered app"),
-    ("httpRetries", "must be the same as"),
-    ("cronExpression", ""),  # its grammar is not in the document
-    ("interval", ""),
-    ("interval.every", "must be a whole number from 1 to"),
-    ("interval.anchorTime", ""),
-    ("timeZone", ""),
-    ("endTime", "must"),
-    ("exclusionCalendars", "no calendar"),
-    ("windowMs", "must"),
-    ("windowShare", "must"),
-    ("misfireMost", "must"),
-    ("maxRuns", "must"),
-    ("name", "no recurring schedule"),
-    ("until", "must"),
-    ("secretId", "no signing secret"),
-    ("scheduleId", "no schedule"),
-)
 
 
 @cache
@@ -98,8 +58,7 @@ def hold_form(reply: Reply) -> None:
     if reply.status not in (400, 404):
         return
     for error in reply.json["status"]["errors"]:
-        about = (error["field"], error["rule"])
-        assert any(about[0] == field and words in about[1] for field, words in STATE), about
+        assert is_of_state(error["field"], error["rule"]), error
 
 
 @st.composite

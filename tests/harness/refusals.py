@@ -1,0 +1,52 @@
+"""Which refusals are not about the form of a request, which is all that the OpenAPI document tells of.
+
+It imports nothing of ours: Schemathesis, which has packages of its own, reads it as well.
+"""
+
+from __future__ import annotations
+
+#: Refusals that are not about form: (field, words of the rule). Each needs the app, the clock, or two fields.
+_STATE = (
+    ("appId", "no app"),
+    ("appId", "is active already"),
+    ("appId", "is deactivated"),
+    ("scheduleTime", "must not be in the past"),
+    ("scheduleTime", "days ahead"),
+    ("delaySeconds", "days ahead"),
+    ("payload", "bytes"),
+    ("retryPolicy.attempts", "must be from 1 to 3"),
+    ("retryPolicy.maxAgeSeconds", "must be from 1 to"),
+    ("retryPolicy.firstDelayMs", "must not exceed maxDelayMs"),
+    ("configuration.retryPolicy.maxAgeSeconds", "must be from 1 to"),
+    ("configuration.retryPolicy.firstDelayMs", "must not exceed maxDelayMs"),
+    ("configuration.httpRetries", "must be the same as"),
+    ("callback.details.headers", "names and values together"),
+    ("start_time", "must"),
+    ("startTime", "must"),
+    ("end_time", "must"),
+    ("zone", "must be the name of a time zone"),
+    ("continuation_token", "must be the continuation token of an earlier answer"),
+    ("continuationToken", "must be the continuation token of an earlier answer"),
+    ("app_id", "no registered app"),
+    ("httpRetries", "must be the same as"),
+    ("cronExpression", ""),  # its grammar is not in the document
+    ("interval", ""),
+    ("interval.every", "must be a whole number from 1 to"),
+    ("interval.anchorTime", ""),
+    ("timeZone", ""),
+    ("endTime", "must"),
+    ("exclusionCalendars", "no calendar"),
+    ("windowMs", "must"),
+    ("windowShare", "must"),
+    ("misfireMost", "must"),
+    ("maxRuns", "must"),
+    ("name", "no recurring schedule"),
+    ("until", "must"),
+    ("secretId", "no signing secret"),
+    ("scheduleId", "no schedule"),
+)
+
+
+def is_of_state(field: str, rule: str) -> bool:
+    """Whether a refusal is about what there is, the clock, or two fields."""
+    return any(field == known and words in rule for known, words in _STATE)

@@ -24,7 +24,7 @@ from ringtime_shared.callbacks.foreign import is_own_cancel
 from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.clock import Clock
 from ringtime_shared.coordination.protocol import Member, Session
-from ringtime_shared.models.app import Instance
+from ringtime_shared.models.app import App, Instance
 from ringtime_shared.settings import (
     AppLimits,
     ClockSettings,
@@ -176,6 +176,11 @@ class Dispatcher:
     @property
     def owned(self) -> Mapping[Instance, OwnedInstance]:
         return self._owner.owned
+
+    @property
+    def apps(self) -> Mapping[str, App]:
+        """What this node has read of the apps."""
+        return self._owner.apps
 
     @property
     def left_out(self) -> int:

@@ -1,6 +1,7 @@
 """Ringtime: call me back then. The public library; see `Ringtime` and `ringtime_client`."""
 
 from ringtime.library import Ringtime
+from ringtime.test_clock import TestClock
 from ringtime_client import HttpCallbackDetails, Interval, NewSchedule, RecurringTimes
 from ringtime_ingest.service import Cancellation
 from ringtime_ingest.service.dead_letters import LetterPage, ReplayReport, Skipped
@@ -53,6 +54,7 @@ __all__ = [
     "SigningSecret",
     "Skipped",
     "Status",
+    "TestClock",
     "Unit",
     "Violation",
 ]

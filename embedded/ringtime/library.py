@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
@@ -14,6 +14,7 @@ from uuid import UUID
 from ringtime.instants import to_ms
 from ringtime.recurring import RecurringVerbs, details_of
 from ringtime.runtime import Runtime, run
+from ringtime.test_clock import LIMIT_S, TestClock
 from ringtime_client import Callback, NewSchedule
 from ringtime_client.recurring import plain_id
 from ringtime_client.views import naming_item, to_new_schedule
@@ -69,15 +70,23 @@ class Ringtime(RecurringVerbs):
         data: folder of the SQLite store; None keeps rows in memory only, for tests.
         settings: everything else. Callbacks may reach this machine on any port unless
             `settings.embedded.loopback_callbacks` is False.
+        clock: for tests, without a folder: one that stands still but for `advance`.
 
     Entering it raises StartupError when the folder is in use by another server.
     """
 
     @checked
-    def __init__(self, data: Path | str | None = None, *, settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        data: Path | str | None = None,
+        *,
+        settings: Settings | None = None,
+        clock: TestClock | None = None,
+    ) -> None:
         settings = settings or Settings()
         folder = str(data) if data is not None else settings.embedded.data
         self._settings = check_settings(replace(settings, embedded=replace(settings.embedded, data=folder)))
+        self._clock = clock
         self._callbacks: dict[str, CallbackType] = {}
         self._stack = AsyncExitStack()
         self._runtime: Runtime | None = None
@@ -108,7 +117,9 @@ class Ringtime(RecurringVerbs):
         return register
 
     async def __aenter__(self) -> Self:
-        self._runtime = await self._stack.enter_async_context(run(self._settings, callbacks=self._callbacks))
+        self._runtime = await self._stack.enter_async_context(
+            run(self._settings, callbacks=self._callbacks, clock=self._clock)
+        )
         return self
 
     async def __aexit__(
@@ -391,6 +402,27 @@ class Ringtime(RecurringVerbs):
         return await self._running.service.dead_letters.replay_ids(
             app_id, cast(Sequence[UUID], schedule_ids), IN_LIBRARY
         )
+
+    @checked
+    async def advance(self, by: timedelta, *, limit: timedelta = timedelta(seconds=LIMIT_S)) -> datetime:
+        """Let time go by on a test clock; return what time it is then.
+
+        All that comes due is delivered meanwhile, each at its own time and in its order, and has its outcome.
+
+        Args:
+            by: up to 366 days.
+            limit: of real time, up to an hour.
+
+        Raises InvalidRequest, and TimeoutError if something due has no outcome when the limit is over.
+        """
+        stepper = self._running.stepper
+        if stepper is None:
+            raise RuntimeError("only time on a test clock can be advanced: Ringtime(clock=TestClock())")
+        is_done = await stepper.advance(-(-by // timedelta(milliseconds=1)), limit.total_seconds())
+        now = datetime.fromtimestamp(stepper.now_ms() / 1_000, UTC)
+        if not is_done:
+            raise TimeoutError(f"not all that is due at {now} has its outcome")
+        return now
 
     @property
     def _service(self) -> IngestService:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import click
 
 from ringtime.serve import serve
+from ringtime.test_clock import TestClock
+from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.process import run_service
 from ringtime_shared.settings import Settings, load_settings
 
@@ -25,9 +29,28 @@ def main() -> None:
 @click.option("--port", type=int, help="TCP port; 0 takes a free one. Default: PORT, or 8080.")
 @click.option("--host", help="Address to listen on. Default: this machine only.")
 @click.option("--data", help=f"Folder of the store. Default: {_DATA}.")
+@click.option(
+    "--clock",
+    type=click.Choice(["machine", "manual"]),
+    default="machine",
+    help="manual: for tests. Time stands still but for POST /clock/advance, and nothing is kept.",
+)
+@click.option("--clock-start", help="What time it is first on a manual clock, as 2030-01-31T08:00:00Z.")
 @config_option
-def serve_command(port: int | None, host: str | None, data: str | None, config: Path | None) -> None:
+def serve_command(
+    port: int | None,
+    host: str | None,
+    data: str | None,
+    clock: str,
+    clock_start: str | None,
+    config: Path | None,
+) -> None:
     """Run the API and the dispatcher in one process, on a folder."""
+    if clock == "manual":
+        _serve_stepped(port, host, data, clock_start, config)
+        return
+    if clock_start is not None:
+        raise click.UsageError("--clock-start goes with --clock manual")
 
     async def on_folder(settings: Settings) -> None:
         named = settings if settings.embedded.data else load_settings(config, os.environ, flags=default)
@@ -36,6 +59,27 @@ def serve_command(port: int | None, host: str | None, data: str | None, config: 
     flags = {"server.port": port, "server.host": host, "embedded.data": data}
     default = flags | {"embedded.data": _DATA}
     run_service(on_folder, config=config, flags=flags)
+
+
+def _serve_stepped(
+    port: int | None, host: str | None, data: str | None, start: str | None, config: Path | None
+) -> None:
+    """Run both on a test clock, and on rows in memory."""
+    try:
+        clock = TestClock(None if start is None else datetime.fromisoformat(start))
+    except (ValueError, InvalidRequest):
+        raise click.UsageError(
+            "--clock-start must be an instant from 2020 to 2058, with its offset"
+        ) from None
+
+    async def stepped(settings: Settings) -> None:
+        if settings.embedded.data and data is None:  # a folder of the settings is for the machine's time
+            settings = replace(settings, embedded=replace(settings.embedded, data=""))
+        await serve(settings, clock=clock)
+
+    run_service(
+        stepped, config=config, flags={"server.port": port, "server.host": host, "embedded.data": data}
+    )
 
 
 @main.command("migrate")

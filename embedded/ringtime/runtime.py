@@ -11,11 +11,12 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
+from ringtime.test_clock import Stepper, TestClock, suited
 from ringtime_dispatcher.callbacks.build import close_callbacks, make_callbacks
 from ringtime_dispatcher.engine import Dispatcher, make_dispatcher
 from ringtime_dispatcher.ownership.capacity import fit_to_machine
@@ -23,7 +24,7 @@ from ringtime_ingest.service import IngestParts, IngestService
 from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.clock import Clock, SystemClock
 from ringtime_shared.coordination.memory import Hub, MemorySession
-from ringtime_shared.errors import FolderLost
+from ringtime_shared.errors import FolderLost, StartupError
 from ringtime_shared.settings import Settings
 from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import Store
@@ -42,6 +43,7 @@ class Runtime:
     clock: Clock
     service: IngestService
     dispatcher: Dispatcher
+    stepper: Stepper | None  #: of a test clock
 
     async def wait_lost(self) -> FolderLost:
         """Wait until the data folder is lost, and return how. Nothing is taken or fired from then on."""
@@ -69,14 +71,25 @@ async def run(
     Args:
         callbacks: custom types by name; `http` is added unless it is among them, and `kafka` if there are
             brokers.
-        clock: the machine's; it is watched like any other.
+        clock: the machine's, which is watched like any other; or a test clock, for rows in memory only.
+
+    Raises StartupError.
     """
-    clock = WatchedClock(clock or SystemClock(), settings.clock)
+    machine = clock or SystemClock()
+    if isinstance(machine, TestClock):
+        if settings.embedded.data:
+            raise StartupError(
+                "a test clock goes without a data folder: whoever runs on that next has another time"
+            )
+        settings = suited(settings)
+        clock = machine
+    else:
+        clock = WatchedClock(machine, settings.clock)
     settings = fit_to_machine(settings)
     kinds = make_callbacks(settings, clock, loopback=settings.embedded.loopback_callbacks) | dict(callbacks)
     store = await open_store(settings, clock)
     try:
-        async with clock.watched(store.fetch_times):
+        async with clock.watched(store.fetch_times) if isinstance(clock, WatchedClock) else nullcontext():
             hub = Hub(era=await store.raise_era(uuid4().hex))
             node = settings.node.name or f"embedded-{os.getpid()}"
             service = await IngestService.start(
@@ -98,7 +111,8 @@ async def run(
                 callbacks=kinds,
             )
             await dispatcher.start()
-            runtime = Runtime(store, clock, service, dispatcher)
+            stepper = Stepper(store, clock, dispatcher) if isinstance(clock, TestClock) else None
+            runtime = Runtime(store, clock, service, dispatcher, stepper)
             purging = asyncio.create_task(_purge_for_ever(store, clock), name="purge")
             halting = asyncio.create_task(_halt_when_lost(runtime), name="watch the data folder")
             try:

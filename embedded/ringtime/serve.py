@@ -8,6 +8,7 @@ import click
 
 from ringtime.runtime import run
 from ringtime_ingest.http import create_app
+from ringtime_ingest.http.routes.clock import WARNING
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.http_server import listen, serve_http, stop_on_signals
 from ringtime_shared.process import settle_memory
@@ -18,7 +19,7 @@ async def serve(settings: Settings, *, clock: Clock | None = None) -> None:
     """Serve until a signal; then answer what is open, drain what is in flight, and return.
 
     Args:
-        clock: the machine's.
+        clock: the machine's; or a test clock.
 
     Raises StartupError when the port or the data folder is taken, or the folder is damaged; FolderLost
     when its files are taken from under the server.
@@ -39,7 +40,9 @@ async def serve(settings: Settings, *, clock: Clock | None = None) -> None:
                 require_trust(runtime.clock)
                 await runtime.store.check_ready()
 
-            app = create_app(runtime.service, settings.server, ready)
+            if runtime.stepper is not None:
+                click.secho(f"FOR TESTS ONLY: {WARNING}", bold=True)
+            app = create_app(runtime.service, settings.server, ready, runtime.stepper)
             losing = asyncio.create_task(runtime.wait_lost(), name="watch the data folder")
             losing.add_done_callback(lambda _: stop.set())
             settle_memory()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from tests.harness.api_page import PAGE, Shell, read
@@ -12,11 +13,12 @@ AGAIN = "then `python -m tests.harness.api_page` writes what the server answers 
 
 
 async def test_every_route_has_an_example_and_every_example_a_route() -> None:
+    spelt = re.compile(r"(?!GET).* /goscheduler/healthcheck")  # any method will do
     document = (await make_rig().client.call("GET", "/openapi.json")).json
     routes = {f"{verb.upper()} {path}" for path, verbs in document["paths"].items() for verb in verbs}
     short = {_singular(route) for route in routes if _singular(route) != route}
     written = {example.route for example in read(PAGE.read_text())}
-    missing = sorted(routes - short - written - {"POST /goscheduler/schedule"})
+    missing = sorted(route for route in routes - short - written if not spelt.fullmatch(route))
     assert not missing, (
         f"docs/api.md needs a heading ### `{missing[0]}` with a curl below it; {AGAIN}. All: {missing}"
     )

@@ -90,12 +90,12 @@ class Shell:
         A read is asked again until it answers what is said, for a while: a callback takes its time.
         """
         until_s = time.monotonic() + _PATIENCE_S
-        answer = self._run(example)
+        answer = self.ask(example)
         while found := difference(self._said(example), answer):
             if not example.reads() or time.monotonic() > until_s:
                 break
             time.sleep(_AGAIN_S)
-            answer = self._run(example)
+            answer = self.ask(example)
         self._learn(answer)
         return found
 
@@ -104,10 +104,10 @@ class Shell:
         once it has not changed for a while."""
         if example.answer and not self.wrong(example):
             return example.answer
-        answer, since_s = self._run(example), time.monotonic()
+        answer, since_s = self.ask(example), time.monotonic()
         while example.reads() and time.monotonic() < since_s + _QUIET_S:
             time.sleep(_AGAIN_S)
-            before, answer = answer, self._run(example)
+            before, answer = answer, self.ask(example)
             if difference(before, answer):
                 since_s = time.monotonic()
         self._learn(answer)
@@ -116,7 +116,8 @@ class Shell:
     def _said(self, example: Example) -> Any:
         return json.loads(example.answer.replace(":8080/", f":{self._port}/"))
 
-    def _run(self, example: Example) -> Any:
+    def ask(self, example: Example) -> Any:
+        """Return what it answers, once."""
         command = example.command.replace(":8080", f":{self._port}")
         script = f'set -eu; curl() {{ command curl --silent --show-error --max-time 30 "$@"; }}\n{command}'
         done = subprocess.run(

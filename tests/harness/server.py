@@ -27,6 +27,7 @@ class ServerProcess:
         clock: Path | None = None,
         log: Path | None = None,
         descriptors: int | None = None,
+        stepped_from: str = "",
     ) -> None:
         """Prepare a server.
 
@@ -34,12 +35,14 @@ class ServerProcess:
             clock: the file that says what time it is there; see `steered_clock`.
             log: where to keep what it says; beside the folder if it is not given.
             descriptors: how many the process may have open, and cannot raise.
+            stepped_from: an instant; it runs on a test clock from then on, and keeps nothing in the folder.
         """
         self.base = ""
         self.data = data
         self._descriptors = descriptors
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
         self._clock = clock
+        self._stepped_from = stepped_from
         self._port = 0
         self._process: subprocess.Popen[str] | None = None
         self._log = (log or data.parent / f"{data.name}.log").open("a")
@@ -50,6 +53,9 @@ class ServerProcess:
         module = ["ringtime.main", "serve", "--port", port, "--data", data]
         if self._clock is not None:
             module = ["tests.harness.steered_clock", str(self._clock), port, data]
+        if self._stepped_from:
+            stepped = ("--clock", "manual", "--clock-start", self._stepped_from)
+            module = ["ringtime.main", "serve", "--port", port, *stepped]
         self._process = subprocess.Popen(
             [sys.executable, "-m", *module],
             stdout=subprocess.PIPE,

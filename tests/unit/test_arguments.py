@@ -126,7 +126,7 @@ GOOD: dict[str, dict[str, Any]] = {
     },
 }
 WITHOUT_ARGUMENTS = {"list_apps", "close"}
-OTHERS = {"callback", "register_callback"}  #: of the library, tested below
+OTHERS = {"callback", "register_callback", "advance"}  #: of the library, tested below
 
 #: What is right for an argument, beside what has the type of the good value.
 RIGHT: dict[str, tuple[type, ...]] = {

@@ -14,6 +14,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
 
 from ringtime_ingest.http.docs_page import render_docs
 from ringtime_ingest.http.envelope import ERRORS, NO_METHOD, NO_PATH, Answer, Codes, failure, refusal, success
@@ -22,6 +23,7 @@ from ringtime_ingest.http.openapi import openapi_document, to_bytes
 from ringtime_ingest.http.routes import BASE
 from ringtime_ingest.http.routes.apps import AppRoutes
 from ringtime_ingest.http.routes.batches import BatchRoutes
+from ringtime_ingest.http.routes.clock import ClockRoutes, SteppedClock
 from ringtime_ingest.http.routes.dead_letters import DeadLetterRoutes
 from ringtime_ingest.http.routes.health import HealthRoutes, Ready
 from ringtime_ingest.http.routes.recurring import RecurringRoutes
@@ -34,25 +36,29 @@ _HTML = b"text/html; charset=utf-8"
 _DOCS_POLICY = (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'")
 
 
-def create_app(service: IngestService, settings: ServerSettings, ready: Ready) -> Starlette:
+def create_app(
+    service: IngestService, settings: ServerSettings, ready: Ready, clock: SteppedClock | None = None
+) -> Starlette:
     """Return the application.
 
     Args:
         service: does what the routes ask for; whoever made it closes it.
         settings: limits of the HTTP side.
         ready: awaited by `/health/ready`; raises while the process cannot serve.
+        clock: a test clock, which has routes of its own; None: time is the machine's.
     """
     bodies, room = Bodies(settings), Room(settings.max_concurrency)
     app = Starlette(
-        routes=[
+        routes=_without_rivals(
             *ScheduleRoutes(service, bodies, settings).all(),
             *BatchRoutes(service, bodies, settings, room).all(),
             *AppRoutes(service, bodies, settings).all(),
             *DeadLetterRoutes(service, bodies, settings).all(),
             *RecurringRoutes(service, bodies, settings).all(),
-            *HealthRoutes(ready).all(),
-            *_docs_routes(service, settings),
-        ],
+            *HealthRoutes(ready, is_stepped=clock is not None).all(),
+            *([] if clock is None else ClockRoutes(clock, bodies, settings.max_json_depth).all()),
+            *_docs_routes(service, settings, is_stepped=clock is not None),
+        ),
         middleware=[Middleware(Gate, room=room)],
         exception_handlers={**dict.fromkeys(ERRORS, _on_error), HTTPException: _on_no_route},
     )
@@ -60,8 +66,35 @@ def create_app(service: IngestService, settings: ServerSettings, ready: Ready) -
     return app
 
 
-def _docs_routes(service: IngestService, settings: ServerSettings) -> list[BaseRoute]:
-    document = cache(lambda: openapi_document(settings, service.offer))  # made when somebody first asks
+class _Named(Route):
+    """A route with a name in its path; a path that another route spells out is not its."""
+
+    spelt_out: frozenset[str] = frozenset()
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return (Match.NONE, {}) if scope["path"] in self.spelt_out else super().matches(scope)
+
+
+def _without_rivals(*routes: BaseRoute) -> list[BaseRoute]:
+    """Return the routes so that `GET /schedules/batch` is a method not allowed, and no schedule."""
+    spelt_out = frozenset(
+        route.path for route in routes if isinstance(route, Route) and "{" not in route.path
+    )
+    kept: list[BaseRoute] = []
+    for route in routes:
+        if isinstance(route, Route) and "{" in route.path:
+            named = _Named(route.path, route.endpoint, methods=list(route.methods or ()))
+            named.spelt_out = spelt_out
+            kept.append(named)
+        else:
+            kept.append(route)
+    return kept
+
+
+def _docs_routes(service: IngestService, settings: ServerSettings, *, is_stepped: bool) -> list[BaseRoute]:
+    document = cache(
+        lambda: openapi_document(settings, service.offer, is_stepped=is_stepped)
+    )  # made when somebody first asks
     text, page = cache(lambda: to_bytes(document())), cache(lambda: render_docs(document()))
     front = _front()
 

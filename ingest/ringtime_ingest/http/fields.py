@@ -384,6 +384,19 @@ PAUSE = Shape(
     Field("until", INSTANT, "When it makes runs again. Left out: when it is resumed."),
     is_closed=True,
 )
+ADVANCE = Shape(
+    Field(
+        "seconds", NUMBER, "How long is to go by.", {"type": "number", "minimum": 0, "maximum": 31_622_400}
+    ),
+    Field(
+        "limitSeconds",
+        NUMBER,
+        "Real time that it may take. Left out: 60.",
+        {"type": "number", "exclusiveMinimum": 0, "maximum": 3_600},
+    ),
+    required=("seconds",),
+    is_closed=True,
+)
 NEW_SCHEDULES = Shape(
     Field(
         "schedules",

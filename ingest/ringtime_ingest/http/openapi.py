@@ -148,11 +148,14 @@ class _Operation:
 
     @staticmethod
     def _parameter(name: str, place: str, is_needed: bool) -> Document:
+        schema = _PARAMETERS[name]
+        if place == "query" and not is_needed:
+            schema = {"anyOf": [schema, {"const": ""}]}  # an empty value is the same as none
         return {
             "name": name.partition(":")[0],
             "in": place,
             "required": is_needed,
-            "schema": _PARAMETERS[name],
+            "schema": schema,
         }
 
 
@@ -469,11 +472,14 @@ _OPERATIONS = (
         _Operation(method="get", path=path, summary="Tell what is here", answer=schemas.FRONT)
         for path in ("/", "/goscheduler")
     ),
-    _Operation(
-        method="get",
-        path="/goscheduler/healthcheck",
-        summary="Answer, whatever the state of the store; any method will do",
-        answer=schemas.HEALTHY,
+    *(
+        _Operation(
+            method=method,
+            path="/goscheduler/healthcheck",
+            summary="Answer, whatever the state of the store; any method will do",
+            answer=schemas.HEALTHY,
+        )
+        for method in ("get", "post", "put", "patch", "delete", "options")
     ),
     _Operation(
         method="get", path="/health/live", summary="Answer while the process runs", answer=schemas.HEALTHY
@@ -488,11 +494,32 @@ _OPERATIONS = (
 )
 
 
-def openapi_document(settings: ServerSettings, offer: Offer) -> Document:
-    """Return the document of a server with these settings that offers this."""
+_CLOCK_OPERATIONS = (
+    _Operation(method="get", path="/clock", summary="Tell the time of the test clock", answer=schemas.CLOCK),
+    _Operation(
+        method="post",
+        path="/clock/advance",
+        summary="Let time go by on the test clock; answered when all that came due has its outcome",
+        answer=schemas.CLOCK,
+        failures=("400", "408", "413", "503"),
+        body="Advance",
+        creates=False,
+        example={"seconds": 86_400},
+    ),
+)
+
+
+def openapi_document(settings: ServerSettings, offer: Offer, *, is_stepped: bool = False) -> Document:
+    """Return the document of a server with these settings that offers this.
+
+    Args:
+        is_stepped: whether it has a test clock.
+    """
     created = str(settings.created_http_status)
     paths: dict[str, dict[str, Document]] = {}
-    for operation in _OPERATIONS:
+    for operation in (*_OPERATIONS, *(_CLOCK_OPERATIONS if is_stepped else ())):
+        if is_stepped and operation.answer is schemas.HEALTHY:
+            operation = replace(operation, answer=schemas.STEPPED_HEALTHY)
         for path in dict.fromkeys((operation.path, _singular(operation.path))):
             copy = paths.setdefault(path, {})
             if operation.method not in copy:
@@ -501,7 +528,7 @@ def openapi_document(settings: ServerSettings, offer: Offer) -> Document:
         "openapi": "3.1.0",
         "info": {"title": "Ringtime", "version": version("ringtime"), "description": _INTRO},
         "paths": paths,
-        "components": {"schemas": {**schemas.requests_of(offer), **schemas.ANSWERS}},
+        "components": {"schemas": {**schemas.requests_of(offer, is_stepped=is_stepped), **schemas.ANSWERS}},
     }
 
 

@@ -8,6 +8,7 @@ from typing import Any, get_args, get_origin
 
 from ringtime_ingest.http.envelope import CODES
 from ringtime_ingest.http.fields import (
+    ADVANCE,
     APP_ID,
     CALLBACK,
     CANCELS,
@@ -213,8 +214,8 @@ def _results(of_one: Schema) -> Schema:
     )
 
 
-def requests_of(offer: Offer) -> Mapping[str, Schema]:
-    """Return the request objects of a server that offers this."""
+def requests_of(offer: Offer, *, is_stepped: bool = False) -> Mapping[str, Schema]:
+    """Return the request objects of a server that offers this; `is_stepped`: it has a test clock."""
     limits, callback_types = offer.limits, offer.callback_types
     most_s = limits.max_retention_days * _DAY_S
     bounds = RetryBounds(max_http_attempts=limits.max_http_attempts, max_age_s=most_s)
@@ -241,6 +242,7 @@ def requests_of(offer: Offer) -> Mapping[str, Schema]:
         "Interval": INTERVAL.schema(),
         "Preview": PREVIEW.schema(),
         "Pause": PAUSE.schema(),
+        **({"Advance": ADVANCE.schema()} if is_stepped else {}),
     }
 
 
@@ -311,3 +313,18 @@ FRONT = success_of(
     )
 )
 HEALTHY = record({"status": {"const": "Success"}, "code": {"const": 200}})
+STEPPED_HEALTHY = record(
+    {"status": {"const": "Success"}, "code": {"const": 200}, "clock": {"const": "manual"}}
+)
+CLOCK = success_of(
+    record(
+        {
+            "now": _text("What time it is on this server."),
+            "done": {
+                "type": "boolean",
+                "description": "Whether all that was due has its outcome; false: there was not time enough.",
+            },
+            "warning": _text("That this server is for tests."),
+        }
+    )
+)

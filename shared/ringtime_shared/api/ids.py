@@ -32,6 +32,8 @@ def check_app_id(app_id: str) -> list[Violation]:
 
 def check_name(name: str) -> list[Violation]:
     """Return what is wrong with the name of a recurring schedule."""
+    if name == "preview":
+        return [Violation("name", "must not be preview, which is a path of its own")]
     return [] if _NAME.fullmatch(name) else [Violation("name", _NAME_RULE)]
 
 

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
-from tests.unit.ingest.rig import Rig, make_rig, schedule_body
+from tests.unit.ingest.rig import NOW_MS, Client, Rig, make_rig, schedule_body
 
+from ringtime_ingest.http import create_app
 from ringtime_shared.models.app import SigningSecret
+from ringtime_shared.settings import ServerSettings
 
 Node = dict[str, Any]
 LISTED = "0123456789abcdef"
@@ -59,7 +61,7 @@ async def test_every_route_is_described(rig: Rig) -> None:
         for route in app.router.routes
         if isinstance(route, Route) and route.path not in ("/docs", "/openapi.json")
         for method in route.methods or ()
-        if method != "HEAD" and (not route.path.endswith("healthcheck") or method == "GET")
+        if method != "HEAD"
     }
     described = {(path, method) for path, verbs in document["paths"].items() for method in verbs}
     assert described == served
@@ -101,6 +103,34 @@ async def test_answers_are_as_described(rig: Rig, method: str, path: str, body: 
     template = re.sub("(?<=/signing-secrets/).+", "{secretId}", re.sub("/test(?=/|$)", "/{appId}", path))
     described = document["paths"][template][method]["responses"][str(reply.status)]
     _check(described["content"]["application/json"]["schema"], reply.json, document)
+
+
+async def test_a_test_clock_is_described_where_there_is_one(rig: Rig) -> None:
+    class Clock:
+        async def advance(self, by_ms: int, limit_s: float) -> bool:
+            rig.clock.advance(by_ms)
+            return limit_s == 60
+
+        def now_ms(self) -> int:
+            return rig.clock.now_ms()
+
+    assert not any("clock" in path for path in (await _document(rig))["paths"])
+    assert (await rig.client.call("POST", "/clock/advance", {"seconds": 1})).status == 404
+    stepped = replace(
+        rig, client=Client(create_app(rig.service, ServerSettings(), rig.store.check_ready, Clock()))
+    )
+    document = await _document(stepped)
+    for method, path, body in (
+        ("get", "/clock", b""),
+        ("post", "/clock/advance", {"seconds": 1.5}),
+        ("post", "/clock/advance", {"seconds": -1}),
+        ("post", "/clock/advance", {}),
+        ("get", "/health/ready", b""),
+    ):
+        reply = await stepped.client.call(method.upper(), path, body)
+        described = document["paths"][path][method]["responses"][str(reply.status)]
+        _check(described["content"]["application/json"]["schema"], reply.json, document)
+    assert rig.clock.now_ms() == NOW_MS + 500
 
 
 async def test_the_front_names_what_is_here(rig: Rig) -> None:

@@ -17,14 +17,17 @@ Ready = Callable[[], Awaitable[None]]
 
 _ANY_METHOD = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 _HEALTHY = b'{"status":"Success","code":200}'
+_STEPPED = b'{"status":"Success","code":200,"clock":"manual"}'
 _log = logging.getLogger(__name__)
 
 
 class HealthRoutes:
-    """`ready` is awaited by `/health/ready`; it raises while the process cannot serve."""
+    """`ready` is awaited by `/health/ready`; it raises while the process cannot serve. `is_stepped`: answers
+    say that time is a test clock's."""
 
-    def __init__(self, ready: Ready) -> None:
+    def __init__(self, ready: Ready, *, is_stepped: bool) -> None:
         self._ready = ready
+        self._healthy = _STEPPED if is_stepped else _HEALTHY
 
     def all(self) -> list[BaseRoute]:
         """Return the routes."""
@@ -35,7 +38,7 @@ class HealthRoutes:
         ]
 
     async def answer(self, request: Request) -> Response:
-        return Answer(_HEALTHY, 200)
+        return Answer(self._healthy, 200)
 
     async def check(self, request: Request) -> Response:
         try:
@@ -48,5 +51,5 @@ class HealthRoutes:
         except Exception:  # noqa: BLE001 - whatever it is, the probe has to hear that it is not ready
             _log.exception("not ready")
         else:
-            return Answer(_HEALTHY, 200)
+            return Answer(self._healthy, 200)
         return failure(UNAVAILABLE, ErrorWord.NOT_READY, "not ready; the server's log says why")

@@ -1,0 +1,60 @@
+"""The routes of a test clock. There are none on a server whose time is the machine's."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Protocol, cast
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from ringtime_ingest.http.envelope import success
+from ringtime_ingest.http.fields import ADVANCE
+from ringtime_ingest.http.gate import Bodies
+from ringtime_ingest.http.parsing import refused
+from ringtime_shared.api.instants import to_iso
+from ringtime_shared.errors import Violation
+
+WARNING = "this server is for tests: its time stands still but for /clock/advance, and it keeps nothing"
+_LIMIT_S = 60
+
+
+class SteppedClock(Protocol):
+    """A clock that goes on when it is told to."""
+
+    def now_ms(self) -> int: ...
+
+    async def advance(self, by_ms: int, limit_s: float) -> bool:
+        """Let `by_ms` go by; False: the real time it may take was over first. Raises InvalidRequest."""
+        ...
+
+
+class ClockRoutes:
+    """Tell the time, and let it go by."""
+
+    def __init__(self, clock: SteppedClock, bodies: Bodies, max_depth: int) -> None:
+        self._clock = clock
+        self._bodies = bodies
+        self._depth = max_depth
+
+    def all(self) -> list[BaseRoute]:
+        """Return the routes."""
+        return [Route("/clock", self.fetch), Route("/clock/advance", self.advance, methods=["POST"])]
+
+    async def fetch(self, request: Request) -> Response:
+        return success(self._shown(is_done=True))
+
+    async def advance(self, request: Request) -> Response:
+        wrong: list[Violation] = []
+        values = ADVANCE.decode(await self._bodies.read(request), self._depth, wrong)
+        seconds = cast("int | Decimal | None", values.get("seconds"))
+        if wrong or seconds is None:
+            missing = Violation("seconds", "required: how long is to go by")
+            raise refused(wrong, [] if wrong else [missing])
+        limit_s = float(cast("int | Decimal", values.get("limitSeconds", _LIMIT_S)))
+        is_done = await self._clock.advance(round(seconds * 1_000), limit_s)
+        return success(self._shown(is_done=is_done))
+
+    def _shown(self, *, is_done: bool) -> dict[str, object]:
+        return {"now": to_iso(self._clock.now_ms()), "done": is_done, "warning": WARNING}

@@ -113,6 +113,7 @@ async def run(
             await dispatcher.start()
             stepper = Stepper(store, clock, dispatcher) if isinstance(clock, TestClock) else None
             runtime = Runtime(store, clock, service, dispatcher, stepper)
+            service.jobs.start(is_alone=True)
             purging = asyncio.create_task(_purge_for_ever(store, clock), name="purge")
             halting = asyncio.create_task(_halt_when_lost(runtime), name="watch the data folder")
             try:

@@ -26,6 +26,7 @@ from ringtime_ingest.http.routes.batches import BatchRoutes
 from ringtime_ingest.http.routes.clock import ClockRoutes, SteppedClock
 from ringtime_ingest.http.routes.dead_letters import DeadLetterRoutes
 from ringtime_ingest.http.routes.health import HealthRoutes, Ready
+from ringtime_ingest.http.routes.jobs import JobRoutes
 from ringtime_ingest.http.routes.recurring import RecurringRoutes
 from ringtime_ingest.http.routes.schedules import ScheduleRoutes
 from ringtime_ingest.service import IngestService
@@ -54,6 +55,7 @@ def create_app(
             *BatchRoutes(service, bodies, settings, room).all(),
             *AppRoutes(service, bodies, settings).all(),
             *DeadLetterRoutes(service, bodies, settings).all(),
+            *JobRoutes(service, bodies, settings).all(),
             *RecurringRoutes(service, bodies, settings).all(),
             *HealthRoutes(ready, is_stepped=clock is not None).all(),
             *([] if clock is None else ClockRoutes(clock, bodies, settings.max_json_depth).all()),

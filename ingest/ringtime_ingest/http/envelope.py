@@ -98,7 +98,9 @@ ERRORS: Mapping[type[RingtimeError], Codes] = {
 APP_UNKNOWN = Codes(4001, 400, "appId")
 NOT_LISTED = Codes(404, 404, "app_id")  #: the app asked for in the query of a list
 SECRET_UNKNOWN = Codes(404, 404, "secretId")
+JOB_UNKNOWN = Codes(404, 404, "jobId")
 CALLBACK_TYPE_UNKNOWN = Codes(5001, 400)
+ACTION_UNKNOWN = Codes(4005, 400)
 UNAVAILABLE = Codes(503, 503)  #: not ready, or too much to do
 FAULT = Codes(500, 500)
 NO_PATH = Codes(404, 404)
@@ -108,10 +110,13 @@ _NOT_FOUND = {
     "app": APP_UNKNOWN,
     "registered app": NOT_LISTED,
     "signing secret": SECRET_UNKNOWN,
+    "job": JOB_UNKNOWN,
     "recurring schedule": NAME_UNKNOWN,
 }
 #: every `statusCode` of a failure
-CODES = {codes.code for codes in (*ERRORS.values(), APP_UNKNOWN, UNAVAILABLE, FAULT, NO_METHOD)}
+CODES = {
+    codes.code for codes in (*ERRORS.values(), APP_UNKNOWN, ACTION_UNKNOWN, UNAVAILABLE, FAULT, NO_METHOD)
+}
 
 
 class Answer(Response):
@@ -134,10 +139,16 @@ def success(
     total: int = 1,
     http: int = 200,
     headers: Sequence[tuple[bytes, bytes]] = (),
+    remarks: str = "",
 ) -> Answer:
-    """Return the envelope of a success around `data`, which may hold `orjson.Fragment`s."""
+    """Return the envelope of a success around `data`, which may hold `orjson.Fragment`s.
+
+    Args:
+        remarks: stand beside `data`, where goscheduler has them.
+    """
     status = {"statusCode": code, "statusMessage": "Success", "statusType": "Success", "totalCount": total}
-    return Answer(orjson.dumps({"status": status, "data": data}), http, headers)
+    more = {"remarks": remarks} if remarks else {}
+    return Answer(orjson.dumps({"status": status, "data": data, **more}), http, headers)
 
 
 def failure(
@@ -190,4 +201,6 @@ def codes_of(error: RingtimeError) -> Codes:
         return _NOT_FOUND[error.kind]
     if isinstance(error, InvalidRequest) and any(each.field == "callback.type" for each in error.violations):
         return CALLBACK_TYPE_UNKNOWN
+    if isinstance(error, InvalidRequest) and any(each.field == "action" for each in error.violations):
+        return ACTION_UNKNOWN
     return next(codes for kind in type(error).__mro__ if (codes := ERRORS.get(kind)))

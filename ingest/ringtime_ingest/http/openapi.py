@@ -22,9 +22,11 @@ from ringtime_ingest.http.fields import (
 from ringtime_ingest.http.schemas import Schema, ref
 from ringtime_ingest.service.requests import Offer
 from ringtime_shared.api.dead_letters import MAX_SIZE
+from ringtime_shared.api.jobs import MAX_LIST_SIZE as MAX_JOBS
 from ringtime_shared.api.labels import KEY_PATTERN as LABEL_KEY_PATTERN
 from ringtime_shared.api.labels import VALUE_PATTERN as LABEL_VALUE_PATTERN
-from ringtime_shared.api.recurring import MAX_PREVIEW
+from ringtime_shared.api.recurring import MAX_PREVIEW, MAX_REASON_CHARS
+from ringtime_shared.models.job import JobAction
 from ringtime_shared.models.recurring import DefinitionState
 from ringtime_shared.models.schedule import Status
 from ringtime_shared.settings import ServerSettings
@@ -96,6 +98,12 @@ _PARAMETERS: Mapping[str, Schema] = {
     "host": text_of("[A-Za-z0-9._-]{1,253}", description="Of the callback's URL, without the port."),
     "when": {"enum": ["past", "future"]},
     "state": {"enum": [state.value for state in DefinitionState]},
+    "size:jobs": {"type": "integer", "minimum": 1, "maximum": MAX_JOBS},
+    "action": {"enum": [action.value for action in JobAction]},
+    "jobId": SCHEDULE_ID,
+    "dry_run": {"enum": ["false", "true"]},
+    "reason": {"type": "string", "maxLength": MAX_REASON_CHARS},
+    "until": INSTANT.schema,
     "zone": {"type": "string", "description": "IANA name of the zone of times without an offset."},
 }
 
@@ -161,6 +169,7 @@ class _Operation:
 
 _RECURRING_PATH = "/goscheduler/apps/{appId}/recurring"
 _CONFIGURATION_PATH = "/goscheduler/apps/{appId}/configuration"
+_JOBS_PATH = "/goscheduler/apps/{appId}/jobs"
 _SECRETS_PATH = "/goscheduler/apps/{appId}/signing-secrets"
 _LETTERS_PATH = "/goscheduler/apps/{appId}/dead-letters"
 _BODY_FAILURES = ("400", "408", "409", "413", "503")
@@ -467,6 +476,36 @@ _OPERATIONS = (
         failures=("400", "409", "503"),
         query=("app_id", "status:crons"),
         needed=("app_id",),
+    ),
+    _Operation(
+        method="post",
+        path="/goscheduler/apps/{appId}/bulk-action/{action}",
+        summary="Act on all of a time range, or with dry_run count it, as a job in the background",
+        answer=schemas.ASKED_JOB,
+        failures=("400", "409", "503"),
+        query=("start_time", "end_time", "status", "zone", "dry_run", "reason", "until"),
+    ),
+    _Operation(
+        method="get",
+        path=_JOBS_PATH,
+        summary="List the bulk jobs of an app, newest first",
+        answer=schemas.JOBS,
+        failures=("400", "503"),
+        query=("size:jobs", "continuation_token"),
+    ),
+    _Operation(
+        method="get",
+        path=f"{_JOBS_PATH}/{{jobId}}",
+        summary="Read a bulk job: how far it is, and what came of it",
+        answer=schemas.ONE_JOB,
+        failures=("400", "404", "409", "503"),
+    ),
+    _Operation(
+        method="delete",
+        path=f"{_JOBS_PATH}/{{jobId}}",
+        summary="Let a bulk job do no more; what it did stands",
+        answer=schemas.ONE_JOB,
+        failures=("400", "404", "409", "503"),
     ),
     *(
         _Operation(method="get", path=path, summary="Tell what is here", answer=schemas.FRONT)

@@ -42,6 +42,7 @@ from ringtime_shared.api.dead_letters import (
     ReplayView,
     SkippedReplay,
 )
+from ringtime_shared.api.jobs import JobPage, JobView
 from ringtime_shared.api.recurring import (
     MAX_LIST_SIZE,
     Preview,
@@ -54,6 +55,7 @@ from ringtime_shared.api.times import IntervalView, PlannedView
 from ringtime_shared.api.views import Key, keys_of
 from ringtime_shared.errors import ErrorWord
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.job import MOST_PROBLEMS, JobAction, JobState
 from ringtime_shared.models.recurring import DefinitionState
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import LOG_LENGTH, Status
@@ -122,6 +124,8 @@ _FORMS: Mapping[str, Schema] = {
     "deleting": {"const": True},
     "parentScheduleId": SCHEDULE_ID,
     "labels": LABELS,
+    "jobId": SCHEDULE_ID,
+    "problems": {"type": "array", "maxItems": MOST_PROBLEMS, "items": {"type": "string"}},
     "exclusionCalendars": {"type": "array", "items": {"type": "string"}},
 }
 _TYPES: Mapping[Any, Schema] = {
@@ -132,7 +136,7 @@ _TYPES: Mapping[Any, Schema] = {
     datetime: {"type": "string", "format": "date-time"},
     **{
         words: {"type": "string", "enum": [word.value for word in words]}
-        for words in (Status, DefinitionState, Unit, DstGap, DstOverlap, Effect)
+        for words in (Status, DefinitionState, JobAction, JobState, Unit, DstGap, DstOverlap, Effect)
     },
 }
 #: what the document calls the objects inside others
@@ -142,6 +146,7 @@ _OBJECTS: Mapping[Any, str] = {
     ScheduleView: "Schedule",
     DeadLetterView: "DeadLetter",
     SkippedReplay: "SkippedReplay",
+    JobView: "Job",
     RecurringView: "Recurring",
     IntervalView: "ShownInterval",
     PlannedView: "Planned",
@@ -267,6 +272,7 @@ ANSWERS: Mapping[str, Schema] = {
     "ReplayReport": _object(ReplayResult),
     "SkippedReplay": _object(SkippedReplay),
     "Idempotency": _object(IdempotencyView),
+    "Job": _object(JobView),
     "Recurring": _object(RecurringView),
     "ShownInterval": _object(IntervalView),
     "Planned": _object(PlannedView),
@@ -293,6 +299,15 @@ PREVIEW_ANSWER = success_of(_object(Preview))
 ONE_APP = success_of(ref("App"))
 APPS = success_of(record({"apps": {"type": "array", "items": ref("App")}}))
 ACTIVATED = success_of(ref("Activation"))
+ONE_JOB = success_of(ref("Job"))
+JOBS = success_of(_object(JobPage))
+ASKED_JOB = record(
+    {
+        "status": ref("Status"),
+        "data": record({"job": ref("Job")}),
+        "remarks": _text("What was asked for, in a sentence."),
+    }
+)
 CREATED_SECRET = success_of(ref("CreatedSigningSecret"))
 SECRETS = success_of(record({"signingSecrets": {"type": "array", "items": ref("SigningSecret")}}))
 DELETED_SECRET = success_of(record({"secretId": SECRET_ID}))

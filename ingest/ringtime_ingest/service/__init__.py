@@ -16,6 +16,8 @@ Behind it:
 | `recurring` | recurring schedules: every change of a definition |
 | `census` | how many recurring schedules an app may have, and the end of deleted ones |
 | `runs` | the runs of recurring schedules, those to come among them |
+| `listing` | an app's schedules by time |
+| `jobs`, `job_actions` | bulk jobs, carried out in the background |
 | `signing` | secrets of apps |
 | `deletions` | deletions of apps, carried out in the background |
 

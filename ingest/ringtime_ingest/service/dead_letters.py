@@ -27,7 +27,7 @@ from ringtime_shared.errors import (
     Violation,
 )
 from ringtime_shared.models.dead_letter import DeadLetter
-from ringtime_shared.models.schedule import Row
+from ringtime_shared.models.schedule import Row, Status
 from ringtime_shared.stores.protocol import LAST_ID, Position
 
 T = TypeVar("T")
@@ -181,6 +181,31 @@ class DeadLetters:
             by_schedule[letter.schedule_id].append(letter)
         report = await self._replay(reading, by_schedule)
         return ReplayReport(report.replays, report.skipped, page.token)
+
+    async def send_again(self, reading: AppReading, homes: Sequence[Row]) -> tuple[int, list[Skipped]]:
+        """File the schedules of these home rows again, whichever way they ended; return how many, and which
+        were not. Raises StoreUnavailable, OutcomeUnknown: some were."""
+        replays: list[Replay] = []
+        skipped: list[Skipped] = []
+        for part in _parts(homes, _AT_ONCE):
+            letters = await asyncio.gather(*map(self._earlier_letters, part))
+            rows: list[Row] = []
+            over: list[DeadLetter] = []
+            for home, found in zip(part, letters, strict=True):
+                refusal, done = judge(home, found, also=(Status.SUCCESS, Status.MISS))
+                over += done
+                if refusal is None:
+                    rows.append(home)
+                else:
+                    skipped.append(Skipped(schedule_id=home.schedule.schedule_id, reason=str(refusal)))
+            replays += await self._replayer.file(reading, rows, over, spread=True)
+        return len(replays), skipped
+
+    async def _earlier_letters(self, home: Row) -> list[DeadLetter]:
+        """Return the dead letters of a schedule, if it may have any."""
+        outcome = home.outcome
+        has_none = outcome is not None and outcome.status is not Status.FAILURE and not outcome.replay
+        return [] if has_none else await self._letters_of(home)
 
     async def _replay(
         self, reading: AppReading, asked: Mapping[UUID, list[DeadLetter] | None]

@@ -20,7 +20,7 @@ does no harm. What a dispatcher would not send is refused here.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
@@ -56,20 +56,26 @@ def key_of(letter: DeadLetter) -> Position:
     return Position(letter.slot_ms, letter.schedule_id)
 
 
-def judge(home: Row, letters: Sequence[DeadLetter]) -> tuple[NotReplayable | None, list[DeadLetter]]:
+def judge(
+    home: Row, letters: Sequence[DeadLetter], also: Collection[Status] = ()
+) -> tuple[NotReplayable | None, list[DeadLetter]]:
     """Return why a schedule cannot be replayed, None if it can, and which of its `letters` need no replay
-    once that is done: those of rounds that have their outcome."""
+    once that is done: those of rounds that have their outcome.
+
+    Args:
+        also: outcomes that are replayed beside FAILURE.
+    """
     schedule_id, outcome = str(home.schedule.schedule_id), home.outcome
     if outcome is None:
         return NotReplayable(schedule_id, home.status), []
     over = [letter for letter in letters if letter.replay <= outcome.replay]
-    if outcome.status is not Status.FAILURE or home.cancelled_ms is not None:
+    if outcome.status not in (Status.FAILURE, *also) or home.cancelled_ms is not None:
         return NotReplayable(schedule_id, outcome.status), over
     newest = max((letter.replay for letter in letters), default=outcome.replay)
     if newest > outcome.replay:  # its outcome follows; a filing of that round would be closed by it
         why = "its last replay is being recorded; try again in a moment"
         return NotReplayable(schedule_id, outcome.status, why), over
-    if newest < outcome.replay:
+    if newest < outcome.replay and outcome.status is Status.FAILURE:
         why = "it was replayed and failed again; that is a dead letter of its own"
         return NotReplayable(schedule_id, outcome.status, why), over
     return None, over

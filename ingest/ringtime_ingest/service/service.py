@@ -14,6 +14,8 @@ from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.dead_letters import DeadLetters
 from ringtime_ingest.service.deletions import Deletions
 from ringtime_ingest.service.growth import Growth
+from ringtime_ingest.service.job_actions import JobActions
+from ringtime_ingest.service.jobs import Jobs
 from ringtime_ingest.service.keyed import Keyed
 from ringtime_ingest.service.listing import Listing
 from ringtime_ingest.service.recurring import Recurring, RecurringParts
@@ -64,6 +66,7 @@ from ringtime_shared.stores.protocol import (
     ClaimStore,
     DeadLetterStore,
     DueStore,
+    JobStore,
     MarkStore,
     MetaStore,
     OperatorStore,
@@ -85,6 +88,7 @@ class IngestStore(
     MetaStore,
     RecurringStore,
     ClaimStore,
+    JobStore,
     Protocol,
 ):
     """What ingest needs of a store."""
@@ -153,6 +157,8 @@ class IngestService:
                 mint=self._mint_run,
             )
         )
+        actions = JobActions(self.listing, self.dead_letters, self.recurring, parts.clock, self._cancel)
+        self.jobs = Jobs(parts.store, self._apps, parts.clock, actions)
 
     @classmethod
     async def start(cls, parts: IngestParts) -> IngestService:
@@ -163,6 +169,7 @@ class IngestService:
 
     async def close(self) -> None:
         """Answer what is under way; the store stays open."""
+        await self.jobs.close()
         await self._deletions.close()
         await self._commit.close()
         await self._apps.close()
@@ -377,7 +384,9 @@ class IngestService:
 
         Raises NotFound, AlreadyDone, StoreUnavailable, OutcomeUnknown.
         """
-        row = await self._fetch_home(schedule_id)
+        return await self._cancel(await self._fetch_home(schedule_id))
+
+    async def _cancel(self, row: Row) -> Cancellation:
         run = row.schedule.run
         if run is not None and run.origin is Origin.PLAN:
             return await self.recurring.cancel_run(row)

@@ -27,6 +27,7 @@ from ringtime_shared.models.app import App, AppConfiguration, Deletion, Resize, 
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.job import Job, JobAction, JobState
 from ringtime_shared.models.recurring import Definition, DefinitionState, RunOf
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Attempt, Outcome, Place, Row, Schedule, Status
@@ -529,6 +530,48 @@ def read_claim(key: ClaimKey, text: object) -> Claim:
     return Claim(
         key=key, schedule_id=schedule_id, digest=digest, claimed_ms=claimed_ms, expires_ms=expires_ms
     )
+
+
+# Bulk jobs.
+
+_decode_job = Decoder(Job).decode
+
+
+def encode_job(job: Job) -> str:
+    """Return a JSON object."""
+    return encode_slim(job).decode()
+
+
+def read_job(app_id: str, job_id: UUID, revision: object, text: object) -> Job:
+    """Read key and columns of a job; of one that is damaged, its key and its `damage`."""
+    try:
+        if not isinstance(text, str):
+            raise ValueError("job: must be text")
+        job = read_json("job", _decode_job, text)
+        if (job.app_id, job.job_id, job.revision) != (app_id, job_id, revision):
+            raise ValueError("job: it is that of another key or revision")
+        return job
+    except ValueError as error:
+        return Job(
+            job_id=job_id,
+            app_id=app_id,
+            app_number=0,
+            action=JobAction.DELETE,
+            start_ms=0,
+            end_ms=0,
+            created_ms=0,
+            changed_ms=0,
+            revision=revision if isinstance(revision, int) else 0,
+            state=JobState.FAILED,
+            damage=fault_of(error),
+        )
+
+
+def sound_job(job: Job | None) -> Job | None:
+    """Return a job that was read alone. Raises Damaged."""
+    if job is not None and job.damage:
+        raise Damaged("job", str(job.job_id), job.damage)
+    return job
 
 
 # Dead letters: when one was filed again is a column of its own, so that a delivery repeated after a crash,

@@ -20,6 +20,7 @@ from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.job import Job, JobKey
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.parts import CopyPage, PartMap, group_of, part_of, parts_of
@@ -41,6 +42,7 @@ from ringtime_shared.stores.protocol import (
     drop_conflict,
     first_marks,
     is_listed_run,
+    job_conflict,
     parts_conflict,
     version_conflict,
 )
@@ -69,6 +71,7 @@ class MemoryStore:
         self._definitions: dict[DefinitionKey, Definition] = {}
         self._runs: dict[DefinitionKey, list[RunEntry]] = defaultdict(list)
         self._claims: dict[ClaimKey, Claim] = {}
+        self._jobs: dict[JobKey, Job] = {}
         self._letters: dict[str, dict[Position, DeadLetter]] = defaultdict(dict)
         self._damage: dict[tuple[str, str], Damage] = {}
         self._audit: dict[UUID, AuditEntry] = {}
@@ -276,6 +279,28 @@ class MemoryStore:
             return stored
         self._claims[claim.key] = claim
         return claim
+
+    async def replace_job(self, job: Job) -> None:
+        stored = self._jobs.get(job.key)
+        if stored == job:
+            return
+        if (stored.revision if stored is not None else 0) != job.revision - 1:
+            raise job_conflict(stored, job)
+        self._jobs[job.key] = job
+
+    async def fetch_job(self, key: JobKey) -> Job | None:
+        return self._jobs.get(key)
+
+    async def list_jobs(self, app_id: str, before: UUID | None, limit: int) -> list[Job]:
+        keys = sorted(
+            (key for key in self._jobs if key.app_id == app_id and (before is None or key.job_id < before)),
+            reverse=True,
+        )
+        return [self._jobs[key] for key in keys[:limit]]
+
+    async def fetch_open_jobs(self, limit: int) -> list[Job]:
+        jobs = sorted((job for job in self._jobs.values() if job.is_open), key=attrgetter("job_id"))
+        return jobs[:limit]
 
     async def put_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         for letter in letters:

@@ -25,6 +25,7 @@ from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.job import Job, JobKey
 from ringtime_shared.models.recurring import Definition, Origin
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.parts import CopyPage, PartMap
@@ -406,6 +407,29 @@ class ClaimStore(Protocol):
         ...
 
 
+class JobStore(Protocol):
+    """Bulk jobs. Nothing here is on a hot path."""
+
+    async def replace_job(self, job: Job) -> None:
+        """Store a job for `KEPT_MS` if the stored one is at `job.revision - 1`; 0: there is none. Raises
+        VersionConflict; repeats and unknown outcomes are as with `RecurringStore.replace_definition`."""
+        ...
+
+    async def fetch_job(self, key: JobKey) -> Job | None:
+        """Return the job as it is now. Raises Damaged."""
+        ...
+
+    async def list_jobs(self, app_id: str, before: UUID | None, limit: int) -> list[Job]:
+        """Return the jobs of an app, newest first, at most `limit`, those before this one; None: from the
+        newest. One that cannot be read has its key and its `damage`."""
+        ...
+
+    async def fetch_open_jobs(self, limit: int) -> list[Job]:
+        """Return jobs of all apps that have not ended, oldest first, at most `limit`; none that cannot be
+        read."""
+        ...
+
+
 class DeadLetterStore(Protocol):
     """Deliveries that were given up, by app and slot."""
 
@@ -491,6 +515,7 @@ class Store(
     MarkStore,
     RecurringStore,
     ClaimStore,
+    JobStore,
     DeadLetterStore,
     DamageStore,
     OperatorStore,
@@ -536,6 +561,12 @@ def drop_conflict(stored: Definition, wanted: Definition) -> VersionConflict:
     return VersionConflict(
         f"recurring schedule {wanted.name} is at revision {stored.revision}, not at {wanted.revision}"
     )
+
+
+def job_conflict(stored: Job | None, wanted: Job) -> VersionConflict:
+    """Return the error for a change of a job that is not what is stored."""
+    found = "is not there" if stored is None else f"is at revision {stored.revision}"
+    return VersionConflict(f"job {wanted.job_id} {found}, not at {wanted.revision - 1}")
 
 
 def is_listed_run(row: Row) -> bool:

@@ -13,6 +13,7 @@ from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.job import Job, JobKey
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.parts import CopyPage, HeldParts, PartMap
@@ -22,6 +23,7 @@ from ringtime_shared.stores.cassandra.apps import Apps
 from ringtime_shared.stores.cassandra.arrivals import Arrivals
 from ringtime_shared.stores.cassandra.claims import Claims
 from ringtime_shared.stores.cassandra.dead_letters import DeadLetters
+from ringtime_shared.stores.cassandra.jobs import JobTables
 from ringtime_shared.stores.cassandra.marks import MarkTable
 from ringtime_shared.stores.cassandra.meta import HostTimes, MetaTable
 from ringtime_shared.stores.cassandra.migrate import check_schema
@@ -62,6 +64,7 @@ class CassandraStore:
         marks: MarkTable,
         recurring: Recurring,
         claims: Claims,
+        jobs: JobTables,
         dead_letters: DeadLetters,
         damage: DamageTable,
         operator: OperatorReads,
@@ -80,6 +83,7 @@ class CassandraStore:
         self._marks = marks
         self._recurring = recurring
         self._claims = claims
+        self._jobs = jobs
         self._dead_letters = dead_letters
         self._damage = damage
         self._operator = operator
@@ -141,6 +145,7 @@ class CassandraStore:
             marks,
             await Recurring.prepare(session),
             await Claims.prepare(session, now_ms),
+            await JobTables.prepare(session, now_ms),
             await DeadLetters.prepare(session, now_ms),
             await DamageTable.prepare(session),
             await OperatorReads.prepare(session),
@@ -247,6 +252,18 @@ class CassandraStore:
 
     async def replace_claim(self, claim: Claim, before: Claim | None) -> Claim:
         return await self._claims.replace_claim(claim, before)
+
+    async def replace_job(self, job: Job) -> None:
+        await self._jobs.replace_job(job)
+
+    async def fetch_job(self, key: JobKey) -> Job | None:
+        return await self._jobs.fetch_job(key)
+
+    async def list_jobs(self, app_id: str, before: UUID | None, limit: int) -> list[Job]:
+        return await self._jobs.list_jobs(app_id, before, limit)
+
+    async def fetch_open_jobs(self, limit: int) -> list[Job]:
+        return await self._jobs.fetch_open_jobs(limit)
 
     async def put_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         await self._dead_letters.put_dead_letters(letters)

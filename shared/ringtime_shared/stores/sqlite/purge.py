@@ -2,7 +2,7 @@
 
 Each entry of `due_index` says when its rows are worth a look: when the first one filed under it expires,
 later when the earliest one that was left expires. A look deletes what has expired and is finished.
-Dead letters, claims, and the entries of runs go when they expire; an index of their own says which.
+Dead letters, claims, the entries of runs, and jobs go when they expire; an index of their own says which.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ def purge_chunk(session: Session, now_ms: int) -> Chunk:
     """Delete up to a chunk of expired dead letters, then of expired rows that are not live, lie at or under
     `settled`, or are of an app that is gone."""
     _delete_damage(session, now_ms)
+    _delete_jobs(session, now_ms)
     letters = _delete_letters(session, now_ms)
     others = (_delete_runs(session, now_ms), _delete_claims(session, now_ms))
     if ROWS_PER_CHUNK in (letters, *others):
@@ -63,6 +64,14 @@ def _delete_damage(session: Session, now_ms: int) -> None:
         "DELETE FROM damage WHERE (in_table, record) IN"
         " (SELECT in_table, record FROM damage INDEXED BY damage_found WHERE found_ms <= ? LIMIT ?)",
         (now_ms - KEPT_MS, ROWS_PER_CHUNK),
+    )
+
+
+def _delete_jobs(session: Session, now_ms: int) -> None:
+    session.connection.execute(
+        "DELETE FROM jobs WHERE (app_id, job_id) IN"
+        " (SELECT app_id, job_id FROM jobs INDEXED BY jobs_expiry WHERE expires_ms <= ? LIMIT ?)",
+        (now_ms, ROWS_PER_CHUNK),
     )
 
 

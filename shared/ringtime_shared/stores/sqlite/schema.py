@@ -163,8 +163,22 @@ CREATE TABLE claims ( -- which schedules idempotency keys and names stand for
 CREATE INDEX claims_expiry ON claims (expires_ms);
 """
 
+_JOBS = """
+CREATE TABLE jobs (
+    app_id TEXT NOT NULL,
+    job_id BLOB NOT NULL,
+    revision INTEGER NOT NULL,
+    job TEXT NOT NULL, -- JSON object
+    is_open INTEGER NOT NULL, -- whether something is left to do
+    expires_ms INTEGER NOT NULL,
+    PRIMARY KEY (app_id, job_id)
+) WITHOUT ROWID;
+CREATE INDEX jobs_open ON jobs (job_id) WHERE is_open;
+CREATE INDEX jobs_expiry ON jobs (expires_ms);
+"""
+
 #: Step n leads from schema version n to n + 1; add at the end, change nothing. A comment holds no semicolon.
-STEPS = (_FIRST, _DELIVERY, _OPERATOR, _COUNT, _DAMAGE, _DELETION, _APP_CHANGES, _RECURRING, _CLAIMS)
+STEPS = (_FIRST, _DELIVERY, _OPERATOR, _COUNT, _DAMAGE, _DELETION, _APP_CHANGES, _RECURRING, _CLAIMS, _JOBS)
 SCHEMA_VERSION = len(STEPS)
 
 

@@ -19,6 +19,7 @@ from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.job import Job, JobKey
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.parts import CopyPage, PartMap
@@ -41,6 +42,7 @@ from ringtime_shared.stores.sqlite import (
     apps,
     claims,
     dead_letters,
+    jobs,
     marks,
     operator,
     purge,
@@ -311,6 +313,18 @@ class SqliteStore:
 
     async def replace_claim(self, claim: Claim, before: Claim | None) -> Claim:
         return await self._write(lambda session: claims.replace_claim(session, claim, before))
+
+    async def replace_job(self, job: Job) -> None:
+        await self._write(lambda session: jobs.replace_job(session, job))
+
+    async def fetch_job(self, key: JobKey) -> Job | None:
+        return await self._reader.run(lambda session: jobs.fetch_job(session, key))
+
+    async def list_jobs(self, app_id: str, before: UUID | None, limit: int) -> list[Job]:
+        return await self._reader.run(lambda session: jobs.list_jobs(session, app_id, before, limit))
+
+    async def fetch_open_jobs(self, limit: int) -> list[Job]:
+        return await self._reader.run(lambda session: jobs.fetch_open_jobs(session, limit))
 
     async def put_dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         await self._write(lambda session: dead_letters.put_dead_letters(session, letters))

@@ -8,9 +8,13 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from random import Random
+from typing import cast
 from uuid import UUID
 
 from ringtime_ingest.service import IngestService, NewRecurring
+from ringtime_ringctl.deployment.context import Deployment
+from ringtime_ringctl.resize.runner import Resizer, Unfinished
+from ringtime_shared.coordination.memory import MemoryOperator
 from ringtime_shared.errors import NotFound, RingtimeError
 from ringtime_shared.ids import home_slot
 from ringtime_shared.models.recurring import (
@@ -28,8 +32,10 @@ from ringtime_shared.recurring.run_rows import (
     span_of,
 )
 from ringtime_shared.recurring.runs import next_after
+from ringtime_shared.settings import Settings
+from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import DefinitionKey
-from tests.cluster.pod import Pod
+from tests.cluster.pod import FaultRates, Pod
 from tests.cluster.world import Plan, World, random_plan
 from tests.harness.recurring import every
 
@@ -44,6 +50,7 @@ class CronPlan(Plan):
     crons: int = 6
     changes: int = 5  #: of each, at most
     kill_rate: float = 0.15  #: of writers, at a random moment
+    resizes: int = 0  #: of the app `pay`, one after the other, by an operator who may be killed
     watch_s: float = 75.0  #: crons go on so long after the last fault, which is longer than any check takes
 
 
@@ -62,6 +69,7 @@ def random_cron_plan(rng: Random) -> CronPlan:
         rates=replace(plan.rates, slow=rng.choice([0.0, 0.02, 0.1])),
         dispatch=replace(plan.dispatch, max_loaded=200),
         kill_rate=rng.choice([0.0, 0.15, 0.4]),
+        resizes=rng.choice([0, 0, 3]),
     )
 
 
@@ -96,7 +104,40 @@ class CronWorld(World):
 
     async def _cause_faults(self) -> None:
         crons = [self._be_owner(number) for number in range(self.plan.crons)]
-        await asyncio.gather(super()._cause_faults(), *crons)
+        await asyncio.gather(super()._cause_faults(), self._resize(), *crons)
+
+    async def _resize(self) -> None:
+        rng, plan = self.rng, self.plan
+        for number in range(plan.resizes):
+            pod = Pod(f"ringctl-{number}", rng, plan.rates)
+            self.operators.append(pod)
+            work = self.spawn(self._resize_once(pod, rng.randint(1, 6)))
+            self.works.append(work)
+            is_killed = rng.random() < plan.kill_rate
+            await asyncio.wait([work], timeout=rng.uniform(0.01, 10) if is_killed else 30)
+            if is_killed:
+                work.cancel()
+            await asyncio.sleep(rng.uniform(0, 5))
+
+    async def _resize_once(self, pod: Pod, quota: int) -> None:
+        resizer = self._resizer(pod)
+        try:
+            found = await resizer.fetch()
+            app = await resizer.begin(quota) if found.resize is None else await resizer.resume()
+            if app.resize is not None:
+                await resizer.finish(app, timeout_s=40, is_waiting=True)
+        except (RingtimeError, Unfinished):
+            return
+
+    def _resizer(self, pod: Pod) -> Resizer:
+        deployment = Deployment(
+            store=cast("MemoryStore", self._store_of(pod)),
+            coordination=MemoryOperator(self.hub),
+            settings=Settings(ingest=self.plan.ingest, dispatch=self.plan.dispatch),
+            operator=pod.name,
+            clock=pod,
+        )
+        return Resizer(deployment, "pay")
 
     # Whoever has a recurring schedule, and changes it
 
@@ -199,6 +240,7 @@ class CronWorld(World):
     async def _wait_for_outcomes(self, deadline_s: float) -> None:
         await self._end_operators()
         await asyncio.sleep(self.plan.watch_s)
+        await self._judge_resized()
         for definition in self._definitions():
             await self._judge_alive(definition)
         for definition in self._definitions():
@@ -215,6 +257,22 @@ class CronWorld(World):
             home = self.store._rows[row.place][row.schedule.schedule_id]
             if home.outcome is None:
                 self._found.append(f"triggered and not recorded: {str(row.schedule.schedule_id)[-8:]}")
+
+    async def _judge_resized(self) -> None:
+        """Finish the resize that somebody left, which must come to an end though crons go on."""
+        app = await self.store.fetch_app("pay")
+        assert app is not None
+        if app.resize is None:
+            return
+        resizer = self._resizer(Pod("ringctl-last", self.rng, FaultRates()))
+        try:
+            app = await resizer.finish(await resizer.resume(), timeout_s=180, is_waiting=True)
+        except Unfinished as unfinished:
+            self._found.append(f"unfinished: {unfinished}")
+        for definition in self._definitions():
+            is_left = definition.app_id == "pay" and definition.partition >= app.polled
+            if is_left and definition.state is DefinitionState.ACTIVE:
+                self._found.append(f"left in a partition that went: {definition.name}")
 
     async def _stop(self, definition: Definition) -> None:
         """Pause what still runs, so that everything comes to an end."""

@@ -11,6 +11,8 @@ import pytest
 from ringtime_dispatcher.delivery import ledger
 from ringtime_dispatcher.delivery.following import Follower
 from ringtime_ingest.service import recurring
+from ringtime_ringctl.resize.runner import Resizer
+from ringtime_shared.models.app import App
 from ringtime_shared.models.recurring import Definition, DefinitionState, Origin
 from ringtime_shared.recurring import run_rows
 from ringtime_shared.recurring.chain import Decision, Step
@@ -102,6 +104,18 @@ def take_the_next_time_after_now(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Decision, "make", make)
 
 
+def move_no_recurring_schedule(patch: pytest.MonkeyPatch) -> None:
+    """A shrink leaves them where they are."""
+
+    async def move_none(self: Resizer, app: App) -> int:
+        return 0
+
+    patch.setattr(Resizer, "_move_recurring", move_none)
+
+
+#: An edit would move what a shrink leaves.
+_SHRINKS = CronPlan(schedules=8, load_s=20.0, changes=1, kill_rate=0.0, resizes=4)
+
 #: Definitions are stored so late that the version before has gone on, and both have the same times.
 _SLOW_CHANGES = CronPlan(
     schedules=8,
@@ -120,4 +134,5 @@ CRON_PLANTS: list[tuple[Plant, CronPlan | None]] = [
     (check_that_begins_nothing, None),
     (take_the_next_time_after_now, None),
     (point_at_a_filing_without_a_look, None),
+    (move_no_recurring_schedule, _SHRINKS),
 ]

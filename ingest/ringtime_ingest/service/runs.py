@@ -11,6 +11,7 @@ from uuid import UUID
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.tokens import decode_token, encode_token
 from ringtime_shared.api.recurring import LIST_SIZE, MAX_LIST_SIZE, WHEN
+from ringtime_shared.chains import count_planned
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.app import App
@@ -30,9 +31,8 @@ from ringtime_shared.stores.protocol import (
 
 DAY_MS = 86_400_000
 _WEEK_MS = 7 * DAY_MS
-_MOST_WALKED = 1_000  #: nominal times that are counted one by one
 _ROWS_AT_ONCE = 50
-_LATEST = 10  #: entries looked through for the latest run of the plan, or one that has not ended
+_LATEST = 10  #: entries looked through for one that has not ended
 
 
 class RecurringRows(RecurringStore, ScheduleStore, Protocol):
@@ -169,29 +169,8 @@ class Runs:
             after_ms = planned.nominal_ms
 
     async def count_planned(self, definition: Definition, upto_ms: int) -> int:
-        """Return how many planned runs a definition has had up to a nominal time.
-
-        Its latest run knows how many there were before it; what comes after that one is counted.
-        """
-        if definition.state in (DefinitionState.PAUSED, DefinitionState.DELETED):
-            return definition.ordinal
-        after_ms, index = definition.starts_after_ms, definition.ordinal
-        key = DefinitionKey(definition.app_id, definition.recurring_id)
-        lately_ms = max(after_ms, self._clock.now_ms() - _WEEK_MS)
-        if lately_ms <= upto_ms:
-            entries = await self._store.fetch_runs(key, lately_ms, upto_ms, _LATEST, newest_first=True)
-            for entry in entries:
-                row = await self._fetch_home(definition.app_id, entry)
-                run = None if row is None else row.schedule.run
-                if run is not None and run.origin is Origin.PLAN and run.version == definition.version:
-                    after_ms, index = run.nominal_ms, run.ordinal + 1
-                    break
-        for _ in range(_MOST_WALKED):
-            planned = next_run(definition.current, definition.recurring_id, after_ms, index)
-            if planned is None or planned.nominal_ms > upto_ms:
-                break
-            after_ms, index = planned.nominal_ms, planned.index
-        return index
+        """Return how many planned runs a definition has had up to a nominal time."""
+        return await count_planned(self._store, definition, upto_ms, self._clock.now_ms())
 
     async def find_running(self, definition: Definition, now_ms: int) -> UUID | None:
         """Return the latest run that has no outcome, if overlaps are looked at."""

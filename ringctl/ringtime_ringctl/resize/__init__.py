@@ -16,7 +16,8 @@ lost answer is the same step. `steps` has them as pure functions; `runner` asks 
 each.
 
     grow     polled = N, noted  ->  every new poller instance is owned  ->  writable = N, note gone
-    shrink   writable = N, noted  ->  quiet  ->  nothing is left above `settled`  ->  polled = N, note gone
+    shrink   writable = N, noted  ->  recurring schedules moved, quiet  ->  no recurring schedule is left, and
+             nothing above `settled`  ->  polled = N, note gone
     abort    grow: polled = what it was. Shrink: writable = what it was. Note gone
 
 *Owned*: a dispatcher that takes a poller instance over writes its marks under its term, which is higher
@@ -35,6 +36,12 @@ Nor does it matter whether the writer lived to count its change: ingest follows 
 *Nothing left*: read `settled` of the old partitions, *then* the app's non-empty buckets above it, *then*,
 in the bucket `settled` stands in, the highest slot of any row, live or not. See `evidence`.
 
+*Moved*: a recurring schedule files each run in the partition of the one before, so a shrink would wait for
+its end. It is changed into a version that files them in a partition that stays (`ringtime_shared.chains`).
+That is one conditional write on the definition, which repeated finds nothing to do. The run it has filed
+already is left where it is until it comes due, and ends there as superseded. Ingest on an older map may put
+another one there within the quiet time, and moves it; if it dies first, the last look does.
+
 A partition that comes back begins with marks a minute ago and not where it ended, or its new owner would
 walk every minute since. It was empty when it was released, and whatever is filed in it later has a later
 slot, so these marks are true whoever writes them late.
@@ -44,6 +51,7 @@ slot, so these marks are true whoever writes them late.
 | killed, Ctrl-C, machine lost, at any point | the app works on with the map it has; `--resume` or `--abort` |
 | killed just after its last step | what is released may be owned, idle, until all apps are read: a minute |
 | no dispatcher runs | a grow stays polled and not writable: exit code 3 |
+| a recurring schedule is changed as it is moved | the change is made, on the newer map |
 | rows a month ahead | a shrink lasts a month; creates left at once; the plan says until when |
 | another operator begins | refused, with the name and time in the note |
 | another operator resumes, or aborts | the first one finds another note, or none, and ends |

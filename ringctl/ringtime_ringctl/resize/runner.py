@@ -16,6 +16,7 @@ from ringtime_ringctl.times import to_span
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.app_rules import check_growth
 from ringtime_shared.buckets import last_slot
+from ringtime_shared.chains import move_off, read_active
 from ringtime_shared.clock import require_trust
 from ringtime_shared.errors import (
     Conflict,
@@ -31,6 +32,7 @@ from ringtime_shared.stores.protocol import Marks, MarksWrite
 LOOK_S = 0.2  #: between two looks for owners: creates wait for them
 ROWS_LOOK_S = 1.0  #: between two looks at the rows of old partitions
 LETTING_GO_S = 30.0  #: for dispatchers to let go of what is polled no more, which takes a second or two
+_DAY_MS = 86_400_000
 _FIRST_MARK_MS = 60_000  #: how far behind now a partition begins; clocks differ by less
 
 
@@ -61,6 +63,7 @@ class Resizer:
         ingest = deployment.settings.ingest
         self._quiet_ms = ingest.map_age_ms + ingest.write_deadline_ms
         self._lowered_ms: int | None = None  # boot time at which `writable` was seen to be lowered
+        self._is_moved = False  # whether recurring schedules were looked at since
 
     async def fetch(self) -> App:
         """Return the app as it is now. Raises NotFound, StoreUnavailable."""
@@ -116,7 +119,7 @@ class Resizer:
         """
         note = steps.noted(begun)
         until_ms = self._clock.boot_ms() + round(timeout_s * 1_000)
-        self._lowered_ms = None
+        self._lowered_ms, self._is_moved = None, False
         while True:
             try:
                 app = await self._fetch_same(note)
@@ -196,12 +199,17 @@ class Resizer:
         if self._lowered_ms is None:
             await self._store.announce_app(app.app_id)  # whoever lowered it may have died before that
             self._lowered_ms = self._clock.boot_ms()  # after the app was read
+        if not self._is_moved:
+            await self._move_recurring(app)
+            self._is_moved = True
         quiet_ms = self._lowered_ms + self._quiet_ms - self._clock.boot_ms()
         now_ms = self._clock.now_ms()
         instances = steps.retired(app)
         last = last_bucket(now_ms, self._deployment.settings.limits)
         ahead = await find_ahead(self._store, app, instances, now_ms=now_ms, last=last, is_whole=False)
         if not ahead and quiet_ms < 0:
+            if moved := await self._move_recurring(app):
+                return f"{moved} recurring schedules were made on an older map"
             await self._change("resize release", app, steps.release(app))
             return None
         holding = len({entry.instance for entry in ahead})
@@ -217,6 +225,25 @@ class Resizer:
             end = f", the last before {to_iso(last_slot(whole[-1].bucket) + 1)}" if whole else ""
             raise Unfinished(f"{text}{end}")
         return text
+
+    async def _move_recurring(self, app: App) -> int:
+        """Have the recurring schedules that lie in old partitions go on in those that stay; return how many.
+
+        The run that each has filed already comes due where it lies, and is found superseded there.
+        """
+        moved = 0
+        days = app.configuration.retention_days or self._deployment.settings.limits.retention_days
+        async for page in read_active(self._store, app.app_id):
+            leaving = [each for each in page if each.partition >= app.writable]
+            if not leaving:
+                continue
+            before = {"recurring": [each.name for each in leaving]}
+            after = {"partitionsBelow": app.writable}
+            async with audited(self._deployment, "resize move", app.app_id, before=before, after=after):
+                for each in leaving:
+                    moved += await move_off(self._store, self._clock, app, each, days * _DAY_MS)
+            self._on_progress(Progress(f"{moved} recurring schedules go on in partitions that stay"))
+        return moved
 
     async def _change(self, action: str, before: App, after: App) -> App:
         """Store the next state of the app, with its audit entry. Raises as `begin` does."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.contract.builders import make_app, make_row
+from tests.harness.recurring import checked, every, first_of, new_definition
 from tests.unit.ringctl.resize_rig import (
     QUIET_S,
     START_MS,
@@ -34,10 +35,13 @@ from ringtime_shared.errors import (
     StoreUnavailable,
     VersionConflict,
 )
+from ringtime_shared.ids import IdMint
 from ringtime_shared.models.app import Instance, Resize
+from ringtime_shared.models.recurring import Definition, DefinitionState, recurring_id_of
+from ringtime_shared.models.schedule import Place
 from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.settings import AppLimits, IngestSettings, Settings
-from ringtime_shared.stores.protocol import Marks
+from ringtime_shared.stores.protocol import DefinitionKey, Marks
 
 DAY_S = 86_400
 
@@ -539,3 +543,85 @@ class TestLettingGo:
             assert now_s() == 2
 
         play(work)
+
+
+class TestRecurring:
+    def test_a_shrink_moves_recurring_schedules_and_waits_for_the_run_they_have_filed(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            app = await rig.app()
+            last = await put_recurring(rig, partition=3, in_s=40)
+            kept = await put_recurring(rig, partition=0, in_s=40, name="kept")
+            paused = replace(
+                new_definition(rig.clock.now_ms(), every(40), app_id="pay", partition=3),
+                recurring_id=recurring_id_of(app.number, "paused"),
+                state=DefinitionState.PAUSED,
+            )
+            await rig.store.replace_definition(paused)
+            rig.dispatch()
+            shrunk = await resize(rig, 2)
+            assert quotas(shrunk) == (2, 2, False)
+            assert 40 < now_s() < 60
+            moved = await stored(rig, last)
+            assert (moved.version, moved.partition < 2, moved.times) == (2, True, last.times)
+            assert await stored(rig, kept) == kept
+            assert await stored(rig, paused) == paused
+            entries = await rig.store.fetch_runs(
+                DefinitionKey("pay", last.recurring_id), moved.from_ms, moved.from_ms + 40_000, 10
+            )
+            places = [Place.of_home("pay", each.schedule_id) for each in entries]
+            assert moved.partition in [place.partition for place in places]
+            assert actions(await rig.audit()) == ["resize begin", "resize move", "resize release"]
+
+        play(work)
+
+    def test_one_that_is_made_on_an_older_map_is_moved_by_the_last_look(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            rig.dispatch()
+            resizer = rig.resizer()
+            begun = await resizer.begin(2)
+            finishing = asyncio.create_task(resizer.finish(begun, timeout_s=600, is_waiting=True))
+            await asyncio.sleep(QUIET_S / 2)
+            late = await put_recurring(rig, partition=3, in_s=3)
+            assert quotas(await finishing) == (2, 2, False)
+            assert (await stored(rig, late)).partition < 2
+
+        play(work)
+
+    def test_one_whose_runs_are_over_is_left_where_it_is(self) -> None:
+        async def work(rig: ResizeRig) -> None:
+            end_ms = rig.clock.now_ms() + 3_000
+            last = await put_recurring(rig, partition=3, in_s=2, end_ms=end_ms)
+            await asyncio.sleep(1.5)
+            rig.dispatch()
+            assert quotas(await resize(rig, 2)) == (2, 2, False)
+            assert await stored(rig, last) == last
+
+        play(work)
+
+
+async def put_recurring(
+    rig: ResizeRig, *, partition: int, in_s: int, name: str = "nightly", end_ms: int | None = None
+) -> Definition:
+    """Store a definition as its first change leaves it; its first run is that many seconds away."""
+    app, now_ms = await rig.app(), rig.clock.now_ms()
+    definition, check = checked(
+        replace(
+            new_definition(now_ms, every(in_s, now_ms, end_ms=end_ms), app_id="pay", name=name),
+            recurring_id=recurring_id_of(app.number, name),
+            partition=partition,
+        ),
+        IdMint(1),
+        now_ms=now_ms,
+        app_number=app.number,
+    )
+    first = first_of(definition, check, now_ms)
+    assert first is not None
+    await rig.store.put_rows([first])
+    await rig.store.replace_definition(definition)
+    return definition
+
+
+async def stored(rig: ResizeRig, definition: Definition) -> Definition:
+    found = await rig.store.fetch_definition(DefinitionKey("pay", definition.recurring_id))
+    assert found is not None
+    return found

@@ -12,14 +12,18 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
 from typing import Any
 
 import pytest
 
+from ringtime_client import AsyncRingtimeClient, HttpCallbackDetails, calls
+from ringtime_client.exchange import Call
 from ringtime_local.cluster import Cluster
+from ringtime_shared.errors import InFlight
 from tests.e2e.conftest import (
     APPS,
     PARTITIONS,
@@ -154,6 +158,71 @@ async def test_steady_load_without_a_fault(cluster: Cluster, receiver: Receiver)
     assert verdict.acknowledged >= len(clients.load.creates)
     assert verdict.lag_ms(0.5) <= 30
     assert verdict.lag_ms(0.99) <= 300
+
+
+async def test_creates_with_one_key_on_both_pods_make_one_schedule(
+    cluster: Cluster, receiver: Receiver
+) -> None:
+    """Ten at once for each key, of whose replies two are dropped."""
+    keys, at_once = (1_000, 10) if IS_LONG else (60, 10)
+    await until_shared(cluster)
+    ports = [pod.port for name, pod in cluster.pods.items() if name.startswith("ingest")]
+    turns, ids, begun_s = asyncio.Semaphore(10), dict[str, set[str]](), time.monotonic()
+    async with AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(AsyncRingtimeClient(f"http://127.0.0.1:{port}")) for port in ports
+        ]
+
+        async def create(key: str, at: datetime, n: int) -> None:
+            new = partial(
+                calls.create_schedule,
+                APPS[0],
+                payload=key,
+                at=at,
+                callback=HttpCallbackDetails(url=receiver.url),
+                idempotency_key=key,
+            )
+            if n < 2:
+                await drop_reply(ports[n], new())
+                return
+            for _ in range(10):  # the client itself has tried three times by then
+                with suppress(InFlight):
+                    made = await clients[n % 2].create_schedule(*new.args, **new.keywords)
+                    ids.setdefault(key, set()).add(str(made.schedule_id))
+                    return
+            raise AssertionError("it is in flight all the time")
+
+        async def insist(key: str) -> None:
+            async with turns:
+                at = datetime.now(UTC) + timedelta(seconds=3)
+                await asyncio.gather(*(create(key, at, n) for n in range(at_once)))
+
+        await asyncio.gather(*(insist(f"{receiver.url}-{n}") for n in range(keys)))
+    took_s = time.monotonic() - begun_s
+    assert [len(each) for each in ids.values()] == [1] * keys
+    expected = {schedule_id for each in ids.values() for schedule_id in each}
+    await wait_until(lambda: receiver.count() >= keys, timeout_s=30)
+    await asyncio.sleep(2)  # for what must not come
+    arrivals = receiver.arrivals()
+    print(f"{keys} keys x {at_once} in {took_s:.1f} s: {len(arrivals)} ids, {receiver.count()} deliveries")
+    assert arrivals.keys() == expected
+    assert receiver.count() == keys
+
+
+async def drop_reply(port: int, call: Call[Any]) -> None:
+    """Send a request and be gone before its answer."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    lines = [
+        f"{call.method} {call.path} HTTP/1.1",
+        "host: localhost",
+        f"content-length: {len(call.body or b'')}",
+    ]
+    lines += [f"{name}: {value}" for name, value in call.headers.items()]
+    writer.write(
+        "\r\n".join([*lines, "content-type: application/json", "", ""]).encode() + (call.body or b"")
+    )
+    await writer.drain()
+    writer.close()
 
 
 async def test_a_dispatcher_killed_in_a_burst(cluster: Cluster, receiver: Receiver) -> None:

@@ -112,6 +112,7 @@ _NOT_FOUND = {
     "signing secret": SECRET_UNKNOWN,
     "job": JOB_UNKNOWN,
     "recurring schedule": NAME_UNKNOWN,
+    "named schedule": NAME_UNKNOWN,
 }
 #: every `statusCode` of a failure
 CODES = {

@@ -276,6 +276,15 @@ NEW_SCHEDULE = Shape(
         ]
     },
 )
+NAMED_SCHEDULE = Shape(
+    Field("scheduleTime", INSTANT, "Epoch seconds, fractions allowed, or an ISO 8601 instant with offset."),
+    Field("delaySeconds", NUMBER, "Instead of scheduleTime: how long from now."),
+    *_CONTENTS,
+    Field("labels", TEXTS, "Up to 16 keys and values to find it by.", LABELS),
+    required=("payload", "callback"),
+    is_closed=True,
+    also={"oneOf": [_with("scheduleTime", "delaySeconds"), _with("delaySeconds", "scheduleTime")]},
+)
 _TIMES = (
     Field("cronExpression", TEXT, "Five fields, or `@daily` and the like; or else `interval`.", _CRON),
     Field("interval", OBJECT, "Every so many units from an instant.", _ref("Interval")),

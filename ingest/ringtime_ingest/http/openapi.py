@@ -168,6 +168,7 @@ class _Operation:
 
 
 _RECURRING_PATH = "/goscheduler/apps/{appId}/recurring"
+_NAMED_PATH = "/goscheduler/apps/{appId}/schedules/{name}"
 _CONFIGURATION_PATH = "/goscheduler/apps/{appId}/configuration"
 _JOBS_PATH = "/goscheduler/apps/{appId}/jobs"
 _SECRETS_PATH = "/goscheduler/apps/{appId}/signing-secrets"
@@ -319,6 +320,31 @@ _OPERATIONS = (
             "size",
             "continuation_token",
         ),
+    ),
+    _Operation(
+        method="put",
+        path=_NAMED_PATH,
+        summary="Create a one-time schedule under a name, unless the same is pending there",
+        answer=schemas.PUT_SCHEDULE,
+        failures=_BODY_FAILURES,
+        body="NamedSchedule",
+        creates=False,
+        example={key: value for key, value in _EXAMPLE.items() if key != "appId"},
+    ),
+    _Operation(
+        method="get",
+        path=_NAMED_PATH,
+        summary="Read the schedule that was put under a name last",
+        answer=schemas.NAMED_SCHEDULE_ANSWER,
+        failures=("400", "404", "409", "503"),
+    ),
+    _Operation(
+        method="delete",
+        path=_NAMED_PATH,
+        summary="Cancel the schedule that was put under a name last; the name is free again",
+        answer=schemas.CANCELLED,
+        failures=("400", "404", "409", "503"),
+        also=("202",),
     ),
     _Operation(
         method="post",
@@ -576,7 +602,11 @@ def _singular(path: str) -> str:
     if path.startswith("/goscheduler/crons"):
         return path
     singular = path.replace("/apps", "/app")
-    return singular if path.endswith("/schedules") else singular.replace("/schedules", "/schedule")
+    return (
+        singular
+        if path.endswith(("/schedules", "/schedules/{name}"))
+        else singular.replace("/schedules", "/schedule")
+    )
 
 
 def to_bytes(document: Document) -> bytes:

@@ -19,6 +19,7 @@ from ringtime_ingest.http.fields import (
     DETAILS,
     ENDS,
     MISFIRES,
+    NAMED_SCHEDULE,
     NEW_APP,
     NEW_RECURRING,
     NEW_SCHEDULE,
@@ -71,29 +72,48 @@ def parse_create(document: object, key: str | None = None) -> NewSchedule | NewR
     wrong: list[Violation] = []
     broken: list[Violation] = []
     fields = NEW_SCHEDULE.read(document, "", wrong)
-    repeats = bool(fields.get("cronExpression"))  # then goscheduler passes scheduleTime over
-    if repeats:
+    app_id, repeats = str(fields.get("appId", "")), bool(fields.get("cronExpression"))
+    new: NewSchedule | NewRecurring
+    if repeats:  # goscheduler passes scheduleTime over then
         times = _read_times({"cronExpression": fields["cronExpression"]}, broken, default_zone="UTC")
+        new = NewRecurring(name="", times=times, **_read_contents(app_id, fields, wrong, broken))
+        if fields.get("labels"):
+            broken.append(Violation("labels", "only for one-time schedules"))
     else:
-        fire_ms = read_time("scheduleTime", fields.get("scheduleTime"), parse_instant, wrong, broken)
-        delay_ms = read_time("delaySeconds", fields.get("delaySeconds"), parse_delay, wrong, broken)
+        new = _to_schedule(app_id, fields, wrong, broken)
     if schedule_id := fields.get("scheduleId"):
         wrong += check_schedule_id(schedule_id)
     key = _read_key(key, fields, repeats, broken)
-    labels = labels_of(cast("dict[str, str]", fields.get("labels")))
-    broken += check_labels(labels, "labels")
-    if labels and repeats:
-        broken.append(Violation("labels", "only for one-time schedules"))
-    contents = _read_contents(str(fields.get("appId", "")), fields, wrong, broken)
-    new: NewSchedule | NewRecurring
-    if repeats:
-        new = NewRecurring(name="", times=times, **contents)
-    else:
-        new = NewSchedule(fire_ms=fire_ms, delay_ms=delay_ms, labels=labels, idempotency_key=key, **contents)
+    if key and isinstance(new, NewSchedule):
+        new = replace(new, idempotency_key=key)
     if wrong or broken or check_app_id(new.app_id):
         told = wrong + broken
         raise refused(wrong, broken + _check_rest(new, {violation.field for violation in told}))
     return new
+
+
+def parse_named(app_id: str, name: str, body: bytes, max_depth: int) -> NewSchedule:
+    """Read the body of a put of a one-time schedule. Raises InvalidRequest."""
+    wrong: list[Violation] = []
+    broken: list[Violation] = []
+    fields = NAMED_SCHEDULE.decode(body, max_depth, wrong)
+    new = _to_schedule(app_id, fields, wrong, broken)
+    if wrong or broken:
+        told = wrong + broken
+        raise refused(wrong, broken + _check_rest(new, {violation.field for violation in told}))
+    return replace(new, name=name)
+
+
+def _to_schedule(
+    app_id: str, fields: Mapping[str, object], wrong: list[Violation], broken: list[Violation]
+) -> NewSchedule:
+    """Return what the fields of a one-time schedule ask for."""
+    fire_ms = read_time("scheduleTime", fields.get("scheduleTime"), parse_instant, wrong, broken)
+    delay_ms = read_time("delaySeconds", fields.get("delaySeconds"), parse_delay, wrong, broken)
+    labels = labels_of(cast("dict[str, str]", fields.get("labels")))
+    broken += check_labels(labels, "labels")
+    contents = _read_contents(app_id, fields, wrong, broken)
+    return NewSchedule(fire_ms=fire_ms, delay_ms=delay_ms, labels=labels, **contents)
 
 
 def _read_key(

@@ -16,6 +16,7 @@ from ringtime_ingest.http.fields import (
     DETAILS,
     INTERVAL,
     LABELS,
+    NAMED_SCHEDULE,
     NEW_APP,
     NEW_RECURRING,
     NEW_SCHEDULE,
@@ -233,6 +234,7 @@ def requests_of(offer: Offer, *, is_stepped: bool = False) -> Mapping[str, Schem
     ]
     return {
         "NewSchedule": NEW_SCHEDULE.schema({"delaySeconds": limits.max_future_period_days * _DAY_S}),
+        "NamedSchedule": NAMED_SCHEDULE.schema({"delaySeconds": limits.max_future_period_days * _DAY_S}),
         "NewSchedules": NEW_SCHEDULES.schema(),
         "Cancels": CANCELS.schema(),
         "Callback": callback,
@@ -284,6 +286,15 @@ _CREATED = record({"schedule": ref("Schedule"), **_IDEMPOTENCY}, *_IDEMPOTENCY)
 _CANCELLED = record({"schedule": ref("Schedule"), "cancel": {"const": "best_effort"}}, "cancel")
 _EITHER: Schema = {"anyOf": [ref("Schedule"), ref("Recurring")]}
 CREATED_SCHEDULE = success_of(record({"schedule": _EITHER, **_IDEMPOTENCY}, *_IDEMPOTENCY))
+PUT_SCHEDULE = success_of(
+    record(
+        {
+            "schedule": ref("Schedule"),
+            "created": {"type": "boolean", "description": "Whether it was filed now."},
+        }
+    )
+)
+NAMED_SCHEDULE_ANSWER = success_of(record({"schedule": ref("Schedule")}))
 ONE_SCHEDULE = success_of(record({"schedule": _EITHER}))
 FLAT_SCHEDULE = success_of(_EITHER)
 CANCELLED = success_of(record({"schedule": _EITHER, "cancel": {"const": "best_effort"}}, "cancel"))

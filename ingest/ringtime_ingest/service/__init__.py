@@ -1,8 +1,8 @@
 """What clients can ask for, without any transport: the HTTP routes and the library call the same service.
 
-Its interface is `IngestService`, made of `IngestParts`, with `signing`, `batches`, `keyed`, `listing`,
-`recurring`, `runs` and `dead_letters` for what belongs to them, and the requests and answers named here.
-Behind it:
+Its interface is `IngestService`, made of `IngestParts`, with `signing`, `batches`, `keyed`, `named`,
+`listing`, `recurring`, `runs` and `dead_letters` for what belongs to them, and the requests and answers named
+here. Behind it:
 
 | module | does |
 |---|---|
@@ -11,6 +11,7 @@ Behind it:
 | `apps` | the apps as they were last read, and how long ago |
 | `commit` | the promise that an acknowledged row will be seen by a dispatcher |
 | `keyed` | creates with an idempotency key |
+| `named` | one-time schedules under a client's own names |
 | `batches` | many creates, or many cancels, in one request |
 | `dead_letters`, `replay` | deliveries that were given up: list, count, file again |
 | `recurring` | recurring schedules: every change of a definition |

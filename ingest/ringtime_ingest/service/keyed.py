@@ -64,7 +64,7 @@ from ringtime_shared.settings.rules import CLOCK_SKEW_MS
 from ringtime_shared.stores.codec import encode_slim
 from ringtime_shared.stores.protocol import ClaimStore, ScheduleStore
 
-_TRIES = 5  #: each lost one is a claim of somebody else's
+TRIES = 5  #: each lost one is a claim of somebody else's
 _HOUR_MS = 3_600_000
 Draft = Callable[[NewSchedule], Awaitable[tuple[Row, AppReading]]]
 """Returns the home row of a create that keeps every rule, not filed yet. Raises as `create_schedule`."""
@@ -114,24 +114,24 @@ class Keyed:
             expires_ms=min(schedule.created_ms + self._keep_ms, schedule.expires_ms - CLOCK_SKEW_MS),
         )
         before: Claim | None = None
-        for _ in range(_TRIES):
+        for _ in range(TRIES):
             stored = await self._store.replace_claim(claim, before)
             if stored == claim:
                 return Kept(
                     await self._commit.file(row, reading), is_replay=False, expires_ms=claim.expires_ms
                 )
-            first = await self._fetch(stored)
-            if self._is_over(stored, first, reading.app):
+            first = await self.first_row(stored)
+            if self.is_over(stored, reading.app) or _is_deleted(first):
                 before = stored
                 continue
             if stored.digest != claim.digest:
                 raise KeyReused
             if first is not None:
-                first = await self._confirm(first, reading)
-            elif self._clock.now_ms() - stored.claimed_ms < self._busy_ms:
+                first = await self.confirm(first, reading)
+            elif self.is_busy(stored):
                 raise InFlight
             else:
-                first = await self._commit.file(_as_first_asked(row, new, stored), reading)
+                first = await self._commit.file(as_first_asked(row, new, stored), reading)
             return Kept(first, is_replay=True, expires_ms=stored.expires_ms)
         raise InFlight("others take this key all the time; try again in a moment")
 
@@ -139,25 +139,27 @@ class Keyed:
         """Answer a create that would be refused now, if it was not when it first came."""
         stored = None if check_key(key.text) else await self._store.fetch_claim(key)
         if stored is not None and stored.digest == _digest_if_any(new):
-            reading, first = await self._apps.get(key.app_id), await self._fetch(stored)
-            if first is not None and not self._is_over(stored, first, reading.app):
-                row = await self._confirm(first, reading)
+            reading, first = await self._apps.get(key.app_id), await self.first_row(stored)
+            if first is not None and not self.is_over(stored, reading.app) and not _is_deleted(first):
+                row = await self.confirm(first, reading)
                 return Kept(row, is_replay=True, expires_ms=stored.expires_ms)
         raise refusal
 
-    async def _fetch(self, claim: Claim) -> Row | None:
+    async def first_row(self, claim: Claim) -> Row | None:
+        """Return the home row of a claim's schedule, if it was filed."""
         place = Place.of_home(claim.key.app_id, claim.schedule_id)
         return await self._store.fetch_row(place, claim.schedule_id)
 
-    def _is_over(self, claim: Claim, row: Row | None, app: App) -> bool:
-        """Whether a key stands for nothing any more."""
-        return (
-            claim.expires_ms <= self._clock.now_ms()
-            or app_number_of(claim.schedule_id) != app.number
-            or (row is not None and row.status is Status.DELETED)
-        )
+    def is_over(self, claim: Claim, app: App) -> bool:
+        """Whether a claim stands for nothing any more, whatever became of its schedule."""
+        is_past = claim.expires_ms <= self._clock.now_ms()
+        return is_past or app_number_of(claim.schedule_id) != app.number
 
-    async def _confirm(self, row: Row, reading: AppReading) -> Row:
+    def is_busy(self, claim: Claim) -> bool:
+        """Whether the schedule of a claim, which is not there, is most likely being written."""
+        return self._clock.now_ms() - claim.claimed_ms < self._busy_ms
+
+    async def confirm(self, row: Row, reading: AppReading) -> Row:
         """Return a home row of which it is sure that a dispatcher sees it, or has seen it.
 
         A filing with attempts is a dispatcher's, which made sure of it before it pointed at it.
@@ -179,6 +181,10 @@ class Keyed:
         return replace(row, moved_to=moved_to)
 
 
+def _is_deleted(row: Row | None) -> bool:
+    return row is not None and row.status is Status.DELETED
+
+
 def digest_of(new: NewSchedule) -> str:
     """Return what two creates have in common if they ask for the same, however it is written.
 
@@ -197,7 +203,7 @@ def _digest_if_any(new: NewSchedule) -> str:
         return ""
 
 
-def _as_first_asked(row: Row, new: NewSchedule, claim: Claim) -> Row:
+def as_first_asked(row: Row, new: NewSchedule, claim: Claim) -> Row:
     """Return the row that the first create was about to file, from one that was drafted just now."""
     schedule, place = row.schedule, Place.of_home(row.place.app_id, claim.schedule_id)
     kept_ms = schedule.expires_ms - row.place.slot_ms

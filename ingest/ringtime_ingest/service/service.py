@@ -18,6 +18,7 @@ from ringtime_ingest.service.job_actions import JobActions
 from ringtime_ingest.service.jobs import Jobs
 from ringtime_ingest.service.keyed import Keyed
 from ringtime_ingest.service.listing import Listing
+from ringtime_ingest.service.named import Named
 from ringtime_ingest.service.recurring import Recurring, RecurringParts
 from ringtime_ingest.service.replay import Replayer
 from ringtime_ingest.service.requests import (
@@ -127,6 +128,9 @@ class IngestService:
         self._chooser = PartitionChooser(parts.settings.chunk_rows)
         self._commit = CommitPath(parts.store, self._apps, self._chooser, parts.clock, parts.settings)
         self.keyed = Keyed(parts.store, self._apps, self._commit, parts.clock, parts.settings, self._draft)
+        self.named = Named(
+            parts.store, self._apps, self._commit, self.keyed, self._draft, self.cancel_schedule
+        )
         self.batches = Batches(
             self._apps,
             self._commit,

@@ -8,15 +8,26 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from ringtime_ingest.http.gate import Bodies
 from ringtime_ingest.service import IngestService
+from ringtime_shared.api.ids import check_app_id, check_name
 from ringtime_shared.api.recurring import recurring_to_json
+from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.settings import ServerSettings
 
 BASE = "/goscheduler"
+
+
+def named_in(request: Request) -> tuple[str, str]:
+    """Return app and name of a path. Raises InvalidRequest."""
+    app_id, name = request.path_params["app_id"], request.path_params["name"]
+    if violations := check_app_id(app_id) + check_name(name):
+        raise InvalidRequest(violations)
+    return app_id, name
 
 
 class Routes(ABC):

@@ -21,9 +21,9 @@ from ringtime_ingest.http.parsing import (
     refused,
 )
 from ringtime_ingest.http.query import Query
-from ringtime_ingest.http.routes import BASE, Routes
+from ringtime_ingest.http.routes import BASE, Routes, named_in
 from ringtime_ingest.service import NewRecurring
-from ringtime_shared.api.ids import check_app_id, check_name
+from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.api.instants import parse_instant
 from ringtime_shared.api.recurring import (
     LIST_SIZE,
@@ -79,13 +79,13 @@ class RecurringRoutes(Routes):
         ]
 
     async def put(self, request: Request) -> Response:
-        app_id, name = _key_of(request)
+        app_id, name = named_in(request)
         revision = _revision_of(request)
         new = parse_recurring(app_id, name, await self._bodies.read(request), self._depth)
         return self._answer(await self._service.recurring.put(new, revision))
 
     async def patch(self, request: Request) -> Response:
-        app_id, name = _key_of(request)
+        app_id, name = named_in(request)
         asked = _revision_of(request)
         body = await self._bodies.read(request)
 
@@ -192,18 +192,10 @@ class RecurringRoutes(Routes):
         return success([self._shown(each) for each in page.definitions], total=0)
 
     async def _fetch(self, request: Request) -> Definition:
-        return await self._service.recurring.fetch(*_key_of(request))
+        return await self._service.recurring.fetch(*named_in(request))
 
     def _answer(self, definition: Definition) -> Response:
         return success(self._shown(definition))
-
-
-def _key_of(request: Request) -> tuple[str, str]:
-    """Return app and name of a path. Raises InvalidRequest."""
-    app_id, name = request.path_params["app_id"], request.path_params["name"]
-    if violations := check_app_id(app_id) + check_name(name):
-        raise InvalidRequest(violations)
-    return app_id, name
 
 
 def _revision_of(request: Request) -> int | None:

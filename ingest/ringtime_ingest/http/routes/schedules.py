@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ringtime_ingest.http.envelope import success
-from ringtime_ingest.http.parsing import is_recurring, parse_create, parse_schedule_id
+from ringtime_ingest.http.parsing import is_recurring, parse_create, parse_named, parse_schedule_id
 from ringtime_ingest.http.query import Query
-from ringtime_ingest.http.routes import BASE, Routes
+from ringtime_ingest.http.routes import BASE, Routes, named_in
 from ringtime_ingest.http.shapes import load
 from ringtime_ingest.service import Kept, NewSchedule
 from ringtime_ingest.service.listing import IN_QUERY, ListQuery
@@ -46,6 +46,15 @@ class ScheduleRoutes(Routes):
             Route(f"{BASE}/schedule", self.create_flat, methods=["POST"]),
             *by_id,
             *(Route(f"{BASE}/{word}/{{app_id}}/schedules", self.fetch_page) for word in ("apps", "app")),
+            *(
+                Route(f"{BASE}/{word}/{{app_id}}/schedules/{{name}}", endpoint, methods=[method])
+                for word in ("apps", "app")
+                for endpoint, method in (
+                    (self.put, "PUT"),
+                    (self.fetch_named, "GET"),
+                    (self.cancel_named, "DELETE"),
+                )
+            ),
         ]
 
     async def create(self, request: Request) -> Response:
@@ -82,11 +91,27 @@ class ScheduleRoutes(Routes):
         shown = page_to_json(page.rows, page.token, page.next_ms, page.unreadable)
         return success(shown, total=len(page.rows))
 
+    async def put(self, request: Request) -> Response:
+        app_id, name = named_in(request)
+        new = parse_named(app_id, name, await self._bodies.read(request), self._depth)
+        row, is_new = await self._service.named.put(new)
+        return success({"schedule": schedule_to_json(row), "created": is_new})
+
+    async def fetch_named(self, request: Request) -> Response:
+        schedule_id = await self._service.named.fetch(*named_in(request))
+        return success({"schedule": schedule_to_json(await self._service.fetch_schedule(schedule_id))})
+
+    async def cancel_named(self, request: Request) -> Response:
+        return await self._cancelled(await self._service.named.fetch(*named_in(request)))
+
     async def cancel(self, request: Request) -> Response:
         schedule_id = parse_schedule_id(request.path_params["schedule_id"])
         if is_recurring(schedule_id):
             definition = await self._service.recurring.fetch_by_id(schedule_id)
             return success({"schedule": self._shown(await self._service.recurring.delete(definition))})
+        return await self._cancelled(schedule_id)
+
+    async def _cancelled(self, schedule_id: UUID) -> Response:
         cancellation = await self._service.cancel_schedule(schedule_id)
         shown = {"schedule": schedule_to_json(cancellation.row)}
         if cancellation.promised:

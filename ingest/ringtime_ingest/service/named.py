@@ -1,0 +1,195 @@
+"""One-time schedules under names of the client's own: a name stands for one pending schedule of an app.
+
+A name is a claim, as an idempotency key is (see `keyed`), but one that is free again as soon as its
+schedule has ended or was cancelled. A put of a name that is free files a new schedule; of one whose
+schedule is pending it leaves that schedule as it is if it asks for the same.
+
+Invariant. When `put` returns a schedule, the name stands for it, and no other schedule that was put under
+the name is pending, but for one that can no more be cancelled in time.
+
+Proof sketch. A claim is replaced by a compare-and-set only, and only where its schedule has ended, was
+cancelled, or is not there. The last is the one in doubt: whoever made that claim may be slow, and file its
+schedule later. Therefore who files a new schedule reads the claim once more afterwards, and takes its
+schedule back if the claim is another's; and who has replaced a claim without a row looks for that row once
+more. If the slow one's row was durable before the claim was replaced, the second look finds it; if not, the
+slow one's own read, which follows its write, finds the claim replaced. No clock takes part.
+
+| what fails | what becomes of the name |
+|---|---|
+| a put dies between claim and row, or the store is away | IN_FLIGHT for some seconds, then it is free |
+| the same put comes again after that | it files the row that was claimed, as with a key |
+| a put's reply is dropped | the same put finds its schedule |
+| two puts that differ come at once | one stands; the other is told IN_FLIGHT or CONFLICT |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import replace
+from typing import NamedTuple
+from uuid import UUID
+
+import orjson
+
+from ringtime_ingest.service.apps import AppMaps
+from ringtime_ingest.service.commit import CommitPath
+from ringtime_ingest.service.keyed import TRIES, Draft, Keyed, KeyedStore, as_first_asked, digest_of
+from ringtime_ingest.service.requests import Cancellation, NewSchedule
+from ringtime_shared.app_feed import AppReading
+from ringtime_shared.callbacks.foreign import describe
+from ringtime_shared.errors import (
+    AlreadyDone,
+    Conflict,
+    InFlight,
+    InvalidRequest,
+    NotFound,
+    OutcomeUnknown,
+    RingtimeError,
+)
+from ringtime_shared.ids import app_number_of
+from ringtime_shared.models.claim import Claim, ClaimKey, ClaimKind
+from ringtime_shared.models.schedule import Row, Schedule
+from ringtime_shared.settings.rules import CLOCK_SKEW_MS
+
+FIELD = "name"
+
+
+class Put(NamedTuple):
+    """What a put came to."""
+
+    row: Row  #: the home row, as it is now
+    is_new: bool  #: this put, or one that was broken off, filed it
+
+
+class Named:
+    """The named schedules of one process."""
+
+    def __init__(
+        self,
+        store: KeyedStore,
+        apps: AppMaps,
+        commit: CommitPath,
+        keyed: Keyed,
+        draft: Draft,
+        cancel: Callable[[UUID], Awaitable[Cancellation]],
+    ) -> None:
+        self._store = store
+        self._apps = apps
+        self._commit = commit
+        self._keyed = keyed
+        self._draft = draft
+        self._cancel = cancel
+
+    async def put(self, new: NewSchedule) -> Put:
+        """File a schedule under its name, unless one that was asked for in the same way is pending there.
+
+        Raises Conflict if another one is; InFlight: a put of this name is under way; and as
+        `IngestService.create_schedule`.
+        """
+        key = ClaimKey(new.app_id, ClaimKind.NAME, new.name)
+        try:
+            row, reading = await self._draft(new)
+        except InvalidRequest as refusal:
+            return Put(await self._repeat(new, key, refusal), is_new=False)
+        claim = Claim(
+            key=key,
+            schedule_id=row.schedule.schedule_id,
+            digest=digest_of(new),
+            claimed_ms=row.schedule.created_ms,
+            expires_ms=row.schedule.expires_ms - CLOCK_SKEW_MS,
+        )
+        before: Claim | None = None
+        for _ in range(TRIES):
+            stored = await self._store.replace_claim(claim, before)
+            if stored == claim:
+                return Put(await self._file(claim, row, reading, before), is_new=True)
+            first = await self._keyed.first_row(stored)
+            is_free = self._keyed.is_over(stored, reading.app) or (
+                first is not None and not _is_pending(first)
+            )
+            if first is None and not is_free:
+                if self._keyed.is_busy(stored):
+                    raise InFlight("a put of this name is under way; try again in a moment", FIELD)
+                if stored.digest == claim.digest:
+                    again = as_first_asked(row, new, stored)
+                    return Put(await self._file(stored, again, reading, None), is_new=True)
+            if first is None or is_free:
+                before = stored
+                continue
+            if not _is_same(await self._pending(first), row.schedule, new, stored.digest == claim.digest):
+                raise Conflict(
+                    f"{new.name} is a pending schedule that differs from this one: cancel it first", FIELD
+                )
+            return Put(await self._keyed.confirm(first, reading), is_new=False)
+        raise InFlight("others put this name all the time; try again in a moment", FIELD)
+
+    async def fetch(self, app_id: str, name: str) -> UUID:
+        """Return the id of the schedule that a name stands for, or stood for last. Raises NotFound."""
+        app = (await self._apps.get(app_id)).app
+        claim = await self._store.fetch_claim(ClaimKey(app_id, ClaimKind.NAME, name))
+        if claim is None or app_number_of(claim.schedule_id) != app.number:
+            raise NotFound("named schedule", name)
+        return claim.schedule_id
+
+    async def _repeat(self, new: NewSchedule, key: ClaimKey, refusal: InvalidRequest) -> Row:
+        """Return the schedule of a put that would be refused now, because its time is past by now."""
+        stored = None
+        if new.delay_ms is None and all(each.field == "scheduleTime" for each in refusal.violations):
+            stored = await self._store.fetch_claim(key)
+        if stored is not None and stored.digest == digest_of(new):
+            reading, first = await self._apps.get(key.app_id), await self._keyed.first_row(stored)
+            is_there = first is not None and first.cancelled_ms is None
+            if first is not None and is_there and not self._keyed.is_over(stored, reading.app):
+                return await self._keyed.confirm(first, reading)
+        raise refusal
+
+    async def _pending(self, home: Row) -> Schedule:
+        """Return the schedule as it is to be sent: of a later filing, if it was changed."""
+        if home.moved_to is None:
+            return home.schedule
+        moved = await self._store.fetch_row(home.moved_to, home.schedule.schedule_id)
+        return (moved or home).schedule
+
+    async def _file(self, claim: Claim, row: Row, reading: AppReading, before: Claim | None) -> Row:
+        """File the schedule of a claim; see to it that it is the only one of its name."""
+        filed = await self._commit.file(row, reading)
+        try:
+            if before is not None:
+                late = await self._keyed.first_row(before)
+                if late is not None and _is_pending(late):
+                    await self._take_back(before.schedule_id)
+            stored = await self._store.fetch_claim(claim.key)
+        except RingtimeError as error:
+            raise OutcomeUnknown(f"the schedule exists: {describe(error)}") from error
+        if stored is None or stored.schedule_id == claim.schedule_id:
+            return filed
+        await self._take_back(claim.schedule_id)
+        raise Conflict("somebody else put this name at the same moment", FIELD)
+
+    async def _take_back(self, schedule_id: UUID) -> None:
+        with suppress(AlreadyDone):
+            await self._cancel(schedule_id)
+
+
+def _is_pending(row: Row) -> bool:
+    return row.outcome is None and row.cancelled_ms is None
+
+
+def _is_same(stored: Schedule, drafted: Schedule, new: NewSchedule, is_same_request: bool) -> bool:
+    """Whether a put asks for what is stored; a delay counts from when it was first asked for."""
+    fire_ms = stored.fire_ms if new.delay_ms is None else stored.created_ms + new.delay_ms
+    if (fire_ms if new.delay_ms is not None else drafted.fire_ms) != stored.fire_ms:
+        return False
+    if new.delay_ms is not None and not is_same_request:
+        return False
+    if orjson.loads(stored.callback_details) != orjson.loads(drafted.callback_details):
+        return False
+    return stored == replace(
+        drafted,
+        schedule_id=stored.schedule_id,
+        fire_ms=stored.fire_ms,
+        callback_details=stored.callback_details,
+        created_ms=stored.created_ms,
+        expires_ms=stored.expires_ms,
+    )

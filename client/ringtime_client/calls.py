@@ -33,7 +33,7 @@ from ringtime_shared.api.apps import (
 from ringtime_shared.api.configuration import configuration_to_json, retry_to_json
 from ringtime_shared.api.dead_letters import LIST_SIZE as LETTERS_SIZE
 from ringtime_shared.api.dead_letters import MAX_SIZE, DeadLetterPage, ReplayResult, ReplayView
-from ringtime_shared.api.ids import KEY_FIELD, check_key, check_secret_id
+from ringtime_shared.api.ids import KEY_FIELD, check_key, check_name, check_secret_id
 from ringtime_shared.api.schedules import LIST_SIZE, SchedulePage, ScheduleView
 from ringtime_shared.api.views import read
 from ringtime_shared.arguments import checked
@@ -246,6 +246,64 @@ def get_schedule(schedule_id: UUID | str) -> Call[ScheduleView]:
         read=_to_schedule,
         kind="schedule",
         key=str(schedule_id),
+    )
+
+
+@checked
+def put_schedule(
+    app_id: str,
+    name: str,
+    *,
+    payload: str,
+    callback: Callback,
+    at: datetime | None = None,
+    delay: timedelta | None = None,
+    retry: RetryRules | None = None,
+    labels: Mapping[str, str] | None = None,
+) -> Call[ScheduleView]:
+    """File a schedule under a name of your own, unless the same is pending there; return the one that is.
+
+    The name is free again once its schedule has ended or was cancelled. With `at` it is tried again like a
+    read; a delay counts from the first put that arrives.
+
+    Args:
+        name: 1 to 128 letters, digits, `_`, `.` and `-`; unique in the app.
+        Others: as of `create_schedule`.
+
+    Raises InvalidRequest, NotFound (app), AppInactive, Conflict (another one is pending there), InFlight.
+    """
+    fields = dict(_fields_of(app_id, payload, callback, at, delay, retry, labels))
+    del fields["appId"]
+    return Call(
+        method="PUT",
+        path=_named_path(app_id, name),
+        body=to_body(fields),
+        read=_to_schedule,
+        app_id=app_id,
+        may_repeat=at is not None,
+    )
+
+
+@checked
+def get_named_schedule(app_id: str, name: str) -> Call[ScheduleView]:
+    """Return the schedule that was put under a name last, for as long as it is kept. Raises InvalidRequest,
+    NotFound."""
+    path = _named_path(app_id, name)
+    return Call(method="GET", path=path, read=_to_schedule, kind="schedule", key=name, app_id=app_id)
+
+
+@checked
+def cancel_named_schedule(app_id: str, name: str) -> Call[CancelResult]:
+    """Cancel the schedule that was put under a name last; the name is free then. Raises InvalidRequest,
+    NotFound, AlreadyDone."""
+    return Call(
+        method="DELETE",
+        path=_named_path(app_id, name),
+        read=_to_cancel_result,
+        kind="schedule",
+        key=name,
+        app_id=app_id,
+        conflict=ErrorWord.ALREADY_DONE,
     )
 
 
@@ -479,6 +537,12 @@ def _switch(app_id: str, verb: str) -> Call[None]:
 
 def _secrets_path(app_id: str) -> str:
     return f"{BASE}/apps/{safe(app_id)}/signing-secrets"
+
+
+def _named_path(app_id: str, name: str) -> str:
+    if violations := check_name(name):
+        raise InvalidRequest(violations)
+    return f"{BASE}/apps/{safe(app_id)}/schedules/{name}"
 
 
 def _schedule_path(schedule_id: UUID | str) -> str:

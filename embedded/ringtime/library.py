@@ -25,6 +25,7 @@ from ringtime_ingest.service.listing import ListQuery, SchedulePage
 from ringtime_ingest.service.replay import Replay
 from ringtime_shared.api.dead_letters import LIST_SIZE as LETTERS_SIZE
 from ringtime_shared.api.dead_letters import MAX_SIZE
+from ringtime_shared.api.ids import check_name
 from ringtime_shared.api.schedules import LIST_SIZE
 from ringtime_shared.arguments import checked
 from ringtime_shared.callbacks.plugins import NAME_RULE, is_name
@@ -283,6 +284,48 @@ class Ringtime(RecurringVerbs):
         return await self._running.service.fetch_schedule(cast(UUID, schedule_id))
 
     @checked
+    async def put_schedule(
+        self,
+        app_id: str,
+        name: str,
+        *,
+        payload: str,
+        callback: Callback,
+        at: datetime | None = None,
+        delay: timedelta | None = None,
+        retry: RetryRules | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> Row:
+        """File a schedule under a name of your own, unless the same is pending there; return the one that is.
+
+        The name is free again once its schedule has ended or was cancelled.
+
+        Args:
+            name: 1 to 128 letters, digits, `_`, `.` and `-`; unique in the app.
+            Others: as of `create_schedule`.
+
+        Raises InvalidRequest, NotFound (app), AppInactive, Conflict (another one is pending there), InFlight,
+        StoreUnavailable, OutcomeUnknown.
+        """
+        _check_name(name)
+        new = _to_request(app_id, payload, callback, at, delay, retry, labels, "")
+        return (await self._running.service.named.put(replace(new, name=name))).row
+
+    @checked
+    async def get_named_schedule(self, app_id: str, name: str) -> Row:
+        """Return the schedule that was put under a name last, for as long as it is kept. Raises
+        InvalidRequest, NotFound."""
+        _check_name(name)
+        return await self.get_schedule(await self._running.service.named.fetch(app_id, name))
+
+    @checked
+    async def cancel_named_schedule(self, app_id: str, name: str) -> Cancellation:
+        """Cancel the schedule that was put under a name last; the name is free then. Raises InvalidRequest,
+        NotFound, AlreadyDone."""
+        _check_name(name)
+        return await self.cancel_schedule(await self._running.service.named.fetch(app_id, name))
+
+    @checked
     async def cancel_schedule(self, schedule_id: UUID | str) -> Cancellation:
         """Cancel a schedule. Raises InvalidRequest, NotFound, AlreadyDone."""
         plain_id(schedule_id)
@@ -433,6 +476,11 @@ class Ringtime(RecurringVerbs):
         if self._runtime is None:
             raise RuntimeError("use Ringtime inside `async with`")
         return self._runtime
+
+
+def _check_name(name: str) -> None:
+    if violations := check_name(name):
+        raise InvalidRequest(violations)
 
 
 def _to_request(

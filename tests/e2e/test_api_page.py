@@ -38,4 +38,8 @@ def _singular(route: str) -> str:
     if "/crons/" in route:
         return route
     short = route.replace("/apps", "/app")
-    return short if short.endswith("}/schedules") else short.replace("/schedules", "/schedule")
+    return (
+        short
+        if short.endswith(("}/schedules", "/schedules/{name}"))
+        else short.replace("/schedules", "/schedule")
+    )

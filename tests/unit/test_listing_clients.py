@@ -13,7 +13,7 @@ from tests.unit.client_rig import Served, served
 
 from ringtime import Ringtime
 from ringtime_client import AsyncRingtimeClient, HttpCallbackDetails, RingtimeClient, Status
-from ringtime_shared.errors import InvalidRequest, NotFound
+from ringtime_shared.errors import Conflict, InvalidRequest, NotFound
 
 HOOK = HttpCallbackDetails(url="http://127.0.0.1:9/hook")
 HOUR = timedelta(hours=1)
@@ -98,3 +98,25 @@ async def test_lists_by_label_and_host(run: Verb) -> None:
     for name, value in (("labels", {"a b": "c"}), ("name_prefix", "-"), ("host", "a/b")):
         with pytest.raises(InvalidRequest):
             await run("list_schedules", app_id, **asked, **{name: value})
+
+
+async def test_names(run: Verb) -> None:
+    app_id = f"app-{uuid4().hex}"
+    await run("register_app", app_id, partitions=2)
+    at = datetime.now(UTC) + HOUR
+    new = {"payload": "", "at": at, "callback": HOOK, "labels": {"team": "billing"}}
+    made = id_of(await run("put_schedule", app_id, "nightly", **new))
+    assert id_of(await run("put_schedule", app_id, "nightly", **new)) == made
+    with pytest.raises(Conflict):
+        await run("put_schedule", app_id, "nightly", **new | {"payload": "other"})
+    assert id_of(await run("get_named_schedule", app_id, "nightly")) == made
+    listed = await run("list_schedules", app_id, start=at - HOUR, end=at + HOUR, name_prefix="night")
+    assert ids_of(listed) == [made]
+    cancelled = await run("cancel_named_schedule", app_id, "nightly")
+    assert cancelled.promised
+    assert id_of(await run("put_schedule", app_id, "nightly", **new)) != made
+    with pytest.raises(NotFound):
+        await run("get_named_schedule", app_id, "other")
+    for verb in ("get_named_schedule", "cancel_named_schedule"):
+        with pytest.raises(InvalidRequest):
+            await run(verb, app_id, "-")

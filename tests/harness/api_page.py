@@ -45,7 +45,7 @@ _PASSING = re.compile(
     r"|\b[0-9a-f]{16}\b"
     r"|whsec_\S{44}"
 )
-_VARYING = frozenset({"partitionId", "lagMs", "durationMs"})
+_VARYING = frozenset({"partitionId", "lagMs", "durationMs", "continuationToken"})
 _EPOCH_S = 1_000_000_000
 
 

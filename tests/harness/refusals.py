@@ -44,6 +44,10 @@ _STATE = (
     ("until", "must"),
     ("secretId", "no signing secret"),
     ("scheduleId", "no schedule"),
+    ("jobId", "no job"),
+    ("reason", "has a meaning for pause alone"),
+    ("until", "has a meaning for pause alone"),
+    ("idempotencyKey", "only for one-time schedules"),
 )
 
 

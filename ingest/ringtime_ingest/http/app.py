@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import version
@@ -69,27 +70,28 @@ def create_app(
 
 
 class _Named(Route):
-    """A route with a name in its path; a path that another route spells out is not its."""
+    """A route with a name in its path; a path in which another route spells that name out is not its."""
 
-    spelt_out: frozenset[str] = frozenset()
+    spelt_out: re.Pattern[str]
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        return (Match.NONE, {}) if scope["path"] in self.spelt_out else super().matches(scope)
+        match, child = super().matches(scope)
+        if match is not Match.NONE and self.spelt_out.fullmatch(scope["path"]):
+            return Match.NONE, {}
+        return match, child
 
 
 def _without_rivals(*routes: BaseRoute) -> list[BaseRoute]:
     """Return the routes so that `GET /schedules/batch` is a method not allowed, and no schedule."""
-    spelt_out = frozenset(
-        route.path for route in routes if isinstance(route, Route) and "{" not in route.path
-    )
-    kept: list[BaseRoute] = []
-    for route in routes:
-        if isinstance(route, Route) and "{" in route.path:
-            named = _Named(route.path, route.endpoint, methods=list(route.methods or ()))
-            named.spelt_out = spelt_out
-            kept.append(named)
-        else:
-            kept.append(route)
+    paths = {route.path: route.path_regex for route in routes if isinstance(route, Route)}
+    kept = list(routes)
+    for n, route in enumerate(routes):
+        if isinstance(route, Route):
+            taken = [path for path in paths if route.path_regex.fullmatch(path) and path != route.path]
+            spelt_out = [paths[path].pattern for path in taken if not paths[path].fullmatch(route.path)]
+            if spelt_out:
+                kept[n] = named = _Named(route.path, route.endpoint, methods=list(route.methods or ()))
+                named.spelt_out = re.compile("|".join(re.sub(r"\?P<\w+>", "?:", each) for each in spelt_out))
     return kept
 
 

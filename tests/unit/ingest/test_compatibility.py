@@ -206,3 +206,18 @@ async def test_what_the_client_says_of_status_is_not_echoed(rig: Rig) -> None:
     shown = (await _create(rig, status="FAILURE", errorMessage="x", scheduleId=own))["data"]["schedule"]
     assert (shown["status"], "errorMessage" in shown) == ("SCHEDULED", False)
     assert shown["scheduleId"] != own
+
+
+@pytest.mark.parametrize(
+    ("target", "allowed"),
+    [
+        ("schedules/batch", "POST"),
+        ("schedule/batch-cancel", "POST"),
+        ("apps/test/recurring/preview", "POST"),
+    ],
+)
+async def test_a_path_that_is_spelt_out_is_no_name(rig: Rig, target: str, allowed: str) -> None:
+    reply = await rig.client.call("DELETE", f"/goscheduler/{target}")
+    assert (reply.status, reply.headers["allow"]) == (405, allowed)
+    put = await rig.client.call("PUT", "/goscheduler/apps/test/recurring/preview2", {})
+    assert put.status == 400  # another name

@@ -14,9 +14,10 @@ caller, who reads the app anew.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import UUID, uuid4
 
 from ringtime_shared.buckets import bucket_of
@@ -49,6 +50,7 @@ _LOOK_BACK_MS = 31 * _DAY_MS  #: a run that is due may wait so long for a dispat
 _LATEST = 10  #: entries looked through for the latest run of a version
 _MOST_WALKED = 1_000  #: nominal times that are counted one by one
 _PAGE = 100  #: definitions read at once
+_AT_ONCE = 20  #: definitions whose runs are looked for side by side
 _ROUNDS = 3  #: filings of one row before giving up
 _MARGIN_MS = 1_000  #: between now and the slot of a row that is filed again
 
@@ -87,13 +89,48 @@ async def count_planned(store: RunStore, definition: Definition, upto_ms: int, n
 
 
 async def read_active(store: RecurringStore, app_id: str) -> AsyncIterator[list[Definition]]:
-    """Yield the definitions of an app that are ACTIVE and can be read, a page at a time."""
+    """Yield the definitions of an app that are ACTIVE, and those that cannot be read, a page at a time."""
     after: UUID | None = None
     while page := await store.list_definitions(app_id, after, _PAGE):
-        yield [each for each in page if not each.damage and each.state is DefinitionState.ACTIVE]
+        yield [each for each in page if each.damage or each.state is DefinitionState.ACTIVE]
         if len(page) < _PAGE:
             return
         after = page[-1].recurring_id
+
+
+class Looked(NamedTuple):
+    """A part of a look for chains that have broken."""
+
+    looked_at: int  #: definitions that should make runs
+    broken: list[Definition]  #: those that make none; of what cannot be read, its `damage` says why
+
+
+async def find_broken(store: RunStore, app_id: str, clock: Clock) -> AsyncIterator[Looked]:
+    """Yield which definitions of an app make no run, a page at a time. Raises StoreUnavailable."""
+    async for page in read_active(store, app_id):
+        readable = [each for each in page if not each.damage]
+        broken = [each for each in page if each.damage]
+        for start in range(0, len(readable), _AT_ONCE):
+            part = readable[start : start + _AT_ONCE]
+            answers = await asyncio.gather(*(has_broken(store, each, clock.now_ms()) for each in part))
+            broken += [each for each, is_broken in zip(part, answers, strict=True) if is_broken]
+        yield Looked(len(page), broken)
+
+
+async def repair(
+    store: ChainStore, clock: Clock, app: App, definition: Definition, retention_ms: int
+) -> Definition:
+    """Begin a definition anew whose chain has broken, or mark it as ended if no run is to come; return it.
+
+    What should have run in between is not made up for. Raises as `begin_anew`.
+    """
+    begun = await begin_anew(store, clock, app, definition, retention_ms)
+    if begun is not None:
+        return begun
+    over = DefinitionState.ENDED if definition.keeps else DefinitionState.DELETED
+    ended = replace(definition, revision=definition.revision + 1, changed_ms=clock.now_ms(), state=over)
+    await store.replace_definition(ended)
+    return ended
 
 
 async def has_broken(store: RunStore, definition: Definition, now_ms: int) -> bool:

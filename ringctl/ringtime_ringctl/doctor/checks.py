@@ -15,6 +15,7 @@ from ringtime_shared.api.instants import to_iso
 from ringtime_shared.buckets import BUCKET_MS, bucket_of, last_slot
 from ringtime_shared.models.app import App
 from ringtime_shared.models.damage import Damage
+from ringtime_shared.models.recurring import Definition
 from ringtime_shared.parts import PartMap
 from ringtime_shared.stores.protocol import IndexEntry
 
@@ -28,6 +29,7 @@ NEW_APP_MS = 15_000  #: until its poller instances should have owners
 RESIZE_MS = 1_800_000  # and of a change of the parts
 DELETION_MS = 600_000
 MAX_DAMAGE = 1_000  #: notes that are read
+MAX_NAMED = 5  #: recurring schedules, in one line
 MARKS_AHEAD_MS = 10_000  #: twice `clock.max_skew_ms`
 
 
@@ -371,6 +373,22 @@ def check_deletions(snapshot: Snapshot) -> list[Finding]:
         if app.deletion is not None
     ]
     return _check_left_alone("deletions", changes, snapshot.now_ms, DELETION_MS)
+
+
+def check_chains(broken: Sequence[Definition], looked_at: int, *, is_partial: bool) -> Finding:
+    """Whether each recurring schedule that is active has a run to come."""
+    rest = "; not all were looked at" if is_partial else ""
+    if not broken:
+        found = f"{looked_at:,} of {looked_at:,} that are active have a run to come{rest}"
+        return Finding("recurring", State.OK, found)
+    named = [f"{each.app_id}/{each.name or each.recurring_id}" for each in broken[:MAX_NAMED]]
+    more = f" and {len(broken) - len(named):,} more" if len(broken) > len(named) else ""
+    what = f"{len(broken):,} of {looked_at:,} make no more runs: {', '.join(named)}{more}{rest}"
+    damaged = sum(bool(each.damage) for each in broken)
+    advice = "`ringctl recurring repair APP --apply` starts them again"
+    if damaged:
+        advice += f"; {damaged:,} cannot be read: put each anew by its name"
+    return Finding("recurring", State.FAILED, what, advice)
 
 
 def check_parts(parts: PartMap, now_ms: int) -> list[Finding]:

@@ -19,6 +19,7 @@ from ringtime_ringctl.doctor.checks import (
     Finding,
     State,
     check_buckets,
+    check_chains,
     check_clocks,
     check_damage,
     check_deletions,
@@ -38,18 +39,22 @@ from ringtime_ringctl.doctor.passed_over import find_passed_over
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.shell import UNHEALTHY, RingctlCommand
 from ringtime_shared.buckets import bucket_of
+from ringtime_shared.chains import find_broken
 from ringtime_shared.errors import RingtimeError, StartupError
+from ringtime_shared.models.recurring import Definition
 from ringtime_shared.settings import Settings
 
+MAX_CHAINS = 20_000  #: recurring schedules that are looked at
+MAX_BROKEN = 1_000
 MAX_COUNTED = 5_000  #: buckets; the nearest are counted first
 BACK_MINUTES, AHEAD_MINUTES = 60, 1_440
-STEPS = 5
+STEPS = 6
 
 
 @click.command("doctor", cls=RingctlCommand)
 @click.pass_context
 def doctor(context: click.Context) -> None:
-    """Check folder or servers, schema, nodes, clocks, owners, marks, damage, rows, buckets, drains, resizes.
+    """Check servers, nodes, clocks, owners, marks, damage, rows, recurring schedules, buckets, changes.
 
     The exit code is 4 if something failed; warnings alone leave it 0. It changes nothing.
 
@@ -120,13 +125,27 @@ async def examine_open(deployment: Deployment, output: Output) -> list[Finding]:
         from_ms = snapshot.now_ms - trust.look_back_s * 1_000
         passed = await find_passed_over(deployment.store, snapshot.marks, from_ms=from_ms)
         findings.append(check_passed_over(passed, trust.look_back_s * 1_000))
-        bar.show(4, "buckets")
+        bar.show(4, "recurring schedules")
+        findings.append(await _check_chains(deployment, snapshot))
+        bar.show(5, "buckets")
         findings += await _check_buckets(deployment, snapshot)
         findings += check_drains(snapshot) + check_resizes(snapshot)
         findings += check_deletions(snapshot)
         if deployment.coordination is not None:
             findings += check_parts(await deployment.store.fetch_parts(), snapshot.now_ms)
         return findings
+
+
+async def _check_chains(deployment: Deployment, snapshot: Snapshot) -> Finding:
+    """Look at recurring schedules, app by app, a page at a time."""
+    looked_at, broken = 0, list[Definition]()
+    for app in snapshot.apps:
+        async for part in find_broken(deployment.store, app.app_id, deployment.clock):
+            looked_at += part.looked_at
+            broken += part.broken
+            if looked_at >= MAX_CHAINS or len(broken) >= MAX_BROKEN:
+                return check_chains(broken, looked_at, is_partial=True)
+    return check_chains(broken, looked_at, is_partial=False)
 
 
 async def _check_marks(deployment: Deployment, report: RingReport) -> list[Finding]:

@@ -15,6 +15,7 @@ from ringtime_ringctl.deployment.api import Refused, api_option, ask, base_of
 from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.output import Column, Output
+from ringtime_ringctl.recurring.repair import repair_command
 from ringtime_ringctl.shell import RingctlGroup, deployed
 from ringtime_ringctl.times import FORMS, parse_time
 from ringtime_shared.api.instants import to_iso
@@ -52,7 +53,10 @@ Json = Mapping[str, Any]
 
 @click.group("recurring", cls=RingctlGroup)
 def recurring() -> None:
-    """Make, look at, change, pause and run recurring schedules. All of it goes through the HTTP API."""
+    """Make, look at, change, pause and run recurring schedules: through the HTTP API, but for repair."""
+
+
+recurring.add_command(repair_command)
 
 
 def _about(work: Callable[..., Any]) -> Callable[..., Any]:

@@ -234,7 +234,7 @@ class Resizer:
         moved = 0
         days = app.configuration.retention_days or self._deployment.settings.limits.retention_days
         async for page in read_active(self._store, app.app_id):
-            leaving = [each for each in page if each.partition >= app.writable]
+            leaving = [each for each in page if each.partition >= app.writable and not each.damage]
             if not leaving:
                 continue
             before = {"recurring": [each.name for each in leaving]}

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from tests.contract.builders import BUCKET, NOW_MS, make_row
+from tests.harness.recurring import every, new_definition
 from tests.unit.ringctl.rig import make_health, make_snapshot, pay
 
 from ringtime_ringctl.deployment.ownership import report_ring
@@ -262,3 +263,13 @@ def test_a_deletion_that_nobody_goes_on_with() -> None:
 
     assert examine(NOW_MS - 600_000) == {State.OK}
     assert examine(NOW_MS - 600_001) == {State.WARNING}
+
+
+def test_recurring_schedules_that_make_no_runs_are_named() -> None:
+    assert states([checks.check_chains([], 7, is_partial=False)]) == {State.OK}
+    broken = [new_definition(NOW_MS, every(60), name=f"n{number}") for number in range(7)]
+    finding = checks.check_chains([*broken, replace(broken[0], damage="bad")], 9, is_partial=True)
+    assert states([finding]) == {State.FAILED}
+    assert finding.found.startswith("8 of 9 make no more runs: app/n0, ")
+    assert finding.found.endswith("app/n4 and 3 more; not all were looked at")
+    assert "1 cannot be read" in finding.advice

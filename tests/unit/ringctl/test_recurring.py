@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
+from tests.harness.recurring import every, new_definition
 from tests.unit.client_rig import served
 from tests.unit.ringctl.test_cli import Folder, failed
 
 from ringtime_client import RingtimeClient
+from ringtime_shared.models.recurring import recurring_id_of
 
 Run = Callable[..., Result]
 CRON = ("--cron", "30 2 * * *", "--zone", "Europe/Berlin")
@@ -37,8 +40,8 @@ def run(folder: Folder, api: str) -> Run:
     return lambda *words, **more: folder.run("recurring", *words, "--api", api, **more)
 
 
-def shown(result: Result) -> Any:
-    assert result.exit_code == 0, result.output
+def shown(result: Result, exit_code: int = 0) -> Any:
+    assert result.exit_code == exit_code, result.output
     return json.loads(result.stdout)
 
 
@@ -102,3 +105,22 @@ def test_what_cannot_be_sent(folder: Folder, run: Run) -> None:
     failed(run("pause", "pay", "x", "--until", "soon"), "--until: must be an instant")
     failed(folder.run("recurring", "list", "pay", "--api", "http://127.0.0.1:1/x"), "nobody answers", "--api")
     assert folder.audit() == []
+
+
+def test_one_that_makes_no_more_runs_is_found_and_started_again(folder: Folder) -> None:
+    begun_ms = folder.now_ms - 3_600_000
+    lost = replace(
+        new_definition(begun_ms, every(86_400, begun_ms), app_id="pay"),
+        recurring_id=recurring_id_of(folder.app.number, "nightly"),
+    )
+    folder.on_store(lambda store: store.replace_definition(lost))
+    found = shown(folder.run("doctor", "--json"), exit_code=4)
+    assert ["pay/nightly" in each["found"] for each in found["findings"] if each["check"] == "recurring"] == [
+        True
+    ]
+    assert "nothing was changed" in folder.run("recurring", "repair", "pay").stdout
+    told = shown(folder.run("recurring", "repair", "pay", "nightly", "--apply", "--json"))
+    assert told["broken"][0]["found"].startswith("it makes runs again after 20")
+    assert folder.run("recurring", "repair", "pay").stdout.endswith("has a run to come\n")
+    (entry, *_) = shown(folder.run("audit", "--json"))["entries"]
+    assert (entry["action"], entry["subject"]) == ("recurring repair", "pay/nightly")

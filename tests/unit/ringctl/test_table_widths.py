@@ -170,6 +170,7 @@ def run_all(world: World) -> None:
     world.run("deadletters", "replay", APP, failed)
     world.run("resize", APP, "--partitions", "16")
     world.run("resize", APP, "--partitions", "2")
+    world.run("recurring", "repair", APP)
     world.run("parts", "4096")
     world.run("audit")
     world.run("doctor")

@@ -23,6 +23,7 @@ from ringtime_ringctl.ring.nodes import nodes
 from ringtime_ringctl.schedules.command import schedules
 from ringtime_ringctl.schedules.deadletters import deadletters
 from ringtime_ringctl.schedules.explain import explain
+from ringtime_ringctl.schedules.put import put_command
 from ringtime_ringctl.shell import EXIT_CODES, RingctlCommand, RingctlGroup, quieten_drivers
 
 SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
@@ -101,6 +102,7 @@ def main(
 
 
 apps.add_command(apply_command)
+schedules.add_command(put_command)
 for _command in (
     ring,
     nodes,

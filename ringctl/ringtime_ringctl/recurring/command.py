@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +11,7 @@ import click
 import orjson
 
 from ringtime_ringctl.deployment.api import Refused, api_option, ask, base_of
+from ringtime_ringctl.deployment.bodies import callback_options, file_option, hidden, read_body
 from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.output import Column, Output
@@ -20,7 +20,6 @@ from ringtime_ringctl.shell import RingctlGroup, deployed
 from ringtime_ringctl.times import FORMS, parse_time
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.api.recurring import MAX_LIST_SIZE, MAX_PREVIEW, PREVIEW_SIZE, WHEN
-from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.recurring import DefinitionState
 
 MAX_LIMIT = 10_000
@@ -68,19 +67,12 @@ def _about(work: Callable[..., Any]) -> Callable[..., Any]:
 def _defining(work: Callable[..., Any]) -> Callable[..., Any]:
     """Let a command say what is in a recurring schedule."""
     options = (
-        click.option(
-            "-f",
-            "--file",
-            "path",
-            type=click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path),
-            help="JSON object as the HTTP API takes it; - reads it from stdin.",
-        ),
+        file_option,
         click.option("--cron", "cronExpression", metavar="EXPR", help="Instead of what the file says: when."),
         click.option(
             "--zone", "timeZone", metavar="ZONE", help="IANA name of the zone whose wall time counts."
         ),
-        click.option("--payload", "payload", metavar="TEXT", help="What each run sends."),
-        click.option("--url", metavar="URL", help="The HTTP callback: POST to this URL."),
+        callback_options("What each run sends."),
     )
     for option in reversed(options):
         work = option(work)
@@ -162,10 +154,10 @@ async def put_command(
           --payload '{}' --url https://example.org/hook
       ringctl recurring put pay report -f report.json --revision 3
     """
-    body = _read_body(path, given)
+    body = read_body(path, given)
     url = _url(deployment, api, app_id, name)
     before = await _fetch_before(url)
-    async with _changing(deployment, "put", app_id, name, before, _hidden(body)):
+    async with _changing(deployment, "put", app_id, name, before, hidden(body)):
         shown = await ask("PUT", url, body, headers=_matching(revision))
     _show(output, shown)
 
@@ -193,10 +185,10 @@ async def patch_command(
       ringctl recurring patch pay report --cron '0 9 * * MON-FRI'
       echo '{"overlapPolicy": "skip"}' | ringctl recurring patch pay report -f -
     """
-    body = _read_body(path, given)
+    body = read_body(path, given)
     url = _url(deployment, api, app_id, name)
     before = await _fetch_before(url)
-    async with _changing(deployment, "patch", app_id, name, before, _hidden(body)):
+    async with _changing(deployment, "patch", app_id, name, before, hidden(body)):
         shown = await ask("PATCH", url, body, headers=_matching(revision))
     _show(output, shown)
 
@@ -364,7 +356,7 @@ async def preview_command(
         shown = await ask("GET", f"{_url(deployment, api, app_id, name)}/preview?size={size}")
     else:
         url = f"{base_of(deployment.settings, api)}/apps/{_safe(app_id)}/recurring/preview"
-        shown = await ask("POST", url, {**_read_body(path, given), "size": size})
+        shown = await ask("POST", url, {**read_body(path, given), "size": size})
     if output.is_json:
         output.data(shown)
         return
@@ -377,23 +369,8 @@ def plain(shown: Json) -> dict[str, Any]:
 
     Payload and callback details stay where they are: they may hold secrets.
     """
-    view = _hidden(shown)
+    view = hidden(shown)
     return {key: value for key, value in view.items() if value is not None}
-
-
-def _hidden(fields: Json) -> dict[str, Any]:
-    view = dict(fields)
-    callback = view.pop("callback", None)
-    if isinstance(callback, Mapping):
-        details = callback.get("details")
-        details = details if isinstance(details, Mapping) else {}
-        target = details.get("url") or details.get("topic") or ""
-        view["callbackType"] = callback.get("type")
-        view["destination"] = str(target).partition("?")[0]  # a query may hold a key
-    payload = view.pop("payload", None)
-    if isinstance(payload, str):
-        view["payloadBytes"] = len(payload.encode())
-    return view
 
 
 def _changing(
@@ -423,29 +400,6 @@ async def _pages(url: str, key: str, asked: Mapping[str, str], limit: int) -> tu
         token = str(page.get("continuationToken") or "")
         if not token or len(found) > limit:
             return found[:limit], bool(token) or len(found) > limit
-
-
-def _read_body(path: Path | None, given: Mapping[str, str | None]) -> dict[str, Any]:
-    """Return the body of a request: what the file says, and in its place what the options do."""
-    body: dict[str, Any] = {}
-    if path is not None:
-        text = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
-        try:
-            body = orjson.loads(text)
-        except orjson.JSONDecodeError as error:
-            raise InvalidRequest.of("--file", f"must be JSON: {error}") from None
-        if not isinstance(body, dict):
-            raise InvalidRequest.of("--file", "must be a JSON object")
-    for key, value in given.items():
-        if value is None:
-            continue
-        if key == "url":
-            body["callback"] = {"type": "http", "details": {"url": value, "method": "POST"}}
-        else:
-            body[key] = value
-    if not body:
-        raise InvalidRequest.of("--file", "required, or an option that says what is in it")
-    return body
 
 
 def _matching(revision: int | None) -> Mapping[str, str]:

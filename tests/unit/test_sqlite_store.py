@@ -30,9 +30,10 @@ from tests.contract.builders import (
     make_rows,
     make_update,
 )
+from tests.contract.test_claim_store import make_claim
 
 from ringtime_shared.clock import ManualClock
-from ringtime_shared.errors import AppExists, OutcomeUnknown, StartupError, StoreUnavailable
+from ringtime_shared.errors import AppExists, Damaged, OutcomeUnknown, StartupError, StoreUnavailable
 from ringtime_shared.models.app import AppConfiguration, Instance, Resize
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.schedule import Row
@@ -495,6 +496,32 @@ async def test_purge_deletes_dead_letters_that_expired_in_chunks(
     assert kept == letters[25:]
     assert await store.count_dead_letters(app.app_id, START_MS, START_MS + 100) == 5
     assert await fetch(store, row) is None
+
+
+async def test_purge_deletes_claims_that_expired_in_chunks(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ringtime_shared.stores.sqlite.purge.ROWS_PER_CHUNK", 2)
+    app = await store.create_app(make_app())
+    claims = [replace(make_claim(app, f"key-{n}"), expires_ms=START_MS + n) for n in range(7)]
+    for claim in claims:
+        await store.replace_claim(claim, None)
+    await store.purge(START_MS + 5)
+    assert [await store.fetch_claim(claim.key) for claim in claims] == [None] * 6 + claims[6:]
+
+
+async def test_a_claim_that_cannot_be_read_is_told_apart(store: SqliteStore, tmp_path: Path) -> None:
+    app = await store.create_app(make_app())
+    bad, good = make_claim(app, "bad"), make_claim(app, "good")
+    for claim in (bad, good):
+        await store.replace_claim(claim, None)
+    with sqlite3.connect(tmp_path / schema.FILE_NAME) as connection:
+        connection.execute("UPDATE claims SET claim = '[1]' WHERE claimed = 'bad'")
+    connection.close()
+    for call in (store.fetch_claim(bad.key), store.replace_claim(bad, None)):
+        with pytest.raises(Damaged, match="key bad cannot be read"):
+            await call
+    assert await store.fetch_claim(good.key) == good
 
 
 async def test_purge_works_in_chunks(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:

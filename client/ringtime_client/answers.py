@@ -27,6 +27,7 @@ from ringtime_shared.errors import (
     KeyReused,
     LimitReached,
     LiveSchedules,
+    NotChangeable,
     NotFound,
     NotReplayable,
     OutcomeUnknown,
@@ -154,6 +155,10 @@ def _to_error(call: Call[T], answer: Answer, fault: _Fault) -> RingtimeError:
             return AlreadyDone(call.key, details.get("scheduleStatus", "done"))
         case ErrorWord.NOT_REPLAYABLE:
             return NotReplayable(
+                call.key, details.get("scheduleStatus", "done"), details.get("reason", message)
+            )
+        case ErrorWord.NOT_CHANGEABLE:
+            return NotChangeable(
                 call.key, details.get("scheduleStatus", "done"), details.get("reason", message)
             )
         case _:

@@ -308,6 +308,62 @@ def cancel_named_schedule(app_id: str, name: str) -> Call[CancelResult]:
 
 
 @checked
+def patch_schedule(
+    schedule_id: UUID | str,
+    *,
+    at: datetime | None = None,
+    delay: timedelta | None = None,
+    payload: str | None = None,
+    callback: Callback | None = None,
+    retry: RetryRules | None = None,
+) -> Call[ScheduleView]:
+    """Change a schedule that is not sent yet; what is None stays. What was to be sent before is not sent.
+
+    After OutcomeUnknown it may be changed or not: `get_schedule` tells, and it may be tried again.
+
+    Args:
+        at: another instant to fire at, timezone-aware; or
+        delay: how long from the server's now.
+        payload, callback, retry: as `create_schedule` takes them.
+
+    Raises InvalidRequest, NotFound, NotChangeable (it is over, is due within a second, or is a run),
+    VersionConflict (others changed it at the same moment), AppInactive.
+    """
+    fields: dict[str, object] = {} if at is None and delay is None else dict(_when(at, delay))
+    if payload is not None:
+        fields["payload"] = payload
+    if callback is not None:
+        fields["callback"] = callback_of(callback)
+    if retry is not None:
+        fields["retryPolicy"] = retry_to_json(retry)
+    return Call(
+        method="PATCH",
+        path=_schedule_path(schedule_id),
+        body=to_body(fields),
+        read=_to_schedule,
+        kind="schedule",
+        key=str(schedule_id),
+        conflict=ErrorWord.NOT_CHANGEABLE,
+    )
+
+
+@checked
+def trigger_schedule(schedule_id: UUID | str) -> Call[ScheduleView]:
+    """Send a schedule now instead of at its time; of a recurring one, file a run now, and return that.
+
+    Raises as `patch_schedule` does.
+    """
+    return Call(
+        method="POST",
+        path=f"{_schedule_path(schedule_id)}/trigger",
+        read=_to_schedule,
+        kind="schedule",
+        key=str(schedule_id),
+        conflict=ErrorWord.NOT_CHANGEABLE,
+    )
+
+
+@checked
 def cancel_schedule(schedule_id: UUID | str) -> Call[CancelResult]:
     """Cancel a schedule; cancelling twice is no error. Raises InvalidRequest, NotFound, AlreadyDone."""
     return _cancel_of(schedule_id)

@@ -23,6 +23,7 @@ from ringtime_ingest.service import NewSchedule as Request
 from ringtime_ingest.service.dead_letters import IN_LIBRARY, LetterPage, LetterQuery, ReplayReport
 from ringtime_ingest.service.listing import ListQuery, SchedulePage
 from ringtime_ingest.service.replay import Replay
+from ringtime_ingest.service.requests import NOW, ScheduleChange
 from ringtime_shared.api.dead_letters import LIST_SIZE as LETTERS_SIZE
 from ringtime_shared.api.dead_letters import MAX_SIZE
 from ringtime_shared.api.ids import check_name
@@ -324,6 +325,47 @@ class Ringtime(RecurringVerbs):
         NotFound, AlreadyDone."""
         _check_name(name)
         return await self.cancel_schedule(await self._running.service.named.fetch(app_id, name))
+
+    @checked
+    async def patch_schedule(
+        self,
+        schedule_id: UUID | str,
+        *,
+        at: datetime | None = None,
+        delay: timedelta | None = None,
+        payload: str | None = None,
+        callback: Callback | None = None,
+        retry: RetryRules | None = None,
+    ) -> Row:
+        """Change a schedule that is not sent yet; what is None stays. What was to be sent before is not sent.
+
+        Args:
+            at: another instant to fire at, timezone-aware; or
+            delay: how long from now.
+            payload, callback, retry: as `create_schedule` takes them.
+
+        Raises InvalidRequest, NotFound, NotChangeable (it is over, is due within a second, or is a run),
+        VersionConflict (others changed it at the same moment), AppInactive, OutcomeUnknown.
+        """
+        plain_id(schedule_id)
+        kind, details = (None, None) if callback is None else details_of(callback)
+        return await self._running.service.change_schedule(
+            cast(UUID, schedule_id),
+            ScheduleChange(
+                fire_ms=to_ms("at", at),
+                delay_ms=None if delay is None else -(-delay // timedelta(milliseconds=1)),
+                payload=payload,
+                callback_type=kind,
+                callback_details=details,
+                retry=retry,
+            ),
+        )
+
+    @checked
+    async def trigger_schedule(self, schedule_id: UUID | str) -> Row:
+        """Send a schedule now instead of at its time. Raises as `patch_schedule` does."""
+        plain_id(schedule_id)
+        return await self._running.service.change_schedule(cast(UUID, schedule_id), NOW)
 
     @checked
     async def cancel_schedule(self, schedule_id: UUID | str) -> Cancellation:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Awaitable
 from dataclasses import replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from ringtime_shared.app_states import APPS_TRUST_MS
+from ringtime_shared.changing import WINDOW_MS
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import AlreadyDone, StoreUnavailable
 from ringtime_shared.models.app import App
@@ -14,6 +15,7 @@ from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import AppLimits
 from ringtime_shared.stores.protocol import AppStore, ScheduleStore
 
+T = TypeVar("T")
 _CLOCK_SKEW_MS = 60_000  #: clocks of two machines differ by less
 CANCEL_PROMISE_MS = 1_000  #: a cancel acknowledged longer than this before the slot is sure to hold
 _SLOWEST_WRITE_MS = 30_000  #: no write that was sent can become durable later than this
@@ -30,7 +32,9 @@ class Cancelled(NamedTuple):
     promised: bool  #: it was durable in time, or nothing can send it; else best effort
 
 
-async def cancel_home(store: CancelStore, clock: Clock, row: Row, limits: AppLimits) -> Cancelled:
+async def cancel_home(
+    store: CancelStore, clock: Clock, row: Row, limits: AppLimits, read_ms: int
+) -> Cancelled:
     """Cancel the schedule of a home row; cancelling twice is no error.
 
     The cancel is promised to hold if it was durable more than a second before the slot of the pending
@@ -42,6 +46,14 @@ async def cancel_home(store: CancelStore, clock: Clock, row: Row, limits: AppLim
     It is promised as well if the app has been deactivated for so long that no attempt can be under way:
     whoever fires after an activation reads the row anew. While this node's clock is in doubt, "in time" and
     "long" mean nothing, and nothing is promised.
+
+    Somebody may change the schedule to an earlier time meanwhile. That is not sent before a cancel that takes
+    less than `WINDOW_MS`; after a longer one the row is read again, and nothing is promised if it was
+    changed.
+
+    Args:
+        row: as it was read.
+        read_ms: when that read was begun, on the boot clock.
 
     Raises AlreadyDone, StoreUnavailable, OutcomeUnknown.
     """
@@ -56,6 +68,10 @@ async def cancel_home(store: CancelStore, clock: Clock, row: Row, limits: AppLim
     else:  # somebody cancelled before; that write may have taken long to become durable
         durable_ms = min(clock.now_ms(), row.cancelled_ms + _SLOWEST_WRITE_MS)
     slot_ms = (row.moved_to or row.place).slot_ms
+    if clock.boot_ms() - read_ms >= WINDOW_MS:
+        after = await _once_cancelled(store.fetch_row(row.place, schedule_id))
+        if after is None or after.moved_to != row.moved_to:
+            return Cancelled(row, promised=False)
     if clock.doubt() is not None:
         return Cancelled(row, promised=False)
     if durable_ms < slot_ms - CANCEL_PROMISE_MS:
@@ -71,7 +87,7 @@ def is_at_rest(app: App, now_ms: int, limits: AppLimits) -> bool:
     return app.halted_ms is not None and not app.active and now_ms - app.halted_ms > rest_ms
 
 
-async def _once_cancelled(call: Awaitable[App | None]) -> App | None:
+async def _once_cancelled(call: Awaitable[T | None]) -> T | None:
     """Await a read that follows the cancel: if it fails, the cancel stands all the same."""
     try:
         return await call

@@ -15,7 +15,8 @@ RingtimeError
 │   ├── AlreadyDone       too late to cancel: the schedule has its outcome
 │   ├── NotReplayable     the schedule has not failed, or was cancelled
 │   ├── KeyReused         the idempotency key stands for a create that asked for something else
-│   └── InFlight          the first create of this idempotency key, or name, is under way
+│   ├── InFlight          the first create of this idempotency key, or name, is under way
+│   └── NotChangeable     the schedule is over, or is being sent
 ├── StoreUnavailable      nothing was written; try again later
 │   ├── ClockInDoubt      this node's wall clock cannot be relied on
 │   ├── DiskFull          there is no room; what is filed is fired all the same
@@ -75,6 +76,10 @@ class ErrorWord(StrEnum):
         "the idempotency key stands for an earlier create that asked for something else",
     )
     IN_FLIGHT = "IN_FLIGHT", "the first create of this idempotency key or name is under way; try again soon"
+    NOT_CHANGEABLE = (
+        "NOT_CHANGEABLE",
+        "the schedule is over, is being sent, or is a run: `details` has `scheduleStatus` and the `reason`",
+    )
     STORE_UNAVAILABLE = "STORE_UNAVAILABLE", "nothing was written; try again later"
     CLOCK_IN_DOUBT = "CLOCK_IN_DOUBT", "the server's clock cannot be relied on; nothing was written"
     DISK_FULL = "DISK_FULL", "there is no room; nothing was written"
@@ -313,6 +318,22 @@ class InFlight(Conflict):
         self, message: str = "the first create is under way; try again in a moment", field: str | None = None
     ) -> None:
         super().__init__(message, field)
+
+
+class NotChangeable(Conflict):
+    """The schedule cannot be changed: it is over, an attempt was made or is about to be, or it is a run."""
+
+    word = ErrorWord.NOT_CHANGEABLE
+
+    field = "scheduleId"
+
+    def __init__(self, schedule_id: str, status: str, why: str) -> None:
+        super().__init__(f"schedule {schedule_id} is {status}, and cannot be changed: {why}")
+        self.status = status
+        self.why = why
+
+    def details(self) -> Mapping[str, str]:
+        return {"scheduleStatus": self.status, "reason": self.why}
 
 
 class StoreUnavailable(RingtimeError):

@@ -1,6 +1,7 @@
 """Play many seeds on all cores: `python -m tests.cluster.campaign FIRST COUNT KIND...`.
 
-KIND is faults, resize, deletion, clocks, crons or wide; all of them if none is named. Says what breaks.
+KIND is faults, resize, deletion, clocks, crons, changes or wide; all of them if none is named. Says what
+breaks.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 
+from tests.cluster.change_world import ChangePlan, ChangeWorld
 from tests.cluster.clock_world import ClockWorld
 from tests.cluster.cron_world import CronPlan, CronWorld
 from tests.cluster.deletion_world import DeletionPlan, DeletionWorld
@@ -56,6 +58,11 @@ def play_clock_seed(seed: int) -> list[str]:
 def play_cron_seed(seed: int, plan: CronPlan | None = None) -> list[str]:
     """Return the violations of one run with recurring schedules."""
     return _run(lambda: CronWorld(seed, plan))
+
+
+def play_change_seed(seed: int, plan: ChangePlan | None = None) -> list[str]:
+    """Return the violations of one run in which schedules are changed."""
+    return _run(lambda: ChangeWorld(seed, plan))
 
 
 def play_wide_seed(seed: int, plan: WidePlan | None = None) -> list[str]:
@@ -108,6 +115,7 @@ KINDS: dict[str, Play] = {
     "deletion": play_deletion_seed,
     "clocks": play_clock_seed,
     "crons": play_cron_seed,
+    "changes": play_change_seed,
     "wide": play_wide_seed,
 }
 

@@ -36,6 +36,7 @@ class Send:
     accepted: bool  #: the receiver took it
     held: bool  #: the sender owned the poller instance at that moment, or was frozen in the act
     heard: bool = False  #: the answer reached the sender in time
+    payload: str = ""
 
 
 def judge(

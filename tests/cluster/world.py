@@ -120,6 +120,7 @@ class RecordingCallback(CallbackType):
         holder = {claim.epoch: claim.node for claim in world.hub.claims.values()}
         held = self._pod.is_paused or holder.get(delivery.term & _EPOCH_MASK) == self._pod.name
         send = Send(schedule.schedule_id, world.now_ms(), delivery.attempt, delivery.term, accepted, held)
+        send.payload = schedule.payload
         world.sends.append(send)
         is_slow = world.rng.random() >= 1 - world.plan.slow_answers
         slowest_s = 3.0 if is_slow else 0.05  # some answers come after the deadline

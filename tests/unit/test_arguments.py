@@ -89,6 +89,15 @@ GOOD: dict[str, dict[str, Any]] = {
     "cancel_named_schedule": {"app_id": "shop", "name": "nightly"},
     "create_schedules": {"schedules": [NEW]},
     "get_schedule": {"schedule_id": ID},
+    "patch_schedule": {
+        "schedule_id": ID,
+        "at": datetime(2030, 1, 1, tzinfo=UTC),
+        "delay": HOUR,
+        "payload": "",
+        "callback": CALLBACK,
+        "retry": RetryRules(),
+    },
+    "trigger_schedule": {"schedule_id": ID},
     "cancel_schedule": {"schedule_id": ID},
     "cancel_schedules": {"schedule_ids": [ID]},
     "list_schedules": {
@@ -169,6 +178,8 @@ def wrong_for(verb: str, argument: str) -> Iterator[Any]:
         if verb == "replay_dead_letters" and argument == "size" and value is None:
             is_right = True
         if verb == "patch_recurring" and argument in ("times", "payload", "callback") and value is None:
+            is_right = True
+        if verb == "patch_schedule" and argument in ("payload", "callback") and value is None:
             is_right = True
         if verb == "cancel_schedules" and value is None:
             is_right = False

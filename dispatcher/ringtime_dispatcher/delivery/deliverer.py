@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
@@ -28,7 +29,6 @@ from ringtime_dispatcher.delivery.recording import (
     attempt_of,
     closing,
     dead_letter_of,
-    is_wanted,
     last_slot_ms,
     next_filing,
     outcome_of,
@@ -39,6 +39,15 @@ from ringtime_dispatcher.delivery.recording import (
 from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_shared.callbacks.foreign import describe, forget_cancels, is_own_cancel, let_interrupt_through
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
+from ringtime_shared.changing import (
+    BEHIND_MS,
+    LOOKS_APART_MS,
+    WAIT_MS,
+    Verdict,
+    is_fresh,
+    judge,
+    needs_pointed,
+)
 from ringtime_shared.clock import Clock
 from ringtime_shared.descriptors import is_shortage
 from ringtime_shared.errors import Damaged
@@ -51,6 +60,7 @@ from ringtime_shared.stores.protocol import DamagedRow, Position, RecurringStore
 
 _log = logging.getLogger(__name__)
 _LOOK_AGAIN_MS = 1_000
+_LOOKS_AT_ONCE = 100  #: at changed filings, before their turns
 _DAY_MS = 86_400_000
 _NO_GOOD_ANSWER = "its destination gave no good answer"
 _SHORTAGE_WAIT_MS = (1_000, 3_000)  #: a row that found this node short of something waits so long
@@ -117,6 +127,7 @@ class Deliverer:
             )
         )
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._first_looks = asyncio.Semaphore(_LOOKS_AT_ONCE)
         self._is_closing = False
 
     def accept(self, owned: OwnedInstance, row: Row) -> bool:
@@ -131,7 +142,8 @@ class Deliverer:
         item = RowItem(owned, row)
         if not self._ledger.enter(item):
             return False
-        self._timetable.add(row.place.slot_ms, item)
+        # A changed filing is looked at twice: see `changing`.
+        self._timetable.add(row.place.slot_ms - (0 if row.change is None else LOOKS_APART_MS), item)
         return True
 
     def reject(self, owned: OwnedInstance, row: DamagedRow) -> None:
@@ -174,6 +186,9 @@ class Deliverer:
         if item.has_step:
             self._follower.put(item)
             return
+        if item.row.change is not None and item.seen_ms is None:
+            self._start(self._look_first(item))
+            return
         try:
             if not self._turns.offer(item, self._policy(item)):
                 self._park(item)
@@ -185,7 +200,7 @@ class Deliverer:
         self.pump()
 
     def go_on(self, item: RowItem) -> None:
-        """A run was let go, and what follows it is durable: it is a row like others from now on."""
+        """What comes before the turn of an item is done: it is a row like others from now on."""
         self._ledger.put_back(item)
         self._on_due(item)
 
@@ -260,16 +275,53 @@ class Deliverer:
         self._damaged.put(item, fault)
 
     async def is_wanted(self, item: RowItem) -> bool:
-        """Whether a schedule with more than one filing is still to fire; if not, see this filing off."""
-        row = item.row
-        home = await persist(self._parts.store.fetch_row, item.home, item.schedule_id)
-        if is_wanted(row, home):
-            return True
+        """Whether this filing of a schedule that has more than one is to be sent now; if not, it is seen to:
+        closed, or looked at again."""
+        row, store = item.row, self._parts.store
+        home = await persist(store.fetch_row, item.home, item.schedule_id)
+        pointed = None
+        if home is not None and home.moved_to is not None and needs_pointed(row, home):
+            with suppress(Damaged):  # whoever reads it records it
+                pointed = await persist(store.fetch_row, home.moved_to, item.schedule_id)
+        verdict, now_ms = judge(row, home, pointed), self._clock.now_ms()
+        if verdict is Verdict.SEND:
+            return row.change is None or self._is_sure(item, now_ms)
+        if verdict is Verdict.WAIT and home is not None:
+            item.seen_ms = None
+            if self._wait(item, home, now_ms):
+                return False
         if item.home is item.place or home is None:
             self._ledger.settle(item)
         else:
-            self._record(item, closing(row, home, self._clock.now_ms()))
+            self._record(item, closing(row, home, now_ms))
         return False
+
+    def _is_sure(self, item: RowItem, now_ms: int) -> bool:
+        """Whether a changed filing that is in force may be sent now; if not, it is looked at again."""
+        boot_ms = self._clock.boot_ms()
+        if item.seen_ms is None:
+            item.seen_ms = boot_ms
+        sure_ms = now_ms + item.seen_ms + LOOKS_APART_MS - boot_ms if is_fresh(item.row, now_ms) else now_ms
+        next_ms = max(sure_ms, item.place.slot_ms)
+        if next_ms <= now_ms:
+            return True
+        self._ledger.put_back(item)
+        self._timetable.add(next_ms, item)
+        return False
+
+    def _wait(self, item: RowItem, home: Row, now_ms: int) -> bool:
+        """Let a filing that is not in force wait; False: it would wait for longer than it is kept."""
+        if is_fresh(item.row, now_ms):
+            self._ledger.put_back(item)
+            self._timetable.add(now_ms + WAIT_MS, item)
+            return True
+        slot_ms = max((home.moved_to or home.place).slot_ms, now_ms) + BEHIND_MS
+        if slot_ms >= last_slot_ms(item.row, item.row.schedule.expires_ms):
+            return False
+        again = next_filing(item.row, slot_ms)
+        here = RowUpdate(place=item.place, schedule_id=item.schedule_id, moved_to=again.place)
+        self._record(item, here, filings=(again,))
+        return True
 
     async def _attempt(self, item: RowItem) -> bool:
         row, policy = item.row, self._policy(item)
@@ -330,13 +382,27 @@ class Deliverer:
             self._ledger.leave_open(item)
         elif self._begin(item):
             if item.needs_look:
-                task = asyncio.create_task(self._park_if_wanted(item))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._start(self._park_if_wanted(item))
                 return
             try:
                 self._file_for_later(item)
             except Exception as error:  # noqa: BLE001 - a bug: it must cost this row alone
+                self.end_in_failure(item, error)
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _look_first(self, item: RowItem) -> None:
+        """Take the first look at a changed filing; the second comes with its turn."""
+        async with self._first_looks:
+            if not self.take_up(item):
+                return
+            try:
+                if await self.is_wanted(item):
+                    self.go_on(item)
+            except BaseException as error:  # noqa: BLE001 - raised again there where it is meant for us
                 self.end_in_failure(item, error)
 
     async def _park_if_wanted(self, item: RowItem) -> None:
@@ -394,7 +460,7 @@ class Deliverer:
             Record(
                 schedule_id=item.schedule_id,
                 home=home,
-                move=None if home.place is item.place else replace(home, place=item.place),
+                move=None if home.place == item.place else replace(home, place=item.place),
                 filings=filings,
                 letter=letter,
                 on_durable=partial(self._ledger.settle, item),

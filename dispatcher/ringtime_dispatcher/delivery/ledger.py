@@ -67,7 +67,7 @@ class Item:
 class RowItem(Item):
     """A filing that could be read, and so may be sent."""
 
-    __slots__ = ("destination", "details", "has_step", "needs_look", "row")
+    __slots__ = ("destination", "details", "has_step", "needs_look", "row", "seen_ms")
 
     def __init__(self, owned: OwnedInstance, row: Row) -> None:
         super().__init__(owned, row.place, row.schedule.schedule_id)
@@ -75,6 +75,9 @@ class RowItem(Item):
         self.needs_look = self.home is not row.place  #: at the home row, before this filing is sent
         #: a run's step is to be taken first; a replay is nobody's time
         self.has_step = row.schedule.run is not None and not row.replay
+        self.seen_ms: int | None = (
+            None  #: since when a changed filing was in force at each look, on the boot clock
+        )
         self.details: Mapping[str, object] | None = None  #: known once it is due
         self.destination = ""
 

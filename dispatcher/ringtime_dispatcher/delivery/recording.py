@@ -259,7 +259,14 @@ def _tell(callback: Callable[[], None]) -> None:
 
 def age_ms(row: Row, now_ms: int) -> int:
     """Return how long ago the delivery was due. The age of a replay does not count: somebody asked for it."""
-    return 0 if row.replay else now_ms - home_slot(row.schedule.schedule_id)
+    return 0 if row.replay else now_ms - _due_ms(row)
+
+
+def _due_ms(row: Row) -> int:
+    """Return when the delivery was due first."""
+    if row.change is None:
+        return home_slot(row.schedule.schedule_id)
+    return max(row.schedule.fire_ms, row.change.at_ms)
 
 
 def last_slot_ms(row: Row, max_age_ms: int) -> int:
@@ -267,29 +274,13 @@ def last_slot_ms(row: Row, max_age_ms: int) -> int:
     sooner where the policy says so."""
     schedule = row.schedule
     last_ms = max(schedule.expires_ms - _OUTCOME_MS, schedule.fire_ms)
-    return last_ms if row.replay else min(last_ms, home_slot(schedule.schedule_id) + max_age_ms)
-
-
-def is_wanted(row: Row, home: Row | None) -> bool:
-    """Whether this filing is still to fire, given the schedule's home row as it is now.
-
-    Not when the delivery ended, was cancelled, or went on to a later filing: that one was durable before
-    the home row pointed at it, so nothing is lost by closing this one.
-    """
-    if home is None:
-        return True
-    if home.cancelled_ms is not None:
-        return False
-    if home.outcome is not None and home.outcome.replay >= row.replay:
-        return False
-    later = home.moved_to
-    return later is None or later.slot_ms <= row.place.slot_ms
+    return last_ms if row.replay else min(last_ms, _due_ms(row) + max_age_ms)
 
 
 def closing(row: Row, home: Row, now_ms: int) -> RowUpdate:
     """Return what closes a filing that is not wanted."""
     outcome = home.outcome
-    if outcome is None and home.cancelled_ms is None:
+    if outcome is None and home.cancelled_ms is None and home.moved_to is not None:
         return RowUpdate(place=row.place, schedule_id=row.schedule.schedule_id, moved_to=home.moved_to)
     ended = outcome or Outcome(status=Status.DELETED, ended_ms=now_ms)
     return RowUpdate(place=row.place, schedule_id=row.schedule.schedule_id, outcome=replace(ended, log=()))
@@ -301,7 +292,11 @@ def closed(row: Row, outcome: Outcome) -> RowUpdate:
 
 
 def next_filing(row: Row, slot_ms: int, attempt: Attempt | None = None) -> Row:
-    """Return the same schedule filed under a later slot: after a failed attempt, or without one."""
+    """Return the same schedule filed under a later slot: after a failed attempt, or without one.
+
+    One that was changed to an earlier time may meet the slot of its home row, which no other filing may have.
+    """
+    slot_ms += slot_ms == home_slot(row.schedule.schedule_id)
     if attempt is None:
         return replace(row, place=row.place._replace(slot_ms=slot_ms))
     return replace(
@@ -329,13 +324,20 @@ def outcome_of(row: Row, reply: Reply, *, at_ms: int, took_ms: int) -> Outcome:
         took_ms=took_ms,
         replay=row.replay,
         log=row.log,
+        changed_in=None if row.change is None else row.place,
     )
 
 
 def unsent(row: Row, status: Status, error: str, now_ms: int) -> Outcome:
     """Return how a delivery ended without a last attempt."""
     return Outcome(
-        status=status, ended_ms=now_ms, attempts=row.attempts, error=error, replay=row.replay, log=row.log
+        status=status,
+        ended_ms=now_ms,
+        attempts=row.attempts,
+        error=error,
+        replay=row.replay,
+        log=row.log,
+        changed_in=None if row.change is None else row.place,
     )
 
 

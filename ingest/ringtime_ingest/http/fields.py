@@ -285,6 +285,12 @@ NAMED_SCHEDULE = Shape(
     is_closed=True,
     also={"oneOf": [_with("scheduleTime", "delaySeconds"), _with("delaySeconds", "scheduleTime")]},
 )
+SCHEDULE_PATCH = Shape(
+    Field("scheduleTime", INSTANT, "Another fire time: epoch seconds, or an ISO 8601 instant with offset."),
+    Field("delaySeconds", NUMBER, "Instead of scheduleTime: how long from now."),
+    *_CONTENTS,
+    is_closed=True,
+)
 _TIMES = (
     Field("cronExpression", TEXT, "Five fields, or `@daily` and the like; or else `interval`.", _CRON),
     Field("interval", OBJECT, "Every so many units from an instant.", _ref("Interval")),

@@ -202,6 +202,25 @@ _OPERATIONS = (
         also=("202",),
     ),
     _Operation(
+        method="patch",
+        path="/goscheduler/schedules/{scheduleId}",
+        summary="Change what is given of a schedule that is not sent yet, and leave the rest; once answered,"
+        " what was to be sent before is not sent",
+        answer=schemas.ONE_SCHEDULE,
+        failures=("400", "404", "408", "409", "413", "503"),
+        body="SchedulePatch",
+        creates=False,
+        example={"delaySeconds": 3_600, "payload": "{}"},
+    ),
+    _Operation(
+        method="post",
+        path="/goscheduler/schedules/{scheduleId}/trigger",
+        summary="Send a schedule now instead of at its time; of a recurring one, file a run beside the plan",
+        answer=schemas.ONE_SCHEDULE,
+        failures=("400", "404", "409", "503"),
+        also=("201",),
+    ),
+    _Operation(
         method="post",
         path="/goscheduler/schedules/batch",
         summary="Create up to 1,000 schedules; each has its own result, and a bad one sinks no other",

@@ -25,6 +25,7 @@ from ringtime_ingest.http.fields import (
     NEW_SCHEDULE,
     OVERLAPS,
     RECURRING_PATCH,
+    SCHEDULE_PATCH,
     SETTINGS,
 )
 from ringtime_ingest.http.shapes import Unreadable, is_all_text, to_plain
@@ -32,6 +33,7 @@ from ringtime_ingest.service.requests import (
     NewApp,
     NewRecurring,
     NewSchedule,
+    ScheduleChange,
     check_contents_form,
     check_form,
 )
@@ -132,6 +134,29 @@ def _read_key(
     else:
         broken += check_key(key)
     return key
+
+
+def parse_schedule_patch(body: bytes, max_depth: int) -> ScheduleChange:
+    """Read the body of a change of a one-time schedule. Raises InvalidRequest."""
+    wrong: list[Violation] = []
+    broken: list[Violation] = []
+    fields = SCHEDULE_PATCH.decode(body, max_depth, wrong)
+    contents = _read_contents("", {"payload": "", "callback": {}} | fields, wrong, broken)
+    fire_ms = read_time("scheduleTime", fields.get("scheduleTime"), parse_instant, wrong, broken)
+    delay_ms = read_time("delaySeconds", fields.get("delaySeconds"), parse_delay, wrong, broken)
+    is_called = "callback" in fields
+    if is_called and not contents["callback_type"]:
+        broken.append(Violation("callback.type", "required: a non-empty string"))
+    if wrong or broken:
+        raise refused(wrong, broken)
+    return ScheduleChange(
+        fire_ms=fire_ms,
+        delay_ms=delay_ms,
+        payload=contents["payload"] if "payload" in fields else None,
+        callback_type=contents["callback_type"] if is_called else None,
+        callback_details=contents["callback_details"] if is_called else None,
+        retry=contents["retry"],
+    )
 
 
 def parse_recurring(app_id: str, name: str, body: bytes, max_depth: int) -> NewRecurring:

@@ -28,6 +28,7 @@ from ringtime_ingest.http.fields import (
     REPLAYS,
     RETRY_POLICY,
     SCHEDULE_ID,
+    SCHEDULE_PATCH,
     SECRET_ID,
     TOKEN,
 )
@@ -246,6 +247,7 @@ def requests_of(offer: Offer, *, is_stepped: bool = False) -> Mapping[str, Schem
         "Replays": REPLAYS.schema(),
         "NewRecurring": NEW_RECURRING.schema(),
         "RecurringPatch": RECURRING_PATCH.schema(),
+        "SchedulePatch": SCHEDULE_PATCH.schema(),
         "Interval": INTERVAL.schema(),
         "Preview": PREVIEW.schema(),
         "Pause": PAUSE.schema(),

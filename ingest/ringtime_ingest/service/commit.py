@@ -61,6 +61,7 @@ from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.errors import MarksAhead, NotFound, OutcomeUnknown, StoreUnavailable
+from ringtime_shared.ids import home_slot
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.partition_choice import PartitionChooser
@@ -109,10 +110,10 @@ class CommitPath:
         self._running = 0  # counted down by the lane itself: its task ends a moment after its last look
 
     async def file(self, row: Row, reading: AppReading) -> Row:
-        """File a home row, or a replay; return it, with a forward pointer if it had to be filed again.
+        """File a home row, replay or change; return it, with a forward pointer if it had to be filed again.
 
-        A replay that is overtaken points on itself, as a home row does: the schedule's home row is the
-        caller's to change.
+        A replay or change that is overtaken points on itself, as a home row does: the schedule's home row is
+        the caller's to change.
 
         Raises:
             StoreUnavailable: nothing was filed; ClockInDoubt: because this node's clock is.
@@ -279,6 +280,7 @@ class CommitPath:
         now_ms = self._clock.now_ms()
         place, app = filing.row.place, filing.reading.app
         slot_ms = max(now_ms + self._settings.commit_margin_ms, sealed_ms + 1, place.slot_ms + 1)
+        slot_ms += slot_ms == home_slot(filing.home.schedule.schedule_id)  # of a change to an earlier time
         partition = place.partition
         if partition >= app.writable:
             partition = self._chooser.choose(app.number, bucket_of(slot_ms), app.writable)

@@ -123,7 +123,7 @@ class DeadLetters:
         self._apps = apps
         self._replayer = replayer
         self._clock = clock
-        self._fetch_home = fetch_home  # raises NotFound
+        self._fetch_home = fetch_home  # as it is shown; raises NotFound
 
     async def fetch(self, query: LetterQuery) -> LetterPage:
         """Return a page. Raises InvalidRequest, NotFound (app)."""

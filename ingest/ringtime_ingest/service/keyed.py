@@ -50,9 +50,11 @@ import orjson
 
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath
+from ringtime_ingest.service.listing import fetch_shown
 from ringtime_ingest.service.requests import Kept, NewSchedule
 from ringtime_shared.api.ids import check_key
 from ringtime_shared.app_feed import AppReading
+from ringtime_shared.changing import as_shown
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import AppInactive, InFlight, InvalidRequest, KeyReused
 from ringtime_shared.ids import app_number_of
@@ -165,11 +167,12 @@ class Keyed:
         A filing with attempts is a dispatcher's, which made sure of it before it pointed at it.
         """
         if row.outcome is not None or row.cancelled_ms is not None:
+            (row,) = await fetch_shown(self._store, [row])
             return row
         schedule_id, pending = row.schedule.schedule_id, row
         if row.moved_to is not None:
             pending = await self._store.fetch_row(row.moved_to, schedule_id) or row
-            row = replace(row, attempts=pending.attempts, log=pending.log)
+            row = replace(as_shown(row, pending), attempts=pending.attempts, log=pending.log)
         if pending.attempts or not pending.is_live:
             return row
         moved_to = (await self._commit.file(pending, reading)).moved_to

@@ -4,7 +4,8 @@ A page is read minute by minute, from the minutes the app has rows in, so time w
 and little more than a page is held. Within a minute the partitions are merged by slot and id: what is shown
 goes up to where every partition is read, and the next read goes on behind it. As the order never changes, a
 page that goes on behind the last one repeats nothing, and misses only what was created at earlier times
-meanwhile.
+meanwhile. So a schedule that was changed to another time stays where it was, and is shown as it is now: a
+read for each that has a forward pointer and no outcome, or one of a change.
 
 What else is asked of schedules, such as labels, is asked of each row that the walk comes by: it costs what
 the range holds, not what is found. A page ends after `_MOST_READ` rows whatever it holds then.
@@ -12,8 +13,9 @@ the range holds, not what is found. A page ends after `_MOST_READ` rows whatever
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from math import ceil, sqrt
 from operator import attrgetter, itemgetter
@@ -24,8 +26,9 @@ from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.tokens import encode_token, read_token
 from ringtime_shared.api.schedules import LIST_SIZE, MAX_LIST_DAYS, MAX_LIST_SIZE
 from ringtime_shared.buckets import bucket_of, last_slot
+from ringtime_shared.changing import as_shown
 from ringtime_shared.clock import Clock
-from ringtime_shared.errors import InvalidRequest, Violation
+from ringtime_shared.errors import Damaged, InvalidRequest, Violation
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.row_filter import ALL_ROWS, RowFilter
 from ringtime_shared.stores.codec import check_details
@@ -47,6 +50,7 @@ _READ_SPARSELY = 500  #: at a time, while a filter may pass over most of them
 _MINUTES = 15  #: asked for entries at first; where there are few, eight times as many the next time
 _ENTRIES = 2_000  #: minutes of partitions, read at once
 _AT_ONCE = 250  #: of these whose rows are read side by side
+_SHOWN_AT_ONCE = 50  #: filings that home rows point at, read side by side
 
 
 class ListNames(NamedTuple):
@@ -136,14 +140,18 @@ class Listing:
                     page.unreadable.append(item.schedule_id)
                 elif item.is_shown and query.only.wants(item):
                     if page.is_full:
-                        return page.end(query.app_id, position)
+                        return await self._end(page, query.app_id, position)
                     page.add(item)
                 position = key
                 looked += 1
             position = upto
             if looked >= _MOST_READ:
-                return page.end(query.app_id, position)
-        return page.end(query.app_id, None)
+                return await self._end(page, query.app_id, position)
+        return await self._end(page, query.app_id, None)
+
+    async def _end(self, page: _Page, app_id: str, position: Position | None) -> SchedulePage:
+        ended = page.end(app_id, position)
+        return replace(ended, rows=await fetch_shown(self._store, ended.rows))
 
     async def _walk(
         self, app_id: str, position: Position, last_ms: int, missing: Callable[[], int]
@@ -188,6 +196,26 @@ class Listing:
             if len(entries) < _ENTRIES // 16:
                 span *= 8
             first = upto + 1
+
+
+async def fetch_shown(store: ScheduleStore, homes: Sequence[Row]) -> list[Row]:
+    """Return home rows with the schedules that are in force; reads only where they may have been changed."""
+    shown = list(homes)
+    changed = [n for n, home in enumerate(homes) if home.shown_in is not None]
+    for start in range(0, len(changed), _SHOWN_AT_ONCE):
+        some = changed[start : start + _SHOWN_AT_ONCE]
+        pointed = await asyncio.gather(*(_fetch_pointed(store, homes[n]) for n in some))
+        for n, filing in zip(some, pointed, strict=True):
+            shown[n] = as_shown(homes[n], filing)
+    return shown
+
+
+async def _fetch_pointed(store: ScheduleStore, home: Row) -> Row | None:
+    place = home.shown_in
+    try:
+        return None if place is None else await store.fetch_row(place, home.schedule.schedule_id)
+    except Damaged:
+        return None
 
 
 class _Page:

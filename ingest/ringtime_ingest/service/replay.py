@@ -97,7 +97,8 @@ class Replayer:
     async def file(
         self, reading: AppReading, failed: Sequence[Row], over: Sequence[DeadLetter], *, spread: bool
     ) -> list[Replay]:
-        """File the schedules of these home rows, all FAILURE, again; note the letters that are `over`.
+        """File the schedules of these home rows, all FAILURE and as they are shown, again; note the letters
+        that are `over`.
 
         Args:
             spread: with `SPACING_MS` between them, and after the app's earlier ones.
@@ -158,4 +159,5 @@ class Replayer:
         app, outcome = reading.app, home.outcome
         partition = self._chooser.choose(app.number, bucket_of(slot_ms), app.writable)
         replay = 1 + (outcome.replay if outcome is not None else 0)
-        return Row(schedule=home.schedule, place=Place(app.app_id, partition, slot_ms), replay=replay)
+        place = Place(app.app_id, partition, slot_ms)
+        return Row(schedule=home.schedule, place=place, replay=replay, change=home.change)

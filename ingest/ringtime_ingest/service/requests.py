@@ -63,6 +63,21 @@ class NewSchedule(Contents):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleChange:
+    """What is to be another way of a one-time schedule; None: it stays."""
+
+    fire_ms: int | None = None  #: the instant asked for, UTC ms; or
+    delay_ms: int | None = None  #: how long after the server's now
+    payload: str | None = None
+    callback_type: str | None = None
+    callback_details: dict[str, object] | None = field(default=None, repr=False)  #: goes with its type
+    retry: RetryRules | None = None
+
+
+NOW = ScheduleChange(delay_ms=0)  #: it is to be sent at once
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NewRecurring(Contents):
     """A recurring schedule to create, or to put in place of one of the same name."""
 
@@ -146,6 +161,24 @@ def check_values(new: NewSchedule, app: App, limits: AppLimits, now_ms: int) -> 
     return check_form(new) + _check_contents(new, app, limits) + _check_time(new, now_ms, days)
 
 
+def check_change(
+    asked: ScheduleChange, contents: Contents, app: App, limits: AppLimits, now_ms: int
+) -> list[Violation]:
+    """Return everything that is wrong with a change, but for what `check_callback` tells.
+
+    Args:
+        contents: the schedule as it is to be.
+    """
+    if asked == ScheduleChange():
+        return [Violation("body", "must change something")]
+    violations = _check_contents(contents, app, limits)
+    if asked.fire_ms is not None and asked.delay_ms is not None:
+        violations.append(Violation("scheduleTime", "either scheduleTime or delaySeconds, not both"))
+        return violations
+    days = app.configuration.future_period_days or limits.future_period_days
+    return violations + _check_time(asked, now_ms, days)
+
+
 def check_new_recurring(
     new: NewRecurring, app: App, limits: AppLimits, callback_rules: Mapping[str, CallbackRule]
 ) -> list[Violation]:
@@ -214,7 +247,7 @@ def _check_payload(payload: str, most_bytes: int) -> list[Violation]:
     return [Violation("payload", f"must be at most {most_bytes} bytes")] if size > most_bytes else []
 
 
-def _check_time(new: NewSchedule, now_ms: int, days: int) -> list[Violation]:
+def _check_time(new: NewSchedule | ScheduleChange, now_ms: int, days: int) -> list[Violation]:
     """The current second is not past: clients that send whole seconds mean "now" by it."""
     field, fire_ms = "scheduleTime", new.fire_ms
     if fire_ms is None:

@@ -10,6 +10,7 @@ from uuid import UUID
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.batches import Batches, Draft
 from ringtime_ingest.service.census import Census
+from ringtime_ingest.service.changes import ChangeParts, Changes
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.dead_letters import DeadLetters
 from ringtime_ingest.service.deletions import Deletions
@@ -17,7 +18,7 @@ from ringtime_ingest.service.growth import Growth
 from ringtime_ingest.service.job_actions import JobActions
 from ringtime_ingest.service.jobs import Jobs
 from ringtime_ingest.service.keyed import Keyed
-from ringtime_ingest.service.listing import Listing
+from ringtime_ingest.service.listing import Listing, fetch_shown
 from ringtime_ingest.service.named import Named
 from ringtime_ingest.service.recurring import Recurring, RecurringParts
 from ringtime_ingest.service.replay import Replayer
@@ -28,6 +29,9 @@ from ringtime_ingest.service.requests import (
     NewRecurring,
     NewSchedule,
     Offer,
+    ScheduleChange,
+    check_callback,
+    check_change,
     check_new_app,
     check_new_recurring,
     check_new_schedule,
@@ -43,6 +47,7 @@ from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel, let_interrupt_through
 from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.cancelling import cancel_home
+from ringtime_shared.changing import as_shown
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.deleting import Deleter
 from ringtime_shared.errors import (
@@ -143,8 +148,22 @@ class IngestService:
         )
         self.listing = Listing(parts.store, self._apps, parts.clock)
         replayer = Replayer(parts.store, self._commit, self._chooser, parts.clock, self._margin_ms)
-        self.dead_letters = DeadLetters(parts.store, self._apps, replayer, parts.clock, self._fetch_home)
+        self.dead_letters = DeadLetters(parts.store, self._apps, replayer, parts.clock, self._fetch_shown)
         self.runs = Runs(parts.store, self._apps, parts.clock, parts.limits)
+        self._changes = Changes(
+            ChangeParts(
+                store=parts.store,
+                apps=self._apps,
+                commit=self._commit,
+                chooser=self._chooser,
+                clock=parts.clock,
+                margin_ms=self._margin_ms,
+                fetch_home=self._fetch_home,
+                mint=self._mint_run,
+                apply=self._apply,
+            )
+        )
+        self.change_schedule = self._changes.change
         self.recurring = Recurring(
             RecurringParts(
                 store=parts.store,
@@ -161,7 +180,9 @@ class IngestService:
                 mint=self._mint_run,
             )
         )
-        actions = JobActions(self.listing, self.dead_letters, self.recurring, parts.clock, self._cancel)
+        actions = JobActions(
+            self.listing, self.dead_letters, self.recurring, parts.clock, self._cancel_for_job
+        )
         self.jobs = Jobs(parts.store, self._apps, parts.clock, actions)
 
     @classmethod
@@ -315,6 +336,41 @@ class IngestService:
             raise InvalidRequest(violations)
         return details
 
+    async def _apply(self, old: Schedule, asked: ScheduleChange, app: App, now_ms: int) -> Schedule:
+        """Return a schedule as it is to be. What stays of it is not judged anew. Raises InvalidRequest."""
+        contents = Contents(
+            app_id=old.app_id,
+            payload=old.payload if asked.payload is None else asked.payload,
+            callback_type=asked.callback_type or old.callback_type,
+            callback_details=asked.callback_details or {},
+            retry=asked.retry,
+        )
+        if asked.callback_type is None:
+            details = old.callback_details
+            if violations := check_change(asked, contents, app, self._limits, now_ms):
+                raise InvalidRequest(violations)
+        else:
+            details = await self._screen(
+                contents,
+                lambda: (
+                    check_change(asked, contents, app, self._limits, now_ms)
+                    + check_callback(contents, self._rules)
+                ),
+            )
+        fire_ms = old.fire_ms if asked.fire_ms is None else asked.fire_ms
+        if asked.delay_ms is not None:
+            fire_ms = now_ms + asked.delay_ms
+        retention_ms = (app.configuration.retention_days or self._limits.retention_days) * _DAY_MS
+        return replace(
+            old,
+            fire_ms=fire_ms,
+            payload=contents.payload,
+            callback_type=contents.callback_type,
+            callback_details=details,
+            expires_ms=max(old.expires_ms, max(fire_ms, now_ms + self._margin_ms) + retention_ms),
+            retry=old.retry if asked.retry is None else asked.retry,
+        )
+
     async def _screen_recurring(self, new: NewRecurring, app: App) -> bytes:
         return await self._screen(new, lambda: check_new_recurring(new, app, self._limits, self._rules))
 
@@ -362,8 +418,9 @@ class IngestService:
         if row.outcome is None and row.moved_to is not None:
             pending = await self._store.fetch_row(row.moved_to, schedule_id)
             if pending is not None:
-                return replace(row, attempts=pending.attempts, log=pending.log)
-        return row
+                return replace(as_shown(row, pending), attempts=pending.attempts, log=pending.log)
+        (shown,) = await fetch_shown(self._store, [row])
+        return shown
 
     async def _fetch_home(self, schedule_id: UUID) -> Row:
         try:
@@ -383,15 +440,27 @@ class IngestService:
             raise Damaged("schedule", str(schedule_id), fault_of(error)) from None
         return row
 
+    async def _fetch_shown(self, schedule_id: UUID) -> Row:
+        """Return the home row with what was sent last."""
+        (row,) = await fetch_shown(self._store, [await self._fetch_home(schedule_id)])
+        return row
+
     async def cancel_schedule(self, schedule_id: UUID) -> Cancellation:
         """Cancel a schedule; cancelling twice is no error.
 
         Raises NotFound, AlreadyDone, StoreUnavailable, OutcomeUnknown.
         """
-        return await self._cancel(await self._fetch_home(schedule_id))
+        read_ms = self._clock.boot_ms()
+        return await self._cancel(await self._fetch_home(schedule_id), read_ms)
 
-    async def _cancel(self, row: Row) -> Cancellation:
+    async def _cancel_for_job(self, row: Row) -> Cancellation:
+        """Cancel what was read a while ago: nobody is told whether it is promised."""
+        return await self._cancel(row, self._clock.boot_ms())
+
+    async def _cancel(self, row: Row, read_ms: int) -> Cancellation:
         run = row.schedule.run
         if run is not None and run.origin is Origin.PLAN:
             return await self.recurring.cancel_run(row)
-        return Cancellation(*await cancel_home(self._store, self._clock, row, self._limits))
+        done = await cancel_home(self._store, self._clock, row, self._limits, read_ms)
+        (shown,) = await fetch_shown(self._store, [done.row])
+        return Cancellation(shown, done.promised)

@@ -224,15 +224,16 @@ async def cancel(deployment: Deployment, output: Output, schedule_id: str) -> No
       ringctl schedules cancel 83b0d6a4-3f80-8001-8000-000028000001
     """
     parsed, limits = parse_id(schedule_id), deployment.settings.limits
+    begun_ms = deployment.clock.boot_ms()
     home = (await fetch_filing(deployment.store, parsed)).home
     before = {"status": home.status.value}
     if home.status == "SCHEDULED":
         async with audited(
             deployment, "schedules cancel", str(parsed), before=before, after={"status": "DELETED"}
         ):
-            done = await cancel_home(deployment.store, deployment.clock, home, limits)
+            done = await cancel_home(deployment.store, deployment.clock, home, limits, begun_ms)
     else:
-        done = await cancel_home(deployment.store, deployment.clock, home, limits)
+        done = await cancel_home(deployment.store, deployment.clock, home, limits, begun_ms)
     if output.is_json:
         output.data({"schedule": row_to_json(done.row), "promised": done.promised})
     elif done.promised:

@@ -80,6 +80,9 @@ class ScheduleView:
         str, Doc("Why the last attempt failed, at most 200 characters.", name="errorMessage")
     ] = ""
     retry: Annotated[RetryRules | None, Doc("Where it differs from the app's.", name="retryPolicy")] = None
+    changed_time: Annotated[
+        datetime | None, Doc("When it was changed last; all else is as it is since then.")
+    ] = None
     next_attempt_at: Annotated[
         datetime | None, Doc("When the next attempt, or a row that was parked, is due.")
     ] = None
@@ -117,6 +120,8 @@ def schedule_to_json(row: Row) -> dict[str, object]:
         shown["name"] = schedule.name
     if schedule.labels:
         shown["labels"] = dict(schedule.labels)
+    if row.change is not None:
+        shown["changedTime"] = to_iso(row.change.at_ms)
     outcome = row.outcome
     if outcome is None:
         if row.attempts:

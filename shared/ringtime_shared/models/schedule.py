@@ -48,9 +48,19 @@ class Place(NamedTuple):
         return bucket_of(self.slot_ms)
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Names the change of a schedule that a filing was made for: filings of two changes are never taken for
+    one another's."""
+
+    at_ms: int  #: when it was asked for
+    token: int  #: no other change has it
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """One app's request to be called back at one instant. Never changes."""
+    """One app's request to be called back at one instant. Never changes: a change of it is another one under
+    the same id, in a filing of its own."""
 
     schedule_id: UUID
     app_id: str
@@ -96,6 +106,9 @@ class Outcome:
     took_ms: int | None = None  #: how long the last attempt took
     replay: int = 0  #: 0: of the schedule itself; n: of its n-th replay
     log: tuple[Attempt, ...] = ()  #: the attempts before the last, oldest first, the newest LOG_LENGTH
+    changed_in: Place | None = (
+        None  #: the filing that has what was sent, if that was changed after the create
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +124,7 @@ class Row:
     attempts: int = 0  #: attempts made before this filing, in this replay
     replay: int = 0  #: 0, or the n-th time a dead letter was filed again
     log: tuple[Attempt, ...] = ()  #: the attempts before this filing, as in `Outcome`
+    change: Change | None = None  #: what is filed here is a change of what the home row has; see `changing`
     cancelled_ms: int | None = None  #: on the home row: when a cancel was accepted
     moved_to: Place | None = None  #: filed again there; this row must not fire
     outcome: Outcome | None = None  #: on the home row: the schedule's; on a move: that it is closed
@@ -124,6 +138,13 @@ class Row:
         """Whether this row stands for its schedule in lists: the home row of what is to be sent, or was."""
         run = self.schedule.run
         return self.is_home and (run is None or run.origin is not Origin.CHECK)
+
+    @property
+    def shown_in(self) -> Place | None:
+        """Where what this home row is shown with is filed, if that may be another schedule than its own."""
+        if self.schedule.run is not None:
+            return None
+        return self.moved_to if self.outcome is None else self.outcome.changed_in
 
     @property
     def is_live(self) -> bool:

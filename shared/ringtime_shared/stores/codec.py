@@ -30,7 +30,7 @@ from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.job import Job, JobAction, JobState
 from ringtime_shared.models.recurring import Definition, DefinitionState, RunOf
 from ringtime_shared.models.retry import RetryRules
-from ringtime_shared.models.schedule import Attempt, Outcome, Place, Row, Schedule, Status
+from ringtime_shared.models.schedule import Attempt, Change, Outcome, Place, Row, Schedule, Status
 from ringtime_shared.models.times import Times
 from ringtime_shared.parts import PartMap, is_part_count
 from ringtime_shared.stores.protocol import DAMAGED_MARKS, Marks
@@ -188,7 +188,8 @@ def _slim(value: object) -> object:
 
 @dataclass(frozen=True, slots=True)
 class Extras:
-    """The fields of a row, or of an outcome (`replay` and `log`), that mostly have their defaults."""
+    """The fields of a row, or of an outcome (`replay`, `log`, `changed_in`), that mostly have their
+    defaults."""
 
     retry: RetryRules | None = None
     replay: int = 0
@@ -196,6 +197,8 @@ class Extras:
     run: RunOf | None = None
     name: str = ""
     labels: tuple[tuple[str, str], ...] = ()
+    change: Change | None = None
+    changed_in: Place | None = None
 
 
 NO_EXTRAS = Extras()
@@ -206,18 +209,19 @@ decode_outcome = Decoder(Outcome).decode
 
 def encode_row_extras(row: Row) -> bytes | None:
     """Return the extras of a row; None, as for nearly every row, if it has none."""
-    schedule = row.schedule
+    schedule, change = row.schedule, row.change
     retry, run, name, labels = schedule.retry, schedule.run, schedule.name, schedule.labels
-    if retry is None and not row.replay and not row.log and run is None and not labels and not name:
+    is_plain = retry is None and run is None and change is None and not labels and not name
+    if is_plain and not row.replay and not row.log:
         return None
-    return encode_slim(Extras(retry, row.replay, row.log, run, name, labels))
+    return encode_slim(Extras(retry, row.replay, row.log, run, name, labels, change))
 
 
 def encode_outcome_extras(outcome: Outcome) -> bytes | None:
     """Return the extras of an outcome; None if it has none."""
-    if not outcome.replay and not outcome.log:
+    if not outcome.replay and not outcome.log and outcome.changed_in is None:
         return None
-    return encode_slim(Extras(replay=outcome.replay, log=outcome.log))
+    return encode_slim(Extras(replay=outcome.replay, log=outcome.log, changed_in=outcome.changed_in))
 
 
 class _OutcomeText(Struct, omit_defaults=True):
@@ -233,6 +237,7 @@ class _OutcomeText(Struct, omit_defaults=True):
     took_ms: int | None = None
     replay: int = 0
     log: Raw | None = None
+    changed_in: Place | None = None
 
 
 def encode_outcome(outcome: Outcome) -> bytes:
@@ -248,6 +253,7 @@ def encode_outcome(outcome: Outcome) -> bytes:
             outcome.took_ms,
             outcome.replay,
             Raw(encode_slim(outcome.log)) if outcome.log else None,
+            outcome.changed_in,
         )
     )
 
@@ -292,6 +298,7 @@ def to_live_rows(
             attempts=attempts,
             replay=extras.replay,
             log=extras.log,
+            change=extras.change,
         )
         for schedule_id, (
             slot_ms,
@@ -344,6 +351,7 @@ def to_written_row(
         attempts=attempts,
         replay=extras.replay,
         log=extras.log,
+        change=extras.change,
         cancelled_ms=cancelled_ms,
         moved_to=moved_to,
         outcome=outcome,

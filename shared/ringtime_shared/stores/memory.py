@@ -153,9 +153,13 @@ class MemoryStore:
                 entry = RunEntry(run.nominal_ms, schedule_id)
                 if entry not in runs:
                     insort(runs, entry)
-            if schedule_id not in self._rows[place]:
+            stored = self._rows[place].get(schedule_id)
+            if stored is None:
                 self._rows[place][schedule_id] = row
                 insort(self._keys[place.app_id, place.partition, place.bucket], _key_of(row))
+            elif stored.schedule.expires_ms < row.schedule.expires_ms:
+                longer = replace(stored.schedule, expires_ms=row.schedule.expires_ms)
+                self._rows[place][schedule_id] = replace(stored, schedule=longer)
         self._arrivals.announce([row.place for row in rows], self._now_ms())
 
     async def fetch_row(self, place: Place, schedule_id: UUID) -> Row | None:

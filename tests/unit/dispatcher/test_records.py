@@ -13,12 +13,12 @@ from ringtime_dispatcher.delivery.recording import (
     attempt_of,
     closing,
     dead_letter_of,
-    is_wanted,
     next_filing,
     outcome_of,
     unsent,
 )
 from ringtime_shared.callbacks.protocol import Reply
+from ringtime_shared.changing import Verdict, judge
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import LOG_LENGTH, Attempt, Outcome, Place, Row, RowUpdate, Status
 
@@ -79,7 +79,7 @@ def test_a_replay_has_no_age() -> None:
     ],
 )
 def test_whether_a_filing_is_still_to_fire(row: Row, home: Row | None, wanted: bool) -> None:
-    assert is_wanted(row, home) is wanted
+    assert (judge(row, home, None) is Verdict.SEND) is wanted
 
 
 @pytest.mark.parametrize("cancelled_ms", [None, START_MS])
@@ -119,7 +119,7 @@ def test_a_filing_that_was_superseded_points_where_the_schedule_went() -> None:
 )
 @pytest.mark.parametrize("row", [MOVE, replay_of(1)])
 def test_whatever_closes_a_filing_leaves_it_dead(row: Row, home: Row) -> None:
-    assert not is_wanted(row, home)
+    assert judge(row, home, None) is Verdict.CLOSE
     update = closing(row, home, START_MS)
     assert update.place == row.place
     assert not replace(row, moved_to=update.moved_to, outcome=update.outcome).is_live

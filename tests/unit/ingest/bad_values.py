@@ -212,7 +212,7 @@ PATHS = [
     create("cron", "cronExpression", scheduleTime=..., cronExpression="*/0 * * * *"),
     create("cron beside a time", "cronExpression", cronExpression="@reboot"),
     _get("164 PUT", SCHEDULES, status=405, method="PUT"),
-    _get("164 PATCH", f"{SCHEDULES}/{UNKNOWN}", status=405, method="PATCH"),
+    _get("164 PUT of one", f"{SCHEDULES}/{UNKNOWN}", status=405, method="PUT"),
     _get("164 GET of what takes a POST", f"{APPS}/test/activate", status=405),
     _get("164 lower-case method", SCHEDULES, status=405, method="post"),
     _get("165 unknown path", "/goscheduler/nothing", status=404),

@@ -13,7 +13,7 @@ import pytest
 from tests.contract.builders import START_MS, make_app, make_letter, make_move, make_outcome, make_update
 from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
 
-from ringtime_dispatcher.delivery.recording import dead_letter_of, is_wanted
+from ringtime_dispatcher.delivery.recording import dead_letter_of
 from ringtime_ingest.service.dead_letters import (
     IN_LIBRARY,
     IN_QUERY,
@@ -22,6 +22,7 @@ from ringtime_ingest.service.dead_letters import (
     ReplayReport,
 )
 from ringtime_ingest.service.replay import SPACING_MS, Replayer, key_of
+from ringtime_shared.changing import Verdict, judge
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import (
     AppInactive,
@@ -99,7 +100,9 @@ class Rig:
         home = await self.home(row)
         found = [rows.get(row.schedule.schedule_id) for rows in self.real._rows.values()]
         return [
-            each for each in found if each and not each.is_home and each.is_live and is_wanted(each, home)
+            each
+            for each in found
+            if each and not each.is_home and each.is_live and judge(each, home, None) is Verdict.SEND
         ]
 
 

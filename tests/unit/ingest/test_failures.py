@@ -168,7 +168,7 @@ async def test_client_that_leaves_is_no_error(caplog: pytest.LogCaptureFixture) 
     ("method", "path", "allowed"),
     [
         ("PUT", "/goscheduler/apps", "GET, HEAD, POST"),
-        ("PATCH", "/goscheduler/schedule/x", "DELETE, GET, HEAD"),
+        ("PUT", "/goscheduler/schedule/x", "DELETE, GET, HEAD, PATCH"),
         ("GET", "/goscheduler/schedule", "POST"),
     ],
 )

@@ -10,12 +10,19 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ringtime_ingest.http.envelope import success
-from ringtime_ingest.http.parsing import is_recurring, parse_create, parse_named, parse_schedule_id
+from ringtime_ingest.http.parsing import (
+    is_recurring,
+    parse_create,
+    parse_named,
+    parse_schedule_id,
+    parse_schedule_patch,
+)
 from ringtime_ingest.http.query import Query
 from ringtime_ingest.http.routes import BASE, Routes, named_in
 from ringtime_ingest.http.shapes import load
 from ringtime_ingest.service import Kept, NewSchedule
 from ringtime_ingest.service.listing import IN_QUERY, ListQuery
+from ringtime_ingest.service.requests import NOW
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.api.schedules import (
@@ -25,7 +32,7 @@ from ringtime_shared.api.schedules import (
     page_to_json,
     schedule_to_json,
 )
-from ringtime_shared.errors import Violation
+from ringtime_shared.errors import NotChangeable, Violation
 from ringtime_shared.models.schedule import Status
 from ringtime_shared.row_filter import RowFilter
 
@@ -39,12 +46,16 @@ class ScheduleRoutes(Routes):
         by_id = [
             Route(f"{BASE}/{word}/{{schedule_id}}", endpoint, methods=[method])
             for word in ("schedules", "schedule")
-            for endpoint, method in ((self.fetch, "GET"), (self.cancel, "DELETE"))
+            for endpoint, method in ((self.fetch, "GET"), (self.change, "PATCH"), (self.cancel, "DELETE"))
         ]
         return [
             Route(f"{BASE}/schedules", self.create, methods=["POST"]),
             Route(f"{BASE}/schedule", self.create_flat, methods=["POST"]),
             *by_id,
+            *(
+                Route(f"{BASE}/{word}/{{schedule_id}}/trigger", self.trigger, methods=["POST"])
+                for word in ("schedules", "schedule")
+            ),
             *(Route(f"{BASE}/{word}/{{app_id}}/schedules", self.fetch_page) for word in ("apps", "app")),
             *(
                 Route(f"{BASE}/{word}/{{app_id}}/schedules/{{name}}", endpoint, methods=[method])
@@ -85,6 +96,26 @@ class ScheduleRoutes(Routes):
             definition = await self._service.recurring.fetch_by_id(schedule_id)
             return success({"schedule": self._shown(definition)})
         return success({"schedule": schedule_to_json(await self._service.fetch_schedule(schedule_id))})
+
+    async def change(self, request: Request) -> Response:
+        schedule_id = parse_schedule_id(request.path_params["schedule_id"])
+        asked = parse_schedule_patch(await self._bodies.read(request), self._depth)
+        if is_recurring(schedule_id):
+            shown = self._shown(await self._service.recurring.fetch_by_id(schedule_id))
+            raise NotChangeable(
+                str(schedule_id), str(shown["status"]), "it is recurring: change it by its name"
+            )
+        row = await self._service.change_schedule(schedule_id, asked)
+        return success({"schedule": schedule_to_json(row)})
+
+    async def trigger(self, request: Request) -> Response:
+        """Send a schedule now instead of at its time; of a recurring one, a run beside the plan."""
+        schedule_id = parse_schedule_id(request.path_params["schedule_id"])
+        if is_recurring(schedule_id):
+            definition = await self._service.recurring.fetch_by_id(schedule_id)
+            run = await self._service.recurring.trigger(definition)
+            return success({"schedule": schedule_to_json(run)}, code=201, http=self._created)
+        return success({"schedule": schedule_to_json(await self._service.change_schedule(schedule_id, NOW))})
 
     async def fetch_page(self, request: Request) -> Response:
         page = await self._service.listing.fetch(parse_list_query(request))

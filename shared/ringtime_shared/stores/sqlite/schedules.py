@@ -191,6 +191,7 @@ def to_outcome(record: Iterable[Any]) -> Outcome:
         took_ms=took_ms,
         replay=extras.replay,
         log=extras.log,
+        changed_in=extras.changed_in,
     )
 
 
@@ -209,7 +210,10 @@ def _to_text(encoded: bytes | None) -> str | None:
 
 
 _BY_KEY = "WHERE app = ? AND partition = ? AND slot_ms = ? AND schedule_id = ?"
-_PUT_ROWS = f"INSERT INTO schedules (app, partition, {CREATED}) {{values}} ON CONFLICT DO NOTHING"
+_PUT_ROWS = (
+    f"INSERT INTO schedules (app, partition, {CREATED}) {{values}}"
+    " ON CONFLICT DO UPDATE SET expires_ms = excluded.expires_ms WHERE excluded.expires_ms > expires_ms"
+)
 _PUT_INDEX = "INSERT INTO due_index (bucket, app, partition, purge_ms) {values} ON CONFLICT DO NOTHING"
 _PUT_RUNS = (
     "INSERT INTO runs (app, recurring_id, nominal_ms, schedule_id, expires_ms) {values}"

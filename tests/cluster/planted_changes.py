@@ -1,0 +1,86 @@
+"""Bugs of changes put in on purpose: the simulation must find each of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from ringtime_dispatcher.delivery import deliverer
+from ringtime_dispatcher.delivery.deliverer import Deliverer
+from ringtime_ingest.service.changes import Changes
+from ringtime_shared import changing
+from ringtime_shared.changing import Verdict
+from ringtime_shared.models.schedule import Change, Place, Row
+from tests.cluster.change_world import ChangePlan
+from tests.cluster.planted import Plant
+from tests.cluster.pod import FaultRates
+
+
+def point_before_filing(patch: pytest.MonkeyPatch) -> None:
+    real = Changes._point
+
+    async def file(self: Changes, home: Row, old: Row, schedule: Any, reading: Any, now_ms: int) -> Row:
+        slot_ms = max(schedule.fire_ms, now_ms + self._parts.margin_ms) + 1
+        place = Place(home.place.app_id, home.place.partition, slot_ms)
+        self.__dict__["reading"] = reading
+        return Row(schedule=schedule, place=place, change=Change(now_ms, slot_ms))
+
+    async def point(self: Changes, home: Row, old: Row, new: Row) -> None:
+        await real(self, home, old, new)
+        await self._parts.commit.file(new, self.__dict__["reading"])
+
+    patch.setattr(Changes, "_file", file)
+    patch.setattr(Changes, "_point", point)
+
+
+def send_without_a_look_at_the_home_row(patch: pytest.MonkeyPatch) -> None:
+    real = Deliverer.is_wanted
+
+    async def is_wanted(self: Deliverer, item: Any) -> bool:
+        if item.row.change is None:
+            return await real(self, item)
+        return self._is_sure(item, self._clock.now_ms())
+
+    patch.setattr(Deliverer, "is_wanted", is_wanted)
+
+
+def go_by_slots_alone(patch: pytest.MonkeyPatch) -> None:
+    """Take every filing that the home row points at for one that goes on from this."""
+    real = changing.judge
+
+    def judge(row: Row, home: Row | None, pointed: Row | None) -> Verdict:
+        return real(replace(row, change=None), home, None)
+
+    patch.setattr(deliverer, "judge", judge)
+
+
+def close_what_is_not_in_force(patch: pytest.MonkeyPatch) -> None:
+    real = changing.judge
+
+    def judge(row: Row, home: Row | None, pointed: Row | None) -> Verdict:
+        verdict = real(row, home, pointed)
+        return Verdict.CLOSE if verdict is Verdict.WAIT else verdict
+
+    patch.setattr(deliverer, "judge", judge)
+
+
+def acknowledge_what_came_late(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("ringtime_ingest.service.changes.CANCEL_PROMISE_MS", -60_000)
+    patch.setattr("ringtime_ingest.service.changes.WINDOW_MS", 60_000)
+
+
+#: Pointers are long on their way.
+SLOW_POINTERS = ChangePlan(
+    rates=FaultRates(slow=0.3, slow_s=6.0, slow_calls=frozenset({"put_updates"})), wait_s=160
+)
+
+#: Each with a plan that makes its gap wide; None: what a seed draws.
+CHANGE_PLANTS: list[tuple[Plant, ChangePlan | None]] = [
+    (point_before_filing, None),
+    (send_without_a_look_at_the_home_row, None),
+    (go_by_slots_alone, None),
+    (close_what_is_not_in_force, SLOW_POINTERS),
+    (acknowledge_what_came_late, None),
+]

@@ -1,0 +1,48 @@
+"""Seeded runs of a deployment whose schedules are changed while they come due, and cancelled, by clients who
+are killed and in each other's way. Every seed must keep the promise; each planted bug must break it."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+
+from tests.cluster.campaign import first_failure, play_change_seed, play_seeds
+from tests.cluster.change_world import ChangePlan
+from tests.cluster.planted import Plant
+from tests.cluster.planted_changes import CHANGE_PLANTS, SLOW_POINTERS
+from tests.harness.report import IS_LONG
+
+#: So many changes of so many schedules, from 2 s before their fire times to 1 s after them.
+RACING = ChangePlan(schedules=4_000 if IS_LONG else 150, changes=4, spread=0.0, failure_rate=0.02)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_few_seeds_keep_the_promise(seed: int) -> None:
+    assert play_change_seed(seed) == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pointers_that_are_long_on_their_way_keep_the_promise(seed: int) -> None:
+    assert play_change_seed(seed, SLOW_POINTERS) == []
+
+
+@pytest.mark.timeout(600)
+def test_changes_that_race_with_fire_keep_the_promise() -> None:
+    assert play_change_seed(1, RACING) == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_hundreds_of_seeds_keep_the_promise() -> None:
+    assert play_seeds(range(1_000, 2_000 if IS_LONG else 1_060), play_change_seed) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("plant", "plan"), CHANGE_PLANTS, ids=lambda value: getattr(value, "__name__", ""))
+def test_a_planted_bug_is_found(
+    plant: Plant, plan: ChangePlan | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    assert first_failure(range(200), partial(play_change_seed, plan=plan)) is not None

@@ -1,0 +1,209 @@
+"""Changing schedules: what is refused, what is answered, what is in the store whoever fails."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.contract.builders import START_MS, make_outcome, make_update
+from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
+from tests.unit.spy_store import spin
+
+from ringtime_ingest.service.listing import ListQuery
+from ringtime_ingest.service.requests import NOW, ScheduleChange
+from ringtime_shared.errors import (
+    AppInactive,
+    InvalidRequest,
+    NotChangeable,
+    OutcomeUnknown,
+    StoreUnavailable,
+    VersionConflict,
+)
+from ringtime_shared.models.retry import RetryRules
+from ringtime_shared.models.schedule import Change, Place, Row, Status
+
+MINUTE_MS = 60_000
+DAY_MS = 86_400_000
+
+
+@pytest.fixture
+async def rig() -> ServiceRig:
+    rig = await make_service_rig()
+    await rig.register()
+    return rig
+
+
+async def change(rig: ServiceRig, row: Row, **asked: Any) -> Row:
+    return await rig.service.change_schedule(row.schedule.schedule_id, ScheduleChange(**asked))
+
+
+async def shown(rig: ServiceRig, row: Row) -> Row:
+    return await rig.service.fetch_schedule(row.schedule.schedule_id)
+
+
+async def home_of(rig: ServiceRig, row: Row) -> Row:
+    home = await rig.store.real.fetch_row(row.place, row.schedule.schedule_id)
+    assert home is not None
+    return home
+
+
+async def in_force(rig: ServiceRig, row: Row) -> Row:
+    place = (await home_of(rig, row)).moved_to or row.place
+    filing = await rig.store.real.fetch_row(place, row.schedule.schedule_id)
+    assert filing is not None
+    return filing
+
+
+async def live(rig: ServiceRig, row: Row) -> list[Row]:
+    rows = (each.get(row.schedule.schedule_id) for each in rig.store.real._rows.values())
+    return [each for each in rows if each is not None and each.is_live]
+
+
+async def test_what_is_given_is_changed_and_the_rest_stays(rig: ServiceRig) -> None:
+    row = await rig.create(delay_ms=MINUTE_MS)
+    changed = await change(rig, row, payload="new", retry=RetryRules(attempts=2))
+    before = row.schedule
+    assert changed.schedule == replace(before, payload="new", retry=RetryRules(attempts=2))
+    assert changed == await shown(rig, row)
+    filing = await in_force(rig, row)
+    assert (filing.schedule, filing.place.slot_ms) == (changed.schedule, row.place.slot_ms + 1)
+    assert await live(rig, row) == [filing]
+    later = await change(rig, row, fire_ms=row.schedule.fire_ms + 30 * DAY_MS // 10)
+    assert (later.schedule.payload, later.status) == ("new", Status.SCHEDULED)
+    assert await live(rig, row) == [await in_force(rig, row)], "the change before is closed"
+
+
+async def test_a_trigger_sends_it_as_soon_as_a_create_would(rig: ServiceRig) -> None:
+    row = await rig.create(delay_ms=10 * MINUTE_MS)
+    changed = await rig.service.change_schedule(row.schedule.schedule_id, NOW)
+    assert changed.schedule.fire_ms == rig.clock.now_ms()
+    assert (await in_force(rig, row)).place.slot_ms == rig.clock.now_ms() + 600
+
+
+async def test_many_changes_to_one_time_have_a_place_each(rig: ServiceRig) -> None:
+    row = await rig.create(delay_ms=MINUTE_MS)
+    places = set()
+    for n in range(20):
+        await change(rig, row, payload=str(n))
+        places.add((await in_force(rig, row)).place)
+        assert (await shown(rig, row)).schedule.payload == str(n)
+    assert len(places) == 20
+    assert max(place.slot_ms for place in places) < row.place.slot_ms + 1_100
+
+
+async def test_a_later_time_keeps_the_home_row_for_longer(rig: ServiceRig) -> None:
+    row = await rig.create(delay_ms=MINUTE_MS)
+    await change(rig, row, fire_ms=row.schedule.fire_ms + 6 * DAY_MS)
+    home = await home_of(rig, row)
+    assert home.schedule.expires_ms == (await in_force(rig, row)).schedule.expires_ms
+    assert home.schedule.expires_ms == row.schedule.expires_ms + 6 * DAY_MS
+    assert replace(home.schedule, expires_ms=row.schedule.expires_ms) == row.schedule
+
+
+@pytest.mark.parametrize(
+    ("asked", "field"),
+    [
+        ({}, "body"),
+        ({"payload": "x" * 10_000_000}, "payload"),
+        ({"fire_ms": START_MS - 10**7}, "scheduleTime"),
+        ({"fire_ms": START_MS + 4_000 * DAY_MS}, "scheduleTime"),
+        ({"fire_ms": START_MS + DAY_MS, "delay_ms": 1}, "scheduleTime"),
+        ({"delay_ms": -1}, "delaySeconds"),
+        ({"callback_type": "pigeon", "callback_details": {}}, "callback.type"),
+        ({"retry": RetryRules(attempts=1_000)}, "retryPolicy.attempts"),
+    ],
+)
+async def test_the_bounds_are_those_of_a_create(rig: ServiceRig, asked: dict[str, Any], field: str) -> None:
+    row = await rig.create()
+    with pytest.raises(InvalidRequest) as refusal:
+        await change(rig, row, **asked)
+    assert [each.field for each in refusal.value.violations] == [field]
+    assert (await home_of(rig, row)).moved_to is None
+
+
+@pytest.mark.parametrize("case", ["cancelled", "done", "attempted", "due", "inactive"])
+async def test_what_is_over_or_about_to_be_sent_is_refused(rig: ServiceRig, case: str) -> None:
+    row = await rig.create(delay_ms=MINUTE_MS)
+    if case == "cancelled":
+        await rig.service.cancel_schedule(row.schedule.schedule_id)
+    elif case == "done":
+        await rig.store.real.put_updates([make_update(row, outcome=make_outcome())])
+    elif case == "attempted":
+        again = replace(row, place=row.place._replace(slot_ms=row.place.slot_ms + DAY_MS), attempts=1)
+        await rig.store.real.put_rows([again])
+        await rig.store.real.put_updates([make_update(row, moved_to=again.place)])
+    elif case == "due":
+        rig.clock.advance(MINUTE_MS - 1_000)
+    else:
+        await rig.service.set_active("shop", False)
+    with pytest.raises(AppInactive if case == "inactive" else NotChangeable):
+        await change(rig, row, payload="new")
+    assert len(await live(rig, row)) <= 1
+
+
+async def test_a_pointer_that_may_be_too_late_is_no_success(rig: ServiceRig) -> None:
+    row = await rig.create(delay_ms=MINUTE_MS)
+    gate = rig.store.hold("put_updates")
+    changing = asyncio.create_task(change(rig, row, payload="new"))
+    await spin()
+    rig.clock.advance(250)
+    gate.set()
+    with pytest.raises(OutcomeUnknown):
+        await changing
+    assert (await shown(rig, row)).schedule.payload == "new"
+
+
+@pytest.mark.parametrize("name", ["put_rows", "fetch_row", "put_updates"])
+async def test_without_a_store_nothing_is_changed(rig: ServiceRig, name: str) -> None:
+    row = await rig.create(delay_ms=MINUTE_MS)
+    rig.store.fail(name, StoreUnavailable("away"))
+    with pytest.raises(StoreUnavailable):
+        await change(rig, row, payload="new")
+    assert (await home_of(rig, row)).moved_to is None
+
+
+async def test_a_filing_whose_answer_is_lost_changes_nothing(rig: ServiceRig) -> None:
+    row = await rig.create(delay_ms=MINUTE_MS)
+    rig.store.fail("put_rows", OutcomeUnknown("lost"), carried_out=True)
+    with pytest.raises(StoreUnavailable):
+        await change(rig, row, payload="new")
+    assert (await shown(rig, row)).schedule == row.schedule
+
+
+async def test_of_two_at_once_the_last_pointer_wins_and_the_other_is_told(rig: ServiceRig) -> None:
+    row = await rig.create(delay_ms=MINUTE_MS)
+    answers = await asyncio.gather(
+        change(rig, row, payload="a"), change(rig, row, payload="b"), return_exceptions=True
+    )
+    done = [each for each in answers if isinstance(each, Row)]
+    assert [type(each) for each in answers if not isinstance(each, Row)] == [VersionConflict]
+    assert (await shown(rig, row)).schedule == done[0].schedule
+
+
+async def test_a_cancel_that_takes_long_promises_nothing_if_it_was_changed_meanwhile(rig: ServiceRig) -> None:
+    row = await rig.create(delay_ms=MINUTE_MS)
+    gate = rig.store.hold("put_cancel")
+    cancelling = asyncio.create_task(rig.service.cancel_schedule(row.schedule.schedule_id))
+    await spin()
+    await rig.service.change_schedule(row.schedule.schedule_id, NOW)
+    rig.clock.advance(200)
+    gate.set()
+    assert not (await cancelling).promised
+
+
+async def test_lists_show_it_as_it_is_and_read_no_more_for_others(rig: ServiceRig) -> None:
+    rows = [await rig.create(delay_ms=MINUTE_MS + n) for n in range(3)]
+    await change(rig, rows[1], payload="new")
+    sent = Place("shop", rows[2].place.partition, rows[2].place.slot_ms + 9)
+    await rig.store.real.put_rows([replace(rows[2], place=sent, change=Change(START_MS, 1))])
+    outcome = make_outcome(changed_in=sent)
+    await rig.store.real.put_updates([make_update(rows[2], outcome=outcome)])
+    rig.store.calls.clear()
+    page = await rig.service.listing.fetch(
+        ListQuery(app_id="shop", start_ms=START_MS, end_ms=START_MS + DAY_MS)
+    )
+    assert [row.schedule.payload for row in page.rows] == ["{}", "new", "{}"]
+    assert [row.change is not None for row in page.rows] == [False, True, True]
+    assert rig.store.names().count("fetch_row") == 2

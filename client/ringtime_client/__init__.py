@@ -34,10 +34,12 @@ from ringtime_shared.api.dead_letters import (
     ReplayView,
     SkippedReplay,
 )
+from ringtime_shared.api.jobs import JobPage, JobView
 from ringtime_shared.api.recurring import RecurringPage, RecurringView, RunPage
 from ringtime_shared.api.schedules import AttemptView, SchedulePage, ScheduleView
 from ringtime_shared.api.times import PlannedView
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.job import JobAction, JobState
 from ringtime_shared.models.recurring import DefinitionState, Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Status
@@ -58,6 +60,10 @@ __all__ = [
     "Effect",
     "HttpCallbackDetails",
     "Interval",
+    "JobAction",
+    "JobPage",
+    "JobState",
+    "JobView",
     "Misfire",
     "NewSchedule",
     "NewSigningSecret",

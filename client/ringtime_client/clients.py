@@ -11,7 +11,7 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from ringtime_client import calls, recurring
+from ringtime_client import calls, jobs, recurring
 from ringtime_client.answers import settle
 from ringtime_client.exchange import Call, T
 from ringtime_client.transport import AsyncTransport, Transport, root_of
@@ -146,6 +146,10 @@ class RingtimeClient(_Client):
     list_runs = _verb(recurring.list_runs)
     preview_recurring = _verb(recurring.preview_recurring)
     preview_times = _verb(recurring.preview_times)
+    create_job = _verb(jobs.create_job)
+    get_job = _verb(jobs.get_job)
+    list_jobs = _verb(jobs.list_jobs)
+    cancel_job = _verb(jobs.cancel_job)
     list_dead_letters = _verb(calls.list_dead_letters)
     count_dead_letters = _verb(calls.count_dead_letters)
     replay_schedule = _verb(calls.replay_schedule)
@@ -222,6 +226,10 @@ class AsyncRingtimeClient(_Client):
     list_runs = _async_verb(recurring.list_runs)
     preview_recurring = _async_verb(recurring.preview_recurring)
     preview_times = _async_verb(recurring.preview_times)
+    create_job = _async_verb(jobs.create_job)
+    get_job = _async_verb(jobs.get_job)
+    list_jobs = _async_verb(jobs.list_jobs)
+    cancel_job = _async_verb(jobs.cancel_job)
     list_dead_letters = _async_verb(calls.list_dead_letters)
     count_dead_letters = _async_verb(calls.count_dead_letters)
     replay_schedule = _async_verb(calls.replay_schedule)

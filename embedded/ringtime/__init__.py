@@ -5,6 +5,7 @@ from ringtime.test_clock import TestClock
 from ringtime_client import HttpCallbackDetails, Interval, NewSchedule, RecurringTimes
 from ringtime_ingest.service import Cancellation
 from ringtime_ingest.service.dead_letters import LetterPage, ReplayReport, Skipped
+from ringtime_ingest.service.jobs import JobPage
 from ringtime_ingest.service.listing import SchedulePage
 from ringtime_ingest.service.recurring import DefinitionPage
 from ringtime_ingest.service.replay import Replay
@@ -13,6 +14,7 @@ from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.app import App, AppConfiguration, SigningSecret
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.job import Job, JobAction, JobState
 from ringtime_shared.models.recurring import Definition, DefinitionState, Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Outcome, Row, Schedule, Status
@@ -33,6 +35,10 @@ __all__ = [
     "DstOverlap",
     "HttpCallbackDetails",
     "Interval",
+    "Job",
+    "JobAction",
+    "JobPage",
+    "JobState",
     "LetterPage",
     "Misfire",
     "NewSchedule",

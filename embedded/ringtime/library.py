@@ -12,6 +12,7 @@ from typing import Any, Self, cast
 from uuid import UUID
 
 from ringtime.instants import to_ms
+from ringtime.jobs import JobVerbs
 from ringtime.recurring import RecurringVerbs, details_of
 from ringtime.runtime import Runtime, run
 from ringtime.test_clock import LIMIT_S, TestClock
@@ -58,7 +59,7 @@ class FunctionCallback(CallbackType):
         return Reply(ok=True) if reply is None else reply
 
 
-class Ringtime(RecurringVerbs):
+class Ringtime(RecurringVerbs, JobVerbs):
     """A scheduler in this process.
 
         async with Ringtime("data") as ringtime:

@@ -20,6 +20,7 @@ from ringtime_ringctl.resize.command import resize
 from ringtime_ringctl.ring.command import ring
 from ringtime_ringctl.ring.drain import drain, undrain
 from ringtime_ringctl.ring.nodes import nodes
+from ringtime_ringctl.schedules.change import change_command, trigger_command
 from ringtime_ringctl.schedules.command import schedules
 from ringtime_ringctl.schedules.deadletters import deadletters
 from ringtime_ringctl.schedules.explain import explain
@@ -103,6 +104,8 @@ def main(
 
 apps.add_command(apply_command)
 schedules.add_command(put_command)
+schedules.add_command(change_command)
+schedules.add_command(trigger_command)
 for _command in (
     ring,
     nodes,

@@ -253,6 +253,7 @@ def describe(filing: Filing) -> list[tuple[str, str]]:
         ("labels", ", ".join(f"{key}:{value}" for key, value in schedule.labels)),
         ("status", home.status.value),
         ("fire time", to_iso(schedule.fire_ms)),
+        ("changed", "" if home.change is None else to_iso(home.change.at_ms)),
         ("slot", to_iso(home.place.slot_ms)),
         ("instance", str(home.place.instance)),
         ("callback", f"{schedule.callback_type} {destination_of(home)}".strip()),

@@ -80,7 +80,13 @@ def tell_history(facts: Facts) -> list[Event]:
     """Return what has happened, oldest first."""
     home = facts.filing.home
     schedule, outcome = home.schedule, home.outcome
-    events = [Event(schedule.created_ms, f"created, to fire at {to_iso(schedule.fire_ms)}")]
+    if home.change is None:
+        events = [Event(schedule.created_ms, f"created, to fire at {to_iso(schedule.fire_ms)}")]
+    else:
+        events = [
+            Event(schedule.created_ms, "created"),
+            Event(home.change.at_ms, f"changed, to fire at {to_iso(schedule.fire_ms)}"),
+        ]
     log = facts.pending.log if outcome is None or facts.is_open else outcome.log
     events += [Event(attempt.at_ms, _tell_attempt(attempt)) for attempt in log]
     if home.cancelled_ms is not None:
@@ -166,9 +172,10 @@ def _ordinal(number: int) -> str:
 
 def letter_slots(filing: Filing) -> tuple[int, int]:
     """Return the first and the last slot under which dead letters of the schedule may be kept: each filing
-    has a later slot than the one before."""
+    has a later slot than the one before, but the first of a change to an earlier time."""
     home = filing.home
-    return home.place.slot_ms, (home.moved_to or home.place).slot_ms
+    first_ms = home.place.slot_ms if home.change is None else home.change.at_ms
+    return min(first_ms, home.place.slot_ms), (home.moved_to or home.place).slot_ms
 
 
 @click.command("explain", cls=RingctlCommand)

@@ -12,6 +12,7 @@ import orjson
 from ringtime_shared.api import dead_letters as api
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.api.schedules import schedule_to_json
+from ringtime_shared.changing import as_shown
 from ringtime_shared.errors import InvalidRequest, NotFound
 from ringtime_shared.ids import IdParts, unpack_id
 from ringtime_shared.models.app import App
@@ -30,7 +31,7 @@ class Filing:
 
     parts: IdParts
     app: App
-    home: Row
+    home: Row  #: as it is shown: with what it was changed to
     pending: Row | None  #: the filing that is to fire, if it is not the home row itself
 
 
@@ -60,6 +61,9 @@ async def fetch_filing(store: LookupStore, schedule_id: UUID) -> Filing:
     pending = None
     if home.moved_to is not None:
         pending = await store.fetch_row(home.moved_to, schedule_id)
+    if home.shown_in is not None:
+        is_pending = home.shown_in == home.moved_to
+        home = as_shown(home, pending if is_pending else await store.fetch_row(home.shown_in, schedule_id))
     return Filing(parts=parts, app=app, home=home, pending=pending)
 
 

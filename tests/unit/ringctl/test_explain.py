@@ -22,7 +22,7 @@ from ringtime_shared.api.instants import to_iso
 from ringtime_shared.errors import InvalidRequest, NotFound
 from ringtime_shared.models.app import App, AppConfiguration, Instance
 from ringtime_shared.models.dead_letter import DeadLetter
-from ringtime_shared.models.schedule import Attempt, Outcome, Row, RowUpdate, Status
+from ringtime_shared.models.schedule import Attempt, Change, Outcome, Row, RowUpdate, Status
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 
 FAILED = Attempt(at_ms=START_MS + 3, took_ms=20, code=503, error="")
@@ -91,6 +91,20 @@ async def test_what_is_to_come() -> None:
     place = dict(tell_place(facts))
     assert place["owner"] == f"n1, epoch 1 of {case.app.app_id}.0"
     assert "filed again" not in place
+
+
+async def test_a_change_is_told_and_shown() -> None:
+    case = await a_case()
+    later = replace(case.row.schedule, fire_ms=START_MS + 60_000)
+    change = Change(START_MS - 50_000, 7)
+    await case.move(START_MS + 60_000, schedule=later, change=change, attempts=0, log=())
+    facts = await case.facts(START_MS - 1_000)
+    assert facts.filing.home.schedule == later
+    assert tell_next(facts) == f"n1 sends the callback at {to_iso(START_MS + 60_000)}, in 1 min 1 s."
+    assert [event.what for event in tell_history(facts)] == [
+        "created",
+        f"changed, to fire at {to_iso(START_MS + 60_000)}",
+    ]
 
 
 async def test_nobody_owns_it() -> None:

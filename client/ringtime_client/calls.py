@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -36,7 +36,7 @@ from ringtime_shared.api.dead_letters import MAX_SIZE, DeadLetterPage, ReplayRes
 from ringtime_shared.api.ids import KEY_FIELD, check_key, check_name, check_secret_id
 from ringtime_shared.api.schedules import LIST_SIZE, SchedulePage, ScheduleView
 from ringtime_shared.api.views import read
-from ringtime_shared.arguments import checked
+from ringtime_shared.arguments import Instant, checked
 from ringtime_shared.errors import ErrorWord, InvalidRequest, RingtimeError, Violation
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules
@@ -181,7 +181,7 @@ def create_schedule(
     *,
     payload: str,
     callback: Callback,
-    at: datetime | None = None,
+    at: Instant | None = None,
     delay: timedelta | None = None,
     retry: RetryRules | None = None,
     labels: Mapping[str, str] | None = None,
@@ -196,7 +196,7 @@ def create_schedule(
 
     Args:
         callback: HttpCallbackDetails, or `{"type": name, "details": {...}}` for any type.
-        at: the instant to fire at, timezone-aware; or
+        at: the instant to fire at, timezone-aware or in epoch seconds; or
         delay: how long from the server's now.
         retry: where it differs from the app's policy; no more attempts and no longer time.
         labels: up to 16 keys and values to find it by in lists.
@@ -256,7 +256,7 @@ def put_schedule(
     *,
     payload: str,
     callback: Callback,
-    at: datetime | None = None,
+    at: Instant | None = None,
     delay: timedelta | None = None,
     retry: RetryRules | None = None,
     labels: Mapping[str, str] | None = None,
@@ -311,7 +311,7 @@ def cancel_named_schedule(app_id: str, name: str) -> Call[CancelResult]:
 def patch_schedule(
     schedule_id: UUID | str,
     *,
-    at: datetime | None = None,
+    at: Instant | None = None,
     delay: timedelta | None = None,
     payload: str | None = None,
     callback: Callback | None = None,
@@ -391,8 +391,8 @@ def cancel_schedules(
 def list_schedules(
     app_id: str,
     *,
-    start: datetime | None = None,
-    end: datetime | None = None,
+    start: Instant | None = None,
+    end: Instant | None = None,
     status: Status | None = None,
     labels: Mapping[str, str] | None = None,
     name_prefix: str = "",
@@ -433,8 +433,8 @@ def list_schedules(
 def list_dead_letters(
     app_id: str,
     *,
-    start: datetime | None = None,
-    end: datetime | None = None,
+    start: Instant | None = None,
+    end: Instant | None = None,
     size: int = LETTERS_SIZE,
     token: str = "",
     replayed: bool | None = False,
@@ -462,9 +462,7 @@ def list_dead_letters(
 
 
 @checked
-def count_dead_letters(
-    app_id: str, *, start: datetime | None = None, end: datetime | None = None
-) -> Call[int]:
+def count_dead_letters(app_id: str, *, start: Instant | None = None, end: Instant | None = None) -> Call[int]:
     """Return how many were not filed again. Raises InvalidRequest, NotFound (app)."""
     asked = {"start_time": instant("start", start), "end_time": instant("end", end)}
     return Call(method="GET", path=_letters_path(app_id, "/count", asked), read=_to_count, app_id=app_id)
@@ -491,8 +489,8 @@ def replay_dead_letters(
     app_id: str,
     *,
     schedule_ids: Sequence[UUID | str] | None = None,
-    start: datetime | None = None,
-    end: datetime | None = None,
+    start: Instant | None = None,
+    end: Instant | None = None,
     size: int | None = None,
     token: str = "",
 ) -> Call[ReplayResult]:
@@ -523,7 +521,7 @@ def _fields_of(
     app_id: str,
     payload: str,
     callback: Callback,
-    at: datetime | None,
+    at: Instant | None,
     delay: timedelta | None,
     retry: RetryRules | None,
     labels: Mapping[str, str] | None,
@@ -606,7 +604,7 @@ def _schedule_path(schedule_id: UUID | str) -> str:
     return f"{BASE}/schedules/{quote(plain_id(schedule_id), safe='')}"
 
 
-def _when(at: datetime | None, delay: timedelta | None) -> Mapping[str, object]:
+def _when(at: Instant | None, delay: timedelta | None) -> Mapping[str, object]:
     """Return the time to fire, delays rounded up to the millisecond as the server does with instants."""
     if at is not None and delay is None:
         return {"scheduleTime": instant("at", at)}

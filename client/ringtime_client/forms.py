@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC
 from urllib.parse import urlencode
 
 import orjson
 
 from ringtime_client.views import Callback, HttpCallbackDetails
 from ringtime_shared.api.ids import check_app_id
+from ringtime_shared.arguments import Instant, to_instant
 from ringtime_shared.errors import InvalidRequest
 
 
@@ -20,14 +21,12 @@ def safe(app_id: str) -> str:
     return app_id
 
 
-def instant(field: str, at: datetime | None) -> str | None:
+def instant(field: str, at: Instant | None) -> str | None:
     """Return an instant as the API reads it. Raises InvalidRequest, which names the field."""
     if at is None:
         return None
-    if at.utcoffset() is None:
-        raise InvalidRequest.of(field, "must be timezone-aware")
     try:
-        return at.astimezone(UTC).isoformat()
+        return to_instant(field, at).astimezone(UTC).isoformat()
     except OverflowError:
         raise InvalidRequest.of(field, "must be in the years 1 to 9999, UTC") from None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -12,7 +11,7 @@ from ringtime_client.exchange import BASE, Call
 from ringtime_client.forms import instant, safe, with_query
 from ringtime_shared.api.jobs import LIST_SIZE, JobPage, JobView
 from ringtime_shared.api.views import read
-from ringtime_shared.arguments import checked
+from ringtime_shared.arguments import Instant, checked
 from ringtime_shared.models.job import JobAction
 from ringtime_shared.models.schedule import Status
 
@@ -22,12 +21,12 @@ def create_job(
     app_id: str,
     action: JobAction,
     *,
-    start: datetime | None = None,
-    end: datetime | None = None,
+    start: Instant | None = None,
+    end: Instant | None = None,
     status: Status | None = None,
     dry_run: bool = False,
     reason: str = "",
-    until: datetime | None = None,
+    until: Instant | None = None,
 ) -> Call[JobView]:
     """Act on all that an app has in a time range, in the background; `get_job` tells how far it is.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from urllib.parse import quote
@@ -29,7 +29,7 @@ from ringtime_shared.api.recurring import (
 from ringtime_shared.api.schedules import ScheduleView
 from ringtime_shared.api.times import PlannedView
 from ringtime_shared.api.views import read
-from ringtime_shared.arguments import checked
+from ringtime_shared.arguments import Instant, checked
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.ids import Kind, unpack_id
 from ringtime_shared.models.recurring import DefinitionState, Misfire, Overlap
@@ -46,7 +46,7 @@ class Interval:
 
     every: int
     unit: Unit
-    anchor: datetime | None = None  #: the first of the times, timezone-aware; None: `start`
+    anchor: Instant | None = None  #: the first of the times, timezone-aware; None: `start`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +59,8 @@ class RecurringTimes:
     cron: str | None = None  #: minute, hour, day of the month, month, weekday; or `@daily` and the like
     interval: Interval | None = None  #: instead of it
     zone: str | None = None  #: IANA name, whose wall time counts; `CRON_TZ=` in `cron` says it, too
-    start: datetime | None = None  #: no run before it, timezone-aware
-    end: datetime | None = None  #: no run at it or later
+    start: Instant | None = None  #: no run before it, timezone-aware
+    end: Instant | None = None  #: no run at it or later
     max_runs: int | None = None
     dst_gap: DstGap | None = None  #: what becomes of a wall time that the clocks jump over
     dst_overlap: DstOverlap | None = None  #: which run is made for a wall time that comes twice
@@ -221,7 +221,7 @@ def list_recurring(
 
 @checked
 def pause_recurring(
-    app_id: str, name: str, *, reason: str = "", until: datetime | None = None
+    app_id: str, name: str, *, reason: str = "", until: Instant | None = None
 ) -> Call[RecurringView]:
     """Make no runs of a recurring schedule; what was planned meanwhile is not made up for.
 

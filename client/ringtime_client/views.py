@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, field, fields
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from ringtime_shared.api.schedules import ScheduleView
-from ringtime_shared.arguments import checked
+from ringtime_shared.arguments import Instant, checked
 from ringtime_shared.callbacks.credentials import hide
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.retry import RetryRules
@@ -42,7 +42,7 @@ class NewSchedule:
     app_id: str
     payload: str
     callback: Callback
-    at: datetime | None = None  #: the instant to fire at, timezone-aware; or
+    at: Instant | None = None  #: the instant to fire at, timezone-aware; or
     delay: timedelta | None = None  #: how long from the server's now
     retry: RetryRules | None = None  #: where it differs from the app's policy
     labels: Mapping[str, str] | None = None  #: up to 16 keys and values to find it by
@@ -66,7 +66,7 @@ def _check_item(
     app_id: str,
     payload: str,
     callback: Callback,
-    at: datetime | None = None,
+    at: Instant | None = None,
     delay: timedelta | None = None,
     retry: RetryRules | None = None,
     labels: Mapping[str, str] | None = None,

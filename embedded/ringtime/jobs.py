@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from datetime import datetime
 from typing import cast
 from uuid import UUID
 
@@ -11,7 +10,7 @@ from ringtime.instants import to_ms
 from ringtime_ingest.service import IngestService
 from ringtime_ingest.service.jobs import JobPage
 from ringtime_shared.api.jobs import LIST_SIZE
-from ringtime_shared.arguments import checked
+from ringtime_shared.arguments import Instant, checked
 from ringtime_shared.bulk import NewJob
 from ringtime_shared.models.job import Job, JobAction
 from ringtime_shared.models.schedule import Status
@@ -31,12 +30,12 @@ class JobVerbs(ABC):
         app_id: str,
         action: JobAction,
         *,
-        start: datetime | None = None,
-        end: datetime | None = None,
+        start: Instant | None = None,
+        end: Instant | None = None,
         status: Status | None = None,
         dry_run: bool = False,
         reason: str = "",
-        until: datetime | None = None,
+        until: Instant | None = None,
     ) -> Job:
         """Act on all that an app has in a time range, in the background; `get_job` tells how far it is.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -29,7 +31,7 @@ from ringtime_shared.api.dead_letters import LIST_SIZE as LETTERS_SIZE
 from ringtime_shared.api.dead_letters import MAX_SIZE
 from ringtime_shared.api.ids import check_name
 from ringtime_shared.api.schedules import LIST_SIZE
-from ringtime_shared.arguments import checked
+from ringtime_shared.arguments import Instant, checked
 from ringtime_shared.callbacks.plugins import NAME_RULE, is_name
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.errors import InvalidRequest, Violation
@@ -37,7 +39,7 @@ from ringtime_shared.models.app import App, AppConfiguration, SigningSecret
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row, Status
 from ringtime_shared.row_filter import RowFilter, labels_of
-from ringtime_shared.settings import Settings, check_settings
+from ringtime_shared.settings import Settings, check_settings, load_settings
 
 Function = Callable[[Delivery], Awaitable[Reply | None]]
 
@@ -93,6 +95,13 @@ class Ringtime(RecurringVerbs, JobVerbs):
         self._callbacks: dict[str, CallbackType] = {}
         self._stack = AsyncExitStack()
         self._runtime: Runtime | None = None
+
+    @classmethod
+    @checked
+    def from_config(cls, path: Path | str) -> Self:
+        """Return a scheduler with the settings of a file, TOML or JSON, and of the environment, as `serve`
+        reads them. Raises SettingsError, which tells everything that is wrong with them."""
+        return cls(settings=load_settings(Path(path), os.environ))
 
     @checked
     def register_callback(self, kind: CallbackType) -> None:
@@ -220,7 +229,7 @@ class Ringtime(RecurringVerbs, JobVerbs):
         *,
         payload: str,
         callback: Callback,
-        at: datetime | None = None,
+        at: Instant | None = None,
         delay: timedelta | None = None,
         retry: RetryRules | None = None,
         labels: Mapping[str, str] | None = None,
@@ -231,7 +240,7 @@ class Ringtime(RecurringVerbs, JobVerbs):
 
         Args:
             callback: HttpCallbackDetails, or `{"type": name, "details": {...}}` for any type.
-            at: the instant to fire at, timezone-aware; or
+            at: the instant to fire at, timezone-aware or in epoch seconds; or
             delay: how long from now.
             retry: where it differs from the app's policy; no more attempts and no longer time.
             labels: up to 16 keys and values to find it by in lists.
@@ -293,7 +302,7 @@ class Ringtime(RecurringVerbs, JobVerbs):
         *,
         payload: str,
         callback: Callback,
-        at: datetime | None = None,
+        at: Instant | None = None,
         delay: timedelta | None = None,
         retry: RetryRules | None = None,
         labels: Mapping[str, str] | None = None,
@@ -332,7 +341,7 @@ class Ringtime(RecurringVerbs, JobVerbs):
         self,
         schedule_id: UUID | str,
         *,
-        at: datetime | None = None,
+        at: Instant | None = None,
         delay: timedelta | None = None,
         payload: str | None = None,
         callback: Callback | None = None,
@@ -385,8 +394,8 @@ class Ringtime(RecurringVerbs, JobVerbs):
         self,
         app_id: str,
         *,
-        start: datetime | None = None,
-        end: datetime | None = None,
+        start: Instant | None = None,
+        end: Instant | None = None,
         status: Status | None = None,
         labels: Mapping[str, str] | None = None,
         name_prefix: str = "",
@@ -425,8 +434,8 @@ class Ringtime(RecurringVerbs, JobVerbs):
         self,
         app_id: str,
         *,
-        start: datetime | None = None,
-        end: datetime | None = None,
+        start: Instant | None = None,
+        end: Instant | None = None,
         size: int = LETTERS_SIZE,
         token: str = "",
         replayed: bool | None = False,
@@ -448,7 +457,7 @@ class Ringtime(RecurringVerbs, JobVerbs):
 
     @checked
     async def count_dead_letters(
-        self, app_id: str, *, start: datetime | None = None, end: datetime | None = None
+        self, app_id: str, *, start: Instant | None = None, end: Instant | None = None
     ) -> int:
         """Return how many were not filed again. Raises InvalidRequest, NotFound (app)."""
         return await self._running.service.dead_letters.count(_query(app_id, start, end))
@@ -467,8 +476,8 @@ class Ringtime(RecurringVerbs, JobVerbs):
         app_id: str,
         *,
         schedule_ids: Sequence[UUID | str] | None = None,
-        start: datetime | None = None,
-        end: datetime | None = None,
+        start: Instant | None = None,
+        end: Instant | None = None,
         size: int | None = None,
         token: str = "",
     ) -> ReplayReport:
@@ -510,6 +519,38 @@ class Ringtime(RecurringVerbs, JobVerbs):
             raise TimeoutError(f"not all that is due at {now} has its outcome")
         return now
 
+    @checked
+    async def serve_http(self, *, port: int | None = None, host: str | None = None) -> str:
+        """Serve the HTTP API from now until Ringtime is left, beside what the program does; return where.
+
+        Args:
+            port: 0 takes a free one; None: `server.port` of the settings.
+            host: the address to listen on; None: `server.host`.
+
+        Raises InvalidRequest, and StartupError if the port is taken.
+        """
+        # Here, for a program that serves nothing does without a server.
+        from ringtime.serve import make_http_app
+        from ringtime_shared.http_server import listen, serve_http
+
+        given: dict[str, Any] = {} if port is None else {"port": port}
+        given |= {} if host is None else {"host": host}
+        server = check_settings(
+            replace(self._settings, server=replace(self._settings.server, **given))
+        ).server
+        app = make_http_app(self._running, server)
+        listener = self._stack.enter_context(listen(server))
+        stop = asyncio.Event()
+        serving = asyncio.create_task(serve_http(app, server, listener, stop), name="http beside the library")
+
+        async def end() -> None:
+            stop.set()
+            await serving
+
+        self._stack.push_async_callback(end)
+        at, bound = listener.getsockname()[:2]
+        return f"http://{f'[{at}]' if ':' in at else at}:{bound}/goscheduler"
+
     @property
     def _service(self) -> IngestService:
         return self._running.service
@@ -530,7 +571,7 @@ def _to_request(
     app_id: str,
     payload: str,
     callback: Callback,
-    at: datetime | None,
+    at: Instant | None,
     delay: timedelta | None,
     retry: RetryRules | None,
     labels: Mapping[str, str] | None,
@@ -552,8 +593,8 @@ def _to_request(
 
 def _query(
     app_id: str,
-    start: datetime | None,
-    end: datetime | None,
+    start: Instant | None,
+    end: Instant | None,
     size: int = LETTERS_SIZE,
     token: str = "",
     replayed: bool | None = False,

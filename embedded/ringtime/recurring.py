@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
 
@@ -16,7 +16,7 @@ from ringtime_ingest.service import IngestService, NewRecurring
 from ringtime_ingest.service.recurring import DefinitionPage
 from ringtime_ingest.service.runs import RunPage
 from ringtime_shared.api.recurring import LIST_SIZE, MAX_PREVIEW, PREVIEW_SIZE
-from ringtime_shared.arguments import checked
+from ringtime_shared.arguments import Instant, checked
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.recurring import (
     SHOWN,
@@ -157,7 +157,7 @@ class RecurringVerbs(ABC):
 
     @checked
     async def pause_recurring(
-        self, app_id: str, name: str, *, reason: str = "", until: datetime | None = None
+        self, app_id: str, name: str, *, reason: str = "", until: Instant | None = None
     ) -> Definition:
         """Make no runs of a recurring schedule; what was planned meanwhile is not made up for.
 

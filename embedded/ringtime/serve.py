@@ -6,13 +6,24 @@ import asyncio
 
 import click
 
-from ringtime.runtime import run
+from ringtime.runtime import Runtime, run
 from ringtime_ingest.http import create_app
 from ringtime_ingest.http.routes.clock import WARNING
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.http_server import listen, serve_http, stop_on_signals
+from ringtime_shared.http_server.connection import App
 from ringtime_shared.process import settle_memory
-from ringtime_shared.settings import Settings
+from ringtime_shared.settings import ServerSettings, Settings
+
+
+def make_http_app(runtime: Runtime, settings: ServerSettings) -> App:
+    """Return the HTTP API of what runs in this process."""
+
+    async def ready() -> None:
+        require_trust(runtime.clock)
+        await runtime.store.check_ready()
+
+    return create_app(runtime.service, settings, ready, runtime.stepper)
 
 
 async def serve(settings: Settings, *, clock: Clock | None = None) -> None:
@@ -36,13 +47,9 @@ async def serve(settings: Settings, *, clock: Clock | None = None) -> None:
             for block in settings.egress.allow:
                 click.echo(f"callbacks may reach {block}, as egress.allow says")
 
-            async def ready() -> None:
-                require_trust(runtime.clock)
-                await runtime.store.check_ready()
-
             if runtime.stepper is not None:
                 click.secho(f"FOR TESTS ONLY: {WARNING}", bold=True)
-            app = create_app(runtime.service, settings.server, ready, runtime.stepper)
+            app = make_http_app(runtime, settings.server)
             losing = asyncio.create_task(runtime.wait_lost(), name="watch the data folder")
             losing.add_done_callback(lambda _: stop.set())
             settle_memory()

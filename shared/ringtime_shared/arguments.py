@@ -11,13 +11,15 @@ import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Any, ParamSpec, TypeAlias, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from msgspec import ValidationError, convert
 
+from ringtime_shared.api.instants import parse_instant
 from ringtime_shared.errors import InvalidRequest
 
 P = ParamSpec("P")
@@ -26,6 +28,9 @@ Check = Callable[[str, Any], Any]  #: of name and value; returns the value to go
 
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _ID = frozenset((UUID, str))  #: annotation of a schedule id
+Instant: TypeAlias = datetime | int | float  #: a time with its zone, or epoch seconds
+_INSTANT = frozenset((datetime, int, float))
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _IN_PATH = re.compile(r" - at `\$([^`]*)`")
 _WORDS = {
     str: "text",
@@ -41,8 +46,8 @@ _WORDS = {
 def checked(function: Callable[P, R]) -> Callable[P, R]:
     """Check the arguments of each call by their annotations.
 
-    An id, annotated `UUID | str`, comes in as a UUID whichever it was. The function raises InvalidRequest,
-    which names the argument; a coroutine function does when it is awaited.
+    An id, annotated `UUID | str`, comes in as a UUID whichever it was, and an `Instant` as a datetime. The
+    function raises InvalidRequest, which names the argument; a coroutine function does when it is awaited.
     """
     signature = inspect.signature(function)
     hints = get_type_hints(function)
@@ -86,7 +91,7 @@ def _check_of(hint: Any) -> Check:
     choices = get_args(hint) if is_union else (hint,)
     wanted = [each for each in choices if each is not type(None)]
     is_optional = len(wanted) < len(choices)
-    one = to_id if frozenset(wanted) == _ID else _any_of(wanted)
+    one = _KNOWN.get(frozenset(wanted)) or _any_of(wanted)
 
     def check(name: str, value: Any) -> Any:
         return None if value is None and is_optional else one(name, value)
@@ -103,6 +108,29 @@ def to_id(name: str, value: object) -> UUID:
     raise InvalidRequest.of(
         name, "must be a UUID, or its text: 32 hexadecimal digits in groups of 8-4-4-4-12"
     )
+
+
+def to_instant(name: str, value: object) -> datetime:
+    """Return an instant as a datetime, rounded up to a millisecond if it is epoch seconds.
+
+    Raises InvalidRequest, also for a datetime without a zone: which instant it means is anybody's guess.
+    """
+    if isinstance(value, datetime):
+        if value.utcoffset() is None:
+            raise InvalidRequest.of(name, "must be timezone-aware")
+        return value
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise InvalidRequest.of(name, "must be a datetime with its time zone, or epoch seconds as a number")
+    try:
+        ms = parse_instant(Decimal(repr(value)))
+    except (ValueError, ArithmeticError) as error:
+        rule = str(error) if isinstance(error, ValueError) else "must be epoch seconds, and finite"
+        raise InvalidRequest.of(name, rule) from None
+    return _EPOCH + timedelta(milliseconds=ms)
+
+
+#: Checks of annotations that more than one type fits, and that let one of them through.
+_KNOWN: Mapping[frozenset[Any], Check] = {_ID: to_id, _INSTANT: to_instant}
 
 
 def _any_of(hints: Sequence[Any]) -> Check:

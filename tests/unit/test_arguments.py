@@ -161,7 +161,7 @@ GOOD: dict[str, dict[str, Any]] = {
     },
 }
 WITHOUT_ARGUMENTS = {"list_apps", "close"}
-OTHERS = {"callback", "register_callback", "advance"}  #: of the library, tested below
+OTHERS = {"callback", "register_callback", "advance", "serve_http"}  #: of the library, tested below
 
 #: What is right for an argument, beside what has the type of the good value.
 RIGHT: dict[str, tuple[type, ...]] = {
@@ -195,10 +195,14 @@ def wrong_for(verb: str, argument: str) -> Iterator[Any]:
             is_right = True
         if verb == "patch_schedule" and argument in ("payload", "callback") and value is None:
             is_right = True
+        if isinstance(good, datetime) and type(value) in (int, float):  # epoch seconds
+            is_right = True
         if verb == "cancel_schedules" and value is None:
             is_right = False
         if not is_right:
             yield value
+    if isinstance(good, datetime):
+        yield from ("2030-01-01T00:00:00Z", [2030], True)
     if argument in ("schedule_id", "recurring_id"):
         yield from ("f47a", "{" + str(ID) + "}", ID.hex, str(ID) + "\n")
     if argument == "schedule_ids":

@@ -233,9 +233,10 @@ def requests_of(offer: Offer, *, is_stepped: bool = False) -> Mapping[str, Schem
         *(_callback_of({"const": name}, details) for name, details in own.items()),
         *([_callback_of({"enum": others}, {"type": "object"})] if others else []),
     ]
+    furthest = {"delaySeconds": limits.max_future_period_days * _DAY_S}
     return {
-        "NewSchedule": NEW_SCHEDULE.schema({"delaySeconds": limits.max_future_period_days * _DAY_S}),
-        "NamedSchedule": NAMED_SCHEDULE.schema({"delaySeconds": limits.max_future_period_days * _DAY_S}),
+        "NewSchedule": NEW_SCHEDULE.schema(furthest),
+        "NamedSchedule": NAMED_SCHEDULE.schema(furthest),
         "NewSchedules": NEW_SCHEDULES.schema(),
         "Cancels": CANCELS.schema(),
         "Callback": callback,
@@ -247,7 +248,7 @@ def requests_of(offer: Offer, *, is_stepped: bool = False) -> Mapping[str, Schem
         "Replays": REPLAYS.schema(),
         "NewRecurring": NEW_RECURRING.schema(),
         "RecurringPatch": RECURRING_PATCH.schema(),
-        "SchedulePatch": SCHEDULE_PATCH.schema(),
+        "SchedulePatch": SCHEDULE_PATCH.schema(furthest),
         "Interval": INTERVAL.schema(),
         "Preview": PREVIEW.schema(),
         "Pause": PAUSE.schema(),

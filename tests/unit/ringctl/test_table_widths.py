@@ -6,14 +6,16 @@ import ast
 import asyncio
 import inspect
 import io
+import json
 import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple, TypeVar
 
+import orjson
 import pytest
 from click import ClickException
 from click.exceptions import Exit
@@ -26,6 +28,7 @@ from tests.contract.builders import (
     make_rows,
     make_update,
 )
+from tests.harness.recurring import checked, first_of, new_definition
 from tests.unit.ringctl.rig import Rig, make_health, make_rig
 
 import ringtime_ringctl
@@ -34,12 +37,18 @@ from ringtime_ringctl.deployment.context import Context, Deployment
 from ringtime_ringctl.doctor import command as doctor
 from ringtime_ringctl.main import main
 from ringtime_ringctl.output import Cell, Column, Output
+from ringtime_ringctl.recurring import command as recurring
 from ringtime_ringctl.ring import nodes
 from ringtime_ringctl.schedules import deadletters
+from ringtime_shared.api.recurring import preview_to_json, recurring_to_json, runs_to_json
 from ringtime_shared.buckets import BUCKET_MS
 from ringtime_shared.coordination.protocol import Drain
+from ringtime_shared.ids import IdMint
 from ringtime_shared.models.app import Instance
+from ringtime_shared.models.recurring import recurring_id_of
 from ringtime_shared.models.schedule import Status
+from ringtime_shared.models.times import Times
+from ringtime_shared.recurring.runs import preview
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 
 T = TypeVar("T")
@@ -113,6 +122,10 @@ def world(width: int, monkeypatch: pytest.MonkeyPatch) -> World:
         ]
         return deadletters.Report(replayed=1_234, skipped=skipped)
 
+    async def answer(method: str, url: str, *_: Any, **__: Any) -> Any:
+        return recurring_answer(url, rig.clock.now_ms())
+
+    monkeypatch.setattr(recurring, "ask", answer)
     monkeypatch.setattr(Output, "table", table)
     monkeypatch.setattr(Context, "open", open_rig)
     monkeypatch.setattr(nodes, "fetch_health", fetch_health)
@@ -142,10 +155,38 @@ async def fill(rig: Rig) -> list[str]:
     await put_entry(
         rig.deployment, "deadletters replay failed", APP, before={}, after={"scheduleIds": [APP] * 3}
     )
+    hourly = Times(cron="0 * * * *", zone="America/Argentina/ComodRivadavia")
+    await store.replace_definition(  # whose runs nobody filed
+        new_definition(
+            now_ms - HOUR_MS,
+            hourly,
+            app_id=APP,
+            name="reports-for-the-auditors",
+            recurring_id=recurring_id_of(app.number, "reports-for-the-auditors"),
+        )
+    )
     drain = Drain(node=NODES[2], operator=OPERATOR, since_ms=now_ms)
     assert rig.deployment.coordination is not None
     await rig.deployment.coordination.put_drain(drain)
     return [str(failed.schedule.schedule_id), str(pending.schedule.schedule_id)]
+
+
+def recurring_answer(url: str, now_ms: int) -> Any:
+    """Return what the API says of a recurring schedule, of its runs and of what is ahead."""
+    times = Times(cron="*/15 8-18 * * MON-FRI", zone="America/Argentina/ComodRivadavia")
+    definition = new_definition(now_ms, times, app_id=APP, name="settlement-of-all-accounts")
+    mint = IdMint(1)
+    definition, check = checked(definition, mint, now_ms=now_ms)
+    run = first_of(definition, check, now_ms)
+    assert run is not None
+    failed = replace(run, outcome=make_outcome(status=Status.FAILURE, error="connection reset by peer"))
+    answers = {
+        "preview": preview_to_json(preview(times, 3, now_ms)),
+        "runs": runs_to_json([failed], ""),
+        "recurring": {"recurring": [recurring_to_json(definition, now_ms)], "continuationToken": ""},
+    }
+    last = url.partition("?")[0].rpartition("/")[2]
+    return json.loads(orjson.dumps(answers.get(last, recurring_to_json(definition, now_ms))))
 
 
 def run_all(world: World) -> None:
@@ -170,6 +211,9 @@ def run_all(world: World) -> None:
     world.run("deadletters", "replay", APP, failed)
     world.run("resize", APP, "--partitions", "16")
     world.run("resize", APP, "--partitions", "2")
+    for verb in ("get", "runs", "preview"):
+        world.run("recurring", verb, APP, "settlement-of-all-accounts")
+    world.run("recurring", "list", APP)
     world.run("recurring", "repair", APP)
     world.run("parts", "4096")
     world.run("audit")

@@ -32,7 +32,7 @@ def test_a_schedule_is_changed_and_sent_now(folder: Folder, api: str) -> None:
     failed(folder.run(*words), "--file: required")
     now = shown(folder.run("schedules", "trigger", schedule_id, "--api", api, "--json"))["schedule"]
     assert now["fireTime"] < made["schedule"]["fireTime"]
-    failed(folder.run("schedules", "change", schedule_id[:-1], "--api", api), "is not a schedule id")
+    failed(folder.run("schedules", "trigger", schedule_id[:-1], "--api", api), "is not a schedule id")
     done = {action for _, action in folder.audit()}
     assert {"schedules change", "schedules trigger"} <= done
     assert SECRET not in folder.run("--json", "audit", "--limit", "100").stdout

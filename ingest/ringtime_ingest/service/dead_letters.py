@@ -201,6 +201,10 @@ class DeadLetters:
             replays += await self._replayer.file(reading, rows, over, spread=True)
         return len(replays), skipped
 
+    def next_slot(self, app_id: str) -> int:
+        """Return the slot of the next of those that are sent again, so that they keep their distance."""
+        return self._replayer.next_slot(app_id, spread=True)
+
     async def _earlier_letters(self, home: Row) -> list[DeadLetter]:
         """Return the dead letters of a schedule, if it may have any."""
         outcome = home.outcome

@@ -4,7 +4,7 @@
 |---|---|---|
 | delete | schedules that wait to be sent | they are cancelled by then |
 | reconcile | schedules that ended before the job was asked for, and were not cancelled | see below |
-| reconcile | schedules that wait | they have ended, or wait to be sent at once |
+| reconcile | schedules that wait, runs excepted | they have ended, or wait to be sent at once |
 | retry | dead letters that were not replayed | they are noted as replayed; else as with reconcile |
 | pause, resume | recurring schedules that make runs, or are paused | they are paused, or resumed, by then |
 
@@ -22,14 +22,23 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import NamedTuple, TypeVar
+from uuid import UUID
 
 from ringtime_ingest.service.dead_letters import DeadLetters, LetterQuery
 from ringtime_ingest.service.listing import Listing, ListQuery
 from ringtime_ingest.service.recurring import Recurring
+from ringtime_ingest.service.requests import ScheduleChange
 from ringtime_ingest.service.tokens import decode_token
 from ringtime_shared.app_feed import AppReading
 from ringtime_shared.clock import Clock
-from ringtime_shared.errors import AlreadyDone, NotFound, OutcomeUnknown, RingtimeError, StoreUnavailable
+from ringtime_shared.errors import (
+    AlreadyDone,
+    NotChangeable,
+    NotFound,
+    OutcomeUnknown,
+    RingtimeError,
+    StoreUnavailable,
+)
 from ringtime_shared.models.job import Job, JobAction
 from ringtime_shared.models.recurring import Definition, DefinitionState
 from ringtime_shared.models.schedule import Row, Status
@@ -39,6 +48,7 @@ T = TypeVar("T")
 PAGE = 500  #: schedules, or dead letters
 _DEFINITIONS = 50  #: each takes some round trips
 _AT_ONCE = 50  #: of them under way
+_OVER = (AlreadyDone, NotChangeable, NotFound)  #: it has ended meanwhile, or is being sent
 _LIVE = (DefinitionState.ACTIVE, DefinitionState.PAUSED)
 
 
@@ -61,6 +71,7 @@ class JobActions:
     recurring: Recurring
     clock: Clock
     cancel: Callable[[Row], Awaitable[object]]  #: cancels the schedule of a home row
+    change: Callable[[UUID, ScheduleChange], Awaitable[object]]  #: changes one that was not sent yet
 
     async def do_page(self, job: Job, reading: AppReading) -> PageReport:
         """Do the next page of a job; of a plan, count what would be done."""
@@ -96,8 +107,17 @@ class JobActions:
         )
 
     async def _send(self, rows: Sequence[Row], reading: AppReading) -> tuple[int, list[str]]:
-        sent, skipped = await self.letters.send_again(reading, rows)
-        return sent, [f"{each.schedule_id}: {each.reason}" for each in skipped]
+        ended = [row for row in rows if row.outcome is not None]
+        sent, skipped = await self.letters.send_again(reading, ended)
+        waiting = [row for row in rows if row.outcome is None]
+        done, problems = await _each(waiting, self._send_now, lambda row: row.schedule.schedule_id)
+        return sent + done, [*(f"{each.schedule_id}: {each.reason}" for each in skipped), *problems]
+
+    async def _send_now(self, row: Row) -> None:
+        """Let a schedule be sent in turn with those that are sent again, unless it is due before that."""
+        slot_ms = self.letters.next_slot(row.place.app_id)
+        if row.schedule.fire_ms > slot_ms:
+            await self.change(row.schedule.schedule_id, ScheduleChange(fire_ms=slot_ms))
 
     async def _retry(self, job: Job) -> PageReport:
         query = LetterQuery(
@@ -143,7 +163,7 @@ def _is_wanted(job: Job, row: Row) -> bool:
         return False
     if row.outcome is not None:
         return row.outcome.status is not Status.DELETED and row.outcome.ended_ms < job.created_ms
-    return False
+    return row.schedule.run is None  # a run waits for what its recurring schedule says
 
 
 async def _each(
@@ -155,7 +175,7 @@ async def _each(
     for part in _parts(things):
         answers = await asyncio.gather(*map(act, part), return_exceptions=True)
         for thing, answer in zip(part, answers, strict=True):
-            if isinstance(answer, (AlreadyDone, NotFound)):
+            if isinstance(answer, _OVER):
                 continue
             if isinstance(answer, RingtimeError) and not isinstance(
                 answer, (StoreUnavailable, OutcomeUnknown)

@@ -103,7 +103,9 @@ class Replayer:
         Args:
             spread: with `SPACING_MS` between them, and after the app's earlier ones.
         """
-        rows = [self._next_filing(home, reading, self._slot(reading.app.app_id, spread)) for home in failed]
+        rows = [
+            self._next_filing(home, reading, self.next_slot(reading.app.app_id, spread)) for home in failed
+        ]
         answers = await asyncio.gather(
             *(self._commit.file(row, reading) for row in rows), return_exceptions=True
         )
@@ -147,7 +149,8 @@ class Replayer:
             keys = [key_of(letter) for letter in over]
             await self._store.put_replayed(over[0].app_id, keys, self._clock.now_ms())
 
-    def _slot(self, app_id: str, spread: bool) -> int:
+    def next_slot(self, app_id: str, spread: bool) -> int:
+        """Return a slot that a commit is in time for; with `spread` the next one in the app's pace."""
         wait_ms, boot_ms = self._margin_ms, self._clock.boot_ms()
         if spread:  # a pace is kept on the boot clock: the wall clock may be set
             at_ms = max(boot_ms + wait_ms, self._next_boot_ms.get(app_id, 0))

@@ -181,7 +181,12 @@ class IngestService:
             )
         )
         actions = JobActions(
-            self.listing, self.dead_letters, self.recurring, parts.clock, self._cancel_for_job
+            self.listing,
+            self.dead_letters,
+            self.recurring,
+            parts.clock,
+            self._cancel_for_job,
+            self.change_schedule,
         )
         self.jobs = Jobs(parts.store, self._apps, parts.clock, actions)
 

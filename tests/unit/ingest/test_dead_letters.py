@@ -509,6 +509,6 @@ class TestReplayOfMany:
 def test_replays_keep_their_pace_when_the_clock_is_set_back() -> None:
     clock = ManualClock()
     replayer = Replayer(cast(Any, None), cast(Any, None), PartitionChooser(), clock, 600)
-    first = replayer._slot("pay", spread=True)
+    first = replayer.next_slot("pay", spread=True)
     clock.step_wall(-3_600_000)
-    assert replayer._slot("pay", spread=True) == first - 3_600_000 + SPACING_MS
+    assert replayer.next_slot("pay", spread=True) == first - 3_600_000 + SPACING_MS

@@ -121,6 +121,17 @@ async def test_reconcile_sends_what_ended_before_it_once_more_each() -> None:
     assert counts(await rig.service.jobs.fetch("shop", redone.job_id)) == (3, 2, 1, 0)
 
 
+async def test_reconcile_sends_what_waits_now_but_runs_and_cancelled_ones() -> None:
+    rig, rows = await make_rig(12)
+    await rig.service.cancel_schedule(rows[9].schedule.schedule_id)
+    job = await carry_out(rig, job_of(JobAction.RECONCILE, status=Status.SCHEDULED))
+    assert counts(job) == (11, 11, 0, 0)
+    now_ms = rig.clock.now_ms()
+    for n in (0, 11):
+        shown = await rig.service.fetch_schedule(rows[n].schedule.schedule_id)
+        assert (shown.status, now_ms <= shown.schedule.fire_ms < now_ms + 1_000) == (Status.SCHEDULED, True)
+
+
 async def test_retry_replays_dead_letters() -> None:
     rig, rows = await make_rig(3)
     (app,) = await rig.service.fetch_apps("shop")

@@ -18,8 +18,10 @@ from ringtime_shared.api.labels import KEY_PATTERN as LABEL_KEY_PATTERN
 from ringtime_shared.api.labels import MAX_LABELS
 from ringtime_shared.api.labels import VALUE_PATTERN as LABEL_VALUE_PATTERN
 from ringtime_shared.api.recurring import (
+    BACKFILL_SIZE,
     DELETE,
     KEEP,
+    MAX_BACKFILL,
     MAX_MISFIRE_AGE_MS,
     MAX_MISFIRES,
     MAX_PREVIEW,
@@ -397,6 +399,14 @@ PREVIEW = Shape(
 PAUSE = Shape(
     Field("reason", TEXT, "Why, for people.", {"type": "string", "maxLength": MAX_REASON_CHARS}),
     Field("until", INSTANT, "When it makes runs again. Left out: when it is resumed."),
+    is_closed=True,
+)
+BACKFILL = Shape(
+    Field("from", INSTANT, "The nominal times from here on; not before 2020."),
+    Field("to", INSTANT, "Those before this; not later than now."),
+    Field("dryRun", FLAG, "Say what would be filed, and file nothing. Left out: false."),
+    Field("max", WHOLE, f"Most nominal times to look at. Left out: {BACKFILL_SIZE}.", _upto(MAX_BACKFILL)),
+    required=("from", "to"),
     is_closed=True,
 )
 ADVANCE = Shape(

@@ -485,6 +485,16 @@ _OPERATIONS = (
         success=_CREATED,
     ),
     _Operation(
+        method="post",
+        path=f"{_RECURRING_PATH}/{{name}}/backfill",
+        summary="File runs for nominal times that are over and have none",
+        answer=schemas.BACKFILLED,
+        failures=("400", "404", "408", "409", "413", "503"),
+        body="Backfill",
+        creates=False,
+        example={"from": "2029-01-01T00:00:00Z", "to": "2029-02-01T00:00:00Z", "dryRun": True},
+    ),
+    _Operation(
         method="get",
         path=f"{_RECURRING_PATH}/{{name}}/preview",
         summary="Show the next runs, and what the clocks do to them",

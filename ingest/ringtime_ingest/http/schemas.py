@@ -10,6 +10,7 @@ from ringtime_ingest.http.envelope import CODES
 from ringtime_ingest.http.fields import (
     ADVANCE,
     APP_ID,
+    BACKFILL,
     CALLBACK,
     CANCELS,
     CONFIGURATION,
@@ -47,6 +48,9 @@ from ringtime_shared.api.dead_letters import (
 from ringtime_shared.api.jobs import JobPage, JobView
 from ringtime_shared.api.recurring import (
     MAX_LIST_SIZE,
+    BackfillEffect,
+    BackfillReport,
+    BackfillRun,
     Preview,
     RecurringPage,
     RecurringView,
@@ -138,7 +142,17 @@ _TYPES: Mapping[Any, Schema] = {
     datetime: {"type": "string", "format": "date-time"},
     **{
         words: {"type": "string", "enum": [word.value for word in words]}
-        for words in (Status, DefinitionState, JobAction, JobState, Unit, DstGap, DstOverlap, Effect)
+        for words in (
+            Status,
+            DefinitionState,
+            JobAction,
+            JobState,
+            Unit,
+            DstGap,
+            DstOverlap,
+            Effect,
+            BackfillEffect,
+        )
     },
 }
 #: what the document calls the objects inside others
@@ -152,6 +166,7 @@ _OBJECTS: Mapping[Any, str] = {
     RecurringView: "Recurring",
     IntervalView: "ShownInterval",
     PlannedView: "Planned",
+    BackfillRun: "BackfillRun",
 }
 _SECONDS: Mapping[str, Schema] = {"scheduleTime": _whole("Fire time, epoch seconds, fractions cut off.")}
 _MINUTE: Mapping[str, Schema] = {"scheduleGroup": _whole("The minute of scheduleTime, epoch seconds.")}
@@ -251,6 +266,7 @@ def requests_of(offer: Offer, *, is_stepped: bool = False) -> Mapping[str, Schem
         "SchedulePatch": SCHEDULE_PATCH.schema(furthest),
         "Interval": INTERVAL.schema(),
         "Preview": PREVIEW.schema(),
+        "Backfill": BACKFILL.schema(),
         "Pause": PAUSE.schema(),
         **({"Advance": ADVANCE.schema()} if is_stepped else {}),
     }
@@ -281,6 +297,7 @@ ANSWERS: Mapping[str, Schema] = {
     "Recurring": _object(RecurringView),
     "ShownInterval": _object(IntervalView),
     "Planned": _object(PlannedView),
+    "BackfillRun": _object(BackfillRun),
     "Status": _STATUS,
     "Failure": _FAILURE,
 }
@@ -310,6 +327,7 @@ RECURRING_PAGE = success_of(_object(RecurringPage))
 CRONS = success_of({"type": "array", "maxItems": MAX_LIST_SIZE, "items": ref("Recurring")})
 RUNS = success_of(_object(RunPage))
 PREVIEW_ANSWER = success_of(_object(Preview))
+BACKFILLED = success_of(_object(BackfillReport))
 ONE_APP = success_of(ref("App"))
 APPS = success_of(record({"apps": {"type": "array", "items": ref("App")}}))
 ACTIVATED = success_of(ref("Activation"))

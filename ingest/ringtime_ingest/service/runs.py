@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 from uuid import UUID
@@ -90,6 +90,18 @@ class Runs:
         if len(entries) <= size:
             return RunPage(rows, "")
         return RunPage(rows, encode_token(definition.key, Position(*entries[size - 1])))
+
+    async def read_entries(
+        self, definition: Definition, first_ms: int, last_ms: int
+    ) -> AsyncIterator[list[RunEntry]]:
+        """Yield the entries of runs in this range of nominal times, both ends included, a page at a time."""
+        key = DefinitionKey(definition.app_id, definition.recurring_id)
+        seen: Position | None = None
+        while page := await self._entries(
+            key, first_ms if seen is None else seen.slot_ms, last_ms, MAX_LIST_SIZE, False, seen
+        ):
+            yield page
+            seen = Position(*page[-1])
 
     async def _entries(
         self,

@@ -8,6 +8,7 @@ from typing import Protocol
 from uuid import UUID
 
 from ringtime_ingest.service.apps import AppMaps
+from ringtime_ingest.service.backfill import BackfillParts, Backfills
 from ringtime_ingest.service.batches import Batches, Draft
 from ringtime_ingest.service.census import Census
 from ringtime_ingest.service.changes import ChangeParts, Changes
@@ -178,6 +179,17 @@ class IngestService:
                 map_age_ms=parts.settings.map_age_ms,
                 screen=self._screen_recurring,
                 mint=self._mint_run,
+            )
+        )
+        self.backfills = Backfills(
+            BackfillParts(
+                store=parts.store,
+                apps=self._apps,
+                commit=self._commit,
+                chooser=self._chooser,
+                clock=parts.clock,
+                runs=self.runs,
+                margin_ms=self._margin_ms,
             )
         )
         actions = JobActions(

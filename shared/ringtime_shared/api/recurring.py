@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -26,6 +27,8 @@ MAX_LIST_SIZE = 1_000
 PREVIEW_SIZE = 10  #: runs of a preview, if nobody says how many
 MAX_PREVIEW = 100
 MAX_REASON_CHARS = 500
+BACKFILL_SIZE = 100  #: nominal times of a backfill, if nobody says how many
+MAX_BACKFILL = 1_000
 WHEN = ("", "past", "future")  #: which runs are listed
 MAX_MISFIRES = 100  #: late runs that are made up for
 MAX_MISFIRE_AGE_MS = 31 * 86_400_000
@@ -156,6 +159,54 @@ class Preview:
     """The next runs, and what the clocks leave out between them, in order."""
 
     runs: Annotated[Sequence[PlannedView], Doc("Runs to come, and planned times without one.")]
+
+
+class BackfillEffect(StrEnum):
+    """What a backfill made of a nominal time."""
+
+    FILED = "filed"
+    WOULD_BE_FILED = "wouldBeFiled"  #: by the same request without dry run
+    HAS_RUN = "hasRun"
+    PLANNED = "planned"  #: its run was not made yet, and will be
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillRun:
+    """A nominal time of a backfill."""
+
+    nominal_time: Annotated[datetime, Doc("Which nominal time it is.")]
+    effect: Annotated[BackfillEffect, Doc("What became of it; `planned`: the plan makes its run yet.")]
+    schedule_id: Annotated[UUID | None, Doc("Of the run that it has, or got.")] = None
+    error: Annotated[str, Doc("Why it was not filed, or perhaps not.")] = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackfillReport:
+    """What became of each nominal time of a backfill."""
+
+    runs: Annotated[Sequence[BackfillRun], Doc("The nominal times, in order.")]
+    continues_at: Annotated[
+        datetime | None, Doc("Where the range goes on, if it has more nominal times than `max`.")
+    ] = None
+
+
+def backfill_to_json(
+    runs: Sequence[tuple[int, BackfillEffect, UUID | None, str]], continues_ms: int | None
+) -> dict[str, object]:
+    """Return the report of a backfill.
+
+    Args:
+        runs: nominal time, what became of it, which run it has or got, and why not.
+    """
+    shown = []
+    for nominal_ms, effect, schedule_id, error in runs:
+        each: dict[str, object] = {"nominalTime": to_iso(nominal_ms), "effect": effect}
+        if schedule_id is not None:
+            each["scheduleId"] = str(schedule_id)
+        shown.append(each | {"error": error} if error else each)
+    report: dict[str, object] = {"runs": shown}
+    return report if continues_ms is None else report | {"continuesAt": to_iso(continues_ms)}
 
 
 def runs_to_json(rows: Sequence[Row], token: str) -> dict[str, object]:

@@ -21,6 +21,7 @@ from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.times import Times
 
 MAX_EARLIER = 50  #: versions of a definition whose spans are remembered
+MAX_BACKFILLED = 20  #: ranges of a definition that were backfilled, and are remembered
 MAX_SKIPPED = 100  #: nominal times of a definition that clients have cancelled
 
 
@@ -100,6 +101,16 @@ class VersionSpan:
     check_id: UUID | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Backfilled:
+    """A half-open range of nominal times that a client had made up for, and where their runs are filed."""
+
+    from_ms: int
+    to_ms: int
+    slot_ms: int
+    partition: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Definition:
     """A recurring schedule, as a client wrote it and as far as it has come. Each write raises `revision`.
@@ -139,6 +150,9 @@ class Definition:
     misfire_age_ms: int | None = None  #: a run later than this is missed; None: the app's own bound alone
     overlap: Overlap = Overlap.ALLOW
     skipped: tuple[int, ...] = ()  #: nominal times that a client cancelled, sorted, at most `MAX_SKIPPED`
+    backfilled: tuple[
+        Backfilled, ...
+    ] = ()  #: oldest first, at most `MAX_BACKFILLED`; the first that fits counts
     keeps: bool = True  #: after its last run it is ENDED; else DELETED
     damage: str = ""  #: why what is stored cannot be read; then other fields say nothing. Never stored
 

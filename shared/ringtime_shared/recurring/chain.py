@@ -254,7 +254,9 @@ class Decision:
         running = self._run.running
         if running is None or definition.overlap is Overlap.ALLOW or self._has_ended(running):
             return Step(run=self._let_go())
-        return self._wait() if definition.overlap is Overlap.BUFFER_ONE else self._miss(_OVERLAP)
+        # Each of a backfill was asked for: where they must not overlap they go one after the other.
+        may_wait = definition.overlap is Overlap.BUFFER_ONE or self._run.origin is Origin.BACKFILL
+        return self._wait() if may_wait else self._miss(_OVERLAP)
 
     def _follow(self, definition: Definition, span: Span, step: Step) -> Step:
         """Return a step with what follows the run."""

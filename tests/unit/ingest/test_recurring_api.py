@@ -316,3 +316,43 @@ async def test_names_and_apps_are_checked(rig: Rig) -> None:
     one_time = await rig.client.call("POST", SCHEDULES, schedule_body())
     runs = await rig.client.call("GET", f"{SCHEDULES}/{one_time.json['data']['schedule']['scheduleId']}/runs")
     assert runs.status == 404
+
+
+async def test_nominal_times_that_are_over_are_made_up_for(rig: Rig) -> None:
+    await made(rig)
+    asked = {"from": "2026-01-05T00:00:00Z", "to": "2026-01-12T00:00:00Z"}  # five working days
+    dry = await rig.client.call("POST", f"{RECURRING}/nightly/backfill", {**asked, "dryRun": True})
+    assert dry.status == 200, dry.body
+    assert [run["effect"] for run in dry.json["data"]["runs"]] == ["wouldBeFiled"] * 5
+    reply = await rig.client.call("POST", f"{RECURRING}/nightly/backfill", {**asked, "max": 3})
+    assert (reply.status, reply.json["status"]["totalCount"]) == (200, 3)
+    runs = reply.json["data"]["runs"]
+    assert runs[0].keys() == {"nominalTime", "effect", "scheduleId"}
+    assert (runs[0]["nominalTime"], runs[0]["effect"]) == ("2026-01-05T08:30:00.000Z", "filed")
+    assert reply.json["data"]["continuesAt"] == "2026-01-08T08:30:00.000Z"
+    shown = await rig.client.call("GET", f"{SCHEDULES}/{runs[0]['scheduleId']}")
+    run = shown.json["data"]["schedule"]
+    assert (run["origin"], run["nominalTime"]) == ("BACKFILL", "2026-01-05T08:30:00.000Z")
+    again = await rig.client.call("POST", f"{RECURRING}/nightly/backfill", asked)
+    effects = [run["effect"] for run in again.json["data"]["runs"]]
+    assert effects == ["hasRun"] * 3 + ["filed"] * 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"from": ...}, ["from"]),
+        ({"to": None}, ["to"]),
+        ({"from": "yesterday"}, ["from"]),
+        ({"to": "2026-01-01T00:00:00Z"}, ["to"]),
+        ({"to": "2099-01-01T00:00:00Z"}, ["to"]),
+        ({"max": 1_001}, ["max"]),
+        ({"dryRun": "yes"}, ["dryRun"]),
+        ({"dry": True}, ["dry"]),
+    ],
+)
+async def test_what_no_backfill_takes(rig: Rig, changes: dict[str, Any], fields: list[str]) -> None:
+    await made(rig)
+    asked = {"from": "2026-01-05T00:00:00Z", "to": "2026-01-12T00:00:00Z", **changes}
+    sent = {key: value for key, value in asked.items() if value is not ...}
+    assert faults(await rig.client.call("POST", f"{RECURRING}/nightly/backfill", sent)) == fields

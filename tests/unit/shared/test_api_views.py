@@ -31,9 +31,13 @@ from ringtime_shared.api.dead_letters import (
     replays_to_json,
 )
 from ringtime_shared.api.recurring import (
+    BackfillEffect,
+    BackfillReport,
+    BackfillRun,
     Preview,
     RecurringView,
     RunPage,
+    backfill_to_json,
     preview_to_json,
     recurring_to_json,
     runs_to_json,
@@ -88,6 +92,7 @@ DEFINITION = replace(
     misfire_age_ms=5_000,
     damage="cell",
 )
+BACKFILL: dict[str, Any] = backfill_to_json([(AT_MS, BackfillEffect.FAILED, ID, "no")], AT_MS)
 ATTEMPT = Attempt(at_ms=AT_MS, took_ms=7, code=503, error="no")
 OUTCOME = Outcome(
     status=Status.FAILURE, ended_ms=AT_MS + 8, fired_ms=AT_MS, attempts=2, code=503, error="no", took_ms=7
@@ -138,6 +143,8 @@ THEIRS = {"scheduleTime", "scheduleGroup"}
         ),
         (RunPage, runs_to_json([ROW], "t")),
         (Preview, preview_to_json([RUN])),
+        (BackfillReport, BACKFILL),
+        (BackfillRun, BACKFILL["runs"][0]),
         (AppView, app_to_json(APP)),
         (SigningSecretView, secret_to_json(SECRET)),
         (NewSigningSecret, secret_to_json(SECRET, is_new=True)),

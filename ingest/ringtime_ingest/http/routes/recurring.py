@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
 from ringtime_ingest.http.envelope import success
-from ringtime_ingest.http.fields import PAUSE, PREVIEW
+from ringtime_ingest.http.fields import BACKFILL, PAUSE, PREVIEW
 from ringtime_ingest.http.parsing import (
     parse_app_id,
     parse_recurring,
@@ -26,11 +26,13 @@ from ringtime_ingest.service import NewRecurring
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.api.instants import parse_instant
 from ringtime_shared.api.recurring import (
+    BACKFILL_SIZE,
     LIST_SIZE,
     MAX_LIST_SIZE,
     MAX_PREVIEW,
     PREVIEW_SIZE,
     WHEN,
+    backfill_to_json,
     preview_to_json,
     runs_to_json,
 )
@@ -65,6 +67,7 @@ class RecurringRoutes(Routes):
                 ("/{name}/pause", self.pause, "POST"),
                 ("/{name}/resume", self.resume, "POST"),
                 ("/{name}/trigger", self.trigger, "POST"),
+                ("/{name}/backfill", self.backfill, "POST"),
                 ("/{name}/preview", self.preview_saved, "GET"),
                 ("/{name}/runs", self.fetch_runs, "GET"),
             )
@@ -118,6 +121,34 @@ class RecurringRoutes(Routes):
     async def trigger(self, request: Request) -> Response:
         row = await self._service.recurring.trigger(await self._fetch(request))
         return success({"schedule": schedule_to_json(row)}, code=201, http=self._created)
+
+    async def backfill(self, request: Request) -> Response:
+        definition = await self._fetch(request)
+        wrong: list[Violation] = []
+        broken: list[Violation] = []
+        values = BACKFILL.decode(await self._bodies.read(request), self._depth, wrong)
+        from_ms, to_ms = (
+            read_time(name, values.get(name), parse_instant, wrong, broken) for name in ("from", "to")
+        )
+        broken += [
+            Violation(name, "required: a time")
+            for name, ms in (("from", from_ms), ("to", to_ms))
+            if ms is None and values.get(name) is None
+        ]
+        if wrong or broken or from_ms is None or to_ms is None:
+            raise refused(wrong, broken)
+        report = await self._service.backfills.backfill(
+            definition,
+            from_ms,
+            to_ms,
+            most=cast(int, values.get("max", BACKFILL_SIZE)),
+            is_dry=values.get("dryRun", False) is True,
+        )
+        shown = [
+            (each.nominal_ms, each.effect, each.schedule_id, "" if each.error is None else str(each.error))
+            for each in report.runs
+        ]
+        return success(backfill_to_json(shown, report.continues_ms), total=len(shown))
 
     async def preview(self, request: Request) -> Response:
         parse_app_id(request.path_params["app_id"])

@@ -261,7 +261,7 @@ def put_schedule(
     retry: RetryRules | None = None,
     labels: Mapping[str, str] | None = None,
 ) -> Call[ScheduleView]:
-    """File a schedule under a name of your own, unless the same is pending there; return the one that is.
+    """File a schedule under a name of your own, or make the one that is pending there what is asked for.
 
     The name is free again once its schedule has ended or was cancelled. With `at` it is tried again like a
     read; a delay counts from the first put that arrives.
@@ -270,7 +270,8 @@ def put_schedule(
         name: 1 to 128 letters, digits, `_`, `.` and `-`; unique in the app.
         Others: as of `create_schedule`.
 
-    Raises InvalidRequest, NotFound (app), AppInactive, Conflict (another one is pending there), InFlight.
+    Raises InvalidRequest, NotFound (app), AppInactive, NotChangeable (the pending one is due within a
+    second, or was tried), VersionConflict, Conflict (others put it at the same moment), InFlight.
     """
     fields = dict(_fields_of(app_id, payload, callback, at, delay, retry, labels))
     del fields["appId"]
@@ -316,6 +317,7 @@ def patch_schedule(
     payload: str | None = None,
     callback: Callback | None = None,
     retry: RetryRules | None = None,
+    labels: Mapping[str, str] | None = None,
 ) -> Call[ScheduleView]:
     """Change a schedule that is not sent yet; what is None stays. What was to be sent before is not sent.
 
@@ -324,7 +326,7 @@ def patch_schedule(
     Args:
         at: another instant to fire at, timezone-aware; or
         delay: how long from the server's now.
-        payload, callback, retry: as `create_schedule` takes them.
+        payload, callback, retry, labels: as `create_schedule` takes them.
 
     Raises InvalidRequest, NotFound, NotChangeable (it is over, is due within a second, or is a run),
     VersionConflict (others changed it at the same moment), AppInactive.
@@ -336,6 +338,8 @@ def patch_schedule(
         fields["callback"] = callback_of(callback)
     if retry is not None:
         fields["retryPolicy"] = retry_to_json(retry)
+    if labels is not None:
+        fields["labels"] = labels
     return Call(
         method="PATCH",
         path=_schedule_path(schedule_id),

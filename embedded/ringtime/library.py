@@ -307,7 +307,7 @@ class Ringtime(RecurringVerbs, JobVerbs):
         retry: RetryRules | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> Row:
-        """File a schedule under a name of your own, unless the same is pending there; return the one that is.
+        """File a schedule under a name of your own, or make the one that is pending there what is asked for.
 
         The name is free again once its schedule has ended or was cancelled.
 
@@ -315,7 +315,8 @@ class Ringtime(RecurringVerbs, JobVerbs):
             name: 1 to 128 letters, digits, `_`, `.` and `-`; unique in the app.
             Others: as of `create_schedule`.
 
-        Raises InvalidRequest, NotFound (app), AppInactive, Conflict (another one is pending there), InFlight,
+        Raises InvalidRequest, NotFound (app), AppInactive, NotChangeable (the pending one is due within a
+        second, or was tried), VersionConflict, Conflict (others put it at the same moment), InFlight,
         StoreUnavailable, OutcomeUnknown.
         """
         _check_name(name)
@@ -346,13 +347,14 @@ class Ringtime(RecurringVerbs, JobVerbs):
         payload: str | None = None,
         callback: Callback | None = None,
         retry: RetryRules | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> Row:
         """Change a schedule that is not sent yet; what is None stays. What was to be sent before is not sent.
 
         Args:
             at: another instant to fire at, timezone-aware; or
             delay: how long from now.
-            payload, callback, retry: as `create_schedule` takes them.
+            payload, callback, retry, labels: as `create_schedule` takes them.
 
         Raises InvalidRequest, NotFound, NotChangeable (it is over, is due within a second, or is a run),
         VersionConflict (others changed it at the same moment), AppInactive, OutcomeUnknown.
@@ -368,6 +370,7 @@ class Ringtime(RecurringVerbs, JobVerbs):
                 callback_type=kind,
                 callback_details=details,
                 retry=retry,
+                labels=None if labels is None else labels_of(labels),
             ),
         )
 

@@ -40,6 +40,11 @@ class RowFilter:
         """Whether it may pass over most of what there is."""
         return bool(self.status or self.labels or self.name_prefix or self.host)
 
+    @property
+    def is_about_contents(self) -> bool:
+        """Whether it asks for what a change of a schedule may change."""
+        return bool(self.labels or self.host)
+
     def wants(self, row: Row) -> bool:
         """Whether a list shows this home row."""
         schedule = row.schedule

@@ -97,6 +97,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "payload": "",
         "callback": CALLBACK,
         "retry": RetryRules(),
+        "labels": {"team": "a"},
     },
     "trigger_schedule": {"schedule_id": ID},
     "cancel_schedule": {"schedule_id": ID},

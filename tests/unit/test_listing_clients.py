@@ -13,7 +13,7 @@ from tests.unit.client_rig import Served, served
 
 from ringtime import Ringtime
 from ringtime_client import AsyncRingtimeClient, HttpCallbackDetails, RingtimeClient, Status
-from ringtime_shared.errors import Conflict, InvalidRequest, NotFound
+from ringtime_shared.errors import InvalidRequest, NotFound
 
 HOOK = HttpCallbackDetails(url="http://127.0.0.1:9/hook")
 HOUR = timedelta(hours=1)
@@ -94,6 +94,8 @@ async def test_lists_by_label_and_host(run: Verb) -> None:
     assert ids_of(await run("list_schedules", app_id, **asked, labels={"team": "x"})) == [id_of(other)]
     assert ids_of(await run("list_schedules", app_id, **asked, labels=labels | {"team": "x"})) == []
     assert len(ids_of(await run("list_schedules", app_id, **asked, host="127.0.0.1"))) == 2
+    await run("patch_schedule", id_of(other), labels={"team": "y"})
+    assert ids_of(await run("list_schedules", app_id, **asked, labels={"team": "y"})) == [id_of(other)]
     assert ids_of(await run("list_schedules", app_id, **asked, host="other.example")) == []
     for name, value in (("labels", {"a b": "c"}), ("name_prefix", "-"), ("host", "a/b")):
         with pytest.raises(InvalidRequest):
@@ -107,8 +109,7 @@ async def test_names(run: Verb) -> None:
     new = {"payload": "", "at": at, "callback": HOOK, "labels": {"team": "billing"}}
     made = id_of(await run("put_schedule", app_id, "nightly", **new))
     assert id_of(await run("put_schedule", app_id, "nightly", **new)) == made
-    with pytest.raises(Conflict):
-        await run("put_schedule", app_id, "nightly", **new | {"payload": "other"})
+    assert id_of(await run("put_schedule", app_id, "nightly", **new | {"payload": "other"})) == made
     assert id_of(await run("get_named_schedule", app_id, "nightly")) == made
     listed = await run("list_schedules", app_id, start=at - HOUR, end=at + HOUR, name_prefix="night")
     assert ids_of(listed) == [made]

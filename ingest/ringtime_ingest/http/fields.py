@@ -291,6 +291,7 @@ SCHEDULE_PATCH = Shape(
     Field("scheduleTime", INSTANT, "Another fire time: epoch seconds, or an ISO 8601 instant with offset."),
     Field("delaySeconds", NUMBER, "Instead of scheduleTime: how long from now."),
     *_CONTENTS,
+    Field("labels", TEXTS, "All that it is to have.", LABELS),
     is_closed=True,
 )
 _TIMES = (

@@ -343,7 +343,7 @@ _OPERATIONS = (
     _Operation(
         method="put",
         path=_NAMED_PATH,
-        summary="Create a one-time schedule under a name, unless the same is pending there",
+        summary="Create a one-time schedule under a name, or change the one that is pending there to this",
         answer=schemas.PUT_SCHEDULE,
         failures=_BODY_FAILURES,
         body="NamedSchedule",

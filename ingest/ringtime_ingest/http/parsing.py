@@ -156,6 +156,7 @@ def parse_schedule_patch(body: bytes, max_depth: int) -> ScheduleChange:
         callback_type=contents["callback_type"] if is_called else None,
         callback_details=contents["callback_details"] if is_called else None,
         retry=contents["retry"],
+        labels=labels_of(cast("dict[str, str]", fields["labels"])) if "labels" in fields else None,
     )
 
 

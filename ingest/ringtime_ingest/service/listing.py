@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from math import ceil, sqrt
 from operator import attrgetter, itemgetter
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 from uuid import UUID
 
 from ringtime_ingest.service.apps import AppMaps
@@ -51,6 +51,9 @@ _MINUTES = 15  #: asked for entries at first; where there are few, eight times a
 _ENTRIES = 2_000  #: minutes of partitions, read at once
 _AT_ONCE = 250  #: of these whose rows are read side by side
 _SHOWN_AT_ONCE = 50  #: filings that home rows point at, read side by side
+
+
+_Item = tuple[Position, Row | DamagedRow]
 
 
 class ListNames(NamedTuple):
@@ -135,7 +138,7 @@ class Listing:
         page = _Page(query.size, _READ_SPARSELY if query.only.is_sparse else 1)
         looked = 0
         async for upto, pages in self._walk(query.app_id, position, last_ms, page.missing):
-            for key, item in _merge(pages, upto):
+            for key, item in await self._items(pages, upto, query.only):
                 if isinstance(item, DamagedRow):
                     page.unreadable.append(item.schedule_id)
                 elif item.is_shown and query.only.wants(item):
@@ -148,6 +151,21 @@ class Listing:
             if looked >= _MOST_READ:
                 return await self._end(page, query.app_id, position)
         return await self._end(page, query.app_id, None)
+
+    async def _items(self, pages: Sequence[DuePage], upto: Position, only: RowFilter) -> Sequence[_Item]:
+        """Return what was read up to there, in order; as it is shown, where a change may decide."""
+        items = _merge(pages, upto)
+        moved = [
+            n
+            for n, (_, item) in enumerate(items)
+            if isinstance(item, Row) and item.shown_in and item.is_shown
+        ]
+        if not moved or not only.is_about_contents:
+            return items
+        shown = await fetch_shown(self._store, [cast(Row, items[n][1]) for n in moved])
+        for n, row in zip(moved, shown, strict=True):
+            items[n] = (items[n][0], row)
+        return items
 
     async def _end(self, page: _Page, app_id: str, position: Position | None) -> SchedulePage:
         ended = page.end(app_id, position)
@@ -263,11 +281,9 @@ def _share(missing: int, entries: int) -> int:
     return ceil(mean + 2 * sqrt(mean)) + 2
 
 
-def _merge(
-    pages: Sequence[DuePage], upto: Position
-) -> list[tuple[Position, Row] | tuple[Position, DamagedRow]]:
+def _merge(pages: Sequence[DuePage], upto: Position) -> list[_Item]:
     """Return what was read up to there, in order."""
-    items: list[tuple[Position, Row] | tuple[Position, DamagedRow]] = []
+    items: list[_Item] = []
     for page in pages:
         items += [(Position(row.place.slot_ms, row.schedule.schedule_id), row) for row in page.rows]
         items += [(Position(each.place.slot_ms, each.schedule_id), each) for each in page.damaged]

@@ -2,7 +2,8 @@
 
 A name is a claim, as an idempotency key is (see `keyed`), but one that is free again as soon as its
 schedule has ended or was cancelled. A put of a name that is free files a new schedule; of one whose
-schedule is pending it leaves that schedule as it is if it asks for the same.
+schedule is pending it leaves that schedule as it is if it asks for the same, and changes it under its id if
+not (see `changes`).
 
 Invariant. When `put` returns a schedule, the name stands for it, and no other schedule that was put under
 the name is pending, but for one that can no more be cancelled in time.
@@ -19,14 +20,14 @@ slow one's own read, which follows its write, finds the claim replaced. No clock
 | a put dies between claim and row, or the store is away | IN_FLIGHT for some seconds, then it is free |
 | the same put comes again after that | it files the row that was claimed, as with a key |
 | a put's reply is dropped | the same put finds its schedule |
-| two puts that differ come at once | one stands; the other is told IN_FLIGHT or CONFLICT |
+| two puts that differ come at once | one stands, or is changed; the other is told IN_FLIGHT or CONFLICT |
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 from uuid import UUID
 
@@ -35,7 +36,7 @@ import orjson
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.keyed import TRIES, Draft, Keyed, KeyedStore, as_first_asked, digest_of
-from ringtime_ingest.service.requests import Cancellation, NewSchedule
+from ringtime_ingest.service.requests import Cancellation, NewSchedule, ScheduleChange
 from ringtime_shared.app_feed import AppReading
 from ringtime_shared.callbacks.foreign import describe
 from ringtime_shared.errors import (
@@ -49,6 +50,7 @@ from ringtime_shared.errors import (
 )
 from ringtime_shared.ids import app_number_of
 from ringtime_shared.models.claim import Claim, ClaimKey, ClaimKind
+from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row, Schedule
 from ringtime_shared.settings.rules import CLOCK_SKEW_MS
 
@@ -62,34 +64,36 @@ class Put(NamedTuple):
     is_new: bool  #: this put, or one that was broken off, filed it
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamedParts:
+    """What `Named` is made of."""
+
+    store: KeyedStore
+    apps: AppMaps
+    commit: CommitPath
+    keyed: Keyed
+    draft: Draft
+    change: Callable[[UUID, ScheduleChange], Awaitable[Row]]  #: changes a pending schedule
+    cancel: Callable[[UUID], Awaitable[Cancellation]]
+
+
 class Named:
     """The named schedules of one process."""
 
-    def __init__(
-        self,
-        store: KeyedStore,
-        apps: AppMaps,
-        commit: CommitPath,
-        keyed: Keyed,
-        draft: Draft,
-        cancel: Callable[[UUID], Awaitable[Cancellation]],
-    ) -> None:
-        self._store = store
-        self._apps = apps
-        self._commit = commit
-        self._keyed = keyed
-        self._draft = draft
-        self._cancel = cancel
+    def __init__(self, parts: NamedParts) -> None:
+        self._parts = parts
+        self._store = parts.store
+        self._keyed = parts.keyed
 
     async def put(self, new: NewSchedule) -> Put:
-        """File a schedule under its name, unless one that was asked for in the same way is pending there.
+        """File a schedule under its name, or make the one that is pending there what is asked for.
 
-        Raises Conflict if another one is; InFlight: a put of this name is under way; and as
-        `IngestService.create_schedule`.
+        Raises InFlight: a put of this name is under way; Conflict: another came in between; as
+        `IngestService.create_schedule`, and where one is pending as `Changes.change`.
         """
         key = ClaimKey(new.app_id, ClaimKind.NAME, new.name)
         try:
-            row, reading = await self._draft(new)
+            row, reading = await self._parts.draft(new)
         except InvalidRequest as refusal:
             return Put(await self._repeat(new, key, refusal), is_new=False)
         claim = Claim(
@@ -118,19 +122,40 @@ class Named:
                 before = stored
                 continue
             if not _is_same(await self._pending(first), row.schedule, new, stored.digest == claim.digest):
-                raise Conflict(
-                    f"{new.name} is a pending schedule that differs from this one: cancel it first", FIELD
-                )
+                changed = await self._parts.change(stored.schedule_id, _change_of(new))
+                await self.keep(changed, claim.digest)
+                return Put(changed, is_new=False)
             return Put(await self._keyed.confirm(first, reading), is_new=False)
         raise InFlight("others put this name all the time; try again in a moment", FIELD)
 
     async def fetch(self, app_id: str, name: str) -> UUID:
         """Return the id of the schedule that a name stands for, or stood for last. Raises NotFound."""
-        app = (await self._apps.get(app_id)).app
+        app = (await self._parts.apps.get(app_id)).app
         claim = await self._store.fetch_claim(ClaimKey(app_id, ClaimKind.NAME, name))
         if claim is None or app_number_of(claim.schedule_id) != app.number:
             raise NotFound("named schedule", name)
         return claim.schedule_id
+
+    async def keep(self, row: Row, digest: str = "") -> None:
+        """Let a name stand for its schedule as long as that can be read, once it was changed.
+
+        Args:
+            digest: of what was asked for, if a put did it.
+
+        Raises OutcomeUnknown: it is changed, but another may be put under its name too early.
+        """
+        schedule = row.schedule
+        key = ClaimKey(schedule.app_id, ClaimKind.NAME, schedule.name)
+        try:
+            stored = await self._store.fetch_claim(key)
+            if stored is None or stored.schedule_id != schedule.schedule_id:
+                return
+            expires_ms = max(stored.expires_ms, schedule.expires_ms - CLOCK_SKEW_MS)
+            kept = replace(stored, expires_ms=expires_ms, digest=digest or stored.digest)
+            if kept != stored:
+                await self._store.replace_claim(kept, stored)
+        except RingtimeError as error:
+            raise OutcomeUnknown(f"the schedule is changed: {describe(error)}") from error
 
     async def _repeat(self, new: NewSchedule, key: ClaimKey, refusal: InvalidRequest) -> Row:
         """Return the schedule of a put that would be refused now, because its time is past by now."""
@@ -138,7 +163,7 @@ class Named:
         if new.delay_ms is None and all(each.field == "scheduleTime" for each in refusal.violations):
             stored = await self._store.fetch_claim(key)
         if stored is not None and stored.digest == digest_of(new):
-            reading, first = await self._apps.get(key.app_id), await self._keyed.first_row(stored)
+            reading, first = await self._parts.apps.get(key.app_id), await self._keyed.first_row(stored)
             is_there = first is not None and first.cancelled_ms is None
             if first is not None and is_there and not self._keyed.is_over(stored, reading.app):
                 return await self._keyed.confirm(first, reading)
@@ -153,7 +178,7 @@ class Named:
 
     async def _file(self, claim: Claim, row: Row, reading: AppReading, before: Claim | None) -> Row:
         """File the schedule of a claim; see to it that it is the only one of its name."""
-        filed = await self._commit.file(row, reading)
+        filed = await self._parts.commit.file(row, reading)
         try:
             if before is not None:
                 late = await self._keyed.first_row(before)
@@ -169,7 +194,20 @@ class Named:
 
     async def _take_back(self, schedule_id: UUID) -> None:
         with suppress(AlreadyDone):
-            await self._cancel(schedule_id)
+            await self._parts.cancel(schedule_id)
+
+
+def _change_of(new: NewSchedule) -> ScheduleChange:
+    """Return what makes any schedule the one that is asked for."""
+    return ScheduleChange(
+        fire_ms=new.fire_ms,
+        delay_ms=new.delay_ms,
+        payload=new.payload,
+        callback_type=new.callback_type,
+        callback_details=new.callback_details,
+        retry=new.retry or RetryRules(),
+        labels=new.labels,
+    )
 
 
 def _is_pending(row: Row) -> bool:
@@ -185,8 +223,9 @@ def _is_same(stored: Schedule, drafted: Schedule, new: NewSchedule, is_same_requ
         return False
     if orjson.loads(stored.callback_details) != orjson.loads(drafted.callback_details):
         return False
-    return stored == replace(
+    return replace(stored, retry=stored.retry or RetryRules()) == replace(
         drafted,
+        retry=drafted.retry or RetryRules(),
         schedule_id=stored.schedule_id,
         fire_ms=stored.fire_ms,
         callback_details=stored.callback_details,

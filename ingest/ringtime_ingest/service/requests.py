@@ -72,6 +72,7 @@ class ScheduleChange:
     callback_type: str | None = None
     callback_details: dict[str, object] | None = field(default=None, repr=False)  #: goes with its type
     retry: RetryRules | None = None
+    labels: Labels | None = None
 
 
 NOW = ScheduleChange(delay_ms=0)  #: it is to be sent at once
@@ -171,7 +172,7 @@ def check_change(
     """
     if asked == ScheduleChange():
         return [Violation("body", "must change something")]
-    violations = _check_contents(contents, app, limits)
+    violations = _check_contents(contents, app, limits) + check_labels(asked.labels or (), "labels")
     if asked.fire_ms is not None and asked.delay_ms is not None:
         violations.append(Violation("scheduleTime", "either scheduleTime or delaySeconds, not both"))
         return violations

@@ -20,7 +20,7 @@ from ringtime_ingest.service.job_actions import JobActions
 from ringtime_ingest.service.jobs import Jobs
 from ringtime_ingest.service.keyed import Keyed
 from ringtime_ingest.service.listing import Listing, fetch_shown
-from ringtime_ingest.service.named import Named
+from ringtime_ingest.service.named import Named, NamedParts
 from ringtime_ingest.service.recurring import Recurring, RecurringParts
 from ringtime_ingest.service.replay import Replayer
 from ringtime_ingest.service.requests import (
@@ -134,9 +134,6 @@ class IngestService:
         self._chooser = PartitionChooser(parts.settings.chunk_rows)
         self._commit = CommitPath(parts.store, self._apps, self._chooser, parts.clock, parts.settings)
         self.keyed = Keyed(parts.store, self._apps, self._commit, parts.clock, parts.settings, self._draft)
-        self.named = Named(
-            parts.store, self._apps, self._commit, self.keyed, self._draft, self.cancel_schedule
-        )
         self.batches = Batches(
             self._apps,
             self._commit,
@@ -164,7 +161,17 @@ class IngestService:
                 apply=self._apply,
             )
         )
-        self.change_schedule = self._changes.change
+        self.named = Named(
+            NamedParts(
+                store=parts.store,
+                apps=self._apps,
+                commit=self._commit,
+                keyed=self.keyed,
+                draft=self._draft,
+                change=self._changes.change,
+                cancel=self.cancel_schedule,
+            )
+        )
         self.recurring = Recurring(
             RecurringParts(
                 store=parts.store,
@@ -353,6 +360,13 @@ class IngestService:
             raise InvalidRequest(violations)
         return details
 
+    async def change_schedule(self, schedule_id: UUID, asked: ScheduleChange) -> Row:
+        """Change a one-time schedule that is not sent yet; see `changes`, also for what it raises."""
+        row = await self._changes.change(schedule_id, asked)
+        if row.schedule.name:
+            await self.named.keep(row)
+        return row
+
     async def _apply(self, old: Schedule, asked: ScheduleChange, app: App, now_ms: int) -> Schedule:
         """Return a schedule as it is to be. What stays of it is not judged anew. Raises InvalidRequest."""
         contents = Contents(
@@ -386,6 +400,7 @@ class IngestService:
             callback_details=details,
             expires_ms=max(old.expires_ms, max(fire_ms, now_ms + self._margin_ms) + retention_ms),
             retry=old.retry if asked.retry is None else asked.retry,
+            labels=old.labels if asked.labels is None else asked.labels,
         )
 
     async def _screen_recurring(self, new: NewRecurring, app: App) -> bytes:

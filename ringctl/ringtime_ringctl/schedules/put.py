@@ -44,7 +44,9 @@ async def put_command(
     labels: Sequence[str],
     **given: str | None,
 ) -> None:
-    """File a schedule under a name, unless the same is pending there; repeating it changes nothing.
+    """File a schedule under a name, or make the one that is pending there what is asked for.
+
+    Repeating it changes nothing.
 
     \b
     Examples:
@@ -66,5 +68,5 @@ async def put_command(
     if output.is_json:
         output.data({"schedule": shown, "created": answer["created"]})
     else:
-        verb = "is filed" if answer["created"] else "was pending already"
+        verb = "is filed" if answer["created"] else "is pending as asked for"
         output.line(f"{name} {verb}: {shown['scheduleId']}, due at {shown['fireTime']}")

@@ -21,8 +21,9 @@ from tests.contract.builders import (
 )
 from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
 
-from ringtime_ingest.service import listing
+from ringtime_ingest.service import NewSchedule, listing
 from ringtime_ingest.service.listing import ListQuery, SchedulePage
+from ringtime_ingest.service.requests import ScheduleChange
 from ringtime_shared.errors import InvalidRequest, NotFound, StoreUnavailable
 from ringtime_shared.models.app import App
 from ringtime_shared.models.recurring import Origin
@@ -300,6 +301,29 @@ async def test_a_list_may_ask_for_labels_a_name_and_a_host(rig: Rig) -> None:
         with pytest.raises(InvalidRequest) as caught:
             await found(**wrong)
         assert [each.field for each in caught.value.violations] == list(wrong)
+
+
+async def test_lists_ask_for_what_a_schedule_is_now(rig: Rig) -> None:
+    new = NewSchedule(
+        app_id=rig.app.app_id,
+        payload="",
+        fire_ms=START_MS + HOUR_MS,
+        labels=(("team", "a"),),
+        callback_type="sim",
+        callback_details={"url": "http://old.example"},
+    )
+    row = await rig.service.create_schedule(new)
+    change = ScheduleChange(
+        labels=(("team", "b"),), callback_type="sim", callback_details={"url": "http://new.example"}
+    )
+    await rig.service.change_schedule(row.schedule.schedule_id, change)
+    for wanted, found in (
+        ({"labels": (("team", "b"),)}, 1),
+        ({"labels": (("team", "a"),)}, 0),
+        ({"host": "new.example"}, 1),
+        ({"host": "old.example"}, 0),
+    ):
+        assert len(await rig.all(**wanted)) == found
 
 
 async def test_few_among_many_are_found_in_bounded_pages(rig: Rig) -> None:

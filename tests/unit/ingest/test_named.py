@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
@@ -13,14 +14,17 @@ from tests.unit.spy_store import spin
 
 from ringtime_ingest.service import NewSchedule
 from ringtime_ingest.service.named import Put
+from ringtime_ingest.service.requests import ScheduleChange
 from ringtime_shared.errors import (
     Conflict,
     InFlight,
     InvalidRequest,
+    NotChangeable,
     NotFound,
     OutcomeUnknown,
     StoreUnavailable,
 )
+from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row, RowUpdate, Status
 
 __all__ = ["pods"]
@@ -61,9 +65,9 @@ async def test_a_delay_counts_from_the_first_put(pods: Pods) -> None:
     first = await put(pods, fire_ms=None, delay_ms=60_000)
     pods.rig.clock.advance(30_000)
     assert await put_on_other(pods, fire_ms=None, delay_ms=60_000) == Put(first.row, is_new=False)
-    with pytest.raises(Conflict):
-        await put(pods, fire_ms=None, delay_ms=30_000)
     assert not (await put(pods, fire_ms=START_MS + 60_000)).is_new  # the same, said otherwise
+    sooner = await put(pods, fire_ms=None, delay_ms=20_000)
+    assert sooner.row.schedule.fire_ms == START_MS + 50_000
 
 
 @pytest.mark.parametrize(
@@ -75,12 +79,40 @@ async def test_a_delay_counts_from_the_first_put(pods: Pods) -> None:
         {"labels": (("team", "a"),)},
     ],
 )
-async def test_another_one_is_refused_while_the_first_is_pending(pods: Pods, change: dict[str, Any]) -> None:
-    first = await put(pods)
-    with pytest.raises(Conflict) as caught:
-        await put_on_other(pods, **change)
-    assert (caught.value.field, pods.rows()) == ("name", [first.row])
-    assert not (await put(pods, callback_details={"b": [2], "a": 1})).is_new
+async def test_one_that_is_pending_becomes_what_is_asked_for(pods: Pods, change: dict[str, Any]) -> None:
+    first = (await put(pods, retry=RetryRules(attempts=2))).row
+    row, is_new = await put_on_other(pods, **change)
+    assert (row.schedule.schedule_id, is_new) == (first.schedule.schedule_id, False)
+    shown = await pods.rig.service.fetch_schedule(first.schedule.schedule_id)
+    asked_for = new(**change)
+    assert (shown.schedule.payload, shown.schedule.fire_ms) == (asked_for.payload, asked_for.fire_ms)
+    assert json.loads(shown.schedule.callback_details) == asked_for.callback_details
+    assert (shown.schedule.labels, shown.schedule.name) == (asked_for.labels, "nightly")
+    assert shown.schedule.retry in (None, RetryRules())  # the put had none
+    count = len(pods.rows())
+    assert not (await put(pods, **change)).is_new  # nothing is to change now
+    assert len(pods.rows()) == count
+    again = await put(pods, retry=RetryRules(attempts=2))
+    assert again.row.schedule.retry == RetryRules(attempts=2)
+    assert again.row.schedule.payload == "{}"
+
+
+async def test_one_that_is_too_near_is_not_changed(pods: Pods) -> None:
+    first = (await put(pods)).row
+    pods.rig.clock.advance(HOUR_MS - 500)
+    with pytest.raises(NotChangeable):
+        await put_on_other(pods, payload="other", fire_ms=AT_MS + HOUR_MS)
+    assert pods.rows() == [first]
+
+
+async def test_a_name_stands_for_its_schedule_as_long_as_that_can_be_read(pods: Pods) -> None:
+    first = (await put(pods)).row
+    later_ms = AT_MS + 20 * 24 * HOUR_MS
+    await pods.rig.service.change_schedule(first.schedule.schedule_id, ScheduleChange(fire_ms=later_ms))
+    pods.rig.clock.advance(12 * 24 * HOUR_MS)  # the first time is past what is kept
+    assert await pods.other.named.fetch("shop", "nightly") == first.schedule.schedule_id
+    assert not (await put_on_other(pods, fire_ms=later_ms)).is_new
+    assert {row.schedule.schedule_id for row in pods.rows()} == {first.schedule.schedule_id}
 
 
 async def test_the_name_is_free_when_its_schedule_was_cancelled_or_has_ended(pods: Pods) -> None:
@@ -121,8 +153,7 @@ async def test_many_puts_at_once_make_one(pods: Pods) -> None:
                 return None
 
     made = await asyncio.gather(*(insist((pods.rig.service, pods.other)[n % 2], n) for n in range(10)))
-    assert len({row.schedule.schedule_id for row in made if row is not None}) == 1
-    assert len(live(pods)) == 1
+    assert len({row.schedule.schedule_id for row in [*made, *pods.rows()] if row is not None}) == 1
 
 
 @pytest.mark.parametrize("payload", ["{}", "other"])
@@ -221,8 +252,13 @@ async def test_put_get_and_delete_by_name(rig: Rig) -> None:
         )
         again = await rig.client.call("PUT", one, body(labels={"team": "a"}))
         assert again.json["data"] == {"schedule": shown, "created": False}
-        refused = await rig.client.call("PUT", one, body(payload="other"))
-        assert (refused.status, refused.json["status"]["error"]) == (409, "CONFLICT")
+        changed = await rig.client.call("PUT", one, body(payload="other"))
+        shown = changed.json["data"]["schedule"]
+        assert (changed.json["data"]["created"], shown["payload"], "labels" in shown) == (
+            False,
+            "other",
+            False,
+        )
         assert (await rig.client.call("GET", one)).json["data"] == {"schedule": shown}
         when = f"start_time={NOW_S}&end_time={NOW_S + 600}&status=SCHEDULED"
         listed = await rig.client.call("GET", f"{PATH}?{when}&name_prefix=nightly")

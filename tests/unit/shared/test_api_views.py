@@ -55,7 +55,7 @@ from ringtime_shared.models.app import App, AppConfiguration, Deletion, SigningS
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.recurring import DefinitionState, Misfire, RunOf
 from ringtime_shared.models.retry import RetryRules
-from ringtime_shared.models.schedule import Attempt, Outcome, Place, Row, Schedule, Status
+from ringtime_shared.models.schedule import Attempt, Change, Outcome, Place, Row, Schedule, Status
 from ringtime_shared.models.times import Effect, Interval, Omitted, Run, Times, Unit, Window
 
 WALL = datetime(2030, 1, 31, 9, 0)  # noqa: DTZ001
@@ -99,7 +99,9 @@ OUTCOME = Outcome(
 )
 BARE = replace(SCHEDULE, run=None, name="", labels=())
 ROW = Row(schedule=SCHEDULE, place=Place("a", 1, AT_MS), outcome=replace(OUTCOME, log=(ATTEMPT,)))
-WAITING = replace(ROW, outcome=None, attempts=1, log=(ATTEMPT,), moved_to=Place("a", 1, AT_MS))
+WAITING = replace(
+    ROW, outcome=None, attempts=1, log=(ATTEMPT,), moved_to=Place("a", 1, AT_MS), change=Change(AT_MS, 7)
+)
 SECRET = SigningSecret(secret_id="0123456789abcdef", secret="whsec_x", created_ms=AT_MS)
 APP = App(
     app_id="a",

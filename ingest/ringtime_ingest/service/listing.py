@@ -183,17 +183,18 @@ class Listing:
                 while left and (not entries or len(entries) + len(left[0]) <= _fit(missing(), per_entry)):
                     entries += left.pop(0)
                 bucket_upto = Position(min(last_slot(entries[-1].bucket), last_ms), LAST_ID)
-                upto = position
+                upto, count, read = position, len(entries), 0
                 while upto < bucket_upto:
                     limit = _share(missing(), len(entries))
                     queries = [
                         DueQuery(entry.instance, entry.bucket, upto, last_ms, limit) for entry in entries
                     ]
                     pages = await self._store.fetch_rows(queries)
-                    per_entry = sum(len(page.rows) for page in pages) / len(entries)
+                    read += sum(len(page.rows) for page in pages)
                     upto = min((page.next for page in pages if page.next is not None), default=bucket_upto)
                     yield upto, pages
                     entries = [entry for entry in entries if last_slot(entry.bucket) >= upto.slot_ms]
+                per_entry = read / count
                 position = bucket_upto
 
     async def _minutes(

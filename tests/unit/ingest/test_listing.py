@@ -330,6 +330,8 @@ async def test_few_among_many_are_found_in_bounded_pages(rig: Rig) -> None:
     team = (("team", "billing"),)
     rare = [labelled(rig.app, START_MS + n * 15 * MINUTE_MS + 7, labels=team) for n in range(20)]
     await rig.put(*rig.rows(25_000, 5 * HOUR_MS), *rare)
+    before = len(rig.store.calls)
     pages = [page async for page in rig.pages(labels=team, size=15)]
     assert [row for page in pages for row in page.rows] == rare
     assert 3 <= len(pages) <= 4  # 10,000 rows are looked at for one
+    assert rig.store.names()[before:].count("fetch_rows") < 120  # some 300 rows at a time

@@ -28,6 +28,7 @@ from ringtime_ingest.http.routes.clock import ClockRoutes, SteppedClock
 from ringtime_ingest.http.routes.dead_letters import DeadLetterRoutes
 from ringtime_ingest.http.routes.health import HealthRoutes, Ready
 from ringtime_ingest.http.routes.jobs import JobRoutes
+from ringtime_ingest.http.routes.metrics import MetricsRoutes, RequestCounts
 from ringtime_ingest.http.routes.recurring import RecurringRoutes
 from ringtime_ingest.http.routes.schedules import ScheduleRoutes
 from ringtime_ingest.service import IngestService
@@ -49,7 +50,7 @@ def create_app(
         ready: awaited by `/health/ready`; raises while the process cannot serve.
         clock: a test clock, which has routes of its own; None: time is the machine's.
     """
-    bodies, room = Bodies(settings), Room(settings.max_concurrency)
+    bodies, room, counts = Bodies(settings), Room(settings.max_concurrency), RequestCounts()
     app = Starlette(
         routes=_without_rivals(
             *ScheduleRoutes(service, bodies, settings).all(),
@@ -59,10 +60,11 @@ def create_app(
             *JobRoutes(service, bodies, settings).all(),
             *RecurringRoutes(service, bodies, settings).all(),
             *HealthRoutes(ready, is_stepped=clock is not None).all(),
+            *MetricsRoutes(counts).all(),
             *([] if clock is None else ClockRoutes(clock, bodies, settings.max_json_depth).all()),
             *_docs_routes(service, settings, is_stepped=clock is not None),
         ),
-        middleware=[Middleware(Gate, room=room)],
+        middleware=[Middleware(Gate, room=room, note=counts.note)],
         exception_handlers={**dict.fromkeys(ERRORS, _on_error), HTTPException: _on_no_route},
     )
     app.router.redirect_slashes = False  # Starlette answers 307; clients of goscheduler know 301

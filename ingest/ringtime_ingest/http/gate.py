@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from starlette.requests import ClientDisconnect, Request
@@ -73,22 +73,27 @@ class Room:
 class Gate:
     """Lets requests in while there is room; health checks always pass."""
 
-    def __init__(self, app: ASGIApp, room: Room) -> None:
+    def __init__(self, app: ASGIApp, room: Room, note: Callable[[object, int], None]) -> None:
+        """`note`: told of each answer: which endpoint's, None if it is none's, and its status."""
         self._app = app
         self._room = room
+        self._note = note
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         if self._room.taken >= self._room.most and not scope["path"].startswith("/health/"):
+            self._note(None, 503)
             await busy()(scope, receive, send)
             return
         has_started = False
 
         async def watched(message: Message) -> None:
             nonlocal has_started
-            has_started = True
+            if not has_started:
+                has_started = True
+                self._note(scope.get("endpoint"), message["status"])
             await send(message)
 
         self._room.taken += 1
@@ -100,6 +105,7 @@ class Gate:
             _log.exception("%s failed", scope["method"])
             if has_started:
                 raise  # the connection has to be cut: the answer cannot be completed
+            self._note(scope.get("endpoint"), 500)
             fault = failure(FAULT, ErrorWord.INTERNAL_ERROR, FAULT_SENTENCE)
             await fault(scope, receive, send)
         finally:

@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.routing import Route
 from tests.unit.ingest.rig import NOW_S, Reply, Rig, make_rig
+
+from ringtime_ingest.http.routes.metrics import _WORDS, _word_of
 
 #: What the wiki sends with every request.
 HEADERS = (("Accept", "application/json"), ("Content-Type", "application/json"))
@@ -134,6 +138,36 @@ async def test_bulk_actions(rig: Rig, action: str, status: str) -> None:
     assert (reply.status, _code(reply)) == (200, 200)
     assert isinstance(reply.json["remarks"], str)
     await ask(rig, "POST", "apps/revamp/bulk-action/remove", code=4005, http=400)  # there: HTTP 500
+
+
+async def test_metrics_are_prometheus_text_under_its_names(rig: Rig) -> None:
+    await make_app(rig)
+    cron = await make_cron(rig)
+    await ask(rig, "GET", f"schedules/{cron['scheduleId']}/runs")
+    await ask(rig, "GET", f"schedules/{UNKNOWN}", code=404, http=404)
+    await ask(rig, "GET", "nothing", code=404, http=404)
+    reply = await rig.client.call("GET", "/metrics")
+    assert (reply.status, reply.headers["content-type"].partition(";")[0]) == (200, "text/plain")
+    lines = {line.rpartition(" ")[0]: line.rpartition(" ")[2] for line in reply.body.decode().splitlines()}
+    told = {
+        ("create_schedule", "Success"): "1",
+        ("register_app", "Success"): "1",
+        ("GetScheduleRuns", "Success"): "1",
+        ("GetSchedule", "Fail"): "1",
+        ("other", "Fail"): "1",
+    }
+    for (word, status), count in told.items():
+        assert lines[f'http_requests_total{{request="{word}"}}'] == count
+        assert lines[f'request_status{{request="{word}",status="{status}"}}'] == count
+    assert lines["# TYPE http_requests_total"] == lines["# TYPE request_status"] == "counter"
+
+
+def test_its_words_are_those_of_routes_there_are(rig: Rig) -> None:
+    app = rig.client.app
+    assert isinstance(app, Starlette)
+    words = {_word_of(route.endpoint) for route in app.router.routes if isinstance(route, Route)}
+    assert words >= {*_WORDS.values()}
+    assert "recurring_pause" in words
 
 
 @pytest.mark.parametrize("spelling", [str.upper, str.lower])

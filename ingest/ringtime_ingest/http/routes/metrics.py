@@ -1,0 +1,89 @@
+"""`GET /metrics`: how many requests this process has answered since it started, for Prometheus.
+
+Names and labels are goscheduler's, `request` for its routes as well. Nothing here names an app.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from ringtime_ingest.http.envelope import Answer
+
+_TEXT = b"text/plain; version=0.0.4; charset=utf-8"
+#: goscheduler's words for its routes; a route of ours is called by subject and verb
+_WORDS: Mapping[str, str] = {
+    "app_register": "register_app",
+    "app_fetch": "GetApps",
+    "app_activate": "activate_app",
+    "app_deactivate": "deactivate_app",
+    "schedule_fetch_page": "GetAppSchedule",
+    "schedule_create": "create_schedule",
+    "schedule_create_flat": "create_schedule",
+    "schedule_fetch": "GetSchedule",
+    "schedule_cancel": "DeleteSchedule",
+    "recurring_fetch_runs_by_id": "GetScheduleRuns",
+    "recurring_fetch_crons": "GetCronSchedule",
+    "job_ask": "BulkAction",
+}
+_OTHER = "other"  #: no route's: a path or a method that there is not, or refused at the gate
+
+
+class RequestCounts:
+    """Requests that were answered, by what they asked for and whether they got it."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[object, bool]] = Counter()
+
+    def note(self, endpoint: object, status: int) -> None:
+        """Count one; `endpoint` is what Starlette had found, None: nothing."""
+        self._counts[endpoint, status < 400] += 1
+
+    def render(self) -> str:
+        """Return them as Prometheus reads them."""
+        counts: Counter[tuple[str, str]] = Counter()
+        for (endpoint, is_good), count in self._counts.items():
+            counts[_word_of(endpoint), "Success" if is_good else "Fail"] += count
+        totals: Counter[str] = Counter()
+        for (word, _), count in counts.items():
+            totals[word] += count
+        return "".join(
+            [
+                "# HELP http_requests_total Requests that were answered, by what they asked for.\n",
+                "# TYPE http_requests_total counter\n",
+                *(f'http_requests_total{{request="{word}"}} {totals[word]}\n' for word in sorted(totals)),
+                "# HELP request_status The same, by whether they got it.\n",
+                "# TYPE request_status counter\n",
+                *(
+                    f'request_status{{request="{word}",status="{status}"}} {counts[word, status]}\n'
+                    for word, status in sorted(counts)
+                ),
+            ]
+        )
+
+
+class MetricsRoutes:
+    """Show the counts."""
+
+    def __init__(self, counts: RequestCounts) -> None:
+        self._counts = counts
+
+    def all(self) -> list[BaseRoute]:
+        """Return the route."""
+        return [Route("/metrics", self.fetch)]
+
+    async def fetch(self, request: Request) -> Response:
+        return Answer(self._counts.render().encode(), 200, kind=_TEXT)
+
+
+def _word_of(endpoint: object) -> str:
+    kind, _, verb = getattr(endpoint, "__qualname__", "").rpartition(".")
+    if not kind.endswith("Routes"):
+        return _OTHER
+    subject = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", kind.removesuffix("Routes")).lower()
+    return _WORDS.get(f"{subject}_{verb}", f"{subject}_{verb}")

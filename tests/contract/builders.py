@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from typing import Any
 from uuid import uuid4
 
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
 from ringtime_shared.ids import IdMint, Kind, app_number_of
 from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.calendar import Calendar
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.recurring import Definition, RunOf, recurring_id_of, run_id
 from ringtime_shared.models.schedule import Attempt, Outcome, Place, Row, RowUpdate, Schedule, Status
-from ringtime_shared.models.times import Times
+from ringtime_shared.models.times import Exclusions, Times
 from ringtime_shared.stores.protocol import LAST_ID, DueQuery, Position
 
 NOW_MS = 1_800_000_000_000  #: where a ManualClock starts; the first slot of a bucket
@@ -95,6 +97,18 @@ def make_letter(app: App, slot_ms: int = START_MS, **changes: Any) -> DeadLetter
         expires_ms=slot_ms + WEEK_MS,
     )
     return replace(letter, **changes)
+
+
+def make_calendar(app: App, name: str = "", **changes: Any) -> Calendar:
+    """A calendar that is not stored yet: one day, and an hour of another."""
+    exclusions = Exclusions(frozenset([date(2027, 1, 6)]), ((NOW_MS, NOW_MS + 3_600_000),))
+    calendar = Calendar(
+        app_id=app.app_id,
+        name=name or f"days-{uuid4().hex[:12]}",
+        changed_ms=NOW_MS,
+        exclusions=exclusions,
+    )
+    return replace(calendar, **changes)
 
 
 def make_definition(app: App, name: str = "", **changes: Any) -> Definition:

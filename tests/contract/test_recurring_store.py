@@ -10,6 +10,7 @@ from tests.contract.builders import (
     START_MS,
     WEEK_MS,
     make_app,
+    make_calendar,
     make_definition,
     make_move,
     make_row,
@@ -77,6 +78,8 @@ def full_definition(app: App) -> Definition:
 
 
 async def test_every_field_of_a_definition_comes_back(store: Store, app: App) -> None:
+    for name in full_definition(app).times.calendars:
+        await store.replace_calendar(make_calendar(app, name))
     for definition in (make_definition(app), full_definition(app)):
         await store.replace_definition(definition)
         assert await store.fetch_definition(key_of(definition)) == definition

@@ -18,8 +18,9 @@ from ringtime_shared.ids import (
     pack_id,
 )
 from ringtime_shared.models.retry import RetryRules
-from ringtime_shared.models.times import Times
+from ringtime_shared.models.times import Exclusions, Times
 
+NO_EXCLUSIONS = Exclusions()
 MAX_EARLIER = 50  #: versions of a definition whose spans are remembered
 MAX_BACKFILLED = 20  #: ranges of a definition that were backfilled, and are remembered
 MAX_SKIPPED = 100  #: nominal times of a definition that clients have cancelled
@@ -99,6 +100,8 @@ class VersionSpan:
     times: Times
     partition: int
     check_id: UUID | None = None
+    #: what the calendars of its times say now; stored with them, so read and never written with this
+    exclusions: Exclusions = field(default=NO_EXCLUSIONS, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +156,7 @@ class Definition:
     backfilled: tuple[
         Backfilled, ...
     ] = ()  #: oldest first, at most `MAX_BACKFILLED`; the first that fits counts
+    exclusions: Exclusions = field(default=NO_EXCLUSIONS, compare=False, repr=False)  #: as of a `VersionSpan`
     keeps: bool = True  #: after its last run it is ENDED; else DELETED
     damage: str = ""  #: why what is stored cannot be read; then other fields say nothing. Never stored
 
@@ -176,7 +180,9 @@ class Definition:
     @property
     def current(self) -> VersionSpan:
         """The version in force, as it is remembered when there is a later one."""
-        return VersionSpan(self.version, self.from_ms, self.times, self.partition, self.check_id)
+        return VersionSpan(
+            self.version, self.from_ms, self.times, self.partition, self.check_id, self.exclusions
+        )
 
     def owner_of(self, nominal_ms: int) -> int:
         """Return the version that a nominal time belongs to; 0: it was before those that are remembered."""

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, cast
 
 from ringtime_shared.api.instants import parse_instant
 from ringtime_shared.errors import InvalidRequest, Violation
+from ringtime_shared.models.calendar import Calendar
+from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.times import Exclusions
 from ringtime_shared.recurring.zones import LAST_YEAR
 
@@ -109,6 +112,42 @@ def resolve(names: Iterable[str], calendars: Mapping[str, Exclusions], from_ms: 
             "exclusionCalendars", f"there is no calendar {', '.join(missing)} in this app"
         )
     return merge((calendars[name] for name in names), from_ms)
+
+
+def names_of(definitions: Iterable[Definition]) -> set[str]:
+    """Return the calendars that definitions name, in the versions of them that are remembered."""
+    return {
+        name
+        for definition in definitions
+        for times in (definition.times, *(span.times for span in definition.earlier))
+        for name in times.calendars
+    }
+
+
+def with_calendars(definition: Definition, calendars: Mapping[str, Calendar]) -> Definition:
+    """Return a definition that was read, with what its calendars say: those that are deleted, too, since one
+    may be deleted while a definition that names it is written.
+
+    Args:
+        calendars: those of the app that `names_of` names, by name. If one that is to count is not there, or
+            cannot be read, the definition is damaged.
+    """
+    if not names_of([definition]):
+        return definition
+    names = definition.times.calendars
+    for name in names:
+        calendar = calendars.get(name)
+        fault = "it is not there" if calendar is None else calendar.damage
+        if fault:
+            return replace(definition, damage=f"calendar {name}: {fault}")
+    said = {name: each.exclusions for name, each in calendars.items()}
+    earlier = tuple(
+        replace(span, exclusions=merge(said[name] for name in span.times.calendars if name in said))
+        if span.times.calendars
+        else span
+        for span in definition.earlier
+    )
+    return replace(definition, exclusions=resolve(names, said), earlier=earlier)
 
 
 def _days(given: object, violations: list[Violation]) -> list[date]:

@@ -133,7 +133,7 @@ def next_run(version: VersionSpan, recurring_id: UUID, after_ms: int, index: int
     Args:
         index: how many runs of the definition there were up to then.
     """
-    return next_after(version.times, after_ms, index, key=str(recurring_id))
+    return next_after(version.times, after_ms, index, key=str(recurring_id), exclusions=version.exclusions)
 
 
 def index_of(run: RunOf) -> int:

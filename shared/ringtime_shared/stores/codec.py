@@ -25,13 +25,14 @@ from ringtime_shared.errors import Damaged
 from ringtime_shared.ids import MAX_APPS, MAX_PARTITIONS
 from ringtime_shared.models.app import App, AppConfiguration, Deletion, Resize, SigningSecret
 from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.calendar import Calendar
 from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.job import Job, JobAction, JobState
-from ringtime_shared.models.recurring import Definition, DefinitionState, RunOf
+from ringtime_shared.models.recurring import NO_EXCLUSIONS, Definition, DefinitionState, RunOf
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Attempt, Change, Outcome, Place, Row, Schedule, Status
-from ringtime_shared.models.times import Times
+from ringtime_shared.models.times import Exclusions, Times
 from ringtime_shared.parts import PartMap, is_part_count
 from ringtime_shared.stores.protocol import DAMAGED_MARKS, Marks
 
@@ -471,7 +472,9 @@ _decode_definition = Decoder(Definition).decode
 
 def encode_definition(definition: Definition) -> str:
     """Return a JSON object without the payload."""
-    return encode_slim(replace(definition, payload="")).decode()
+    earlier = tuple(replace(span, exclusions=NO_EXCLUSIONS) for span in definition.earlier)
+    stored = replace(definition, payload="", exclusions=NO_EXCLUSIONS, earlier=earlier)
+    return encode_slim(stored).decode()
 
 
 def read_definition(
@@ -492,6 +495,51 @@ def read_definition(
     except ValueError as error:
         known = revision if isinstance(revision, int) else 0
         return _damaged_definition(app_id, recurring_id, known, fault_of(error))
+
+
+class _CalendarColumns(Columns):
+    revision: Count
+    changed_ms: Millis
+    is_deleted: bool | Annotated[int, Meta(ge=0, le=1)]
+    calendar: Json
+
+
+_CALENDAR = Shape(_CalendarColumns)
+_encode_exclusions = Encoder().encode
+_decode_exclusions = Decoder(Exclusions).decode
+
+
+def encode_calendar(calendar: Calendar) -> tuple[int, int, bool, str]:
+    """Return the columns `revision`, `changed_ms`, `is_deleted` and `calendar`, which is a JSON object."""
+    said = calendar.exclusions
+    text = _encode_exclusions({"dates": sorted(said.dates), "spans": said.spans}).decode()
+    return calendar.revision, calendar.changed_ms, calendar.is_deleted, text
+
+
+def read_calendar(
+    app_id: str, name: str, revision: Any, changed_ms: Any, is_deleted: Any, text: Any
+) -> Calendar:
+    """Read key and columns of a calendar; of one that is damaged, its key and its `damage`."""
+    known = revision if isinstance(revision, int) else 0
+    try:
+        _CALENDAR.check((revision, changed_ms, is_deleted, text))
+        return Calendar(
+            app_id=app_id,
+            name=name,
+            revision=known,
+            changed_ms=changed_ms,
+            exclusions=read_json("calendar", _decode_exclusions, text),
+            is_deleted=bool(is_deleted),
+        )
+    except ValueError as error:
+        return Calendar(
+            app_id=app_id,
+            name=name,
+            revision=known,
+            changed_ms=0,
+            exclusions=NO_EXCLUSIONS,
+            damage=fault_of(error),
+        )
 
 
 def _damaged_definition(app_id: str, recurring_id: UUID, revision: int, fault: str) -> Definition:

@@ -13,10 +13,11 @@ from uuid import UUID
 from ringtime_shared.arrivals import RecentArrivals
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.clock import ServerTime
-from ringtime_shared.errors import AppExists, NotFound
+from ringtime_shared.errors import AppExists, Damaged, NotFound
 from ringtime_shared.ids import MAX_NONCES
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.calendar import Calendar
 from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
@@ -24,6 +25,7 @@ from ringtime_shared.models.job import Job, JobKey
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.parts import CopyPage, PartMap, group_of, part_of, parts_of
+from ringtime_shared.recurring.calendars import with_calendars
 from ringtime_shared.stores.protocol import (
     LAST_ID,
     AppChange,
@@ -38,6 +40,7 @@ from ringtime_shared.stores.protocol import (
     MarksWrite,
     Position,
     RunEntry,
+    calendar_conflict,
     definition_conflict,
     drop_conflict,
     first_marks,
@@ -69,6 +72,7 @@ class MemoryStore:
         self._arrivals = RecentArrivals()
         self._marks: dict[Instance, tuple[int, Marks]] = {}
         self._definitions: dict[DefinitionKey, Definition] = {}
+        self._calendars: dict[str, dict[str, Calendar]] = defaultdict(dict)  # by app and name
         self._runs: dict[DefinitionKey, list[RunEntry]] = defaultdict(list)
         self._claims: dict[ClaimKey, Claim] = {}
         self._jobs: dict[JobKey, Job] = {}
@@ -123,6 +127,7 @@ class MemoryStore:
             self._letters.pop(app.app_id, None)
             for key in [key for key in self._definitions if key.app_id == app.app_id]:
                 del self._definitions[key]
+            self._calendars.pop(app.app_id, None)
         await self.announce_app(app.app_id)
 
     async def count_app_changes(self) -> int:
@@ -239,10 +244,17 @@ class MemoryStore:
                 self._marks[instance] = (term, Marks(*map(max, stored, marks)))
 
     async def fetch_definition(self, key: DefinitionKey) -> Definition | None:
-        return self._definitions.get(key)
+        definition = (await self.fetch_definitions([key])).get(key)
+        if definition is not None and definition.damage:
+            raise Damaged("recurring schedule", str(key.recurring_id), definition.damage)
+        return definition
 
     async def fetch_definitions(self, keys: Sequence[DefinitionKey]) -> dict[DefinitionKey, Definition]:
-        return {key: self._definitions[key] for key in keys if key in self._definitions}
+        return {key: self._with_calendars(key) for key in keys if key in self._definitions}
+
+    def _with_calendars(self, key: DefinitionKey) -> Definition:
+        definition = self._definitions[key]
+        return with_calendars(definition, self._calendars.get(key.app_id, {}))
 
     async def replace_definition(self, definition: Definition) -> None:
         key = DefinitionKey(definition.app_id, definition.recurring_id)
@@ -266,7 +278,25 @@ class MemoryStore:
             for key in self._definitions
             if key.app_id == app_id and (after is None or key.recurring_id > after)
         )
-        return [self._definitions[key] for key in keys[:limit]]
+        return [self._with_calendars(key) for key in keys[:limit]]
+
+    async def fetch_calendars(self, app_id: str) -> list[Calendar]:
+        stored = self._calendars.get(app_id, {})
+        return [stored[name] for name in sorted(stored)]
+
+    async def replace_calendar(self, calendar: Calendar) -> None:
+        stored = self._calendars[calendar.app_id].get(calendar.name)
+        if stored == calendar:
+            return
+        if (0 if stored is None else stored.revision) != calendar.revision - 1:
+            raise calendar_conflict(stored, calendar)
+        self._calendars[calendar.app_id][calendar.name] = calendar
+
+    async def drop_calendar(self, calendar: Calendar) -> None:
+        stored = self._calendars[calendar.app_id].get(calendar.name)
+        if stored is not None and stored.revision != calendar.revision:
+            raise calendar_conflict(stored, calendar)
+        self._calendars[calendar.app_id].pop(calendar.name, None)
 
     async def fetch_runs(
         self, key: DefinitionKey, from_ms: int, upto_ms: int, limit: int, *, newest_first: bool = False

@@ -22,6 +22,7 @@ from ringtime_shared.clock import ServerTime
 from ringtime_shared.errors import VersionConflict
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.calendar import Calendar
 from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
@@ -347,6 +348,9 @@ class RunEntry(NamedTuple):
 class RecurringStore(Protocol):
     """The recurring schedules, and which runs were filed for them.
 
+    A definition is read with what the calendars it names say; one whose calendar is gone, or cannot be read,
+    is damaged.
+
     `put_rows` also keeps the entry of each home row that is a run, checks excepted, for as long as the row;
     for other rows it does nothing more. `AppStore.delete_app` forgets the definitions of the app.
     """
@@ -427,6 +431,26 @@ class JobStore(Protocol):
     async def fetch_open_jobs(self, limit: int) -> list[Job]:
         """Return jobs of all apps that have not ended, oldest first, at most `limit`; none that cannot be
         read."""
+        ...
+
+
+class CalendarStore(Protocol):
+    """The calendars of apps. `RecurringStore` reads them with the definitions that name them;
+    `AppStore.delete_app` forgets them."""
+
+    async def fetch_calendars(self, app_id: str) -> list[Calendar]:
+        """Return the app's calendars by name, those that are deleted among them. One that cannot be read has
+        its key and its `damage`."""
+        ...
+
+    async def replace_calendar(self, calendar: Calendar) -> None:
+        """Store a calendar if the stored one is at `calendar.revision - 1`; otherwise as
+        `RecurringStore.replace_definition`."""
+        ...
+
+    async def drop_calendar(self, calendar: Calendar) -> None:
+        """Forget a calendar, if it is still at this revision; otherwise as
+        `RecurringStore.drop_definition`."""
         ...
 
 
@@ -514,6 +538,7 @@ class Store(
     DueStore,
     MarkStore,
     RecurringStore,
+    CalendarStore,
     ClaimStore,
     JobStore,
     DeadLetterStore,
@@ -567,6 +592,12 @@ def job_conflict(stored: Job | None, wanted: Job) -> VersionConflict:
     """Return the error for a change of a job that is not what is stored."""
     found = "is not there" if stored is None else f"is at revision {stored.revision}"
     return VersionConflict(f"job {wanted.job_id} {found}, not at {wanted.revision - 1}")
+
+
+def calendar_conflict(stored: Calendar | None, wanted: Calendar) -> VersionConflict:
+    """Return the error for a change of a calendar that is not what is stored."""
+    found = "is not there" if stored is None else f"is at revision {stored.revision}"
+    return VersionConflict(f"calendar {wanted.name} {found}; somebody else changed it")
 
 
 def is_listed_run(row: Row) -> bool:

@@ -6,13 +6,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Self
 from uuid import UUID
 
 from ringtime_shared.errors import Damaged, OutcomeUnknown, StoreUnavailable
+from ringtime_shared.models.calendar import Calendar
 from ringtime_shared.models.recurring import Definition, RunOf
 from ringtime_shared.models.schedule import Row
+from ringtime_shared.recurring.calendars import names_of, with_calendars
+from ringtime_shared.stores.cassandra.calendars import Calendars
 from ringtime_shared.stores.cassandra.meta import ROUNDS, back_off
 from ringtime_shared.stores.cassandra.rows import pack_int, pack_long, routing_key
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared, Query
@@ -60,16 +64,19 @@ _NEWEST_FIRST = "ORDER BY nominal_ms DESC, schedule_id DESC LIMIT ?"
 class Recurring:
     """`RecurringStore` on one session."""
 
-    def __init__(self, session: CqlSession, statements: Sequence[Prepared]) -> None:
+    def __init__(self, session: CqlSession, calendars: Calendars, statements: Sequence[Prepared]) -> None:
         """Use `prepare`."""
         self._session = session
+        self._calendars = calendars
         self._get, self._list, self._create, self._replace, self._drop, self._delete, *get_runs = statements
         self._get_runs = dict(zip((False, True), get_runs, strict=True))
 
     @classmethod
-    async def prepare(cls, session: CqlSession) -> Self:
+    async def prepare(cls, session: CqlSession, calendars: Calendars) -> Self:
         runs = (f"{_GET_RUNS} {_LIMIT}", f"{_GET_RUNS} {_NEWEST_FIRST}")
-        return cls(session, await session.prepare(_GET, _LIST, _CREATE, _REPLACE, _DROP, _DELETE, *runs))
+        return cls(
+            session, calendars, await session.prepare(_GET, _LIST, _CREATE, _REPLACE, _DROP, _DELETE, *runs)
+        )
 
     async def fetch_definition(self, key: DefinitionKey) -> Definition | None:
         definition = (await self.fetch_definitions([key])).get(key)
@@ -80,11 +87,24 @@ class Recurring:
     async def fetch_definitions(self, keys: Sequence[DefinitionKey]) -> dict[DefinitionKey, Definition]:
         asked = list(dict.fromkeys(keys))
         answers = await self._session.read_all([self._get.bind(*_key(key)) for key in asked])
-        return {
-            key: read_definition(*key, *record)
+        found = [
+            read_definition(*key, *record)
             for key, records in zip(asked, answers, strict=True)
             for record in records
-        }
+        ]
+        complete = await self._complete(found)
+        return {DefinitionKey(each.app_id, each.recurring_id): each for each in complete}
+
+    async def _complete(self, definitions: list[Definition]) -> list[Definition]:
+        """Return definitions with what their calendars say, which takes another trip if they name any."""
+        keys = {(each.app_id, name) for each in definitions for name in names_of([each])}
+        if not keys:
+            return definitions
+        found = await self._calendars.fetch_some(keys)
+        by_app: dict[str, dict[str, Calendar]] = defaultdict(dict)
+        for (app_id, name), calendar in found.items():
+            by_app[app_id][name] = calendar
+        return [with_calendars(each, by_app[each.app_id]) for each in definitions]
 
     async def replace_definition(self, definition: Definition) -> None:
         """Try the LWT until what is stored is not what was before; an LWT without an answer may have been
@@ -144,7 +164,7 @@ class Recurring:
                 found += [read_definition(app_id, *record) for record in records]
             if len(found) >= limit:
                 break
-        return found[:limit]
+        return await self._complete(found[:limit])
 
     async def delete_all(self, app_id: str) -> None:
         """Forget the definitions of an app. By LWT as they are written: of the other writes and this one the

@@ -10,6 +10,7 @@ from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.errors import Damaged, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.calendar import Calendar
 from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
@@ -21,6 +22,7 @@ from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.cassandra.app_feed import AppChangeTables
 from ringtime_shared.stores.cassandra.apps import Apps
 from ringtime_shared.stores.cassandra.arrivals import Arrivals
+from ringtime_shared.stores.cassandra.calendars import Calendars
 from ringtime_shared.stores.cassandra.claims import Claims
 from ringtime_shared.stores.cassandra.dead_letters import DeadLetters
 from ringtime_shared.stores.cassandra.jobs import JobTables
@@ -63,6 +65,7 @@ class CassandraStore:
         app_changes: AppChangeTables,
         marks: MarkTable,
         recurring: Recurring,
+        calendars: Calendars,
         claims: Claims,
         jobs: JobTables,
         dead_letters: DeadLetters,
@@ -82,6 +85,7 @@ class CassandraStore:
         self._app_changes = app_changes
         self._marks = marks
         self._recurring = recurring
+        self._calendars = calendars
         self._claims = claims
         self._jobs = jobs
         self._dead_letters = dead_letters
@@ -134,6 +138,7 @@ class CassandraStore:
         expiries: Known[UUID] = Known(EXPIRIES)
         arrivals = await Arrivals.prepare(session, held, now_ms)
         marks = await MarkTable.prepare(session)
+        calendars = await Calendars.prepare(session)
         app_changes = await AppChangeTables.prepare(session, now_ms)
         return cls(
             session,
@@ -143,7 +148,8 @@ class CassandraStore:
             await Apps.prepare(session, marks, meta, app_changes, now_ms),
             app_changes,
             marks,
-            await Recurring.prepare(session),
+            await Recurring.prepare(session, calendars),
+            calendars,
             await Claims.prepare(session, now_ms),
             await JobTables.prepare(session, now_ms),
             await DeadLetters.prepare(session, now_ms),
@@ -178,6 +184,7 @@ class CassandraStore:
     async def delete_app(self, app: App) -> None:
         await self._dead_letters.delete_all(app)
         await self._recurring.delete_all(app.app_id)
+        await self._calendars.delete_all(app.app_id)
         await self._apps.delete_app(app)
 
     async def count_app_changes(self) -> int:
@@ -235,6 +242,15 @@ class CassandraStore:
 
     async def replace_definition(self, definition: Definition) -> None:
         await self._recurring.replace_definition(definition)
+
+    async def fetch_calendars(self, app_id: str) -> list[Calendar]:
+        return await self._calendars.fetch_calendars(app_id)
+
+    async def replace_calendar(self, calendar: Calendar) -> None:
+        await self._calendars.replace_calendar(calendar)
+
+    async def drop_calendar(self, calendar: Calendar) -> None:
+        await self._calendars.drop_calendar(calendar)
 
     async def drop_definition(self, definition: Definition) -> None:
         await self._recurring.drop_definition(definition)

@@ -91,6 +91,7 @@ def delete_app(session: Session, app: App, now_ms: int) -> None:
         session.connection.execute("DELETE FROM apps WHERE app_id = ?", (app.app_id,))
         session.connection.execute("DELETE FROM partition_state WHERE app = ?", (app.number,))
         session.connection.execute("DELETE FROM definitions WHERE app = ?", (app.number,))
+        session.connection.execute("DELETE FROM calendars WHERE app = ?", (app.number,))
         session.retire_number(app.app_id, app.number)
     announce_app(session, app.app_id, now_ms)
 

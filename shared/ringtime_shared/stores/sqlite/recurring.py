@@ -7,8 +7,10 @@ from uuid import UUID
 
 from ringtime_shared.errors import Damaged
 from ringtime_shared.models.recurring import Definition
+from ringtime_shared.recurring.calendars import names_of, with_calendars
 from ringtime_shared.stores.codec import encode_definition, read_definition
 from ringtime_shared.stores.protocol import DefinitionKey, RunEntry, definition_conflict, drop_conflict
+from ringtime_shared.stores.sqlite.calendars import fetch_some
 from ringtime_shared.stores.sqlite.schedules import ID_BYTES, id_of
 from ringtime_shared.stores.sqlite.session import Session
 
@@ -40,8 +42,16 @@ def fetch_definitions(session: Session, keys: Sequence[DefinitionKey]) -> dict[D
 def _fetch(session: Session, key: DefinitionKey) -> Definition | None:
     app_id, recurring_id = key
     for record in session.fetch(_GET, (session.number_of(app_id), recurring_id.bytes)):
-        return read_definition(app_id, recurring_id, *record)
+        return _complete(session, app_id, [read_definition(app_id, recurring_id, *record)])[0]
     return None
+
+
+def _complete(session: Session, app_id: str, definitions: list[Definition]) -> list[Definition]:
+    """Return definitions with what their calendars say."""
+    if not (names := names_of(definitions)):
+        return definitions
+    calendars = fetch_some(session, app_id, names)
+    return [with_calendars(each, calendars) for each in definitions]
 
 
 def replace_definition(session: Session, definition: Definition) -> None:
@@ -74,7 +84,8 @@ def drop_definition(session: Session, definition: Definition) -> None:
 def list_definitions(session: Session, app_id: str, after: UUID | None, limit: int) -> list[Definition]:
     start = b"" if after is None else after.bytes
     found = session.fetch(_LIST, (session.number_of(app_id), start, limit))
-    return [read_definition(app_id, id_of(recurring_id), *record) for recurring_id, *record in found]
+    read = [read_definition(app_id, id_of(recurring_id), *record) for recurring_id, *record in found]
+    return _complete(session, app_id, read)
 
 
 def fetch_runs(

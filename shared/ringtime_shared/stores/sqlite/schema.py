@@ -177,8 +177,32 @@ CREATE INDEX jobs_open ON jobs (job_id) WHERE is_open;
 CREATE INDEX jobs_expiry ON jobs (expires_ms);
 """
 
+_CALENDARS = """
+CREATE TABLE calendars ( -- of apps, named by definitions
+    app INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    changed_ms INTEGER NOT NULL,
+    is_deleted INTEGER NOT NULL,
+    calendar TEXT NOT NULL, -- JSON object
+    PRIMARY KEY (app, name)
+) WITHOUT ROWID;
+"""
+
 #: Step n leads from schema version n to n + 1; add at the end, change nothing. A comment holds no semicolon.
-STEPS = (_FIRST, _DELIVERY, _OPERATOR, _COUNT, _DAMAGE, _DELETION, _APP_CHANGES, _RECURRING, _CLAIMS, _JOBS)
+STEPS = (
+    _FIRST,
+    _DELIVERY,
+    _OPERATOR,
+    _COUNT,
+    _DAMAGE,
+    _DELETION,
+    _APP_CHANGES,
+    _RECURRING,
+    _CLAIMS,
+    _JOBS,
+    _CALENDARS,
+)
 SCHEMA_VERSION = len(STEPS)
 
 

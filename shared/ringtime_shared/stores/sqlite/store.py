@@ -16,6 +16,7 @@ from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.errors import Conflict, FolderLost, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.calendar import Calendar
 from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
@@ -40,6 +41,7 @@ from ringtime_shared.stores.protocol import (
 )
 from ringtime_shared.stores.sqlite import (
     apps,
+    calendars,
     claims,
     dead_letters,
     jobs,
@@ -290,6 +292,15 @@ class SqliteStore:
 
     async def replace_definition(self, definition: Definition) -> None:
         await self._write(lambda session: recurring.replace_definition(session, definition))
+
+    async def fetch_calendars(self, app_id: str) -> list[Calendar]:
+        return await self._reader.run(lambda session: calendars.fetch_calendars(session, app_id))
+
+    async def replace_calendar(self, calendar: Calendar) -> None:
+        await self._write(lambda session: calendars.replace_calendar(session, calendar))
+
+    async def drop_calendar(self, calendar: Calendar) -> None:
+        await self._write(lambda session: calendars.drop_calendar(session, calendar))
 
     async def drop_definition(self, definition: Definition) -> None:
         await self._write(lambda session: recurring.drop_definition(session, definition))

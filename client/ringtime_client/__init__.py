@@ -27,6 +27,7 @@ from ringtime_client.exchange import UnexpectedAnswer
 from ringtime_client.recurring import Interval, RecurringTimes
 from ringtime_client.views import Callback, CancelResult, HttpCallbackDetails, NewSchedule
 from ringtime_shared.api.apps import AppView, NewSigningSecret, SigningSecretView
+from ringtime_shared.api.calendars import CalendarSummary, CalendarView, SpanView
 from ringtime_shared.api.dead_letters import (
     DeadLetterPage,
     DeadLetterView,
@@ -50,6 +51,8 @@ __all__ = [
     "AppView",
     "AsyncRingtimeClient",
     "AttemptView",
+    "CalendarSummary",
+    "CalendarView",
     "Callback",
     "CancelResult",
     "DeadLetterPage",
@@ -81,6 +84,7 @@ __all__ = [
     "ScheduleView",
     "SigningSecretView",
     "SkippedReplay",
+    "SpanView",
     "Status",
     "UnexpectedAnswer",
     "Unit",

@@ -149,7 +149,7 @@ def _to_error(call: Call[T], answer: Answer, fault: _Fault) -> RingtimeError:
             is_app = fault.status_code == _APP_UNKNOWN
             return NotFound("app", call.app_id) if is_app else NotFound(call.kind, call.key)
         case ErrorWord.DAMAGED:
-            kind_of = call.kind if call.kind in ("schedule", "recurring schedule") else "app"
+            kind_of = call.kind if call.kind in ("schedule", "recurring schedule", "calendar") else "app"
             return Damaged(kind_of, call.key or call.app_id, details.get("fault", message))
         case ErrorWord.ALREADY_DONE:
             return AlreadyDone(call.key, details.get("scheduleStatus", "done"))

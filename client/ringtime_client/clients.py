@@ -11,7 +11,7 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
-from ringtime_client import calls, jobs, recurring
+from ringtime_client import calendars, calls, jobs, recurring
 from ringtime_client.answers import settle
 from ringtime_client.exchange import Call, T
 from ringtime_client.transport import AsyncTransport, Transport, root_of
@@ -150,6 +150,10 @@ class RingtimeClient(_Client):
     get_job = _verb(jobs.get_job)
     list_jobs = _verb(jobs.list_jobs)
     cancel_job = _verb(jobs.cancel_job)
+    put_calendar = _verb(calendars.put_calendar)
+    get_calendar = _verb(calendars.get_calendar)
+    list_calendars = _verb(calendars.list_calendars)
+    delete_calendar = _verb(calendars.delete_calendar)
     list_dead_letters = _verb(calls.list_dead_letters)
     count_dead_letters = _verb(calls.count_dead_letters)
     replay_schedule = _verb(calls.replay_schedule)
@@ -230,6 +234,10 @@ class AsyncRingtimeClient(_Client):
     get_job = _async_verb(jobs.get_job)
     list_jobs = _async_verb(jobs.list_jobs)
     cancel_job = _async_verb(jobs.cancel_job)
+    put_calendar = _async_verb(calendars.put_calendar)
+    get_calendar = _async_verb(calendars.get_calendar)
+    list_calendars = _async_verb(calendars.list_calendars)
+    delete_calendar = _async_verb(calendars.delete_calendar)
     list_dead_letters = _async_verb(calls.list_dead_letters)
     count_dead_letters = _async_verb(calls.count_dead_letters)
     replay_schedule = _async_verb(calls.replay_schedule)

@@ -13,6 +13,7 @@ from ringtime_ingest.service.runs import RunPage
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.app import App, AppConfiguration, SigningSecret
+from ringtime_shared.models.calendar import Calendar
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.job import Job, JobAction, JobState
 from ringtime_shared.models.recurring import Definition, DefinitionState, Misfire, Overlap
@@ -24,6 +25,7 @@ from ringtime_shared.settings import Settings
 __all__ = [
     "App",
     "AppConfiguration",
+    "Calendar",
     "CallbackType",
     "Cancellation",
     "DeadLetter",

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 from uuid import UUID
 
+from ringtime.calendars import CalendarVerbs
 from ringtime.instants import to_ms
 from ringtime.jobs import JobVerbs
 from ringtime.recurring import RecurringVerbs, details_of
@@ -61,7 +62,7 @@ class FunctionCallback(CallbackType):
         return Reply(ok=True) if reply is None else reply
 
 
-class Ringtime(RecurringVerbs, JobVerbs):
+class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
     """A scheduler in this process.
 
         async with Ringtime("data") as ringtime:

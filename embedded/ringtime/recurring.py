@@ -218,7 +218,7 @@ class RecurringVerbs(ABC):
     ) -> list[Run | Omitted]:
         """Return the same of times that are not stored. Raises InvalidRequest."""
         _check_size(size)
-        return self._service.runs.preview_times(parse_times(times.to_json()), size)
+        return await self._service.runs.preview_times(app_id, parse_times(times.to_json()), size)
 
 
 def details_of(callback: Callback) -> tuple[str, dict[str, object]]:

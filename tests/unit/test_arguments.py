@@ -54,6 +54,7 @@ RECURRING: dict[str, Any] = {
     "keeps": True,
     "revision": 3,
 }
+SPAN = [datetime(2030, 1, 1, tzinfo=UTC), datetime(2030, 1, 2, tzinfo=UTC)]
 NAMED = {"app_id": "shop", "name": "report"}
 #: A call of each verb in which everything is of the right type.
 GOOD: dict[str, dict[str, Any]] = {
@@ -138,6 +139,10 @@ GOOD: dict[str, dict[str, Any]] = {
     "get_job": {"app_id": "shop", "job_id": ID},
     "cancel_job": {"app_id": "shop", "job_id": ID},
     "list_jobs": {"app_id": "shop", "size": 5, "token": ""},
+    "put_calendar": NAMED | {"dates": [date(2030, 1, 1)], "spans": [SPAN], "ics": "x"},
+    "get_calendar": NAMED,
+    "list_calendars": {"app_id": "shop"},
+    "delete_calendar": NAMED,
     "list_dead_letters": {
         "app_id": "shop",
         "start": datetime(2030, 1, 1, tzinfo=UTC),
@@ -177,8 +182,10 @@ RIGHT: dict[str, tuple[type, ...]] = {
     "start": (type(None),),
     "end": (type(None),),
     "replayed": (type(None),),
+    "dates": (type(None), list),
+    "spans": (type(None), list),
     **dict.fromkeys(
-        ("misfire", "misfire_most", "misfire_age", "overlap", "keeps", "revision", "state", "until"),
+        ("ics", "misfire", "misfire_most", "misfire_age", "overlap", "keeps", "revision", "state", "until"),
         (type(None),),
     ),
     "status": (type(None),),
@@ -204,6 +211,8 @@ def wrong_for(verb: str, argument: str) -> Iterator[Any]:
             yield value
     if isinstance(good, datetime):
         yield from ("2030-01-01T00:00:00Z", [2030], True)
+    if argument in ("dates", "spans"):
+        yield from ([7], ["x"], [None])
     if argument in ("schedule_id", "recurring_id"):
         yield from ("f47a", "{" + str(ID) + "}", ID.hex, str(ID) + "\n")
     if argument == "schedule_ids":
@@ -295,6 +304,9 @@ async def test_the_wrong_type_for_each_argument_is_told_by_its_name(callee: Call
             "times.interval.anchor",
         ),
         ("put_recurring", "name", "-", "name"),
+        ("put_calendar", "name", "a.b", "name"),
+        ("put_calendar", "spans", [[SPAN[0]]], "spans[0]"),
+        ("put_calendar", "spans", [SPAN, [SPAN[0], NAIVE]], "spans[1][1]"),
         ("create_schedules", "schedules", [NEW, replace(NEW, at=NAIVE, delay=None)], "schedules[1].at"),
         ("create_schedules", "schedules", [NEW, replace(NEW, payload=7)], "schedules[1].payload"),  # type: ignore[arg-type]
         ("create_schedules", "schedules", [replace(NEW, at=NAIVE)], "schedules[0].at"),

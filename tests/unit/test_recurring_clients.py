@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -27,6 +28,7 @@ from ringtime_client import (
     Unit,
 )
 from ringtime_shared.errors import (
+    Conflict,
     InvalidRequest,
     NotFound,
     VersionConflict,
@@ -152,6 +154,34 @@ async def test_pause_resume_trigger_and_runs(run: Verb, app_id: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         await run("list_runs", app_id, "report", when="soon")
     assert [each.field for each in caught.value.violations] == ["when"]
+
+
+async def test_calendars(run: Verb, app_id: str) -> None:
+    start = datetime(2030, 1, 1, 8, tzinfo=UTC)
+    days = [date(2030, 5, 2), date(2030, 5, 1)]
+    put = await run("put_calendar", app_id, "closed", dates=days, spans=[(start, start + timedelta(hours=1))])
+    assert (put.name, put.revision) == ("closed", 1)
+    found = await run("get_calendar", app_id, "closed")
+    assert found == put
+    if hasattr(found, "dates"):
+        assert (found.dates, found.spans[0].start_time) == (["2030-05-01", "2030-05-02"], start)
+    else:
+        assert found.exclusions.dates == frozenset(days)
+    assert [each.name for each in await run("list_calendars", app_id)] == ["closed"]
+    times = replace(DAILY, calendars=("closed",), start=datetime(2030, 4, 30, tzinfo=UTC))
+    await run("put_recurring", app_id, "report", times=times, payload="", callback=HOOK)
+    shown = await run("preview_recurring", app_id, "report", size=2)
+    assert [each.effect for each in shown] == [None, Effect.EXCLUDED, Effect.EXCLUDED, None]
+    assert await run("preview_times", app_id, times=times, size=2) == shown
+    with pytest.raises(Conflict, match="report"):
+        await run("delete_calendar", app_id, "closed")
+    await run("delete_recurring", app_id, "report")
+    await run("delete_calendar", app_id, "closed")
+    for verb in ("get_calendar", "delete_calendar"):
+        with pytest.raises(NotFound, match="calendar closed"):
+            await run(verb, app_id, "closed")
+    with pytest.raises(InvalidRequest, match="exclusionCalendars"):
+        await run("preview_times", app_id, times=times)
 
 
 async def test_previews(run: Verb, app_id: str) -> None:

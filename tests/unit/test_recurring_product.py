@@ -181,6 +181,29 @@ async def test_runs_that_overlap_are_missed_and_a_trigger_is_beside_the_plan() -
         ] == "SUCCESS"
 
 
+@on_virtual_time
+async def test_nothing_runs_on_the_days_of_a_calendar_as_it_is_when_a_run_is_filed() -> None:
+    calendar = "/goscheduler/apps/shop/calendars/freeze"
+
+    def closed(first: int, last: int) -> dict[str, object]:
+        ends = {
+            "startTime": to_iso(START_MS + first * MINUTE_MS),
+            "endTime": to_iso(START_MS + last * MINUTE_MS),
+        }
+        return {"spans": [ends]}
+
+    async with serve() as product:
+        await product.ask("PUT", calendar, closed(3, 6))
+        await product.put(exclusionCalendars=["freeze"])
+        await asyncio.sleep(10 * 60 + 30)
+        assert product.bell.minutes == [1, 2, 6, 7, 8, 9, 10]
+        await product.ask("PUT", calendar, closed(11, 14))  # the run of minute 11 is filed
+        await asyncio.sleep(5 * 60)
+        assert product.bell.minutes[7:] == [11, 14, 15]
+        assert (await product.client.call("DELETE", calendar)).status == 409
+        assert {run["status"] for run in await product.runs()} == {"SUCCESS"}
+
+
 async def test_a_chain_goes_on_where_a_restart_left_it(tmp_path: Path) -> None:
     """On a folder and the machine's clock: each second has its run, those of the time in between included."""
     settings = Settings(

@@ -24,6 +24,7 @@ from ringtime_ingest.http.openapi import openapi_document, to_bytes
 from ringtime_ingest.http.routes import BASE
 from ringtime_ingest.http.routes.apps import AppRoutes
 from ringtime_ingest.http.routes.batches import BatchRoutes
+from ringtime_ingest.http.routes.calendars import CalendarRoutes
 from ringtime_ingest.http.routes.clock import ClockRoutes, SteppedClock
 from ringtime_ingest.http.routes.dead_letters import DeadLetterRoutes
 from ringtime_ingest.http.routes.health import HealthRoutes, Ready
@@ -59,6 +60,7 @@ def create_app(
             *DeadLetterRoutes(service, bodies, settings).all(),
             *JobRoutes(service, bodies, settings).all(),
             *RecurringRoutes(service, bodies, settings).all(),
+            *CalendarRoutes(service, bodies, settings).all(),
             *HealthRoutes(ready, is_stepped=clock is not None).all(),
             *MetricsRoutes(counts).all(),
             *([] if clock is None else ClockRoutes(clock, bodies, settings.max_json_depth).all()),

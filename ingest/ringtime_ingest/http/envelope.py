@@ -113,6 +113,7 @@ _NOT_FOUND = {
     "job": JOB_UNKNOWN,
     "recurring schedule": NAME_UNKNOWN,
     "named schedule": NAME_UNKNOWN,
+    "calendar": NAME_UNKNOWN,
 }
 #: every `statusCode` of a failure
 CODES = {

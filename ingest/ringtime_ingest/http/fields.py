@@ -12,7 +12,13 @@ from ringtime_ingest.service.tokens import CONTINUATION_PATTERN
 from ringtime_shared.api.batches import MAX_ITEMS
 from ringtime_shared.api.configuration import description_of
 from ringtime_shared.api.dead_letters import MAX_SIZE
-from ringtime_shared.api.ids import APP_ID_PATTERN, KEY_PATTERN, NAME_PATTERN, SECRET_ID_PATTERN
+from ringtime_shared.api.ids import (
+    APP_ID_PATTERN,
+    CALENDAR_PATTERN,
+    KEY_PATTERN,
+    NAME_PATTERN,
+    SECRET_ID_PATTERN,
+)
 from ringtime_shared.api.instants import INSTANT_PATTERN, LOOKS_LIKE_MS
 from ringtime_shared.api.labels import KEY_PATTERN as LABEL_KEY_PATTERN
 from ringtime_shared.api.labels import MAX_LABELS
@@ -38,7 +44,8 @@ from ringtime_shared.models.recurring import Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.setting import Entry, entries_of
 from ringtime_shared.models.times import DIALECT, DstGap, DstOverlap, Unit
-from ringtime_shared.recurring.parsing import CALENDAR_PATTERN, MAX_CALENDARS, MAX_COUNT, MOST_EVERY
+from ringtime_shared.recurring.calendars import MAX_DAYS, MAX_ICS_CHARS, MAX_SPANS
+from ringtime_shared.recurring.parsing import MAX_CALENDARS, MAX_COUNT, MOST_EVERY
 from ringtime_shared.recurring.rules import MAX_EXPRESSION
 from ringtime_shared.recurring.runs import MAX_WINDOW_MS
 from ringtime_shared.retry_rules import MOST_STATUSES, STATUS_PATTERN
@@ -396,6 +403,36 @@ PREVIEW = Shape(
     Field("size", WHOLE, f"How many runs. Left out: {PREVIEW_SIZE}.", _upto(MAX_PREVIEW)),
     is_closed=True,
     also=_ONE_RULE,
+)
+CALENDAR = Shape(
+    Field(
+        "dates",
+        LIST,
+        "Days of the wall clock, as `2026-12-25`.",
+        {"type": "array", "maxItems": MAX_DAYS, "items": {"type": "string", "format": "date"}},
+    ),
+    Field(
+        "spans",
+        LIST,
+        "Times.",
+        {
+            "type": "array",
+            "maxItems": MAX_SPANS,
+            "items": {
+                "type": "object",
+                "properties": {"startTime": INSTANT.schema, "endTime": INSTANT.schema},
+                "required": ["startTime", "endTime"],
+            },
+        },
+    ),
+    Field(
+        "ics",
+        TEXT,
+        "The text of an ICS file: its whole days and times.",
+        {"type": "string", "maxLength": MAX_ICS_CHARS},
+    ),
+    is_closed=True,
+    also={"anyOf": [{"required": [name]} for name in ("dates", "spans", "ics")]},
 )
 PAUSE = Shape(
     Field("reason", TEXT, "Why, for people.", {"type": "string", "maxLength": MAX_REASON_CHARS}),

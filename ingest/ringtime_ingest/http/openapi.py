@@ -169,6 +169,7 @@ class _Operation:
 
 _RECURRING_PATH = "/goscheduler/apps/{appId}/recurring"
 _NAMED_PATH = "/goscheduler/apps/{appId}/schedules/{name}"
+_CALENDARS_PATH = "/goscheduler/apps/{appId}/calendars"
 _CONFIGURATION_PATH = "/goscheduler/apps/{appId}/configuration"
 _JOBS_PATH = "/goscheduler/apps/{appId}/jobs"
 _SECRETS_PATH = "/goscheduler/apps/{appId}/signing-secrets"
@@ -522,6 +523,37 @@ _OPERATIONS = (
             query=("size", "when", "continuation_token"),
         )
         for path in (f"{_RECURRING_PATH}/{{name}}/runs", "/goscheduler/schedules/{scheduleId}/runs")
+    ),
+    _Operation(
+        method="get",
+        path=_CALENDARS_PATH,
+        summary="List an app's exclusion calendars, by name",
+        answer=schemas.CALENDARS,
+        failures=("400", "409", "503"),
+    ),
+    _Operation(
+        method="put",
+        path=f"{_CALENDARS_PATH}/{{name}}",
+        summary="Create an exclusion calendar, or put it in place of the one of this name; it counts for the"
+        " runs that are not filed yet",
+        answer=schemas.CALENDAR_ANSWER,
+        failures=_BODY_FAILURES,
+        body="NewCalendar",
+        creates=False,
+        example={"dates": ["2030-12-25", "2030-12-26"]},
+    ),
+    *(
+        _Operation(
+            method=method,
+            path=f"{_CALENDARS_PATH}/{{name}}",
+            summary=summary,
+            answer=schemas.CALENDAR_ANSWER,
+            failures=("400", "404", "409", "503"),
+        )
+        for method, summary in (
+            ("get", "Read an exclusion calendar"),
+            ("delete", "Delete an exclusion calendar that no recurring schedule names"),
+        )
     ),
     _Operation(
         method="get",

@@ -11,6 +11,7 @@ from ringtime_ingest.http.fields import (
     ADVANCE,
     APP_ID,
     BACKFILL,
+    CALENDAR,
     CALLBACK,
     CANCELS,
     CONFIGURATION,
@@ -37,6 +38,7 @@ from ringtime_ingest.http.shapes import Shape
 from ringtime_ingest.service.requests import Offer
 from ringtime_shared.api.apps import AppView, NewSigningSecret, SigningSecretView
 from ringtime_shared.api.batches import MAX_ITEMS, BatchCounts
+from ringtime_shared.api.calendars import CalendarSummary, CalendarView, SpanView
 from ringtime_shared.api.configuration import maxima_of
 from ringtime_shared.api.dead_letters import (
     DeadLetterPage,
@@ -125,6 +127,7 @@ _FORMS: Mapping[str, Schema] = {
     "secretId": SECRET_ID,
     "continuationToken": TOKEN,
     "callback": ref("Callback"),
+    "dates": {"type": "array", "items": {"type": "string", "format": "date"}},
     "unreadable": {"type": "array", "items": SCHEDULE_ID},
     "attemptLog": {"type": "array", "maxItems": LOG_LENGTH + 1, "items": ref("Attempt")},
     "deleting": {"const": True},
@@ -167,6 +170,7 @@ _OBJECTS: Mapping[Any, str] = {
     IntervalView: "ShownInterval",
     PlannedView: "Planned",
     BackfillRun: "BackfillRun",
+    SpanView: "Span",
 }
 _SECONDS: Mapping[str, Schema] = {"scheduleTime": _whole("Fire time, epoch seconds, fractions cut off.")}
 _MINUTE: Mapping[str, Schema] = {"scheduleGroup": _whole("The minute of scheduleTime, epoch seconds.")}
@@ -269,6 +273,7 @@ def requests_of(offer: Offer, *, is_stepped: bool = False) -> Mapping[str, Schem
         "Backfill": BACKFILL.schema(),
         "Pause": PAUSE.schema(),
         **({"Advance": ADVANCE.schema()} if is_stepped else {}),
+        "NewCalendar": CALENDAR.schema(),
     }
 
 
@@ -298,6 +303,9 @@ ANSWERS: Mapping[str, Schema] = {
     "ShownInterval": _object(IntervalView),
     "Planned": _object(PlannedView),
     "BackfillRun": _object(BackfillRun),
+    "Calendar": _object(CalendarView),
+    "CalendarSummary": _object(CalendarSummary),
+    "Span": _object(SpanView),
     "Status": _STATUS,
     "Failure": _FAILURE,
 }
@@ -328,6 +336,8 @@ CRONS = success_of({"type": "array", "maxItems": MAX_LIST_SIZE, "items": ref("Re
 RUNS = success_of(_object(RunPage))
 PREVIEW_ANSWER = success_of(_object(Preview))
 BACKFILLED = success_of(_object(BackfillReport))
+CALENDAR_ANSWER = success_of(ref("Calendar"))
+CALENDARS = success_of(record({"calendars": {"type": "array", "items": ref("CalendarSummary")}}))
 ONE_APP = success_of(ref("App"))
 APPS = success_of(record({"apps": {"type": "array", "items": ref("App")}}))
 ACTIVATED = success_of(ref("Activation"))

@@ -1,8 +1,8 @@
 """What clients can ask for, without any transport: the HTTP routes and the library call the same service.
 
 Its interface is `IngestService`, made of `IngestParts`, with `signing`, `batches`, `keyed`, `named`,
-`listing`, `recurring`, `runs` and `dead_letters` for what belongs to them, and the requests and answers named
-here. Behind it:
+`listing`, `recurring`, `runs`, `calendars` and `dead_letters` for what belongs to them, and the requests and
+answers named here. Behind it:
 
 | module | does |
 |---|---|
@@ -15,6 +15,7 @@ here. Behind it:
 | `batches` | many creates, or many cancels, in one request |
 | `dead_letters`, `replay` | deliveries that were given up: list, count, file again |
 | `recurring` | recurring schedules: every change of a definition |
+| `calendars` | the calendars of apps |
 | `census` | how many recurring schedules an app may have, and the end of deleted ones |
 | `runs` | the runs of recurring schedules, those to come among them |
 | `listing` | an app's schedules by time |

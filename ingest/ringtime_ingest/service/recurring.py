@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from ringtime_ingest.service.apps import AppMaps
+from ringtime_ingest.service.calendars import Calendars
 from ringtime_ingest.service.census import Census
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.requests import Cancellation, NewRecurring
@@ -93,6 +94,7 @@ class RecurringParts:
     limits: AppLimits
     runs: Runs
     census: Census
+    calendars: Calendars
     margin_ms: int
     map_age_ms: int
     #: returns the details as they will be kept, if a request keeps the rules; raises InvalidRequest
@@ -136,6 +138,7 @@ class Recurring:
         details = await self._parts.screen(new, reading.app)
         fields: dict[str, Any] = {
             "times": new.times,
+            "exclusions": await self._parts.calendars.resolve(new.app_id, new.times.calendars),
             "payload": new.payload,
             "callback_type": new.callback_type,
             "callback_details": details,

@@ -186,10 +186,6 @@ def check_new_recurring(
     """Return everything that is wrong with a recurring schedule for `app`, but for its times, which
     `parse_times` has checked."""
     violations = check_contents_form(new) + check_name(new.name)
-    if new.times.calendars:
-        violations.append(
-            Violation("exclusionCalendars", f"the app has no calendar {new.times.calendars[0]}")
-        )
     if not 1 <= new.misfire_most <= MAX_MISFIRES:
         violations.append(Violation("misfireMost", f"must be from 1 to {MAX_MISFIRES}"))
     if new.misfire_age_ms is not None and not 1 <= new.misfire_age_ms <= MAX_MISFIRE_AGE_MS:

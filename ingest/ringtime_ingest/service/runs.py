@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from ringtime_ingest.service.apps import AppMaps
+from ringtime_ingest.service.calendars import Calendars
 from ringtime_ingest.service.tokens import decode_token, encode_token
 from ringtime_shared.api.recurring import LIST_SIZE, MAX_LIST_SIZE, WHEN
 from ringtime_shared.chains import count_planned
@@ -49,9 +50,12 @@ class RunPage(NamedTuple):
 class Runs:
     """The runs of all recurring schedules; nothing is written here."""
 
-    def __init__(self, store: RecurringRows, apps: AppMaps, clock: Clock, limits: AppLimits) -> None:
+    def __init__(
+        self, store: RecurringRows, apps: AppMaps, calendars: Calendars, clock: Clock, limits: AppLimits
+    ) -> None:
         self._store = store
         self._apps = apps
+        self._calendars = calendars
         self._clock = clock
         self._limits = limits
 
@@ -157,14 +161,22 @@ class Runs:
             return []
         after_ms = max(now_ms, definition.starts_after_ms)
         ordinal = await self.count_planned(definition, after_ms)
-        found = preview(definition.times, count, after_ms, ordinal, key=definition.key)
+        found = preview(
+            definition.times,
+            count,
+            after_ms,
+            ordinal,
+            key=definition.key,
+            exclusions=definition.exclusions,
+        )
         return [
             each for each in found if isinstance(each, Omitted) or each.nominal_ms not in definition.skipped
         ]
 
-    def preview_times(self, times: Times, count: int, key: str = "") -> list[Run | Omitted]:
-        """The same of times that are not stored."""
-        return preview(times, count, self._clock.now_ms(), key=key)
+    async def preview_times(self, app_id: str, times: Times, count: int) -> list[Run | Omitted]:
+        """The same of times that are not stored. Raises InvalidRequest for calendars that the app has not."""
+        exclusions = await self._calendars.resolve(app_id, times.calendars)
+        return preview(times, count, self._clock.now_ms(), exclusions=exclusions)
 
     def outlook(self, definition: Definition) -> tuple[int, Run | None]:
         """Return what time it is, and the next run of a definition that makes any, without its number."""

@@ -10,6 +10,7 @@ from uuid import UUID
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.backfill import BackfillParts, Backfills
 from ringtime_ingest.service.batches import Batches, Draft
+from ringtime_ingest.service.calendars import Calendars
 from ringtime_ingest.service.census import Census
 from ringtime_ingest.service.changes import ChangeParts, Changes
 from ringtime_ingest.service.commit import CommitPath
@@ -70,6 +71,7 @@ from ringtime_shared.stores.codec import check_details, fault_of
 from ringtime_shared.stores.protocol import (
     AppFeedStore,
     AppStore,
+    CalendarStore,
     ClaimStore,
     DeadLetterStore,
     DueStore,
@@ -93,6 +95,7 @@ class IngestStore(
     DeadLetterStore,
     OperatorStore,
     MetaStore,
+    CalendarStore,
     RecurringStore,
     ClaimStore,
     JobStore,
@@ -147,7 +150,8 @@ class IngestService:
         self.listing = Listing(parts.store, self._apps, parts.clock)
         replayer = Replayer(parts.store, self._commit, self._chooser, parts.clock, self._margin_ms)
         self.dead_letters = DeadLetters(parts.store, self._apps, replayer, parts.clock, self._fetch_shown)
-        self.runs = Runs(parts.store, self._apps, parts.clock, parts.limits)
+        self.calendars = Calendars(parts.store, self._apps, parts.clock, parts.limits)
+        self.runs = Runs(parts.store, self._apps, self.calendars, parts.clock, parts.limits)
         self._changes = Changes(
             ChangeParts(
                 store=parts.store,
@@ -181,6 +185,7 @@ class IngestService:
                 clock=parts.clock,
                 limits=parts.limits,
                 runs=self.runs,
+                calendars=self.calendars,
                 census=Census(parts.store, parts.clock, parts.limits),
                 margin_ms=self._margin_ms,
                 map_age_ms=parts.settings.map_age_ms,

@@ -8,6 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TypeVar, cast
 
+from ringtime_shared.api.ids import CALENDAR_PATTERN
 from ringtime_shared.api.instants import parse_instant
 from ringtime_shared.api.times import IntervalView, TimesView, times_to_json
 from ringtime_shared.api.views import keys_of
@@ -19,7 +20,6 @@ from ringtime_shared.recurring.zones import LAST_MS, LAST_YEAR, zone_names
 
 MAX_COUNT = 1_000_000_000
 MAX_CALENDARS = 10
-CALENDAR_PATTERN = "[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
 
 #: keys of the JSON; `parse_times` reads these and no others
 KEYS = tuple(key.name for key in keys_of(TimesView))

@@ -32,6 +32,9 @@ class AppLimits:
     their runs. Beyond it none is made; what there is goes on. Pods that create at the same time may pass it
     by what they create within an hour."""
 
+    max_calendars: Annotated[int, Meta(ge=1, le=1_000)] = 100
+    """Most exclusion calendars of one app, those included that were deleted within an hour."""
+
     future_period_days: Annotated[int, Meta(ge=1, le=36_600)] = 30
     """How far ahead a fire time may lie, in days."""
 

@@ -338,7 +338,7 @@ async def test_a_preview_is_numbered_on_and_marks_the_clocks() -> None:
     shown = await rig.service.runs.preview(made, 2)
     assert [each.index for each in shown if isinstance(each, Run)] == [3, 4]
     berlin = Times(cron="30 2 * * *", zone="Europe/Berlin")
-    assert len(rig.service.runs.preview_times(berlin, 3)) == 3
+    assert len(await rig.service.runs.preview_times("shop", berlin, 3)) == 3
 
 
 @pytest.mark.parametrize(

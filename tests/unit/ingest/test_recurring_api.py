@@ -266,6 +266,64 @@ async def test_previews_of_what_is_stored_and_of_what_is_not(rig: Rig) -> None:
     assert faults(await rig.client.call("GET", f"{RECURRING}/nightly/preview?size=101")) == ["size"]
 
 
+async def test_calendars_are_put_read_listed_and_deleted(rig: Rig) -> None:
+    base = "/goscheduler/apps/test/calendars"
+    ics = (
+        "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTAMP:20260101T000000Z\r\n"
+        "DTSTART;VALUE=DATE:20271225\r\nDTEND;VALUE=DATE:20271227\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+    )
+    span = {"startTime": NOW_S, "endTime": "2027-01-20T00:00:00Z"}
+    sent = {"dates": ["2027-05-01"], "spans": [span], "ics": ics}
+    put = await rig.client.call("PUT", f"{base}/holidays", sent)
+    shown = put.json["data"]
+    assert (shown["name"], shown["revision"]) == ("holidays", 1)
+    assert shown["dates"] == ["2027-05-01", "2027-12-25", "2027-12-26"]
+    assert [each["endTime"] for each in shown["spans"]] == ["2027-01-20T00:00:00.000Z"]
+    assert (await rig.client.call("PUT", f"{base}/holidays", sent)).json["data"] == shown  # it is so already
+    assert (await rig.client.call("GET", f"{base}/holidays")).json["data"] == shown
+    listed = (await rig.client.call("GET", base)).json["data"]["calendars"]
+    assert [(each["name"], each["dateCount"], each["spanCount"]) for each in listed] == [("holidays", 3, 1)]
+    daily: dict[str, Any] = {
+        "cronExpression": "0 9 * * *",
+        "timeZone": "UTC",
+        "exclusionCalendars": ["holidays"],
+    }
+    first = await made(rig, **daily)
+    assert first["nextNominalTime"] == "2027-01-20T09:00:00.000Z"
+    preview = await rig.client.call("POST", f"{RECURRING}/preview", {**daily, "size": 1})
+    effects = [each.get("effect") for each in preview.json["data"]["runs"]]
+    assert effects == ["excluded", None]
+    stored = await rig.client.call("GET", f"{RECURRING}/nightly/preview?size=1")
+    assert [each.get("effect") for each in stored.json["data"]["runs"]] == effects
+    assert faults(await put_of(rig, ["holidays", "none"])) == ["exclusionCalendars"]
+    used = await rig.client.call("DELETE", f"{base}/holidays")
+    assert (used.status, used.json["status"]["statusMessage"]) == (
+        409,
+        "calendar holidays is named by recurring schedule nightly",
+    )
+    await rig.client.call("DELETE", f"{RECURRING}/nightly")
+    assert (await rig.client.call("DELETE", f"{base}/holidays")).status == 200
+    for method in ("GET", "DELETE"):
+        gone = await rig.client.call(method, f"{base}/holidays")
+        assert (gone.status, gone.json["status"]["errors"][0]["field"]) == (404, "name")
+    assert faults(await put_of(rig, ["holidays"])) == ["exclusionCalendars"]
+    again = await rig.client.call("PUT", f"{base}/holidays", {"dates": []})
+    assert (again.json["data"]["revision"], again.json["data"]["dates"]) == (3, [])
+    for wrong, fields in (
+        ({}, ["dates"]),
+        ({"dates": ["soon"], "spans": [{}], "ics": "x"}, ["dates", "spans", "ics"]),
+        ({"dates": "2027-01-01", "days": []}, ["dates", "days"]),
+    ):
+        assert faults(await rig.client.call("PUT", f"{base}/x", wrong)) == fields
+    assert faults(await rig.client.call("PUT", f"{base}/a.b", {"dates": []})) == ["name"]
+    unknown = await rig.client.call("PUT", "/goscheduler/apps/none/calendars/x", {"dates": []})
+    assert unknown.json["status"]["statusCode"] == 4001
+
+
+async def put_of(rig: Rig, calendars: list[str]) -> Reply:
+    return await put(rig, "other", exclusionCalendars=calendars)
+
+
 @pytest.mark.parametrize(
     ("changes", "fields"),
     [

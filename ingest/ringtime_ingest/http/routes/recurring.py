@@ -151,7 +151,7 @@ class RecurringRoutes(Routes):
         return success(backfill_to_json(shown, report.continues_ms), total=len(shown))
 
     async def preview(self, request: Request) -> Response:
-        parse_app_id(request.path_params["app_id"])
+        app_id = parse_app_id(request.path_params["app_id"])
         wrong: list[Violation] = []
         values = PREVIEW.decode(await self._bodies.read(request), self._depth, wrong)
         size = cast(int, values.pop("size", PREVIEW_SIZE))
@@ -162,7 +162,7 @@ class RecurringRoutes(Routes):
             raise refused(wrong, [*broken, *error.violations]) from None
         if wrong or broken:
             raise refused(wrong, broken)
-        planned = self._service.runs.preview_times(times, size)
+        planned = await self._service.runs.preview_times(app_id, times, size)
         return success(preview_to_json(planned), total=len(planned))
 
     async def preview_saved(self, request: Request) -> Response:

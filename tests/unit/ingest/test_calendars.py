@@ -1,0 +1,81 @@
+"""Calendars of apps: their bound, and what becomes of deleted ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.contract.builders import START_MS
+from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
+from tests.unit.ingest.test_recurring import new
+
+from ringtime_shared.errors import Conflict, Damaged, InvalidRequest, LimitReached, NotFound
+from ringtime_shared.models.times import Times
+from ringtime_shared.settings import AppLimits
+
+DAY = {"dates": ["2027-05-01"]}
+HOUR_MS = 3_600_000
+
+
+async def make_rig() -> ServiceRig:
+    rig = await make_service_rig(limits=AppLimits(max_calendars=2))
+    await rig.register()
+    return rig
+
+
+def named(*calendars: str, name: str = "nightly") -> dict[str, object]:
+    return {"name": name, "times": Times(cron="@daily", calendars=calendars)}
+
+
+async def test_no_more_than_the_setting_allows_and_what_was_deleted_gives_way() -> None:
+    rig = await make_rig()
+    calendars = rig.service.calendars
+    for name in ("a", "b", "a"):
+        await calendars.put("shop", name, DAY)
+    with pytest.raises(LimitReached, match=r"limits\.max_calendars is 2"):
+        await calendars.put("shop", "c", DAY)
+    await calendars.delete("shop", "a")
+    with pytest.raises(LimitReached):  # somebody may be about to name it
+        await calendars.put("shop", "c", DAY)
+    rig.clock.advance(HOUR_MS + 1)
+    await calendars.put("shop", "c", DAY)
+    assert [each.name for each in await rig.store.real.fetch_calendars("shop")] == ["b", "c"]
+
+
+async def test_a_definition_that_is_written_while_its_calendar_is_deleted_goes_by_it() -> None:
+    """The put has seen the calendar, the delete no definition that names it."""
+    rig = await make_rig()
+    recurring, calendars = rig.service.recurring, rig.service.calendars
+    said = (await calendars.put("shop", "a", DAY)).exclusions
+    made = await recurring.put(new(**named("a")))  # type: ignore[arg-type]
+    [stored] = await rig.store.real.fetch_calendars("shop")
+    await rig.store.real.replace_calendar(replace(stored, revision=2, is_deleted=True))
+    assert (await recurring.fetch("shop", "nightly")).exclusions == said
+    with pytest.raises(InvalidRequest, match="there is no calendar a"):
+        await recurring.put(new(**named("a", name="other")))  # type: ignore[arg-type]
+    with pytest.raises(NotFound):
+        await calendars.fetch("shop", "a")
+    rig.clock.advance(HOUR_MS + 1)
+    await calendars.put("shop", "b", DAY)
+    with pytest.raises(LimitReached):  # it is named yet
+        await calendars.put("shop", "c", DAY)
+    await recurring.delete(made)
+    await calendars.put("shop", "c", DAY)
+
+
+async def test_one_that_cannot_be_read_is_put_anew() -> None:
+    rig = await make_rig()
+    recurring, calendars = rig.service.recurring, rig.service.calendars
+    stored = await calendars.put("shop", "a", DAY)
+    await recurring.put(new(**named("a")))  # type: ignore[arg-type]
+    rig.store.real._calendars["shop"]["a"] = replace(stored, damage="calendar: not JSON")
+    for ask in (calendars.fetch("shop", "a"), recurring.fetch("shop", "nightly")):
+        with pytest.raises(Damaged, match="not JSON"):
+            await ask
+    [listed] = await calendars.fetch_all("shop")
+    assert listed.damage
+    await calendars.put("shop", "a", DAY)
+    assert (await recurring.fetch("shop", "nightly")).exclusions.dates
+    with pytest.raises(Conflict, match="named by recurring schedule nightly"):
+        await calendars.delete("shop", "a")
+    assert rig.clock.now_ms() == START_MS

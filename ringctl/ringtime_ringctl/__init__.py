@@ -10,7 +10,7 @@ another:
     ring/          ring, nodes, drain, undrain: who owns what, and who is to
     doctor/        doctor: is everything as it should be
     schedules/     schedules, explain, deadletters: what became of a schedule, and another try for it
-    recurring/     recurring: recurring schedules, their runs
+    recurring/     recurring, calendars: recurring schedules, their runs, and days without any
     resize/        resize: more or fewer partitions while an app works
     apps           apps: register, configure, activate, deactivate, delete
     forecast       forecast: what falls due, against the quota

@@ -15,6 +15,7 @@ from ringtime_ringctl.deployment.context import MAX_OPERATOR, Context, system_op
 from ringtime_ringctl.doctor.command import doctor
 from ringtime_ringctl.forecast import forecast_command
 from ringtime_ringctl.parts.command import parts
+from ringtime_ringctl.recurring.calendars import calendars
 from ringtime_ringctl.recurring.command import recurring
 from ringtime_ringctl.resize.command import resize
 from ringtime_ringctl.ring.command import ring
@@ -115,6 +116,7 @@ for _command in (
     doctor,
     schedules,
     recurring,
+    calendars,
     deadletters,
     explain,
     apps,

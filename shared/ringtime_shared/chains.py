@@ -52,6 +52,7 @@ _MOST_WALKED = 1_000  #: nominal times that are counted one by one
 _PAGE = 100  #: definitions read at once
 _AT_ONCE = 20  #: definitions whose runs are looked for side by side
 _ROUNDS = 3  #: filings of one row before giving up
+_CALENDARS_MS = 366 * 86_400_000  #: how much later a run may have been filed before a calendar was changed
 _MARGIN_MS = 1_000  #: between now and the slot of a row that is filed again
 
 
@@ -155,7 +156,10 @@ async def _is_going_on(store: RunStore, definition: Definition, now_ms: int) -> 
     planned = next_run(definition.current, definition.recurring_id, after_ms, 0)
     entries: list[RunEntry] = []
     if planned is not None:
-        entries = await store.fetch_runs(key, planned.nominal_ms, planned.nominal_ms, _LATEST)
+        from_ms, upto_ms = planned.nominal_ms, planned.nominal_ms
+        if definition.times.calendars:  # it was filed by what they said then
+            from_ms, upto_ms = after_ms + 1, planned.nominal_ms + _CALENDARS_MS
+        entries = await store.fetch_runs(key, from_ms, upto_ms, _LATEST)
     from_ms = max(definition.from_ms, now_ms - _LOOK_BACK_MS)
     places = [each.schedule_id for each in entries]
     if not await _is_any_live(store, definition, places):

@@ -12,15 +12,17 @@ from dataclasses import dataclass
 
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import LimitReached, VersionConflict
-from ringtime_shared.models.recurring import DefinitionState
+from ringtime_shared.models.recurring import Definition, DefinitionState
+from ringtime_shared.recurring.calendars import names_of
 from ringtime_shared.recurring.run_rows import forgotten_at
 from ringtime_shared.settings import AppLimits
-from ringtime_shared.stores.protocol import RecurringStore
+from ringtime_shared.stores.protocol import DefinitionKey, RecurringStore
 
 _DAY_MS = 86_400_000
 _FRESH_MS = 3_600_000  #: a count holds so long
 _FULL_MS = 60_000  #: one that leaves no room holds so long
 _PAGE = 500
+_FAR_MS = 3_660 * _DAY_MS
 
 
 @dataclass(slots=True)
@@ -73,10 +75,17 @@ class Census:
             for each in page:
                 if not is_sure or each.damage or each.state is not DefinitionState.DELETED:
                     continue
-                if forgotten_at(each, self._kept_ms) < now_ms:
+                if forgotten_at(each, self._kept_ms) < now_ms and not await self._is_ahead(each, now_ms):
                     try:
                         await self._store.drop_definition(each)
                         count -= 1
                     except VersionConflict:
                         pass  # it was made anew meanwhile
         return _Count(at_ms, count)
+
+    async def _is_ahead(self, definition: Definition, now_ms: int) -> bool:
+        """Whether a run is yet to come that was filed by what a calendar said before it was changed."""
+        if not names_of([definition]):
+            return False
+        key = DefinitionKey(definition.app_id, definition.recurring_id)
+        return bool(await self._store.fetch_runs(key, now_ms, now_ms + _FAR_MS, 1))

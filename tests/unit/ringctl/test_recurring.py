@@ -98,6 +98,28 @@ def test_previews_show_what_clocks_do(run: Run) -> None:
         assert run("preview", *words).exit_code == 2
 
 
+def test_calendars(folder: Folder, api: str, tmp_path: Path) -> None:
+    def run(*words: str) -> Result:
+        return folder.run("calendars", *words, "--api", api)
+
+    plain, ics = tmp_path / "freeze.json", tmp_path / "holidays.ics"
+    plain.write_text('{"dates": ["2030-12-24"]}')
+    ics.write_text(
+        "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:1\r\nDTSTAMP:20260101T000000Z\r\n"
+        "DTSTART;VALUE=DATE:20301225\r\nDTEND;VALUE=DATE:20301227\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+    )
+    assert "2030-12-24  the whole day" in run("put", "pay", "freeze", "-f", str(plain)).stdout
+    days = shown(run("put", "pay", "freeze", "-f", str(ics), "--json"))["dates"]
+    assert days == ["2030-12-25", "2030-12-26"]
+    assert "freeze     2      0" in run("list", "pay").stdout
+    assert "2030-12-26" in run("get", "pay", "freeze").stdout
+    assert run("delete", "pay", "freeze").stdout == "freeze is deleted\n"
+    failed(run("get", "pay", "freeze"), "answered 404", "no calendar freeze")
+    plain.write_text("{")
+    failed(run("put", "pay", "freeze", "-f", str(plain)), "--file: must be ICS or JSON")
+    assert [action for _, action in folder.audit()] == ["calendars put", "calendars put", "calendars delete"]
+
+
 def test_what_cannot_be_sent(folder: Folder, run: Run) -> None:
     failed(run("put", "pay", "x", "-f", "-", input="[]"), "--file: must be a JSON object")
     failed(run("put", "pay", "x", "-f", "-", input="{"), "--file: must be JSON")

@@ -12,7 +12,7 @@ from msgspec import convert
 from ringtime_client.exchange import BASE, Call
 from ringtime_client.forms import instant, safe, to_body
 from ringtime_shared.api.calendars import CalendarSummary, CalendarView
-from ringtime_shared.api.ids import check_calendar
+from ringtime_shared.api.ids import check_name
 from ringtime_shared.api.views import read
 from ringtime_shared.arguments import checked
 from ringtime_shared.errors import InvalidRequest
@@ -97,7 +97,7 @@ def _call(method: str, app_id: str, name: str) -> Call[CalendarView]:
 
 
 def _path(app_id: str, name: str) -> str:
-    if violations := check_calendar(name):
+    if violations := check_name(name):
         raise InvalidRequest(violations)
     return f"{BASE}/apps/{safe(app_id)}/calendars/{name}"
 

@@ -44,6 +44,10 @@ _STATE = (
     ("maxRuns", "must"),
     ("name", "no recurring schedule"),
     ("name", "no named schedule"),
+    ("name", "no calendar"),
+    ("dates", "from 1970"),
+    ("spans", "which is later"),
+    ("ics", ""),  # its grammar is not in the document
     ("until", "must"),
     ("secretId", "no signing secret"),
     ("scheduleId", "no schedule"),

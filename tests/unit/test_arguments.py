@@ -304,7 +304,7 @@ async def test_the_wrong_type_for_each_argument_is_told_by_its_name(callee: Call
             "times.interval.anchor",
         ),
         ("put_recurring", "name", "-", "name"),
-        ("put_calendar", "name", "a.b", "name"),
+        ("put_calendar", "name", ".b", "name"),
         ("put_calendar", "spans", [[SPAN[0]]], "spans[0]"),
         ("put_calendar", "spans", [SPAN, [SPAN[0], NAIVE]], "spans[1][1]"),
         ("create_schedules", "schedules", [NEW, replace(NEW, at=NAIVE, delay=None)], "schedules[1].at"),

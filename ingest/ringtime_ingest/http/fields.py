@@ -14,7 +14,6 @@ from ringtime_shared.api.configuration import description_of
 from ringtime_shared.api.dead_letters import MAX_SIZE
 from ringtime_shared.api.ids import (
     APP_ID_PATTERN,
-    CALENDAR_PATTERN,
     KEY_PATTERN,
     NAME_PATTERN,
     SECRET_ID_PATTERN,
@@ -326,7 +325,7 @@ _TIMES = (
         "exclusionCalendars",
         LIST,
         "Names of calendars of the app, on whose days nothing runs.",
-        {"type": "array", "maxItems": MAX_CALENDARS, "items": text_of(CALENDAR_PATTERN)},
+        {"type": "array", "maxItems": MAX_CALENDARS, "items": text_of(NAME_PATTERN)},
     ),
     Field("windowMs", WHOLE, "How much later than planned a run may be sent.", _upto(MAX_WINDOW_MS)),
     Field(
@@ -432,7 +431,12 @@ CALENDAR = Shape(
         {"type": "string", "maxLength": MAX_ICS_CHARS},
     ),
     is_closed=True,
-    also={"anyOf": [{"required": [name]} for name in ("dates", "spans", "ics")]},
+    also={
+        "anyOf": [
+            {"required": [name], "properties": {name: {"type": kind}}}
+            for name, kind in (("dates", "array"), ("spans", "array"), ("ics", "string"))
+        ]
+    },
 )
 PAUSE = Shape(
     Field("reason", TEXT, "Why, for people.", {"type": "string", "maxLength": MAX_REASON_CHARS}),

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from ringtime_ingest.service.apps import AppMaps
-from ringtime_shared.api.ids import check_app_id, check_calendar
+from ringtime_shared.api.ids import check_app_id, check_name
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Conflict, Damaged, InvalidRequest, LimitReached, NotFound, VersionConflict
 from ringtime_shared.models.calendar import Calendar
@@ -176,5 +176,5 @@ class Calendars:
 
 
 def _check(app_id: str, name: str) -> None:
-    if violations := check_app_id(app_id) + check_calendar(name):
+    if violations := check_app_id(app_id) + check_name(name):
         raise InvalidRequest(violations)

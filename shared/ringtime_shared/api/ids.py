@@ -11,10 +11,8 @@ APP_ID_PATTERN = "[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
 NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
 SECRET_ID_BYTES = 8  #: written as twice as many hexadecimal digits
 SECRET_ID_PATTERN = f"[0-9a-f]{{{SECRET_ID_BYTES * 2}}}"
-CALENDAR_PATTERN = "[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
 _APP_ID = re.compile(APP_ID_PATTERN)
 _APP_ID_RULE = "must be 1 to 128 of A-Z, a-z, 0-9, _ and -, the first a letter or a digit"
-_CALENDAR = re.compile(CALENDAR_PATTERN)
 _NAME = re.compile(NAME_PATTERN)
 _NAME_RULE = "must be 1 to 128 of A-Z, a-z, 0-9, _, . and -, the first a letter or a digit"
 KEY_FIELD = "idempotencyKey"
@@ -33,7 +31,7 @@ def check_app_id(app_id: str) -> list[Violation]:
 
 
 def check_name(name: str) -> list[Violation]:
-    """Return what is wrong with the name of a recurring schedule."""
+    """Return what is wrong with a name of a client's own: of a recurring schedule, or a calendar."""
     if name == "preview":
         return [Violation("name", "must not be preview, which is a path of its own")]
     return [] if _NAME.fullmatch(name) else [Violation("name", _NAME_RULE)]
@@ -44,11 +42,6 @@ def check_key(key: str) -> list[Violation]:
     if _KEY.fullmatch(key):
         return []
     return [Violation(KEY_FIELD, "must be 1 to 255 visible ASCII characters, without spaces")]
-
-
-def check_calendar(name: str) -> list[Violation]:
-    """Return what is wrong with the name of a calendar."""
-    return [] if _CALENDAR.fullmatch(name) else [Violation("name", _APP_ID_RULE)]
 
 
 def check_secret_id(secret_id: str) -> list[Violation]:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TypeVar, cast
 
-from ringtime_shared.api.ids import CALENDAR_PATTERN
+from ringtime_shared.api.ids import NAME_PATTERN
 from ringtime_shared.api.instants import parse_instant
 from ringtime_shared.api.times import IntervalView, TimesView, times_to_json
 from ringtime_shared.api.views import keys_of
@@ -34,10 +34,10 @@ MOST_EVERY: Mapping[Unit, int] = {
 }
 
 _CRON_ZONE = re.compile(r"\s*CRON_TZ=(\S*)\s+(.*)", re.DOTALL)
-_CALENDAR = re.compile(CALENDAR_PATTERN)
+_CALENDAR = re.compile(NAME_PATTERN)
 _CALENDAR_RULE = (
-    f"must be a list of at most {MAX_CALENDARS} names of calendars, each 1 to 128 of A-Z, a-z, 0-9, _ and -,"
-    " the first a letter or a digit"
+    f"must be a list of at most {MAX_CALENDARS} names of calendars, each 1 to 128 of A-Z, a-z, 0-9, _, . and"
+    " -, the first a letter or a digit"
 )
 _INTERVAL_KEYS = tuple(key.name for key in keys_of(IntervalView))
 E = TypeVar("E", bound=StrEnum)

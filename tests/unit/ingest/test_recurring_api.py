@@ -315,7 +315,7 @@ async def test_calendars_are_put_read_listed_and_deleted(rig: Rig) -> None:
         ({"dates": "2027-01-01", "days": []}, ["dates", "days"]),
     ):
         assert faults(await rig.client.call("PUT", f"{base}/x", wrong)) == fields
-    assert faults(await rig.client.call("PUT", f"{base}/a.b", {"dates": []})) == ["name"]
+    assert faults(await rig.client.call("PUT", f"{base}/-b", {"dates": []})) == ["name"]
     unknown = await rig.client.call("PUT", "/goscheduler/apps/none/calendars/x", {"dates": []})
     assert unknown.json["status"]["statusCode"] == 4001
 

@@ -17,6 +17,7 @@ key are done one by one, some side by side: each has a claim to make first.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 from uuid import UUID
@@ -110,10 +111,14 @@ class Batches:
         results: list[Row | Kept | Exception | None] = [
             None if isinstance(x, NewSchedule) else x for x in asked
         ]
-        news, keyed = list[tuple[int, NewSchedule]](), list[tuple[int, NewSchedule]]()
+        news = list[tuple[int, NewSchedule]]()
+        keyed = defaultdict[tuple[str, str], dict[int, NewSchedule]](dict)
         for n, new in enumerate(asked):
             if isinstance(new, NewSchedule):
-                (keyed if new.idempotency_key else news).append((n, new))
+                if new.idempotency_key:
+                    keyed[new.app_id, new.idempotency_key][n] = new
+                else:
+                    news.append((n, new))
         readings = await self._read_apps({new.app_id for _, new in news})
         drafts = await self._screen(await self._check(news, readings, results), results)
         made_ms = self._clock.now_ms()
@@ -124,11 +129,16 @@ class Batches:
             await asyncio.sleep(0)
         for draft, result in zip(drafts, await self._commit.file_many(filed) if filed else (), strict=True):
             results[draft.number] = result
-        for part_of in _parts(keyed, AT_ONCE):
-            kept = await asyncio.gather(*(_outcome(self._create_keyed(new)) for _, new in part_of))
-            for (n, _), each in zip(part_of, kept, strict=True):
-                results[n] = each
+        for some in _parts(list(keyed.values()), AT_ONCE):
+            await asyncio.gather(*(self._create_in_turn(same, results) for same in some))
         return [result for result in results if result is not None]
+
+    async def _create_in_turn(
+        self, same: Mapping[int, NewSchedule], results: list[Row | Kept | Exception | None]
+    ) -> None:
+        """Create what has one key; the second of two is a repetition of the first, not in its way."""
+        for n, new in same.items():
+            results[n] = await _outcome(self._create_keyed(new))
 
     async def _read_apps(self, app_ids: set[str]) -> dict[str, AppReading | Exception]:
         readings: dict[str, AppReading | Exception] = {}

@@ -46,7 +46,7 @@ class Claims:
         allowed = (expected, None)  # the earlier one may have ended by now
         is_unsure = False
         for n in range(ROUNDS):
-            ttl = max(ttl_s(claim.expires_ms, self._now_ms()), 1)
+            ttl = claim_ttl_s(claim, self._now_ms())
             try:
                 record = await self._session.write_if(self._put.bind(ttl, text, *_values(key), expected))
                 if record is None:
@@ -71,6 +71,11 @@ class Claims:
     async def _fetch(self, key: ClaimKey, *, is_serial: bool) -> str | None:
         records = await self._session.read(self._get.bind(*_values(key)), is_serial=is_serial)
         return records[0][0] if records else None
+
+
+def claim_ttl_s(claim: Claim, now_ms: int) -> int:
+    """Return the TTL to write a claim with: at least a second, 0 for longer than the server can count."""
+    return ttl_s(max(claim.expires_ms, now_ms + 1_000), now_ms)
 
 
 def _values(key: ClaimKey) -> tuple[str, str, str]:

@@ -60,7 +60,14 @@ class SteppedStore(DueStore, Protocol):
 
 def suited(settings: Settings) -> Settings:
     """Return settings under which a stepped clock costs little real time, and nothing waits in it."""
-    quick = replace(settings.dispatch, tick_ms=10, apps_refresh_ms=50, breaker_failures=0, walk_buckets=1_440)
+    quick = replace(
+        settings.dispatch,
+        tick_ms=10,
+        read_ahead_ms=10,  # what is read ahead waits for its slot in real time
+        apps_refresh_ms=50,
+        breaker_failures=0,
+        walk_buckets=1_440,
+    )
     return replace(settings, dispatch=quick)
 
 

@@ -57,6 +57,9 @@ _STATE = (
     ("reason", "has a meaning for pause alone"),
     ("until", "has a meaning for pause alone"),
     ("idempotencyKey", "only for one-time schedules"),
+    ("callback.details.url", "the target is not allowed"),
+    ("to", "must"),
+    ("from", "must"),
 )
 
 

@@ -36,7 +36,8 @@ async def test_three_months_of_a_cron_and_a_hundred_schedules() -> None:
     async with ringtime:
         await ringtime.register_app("test", partitions=4, configuration=KEPT)
         rng = Random(7)
-        delays = [timedelta(seconds=rng.randrange(1, 90 * 86_400)) for _ in range(100)]
+        delays = [timedelta(seconds=rng.randrange(1, 90 * 86_400)) for _ in range(80)]
+        delays += [timedelta(days=40, milliseconds=500 * n) for n in range(20)]  # close together
         for n in range(100):
             await ringtime.create_schedule("test", payload=str(n), delay=delays[n], callback={"type": "note"})
         await ringtime.put_recurring(

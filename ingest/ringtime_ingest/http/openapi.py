@@ -435,8 +435,10 @@ _OPERATIONS = (
         method="put",
         path=f"{_RECURRING_PATH}/{{name}}",
         summary="Create a recurring schedule, or put it in place of the one of this name. With `If-Match`:"
-        " if that is at this revision; with `If-None-Match: *`: if there is none",
+        " if that is at this revision; with `If-None-Match: *`: if there is none; with `dry_run`: say what it"
+        " would be, and change nothing",
         answer=schemas.RECURRING,
+        query=("dry_run",),
         failures=("400", "408", "409", "413", "503"),
         body="NewRecurring",
         creates=False,

@@ -125,12 +125,15 @@ class Recurring:
         self._clock = parts.clock
         self._runs = parts.runs
 
-    async def put(self, new: NewRecurring, revision: int | None = None) -> Definition:
+    async def put(
+        self, new: NewRecurring, revision: int | None = None, *, is_plan: bool = False
+    ) -> Definition:
         """Create a recurring schedule, or put it in place of the one of its name; its runs go on being
         numbered, and its id stays. If nothing would change, nothing does.
 
         Args:
             revision: the one it must be at; 0: there must be none; None: whatever there is.
+            is_plan: change nothing, and return what it would be.
 
         Raises NotFound (app), AppInactive, InvalidRequest, VersionConflict, StoreUnavailable, OutcomeUnknown.
         """
@@ -164,6 +167,8 @@ class Recurring:
                 raise _conflict(new.name, stored if is_there else None)
             try:
                 if stored is not None:
+                    if is_plan:
+                        return await self._changed(stored, edit, is_new=not is_there)
                     return await self._change(stored, edit, reading, is_new=not is_there)
                 now_ms = self._clock.now_ms()
                 from_ms = now_ms + CHANGE_AHEAD_MS
@@ -179,6 +184,8 @@ class Recurring:
                     **fields,
                 )
                 _require_runs(first)
+                if is_plan:
+                    return first
                 await self._parts.census.admit(new.app_id)
                 return await self._begin(first, reading)
             except VersionConflict:
@@ -412,6 +419,16 @@ class Recurring:
         Args:
             is_new: it was deleted, and begins anew: its runs are counted from the first.
         """
+        changed = await self._changed(stored, edit, is_new=is_new)
+        if changed is stored:
+            return stored
+        if changed.state is not DefinitionState.ACTIVE:
+            await self._store.replace_definition(changed)
+            return changed
+        return await self._begin(changed, reading)
+
+    async def _changed(self, stored: Definition, edit: Edit, *, is_new: bool) -> Definition:
+        """Return a definition as it is to be after an edit; itself: nothing is to change."""
         now_ms = self._clock.now_ms()
         changes = edit(stored, now_ms)
         if changes is None:
@@ -426,15 +443,11 @@ class Recurring:
             changed = replace(changed, starts_after_ms=starts_after_ms)
         if "times" in changes:
             _require_runs(changed)
-        if changed.state is not DefinitionState.ACTIVE:
-            await self._store.replace_definition(changed)
-            return changed
-        if _first_run(changed) is None:
-            over = DefinitionState.ENDED if changed.keeps else DefinitionState.DELETED
-            changed = replace(changed, state=over)
-            await self._store.replace_definition(changed)
-            return changed
-        return await self._begin(changed, reading)
+        if changed.state is DefinitionState.ACTIVE and _first_run(changed) is None:
+            changed = replace(
+                changed, state=DefinitionState.ENDED if changed.keeps else DefinitionState.DELETED
+            )
+        return changed
 
     async def _begin(self, definition: Definition, reading: AppReading) -> Definition:
         """Store a version that makes runs, and file its check and its first run: see this module."""

@@ -14,6 +14,7 @@ from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.deployment.ownership import fetch_app
 from ringtime_ringctl.output import Column, Output
+from ringtime_ringctl.schedules.apply import apply_command
 from ringtime_ringctl.schedules.jobs import bulk_command, jobs
 from ringtime_ringctl.schedules.records import Filing, destination_of, fetch_filing, parse_id, row_to_json
 from ringtime_ringctl.shell import RingctlGroup, deployed
@@ -144,6 +145,7 @@ def schedules() -> None:
     """Get, list and cancel schedules."""
 
 
+schedules.add_command(apply_command)
 schedules.add_command(bulk_command)
 schedules.add_command(jobs)
 

@@ -14,6 +14,7 @@ from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.fields import BACKFILL, PAUSE, PREVIEW
 from ringtime_ingest.http.parsing import (
     parse_app_id,
+    parse_flag,
     parse_recurring,
     parse_recurring_patch,
     parse_schedule_id,
@@ -84,8 +85,9 @@ class RecurringRoutes(Routes):
     async def put(self, request: Request) -> Response:
         app_id, name = named_in(request)
         revision = _revision_of(request)
+        is_plan = parse_flag("dry_run", request.query_params.multi_items())
         new = parse_recurring(app_id, name, await self._bodies.read(request), self._depth)
-        return self._answer(await self._service.recurring.put(new, revision))
+        return self._answer(await self._service.recurring.put(new, revision, is_plan=is_plan))
 
     async def patch(self, request: Request) -> Response:
         app_id, name = named_in(request)

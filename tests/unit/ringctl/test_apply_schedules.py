@@ -1,0 +1,103 @@
+"""`ringctl schedules apply` on a folder, for the audit log, and a server beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from tests.unit.client_rig import served
+from tests.unit.ringctl.test_cli import Folder, failed
+
+from ringtime_client import DefinitionState, RingtimeClient
+
+Run = Callable[..., Result]
+SECRET = "hush-7"
+
+
+def table(name: str, cron: str = "30 2 * * *", app: str = "pay", more: str = "") -> str:
+    details = f'{{url = "https://example.com/hook?key={SECRET}", method = "POST"}}'
+    return (
+        f'[[recurring]]\nappId = "{app}"\nname = "{name}"\ncronExpression = "{cron}"\ntimeZone = "UTC"\n'
+        f'payload = "{SECRET}"\ncallback = {{type = "http", details = {details}}}\n{more}\n'
+    )
+
+
+@pytest.fixture
+def server() -> Iterator[RingtimeClient]:
+    with served() as each, RingtimeClient(each.url) as client:
+        client.register_app("pay", partitions=2)
+        yield client
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Folder:
+    return Folder(tmp_path / "data")
+
+
+@pytest.fixture
+def apply(folder: Folder, server: RingtimeClient) -> Run:
+    base = f"{server._root}/goscheduler"
+    words = ("schedules", "apply", "-f", "-", "--api", base, "--json")
+    return lambda text, *more: folder.run(*words, *more, input=text)
+
+
+def counts(result: Result, exit_code: int = 0) -> dict[str, Any]:
+    assert result.exit_code == exit_code, result.output
+    found: dict[str, Any] = json.loads(result.stdout)["counts"]
+    return {name: count for name, count in found.items() if count}
+
+
+def test_a_plan_changes_nothing_and_apply_makes_it_so(
+    folder: Folder, server: RingtimeClient, apply: Run
+) -> None:
+    text = table("a") + table("b")
+    assert counts(apply(text)) == {"create": 2}
+    assert server.list_recurring("pay").recurring == []
+    assert folder.audit() == []
+    assert counts(apply(text, "--apply")) == {"create": 2}
+    assert counts(apply(text)) == {"unchanged": 2}
+    server.pause_recurring("pay", "b")
+    edited = table("a", "0 3 * * *") + table("b")
+    assert counts(apply(edited)) == {"change": 1, "unchanged": 1}
+    assert counts(apply(edited, "--apply")) == {"change": 1, "unchanged": 1}
+    assert server.get_recurring("pay", "a").cron_expression == "0 3 * * *"
+    assert server.get_recurring("pay", "b").state is DefinitionState.PAUSED
+    assert [action for _, action in folder.audit()] == ["schedules apply"] * 3
+    assert SECRET not in folder.run("--json", "audit").output
+
+
+def test_prune_deletes_what_the_apps_of_the_file_have_beside_it(server: RingtimeClient, apply: Run) -> None:
+    server.register_app("other")
+    apply(table("a") + table("b") + table("c", app="other"), "--apply")
+    assert counts(apply(table("a"), "--prune")) == {"delete": 1, "unchanged": 1}
+    assert counts(apply(table("a"), "--apply")) == {"unchanged": 1}  # nothing is pruned unless asked for
+    assert counts(apply(table("a"), "--prune", "--apply")) == {"delete": 1, "unchanged": 1}
+    assert [each.name for each in server.list_recurring("pay").recurring] == ["a"]
+    assert [each.name for each in server.list_recurring("other").recurring] == ["c"]
+
+
+def test_if_a_table_breaks_a_rule_nothing_is_changed(server: RingtimeClient, apply: Run) -> None:
+    bad = table("b", "99 * * * *") + table("c", more='overlapPolicy = "maybe"')
+    result = apply(table("a") + bad, "--apply", "--prune")
+    assert counts(result, 1) == {"create": 1, "failed": 2}
+    assert json.loads(result.stdout)["applied"] is False
+    assert server.list_recurring("pay").recurring == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[[recurring]", "is no TOML"),
+        ("x = 1", "must be tables [[recurring]]"),
+        (table("a") + table("a"), "is given twice"),
+        (table("-"), "table 1, '-': name"),
+        (table("a", app="p y"), "table 1, 'a': appId"),
+        (table("a", app="nobody"), "no app nobody"),
+    ],
+)
+def test_a_file_that_cannot_be_meant_is_refused(apply: Run, text: str, told: str) -> None:
+    failed(apply(text, "--apply"), told)

@@ -17,7 +17,7 @@ from ringtime_ingest.service.recurring import DefinitionPage
 from ringtime_ingest.service.runs import RunPage
 from ringtime_shared.api.recurring import LIST_SIZE, MAX_PREVIEW, PREVIEW_SIZE
 from ringtime_shared.arguments import Instant, checked
-from ringtime_shared.errors import InvalidRequest
+from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.recurring import (
     SHOWN,
     Definition,
@@ -244,6 +244,8 @@ def _changes(
 ) -> dict[str, Any]:
     """Return what is given as fields of `NewRecurring`."""
     kind, details = (None, None) if callback is None else details_of(callback)
+    if isinstance(callback, Mapping) and (unknown := callback.keys() - {"type", "details"}):
+        raise InvalidRequest([Violation(f"callback.{key}", "is not known here") for key in sorted(unknown)])
     fields = {
         "payload": payload,
         "callback_type": kind,

@@ -100,6 +100,9 @@ async def test_put_patch_get_list_and_delete(run: Verb, app_id: str) -> None:
         await run("put_recurring", app_id, "report", **put, revision=0)
     with pytest.raises(VersionConflict):
         await run("patch_recurring", app_id, "report", payload="2", revision=7)
+    odd = {**HOOK.to_json(), "timeout": 5}
+    with pytest.raises(InvalidRequest, match=r"callback\.timeout: is not known here"):
+        await run("put_recurring", app_id, "report", **(put | {"callback": odd}))
     changed = await run(
         "patch_recurring",
         app_id,

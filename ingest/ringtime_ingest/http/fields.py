@@ -159,6 +159,7 @@ def _field_of(entry: Entry) -> Field:
 
 
 RETRY_POLICY = _settings(RetryRules)
+OWN_RETRY_POLICY = RETRY_POLICY.closed()
 CONFIGURATION = _settings(AppConfiguration)
 #: how a model's settings are read
 SETTINGS: Mapping[type, Shape] = {RetryRules: RETRY_POLICY, AppConfiguration: CONFIGURATION}
@@ -181,6 +182,7 @@ CALLBACK = Shape(
     Field("details", OBJECT, "What the type needs; for `http` see HttpDetails.", _ref("HttpDetails")),
     required=("type", "details"),
 )
+OWN_CALLBACK = CALLBACK.closed()
 HTTP_DETAILS = Shape(
     Field(
         "url",
@@ -248,6 +250,12 @@ _CONTENTS = (
     Field("callback", OBJECT, "What to call.", _ref("Callback"), nullable=False),
     Field("retryPolicy", OBJECT, "Where it differs from the app's.", _ref("RetryPolicy")),
 )
+#: the same of requests that goscheduler has not, in which unknown keys are refused
+_OWN_CONTENTS = (
+    Field("payload", TEXT, "Sent as the body of the callback; may be empty."),
+    Field("callback", OBJECT, "What to call.", _ref("OwnCallback"), nullable=False),
+    Field("retryPolicy", OBJECT, "Where it differs from the app's.", _ref("OwnRetryPolicy")),
+)
 NEW_SCHEDULE = Shape(
     Field("appId", TEXT, "A registered, active app.", APP_ID),
     Field("scheduleTime", INSTANT, "Epoch seconds, fractions allowed, or an ISO 8601 instant with offset."),
@@ -287,7 +295,7 @@ NEW_SCHEDULE = Shape(
 NAMED_SCHEDULE = Shape(
     Field("scheduleTime", INSTANT, "Epoch seconds, fractions allowed, or an ISO 8601 instant with offset."),
     Field("delaySeconds", NUMBER, "Instead of scheduleTime: how long from now."),
-    *_CONTENTS,
+    *_OWN_CONTENTS,
     Field("labels", TEXTS, "Up to 16 keys and values to find it by.", LABELS),
     required=("payload", "callback"),
     is_closed=True,
@@ -296,7 +304,7 @@ NAMED_SCHEDULE = Shape(
 SCHEDULE_PATCH = Shape(
     Field("scheduleTime", INSTANT, "Another fire time: epoch seconds, or an ISO 8601 instant with offset."),
     Field("delaySeconds", NUMBER, "Instead of scheduleTime: how long from now."),
-    *_CONTENTS,
+    *_OWN_CONTENTS,
     Field("labels", TEXTS, "All that it is to have.", LABELS),
     is_closed=True,
 )
@@ -390,13 +398,13 @@ _POLICIES = (
 )
 NEW_RECURRING = Shape(
     *_TIMES,
-    *_CONTENTS,
+    *_OWN_CONTENTS,
     *_POLICIES,
     required=("payload", "callback"),
     is_closed=True,
     also=_ONE_RULE,
 )
-RECURRING_PATCH = Shape(*_TIMES, *_CONTENTS, *_POLICIES, is_closed=True)
+RECURRING_PATCH = Shape(*_TIMES, *_OWN_CONTENTS, *_POLICIES, is_closed=True)
 PREVIEW = Shape(
     *_TIMES,
     Field("size", WHOLE, f"How many runs. Left out: {PREVIEW_SIZE}.", _upto(MAX_PREVIEW)),

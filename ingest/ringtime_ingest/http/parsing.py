@@ -24,11 +24,14 @@ from ringtime_ingest.http.fields import (
     NEW_RECURRING,
     NEW_SCHEDULE,
     OVERLAPS,
+    OWN_CALLBACK,
+    OWN_RETRY_POLICY,
     RECURRING_PATCH,
+    RETRY_POLICY,
     SCHEDULE_PATCH,
     SETTINGS,
 )
-from ringtime_ingest.http.shapes import Unreadable, is_all_text, to_plain
+from ringtime_ingest.http.shapes import Shape, Unreadable, is_all_text, to_plain
 from ringtime_ingest.service.requests import (
     NewApp,
     NewRecurring,
@@ -78,11 +81,13 @@ def parse_create(document: object, key: str | None = None) -> NewSchedule | NewR
     new: NewSchedule | NewRecurring
     if repeats:  # goscheduler passes scheduleTime over then
         times = _read_times({"cronExpression": fields["cronExpression"]}, broken, default_zone="UTC")
-        new = NewRecurring(name="", times=times, **_read_contents(app_id, fields, wrong, broken))
+        new = NewRecurring(
+            name="", times=times, **_read_contents(app_id, fields, wrong, broken, is_own=False)
+        )
         if fields.get("labels"):
             broken.append(Violation("labels", "only for one-time schedules"))
     else:
-        new = _to_schedule(app_id, fields, wrong, broken)
+        new = _to_schedule(app_id, fields, wrong, broken, is_own=False)
     if schedule_id := fields.get("scheduleId"):
         wrong += check_schedule_id(schedule_id)
     key = _read_key(key, fields, repeats, broken)
@@ -107,14 +112,19 @@ def parse_named(app_id: str, name: str, body: bytes, max_depth: int) -> NewSched
 
 
 def _to_schedule(
-    app_id: str, fields: Mapping[str, object], wrong: list[Violation], broken: list[Violation]
+    app_id: str,
+    fields: Mapping[str, object],
+    wrong: list[Violation],
+    broken: list[Violation],
+    *,
+    is_own: bool = True,
 ) -> NewSchedule:
     """Return what the fields of a one-time schedule ask for."""
     fire_ms = read_time("scheduleTime", fields.get("scheduleTime"), parse_instant, wrong, broken)
     delay_ms = read_time("delaySeconds", fields.get("delaySeconds"), parse_delay, wrong, broken)
     labels = labels_of(cast("dict[str, str]", fields.get("labels")))
     broken += check_labels(labels, "labels")
-    contents = _read_contents(app_id, fields, wrong, broken)
+    contents = _read_contents(app_id, fields, wrong, broken, is_own=is_own)
     return NewSchedule(fire_ms=fire_ms, delay_ms=delay_ms, labels=labels, **contents)
 
 
@@ -219,10 +229,20 @@ def _read_times(
 
 
 def _read_contents(
-    app_id: str, fields: Mapping[str, object], wrong: list[Violation], broken: list[Violation]
+    app_id: str,
+    fields: Mapping[str, object],
+    wrong: list[Violation],
+    broken: list[Violation],
+    *,
+    is_own: bool = True,
 ) -> dict[str, Any]:
-    """Return what `Contents` is made of."""
-    callback = CALLBACK.read(fields["callback"], "callback.", wrong) if "callback" in fields else {}
+    """Return what `Contents` is made of.
+
+    Args:
+        is_own: the request is none of goscheduler's, which passes over keys that are not known.
+    """
+    shape, policy = (OWN_CALLBACK, OWN_RETRY_POLICY) if is_own else (CALLBACK, RETRY_POLICY)
+    callback = shape.read(fields["callback"], "callback.", wrong) if "callback" in fields else {}
     if "payload" not in fields:
         broken.append(Violation("payload", "required: a string, which may be empty"))
     if "callback" not in fields:
@@ -235,7 +255,7 @@ def _read_contents(
         "payload": str(fields.get("payload", "")),
         "callback_type": kind,
         "callback_details": _read_details(kind, callback.get("details"), wrong),
-        "retry": _read_retry(fields[POLICY], POLICY, wrong) if POLICY in fields else None,
+        "retry": _read_retry(fields[POLICY], POLICY, wrong, policy) if POLICY in fields else None,
     }
 
 
@@ -328,10 +348,12 @@ def _with_attempts(configuration: AppConfiguration, path: str = "configuration."
     return replace(configuration, http_attempts=retry.attempts, retry=None if rest == RetryRules() else rest)
 
 
-def _read_settings(model: type, value: object, path: str, wrong: list[Violation]) -> dict[str, Any]:
+def _read_settings(
+    model: type, value: object, path: str, wrong: list[Violation], shape: Shape | None = None
+) -> dict[str, Any]:
     """Return what an object sets of a model, by attribute; note wrong types in `wrong`. 0 is as good as left
     out."""
-    fields = SETTINGS[model].read(value, path, wrong)
+    fields = (shape or SETTINGS[model]).read(value, path, wrong)
     known, values = _KNOWN[model], {}
     for name, item in fields.items():
         attribute, read = known[name]
@@ -339,8 +361,10 @@ def _read_settings(model: type, value: object, path: str, wrong: list[Violation]
     return values
 
 
-def _read_retry(value: object, path: str, wrong: list[Violation]) -> RetryRules | None:
-    rules = RetryRules(**_read_settings(RetryRules, value, f"{path}.", wrong))
+def _read_retry(
+    value: object, path: str, wrong: list[Violation], shape: Shape = RETRY_POLICY
+) -> RetryRules | None:
+    rules = RetryRules(**_read_settings(RetryRules, value, f"{path}.", wrong, shape))
     return None if rules == RetryRules() else rules
 
 

@@ -24,6 +24,8 @@ from ringtime_ingest.http.fields import (
     NEW_SCHEDULE,
     NEW_SCHEDULES,
     NEW_SIGNING_SECRET,
+    OWN_CALLBACK,
+    OWN_RETRY_POLICY,
     PAUSE,
     PREVIEW,
     RECURRING_PATCH,
@@ -247,8 +249,7 @@ def requests_of(offer: Offer, *, is_stepped: bool = False) -> Mapping[str, Schem
     bounds = RetryBounds(max_http_attempts=limits.max_http_attempts, max_age_s=most_s)
     own = {name: ref(f"{name.capitalize()}Details") for name in DETAILS if name in callback_types}
     others = [name for name in callback_types if name not in own]
-    callback = CALLBACK.schema()
-    callback["oneOf"] = [
+    kinds = [
         *(_callback_of({"const": name}, details) for name, details in own.items()),
         *([_callback_of({"enum": others}, {"type": "object"})] if others else []),
     ]
@@ -258,11 +259,13 @@ def requests_of(offer: Offer, *, is_stepped: bool = False) -> Mapping[str, Schem
         "NamedSchedule": NAMED_SCHEDULE.schema(furthest),
         "NewSchedules": NEW_SCHEDULES.schema(),
         "Cancels": CANCELS.schema(),
-        "Callback": callback,
+        "Callback": {**CALLBACK.schema(), "oneOf": kinds},
+        "OwnCallback": {**OWN_CALLBACK.schema(), "oneOf": kinds},
         **{f"{name.capitalize()}Details": DETAILS[name].schema() for name in own},
         "NewApp": NEW_APP.schema({"partitions": limits.max_partitions}),
         "Configuration": CONFIGURATION.schema(maxima_of(AppConfiguration, limits)),
         "RetryPolicy": RETRY_POLICY.schema(maxima_of(RetryRules, bounds)),
+        "OwnRetryPolicy": OWN_RETRY_POLICY.schema(maxima_of(RetryRules, bounds)),
         "NewSigningSecret": NEW_SIGNING_SECRET.schema(),
         "Replays": REPLAYS.schema(),
         "NewRecurring": NEW_RECURRING.schema(),

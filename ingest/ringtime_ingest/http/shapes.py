@@ -119,6 +119,10 @@ class Shape:
         self._names = frozenset(field.name for field in fields)
         self._by_key = {key: field for field in fields for key in (field.name, field.name.lower())}
 
+    def closed(self) -> Shape:
+        """Return the same shape that refuses unknown keys."""
+        return Shape(*self.fields, required=self.required, is_closed=True, also=self._also)
+
     def decode(self, body: bytes, max_depth: int, wrong: list[Violation]) -> dict[str, object]:
         """Return the known fields of a body, as `read` does. Raises Unreadable if it is no JSON value."""
         return self.read(load(body, max_depth), "", wrong)

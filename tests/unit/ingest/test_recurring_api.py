@@ -349,6 +349,8 @@ async def put_of(rig: Rig, calendars: list[str]) -> Reply:
         ({"payload": ..., "callback": ...}, ["payload", "callback"]),
         ({"callback": http_callback(url="/path")}, ["callback.details.url"]),
         ({"scheduleTime": 5, "colour": "red"}, ["scheduleTime", "colour"]),
+        ({"callback": {**http_callback(), "timeout": 5}}, ["callback.timeout"]),
+        ({"retryPolicy": {"atempts": 2, "factor": 2}}, ["retryPolicy.atempts"]),
         ({"payload": "x" * 1_025}, ["payload"]),
         ({"retryPolicy": {"attempts": 99}}, ["retryPolicy.attempts"]),
     ],
@@ -358,6 +360,22 @@ async def test_every_field_that_is_wrong_is_named(
 ) -> None:
     assert sorted(faults(await put(rig, **changes))) == sorted(fields)
     assert rig.rows == {}
+
+
+async def test_unknown_keys_are_refused_where_goscheduler_has_no_such_route(rig: Rig) -> None:
+    """And passed over where it has, as it does."""
+    odd = {"callback": {**http_callback(), "timeout": 5}, "retryPolicy": {"atempts": 2}}
+    fields = ["callback.timeout", "retryPolicy.atempts"]
+    await made(rig)
+    assert faults(await rig.client.call("PATCH", f"{RECURRING}/nightly", odd)) == fields
+    one_time = {"delaySeconds": 60, "payload": "", **odd}
+    assert faults(await rig.client.call("PUT", "/goscheduler/apps/test/schedules/x", one_time)) == fields
+    created = await rig.client.call("POST", SCHEDULES, schedule_body(**odd))
+    assert created.status == 200
+    target = f"{SCHEDULES}/{created.json['data']['schedule']['scheduleId']}"
+    assert faults(await rig.client.call("PATCH", target, odd)) == fields
+    cron = schedule_body(**odd, scheduleTime=..., cronExpression="@daily")
+    assert (await rig.client.call("POST", SCHEDULES, cron)).status == 200
 
 
 async def test_names_and_apps_are_checked(rig: Rig) -> None:

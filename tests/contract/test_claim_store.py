@@ -21,6 +21,7 @@ def make_claim(app: App, text: str = 'every "key" ü', kind: ClaimKind = ClaimKi
         schedule_id=uuid4(),
         digest="f" * 32,
         claimed_ms=NOW_MS,
+        busy_until_ms=NOW_MS + 5_000,
         expires_ms=NOW_MS + DAY_MS,
     )
 

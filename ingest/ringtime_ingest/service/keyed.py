@@ -27,7 +27,8 @@ first is slower.
 |---|---|
 | the create breaks a rule | the same: no claim was made |
 | no answer to the claim | as if the first had died: next line |
-| the first dies, or its store is away, between claim and row | IN_FLIGHT for some seconds, then it is filed |
+| the store refuses the row, and says that nothing was written | it is filed |
+| the first dies between claim and row | IN_FLIGHT for some seconds, then it is filed |
 | the first dies between the row's write and its check | it is filed again, under a later slot if need be |
 | the reply is dropped | the same schedule, as it is by then |
 | the first is suspended, and goes on when another has filed the row | nothing: it files what is there |
@@ -42,6 +43,7 @@ without a key costs what it did.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from hashlib import sha256
 from typing import Protocol
@@ -56,7 +58,14 @@ from ringtime_shared.api.ids import check_key
 from ringtime_shared.app_feed import AppReading
 from ringtime_shared.changing import as_shown
 from ringtime_shared.clock import Clock
-from ringtime_shared.errors import AppInactive, InFlight, InvalidRequest, KeyReused
+from ringtime_shared.errors import (
+    AppInactive,
+    InFlight,
+    InvalidRequest,
+    KeyReused,
+    RingtimeError,
+    StoreUnavailable,
+)
 from ringtime_shared.ids import app_number_of
 from ringtime_shared.models.app import App
 from ringtime_shared.models.claim import Claim, ClaimKey, ClaimKind
@@ -93,7 +102,7 @@ class Keyed:
         self._commit = commit
         self._clock = clock
         self._keep_ms = settings.idempotency_hours * _HOUR_MS
-        self._busy_ms = settings.write_deadline_ms
+        self.busy_ms = settings.write_deadline_ms
         self._draft = draft
 
     async def create(self, new: NewSchedule) -> Kept:
@@ -113,15 +122,15 @@ class Keyed:
             schedule_id=schedule.schedule_id,
             digest=digest_of(new),
             claimed_ms=schedule.created_ms,
+            busy_until_ms=schedule.created_ms + self.busy_ms,
             expires_ms=min(schedule.created_ms + self._keep_ms, schedule.expires_ms - CLOCK_SKEW_MS),
         )
         before: Claim | None = None
         for _ in range(TRIES):
             stored = await self._store.replace_claim(claim, before)
             if stored == claim:
-                return Kept(
-                    await self._commit.file(row, reading), is_replay=False, expires_ms=claim.expires_ms
-                )
+                row = await self.file_claimed(claim, row, reading)
+                return Kept(row, is_replay=False, expires_ms=claim.expires_ms)
             first = await self.first_row(stored)
             if self.is_over(stored, reading.app) or _is_deleted(first):
                 before = stored
@@ -159,7 +168,19 @@ class Keyed:
 
     def is_busy(self, claim: Claim) -> bool:
         """Whether the schedule of a claim, which is not there, is most likely being written."""
-        return self._clock.now_ms() - claim.claimed_ms < self._busy_ms
+        return self._clock.now_ms() < claim.busy_until_ms
+
+    async def file_claimed(self, claim: Claim, row: Row, reading: AppReading) -> Row:
+        """File the row of a claim that was made just now; if nothing was filed, let others do it at once.
+
+        Raises as `CommitPath.file`.
+        """
+        try:
+            return await self._commit.file(row, reading)
+        except StoreUnavailable:
+            with suppress(RingtimeError):  # else they wait for a moment
+                await self._store.replace_claim(replace(claim, busy_until_ms=0), claim)
+            raise
 
     async def confirm(self, row: Row, reading: AppReading) -> Row:
         """Return a home row of which it is sure that a dispatcher sees it, or has seen it.

@@ -17,7 +17,8 @@ slow one's own read, which follows its write, finds the claim replaced. No clock
 
 | what fails | what becomes of the name |
 |---|---|
-| a put dies between claim and row, or the store is away | IN_FLIGHT for some seconds, then it is free |
+| a put dies between claim and row | IN_FLIGHT for some seconds, then it is free |
+| the store refuses the row, and says that nothing was written | it is free |
 | the same put comes again after that | it files the row that was claimed, as with a key |
 | a put's reply is dropped | the same put finds its schedule |
 | two puts that differ come at once | one stands, or is changed; the other is told IN_FLIGHT or CONFLICT |
@@ -101,6 +102,7 @@ class Named:
             schedule_id=row.schedule.schedule_id,
             digest=digest_of(new),
             claimed_ms=row.schedule.created_ms,
+            busy_until_ms=row.schedule.created_ms + self._keyed.busy_ms,
             expires_ms=row.schedule.expires_ms - CLOCK_SKEW_MS,
         )
         before: Claim | None = None
@@ -178,7 +180,7 @@ class Named:
 
     async def _file(self, claim: Claim, row: Row, reading: AppReading, before: Claim | None) -> Row:
         """File the schedule of a claim; see to it that it is the only one of its name."""
-        filed = await self._parts.commit.file(row, reading)
+        filed = await self._keyed.file_claimed(claim, row, reading)
         try:
             if before is not None:
                 late = await self._keyed.first_row(before)

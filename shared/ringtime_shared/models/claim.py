@@ -31,4 +31,5 @@ class Claim:
     schedule_id: UUID  #: also says where the home row is filed
     digest: str  #: of what was asked for
     claimed_ms: int  #: when; the create time of the schedule
+    busy_until_ms: int  #: up to then whoever claimed it is most likely writing the schedule
     expires_ms: int  #: the text is free again from then on

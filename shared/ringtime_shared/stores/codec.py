@@ -566,13 +566,14 @@ def _damaged_definition(app_id: str, recurring_id: UUID, revision: int, fault: s
 
 # Claims: the key is that of the record
 
-_ClaimText = tuple[UUID, str, Millis, Millis]
+_ClaimText = tuple[UUID, str, Millis, Millis, Millis]
 _decode_claim = Decoder(_ClaimText).decode
 
 
 def encode_claim(claim: Claim) -> str:
     """Return a JSON array, the same text for the same claim."""
-    return _encode([claim.schedule_id, claim.digest, claim.claimed_ms, claim.expires_ms]).decode()
+    times = (claim.claimed_ms, claim.busy_until_ms, claim.expires_ms)
+    return _encode([claim.schedule_id, claim.digest, *times]).decode()
 
 
 def read_claim(key: ClaimKey, text: object) -> Claim:
@@ -580,11 +581,16 @@ def read_claim(key: ClaimKey, text: object) -> Claim:
     try:
         if not isinstance(text, str):
             raise ValueError(f"claim: must be text, not {type(text).__name__}")
-        schedule_id, digest, claimed_ms, expires_ms = read_json("claim", _decode_claim, text)
+        schedule_id, digest, claimed_ms, busy_until_ms, expires_ms = read_json("claim", _decode_claim, text)
     except ValueError as error:
         raise Damaged(key.kind.value, key.text, fault_of(error)) from None
     return Claim(
-        key=key, schedule_id=schedule_id, digest=digest, claimed_ms=claimed_ms, expires_ms=expires_ms
+        key=key,
+        schedule_id=schedule_id,
+        digest=digest,
+        claimed_ms=claimed_ms,
+        busy_until_ms=busy_until_ms,
+        expires_ms=expires_ms,
     )
 
 

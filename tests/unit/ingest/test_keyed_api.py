@@ -8,7 +8,7 @@ import pytest
 from tests.unit.ingest.rig import NOW_S, Reply, Rig, make_rig, schedule_body
 from tests.unit.spy_store import spin
 
-from ringtime_shared.errors import StoreUnavailable
+from ringtime_shared.errors import OutcomeUnknown
 
 PATH = "/goscheduler/schedules"
 EXPIRES = "2027-01-16T08:00:00.250Z"
@@ -57,7 +57,7 @@ async def test_another_create_with_the_key_is_refused(rig: Rig) -> None:
 
 
 async def test_while_it_is_in_flight_it_is_told_when_to_come_again(rig: Rig) -> None:
-    rig.store.fail("put_rows", StoreUnavailable("away"))
+    rig.store.fail("put_rows", OutcomeUnknown("no answer"))
     assert (await create(rig)).status == 503
     reply = await create(rig)
     assert told(reply) == (409, 409, "IN_FLIGHT", ["idempotencyKey"])

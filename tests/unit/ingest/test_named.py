@@ -158,8 +158,8 @@ async def test_many_puts_at_once_make_one(pods: Pods) -> None:
 
 @pytest.mark.parametrize("payload", ["{}", "other"])
 async def test_a_put_that_died_before_its_row_gives_the_name_away(pods: Pods, payload: str) -> None:
-    pods.rig.store.fail("put_rows", StoreUnavailable("away"))
-    with pytest.raises(StoreUnavailable):
+    pods.rig.store.fail("put_rows", OutcomeUnknown("no answer"))
+    with pytest.raises(OutcomeUnknown):
         await put(pods)
     claimed = await pods.rig.service.named.fetch("shop", "nightly")
     with pytest.raises(InFlight) as caught:

@@ -23,8 +23,9 @@ from ringtime_shared.callbacks.foreign import describe
 from ringtime_shared.callbacks.protocol import CallbackType, OutageRules, Reply
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Damaged
-from ringtime_shared.fairness.fair_queue import FairQueue
+from ringtime_shared.fairness.fair_queue import FairQueue, Rank
 from ringtime_shared.models.schedule import Schedule
+from ringtime_shared.models.sending import Priority
 from ringtime_shared.once import OnceLog
 from ringtime_shared.settings import DispatchSettings
 
@@ -32,6 +33,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _LONGEST_ATTEMPT_MS = 86_400_000  #: an attempt that may take longer is a mistake of its callback type
 _SHORTAGE_MS = 250  #: an app whose attempt found this node short of something waits so long
+_RANKS = {Priority.HIGH: Rank.FIRST, Priority.NORMAL: Rank.USUAL, Priority.LOW: Rank.LAST}
 _LOOK_MS = 1_000  #: that a timer runs before the time is looked at again
 
 
@@ -130,12 +132,20 @@ class Turns:
             self._clock.boot_ms(), self.timeout_ms(item.row.schedule, policy)
         ):
             return False
-        self._queue.put(app_id, policy.share, destination, item, self._clock.boot_ms())
+        self._put(item, policy)
         return True
 
     def put_back(self, item: RowItem, policy: DeliveryPolicy) -> None:
         """Queue an item that was let in before."""
-        self._queue.put(item.place.app_id, policy.share, item.destination, item, self._clock.boot_ms())
+        self._put(item, policy)
+
+    def _put(self, item: RowItem, policy: DeliveryPolicy) -> None:
+        app_id, sending, now_ms = item.place.app_id, item.row.schedule.sending, self._clock.boot_ms()
+        if sending is None:
+            self._queue.put(app_id, policy.share, item.destination, item, now_ms)
+        else:
+            rank = _RANKS[sending.priority]
+            self._queue.put(app_id, policy.share, item.destination, item, now_ms, rank)
 
     def take(self) -> RowItem | None:
         """Return the next item that may start now."""
@@ -172,18 +182,20 @@ class Turns:
 
     def timeout_ms(self, schedule: Schedule, policy: DeliveryPolicy) -> int:
         """Return the total deadline of one attempt of this schedule."""
-        kind = self._callbacks.get(schedule.callback_type)
+        kind, asked_ms = self._callbacks.get(schedule.callback_type), policy.timeout_ms
+        if schedule.sending is not None:
+            asked_ms = schedule.sending.timeout_ms or asked_ms
         if kind is None:
-            return policy.timeout_ms
+            return asked_ms
         try:
-            deadline_ms = kind.deadline_ms(policy.timeout_ms)
+            deadline_ms = kind.deadline_ms(asked_ms)
             if 0 < deadline_ms <= _LONGEST_ATTEMPT_MS:
                 return int(deadline_ms)
             fault = f"must return 1 to {_LONGEST_ATTEMPT_MS} ms, not {deadline_ms}"
         except BaseException as error:  # noqa: BLE001 - a plug-in may raise anything
             fault = describe(error)
         self._blame(schedule.callback_type, "deadline_ms", fault)
-        return policy.timeout_ms
+        return asked_ms
 
     def close(self) -> None:
         """Forget what waits."""

@@ -33,6 +33,7 @@ from ringtime_shared.api.recurring import (
     MAX_REASON_CHARS,
     PREVIEW_SIZE,
 )
+from ringtime_shared.api.schedules import ENCODINGS
 from ringtime_shared.app_rules import RESERVED
 from ringtime_shared.callbacks import http_rules, kafka_rules
 from ringtime_shared.callbacks.http_rules import METHODS
@@ -41,6 +42,7 @@ from ringtime_shared.ids import UUID_PATTERN
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.recurring import Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
+from ringtime_shared.models.sending import Priority
 from ringtime_shared.models.setting import Entry, entries_of
 from ringtime_shared.models.times import DIALECT, DstGap, DstOverlap, Unit
 from ringtime_shared.recurring.calendars import MAX_DAYS, MAX_ICS_CHARS, MAX_SPANS
@@ -245,14 +247,34 @@ REPLAYS = Shape(
     also={"oneOf": [_only("scheduleIds"), {"not": {"required": ["scheduleIds"]}}]},
     is_closed=True,
 )
-_CONTENTS = (
+_PAYLOAD = (
     Field("payload", TEXT, "Sent as the body of the callback; may be empty."),
+    Field(
+        "payloadEncoding",
+        TEXT,
+        "`base64`: the bytes that it stands for are sent, and count as its size. Left out: text.",
+        _one_of(ENCODINGS),
+    ),
+    Field(
+        "timeoutMs",
+        WHOLE,
+        "Of one attempt, instead of the app's httpTimeout; at most as much as that may be.",
+    ),
+    Field(
+        "priority",
+        TEXT,
+        "Which of the app's callbacks to one destination goes first, if they have to wait. Left out: normal.",
+        _one_of(list(Priority)),
+    ),
+)
+_CONTENTS = (
+    *_PAYLOAD,
     Field("callback", OBJECT, "What to call.", _ref("Callback"), nullable=False),
     Field("retryPolicy", OBJECT, "Where it differs from the app's.", _ref("RetryPolicy")),
 )
 #: the same of requests that goscheduler has not, in which unknown keys are refused
 _OWN_CONTENTS = (
-    Field("payload", TEXT, "Sent as the body of the callback; may be empty."),
+    *_PAYLOAD,
     Field("callback", OBJECT, "What to call.", _ref("OwnCallback"), nullable=False),
     Field("retryPolicy", OBJECT, "Where it differs from the app's.", _ref("OwnRetryPolicy")),
 )

@@ -45,12 +45,14 @@ from ringtime_shared.api.ids import KEY_FIELD, check_app_id, check_key, check_sc
 from ringtime_shared.api.instants import NoInstant, parse_delay, parse_instant
 from ringtime_shared.api.labels import check_labels
 from ringtime_shared.api.recurring import KEEP, recurring_to_request
+from ringtime_shared.api.schedules import BASE64, ENCODINGS
 from ringtime_shared.callbacks import http_rules
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.ids import Kind, unpack_id
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.recurring import Definition, Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
+from ringtime_shared.models.sending import Priority, Sending
 from ringtime_shared.models.setting import entries_of
 from ringtime_shared.models.times import Times
 from ringtime_shared.recurring.parsing import KEYS as TIMES_KEYS
@@ -154,7 +156,7 @@ def parse_schedule_patch(body: bytes, max_depth: int) -> ScheduleChange:
     contents = _read_contents("", {"payload": "", "callback": {}} | fields, wrong, broken)
     fire_ms = read_time("scheduleTime", fields.get("scheduleTime"), parse_instant, wrong, broken)
     delay_ms = read_time("delaySeconds", fields.get("delaySeconds"), parse_delay, wrong, broken)
-    is_called = "callback" in fields
+    is_called, sending = "callback" in fields, contents["sending"] or Sending()
     if is_called and not contents["callback_type"]:
         broken.append(Violation("callback.type", "required: a non-empty string"))
     if wrong or broken:
@@ -163,6 +165,9 @@ def parse_schedule_patch(body: bytes, max_depth: int) -> ScheduleChange:
         fire_ms=fire_ms,
         delay_ms=delay_ms,
         payload=contents["payload"] if "payload" in fields else None,
+        is_base64=sending.is_base64 if "payloadEncoding" in fields else None,
+        timeout_ms=sending.timeout_ms,
+        priority=sending.priority if "priority" in fields else None,
         callback_type=contents["callback_type"] if is_called else None,
         callback_details=contents["callback_details"] if is_called else None,
         retry=contents["retry"],
@@ -182,6 +187,8 @@ def parse_recurring_patch(definition: Definition, body: bytes, max_depth: int) -
     wrong: list[Violation] = []
     given = RECURRING_PATCH.decode(body, max_depth, wrong)
     kept: dict[str, object] = json.loads(recurring_to_request(definition), parse_float=Decimal)
+    if "payload" in given:  # the encoding is that of the payload before
+        kept.pop("payloadEncoding", None)
     fields = kept | given | patch_times(definition.times, given)
     return _to_recurring(definition.app_id, definition.name, fields, wrong)
 
@@ -256,7 +263,17 @@ def _read_contents(
         "callback_type": kind,
         "callback_details": _read_details(kind, callback.get("details"), wrong),
         "retry": _read_retry(fields[POLICY], POLICY, wrong, policy) if POLICY in fields else None,
+        "sending": _read_sending(fields, broken) if not fields.keys().isdisjoint(_SENDING) else None,
     }
+
+
+def _read_sending(fields: Mapping[str, object], broken: list[Violation]) -> Sending | None:
+    sending = Sending(
+        is_base64=_word_of("payloadEncoding", fields, ENCODINGS, broken) == BASE64,
+        timeout_ms=cast("int | None", fields.get("timeoutMs")),
+        priority=Priority(_word_of("priority", fields, _PRIORITIES, broken)),
+    )
+    return None if sending == Sending() else sending
 
 
 def refused(wrong: Sequence[Violation], broken: Sequence[Violation]) -> InvalidRequest:
@@ -388,6 +405,8 @@ _READERS: Mapping[type, Callable[[object, str, list[Violation]], object] | None]
     tuple: _read_statuses,
     RetryRules: _read_retry,
 }
+_SENDING = frozenset({"payloadEncoding", "timeoutMs", "priority"})
+_PRIORITIES = [Priority.NORMAL.value, Priority.HIGH.value, Priority.LOW.value]
 _KNOWN = {
     model: {entry.name: (entry.attribute, _READERS[entry.kind]) for entry in entries_of(model)}
     for model in SETTINGS

@@ -69,6 +69,7 @@ from ringtime_shared.models.job import MOST_PROBLEMS, JobAction, JobState
 from ringtime_shared.models.recurring import DefinitionState
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import LOG_LENGTH, Status
+from ringtime_shared.models.sending import Priority
 from ringtime_shared.models.times import DstGap, DstOverlap, Effect, Unit
 from ringtime_shared.retry_rules import RetryBounds
 
@@ -157,6 +158,7 @@ _TYPES: Mapping[Any, Schema] = {
             DstOverlap,
             Effect,
             BackfillEffect,
+            Priority,
         )
     },
 }

@@ -146,6 +146,7 @@ class Recurring:
             "callback_type": new.callback_type,
             "callback_details": details,
             "retry": new.retry,
+            "sending": new.sending,
             "misfire": new.misfire,
             "misfire_most": new.misfire_most,
             "misfire_age_ms": new.misfire_age_ms,
@@ -332,6 +333,7 @@ class Recurring:
             created_ms=now_ms,
             expires_ms=slot_ms + self._runs.retention_ms(app),
             retry=definition.retry,
+            sending=definition.sending,
             run=run,
         )
         row = Row(schedule=schedule, place=Place(app.app_id, partition, slot_ms))

@@ -5,6 +5,7 @@ All that is wrong is told at once; violations name fields as the JSON of the API
 
 from __future__ import annotations
 
+from base64 import b64decode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -19,6 +20,7 @@ from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.recurring import Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row
+from ringtime_shared.models.sending import Priority, Sending
 from ringtime_shared.models.times import Times
 from ringtime_shared.retry_rules import RetryBounds, check_retry
 from ringtime_shared.settings import AppLimits
@@ -49,6 +51,7 @@ class Contents:
     callback_type: str
     callback_details: dict[str, object] = field(repr=False)  #: as sent, unknown keys included
     retry: RetryRules | None = None  #: where it differs from the app's
+    sending: Sending | None = None  #: where it is not sent as most are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +72,9 @@ class ScheduleChange:
     fire_ms: int | None = None  #: the instant asked for, UTC ms; or
     delay_ms: int | None = None  #: how long after the server's now
     payload: str | None = None
+    is_base64: bool | None = None  #: goes with the payload
+    timeout_ms: int | None = None
+    priority: Priority | None = None
     callback_type: str | None = None
     callback_details: dict[str, object] | None = field(default=None, repr=False)  #: goes with its type
     retry: RetryRules | None = None
@@ -173,6 +179,8 @@ def check_change(
     if asked == ScheduleChange():
         return [Violation("body", "must change something")]
     violations = _check_contents(contents, app, limits) + check_labels(asked.labels or (), "labels")
+    if asked.is_base64 is not None and asked.payload is None:
+        violations.append(Violation("payloadEncoding", "goes with a payload"))
     if asked.fire_ms is not None and asked.delay_ms is not None:
         violations.append(Violation("scheduleTime", "either scheduleTime or delaySeconds, not both"))
         return violations
@@ -195,7 +203,15 @@ def check_new_recurring(
 
 
 def _check_contents(new: Contents, app: App, limits: AppLimits) -> list[Violation]:
-    violations = _check_payload(new.payload, app.configuration.payload_bytes or limits.payload_bytes)
+    most_bytes, sending = app.configuration.payload_bytes or limits.payload_bytes, new.sending
+    if sending is not None and sending.is_base64:
+        violations = _check_base64(new.payload, most_bytes)
+    else:
+        violations = _check_payload(new.payload, most_bytes)
+    if sending is not None and sending.timeout_ms is not None:
+        most_ms = limits.max_http_timeout_ms
+        if not 1 <= sending.timeout_ms <= most_ms:
+            violations.append(Violation("timeoutMs", f"must be from 1 to {most_ms}"))
     if new.retry is not None:
         violations += check_retry(new.retry, "retryPolicy", _bounds_of(app, limits))
     return violations
@@ -234,6 +250,16 @@ def _bounds_of(app: App, limits: AppLimits) -> RetryBounds:
         max_http_attempts=said.http_attempts or limits.http_attempts,
         max_age_s=most_s or (said.retention_days or limits.retention_days) * _DAY_S,
     )
+
+
+def _check_base64(payload: str, most_bytes: int) -> list[Violation]:
+    try:
+        size = len(b64decode(payload, validate=True))
+    except ValueError:
+        return [
+            Violation("payload", "must be base64, padded and of the usual alphabet, as payloadEncoding says")
+        ]
+    return [Violation("payload", f"must be at most {most_bytes} bytes, decoded")] if size > most_bytes else []
 
 
 def _check_payload(payload: str, most_bytes: int) -> list[Violation]:

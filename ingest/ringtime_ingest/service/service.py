@@ -65,6 +65,7 @@ from ringtime_shared.ids import IdMint, Kind, unpack_id
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.recurring import Origin
 from ringtime_shared.models.schedule import Place, Row, Schedule
+from ringtime_shared.models.sending import Sending
 from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.settings import AppLimits, IngestSettings
 from ringtime_shared.stores.codec import check_details, fault_of
@@ -380,6 +381,7 @@ class IngestService:
             callback_type=asked.callback_type or old.callback_type,
             callback_details=asked.callback_details or {},
             retry=asked.retry,
+            sending=_sending_of(old.sending, asked),
         )
         if asked.callback_type is None:
             details = old.callback_details
@@ -406,6 +408,7 @@ class IngestService:
             expires_ms=max(old.expires_ms, max(fire_ms, now_ms + self._margin_ms) + retention_ms),
             retry=old.retry if asked.retry is None else asked.retry,
             labels=old.labels if asked.labels is None else asked.labels,
+            sending=contents.sending,
         )
 
     async def _screen_recurring(self, new: NewRecurring, app: App) -> bytes:
@@ -437,6 +440,7 @@ class IngestService:
             created_ms=now_ms,
             expires_ms=slot_ms + retention_days * _DAY_MS,
             retry=new.retry,
+            sending=new.sending,
             name=new.name,
             labels=new.labels,
         )
@@ -501,3 +505,14 @@ class IngestService:
         done = await cancel_home(self._store, self._clock, row, self._limits, read_ms)
         (shown,) = await fetch_shown(self._store, [done.row])
         return Cancellation(shown, done.promised)
+
+
+def _sending_of(old: Sending | None, asked: ScheduleChange) -> Sending | None:
+    """Return how a changed schedule is sent; another payload is text unless it is said to be base64."""
+    before = old or Sending()
+    changed = Sending(
+        is_base64=before.is_base64 if asked.payload is None else bool(asked.is_base64),
+        timeout_ms=before.timeout_ms if asked.timeout_ms is None else asked.timeout_ms,
+        priority=before.priority if asked.priority is None else asked.priority,
+    )
+    return None if changed == Sending() else changed

@@ -13,13 +13,14 @@ import orjson
 
 from ringtime_shared.api.configuration import retry_to_json
 from ringtime_shared.api.instants import to_iso
-from ringtime_shared.api.schedules import ScheduleView, schedule_to_json
+from ringtime_shared.api.schedules import TEXT, ScheduleView, schedule_to_json, sending_to_json
 from ringtime_shared.api.times import PlannedView, TimesView, planned_to_json, times_to_json
 from ringtime_shared.api.views import Doc
 from ringtime_shared.callbacks.credentials import hide_details
 from ringtime_shared.models.recurring import Definition, DefinitionState, Misfire
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row, Status
+from ringtime_shared.models.sending import Priority
 from ringtime_shared.models.times import Omitted, Run
 
 LIST_SIZE = 15  #: on a page, if nobody says how many; goscheduler's
@@ -50,6 +51,9 @@ class RecurringView(TimesView):
     pause_reason: Annotated[str, Doc("Why it is paused, as whoever paused it said.")] = ""
     paused_until: Annotated[datetime | None, Doc("When it makes runs again; left out: when resumed.")] = None
     retry: Annotated[RetryRules | None, Doc("Where it differs from the app's.", name="retryPolicy")] = None
+    payload_encoding: Annotated[str, Doc("As of a schedule.")] = TEXT
+    timeout_ms: Annotated[int | None, Doc("As of a schedule.")] = None
+    priority: Annotated[Priority, Doc("As of a schedule.")] = Priority.NORMAL
     misfire_policy: Annotated[str, Doc("Which runs are made that came due while nothing could be sent.")]
     misfire_most: Annotated[int, Doc("How many, of `all`.")] = 1
     misfire_age_seconds: Annotated[int | None, Doc("Runs later than this are not made up for.")] = None
@@ -104,6 +108,8 @@ def recurring_to_json(definition: Definition, now_ms: int, upcoming: Run | None 
         shown["pausedUntil"] = to_iso(definition.paused_until_ms)
     if definition.retry is not None:
         shown["retryPolicy"] = retry_to_json(definition.retry)
+    if definition.sending is not None:
+        shown |= sending_to_json(definition.sending)
     if definition.misfire is Misfire.ALL:
         shown["misfireMost"] = definition.misfire_most
     if definition.misfire_age_ms is not None:
@@ -129,6 +135,8 @@ def recurring_to_request(definition: Definition) -> bytes:
     }
     if definition.retry is not None:
         fields["retryPolicy"] = retry_to_json(definition.retry)
+    if definition.sending is not None:
+        fields |= sending_to_json(definition.sending)
     if definition.misfire_age_ms is not None:
         fields["misfireAgeSeconds"] = definition.misfire_age_ms // 1_000
     return orjson.dumps(fields)

@@ -16,8 +16,11 @@ from ringtime_shared.api.views import Doc
 from ringtime_shared.callbacks.credentials import hide_details
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Attempt, Outcome, Row, Status
+from ringtime_shared.models.sending import Priority, Sending
 
 MAX_ERROR_CHARS = 200
+BASE64, TEXT = "base64", "text"
+ENCODINGS = (TEXT, BASE64)  #: of payloads
 LIST_SIZE = 15  #: schedules on a page, if nobody says how many; goscheduler's
 MAX_LIST_SIZE = 1_000
 MAX_LIST_DAYS = 31  #: between both ends of a range
@@ -59,7 +62,7 @@ class ScheduleView:
 
     schedule_id: Annotated[UUID, Doc("Made by the server.")]
     app_id: Annotated[str, Doc("Whose schedule it is.")]
-    payload: Annotated[str, Doc("As sent.")]
+    payload: Annotated[str, Doc("As given.")]
     callback: Annotated[
         Mapping[str, Any],
         Doc(
@@ -80,6 +83,11 @@ class ScheduleView:
         str, Doc("Why the last attempt failed, at most 200 characters.", name="errorMessage")
     ] = ""
     retry: Annotated[RetryRules | None, Doc("Where it differs from the app's.", name="retryPolicy")] = None
+    payload_encoding: Annotated[
+        str, Doc("`base64`: the bytes are sent that the payload stands for. Left out: the text is.")
+    ] = TEXT
+    timeout_ms: Annotated[int | None, Doc("Of one attempt, where it is not the app's.")] = None
+    priority: Annotated[Priority, Doc("Left out: normal.")] = Priority.NORMAL
     changed_time: Annotated[
         datetime | None, Doc("When it was changed last; all else is as it is since then.")
     ] = None
@@ -120,6 +128,8 @@ def schedule_to_json(row: Row) -> dict[str, object]:
         shown["name"] = schedule.name
     if schedule.labels:
         shown["labels"] = dict(schedule.labels)
+    if schedule.sending is not None:
+        shown |= sending_to_json(schedule.sending)
     if row.change is not None:
         shown["changedTime"] = to_iso(row.change.at_ms)
     outcome = row.outcome
@@ -145,6 +155,18 @@ def schedule_to_json(row: Row) -> dict[str, object]:
         shown["origin"] = run.origin
     if log:
         shown["attemptLog"] = [attempt_to_json(attempt, schedule.awaited_ms) for attempt in log]
+    return shown
+
+
+def sending_to_json(sending: Sending) -> dict[str, object]:
+    """Return what is not as of most schedules."""
+    shown: dict[str, object] = {}
+    if sending.is_base64:
+        shown["payloadEncoding"] = BASE64
+    if sending.timeout_ms is not None:
+        shown["timeoutMs"] = sending.timeout_ms
+    if sending.priority is not Priority.NORMAL:
+        shown["priority"] = sending.priority
     return shown
 
 

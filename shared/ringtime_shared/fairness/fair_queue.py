@@ -1,6 +1,7 @@
 """What is due and waits for its turn: fair between apps, then between an app's destinations.
 
-Each app with something to start takes turns, `weight` starts a turn; within an app its destinations do.
+Each app with something to start takes turns, `weight` starts a turn; within an app its destinations do. What
+waits for one destination goes by its `Rank`, and of one rank in the order in which it was put.
 An app at its cap, out of its rate or of the permits it may have (`in_flight`), and a destination at its cap,
 step out of the rotation until an attempt ends or time passes, so nobody waits behind who cannot move.
 Every operation takes constant time, but for the logarithm of the number of apps whose rate is spent.
@@ -14,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass
+from enum import Enum
 from heapq import heappop, heappush
 from typing import Generic, NamedTuple, TypeVar
 
@@ -33,6 +35,14 @@ class Share:
     weight: int  #: starts a turn
 
 
+class Rank(Enum):
+    """Which of what one app has for one destination goes first."""
+
+    FIRST = "first"
+    USUAL = "usual"
+    LAST = "last"
+
+
 class _Start(NamedTuple):
     at_ms: int
     kind: int
@@ -41,13 +51,33 @@ class _Start(NamedTuple):
 class _Lane(Generic[T]):
     """What waits for one destination of one app, and what is under way to it."""
 
-    __slots__ = ("is_in_rotation", "kind", "under_way", "waiting")
+    __slots__ = ("first", "is_in_rotation", "kind", "last", "under_way", "waiting")
 
     def __init__(self, kind: int) -> None:
         self.kind = kind
         self.waiting: deque[tuple[int, T]] = deque()  # when it was put, and the item
+        self.first: deque[tuple[int, T]] | None = None  # the same, of those that go before these
+        self.last: deque[tuple[int, T]] | None = None  # and behind them
         self.under_way: dict[T, _Start] = {}  # oldest first
         self.is_in_rotation = False
+
+    def line_of(self, rank: Rank) -> deque[tuple[int, T]]:
+        if rank is Rank.FIRST:
+            self.first = deque() if self.first is None else self.first
+            return self.first
+        if rank is Rank.LAST:
+            self.last = deque() if self.last is None else self.last
+            return self.last
+        return self.waiting
+
+    @property
+    def next_line(self) -> deque[tuple[int, T]]:
+        """What is to be started from; empty: nothing waits."""
+        return self.first or self.waiting or self.last or self.waiting
+
+    def lines(self) -> list[deque[tuple[int, T]]]:
+        """All that waits."""
+        return [line for line in (self.first, self.waiting, self.last) if line]
 
     def is_quick(self, now_ms: int) -> bool:
         if self.kind == QUICK:
@@ -135,7 +165,15 @@ class FairQueue(Generic[T]):
         self._known: dict[tuple[str, str], None] = {}  # quick destinations without a lane
         self._rests = 0
 
-    def put(self, app_id: str, share: Share, destination: str, item: T, now_ms: int) -> None:
+    def put(
+        self,
+        app_id: str,
+        share: Share,
+        destination: str,
+        item: T,
+        now_ms: int,
+        rank: Rank = Rank.USUAL,
+    ) -> None:
         """Add an item; `share` is the app's as it is now."""
         app = self._apps.get(app_id)
         if app is None:
@@ -145,7 +183,7 @@ class FairQueue(Generic[T]):
         lane = app.lanes.get(destination)
         if lane is None:
             lane = app.lanes[destination] = _Lane(self._kind_of((app_id, destination)))
-        lane.waiting.append((now_ms, item))
+        (lane.waiting if rank is Rank.USUAL else lane.line_of(rank)).append((now_ms, item))
         self._offer(app, lane)
 
     def take(self, now_ms: int) -> T | None:
@@ -188,7 +226,7 @@ class FairQueue(Generic[T]):
         kind = lane.under_way.pop(item).kind
         app.held[kind] -= 1
         self._permits.end(kind)
-        if lane.waiting:
+        if lane.next_line:
             self._offer(app, lane)
         elif not lane.under_way:
             self._close_lane(app_id, destination)
@@ -207,8 +245,9 @@ class FairQueue(Generic[T]):
         lane = app.lanes.get(destination) if app is not None else None
         if app is None or lane is None:
             return []
-        items = [item for _, item in lane.waiting]
-        lane.waiting.clear()
+        items = [item for line in lane.lines() for _, item in line]
+        for line in lane.lines():
+            line.clear()
         self._leave_rotation(app, lane, destination)
         return items
 
@@ -216,8 +255,11 @@ class FairQueue(Generic[T]):
         """Take one item out that waits; takes longer the more do."""
         app = self._apps[app_id]
         lane = app.lanes[destination]
-        lane.waiting = deque(each for each in lane.waiting if each[1] is not item)
-        if not lane.waiting:
+        for line in lane.lines():
+            kept = [each for each in line if each[1] is not item]
+            line.clear()
+            line.extend(kept)
+        if not lane.next_line:
             self._leave_rotation(app, lane, destination)
 
     def is_slow(self, app_id: str, destination: str, before_ms: int) -> bool:
@@ -225,10 +267,10 @@ class FairQueue(Generic[T]):
         `before_ms`."""
         app = self._apps.get(app_id)
         lane = app.lanes.get(destination) if app is not None else None
-        if lane is None or not lane.waiting or not lane.under_way:
+        if lane is None or not lane.under_way or not lane.next_line:
             return False
         is_behind = lane.kind == OTHER or len(lane.under_way) >= self._cap
-        return is_behind and lane.waiting[0][0] < before_ms
+        return is_behind and min(line[0][0] for line in lane.lines()) < before_ms
 
     def next_start_ms(self) -> int | None:
         """When an app that ran out of its rate may go on; None: none did."""
@@ -240,7 +282,8 @@ class FairQueue(Generic[T]):
         """Drop everything that waits."""
         for app in self._apps.values():
             for lane in app.lanes.values():
-                lane.waiting.clear()
+                for line in lane.lines():
+                    line.clear()
                 lane.is_in_rotation = False
             for lanes in app.rotations:
                 lanes.clear()
@@ -259,14 +302,14 @@ class FairQueue(Generic[T]):
         kind = lane.kind
         app.rotations[kind].popleft()
         app.next_kind = 1 - kind
-        item = lane.waiting.popleft()[1]
+        item = lane.next_line.popleft()[1]
         lane.under_way[item] = _Start(now_ms, kind)
         app.held[kind] += 1
         self._permits.begin(kind)
         app.turns -= 1
         if app.pace is not None:
             app.pace.begin(now_ms)
-        lane.is_in_rotation = bool(lane.waiting) and len(lane.under_way) < self._cap
+        lane.is_in_rotation = bool(lane.next_line) and len(lane.under_way) < self._cap
         if lane.is_in_rotation:
             app.rotations[kind].append(lane)
         return item

@@ -18,6 +18,7 @@ from ringtime_shared.ids import (
     pack_id,
 )
 from ringtime_shared.models.retry import RetryRules
+from ringtime_shared.models.sending import Sending
 from ringtime_shared.models.times import Exclusions, Times
 
 NO_EXCLUSIONS = Exclusions()
@@ -134,6 +135,7 @@ class Definition:
     #: JSON object, as the callback type understands it; not in the repr, which gets logged
     callback_details: bytes = field(repr=False)
     retry: RetryRules | None = None  #: where it differs from its app's
+    sending: Sending | None = None  #: of each run; None: as most are
     created_ms: int
     changed_ms: int
     partition: int  #: where the runs of this version are filed

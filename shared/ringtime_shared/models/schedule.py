@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from ringtime_shared.ids import home_slot, unpack_id
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.recurring import Origin, RunOf
 from ringtime_shared.models.retry import RetryRules
+from ringtime_shared.models.sending import Sending
 
 LOG_LENGTH = 10  #: attempts that are remembered beside the last
 
@@ -75,6 +77,17 @@ class Schedule:
     run: RunOf | None = None  #: of which definition it is a run; None: it is no run
     name: str = ""  #: the client's own, which stands for one pending schedule of the app at a time
     labels: tuple[tuple[str, str], ...] = ()  #: keys and values, by key; for those who list schedules
+    sending: Sending | None = None  #: None: as most are
+
+    @property
+    def is_base64(self) -> bool:
+        """Whether the payload is the base64 of what is sent."""
+        return self.sending is not None and self.sending.is_base64
+
+    @property
+    def body(self) -> bytes:
+        """What is sent. Raises ValueError for a payload that is not what it is said to be."""
+        return b64decode(self.payload, validate=True) if self.is_base64 else self.payload.encode()
 
     @property
     def awaited_ms(self) -> int:

@@ -115,6 +115,7 @@ def check_row(definition: Definition, *, slot_ms: int, now_ms: int, retention_ms
         created_ms=now_ms,
         expires_ms=now_ms + retention_ms,  # no later than the first run: what it has filed is there as long
         retry=definition.retry,
+        sending=definition.sending,
         run=run,
     )
     return Row(schedule=schedule, place=Place(definition.app_id, definition.partition, slot_ms))

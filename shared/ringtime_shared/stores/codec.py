@@ -32,6 +32,7 @@ from ringtime_shared.models.job import Job, JobAction, JobState
 from ringtime_shared.models.recurring import NO_EXCLUSIONS, Definition, DefinitionState, RunOf
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Attempt, Change, Outcome, Place, Row, Schedule, Status
+from ringtime_shared.models.sending import Sending
 from ringtime_shared.models.times import Exclusions, Times
 from ringtime_shared.parts import PartMap, is_part_count
 from ringtime_shared.stores.protocol import DAMAGED_MARKS, Marks
@@ -199,6 +200,7 @@ class Extras:
     name: str = ""
     labels: tuple[tuple[str, str], ...] = ()
     change: Change | None = None
+    sending: Sending | None = None
     changed_in: Place | None = None
 
 
@@ -213,9 +215,9 @@ def encode_row_extras(row: Row) -> bytes | None:
     schedule, change = row.schedule, row.change
     retry, run, name, labels = schedule.retry, schedule.run, schedule.name, schedule.labels
     is_plain = retry is None and run is None and change is None and not labels and not name
-    if is_plain and not row.replay and not row.log:
+    if is_plain and schedule.sending is None and not row.replay and not row.log:
         return None
-    return encode_slim(Extras(retry, row.replay, row.log, run, name, labels, change))
+    return encode_slim(Extras(retry, row.replay, row.log, run, name, labels, change, schedule.sending))
 
 
 def encode_outcome_extras(outcome: Outcome) -> bytes | None:
@@ -294,6 +296,7 @@ def to_live_rows(
                 run=extras.run,
                 name=extras.name,
                 labels=extras.labels,
+                sending=extras.sending,
             ),
             place=Place(app_id, partition, slot_ms),
             attempts=attempts,
@@ -347,6 +350,7 @@ def to_written_row(
             run=extras.run,
             name=extras.name,
             labels=extras.labels,
+            sending=extras.sending,
         ),
         place=place,
         attempts=attempts,

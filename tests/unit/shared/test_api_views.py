@@ -56,6 +56,7 @@ from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.recurring import DefinitionState, Misfire, RunOf
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Attempt, Change, Outcome, Place, Row, Schedule, Status
+from ringtime_shared.models.sending import Priority, Sending
 from ringtime_shared.models.times import Effect, Interval, Omitted, Run, Times, Unit, Window
 
 WALL = datetime(2030, 1, 31, 9, 0)  # noqa: DTZ001
@@ -66,6 +67,7 @@ ID = UUID("83b0d6a4-3f80-8001-8000-000028000001")
 AT = datetime(2030, 1, 31, 8, 0, 0, 5_000, tzinfo=UTC)
 AT_MS = 1_896_076_800_005
 
+SENDING = Sending(is_base64=True, timeout_ms=5, priority=Priority.LOW)
 RULES = RetryRules(attempts=2, factor=1.5, statuses=("5xx",))
 SCHEDULE = Schedule(
     schedule_id=ID,
@@ -80,11 +82,13 @@ SCHEDULE = Schedule(
     run=RunOf(recurring_id=ID, version=1, nominal_ms=AT_MS),
     name="n",
     labels=(("team", "a"),),
+    sending=SENDING,
 )
 DEFINITION = replace(
     make_definition(make_app()),
     times=TIMES,
     retry=RULES,
+    sending=SENDING,
     state=DefinitionState.PAUSED,
     reason="why",
     paused_until_ms=AT_MS + 1,
@@ -97,7 +101,7 @@ ATTEMPT = Attempt(at_ms=AT_MS, took_ms=7, code=503, error="no")
 OUTCOME = Outcome(
     status=Status.FAILURE, ended_ms=AT_MS + 8, fired_ms=AT_MS, attempts=2, code=503, error="no", took_ms=7
 )
-BARE = replace(SCHEDULE, run=None, name="", labels=())
+BARE = replace(SCHEDULE, run=None, name="", labels=(), sending=None)
 ROW = Row(schedule=SCHEDULE, place=Place("a", 1, AT_MS), outcome=replace(OUTCOME, log=(ATTEMPT,)))
 WAITING = replace(
     ROW, outcome=None, attempts=1, log=(ATTEMPT,), moved_to=Place("a", 1, AT_MS), change=Change(AT_MS, 7)

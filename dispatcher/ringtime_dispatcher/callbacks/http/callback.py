@@ -202,7 +202,7 @@ def request_bytes(route: Route, delivery: Delivery, now_s: int) -> bytes:
     method, given = details.get("method"), details.get("headers") or {}
     if method not in METHODS or not isinstance(given, Mapping):
         raise ValueError("no method, or no headers")
-    body = schedule.payload.encode()
+    body = schedule.body
     lines = [f"{method} {route.resource} HTTP/1.1", f"Host: {route.host}"]
     names = set()
     for name, value in given.items():
@@ -227,6 +227,8 @@ def request_bytes(route: Route, delivery: Delivery, now_s: int) -> bytes:
     if schedule.run is not None:
         lines.append(f"Parent-Schedule-Id: {schedule.run.recurring_id}")
     if delivery.secrets:
-        for name, value in signature_headers(delivery, schedule.payload, now_s).items():
+        for name, value in signature_headers(
+            delivery, body if schedule.is_base64 else schedule.payload, now_s
+        ).items():
             lines.append(f"{name}: {value}")
     return "\r\n".join([*lines, "", ""]).encode("ascii") + body

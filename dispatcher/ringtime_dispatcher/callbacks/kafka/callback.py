@@ -209,7 +209,7 @@ class KafkaRecord:
             topic=cast(str, details["topic"]),
             partition=cast("int | None", details.get("partition")),
             key=schedule_id if key is None else cast(str, key).encode(),
-            value=schedule.payload.encode(),
+            value=schedule.body,
             headers=headers,
         )
 

@@ -1,0 +1,23 @@
+"""How a schedule, or each run of a recurring one, is sent, where that is not as most are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Priority(StrEnum):
+    """Which of an app's callbacks to one destination goes first, when they have to wait."""
+
+    HIGH = "high"
+    NORMAL = "normal"
+    LOW = "low"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sending:
+    """How a schedule is sent, where that is not as most are."""
+
+    is_base64: bool = False  #: the payload is the base64 of the bytes that are sent
+    timeout_ms: int | None = None  #: of one attempt, instead of its app's
+    priority: Priority = Priority.NORMAL

@@ -36,7 +36,14 @@ from ringtime_shared.api.dead_letters import (
     SkippedReplay,
 )
 from ringtime_shared.api.jobs import JobPage, JobView
-from ringtime_shared.api.recurring import RecurringPage, RecurringView, RunPage
+from ringtime_shared.api.recurring import (
+    BackfillEffect,
+    BackfillReport,
+    BackfillRun,
+    RecurringPage,
+    RecurringView,
+    RunPage,
+)
 from ringtime_shared.api.schedules import AttemptView, SchedulePage, ScheduleView
 from ringtime_shared.api.times import PlannedView
 from ringtime_shared.models.app import AppConfiguration
@@ -51,6 +58,9 @@ __all__ = [
     "AppView",
     "AsyncRingtimeClient",
     "AttemptView",
+    "BackfillEffect",
+    "BackfillReport",
+    "BackfillRun",
     "CalendarSummary",
     "CalendarView",
     "Callback",

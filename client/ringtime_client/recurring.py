@@ -18,10 +18,12 @@ from ringtime_client.views import Callback
 from ringtime_shared.api.configuration import retry_to_json
 from ringtime_shared.api.ids import check_name
 from ringtime_shared.api.recurring import (
+    BACKFILL_SIZE,
     DELETE,
     KEEP,
     LIST_SIZE,
     PREVIEW_SIZE,
+    BackfillReport,
     RecurringPage,
     RecurringView,
     RunPage,
@@ -255,6 +257,39 @@ def trigger_recurring(app_id: str, name: str) -> Call[ScheduleView]:
         method="POST",
         path=f"{_path(app_id, name)}/trigger",
         read=_to_run,
+        kind="recurring schedule",
+        key=name,
+        app_id=app_id,
+    )
+
+
+@checked
+def backfill_recurring(
+    app_id: str,
+    name: str,
+    *,
+    start: Instant,
+    end: Instant,
+    size: int = BACKFILL_SIZE,
+    dry_run: bool = False,
+) -> Call[BackfillReport]:
+    """File a run for each nominal time of a range that is over and has none; also of a recurring schedule
+    that is paused or has ended. After OutcomeUnknown it may be repeated: each time gets one run.
+
+    Args:
+        start: from this nominal time on, timezone-aware; not before 2020.
+        end: up to before this one, which is over.
+        size: most nominal times to look at, 1 to 1,000; the report says where the range goes on.
+        dry_run: say what would be filed, and file nothing.
+
+    Raises InvalidRequest, NotFound, AppInactive, VersionConflict.
+    """
+    fields = {"from": instant("start", start), "to": instant("end", end), "max": size, "dryRun": dry_run}
+    return Call(
+        method="POST",
+        path=f"{_path(app_id, name)}/backfill",
+        body=to_body(fields),
+        read=partial(read, BackfillReport),
         kind="recurring schedule",
         key=name,
         app_id=app_id,

@@ -4,12 +4,14 @@ from ringtime.library import Ringtime
 from ringtime.test_clock import TestClock
 from ringtime_client import HttpCallbackDetails, Interval, NewSchedule, RecurringTimes
 from ringtime_ingest.service import Cancellation
+from ringtime_ingest.service.backfill import BackfillReport, BackfillRun
 from ringtime_ingest.service.dead_letters import LetterPage, ReplayReport, Skipped
 from ringtime_ingest.service.jobs import JobPage
 from ringtime_ingest.service.listing import SchedulePage
 from ringtime_ingest.service.recurring import DefinitionPage
 from ringtime_ingest.service.replay import Replay
 from ringtime_ingest.service.runs import RunPage
+from ringtime_shared.api.recurring import BackfillEffect
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.app import App, AppConfiguration, SigningSecret
@@ -25,6 +27,9 @@ from ringtime_shared.settings import Settings
 __all__ = [
     "App",
     "AppConfiguration",
+    "BackfillEffect",
+    "BackfillReport",
+    "BackfillRun",
     "Calendar",
     "CallbackType",
     "Cancellation",

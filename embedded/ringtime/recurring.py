@@ -13,9 +13,10 @@ import orjson
 from ringtime.instants import to_ms
 from ringtime_client import Callback, HttpCallbackDetails, RecurringTimes
 from ringtime_ingest.service import IngestService, NewRecurring
+from ringtime_ingest.service.backfill import BackfillReport
 from ringtime_ingest.service.recurring import DefinitionPage
 from ringtime_ingest.service.runs import RunPage
-from ringtime_shared.api.recurring import LIST_SIZE, MAX_PREVIEW, PREVIEW_SIZE
+from ringtime_shared.api.recurring import BACKFILL_SIZE, LIST_SIZE, MAX_PREVIEW, PREVIEW_SIZE
 from ringtime_shared.arguments import Instant, checked
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.recurring import (
@@ -184,6 +185,32 @@ class RecurringVerbs(ABC):
         """File a run of a recurring schedule now, beside the plan and by its overlap policy; also of one that
         is paused. Raises NotFound, AppInactive, StoreUnavailable, OutcomeUnknown."""
         return await self._service.recurring.trigger(await self.get_recurring(app_id, name))
+
+    @checked
+    async def backfill_recurring(
+        self,
+        app_id: str,
+        name: str,
+        *,
+        start: Instant,
+        end: Instant,
+        size: int = BACKFILL_SIZE,
+        dry_run: bool = False,
+    ) -> BackfillReport:
+        """File a run for each nominal time of a range that is over and has none; also of a recurring schedule
+        that is paused or has ended. Repeated, it files none twice.
+
+        Args:
+            start: from this nominal time on, timezone-aware; not before 2020.
+            end: up to before this one, which is over.
+            size: most nominal times to look at, 1 to 1,000; the report says where the range goes on.
+            dry_run: say what would be filed, and file nothing.
+
+        Raises InvalidRequest, NotFound, AppInactive, VersionConflict, StoreUnavailable, OutcomeUnknown.
+        """
+        from_ms, upto_ms = cast(int, to_ms("start", start)), cast(int, to_ms("end", end))
+        definition = await self.get_recurring(app_id, name)
+        return await self._service.backfills.backfill(definition, from_ms, upto_ms, most=size, is_dry=dry_run)
 
     @checked
     async def list_runs(

@@ -123,6 +123,13 @@ GOOD: dict[str, dict[str, Any]] = {
     "pause_recurring": NAMED | {"reason": "", "until": datetime(2030, 1, 1, tzinfo=UTC)},
     "resume_recurring": NAMED,
     "trigger_recurring": NAMED,
+    "backfill_recurring": NAMED
+    | {
+        "start": datetime(2026, 1, 1, tzinfo=UTC),
+        "end": datetime(2026, 1, 2, tzinfo=UTC),
+        "size": 5,
+        "dry_run": True,
+    },
     "list_runs": NAMED | {"when": "past", "size": 5, "token": ""},
     "preview_recurring": NAMED | {"size": 5},
     "preview_times": {"app_id": "shop", "times": TIMES, "size": 5},
@@ -205,6 +212,8 @@ def wrong_for(verb: str, argument: str) -> Iterator[Any]:
             is_right = True
         if isinstance(good, datetime) and type(value) in (int, float):  # epoch seconds
             is_right = True
+        if verb == "backfill_recurring" and argument in ("start", "end") and value is None:
+            is_right = False
         if verb == "cancel_schedules" and value is None:
             is_right = False
         if not is_right:

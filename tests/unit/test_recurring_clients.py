@@ -15,6 +15,7 @@ from tests.unit.client_rig import Served, served
 from ringtime import Ringtime
 from ringtime_client import (
     AsyncRingtimeClient,
+    BackfillEffect,
     DefinitionState,
     DstGap,
     Effect,
@@ -157,6 +158,23 @@ async def test_pause_resume_trigger_and_runs(run: Verb, app_id: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         await run("list_runs", app_id, "report", when="soon")
     assert [each.field for each in caught.value.violations] == ["when"]
+
+
+async def test_backfill(run: Verb, app_id: str) -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    asked = {"start": start, "end": start + timedelta(days=3)}
+    await run("put_recurring", app_id, "report", times=DAILY, payload="", callback=HOOK)
+    dry = await run("backfill_recurring", app_id, "report", **asked, dry_run=True)
+    assert [each.effect for each in dry.runs] == [BackfillEffect.WOULD_BE_FILED] * 3
+    filed = await run("backfill_recurring", app_id, "report", **asked, size=2)
+    assert [each.effect for each in filed.runs] == [BackfillEffect.FILED] * 2
+    assert all(each.schedule_id for each in filed.runs)
+    again = await run("backfill_recurring", app_id, "report", **asked)
+    assert [each.effect for each in again.runs] == [BackfillEffect.HAS_RUN] * 2 + [BackfillEffect.FILED]
+    with pytest.raises(NotFound):
+        await run("backfill_recurring", app_id, "none", **asked)
+    with pytest.raises(InvalidRequest):
+        await run("backfill_recurring", app_id, "report", start=start, end=start)
 
 
 async def test_calendars(run: Verb, app_id: str) -> None:

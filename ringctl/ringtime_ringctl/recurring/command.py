@@ -19,7 +19,14 @@ from ringtime_ringctl.recurring.repair import repair_command
 from ringtime_ringctl.shell import RingctlGroup, deployed
 from ringtime_ringctl.times import FORMS, parse_time
 from ringtime_shared.api.instants import to_iso
-from ringtime_shared.api.recurring import MAX_LIST_SIZE, MAX_PREVIEW, PREVIEW_SIZE, WHEN
+from ringtime_shared.api.recurring import (
+    BACKFILL_SIZE,
+    MAX_BACKFILL,
+    MAX_LIST_SIZE,
+    MAX_PREVIEW,
+    PREVIEW_SIZE,
+    WHEN,
+)
 from ringtime_shared.models.recurring import DefinitionState
 
 MAX_LIMIT = 10_000
@@ -47,6 +54,7 @@ _PREVIEW = (
     Column("SENT"),
     Column("EFFECT"),
 )
+_BACKFILL = (Column("NOMINAL"), Column("EFFECT"), Column("RUN"), Column("ERROR", folds=True))
 Json = Mapping[str, Any]
 
 
@@ -284,6 +292,60 @@ async def trigger_command(
         output.line(f"{name} runs now, as {run['scheduleId']}")
 
 
+@recurring.command("backfill")
+@_about
+@click.option("--from", "start", required=True, help=f"First nominal time: {FORMS}.")
+@click.option("--to", "end", default="now", show_default=True, help="Up to before this one.")
+@click.option(
+    "--limit",
+    default=BACKFILL_SIZE,
+    show_default=True,
+    type=click.IntRange(1, MAX_BACKFILL),
+    help="Most nominal times to look at.",
+)
+@click.option("--apply", "is_applied", is_flag=True, help="Do it. Without: say what would be filed.")
+@deployed
+async def backfill_command(
+    deployment: Deployment,
+    output: Output,
+    app_id: str,
+    name: str,
+    api: str | None,
+    start: str,
+    end: str,
+    limit: int,
+    is_applied: bool,
+) -> None:
+    """File runs of nominal times that are over and have none. Repeated, it files none twice.
+
+    \b
+    Examples:
+      ringctl recurring backfill pay report --from -2d
+      ringctl recurring backfill pay report --from -2d --apply
+    """
+    now_ms = deployment.clock.now_ms()
+    body = {
+        "from": to_iso(parse_time("--from", start, now_ms)),
+        "to": to_iso(parse_time("--to", end, now_ms)),
+        "max": limit,
+        "dryRun": not is_applied,
+    }
+    url = f"{_url(deployment, api, app_id, name)}/backfill"
+    if is_applied:
+        async with _changing(deployment, "backfill", app_id, name, {}, body):
+            shown = await ask("POST", url, body)
+    else:
+        shown = await ask("POST", url, body)
+    if output.is_json:
+        output.data(shown)
+        return
+    output.table(_BACKFILL, [_to_backfill_row(each) for each in cast(Sequence[Json], shown["runs"])])
+    if "continuesAt" in shown:
+        output.line(f"... and more: --from {shown['continuesAt']}")
+    if not is_applied:
+        output.line("nothing was filed; --apply does it")
+
+
 @recurring.command("runs")
 @_about
 @click.option("--when", type=click.Choice([each for each in WHEN if each]), help="Without: both.")
@@ -468,6 +530,10 @@ def _to_run_row(shown: Json) -> list[str | int | None]:
         shown.get("attempts"),
         shown.get("errorMessage"),
     ]
+
+
+def _to_backfill_row(shown: Json) -> list[str | int | None]:
+    return [shown["nominalTime"], shown["effect"], shown.get("scheduleId"), shown.get("error")]
 
 
 def _to_preview_row(shown: Json) -> list[str | int | None]:

@@ -98,6 +98,16 @@ def test_previews_show_what_clocks_do(run: Run) -> None:
         assert run("preview", *words).exit_code == 2
 
 
+def test_backfill(folder: Folder, run: Run) -> None:
+    run("put", "pay", "late", "--cron", "@daily", "--zone", "UTC", *HOOK)
+    words = ("backfill", "pay", "late", "--from", "2026-01-01T00:00:00Z", "--to", "2026-01-04T00:00:00Z")
+    assert "wouldBeFiled" in run(*words).stdout
+    assert "and more: --from 2026-01-02T00:00:00.000Z" in run(*words, "--limit", "1").stdout
+    assert [each["effect"] for each in shown(run(*words, "--apply", "--json"))["runs"]] == ["filed"] * 3
+    assert "hasRun" in run(*words, "--apply").stdout
+    assert [action for _, action in folder.audit()][1:] == ["recurring backfill"] * 2
+
+
 def test_calendars(folder: Folder, api: str, tmp_path: Path) -> None:
     def run(*words: str) -> Result:
         return folder.run("calendars", *words, "--api", api)

@@ -35,7 +35,7 @@ def put_calendar(
         spans: pairs of begin and end, timezone-aware; and
         ics: the text of an ICS file. At least one of them.
 
-    Raises InvalidRequest, NotFound (app), LimitReached, VersionConflict.
+    Raises InvalidRequest, NotFound (app), AppInactive, LimitReached, VersionConflict.
     """
     return Call(
         method="PUT",

@@ -38,7 +38,7 @@ class CalendarVerbs(ABC):
             spans: pairs of begin and end, timezone-aware; and
             ics: the text of an ICS file. At least one of them.
 
-        Raises InvalidRequest, NotFound (app), LimitReached, VersionConflict, StoreUnavailable,
+        Raises InvalidRequest, NotFound (app), AppInactive, LimitReached, VersionConflict, StoreUnavailable,
         OutcomeUnknown.
         """
         return await self._service.calendars.put(app_id, name, calendar_fields(dates, spans, ics))

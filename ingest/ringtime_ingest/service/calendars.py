@@ -15,6 +15,7 @@ from typing import Protocol
 
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_shared.api.ids import check_app_id, check_name
+from ringtime_shared.app_states import inactive
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Conflict, Damaged, InvalidRequest, LimitReached, NotFound, VersionConflict
 from ringtime_shared.models.calendar import Calendar
@@ -47,13 +48,15 @@ class Calendars:
         """Create a calendar, or put it in place of the one of its name, if that is another.
 
         Args:
-            fields: as `parse_calendar` takes them; what is wrong with them is told without a look at the app.
+            fields: as `parse_calendar` takes them.
 
-        Raises InvalidRequest, NotFound (app), LimitReached, VersionConflict, StoreUnavailable,
+        Raises InvalidRequest, NotFound (app), AppInactive, LimitReached, VersionConflict, StoreUnavailable,
         OutcomeUnknown.
         """
         _check(app_id, name)
-        await self._apps.get(app_id)
+        app = (await self._apps.get(app_id)).app
+        if not app.active:
+            raise inactive(app)
         if fields.get("ics") is None:
             said = parse_calendar(fields, self._clock.now_ms())
         else:  # which may take half a second

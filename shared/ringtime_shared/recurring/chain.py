@@ -29,13 +29,16 @@ or, where a write of version v + 1 took so long that v followed its run of n bef
 | the same, and what follows is stored later than that | it is not followed: the new version's is the run |
 | the dispatchers were away | runs are made late or recorded MISS, as the definition's misfire policy says |
 | there were too many versions since a run was filed | the run ends, as superseded |
+| a calendar is changed | it counts from the next run that is filed |
+| and then a step is taken again | it may file another run: both are followed, by one chain again |
+| and, in that second, the definition | a run that was let go then may come again, as the new version's |
 | a definition cannot be read | its run is recorded as a failure; its chain ends: `ringctl doctor` says so |
 
-Proof sketch. *A chain goes on*: a step names, for each run that is not followed, the next nominal time of
-the run's own version, unless that lies outside its span or there is none. The row of it is durable, and
-sure to be read, before the run's own is let go of. The times of a version never change, so whoever asks
-gets the same one. *A chain begins*: its check is durable before the definition names it, and does not
-settle before it has seen a definition of its version or a later one.
+Proof sketch. *A chain goes on*: a step names, for each run that is not followed, the next nominal time of the
+run's own version, unless that lies outside its span or there is none. The row of it is durable, and sure to
+be read, before the run's own is let go of. The times of a version never change, so whoever asks gets the same
+one, unless a calendar of theirs did. *A chain begins*: its check is durable before the definition names it,
+and does not settle before it has seen a definition of its version or a later one.
 
 *A nominal time has one run*: within a version, by the run's id. Between v and w = v + 1, whose span n lies
 in: v's run of n *stands*, and w's ends, if what follows v's is stored; else v's ends, as superseded.

@@ -9,9 +9,10 @@ from tests.contract.builders import START_MS
 from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
 from tests.unit.ingest.test_recurring import new
 
-from ringtime_shared.errors import Conflict, Damaged, InvalidRequest, LimitReached, NotFound
+from ringtime_shared.errors import AppInactive, Conflict, Damaged, InvalidRequest, LimitReached, NotFound
 from ringtime_shared.models.times import Times
 from ringtime_shared.settings import AppLimits
+from ringtime_shared.stores.codec import read_calendar
 
 DAY = {"dates": ["2027-05-01"]}
 HOUR_MS = 3_600_000
@@ -61,6 +62,27 @@ async def test_a_definition_that_is_written_while_its_calendar_is_deleted_goes_b
         await calendars.put("shop", "c", DAY)
     await recurring.delete(made)
     await calendars.put("shop", "c", DAY)
+
+
+async def test_an_app_that_is_deactivated_gets_none() -> None:
+    """As one that is being deleted, so that none is left behind for another app of its id."""
+    rig = await make_rig()
+    await rig.service.set_active("shop", False)
+    with pytest.raises(AppInactive):
+        await rig.service.calendars.put("shop", "a", DAY)
+
+
+def test_what_is_stored_is_checked_when_it_is_read() -> None:
+    for record, fault in (
+        ((1, 0, 0, "{"), "calendar"),
+        ((1, 0, 0, 5), "calendar"),
+        ((1, -1, 0, "{}"), "changed_ms"),
+        ((None, 0, 0, "{}"), "revision"),
+        ((1, 0, 7, "{}"), "is_deleted"),
+    ):
+        read = read_calendar("shop", "a", *record)
+        assert (read.name, read.revision) == ("a", record[0] or 0)
+        assert read.damage.startswith(fault), read.damage
 
 
 async def test_one_that_cannot_be_read_is_put_anew() -> None:

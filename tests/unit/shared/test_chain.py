@@ -19,7 +19,7 @@ from ringtime_shared.models.recurring import (
     Stage,
 )
 from ringtime_shared.models.schedule import Outcome, Row, Status
-from ringtime_shared.models.times import Window
+from ringtime_shared.models.times import Exclusions, Window
 from ringtime_shared.recurring.chain import MOST_AT_ONCE, MOST_WALKED, Decision, Found, Step
 from ringtime_shared.recurring.run_rows import next_version, run_in
 
@@ -81,6 +81,15 @@ def test_a_run_is_let_go_and_the_next_one_filed() -> None:
     assert following.schedule.fire_ms == following.place.slot_ms
     assert following.schedule.payload == first.schedule.payload
     assert run_in(following).ordinal == 1
+
+
+def test_a_calendar_that_is_changed_between_two_takes_of_a_step_forks_no_chain_for_long() -> None:
+    definition, _, first = begin()
+    shut = Exclusions(spans=((START_MS + 2 * MINUTE_MS, START_MS + 4 * MINUTE_MS),))
+    changed = replace(definition, exclusions=shut)
+    [second], [fourth] = take(definition, first).files, take(changed, first).files
+    assert nominals([second, fourth]) == [2, 4]
+    assert [ref(each) for each in take(changed, second).files] == [ref(fourth)]  # and not 3
 
 
 def test_the_same_step_files_the_same_row_whoever_takes_it_and_when() -> None:

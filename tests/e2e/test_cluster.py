@@ -164,7 +164,7 @@ async def test_creates_with_one_key_on_both_pods_make_one_schedule(
     cluster: Cluster, receiver: Receiver
 ) -> None:
     """Ten at once for each key, of whose replies two are dropped."""
-    keys, at_once = (1_000 if IS_LONG else 40), 10
+    keys, at_once = (1_000 if IS_LONG else 25), 10
     await until_shared(cluster)
     ports = [pod.port for name, pod in cluster.pods.items() if name.startswith("ingest")]
     turns, ids, begun_s = asyncio.Semaphore(20), dict[str, set[str]](), time.monotonic()

@@ -12,8 +12,10 @@ from typing import cast
 from uuid import UUID
 
 from ringtime_ingest.service import IngestService, NewRecurring
+from ringtime_ingest.service.backfill import BackfillReport
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.resize.runner import Resizer, Unfinished
+from ringtime_shared.api.recurring import BackfillEffect
 from ringtime_shared.coordination.memory import MemoryOperator
 from ringtime_shared.errors import NotFound, RingtimeError
 from ringtime_shared.ids import home_slot
@@ -25,7 +27,7 @@ from ringtime_shared.models.recurring import (
     Overlap,
     RunOf,
 )
-from ringtime_shared.models.schedule import Row, Status
+from ringtime_shared.models.schedule import Place, Row, Status
 from ringtime_shared.recurring.run_rows import (
     next_version,
     run_in,
@@ -94,7 +96,7 @@ class CronWorld(World):
         self.early_ms = _SKEW_MS
         self._found: list[str] = []
         self._promises: list[Promise] = []
-        self._triggered: list[Row] = []  # acknowledged
+        self._asked: list[tuple[str, UUID]] = []  # runs that were acknowledged, triggered or of a backfill
 
     async def run(self) -> list[str]:
         return await super().run() + self._found
@@ -171,7 +173,7 @@ class CronWorld(World):
         except NotFound:
             await self._put(service, app_id, name)
             return
-        act = rng.choice(["edit", "edit", "pause", "pause until", "delete", "cancel", "trigger"])
+        act = rng.choice(["edit", "edit", "pause", "pause until", "delete", "cancel", "trigger", "backfill"])
         if before.state is DefinitionState.PAUSED:
             act = "resume"
         if act == "edit" or before.state is DefinitionState.ENDED:
@@ -183,7 +185,10 @@ class CronWorld(World):
         elif act == "pause until":
             self._note(await recurring.pause(before, until_ms=self.now_ms() + rng.randint(2_500, 10_000)))
         elif act == "trigger":
-            self._triggered.append(await recurring.trigger(before))
+            row = await recurring.trigger(before)
+            self._asked.append((app_id, row.schedule.schedule_id))
+        elif act == "backfill":
+            await self._backfill(service, before)
         elif act == "delete":
             self._note(await recurring.delete(before))
         else:
@@ -208,6 +213,25 @@ class CronWorld(World):
                 )
             )
         )
+
+    async def _backfill(self, service: IngestService, definition: Definition) -> None:
+        """Make up for a time of late; perhaps two do it at once."""
+        rng, now_ms = self.rng, self.now_ms()
+        first_ms = now_ms - rng.randint(2_000, 60_000)
+        several = rng.choice([1, 2])
+        calls = [
+            rng.choice(self._ingest)[1].backfills.backfill(definition, first_ms, now_ms - 1_000, most=30)
+            for _ in range(several)
+        ]
+        for report in await asyncio.gather(*calls, return_exceptions=True):
+            if isinstance(report, BaseException) and not isinstance(report, RingtimeError):
+                raise report
+            if isinstance(report, BackfillReport):
+                self._asked += [
+                    (definition.app_id, run.schedule_id)
+                    for run in report.runs
+                    if run.effect is BackfillEffect.FILED and run.schedule_id is not None
+                ]
 
     async def _cancel_run(self, service: IngestService, definition: Definition) -> None:
         page = await service.runs.fetch_page(definition, "future", 1)
@@ -253,10 +277,10 @@ class CronWorld(World):
             await asyncio.sleep(1)
         for definition in self._definitions():
             self._judge_plan(definition)
-        for row in self._triggered:
-            home = self.store._rows[row.place][row.schedule.schedule_id]
-            if home.outcome is None:
-                self._found.append(f"triggered and not recorded: {str(row.schedule.schedule_id)[-8:]}")
+        for app_id, schedule_id in self._asked:
+            home = await self.store.fetch_row(Place.of_home(app_id, schedule_id), schedule_id)
+            if home is None or home.outcome is None:
+                self._found.append(f"asked for and not recorded: {str(schedule_id)[-8:]}")
 
     async def _judge_resized(self) -> None:
         """Finish the resize that somebody left, which must come to an end though crons go on."""
@@ -313,11 +337,14 @@ class CronWorld(World):
             self._found.append(f"chain ended: {definition.name} at version {definition.version}")
 
     def _judge_plan(self, definition: Definition) -> None:
-        homes = defaultdict[int, list[Row]](list)
+        homes, backfills = defaultdict[int, list[Row]](list), defaultdict[int, list[Row]](list)
         for row in self._rows():
             run = run_in(row)
-            if row.is_home and run.recurring_id == definition.recurring_id and run.origin is Origin.PLAN:
-                homes[run.nominal_ms].append(row)
+            if row.is_home and run.recurring_id == definition.recurring_id:
+                if run.origin is Origin.PLAN:
+                    homes[run.nominal_ms].append(row)
+                elif run.origin is Origin.BACKFILL:
+                    backfills[run.nominal_ms].append(row)
         for nominal_ms in self._planned(definition):
             ends = [row.outcome.status if row.outcome else None for row in homes[nominal_ms]]
             made = [status for status in ends if status is not Status.DELETED]
@@ -329,6 +356,12 @@ class CronWorld(World):
         sent_ms = defaultdict[UUID, list[int]](list)
         for send in self.sends:
             sent_ms[send.schedule_id].append(send.sent_ms)
+        for nominal_ms, rows in backfills.items():
+            if len(rows) > 1:
+                self._found.append(f"backfilled twice: {definition.name} at {nominal_ms}")
+            sent = [row for row in homes[nominal_ms] if row.schedule.schedule_id in sent_ms]
+            if sent and any(row.schedule.schedule_id in sent_ms for row in rows):
+                self._found.append(f"backfilled and sent: {definition.name} at {nominal_ms}")
         for nominal_ms, rows in homes.items():
             sent = [row for row in rows if row.schedule.schedule_id in sent_ms]
             if len(sent) > 1:

@@ -124,6 +124,9 @@ _SLOW_CHANGES = CronPlan(
     kill_rate=0.0,
 )
 
+#: Nobody is there to send for longer than a minute, so that several runs follow at once.
+_LONG_AWAY = CronPlan(dispatchers=1, schedules=8, load_s=30.0, pauses=4, pause_s=150.0, kill_rate=0.0)
+
 #: Each with a plan that makes its gap wide; None: what a seed draws.
 CRON_PLANTS: list[tuple[Plant, CronPlan | None]] = [
     (file_what_follows_later, None),
@@ -132,7 +135,7 @@ CRON_PLANTS: list[tuple[Plant, CronPlan | None]] = [
     (step_for_home_rows_alone, None),
     (let_two_versions_run_one_time, _SLOW_CHANGES),
     (check_that_begins_nothing, None),
-    (take_the_next_time_after_now, None),
+    (take_the_next_time_after_now, _LONG_AWAY),
     (point_at_a_filing_without_a_look, None),
     (move_no_recurring_schedule, _SHRINKS),
 ]

@@ -60,7 +60,7 @@ from ringtime_shared.stores.protocol import RUNS_WINDOW_MS, DefinitionKey
 _TRIES = 10  #: each lost one is a change of somebody else's
 _ROWS_AT_ONCE = 50
 _LOOK_BACK_MS = 31 * DAY_MS  #: a planned run that is due may wait so long for a dispatcher
-_LATEST = 10
+_LATEST = 100  #: entries looked through for the runs that go on with the plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,22 +127,20 @@ class Backfills:
             raise inactive(reading.app)
         require_trust(self._clock)
         _check(from_ms, to_ms, most, self._clock.now_ms())
-        key = DefinitionKey(definition.app_id, definition.recurring_id)
         for _ in range(_TRIES):
             runs, continues_ms = await self._look(definition, from_ms, to_ms, most)
             missing = [each.nominal_ms for each in runs if each.effect is BackfillEffect.WOULD_BE_FILED]
             if is_dry or not missing:
                 return BackfillReport(runs, continues_ms)
             noted = self._note(definition, missing, reading.app)
-            if noted is not definition:
-                try:
-                    await self._store.replace_definition(noted)
-                except VersionConflict:
-                    stored = await self._store.fetch_definition(key)
-                    if stored is None or stored.state is DefinitionState.DELETED:
-                        raise NotFound("recurring schedule", definition.name) from None
-                    definition = stored
-                    continue
+            try:
+                await self._store.replace_definition(noted)
+            except VersionConflict:
+                stored = await self._store.fetch_definition(self._key(definition))
+                if stored is None or stored.state is DefinitionState.DELETED:
+                    raise NotFound("recurring schedule", definition.name) from None
+                definition = stored
+                continue
             filed = await self._file(noted, missing, reading)
             return BackfillReport([filed.get(each.nominal_ms, each) for each in runs], continues_ms)
         raise VersionConflict(f"recurring schedule {definition.name} is changed by others all the time")
@@ -184,23 +182,32 @@ class Backfills:
     async def _behind(
         self, definition: Definition, first_ms: int, rows: Mapping[int, list[Row]]
     ) -> Mapping[int, int]:
-        """Return up to which nominal time each version has made its runs that makes some yet."""
-        key = DefinitionKey(definition.app_id, definition.recurring_id)
+        """Return up to which nominal time each version has made its runs that may make some yet.
+
+        One whose latest run has ended has made the next one before that; it may be stored since the entries
+        were read. After a while it is not on its way any more, and the chain has broken.
+        """
+        key, lately_ms = self._key(definition), self._clock.now_ms() - 2 * CHECK_AFTER_MS
         before = await self._store.fetch_runs(
             key, first_ms - _LOOK_BACK_MS, first_ms - 1, _LATEST, newest_first=True
         )
         earlier = await self._fetch(definition, [each.schedule_id for each in before])
-        behind: dict[int, int] = {}
-        if (
-            definition.state is DefinitionState.ACTIVE
-            and self._clock.now_ms() < definition.changed_ms + 2 * CHECK_AFTER_MS
-        ):
-            behind[definition.version] = definition.starts_after_ms  # its first run may be under way
+        spans = (definition.current, *definition.earlier)
+        behind = {  # whose first run may be under way
+            each.version: each.from_ms
+            for each in spans
+            if each.check_id is not None and each.from_ms > lately_ms
+        }
         for row in [*earlier, *(row for found in rows.values() for row in found)]:
-            run = run_in(row)
-            if run.origin is Origin.PLAN and run.stage is Stage.NEW and row.outcome is None:
+            run, outcome = run_in(row), row.outcome
+            is_latest = run.origin is Origin.PLAN and run.stage is Stage.NEW
+            if is_latest and (outcome is None or outcome.ended_ms > lately_ms):
                 behind[run.version] = max(behind.get(run.version, 0), run.nominal_ms)
         return behind
+
+    @staticmethod
+    def _key(definition: Definition) -> DefinitionKey:
+        return DefinitionKey(definition.app_id, definition.recurring_id)
 
     async def _fetch(self, definition: Definition, ids: Sequence[UUID]) -> list[Row]:
         rows: list[Row] = []
@@ -212,21 +219,16 @@ class Backfills:
         return rows
 
     def _note(self, definition: Definition, missing: Sequence[int], app: App) -> Definition:
-        """Return the definition with a range that has all of these; itself if it knows of them."""
+        """Return the definition with a range that has all of these, as it is to be stored. It is stored also
+        if it knew of them: then no change is on its way that takes one of them for its own."""
         now_ms = self._clock.now_ms()
         oldest_ms = now_ms - self._parts.runs.retention_ms(app)
         kept = [each for each in definition.backfilled if each.slot_ms > oldest_ms]
-        if all(_range_of(kept, each) is not None for each in missing):
-            return definition
-        slot_ms = now_ms + self._parts.margin_ms
-        partition = self._parts.chooser.choose(app.number, bucket_of(slot_ms), app.writable)
-        kept.append(Backfilled(missing[0], missing[-1] + 1, slot_ms, partition))
-        return replace(
-            definition,
-            revision=definition.revision + 1,
-            changed_ms=definition.changed_ms,
-            backfilled=tuple(kept[-MAX_BACKFILLED:]),
-        )
+        if any(_range_of(kept, each) is None for each in missing):
+            slot_ms = now_ms + self._parts.margin_ms
+            partition = self._parts.chooser.choose(app.number, bucket_of(slot_ms), app.writable)
+            kept.append(Backfilled(missing[0], missing[-1] + 1, slot_ms, partition))
+        return replace(definition, revision=definition.revision + 1, backfilled=tuple(kept[-MAX_BACKFILLED:]))
 
     async def _file(
         self, definition: Definition, missing: Sequence[int], reading: AppReading

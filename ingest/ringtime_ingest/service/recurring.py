@@ -437,7 +437,7 @@ class Recurring:
             return stored
         changed = next_version(stored, now_ms, **changes)
         if is_new:
-            changed = replace(changed, ordinal=0, created_ms=now_ms, skipped=(), backfilled=())
+            changed = replace(changed, ordinal=0, created_ms=now_ms, skipped=())
         else:
             changed = replace(changed, ordinal=await self._runs.count_planned(stored, changed.from_ms))
         if changed.paused_until_ms is not None:

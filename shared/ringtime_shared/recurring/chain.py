@@ -259,7 +259,7 @@ class Decision:
             return Step(run=self._let_go())
         # Each of a backfill was asked for: where they must not overlap they go one after the other.
         may_wait = definition.overlap is Overlap.BUFFER_ONE or self._run.origin is Origin.BACKFILL
-        return self._wait() if may_wait else self._miss(_OVERLAP)
+        return self._wait_behind(self._found[running]) if may_wait else self._miss(_OVERLAP)
 
     def _follow(self, definition: Definition, span: Span, step: Step) -> Step:
         """Return a step with what follows the run."""
@@ -485,6 +485,16 @@ class Decision:
     def _wait_for(self, running: UUID) -> Step:
         run = replace(self._run, stage=Stage.FOLLOWED, running=running, buffered=None)
         return replace(self._wait(), run=run)
+
+    def _wait_behind(self, found: Found) -> Step:
+        """Return a step that looks again a moment after the run in front does, if that waits itself: so that
+        many in a line follow each other closely."""
+        least_ms, most_ms = _LOOK_AGAIN_MS
+        if found.home is None:
+            return self._wait()
+        slot_ms = (found.home.moved_to or found.home.place).slot_ms
+        wait_ms = slot_ms + least_ms - self._now_ms if slot_ms > self._now_ms else self._now_ms - slot_ms >> 2
+        return Step(run=self._run, wait_ms=self._now_ms + min(max(wait_ms, least_ms), most_ms))
 
     def _wait(self) -> Step:
         least_ms, most_ms = _LOOK_AGAIN_MS

@@ -16,7 +16,7 @@ from ringtime_ingest.service import backfill as service
 from ringtime_ingest.service.backfill import BackfillReport
 from ringtime_shared.api.recurring import BackfillEffect
 from ringtime_shared.errors import InvalidRequest, OutcomeUnknown, StoreUnavailable
-from ringtime_shared.models.recurring import Definition, DefinitionState, Origin, Overlap, Stage
+from ringtime_shared.models.recurring import Definition, Origin, Overlap, Stage
 from ringtime_shared.models.schedule import Outcome, Row, RowUpdate, Status
 from ringtime_shared.recurring.chain import Decision, Found
 from ringtime_shared.recurring.run_rows import run_in
@@ -157,15 +157,6 @@ async def test_where_runs_must_not_overlap_they_go_one_after_the_other() -> None
     assert decide(second, first).wait_ms is not None
     ended = replace(first, outcome=Outcome(status=Status.SUCCESS, ended_ms=rig.clock.now_ms()))
     assert decide(second, ended).run.stage is Stage.LET_GO
-
-
-async def test_one_that_is_created_anew_knows_of_no_earlier_backfill() -> None:
-    rig = await make_rig()
-    made = await rig.service.recurring.put(new())
-    await backfill(rig, made, (60, 50))
-    await rig.service.recurring.delete(await rig.service.recurring.fetch("shop", "nightly"))
-    again = await rig.service.recurring.put(new())
-    assert (again.state, again.backfilled) == (DefinitionState.ACTIVE, ())
 
 
 async def play(seed: int) -> Counter[int]:

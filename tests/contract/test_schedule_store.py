@@ -23,7 +23,8 @@ from tests.contract.builders import (
 
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.retry import RetryRules
-from ringtime_shared.models.schedule import LOG_LENGTH, Outcome, Place, Row, Status
+from ringtime_shared.models.schedule import LOG_LENGTH, Change, Outcome, Place, Row, Status
+from ringtime_shared.models.sending import Priority, Sending
 from ringtime_shared.stores.protocol import IdPage, Store
 
 
@@ -298,3 +299,26 @@ async def test_ids_that_differ_in_the_last_bit_are_two_rows(store: Store, app: A
     await store.put_updates([make_update(second, make_outcome())])
     assert await fetch(store, first) == first
     assert await fetch(store, second) == replace(second, outcome=make_outcome())
+
+
+async def test_what_a_changed_filing_has_comes_back(store: Store, app: App) -> None:
+    row = make_row(app, sending=Sending(is_base64=True, timeout_ms=70, priority=Priority.LOW), payload="AAE=")
+    filing = replace(row, place=row.place._replace(slot_ms=START_MS + 5), change=Change(START_MS, 1 << 61))
+    await store.put_rows([row, filing])
+    outcome = make_outcome(changed_in=filing.place)
+    await store.put_updates([make_update(row, moved_to=filing.place, outcome=outcome)])
+    assert await fetch(store, filing) == filing
+    assert await fetch(store, row) == replace(row, moved_to=filing.place, outcome=outcome)
+    (page,) = await store.fetch_due([make_query(app)])
+    assert page.rows == [filing]
+
+
+async def test_a_row_that_is_filed_again_is_kept_as_long_as_the_longest_says(store: Store, app: App) -> None:
+    row = make_row(app)
+    await store.put_rows([row])
+    await store.put_cancel(row.place, row.schedule.schedule_id, START_MS)
+    for expires_ms in (row.schedule.expires_ms + 9_000, row.schedule.expires_ms + 5_000):
+        await store.put_rows([replace(row, schedule=replace(row.schedule, expires_ms=expires_ms))])
+        longest = row.schedule.expires_ms + 9_000
+        kept = replace(row, schedule=replace(row.schedule, expires_ms=longest), cancelled_ms=START_MS)
+        assert await fetch(store, row) == kept

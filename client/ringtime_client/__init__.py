@@ -51,6 +51,7 @@ from ringtime_shared.models.job import JobAction, JobState
 from ringtime_shared.models.recurring import DefinitionState, Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Status
+from ringtime_shared.models.sending import Priority
 from ringtime_shared.models.times import DstGap, DstOverlap, Effect, Unit
 
 __all__ = [
@@ -82,6 +83,7 @@ __all__ = [
     "NewSigningSecret",
     "Overlap",
     "PlannedView",
+    "Priority",
     "RecurringPage",
     "RecurringTimes",
     "RecurringView",

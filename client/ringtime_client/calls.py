@@ -14,7 +14,7 @@ from msgspec import ValidationError, convert
 
 from ringtime_client.answers import settle_item
 from ringtime_client.exchange import BASE, Call, T
-from ringtime_client.forms import callback_of, instant, safe, to_body, with_query
+from ringtime_client.forms import callback_of, instant, safe, sending_of, to_body, with_query
 from ringtime_client.recurring import plain_id
 from ringtime_client.views import (
     Callback,
@@ -41,6 +41,7 @@ from ringtime_shared.errors import ErrorWord, InvalidRequest, RingtimeError, Vio
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Status
+from ringtime_shared.models.sending import Priority
 
 _MS = timedelta(milliseconds=1)
 _REPLAYED = {None: "all", True: "true", False: "false"}
@@ -179,13 +180,15 @@ def delete_signing_secret(app_id: str, secret_id: str) -> Call[None]:
 def create_schedule(
     app_id: str,
     *,
-    payload: str,
+    payload: str | bytes,
     callback: Callback,
     at: Instant | None = None,
     delay: timedelta | None = None,
     retry: RetryRules | None = None,
     labels: Mapping[str, str] | None = None,
     idempotency_key: str = "",
+    timeout: timedelta | None = None,
+    priority: Priority | None = None,
 ) -> Call[ScheduleView]:
     """File a schedule; when this returns, it will fire.
 
@@ -195,6 +198,7 @@ def create_schedule(
     well: there is one schedule for a key, for 24 hours unless the server is set otherwise.
 
     Args:
+        payload: text, or bytes, which are sent as they are.
         callback: HttpCallbackDetails, or `{"type": name, "details": {...}}` for any type.
         at: the instant to fire at, timezone-aware or in epoch seconds; or
         delay: how long from the server's now.
@@ -202,10 +206,15 @@ def create_schedule(
         labels: up to 16 keys and values to find it by in lists.
         idempotency_key: what this create and its repetitions have in common, say an order's number. The
             server must know of keys (see its reference), or each try makes a schedule.
+        timeout: of one attempt, instead of the app's.
+        priority: among the app's callbacks to one destination, when they have to wait.
 
     Raises InvalidRequest, NotFound (app), AppInactive, KeyReused (the key is another create's), InFlight.
     """
-    fields = _fields_of(app_id, payload, callback, at, delay, retry, labels)
+    fields = {
+        **_fields_of(app_id, callback, at, delay, retry, labels),
+        **sending_of(payload, timeout, priority),
+    }
     call = _create_of(app_id, to_body(fields))
     if not idempotency_key:
         return call
@@ -254,12 +263,14 @@ def put_schedule(
     app_id: str,
     name: str,
     *,
-    payload: str,
+    payload: str | bytes,
     callback: Callback,
     at: Instant | None = None,
     delay: timedelta | None = None,
     retry: RetryRules | None = None,
     labels: Mapping[str, str] | None = None,
+    timeout: timedelta | None = None,
+    priority: Priority | None = None,
 ) -> Call[ScheduleView]:
     """File a schedule under a name of your own, or make the one that is pending there what is asked for.
 
@@ -273,7 +284,10 @@ def put_schedule(
     Raises InvalidRequest, NotFound (app), AppInactive, NotChangeable (the pending one is due within a
     second, or was tried), VersionConflict, Conflict (others put it at the same moment), InFlight.
     """
-    fields = dict(_fields_of(app_id, payload, callback, at, delay, retry, labels))
+    fields = {
+        **_fields_of(app_id, callback, at, delay, retry, labels),
+        **sending_of(payload, timeout, priority),
+    }
     del fields["appId"]
     return Call(
         method="PUT",
@@ -314,10 +328,12 @@ def patch_schedule(
     *,
     at: Instant | None = None,
     delay: timedelta | None = None,
-    payload: str | None = None,
+    payload: str | bytes | None = None,
     callback: Callback | None = None,
     retry: RetryRules | None = None,
     labels: Mapping[str, str] | None = None,
+    timeout: timedelta | None = None,
+    priority: Priority | None = None,
 ) -> Call[ScheduleView]:
     """Change a schedule that is not sent yet; what is None stays. What was to be sent before is not sent.
 
@@ -326,14 +342,13 @@ def patch_schedule(
     Args:
         at: another instant to fire at, timezone-aware; or
         delay: how long from the server's now.
-        payload, callback, retry, labels: as `create_schedule` takes them.
+        payload, callback, retry, labels, timeout, priority: as `create_schedule` takes them.
 
     Raises InvalidRequest, NotFound, NotChangeable (it is over, is due within a second, or is a run),
     VersionConflict (others changed it at the same moment), AppInactive.
     """
     fields: dict[str, object] = {} if at is None and delay is None else dict(_when(at, delay))
-    if payload is not None:
-        fields["payload"] = payload
+    fields |= sending_of(payload, timeout, priority)
     if callback is not None:
         fields["callback"] = callback_of(callback)
     if retry is not None:
@@ -523,7 +538,6 @@ def replay_dead_letters(
 
 def _fields_of(
     app_id: str,
-    payload: str,
     callback: Callback,
     at: Instant | None,
     delay: timedelta | None,
@@ -532,7 +546,6 @@ def _fields_of(
 ) -> Mapping[str, object]:
     return {
         "appId": app_id,
-        "payload": payload,
         **_when(at, delay),
         "callback": callback_of(callback),
         **({} if retry is None else {"retryPolicy": retry_to_json(retry)}),
@@ -552,9 +565,8 @@ def _item_of(number: int, item: NewSchedule | Mapping[str, Any]) -> Call[Schedul
             new.app_id,
             to_body(
                 {
-                    **_fields_of(
-                        new.app_id, new.payload, new.callback, new.at, new.delay, new.retry, new.labels
-                    ),
+                    **_fields_of(new.app_id, new.callback, new.at, new.delay, new.retry, new.labels),
+                    **sending_of(new.payload, new.timeout, new.priority),
                     **({KEY_FIELD: new.idempotency_key} if new.idempotency_key else {}),
                 }
             ),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping
-from datetime import UTC
+from datetime import UTC, timedelta
 from urllib.parse import urlencode
 
 import orjson
 
 from ringtime_client.views import Callback, HttpCallbackDetails
 from ringtime_shared.api.ids import check_app_id
+from ringtime_shared.api.schedules import BASE64
 from ringtime_shared.arguments import Instant, to_instant
 from ringtime_shared.errors import InvalidRequest
+from ringtime_shared.models.sending import Priority
 
 
 def safe(app_id: str) -> str:
@@ -40,6 +43,22 @@ def with_query(path: str, query: Mapping[str, object]) -> str:
 def callback_of(callback: Callback) -> Mapping[str, object]:
     """Return a callback as the API reads it."""
     return callback.to_json() if isinstance(callback, HttpCallbackDetails) else callback
+
+
+def sending_of(
+    payload: str | bytes | None, timeout: timedelta | None, priority: Priority | None
+) -> Mapping[str, object]:
+    """Return what is to be sent, and how, as the API reads it; None: it is not said."""
+    fields: dict[str, object] = {}
+    if isinstance(payload, bytes):
+        fields |= {"payload": b64encode(payload).decode(), "payloadEncoding": BASE64}
+    elif payload is not None:
+        fields["payload"] = payload
+    if timeout is not None:
+        fields["timeoutMs"] = timeout // timedelta(milliseconds=1)
+    if priority is not None:
+        fields["priority"] = priority
+    return fields
 
 
 def to_body(fields: Mapping[str, object]) -> bytes:

@@ -13,6 +13,7 @@ from ringtime_shared.arguments import Instant, checked
 from ringtime_shared.callbacks.credentials import hide
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.retry import RetryRules
+from ringtime_shared.models.sending import Priority
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,13 +41,15 @@ class NewSchedule:
     """A schedule to create with others; what `create_schedule` takes."""
 
     app_id: str
-    payload: str
+    payload: str | bytes  #: bytes are sent as they are
     callback: Callback
     at: Instant | None = None  #: the instant to fire at, timezone-aware; or
     delay: timedelta | None = None  #: how long from the server's now
     retry: RetryRules | None = None  #: where it differs from the app's policy
     labels: Mapping[str, str] | None = None  #: up to 16 keys and values to find it by
     idempotency_key: str = ""  #: what this create and its repetitions have in common
+    timeout: timedelta | None = None  #: of one attempt; None: the app's
+    priority: Priority | None = None  #: among the app's callbacks to one destination; None: normal
 
 
 Callback = HttpCallbackDetails | Mapping[str, object]  #: a mapping is `{"type": name, "details": {...}}`
@@ -64,13 +67,15 @@ class CancelResult:
 def _check_item(
     *,
     app_id: str,
-    payload: str,
+    payload: str | bytes,
     callback: Callback,
     at: Instant | None = None,
     delay: timedelta | None = None,
     retry: RetryRules | None = None,
     labels: Mapping[str, str] | None = None,
     idempotency_key: str = "",
+    timeout: timedelta | None = None,
+    priority: Priority | None = None,
 ) -> None:
     """Check the fields of an item by these annotations."""
 

@@ -21,6 +21,7 @@ from ringtime_shared.models.job import Job, JobAction, JobState
 from ringtime_shared.models.recurring import Definition, DefinitionState, Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Outcome, Row, Schedule, Status
+from ringtime_shared.models.sending import Priority
 from ringtime_shared.models.times import DstGap, DstOverlap, Omitted, Run, Unit
 from ringtime_shared.settings import Settings
 
@@ -52,6 +53,7 @@ __all__ = [
     "Omitted",
     "Outcome",
     "Overlap",
+    "Priority",
     "RecurringTimes",
     "Replay",
     "ReplayReport",

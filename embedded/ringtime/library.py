@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -39,6 +40,7 @@ from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.app import App, AppConfiguration, SigningSecret
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row, Status
+from ringtime_shared.models.sending import Priority, Sending
 from ringtime_shared.row_filter import RowFilter, labels_of
 from ringtime_shared.settings import Settings, check_settings, load_settings
 
@@ -228,18 +230,21 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
         self,
         app_id: str,
         *,
-        payload: str,
+        payload: str | bytes,
         callback: Callback,
         at: Instant | None = None,
         delay: timedelta | None = None,
         retry: RetryRules | None = None,
         labels: Mapping[str, str] | None = None,
         idempotency_key: str = "",
+        timeout: timedelta | None = None,
+        priority: Priority | None = None,
     ) -> Row:
         """File a schedule; when this returns, it will fire. Called again with the same key, also in a later
         process, it returns the one that there is, as it is then.
 
         Args:
+            payload: text, or bytes, which are sent as they are.
             callback: HttpCallbackDetails, or `{"type": name, "details": {...}}` for any type.
             at: the instant to fire at, timezone-aware or in epoch seconds; or
             delay: how long from now.
@@ -247,12 +252,16 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
             labels: up to 16 keys and values to find it by in lists.
             idempotency_key: what this create and its repetitions have in common; it holds for 24 hours, or
                 `settings.ingest.idempotency_hours`.
+            timeout: of one attempt, instead of the app's.
+            priority: among the app's callbacks to one destination, when they have to wait.
 
         Raises InvalidRequest, NotFound (app), AppInactive, StoreUnavailable, OutcomeUnknown, KeyReused (the
         key is another create's), InFlight.
         """
         return await self._running.service.create_schedule(
-            _to_request(app_id, payload, callback, at, delay, retry, labels, idempotency_key)
+            _to_request(
+                app_id, payload, callback, at, delay, retry, labels, idempotency_key, timeout, priority
+            )
         )
 
     @checked
@@ -284,6 +293,8 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
                         new.retry,
                         new.labels,
                         new.idempotency_key,
+                        new.timeout,
+                        new.priority,
                     )
                 )
         results = await self._running.service.batches.create(asked)
@@ -301,12 +312,14 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
         app_id: str,
         name: str,
         *,
-        payload: str,
+        payload: str | bytes,
         callback: Callback,
         at: Instant | None = None,
         delay: timedelta | None = None,
         retry: RetryRules | None = None,
         labels: Mapping[str, str] | None = None,
+        timeout: timedelta | None = None,
+        priority: Priority | None = None,
     ) -> Row:
         """File a schedule under a name of your own, or make the one that is pending there what is asked for.
 
@@ -321,7 +334,7 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
         StoreUnavailable, OutcomeUnknown.
         """
         _check_name(name)
-        new = _to_request(app_id, payload, callback, at, delay, retry, labels, "")
+        new = _to_request(app_id, payload, callback, at, delay, retry, labels, "", timeout, priority)
         return (await self._running.service.named.put(replace(new, name=name))).row
 
     @checked
@@ -345,17 +358,19 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
         *,
         at: Instant | None = None,
         delay: timedelta | None = None,
-        payload: str | None = None,
+        payload: str | bytes | None = None,
         callback: Callback | None = None,
         retry: RetryRules | None = None,
         labels: Mapping[str, str] | None = None,
+        timeout: timedelta | None = None,
+        priority: Priority | None = None,
     ) -> Row:
         """Change a schedule that is not sent yet; what is None stays. What was to be sent before is not sent.
 
         Args:
             at: another instant to fire at, timezone-aware; or
             delay: how long from now.
-            payload, callback, retry, labels: as `create_schedule` takes them.
+            payload, callback, retry, labels, timeout, priority: as `create_schedule` takes them.
 
         Raises InvalidRequest, NotFound, NotChangeable (it is over, is due within a second, or is a run),
         VersionConflict (others changed it at the same moment), AppInactive, OutcomeUnknown.
@@ -367,7 +382,10 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
             ScheduleChange(
                 fire_ms=to_ms("at", at),
                 delay_ms=None if delay is None else -(-delay // timedelta(milliseconds=1)),
-                payload=payload,
+                payload=None if payload is None else _payload_of(payload),
+                is_base64=None if payload is None else isinstance(payload, bytes),
+                timeout_ms=_ms(timeout),
+                priority=priority,
                 callback_type=kind,
                 callback_details=details,
                 retry=retry,
@@ -571,20 +589,36 @@ def _check_name(name: str) -> None:
         raise InvalidRequest(violations)
 
 
+def _payload_of(payload: str | bytes) -> str:
+    return payload if isinstance(payload, str) else b64encode(payload).decode()
+
+
+def _ms(duration: timedelta | None) -> int | None:
+    return None if duration is None else duration // timedelta(milliseconds=1)
+
+
 def _to_request(
     app_id: str,
-    payload: str,
+    payload: str | bytes,
     callback: Callback,
     at: Instant | None,
     delay: timedelta | None,
     retry: RetryRules | None,
     labels: Mapping[str, str] | None,
     idempotency_key: str,
+    timeout: timedelta | None,
+    priority: Priority | None,
 ) -> Request:
     kind, details = details_of(callback)
+    sending = Sending(
+        is_base64=isinstance(payload, bytes),
+        timeout_ms=_ms(timeout),
+        priority=priority or Priority.NORMAL,
+    )
     return Request(
         app_id=app_id,
-        payload=payload,
+        payload=_payload_of(payload),
+        sending=None if sending == Sending() else sending,
         fire_ms=to_ms("at", at),
         delay_ms=None if delay is None else -(-delay // timedelta(milliseconds=1)),
         callback_type=kind,

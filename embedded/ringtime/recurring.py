@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -112,12 +113,15 @@ class RecurringVerbs(ABC):
                 "callback_type": stored.callback_type,
                 "callback_details": orjson.loads(stored.callback_details),
                 "retry": stored.retry,
+                "sending": stored.sending,
                 "misfire": stored.misfire,
                 "misfire_most": stored.misfire_most,
                 "misfire_age_ms": stored.misfire_age_ms,
                 "overlap": stored.overlap,
                 "keeps": stored.keeps,
             }
+            if payload is not None and stored.sending is not None:  # it is text
+                kept["sending"] = replace(stored.sending, is_base64=False)
             times = parse_times(patch_times(stored.times, given))
             return NewRecurring(app_id=app_id, name=name, times=times, **(kept | changes))
 

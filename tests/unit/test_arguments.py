@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from ringtime import Ringtime, Status
+from ringtime import Priority, Ringtime, Status
 from ringtime_client import (
     AppConfiguration,
     AsyncRingtimeClient,
@@ -76,6 +76,8 @@ GOOD: dict[str, dict[str, Any]] = {
         "retry": RetryRules(),
         "labels": {"team": "a"},
         "idempotency_key": "k",
+        "timeout": HOUR,
+        "priority": Priority.HIGH,
     },
     "put_schedule": {
         "app_id": "shop",
@@ -86,6 +88,8 @@ GOOD: dict[str, dict[str, Any]] = {
         "delay": HOUR,
         "retry": RetryRules(),
         "labels": {"team": "a"},
+        "timeout": HOUR,
+        "priority": Priority.HIGH,
     },
     "get_named_schedule": {"app_id": "shop", "name": "nightly"},
     "cancel_named_schedule": {"app_id": "shop", "name": "nightly"},
@@ -99,6 +103,8 @@ GOOD: dict[str, dict[str, Any]] = {
         "callback": CALLBACK,
         "retry": RetryRules(),
         "labels": {"team": "a"},
+        "timeout": HOUR,
+        "priority": Priority.HIGH,
     },
     "trigger_schedule": {"schedule_id": ID},
     "cancel_schedule": {"schedule_id": ID},
@@ -185,6 +191,8 @@ RIGHT: dict[str, tuple[type, ...]] = {
     "at": (type(None),),
     "delay": (type(None),),
     "retry": (type(None),),
+    "timeout": (type(None),),
+    "priority": (type(None),),
     "labels": (type(None), dict),
     "start": (type(None),),
     "end": (type(None),),
@@ -208,6 +216,8 @@ def wrong_for(verb: str, argument: str) -> Iterator[Any]:
             is_right = True
         if verb == "patch_recurring" and argument in ("times", "payload", "callback") and value is None:
             is_right = True
+        if verb in ("create_schedule", "put_schedule", "patch_schedule") and argument == "payload":
+            is_right = is_right or isinstance(value, bytes)
         if verb == "patch_schedule" and argument in ("payload", "callback") and value is None:
             is_right = True
         if isinstance(good, datetime) and type(value) in (int, float):  # epoch seconds

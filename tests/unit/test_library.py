@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from ringtime import CallbackType, Delivery, Reply, Ringtime, Row, Settings, Status, Violation
+from ringtime import CallbackType, Delivery, Priority, Reply, Ringtime, Row, Settings, Status, Violation
 from ringtime.instants import to_ms
 from ringtime_shared.errors import InvalidRequest, KeyReused, NotFound, SettingsError, StartupError
 from ringtime_shared.settings import AppLimits, DispatchSettings, IngestSettings, RetrySettings
@@ -384,3 +384,19 @@ async def test_a_callback_that_awaits_what_it_cancelled_is_a_failed_attempt(tmp_
         assert done.outcome is not None
         assert (done.status, done.outcome.error) == (Status.FAILURE, "CancelledError")
     assert calls == [1, 2]
+
+
+async def test_a_schedule_is_changed_and_sent_now_with_the_bytes_it_has_then(tmp_path: Path) -> None:
+    bell = Bell()
+    async with quick(tmp_path, bell) as ringtime:
+        await ringtime.register_app("shop", partitions=1)
+        row = await create(ringtime, delay=HOUR)
+        changed = await ringtime.patch_schedule(
+            row.schedule.schedule_id, payload=b"\x00\xff", timeout=SOON, priority=Priority.HIGH
+        )
+        assert (changed.schedule.payload, changed.schedule.fire_ms) == ("AP8=", row.schedule.fire_ms)
+        await ringtime.trigger_schedule(row.schedule.schedule_id)
+        delivery = await asyncio.wait_for(bell.rung.get(), 10)
+        assert (delivery.schedule.body, delivery.timeout_ms) == (b"\x00\xff", 60)
+        ended = await outcome_of(ringtime, row)
+        assert (ended.status, ended.schedule.payload) == (Status.SUCCESS, "AP8=")

@@ -329,6 +329,12 @@ SCHEDULE_PATCH = Shape(
     *_OWN_CONTENTS,
     Field("labels", TEXTS, "All that it is to have.", LABELS),
     is_closed=True,
+    also={
+        "anyOf": [
+            {"properties": {"scheduleTime": {"type": "null"}}},
+            {"properties": {"delaySeconds": {"type": "null"}}},
+        ]
+    },
 )
 _TIMES = (
     Field("cronExpression", TEXT, "Five fields, or `@daily` and the like; or else `interval`.", _CRON),

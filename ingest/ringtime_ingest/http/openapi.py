@@ -36,7 +36,7 @@ Document = Mapping[str, object]
 _INTRO = """Callbacks at the time you ask for. Times are UTC. Every answer comes in one of two envelopes; \
 an error names each field and the rule it broke. Unknown keys are passed over and keys are matched \
 without regard to case; null stands for leaving a field out where the schema allows it. Whole numbers are \
-written without a fraction."""
+written without a fraction, and fit 64 bits."""
 _EXAMPLE = {
     "appId": "test",
     "payload": "{}",

@@ -34,7 +34,7 @@ def without_fractions(value: Any) -> Any:
         return {key: without_fractions(each) for key, each in value.items()}
     if isinstance(value, list):
         return [without_fractions(each) for each in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
 @schemathesis.check  # type: ignore[untyped-decorator]

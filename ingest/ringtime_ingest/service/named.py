@@ -51,8 +51,8 @@ from ringtime_shared.errors import (
 )
 from ringtime_shared.ids import app_number_of
 from ringtime_shared.models.claim import Claim, ClaimKey, ClaimKind
-from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row, Schedule
+from ringtime_shared.models.sending import Sending
 from ringtime_shared.settings.rules import CLOCK_SKEW_MS
 
 FIELD = "name"
@@ -201,14 +201,19 @@ class Named:
 
 def _change_of(new: NewSchedule) -> ScheduleChange:
     """Return what makes any schedule the one that is asked for."""
+    sending = new.sending or Sending()
     return ScheduleChange(
         fire_ms=new.fire_ms,
         delay_ms=new.delay_ms,
         payload=new.payload,
+        is_base64=sending.is_base64,
+        timeout_ms=sending.timeout_ms,
+        priority=sending.priority,
         callback_type=new.callback_type,
         callback_details=new.callback_details,
-        retry=new.retry or RetryRules(),
+        retry=new.retry,
         labels=new.labels,
+        is_whole=True,
     )
 
 
@@ -225,9 +230,8 @@ def _is_same(stored: Schedule, drafted: Schedule, new: NewSchedule, is_same_requ
         return False
     if orjson.loads(stored.callback_details) != orjson.loads(drafted.callback_details):
         return False
-    return replace(stored, retry=stored.retry or RetryRules()) == replace(
+    return stored == replace(
         drafted,
-        retry=drafted.retry or RetryRules(),
         schedule_id=stored.schedule_id,
         fire_ms=stored.fire_ms,
         callback_details=stored.callback_details,

@@ -79,6 +79,7 @@ class ScheduleChange:
     callback_details: dict[str, object] | None = field(default=None, repr=False)  #: goes with its type
     retry: RetryRules | None = None
     labels: Labels | None = None
+    is_whole: bool = False  #: what is None does not stay, but is as in a create that leaves it out
 
 
 NOW = ScheduleChange(delay_ms=0)  #: it is to be sent at once

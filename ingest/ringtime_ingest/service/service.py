@@ -406,8 +406,8 @@ class IngestService:
             callback_type=contents.callback_type,
             callback_details=details,
             expires_ms=max(old.expires_ms, max(fire_ms, now_ms + self._margin_ms) + retention_ms),
-            retry=old.retry if asked.retry is None else asked.retry,
-            labels=old.labels if asked.labels is None else asked.labels,
+            retry=asked.retry if asked.is_whole or asked.retry is not None else old.retry,
+            labels=(asked.labels or ()) if asked.is_whole or asked.labels is not None else old.labels,
             sending=contents.sending,
         )
 
@@ -509,7 +509,7 @@ class IngestService:
 
 def _sending_of(old: Sending | None, asked: ScheduleChange) -> Sending | None:
     """Return how a changed schedule is sent; another payload is text unless it is said to be base64."""
-    before = old or Sending()
+    before = Sending() if old is None or asked.is_whole else old
     changed = Sending(
         is_base64=before.is_base64 if asked.payload is None else bool(asked.is_base64),
         timeout_ms=before.timeout_ms if asked.timeout_ms is None else asked.timeout_ms,

@@ -26,6 +26,7 @@ from ringtime_shared.errors import (
 )
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row, RowUpdate, Status
+from ringtime_shared.models.sending import Priority, Sending
 
 __all__ = ["pods"]
 AT_MS = START_MS + HOUR_MS
@@ -77,10 +78,13 @@ async def test_a_delay_counts_from_the_first_put(pods: Pods) -> None:
         {"fire_ms": AT_MS + 1},
         {"callback_details": {"a": 2}},
         {"labels": (("team", "a"),)},
+        {"sending": Sending(timeout_ms=500, priority=Priority.HIGH)},
+        {"payload": "aGk=", "sending": Sending(is_base64=True)},
     ],
 )
 async def test_one_that_is_pending_becomes_what_is_asked_for(pods: Pods, change: dict[str, Any]) -> None:
-    first = (await put(pods, retry=RetryRules(attempts=2))).row
+    given = {"retry": RetryRules(attempts=2), "sending": Sending(timeout_ms=700, priority=Priority.LOW)}
+    first = (await put(pods, **given)).row
     row, is_new = await put_on_other(pods, **change)
     assert (row.schedule.schedule_id, is_new) == (first.schedule.schedule_id, False)
     shown = await pods.rig.service.fetch_schedule(first.schedule.schedule_id)
@@ -88,13 +92,12 @@ async def test_one_that_is_pending_becomes_what_is_asked_for(pods: Pods, change:
     assert (shown.schedule.payload, shown.schedule.fire_ms) == (asked_for.payload, asked_for.fire_ms)
     assert json.loads(shown.schedule.callback_details) == asked_for.callback_details
     assert (shown.schedule.labels, shown.schedule.name) == (asked_for.labels, "nightly")
-    assert shown.schedule.retry in (None, RetryRules())  # the put had none
+    assert (shown.schedule.retry, shown.schedule.sending) == (None, asked_for.sending)  # of this put alone
     count = len(pods.rows())
     assert not (await put(pods, **change)).is_new  # nothing is to change now
     assert len(pods.rows()) == count
-    again = await put(pods, retry=RetryRules(attempts=2))
-    assert again.row.schedule.retry == RetryRules(attempts=2)
-    assert again.row.schedule.payload == "{}"
+    again = (await put(pods, **given)).row.schedule
+    assert (again.retry, again.sending, again.payload) == (given["retry"], given["sending"], "{}")
 
 
 async def test_one_that_is_too_near_is_not_changed(pods: Pods) -> None:

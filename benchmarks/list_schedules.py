@@ -1,20 +1,26 @@
 """What a list of one app's schedules costs on real Cassandra: rows a second, processor time, memory.
 
-    PYTHONPATH=. python benchmarks/list_schedules.py [--rows N] [--address host:port]
+    PYTHONPATH=. python benchmarks/list_schedules.py [--rows N] [--address host:port | --sqlite] [--profile]
 
 Files N rows (a million, unless said otherwise) of one app with 16 partitions over two hours, every third
 with its outcome, and lists them in pages of 1,000 as the HTTP route does, while others are created; then an
-empty month. Without an address a server is started, as for the service tests.
+empty month. Without an address a server is started, as for the service tests. With `--sqlite` the rows are in
+a folder, and the processor time is that of the database, too; `--profile` says where this process spends it,
+`--minutes` makes the rows lie closer.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import cProfile
 import os
+import pstats
 import resource
 import time
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import orjson
@@ -30,12 +36,14 @@ from ringtime_shared.clock import SystemClock
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.settings import AppLimits, CassandraSettings, IngestSettings
 from ringtime_shared.stores.cassandra import CassandraStore, migrate
+from ringtime_shared.stores.sqlite import SqliteStore
 
-APP, PARTITIONS, HOURS = "checkout-service", 16, 2
+APP, PARTITIONS = "checkout-service", 16
 HOUR_MS = 3_600_000
+SPAN_MS = 2 * HOUR_MS
 
 
-async def run(address: Address, count: int) -> None:
+async def run_cassandra(address: Address, count: int, profiled: bool) -> None:
     settings = CassandraSettings(
         contact_points=(address.host,),
         port=address.port,
@@ -43,7 +51,15 @@ async def run(address: Address, count: int) -> None:
         request_timeout_ms=20_000,
     )
     await migrate(settings)
-    store = await CassandraStore.connect(settings)
+    await run(await CassandraStore.connect(settings), count, profiled)
+
+
+async def run_sqlite(count: int, profiled: bool) -> None:
+    with TemporaryDirectory() as folder:
+        await run(await SqliteStore.open(Path(folder)), count, profiled)
+
+
+async def run(store: CassandraStore | SqliteStore, count: int, profiled: bool) -> None:
     service = await IngestService.start(
         IngestParts(
             store=store,
@@ -63,7 +79,7 @@ async def run(address: Address, count: int) -> None:
 
         async def fill(size: int) -> None:
             rows = [
-                make_row(app, rng.randrange(PARTITIONS), start_ms + rng.randrange(HOURS * HOUR_MS))
+                make_row(app, rng.randrange(PARTITIONS), start_ms + rng.randrange(SPAN_MS))
                 for _ in range(size)
             ]
             await store.put_rows(rows)
@@ -72,7 +88,13 @@ async def run(address: Address, count: int) -> None:
         for _ in range(0, count, 4_000):
             await asyncio.gather(*(fill(500) for _ in range(8)))
         print(f"{count:,} rows filed in {time.perf_counter() - begun:.0f} s")
+        profile = cProfile.Profile()
+        if profiled:
+            profile.enable()
         await list_all(service, start_ms, count, fill)
+        if profiled:
+            profile.disable()
+            pstats.Stats(profile).sort_stats("tottime").print_stats(25)
         begun = time.perf_counter()
         month = ListQuery(
             app_id=APP, start_ms=start_ms - 61 * 24 * HOUR_MS, end_ms=start_ms - 30 * 24 * HOUR_MS
@@ -99,9 +121,7 @@ async def list_all(service: IngestService, start_ms: int, count: int, fill) -> N
     pages = 0
     while True:
         begun = time.perf_counter()
-        query = ListQuery(
-            app_id=APP, start_ms=start_ms, end_ms=start_ms + HOURS * HOUR_MS, size=1_000, token=token
-        )
+        query = ListQuery(app_id=APP, start_ms=start_ms, end_ms=start_ms + SPAN_MS, size=1_000, token=token)
         page = await service.listing.fetch(query)
         sizes += len(orjson.dumps(page_to_json(page.rows, page.token, page.next_ms, page.unreadable)))
         slowest = max(slowest, time.perf_counter() - begun)
@@ -133,10 +153,18 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--address", default="")
+    parser.add_argument("--sqlite", action="store_true")
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--minutes", type=int, default=120)
     options = parser.parse_args()
-    if options.address:
-        asyncio.run(run(parse_addresses(options.address, source="the address")[0], options.rows))
+    SPAN_MS = options.minutes * 60_000
+    if options.sqlite:
+        asyncio.run(run_sqlite(options.rows, options.profile))
+    elif options.address:
+        address = parse_addresses(options.address, source="the address")[0]
+        asyncio.run(run_cassandra(address, options.rows, options.profile))
     else:
         os.environ.pop(CASSANDRA_VARIABLE, None)
         with LocalServers(kafka=False, etcd=False) as servers:
-            asyncio.run(run(servers.cassandra.nodes[0].address, options.rows))
+            node = servers.cassandra.nodes[0]
+            asyncio.run(run_cassandra(node.address, options.rows, options.profile))

@@ -14,6 +14,7 @@ the range holds, not what is found. A page ends after `_MOST_READ` rows whatever
 from __future__ import annotations
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -25,7 +26,7 @@ from uuid import UUID
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.tokens import encode_token, read_token
 from ringtime_shared.api.schedules import LIST_SIZE, MAX_LIST_DAYS, MAX_LIST_SIZE
-from ringtime_shared.buckets import bucket_of, last_slot
+from ringtime_shared.buckets import bucket_of, first_slot, last_slot
 from ringtime_shared.changing import as_shown
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Damaged, InvalidRequest, Violation
@@ -137,8 +138,8 @@ class Listing:
         await self._apps.get(query.app_id)
         page = _Page(query.size, _READ_SPARSELY if query.only.is_sparse else 1)
         looked = 0
-        async for upto, pages in self._walk(query.app_id, position, last_ms, page.missing):
-            for key, item in await self._items(pages, upto, query.only):
+        async for upto, items in self._walk(query.app_id, position, last_ms, page.missing):
+            for key, item in await self._items(items, query.only):
                 if isinstance(item, DamagedRow):
                     page.unreadable.append(item.schedule_id)
                 elif item.is_shown and query.only.wants(item):
@@ -152,9 +153,8 @@ class Listing:
                 return await self._end(page, query.app_id, position)
         return await self._end(page, query.app_id, None)
 
-    async def _items(self, pages: Sequence[DuePage], upto: Position, only: RowFilter) -> Sequence[_Item]:
-        """Return what was read up to there, in order; as it is shown, where a change may decide."""
-        items = _merge(pages, upto)
+    async def _items(self, items: list[_Item], only: RowFilter) -> Sequence[_Item]:
+        """Return what was read, as it is shown, where a change may decide."""
         moved = [
             n
             for n, (_, item) in enumerate(items)
@@ -173,29 +173,34 @@ class Listing:
 
     async def _walk(
         self, app_id: str, position: Position, last_ms: int, missing: Callable[[], int]
-    ) -> AsyncIterator[tuple[Position, Sequence[DuePage]]]:
-        """Read on behind `position` up to `last_ms`: what was read, and up to where all of it is known."""
-        per_entry = float(missing())  # rows that a partition has in a minute, as far as was seen
+    ) -> AsyncIterator[tuple[Position, list[_Item]]]:
+        """Read on behind `position` up to `last_ms`: yield what was read, in order, up to where all of it is
+        known. What was read beyond that waits for the next turn, so of a page no row is read twice."""
+        per_entry = float(missing())  # rows that a partition has in a whole minute, as far as was seen
         async for minutes in self._minutes(app_id, bucket_of(max(position.slot_ms, 0)), last_ms):
             left = list(minutes)
             while left:
                 entries: list[IndexEntry] = []
                 while left and (not entries or len(entries) + len(left[0]) <= _fit(missing(), per_entry)):
                     entries += left.pop(0)
-                bucket_upto = Position(min(last_slot(entries[-1].bucket), last_ms), LAST_ID)
-                upto, count, read = position, len(entries), 0
-                while upto < bucket_upto:
-                    limit = _share(missing(), len(entries))
-                    queries = [
-                        DueQuery(entry.instance, entry.bucket, upto, last_ms, limit) for entry in entries
-                    ]
-                    pages = await self._store.fetch_rows(queries)
-                    read += sum(len(page.rows) for page in pages)
-                    upto = min((page.next for page in pages if page.next is not None), default=bucket_upto)
-                    yield upto, pages
-                    entries = [entry for entry in entries if last_slot(entry.bucket) >= upto.slot_ms]
-                per_entry = read / count
-                position = bucket_upto
+                end = Position(min(last_slot(entries[-1].bucket), last_ms), LAST_ID)
+                parts = [_Part(entry, position) for entry in entries]
+                short, upto, read = parts, position, 0
+                while upto < end:
+                    limit = _share(missing(), len(short))
+                    pages = await self._store.fetch_rows([part.query(last_ms, limit) for part in short])
+                    for part, page in zip(short, pages, strict=True):
+                        part.take(page)
+                        read += len(page.rows)
+                    upto = min((part.next for part in parts if part.next is not None), default=end)
+                    items = [item for part in parts for item in part.give(upto)]
+                    yield upto, sorted(items, key=itemgetter(0))
+                    beside = [part for part in parts if part.is_open_at(upto)]
+                    enough = _share(missing(), len(beside)) if beside else 0
+                    short = [part for part in beside if len(part.waiting) < enough]
+                if position.slot_ms < first_slot(entries[0].bucket):
+                    per_entry = read / len(entries)
+                position = end
 
     async def _minutes(
         self, app_id: str, first: int, last_ms: int
@@ -235,6 +240,39 @@ async def _fetch_pointed(store: ScheduleStore, home: Row) -> Row | None:
         return None if place is None else await store.fetch_row(place, home.schedule.schedule_id)
     except Damaged:
         return None
+
+
+class _Part:
+    """The rows of one partition in one minute, as far as they are read."""
+
+    def __init__(self, entry: IndexEntry, after: Position) -> None:
+        self._entry = entry
+        self.next: Position | None = after  #: read on behind it; None: all of them are read
+        self.waiting: list[_Item] = []  #: read, but not given yet; in order
+
+    def query(self, last_ms: int, limit: int) -> DueQuery:
+        """Return what asks for the next rows."""
+        instance, bucket, after = self._entry.instance, self._entry.bucket, self.next
+        return DueQuery(instance, bucket, after or Position(last_ms, LAST_ID), last_ms, limit)
+
+    def take(self, page: DuePage) -> None:
+        """Add the answer."""
+        self.waiting += [(Position(row.place.slot_ms, row.schedule.schedule_id), row) for row in page.rows]
+        if page.damaged:
+            self.waiting += [(Position(each.place.slot_ms, each.schedule_id), each) for each in page.damaged]
+            self.waiting.sort(key=itemgetter(0))
+        self.next = page.next
+
+    def give(self, upto: Position) -> list[_Item]:
+        """Return what is read up to there, and forget it."""
+        count = bisect_right(self.waiting, upto, key=itemgetter(0))
+        given, self.waiting = self.waiting[:count], self.waiting[count:]
+        return given
+
+    def is_open_at(self, upto: Position) -> bool:
+        """Whether not all is read of it, and it ends there or is of that minute."""
+        is_beside = self._entry.bucket == bucket_of(upto.slot_ms)
+        return self.next is not None and (is_beside or self.next <= upto)
 
 
 class _Page:
@@ -280,15 +318,6 @@ def _share(missing: int, entries: int) -> int:
     spread of that more, since the one that ends first ends what is known of all."""
     mean = missing / entries
     return ceil(mean + 2 * sqrt(mean)) + 2
-
-
-def _merge(pages: Sequence[DuePage], upto: Position) -> list[_Item]:
-    """Return what was read up to there, in order."""
-    items: list[_Item] = []
-    for page in pages:
-        items += [(Position(row.place.slot_ms, row.schedule.schedule_id), row) for row in page.rows]
-        items += [(Position(each.place.slot_ms, each.schedule_id), each) for each in page.damaged]
-    return sorted((item for item in items if item[0] <= upto), key=itemgetter(0))
 
 
 def _read_token(query: ListQuery, last_ms: int) -> Position:

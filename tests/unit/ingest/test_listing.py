@@ -199,6 +199,23 @@ async def test_a_page_takes_few_reads_and_reads_little_more_than_it_shows(
     assert len(rig.store.names()) <= 40
 
 
+async def test_pages_that_begin_within_a_minute_read_little_more_than_they_show(rig: Rig) -> None:
+    """Of the minute that a page begins in little is left, which says nothing about those after it."""
+    await rig.put(*rig.rows(4_000, HOUR_MS))
+    read, fetch_rows = 0, rig.real.fetch_rows
+
+    async def counted(queries: Any) -> Any:
+        nonlocal read
+        pages = await fetch_rows(queries)
+        read += sum(len(page.rows) for page in pages)
+        return pages
+
+    rig.real.fetch_rows = counted  # type: ignore[method-assign]
+    assert len(await rig.all(size=250)) == 4_000
+    assert 4_000 <= read < 6_500
+    assert rig.store.names().count("fetch_rows") < 16 * 6
+
+
 async def test_who_looks_for_few_among_many_is_given_a_token_in_time(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,6 +141,27 @@ def _to_live_rows(app_id: str, partition: int, records: Sequence[Record]) -> lis
     return to_live_rows(app_id, partition, schedule_ids, records)
 
 
+def read_rows(app_id: str, partition: int, records: Sequence[Record]) -> tuple[list[Row], list[DamagedRow]]:
+    """Read records of the columns of `CREATED` and `WRITTEN_LATER`; tell apart those that cannot be read."""
+    if _WHOLE.fits(records):
+        try:
+            return [
+                _to_row(Place(app_id, partition, record[0]), UUID(bytes=record[1]), record)
+                for record in records
+            ], []
+        except ValueError:
+            pass  # the extras of one of them
+    rows, damaged = [], []
+    for record in records:
+        slot_ms, schedule_id = key_of(record)
+        place = Place(app_id, partition, slot_ms)
+        try:
+            rows.append(to_row(place, schedule_id, record))
+        except Damaged as error:
+            damaged.append(DamagedRow(place, schedule_id, error.fault))
+    return rows, damaged
+
+
 def to_row(place: Place, schedule_id: UUID, record: Record) -> Row:
     """Read a record of the columns of `CREATED` and `WRITTEN_LATER`. Raises Damaged."""
     try:
@@ -349,15 +370,7 @@ def _page_of_all(session: Session, query: DueQuery) -> DuePage:
         f"SELECT {CREATED}, {WRITTEN_LATER} {_IN_RANGE} {_BY_POSITION}",
         (*_bounds(session, query), query.limit),
     )
-    rows: list[Row] = []
-    damaged: list[DamagedRow] = []
-    for record in records:
-        slot_ms, schedule_id = key_of(record)
-        place = Place(app_id, partition, slot_ms)
-        try:
-            rows.append(to_row(place, schedule_id, record))
-        except Damaged as error:
-            damaged.append(DamagedRow(place, schedule_id, error.fault))
+    rows, damaged = read_rows(app_id, partition, records)
     return DuePage(rows, _next_after(query, records), damaged)
 
 

@@ -20,6 +20,7 @@ from tests.contract.builders import (
 from ringtime_shared.errors import VersionConflict
 from ringtime_shared.models.app import App
 from ringtime_shared.models.recurring import (
+    Backfilled,
     Definition,
     DefinitionState,
     Misfire,
@@ -73,6 +74,7 @@ def full_definition(app: App) -> Definition:
         misfire_age_ms=60_000,
         overlap=Overlap.BUFFER_ONE,
         skipped=(NOW_MS + 3, NOW_MS + 4),
+        backfilled=(Backfilled(NOW_MS - 9, NOW_MS - 1, NOW_MS, 1),),
         keeps=False,
     )
 

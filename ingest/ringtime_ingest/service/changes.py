@@ -86,11 +86,15 @@ class Changes:
         self._check_changeable(home, old, now_ms)
         schedule = await parts.apply(old.schedule, asked, reading.app, now_ms)
         new = await self._file(home, old, schedule, reading, now_ms)
-        if schedule.expires_ms > home.schedule.expires_ms:
-            longer = replace(home.schedule, expires_ms=schedule.expires_ms)
-            await _without_effect(self._store.put_rows([Row(schedule=longer, place=home.place)]))
+        await _without_effect(self._prolong(home, schedule.expires_ms))
         await self._point(home, old, new)
         return as_shown(replace(home, moved_to=new.place), new)
+
+    async def _prolong(self, home: Row, expires_ms: int) -> None:
+        """Keep a home row for longer, if it would be forgotten before."""
+        if home.schedule.expires_ms < expires_ms:
+            longer = replace(home.schedule, expires_ms=expires_ms)
+            await self._store.put_rows([Row(schedule=longer, place=home.place)])
 
     async def _in_force(self, home: Row) -> Row:
         """Return the filing that is to be sent, or was sent last."""
@@ -156,6 +160,8 @@ class Changes:
                 if clock.boot_ms() - begun_ms >= WINDOW_MS:  # it may have been in force for long enough
                     raise OutcomeUnknown(f"the change of {schedule_id} was in force for a while, if at all")
                 raise _overtaken(schedule_id)
+        if after is not None:  # another change, at the same moment, may have filed it for less long
+            await _once_changed(self._prolong(after, new.schedule.expires_ms))
         if old.change is not None:
             over = RowUpdate(place=old.place, schedule_id=schedule_id, moved_to=new.place)
             await _once_changed(self._store.put_updates([over]))

@@ -21,6 +21,7 @@ from click import ClickException
 from click.exceptions import Exit
 from tests.contract.builders import (
     make_app,
+    make_calendar,
     make_letter,
     make_log,
     make_outcome,
@@ -37,10 +38,18 @@ from ringtime_ringctl.deployment.context import Context, Deployment
 from ringtime_ringctl.doctor import command as doctor
 from ringtime_ringctl.main import main
 from ringtime_ringctl.output import Cell, Column, Output
+from ringtime_ringctl.recurring import calendars
 from ringtime_ringctl.recurring import command as recurring
 from ringtime_ringctl.ring import nodes
 from ringtime_ringctl.schedules import deadletters
-from ringtime_shared.api.recurring import preview_to_json, recurring_to_json, runs_to_json
+from ringtime_shared.api.calendars import named_calendar_to_json, summary_to_json
+from ringtime_shared.api.recurring import (
+    BackfillEffect,
+    backfill_to_json,
+    preview_to_json,
+    recurring_to_json,
+    runs_to_json,
+)
 from ringtime_shared.buckets import BUCKET_MS
 from ringtime_shared.coordination.protocol import Drain
 from ringtime_shared.ids import IdMint
@@ -126,6 +135,7 @@ def world(width: int, monkeypatch: pytest.MonkeyPatch) -> World:
         return recurring_answer(url, rig.clock.now_ms())
 
     monkeypatch.setattr(recurring, "ask", answer)
+    monkeypatch.setattr(calendars, "ask", answer)
     monkeypatch.setattr(Output, "table", table)
     monkeypatch.setattr(Context, "open", open_rig)
     monkeypatch.setattr(nodes, "fetch_health", fetch_health)
@@ -180,9 +190,15 @@ def recurring_answer(url: str, now_ms: int) -> Any:
     run = first_of(definition, check, now_ms)
     assert run is not None
     failed = replace(run, outcome=make_outcome(status=Status.FAILURE, error="connection reset by peer"))
-    answers = {
+    calendar = make_calendar(make_app(app_id=APP), "holidays-of-argentina")
+    answers: dict[str, object] = {
         "preview": preview_to_json(preview(times, 3, now_ms)),
         "runs": runs_to_json([failed], ""),
+        "backfill": backfill_to_json(
+            [(now_ms, BackfillEffect.FILED, run.schedule.schedule_id, "")], now_ms + HOUR_MS
+        ),
+        "calendars": {"calendars": [summary_to_json(calendar)]},
+        "holidays": named_calendar_to_json(calendar),
         "recurring": {"recurring": [recurring_to_json(definition, now_ms)], "continuationToken": ""},
     }
     last = url.partition("?")[0].rpartition("/")[2]
@@ -213,6 +229,9 @@ def run_all(world: World) -> None:
     world.run("resize", APP, "--partitions", "2")
     for verb in ("get", "runs", "preview"):
         world.run("recurring", verb, APP, "settlement-of-all-accounts")
+    world.run("recurring", "backfill", APP, "settlement-of-all-accounts", "--from", "-2d")
+    world.run("calendars", "list", APP)
+    world.run("calendars", "get", APP, "holidays")
     world.run("recurring", "list", APP)
     world.run("recurring", "repair", APP)
     world.run("parts", "4096")

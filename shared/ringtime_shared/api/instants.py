@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, Decimal
+from functools import lru_cache
 
 _INSTANT = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)T(\d\d):(\d\d):(\d\d)(?:\.(\d{1,9}))?(?:Z|([+-])(\d\d):(\d\d))", re.ASCII
@@ -82,4 +83,11 @@ def _parse_text(text: str) -> int:
 
 def to_iso(ms: int) -> str:
     """Return epoch ms as `2030-01-31T08:00:00.000Z`."""
-    return f"{datetime.fromtimestamp(ms // 1_000, UTC).isoformat()[:19]}.{ms % 1_000:03d}Z"
+    minute, rest_ms = divmod(ms, 60_000)
+    return f"{_to_minute(minute)}:{rest_ms // 1_000:02d}.{rest_ms % 1_000:03d}Z"
+
+
+@lru_cache(maxsize=1_024)
+def _to_minute(minute: int) -> str:
+    """A list has many instants of the same minutes."""
+    return datetime.fromtimestamp(minute * 60, UTC).isoformat()[:16]

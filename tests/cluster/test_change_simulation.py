@@ -3,6 +3,7 @@ are killed and in each other's way. Every seed must keep the promise; each plant
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -13,8 +14,15 @@ from tests.cluster.planted import Plant
 from tests.cluster.planted_changes import CHANGE_PLANTS, SLOW_POINTERS
 from tests.harness.report import IS_LONG
 
-#: So many changes of so many schedules, from 2 s before their fire times to 1 s after them.
-RACING = ChangePlan(schedules=4_000 if IS_LONG else 150, changes=4, spread=0.0, failure_rate=0.02)
+#: Changes from 2 s before fire times to 1 s after them: 300 of them, or in the long form 11,000.
+RACING = ChangePlan(
+    schedules=5_500 if IS_LONG else 150,
+    load_s=80.0 if IS_LONG else 15.0,
+    changes=4,
+    spread=0.0,
+    failure_rate=0.02,
+    dispatch=replace(ChangePlan().dispatch, max_loaded=2_000, destination_in_flight=200, park_per_s=200),
+)
 
 
 @pytest.mark.parametrize("seed", range(8))

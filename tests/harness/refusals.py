@@ -14,6 +14,7 @@ _STATE = (
     ("scheduleTime", "days ahead"),
     ("delaySeconds", "days ahead"),
     ("payload", "bytes"),
+    ("payload", "must be base64"),  # as another field says
     ("retryPolicy.attempts", "must be from 1 to"),
     ("retryPolicy.maxAgeSeconds", "must be from 1 to"),
     ("retryPolicy.firstDelayMs", "must not exceed maxDelayMs"),
@@ -57,6 +58,8 @@ _STATE = (
     ("reason", "has a meaning for pause alone"),
     ("until", "has a meaning for pause alone"),
     ("idempotencyKey", "only for one-time schedules"),
+    ("idempotencyKey", "must be that of the header"),
+    ("payloadEncoding", "goes with a payload"),
     ("callback.details.url", "the target is not allowed"),
     ("body", "must change something"),
     ("to", "must"),

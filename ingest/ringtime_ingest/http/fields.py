@@ -259,6 +259,7 @@ _PAYLOAD = (
         "timeoutMs",
         WHOLE,
         "Of one attempt, instead of the app's httpTimeout; at most as much as that may be.",
+        {"type": "integer", "minimum": 1},
     ),
     Field(
         "priority",

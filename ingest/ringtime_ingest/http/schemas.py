@@ -255,10 +255,13 @@ def requests_of(offer: Offer, *, is_stepped: bool = False) -> Mapping[str, Schem
         *(_callback_of({"const": name}, details) for name, details in own.items()),
         *([_callback_of({"enum": others}, {"type": "object"})] if others else []),
     ]
-    furthest = {"delaySeconds": limits.max_future_period_days * _DAY_S}
+    most = {
+        "delaySeconds": limits.max_future_period_days * _DAY_S,
+        "timeoutMs": limits.max_http_timeout_ms,
+    }
     return {
-        "NewSchedule": NEW_SCHEDULE.schema(furthest),
-        "NamedSchedule": NAMED_SCHEDULE.schema(furthest),
+        "NewSchedule": NEW_SCHEDULE.schema(most),
+        "NamedSchedule": NAMED_SCHEDULE.schema(most),
         "NewSchedules": NEW_SCHEDULES.schema(),
         "Cancels": CANCELS.schema(),
         "Callback": {**CALLBACK.schema(), "oneOf": kinds},
@@ -270,9 +273,9 @@ def requests_of(offer: Offer, *, is_stepped: bool = False) -> Mapping[str, Schem
         "OwnRetryPolicy": OWN_RETRY_POLICY.schema(maxima_of(RetryRules, bounds)),
         "NewSigningSecret": NEW_SIGNING_SECRET.schema(),
         "Replays": REPLAYS.schema(),
-        "NewRecurring": NEW_RECURRING.schema(),
-        "RecurringPatch": RECURRING_PATCH.schema(),
-        "SchedulePatch": SCHEDULE_PATCH.schema(furthest),
+        "NewRecurring": NEW_RECURRING.schema(most),
+        "RecurringPatch": RECURRING_PATCH.schema(most),
+        "SchedulePatch": SCHEDULE_PATCH.schema(most),
         "Interval": INTERVAL.schema(),
         "Preview": PREVIEW.schema(),
         "Backfill": BACKFILL.schema(),

@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 from tests.contract.builders import (
+    NOW_MS,
     START_MS,
     key_of,
     make_app,
@@ -22,12 +23,14 @@ from tests.contract.builders import (
     make_update,
 )
 from tests.contract.conftest import DRIVERS, Opener
+from tests.contract.test_job_store import make_job
 
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import Damaged, RingtimeError
 from ringtime_shared.models.app import App, AppConfiguration, Instance
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.job import Job
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row
@@ -60,6 +63,8 @@ class Vandal(Protocol):
     def entry(self, entry: AuditEntry, value: Any) -> None: ...
 
     def definition(self, definition: Definition, column: str, value: Any) -> None: ...
+
+    def job(self, job: Job, value: Any) -> None: ...
 
     def marks(self, instance: Instance, column: str, value: Any) -> None: ...
 
@@ -101,6 +106,9 @@ class SqliteVandal:
             value,
             definition.recurring_id.bytes,
         )
+
+    def job(self, job: Job, value: Any) -> None:
+        self.run("UPDATE jobs SET job = ? WHERE job_id = ?", value, job.job_id.bytes)
 
     def marks(self, instance: Instance, column: str, value: Any) -> None:
         number = "(SELECT number FROM app_numbers WHERE app_id = ?)"
@@ -165,6 +173,14 @@ class CassandraVandal:
             definition.app_id,
             definition.recurring_id.int >> 124,
             definition.recurring_id,
+        )
+
+    def job(self, job: Job, value: Any) -> None:
+        self.run(
+            "UPDATE $jobs SET job = ? WHERE app_id = ? AND job_id = ? IF EXISTS",
+            value,
+            job.app_id,
+            job.job_id,
         )
 
     def marks(self, instance: Instance, column: str, value: Any) -> None:
@@ -465,3 +481,19 @@ def test_sqlite_text_that_is_not_utf8_comes_as_bytes(tmp_path: Path) -> None:
         assert connection.text_factory is str
         with pytest.raises(sqlite3.OperationalError, match="no such table"):
             session.fetch("SELECT a FROM other")
+
+
+@pytest.mark.parametrize("value", [None, '{"app_id":"x"}'])
+async def test_jobs_go_on_beside_a_damaged_one(store: Store, vandal: Vandal, app: App, value: object) -> None:
+    jobs = [make_job(app, NOW_MS + n) for n in range(3)]
+    for job in jobs:
+        await store.replace_job(job)
+    vandal.job(jobs[1], value)
+    listed = await store.list_jobs(app.app_id, None, 10)
+    assert [each.job_id for each in listed] == [job.job_id for job in jobs[::-1]]
+    assert (listed[0], listed[2]) == (jobs[2], jobs[0])
+    assert listed[1].damage.startswith("job")
+    found = await store.fetch_open_jobs(1_000)
+    assert [each for each in found if each.app_id == app.app_id] == [jobs[0], jobs[2]]
+    with pytest.raises(Damaged, match="job"):
+        await store.fetch_job(jobs[1].key)

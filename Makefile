@@ -40,6 +40,11 @@ simulate: setup ## Play 1,000 seeds of each simulation on all cores, and a fleet
 	$(BIN)/python -m tests.cluster.campaign $(or $(FIRST),10000) $(or $(SEEDS),1000)
 	$(BIN)/python -m tests.cluster.fleet
 
+.PHONY: explore
+explore: setup ## Play the property tests on other examples each time; SEED= for those of an earlier time
+	seed=$(or $(SEED),$$RANDOM); echo "SEED=$$seed"; \
+	$(BIN)/python -m pytest -q -n 2 -p no:cacheprovider --hypothesis-seed=$$seed tests/property tests/contract -m "not service"
+
 .PHONY: model
 model: setup ## Check every interleaving of the models with SPIN; some minutes, see docs/model.md
 	$(BIN)/python -m tests.model.check

@@ -29,10 +29,12 @@ from tests.contract.builders import (
     make_rows,
     make_update,
 )
+from tests.contract.test_job_store import make_job
 from tests.harness.recurring import checked, first_of, new_definition
 from tests.unit.ringctl.rig import Rig, make_health, make_rig
 
 import ringtime_ringctl
+from ringtime_ringctl.deployment.api import Refused
 from ringtime_ringctl.deployment.changes import put_entry
 from ringtime_ringctl.deployment.context import Context, Deployment
 from ringtime_ringctl.doctor import command as doctor
@@ -41,7 +43,7 @@ from ringtime_ringctl.output import Cell, Column, Output
 from ringtime_ringctl.recurring import calendars
 from ringtime_ringctl.recurring import command as recurring
 from ringtime_ringctl.ring import nodes
-from ringtime_ringctl.schedules import deadletters
+from ringtime_ringctl.schedules import apply, deadletters
 from ringtime_shared.api.calendars import named_calendar_to_json, summary_to_json
 from ringtime_shared.api.recurring import (
     BackfillEffect,
@@ -52,6 +54,7 @@ from ringtime_shared.api.recurring import (
 )
 from ringtime_shared.buckets import BUCKET_MS
 from ringtime_shared.coordination.protocol import Drain
+from ringtime_shared.errors import Conflict
 from ringtime_shared.ids import IdMint
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.recurring import recurring_id_of
@@ -132,9 +135,12 @@ def world(width: int, monkeypatch: pytest.MonkeyPatch) -> World:
         return deadletters.Report(replayed=1_234, skipped=skipped)
 
     async def answer(method: str, url: str, *_: Any, **__: Any) -> Any:
+        if "refused" in url:
+            raise Refused("answered 400: cronExpression: five fields are needed, three are given", 400)
         return recurring_answer(url, rig.clock.now_ms())
 
     monkeypatch.setattr(recurring, "ask", answer)
+    monkeypatch.setattr(apply, "ask", answer)
     monkeypatch.setattr(calendars, "ask", answer)
     monkeypatch.setattr(Output, "table", table)
     monkeypatch.setattr(Context, "open", open_rig)
@@ -165,6 +171,7 @@ async def fill(rig: Rig) -> list[str]:
     await put_entry(
         rig.deployment, "deadletters replay failed", APP, before={}, after={"scheduleIds": [APP] * 3}
     )
+    await store.replace_job(make_job(app, now_ms))
     hourly = Times(cron="0 * * * *", zone="America/Argentina/ComodRivadavia")
     await store.replace_definition(  # whose runs nobody filed
         new_definition(
@@ -217,6 +224,13 @@ def run_all(world: World) -> None:
         file.flush()
         with suppress(SystemExit, ClickException, Exit):
             world.run("apps", "apply", "-f", file.name)
+    with NamedTemporaryFile("w", suffix=".toml") as file:
+        for name in ("settlement-of-the-month", "refused-for-its-expression"):
+            file.write(f'[[recurring]]\nappId = "{APP}"\nname = "{name}"\n')
+        file.flush()
+        with suppress(SystemExit, ClickException, Exit, Conflict):
+            world.run("schedules", "apply", "-f", file.name, "--prune")
+    world.run("schedules", "jobs", "list", APP)
     world.run("forecast", APP)
     world.run("forecast", APP, "--minutes")
     world.run("schedules", "list", APP, "--to", "+2h")

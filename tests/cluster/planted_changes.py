@@ -41,7 +41,7 @@ def send_without_a_look_at_the_home_row(patch: pytest.MonkeyPatch) -> None:
     async def is_wanted(self: Deliverer, item: Any) -> bool:
         if item.row.change is None:
             return await real(self, item)
-        return self._is_sure(item, self._clock.now_ms())
+        return self._is_sure(item)
 
     patch.setattr(Deliverer, "is_wanted", is_wanted)
 

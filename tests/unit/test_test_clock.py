@@ -126,6 +126,33 @@ async def test_a_deactivated_app_keeps_nobody_waiting() -> None:
         assert sent == ["on", "off"]
 
 
+async def test_what_is_changed_is_sent_at_its_new_time_though_time_stands_still() -> None:
+    """Before it is sent a dispatcher looks twice, some real time apart."""
+    clock = TestClock(START)
+    ringtime = Ringtime(clock=clock)
+    sent: list[tuple[int, str]] = []
+
+    @ringtime.callback("note")
+    async def note(delivery: Delivery) -> None:
+        sent.append((clock.now_ms(), delivery.schedule.payload))
+
+    async with ringtime:
+        await ringtime.register_app("test", partitions=1)
+        rows = [
+            await ringtime.create_schedule(
+                "test", payload=payload, delay=timedelta(hours=1), callback={"type": "note"}
+            )
+            for payload in ("now", "soon", "as it was")
+        ]
+        now_ms = clock.now_ms()
+        await ringtime.trigger_schedule(rows[0].schedule.schedule_id)
+        await ringtime.patch_schedule(rows[1].schedule.schedule_id, delay=timedelta(seconds=30))
+        await ringtime.patch_schedule(rows[2].schedule.schedule_id, payload="later")
+        await ringtime.advance(timedelta(hours=2), limit=timedelta(seconds=30))
+    assert [payload for _, payload in sent] == ["now", "soon", "later"]
+    assert [round((at_ms - now_ms) / 1_000) for at_ms, _ in sent] == [1, 30, 3_600]
+
+
 @pytest.mark.parametrize(
     ("command", "words", "why"),
     [

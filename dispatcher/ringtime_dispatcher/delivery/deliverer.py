@@ -251,7 +251,7 @@ class Deliverer:
 
     def _look_again(self, item: RowItem) -> None:
         item.needs_look = True
-        self._timetable.add(self._clock.now_ms() + _LOOK_AGAIN_MS, item)
+        self._timetable.add_in(_LOOK_AGAIN_MS, item)
 
     def end_in_failure(self, item: RowItem, error: BaseException) -> None:
         """Record a failure of ours as how this delivery ended. Left open, the row would hold `settled` back
@@ -285,7 +285,7 @@ class Deliverer:
                 pointed = await persist(store.fetch_row, home.moved_to, item.schedule_id)
         verdict, now_ms = judge(row, home, pointed), self._clock.now_ms()
         if verdict is Verdict.SEND:
-            return row.change is None or self._is_sure(item, now_ms)
+            return row.change is None or self._is_sure(item)
         if verdict is Verdict.WAIT and home is not None:
             item.seen_ms = None
             if self._wait(item, home, now_ms):
@@ -296,24 +296,27 @@ class Deliverer:
             self._record(item, closing(row, home, now_ms))
         return False
 
-    def _is_sure(self, item: RowItem, now_ms: int) -> bool:
+    def _is_sure(self, item: RowItem) -> bool:
         """Whether a changed filing that is in force may be sent now; if not, it is looked at again."""
-        boot_ms = self._clock.boot_ms()
+        now_ms, boot_ms = self._clock.now_ms(), self._clock.boot_ms()
         if item.seen_ms is None:
             item.seen_ms = boot_ms
-        sure_ms = now_ms + item.seen_ms + LOOKS_APART_MS - boot_ms if is_fresh(item.row, now_ms) else now_ms
-        next_ms = max(sure_ms, item.place.slot_ms)
-        if next_ms <= now_ms:
+        sure_in_ms = item.seen_ms + LOOKS_APART_MS - boot_ms if is_fresh(item.row, now_ms) else 0
+        slot_in_ms = item.place.slot_ms - now_ms
+        if max(sure_in_ms, slot_in_ms) <= 0:
             return True
         self._ledger.put_back(item)
-        self._timetable.add(next_ms, item)
+        if slot_in_ms >= sure_in_ms:
+            self._timetable.add(item.place.slot_ms, item)
+        else:
+            self._timetable.add_in(sure_in_ms, item)
         return False
 
     def _wait(self, item: RowItem, home: Row, now_ms: int) -> bool:
         """Let a filing that is not in force wait; False: it would wait for longer than it is kept."""
         if is_fresh(item.row, now_ms):
             self._ledger.put_back(item)
-            self._timetable.add(now_ms + WAIT_MS, item)
+            self._timetable.add_in(WAIT_MS, item)
             return True
         slot_ms = max((home.moved_to or home.place).slot_ms, now_ms) + BEHIND_MS
         if slot_ms >= last_slot_ms(item.row, item.row.schedule.expires_ms):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Generic, TypeVar
@@ -29,7 +29,7 @@ from ringtime_shared.models.sending import Priority
 from ringtime_shared.once import OnceLog
 from ringtime_shared.settings import DispatchSettings
 
-T = TypeVar("T")
+T = TypeVar("T", bound=Hashable)
 _log = logging.getLogger(__name__)
 _LONGEST_ATTEMPT_MS = 86_400_000  #: an attempt that may take longer is a mistake of its callback type
 _SHORTAGE_MS = 250  #: an app whose attempt found this node short of something waits so long
@@ -41,7 +41,8 @@ class Timetable(Generic[T]):
     """A heap of items by slot with one timer. Hands an item over at its slot or later, never early.
 
     Nothing that is read ahead waits for long, unless the wall clock was set back meanwhile: then it waits
-    until the time comes again, and the clock may be set forward before that.
+    until the time comes again, and the clock may be set forward before that. What is only to be looked at
+    again in a moment (`add_in`) goes by real time alone, which goes on while a test clock stands still.
     """
 
     def __init__(
@@ -53,12 +54,13 @@ class Timetable(Generic[T]):
         self._drop = drop
         self._heap: list[tuple[int, int, T]] = []
         self._order = count()  # equal slots keep their order of arrival
+        self._in_a_moment: dict[T, asyncio.TimerHandle] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._armed_ms = 0
         self._is_looking = False  # the timer ends before the first slot
 
     def __len__(self) -> int:
-        return len(self._heap)
+        return len(self._heap) + len(self._in_a_moment)
 
     def add(self, slot_ms: int, item: T) -> None:
         """Hand `item` over at `slot_ms`, at once if that has passed."""
@@ -69,11 +71,23 @@ class Timetable(Generic[T]):
         if self._timer is None or slot_ms < self._armed_ms:
             self._arm(slot_ms)
 
+    def add_in(self, wait_ms: int, item: T) -> None:
+        """Hand `item` over when so much real time has gone by, whatever the wall clock says then."""
+        loop = asyncio.get_running_loop()
+        self._in_a_moment[item] = loop.call_later(wait_ms / 1_000, self._end_moment, item)
+
+    def _end_moment(self, item: T) -> None:
+        del self._in_a_moment[item]
+        self._on_due(item)
+
     def close(self) -> None:
         """Forget everything."""
         if self._timer is not None:
             self._timer.cancel()
         self._heap.clear()
+        for timer in self._in_a_moment.values():
+            timer.cancel()
+        self._in_a_moment.clear()
 
     def _arm(self, slot_ms: int) -> None:
         if self._timer is not None:

@@ -172,14 +172,17 @@ def check_values(new: NewSchedule, app: App, limits: AppLimits, now_ms: int) -> 
 def check_change(
     asked: ScheduleChange, contents: Contents, app: App, limits: AppLimits, now_ms: int
 ) -> list[Violation]:
-    """Return everything that is wrong with a change, but for what `check_callback` tells.
+    """Return everything that is wrong with a change, but for what `check_callback` tells. What stays is not
+    judged anew: the limits may be others than when it was created.
 
     Args:
         contents: the schedule as it is to be.
     """
     if asked == ScheduleChange():
         return [Violation("body", "must change something")]
-    violations = _check_contents(contents, app, limits) + check_labels(asked.labels or (), "labels")
+    stays = {"payload": asked.payload is None, "timeoutMs": asked.timeout_ms is None}
+    violations = [each for each in _check_contents(contents, app, limits) if not stays.get(each.field)]
+    violations += check_labels(asked.labels or (), "labels")
     if asked.is_base64 is not None and asked.payload is None:
         violations.append(Violation("payloadEncoding", "goes with a payload"))
     if asked.fire_ms is not None and asked.delay_ms is not None:

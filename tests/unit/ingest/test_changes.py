@@ -21,8 +21,10 @@ from ringtime_shared.errors import (
     StoreUnavailable,
     VersionConflict,
 )
+from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Change, Place, Row, Status
+from ringtime_shared.models.sending import Sending
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
@@ -121,6 +123,20 @@ async def test_the_bounds_are_those_of_a_create(rig: ServiceRig, asked: dict[str
         await change(rig, row, **asked)
     assert [each.field for each in refusal.value.violations] == [field]
     assert (await home_of(rig, row)).moved_to is None
+
+
+async def test_what_stays_is_not_judged_by_the_limits_of_today() -> None:
+    rig = await make_service_rig()
+    await rig.register(configuration=AppConfiguration(payload_bytes=2))
+    row = await rig.create(delay_ms=10 * MINUTE_MS)
+    await change(rig, row, timeout_ms=30_000)
+    await rig.service.configure_app("shop", AppConfiguration(payload_bytes=1), merges=False)
+    rig.service._limits = replace(rig.service._limits, max_http_timeout_ms=20_000)
+    with pytest.raises(InvalidRequest) as refusal:
+        await change(rig, row, payload="{}", timeout_ms=30_000)
+    assert [each.field for each in refusal.value.violations] == ["payload", "timeoutMs"]
+    changed = await rig.service.change_schedule(row.schedule.schedule_id, NOW)
+    assert (changed.schedule.payload, changed.schedule.sending) == ("{}", Sending(timeout_ms=30_000))
 
 
 @pytest.mark.parametrize("case", ["cancelled", "done", "attempted", "due", "inactive"])

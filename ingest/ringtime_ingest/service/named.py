@@ -171,12 +171,11 @@ class Named:
                 return await self._keyed.confirm(first, reading)
         raise refusal
 
-    async def _pending(self, home: Row) -> Schedule:
-        """Return the schedule as it is to be sent: of a later filing, if it was changed."""
+    async def _pending(self, home: Row) -> Row:
+        """Return the filing that is to be sent: a later one, if it was changed."""
         if home.moved_to is None:
-            return home.schedule
-        moved = await self._store.fetch_row(home.moved_to, home.schedule.schedule_id)
-        return (moved or home).schedule
+            return home
+        return await self._store.fetch_row(home.moved_to, home.schedule.schedule_id) or home
 
     async def _file(self, claim: Claim, row: Row, reading: AppReading, before: Claim | None) -> Row:
         """File the schedule of a claim; see to it that it is the only one of its name."""
@@ -221,12 +220,15 @@ def _is_pending(row: Row) -> bool:
     return row.outcome is None and row.cancelled_ms is None
 
 
-def _is_same(stored: Schedule, drafted: Schedule, new: NewSchedule, is_same_request: bool) -> bool:
-    """Whether a put asks for what is stored; a delay counts from when it was first asked for."""
-    fire_ms = stored.fire_ms if new.delay_ms is None else stored.created_ms + new.delay_ms
-    if (fire_ms if new.delay_ms is not None else drafted.fire_ms) != stored.fire_ms:
-        return False
-    if new.delay_ms is not None and not is_same_request:
+def _is_same(pending: Row, drafted: Schedule, new: NewSchedule, is_same_request: bool) -> bool:
+    """Whether a put asks for what is pending; a delay counts from when it was first asked for, by the put
+    that made the schedule or by one that changed it."""
+    stored = pending.schedule
+    if new.delay_ms is not None:
+        begun_ms = {stored.created_ms, stored.created_ms if pending.change is None else pending.change.at_ms}
+        if not is_same_request or stored.fire_ms - new.delay_ms not in begun_ms:
+            return False
+    elif drafted.fire_ms != stored.fire_ms:
         return False
     if orjson.loads(stored.callback_details) != orjson.loads(drafted.callback_details):
         return False

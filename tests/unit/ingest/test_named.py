@@ -69,6 +69,9 @@ async def test_a_delay_counts_from_the_first_put(pods: Pods) -> None:
     assert not (await put(pods, fire_ms=START_MS + 60_000)).is_new  # the same, said otherwise
     sooner = await put(pods, fire_ms=None, delay_ms=20_000)
     assert sooner.row.schedule.fire_ms == START_MS + 50_000
+    pods.rig.clock.advance(5_000)
+    again = await put_on_other(pods, fire_ms=None, delay_ms=20_000)
+    assert again == Put(sooner.row, is_new=False), "also one that changes it may be sent twice"
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,8 @@ class Turns:
         if item.details is None:
             item.details, item.destination = self._read_details(item.row.schedule)
         app_id, destination = item.place.app_id, item.destination
-        if self._queue.is_slow(app_id, destination, self._clock.boot_ms() - self._settings.slow_after_ms):
+        slow_ms = self._clock.boot_ms() - self._settings.slow_after_ms
+        if self._queue.is_slow(app_id, destination, slow_ms, _rank_of(item)):
             return False
         breaker = self._destinations.find(app_id, destination)
         if breaker is not None and not breaker.admits(
@@ -154,12 +155,8 @@ class Turns:
         self._put(item, policy)
 
     def _put(self, item: RowItem, policy: DeliveryPolicy) -> None:
-        app_id, sending, now_ms = item.place.app_id, item.row.schedule.sending, self._clock.boot_ms()
-        if sending is None:
-            self._queue.put(app_id, policy.share, item.destination, item, now_ms)
-        else:
-            rank = _RANKS[sending.priority]
-            self._queue.put(app_id, policy.share, item.destination, item, now_ms, rank)
+        app_id, now_ms = item.place.app_id, self._clock.boot_ms()
+        self._queue.put(app_id, policy.share, item.destination, item, now_ms, _rank_of(item))
 
     def take(self) -> RowItem | None:
         """Return the next item that may start now."""
@@ -268,3 +265,8 @@ class Turns:
             return details, destination
         self._blame(name, "destination", f"must return text, not {type(destination).__name__}")
         return details, f"{name}, unreadable"
+
+
+def _rank_of(item: RowItem) -> Rank:
+    sending = item.row.schedule.sending
+    return Rank.USUAL if sending is None else _RANKS[sending.priority]

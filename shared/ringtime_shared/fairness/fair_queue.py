@@ -75,9 +75,12 @@ class _Lane(Generic[T]):
         """What is to be started from; empty: nothing waits."""
         return self.first or self.waiting or self.last or self.waiting
 
-    def lines(self) -> list[deque[tuple[int, T]]]:
-        """All that waits."""
-        return [line for line in (self.first, self.waiting, self.last) if line]
+    def lines(self, upto: Rank = Rank.LAST) -> list[deque[tuple[int, T]]]:
+        """What waits, of this rank and of those that go before it."""
+        if upto is Rank.FIRST:
+            return [self.first] if self.first else []
+        all_of = (self.first, self.waiting) if upto is Rank.USUAL else (self.first, self.waiting, self.last)
+        return [line for line in all_of if line]
 
     def is_quick(self, now_ms: int) -> bool:
         if self.kind == QUICK:
@@ -262,15 +265,15 @@ class FairQueue(Generic[T]):
         if not lane.next_line:
             self._leave_rotation(app, lane, destination)
 
-    def is_slow(self, app_id: str, destination: str, before_ms: int) -> bool:
-        """Whether this destination is at its cap, or asked and not quick, and its oldest item was put before
-        `before_ms`."""
+    def is_slow(self, app_id: str, destination: str, before_ms: int, rank: Rank = Rank.USUAL) -> bool:
+        """Whether this destination is at its cap, or asked and not quick, and the oldest item that goes
+        before a new one of this rank was put before `before_ms`."""
         app = self._apps.get(app_id)
         lane = app.lanes.get(destination) if app is not None else None
         if lane is None or not lane.under_way or not lane.next_line:
             return False
         is_behind = lane.kind == OTHER or len(lane.under_way) >= self._cap
-        return is_behind and min(line[0][0] for line in lane.lines()) < before_ms
+        return is_behind and any(line[0][0] < before_ms for line in lane.lines(rank))
 
     def next_start_ms(self) -> int | None:
         """When an app that ran out of its rate may go on; None: none did."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from ringtime_shared.fairness.fair_queue import FairQueue, Share
+from ringtime_shared.fairness.fair_queue import FairQueue, Rank, Share
 
 NOW_MS = 1_800_000_000_000
 OPEN = Share(in_flight=1_000_000, per_s=None, weight=1)
@@ -303,6 +303,16 @@ def test_slow_is_also_a_destination_that_has_not_answered_quickly() -> None:
     assert not queue.real.is_slow("a", "x", NOW_MS)
     queue.end("a")
     assert not queue.real.is_slow("a", "x", NOW_MS + 1)
+
+
+def test_it_is_slow_for_those_who_would_wait_behind_what_has_waited_too_long() -> None:
+    queue: FairQueue[str] = FairQueue(1, 1)
+    for n, rank in enumerate([Rank.LAST, Rank.LAST, Rank.USUAL]):
+        queue.put("a", OPEN, "x", str(n), n, rank)
+    queue.take(3)
+    assert [queue.is_slow("a", "x", 2, rank) for rank in Rank] == [False, False, True]
+    queue.put("a", OPEN, "x", "high", 3, Rank.FIRST)
+    assert [queue.is_slow("a", "x", 4, rank) for rank in Rank] == [True, True, True]
 
 
 def test_after_clear_nothing_waits_and_what_is_under_way_may_end() -> None:

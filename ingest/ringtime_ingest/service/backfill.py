@@ -275,6 +275,7 @@ class Backfills:
             created_ms=self._clock.now_ms(),
             expires_ms=found.slot_ms + self._parts.runs.retention_ms(app),
             retry=definition.retry,
+            sending=definition.sending,
             run=RunOf(
                 recurring_id=definition.recurring_id,
                 version=definition.version,

@@ -18,6 +18,7 @@ from ringtime_shared.api.recurring import BackfillEffect
 from ringtime_shared.errors import InvalidRequest, OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.recurring import Definition, Origin, Overlap, Stage
 from ringtime_shared.models.schedule import Outcome, Row, RowUpdate, Status
+from ringtime_shared.models.sending import Priority, Sending
 from ringtime_shared.recurring.chain import Decision, Found
 from ringtime_shared.recurring.run_rows import run_in
 
@@ -57,6 +58,19 @@ async def test_each_nominal_time_of_the_range_gets_one_run() -> None:
     assert {row.schedule.payload for row in rows} == {"{}"}
     current = await rig.service.recurring.fetch("shop", "nightly")
     assert (current.version, current.revision) == (1, 2)
+
+
+async def test_its_runs_are_sent_as_the_runs_of_the_plan() -> None:
+    rig = await make_rig()
+    sending = Sending(is_base64=True, timeout_ms=700, priority=Priority.HIGH)
+    made = await rig.service.recurring.put(new(payload="AAE=", sending=sending))
+    await backfill(rig, made, (3, 1))
+    (planned,) = runs(rig, made, Origin.PLAN)
+    same = ("payload", "callback_type", "callback_details", "retry", "sending")
+    for row in runs(rig, made, Origin.BACKFILL):
+        assert [getattr(row.schedule, each) for each in same] == [
+            getattr(planned.schedule, each) for each in same
+        ]
 
 
 async def test_a_repeat_files_nothing_and_tells_what_is_there() -> None:

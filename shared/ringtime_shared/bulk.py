@@ -22,15 +22,15 @@ from ringtime_shared.errors import (
     Violation,
 )
 from ringtime_shared.models.app import App
-from ringtime_shared.models.job import Job, JobAction, JobKey, JobState, new_job_id
+from ringtime_shared.models.job import Job, JobAction, JobKey, JobState, made_ms, new_job_id
 from ringtime_shared.models.schedule import Status
 from ringtime_shared.recurring.zones import LAST_MS
 from ringtime_shared.stores.protocol import JobStore
 
 MOST_OPEN = 20  #: jobs of one app that have not ended
+MOST_ASKED = 200  #: and that are asked for within an hour
 _HOUR_MS = 3_600_000
 _DAY_MS = 86_400_000
-_LATEST = 100  #: jobs of an app that are looked at to count those that are open
 _TRIES = 10
 
 
@@ -71,9 +71,11 @@ async def ask(store: JobStore, new: NewJob, app: App, now_ms: int) -> Job:
     job = make_job(new, app, now_ms)
     if new.action.sends and not new.is_plan and not app.active:
         raise inactive(app)
-    latest = await store.list_jobs(app.app_id, None, _LATEST)
+    latest = await store.list_jobs(app.app_id, None, MOST_ASKED)
     if sum(each.is_open for each in latest) >= MOST_OPEN:
         raise LimitReached(f"{MOST_OPEN} jobs of app {app.app_id} have not ended yet; cancel one, or wait")
+    if len(latest) == MOST_ASKED and made_ms(latest[-1].job_id) > now_ms - _HOUR_MS:
+        raise LimitReached(f"{MOST_ASKED} jobs of app {app.app_id} were asked for within an hour; wait")
     await store.replace_job(job)
     return job
 

@@ -97,6 +97,7 @@ class Skipped:
 
     schedule_id: UUID
     reason: str
+    is_lost: bool = False  #: its record is gone, or cannot be read
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +240,7 @@ class DeadLetters:
         sights = await asyncio.gather(*(self._look(app_id, *each) for each in asked.items()))
         for schedule_id, (home, letters) in zip(asked, sights, strict=True):
             if not isinstance(home, Row):
-                skipped.append(Skipped(schedule_id=schedule_id, reason=str(home)))
+                skipped.append(Skipped(schedule_id=schedule_id, reason=str(home), is_lost=True))
                 continue
             refusal, done = judge(home, letters)
             over += done

@@ -129,8 +129,11 @@ class JobActions:
             return PageReport(page.token, self._reached(job, page.token), len(schedules), len(schedules), [])
         report = await self.letters.replay_range(query)
         looked = len(report.replays) + len(report.skipped)
-        # What is skipped needs no replay any more: it was sent again meanwhile, or cancelled.
-        return PageReport(report.token, self._reached(job, report.token), looked, len(report.replays), [])
+        # What else is skipped needs no replay any more: it was sent again meanwhile, or cancelled.
+        problems = [f"{each.schedule_id}: {each.reason}" for each in report.skipped if each.is_lost]
+        return PageReport(
+            report.token, self._reached(job, report.token), looked, len(report.replays), problems
+        )
 
     async def _switch(self, job: Job) -> PageReport:
         """Pause or resume recurring schedules."""

@@ -2,7 +2,8 @@
 
 A job is a row (`ringtime_shared.models.job`). Whoever works at it holds its lease, does a page, and writes
 how far it is, which renews the lease; the page token in the row is where the next page begins. The oldest
-open job of an app is the only one of it that is worked at.
+open job of an app is the only one of it that is worked at; while more apps have one than there is room for,
+they take turns.
 
 Invariant. Every page is acted on, at least once, between the ask and the end of the job; and acting on a page
 twice does what acting once does: a cancel, a pause and a resume find nothing left to do, and what was sent
@@ -16,7 +17,7 @@ revision, and lets go.
 | it is killed between a page and its progress | the page is done again, and counted as of the second time |
 | it is stopped in good order | it gives the lease back; others go on at their next look |
 | one process on a folder starts again | nobody else can be at it: it goes on at once |
-| the store fails in the middle of a page | the page is done again, after a while |
+| the store fails in the middle of a page | the lease is taken anew, after a while, and the page done again |
 | a thing in the page cannot be acted on | it counts as failed, and the others are done |
 | somebody cancels the job | what is under way of its page is done; then it ends |
 | the app is deactivated, deleted, or made anew | the job is FAILED, and says so; what was done stands |
@@ -31,6 +32,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from itertools import count
 from typing import NamedTuple
 from uuid import UUID, uuid4
 
@@ -54,6 +56,7 @@ from ringtime_shared.stores.protocol import JobStore, Position
 
 LEASE_MS = 15_000  #: many times what a page takes
 AT_ONCE = 4  #: jobs of one process, each of another app
+TURN_MS = 10_000  #: of a job, while those of other apps wait for one
 LOOK_S = 5.0  #: between two looks for jobs of others
 _OPEN = 200  #: jobs that are looked at: the oldest
 _BACK_OFF_S = 2.0
@@ -80,6 +83,9 @@ class Jobs:
         self._wake = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
         self._working: dict[JobKey, asyncio.Task[None]] = {}
+        self._turn = count(1)
+        self._turns: dict[str, int] = {}  # by app, its latest; of those that have jobs
+        self._do_others_wait = False
 
     async def ask(self, new: bulk.NewJob) -> Job:
         """Store a job; it is carried out in the background.
@@ -150,38 +156,50 @@ class Jobs:
         for job in await self._store.fetch_open_jobs(_OPEN):
             oldest.setdefault(job.app_id, job)
         busy = {key.app_id for key in self._working}
-        for app_id, job in oldest.items():
-            if len(self._working) >= AT_ONCE:
-                return
-            if app_id not in busy and self._is_free(job):
-                task = asyncio.create_task(self.work(job), name=f"job {job.job_id}")
-                self._working[job.key] = task
-                task.add_done_callback(partial(self._end, job.key))
+        free = [job for app_id, job in oldest.items() if app_id not in busy and self._is_free(job)]
+        free.sort(key=lambda job: self._turns.get(job.app_id, 0))
+        room = AT_ONCE - len(self._working)
+        self._do_others_wait = len(free) > room
+        self._turns = {app_id: turn for app_id, turn in self._turns.items() if app_id in oldest}
+        for job in free[:room]:
+            self._turns[job.app_id] = next(self._turn)
+            task = asyncio.create_task(self.work(job), name=f"job {job.job_id}")
+            self._working[job.key] = task
+            task.add_done_callback(partial(self._end, job.key))
 
     def _end(self, key: JobKey, task: asyncio.Task[None]) -> None:
         del self._working[key]
         self._wake.set()
 
     def _is_free(self, job: Job) -> bool:
-        return self._is_alone or not job.worker or job.leased_until_ms <= self._clock.now_ms()
+        is_held = job.worker not in ("", self._worker) and job.leased_until_ms > self._clock.now_ms()
+        return self._is_alone or not is_held
 
     async def work(self, job: Job) -> None:
-        """Carry a job out, from where it is to its end, or until somebody else has changed it."""
+        """Carry a job out, from where it is to its end, until somebody else has changed it, or until its turn
+        is over."""
+        until_ms = self._clock.boot_ms() + TURN_MS
         try:
-            while job.is_open:
+            while job.is_open and not (self._do_others_wait and self._clock.boot_ms() >= until_ms):
                 try:
                     job = await self._step(job)
                 except (StoreUnavailable, OutcomeUnknown) as error:
                     _log.warning("job %s of app %s waits: %s", job.job_id, job.app_id, error)
                     await asyncio.sleep(_BACK_OFF_S)
+                    job = replace(job, worker="")  # the lease is taken anew, unless it was cancelled
         except VersionConflict:
             return  # it was cancelled, or another one is at it
         except asyncio.CancelledError:
-            with suppress(RingtimeError, TimeoutError):  # else the lease runs out
-                async with asyncio.timeout(_BACK_OFF_S):
-                    given_back = replace(job, revision=job.revision + 1, worker="", leased_until_ms=0)
-                    await self._store.replace_job(given_back)
+            await self._give_back(job)
             raise
+        if job.is_open:
+            await self._give_back(job)
+
+    async def _give_back(self, job: Job) -> None:
+        with suppress(RingtimeError, TimeoutError):  # else the lease runs out
+            async with asyncio.timeout(_BACK_OFF_S):
+                given_back = replace(job, revision=job.revision + 1, worker="", leased_until_ms=0)
+                await self._store.replace_job(given_back)
 
     async def _step(self, job: Job) -> Job:
         """Take the lease, or do a page; return the job as it is then."""

@@ -14,10 +14,11 @@ from tests.unit.spy_store import spin
 
 from ringtime_ingest.service import job_actions, jobs
 from ringtime_ingest.service.requests import NewRecurring
-from ringtime_shared.bulk import MOST_OPEN, NewJob
+from ringtime_shared.bulk import MOST_ASKED, MOST_OPEN, NewJob
 from ringtime_shared.errors import (
     AppInactive,
     Conflict,
+    Damaged,
     InvalidRequest,
     LimitReached,
     NotFound,
@@ -288,3 +289,68 @@ async def test_a_job_ends_with_the_app() -> None:
     await rig.service.jobs.work(job)
     failed = await rig.service.jobs.fetch("shop", job.job_id)
     assert (failed.state, "deactivated" in failed.error) == (JobState.FAILED, True)
+
+
+async def test_a_job_is_cancelled_also_while_its_page_fails_again_and_again() -> None:
+    rig, _ = await make_rig(3)
+    job = await rig.service.jobs.ask(job_of(JobAction.DELETE))
+    rig.store.fail("put_cancel", *[StoreUnavailable("no")] * 10_000)
+    working = asyncio.create_task(rig.service.jobs.work(job))
+    while "put_cancel" not in rig.store.names():
+        await spin(1)
+    cancelled = await rig.service.jobs.cancel("shop", job.job_id)
+    async with asyncio.timeout(2):
+        await working
+    assert await rig.service.jobs.fetch("shop", job.job_id) == cancelled
+
+
+async def test_many_apps_take_turns_and_none_keeps_the_others_waiting() -> None:
+    rig, _ = await make_rig()
+    names = ["shop", *(f"app{n}" for n in range(jobs.AT_ONCE))]
+    for name in names[1:]:
+        await rig.register(name)
+    asked = []
+    for name in names:
+        asked.append(await rig.service.jobs.ask(replace(job_of(JobAction.DELETE), app_id=name)))
+        rig.clock.advance(1)
+    gate = rig.store.hold("fetch_app_buckets")  # each is at its first page
+    await rig.service.jobs.look()
+    assert [key.app_id for key in rig.service.jobs._working] == names[:-1]
+    await spin()
+    rig.store.fail("fetch_app_buckets", *[StoreUnavailable("no")] * 10_000)
+    rig.clock.advance(jobs.TURN_MS)
+    gate.set()
+    async with asyncio.timeout(2):  # they get nowhere, and let go
+        await asyncio.gather(*rig.service.jobs._working.values())
+    rig.store.heal("fetch_app_buckets")
+    await spin()
+    await rig.service.jobs.look()
+    assert next(iter(rig.service.jobs._working)).app_id == names[-1]
+    await asyncio.gather(*rig.service.jobs._working.values())
+    await spin()
+    await rig.service.jobs.look()
+    await asyncio.gather(*rig.service.jobs._working.values())
+    states = [(await rig.service.jobs.fetch(job.app_id, job.job_id)).state for job in asked]
+    assert states == [JobState.DONE] * len(names)
+
+
+async def test_jobs_of_an_hour_are_bounded() -> None:
+    rig, _ = await make_rig()
+    for _ in range(MOST_ASKED):
+        job = await rig.service.jobs.ask(job_of(JobAction.DELETE))
+        await rig.service.jobs.cancel("shop", job.job_id)
+    with pytest.raises(LimitReached, match="within an hour"):
+        await rig.service.jobs.ask(job_of(JobAction.DELETE))
+    rig.clock.advance(HOUR_MS)
+    await rig.service.jobs.ask(job_of(JobAction.DELETE))
+
+
+async def test_a_dead_letter_whose_record_is_lost_is_told_as_failed() -> None:
+    rig, rows = await make_rig(1)
+    (app,) = await rig.service.fetch_apps("shop")
+    await settle(rig, rows[0], Status.FAILURE)
+    letter = replace(make_letter(app, rows[0].place.slot_ms), schedule_id=rows[0].schedule.schedule_id)
+    await rig.store.real.put_dead_letters([letter])
+    rig.store.fail("fetch_row", Damaged("schedule", str(letter.schedule_id), "outcome: no JSON"))
+    job = await carry_out(rig, job_of(JobAction.RETRY))
+    assert (counts(job), str(letter.schedule_id) in job.problems[0]) == ((1, 0, 0, 1), True)

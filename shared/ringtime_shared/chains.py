@@ -76,7 +76,10 @@ async def count_planned(store: RunStore, definition: Definition, upto_ms: int, n
     if lately_ms <= upto_ms:
         entries = await store.fetch_runs(_key(definition), lately_ms, upto_ms, _LATEST, newest_first=True)
         for entry in entries:
-            row = await store.fetch_row(_home(definition, entry.schedule_id), entry.schedule_id)
+            try:
+                row = await store.fetch_row(_home(definition, entry.schedule_id), entry.schedule_id)
+            except Damaged:
+                continue
             run = None if row is None else row.schedule.run
             if run is not None and run.origin is Origin.PLAN and run.version == definition.version:
                 after_ms, index = run.nominal_ms, run.ordinal + 1

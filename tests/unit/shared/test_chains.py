@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from tests.contract.builders import make_app, make_outcome, make_update
 from tests.harness.recurring import DAY_MS, checked, every, first_of, new_definition
 
-from ringtime_shared.chains import begin_anew, find_broken, has_broken, move_off, repair
+from ringtime_shared.chains import begin_anew, count_planned, find_broken, has_broken, move_off, repair
 from ringtime_shared.clock import ManualClock
-from ringtime_shared.errors import OutcomeUnknown, VersionConflict
+from ringtime_shared.errors import Damaged, OutcomeUnknown, VersionConflict
 from ringtime_shared.ids import IdMint
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.recurring import Definition, DefinitionState, recurring_id_of
@@ -184,3 +185,20 @@ async def test_only_what_lies_in_a_partition_that_goes_is_moved() -> None:
     assert moved.partition == 0
     assert not await move_off(town.store, town.clock, app, moved, DAY_MS)
     assert await move_off(town.store, town.clock, app, goes, DAY_MS)  # it was changed since it was read
+
+
+async def test_one_whose_latest_run_cannot_be_read_is_repaired() -> None:
+    town = Town()
+    definition, first = await town.put()
+    town.clock.advance(2 * HOUR_S * 1_000)
+    assert await count_planned(town.store, definition, town.clock.now_ms(), town.clock.now_ms()) == 2
+
+    async def fetch(place: Place, schedule_id: UUID) -> Row | None:
+        if schedule_id == first.schedule.schedule_id:
+            raise Damaged("schedule", str(schedule_id), "extras: no JSON")
+        return await MemoryStore.fetch_row(town.store, place, schedule_id)
+
+    town.store.fetch_row = fetch  # type: ignore[method-assign]
+    assert await town.broken() == ["nightly"]
+    made = await repair(town.store, town.clock, town.app, definition, DAY_MS)
+    assert (made.version, made.ordinal) == (2, 2)

@@ -8,6 +8,7 @@ an hour. The look also forgets what nothing can refer to any more (`run_rows.for
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from dataclasses import dataclass
 
 from ringtime_shared.clock import Clock
@@ -22,6 +23,7 @@ _DAY_MS = 86_400_000
 _FRESH_MS = 3_600_000  #: a count holds so long
 _FULL_MS = 60_000  #: one that leaves no room holds so long
 _PAGE = 500
+_MOST_DROPPED = 200  #: in one look, for somebody waits for it
 _FAR_MS = 3_660 * _DAY_MS
 
 
@@ -40,12 +42,12 @@ class Census:
         self._most = limits.max_recurring_schedules
         self._kept_ms = (limits.max_retention_days + 1) * _DAY_MS
         self._counts: dict[str, _Count] = {}
-        self._looking = asyncio.Lock()  # so that no two look at one app
+        self._looking = defaultdict[str, asyncio.Lock](asyncio.Lock)  # so that no two look at one app
 
     async def admit(self, app_id: str) -> None:
         """Count one more recurring schedule of an app. Raises LimitReached, StoreUnavailable."""
         if self._is_old(app_id):
-            async with self._looking:
+            async with self._looking[app_id]:
                 if self._is_old(app_id):
                     self._counts[app_id] = await self._look(app_id)
         count = self._counts[app_id]
@@ -66,19 +68,20 @@ class Census:
         return age_ms > (_FULL_MS if count.definitions >= self._most else _FRESH_MS)
 
     async def _look(self, app_id: str) -> _Count:
-        at_ms, now_ms, count = self._clock.boot_ms(), self._clock.now_ms(), 0
+        at_ms, now_ms, count, dropped = self._clock.boot_ms(), self._clock.now_ms(), 0, 0
         is_sure = self._clock.doubt() is None
         last = None
         while page := await self._store.list_definitions(app_id, last, _PAGE):
             last = page[-1].recurring_id
             count += len(page)
             for each in page:
-                if not is_sure or each.damage or each.state is not DefinitionState.DELETED:
+                is_deleted = each.state is DefinitionState.DELETED and not each.damage
+                if not is_sure or not is_deleted or dropped >= _MOST_DROPPED:
                     continue
                 if forgotten_at(each, self._kept_ms) < now_ms and not await self._is_ahead(each, now_ms):
                     try:
                         await self._store.drop_definition(each)
-                        count -= 1
+                        count, dropped = count - 1, dropped + 1
                     except VersionConflict:
                         pass  # it was made anew meanwhile
         return _Count(at_ms, count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 from tests.contract.builders import START_MS
 from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
 from tests.unit.ingest.test_recurring import new, runs
+from tests.unit.spy_store import spin
 
+from ringtime_ingest.service import census as service
 from ringtime_ingest.service.census import Census
 from ringtime_shared.errors import LimitReached, NotFound
 from ringtime_shared.models.recurring import DefinitionState, Origin
@@ -115,3 +118,26 @@ async def test_one_that_ended_by_itself_is_kept_or_forgotten_as_it_says() -> Non
     await rig.service.recurring.put(new("c"))
     names = {each.name for each in await rig.store.real.list_definitions("shop", None, 9)}
     assert names == {"a", "c"}
+
+
+async def test_an_app_that_is_looked_at_keeps_no_other_waiting() -> None:
+    rig = await make_rig()
+    await rig.register("other")
+    census = Census(rig.store, rig.clock, AppLimits())  # type: ignore[arg-type]
+    gate = rig.store.hold("list_definitions")
+    waiting = [asyncio.create_task(census.admit(app_id)) for app_id in ("shop", "other")]
+    await spin()
+    assert rig.store.names().count("list_definitions") == 2
+    gate.set()
+    await asyncio.gather(*waiting)
+
+
+async def test_one_look_forgets_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "_MOST_DROPPED", 2)
+    rig = await make_rig()
+    for name in ("a", "b", "c"):
+        await rig.service.recurring.delete(await rig.service.recurring.put(new(name)))
+    for name in ("d", "e"):  # two are forgotten, then the third one
+        rig.clock.advance(23 * DAY_MS)
+        await rig.service.recurring.put(new(name))
+        assert await count(rig) == 2

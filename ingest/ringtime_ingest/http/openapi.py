@@ -464,7 +464,12 @@ _OPERATIONS = (
         )
         for method, tail, summary, answer in (
             ("get", "", "Read a recurring schedule", schemas.RECURRING),
-            ("delete", "", "Delete a recurring schedule: no run is sent any more", schemas.RECURRING),
+            (
+                "delete",
+                "",
+                "Delete a recurring schedule: no run is sent any more. With `If-Match`: if at this revision",
+                schemas.RECURRING,
+            ),
             ("post", "/resume", "Make runs again, from now on", schemas.RECURRING),
         )
     ),

@@ -286,12 +286,20 @@ class Recurring:
 
         return await self._edit(definition, edit)
 
-    async def delete(self, definition: Definition) -> Definition:
-        """Make no more runs; those that come due later are not sent. Deleting twice is no error."""
+    async def delete(self, definition: Definition, revision: int | None = None) -> Definition:
+        """Make no more runs; those that come due later are not sent. Deleting twice is no error.
+
+        Args:
+            revision: the one it must be at; None: whatever it is by now.
+
+        Raises VersionConflict.
+        """
 
         def edit(stored: Definition, now_ms: int) -> dict[str, Any] | None:  # noqa: ARG001
             if stored.state is DefinitionState.DELETED:
                 return None
+            if revision not in (None, stored.revision):
+                raise _conflict(stored.name, stored)
             return {"state": DefinitionState.DELETED, "reason": "", "paused_until_ms": None}
 
         return await self._edit(definition, edit, may_be_inactive=True)

@@ -16,6 +16,7 @@ from typing import Any, TextIO, TypeVar, cast
 from urllib.parse import quote, urlencode
 
 import click
+import orjson
 
 from ringtime_ringctl.deployment.api import api_option, ask, base_of
 from ringtime_ringctl.deployment.bodies import hidden
@@ -52,8 +53,9 @@ def read_file(text: str) -> dict[Key, Json]:
     InvalidRequest with everything that is wrong with it, but for what the server judges."""
     try:
         found = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise InvalidRequest.of("file", f"is no TOML: {error}") from None
+        orjson.dumps(found)
+    except (tomllib.TOMLDecodeError, orjson.JSONEncodeError) as error:
+        raise InvalidRequest.of("file", f"is no TOML that JSON can say: {error}") from None
     tables = found.pop("recurring", None)
     if found or not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise InvalidRequest.of("file", "must be tables [[recurring]], and nothing else")
@@ -98,7 +100,10 @@ async def apply_command(
       ringctl schedules apply -f schedules.toml
       ringctl schedules apply -f schedules.toml --prune --apply
     """
-    wanted = read_file(file.read())
+    try:
+        wanted = read_file(file.read())
+    except UnicodeDecodeError as error:
+        raise InvalidRequest.of("file", f"is no UTF-8: {error}") from None
     base = base_of(deployment.settings, api)
     there = {
         key: shown
@@ -155,14 +160,12 @@ async def _make(deployment: Deployment, base: str, change: Change) -> None:
     before = None if change.before is None else hidden(change.before)
     after = hidden(change.body) if change.body else None
     subject = f"{app_id} {name}"
+    asked = {"if-none-match": "*"} if change.before is None else {"if-match": str(change.before["revision"])}
     async with audited(deployment, "schedules apply", subject, before=before, after=after):
         if not change.body:
-            await ask("DELETE", _url(base, change.key))
-            return
-        asked = (
-            {"if-none-match": "*"} if change.before is None else {"if-match": str(change.before["revision"])}
-        )
-        await ask("PUT", _url(base, change.key), change.body, headers=asked)
+            await ask("DELETE", _url(base, change.key), headers=asked)
+        else:
+            await ask("PUT", _url(base, change.key), change.body, headers=asked)
 
 
 async def _side_by_side(things: Sequence[T], work: Callable[[T], Awaitable[R]]) -> list[R | RingtimeError]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from tests.unit.client_rig import served
 from tests.unit.ringctl.test_cli import Folder, failed
 
 from ringtime_client import DefinitionState, RingtimeClient
+from ringtime_ringctl.schedules import apply as apply_module
 
 Run = Callable[..., Result]
 SECRET = "hush-7"
@@ -93,6 +95,7 @@ def test_if_a_table_breaks_a_rule_nothing_is_changed(server: RingtimeClient, app
     [
         ("[[recurring]", "is no TOML"),
         ("x = 1", "must be tables [[recurring]]"),
+        (f"x = {2**64}", "is no TOML that JSON can say"),
         (table("a") + table("a"), "is given twice"),
         (table("-"), "table 1, '-': name"),
         (table("a", app="p y"), "table 1, 'a': appId"),
@@ -101,3 +104,24 @@ def test_if_a_table_breaks_a_rule_nothing_is_changed(server: RingtimeClient, app
 )
 def test_a_file_that_cannot_be_meant_is_refused(apply: Run, text: str, told: str) -> None:
     failed(apply(text, "--apply"), told)
+
+
+def test_what_was_changed_since_it_was_planned_is_not_pruned(
+    server: RingtimeClient, apply: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    apply(table("a") + table("b"), "--apply")
+    plan = apply_module._plan
+
+    async def plan_late(*args: Any) -> Any:
+        await asyncio.to_thread(server.pause_recurring, "pay", "b")  # by somebody else
+        return await plan(*args)
+
+    monkeypatch.setattr(apply_module, "_plan", plan_late)
+    assert counts(apply(table("a"), "--prune", "--apply"), 1) == {"delete": 1, "unchanged": 1, "failed": 1}
+    assert {each.name for each in server.list_recurring("pay").recurring} == {"a", "b"}
+
+
+def test_a_file_that_is_no_text_is_refused(folder: Folder, tmp_path: Path) -> None:
+    file = tmp_path / "schedules.toml"
+    file.write_bytes(b"\xff\xfe")
+    failed(folder.run("schedules", "apply", "-f", str(file)), "is no UTF-8")

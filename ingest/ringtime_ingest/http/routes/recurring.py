@@ -103,7 +103,8 @@ class RecurringRoutes(Routes):
         return self._answer(await self._fetch(request))
 
     async def delete(self, request: Request) -> Response:
-        return self._answer(await self._service.recurring.delete(await self._fetch(request)))
+        definition, revision = await self._fetch(request), _revision_of(request)
+        return self._answer(await self._service.recurring.delete(definition, revision))
 
     async def pause(self, request: Request) -> Response:
         definition = await self._fetch(request)
@@ -232,7 +233,7 @@ class RecurringRoutes(Routes):
 
 
 def _revision_of(request: Request) -> int | None:
-    """Return the revision that a put asks for; 0: there is to be none. Raises InvalidRequest."""
+    """Return the revision that a request asks for; 0: there is to be none. Raises InvalidRequest."""
     if request.headers.get("if-none-match") == "*":
         return 0
     text = request.headers.get("if-match")

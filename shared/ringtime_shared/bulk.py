@@ -24,7 +24,7 @@ from ringtime_shared.errors import (
 from ringtime_shared.models.app import App
 from ringtime_shared.models.job import Job, JobAction, JobKey, JobState, made_ms, new_job_id
 from ringtime_shared.models.schedule import Status
-from ringtime_shared.recurring.zones import LAST_MS
+from ringtime_shared.recurring.zones import LAST_MS, LAST_YEAR
 from ringtime_shared.stores.protocol import JobStore
 
 MOST_OPEN = 20  #: jobs of one app that have not ended
@@ -86,6 +86,11 @@ def make_job(new: NewJob, app: App, now_ms: int) -> Job:
     wrong = _check(new, now_ms)
     if new.action.has_range:
         start_ms, end_ms = _range(new, now_ms)
+        wrong += [
+            Violation(name, f"must be from 1970 to {LAST_YEAR - 1}")
+            for name, at_ms in ((new.names.start, start_ms), (new.names.end, end_ms))
+            if not 0 <= at_ms < LAST_MS
+        ]
         if start_ms > end_ms:
             wrong.append(Violation(new.names.start, f"must not be after {new.names.end}"))
         elif end_ms - start_ms > MAX_LIST_DAYS * _DAY_MS:

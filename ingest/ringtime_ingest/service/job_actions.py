@@ -75,6 +75,8 @@ class JobActions:
 
     async def do_page(self, job: Job, reading: AppReading) -> PageReport:
         """Do the next page of a job; of a plan, count what would be done."""
+        if job.action.has_range and job.start_ms == job.end_ms:
+            return PageReport("", job.end_ms, 0, 0, [])
         if job.action is JobAction.RETRY:
             return await self._retry(job)
         if not job.action.has_range:

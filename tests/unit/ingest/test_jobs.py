@@ -94,6 +94,13 @@ async def test_a_status_and_a_range_choose_what_is_acted_on() -> None:
     assert counts(job) == (2, 2, 0, 0)  # up to before the end
 
 
+@pytest.mark.parametrize("action", [each for each in JobAction if each.has_range])
+async def test_an_empty_range_has_nothing_in_it(action: JobAction) -> None:
+    rig, _ = await make_rig(1)
+    job = await carry_out(rig, job_of(action, end_ms=START_MS))
+    assert (job.state, counts(job)) == (JobState.DONE, (0, 0, 0, 0))
+
+
 async def test_reconcile_sends_what_ended_before_it_once_more_each() -> None:
     rig, rows = await make_rig(12)
     for row, status in zip(rows, (Status.SUCCESS, Status.FAILURE, Status.MISS) * 3, strict=False):

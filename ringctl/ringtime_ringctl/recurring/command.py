@@ -26,7 +26,9 @@ from ringtime_shared.api.recurring import (
     MAX_PREVIEW,
     PREVIEW_SIZE,
     WHEN,
+    BackfillEffect,
 )
+from ringtime_shared.errors import Conflict
 from ringtime_shared.models.recurring import DefinitionState
 
 MAX_LIMIT = 10_000
@@ -336,14 +338,17 @@ async def backfill_command(
             shown = await ask("POST", url, body)
     else:
         shown = await ask("POST", url, body)
+    runs = cast(Sequence[Json], shown["runs"])
     if output.is_json:
         output.data(shown)
-        return
-    output.table(_BACKFILL, [_to_backfill_row(each) for each in cast(Sequence[Json], shown["runs"])])
-    if "continuesAt" in shown:
-        output.line(f"... and more: --from {shown['continuesAt']}")
-    if not is_applied:
-        output.line("nothing was filed; --apply does it")
+    else:
+        output.table(_BACKFILL, [_to_backfill_row(each) for each in runs])
+        if "continuesAt" in shown:
+            output.line(f"... and more: --from {shown['continuesAt']}")
+        if not is_applied:
+            output.line("nothing was filed; --apply does it")
+    if failed := sum(each["effect"] == BackfillEffect.FAILED for each in runs):
+        raise Conflict(f"{failed:,} were not filed, or perhaps not; the same command again settles it")
 
 
 @recurring.command("runs")

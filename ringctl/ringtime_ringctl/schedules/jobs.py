@@ -111,6 +111,8 @@ async def bulk_command(
     if not no_wait:
         job = await _wait(deployment, output, job, timeout_s)
     _show(output, job)
+    if job.state is JobState.CANCELLED:
+        raise Conflict(f"job {job.job_id} was cancelled by somebody; what it did stands")
 
 
 @click.group("jobs", cls=RingctlGroup)

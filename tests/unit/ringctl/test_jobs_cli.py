@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 from tests.unit.ringctl.test_cli import Folder, failed
 
+from ringtime_ringctl.deployment.context import Deployment
+from ringtime_ringctl.deployment.ownership import fetch_app
+from ringtime_ringctl.output import Output
+from ringtime_ringctl.schedules import jobs
+from ringtime_shared import bulk
 from ringtime_shared.models.job import Job, JobState
 
 
@@ -55,6 +60,17 @@ def test_what_a_server_did_is_told(folder: Folder) -> None:
 def test_a_job_is_cancelled(folder: Folder) -> None:
     job_id = folder.json("schedules", "bulk", "retry", "pay", "--apply", "--no-wait")["jobId"]
     assert folder.json("schedules", "jobs", "cancel", "pay", job_id)["state"] == "CANCELLED"
+
+
+def test_whoever_waits_for_a_job_that_somebody_cancels_is_told(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wait(deployment: Deployment, output: Output, job: Job, timeout_s: float) -> Job:
+        return await bulk.cancel(deployment.store, job.key, await fetch_app(deployment, "pay"), lambda: 1)
+
+    monkeypatch.setattr(jobs, "_wait", wait)
+    result = folder.run("schedules", "bulk", "retry", "pay", "--apply")
+    assert (result.exit_code, "was cancelled by somebody" in result.stderr) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tests.unit.client_rig import served
 from tests.unit.ringctl.test_cli import Folder, failed
 
 from ringtime_client import RingtimeClient
+from ringtime_ringctl.recurring import command
 from ringtime_shared.models.recurring import recurring_id_of
 
 Run = Callable[..., Result]
@@ -106,6 +107,17 @@ def test_backfill(folder: Folder, run: Run) -> None:
     assert [each["effect"] for each in shown(run(*words, "--apply", "--json"))["runs"]] == ["filed"] * 3
     assert "hasRun" in run(*words, "--apply").stdout
     assert [action for _, action in folder.audit()][1:] == ["recurring backfill"] * 2
+
+
+def test_a_backfill_of_which_something_failed_says_so(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def ask(*_: object) -> dict[str, object]:
+        told = {"nominalTime": "2026-01-01T00:00:00.000Z", "effect": "failed", "error": "no answer"}
+        return {"runs": [told, {**told, "effect": "filed"}]}
+
+    monkeypatch.setattr(command, "ask", ask)
+    result = run("backfill", "pay", "late", "--from", "2026-01-01T00:00:00Z", "--apply")
+    assert (result.exit_code, "1 were not filed, or perhaps not" in result.stderr) == (1, True)
+    assert "no answer" in result.stdout
 
 
 def test_calendars(folder: Folder, api: str, tmp_path: Path) -> None:

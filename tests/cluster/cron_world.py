@@ -283,14 +283,15 @@ class CronWorld(World):
                 self._found.append(f"asked for and not recorded: {str(schedule_id)[-8:]}")
 
     async def _judge_resized(self) -> None:
-        """Finish the resize that somebody left, which must come to an end though crons go on."""
+        """Finish the resize that somebody left, which must come to an end though crons go on. The check of a
+        change that was never stored may hold it up for an hour."""
         app = await self.store.fetch_app("pay")
         assert app is not None
         if app.resize is None:
             return
         resizer = self._resizer(Pod("ringctl-last", self.rng, FaultRates()))
         try:
-            app = await resizer.finish(await resizer.resume(), timeout_s=180, is_waiting=True)
+            app = await resizer.finish(await resizer.resume(), timeout_s=4_000, is_waiting=True)
         except Unfinished as unfinished:
             self._found.append(f"unfinished: {unfinished}")
         for definition in self._definitions():

@@ -19,7 +19,8 @@ def stages_of(file: str, marks: str) -> list[str]:
     return [
         stage.name
         for stage in STAGES
-        if stage.marks == marks and any(f"{file}/".startswith(f"{path}/") for path in stage.paths)
+        if stage.marks == marks and file not in stage.but
+        if any(f"{file}/".startswith(f"{path}/") for path in stage.paths)
     ]
 
 

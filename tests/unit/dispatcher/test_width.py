@@ -27,6 +27,8 @@ from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import DispatchSettings
 from ringtime_shared.stores.protocol import LAST_ID, DamagedRow, Position
 
+pytestmark = pytest.mark.timeout(600)  # ./test runs these in time that nobody else asks for
+
 TICK_MS = 200
 END_MS = last_slot(BUCKET)
 

@@ -13,6 +13,7 @@ from ringtime_ringctl.resize.runner import Resizer
 from ringtime_shared.models.app import App
 
 BEFORE = 4
+pytestmark = pytest.mark.timeout(600)  # ./test runs these in time that nobody else asks for
 
 
 async def run_whole(resizer: Resizer, quota: int) -> None:

@@ -1,13 +1,16 @@
 """Change a one-time schedule that has not been sent: the steps that `ringtime_shared.changing` is about.
 
 1. Read the home row and what is in force; refuse what cannot be changed any more.
-2. File the changed schedule through the commit path, where no other filing of it is; look if it is there.
+2. Claim a slot for this change, where no other filing of the schedule is; file it there through the commit
+   path; look if it is there. Two changes that shared a filing would be one key in the store, of which
+   Cassandra keeps the later write, whoever has looked at the earlier one meanwhile.
 3. Read the home row again: nobody has changed, cancelled or sent it meanwhile.
 4. Write the pointer. It is in time if it was durable soon after 3, and long before what was in force is due.
 5. Read the home row once more: of two changes at the same moment the later pointer wins, as stores see it.
 6. Close what was in force, if that was a change itself: nothing can put it in force again.
 
-A schedule that is changed costs five round trips more than its first filing; others cost nothing.
+A schedule that is changed costs five round trips and a conditional write more than its first filing; others
+cost nothing.
 
 | what fails | what the caller gets |
 |---|---|
@@ -20,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 from uuid import UUID
 
 from ringtime_ingest.service.apps import AppMaps
@@ -36,20 +39,26 @@ from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.errors import NotChangeable, OutcomeUnknown, StoreUnavailable, VersionConflict
 from ringtime_shared.ids import home_slot
 from ringtime_shared.models.app import App
+from ringtime_shared.models.claim import Claim, ClaimKey, ClaimKind
 from ringtime_shared.models.schedule import Change, Place, Row, RowUpdate, Schedule
 from ringtime_shared.partition_choice import PartitionChooser
-from ringtime_shared.stores.protocol import ScheduleStore
+from ringtime_shared.settings.rules import CLOCK_SKEW_MS
+from ringtime_shared.stores.protocol import ClaimStore, ScheduleStore
 
 T = TypeVar("T")
 _TRIES = 8  #: of places for a filing, before giving up; each is sought in twice the span of the one before
 _TOKEN_BITS = 62  #: of an id that no other has: the app's number, the process's nonce, a counter
 
 
+class ChangeStore(ClaimStore, ScheduleStore, Protocol):
+    """What changing needs of a store."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeParts:
     """What changing is made of."""
 
-    store: ScheduleStore
+    store: ChangeStore
     apps: AppMaps
     commit: CommitPath
     chooser: PartitionChooser
@@ -131,12 +140,26 @@ class Changes:
             taken.add(slot_ms)
             span *= 4
             place = Place(app.app_id, partition, slot_ms)
+            if not await _without_effect(self._claim(schedule, slot_ms, change)):
+                continue
             filing = Row(schedule=schedule, place=place, change=change)
             filed = await _without_effect(parts.commit.file(filing, reading))
             stored = await self._store.fetch_row(filed.moved_to or filed.place, schedule_id)
             if stored is not None and stored.change == change and stored.is_live:
                 return stored
         raise StoreUnavailable(f"schedule {schedule_id} has too many changes to about the same time")
+
+    async def _claim(self, schedule: Schedule, slot_ms: int, change: Change) -> bool:
+        """Take a slot for the filing of a change, as long as that may be there; False: another has it."""
+        claim = Claim(
+            key=ClaimKey(schedule.app_id, ClaimKind.SLOT, f"{schedule.schedule_id} {slot_ms}"),
+            schedule_id=schedule.schedule_id,
+            digest=str(change.token),
+            claimed_ms=change.at_ms,
+            busy_until_ms=change.at_ms,
+            expires_ms=schedule.expires_ms + CLOCK_SKEW_MS,
+        )
+        return await self._store.replace_claim(claim, None) == claim
 
     async def _point(self, home: Row, old: Row, new: Row) -> None:
         """Put a changed filing in force."""

@@ -1,4 +1,4 @@
-"""Which schedule an idempotency key, or a name, stands for."""
+"""Which schedule an idempotency key, or a name, stands for; and which change of one a slot is for."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ class ClaimKind(StrEnum):
 
     KEY = "key"  #: an idempotency key of a create
     NAME = "name"  #: the name of a one-time schedule
+    SLOT = "slot"  #: a schedule and a slot: only one change of it is ever filed there
 
 
 class ClaimKey(NamedTuple):

@@ -205,7 +205,8 @@ class ScheduleStore(Protocol):
     async def put_rows(self, rows: Sequence[Row]) -> None:
         """File rows, with their index entries; announce those that are near (see `arrivals`). A row that is
         there already stays as it is, but is kept longer if it is filed again with a later `expires_ms`; with
-        an earlier one it may be kept as long as that says.
+        an earlier one it may be kept as long as that says. Other contents are never filed under its key: a
+        driver may keep either.
 
         What is written after creation (`cancelled_ms`, `moved_to`, `outcome`) is None in `rows`, and a
         row's place, and where it moves, is in its schedule's own app.

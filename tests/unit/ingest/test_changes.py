@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.contract.builders import START_MS, make_outcome, make_update
 from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
+from tests.unit.ingest.test_keyed import Pods, pods
 from tests.unit.spy_store import spin
 
 from ringtime_ingest.service.listing import ListQuery
@@ -26,6 +28,7 @@ from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Change, Place, Row, Status
 from ringtime_shared.models.sending import Sending
 
+__all__ = ["pods"]
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
 
@@ -196,6 +199,34 @@ async def test_of_two_at_once_the_last_pointer_wins_and_the_other_is_told(rig: S
     done = [each for each in answers if isinstance(each, Row)]
     assert [type(each) for each in answers if not isinstance(each, Row)] == [VersionConflict]
     assert (await shown(rig, row)).schedule == done[0].schedule
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_two_changes_never_share_a_filing(pods: Pods, steps: int) -> None:
+    """As on Cassandra, which keeps the later write of a key, whoever has seen the earlier one."""
+    rig, real, calls = pods.rig, pods.rig.store.real, 0
+    row = await rig.create(delay_ms=MINUTE_MS)
+    put_rows = real.put_rows
+
+    async def overwrite(rows: Sequence[Row]) -> None:
+        nonlocal calls
+        calls += 1
+        for _ in range(steps if calls == 2 else 0):  # of the other change, before this one is durable
+            await asyncio.sleep(0)
+        await put_rows(rows)
+        for each in rows:
+            stored = real._rows[each.place][each.schedule.schedule_id]
+            written = replace(stored, schedule=each.schedule, change=each.change)
+            real._rows[each.place][each.schedule.schedule_id] = written
+
+    real.put_rows = overwrite  # type: ignore[method-assign]
+    answers = await asyncio.gather(
+        change(rig, row, payload="a"),
+        pods.other.change_schedule(row.schedule.schedule_id, ScheduleChange(payload="b")),
+        return_exceptions=True,
+    )
+    done = [each for each in answers if isinstance(each, Row)]
+    assert [each.schedule.payload for each in done] == [(await in_force(rig, row)).schedule.payload]
 
 
 async def test_a_cancel_that_takes_long_promises_nothing_if_it_was_changed_meanwhile(rig: ServiceRig) -> None:

@@ -40,7 +40,7 @@ from ringtime_shared.errors import (
     StoreUnavailable,
 )
 from ringtime_shared.models.job import Job, JobAction
-from ringtime_shared.models.recurring import Definition, DefinitionState
+from ringtime_shared.models.recurring import SHOWN, Definition, DefinitionState
 from ringtime_shared.models.schedule import Row, Status
 from ringtime_shared.row_filter import RowFilter
 
@@ -141,20 +141,18 @@ class JobActions:
         """Pause or resume recurring schedules."""
         now_ms = self.clock.now_ms()
         pauses = job.action is JobAction.PAUSE
-        page = await self.recurring.fetch_page(job.app_id, _LIVE, _DEFINITIONS, job.cursor)
-        wanted = [
-            each
-            for each in page.definitions
-            if (each.state_at(now_ms) is DefinitionState.PAUSED) is not pauses
-        ]
-        done = len(wanted)
-        problems: list[str] = []
+        page = await self.recurring.fetch_page(job.app_id, SHOWN, _DEFINITIONS, job.cursor)
+        damaged = [each for each in page.definitions if each.damage]
+        live = [each for each in page.definitions if each.state in _LIVE]
+        wanted = [each for each in live if (each.state_at(now_ms) is DefinitionState.PAUSED) is not pauses]
+        done, problems = len(wanted), list[str]()
         if not job.is_plan:
             switch: Callable[[Definition], Awaitable[object]] = self.recurring.resume
             if pauses:
                 switch = partial(self.recurring.pause, reason=job.reason, until_ms=job.until_ms)
             done, problems = await _each(wanted, switch, lambda definition: definition.name)
-        return PageReport(page.token, 0, len(page.definitions), done, problems)
+        problems += [f"{each.recurring_id}: its record cannot be read" for each in damaged]
+        return PageReport(page.token, 0, len(live) + len(damaged), done, problems)
 
     @staticmethod
     def _reached(job: Job, token: str) -> int:

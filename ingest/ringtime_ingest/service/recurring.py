@@ -42,6 +42,7 @@ from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.errors import (
     AlreadyDone,
     Conflict,
+    Damaged,
     InvalidRequest,
     LimitReached,
     NotFound,
@@ -129,7 +130,8 @@ class Recurring:
         self, new: NewRecurring, revision: int | None = None, *, is_plan: bool = False
     ) -> Definition:
         """Create a recurring schedule, or put it in place of the one of its name; its runs go on being
-        numbered, and its id stays. If nothing would change, nothing does.
+        numbered, and its id stays. If nothing would change, nothing does. In place of one that cannot be read
+        it begins anew.
 
         Args:
             revision: the one it must be at; 0: there must be none; None: whatever there is.
@@ -162,12 +164,12 @@ class Recurring:
 
         key = DefinitionKey(new.app_id, recurring_id_of(reading.app.number, new.name))
         for _ in range(TRIES):
-            stored = await self._store.fetch_definition(key)
+            stored = await self._fetch_any(key)
             is_there = stored is not None and stored.state is not DefinitionState.DELETED
             if revision is not None and revision != (stored.revision if stored and is_there else 0):
                 raise _conflict(new.name, stored if is_there else None)
             try:
-                if stored is not None:
+                if stored is not None and not stored.damage:
                     if is_plan:
                         return await self._changed(stored, edit, is_new=not is_there)
                     return await self._change(stored, edit, reading, is_new=not is_there)
@@ -177,6 +179,8 @@ class Recurring:
                     recurring_id=key.recurring_id,
                     app_id=new.app_id,
                     name=new.name,
+                    revision=1 if stored is None else stored.revision + 1,
+                    version=1 if stored is None else _version_over_damage(now_ms),
                     created_ms=now_ms,
                     changed_ms=now_ms,
                     partition=0,
@@ -187,7 +191,8 @@ class Recurring:
                 _require_runs(first)
                 if is_plan:
                     return first
-                await self._parts.census.admit(new.app_id)
+                if stored is None:
+                    await self._parts.census.admit(new.app_id)
                 return await self._begin(first, reading)
             except VersionConflict:
                 if revision is not None:
@@ -220,6 +225,13 @@ class Recurring:
         if definition is None or definition.state is DefinitionState.DELETED:
             raise NotFound("recurring schedule", name)
         return definition
+
+    async def _fetch_any(self, key: DefinitionKey) -> Definition | None:
+        """Return a recurring schedule; one that cannot be read has its revision, and its `damage`."""
+        try:
+            return await self._store.fetch_definition(key)
+        except Damaged:
+            return (await self._store.fetch_definitions([key])).get(key)
 
     async def fetch_by_id(self, recurring_id: UUID) -> Definition:
         """Return a recurring schedule, also one that is deleted. Raises NotFound, Damaged."""
@@ -516,6 +528,12 @@ def _require_live(definition: Definition) -> None:
         raise NotFound("recurring schedule", definition.name)
     if definition.state is DefinitionState.ENDED:
         raise Conflict(f"recurring schedule {definition.name} has ended; give it other times", "name")
+
+
+def _version_over_damage(now_ms: int) -> int:
+    """Return a version for a definition that cannot be read: one that none of it has had, so that none of its
+    runs is taken for one of this."""
+    return now_ms // 60_000  # one a minute since 1970
 
 
 def _conflict(name: str, stored: Definition | None) -> VersionConflict:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.contract.builders import START_MS, make_letter, make_outcome, make_update
 from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
+from tests.unit.ingest.test_recurring import plant_damage
 from tests.unit.spy_store import spin
 
 from ringtime_ingest.service import job_actions, jobs
@@ -172,6 +173,12 @@ async def test_recurring_schedules_are_paused_and_resumed() -> None:
     assert counts(await carry_out(rig, job_of(JobAction.RESUME, is_plan=True))) == (5, 5, 0, 0)
     assert counts(await carry_out(rig, job_of(JobAction.RESUME))) == (5, 5, 0, 0)
     assert (await rig.service.recurring.fetch("shop", "n3")).state is DefinitionState.ACTIVE
+    plant_damage(rig, definition)
+    job = await carry_out(rig, job_of(JobAction.PAUSE))
+    assert (counts(job), job.problems) == (
+        (5, 4, 0, 1),
+        (f"{definition.recurring_id}: its record cannot be read",),
+    )
 
 
 async def test_whoever_comes_next_goes_on_after_the_last_page_written() -> None:

@@ -27,7 +27,9 @@ from ringtime_shared.models.recurring import Definition, DefinitionState, Misfir
 from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Status
 from ringtime_shared.models.times import Run, Times
 from ringtime_shared.recurring.chain import Decision, Found
-from ringtime_shared.recurring.run_rows import CHECK_AFTER_MS
+from ringtime_shared.recurring.run_rows import CHECK_AFTER_MS, run_in
+from ringtime_shared.stores.codec import read_definition
+from ringtime_shared.stores.protocol import DefinitionKey
 
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
@@ -50,6 +52,12 @@ def new(name: str = "nightly", cron: str = "* * * * *", **changes: Any) -> NewRe
         "callback_details": {"n": 1},
     }
     return NewRecurring(**{**given, **changes})
+
+
+def plant_damage(rig: ServiceRig, definition: Definition) -> None:
+    """Let the record of a definition be one that cannot be read."""
+    key = DefinitionKey(definition.app_id, definition.recurring_id)
+    rig.store.real._definitions[key] = read_definition(*key, definition.revision, "{", "")
 
 
 def runs(rig: ServiceRig, definition: Definition, *origins: Origin) -> list[Row]:
@@ -433,3 +441,21 @@ async def test_others_that_are_always_faster_are_told() -> None:
     with pytest.raises(VersionConflict, match="read it again"):
         await rig.service.recurring.pause(made)
     assert tries == TRIES
+
+
+async def test_one_that_cannot_be_read_is_put_anew_and_its_runs_are_not_sent() -> None:
+    rig = await make_rig()
+    made = await rig.service.recurring.put(new())
+    made = await rig.service.recurring.put(new(payload="2"))
+    *_, old = runs(rig, made)
+    plant_damage(rig, made)
+    with pytest.raises(VersionConflict):
+        await rig.service.recurring.put(new(), revision=1)
+    anew = await rig.service.recurring.put(new(payload="3"))
+    assert (anew.revision, anew.recurring_id, anew.damage) == (3, made.recurring_id, "")
+    assert anew.version > made.version
+    (row,) = [each for each in runs(rig, anew) if run_in(each).version == anew.version]
+    assert run_in(row).nominal_ms == run_in(old).nominal_ms
+    decision = Decision(anew, old, rig.clock.now_ms() + MINUTE_MS, DAY_MS)
+    outcome = decision.make({each: Found(None) for each in decision.looks()}).outcome
+    assert (outcome and outcome.status) is Status.DELETED

@@ -11,7 +11,7 @@ from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.shell import RingctlCommand, deployed
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.chains import find_broken, repair
-from ringtime_shared.errors import VersionConflict
+from ringtime_shared.errors import Conflict, RingtimeError, VersionConflict
 from ringtime_shared.models.recurring import Definition
 
 MAX_BROKEN = 1_000  #: repaired by one command
@@ -40,6 +40,7 @@ async def repair_command(
     app = await fetch_app(deployment, app_id)
     days = app.configuration.retention_days or deployment.settings.limits.retention_days
     shown: list[tuple[Definition, str]] = []
+    failed = 0
     async for part in find_broken(deployment.store, app_id, deployment.clock):
         for each in part.broken:
             if names and each.name not in names:
@@ -49,17 +50,23 @@ async def repair_command(
             elif not is_applied:
                 shown.append((each, "it would be started again"))
             else:
-                shown.append((each, await _repair(deployment, each, days * _DAY_MS)))
+                try:
+                    shown.append((each, await _repair(deployment, each, days * _DAY_MS)))
+                except RingtimeError as error:  # the others are repaired all the same
+                    failed += 1
+                    shown.append((each, f"not repaired, or perhaps not: {error}"))
         if len(shown) >= MAX_BROKEN:
             break
     if output.is_json:
         output.data({"broken": [{"name": _name(each), "found": text} for each, text in shown]})
-        return
-    output.table(_BROKEN, [(_name(each), to_iso(each.changed_ms), text) for each, text in shown])
-    if not shown:
-        output.line("each that is active has a run to come")
-    elif not is_applied:
-        output.line("nothing was changed; --apply starts them again")
+    else:
+        output.table(_BROKEN, [(_name(each), to_iso(each.changed_ms), text) for each, text in shown])
+        if not shown:
+            output.line("each that is active has a run to come")
+        elif not is_applied:
+            output.line("nothing was changed; --apply starts them again")
+    if failed:
+        raise Conflict(f"{failed:,} were not repaired, or perhaps not; the same command goes on with them")
 
 
 async def _repair(deployment: Deployment, definition: Definition, retention_ms: int) -> str:

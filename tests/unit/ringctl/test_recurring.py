@@ -15,8 +15,9 @@ from tests.unit.client_rig import served
 from tests.unit.ringctl.test_cli import Folder, failed
 
 from ringtime_client import RingtimeClient
-from ringtime_ringctl.recurring import command
-from ringtime_shared.models.recurring import recurring_id_of
+from ringtime_ringctl.recurring import command, repair
+from ringtime_shared.errors import OutcomeUnknown
+from ringtime_shared.models.recurring import Definition, recurring_id_of
 
 Run = Callable[..., Result]
 CRON = ("--cron", "30 2 * * *", "--zone", "Europe/Berlin")
@@ -151,13 +152,19 @@ def test_what_cannot_be_sent(folder: Folder, run: Run) -> None:
     assert folder.audit() == []
 
 
-def test_one_that_makes_no_more_runs_is_found_and_started_again(folder: Folder) -> None:
+def lose(folder: Folder, name: str) -> Definition:
+    """Store a recurring schedule that has no runs."""
     begun_ms = folder.now_ms - 3_600_000
     lost = replace(
-        new_definition(begun_ms, every(86_400, begun_ms), app_id="pay"),
-        recurring_id=recurring_id_of(folder.app.number, "nightly"),
+        new_definition(begun_ms, every(86_400, begun_ms), app_id="pay", name=name),
+        recurring_id=recurring_id_of(folder.app.number, name),
     )
     folder.on_store(lambda store: store.replace_definition(lost))
+    return lost
+
+
+def test_one_that_makes_no_more_runs_is_found_and_started_again(folder: Folder) -> None:
+    lose(folder, "nightly")
     found = shown(folder.run("doctor", "--json"), exit_code=4)
     assert ["pay/nightly" in each["found"] for each in found["findings"] if each["check"] == "recurring"] == [
         True
@@ -168,3 +175,19 @@ def test_one_that_makes_no_more_runs_is_found_and_started_again(folder: Folder) 
     assert folder.run("recurring", "repair", "pay").stdout.endswith("has a run to come\n")
     (entry, *_) = shown(folder.run("audit", "--json"))["entries"]
     assert (entry["action"], entry["subject"]) == ("recurring repair", "pay/nightly")
+
+
+def test_one_that_cannot_be_repaired_keeps_none_of_the_others(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = min((lose(folder, name) for name in "abc"), key=lambda each: each.recurring_id)
+    real = repair.repair
+
+    async def fail(store: Any, clock: Any, app: Any, definition: Definition, retention_ms: int) -> Definition:
+        if definition.name == first.name:
+            raise OutcomeUnknown("no answer")
+        return await real(store, clock, app, definition, retention_ms)
+
+    monkeypatch.setattr(repair, "repair", fail)
+    told = shown(folder.run("recurring", "repair", "pay", "--apply", "--json"), 1)["broken"]
+    assert [each["found"][:16] for each in told] == ["not repaired, or", *["it makes runs ag"] * 2]

@@ -58,7 +58,7 @@ LEASE_MS = 15_000  #: many times what a page takes
 AT_ONCE = 4  #: jobs of one process, each of another app
 TURN_MS = 10_000  #: of a job, while those of other apps wait for one
 LOOK_S = 5.0  #: between two looks for jobs of others
-_OPEN = 200  #: jobs that are looked at: the oldest
+_OPEN = 1_000  #: jobs that are looked at: the oldest
 _BACK_OFF_S = 2.0
 _log = logging.getLogger(__name__)
 
@@ -172,7 +172,8 @@ class Jobs:
         self._wake.set()
 
     def _is_free(self, job: Job) -> bool:
-        is_held = job.worker not in ("", self._worker) and job.leased_until_ms > self._clock.now_ms()
+        left_ms = job.leased_until_ms - self._clock.now_ms()
+        is_held = job.worker not in ("", self._worker) and 0 < left_ms < 2 * LEASE_MS  # else a clock is false
         return self._is_alone or not is_held
 
     async def work(self, job: Job) -> None:

@@ -203,6 +203,17 @@ async def test_whoever_comes_next_goes_on_after_the_last_page_written() -> None:
     await other.close()
 
 
+async def test_a_lease_that_a_false_clock_gave_holds_nobody_up() -> None:
+    rig, rows = await make_rig(1)
+    job = await rig.service.jobs.ask(job_of(JobAction.DELETE))
+    ahead_ms = rig.clock.now_ms() + HOUR_MS
+    leased = replace(job, revision=2, state=JobState.RUNNING, worker="dead", leased_until_ms=ahead_ms)
+    await rig.store.real.replace_job(leased)
+    await rig.service.jobs.look()
+    await asyncio.gather(*rig.service.jobs._working.values())
+    assert await statuses(rig, rows) == [Status.DELETED]
+
+
 async def make_other(rig: ServiceRig) -> jobs.Jobs:
     """Another process on the same store."""
     service = rig.service.jobs

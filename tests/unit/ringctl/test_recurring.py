@@ -16,6 +16,7 @@ from tests.unit.ringctl.test_cli import Folder, failed
 
 from ringtime_client import RingtimeClient
 from ringtime_ringctl.recurring import command, repair
+from ringtime_shared.chains import repair as begin_again
 from ringtime_shared.errors import OutcomeUnknown
 from ringtime_shared.models.recurring import Definition, recurring_id_of
 
@@ -181,12 +182,11 @@ def test_one_that_cannot_be_repaired_keeps_none_of_the_others(
     folder: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = min((lose(folder, name) for name in "abc"), key=lambda each: each.recurring_id)
-    real = repair.repair
 
     async def fail(store: Any, clock: Any, app: Any, definition: Definition, retention_ms: int) -> Definition:
         if definition.name == first.name:
             raise OutcomeUnknown("no answer")
-        return await real(store, clock, app, definition, retention_ms)
+        return await begin_again(store, clock, app, definition, retention_ms)
 
     monkeypatch.setattr(repair, "repair", fail)
     told = shown(folder.run("recurring", "repair", "pay", "--apply", "--json"), 1)["broken"]

@@ -16,12 +16,13 @@ cost nothing.
 |---|---|
 | before 4 | StoreUnavailable: what was in force is, whatever was filed |
 | the pointer's answer, or it came late | OutcomeUnknown: one of the two is sent, or in the worst case both |
-| 5 finds another's pointer | VersionConflict: that change holds, and this one never will |
+| 3 or 5 finds another's pointer | VersionConflict: that change holds; this one never will, and is closed |
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 from uuid import UUID
@@ -36,7 +37,13 @@ from ringtime_shared.buckets import bucket_of
 from ringtime_shared.cancelling import CANCEL_PROMISE_MS
 from ringtime_shared.changing import WINDOW_MS, as_shown
 from ringtime_shared.clock import Clock, require_trust
-from ringtime_shared.errors import NotChangeable, OutcomeUnknown, StoreUnavailable, VersionConflict
+from ringtime_shared.errors import (
+    NotChangeable,
+    OutcomeUnknown,
+    RingtimeError,
+    StoreUnavailable,
+    VersionConflict,
+)
 from ringtime_shared.ids import home_slot
 from ringtime_shared.models.app import App
 from ringtime_shared.models.claim import Claim, ClaimKey, ClaimKind
@@ -167,7 +174,7 @@ class Changes:
         begun_ms = clock.boot_ms()
         now = await self._parts.fetch_home(schedule_id)
         if now.moved_to != home.moved_to:
-            raise _overtaken(schedule_id)
+            raise await self._overtaken(new, now)
         self._check_changeable(now, old, clock.now_ms())
         require_trust(clock)
         pointer = RowUpdate(place=home.place, schedule_id=schedule_id, moved_to=new.place)
@@ -182,12 +189,21 @@ class Changes:
             if shown.change != new.change:  # else it has gone on already: an attempt failed, or it was parked
                 if clock.boot_ms() - begun_ms >= WINDOW_MS:  # it may have been in force for long enough
                     raise OutcomeUnknown(f"the change of {schedule_id} was in force for a while, if at all")
-                raise _overtaken(schedule_id)
+                raise await self._overtaken(new, after)
         if after is not None:  # another change, at the same moment, may have filed it for less long
             await _once_changed(self._prolong(after, new.schedule.expires_ms))
         if old.change is not None:
             over = RowUpdate(place=old.place, schedule_id=schedule_id, moved_to=new.place)
             await _once_changed(self._store.put_updates([over]))
+
+    async def _overtaken(self, new: Row, home: Row) -> VersionConflict:
+        """Close the filing of a change that will never be in force, for it would be looked at until the
+        schedule is over; return what its client is told."""
+        schedule_id = new.schedule.schedule_id
+        over = RowUpdate(place=new.place, schedule_id=schedule_id, moved_to=home.moved_to or home.place)
+        with suppress(RingtimeError):  # then a dispatcher sees it off
+            await self._store.put_updates([over])
+        return VersionConflict(f"schedule {schedule_id} was changed by others at the same time", "scheduleId")
 
 
 async def _without_effect(call: Awaitable[T]) -> T:
@@ -196,10 +212,6 @@ async def _without_effect(call: Awaitable[T]) -> T:
         return await call
     except OutcomeUnknown as error:
         raise StoreUnavailable(f"nothing was changed: {error}") from error
-
-
-def _overtaken(schedule_id: UUID) -> VersionConflict:
-    return VersionConflict(f"schedule {schedule_id} was changed by others at the same time", "scheduleId")
 
 
 async def _once_changed(call: Awaitable[T]) -> T:

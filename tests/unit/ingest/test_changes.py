@@ -199,6 +199,7 @@ async def test_of_two_at_once_the_last_pointer_wins_and_the_other_is_told(rig: S
     done = [each for each in answers if isinstance(each, Row)]
     assert [type(each) for each in answers if not isinstance(each, Row)] == [VersionConflict]
     assert (await shown(rig, row)).schedule == done[0].schedule
+    assert await live(rig, row) == [await in_force(rig, row)], "no dispatcher has to look at the other"
 
 
 @pytest.mark.parametrize("steps", range(6))

@@ -14,10 +14,11 @@ from ringtime_ingest.http.fields import ADVANCE
 from ringtime_ingest.http.gate import Bodies
 from ringtime_ingest.http.parsing import refused
 from ringtime_shared.api.instants import to_iso
-from ringtime_shared.errors import Violation
+from ringtime_shared.errors import InvalidRequest, Violation
 
 WARNING = "this server is for tests: its time stands still but for /clock/advance, and it keeps nothing"
 _LIMIT_S = 60
+_TOO_LARGE = 10**12  #: seconds; how many a clock takes is its own to say
 
 
 class SteppedClock(Protocol):
@@ -52,6 +53,8 @@ class ClockRoutes:
         if wrong or seconds is None:
             missing = Violation("seconds", "required: how long is to go by")
             raise refused(wrong, [] if wrong else [missing])
+        if not -_TOO_LARGE < seconds < _TOO_LARGE:
+            raise InvalidRequest.of("seconds", "the number is too large")
         limit_s = float(cast("int | Decimal", values.get("limitSeconds", _LIMIT_S)))
         is_done = await self._clock.advance(round(seconds * 1_000), limit_s)
         return success(self._shown(is_done=is_done))

@@ -144,9 +144,12 @@ class Shape:
             if type(item) not in field.kind.types:
                 wrong.append(Violation(path + field.name, field.kind.rule))
                 continue
-            known[field.name] = item
             if field.kind.holds is not object:
-                wrong += _check_values(cast(dict[str, object], item), field.kind.holds, path + field.name)
+                item_wrong = _check_values(cast(dict[str, object], item), field.kind.holds, path + field.name)
+                if item_wrong:
+                    wrong += item_wrong
+                    continue
+            known[field.name] = item
         return known
 
     def with_own_keys(self, value: dict[str, object]) -> dict[str, object]:

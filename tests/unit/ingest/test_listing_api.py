@@ -201,3 +201,18 @@ async def test_what_is_asked_for_has_a_form(rig: Rig, query: str, field: str) ->
 async def test_labels_have_a_form(rig: Rig, labels: dict[str, str]) -> None:
     reply = await rig.client.call("POST", "/goscheduler/schedules", schedule_body(labels=labels))
     assert_refused(reply, "labels")
+
+
+@pytest.mark.parametrize("value", [1, 1.5, None, True, [], {}])
+async def test_what_is_no_text_is_no_label(rig: Rig, value: object) -> None:
+    body = schedule_body(labels={"a": value})
+    named = {key: each for key, each in body.items() if key != "appId"}
+    for method, path, given in (
+        ("POST", "/goscheduler/schedules", body),
+        ("PUT", "/goscheduler/apps/test/schedules/nightly", named),
+    ):
+        assert_refused(await rig.client.call(method, path, given), "labels.a")
+    reply = await rig.client.call(
+        "POST", "/goscheduler/schedules/batch", {"schedules": [body, schedule_body()]}
+    )
+    assert [("schedule" in each) for each in reply.json["data"]["results"]] == [False, True]

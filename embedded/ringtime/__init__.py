@@ -1,7 +1,7 @@
 """Ringtime: call me back then. The public library; see `Ringtime` and `ringtime_client`."""
 
 from ringtime.library import Ringtime
-from ringtime.test_clock import TestClock
+from ringtime.stepped_clock import TestClock
 from ringtime_client import HttpCallbackDetails, Interval, NewSchedule, RecurringTimes
 from ringtime_ingest.service import Cancellation
 from ringtime_ingest.service.backfill import BackfillReport, BackfillRun

@@ -19,7 +19,7 @@ from ringtime.instants import to_ms
 from ringtime.jobs import JobVerbs
 from ringtime.recurring import RecurringVerbs, details_of
 from ringtime.runtime import Runtime, run
-from ringtime.test_clock import LIMIT_S, TestClock
+from ringtime.stepped_clock import LIMIT_S, TestClock
 from ringtime_client import Callback, NewSchedule
 from ringtime_client.recurring import plain_id
 from ringtime_client.views import naming_item, to_new_schedule

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from ringtime.serve import serve
-from ringtime.test_clock import TestClock
+from ringtime.stepped_clock import TestClock
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.process import run_service
 from ringtime_shared.settings import Settings, load_settings

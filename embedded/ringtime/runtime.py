@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from ringtime.test_clock import Stepper, TestClock, suited
+from ringtime.stepped_clock import Stepper, TestClock, suited
 from ringtime_dispatcher.callbacks.build import close_callbacks, make_callbacks
 from ringtime_dispatcher.engine import Dispatcher, make_dispatcher
 from ringtime_dispatcher.ownership.capacity import fit_to_machine

@@ -37,6 +37,7 @@ from ringtime_shared.errors import ErrorWord
 from ringtime_shared.settings import ServerSettings
 
 _OTHER_CHARSET = re.compile(rb"charset\s*+=\s*+\"?+(?!utf-?8\b)", re.IGNORECASE)
+_ALWAYS = ("/health/", "/metrics")
 _log = logging.getLogger(__name__)
 
 
@@ -71,7 +72,7 @@ class Room:
 
 
 class Gate:
-    """Lets requests in while there is room; health checks always pass."""
+    """Lets requests in while there is room; who asks how the server does always passes."""
 
     def __init__(self, app: ASGIApp, room: Room, note: Callable[[object, int], None]) -> None:
         """`note`: told of each answer: which endpoint's, None if it is none's, and its status."""
@@ -83,7 +84,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        if self._room.taken >= self._room.most and not scope["path"].startswith("/health/"):
+        if self._room.taken >= self._room.most and not scope["path"].startswith(_ALWAYS):
             self._note(None, 503)
             await busy()(scope, receive, send)
             return

@@ -34,6 +34,8 @@ _SPANS_RULE = f"must be a list of at most {MAX_SPANS} objects with startTime and
 _OWN_ZONES = re.compile(
     r"^BEGIN:VTIMEZONE\r?$.*?^END:VTIMEZONE\r?\n?", re.MULTILINE | re.DOTALL | re.IGNORECASE
 )
+#: what is raised about a file that contradicts itself, by the libraries, too
+_FAULTS = (ValueError, ArithmeticError, AttributeError, LookupError, TypeError)
 #: what a yearly rule may have: parts that name days
 _RULE_PARTS = frozenset(
     (
@@ -209,7 +211,7 @@ def _ics(given: object, now_ms: int, violations: list[Violation]) -> Exclusions:
         violations.append(
             Violation("ics", "not offered by this installation, which lacks the extra `calendars`")
         )
-    except ValueError as error:
+    except _FAULTS as error:
         violations.append(Violation("ics", f"cannot be read as ICS: {str(error)[:200]}"))
     return Exclusions()
 

@@ -124,6 +124,19 @@ def test_what_is_wrong_with_a_calendar_is_told(fields: dict[str, object], fault:
     assert fault in fault_of(fields)
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        "DTSTART;VALUE=DATE:99991231",
+        "DTSTART:20260101T000000\nDTEND;TZID=Europe/Berlin:20260329T023000",
+        "DTSTART:20260101T000000Z\nEXDATE;VALUE=PERIOD:20260101T000000Z/PT1H",
+        "DTSTART;VALUE=DATE:20260101\nRRULE:FREQ=YEARLY;BYDAY=99MO",
+    ],
+)
+def test_an_event_that_contradicts_itself_is_refused(event: str) -> None:
+    assert "ics: cannot be read as ICS" in fault_of({"ics": ics(event)})
+
+
 def test_a_file_cannot_bring_zones_that_repeat_without_end() -> None:
     zone = (
         "BEGIN:VTIMEZONE\nTZID:Own\nBEGIN:STANDARD\nDTSTART:19700101T000000\nTZOFFSETFROM:+0100\nTZOFFSETTO:+0200\n"

@@ -143,7 +143,7 @@ class JobActions:
         pauses = job.action is JobAction.PAUSE
         page = await self.recurring.fetch_page(job.app_id, SHOWN, _DEFINITIONS, job.cursor)
         damaged = [each for each in page.definitions if each.damage]
-        live = [each for each in page.definitions if each.state in _LIVE]
+        live = [each for each in page.definitions if each.state in _LIVE and not each.damage]
         wanted = [each for each in live if (each.state_at(now_ms) is DefinitionState.PAUSED) is not pauses]
         done, problems = len(wanted), list[str]()
         if not job.is_plan:
@@ -151,7 +151,9 @@ class JobActions:
             if pauses:
                 switch = partial(self.recurring.pause, reason=job.reason, until_ms=job.until_ms)
             done, problems = await _each(wanted, switch, lambda definition: definition.name)
-        problems += [f"{each.recurring_id}: its record cannot be read" for each in damaged]
+        problems += [
+            f"{each.name or each.recurring_id}: it cannot be read, {each.damage}" for each in damaged
+        ]
         return PageReport(page.token, 0, len(live) + len(damaged), done, problems)
 
     @staticmethod

@@ -187,7 +187,8 @@ class Jobs:
                 except (StoreUnavailable, OutcomeUnknown) as error:
                     _log.warning("job %s of app %s waits: %s", job.job_id, job.app_id, error)
                     await asyncio.sleep(_BACK_OFF_S)
-                    job = replace(job, worker="")  # the lease is taken anew, unless it was cancelled
+                    # The lease is taken anew, which also tells what it waits for, unless it was cancelled.
+                    job = replace(job, worker="", error=str(error))
         except VersionConflict:
             return  # it was cancelled, or another one is at it
         except asyncio.CancelledError:
@@ -243,6 +244,7 @@ class Jobs:
         job = replace(
             job,
             cursor=report.token,
+            error="",
             through_ms=report.through_ms,
             looked=job.looked + report.looked,
             done=job.done + report.done,

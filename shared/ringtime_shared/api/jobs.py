@@ -41,7 +41,7 @@ class JobView:
     through: Annotated[datetime | None, Doc("Everything due before this instant was looked at.")] = None
     progress: Annotated[float | None, Doc("How much of the range that is, from 0 to 1.")] = None
     ended_at: Annotated[datetime | None, Doc("When it ended.")] = None
-    error: Annotated[str, Doc("Why it was given up.", name="errorMessage")] = ""
+    error: Annotated[str, Doc("Why it was given up, or what it waits for.", name="errorMessage")] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

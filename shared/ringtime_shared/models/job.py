@@ -77,7 +77,7 @@ class Job:
     passed: int = 0  #: there was nothing to do about them
     failed: int = 0  #: refused, or their record cannot be read
     problems: tuple[str, ...] = ()  #: the first of these: which, and why
-    error: str = ""
+    error: str = ""  #: why it was given up; of one that goes on, why its page is done again
     worker: str = ""  #: the process that carries it out
     leased_until_ms: int = 0  #: others leave it alone until then, by the wall clock
     ended_ms: int | None = None

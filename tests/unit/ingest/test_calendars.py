@@ -11,6 +11,7 @@ import pytest
 from tests.contract.builders import START_MS
 from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
 from tests.unit.ingest.test_recurring import new
+from tests.unit.spy_store import spin
 
 from ringtime_ingest.service import calendars as service
 from ringtime_shared.errors import AppInactive, Conflict, Damaged, InvalidRequest, LimitReached, NotFound
@@ -110,10 +111,12 @@ async def test_one_that_cannot_be_read_is_put_anew() -> None:
 async def test_files_are_read_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else a tenant who sends many would have the processor for all that this process does."""
     rig = await make_rig()
-    begun, may_end = list[str](), threading.Event()
+    begun, has_begun, may_end = list[str](), asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
 
-    def parse(fields: Mapping[str, object], now_ms: int) -> Exclusions:  # noqa: ARG001
+    def parse(fields: Mapping[str, object], now_ms: int) -> Exclusions:
         begun.append(str(fields["ics"]))
+        loop.call_soon_threadsafe(has_begun.set)
         may_end.wait(10)
         return Exclusions()
 
@@ -121,10 +124,8 @@ async def test_files_are_read_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> 
     puts = [
         asyncio.create_task(rig.service.calendars.put("shop", name, {"ics": name})) for name in ("a", "b")
     ]
-    while not begun:
-        await asyncio.sleep(0)
-    for _ in range(200):
-        await asyncio.sleep(0)
+    await has_begun.wait()
+    await spin(200)
     assert begun == ["a"]
     may_end.set()
     await asyncio.gather(*puts)

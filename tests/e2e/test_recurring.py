@@ -1,0 +1,161 @@
+"""Thousands of recurring schedules on the split deployment, with dispatchers killed and an app resized: each
+nominal time has exactly one recorded run.
+
+In the long set alone, for it is about minutes: `RINGTIME_FAULTS=long pytest -s tests/e2e/test_recurring.py`,
+with `RINGTIME_TEST_CRONS` and `RINGTIME_TEST_CRON_MINUTES` for another size. The simulation of crons holds
+the same on virtual time in each run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import pytest
+
+from ringtime_local.cluster import Cluster
+from ringtime_shared.models.recurring import Definition, DefinitionState
+from ringtime_shared.models.schedule import Place, Row, Status
+from ringtime_shared.recurring.run_rows import run_in
+from ringtime_shared.recurring.runs import next_after
+from ringtime_shared.settings import load_settings
+from ringtime_shared.stores.cassandra.store import CassandraStore
+from ringtime_shared.stores.protocol import DefinitionKey
+from tests.e2e.conftest import APPS, PARTITIONS, until_shared
+from tests.harness.client import LoadClient, gather
+from tests.harness.ledger import Verdict
+from tests.harness.receiver import Receiver
+from tests.harness.report import IS_LONG, report
+
+pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(1_800)]
+
+CRONS = int(os.environ.get("RINGTIME_TEST_CRONS", "2000"))
+MINUTES = int(os.environ.get("RINGTIME_TEST_CRON_MINUTES", "10"))
+KILLS = 2
+RESIZED, QUOTA = APPS[0], PARTITIONS + 8
+
+
+@asynccontextmanager
+async def connected(cluster: Cluster) -> AsyncIterator[CassandraStore]:
+    """The deployment's store."""
+    store = await CassandraStore.connect(load_settings(cluster.folder / "ringtime.json", {}).cassandra)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def path_of(number: int) -> str:
+    return f"/apps/{APPS[number % len(APPS)]}/recurring/cron-{number}"
+
+
+async def put_all(client: LoadClient, url: str) -> list[DefinitionKey]:
+    """Put what runs each minute; return what it is known as."""
+    callback = {"type": "http", "details": {"url": url, "method": "POST"}}
+    body = {"cronExpression": "* * * * *", "timeZone": "UTC", "payload": "{}", "callback": callback}
+    answers = await gather(client.request("PUT", path_of(number), body) for number in range(CRONS))
+    assert {answer.status for answer in answers} <= {200, 201}
+    shown = [answer.data for answer in answers]
+    return [DefinitionKey(each["appId"], UUID(each["scheduleId"])) for each in shown]
+
+
+async def resize(cluster: Cluster) -> None:
+    command = [sys.executable, "-m", "ringtime_ringctl.main", "--operator", "e2e", "--json", "--config"]
+    words = [str(cluster.folder / "ringtime.json"), "resize", RESIZED, "--partitions", str(QUOTA)]
+    done = await asyncio.to_thread(
+        subprocess.run, [*command, *words, "--apply", "--wait"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["appId"] == RESIZED
+
+
+async def runs_of(store: CassandraStore, definition: Definition) -> list[Row]:
+    """Return the home rows of a definition's runs."""
+    key = DefinitionKey(definition.app_id, definition.recurring_id)
+    entries = await store.fetch_runs(key, 0, definition.from_ms + 120_000, 10_000)
+    ids = [entry.schedule_id for entry in entries]
+    rows = [await store.fetch_row(Place.of_home(key.app_id, each), each) for each in ids]
+    return [row for row in rows if row is not None]
+
+
+def planned(definition: Definition) -> list[int]:
+    """Return the nominal times from the put to the pause."""
+    after_ms, found = definition.earlier[-1].from_ms, list[int]()
+    while (run := next_after(definition.times, after_ms, key=definition.key)) is not None:
+        if run.nominal_ms > definition.from_ms:
+            break
+        found.append(run.nominal_ms)
+        after_ms = run.nominal_ms
+    return found
+
+
+async def ended(store: CassandraStore, definitions: Sequence[Definition]) -> list[list[Row]]:
+    """Return the runs of each when all have an outcome, or after a minute."""
+    until_s = time.monotonic() + 60
+    while True:
+        found = [await runs_of(store, each) for each in definitions]
+        if all(row.outcome is not None for rows in found for row in rows) or time.monotonic() > until_s:
+            return found
+        await asyncio.sleep(1)
+
+
+@pytest.mark.skipif(not IS_LONG, reason="in the long set: make faults; the simulation holds it in each run")
+async def test_each_minute_has_one_run_while_dispatchers_are_killed_and_an_app_is_resized(
+    cluster: Cluster, receiver: Receiver
+) -> None:
+    await until_shared(cluster)
+    async with LoadClient(cluster.base, 16) as client:
+        keys = await put_all(client, receiver.url)
+        begun_s = time.time()
+        for number in range(KILLS):
+            # The length of the test is what it is about; a kill comes in a minute's burst.
+            due_s = (begun_s + (number + 1) * MINUTES * 60 / (KILLS + 1)) // 60 * 60 + 1
+            await asyncio.sleep(due_s - time.time())
+            victim = f"dispatcher-{1 + number}"
+            await asyncio.to_thread(cluster.pods[victim].process.kill)
+            pod = cluster.start_pod(victim)
+            await asyncio.to_thread(pod.wait_ready, time.monotonic() + 60)
+            if not number:
+                await resize(cluster)
+        await asyncio.sleep(max(begun_s + MINUTES * 60 - time.time(), 0))
+        answers = await gather(client.request("POST", f"{path_of(n)}/pause", {}) for n in range(CRONS))
+        assert {answer.status for answer in answers} == {200}
+    async with connected(cluster) as store:
+        definitions = list((await store.fetch_definitions(keys)).values())
+        assert len(definitions) == CRONS
+        assert {each.state for each in definitions} == {DefinitionState.PAUSED}
+        runs = await ended(store, definitions)
+    arrived = receiver.arrivals()
+    missing, doubled, not_sent, lags = 0, 0, 0, list[float]()
+    for definition, rows in zip(definitions, runs, strict=True):
+        made = [row for row in rows if run_in(row).nominal_ms <= definition.from_ms]
+        count, wanted = Counter(run_in(row).nominal_ms for row in made), planned(definition)
+        missing += sum(count[nominal_ms] == 0 for nominal_ms in wanted)
+        doubled += sum(count.values()) - len(count)
+        assert set(count) <= set(wanted)
+        for row in made:
+            found = arrived[str(row.schedule.schedule_id)]
+            is_sent = row.outcome is not None and row.outcome.status is Status.SUCCESS and bool(found)
+            not_sent += not is_sent
+            if found:
+                lags.append(min(each.at_ms for each in found) - run_in(row).nominal_ms)
+        for row in rows:  # at most one, filed before the pause was stored
+            if row not in made:
+                assert row.status is Status.DELETED
+                assert not arrived[str(row.schedule.schedule_id)]
+    sent_twice = sum(len(arrivals) > 1 for arrivals in arrived.values())
+    lags.sort()
+    verdict = Verdict(acknowledged=len(lags), duplicates=sent_twice)
+    p50, p99 = (round(lags[int(len(lags) * share)]) for share in (0.5, 0.99))
+    facts = {"crons": CRONS, "missing": missing, "doubled": doubled, "not_sent": not_sent}
+    report("recurring", verdict, **facts, lag_p50_ms=p50, lag_p99_ms=p99, most_ms=round(lags[-1]))
+    assert (missing, doubled, not_sent) == (0, 0, 0)
+    assert sent_twice <= KILLS * 2 * CRONS / 3

@@ -67,7 +67,7 @@ def register_app(
     if partitions is not None:
         fields["partitions"] = partitions
     if configuration is not None:
-        fields["configuration"] = configuration_to_json(configuration)
+        fields["configuration"] = configuration_to_json(configuration, is_hidden=False)
     return Call(method="POST", path=f"{BASE}/apps", body=to_body(fields), read=read_app, app_id=app_id)
 
 
@@ -96,7 +96,7 @@ def configure_app(app_id: str, *, configuration: AppConfiguration) -> Call[AppCo
     return Call(
         method="PUT",
         path=f"{BASE}/apps/{safe(app_id)}/configuration",
-        body=to_body(configuration_to_json(configuration)),
+        body=to_body(configuration_to_json(configuration, is_hidden=False)),
         read=_to_configuration,
         app_id=app_id,
     )

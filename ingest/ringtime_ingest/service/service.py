@@ -41,6 +41,7 @@ from ringtime_ingest.service.requests import (
 )
 from ringtime_ingest.service.runs import Runs
 from ringtime_ingest.service.signing import SigningSecrets
+from ringtime_shared.api.hooks import check_hooks, screen_hooks
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.app_feed import AppReading, spread_of
 from ringtime_shared.app_rules import check_configuration, merge
@@ -127,7 +128,7 @@ class IngestService:
         self._limits = parts.limits
         self._rules = {name: kind.validate for name, kind in parts.callbacks.items()}
         self.offer = Offer(parts.limits, sorted(parts.callbacks))
-        self._screens = {name: kind.screen for name, kind in parts.callbacks.items()}
+        self._callbacks = parts.callbacks
         self._holder = parts.holder
         self._mint = mint
         self._apps = AppMaps(parts.store, parts.clock, spread=spread_of(parts.holder))
@@ -237,6 +238,7 @@ class IngestService:
         """
         if violations := check_new_app(new, self._limits):
             raise InvalidRequest(violations)
+        await self._screen_app_hooks(new.app_id, new.configuration, "configuration.")
         partitions = self._limits.partitions if new.partitions is None else new.partitions
 
         async def configured(app: App) -> App:
@@ -293,9 +295,18 @@ class IngestService:
             configuration = merge(app.configuration, given) if merges else given
             if violations := check_configuration(configuration, self._limits, ""):
                 raise InvalidRequest(violations)
+            await self._screen_app_hooks(app_id, given, "")
             return configure(app, configuration, active=app.active, now_ms=self._sure_ms())
 
         return await self._apps.change(app_id, configured)
+
+    async def _screen_app_hooks(self, app_id: str, given: AppConfiguration, prefix: str) -> None:
+        """Raise InvalidRequest for hooks that may not be called."""
+        if given.hooks is not None:
+            violations = check_hooks(given.hooks, app_id, self._rules, prefix)
+            violations = violations or await screen_hooks(given.hooks, app_id, self._callbacks, prefix)
+            if violations:
+                raise InvalidRequest(violations)
 
     async def set_active(self, app_id: str, active: bool) -> App:
         """Activate or deactivate an app. Raises NotFound, AppActive, AppInactive, VersionConflict."""
@@ -353,7 +364,9 @@ class IngestService:
             violations = check()
             if not violations:
                 details = encode_details(new.callback_details)
-                violations = await self._screens[new.callback_type](new.callback_details, new.app_id)
+                violations = await self._callbacks[new.callback_type].screen(new.callback_details, new.app_id)
+                if new.hooks is not None:
+                    violations = violations + await screen_hooks(new.hooks, new.app_id, self._callbacks)
         except Exception:
             raise
         except BaseException as error:  # of a callback type; it may not end this task, let alone the process
@@ -385,7 +398,11 @@ class IngestService:
         )
         if asked.callback_type is None:
             details = old.callback_details
-            if violations := check_change(asked, contents, app, self._limits, now_ms):
+            violations = check_change(asked, contents, app, self._limits, now_ms)
+            violations += check_hooks(asked.hooks, app.app_id, self._rules)
+            if asked.hooks is not None and not violations:
+                violations = await screen_hooks(asked.hooks, app.app_id, self._callbacks)
+            if violations:
                 raise InvalidRequest(violations)
         else:
             details = await self._screen(
@@ -393,6 +410,7 @@ class IngestService:
                 lambda: (
                     check_change(asked, contents, app, self._limits, now_ms)
                     + check_callback(contents, self._rules)
+                    + check_hooks(asked.hooks, app.app_id, self._rules)
                 ),
             )
         fire_ms = old.fire_ms if asked.fire_ms is None else asked.fire_ms
@@ -514,5 +532,6 @@ def _sending_of(old: Sending | None, asked: ScheduleChange) -> Sending | None:
         is_base64=before.is_base64 if asked.payload is None else bool(asked.is_base64),
         timeout_ms=before.timeout_ms if asked.timeout_ms is None else asked.timeout_ms,
         priority=before.priority if asked.priority is None else asked.priority,
+        hooks=before.hooks if asked.hooks is None else asked.hooks,
     )
     return None if changed == Sending() else changed

@@ -80,7 +80,7 @@ class Product:
         reply = await self.client.call(method, target, body)
         assert reply.status == status, reply.body
         answer: dict[str, Any] = reply.json
-        return answer["data"] if status == 200 else answer["status"]  # type: ignore[no-any-return]
+        return answer["data"]  # type: ignore[no-any-return]
 
     async def create(self, payload: str = "ok", delay_s: float = 5, **more: object) -> dict[str, Any]:
         body = {"appId": "shop", "payload": payload, "delaySeconds": delay_s, "callback": BELL, **more}
@@ -135,3 +135,84 @@ async def test_a_hook_is_tried_again_as_any_callback() -> None:
         await product.create(hooks={"onSuccess": ear()})
         await asyncio.sleep(120)
         assert product.ear.told() == [("a", "onSuccess", "SUCCESS")]
+
+
+@on_virtual_time
+async def test_an_apps_hooks_are_those_of_schedules_without_their_own() -> None:
+    async with serve(
+        hooks={"onSuccess": ear("app"), "onFailure": ear("app")}, maxLatenessSeconds=60
+    ) as product:
+        shown = await product.ask("GET", "/goscheduler/apps/shop/configuration")
+        assert shown["configuration"]["hooks"]["onSuccess"]["details"]["headers"] == {"api-key": "***"}
+        await product.create()
+        await product.create(hooks={"onSuccess": ear("own")})
+        await product.create("fail", hooks={"onSuccess": ear("own")})
+        await product.create(hooks={})
+        named = "/goscheduler/apps/shop/schedules/mine"
+        body = {"payload": "", "delaySeconds": 5, "callback": BELL, "hooks": {"onSuccess": ear("named")}}
+        await product.ask("PUT", named, body)
+        later = await product.create(delay_s=60, hooks={"onFailure": ear("before")})
+        patched = await product.ask(
+            "PATCH", f"{SCHEDULES}/{later['scheduleId']}", {"hooks": {"onSuccess": ear("patched")}}
+        )
+        assert list(patched["schedule"]["hooks"]) == ["onSuccess"]
+        await asyncio.sleep(90)
+        assert sorted(name for name, _ in product.ear.heard) == ["app", "named", "own", "patched"]
+
+
+@on_virtual_time
+async def test_what_is_missed_is_told_of_and_runs_passed_over_together_once() -> None:
+    async with serve(maxLatenessSeconds=600) as product:
+        hooks = {"onMissed": ear("missed"), "onSuccess": ear("sent")}
+        await product.create(hooks=hooks, delay_s=90)
+        put = {"cronExpression": "* * * * *", "timeZone": "UTC", "payload": "1", "callback": BELL}
+        put |= {"misfirePolicy": "once", "hooks": hooks}
+        recurring = await product.ask("PUT", "/goscheduler/apps/shop/recurring/report", put)
+        assert recurring["hooks"]["onMissed"]["details"]["headers"] == {"api-key": "***"}
+        await product.ask("PATCH", "/goscheduler/apps/shop/recurring/report", {"overlapPolicy": "skip"})
+        await asyncio.sleep(65)
+        assert [name for name, _ in product.ear.heard] == ["sent"]
+        await product.ask("POST", "/goscheduler/apps/shop/deactivate")
+        await asyncio.sleep(20 * 60)
+        await product.ask("POST", "/goscheduler/apps/shop/activate")
+        product.ear.heard.clear()
+        await asyncio.sleep(50)
+        missed = [body for name, body in product.ear.heard if name == "missed"]
+        alone = [body for body in missed if "parentScheduleId" not in body["schedule"]]
+        (together,) = [body for body in missed if "parentScheduleId" in body["schedule"]]
+        assert [body["schedule"]["errorMessage"] for body in alone] == ["came due too late"]
+        assert together["othersMissed"] > 15
+        assert "sent" in {name for name, _ in product.ear.heard}
+
+
+@on_virtual_time
+async def test_hooks_keep_the_rules_of_callbacks() -> None:
+    async with serve() as product:
+        for hooks, field_name in (
+            ({"onSuccess": {"type": "ear", "details": {}}}, "hooks.onSuccess.details.name"),
+            ({"onMissed": {"type": "none", "details": {}}}, "hooks.onMissed.type"),
+            ({"onFailure": ear("no")}, "hooks.onFailure.details.name"),
+            ({"onFailure": {"type": "http", "details": {"url": "x"}}}, "hooks.onFailure.details.url"),
+            ({"onFailure": 7}, "hooks.onFailure"),
+            ({"onfail": ear()}, "hooks.onfail"),
+        ):
+            body = {"appId": "shop", "payload": "", "delaySeconds": 9, "callback": BELL, "hooks": hooks}
+            put = {
+                "cronExpression": "@daily",
+                "timeZone": "UTC",
+                "payload": "",
+                "callback": BELL,
+                "hooks": hooks,
+            }
+            batch = await product.ask("POST", f"{SCHEDULES}/batch", {"schedules": [body]}, 207)
+            refusals = [batch["results"][0]["status"]]
+            for method, target, asked in (
+                ("POST", SCHEDULES, body),
+                ("PUT", "/goscheduler/apps/shop/recurring/x", put),
+                ("PUT", "/goscheduler/apps/shop/configuration", {"hooks": hooks}),
+            ):
+                reply = await product.client.call(method, target, asked)
+                assert reply.status in (400, 422), reply.body
+                refusals.append(reply.json["status"])
+            for refusal in refusals:
+                assert field_name in {each["field"] for each in refusal["errors"]}, refusal

@@ -125,6 +125,7 @@ class Deliverer:
                 is_trusted=parts.is_trusted,
                 retention_ms=self._retention_ms,
                 on_missed=self._note_missed,
+                hook_of=self._hook_of,
             )
         )
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -452,8 +453,12 @@ class Deliverer:
         hook = self._hook_of(item.row, outcome)
         self._record(item, update, filings=() if hook is None else (hook,), letter=letter)
 
-    def _hook_of(self, row: Row, outcome: Outcome) -> Row | None:
-        """Return what is to be filed before this outcome is recorded, if somebody is to be told of it."""
+    def _hook_of(self, row: Row, outcome: Outcome, others: int = 0) -> Row | None:
+        """Return what is to be filed before this outcome is recorded, if somebody is to be told of it.
+
+        Args:
+            others: how many more of the same recurring schedule ended so with it.
+        """
         sending, app = row.schedule.sending, self._parts.find_app(row.place.app_id)
         app_hooks = None if app is None else app.configuration.hooks
         if app_hooks is None and (sending is None or sending.hooks is None):
@@ -461,7 +466,8 @@ class Deliverer:
         if app is None or (app.deletion is not None and app.deletion.cancels):
             return None  # nobody would send it, and the next app of this id must not
         retention_ms = self._retention_ms(row.place.app_id)
-        return hook_row(row, outcome, app_hooks, self._clock.now_ms(), retention_ms)
+        now_ms = self._clock.now_ms()
+        return hook_row(row, outcome, app_hooks, now_ms=now_ms, retention_ms=retention_ms, others=others)
 
     def _record(
         self,

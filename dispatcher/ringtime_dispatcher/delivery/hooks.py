@@ -16,6 +16,10 @@ Proof. One record has both, and of a record the home row is written last: after 
 `sealed`, read later, was below their slots. The publish that covers such a slot came after the filing, and so
 did the final read behind it, which found it. The row of a hook has no hooks, so hooks end.
 
+Bound. Each delivery has one hook at most, and so has each step that passes runs over, be they a hundred: it
+tells of the last of them and how many others there are. The step's record has its row, and the run that the
+step was taken of goes on after that record; so a step that was cut short is taken again, and tells again.
+
 Why its slot is a second from now, and not one that is the same for all who file it: what is filed in the past
 is found by the next final read, a minute or two later, or needs a second filing and a pointer. So a hook is
 prompt and costs one write, and a crash at that moment a second row, which the receiver tells by its key.
@@ -44,13 +48,14 @@ _PAYLOAD = ("payload", "payloadEncoding")
 
 
 def hook_row(
-    row: Row, outcome: Outcome, app_hooks: Hooks | None, now_ms: int, retention_ms: int
+    row: Row, outcome: Outcome, app_hooks: Hooks | None, *, now_ms: int, retention_ms: int, others: int = 0
 ) -> Row | None:
     """Return the row of the hook that a delivery which ended like this has; None: it has none.
 
     Args:
         row: the filing that ended.
         app_hooks: those of its app, for a schedule that has none of its own.
+        others: how many more runs of the same recurring schedule were passed over with it.
     """
     sending = row.schedule.sending
     hooks = app_hooks if sending is None or sending.hooks is None else sending.hooks
@@ -61,12 +66,16 @@ def hook_row(
     if hook is None:
         return None
     hook_of = HookOf(schedule_id=row.schedule.schedule_id, event=event, replay=outcome.replay)
+    told = _shown(row, outcome, has_payload=hooks.has_payload)
+    body: dict[str, object] = {"hook": event.value, "key": hook_of.key, "schedule": told}
+    if others:
+        body["othersMissed"] = others
     place = Place(row.place.app_id, row.place.partition, now_ms + FILING_MARGIN_MS)
     schedule = Schedule(
         schedule_id=hook_id(hook_of, slot_ms=place.slot_ms, partition=place.partition),
         app_id=place.app_id,
         fire_ms=outcome.ended_ms,
-        payload=_payload(row, outcome, hook_of, has_payload=hooks.has_payload),
+        payload=orjson.dumps(body).decode(),
         callback_type=hook.callback_type,
         callback_details=hook.callback_details.encode(),
         created_ms=now_ms,
@@ -76,10 +85,10 @@ def hook_row(
     return Row(schedule=schedule, place=place)
 
 
-def _payload(row: Row, outcome: Outcome, hook_of: HookOf, *, has_payload: bool) -> str:
-    """Return the body: the schedule as the API shows it, without where it was sent to."""
+def _shown(row: Row, outcome: Outcome, *, has_payload: bool) -> dict[str, object]:
+    """Return a schedule that ended like this as the API shows it, without where it was sent to."""
     place = Place.of_home(row.place.app_id, row.schedule.schedule_id)
     shown = schedule_to_json(Row(schedule=row.schedule, place=place, change=row.change, outcome=outcome))
     for name in _NEVER_TOLD if has_payload else (*_NEVER_TOLD, *_PAYLOAD):
         shown.pop(name, None)
-    return orjson.dumps({"hook": hook_of.event, "key": hook_of.key, "schedule": shown}).decode()
+    return shown

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
 from tests.contract.builders import START_MS, make_app, make_row
 from tests.harness.virtual import on_virtual_time
 from tests.unit.dispatcher.rig import Rig, make_rig
@@ -30,18 +32,6 @@ def hooked(rig: Rig, hooks: Hooks | None = HOOKS) -> Row:
     return replace(row, schedule=replace(row.schedule, sending=Sending(hooks=hooks)))
 
 
-async def hook_of(rig: Rig) -> Row:
-    """Return the only row of a hook, with what was written to it later."""
-    (row,) = {
-        each.schedule.schedule_id: each
-        for name, rows in rig.store.calls
-        if name == "put_rows"
-        for each in (rows if isinstance(rows, list) else [])
-        if each.schedule.hook_of is not None
-    }.values()
-    return row
-
-
 @on_virtual_time
 async def test_the_row_is_durable_and_looked_at_before_the_outcome_is_written() -> None:
     rig = make_rig()
@@ -54,6 +44,33 @@ async def test_the_row_is_durable_and_looked_at_before_the_outcome_is_written() 
     writes = [name for name, _ in rig.store.calls if name in ("put_rows", "fetch_marks", "put_updates")]
     assert writes == ["put_rows"] * 3 + ["fetch_marks"] * 2 + ["put_updates"]
     assert (await rig.stored(row)).status is Status.SUCCESS
+
+
+@on_virtual_time
+async def test_one_filed_under_what_is_sealed_is_filed_above_it_and_pointed_at() -> None:
+    rig = make_rig()
+    row = hooked(rig)
+    filed: list[Row] = []
+    real = rig.store.real.put_rows
+
+    async def put_rows(rows: Sequence[Row]) -> None:
+        filed.extend(rows)
+        await real(rows)
+
+    await rig.put(row)
+    await rig.seal(row.place.slot_ms + 9_000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rig.store.real, "put_rows", put_rows)
+        await asyncio.sleep(1)
+    first, second = filed
+    assert first.is_home
+    assert (await rig.stored(first)).moved_to == second.place
+    assert second.place.slot_ms > row.place.slot_ms + 9_000
+    assert (await rig.stored(row)).status is Status.SUCCESS
+    rig.give(second)
+    await asyncio.sleep(10)
+    assert rig.receiver.sent[-1][1].schedule.hook_of == first.schedule.hook_of
+    assert (await rig.stored(first)).status is Status.SUCCESS
 
 
 @on_virtual_time
@@ -103,12 +120,10 @@ def test_headers_say_what_a_hook_tells_of() -> None:
     given = replace(given, schedule=replace(given.schedule, sending=Sending(hook_of=told)))
     route = parse_route("http://127.0.0.1/")
     assert route is not None
-    head = request_bytes(route, given, 7).decode()
+    head = request_bytes(route, given, 7).decode().lower()
     named = {"hook": "onMissed", "hook-of": str(told.schedule_id), "hook-key": told.key}
     for name, value in named.items():
-        assert f"\r\nringtime-{name}: {value}\r\n" in head.replace("Ringtime-H", "ringtime-h").replace(
-            "Hook-Of", "hook-of"
-        ).replace("hook-Of", "hook-of").replace("hook-Key", "hook-key")
+        assert f"\r\nringtime-{name}: {value.lower()}\r\n" in head
     record = KafkaRecord.of(replace(given, details={"topic": "t"}))
     for name, value in named.items():
         assert (f"ringtime-{name}", value.encode()) in record.headers

@@ -6,9 +6,14 @@ import json
 from datetime import timedelta
 from typing import Any
 
+from tests.contract.builders import make_app, make_row
 from tests.unit.test_recurring_clients import DAILY, Verb, app_id, run, server
 
 from ringtime_client import AppConfiguration, HttpCallbackDetails, NewSchedule, make_hooks
+from ringtime_ringctl.deployment.bodies import hidden
+from ringtime_ringctl.schedules.records import row_to_json
+from ringtime_shared.api.hooks import hooks_to_json
+from ringtime_shared.models.sending import Sending
 
 __all__ = ["app_id", "run", "server"]  # fixtures
 
@@ -56,3 +61,10 @@ async def test_an_apps_hooks_come_back_without_credentials(run: Verb, app_id: st
     assert details["headers"]["api-key"] in ("***", "k")  # the library has them as they are stored
     app = await run("get_app", app_id)
     assert app.configuration.hooks == hooks
+
+
+def test_ringctl_notes_which_hooks_there_are_and_not_where_they_go() -> None:
+    hooks = hooks_to_json(HOOKS, is_hidden=False)
+    assert hidden({"hooks": hooks})["hooks"] == ["includePayload", "onMissed", "onSuccess"]
+    row = make_row(make_app(), sending=Sending(hooks=HOOKS))
+    assert row_to_json(row)["hooks"] == ["onMissed", "onSuccess"]

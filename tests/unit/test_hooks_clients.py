@@ -6,13 +6,17 @@ import json
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from tests.contract.builders import make_app, make_row
 from tests.unit.test_recurring_clients import DAILY, Verb, app_id, run, server
 
+from ringtime import Ringtime
 from ringtime_client import AppConfiguration, HttpCallbackDetails, NewSchedule, make_hooks
 from ringtime_ringctl.deployment.bodies import hidden
 from ringtime_ringctl.schedules.records import row_to_json
 from ringtime_shared.api.hooks import hooks_to_json
+from ringtime_shared.errors import InvalidRequest
+from ringtime_shared.models.hooks import Hook, Hooks
 from ringtime_shared.models.sending import Sending
 
 __all__ = ["app_id", "run", "server"]  # fixtures
@@ -68,3 +72,15 @@ def test_ringctl_notes_which_hooks_there_are_and_not_where_they_go() -> None:
     assert hidden({"hooks": hooks})["hooks"] == ["includePayload", "onMissed", "onSuccess"]
     row = make_row(make_app(), sending=Sending(hooks=HOOKS))
     assert row_to_json(row)["hooks"] == ["onMissed", "onSuccess"]
+
+
+@pytest.mark.parametrize("details", ["x", "[]", '{"a":"' + "a" * 70_000 + '"}'])
+async def test_a_hook_made_by_hand_keeps_the_rules_too(details: str) -> None:
+    hooks = Hooks(on_success=Hook(callback_type="http", callback_details=details))
+    async with Ringtime() as ringtime:
+        await ringtime.register_app("shop", partitions=1)
+        with pytest.raises(InvalidRequest) as caught:
+            await ringtime.create_schedule("shop", payload="", callback=BELL, delay=HOUR, hooks=hooks)
+        assert caught.value.violations[0].field == "hooks.onSuccess.details"
+        with pytest.raises(InvalidRequest):
+            await ringtime.configure_app("shop", configuration=AppConfiguration(hooks=hooks))

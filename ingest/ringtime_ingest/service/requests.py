@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from ringtime_shared.api.hooks import MAX_DETAILS_BYTES as MAX_DETAILS_BYTES
 from ringtime_shared.api.hooks import check_hooks
 from ringtime_shared.api.ids import check_app_id, check_key, check_name
 from ringtime_shared.api.labels import Labels, check_labels
@@ -29,7 +30,6 @@ from ringtime_shared.settings import AppLimits
 
 CallbackRule = Callable[[Mapping[str, object], str], list[Violation]]
 
-MAX_DETAILS_BYTES = 65_536  #: of `callback.details` as they are kept; the known types need a sixth of it
 _DAY_MS = 86_400_000
 _DAY_S = 86_400
 

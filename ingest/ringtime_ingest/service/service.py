@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
@@ -64,6 +65,7 @@ from ringtime_shared.errors import (
 )
 from ringtime_shared.ids import IdMint, Kind, unpack_id
 from ringtime_shared.models.app import App, AppConfiguration
+from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.recurring import Origin
 from ringtime_shared.models.schedule import Place, Row, Schedule
 from ringtime_shared.models.sending import Sending
@@ -238,7 +240,7 @@ class IngestService:
         """
         if violations := check_new_app(new, self._limits):
             raise InvalidRequest(violations)
-        await self._screen_app_hooks(new.app_id, new.configuration, "configuration.")
+        await self._screen_hooks(new.configuration.hooks, new.app_id, "configuration.")
         partitions = self._limits.partitions if new.partitions is None else new.partitions
 
         async def configured(app: App) -> App:
@@ -295,16 +297,17 @@ class IngestService:
             configuration = merge(app.configuration, given) if merges else given
             if violations := check_configuration(configuration, self._limits, ""):
                 raise InvalidRequest(violations)
-            await self._screen_app_hooks(app_id, given, "")
+            await self._screen_hooks(given.hooks, app_id)
             return configure(app, configuration, active=app.active, now_ms=self._sure_ms())
 
         return await self._apps.change(app_id, configured)
 
-    async def _screen_app_hooks(self, app_id: str, given: AppConfiguration, prefix: str) -> None:
-        """Raise InvalidRequest for hooks that may not be called."""
-        if given.hooks is not None:
-            violations = check_hooks(given.hooks, app_id, self._rules, prefix)
-            violations = violations or await screen_hooks(given.hooks, app_id, self._callbacks, prefix)
+    async def _screen_hooks(self, hooks: Hooks | None, app_id: str, prefix: str = "") -> None:
+        """Raise InvalidRequest for hooks that may not be called; `prefix` stands before their field."""
+        if hooks is not None:
+            with _containing("of a hook"):
+                violations = check_hooks(hooks, app_id, self._rules, prefix)
+                violations = violations or await screen_hooks(hooks, app_id, self._callbacks, prefix)
             if violations:
                 raise InvalidRequest(violations)
 
@@ -351,6 +354,7 @@ class IngestService:
         details = await self._screen(
             new, lambda: check_new_schedule(new, reading.app, self._limits, now_ms, self._rules)
         )
+        await self._screen_hooks(new.hooks, new.app_id)
         await self._refresh_mint()
         return self._home_row(new, details, reading, now_ms), reading
 
@@ -360,21 +364,11 @@ class IngestService:
         Args:
             check: the rules, those of callback types among them. Raises InvalidRequest.
         """
-        try:
+        with _containing(new.callback_type):
             violations = check()
             if not violations:
                 details = encode_details(new.callback_details)
                 violations = await self._callbacks[new.callback_type].screen(new.callback_details, new.app_id)
-                if new.hooks is not None:
-                    violations = violations + await screen_hooks(new.hooks, new.app_id, self._callbacks)
-        except Exception:
-            raise
-        except BaseException as error:  # of a callback type; it may not end this task, let alone the process
-            if is_own_cancel(error):
-                raise
-            let_interrupt_through(error)
-            about = f"callback type {new.callback_type} failed at a create: {describe(error)}"
-            raise RuntimeError(about) from error
         if violations:
             raise InvalidRequest(violations)
         return details
@@ -398,11 +392,7 @@ class IngestService:
         )
         if asked.callback_type is None:
             details = old.callback_details
-            violations = check_change(asked, contents, app, self._limits, now_ms)
-            violations += check_hooks(asked.hooks, app.app_id, self._rules)
-            if asked.hooks is not None and not violations:
-                violations = await screen_hooks(asked.hooks, app.app_id, self._callbacks)
-            if violations:
+            if violations := check_change(asked, contents, app, self._limits, now_ms):
                 raise InvalidRequest(violations)
         else:
             details = await self._screen(
@@ -413,6 +403,7 @@ class IngestService:
                     + check_hooks(asked.hooks, app.app_id, self._rules)
                 ),
             )
+        await self._screen_hooks(asked.hooks, app.app_id)
         fire_ms = old.fire_ms if asked.fire_ms is None else asked.fire_ms
         if asked.delay_ms is not None:
             fire_ms = now_ms + asked.delay_ms
@@ -430,7 +421,9 @@ class IngestService:
         )
 
     async def _screen_recurring(self, new: NewRecurring, app: App) -> bytes:
-        return await self._screen(new, lambda: check_new_recurring(new, app, self._limits, self._rules))
+        details = await self._screen(new, lambda: check_new_recurring(new, app, self._limits, self._rules))
+        await self._screen_hooks(new.hooks, new.app_id)
+        return details
 
     async def _mint_run(self, slot_ms: int, partition: int, app_number: int) -> UUID:
         await self._refresh_mint()
@@ -523,6 +516,20 @@ class IngestService:
         done = await cancel_home(self._store, self._clock, row, self._limits, read_ms)
         (shown,) = await fetch_shown(self._store, [done.row])
         return Cancellation(shown, done.promised)
+
+
+@contextmanager
+def _containing(kind: str) -> Iterator[None]:
+    """Let what a callback type raises end neither this task nor the process."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as error:
+        if is_own_cancel(error):
+            raise
+        let_interrupt_through(error)
+        raise RuntimeError(f"callback type {kind} failed at a create: {describe(error)}") from error
 
 
 def _sending_of(old: Sending | None, asked: ScheduleChange) -> Sending | None:

@@ -15,6 +15,7 @@ from ringtime_shared.models.hooks import Hook, HookEvent, Hooks
 
 FIELD = "hooks"
 PAYLOAD = "includePayload"
+MAX_DETAILS_BYTES = 65_536  #: of a callback's `details` as they are kept; the known types need a sixth of it
 CallbackRule = Callable[[Mapping[str, object], str], list[Violation]]
 _DETAILS = "callback.details"
 
@@ -73,8 +74,20 @@ def check_hooks(
             known = ", ".join(sorted(callback_rules))
             violations.append(Violation(f"{path}.type", f"must be a type this server knows: {known}"))
         else:
-            violations += at_hook(path, rule(details_of(hook), app_id))
+            violations += at_hook(path, _check_details(hook, app_id, rule))
     return violations
+
+
+def _check_details(hook: Hook, app_id: str, rule: CallbackRule) -> list[Violation]:
+    if len(hook.callback_details.encode()) > MAX_DETAILS_BYTES:
+        return [Violation(_DETAILS, f"must be at most {MAX_DETAILS_BYTES:,} bytes of JSON")]
+    try:
+        details: object = details_of(hook)
+    except ValueError:
+        details = None
+    if not isinstance(details, dict):
+        return [Violation(_DETAILS, "must be a JSON object")]
+    return rule(details, app_id)
 
 
 def at_hook(path: str, violations: list[Violation]) -> list[Violation]:

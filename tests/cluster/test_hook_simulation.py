@@ -28,7 +28,8 @@ PLAN = Plan(
     schedules=60,
     crashes=3,
     pauses=1,
-    outage_s=(2.0, 60.0),
+    outage_s=(2.0, 25.0),
+    wait_s=80,  # what was parked in the outage comes later
     rates=FaultRates(slow=0.3, lost_reply=0.02, refused=0.02, slow_s=3.0, slow_calls=frozenset({"put_rows"})),
     failure_rate=0.0,
 )

@@ -20,8 +20,10 @@ from ringtime_shared.callbacks.protocol import Reply
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.app import AppConfiguration, Deletion
 from ringtime_shared.models.hooks import Hook, HookEvent, HookOf, Hooks
+from ringtime_shared.models.recurring import RunOf
 from ringtime_shared.models.schedule import Outcome, Row, Status
 from ringtime_shared.models.sending import Sending
+from ringtime_shared.recurring.chain import Step, passed_over
 
 TELL = Hook(callback_type="sim", callback_details='{"to":"ops"}')
 HOOKS = Hooks(on_success=TELL, on_failure=TELL, on_missed=TELL)
@@ -142,3 +144,16 @@ async def test_a_hook_that_came_late_is_sent_and_one_that_fails_is_a_dead_letter
     assert len(rig.receiver.sent) == 1
     assert (await rig.stored(late)).status is Status.FAILURE
     assert [name for name, _ in rig.store.calls] == ["put_dead_letters", "put_updates"]
+
+
+def test_a_step_that_was_cut_short_tells_again_of_what_it_had_recorded() -> None:
+    app = make_app()
+    rows = [make_row(app, START_MS + n) for n in range(3)]
+    end = Outcome(status=Status.MISS, ended_ms=START_MS + 9)
+    run = RunOf(recurring_id=rows[0].schedule.schedule_id, version=1, nominal_ms=START_MS)
+    step = Step(run=run, missed=tuple((row, end) for row in rows))
+    recorded, filed = rows[0].schedule.schedule_id, rows[1].schedule.schedule_id
+    again = passed_over(step, {recorded: replace(rows[0], outcome=end), filed: rows[1]})
+    assert again.told_of == ((rows[0], end),)
+    assert again.missed == ((rows[2], end),)
+    assert again.files == (rows[1],)  # it is a run like others, and has a hook of its own

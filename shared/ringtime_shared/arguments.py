@@ -141,6 +141,7 @@ def _any_of(hints: Sequence[Any]) -> Check:
     items: Check | None = next(
         (_check_of(get_args(each)[0]) for each in hints if get_origin(each) is Sequence), None
     )
+    is_of_text = any(get_origin(each) is Mapping and get_args(each) == (str, str) for each in hints)
     models: tuple[Any, ...] = tuple(kind for kind in kinds if is_dataclass(kind) and _is_readable(kind))
     plain = frozenset(kinds) & _WORDS.keys()  # exactly these need no second look
 
@@ -155,6 +156,8 @@ def _any_of(hints: Sequence[Any]) -> Check:
             if isinstance(value, (str, bytes)):
                 raise InvalidRequest.of(name, rule)
             return _each(items, name, cast(Sequence[Any], value))
+        if is_of_text and not all(isinstance(each, str) for pair in value.items() for each in pair):
+            raise InvalidRequest.of(name, "must be a mapping of text to text")
         return value
 
     return check

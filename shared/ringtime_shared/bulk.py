@@ -69,7 +69,7 @@ async def ask(store: JobStore, new: NewJob, app: App, now_ms: int) -> Job:
     Raises InvalidRequest, AppInactive, LimitReached, StoreUnavailable, OutcomeUnknown: it may be carried out.
     """
     job = make_job(new, app, now_ms)
-    if new.action.sends and not new.is_plan and not app.active:
+    if new.action.needs_active and not new.is_plan and not app.active:
         raise inactive(app)
     latest = await store.list_jobs(app.app_id, None, MOST_ASKED)
     if sum(each.is_open for each in latest) >= MOST_OPEN:

@@ -318,6 +318,8 @@ async def test_the_wrong_type_for_each_argument_is_told_by_its_name(callee: Call
         ),
         ("create_schedule", "retry", RetryRules(attempts=True), "retry.attempts"),
         ("create_schedule", "retry", RetryRules(statuses=("5xx", 503)), "retry.statuses[1]"),  # type: ignore[arg-type]
+        ("create_schedule", "labels", {"a": 1}, "labels"),
+        ("patch_schedule", "labels", {1: "a", "b": "c"}, "labels"),
         ("create_schedule", "at", NAIVE, "at"),
         ("list_dead_letters", "start", NAIVE, "start"),
         ("pause_recurring", "until", NAIVE, "until"),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from ringtime_dispatcher.delivery.damaged import DamagedRows
 from ringtime_dispatcher.delivery.following import Follower, FollowerParts
@@ -61,7 +62,7 @@ from ringtime_shared.stores.protocol import DamagedRow, Position, RecurringStore
 
 _log = logging.getLogger(__name__)
 _LOOK_AGAIN_MS = 1_000
-_LOOKS_AT_ONCE = 100  #: at changed filings, before their turns
+_LOOKS_AT_ONCE = 100  #: of one app, at changed filings before their turns
 _DAY_MS = 86_400_000
 _NO_GOOD_ANSWER = "its destination gave no good answer"
 _SHORTAGE_WAIT_MS = (1_000, 3_000)  #: a row that found this node short of something waits so long
@@ -129,7 +130,8 @@ class Deliverer:
             )
         )
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._first_looks = asyncio.Semaphore(_LOOKS_AT_ONCE)
+        # By app, while some are taken or waited for.
+        self._first_looks: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._is_closing = False
 
     def accept(self, owned: OwnedInstance, row: Row) -> bool:
@@ -400,8 +402,13 @@ class Deliverer:
         task.add_done_callback(self._tasks.discard)
 
     async def _look_first(self, item: RowItem) -> None:
-        """Take the first look at a changed filing; the second comes with its turn."""
-        async with self._first_looks:
+        """Take the first look at a changed filing; the second comes with its turn. Reads that hang keep
+        those of their own app waiting alone."""
+        app_id = item.place.app_id
+        looks = self._first_looks.get(app_id)
+        if looks is None:
+            looks = self._first_looks[app_id] = asyncio.Semaphore(_LOOKS_AT_ONCE)
+        async with looks:
             if not self.take_up(item):
                 return
             try:

@@ -52,9 +52,9 @@ from ringtime_shared.models.recurring import (
     Stage,
     run_id,
 )
-from ringtime_shared.models.schedule import Place, Row, Schedule, Status
+from ringtime_shared.models.schedule import Place, Row, Status
 from ringtime_shared.partition_choice import PartitionChooser
-from ringtime_shared.recurring.run_rows import CHECK_AFTER_MS, next_run, run_in, span_of
+from ringtime_shared.recurring.run_rows import CHECK_AFTER_MS, next_run, run_in, schedule_of, span_of
 from ringtime_shared.stores.protocol import RUNS_WINDOW_MS, DefinitionKey
 
 _TRIES = 10  #: each lost one is a change of somebody else's
@@ -265,24 +265,20 @@ class Backfills:
             partition=found.partition,
             app_number=app.number,
         )
-        schedule = Schedule(
-            schedule_id=schedule_id,
-            app_id=app.app_id,
+        run = RunOf(
+            recurring_id=definition.recurring_id,
+            version=definition.version,
+            nominal_ms=nominal_ms,
+            origin=Origin.BACKFILL,
+            running=running,
+        )
+        schedule = schedule_of(
+            definition,
+            schedule_id,
+            run,
             fire_ms=found.slot_ms - self._parts.margin_ms,
-            payload=definition.payload,
-            callback_type=definition.callback_type,
-            callback_details=definition.callback_details,
-            created_ms=self._clock.now_ms(),
+            now_ms=self._clock.now_ms(),
             expires_ms=found.slot_ms + self._parts.runs.retention_ms(app),
-            retry=definition.retry,
-            sending=definition.sending,
-            run=RunOf(
-                recurring_id=definition.recurring_id,
-                version=definition.version,
-                nominal_ms=nominal_ms,
-                origin=Origin.BACKFILL,
-                running=running,
-            ),
         )
         return Row(schedule=schedule, place=Place(app.app_id, found.partition, found.slot_ms))
 

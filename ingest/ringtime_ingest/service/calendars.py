@@ -43,6 +43,8 @@ class Calendars:
         self._apps = apps
         self._clock = clock
         self._most = limits.max_calendars
+        # A file takes up to half a second: one at a time, or many would slow down all that this process does.
+        self._parsing = asyncio.Lock()
 
     async def put(self, app_id: str, name: str, fields: Mapping[str, object]) -> Calendar:
         """Create a calendar, or put it in place of the one of its name, if that is another.
@@ -59,8 +61,9 @@ class Calendars:
             raise inactive(app)
         if fields.get("ics") is None:
             said = parse_calendar(fields, self._clock.now_ms())
-        else:  # which may take half a second
-            said = await asyncio.to_thread(parse_calendar, fields, self._clock.now_ms())
+        else:
+            async with self._parsing:
+                said = await asyncio.to_thread(parse_calendar, fields, self._clock.now_ms())
 
         def put(stored: Calendar | None) -> Calendar | None:
             now_ms = self._clock.now_ms()

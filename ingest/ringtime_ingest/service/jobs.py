@@ -211,7 +211,7 @@ class Jobs:
             reading = await self._apps.get(job.app_id)
             if reading.app.number != job.app_number:
                 raise NotFound("app", job.app_id)
-            if job.action.sends and not job.is_plan and not reading.app.active:
+            if job.action.needs_active and not job.is_plan and not reading.app.active:
                 raise inactive(reading.app)
             report = await self._actions.do_page(job, reading)
         except (StoreUnavailable, OutcomeUnknown):

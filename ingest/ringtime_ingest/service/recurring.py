@@ -62,7 +62,7 @@ from ringtime_shared.models.recurring import (
     recurring_id_of,
     run_id,
 )
-from ringtime_shared.models.schedule import Place, Row, Schedule
+from ringtime_shared.models.schedule import Place, Row
 from ringtime_shared.models.times import Run
 from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.recurring.run_rows import (
@@ -72,6 +72,7 @@ from ringtime_shared.recurring.run_rows import (
     first_row,
     next_run,
     next_version,
+    schedule_of,
 )
 from ringtime_shared.recurring.zones import LAST_MS
 from ringtime_shared.settings import AppLimits
@@ -343,18 +344,9 @@ class Recurring:
             app_number=app.number,
             request=uuid4().hex,
         )
-        schedule = Schedule(
-            schedule_id=schedule_id,
-            app_id=app.app_id,
-            fire_ms=now_ms,
-            payload=definition.payload,
-            callback_type=definition.callback_type,
-            callback_details=definition.callback_details,
-            created_ms=now_ms,
-            expires_ms=slot_ms + self._runs.retention_ms(app),
-            retry=definition.retry,
-            sending=definition.sending,
-            run=run,
+        expires_ms = slot_ms + self._runs.retention_ms(app)
+        schedule = schedule_of(
+            definition, schedule_id, run, fire_ms=now_ms, now_ms=now_ms, expires_ms=expires_ms
         )
         row = Row(schedule=schedule, place=Place(app.app_id, partition, slot_ms))
         return await self._parts.commit.file(row, reading)

@@ -20,11 +20,13 @@ from ringtime_shared import bulk
 from ringtime_shared.api.ids import check_schedule_id
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.api.jobs import MAX_LIST_SIZE, job_to_json, progress_of
+from ringtime_shared.api.schedules import MAX_LIST_DAYS
 from ringtime_shared.errors import Conflict, InvalidRequest
 from ringtime_shared.models.job import Job, JobAction, JobKey, JobState
 from ringtime_shared.models.schedule import Status
 
 _LOOK_S = 0.5
+_DAY_MS = 86_400_000
 _SHORTENED = {
     "end": "--to",
     "start": "--from",
@@ -90,7 +92,7 @@ async def bulk_command(
     start_ms = end_ms = None
     if kind.has_range or start or end:
         start_ms, upto_ms = read_window(start or "-1h", end or "now", now_ms)
-        end_ms = upto_ms + 1
+        end_ms = min(upto_ms + 1, start_ms + MAX_LIST_DAYS * _DAY_MS)
     new = bulk.NewJob(
         app_id=app_id,
         action=kind,

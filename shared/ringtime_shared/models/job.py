@@ -30,7 +30,7 @@ class JobAction(StrEnum):
         return self not in (JobAction.PAUSE, JobAction.RESUME)
 
     @property
-    def sends(self) -> bool:
+    def needs_active(self) -> bool:
         """Whether it is refused for an app that is deactivated: nothing of it would be sent."""
         return self is not JobAction.DELETE
 

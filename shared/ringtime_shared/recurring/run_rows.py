@@ -105,20 +105,30 @@ def check_row(definition: Definition, *, slot_ms: int, now_ms: int, retention_ms
         origin=Origin.CHECK,
         is_contested=definition.version > 1,
     )
-    schedule = Schedule(
-        schedule_id=definition.check_id,
+    expires_ms = now_ms + retention_ms  # no later than the first run: what it has filed is there as long
+    schedule = schedule_of(
+        definition, definition.check_id, run, fire_ms=slot_ms, now_ms=now_ms, expires_ms=expires_ms
+    )
+    return Row(schedule=schedule, place=Place(definition.app_id, definition.partition, slot_ms))
+
+
+def schedule_of(
+    definition: Definition, schedule_id: UUID, run: RunOf, *, fire_ms: int, now_ms: int, expires_ms: int
+) -> Schedule:
+    """Return the schedule that a run is, with the contents that the definition has now."""
+    return Schedule(
+        schedule_id=schedule_id,
         app_id=definition.app_id,
-        fire_ms=slot_ms,
+        fire_ms=fire_ms,
         payload=definition.payload,
         callback_type=definition.callback_type,
         callback_details=definition.callback_details,
         created_ms=now_ms,
-        expires_ms=now_ms + retention_ms,  # no later than the first run: what it has filed is there as long
+        expires_ms=expires_ms,
         retry=definition.retry,
         sending=definition.sending,
         run=run,
     )
-    return Row(schedule=schedule, place=Place(definition.app_id, definition.partition, slot_ms))
 
 
 def first_row(definition: Definition, check: Row, *, now_ms: int, retention_ms: int) -> Row | None:

@@ -6,10 +6,11 @@ import asyncio
 from base64 import b64encode
 from collections import deque
 from dataclasses import replace
+from uuid import UUID
 
-from tests.contract.builders import make_move, make_update
+from tests.contract.builders import make_app, make_move, make_row, make_update
 from tests.harness.virtual import on_virtual_time
-from tests.unit.dispatcher.rig import Rig, make_rig
+from tests.unit.dispatcher.rig import Rig, make_owned, make_rig
 from tests.unit.dispatcher.test_signing import delivery
 
 from ringtime_dispatcher.callbacks.http.callback import parse_route, request_bytes
@@ -17,7 +18,7 @@ from ringtime_dispatcher.callbacks.signing import signature_headers
 from ringtime_shared.callbacks.protocol import Reply
 from ringtime_shared.changing import BEHIND_MS, FRESH_MS, LOOKS_APART_MS
 from ringtime_shared.fairness.fair_queue import FairQueue, Rank, Share
-from ringtime_shared.models.schedule import Change, Row, Status
+from ringtime_shared.models.schedule import Change, Place, Row, Status
 from ringtime_shared.models.sending import Priority, Sending
 
 BYTES = bytes(range(256))
@@ -136,3 +137,27 @@ async def test_a_retry_of_what_was_changed_stays_with_it_and_its_age_counts_from
     await asyncio.sleep(1)
     again = await rig.stored(await _moved(rig, row))
     assert (again.attempts, again.change, again.schedule) == (1, filing.change, filing.schedule)
+
+
+@on_virtual_time
+async def test_changed_filings_whose_home_rows_cannot_be_read_keep_no_other_app_waiting() -> None:
+    rig, mail = make_rig(), make_app(number=1)
+    now_ms, fetch_row = rig.clock.now_ms(), rig.store.real.fetch_row
+
+    async def hang(place: Place, schedule_id: UUID) -> Row | None:
+        if place.app_id == rig.app.app_id:
+            await asyncio.Event().wait()
+        return await fetch_row(place, schedule_id)
+
+    rig.store.real.fetch_row = hang  # type: ignore[method-assign]
+    for n in range(200):
+        row = rig.row(now_ms + 90_000 + n)
+        await rig.put(changed(row, now_ms + 600, now_ms, "stuck"))
+    row = make_row(mail, now_ms + 90_000, callback_type="sim")
+    filing = changed(row, now_ms + 600, now_ms, "new")
+    await rig.store.real.put_rows([row, filing])
+    await _point(rig, row, filing)
+    assert rig.deliverer.accept(make_owned(mail), filing)
+    await asyncio.sleep(1)
+    assert [each.schedule.payload for _, each in rig.receiver.sent] == ["new"]
+    await rig.deliverer.close()

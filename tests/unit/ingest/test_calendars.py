@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 from tests.contract.builders import START_MS
 from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
 from tests.unit.ingest.test_recurring import new
+from tests.unit.spy_store import spin
 
+from ringtime_ingest.service import calendars as service
 from ringtime_shared.errors import AppInactive, Conflict, Damaged, InvalidRequest, LimitReached, NotFound
-from ringtime_shared.models.times import Times
+from ringtime_shared.models.times import Exclusions, Times
 from ringtime_shared.settings import AppLimits
 from ringtime_shared.stores.codec import read_calendar
 
@@ -101,3 +106,27 @@ async def test_one_that_cannot_be_read_is_put_anew() -> None:
     with pytest.raises(Conflict, match="named by recurring schedule nightly"):
         await calendars.delete("shop", "a")
     assert rig.clock.now_ms() == START_MS
+
+
+async def test_files_are_read_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a tenant who sends many would have the processor for all that this process does."""
+    rig = await make_rig()
+    begun, has_begun, may_end = list[str](), asyncio.Event(), threading.Event()
+    loop = asyncio.get_running_loop()
+
+    def parse(fields: Mapping[str, object], now_ms: int) -> Exclusions:
+        begun.append(str(fields["ics"]))
+        loop.call_soon_threadsafe(has_begun.set)
+        may_end.wait(10)
+        return Exclusions()
+
+    monkeypatch.setattr(service, "parse_calendar", parse)
+    puts = [
+        asyncio.create_task(rig.service.calendars.put("shop", name, {"ics": name})) for name in ("a", "b")
+    ]
+    await has_begun.wait()
+    await spin(200)
+    assert begun == ["a"]
+    may_end.set()
+    await asyncio.gather(*puts)
+    assert begun == ["a", "b"]

@@ -174,7 +174,7 @@ async def test_a_pointer_that_may_be_too_late_is_no_success(rig: ServiceRig) -> 
     assert (await shown(rig, row)).schedule.payload == "new"
 
 
-@pytest.mark.parametrize("name", ["put_rows", "fetch_row", "put_updates"])
+@pytest.mark.parametrize("name", ["put_rows", "fetch_row", "put_updates", "replace_claim"])
 async def test_without_a_store_nothing_is_changed(rig: ServiceRig, name: str) -> None:
     row = await rig.create(delay_ms=MINUTE_MS)
     rig.store.fail(name, StoreUnavailable("away"))

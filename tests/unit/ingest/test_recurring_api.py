@@ -198,6 +198,9 @@ async def test_revisions_are_matched(rig: Rig) -> None:
     assert (await put(rig, headers=first, payload="2")).json["data"]["revision"] == 2
     assert (await put(rig, headers=first, payload="3")).status == 409
     assert faults(await put(rig, headers=[("If-Match", "abc")])) == ["If-Match"]
+    target, second = f"{RECURRING}/nightly", [("If-Match", '"2"')]
+    assert (await rig.client.call("DELETE", target, headers=first)).status == 409
+    assert (await rig.client.call("DELETE", target, headers=second)).json["data"]["state"] == "DELETED"
 
 
 async def test_a_patch_changes_what_is_given(rig: Rig) -> None:

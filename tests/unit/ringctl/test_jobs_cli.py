@@ -41,6 +41,11 @@ def test_without_apply_it_only_counts_and_nobody_is_audited(folder: Folder) -> N
     assert folder.audit() == []
 
 
+def test_a_range_may_be_as_long_as_it_says(folder: Folder) -> None:
+    shown = folder.json("schedules", "bulk", "delete", "pay", "--from", "-31d", "--no-wait")
+    assert shown["state"] == "WAITING"
+
+
 def test_what_a_server_did_is_told(folder: Folder) -> None:
     words = ["schedules", "bulk", "pause", "pay", "--reason", "x", "--until", "+1h", "--apply", "--no-wait"]
     job_id = folder.json(*words)["jobId"]

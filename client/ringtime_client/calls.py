@@ -39,6 +39,7 @@ from ringtime_shared.api.views import read
 from ringtime_shared.arguments import Instant, checked
 from ringtime_shared.errors import ErrorWord, InvalidRequest, RingtimeError, Violation
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Status
 from ringtime_shared.models.sending import Priority
@@ -67,7 +68,7 @@ def register_app(
     if partitions is not None:
         fields["partitions"] = partitions
     if configuration is not None:
-        fields["configuration"] = configuration_to_json(configuration)
+        fields["configuration"] = configuration_to_json(configuration, is_hidden=False)
     return Call(method="POST", path=f"{BASE}/apps", body=to_body(fields), read=read_app, app_id=app_id)
 
 
@@ -96,7 +97,7 @@ def configure_app(app_id: str, *, configuration: AppConfiguration) -> Call[AppCo
     return Call(
         method="PUT",
         path=f"{BASE}/apps/{safe(app_id)}/configuration",
-        body=to_body(configuration_to_json(configuration)),
+        body=to_body(configuration_to_json(configuration, is_hidden=False)),
         read=_to_configuration,
         app_id=app_id,
     )
@@ -189,6 +190,7 @@ def create_schedule(
     idempotency_key: str = "",
     timeout: timedelta | None = None,
     priority: Priority | None = None,
+    hooks: Hooks | None = None,
 ) -> Call[ScheduleView]:
     """File a schedule; when this returns, it will fire.
 
@@ -208,12 +210,13 @@ def create_schedule(
             server must know of keys (see its reference), or each try makes a schedule.
         timeout: of one attempt, instead of the app's.
         priority: among the app's callbacks to one destination, when they have to wait.
+        hooks: who is told how it ended, instead of the app's; `make_hooks` makes them.
 
     Raises InvalidRequest, NotFound (app), AppInactive, KeyReused (the key is another create's), InFlight.
     """
     fields = {
         **_fields_of(app_id, callback, at, delay, retry, labels),
-        **sending_of(payload, timeout, priority),
+        **sending_of(payload, timeout, priority, hooks),
     }
     call = _create_of(app_id, to_body(fields))
     if not idempotency_key:
@@ -271,6 +274,7 @@ def put_schedule(
     labels: Mapping[str, str] | None = None,
     timeout: timedelta | None = None,
     priority: Priority | None = None,
+    hooks: Hooks | None = None,
 ) -> Call[ScheduleView]:
     """File a schedule under a name of your own, or make the one that is pending there what is asked for.
 
@@ -286,7 +290,7 @@ def put_schedule(
     """
     fields = {
         **_fields_of(app_id, callback, at, delay, retry, labels),
-        **sending_of(payload, timeout, priority),
+        **sending_of(payload, timeout, priority, hooks),
     }
     del fields["appId"]
     return Call(
@@ -334,6 +338,7 @@ def patch_schedule(
     labels: Mapping[str, str] | None = None,
     timeout: timedelta | None = None,
     priority: Priority | None = None,
+    hooks: Hooks | None = None,
 ) -> Call[ScheduleView]:
     """Change a schedule that is not sent yet; what is None stays. What was to be sent before is not sent.
 
@@ -342,13 +347,13 @@ def patch_schedule(
     Args:
         at: another instant to fire at, timezone-aware; or
         delay: how long from the server's now.
-        payload, callback, retry, labels, timeout, priority: as `create_schedule` takes them.
+        payload, callback, retry, labels, timeout, priority, hooks: as `create_schedule` takes them.
 
     Raises InvalidRequest, NotFound, NotChangeable (it is over, is due within a second, or is a run),
     VersionConflict (others changed it at the same moment), AppInactive.
     """
     fields: dict[str, object] = {} if at is None and delay is None else dict(_when(at, delay))
-    fields |= sending_of(payload, timeout, priority)
+    fields |= sending_of(payload, timeout, priority, hooks)
     if callback is not None:
         fields["callback"] = callback_of(callback)
     if retry is not None:
@@ -566,7 +571,7 @@ def _item_of(number: int, item: NewSchedule | Mapping[str, Any]) -> Call[Schedul
             to_body(
                 {
                     **_fields_of(new.app_id, new.callback, new.at, new.delay, new.retry, new.labels),
-                    **sending_of(new.payload, new.timeout, new.priority),
+                    **sending_of(new.payload, new.timeout, new.priority, new.hooks),
                     **({KEY_FIELD: new.idempotency_key} if new.idempotency_key else {}),
                 }
             ),

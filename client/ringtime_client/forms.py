@@ -10,10 +10,12 @@ from urllib.parse import urlencode
 import orjson
 
 from ringtime_client.views import Callback, HttpCallbackDetails
+from ringtime_shared.api.hooks import hooks_of, hooks_to_json
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.api.schedules import BASE64
 from ringtime_shared.arguments import Instant, to_instant
 from ringtime_shared.errors import InvalidRequest
+from ringtime_shared.models.hooks import Hook, HookEvent, Hooks
 from ringtime_shared.models.sending import Priority
 
 
@@ -45,8 +47,43 @@ def callback_of(callback: Callback) -> Mapping[str, object]:
     return callback.to_json() if isinstance(callback, HttpCallbackDetails) else callback
 
 
+def make_hooks(
+    *,
+    on_success: Callback | None = None,
+    on_failure: Callback | None = None,
+    on_missed: Callback | None = None,
+    includes_payload: bool = False,
+) -> Hooks:
+    """Return hooks: who is told how a schedule ended. Without any, nobody is, whatever its app says.
+
+    Args:
+        on_success, on_failure, on_missed: each as `callback` of a schedule.
+        includes_payload: they are sent the payload of the schedule as well.
+
+    Raises InvalidRequest.
+    """
+    given = {
+        HookEvent.SUCCESS: on_success,
+        HookEvent.FAILURE: on_failure,
+        HookEvent.MISSED: on_missed,
+    }
+    hooks = {event: _to_hook(event, each) for event, each in given.items() if each is not None}
+    return hooks_of(hooks, has_payload=includes_payload)
+
+
+def _to_hook(event: HookEvent, callback: Callback) -> Hook:
+    shown = callback_of(callback)
+    kind, details = shown.get("type"), shown.get("details", {})
+    if not isinstance(kind, str) or not isinstance(details, Mapping) or shown.keys() - {"type", "details"}:
+        raise InvalidRequest.of(f"hooks.{event}", "must have a `type` and a `details` object")
+    return Hook(callback_type=kind, callback_details=to_body(details).decode())
+
+
 def sending_of(
-    payload: str | bytes | None, timeout: timedelta | None, priority: Priority | None
+    payload: str | bytes | None,
+    timeout: timedelta | None,
+    priority: Priority | None,
+    hooks: Hooks | None = None,
 ) -> Mapping[str, object]:
     """Return what is to be sent, and how, as the API reads it; None: it is not said."""
     fields: dict[str, object] = {}
@@ -58,6 +95,8 @@ def sending_of(
         fields["timeoutMs"] = timeout // timedelta(milliseconds=1)
     if priority is not None:
         fields["priority"] = priority
+    if hooks is not None:
+        fields["hooks"] = hooks_to_json(hooks, is_hidden=False)
     return fields
 
 

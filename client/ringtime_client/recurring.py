@@ -16,6 +16,7 @@ from ringtime_client.exchange import BASE, Call
 from ringtime_client.forms import callback_of, instant, safe, to_body, with_query
 from ringtime_client.views import Callback
 from ringtime_shared.api.configuration import retry_to_json
+from ringtime_shared.api.hooks import hooks_to_json
 from ringtime_shared.api.ids import check_name
 from ringtime_shared.api.recurring import (
     BACKFILL_SIZE,
@@ -34,6 +35,7 @@ from ringtime_shared.api.views import read
 from ringtime_shared.arguments import Instant, checked
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.ids import Kind, unpack_id
+from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.recurring import DefinitionState, Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.times import DstGap, DstOverlap, Unit
@@ -125,6 +127,7 @@ def put_recurring(
     misfire_age: timedelta | None = None,
     overlap: Overlap | None = None,
     keeps: bool | None = None,
+    hooks: Hooks | None = None,
     revision: int | None = None,
 ) -> Call[RecurringView]:
     """Create a recurring schedule, or put it in place of the one of its name, with id and history of that.
@@ -140,11 +143,14 @@ def put_recurring(
         misfire_age: runs later than this are not made up for, whole seconds; None: the app's bound alone.
         overlap: what becomes of a run that is due before the one before has its outcome; None: ALLOW.
         keeps: False: it is deleted after its last run; else it is kept, ENDED.
+        hooks: who is told how a run ended, instead of the app's; `make_hooks` makes them.
         revision: only if it is at this one; 0: only if there is none; None: whatever there is.
 
     Raises InvalidRequest, NotFound (app), AppInactive, VersionConflict, LimitReached.
     """
-    fields = _fields(times, payload, callback, retry, misfire, misfire_most, misfire_age, overlap, keeps)
+    fields = _fields(
+        times, payload, callback, retry, misfire, misfire_most, misfire_age, overlap, keeps, hooks
+    )
     return _call("PUT", app_id, name, fields=fields, headers=_matching(revision))
 
 
@@ -162,16 +168,19 @@ def patch_recurring(
     misfire_age: timedelta | None = None,
     overlap: Overlap | None = None,
     keeps: bool | None = None,
+    hooks: Hooks | None = None,
     revision: int | None = None,
 ) -> Call[RecurringView]:
     """Change what is given of a recurring schedule, and leave the rest; to take something away, put.
 
-    Arguments are those of `put_recurring`; `callback` and `retry` are replaced whole, of `times` what is not
-    None.
+    Arguments are those of `put_recurring`; `callback`, `retry` and `hooks` are replaced whole, of `times`
+    what is not None.
 
     Raises InvalidRequest, NotFound, AppInactive, VersionConflict.
     """
-    fields = _fields(times, payload, callback, retry, misfire, misfire_most, misfire_age, overlap, keeps)
+    fields = _fields(
+        times, payload, callback, retry, misfire, misfire_most, misfire_age, overlap, keeps, hooks
+    )
     return _call("PATCH", app_id, name, fields=fields, headers=_matching(revision))
 
 
@@ -354,6 +363,7 @@ def _fields(
     misfire_age: timedelta | None,
     overlap: Overlap | None,
     keeps: bool | None,
+    hooks: Hooks | None,
 ) -> dict[str, object]:
     """Return the body of a put or a patch: what is given."""
     fields: dict[str, object] = {
@@ -365,6 +375,7 @@ def _fields(
         "misfireMost": misfire_most,
         "misfireAgeSeconds": None if misfire_age is None else misfire_age // _SECOND,
         "overlapPolicy": None if overlap is None else overlap.lower(),
+        "hooks": None if hooks is None else hooks_to_json(hooks, is_hidden=False),
         "atEnd": None if keeps is None else (KEEP if keeps else DELETE),
     }
     return {key: value for key, value in fields.items() if value is not None}

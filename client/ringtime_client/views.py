@@ -12,6 +12,7 @@ from ringtime_shared.api.schedules import ScheduleView
 from ringtime_shared.arguments import Instant, checked
 from ringtime_shared.callbacks.credentials import hide
 from ringtime_shared.errors import InvalidRequest, Violation
+from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.sending import Priority
 
@@ -50,6 +51,7 @@ class NewSchedule:
     idempotency_key: str = ""  #: what this create and its repetitions have in common
     timeout: timedelta | None = None  #: of one attempt; None: the app's
     priority: Priority | None = None  #: among the app's callbacks to one destination; None: normal
+    hooks: Hooks | None = None  #: who is told how it ended; None: as the app says
 
 
 Callback = HttpCallbackDetails | Mapping[str, object]  #: a mapping is `{"type": name, "details": {...}}`
@@ -76,6 +78,7 @@ def _check_item(
     idempotency_key: str = "",
     timeout: timedelta | None = None,
     priority: Priority | None = None,
+    hooks: Hooks | None = None,
 ) -> None:
     """Check the fields of an item by these annotations."""
 

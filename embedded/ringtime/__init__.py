@@ -2,7 +2,7 @@
 
 from ringtime.library import Ringtime
 from ringtime.stepped_clock import TestClock
-from ringtime_client import HttpCallbackDetails, Interval, NewSchedule, RecurringTimes
+from ringtime_client import HttpCallbackDetails, Interval, NewSchedule, RecurringTimes, make_hooks
 from ringtime_ingest.service import Cancellation
 from ringtime_ingest.service.backfill import BackfillReport, BackfillRun
 from ringtime_ingest.service.dead_letters import LetterPage, ReplayReport, Skipped
@@ -17,6 +17,7 @@ from ringtime_shared.errors import Violation
 from ringtime_shared.models.app import App, AppConfiguration, SigningSecret
 from ringtime_shared.models.calendar import Calendar
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.job import Job, JobAction, JobState
 from ringtime_shared.models.recurring import Definition, DefinitionState, Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
@@ -41,6 +42,7 @@ __all__ = [
     "Delivery",
     "DstGap",
     "DstOverlap",
+    "Hooks",
     "HttpCallbackDetails",
     "Interval",
     "Job",
@@ -72,4 +74,5 @@ __all__ = [
     "TestClock",
     "Unit",
     "Violation",
+    "make_hooks",
 ]

@@ -38,6 +38,7 @@ from ringtime_shared.callbacks.plugins import NAME_RULE, is_name
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.app import App, AppConfiguration, SigningSecret
+from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row, Status
 from ringtime_shared.models.sending import Priority, Sending
@@ -239,6 +240,7 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
         idempotency_key: str = "",
         timeout: timedelta | None = None,
         priority: Priority | None = None,
+        hooks: Hooks | None = None,
     ) -> Row:
         """File a schedule; when this returns, it will fire. Called again with the same key, also in a later
         process, it returns the one that there is, as it is then.
@@ -254,13 +256,14 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
                 `settings.ingest.idempotency_hours`.
             timeout: of one attempt, instead of the app's.
             priority: among the app's callbacks to one destination, when they have to wait.
+            hooks: who is told how it ended, instead of the app's; `make_hooks` makes them.
 
         Raises InvalidRequest, NotFound (app), AppInactive, StoreUnavailable, OutcomeUnknown, KeyReused (the
         key is another create's), InFlight.
         """
         return await self._running.service.create_schedule(
             _to_request(
-                app_id, payload, callback, at, delay, retry, labels, idempotency_key, timeout, priority
+                app_id, payload, callback, at, delay, retry, labels, idempotency_key, timeout, priority, hooks
             )
         )
 
@@ -295,6 +298,7 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
                         new.idempotency_key,
                         new.timeout,
                         new.priority,
+                        new.hooks,
                     )
                 )
         results = await self._running.service.batches.create(asked)
@@ -320,6 +324,7 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
         labels: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
         priority: Priority | None = None,
+        hooks: Hooks | None = None,
     ) -> Row:
         """File a schedule under a name of your own, or make the one that is pending there what is asked for.
 
@@ -334,7 +339,7 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
         StoreUnavailable, OutcomeUnknown.
         """
         _check_name(name)
-        new = _to_request(app_id, payload, callback, at, delay, retry, labels, "", timeout, priority)
+        new = _to_request(app_id, payload, callback, at, delay, retry, labels, "", timeout, priority, hooks)
         return (await self._running.service.named.put(replace(new, name=name))).row
 
     @checked
@@ -364,13 +369,14 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
         labels: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
         priority: Priority | None = None,
+        hooks: Hooks | None = None,
     ) -> Row:
         """Change a schedule that is not sent yet; what is None stays. What was to be sent before is not sent.
 
         Args:
             at: another instant to fire at, timezone-aware; or
             delay: how long from now.
-            payload, callback, retry, labels, timeout, priority: as `create_schedule` takes them.
+            payload, callback, retry, labels, timeout, priority, hooks: as `create_schedule` takes them.
 
         Raises InvalidRequest, NotFound, NotChangeable (it is over, is due within a second, or is a run),
         VersionConflict (others changed it at the same moment), AppInactive, OutcomeUnknown.
@@ -386,6 +392,7 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
                 is_base64=None if payload is None else isinstance(payload, bytes),
                 timeout_ms=_ms(timeout),
                 priority=priority,
+                hooks=hooks,
                 callback_type=kind,
                 callback_details=details,
                 retry=retry,
@@ -608,12 +615,14 @@ def _to_request(
     idempotency_key: str,
     timeout: timedelta | None,
     priority: Priority | None,
+    hooks: Hooks | None,
 ) -> Request:
     kind, details = details_of(callback)
     sending = Sending(
         is_base64=isinstance(payload, bytes),
         timeout_ms=_ms(timeout),
         priority=priority or Priority.NORMAL,
+        hooks=hooks,
     )
     return Request(
         app_id=app_id,

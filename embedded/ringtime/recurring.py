@@ -20,6 +20,7 @@ from ringtime_ingest.service.runs import RunPage
 from ringtime_shared.api.recurring import BACKFILL_SIZE, LIST_SIZE, MAX_PREVIEW, PREVIEW_SIZE
 from ringtime_shared.arguments import Instant, checked
 from ringtime_shared.errors import InvalidRequest, Violation
+from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.recurring import (
     SHOWN,
     Definition,
@@ -29,6 +30,7 @@ from ringtime_shared.models.recurring import (
 )
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row
+from ringtime_shared.models.sending import Sending
 from ringtime_shared.models.times import Omitted, Run
 from ringtime_shared.recurring.parsing import parse_times, patch_times
 
@@ -58,6 +60,7 @@ class RecurringVerbs(ABC):
         misfire_age: timedelta | None = None,
         overlap: Overlap | None = None,
         keeps: bool | None = None,
+        hooks: Hooks | None = None,
         revision: int | None = None,
     ) -> Definition:
         """Create a recurring schedule, or put it in place of the one of its name, with id and history of
@@ -71,13 +74,17 @@ class RecurringVerbs(ABC):
             misfire_age: runs later than this are not made up for, whole seconds; None: the app's bound alone.
             overlap: what becomes of a run that is due before the one before has its outcome; None: ALLOW.
             keeps: False: it is deleted after its last run; else it is kept, ENDED.
+            hooks: who is told how a run ended, instead of the app's; `make_hooks` makes them.
             revision: only if it is at this one; 0: only if there is none; None: whatever there is.
 
         Raises InvalidRequest, NotFound (app), AppInactive, VersionConflict, LimitReached, StoreUnavailable,
         OutcomeUnknown.
         """
         changes = _changes(payload, callback, retry, misfire, misfire_most, misfire_age, overlap, keeps)
-        new = NewRecurring(app_id=app_id, name=name, times=parse_times(times.to_json()), **changes)
+        sending = None if hooks is None else Sending(hooks=hooks)
+        new = NewRecurring(
+            app_id=app_id, name=name, times=parse_times(times.to_json()), sending=sending, **changes
+        )
         return await self._service.recurring.put(new, revision)
 
     @checked
@@ -95,12 +102,13 @@ class RecurringVerbs(ABC):
         misfire_age: timedelta | None = None,
         overlap: Overlap | None = None,
         keeps: bool | None = None,
+        hooks: Hooks | None = None,
         revision: int | None = None,
     ) -> Definition:
         """Change what is given of a recurring schedule, and leave the rest; to take something away, put.
 
-        Arguments are those of `put_recurring`; `callback` and `retry` are replaced whole, of `times` what is
-        not None.
+        Arguments are those of `put_recurring`; `callback`, `retry` and `hooks` are replaced whole, of `times`
+        what is not None.
 
         Raises InvalidRequest, NotFound, AppInactive, VersionConflict, StoreUnavailable, OutcomeUnknown.
         """
@@ -122,6 +130,8 @@ class RecurringVerbs(ABC):
             }
             if payload is not None and stored.sending is not None:  # it is text
                 kept["sending"] = replace(stored.sending, is_base64=False)
+            if hooks is not None:
+                kept["sending"] = replace(kept["sending"] or Sending(), hooks=hooks)
             times = parse_times(patch_times(stored.times, given))
             return NewRecurring(app_id=app_id, name=name, times=times, **(kept | changes))
 

@@ -38,7 +38,7 @@ class Kind(IntEnum):
     """What an id names."""
 
     ONE_TIME = 0  #: a schedule asked for by a client
-    RUN = 1  #: one occurrence of a recurring schedule
+    RUN = 1  #: one occurrence of a recurring schedule, or a hook: what the service files by itself
     RECURRING = 2  #: a recurring schedule itself
 
 

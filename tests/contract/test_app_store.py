@@ -12,6 +12,7 @@ from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import AppExists, NotFound, VersionConflict
 from ringtime_shared.ids import MAX_APPS
 from ringtime_shared.models.app import App, AppConfiguration, Deletion, Instance, Resize, SigningSecret
+from ringtime_shared.models.hooks import Hook, Hooks
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.stores.protocol import Marks, MarksWrite, Store
 
@@ -28,6 +29,7 @@ FULL_CONFIGURATION = AppConfiguration(
     max_in_flight=7,
     max_per_second=50,
     weight=3,
+    hooks=Hooks(on_missed=Hook(callback_type="http", callback_details='{"url":"ü"}'), has_payload=True),
 )
 SECRETS = tuple(
     SigningSecret(secret_id=f"key-{n}", secret=f"whsec_{'A' * 32}{n}=", created_ms=NOW_MS - n)

@@ -19,6 +19,7 @@ from tests.contract.builders import (
 
 from ringtime_shared.errors import VersionConflict
 from ringtime_shared.models.app import App
+from ringtime_shared.models.hooks import Hook, Hooks
 from ringtime_shared.models.recurring import (
     Backfilled,
     Definition,
@@ -30,6 +31,7 @@ from ringtime_shared.models.recurring import (
     VersionSpan,
 )
 from ringtime_shared.models.retry import RetryRules
+from ringtime_shared.models.sending import Sending
 from ringtime_shared.models.times import DstGap, DstOverlap, Interval, Times, Unit, Window
 from ringtime_shared.stores.protocol import DefinitionKey, RunEntry, Store
 
@@ -58,6 +60,7 @@ def full_definition(app: App) -> Definition:
         ),
         payload='"x\x00\n' + "ü" * 1_000,
         retry=RetryRules(attempts=5, factor=1.5, statuses=("5xx", "408")),
+        sending=Sending(hooks=Hooks(on_failure=Hook(callback_type="a", callback_details="{}"))),
         version=3,
         ordinal=12,
         filed_upto_ms=NOW_MS + 7,

@@ -22,6 +22,7 @@ from tests.contract.builders import (
 )
 
 from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.hooks import Hook, HookEvent, HookOf, Hooks
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import LOG_LENGTH, Change, Outcome, Place, Row, Status
 from ringtime_shared.models.sending import Priority, Sending
@@ -302,7 +303,10 @@ async def test_ids_that_differ_in_the_last_bit_are_two_rows(store: Store, app: A
 
 
 async def test_what_a_changed_filing_has_comes_back(store: Store, app: App) -> None:
-    row = make_row(app, sending=Sending(is_base64=True, timeout_ms=70, priority=Priority.LOW), payload="AAE=")
+    hooks = Hooks(on_success=Hook(callback_type="a", callback_details='{"to":"ü"}'), has_payload=True)
+    told = HookOf(schedule_id=make_row(app).schedule.schedule_id, event=HookEvent.MISSED, replay=3)
+    sending = Sending(is_base64=True, timeout_ms=70, priority=Priority.LOW, hooks=hooks, hook_of=told)
+    row = make_row(app, sending=sending, payload="AAE=")
     filing = replace(row, place=row.place._replace(slot_ms=START_MS + 5), change=Change(START_MS, 1 << 61))
     await store.put_rows([row, filing])
     outcome = make_outcome(changed_in=filing.place)

@@ -28,6 +28,7 @@ from ringtime_client import (
     RetryRules,
     RingtimeClient,
     Unit,
+    make_hooks,
 )
 from ringtime_shared.arguments import checked
 from ringtime_shared.errors import InvalidRequest, NotFound
@@ -35,6 +36,7 @@ from ringtime_shared.errors import InvalidRequest, NotFound
 ID = UUID("83b0d6a4-3f80-8001-8000-000028000001")
 CALLBACK = {"type": "http", "details": {"url": "http://127.0.0.1:1/", "method": "POST"}}
 HOUR = timedelta(hours=1)
+HOOKS = make_hooks(on_success=CALLBACK)
 NAIVE = datetime(2030, 1, 1)  # noqa: DTZ001
 ANY = [7, 1.5, b"bytes", object(), [], {}, "text", True, None, date(2030, 1, 1), uuid4, ID]
 
@@ -52,6 +54,7 @@ RECURRING: dict[str, Any] = {
     "misfire_age": HOUR,
     "overlap": Overlap.SKIP,
     "keeps": True,
+    "hooks": HOOKS,
     "revision": 3,
 }
 SPAN = [datetime(2030, 1, 1, tzinfo=UTC), datetime(2030, 1, 2, tzinfo=UTC)]
@@ -78,6 +81,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "idempotency_key": "k",
         "timeout": HOUR,
         "priority": Priority.HIGH,
+        "hooks": HOOKS,
     },
     "put_schedule": {
         "app_id": "shop",
@@ -90,6 +94,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "labels": {"team": "a"},
         "timeout": HOUR,
         "priority": Priority.HIGH,
+        "hooks": HOOKS,
     },
     "get_named_schedule": {"app_id": "shop", "name": "nightly"},
     "cancel_named_schedule": {"app_id": "shop", "name": "nightly"},
@@ -105,6 +110,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "labels": {"team": "a"},
         "timeout": HOUR,
         "priority": Priority.HIGH,
+        "hooks": HOOKS,
     },
     "trigger_schedule": {"schedule_id": ID},
     "cancel_schedule": {"schedule_id": ID},
@@ -193,6 +199,7 @@ RIGHT: dict[str, tuple[type, ...]] = {
     "retry": (type(None),),
     "timeout": (type(None),),
     "priority": (type(None),),
+    "hooks": (type(None),),
     "labels": (type(None), dict),
     "start": (type(None),),
     "end": (type(None),),

@@ -73,6 +73,7 @@ from ringtime_shared.errors import (
     VersionConflict,
     Violation,
 )
+from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Outcome
 
@@ -831,12 +832,13 @@ def test_wire_names_cover_the_configuration() -> None:
     names = {field.name for field in fields(AppConfiguration)}
     rules = {field.name: 1 for field in fields(RetryRules)} | {"statuses": ("503",)}
     retry = RetryRules(**rules)  # type: ignore[arg-type]
-    configuration = AppConfiguration(**dict.fromkeys(names, 1) | {"retry": retry})  # type: ignore[arg-type]
+    configuration = AppConfiguration(**dict.fromkeys(names, 1) | {"retry": retry, "hooks": Hooks()})  # type: ignore[arg-type]
     call = calls.register_app("shop", partitions=None, active=True, configuration=configuration)
     sent = json.loads(call.body or b"")["configuration"]
     assert len(sent.pop("retryPolicy")) == len(rules)
+    assert sent.pop("hooks") == {}
     assert sent == dict.fromkeys(sent, 1)
-    assert len(sent) == len(names) - 1
+    assert len(sent) == len(names) - 2
 
 
 def test_examples_of_the_page_run(capsys: pytest.CaptureFixture[str]) -> None:

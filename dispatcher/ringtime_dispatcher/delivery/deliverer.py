@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 
 from ringtime_dispatcher.delivery.damaged import DamagedRows
 from ringtime_dispatcher.delivery.following import Follower, FollowerParts
+from ringtime_dispatcher.delivery.hooks import hook_row
 from ringtime_dispatcher.delivery.ledger import Item, Ledger, RowItem
 from ringtime_dispatcher.delivery.policy import DeliveryPolicy, Policies, is_missed, plan_retry
 from ringtime_dispatcher.delivery.queue import Timetable, Turns
@@ -125,6 +126,7 @@ class Deliverer:
                 is_trusted=parts.is_trusted,
                 retention_ms=self._retention_ms,
                 on_missed=self._note_missed,
+                hook_of=self._hook_of,
             )
         )
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -334,7 +336,7 @@ class Deliverer:
             self._ledger.put_back(item)
             return True
         now_ms = self._clock.now_ms()
-        if is_missed(policy, slot_ms=row.place.slot_ms, now_ms=now_ms):
+        if is_missed(policy, slot_ms=row.place.slot_ms, now_ms=now_ms) and row.schedule.hook_of is None:
             self.tally.missed += 1
             self._settle(item, unsent(row, Status.MISS, "came due too late", now_ms))
             return False
@@ -455,7 +457,24 @@ class Deliverer:
 
     def _settle(self, item: RowItem, outcome: Outcome, letter: DeadLetter | None = None) -> None:
         update = RowUpdate(place=item.home, schedule_id=item.schedule_id, outcome=outcome)
-        self._record(item, update, letter=letter)
+        hook = self._hook_of(item.row, outcome)
+        self._record(item, update, filings=() if hook is None else (hook,), letter=letter)
+
+    def _hook_of(self, row: Row, outcome: Outcome, others: int = 0) -> Row | None:
+        """Return what is to be filed before this outcome is recorded, if somebody is to be told of it.
+
+        Args:
+            others: how many more of the same recurring schedule ended so with it.
+        """
+        sending, app = row.schedule.sending, self._parts.find_app(row.place.app_id)
+        app_hooks = None if app is None else app.configuration.hooks
+        if app_hooks is None and (sending is None or sending.hooks is None):
+            return None
+        if app is None or (app.deletion is not None and app.deletion.cancels):
+            return None  # nobody would send it, and the next app of this id must not
+        retention_ms = self._retention_ms(row.place.app_id)
+        now_ms = self._clock.now_ms()
+        return hook_row(row, outcome, app_hooks, now_ms=now_ms, retention_ms=retention_ms, others=others)
 
     def _record(
         self,

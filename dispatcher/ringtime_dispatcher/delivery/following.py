@@ -31,7 +31,7 @@ from ringtime_shared.callbacks.foreign import is_own_cancel
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Damaged, VersionConflict
 from ringtime_shared.models.recurring import Definition, DefinitionState
-from ringtime_shared.models.schedule import Place, RowUpdate, Status
+from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Status
 from ringtime_shared.recurring.chain import Decision, Found, Step, passed_over
 from ringtime_shared.stores.protocol import DefinitionKey, RecurringStore, ScheduleStore
 
@@ -76,6 +76,8 @@ class FollowerParts:
     is_trusted: Callable[[], bool]
     retention_ms: Callable[[str], int]  #: of an app: how long its rows are kept after their slots
     on_missed: Callable[[int], None]  #: so many runs came due too late
+    #: of what ended, and how many more ended with it: the row of the hook that tells of it, if there is one
+    hook_of: Callable[[Row, Outcome, int], Row | None]
 
 
 class Follower:
@@ -220,6 +222,18 @@ class Follower:
         else:
             self._carry_out(item, step, now_ms)
 
+    def _hook_of(self, row: Row, outcome: Outcome | None, step: Step) -> Row | None:
+        """Return the row of the hook that tells of what is missed by a step, if there is one: of the last of
+        the runs, and how many there are. It is a filing of the step's record, and the run goes on after that,
+        so whoever takes the step again tells of it again."""
+        missed = [*step.told_of, *step.missed]
+        if outcome is not None:
+            missed.append((row, outcome))
+        if not missed:
+            return None
+        last, end = max(missed, key=lambda each: each[0].schedule.fire_ms)
+        return self._parts.hook_of(last, end, len(missed) - 1)
+
     def _put_back(self, item: RowItem) -> None:
         self._parts.ledger.put_back(item)
         self._waiting.append(item)
@@ -237,6 +251,8 @@ class Follower:
                 again = next_filing(row, step.wait_ms)
                 filings = (again, *filings)
                 home = RowUpdate(place=item.home, schedule_id=item.schedule_id, moved_to=again.place)
+        if (hook := self._hook_of(row, outcome, step)) is not None:
+            filings = (*filings, hook)
         if outcome is not None:
             home = RowUpdate(place=item.home, schedule_id=item.schedule_id, outcome=outcome)
         missed = len(step.missed) + (outcome is not None and outcome.status is Status.MISS)

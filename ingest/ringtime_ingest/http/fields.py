@@ -40,6 +40,7 @@ from ringtime_shared.callbacks.http_rules import METHODS
 from ringtime_shared.callbacks.url_rules import MAX_URL_CHARS, URL_PATTERN
 from ringtime_shared.ids import UUID_PATTERN
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.hooks import HookEvent
 from ringtime_shared.models.recurring import Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.sending import Priority
@@ -247,6 +248,15 @@ REPLAYS = Shape(
     also={"oneOf": [_only("scheduleIds"), {"not": {"required": ["scheduleIds"]}}]},
     is_closed=True,
 )
+HOOKS = Shape(
+    Field(HookEvent.SUCCESS.value, OBJECT, "Called when it was delivered.", _ref("OwnCallback")),
+    Field(HookEvent.FAILURE.value, OBJECT, "Called when it was given up.", _ref("OwnCallback")),
+    Field(
+        HookEvent.MISSED.value, OBJECT, "Called when it was not sent, being too late.", _ref("OwnCallback")
+    ),
+    Field("includePayload", FLAG, "Whether they are sent the payload as well. Left out: false."),
+    is_closed=True,
+)
 _PAYLOAD = (
     Field("payload", TEXT, "Sent as the body of the callback; may be empty."),
     Field(
@@ -267,6 +277,7 @@ _PAYLOAD = (
         "Which of the app's callbacks to one destination goes first, if they have to wait. Left out: normal.",
         _one_of(list(Priority)),
     ),
+    Field("hooks", OBJECT, "Callbacks with how it ended, instead of the app's.", _ref("Hooks")),
 )
 _CONTENTS = (
     *_PAYLOAD,

@@ -18,6 +18,7 @@ from ringtime_ingest.http.fields import (
     CONFIGURATION,
     DETAILS,
     ENDS,
+    HOOKS,
     MISFIRES,
     NAMED_SCHEDULE,
     NEW_APP,
@@ -39,8 +40,10 @@ from ringtime_ingest.service.requests import (
     ScheduleChange,
     check_contents_form,
     check_form,
+    encode_details,
 )
 from ringtime_shared.api.configuration import ATTEMPTS, POLICY
+from ringtime_shared.api.hooks import FIELD, PAYLOAD, at_hook, hooks_of
 from ringtime_shared.api.ids import KEY_FIELD, check_app_id, check_key, check_schedule_id
 from ringtime_shared.api.instants import NoInstant, parse_delay, parse_instant
 from ringtime_shared.api.labels import check_labels
@@ -50,6 +53,7 @@ from ringtime_shared.callbacks import http_rules
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.ids import Kind, unpack_id
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.hooks import Hook, HookEvent, Hooks
 from ringtime_shared.models.recurring import Definition, Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.sending import Priority, Sending
@@ -168,6 +172,7 @@ def parse_schedule_patch(body: bytes, max_depth: int) -> ScheduleChange:
         is_base64=sending.is_base64 if "payloadEncoding" in fields else None,
         timeout_ms=sending.timeout_ms,
         priority=sending.priority if "priority" in fields else None,
+        hooks=sending.hooks,
         callback_type=contents["callback_type"] if is_called else None,
         callback_details=contents["callback_details"] if is_called else None,
         retry=contents["retry"],
@@ -263,17 +268,43 @@ def _read_contents(
         "callback_type": kind,
         "callback_details": _read_details(kind, callback.get("details"), wrong),
         "retry": _read_retry(fields[POLICY], POLICY, wrong, policy) if POLICY in fields else None,
-        "sending": _read_sending(fields, broken) if not fields.keys().isdisjoint(_SENDING) else None,
+        "sending": _read_sending(fields, wrong, broken) if not fields.keys().isdisjoint(_SENDING) else None,
     }
 
 
-def _read_sending(fields: Mapping[str, object], broken: list[Violation]) -> Sending | None:
+def _read_sending(
+    fields: Mapping[str, object], wrong: list[Violation], broken: list[Violation]
+) -> Sending | None:
     sending = Sending(
         is_base64=_word_of("payloadEncoding", fields, ENCODINGS, broken) == BASE64,
         timeout_ms=cast("int | None", fields.get("timeoutMs")),
         priority=Priority(_word_of("priority", fields, _PRIORITIES, broken)),
+        hooks=_read_hooks(fields[FIELD], FIELD, wrong) if FIELD in fields else None,
     )
     return None if sending == Sending() else sending
+
+
+def _read_hooks(value: object, path: str, wrong: list[Violation]) -> Hooks:
+    """Return the hooks of a schedule, a recurring one, or an app."""
+    fields = HOOKS.read(value, f"{path}.", wrong)
+    hooks = {each: _read_hook(fields[each], f"{path}.{each}", wrong) for each in HookEvent if each in fields}
+    return hooks_of(hooks, has_payload=bool(fields.get(PAYLOAD, False)))
+
+
+def _read_hook(value: object, path: str, wrong: list[Violation]) -> Hook:
+    callback = OWN_CALLBACK.read(value, f"{path}.", wrong)
+    kind, misread = str(callback.get("type", "")), list[Violation]()
+    if not kind:
+        wrong.append(Violation(f"{path}.type", "required: a non-empty string"))
+    elif kind in DETAILS and "details" not in callback:
+        wrong.append(Violation(f"{path}.details", "required: an object"))
+    details = _read_details(kind, callback.get("details"), misread)
+    wrong += at_hook(path, misread)
+    try:
+        return Hook(callback_type=kind, callback_details=encode_details(details).decode())
+    except InvalidRequest as error:
+        wrong += at_hook(path, list(error.violations))
+        return Hook(callback_type=kind, callback_details="{}")
 
 
 def refused(wrong: Sequence[Violation], broken: Sequence[Violation]) -> InvalidRequest:
@@ -404,8 +435,9 @@ _READERS: Mapping[type, Callable[[object, str, list[Violation]], object] | None]
     float: lambda value, _path, _wrong: float(cast(Decimal, value)) or None,
     tuple: _read_statuses,
     RetryRules: _read_retry,
+    Hooks: _read_hooks,
 }
-_SENDING = frozenset({"payloadEncoding", "timeoutMs", "priority"})
+_SENDING = frozenset({"payloadEncoding", "timeoutMs", "priority", FIELD})
 _PRIORITIES = [Priority.NORMAL.value, Priority.HIGH.value, Priority.LOW.value]
 _KNOWN = {
     model: {entry.name: (entry.attribute, _READERS[entry.kind]) for entry in entries_of(model)}

@@ -16,6 +16,7 @@ from ringtime_ingest.http.fields import (
     CANCELS,
     CONFIGURATION,
     DETAILS,
+    HOOKS,
     INTERVAL,
     LABELS,
     NAMED_SCHEDULE,
@@ -65,6 +66,7 @@ from ringtime_shared.api.times import IntervalView, PlannedView
 from ringtime_shared.api.views import Key, keys_of
 from ringtime_shared.errors import ErrorWord
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.hooks import HookEvent, Hooks
 from ringtime_shared.models.job import MOST_PROBLEMS, JobAction, JobState
 from ringtime_shared.models.recurring import DefinitionState
 from ringtime_shared.models.retry import RetryRules
@@ -130,6 +132,10 @@ _FORMS: Mapping[str, Schema] = {
     "secretId": SECRET_ID,
     "continuationToken": TOKEN,
     "callback": ref("Callback"),
+    "hooks": ref("ShownHooks"),
+    "hookOf": record(
+        {"scheduleId": SCHEDULE_ID, "event": {"type": "string", "enum": [each.value for each in HookEvent]}}
+    ),
     "dates": {"type": "array", "items": {"type": "string", "format": "date"}},
     "unreadable": {"type": "array", "items": SCHEDULE_ID},
     "attemptLog": {"type": "array", "maxItems": LOG_LENGTH + 1, "items": ref("Attempt")},
@@ -166,6 +172,7 @@ _TYPES: Mapping[Any, Schema] = {
 _OBJECTS: Mapping[Any, str] = {
     AppConfiguration: "ShownConfiguration",
     RetryRules: "ShownRetryPolicy",
+    Hooks: "ShownHooks",
     ScheduleView: "Schedule",
     DeadLetterView: "DeadLetter",
     SkippedReplay: "SkippedReplay",
@@ -265,6 +272,7 @@ def requests_of(offer: Offer, *, is_stepped: bool = False) -> Mapping[str, Schem
         "NewSchedules": NEW_SCHEDULES.schema(),
         "Cancels": CANCELS.schema(),
         "Callback": {**CALLBACK.schema(), "oneOf": kinds},
+        "Hooks": HOOKS.schema(),
         "OwnCallback": {**OWN_CALLBACK.schema(), "oneOf": kinds},
         **{f"{name.capitalize()}Details": DETAILS[name].schema() for name in own},
         "NewApp": NEW_APP.schema({"partitions": limits.max_partitions}),
@@ -290,7 +298,8 @@ def _callback_of(kind: Schema, details: Schema) -> Schema:
 
 
 ANSWERS: Mapping[str, Schema] = {
-    "ShownConfiguration": _shown(CONFIGURATION, retryPolicy=ref("ShownRetryPolicy")),
+    "ShownConfiguration": _shown(CONFIGURATION, retryPolicy=ref("ShownRetryPolicy"), hooks=ref("ShownHooks")),
+    "ShownHooks": _shown(HOOKS, **{each.value: ref("Callback") for each in HookEvent}),
     "ShownRetryPolicy": _shown(RETRY_POLICY),
     "Attempt": _object(AttemptView),
     "Schedule": _object(ScheduleView, **_SECONDS, **_MINUTE),

@@ -33,12 +33,14 @@ from ringtime_ingest.service.requests import (
     encode_details,
 )
 from ringtime_shared.api.batches import MAX_ITEMS
+from ringtime_shared.api.hooks import check_hooks, screen_hooks
 from ringtime_shared.app_feed import AppReading
 from ringtime_shared.app_states import inactive
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel, let_interrupt_through
 from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.errors import InvalidRequest, Violation
+from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import AppLimits
 
@@ -63,7 +65,7 @@ class Draft(NamedTuple):
     number: int  #: in the batch, from 0
     new: NewSchedule
     details: bytes  #: of its callback, as they are kept
-    destination: Destination
+    screened: tuple[Destination, Hooks | None]  #: what is looked at once for all that have the same
     reading: AppReading
 
 
@@ -194,9 +196,10 @@ class Batches:
         verdict = verdicts.get(key)
         if verdict is None:
             verdict = verdicts[key] = self._judge(new, key)
-        if violations or verdict.violations:
-            raise InvalidRequest(violations + verdict.violations)
-        return Draft(number, new, details, verdict.destination, reading)
+        told = violations + verdict.violations + check_hooks(new.hooks, new.app_id, self._rules)
+        if told:
+            raise InvalidRequest(told)
+        return Draft(number, new, details, (verdict.destination, new.hooks), reading)
 
     def _judge(self, new: NewSchedule, key: Destination) -> Verdict:
         kind, app_id, _ = key
@@ -207,15 +210,15 @@ class Batches:
 
     async def _screen(self, drafts: list[Draft], results: list[Row | Kept | Exception | None]) -> list[Draft]:
         """Return those whose callbacks may go where they lead, by one look at each destination."""
-        firsts: dict[Destination, Draft] = {}
+        firsts: dict[tuple[Destination, Hooks | None], Draft] = {}
         for draft in drafts:
-            firsts.setdefault(draft.destination, draft)
+            firsts.setdefault(draft.screened, draft)
         found = await asyncio.gather(*(self._screen_one(draft.new) for draft in firsts.values()))
         refusals = {key: each for key, each in zip(firsts, found, strict=True) if each is not None}
         passed = []
         for draft in drafts:
-            if draft.destination in refusals:
-                results[draft.number] = refusals[draft.destination]
+            if draft.screened in refusals:
+                results[draft.number] = refusals[draft.screened]
             else:
                 passed.append(draft)
         return passed
@@ -224,6 +227,8 @@ class Batches:
         try:
             screen = self._callbacks[new.callback_type].screen
             violations = await screen(new.callback_details, new.app_id)
+            if new.hooks is not None:
+                violations = violations + await screen_hooks(new.hooks, new.app_id, self._callbacks)
         except BaseException as error:  # noqa: BLE001 - of a callback type: it fails its own items alone
             return _contained(new.callback_type, error)
         return InvalidRequest(violations) if violations else None

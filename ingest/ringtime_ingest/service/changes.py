@@ -125,6 +125,8 @@ class Changes:
             why = "it is over"
         elif home.schedule.run is not None:
             why = "it is a run: its recurring schedule can be changed"
+        elif home.schedule.hook_of is not None:
+            why = "it is a hook, which says how a schedule ended"
         elif old.attempts:
             why = "an attempt was made"
         elif old.place.slot_ms - now_ms <= CANCEL_PROMISE_MS:

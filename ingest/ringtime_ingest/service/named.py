@@ -208,6 +208,7 @@ def _change_of(new: NewSchedule) -> ScheduleChange:
         is_base64=sending.is_base64,
         timeout_ms=sending.timeout_ms,
         priority=sending.priority,
+        hooks=sending.hooks,
         callback_type=new.callback_type,
         callback_details=new.callback_details,
         retry=new.retry,

@@ -11,12 +11,15 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from ringtime_shared.api.hooks import MAX_DETAILS_BYTES as MAX_DETAILS_BYTES
+from ringtime_shared.api.hooks import check_hooks
 from ringtime_shared.api.ids import check_app_id, check_key, check_name
 from ringtime_shared.api.labels import Labels, check_labels
 from ringtime_shared.api.recurring import MAX_MISFIRE_AGE_MS, MAX_MISFIRES
 from ringtime_shared.app_rules import check_app
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.app import App, AppConfiguration
+from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.recurring import Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row
@@ -27,7 +30,6 @@ from ringtime_shared.settings import AppLimits
 
 CallbackRule = Callable[[Mapping[str, object], str], list[Violation]]
 
-MAX_DETAILS_BYTES = 65_536  #: of `callback.details` as they are kept; the known types need a sixth of it
 _DAY_MS = 86_400_000
 _DAY_S = 86_400
 
@@ -53,6 +55,11 @@ class Contents:
     retry: RetryRules | None = None  #: where it differs from the app's
     sending: Sending | None = None  #: where it is not sent as most are
 
+    @property
+    def hooks(self) -> Hooks | None:
+        """Its own; None: its app's are asked."""
+        return None if self.sending is None else self.sending.hooks
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSchedule(Contents):
@@ -75,6 +82,7 @@ class ScheduleChange:
     is_base64: bool | None = None  #: goes with the payload
     timeout_ms: int | None = None
     priority: Priority | None = None
+    hooks: Hooks | None = None
     callback_type: str | None = None
     callback_details: dict[str, object] | None = field(default=None, repr=False)  #: goes with its type
     retry: RetryRules | None = None
@@ -160,7 +168,8 @@ def check_new_schedule(
     callback_rules: Mapping[str, CallbackRule],
 ) -> list[Violation]:
     """Return everything that is wrong with a create for `app`."""
-    return check_values(new, app, limits, now_ms) + check_callback(new, callback_rules)
+    violations = check_values(new, app, limits, now_ms) + check_callback(new, callback_rules)
+    return violations + check_hooks(new.hooks, new.app_id, callback_rules)
 
 
 def check_values(new: NewSchedule, app: App, limits: AppLimits, now_ms: int) -> list[Violation]:
@@ -203,7 +212,8 @@ def check_new_recurring(
     if new.misfire_age_ms is not None and not 1 <= new.misfire_age_ms <= MAX_MISFIRE_AGE_MS:
         violations.append(Violation("misfireAgeSeconds", f"must be from 1 to {MAX_MISFIRE_AGE_MS // 1_000}"))
     violations += _check_contents(new, app, limits)
-    return violations + check_callback(new, callback_rules)
+    violations += check_callback(new, callback_rules)
+    return violations + check_hooks(new.hooks, new.app_id, callback_rules)
 
 
 def _check_contents(new: Contents, app: App, limits: AppLimits) -> list[Violation]:

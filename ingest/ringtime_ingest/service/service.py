@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
@@ -41,6 +42,7 @@ from ringtime_ingest.service.requests import (
 )
 from ringtime_ingest.service.runs import Runs
 from ringtime_ingest.service.signing import SigningSecrets
+from ringtime_shared.api.hooks import check_hooks, screen_hooks
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.app_feed import AppReading, spread_of
 from ringtime_shared.app_rules import check_configuration, merge
@@ -63,6 +65,7 @@ from ringtime_shared.errors import (
 )
 from ringtime_shared.ids import IdMint, Kind, unpack_id
 from ringtime_shared.models.app import App, AppConfiguration
+from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.recurring import Origin
 from ringtime_shared.models.schedule import Place, Row, Schedule
 from ringtime_shared.models.sending import Sending
@@ -127,7 +130,7 @@ class IngestService:
         self._limits = parts.limits
         self._rules = {name: kind.validate for name, kind in parts.callbacks.items()}
         self.offer = Offer(parts.limits, sorted(parts.callbacks))
-        self._screens = {name: kind.screen for name, kind in parts.callbacks.items()}
+        self._callbacks = parts.callbacks
         self._holder = parts.holder
         self._mint = mint
         self._apps = AppMaps(parts.store, parts.clock, spread=spread_of(parts.holder))
@@ -237,6 +240,7 @@ class IngestService:
         """
         if violations := check_new_app(new, self._limits):
             raise InvalidRequest(violations)
+        await self._screen_hooks(new.configuration.hooks, new.app_id, "configuration.")
         partitions = self._limits.partitions if new.partitions is None else new.partitions
 
         async def configured(app: App) -> App:
@@ -293,9 +297,19 @@ class IngestService:
             configuration = merge(app.configuration, given) if merges else given
             if violations := check_configuration(configuration, self._limits, ""):
                 raise InvalidRequest(violations)
+            await self._screen_hooks(given.hooks, app_id)
             return configure(app, configuration, active=app.active, now_ms=self._sure_ms())
 
         return await self._apps.change(app_id, configured)
+
+    async def _screen_hooks(self, hooks: Hooks | None, app_id: str, prefix: str = "") -> None:
+        """Raise InvalidRequest for hooks that may not be called; `prefix` stands before their field."""
+        if hooks is not None:
+            with _containing("of a hook"):
+                violations = check_hooks(hooks, app_id, self._rules, prefix)
+                violations = violations or await screen_hooks(hooks, app_id, self._callbacks, prefix)
+            if violations:
+                raise InvalidRequest(violations)
 
     async def set_active(self, app_id: str, active: bool) -> App:
         """Activate or deactivate an app. Raises NotFound, AppActive, AppInactive, VersionConflict."""
@@ -340,6 +354,7 @@ class IngestService:
         details = await self._screen(
             new, lambda: check_new_schedule(new, reading.app, self._limits, now_ms, self._rules)
         )
+        await self._screen_hooks(new.hooks, new.app_id)
         await self._refresh_mint()
         return self._home_row(new, details, reading, now_ms), reading
 
@@ -349,19 +364,11 @@ class IngestService:
         Args:
             check: the rules, those of callback types among them. Raises InvalidRequest.
         """
-        try:
+        with _containing(new.callback_type):
             violations = check()
             if not violations:
                 details = encode_details(new.callback_details)
-                violations = await self._screens[new.callback_type](new.callback_details, new.app_id)
-        except Exception:
-            raise
-        except BaseException as error:  # of a callback type; it may not end this task, let alone the process
-            if is_own_cancel(error):
-                raise
-            let_interrupt_through(error)
-            about = f"callback type {new.callback_type} failed at a create: {describe(error)}"
-            raise RuntimeError(about) from error
+                violations = await self._callbacks[new.callback_type].screen(new.callback_details, new.app_id)
         if violations:
             raise InvalidRequest(violations)
         return details
@@ -393,8 +400,10 @@ class IngestService:
                 lambda: (
                     check_change(asked, contents, app, self._limits, now_ms)
                     + check_callback(contents, self._rules)
+                    + check_hooks(asked.hooks, app.app_id, self._rules)
                 ),
             )
+        await self._screen_hooks(asked.hooks, app.app_id)
         fire_ms = old.fire_ms if asked.fire_ms is None else asked.fire_ms
         if asked.delay_ms is not None:
             fire_ms = now_ms + asked.delay_ms
@@ -412,7 +421,9 @@ class IngestService:
         )
 
     async def _screen_recurring(self, new: NewRecurring, app: App) -> bytes:
-        return await self._screen(new, lambda: check_new_recurring(new, app, self._limits, self._rules))
+        details = await self._screen(new, lambda: check_new_recurring(new, app, self._limits, self._rules))
+        await self._screen_hooks(new.hooks, new.app_id)
+        return details
 
     async def _mint_run(self, slot_ms: int, partition: int, app_number: int) -> UUID:
         await self._refresh_mint()
@@ -507,6 +518,20 @@ class IngestService:
         return Cancellation(shown, done.promised)
 
 
+@contextmanager
+def _containing(kind: str) -> Iterator[None]:
+    """Let what a callback type raises end neither this task nor the process."""
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as error:
+        if is_own_cancel(error):
+            raise
+        let_interrupt_through(error)
+        raise RuntimeError(f"callback type {kind} failed at a create: {describe(error)}") from error
+
+
 def _sending_of(old: Sending | None, asked: ScheduleChange) -> Sending | None:
     """Return how a changed schedule is sent; another payload is text unless it is said to be base64."""
     before = Sending() if old is None or asked.is_whole else old
@@ -514,5 +539,6 @@ def _sending_of(old: Sending | None, asked: ScheduleChange) -> Sending | None:
         is_base64=before.is_base64 if asked.payload is None else bool(asked.is_base64),
         timeout_ms=before.timeout_ms if asked.timeout_ms is None else asked.timeout_ms,
         priority=before.priority if asked.priority is None else asked.priority,
+        hooks=before.hooks if asked.hooks is None else asked.hooks,
     )
     return None if changed == Sending() else changed

@@ -56,7 +56,8 @@ def read_body(path: Path | None, given: Mapping[str, object]) -> dict[str, Any]:
 
 
 def hidden(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a body, or an answer, without payload and callback details: they may hold secrets."""
+    """Return a body, or an answer, without payload and the details of callbacks and hooks: they may hold
+    secrets."""
     view = dict(fields)
     callback = view.pop("callback", None)
     if isinstance(callback, Mapping):
@@ -65,6 +66,8 @@ def hidden(fields: Mapping[str, Any]) -> dict[str, Any]:
         target = details.get("url") or details.get("topic") or ""
         view["callbackType"] = callback.get("type")
         view["destination"] = str(target).partition("?")[0]  # a query may hold a key
+    if isinstance(hooks := view.get("hooks"), Mapping):
+        view["hooks"] = sorted(hooks)
     payload = view.pop("payload", None)
     if isinstance(payload, str):
         view["payloadBytes"] = len(payload.encode())

@@ -82,11 +82,13 @@ def destination_of(row: Row) -> str:
 def row_to_json(row: Row) -> Mapping[str, object]:
     """Return a row as the API's schedule object, and what only operators need.
 
-    Payload and callback details stay in the store: they may hold secrets.
+    Payload and details of callbacks and hooks stay in the store: they may hold secrets.
     """
     schedule, outcome = row.schedule, row.outcome
     view = schedule_to_json(replace(row, schedule=replace(schedule, payload="", callback_details=b"{}")))
     del view["payload"], view["callback"]
+    if schedule.sending is not None and schedule.sending.hooks is not None:
+        view["hooks"] = sorted(schedule.sending.hooks.given())
     view |= {
         "slot": to_iso(row.place.slot_ms),
         "instance": str(row.place.instance),

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, cast
+
+from msgspec import ValidationError
 
 from ringtime_shared.api.configuration import configuration_to_json
+from ringtime_shared.api.hooks import FIELD as HOOKS
+from ringtime_shared.api.hooks import read_hooks
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.api.views import Doc, read
 from ringtime_shared.models.app import App, AppConfiguration, Resize, SigningSecret
@@ -50,13 +55,22 @@ def configured_to_json(app: App) -> dict[str, object]:
 
 def read_app(shown: object) -> AppView:
     """Read an app object. Raises ValidationError."""
-    view = read(AppView, shown)
-    return replace(view, configuration=_with_attempts(view.configuration))
+    if not isinstance(shown, Mapping) or not isinstance(shown.get("configuration"), Mapping):
+        return read(AppView, shown)
+    configuration = read_configuration(shown["configuration"])
+    return replace(read(AppView, {**shown, "configuration": {}}), configuration=configuration)
 
 
 def read_configuration(shown: object) -> AppConfiguration:
     """Read an app's configuration. Raises ValidationError."""
-    return _with_attempts(read(AppConfiguration, shown))
+    hooks = shown.get(HOOKS) if isinstance(shown, Mapping) else None
+    if hooks is None:
+        return _with_attempts(read(AppConfiguration, shown))
+    plain = {name: value for name, value in cast("Mapping[str, object]", shown).items() if name != HOOKS}
+    try:
+        return replace(read_configuration(plain), hooks=read_hooks(hooks))
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValidationError(f"{HOOKS}: {error}") from None
 
 
 def _with_attempts(configuration: AppConfiguration) -> AppConfiguration:

@@ -5,8 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ringtime_shared.api.hooks import FIELD as HOOKS
+from ringtime_shared.api.hooks import hooks_to_json
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.setting import Entry, entries_of
 
@@ -14,11 +17,17 @@ POLICY = "retryPolicy"
 ATTEMPTS = f"{POLICY}.attempts"  #: an app says this number as `httpRetries` too; it is kept there
 
 
-def configuration_to_json(configuration: AppConfiguration) -> dict[str, object]:
-    """Return what an app sets, without what it leaves to the server."""
+def configuration_to_json(configuration: AppConfiguration, *, is_hidden: bool = True) -> dict[str, object]:
+    """Return what an app sets, without what it leaves to the server.
+
+    Args:
+        is_hidden: as it is shown, without the credentials of hooks; else as it was given.
+    """
     shown = _to_json(configuration)
     if configuration.retry is not None:
         shown[POLICY] = retry_to_json(configuration.retry, configuration.http_attempts)
+    if configuration.hooks is not None:
+        shown[HOOKS] = hooks_to_json(configuration.hooks, is_hidden=is_hidden)
     return shown
 
 
@@ -68,12 +77,12 @@ def check_numbers(settings: AppConfiguration | RetryRules, path: str, bounds: ob
 
 def keys() -> Mapping[str, tuple[type, Entry]]:
     """Return every single value that an app can set, by its name with dots: the model that keeps it, and its
-    entry."""
+    entry. Hooks are none: they are set as a whole, over the API."""
     table: dict[str, tuple[type, Entry]] = {}
     for entry in entries_of(AppConfiguration):
         if entry.kind is RetryRules:
             table |= {f"{POLICY}.{each.name}": (RetryRules, each) for each in entries_of(RetryRules)}
-        else:
+        elif entry.kind is not Hooks:
             table[entry.name] = (AppConfiguration, entry)
     attempts = next(each for each in entries_of(AppConfiguration) if each.attribute == "http_attempts")
     return table | {ATTEMPTS: (AppConfiguration, attempts)}

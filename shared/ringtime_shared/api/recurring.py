@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Any
@@ -54,6 +54,7 @@ class RecurringView(TimesView):
     payload_encoding: Annotated[str, Doc("As of a schedule.")] = TEXT
     timeout_ms: Annotated[int | None, Doc("As of a schedule.")] = None
     priority: Annotated[Priority, Doc("As of a schedule.")] = Priority.NORMAL
+    hooks: Annotated[Mapping[str, Any], Doc("As of a schedule.")] = field(default_factory=dict)
     misfire_policy: Annotated[str, Doc("Which runs are made that came due while nothing could be sent.")]
     misfire_most: Annotated[int, Doc("How many, of `all`.")] = 1
     misfire_age_seconds: Annotated[int | None, Doc("Runs later than this are not made up for.")] = None
@@ -136,7 +137,7 @@ def recurring_to_request(definition: Definition) -> bytes:
     if definition.retry is not None:
         fields["retryPolicy"] = retry_to_json(definition.retry)
     if definition.sending is not None:
-        fields |= sending_to_json(definition.sending)
+        fields |= sending_to_json(definition.sending, is_hidden=False)
     if definition.misfire_age_ms is not None:
         fields["misfireAgeSeconds"] = definition.misfire_age_ms // 1_000
     return orjson.dumps(fields)

@@ -11,6 +11,8 @@ from uuid import UUID
 import orjson
 
 from ringtime_shared.api.configuration import retry_to_json
+from ringtime_shared.api.hooks import FIELD as HOOKS
+from ringtime_shared.api.hooks import hooks_to_json
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.api.views import Doc
 from ringtime_shared.callbacks.credentials import hide_details
@@ -88,6 +90,12 @@ class ScheduleView:
     ] = TEXT
     timeout_ms: Annotated[int | None, Doc("Of one attempt, where it is not the app's.")] = None
     priority: Annotated[Priority, Doc("Left out: normal.")] = Priority.NORMAL
+    hooks: Annotated[
+        Mapping[str, Any], Doc("Where they differ from the app's; credentials as in `callback`.")
+    ] = field(default_factory=dict)
+    hook_of: Annotated[Mapping[str, Any], Doc("Of a hook: `scheduleId` and `event`, what it tells of.")] = (
+        field(default_factory=dict)
+    )
     changed_time: Annotated[
         datetime | None, Doc("When it was changed last; all else is as it is since then.")
     ] = None
@@ -158,8 +166,8 @@ def schedule_to_json(row: Row) -> dict[str, object]:
     return shown
 
 
-def sending_to_json(sending: Sending) -> dict[str, object]:
-    """Return what is not as of most schedules."""
+def sending_to_json(sending: Sending, *, is_hidden: bool = True) -> dict[str, object]:
+    """Return what is not as of most schedules; `is_hidden`: without credentials."""
     shown: dict[str, object] = {}
     if sending.is_base64:
         shown["payloadEncoding"] = BASE64
@@ -167,6 +175,10 @@ def sending_to_json(sending: Sending) -> dict[str, object]:
         shown["timeoutMs"] = sending.timeout_ms
     if sending.priority is not Priority.NORMAL:
         shown["priority"] = sending.priority
+    if sending.hooks is not None:
+        shown[HOOKS] = hooks_to_json(sending.hooks, is_hidden=is_hidden)
+    if (told := sending.hook_of) is not None:
+        shown["hookOf"] = {"scheduleId": str(told.schedule_id), "event": told.event}
     return shown
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, NamedTuple
 
+from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.setting import Setting
 
@@ -117,6 +118,9 @@ class AppConfiguration:
     weight: Annotated[
         int | None,
         Setting("weight", "Share of a busy dispatcher against other apps.", most=100, unset="1"),
+    ] = None
+    hooks: Annotated[
+        Hooks | None, Setting("hooks", "Callbacks with how a schedule ended that has no hooks of its own.")
     ] = None
 
 

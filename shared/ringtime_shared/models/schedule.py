@@ -11,6 +11,7 @@ from uuid import UUID
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.ids import home_slot, unpack_id
 from ringtime_shared.models.app import Instance
+from ringtime_shared.models.hooks import HookOf
 from ringtime_shared.models.recurring import Origin, RunOf
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.sending import Sending
@@ -85,6 +86,11 @@ class Schedule:
         return self.sending is not None and self.sending.is_base64
 
     @property
+    def hook_of(self) -> HookOf | None:
+        """What this tells of, if it is the row of a hook."""
+        return None if self.sending is None else self.sending.hook_of
+
+    @property
     def body(self) -> bytes:
         """What is sent. Raises ValueError for a payload that is not what it is said to be."""
         return b64decode(self.payload, validate=True) if self.is_base64 else self.payload.encode()
@@ -150,7 +156,9 @@ class Row:
     def is_shown(self) -> bool:
         """Whether this row stands for its schedule in lists: the home row of what is to be sent, or was."""
         run = self.schedule.run
-        return self.is_home and (run is None or run.origin is not Origin.CHECK)
+        if run is not None:
+            return self.is_home and run.origin is not Origin.CHECK
+        return self.is_home and self.schedule.hook_of is None
 
     @property
     def shown_in(self) -> Place | None:

@@ -1,9 +1,11 @@
-"""How a schedule, or each run of a recurring one, is sent, where that is not as most are."""
+"""How a schedule, or each run of a recurring one, is sent, and what follows, where that is not as of most."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+
+from ringtime_shared.models.hooks import HookOf, Hooks
 
 
 class Priority(StrEnum):
@@ -16,8 +18,10 @@ class Priority(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sending:
-    """How a schedule is sent, where that is not as most are."""
+    """How a schedule is sent, and what follows, where that is not as of most."""
 
     is_base64: bool = False  #: the payload is the base64 of the bytes that are sent
     timeout_ms: int | None = None  #: of one attempt, instead of its app's
     priority: Priority = Priority.NORMAL
+    hooks: Hooks | None = None  #: None: its app's
+    hook_of: HookOf | None = None  #: it is the row of a hook

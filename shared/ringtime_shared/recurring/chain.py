@@ -130,6 +130,8 @@ class Step:
     wait_ms: int | None = None  #: it is filed again for this slot, and not sent; neither: it is let go
     files: tuple[Row, ...] = ()  #: runs that follow; somebody must read them
     missed: tuple[tuple[Row, Outcome], ...] = ()  #: runs that are passed over, with how each ends
+    #: those of them that a step before this one has recorded, whose end nobody saw: it may have told nobody
+    told_of: tuple[tuple[Row, Outcome], ...] = ()
     ends: bool = False  #: the definition has no more runs, and is to be marked so
 
 
@@ -140,7 +142,12 @@ def passed_over(step: Step, stored: Mapping[UUID, Row]) -> Step:
         return step
     live = [row for row in stored.values() if row.is_live]
     missed = [(row, end) for row, end in step.missed if row.schedule.schedule_id not in stored]
-    return replace(step, files=(*step.files, *live), missed=tuple(missed))
+    told_of = [
+        (row, end)
+        for row, end in step.missed
+        if (found := stored.get(row.schedule.schedule_id)) is not None and found.status is end.status
+    ]
+    return replace(step, files=(*step.files, *live), missed=tuple(missed), told_of=tuple(told_of))
 
 
 class _Heir(NamedTuple):

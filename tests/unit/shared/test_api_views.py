@@ -53,6 +53,7 @@ from ringtime_shared.api.times import (
 from ringtime_shared.api.views import keys_of, read
 from ringtime_shared.models.app import App, AppConfiguration, Deletion, SigningSecret
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.hooks import Hook, HookEvent, HookOf, Hooks
 from ringtime_shared.models.recurring import DefinitionState, Misfire, RunOf
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Attempt, Change, Outcome, Place, Row, Schedule, Status
@@ -67,7 +68,9 @@ ID = UUID("83b0d6a4-3f80-8001-8000-000028000001")
 AT = datetime(2030, 1, 31, 8, 0, 0, 5_000, tzinfo=UTC)
 AT_MS = 1_896_076_800_005
 
-SENDING = Sending(is_base64=True, timeout_ms=5, priority=Priority.LOW)
+HOOKS = Hooks(on_success=Hook(callback_type="http", callback_details="{}"))
+SENDING = Sending(is_base64=True, timeout_ms=5, priority=Priority.LOW, hooks=HOOKS)
+HOOK = Sending(hook_of=HookOf(schedule_id=ID, event=HookEvent.MISSED))
 RULES = RetryRules(attempts=2, factor=1.5, statuses=("5xx",))
 SCHEDULE = Schedule(
     schedule_id=ID,
@@ -106,6 +109,7 @@ ROW = Row(schedule=SCHEDULE, place=Place("a", 1, AT_MS), outcome=replace(OUTCOME
 WAITING = replace(
     ROW, outcome=None, attempts=1, log=(ATTEMPT,), moved_to=Place("a", 1, AT_MS), change=Change(AT_MS, 7)
 )
+TELLING = replace(ROW, schedule=replace(SCHEDULE, sending=HOOK))
 SECRET = SigningSecret(secret_id="0123456789abcdef", secret="whsec_x", created_ms=AT_MS)
 APP = App(
     app_id="a",
@@ -140,7 +144,7 @@ THEIRS = {"scheduleTime", "scheduleGroup"}
 @pytest.mark.parametrize(
     ("view", "written"),
     [
-        (ScheduleView, schedule_to_json(ROW) | schedule_to_json(WAITING)),
+        (ScheduleView, schedule_to_json(ROW) | schedule_to_json(WAITING) | schedule_to_json(TELLING)),
         (AttemptView, attempt_to_json(ATTEMPT, AT_MS)),
         (
             RecurringView,

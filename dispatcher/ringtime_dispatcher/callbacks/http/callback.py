@@ -226,6 +226,12 @@ def request_bytes(route: Route, delivery: Delivery, now_s: int) -> bytes:
     )
     if schedule.run is not None:
         lines.append(f"Parent-Schedule-Id: {schedule.run.recurring_id}")
+    if (told := schedule.hook_of) is not None:
+        lines += (
+            f"Ringtime-Hook: {told.event}",
+            f"Ringtime-Hook-Of: {told.schedule_id}",
+            f"Ringtime-Hook-Key: {told.key}",
+        )
     if delivery.secrets:
         for name, value in signature_headers(
             delivery, body if schedule.is_base64 else schedule.payload, now_s

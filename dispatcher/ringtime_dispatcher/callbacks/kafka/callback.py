@@ -205,6 +205,12 @@ class KafkaRecord:
         ]
         if schedule.run is not None:
             headers.append(("parent-schedule-id", str(schedule.run.recurring_id).encode()))
+        if (told := schedule.hook_of) is not None:
+            headers += [
+                ("ringtime-hook", told.event.encode()),
+                ("ringtime-hook-of", str(told.schedule_id).encode()),
+                ("ringtime-hook-key", told.key.encode()),
+            ]
         return cls(
             topic=cast(str, details["topic"]),
             partition=cast("int | None", details.get("partition")),

@@ -80,7 +80,8 @@ async def resize(cluster: Cluster) -> None:
 async def runs_of(store: CassandraStore, definition: Definition) -> list[Row]:
     """Return the home rows of a definition's runs."""
     key = DefinitionKey(definition.app_id, definition.recurring_id)
-    entries = await store.fetch_runs(key, 0, definition.from_ms + 120_000, 10_000)
+    begun_ms, ended_ms = definition.earlier[-1].from_ms, definition.from_ms
+    entries = await store.fetch_runs(key, begun_ms, ended_ms + 120_000, 10_000)
     ids = [entry.schedule_id for entry in entries]
     rows = [await store.fetch_row(Place.of_home(key.app_id, each), each) for each in ids]
     return [row for row in rows if row is not None]

@@ -43,7 +43,7 @@ from ringtime_ingest.service.requests import (
     encode_details,
 )
 from ringtime_shared.api.configuration import ATTEMPTS, POLICY
-from ringtime_shared.api.hooks import FIELD, PAYLOAD, at_hook, hooks_of
+from ringtime_shared.api.hooks import FIELD, PAYLOAD, hooks_of
 from ringtime_shared.api.ids import KEY_FIELD, check_app_id, check_key, check_schedule_id
 from ringtime_shared.api.instants import NoInstant, parse_delay, parse_instant
 from ringtime_shared.api.labels import check_labels
@@ -51,6 +51,7 @@ from ringtime_shared.api.recurring import KEEP, recurring_to_request
 from ringtime_shared.api.schedules import BASE64, ENCODINGS
 from ringtime_shared.callbacks import http_rules
 from ringtime_shared.errors import InvalidRequest, Violation
+from ringtime_shared.hook_rules import at_hook
 from ringtime_shared.ids import Kind, unpack_id
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.hooks import Hook, HookEvent, Hooks

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 import orjson
 
-from ringtime_shared.api.hooks import MAX_DETAILS_BYTES as MAX_DETAILS_BYTES
-from ringtime_shared.api.hooks import check_hooks
 from ringtime_shared.api.ids import check_app_id, check_key, check_name
 from ringtime_shared.api.labels import Labels, check_labels
 from ringtime_shared.api.recurring import MAX_MISFIRE_AGE_MS, MAX_MISFIRES
 from ringtime_shared.app_rules import check_app
 from ringtime_shared.errors import InvalidRequest, Violation
+from ringtime_shared.hook_rules import MAX_DETAILS_BYTES as MAX_DETAILS_BYTES
+from ringtime_shared.hook_rules import check_hooks
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.recurring import Misfire, Overlap

@@ -42,7 +42,6 @@ from ringtime_ingest.service.requests import (
 )
 from ringtime_ingest.service.runs import Runs
 from ringtime_ingest.service.signing import SigningSecrets
-from ringtime_shared.api.hooks import check_hooks, screen_hooks
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.app_feed import AppReading, spread_of
 from ringtime_shared.app_rules import check_configuration, merge
@@ -63,6 +62,7 @@ from ringtime_shared.errors import (
     NotFound,
     Violation,
 )
+from ringtime_shared.hook_rules import check_hooks, screen_hooks
 from ringtime_shared.ids import IdMint, Kind, unpack_id
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.hooks import Hooks

@@ -6,11 +6,14 @@ import asyncio
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from typing import Any
 from uuid import UUID
 
+from ringtime import Ringtime
+from ringtime_client import AsyncRingtimeClient, RingtimeClient
 from ringtime_dispatcher.callbacks.http.callback import HttpCallback
 from ringtime_ingest.http import create_app
 from ringtime_ingest.service import IngestParts, IngestService
@@ -25,6 +28,8 @@ from ringtime_shared.settings import ServerSettings, Settings
 from ringtime_shared.stores.memory import MemoryStore
 
 Act = Callable[[socket.socket], None]
+Verb = Callable[..., Any]  #: calls a verb by its name
+WAYS = ("async", "sync", "library")  #: to call verbs
 
 
 def no_such_name(host: str) -> Sequence[str]:
@@ -117,6 +122,20 @@ def served() -> Iterator[Served]:
         finally:
             stops[0]()
             thread.join(10)
+
+
+@asynccontextmanager
+async def verbs(way: str, url: str) -> AsyncIterator[Verb]:
+    """Yield what calls a verb of one client at `url`, or of a library of its own, by its name."""
+    if way == "async":
+        async with AsyncRingtimeClient(url) as client:
+            yield lambda verb, *args, **named: getattr(client, verb)(*args, **named)
+    elif way == "sync":
+        with RingtimeClient(url) as other:
+            yield lambda verb, *args, **named: asyncio.to_thread(getattr(other, verb), *args, **named)
+    else:
+        async with Ringtime() as ringtime:
+            yield lambda verb, *args, **named: getattr(ringtime, verb)(*args, **named)
 
 
 @dataclass

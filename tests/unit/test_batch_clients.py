@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from tests.unit.client_rig import Served, served
+from tests.unit.client_rig import WAYS, Served, Verb, served, verbs
 
-from ringtime import Ringtime
-from ringtime_client import AsyncRingtimeClient, HttpCallbackDetails, NewSchedule, RingtimeClient, Status
+from ringtime_client import HttpCallbackDetails, NewSchedule, Status
 from ringtime_client.answers import settle
 from ringtime_client.calls import cancel_schedules, create_schedules
 from ringtime_client.exchange import Answer, Call
@@ -31,8 +29,6 @@ from ringtime_shared.models.schedule import Outcome
 HOOK = HttpCallbackDetails(url="http://127.0.0.1:9/hook", headers={"X-A": "1"})
 HOUR = timedelta(hours=1)
 
-Verb = Callable[..., Any]
-
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Served]:
@@ -40,18 +36,10 @@ def server() -> Iterator[Served]:
         yield running
 
 
-@pytest.fixture(params=["async", "sync", "library"])
+@pytest.fixture(params=WAYS)
 async def run(request: pytest.FixtureRequest, server: Served) -> AsyncIterator[Verb]:
-    """Return what calls a verb of one client or of the library, by its name."""
-    if request.param == "async":
-        async with AsyncRingtimeClient(server.url) as client:
-            yield lambda verb, *args, **named: getattr(client, verb)(*args, **named)
-    elif request.param == "sync":
-        with RingtimeClient(server.url) as other:
-            yield lambda verb, *args, **named: asyncio.to_thread(getattr(other, verb), *args, **named)
-    else:
-        async with Ringtime() as ringtime:
-            yield lambda verb, *args, **named: getattr(ringtime, verb)(*args, **named)
+    async with verbs(request.param, server.url) as call:
+        yield call
 
 
 def plain(created: Any) -> tuple[UUID, str]:

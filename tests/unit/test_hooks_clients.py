@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from tests.contract.builders import make_app, make_row
-from tests.unit.test_recurring_clients import DAILY, Verb, app_id, run, server
+from tests.unit.client_rig import Verb
+from tests.unit.test_recurring_clients import DAILY, app_id, run, server
 
 from ringtime import Ringtime
 from ringtime_client import AppConfiguration, HttpCallbackDetails, NewSchedule, make_hooks

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from tests.unit.client_rig import Served, served
+from tests.unit.client_rig import WAYS, Served, Verb, served, verbs
 
-from ringtime import Ringtime
-from ringtime_client import AsyncRingtimeClient, HttpCallbackDetails, RingtimeClient, Status
+from ringtime_client import HttpCallbackDetails, Status
 from ringtime_shared.errors import InvalidRequest, NotFound
 
 HOOK = HttpCallbackDetails(url="http://127.0.0.1:9/hook")
 HOUR = timedelta(hours=1)
-
-Verb = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -27,18 +23,10 @@ def server() -> Iterator[Served]:
         yield running
 
 
-@pytest.fixture(params=["async", "sync", "library"])
+@pytest.fixture(params=WAYS)
 async def run(request: pytest.FixtureRequest, server: Served) -> AsyncIterator[Verb]:
-    """Return what calls a verb of one client or of the library, by its name."""
-    if request.param == "async":
-        async with AsyncRingtimeClient(server.url) as client:
-            yield lambda verb, *args, **named: getattr(client, verb)(*args, **named)
-    elif request.param == "sync":
-        with RingtimeClient(server.url) as other:
-            yield lambda verb, *args, **named: asyncio.to_thread(getattr(other, verb), *args, **named)
-    else:
-        async with Ringtime() as ringtime:
-            yield lambda verb, *args, **named: getattr(ringtime, verb)(*args, **named)
+    async with verbs(request.param, server.url) as call:
+        yield call
 
 
 def ids_of(page: Any) -> list[UUID]:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from tests.unit.client_rig import Served, served
+from tests.unit.client_rig import WAYS, Served, Verb, served, verbs
 
-from ringtime import Ringtime
 from ringtime_client import (
-    AsyncRingtimeClient,
     BackfillEffect,
     DefinitionState,
     DstGap,
@@ -25,7 +22,6 @@ from ringtime_client import (
     Overlap,
     RecurringTimes,
     RetryRules,
-    RingtimeClient,
     Unit,
 )
 from ringtime_shared.errors import (
@@ -37,7 +33,6 @@ from ringtime_shared.errors import (
 
 HOOK = HttpCallbackDetails(url="http://127.0.0.1:9/hook", headers={"X": "1"})
 DAILY = RecurringTimes(cron="30 2 * * *", zone="Europe/Berlin")
-Verb = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -46,18 +41,10 @@ def server() -> Iterator[Served]:
         yield running
 
 
-@pytest.fixture(params=["async", "sync", "library"])
+@pytest.fixture(params=WAYS)
 async def run(request: pytest.FixtureRequest, server: Served) -> AsyncIterator[Verb]:
-    """Return what calls a verb of one client or of the library, by its name."""
-    if request.param == "async":
-        async with AsyncRingtimeClient(server.url) as client:
-            yield lambda verb, *args, **named: getattr(client, verb)(*args, **named)
-    elif request.param == "sync":
-        with RingtimeClient(server.url) as other:
-            yield lambda verb, *args, **named: asyncio.to_thread(getattr(other, verb), *args, **named)
-    else:
-        async with Ringtime() as ringtime:
-            yield lambda verb, *args, **named: getattr(ringtime, verb)(*args, **named)
+    async with verbs(request.param, server.url) as call:
+        yield call
 
 
 @pytest.fixture

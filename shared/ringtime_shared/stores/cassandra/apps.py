@@ -13,16 +13,15 @@ from ringtime_shared.errors import (
     Conflict,
     Damaged,
     NotFound,
-    OutcomeUnknown,
-    StoreUnavailable,
 )
 from ringtime_shared.ids import MAX_APPS
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.stores.cassandra.app_feed import AppChangeTables
 from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.gathering import Gathering
+from ringtime_shared.stores.cassandra.lwt import change
 from ringtime_shared.stores.cassandra.marks import MarkTable
-from ringtime_shared.stores.cassandra.meta import ROUNDS, MetaTable, back_off
+from ringtime_shared.stores.cassandra.meta import MetaTable
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
 from ringtime_shared.stores.codec import (
     APP_COLUMNS,
@@ -168,22 +167,14 @@ class Apps:
         self, app_id: str, statement: Any, wanted: App | None, before: App | None
     ) -> App | None:
         """Try the LWT until the app is no more as it was `before`; return it as it is then."""
-        is_unsure = False
-        for n in range(ROUNDS):
-            try:
-                record = await self._session.write_if(statement)
-                if record is not None and record[0]:
-                    return wanted
-                is_unsure = is_unsure or record is None
-                stored = await self._fetch_serial(app_id)
-            except StoreUnavailable as error:
-                if is_unsure:
-                    raise OutcomeUnknown(str(error)) from error
-                raise
-            if stored != before:
-                return stored
-            await back_off(n)
-        raise OutcomeUnknown(f"Cassandra: no answer to the change of app {app_id}")
+        return await change(
+            self._session,
+            statement,
+            lambda: self._fetch_serial(app_id),
+            wanted=wanted,
+            is_before=lambda stored: stored == before,
+            what=f"the change of app {app_id}",
+        )
 
     async def _fetch_serial(self, app_id: str) -> App | None:
         records = await self._session.read(self._get.bind(app_id), is_serial=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Self
 
-from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.calendar import Calendar
-from ringtime_shared.stores.cassandra.meta import ROUNDS, back_off
+from ringtime_shared.stores.cassandra.lwt import change
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
 from ringtime_shared.stores.codec import encode_calendar, read_calendar
 from ringtime_shared.stores.protocol import calendar_conflict
@@ -64,26 +63,16 @@ class Calendars:
             await self.drop_calendar(each)
 
     async def _change(self, statement: Any, calendar: Calendar, before: int, after: Calendar | None) -> None:
-        """Try an LWT until what is stored is not what was before; one without an answer may have been
-        applied, which a read at SERIAL tells."""
-        is_unsure = False
-        for n in range(ROUNDS):
-            try:
-                record = await self._session.write_if(statement)
-                if record is not None and record[0]:
-                    return
-                is_unsure = is_unsure or record is None
-                stored = await self._fetch_serial(calendar)
-            except StoreUnavailable as error:
-                if is_unsure:
-                    raise OutcomeUnknown(str(error)) from error
-                raise
-            if stored == after:
-                return
-            if (0 if stored is None else stored.revision) != before:
-                raise calendar_conflict(stored, calendar)
-            await back_off(n)
-        raise OutcomeUnknown(f"Cassandra: no answer to the change of calendar {calendar.name}")
+        stored = await change(
+            self._session,
+            statement,
+            lambda: self._fetch_serial(calendar),
+            wanted=after,
+            is_before=lambda found: (0 if found is None else found.revision) == before,
+            what=f"the change of calendar {calendar.name}",
+        )
+        if stored != after:
+            raise calendar_conflict(stored, calendar)
 
     async def _fetch_serial(self, calendar: Calendar) -> Calendar | None:
         statement = self._one.bind(calendar.app_id, calendar.name)

@@ -11,7 +11,7 @@ from typing import Self
 
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.claim import Claim, ClaimKey
-from ringtime_shared.stores.cassandra.meta import ROUNDS, back_off
+from ringtime_shared.stores.cassandra.lwt import ROUNDS, back_off
 from ringtime_shared.stores.cassandra.rows import ttl_s
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
 from ringtime_shared.stores.codec import encode_claim, read_claim

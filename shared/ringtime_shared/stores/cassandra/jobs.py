@@ -10,9 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 from uuid import UUID
 
-from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.job import KEPT_MS, Job, JobKey, made_ms
-from ringtime_shared.stores.cassandra.meta import ROUNDS, back_off
+from ringtime_shared.stores.cassandra.lwt import change
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
 from ringtime_shared.stores.codec import encode_job, read_job, sound_job
 from ringtime_shared.stores.protocol import LAST_ID, job_conflict
@@ -59,27 +58,20 @@ class JobTables:
             await self._close([job.key])
 
     async def _change(self, job: Job, statement: Any) -> None:
-        """Try the LWT until what is stored is not what was before; an LWT without an answer may have been
-        applied, which a read at SERIAL tells."""
-        is_unsure = False
-        for n in range(ROUNDS):
-            try:
-                record = await self._session.write_if(statement)
-                if record is not None and record[0]:
-                    return
-                is_unsure = is_unsure or record is None
-                records = await self._session.read(self._get.bind(*job.key), is_serial=True)
-            except StoreUnavailable as error:
-                if is_unsure:
-                    raise OutcomeUnknown(str(error)) from error
-                raise
-            stored = read_job(*job.key, *records[0]) if records else None
-            if stored == job:
-                return
-            if (0 if stored is None else stored.revision) != job.revision - 1:
-                raise job_conflict(stored, job)
-            await back_off(n)
-        raise OutcomeUnknown(f"Cassandra: no answer to the change of job {job.job_id}")
+        stored: Job | None = await change(
+            self._session,
+            statement,
+            lambda: self._fetch_serial(job.key),
+            wanted=job,
+            is_before=lambda found: (0 if found is None else found.revision) == job.revision - 1,
+            what=f"the change of job {job.job_id}",
+        )
+        if stored != job:
+            raise job_conflict(stored, job)
+
+    async def _fetch_serial(self, key: JobKey) -> Job | None:
+        records = await self._session.read(self._get.bind(*key), is_serial=True)
+        return read_job(*key, *records[0]) if records else None
 
     async def _close(self, keys: Sequence[JobKey]) -> None:
         await self._session.write([self._delete_open.bind(_PART, job_id, app_id) for app_id, job_id in keys])

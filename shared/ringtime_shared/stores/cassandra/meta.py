@@ -19,11 +19,10 @@ from typing import Any, Self
 from ringtime_shared.clock import ServerTime
 from ringtime_shared.errors import Damaged, StoreUnavailable
 from ringtime_shared.ids import MAX_NONCES
+from ringtime_shared.stores.cassandra.lwt import ROUNDS, back_off
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
 
-ROUNDS = 30  #: tries of an LWT that others keep getting in front of
 PROBES = 16
-_BACKOFF_S = 0.05
 _HOLDER_TTL_S = 90 * 86_400
 
 _GET = "SELECT number, note FROM $meta WHERE name = ?"
@@ -32,11 +31,6 @@ _PUT_PROBE = "UPDATE $meta SET number = ? WHERE name = ?"
 _PUT_HOLDER = (
     f"INSERT INTO $nonce_holders (nonce, holder, claimed_ms) VALUES (?, ?, ?) USING TTL {_HOLDER_TTL_S}"
 )
-
-
-async def back_off(round_number: int) -> None:
-    """Wait after an LWT was not applied, longer each time."""
-    await asyncio.sleep(random.uniform(0, _BACKOFF_S * min(round_number + 1, 10)))
 
 
 class MetaTable:

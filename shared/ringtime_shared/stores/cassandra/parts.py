@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, Self
 
 from ringtime_shared.buckets import last_slot
-from ringtime_shared.errors import Damaged, OutcomeUnknown, StoreUnavailable
+from ringtime_shared.errors import Damaged
 from ringtime_shared.parts import CopyPage, PartMap, group_of, part_of
-from ringtime_shared.stores.cassandra.meta import ROUNDS, back_off
+from ringtime_shared.stores.cassandra.lwt import change
 from ringtime_shared.stores.cassandra.rows import ttl_s
 from ringtime_shared.stores.cassandra.schedules import PUT_INDEX
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
@@ -62,22 +62,14 @@ class PartTable:
     async def _change(self, before: PartMap, wanted: PartMap) -> PartMap:
         """Try the LWT until the map is no more as it was `before`; return it as it is then."""
         statement = self._put.bind(wanted.written, encode_parts(wanted), before.written, encode_parts(before))
-        is_unsure = False
-        for n in range(ROUNDS):
-            try:
-                record = await self._session.write_if(statement)
-                if record is not None and record[0]:
-                    return wanted
-                is_unsure = is_unsure or record is None
-                stored = await self._fetch(is_serial=True)
-            except StoreUnavailable as error:
-                if is_unsure:
-                    raise OutcomeUnknown(str(error)) from error
-                raise
-            if stored != before:
-                return stored
-            await back_off(n)
-        raise OutcomeUnknown("Cassandra: no answer to the change of the part map")
+        return await change(
+            self._session,
+            statement,
+            lambda: self._fetch(is_serial=True),
+            wanted=wanted,
+            is_before=lambda stored: stored == before,
+            what="the change of the part map",
+        )
 
     async def _fetch(self, *, is_serial: bool) -> PartMap:
         records = await self._session.read(self._get.bind(), is_serial=is_serial)

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from typing import Any, Self
 from uuid import UUID
 
-from ringtime_shared.errors import Damaged, OutcomeUnknown, StoreUnavailable
+from ringtime_shared.errors import Damaged, OutcomeUnknown
 from ringtime_shared.models.calendar import Calendar
 from ringtime_shared.models.recurring import Definition, RunOf
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.recurring.calendars import names_of, with_calendars
 from ringtime_shared.stores.cassandra.calendars import Calendars
-from ringtime_shared.stores.cassandra.meta import ROUNDS, back_off
+from ringtime_shared.stores.cassandra.lwt import ROUNDS, back_off, change
 from ringtime_shared.stores.cassandra.rows import pack_int, pack_long, routing_key
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared, Query
 from ringtime_shared.stores.codec import encode_definition, read_definition
@@ -107,46 +107,37 @@ class Recurring:
         return [with_calendars(each, by_app[each.app_id]) for each in definitions]
 
     async def replace_definition(self, definition: Definition) -> None:
-        """Try the LWT until what is stored is not what was before; an LWT without an answer may have been
-        applied, which a read at SERIAL tells."""
         key = DefinitionKey(definition.app_id, definition.recurring_id)
         values = (definition.revision, encode_definition(definition), definition.payload, *_key(key))
         before = definition.revision - 1
         statement = self._replace.bind(*values, before) if before else self._create.bind(*values)
-        is_unsure = False
-        for n in range(ROUNDS):
-            try:
-                record = await self._session.write_if(statement)
-                if record is not None and record[0]:
-                    return
-                is_unsure = is_unsure or record is None
-                stored = await self._fetch_serial(key)
-            except StoreUnavailable as error:
-                if is_unsure:
-                    raise OutcomeUnknown(str(error)) from error
-                raise
-            if stored == definition:
-                return
-            if (0 if stored is None else stored.revision) != before:
-                raise definition_conflict(stored, definition)
-            await back_off(n)
-        raise OutcomeUnknown(f"Cassandra: no answer to the change of recurring schedule {definition.name}")
+        stored = await self._change(
+            statement, key, before, definition, f"the change of recurring schedule {definition.name}"
+        )
+        if stored != definition:
+            raise definition_conflict(stored, definition)
 
     async def drop_definition(self, definition: Definition) -> None:
-        """As `replace_definition`; what is gone may have been dropped by a try without an answer."""
         key = DefinitionKey(definition.app_id, definition.recurring_id)
         statement = self._drop.bind(*_key(key), definition.revision)
-        for n in range(ROUNDS):
-            record = await self._session.write_if(statement)
-            if record is not None and record[0]:
-                return
-            stored = await self._fetch_serial(key)
-            if stored is None:
-                return
-            if stored.revision != definition.revision:
-                raise drop_conflict(stored, definition)
-            await back_off(n)
-        raise OutcomeUnknown(f"Cassandra: no answer to the end of recurring schedule {definition.name}")
+        stored = await self._change(
+            statement, key, definition.revision, None, f"the end of recurring schedule {definition.name}"
+        )
+        if stored is not None:
+            raise drop_conflict(stored, definition)
+
+    async def _change(
+        self, statement: Any, key: DefinitionKey, before: int, wanted: Definition | None, what: str
+    ) -> Definition | None:
+        """Try the LWT until the definition is not at revision `before`; 0: there is none."""
+        return await change(
+            self._session,
+            statement,
+            lambda: self._fetch_serial(key),
+            wanted=wanted,
+            is_before=lambda found: (0 if found is None else found.revision) == before,
+            what=what,
+        )
 
     async def _fetch_serial(self, key: DefinitionKey) -> Definition | None:
         records = await self._session.read(self._get.bind(*_key(key)), is_serial=True)

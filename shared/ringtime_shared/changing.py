@@ -13,6 +13,10 @@ itself.
 - A filing that is not in force is not closed before the schedule is over. Its pointer may be under way yet,
   however long whoever writes it is suspended, and might find nothing left to send. It *waits*: for a moment
   where it is, then behind what is in force, filed again. Thus neither is never what comes of it.
+- Two filings of a schedule never share a slot, which would make them one key in the store. The home row has
+  the one in its id; a change an odd one that it has claimed (`slot_of_change`), also where it has to be
+  filed again because it was overtaken; whoever files it again as it is, for another attempt or to wait, an
+  even one (`slot_again`), so that none of these can meet a change, however late either is written.
 - A change is acknowledged only if its pointer was durable more than `CANCEL_PROMISE_MS` before the slot of
   what was in force. Up to then nobody has read that: see `cancelling`. Else its outcome is unknown.
 - Between the read that says what is in force and the moment the pointer is durable somebody else's pointer
@@ -34,7 +38,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from enum import Enum, auto
+from uuid import UUID
 
+from ringtime_shared.ids import home_slot
 from ringtime_shared.models.schedule import Row
 
 LOOKS_APART_MS = 250  #: between the two looks at a changed filing
@@ -42,6 +48,17 @@ WINDOW_MS = 200  #: less than that: from a read of the home row to a pointer, or
 FRESH_MS = 120_000  #: a pointer that is under way for longer was written by somebody who was suspended
 WAIT_MS = 1_000  #: a fresh change that is not in force is looked at again after that
 BEHIND_MS = 60_000  #: one that is not fresh waits so long behind what is in force
+
+
+def slot_of_change(at_ms: int) -> int:
+    """Return the first slot from this instant on that a change may claim."""
+    return at_ms | 1
+
+
+def slot_again(schedule_id: UUID, at_ms: int) -> int:
+    """Return the first slot from this instant on under which a schedule may be filed again as it is."""
+    slot_ms = at_ms + (at_ms & 1)
+    return slot_ms + 2 if slot_ms == home_slot(schedule_id) else slot_ms
 
 
 class Verdict(Enum):

@@ -8,6 +8,7 @@ the receiver's ledgers. The bound on duplicates of a dispatcher killed or frozen
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import time
 from collections import Counter
@@ -38,8 +39,10 @@ from tests.harness.client import BROKEN, REFUSED, LoadClient
 from tests.harness.ledger import Verdict, judge
 from tests.harness.load import Load, wait_for_deliveries, wait_until
 from tests.harness.machine import ForeignWork
+from tests.harness.one_time import BYTES, FROM_S, TO_S, race, say_much
 from tests.harness.receiver import Receiver
 from tests.harness.report import IS_LONG, record
+from tests.service.kafka_rig import read_all
 
 pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900)]
 
@@ -65,17 +68,17 @@ class Clients:
         self.cluster = cluster
         self.receiver = receiver
         self.load = Load(receiver, apps=apps, rng=Random(seed))
-        self._clients = clients
+        self.clients = clients
 
     async def steady(
         self, seconds: float, *, lead_s: tuple[float, float] = (1, 30), per_s: float = RATE
     ) -> None:
         """So many creates a second in all, 5 % of them cancelled."""
-        share = per_s / len(self._clients)
+        share = per_s / len(self.clients)
         await asyncio.gather(
             *(
                 self.load.run(client, per_s=share, seconds=seconds, lead_s=lead_s, cancels=0.05)
-                for client in self._clients
+                for client in self.clients
             )
         )
 
@@ -85,7 +88,7 @@ class Clients:
         await asyncio.gather(
             *(
                 self.load.create(
-                    self._clients[n % len(self._clients)], int((due_s + over_s * n / count) * 1000)
+                    self.clients[n % len(self.clients)], int((due_s + over_s * n / count) * 1000)
                 )
                 for n in range(count)
             )
@@ -223,6 +226,27 @@ async def drop_reply(port: int, call: Call[Any]) -> None:
     )
     await writer.drain()
     writer.close()
+
+
+async def test_changes_race_what_they_change_and_what_a_schedule_says_is_done(
+    cluster: Cluster, receiver: Receiver
+) -> None:
+    """A change that was answered 200 is what is sent, and alone; one that was refused is not sent."""
+    count, over_s = (10_000, 80) if IS_LONG else (500, 4)
+    topic = f"{APPS[0]}.{cluster.folder.name}"
+    await asyncio.to_thread(cluster.servers.kafka.create_topic, topic)
+    async with clients_of(cluster, receiver, 12) as clients:
+        one, other = clients.clients
+        (told, wrong), _ = await asyncio.gather(
+            race(clients.clients, receiver, APPS, Random(12), count, over_s),
+            say_much(one, other, APPS[0], topic),
+        )
+    print(f"{count} changes from {FROM_S} to {TO_S} s: {dict(told)}, {len(wrong)} broken")
+    assert wrong == []
+    assert min(told["done"], told["refused"]) >= count // 25
+    values = {record.value for record in await read_all(cluster.servers.kafka, topic)}
+    hooks = [json.loads(value)["hook"] for value in values - {BYTES}]
+    assert (BYTES in values, hooks) == (True, ["onSuccess"])
 
 
 async def test_a_dispatcher_killed_in_a_burst(cluster: Cluster, receiver: Receiver) -> None:

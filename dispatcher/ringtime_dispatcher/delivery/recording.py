@@ -39,6 +39,7 @@ from uuid import UUID
 from ringtime_dispatcher.delivery.ledger import home_of
 from ringtime_shared.callbacks.foreign import is_own_cancel
 from ringtime_shared.callbacks.protocol import Reply
+from ringtime_shared.changing import slot_again
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.ids import home_slot
@@ -215,8 +216,7 @@ class OutcomeWriter:
                     is_unsure = True
                     break
                 slot_ms = max(now_ms + FILING_MARGIN_MS, mark.sealed_ms + 1)
-                place = filing.place._replace(slot_ms=slot_ms)
-                again[filing.schedule.schedule_id] = replace(filing, place=place)
+                again[filing.schedule.schedule_id] = _filed_at(filing, slot_ms)
             if is_unsure:
                 unsure.append(record)
             elif again:
@@ -292,19 +292,16 @@ def closed(row: Row, outcome: Outcome) -> RowUpdate:
 
 
 def next_filing(row: Row, slot_ms: int, attempt: Attempt | None = None) -> Row:
-    """Return the same schedule filed under a later slot: after a failed attempt, or without one.
-
-    One that was changed to an earlier time may meet the slot of its home row, which no other filing may have.
-    """
-    slot_ms += slot_ms == home_slot(row.schedule.schedule_id)
+    """Return the same schedule filed under a later slot: after a failed attempt, or without one."""
+    again = _filed_at(row, slot_ms)
     if attempt is None:
-        return replace(row, place=row.place._replace(slot_ms=slot_ms))
-    return replace(
-        row,
-        place=row.place._replace(slot_ms=slot_ms),
-        attempts=row.attempts + 1,
-        log=(*row.log, attempt)[-LOG_LENGTH:],
-    )
+        return again
+    return replace(again, attempts=row.attempts + 1, log=(*row.log, attempt)[-LOG_LENGTH:])
+
+
+def _filed_at(row: Row, at_ms: int) -> Row:
+    slot_ms = slot_again(row.schedule.schedule_id, at_ms)
+    return replace(row, place=row.place._replace(slot_ms=slot_ms))
 
 
 def attempt_of(reply: Reply, *, at_ms: int, took_ms: int) -> Attempt:

@@ -2,8 +2,9 @@
 
 1. Read the home row and what is in force; refuse what cannot be changed any more.
 2. Claim a slot for this change, where no other filing of the schedule is; file it there through the commit
-   path; look if it is there. Two changes that shared a filing would be one key in the store, of which
-   Cassandra keeps the later write, whoever has looked at the earlier one meanwhile.
+   path, which claims another one if it is overtaken there; look if it is there. Two changes that shared a
+   filing would be one key in the store, of which Cassandra keeps the later write, whoever has looked at the
+   earlier one meanwhile.
 3. Read the home row again: nobody has changed, cancelled or sent it meanwhile.
 4. Write the pointer. It is in time if it was durable soon after 3, and long before what was in force is due.
 5. Read the home row once more: of two changes at the same moment the later pointer wins, as stores see it.
@@ -28,14 +29,14 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from ringtime_ingest.service.apps import AppMaps
-from ringtime_ingest.service.commit import CommitPath
+from ringtime_ingest.service.commit import CommitPath, claim_slot
 from ringtime_ingest.service.listing import fetch_shown
 from ringtime_ingest.service.requests import ScheduleChange
 from ringtime_shared.app_feed import AppReading
 from ringtime_shared.app_states import inactive
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.cancelling import CANCEL_PROMISE_MS
-from ringtime_shared.changing import WINDOW_MS, as_shown
+from ringtime_shared.changing import WINDOW_MS, as_shown, slot_of_change
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.errors import (
     NotChangeable,
@@ -46,10 +47,8 @@ from ringtime_shared.errors import (
 )
 from ringtime_shared.ids import home_slot
 from ringtime_shared.models.app import App
-from ringtime_shared.models.claim import Claim, ClaimKey, ClaimKind
 from ringtime_shared.models.schedule import Change, Place, Row, RowUpdate, Schedule
 from ringtime_shared.partition_choice import PartitionChooser
-from ringtime_shared.settings.rules import CLOCK_SKEW_MS
 from ringtime_shared.stores.protocol import ClaimStore, ScheduleStore
 
 T = TypeVar("T")
@@ -143,32 +142,20 @@ class Changes:
         change = Change(now_ms, token)
         taken, span = {home_slot(schedule_id), home.place.slot_ms, old.place.slot_ms}, 1
         for _ in range(_TRIES):
-            slot_ms = at_ms + token % span
+            slot_ms = slot_of_change(at_ms + 2 * (token % span))
             while slot_ms in taken:
-                slot_ms += 1
+                slot_ms += 2
             taken.add(slot_ms)
             span *= 4
             place = Place(app.app_id, partition, slot_ms)
-            if not await _without_effect(self._claim(schedule, slot_ms, change)):
-                continue
             filing = Row(schedule=schedule, place=place, change=change)
+            if not await _without_effect(claim_slot(self._store, filing)):
+                continue
             filed = await _without_effect(parts.commit.file(filing, reading))
             stored = await self._store.fetch_row(filed.moved_to or filed.place, schedule_id)
             if stored is not None and stored.change == change and stored.is_live:
                 return stored
         raise StoreUnavailable(f"schedule {schedule_id} has too many changes to about the same time")
-
-    async def _claim(self, schedule: Schedule, slot_ms: int, change: Change) -> bool:
-        """Take a slot for the filing of a change, as long as that may be there; False: another has it."""
-        claim = Claim(
-            key=ClaimKey(schedule.app_id, ClaimKind.SLOT, f"{schedule.schedule_id} {slot_ms}"),
-            schedule_id=schedule.schedule_id,
-            digest=str(change.token),
-            claimed_ms=change.at_ms,
-            busy_until_ms=change.at_ms,
-            expires_ms=schedule.expires_ms + CLOCK_SKEW_MS,
-        )
-        return await self._store.replace_claim(claim, None) == claim
 
     async def _point(self, home: Row, old: Row, new: Row) -> None:
         """Put a changed filing in force."""

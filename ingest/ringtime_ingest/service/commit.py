@@ -9,9 +9,10 @@ the batch is acknowledged by the store, and before its requests are, each row is
 poller instance):
 
 - Its slot is near: read `sealed`. If `sealed >= slot`, the owner's final read may have come before the
-  row, so it is filed again, under the same id, at a slot above `sealed`; its home row gets a pointer. But a
-  `sealed` more than a minute ahead of now was published by a clock that lied: the client is told that the
-  outcome is unknown, rather than that the row will fire then. The term that lowers the marks reads the row.
+  row, so it is filed again, under the same id, at a slot above `sealed`, a change at one that it claims; its
+  home row gets a pointer. But a `sealed` more than a minute ahead of now was published by a clock that lied:
+  the client is told that the outcome is unknown, rather than that the row will fire then. The term that
+  lowers the marks reads the row.
 - The app's map was read too long ago: read it again. If the row's partition is not writable any more, the
   row is filed again in one that is, even while the partition is polled: it may be about to be released.
 
@@ -59,21 +60,23 @@ from ringtime_ingest.service.apps import AppMaps
 from ringtime_shared.app_feed import AppReading
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel
+from ringtime_shared.changing import slot_again, slot_of_change
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.errors import MarksAhead, NotFound, OutcomeUnknown, StoreUnavailable
-from ringtime_shared.ids import home_slot
 from ringtime_shared.models.app import Instance
+from ringtime_shared.models.claim import Claim, ClaimKey, ClaimKind
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.settings import IngestSettings
 from ringtime_shared.settings.rules import CLOCK_SKEW_MS
-from ringtime_shared.stores.protocol import DAMAGED_MARKS, MarkStore, ScheduleStore
+from ringtime_shared.stores.protocol import DAMAGED_MARKS, ClaimStore, MarkStore, ScheduleStore
 
 T = TypeVar("T")
+_CLAIMS = 8  #: of slots, for a change that was overtaken
 _ROUNDS = 3  #: filings of one row before giving up with an unknown outcome
 
 
-class CommitStore(ScheduleStore, MarkStore, Protocol):
+class CommitStore(ScheduleStore, MarkStore, ClaimStore, Protocol):
     """What the commit path needs of a store."""
 
 
@@ -267,7 +270,7 @@ class CommitPath:
             if sealed_ms > now_ms + CLOCK_SKEW_MS:
                 _refuse([filing], MarksAhead(str(place.instance), sealed_ms - now_ms))
             elif sealed_ms >= place.slot_ms or place.partition >= filing.reading.app.writable:
-                overtaken[filing] = self._file_again(filing, sealed_ms)
+                overtaken[filing] = await _once_filed(self._file_again(filing, sealed_ms))
         return overtaken
 
     async def _reread(self, app_id: str) -> AppReading | None:
@@ -276,15 +279,37 @@ class CommitPath:
         except NotFound:
             return None
 
-    def _file_again(self, filing: _Filing, sealed_ms: int) -> Row:
+    async def _file_again(self, filing: _Filing, sealed_ms: int) -> Row:
         now_ms = self._clock.now_ms()
         place, app = filing.row.place, filing.reading.app
         slot_ms = max(now_ms + self._settings.commit_margin_ms, sealed_ms + 1, place.slot_ms + 1)
-        slot_ms += slot_ms == home_slot(filing.home.schedule.schedule_id)  # of a change to an earlier time
+        schedule_id, is_change = filing.home.schedule.schedule_id, filing.home.change is not None
+        slot_ms = slot_of_change(slot_ms) if is_change else slot_again(schedule_id, slot_ms)
         partition = place.partition
         if partition >= app.writable:
             partition = self._chooser.choose(app.number, bucket_of(slot_ms), app.writable)
-        return replace(filing.home, place=Place(place.app_id, partition, slot_ms))
+        row = replace(filing.home, place=Place(place.app_id, partition, slot_ms))
+        for _ in range(_CLAIMS):
+            if not is_change or await claim_slot(self._store, row):
+                return row
+            row = replace(row, place=row.place._replace(slot_ms=row.place.slot_ms + 2))
+        raise StoreUnavailable(f"schedule {schedule_id} has too many changes to about the same time")
+
+
+async def claim_slot(store: ClaimStore, row: Row) -> bool:
+    """Take the slot of a change's filing, as long as that may be there; False: another change has it."""
+    schedule, change = row.schedule, row.change
+    if change is None:
+        raise ValueError(f"no change: {row}")
+    claim = Claim(
+        key=ClaimKey(schedule.app_id, ClaimKind.SLOT, f"{schedule.schedule_id} {row.place.slot_ms}"),
+        schedule_id=schedule.schedule_id,
+        digest=str(change.token),
+        claimed_ms=change.at_ms,
+        busy_until_ms=change.at_ms,
+        expires_ms=schedule.expires_ms + CLOCK_SKEW_MS,
+    )
+    return await store.replace_claim(claim, None) == claim
 
 
 def _ending(done: asyncio.Future[Row]) -> Row | Exception:

@@ -225,7 +225,7 @@ async def test_what_was_filed_under_sealed_is_filed_again_above_it_before_anythi
     await spin()
     moved_to = await desk.moved_to(0)
     assert moved_to is not None
-    assert moved_to.slot_ms == START_MS + 9_001
+    assert moved_to.slot_ms == START_MS + 9_002
     assert await desk.store.real.fetch_row(moved_to, desk.rows[0].schedule.schedule_id) is not None
     assert desk.durable == [1, 0]
 
@@ -245,7 +245,7 @@ async def test_what_is_overtaken_while_it_is_filed_again_is_filed_a_third_time()
     await spin()
     moved_to = await desk.moved_to(0)
     assert moved_to is not None
-    assert moved_to.slot_ms == START_MS + 20_001
+    assert moved_to.slot_ms == START_MS + 20_002
     assert desk.durable == [0]
 
 

@@ -13,6 +13,7 @@ from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
 from tests.unit.ingest.test_keyed import Pods, pods
 from tests.unit.spy_store import spin
 
+from ringtime_dispatcher.delivery.recording import next_filing
 from ringtime_ingest.service.listing import ListQuery
 from ringtime_ingest.service.requests import NOW, ScheduleChange
 from ringtime_shared.errors import (
@@ -84,7 +85,7 @@ async def test_a_trigger_sends_it_as_soon_as_a_create_would(rig: ServiceRig) -> 
     row = await rig.create(delay_ms=10 * MINUTE_MS)
     changed = await rig.service.change_schedule(row.schedule.schedule_id, NOW)
     assert changed.schedule.fire_ms == rig.clock.now_ms()
-    assert (await in_force(rig, row)).place.slot_ms == rig.clock.now_ms() + 600
+    assert (await in_force(rig, row)).place.slot_ms == rig.clock.now_ms() + 601
 
 
 async def test_many_changes_to_one_time_have_a_place_each(rig: ServiceRig) -> None:
@@ -205,8 +206,21 @@ async def test_of_two_at_once_the_last_pointer_wins_and_the_other_is_told(rig: S
 @pytest.mark.parametrize("steps", range(6))
 async def test_two_changes_never_share_a_filing(pods: Pods, steps: int) -> None:
     """As on Cassandra, which keeps the later write of a key, whoever has seen the earlier one."""
-    rig, real, calls = pods.rig, pods.rig.store.real, 0
+    rig = pods.rig
     row = await rig.create(delay_ms=MINUTE_MS)
+    keep_the_later(rig, steps)
+    answers = await asyncio.gather(
+        change(rig, row, payload="a"),
+        pods.other.change_schedule(row.schedule.schedule_id, ScheduleChange(payload="b")),
+        return_exceptions=True,
+    )
+    done = [each for each in answers if isinstance(each, Row)]
+    assert [each.schedule.payload for each in done] == [(await in_force(rig, row)).schedule.payload]
+
+
+def keep_the_later(rig: ServiceRig, steps: int = 0) -> None:
+    """Let a write of a row that is there take its place, whatever it says; the second write takes longer."""
+    real, calls = rig.store.real, 0
     put_rows = real.put_rows
 
     async def overwrite(rows: Sequence[Row]) -> None:
@@ -221,13 +235,36 @@ async def test_two_changes_never_share_a_filing(pods: Pods, steps: int) -> None:
             real._rows[each.place][each.schedule.schedule_id] = written
 
     real.put_rows = overwrite  # type: ignore[method-assign]
+
+
+async def test_two_changes_that_are_overtaken_do_not_share_one_either(pods: Pods) -> None:
+    """Whoever is filed again above one mark gets one slot: it is claimed, too."""
+    rig = pods.rig
+    row = await rig.create(delay_ms=2 * MINUTE_MS)
+    keep_the_later(rig)
+    await pods.seal(START_MS + MINUTE_MS // 2)
     answers = await asyncio.gather(
-        change(rig, row, payload="a"),
-        pods.other.change_schedule(row.schedule.schedule_id, ScheduleChange(payload="b")),
+        *(
+            service.change_schedule(row.schedule.schedule_id, ScheduleChange(delay_ms=0, payload=payload))
+            for service, payload in ((rig.service, "a"), (pods.other, "b"))
+        ),
         return_exceptions=True,
     )
     done = [each for each in answers if isinstance(each, Row)]
     assert [each.schedule.payload for each in done] == [(await in_force(rig, row)).schedule.payload]
+    assert await live(rig, row) == [await in_force(rig, row)]
+
+
+@pytest.mark.parametrize("at_ms", [START_MS, START_MS + 1])
+async def test_what_is_filed_again_as_it_is_never_meets_a_change(rig: ServiceRig, at_ms: int) -> None:
+    """Neither can know of the other's slot before it is written."""
+    row = await rig.create(delay_ms=2 * MINUTE_MS)
+    changed = await change(rig, row, fire_ms=at_ms + MINUTE_MS)
+    assert changed.moved_to is not None
+    for filing in (row, changed, await in_force(rig, row)):
+        again = next_filing(filing, at_ms + MINUTE_MS)
+        assert again.place.slot_ms != changed.moved_to.slot_ms
+        assert 0 <= again.place.slot_ms - (at_ms + MINUTE_MS) <= 1
 
 
 async def test_a_cancel_that_takes_long_promises_nothing_if_it_was_changed_meanwhile(rig: ServiceRig) -> None:

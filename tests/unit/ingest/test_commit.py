@@ -130,7 +130,7 @@ async def test_an_overtaken_row_lies_above_what_a_fast_clock_sealed() -> None:
     await rig.seal(START_MS + 30_000)
     home = rig.row()
     again = await filed_again(rig, home, await rig.file(home))
-    assert again.place.slot_ms == START_MS + 30_001
+    assert again.place.slot_ms == START_MS + 30_002
 
 
 async def test_only_the_overtaken_of_a_batch_are_filed_again() -> None:
@@ -200,7 +200,7 @@ async def test_a_row_in_a_partition_polled_no_more_is_filed_in_another(lead_ms: 
     assert kept == stays
     again = await filed_again(rig, moves, moved)
     assert again.place.partition == 0
-    assert again.place.slot_ms == START_MS + 1
+    assert again.place.slot_ms == START_MS + 2
     assert rig.store.names().count("fetch_app") == 1, "once an app and batch; what was read is fresh"
 
 
@@ -292,7 +292,7 @@ async def test_a_row_overtaken_three_times_is_left_unknown() -> None:
     stored = await rig.stored(home)
     assert stored is not None
     assert stored.moved_to is not None
-    assert stored.moved_to.slot_ms == START_MS + 20_001
+    assert stored.moved_to.slot_ms == START_MS + 20_002
 
 
 @pytest.mark.parametrize(

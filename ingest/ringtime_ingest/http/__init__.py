@@ -3,6 +3,7 @@
 | module | does |
 |---|---|
 | `app` | all routes, the gate before them, and the answers to what goes wrong |
+| `shortcut` | the busiest routes, past the router |
 | `gate` | how many requests at once, how long a body, and what becomes of a bug |
 | `routes` | one method for each route: parse, ask the service, answer |
 | `parsing`, `fields`, `shapes` | from bytes to what the service is asked: form, tables, JSON |

@@ -122,8 +122,12 @@ class Rig:
         return row
 
 
-def make_rig(settings: ServerSettings | None = None) -> Rig:
-    """Return a client of an application whose service knows the app `test` and the inactive `idle`."""
+def make_rig(settings: ServerSettings | None = None, *, is_short: bool = True) -> Rig:
+    """Return a client of an application whose service knows the app `test` and the inactive `idle`.
+
+    Args:
+        is_short: as of `create_app`.
+    """
     clock = ManualClock(NOW_MS)
     store = SpyStore(clock.now_ms)
     for number, (app_id, active) in enumerate((("test", True), ("idle", False))):
@@ -144,7 +148,8 @@ def make_rig(settings: ServerSettings | None = None) -> Rig:
     async def ready() -> None:
         await store.check_ready()
 
-    return Rig(Client(create_app(service, settings or ServerSettings(), ready)), service, store, clock)
+    app = create_app(service, settings or ServerSettings(), ready, is_short=is_short)
+    return Rig(Client(app), service, store, clock)
 
 
 def dumps(body: object) -> bytes:

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from ringtime_shared.app_states import APPS_TRUST_MS
 from ringtime_shared.changing import WINDOW_MS
 from ringtime_shared.clock import Clock
-from ringtime_shared.errors import AlreadyDone, StoreUnavailable
+from ringtime_shared.errors import AlreadyDone, OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.app import App
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import AppLimits
@@ -33,7 +33,7 @@ class Cancelled(NamedTuple):
 
 
 async def cancel_home(
-    store: CancelStore, clock: Clock, row: Row, limits: AppLimits, read_ms: int
+    store: CancelStore, clock: Clock, row: Row, limits: AppLimits, read_ms: int | None
 ) -> Cancelled:
     """Cancel the schedule of a home row; cancelling twice is no error.
 
@@ -51,9 +51,15 @@ async def cancel_home(
     less than `WINDOW_MS`; after a longer one the row is read again, and nothing is promised if it was
     changed.
 
+    So a cancel takes one write behind the read. What the write needs to know of the row is when it expires: a
+    cancel must outlast it. A row read within `WINDOW_MS` tells; an older one may have been filed again by a
+    change, to be kept for longer, and is looked at once more by the store. Where the write itself took so
+    long, the read behind it tells, and the cancel is written again. Of two cancels at one moment the later
+    may be the one that is kept: both were durable when it was.
+
     Args:
         row: as it was read.
-        read_ms: when that read was begun, on the boot clock.
+        read_ms: when that read was begun, on the boot clock; None: a while ago, and nothing is promised.
 
     Raises AlreadyDone, StoreUnavailable, OutcomeUnknown.
     """
@@ -61,16 +67,23 @@ async def cancel_home(
     if row.outcome is not None:
         raise AlreadyDone(str(schedule_id), row.outcome.status)
     if row.cancelled_ms is None:
-        begun_ms = clock.now_ms()
-        await store.put_cancel(row.place, schedule_id, begun_ms)
+        begun_ms, expires_ms = clock.now_ms(), row.schedule.expires_ms
+        is_new = read_ms is not None and clock.boot_ms() - read_ms < WINDOW_MS
+        await store.put_cancel(row.place, schedule_id, begun_ms, expires_ms if is_new else None)
         row = replace(row, cancelled_ms=begun_ms)
         durable_ms = clock.now_ms()
     else:  # somebody cancelled before; that write may have taken long to become durable
         durable_ms = min(clock.now_ms(), row.cancelled_ms + _SLOWEST_WRITE_MS)
     slot_ms = (row.moved_to or row.place).slot_ms
+    if read_ms is None:
+        return Cancelled(row, promised=False)
     if clock.boot_ms() - read_ms >= WINDOW_MS:
         after = await _once_cancelled(store.fetch_row(row.place, schedule_id))
-        if after is None or after.moved_to != row.moved_to:
+        if after is None:
+            return Cancelled(row, promised=False)
+        if after.schedule.expires_ms > row.schedule.expires_ms:
+            await _once_cancelled(_last_longer(store, row, after))
+        if after.moved_to != row.moved_to:
             return Cancelled(row, promised=False)
     if clock.doubt() is not None:
         return Cancelled(row, promised=False)
@@ -88,8 +101,15 @@ def is_at_rest(app: App, now_ms: int, limits: AppLimits) -> bool:
 
 
 async def _once_cancelled(call: Awaitable[T | None]) -> T | None:
-    """Await a read that follows the cancel: if it fails, the cancel stands all the same."""
+    """Await what follows the cancel: if it fails, the cancel stands all the same."""
     try:
         return await call
-    except StoreUnavailable:
+    except (StoreUnavailable, OutcomeUnknown):
         return None
+
+
+async def _last_longer(store: CancelStore, row: Row, after: Row) -> None:
+    """Write the cancel of `row` again, to be kept as long as the row is kept by now."""
+    if row.cancelled_ms is not None:
+        expires_ms = after.schedule.expires_ms
+        await store.put_cancel(row.place, row.schedule.schedule_id, row.cancelled_ms, expires_ms)

@@ -169,6 +169,15 @@ async def test_putting_a_row_again_does_not_undo_an_update(store: Store, app: Ap
     assert await fetch(store, row) == replace(row, outcome=make_outcome(), moved_to=moved_to)
 
 
+async def test_a_cancel_of_a_row_just_read_is_as_any_other(store: Store, app: App) -> None:
+    row = make_row(app)
+    await store.put_rows([row])
+    await store.put_cancel(row.place, row.schedule.schedule_id, START_MS - 5_000, row.schedule.expires_ms)
+    assert await fetch(store, row) == replace(row, cancelled_ms=START_MS - 5_000)
+    (page,) = await store.fetch_due([make_query(app)])
+    assert list(page.rows) == []
+
+
 async def test_a_repeated_cancel_changes_nothing(store: Store, app: App) -> None:
     row = make_row(app)
     await store.put_rows([row])

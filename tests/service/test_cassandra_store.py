@@ -212,6 +212,14 @@ class TestReads:
         assert sorted(days) == [(bucket, partition) for partition in range(200)]
 
 
+def counting(asked: list[str], name: str, call: Any) -> Any:
+    async def counted(*args: Any, **named: Any) -> Any:
+        asked.append(name)
+        return await call(*args, **named)
+
+    return counted
+
+
 class TestWrites:
     async def test_index_entries_are_written_once_and_again_for_rows_kept_longer(
         self, store: CassandraStore, app: App, monkeypatch: pytest.MonkeyPatch
@@ -264,6 +272,31 @@ class TestWrites:
         expected_s = (row.schedule.expires_ms - (START_MS - 60_000)) // 1000
         assert expected_s - 20 <= created <= expected_s
         assert all(created < one <= expected_s + ttl.LATER_MARGIN_MS // 1000 for one in later)
+
+    async def test_a_cancel_of_a_row_just_read_is_one_write_and_outlasts_it(
+        self, store: CassandraStore, app: App, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        row, other = make_rows(app, [START_MS, START_MS + 1])
+        await store.put_rows([row, other])
+        asked: list[str] = []
+        for name in ("read_all", "write"):
+            monkeypatch.setattr(store._session, name, counting(asked, name, getattr(store._session, name)))
+        found = await store.fetch_row(row.place, row.schedule.schedule_id)
+        assert found == row
+        await store.put_cancel(row.place, row.schedule.schedule_id, START_MS, row.schedule.expires_ms)
+        assert asked == ["read_all", "write"]
+        await store.put_cancel(other.place, other.schedule.schedule_id, START_MS)
+        assert asked == ["read_all", "write"] * 2
+        monkeypatch.undo()
+        lasts = await select(
+            store,
+            "SELECT ttl(payload), ttl(cancelled_ms) FROM $schedules"
+            " WHERE app_id = ? AND partition = 0 AND bucket = ?",
+            app.app_id,
+            BUCKET,
+        )
+        assert len(lasts) == 2
+        assert all(row_s < cancel_s <= row_s + ttl.LATER_MARGIN_MS // 1000 + 20 for row_s, cancel_s in lasts)
 
     async def test_expired_rows_leave_nothing(
         self, settings: CassandraSettings, monkeypatch: pytest.MonkeyPatch

@@ -507,9 +507,9 @@ class IngestService:
 
     async def _cancel_for_job(self, row: Row) -> Cancellation:
         """Cancel what was read a while ago: nobody is told whether it is promised."""
-        return await self._cancel(row, self._clock.boot_ms())
+        return await self._cancel(row, None)
 
-    async def _cancel(self, row: Row, read_ms: int) -> Cancellation:
+    async def _cancel(self, row: Row, read_ms: int | None) -> Cancellation:
         run = row.schedule.run
         if run is not None and run.origin is Origin.PLAN:
             return await self.recurring.cancel_run(row)

@@ -170,7 +170,9 @@ class MemoryStore:
     async def fetch_row(self, place: Place, schedule_id: UUID) -> Row | None:
         return self._rows.get(place, {}).get(schedule_id)
 
-    async def put_cancel(self, place: Place, schedule_id: UUID, cancelled_ms: int) -> None:
+    async def put_cancel(
+        self, place: Place, schedule_id: UUID, cancelled_ms: int, expires_ms: int | None = None
+    ) -> None:
         row = self._rows.get(place, {}).get(schedule_id)
         if row is not None and row.cancelled_ms is None:
             self._rows[place][schedule_id] = replace(row, cancelled_ms=cancelled_ms)

@@ -217,8 +217,15 @@ class ScheduleStore(Protocol):
         """Return one row. Raises Damaged."""
         ...
 
-    async def put_cancel(self, place: Place, schedule_id: UUID, cancelled_ms: int) -> None:
-        """Mark an existing row cancelled."""
+    async def put_cancel(
+        self, place: Place, schedule_id: UUID, cancelled_ms: int, expires_ms: int | None = None
+    ) -> None:
+        """Mark an existing row cancelled, unless it is.
+
+        Args:
+            expires_ms: of the row as it was read a moment ago, when nobody had cancelled it: a driver need
+                not look at it again before it writes. None: a row that is not there stays so.
+        """
         ...
 
     async def put_updates(self, updates: Sequence[RowUpdate]) -> None:

@@ -12,6 +12,7 @@ from tests.contract.builders import START_MS, make_app, make_outcome, make_row, 
 from tests.unit.ingest.commit_rig import AnyDetails, ServiceRig, make_service_rig
 from tests.unit.spy_store import spin
 
+from ringtime_shared.changing import WINDOW_MS
 from ringtime_shared.errors import (
     AlreadyDone,
     AppActive,
@@ -231,6 +232,69 @@ async def test_the_promise_is_about_the_pending_filing(rig: ServiceRig) -> None:
     await moved(rig, row, START_MS + 20_000)
     rig.clock.advance(10_000)
     assert (await rig.service.cancel_schedule(row.schedule.schedule_id)).promised
+
+
+async def test_a_create_is_one_write_a_get_one_read_and_a_cancel_one_of_each(rig: ServiceRig) -> None:
+    """Only what is due within the next minutes is checked against `sealed`."""
+    await rig.register()
+    rig.clock.advance(10_000)
+    await rig.create(delay_ms=600_000)  # which has all apps read again, for one is new
+    await spin()
+    rig.store.calls.clear()
+    row = await rig.create(delay_ms=600_000)
+    assert rig.store.names() == ["put_rows"]
+    await rig.create(delay_ms=30_000)
+    assert rig.store.names()[1:] == ["put_rows", "fetch_marks"]
+    rig.store.calls.clear()
+    await rig.service.fetch_schedule(row.schedule.schedule_id)
+    assert rig.store.names() == ["fetch_row"]
+    rig.store.calls.clear()
+    await rig.service.cancel_schedule(row.schedule.schedule_id)
+    assert rig.store.names() == ["fetch_row", "put_cancel"]
+
+
+async def test_a_cancel_lasts_as_long_as_a_row_that_was_filed_again_meanwhile(rig: ServiceRig) -> None:
+    """Cancels carry the rest of the row's time; a change to a later time files the home row for longer."""
+    await rig.register()
+    row = await rig.create(delay_ms=60_000)
+    schedule_id, expires_ms = row.schedule.schedule_id, row.schedule.expires_ms
+    kept: list[int | None] = []
+    put_cancel = rig.store.real.put_cancel
+
+    async def noting(*args: Any) -> None:
+        kept.append(args[3] if len(args) > 3 else None)
+        await put_cancel(*args)
+
+    rig.store.real.put_cancel = noting  # type: ignore[method-assign,assignment]
+    gate = rig.store.hold("put_cancel")
+    cancelling = asyncio.create_task(rig.service.cancel_schedule(schedule_id))
+    await spin()
+    longer = replace(row.schedule, expires_ms=expires_ms + 5)
+    await rig.store.real.put_rows([replace(row, schedule=longer)])
+    rig.clock.advance(WINDOW_MS)
+    gate.set()
+    await cancelling
+    assert kept == [expires_ms, expires_ms + 5]
+
+
+async def test_a_cancel_of_what_was_read_long_ago_looks_at_it_again(rig: ServiceRig) -> None:
+    await rig.register()
+    row = await rig.create(delay_ms=60_000)
+    gate = rig.store.hold("fetch_row")
+    cancelling = asyncio.create_task(rig.service.cancel_schedule(row.schedule.schedule_id))
+    await spin()
+    rig.clock.advance(WINDOW_MS)
+    seen: list[tuple[Any, ...]] = []
+    put_cancel = rig.store.real.put_cancel
+
+    async def noting(*args: Any) -> None:
+        seen.append(args[3:])
+        await put_cancel(*args)
+
+    rig.store.real.put_cancel = noting  # type: ignore[method-assign,assignment]
+    gate.set()
+    await cancelling
+    assert seen == [(None,)]
 
 
 async def test_cancelling_twice_is_no_error_and_keeps_the_first(rig: ServiceRig) -> None:

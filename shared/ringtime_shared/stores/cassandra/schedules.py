@@ -93,7 +93,6 @@ UPDATES_PER_BATCH = 100
 MINUTES_PER_DAY = 1_440
 
 IndexKey = tuple[int, str, int]  # bucket, app id, partition
-RowKey = tuple[Place, UUID]
 
 _BY_KEY = "WHERE app_id = ? AND partition = ? AND bucket = ? AND slot_ms = ? AND schedule_id = ?"
 _PUT_ROW = (
@@ -247,45 +246,53 @@ class Schedules:
             self._expiries.update({schedule_id: row.schedule.expires_ms})
         return row
 
-    async def put_cancel(self, place: Place, schedule_id: UUID, cancelled_ms: int) -> None:
+    async def put_cancel(
+        self, place: Place, schedule_id: UUID, cancelled_ms: int, expires_ms: int | None = None
+    ) -> None:
+        """One write, after a read if `expires_ms` is not known."""
         key = _key_values(place, schedule_id)
-        for record in await self._session.read(self._get_expiry.with_raw(key)):
-            expires_ms = _expiry(place, record)
-            if expires_ms is not None and record[1] is None:
-                ttl = self._later_ttl(place, expires_ms)
-                await self._session.write([self._put_cancel.with_raw((ttl, pack_long(cancelled_ms), *key))])
+        if expires_ms is None:
+            for record in await self._session.read(self._get_expiry.with_raw(key)):
+                if record[1] is None:
+                    expires_ms = _expiry(place, record)
+        if expires_ms is not None:
+            ttl = _later_ttl(place.slot_ms, expires_ms, self._now_ms())
+            await self._session.write([self._put_cancel.with_raw((ttl, pack_long(cancelled_ms), *key))])
 
     async def put_updates(self, updates: Sequence[RowUpdate]) -> None:
         expiries = await self._fetch_expiries(updates)
-        moves: dict[RowKey, Item] = {}  # by key: of two updates of a row the later one counts
-        outcomes: dict[RowKey, Item] = {}
-        for update in updates:
-            place, schedule_id = key = (update.place, update.schedule_id)
-            expires_ms = expiries.get(schedule_id)
+        now_ms = self._now_ms()
+        partitions: dict[tuple[str, int, int], tuple[Values, bytes]] = {}
+        moves: dict[Values, Item] = {}  # by key: of two updates of a row the later one counts
+        outcomes: dict[Values, Item] = {}
+        for update, expires_ms in zip(updates, expiries, strict=True):
             if expires_ms is None:
                 continue  # there is no such row
-            ttl = self._later_ttl(place, expires_ms)
-            values = _key_values(place, schedule_id)
-            routing = routing_key(*values[:3])  # type: ignore[arg-type] # none of them is None
+            app_id, partition, slot_ms = update.place
+            minute = (app_id, partition, bucket_of(slot_ms))
+            found = partitions.get(minute)
+            if found is None:
+                found = partitions[minute] = _partition_key(*minute)
+            ttl = _later_ttl(slot_ms, expires_ms, now_ms)
+            values = (*found[0], pack_long(slot_ms), update.schedule_id.bytes)
             if (outcome := update.outcome) is not None:
                 query = self._put_outcome.in_batch((ttl, encode_outcome(outcome), *values))
-                outcomes[key] = Item(routing, query)
+                outcomes[values] = Item(found[1], query)
             if (moved_to := update.moved_to) is not None:
                 place_value = pack_tuple(moved_to.partition, moved_to.slot_ms)
-                moves[key] = Item(routing, self._put_move.in_batch((ttl, place_value, *values)))
+                moves[values] = Item(found[1], self._put_move.in_batch((ttl, place_value, *values)))
         items = [*outcomes.values(), *moves.values()]
         await self._session.write(make_batches(items, self._session, UPDATES_PER_BATCH))
 
-    async def _fetch_expiries(self, updates: Sequence[RowUpdate]) -> dict[UUID, int]:
-        """Return when the updated schedules expire: known here as a rule, else read."""
-        found: dict[UUID, int] = {}
-        unknown: dict[UUID, RowUpdate] = {}
-        for update in updates:
-            expires_ms = self._expiries.get(update.schedule_id)
-            if expires_ms is None:
-                unknown[update.schedule_id] = update
-            else:
-                found[update.schedule_id] = expires_ms
+    async def _fetch_expiries(self, updates: Sequence[RowUpdate]) -> list[int | None]:
+        """Return when each of the updated schedules expires: known here as a rule, else read; None: there is
+        no such row."""
+        known = [self._expiries.get(update.schedule_id) for update in updates]
+        unknown = {
+            update.schedule_id: update
+            for update, expires_ms in zip(updates, known, strict=True)
+            if expires_ms is None
+        }
         if unknown:
             statements = [
                 self._get_expiry.with_raw(_key_values(update.place, update.schedule_id))
@@ -298,13 +305,16 @@ class Schedules:
                 if records and (expires_ms := _expiry(update.place, records[0])) is not None
             }
             self._expiries.update(read)
-            found |= read
-        return found
+            return [
+                read.get(update.schedule_id) if expires_ms is None else expires_ms
+                for update, expires_ms in zip(updates, known, strict=True)
+            ]
+        return known
 
-    def _later_ttl(self, place: Place, expires_ms: int) -> bytes:
-        now_ms = self._now_ms()
-        end_ms = row_end_ms(place.slot_ms, expires_ms, now_ms) + LATER_MARGIN_MS
-        return pack_int(ttl_s(end_ms, now_ms))
+
+def _later_ttl(slot_ms: int, expires_ms: int, now_ms: int) -> bytes:
+    end_ms = row_end_ms(slot_ms, expires_ms, now_ms) + LATER_MARGIN_MS
+    return pack_int(ttl_s(end_ms, now_ms))
 
 
 def _partition_key(app_id: str, partition: int, bucket: int) -> tuple[Values, bytes]:

@@ -205,8 +205,10 @@ class CassandraStore:
     async def fetch_row(self, place: Place, schedule_id: UUID) -> Row | None:
         return await self._schedules.fetch_row(place, schedule_id)
 
-    async def put_cancel(self, place: Place, schedule_id: UUID, cancelled_ms: int) -> None:
-        await self._schedules.put_cancel(place, schedule_id, cancelled_ms)
+    async def put_cancel(
+        self, place: Place, schedule_id: UUID, cancelled_ms: int, expires_ms: int | None = None
+    ) -> None:
+        await self._schedules.put_cancel(place, schedule_id, cancelled_ms, expires_ms)
 
     async def put_updates(self, updates: Sequence[RowUpdate]) -> None:
         await self._schedules.put_updates(updates)

@@ -255,7 +255,9 @@ class SqliteStore:
     async def fetch_row(self, place: Place, schedule_id: UUID) -> Row | None:
         return await self._reader.run(lambda session: schedules.fetch_row(session, place, schedule_id))
 
-    async def put_cancel(self, place: Place, schedule_id: UUID, cancelled_ms: int) -> None:
+    async def put_cancel(
+        self, place: Place, schedule_id: UUID, cancelled_ms: int, expires_ms: int | None = None
+    ) -> None:
         await self._write(lambda session: schedules.put_cancel(session, place, schedule_id, cancelled_ms))
 
     async def put_updates(self, updates: Sequence[RowUpdate]) -> None:

@@ -148,7 +148,9 @@ class FairQueueMachine(RuleBasedStateMachine):
 
     def _take(self) -> bool:
         startable = {key for key, app in self.apps.items() if self.is_startable(app)}
+        may_start = self.queue.may_start
         ticket = self.queue.take(self.now_ms)
+        assert ticket is None or may_start
         if ticket is None:
             assert not startable, "work conserving"
             self._check_next_start()

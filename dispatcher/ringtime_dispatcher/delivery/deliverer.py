@@ -129,7 +129,7 @@ class Deliverer:
                 hook_of=self._hook_of,
             )
         )
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         # By app, while some are taken or waited for.
         self._first_looks: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._is_closing = False
@@ -159,13 +159,11 @@ class Deliverer:
     def pump(self) -> None:
         """Start what is ready, as far as the caps and the lease allow."""
         self._follower.go()
-        while self._parts.is_trusted():
+        while self._turns.may_start and self._parts.is_trusted():
             item = self._turns.take()
             if item is None:
                 break
-            task = asyncio.create_task(self._deliver(item))
-            self._tasks.add(task)
-            task.add_done_callback(partial(self._end_turn, item))
+            self._start(self._deliver(item))
 
     async def close(self) -> None:
         """Stop at once: cancel what is in flight, drop what waits. Draining comes before this."""
@@ -214,26 +212,23 @@ class Deliverer:
             self._ledger.leave_open(item)
         return item.owned.is_draining
 
-    def _end_turn(self, item: RowItem, task: asyncio.Task[bool]) -> None:
-        self._tasks.discard(task)
-        self._turns.end(item)
-        if not task.cancelled():
-            if error := task.exception():
-                _log.error("a bug: the turn of %s ended badly", item.schedule_id, exc_info=error)
-            elif task.result():
-                self._turns.put_back(item, self._policy(item))
-        self.pump()
-
-    async def _deliver(self, item: RowItem) -> bool:
-        """See to an item whose turn it is; True: it is to have another, for this node may not send now."""
-        if not self.take_up(item):
-            return False
+    async def _deliver(self, item: RowItem) -> None:
+        """See to an item whose turn it is."""
+        has_another = False  # turn, for this node may not send now
         try:
-            if not item.needs_look or await self.is_wanted(item):
-                return await self._attempt(item)
-        except BaseException as error:  # noqa: BLE001 - raised again there where it is meant for us
-            self.end_in_failure(item, error)
-        return False
+            if self.take_up(item):
+                try:
+                    if not item.needs_look or await self.is_wanted(item):
+                        has_another = await self._attempt(item)
+                except BaseException as error:  # noqa: BLE001 - raised again there where it is meant for us
+                    self.end_in_failure(item, error)
+        except Exception:  # noqa: BLE001 - logged; nobody waits for this task
+            _log.exception("a bug: the turn of %s ended badly", item.schedule_id)
+        finally:
+            self._turns.end(item)
+            if has_another:
+                self._turns.put_back(item, self._policy(item))
+            self.pump()
 
     def take_up(self, item: RowItem) -> bool:
         """Work on an item; False: not now, for its home row is here too, or another filing under way, whose

@@ -53,7 +53,7 @@ class State(Enum):
 class Item:
     """One filing that this node holds. Only the ledger changes its state."""
 
-    __slots__ = ("home", "key", "owned", "place", "schedule_id", "state")
+    __slots__ = ("has_lock", "home", "key", "owned", "place", "schedule_id", "state")
 
     def __init__(self, owned: OwnedInstance, place: Place, schedule_id: UUID) -> None:
         self.owned = owned
@@ -62,6 +62,7 @@ class Item:
         self.key = Position(place.slot_ms, schedule_id)  #: what the instance knows it by
         self.home = home_of(place, schedule_id)  #: of the schedule's home row; `place` itself if this is it
         self.state = State.NEW
+        self.has_lock = False  #: on its schedule
 
 
 class RowItem(Item):
@@ -205,8 +206,10 @@ class Ledger:
         """
         if item.state is not State.WAITING:
             raise _wrong("begin", item)
-        if is_sent and self._locks.setdefault(item.schedule_id, item) is not item:
-            return False
+        if is_sent:
+            if self._locks.setdefault(item.schedule_id, item) is not item:
+                return False
+            item.has_lock = True
         item.state = State.UNDER_WAY
         item.owned.begin_work()
         return True
@@ -235,7 +238,8 @@ class Ledger:
         if item.state is not State.UNDER_WAY:
             raise _wrong(step, item)
         item.state = state
-        if self._locks.get(item.schedule_id) is item:
+        if item.has_lock:
+            item.has_lock = False
             del self._locks[item.schedule_id]
         item.owned.end_work()
 

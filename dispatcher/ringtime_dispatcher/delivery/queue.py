@@ -35,6 +35,7 @@ _LONGEST_ATTEMPT_MS = 86_400_000  #: an attempt that may take longer is a mistak
 _SHORTAGE_MS = 250  #: an app whose attempt found this node short of something waits so long
 _RANKS = {Priority.HIGH: Rank.FIRST, Priority.NORMAL: Rank.USUAL, Priority.LOW: Rank.LAST}
 _LOOK_MS = 1_000  #: that a timer runs before the time is looked at again
+_AT_ONCE = 1_000  #: items handed over before anybody else has a turn: about 10 ms
 
 
 class Timetable(Generic[T]):
@@ -55,7 +56,7 @@ class Timetable(Generic[T]):
         self._heap: list[tuple[int, int, T]] = []
         self._order = count()  # equal slots keep their order of arrival
         self._in_a_moment: dict[T, asyncio.TimerHandle] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
         self._armed_ms = 0
         self._is_looking = False  # the timer ends before the first slot
 
@@ -104,12 +105,18 @@ class Timetable(Generic[T]):
         if self._is_looking:
             self._heap = [entry for entry in self._heap if not self._drop(entry[2])]
             heapify(self._heap)
+        left = _AT_ONCE
         try:
-            while self._heap and self._heap[0][0] <= now_ms:
+            while left and self._heap and self._heap[0][0] <= now_ms:
+                left -= 1
                 self._on_due(heappop(self._heap)[2])
         finally:  # without its timer the timetable would stand still
             if self._heap and self._timer is None:
-                self._arm(self._heap[0][0])
+                if left:
+                    self._arm(self._heap[0][0])
+                else:
+                    self._armed_ms, self._is_looking = self._heap[0][0], False
+                    self._timer = asyncio.get_running_loop().call_soon(self._fire)
 
 
 class Turns:
@@ -138,25 +145,25 @@ class Turns:
         what is queued for it already. Raises Damaged."""
         if item.details is None:
             item.details, item.destination = self._read_details(item.row.schedule)
-        app_id, destination = item.place.app_id, item.destination
-        slow_ms = self._clock.boot_ms() - self._settings.slow_after_ms
-        if self._queue.is_slow(app_id, destination, slow_ms, _rank_of(item)):
+        app_id, destination, rank = item.place.app_id, item.destination, _rank_of(item)
+        now_ms = self._clock.boot_ms()
+        if self._queue.is_slow(app_id, destination, now_ms - self._settings.slow_after_ms, rank):
             return False
         breaker = self._destinations.find(app_id, destination)
-        if breaker is not None and not breaker.admits(
-            self._clock.boot_ms(), self.timeout_ms(item.row.schedule, policy)
-        ):
+        if breaker is not None and not breaker.admits(now_ms, self.timeout_ms(item.row.schedule, policy)):
             return False
-        self._put(item, policy)
+        self._queue.put(app_id, policy.share, destination, item, now_ms, rank)
         return True
 
     def put_back(self, item: RowItem, policy: DeliveryPolicy) -> None:
         """Queue an item that was let in before."""
-        self._put(item, policy)
-
-    def _put(self, item: RowItem, policy: DeliveryPolicy) -> None:
         app_id, now_ms = item.place.app_id, self._clock.boot_ms()
         self._queue.put(app_id, policy.share, item.destination, item, now_ms, _rank_of(item))
+
+    @property
+    def may_start(self) -> bool:
+        """Whether `take` may find something; cheap, and mostly known beforehand."""
+        return self._queue.may_start
 
     def take(self) -> RowItem | None:
         """Return the next item that may start now."""

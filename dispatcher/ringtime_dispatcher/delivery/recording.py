@@ -71,9 +71,9 @@ class OutcomeStore(ScheduleStore, MarkStore, DeadLetterStore, DamageStore, Proto
     """What recording needs of a store."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, eq=False)  # not frozen, which would make it three times as dear
 class Record:
-    """The writes of one delivery."""
+    """The writes of one delivery. Nobody changes it."""
 
     schedule_id: UUID  #: whose delivery it is
     home: RowUpdate | None = None

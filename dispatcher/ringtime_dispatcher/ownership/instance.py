@@ -26,7 +26,7 @@ class _Rows:
     def __init__(self) -> None:
         self.minutes: dict[int, Minute] = {}  # bucket with rows -> how far it is read
         self.seen: set[Position] = set()  # rows read, above `checked_ms`
-        self.open: set[Position] = set()  # rows read, without a durable outcome
+        self.open: set[Position] = set()  # rows read, without a durable outcome; above `checked_ms` all seen
         self.busy = 0  # deliveries in flight or not recorded
         self.quiet = asyncio.Event()
         self.quiet.set()
@@ -182,9 +182,11 @@ class OwnedInstance:
         if row.slot_ms <= self.checked_ms:
             return False
         rows = self._with_rows()
-        if row in rows.seen or row in rows.open:
+        seen = rows.seen
+        count = len(seen)
+        seen.add(row)  # and no look before: hashing a position costs more than all else here
+        if len(seen) == count:
             return False
-        rows.seen.add(row)
         rows.open.add(row)
         return True
 

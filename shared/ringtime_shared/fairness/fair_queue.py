@@ -181,13 +181,19 @@ class FairQueue(Generic[T]):
         app = self._apps.get(app_id)
         if app is None:
             app = self._apps[app_id] = _AppQueue(app_id, share)
-        elif app.share != share:
+        elif app.share is not share and app.share != share:
             app.change(share)
         lane = app.lanes.get(destination)
         if lane is None:
             lane = app.lanes[destination] = _Lane(self._kind_of((app_id, destination)))
         (lane.waiting if rank is Rank.USUAL else lane.line_of(rank)).append((now_ms, item))
         self._offer(app, lane)
+
+    @property
+    def may_start(self) -> bool:
+        """Whether `take` may return something, or find that somebody's time has come; cheap."""
+        is_asked = self._rotation or self._resting or self._held[QUICK] or self._held[OTHER]
+        return bool(is_asked) and not self._permits.is_full
 
     def take(self, now_ms: int) -> T | None:
         """Return the next item that may start, and count it as in flight; None: there is none now."""
@@ -272,8 +278,9 @@ class FairQueue(Generic[T]):
         lane = app.lanes.get(destination) if app is not None else None
         if lane is None or not lane.under_way or not lane.next_line:
             return False
-        is_behind = lane.kind == OTHER or len(lane.under_way) >= self._cap
-        return is_behind and any(line[0][0] < before_ms for line in lane.lines(rank))
+        if lane.kind == QUICK and len(lane.under_way) < self._cap:
+            return False
+        return any(line[0][0] < before_ms for line in lane.lines(rank))
 
     def next_start_ms(self) -> int | None:
         """When an app that ran out of its rate may go on; None: none did."""

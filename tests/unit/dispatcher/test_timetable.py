@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
 from tests.contract.builders import START_MS
 from tests.harness.virtual import LoopClock, on_virtual_time
@@ -100,6 +101,23 @@ async def test_an_item_may_add_another() -> None:
     table.add(START_MS + 5_000, 9)
     await asyncio.sleep(6)
     assert handed == [0, 1, 2, 3, 9]
+
+
+@on_virtual_time
+async def test_where_much_is_due_at_once_others_have_their_turns_meanwhile() -> None:
+    handed: list[int] = []
+    table: Timetable[int] = Timetable(LoopClock(), handed.append)
+    for number in range(4_000):
+        table.add(START_MS + 100, number)
+    counts = [0]
+    while counts[-1] < 4_000:
+        await asyncio.sleep(0.1 if not handed else 0)
+        counts.append(len(handed))
+    assert handed == list(range(4_000))
+    assert max(after - before for before, after in pairwise(counts)) <= 1_000
+    table.add(START_MS + 200, 4_000)  # and it goes on
+    await asyncio.sleep(0.2)
+    assert handed[-1] == 4_000
 
 
 @on_virtual_time

@@ -29,7 +29,9 @@ class Queue:
         """Take until nothing may start, at most `most` items."""
         taken: list[tuple[str, str, int]] = []
         while len(taken) < most:
+            may_start = self.real.may_start
             item = self.real.take(self.now_ms)
+            assert item is None or may_start
             if item is None:
                 break
             taken.append(item)

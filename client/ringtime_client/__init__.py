@@ -54,7 +54,7 @@ from ringtime_shared.models.recurring import DefinitionState, Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Status
 from ringtime_shared.models.sending import Priority
-from ringtime_shared.models.times import DstGap, DstOverlap, Effect, Unit
+from ringtime_shared.models.times import DstGap, DstOverlap, Effect, Spread, Unit
 
 __all__ = [
     "AppConfiguration",
@@ -100,6 +100,7 @@ __all__ = [
     "SigningSecretView",
     "SkippedReplay",
     "SpanView",
+    "Spread",
     "Status",
     "UnexpectedAnswer",
     "Unit",

@@ -38,7 +38,7 @@ from ringtime_shared.ids import Kind, unpack_id
 from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.recurring import DefinitionState, Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
-from ringtime_shared.models.times import DstGap, DstOverlap, Unit
+from ringtime_shared.models.times import DstGap, DstOverlap, Spread, Unit
 
 _MS = timedelta(milliseconds=1)
 _SECOND = timedelta(seconds=1)
@@ -71,6 +71,7 @@ class RecurringTimes:
     calendars: tuple[str, ...] | None = None  #: names of the app's; nothing runs on their days
     window: timedelta | None = None  #: how much later than planned a run may be sent
     window_share: float | None = None  #: the same as a share of the time to the next run
+    window_spread: Spread | None = None  #: where in it: by a hash, or in the second in which least is due
 
     def to_json(self) -> dict[str, object]:
         """Return what is given, as the API reads it. Raises InvalidRequest for instants without a zone."""
@@ -87,6 +88,7 @@ class RecurringTimes:
             "exclusionCalendars": None if self.calendars is None else list(self.calendars),
             "windowMs": None if self.window is None else self.window // _MS,
             "windowShare": self.window_share,
+            "windowSpread": self.window_spread,
         }
         return {key: value for key, value in fields.items() if value is not None}
 

@@ -147,6 +147,7 @@ class Dispatcher:
                 retry=parts.retry,
                 limits=parts.limits,
                 rng=parts.rng,
+                slots_ahead=self._owner.instances.slots_ahead,
             ),
             self._ledger,
         )

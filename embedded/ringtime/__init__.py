@@ -23,7 +23,7 @@ from ringtime_shared.models.recurring import Definition, DefinitionState, Misfir
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Outcome, Row, Schedule, Status
 from ringtime_shared.models.sending import Priority
-from ringtime_shared.models.times import DstGap, DstOverlap, Omitted, Run, Unit
+from ringtime_shared.models.times import DstGap, DstOverlap, Omitted, Run, Spread, Unit
 from ringtime_shared.settings import Settings
 
 __all__ = [
@@ -70,6 +70,7 @@ __all__ = [
     "Settings",
     "SigningSecret",
     "Skipped",
+    "Spread",
     "Status",
     "TestClock",
     "Unit",

@@ -28,6 +28,7 @@ from ringtime_shared.models.recurring import (
     RunOf,
 )
 from ringtime_shared.models.schedule import Place, Row, Status
+from ringtime_shared.models.times import Spread, Window
 from ringtime_shared.recurring.run_rows import (
     next_version,
     run_in,
@@ -52,6 +53,7 @@ class CronPlan(Plan):
     crons: int = 6
     changes: int = 5  #: of each, at most
     kill_rate: float = 0.15  #: of writers, at a random moment
+    has_windows: bool = False  #: in which the second of each run is chosen
     resizes: int = 0  #: of the app `pay`, one after the other, by an operator who may be killed
     watch_s: float = 75.0  #: crons go on so long after the last fault, which is longer than any check takes
 
@@ -72,6 +74,7 @@ def random_cron_plan(rng: Random) -> CronPlan:
         dispatch=replace(plan.dispatch, max_loaded=200),
         kill_rate=rng.choice([0.0, 0.15, 0.4]),
         resizes=rng.choice([0, 0, 3]),
+        has_windows=rng.choice([False, False, True]),
     )
 
 
@@ -84,6 +87,7 @@ class Promise:
     until_ms: int = 1 << 62
     nominal_ms: int | None = None  #: of this one alone
     version: int = 0  #: of a pause
+    is_stop: bool = False  #: for what comes due after it; else for the nominal times after it
 
 
 class CronWorld(World):
@@ -198,12 +202,15 @@ class CronWorld(World):
         """Create it, or put another one in its place."""
         rng = self.rng
         count = rng.choice([None, None, None, 12])
+        window = None
+        if self.plan.has_windows:
+            window = Window(share=rng.choice([0.5, 1.0]), spread=rng.choice([*Spread, Spread.LEAST_LOADED]))
         self._note(
             await service.recurring.put(
                 NewRecurring(
                     app_id=app_id,
                     name=name,
-                    times=every(rng.choice([1, 2, 3, 5]), rng.choice([0, 500]), count=count),
+                    times=every(rng.choice([1, 2, 3, 5]), rng.choice([0, 500]), count=count, window=window),
                     payload="{}",
                     callback_type="sim",
                     callback_details={"to": rng.choice("ab")},
@@ -256,6 +263,7 @@ class CronWorld(World):
                 definition.recurring_id,
                 max(self.now_ms(), definition.from_ms) + _PROMISE_MS,
                 version=definition.version - 1,
+                is_stop=definition.state in (DefinitionState.PAUSED, DefinitionState.DELETED),
             )
         )
 
@@ -352,6 +360,7 @@ class CronWorld(World):
             is_cancelled = any(
                 row.outcome is not None and row.outcome.error == "cancelled" for row in homes[nominal_ms]
             )
+            is_cancelled |= any(self._is_stopped(definition, row) for row in homes[nominal_ms])
             if len(made) != 1 and not is_cancelled:
                 self._found.append(f"planned: {definition.name} at {nominal_ms}: {ends}")
         sent_ms = defaultdict[UUID, list[int]](list)
@@ -383,13 +392,28 @@ class CronWorld(World):
         if outcome is not None and outcome.status is Status.DELETED and outcome.error != "cancelled":
             self._found.append(f"sent and dropped: {definition.name} at {run.nominal_ms}")
         for promise in self._promises:
+            at_ms = run.nominal_ms if promise.nominal_ms is None and not promise.is_stop else slot_ms
             if (
                 promise.recurring_id == definition.recurring_id
-                and promise.from_ms <= slot_ms <= promise.until_ms
+                and promise.from_ms <= at_ms <= promise.until_ms
                 and promise.nominal_ms in (None, run.nominal_ms)
                 and run.version <= promise.version
             ):
                 self._found.append(f"after a promise: {definition.name} at {run.nominal_ms}")
+
+    def _is_stopped(self, definition: Definition, row: Row) -> bool:
+        """Whether a run ended because its definition was stopped before the end of its window."""
+        run, outcome = run_in(row), row.outcome
+        if outcome is None or outcome.error not in ("paused", "deleted"):
+            return False
+        span = span_of(definition, run.version)
+        planned = span and next_after(span.version.times, run.nominal_ms - 1, 0, key=definition.key)
+        return planned is not None and any(
+            each.check_id is None
+            and each.version > run.version
+            and each.from_ms < (planned.until_ms or planned.effective_ms)
+            for each in (definition.current, *definition.earlier)
+        )
 
     def _planned(self, definition: Definition) -> set[int]:
         """Return the nominal times of each version that makes runs, as far as it got."""

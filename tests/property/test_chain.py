@@ -23,12 +23,14 @@ from ringtime_shared.models.recurring import (
     Stage,
 )
 from ringtime_shared.models.schedule import Outcome, Place, Row, Status
+from ringtime_shared.models.times import Spread, Window
 from ringtime_shared.recurring.chain import Decision, Found, Step, passed_over
 from ringtime_shared.recurring.run_rows import next_version, span_of
 from ringtime_shared.recurring.runs import next_after
 
 START_MS = 1_800_000_000_000
 WEEK_MS = 7 * 86_400_000
+CHOSEN = Window(share=1.0, spread=Spread.LEAST_LOADED)
 
 
 class Town:
@@ -153,8 +155,12 @@ class Town:
             self.end(home, schedule_id, step.outcome)
             if row.place != home:
                 self.end(row.place, schedule_id, step.outcome)
-        elif step.wait_ms is not None:
-            again = replace(row, place=row.place._replace(slot_ms=step.wait_ms))
+        elif step.wait_ms is not None or step.within is not None:
+            slot_ms = step.wait_ms
+            if step.within is not None:
+                slot_ms = self.rng.randrange(*step.within)
+            assert slot_ms is not None
+            again = replace(row, place=row.place._replace(slot_ms=slot_ms))
             self.rows[again.place, schedule_id] = again
             for place in {home, row.place}:
                 self.rows[place, schedule_id] = replace(self.rows[place, schedule_id], moved_to=again.place)
@@ -179,21 +185,30 @@ class Town:
             until_ms = last_ms if span.until_ms is None else span.until_ms
             after_ms, index = starts.get(version, span.version.from_ms), 0
             while run := next_after(span.version.times, after_ms, index, key=str(definition.recurring_id)):
-                if run.nominal_ms > until_ms or run.effective_ms > last_ms:
+                reach_ms = run.until_ms or run.effective_ms
+                if run.nominal_ms > until_ms or reach_ms > last_ms:
                     break
-                planned.add(run.nominal_ms)
+                if reach_ms <= self.stopped_from(version):  # else it may come to its second or not
+                    planned.add(run.nominal_ms)
                 after_ms, index = run.nominal_ms, run.index
         return planned
 
+    def stopped_from(self, version: int) -> int:
+        """Return when the first stop after a version began."""
+        stops = [
+            span_of(self.definition, each) for each in self.stopped if each > version and self.definition
+        ]
+        return min((stop.version.from_ms for stop in stops if stop is not None), default=self.now_ms)
 
-def play(seed: int, changes: int = 6, **policies: object) -> Town:
+
+def play(seed: int, changes: int = 6, window: Window | None = None, **policies: object) -> Town:
     """Play edits, pauses and resumes over a minute or two, then let everything be done."""
     rng = Random(seed)
     town = Town(rng)
     periods = [rng.choice([1, 2, 5]) for _ in range(3)]
-    town.change(new_definition(town.now_ms, every(periods[0]), **policies))
+    town.change(new_definition(town.now_ms, every(periods[0], window=window), **policies))
     while town.definition is None:
-        town.change(new_definition(town.now_ms, every(periods[0]), **policies))
+        town.change(new_definition(town.now_ms, every(periods[0], window=window), **policies))
     town.pass_time(rng.randint(0, 9_000))
     for _ in range(rng.randint(0, changes)):
         if rng.random() < 0.15:
@@ -203,7 +218,7 @@ def play(seed: int, changes: int = 6, **policies: object) -> Town:
         if rng.random() < 0.3:
             town.change(next_version(before, town.now_ms, state=DefinitionState.PAUSED))
         else:
-            town.change(next_version(before, town.now_ms, times=every(rng.choice(periods))))
+            town.change(next_version(before, town.now_ms, times=every(rng.choice(periods), window=window)))
     town.pass_time(100_000, is_whole=True)
     return town
 
@@ -249,6 +264,9 @@ def judge(town: Town) -> None:
         {"misfire_most": 5},
         {"overlap": Overlap.SKIP},
         {"overlap": Overlap.BUFFER_ONE},
+        {"window": CHOSEN},
+        {"window": CHOSEN, "overlap": Overlap.SKIP},
+        {"window": CHOSEN, "misfire": Misfire.SKIP},
     ],
     ids=str,
 )

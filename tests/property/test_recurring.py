@@ -15,7 +15,17 @@ from tests.harness.wall_times import Expression, instants_of, make_expression
 
 from ringtime_shared.api.times import times_to_json
 from ringtime_shared.errors import InvalidRequest
-from ringtime_shared.models.times import DstGap, DstOverlap, Exclusions, Interval, Run, Times, Unit, Window
+from ringtime_shared.models.times import (
+    DstGap,
+    DstOverlap,
+    Exclusions,
+    Interval,
+    Run,
+    Spread,
+    Times,
+    Unit,
+    Window,
+)
 from ringtime_shared.recurring.parsing import KEYS, parse_times
 from ringtime_shared.recurring.runs import next_after, preview
 from ringtime_shared.recurring.zones import zone_of
@@ -115,7 +125,7 @@ def some_times(draw: st.DrawFn) -> Times:
     windows = (
         st.none()
         | st.builds(Window, ms=st.integers(1, DAY_MS))
-        | st.builds(Window, share=st.floats(0.001, 1, exclude_min=True))
+        | st.builds(Window, share=st.floats(0.001, 1, exclude_min=True), spread=st.sampled_from(Spread))
     )
     return Times(
         cron="" if interval else draw(crons().filter(is_taken)),
@@ -165,6 +175,7 @@ def test_what_holds_for_every_definition(times: Times, after: int, key: str, day
         assert times.end_ms is None or each.nominal_ms < times.end_ms
         assert times.interval is None or each.nominal_ms >= times.interval.anchor_ms - 3 * DAY_MS
         assert each.nominal_ms <= each.effective_ms < each.nominal_ms + max(each.window_ms, 1)
+        assert each.until_ms is None or each.until_ms == each.nominal_ms + each.window_ms
         assert each.wall.date() not in days
         assert not after <= each.nominal_ms < after + 60_000
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,6 +20,7 @@ from ringtime_dispatcher.delivery.damaged import DamagedRows
 from ringtime_dispatcher.delivery.following import Follower, FollowerParts
 from ringtime_dispatcher.delivery.hooks import hook_row
 from ringtime_dispatcher.delivery.ledger import Item, Ledger, RowItem
+from ringtime_dispatcher.delivery.loads import Loads
 from ringtime_dispatcher.delivery.policy import DeliveryPolicy, Policies, is_missed, plan_retry
 from ringtime_dispatcher.delivery.queue import Timetable, Turns
 from ringtime_dispatcher.delivery.recording import (
@@ -99,6 +100,7 @@ class DeliveryParts:
     retry: RetrySettings
     limits: AppLimits
     rng: Random
+    slots_ahead: Callable[[], Iterable[int]] = tuple  #: of rows that this node is to read
 
 
 class Deliverer:
@@ -127,6 +129,7 @@ class Deliverer:
                 retention_ms=self._retention_ms,
                 on_missed=self._note_missed,
                 hook_of=self._hook_of,
+                loads=Loads(parts.clock, parts.slots_ahead),
             )
         )
         self._tasks: set[asyncio.Task[None]] = set()

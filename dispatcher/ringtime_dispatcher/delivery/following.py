@@ -19,6 +19,7 @@ from typing import Protocol, TypeVar
 from uuid import UUID
 
 from ringtime_dispatcher.delivery.ledger import Ledger, RowItem, State
+from ringtime_dispatcher.delivery.loads import Loads
 from ringtime_dispatcher.delivery.recording import (
     OutcomeWriter,
     Record,
@@ -78,6 +79,7 @@ class FollowerParts:
     on_missed: Callable[[int], None]  #: so many runs came due too late
     #: of what ended, and how many more ended with it: the row of the hook that tells of it, if there is one
     hook_of: Callable[[Row, Outcome, int], Row | None]
+    loads: Loads  #: chooses seconds
 
 
 class Follower:
@@ -244,13 +246,17 @@ class Follower:
         if step.run is not row.schedule.run:
             row = item.row = replace(row, schedule=replace(row.schedule, run=step.run))
         outcome, filings, home = step.outcome, step.files, None
-        if step.wait_ms is not None:
+        again = None
+        if step.within is not None:
+            again = self._parts.loads.place(row, step.within)
+        elif step.wait_ms is not None:
             if step.wait_ms > last_slot_ms(row, row.schedule.expires_ms):
                 outcome = unsent(row, Status.MISS, "waited until it was too old", now_ms)
             else:
                 again = next_filing(row, step.wait_ms)
-                filings = (again, *filings)
-                home = RowUpdate(place=item.home, schedule_id=item.schedule_id, moved_to=again.place)
+        if again is not None:
+            filings = (again, *filings)
+            home = RowUpdate(place=item.home, schedule_id=item.schedule_id, moved_to=again.place)
         if (hook := self._hook_of(row, outcome, step)) is not None:
             filings = (*filings, hook)
         if outcome is not None:

@@ -264,9 +264,8 @@ def age_ms(row: Row, now_ms: int) -> int:
 
 def _due_ms(row: Row) -> int:
     """Return when the delivery was due first."""
-    if row.change is None:
-        return home_slot(row.schedule.schedule_id)
-    return max(row.schedule.fire_ms, row.change.at_ms)
+    begun_ms = home_slot(row.schedule.schedule_id) if row.change is None else row.change.at_ms
+    return max(row.schedule.fire_ms, begun_ms)
 
 
 def last_slot_ms(row: Row, max_age_ms: int) -> int:

@@ -105,6 +105,11 @@ class OwnedInstance:
                 return next_ms
         return None
 
+    def slots_ahead(self) -> Iterator[int]:
+        """Yield the slots that rows not read yet are known at, one for each."""
+        for minute in () if self._rows is None else self._rows.minutes.values():
+            yield from minute.slots_ahead()
+
     def next_read(self, horizon_ms: int) -> tuple[int, Position] | None:
         """Return the bucket with the oldest slot that is to be read, and how far that bucket is read; None:
         there is no such slot up to `horizon_ms`."""
@@ -361,6 +366,11 @@ class Instances:
         if len(active) < len(self._with_rows):
             self._with_rows = dict.fromkeys(active)
         return active
+
+    def slots_ahead(self) -> Iterator[int]:
+        """Yield the slots ahead of all of them, as far as they are known."""
+        for owned in self.active():
+            yield from owned.slots_ahead()
 
     def _note(self, owned: OwnedInstance) -> None:
         if owned.has_rows:

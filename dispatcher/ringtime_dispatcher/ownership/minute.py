@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from ringtime_shared.buckets import BUCKET_MS, first_slot
 from ringtime_shared.stores.protocol import LAST_ID, Position
@@ -58,6 +58,10 @@ class Minute:
         return unknown_ms <= self.last_ms and (
             not self._ahead or self._start_ms + self._ahead[0] > unknown_ms
         )
+
+    def slots_ahead(self) -> Iterator[int]:
+        """Yield the slots after the front that rows are known at, one for each."""
+        return (self._start_ms + offset for offset in self._ahead)
 
     def look_from(self) -> Position:
         """Return where the next look at the positions begins."""

@@ -45,7 +45,7 @@ from ringtime_shared.models.recurring import Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.sending import Priority
 from ringtime_shared.models.setting import Entry, entries_of
-from ringtime_shared.models.times import DIALECT, DstGap, DstOverlap, Unit
+from ringtime_shared.models.times import DIALECT, DstGap, DstOverlap, Spread, Unit
 from ringtime_shared.recurring.calendars import MAX_DAYS, MAX_ICS_CHARS, MAX_SPANS
 from ringtime_shared.recurring.parsing import MAX_CALENDARS, MAX_COUNT, MOST_EVERY
 from ringtime_shared.recurring.rules import MAX_EXPRESSION
@@ -381,6 +381,13 @@ _TIMES = (
         NUMBER,
         "The same as a share of the time to the next run.",
         {"type": "number", "exclusiveMinimum": 0, "maximum": 1},
+    ),
+    Field(
+        "windowSpread",
+        TEXT,
+        "Where in the window: by a hash of the definition, or in the second in which least is due. Left out:"
+        " hash.",
+        _one_of([each.value for each in Spread]),
     ),
     Field("dialect", WHOLE, "The version of the rules by which all this is read.", _upto(DIALECT)),
 )

@@ -72,7 +72,7 @@ from ringtime_shared.models.recurring import DefinitionState
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import LOG_LENGTH, Status
 from ringtime_shared.models.sending import Priority
-from ringtime_shared.models.times import DstGap, DstOverlap, Effect, Unit
+from ringtime_shared.models.times import DstGap, DstOverlap, Effect, Spread, Unit
 from ringtime_shared.retry_rules import RetryBounds
 
 _DAY_S = 86_400
@@ -161,6 +161,7 @@ _TYPES: Mapping[Any, Schema] = {
             JobState,
             Unit,
             DstGap,
+            Spread,
             DstOverlap,
             Effect,
             BackfillEffect,

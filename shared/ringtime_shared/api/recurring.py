@@ -67,7 +67,12 @@ class RecurringView(TimesView):
     next_nominal_time: Annotated[datetime | None, Doc("When its next run is planned, if there is one.")] = (
         None
     )
-    next_effective_time: Annotated[datetime | None, Doc("When that is to be sent.")] = None
+    next_effective_time: Annotated[
+        datetime | None, Doc("When that is to be sent; where its second is chosen then: not before this.")
+    ] = None
+    next_effective_until: Annotated[
+        datetime | None, Doc("Where its second is chosen when the window has begun: before this.")
+    ] = None
     damage: Annotated[
         str, Doc("Why what is stored of it cannot be read; then nothing but its id counts.")
     ] = ""
@@ -118,6 +123,8 @@ def recurring_to_json(definition: Definition, now_ms: int, upcoming: Run | None 
     if upcoming is not None:
         shown["nextNominalTime"] = to_iso(upcoming.nominal_ms)
         shown["nextEffectiveTime"] = to_iso(upcoming.effective_ms)
+        if upcoming.until_ms is not None:
+            shown["nextEffectiveUntil"] = to_iso(upcoming.until_ms)
     return shown | {"damage": definition.damage} if definition.damage else shown
 
 

@@ -8,7 +8,17 @@ from typing import Annotated
 
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.api.views import Doc
-from ringtime_shared.models.times import DstGap, DstOverlap, Effect, Exclusions, Omitted, Run, Times, Unit
+from ringtime_shared.models.times import (
+    DstGap,
+    DstOverlap,
+    Effect,
+    Exclusions,
+    Omitted,
+    Run,
+    Spread,
+    Times,
+    Unit,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +51,10 @@ class TimesView:
     window_share: Annotated[
         float | None, Doc("The same as a share of the time to the next run, over 0 and up to 1.")
     ] = None
+    window_spread: Annotated[
+        Spread,
+        Doc("Where in the window: by a `hash` of the definition, or in the second in which least is due."),
+    ] = Spread.HASH
     dialect: Annotated[int, Doc("The version of the rules by which all this is read.")]
 
 
@@ -71,6 +85,8 @@ def times_to_json(times: Times) -> dict[str, object]:
             shown["windowMs"] = times.window.ms
         else:
             shown["windowShare"] = times.window.share
+        if times.window.spread is not Spread.HASH:
+            shown["windowSpread"] = times.window.spread.value
     shown["dialect"] = times.dialect
     return shown
 
@@ -93,7 +109,14 @@ class PlannedView:
     index: Annotated[int | None, Doc("Which run it is, from 1.")] = None
     nominal_time: Annotated[datetime | None, Doc("When the definition says.")] = None
     effective_time: Annotated[
-        datetime | None, Doc("When it is to be sent: the nominal time or later, within the window.")
+        datetime | None,
+        Doc(
+            "When it is to be sent: the nominal time or later, within the window. Where its second is chosen"
+            " when the window has begun: not before this."
+        ),
+    ] = None
+    effective_until: Annotated[
+        datetime | None, Doc("Where its second is chosen when the window has begun: before this.")
     ] = None
     effect: Annotated[
         Effect | None,
@@ -111,6 +134,8 @@ def planned_to_json(planned: Run | Omitted) -> dict[str, object]:
         shown["index"] = planned.index
         shown["nominalTime"] = to_iso(planned.nominal_ms)
         shown["effectiveTime"] = to_iso(planned.effective_ms)
+        if planned.until_ms is not None:
+            shown["effectiveUntil"] = to_iso(planned.until_ms)
     shown["localTime"] = planned.wall.isoformat(timespec="seconds")
     if planned.effect is not None:
         shown["effect"] = planned.effect.value

@@ -70,6 +70,7 @@ class Stage(StrEnum):
 
     NEW = "NEW"  #: what follows it may not be filed yet
     FOLLOWED = "FOLLOWED"  #: what follows it is filed
+    PLACED = "PLACED"  #: what follows it is filed; this filing's slot is the second chosen for it
     LET_GO = "LET_GO"  #: it is to be sent, as any row is
 
 

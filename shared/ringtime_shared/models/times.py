@@ -59,15 +59,20 @@ class Interval:
     anchor_ms: int
 
 
+class Spread(StrEnum):
+    """How it is found where in its window a run is sent."""
+
+    HASH = "hash"  #: by a hash of its definition: late by the same part of the window each time
+    LEAST_LOADED = "leastLoaded"  #: at the second in which least is due, chosen when its window has begun
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
-    """How long a run may be held back, so that many of one nominal time spread: one of the two is set.
-
-    A definition is late by the same part of its window each time, by a hash of its own.
-    """
+    """How long a run may be held back, so that many of one nominal time spread: by one of the first two."""
 
     ms: int | None = None
     share: float | None = None  #: of the time from this run to the next, over 0 and up to 1
+    spread: Spread = Spread.HASH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,11 +108,13 @@ class Run:
     """One planned run."""
 
     nominal_ms: int  #: when the definition says; with the definition's version, the identity of the run
-    effective_ms: int  #: when it is to be sent: `nominal_ms`, or later within the window
+    effective_ms: int  #: when it is to be sent: `nominal_ms`, or later within the window; its home row's slot
     index: int  #: which one it is, from 1; excluded and skipped times do not count
     window_ms: int  #: it may be sent from `nominal_ms` to less than that later; 0: at once
     wall: datetime  #: the planned wall time, without zone
     effect: Effect | None = None  #: SHIFTED, FIRST or SECOND
+    #: its second is chosen at `effective_ms`, from then on and before this; None: `effective_ms` is when
+    until_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

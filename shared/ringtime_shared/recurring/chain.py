@@ -29,6 +29,8 @@ or, where a write of version v + 1 took so long that v followed its run of n bef
 | the same, and what follows is stored later than that | it is not followed: the new version's is the run |
 | the dispatchers were away | runs are made late or recorded MISS, as the definition's misfire policy says |
 | there were too many versions since a run was filed | the run ends, as superseded |
+| the owner dies between a run's chosen second and the pointer to it | another is chosen; one filing is sent |
+| a pause or a cancel is stored before the chosen second | the run ends there |
 | a calendar is changed | it counts from the next run that is filed |
 | and then a step is taken again | it may file another run: both are followed, by one chain again |
 | and, in that second, the definition | a run that was let go then may come again, as the new version's |
@@ -56,6 +58,13 @@ in: v's run of n *stands*, and w's ends, if what follows v's is stored; else v's
   they are, so they must not be stored when w's have been made: they are more than a minute late, which no
   change on its way is. Younger ones are filed one by one.
 
+*A second that is chosen* (`Spread.LEAST_LOADED`) is no part of a run's identity. The home row's slot, and
+with it the id, is a function of the definition as ever, early in the window; the step is taken there, and
+what follows is filed. Then the run is filed again for the second that was chosen, and the home row points
+there, as with one that waits. Whoever takes the step again chooses again: the home row points at one of the
+filings, and the other sees itself off. The second lies before the slot of the run that follows: runs keep
+their order.
+
 Between v and v + 2 nothing can be in the way: `from_ms` is a second later than the clock at the change, which
 is more than clocks differ while nobody doubts them, and that change had read v + 1.
 """
@@ -79,7 +88,7 @@ from ringtime_shared.models.recurring import (
     Stage,
 )
 from ringtime_shared.models.schedule import Outcome, Row, Status
-from ringtime_shared.models.times import Run
+from ringtime_shared.models.times import Run, Spread
 from ringtime_shared.recurring.run_rows import (
     Span,
     id_of,
@@ -96,6 +105,8 @@ from ringtime_shared.recurring.run_rows import (
 LATE_MS = 60_000
 MOST_WALKED = 1_000  #: nominal times that one step passes; the next one goes on
 MOST_AT_ONCE = 100  #: runs that one step files, and runs passed over that it records singly
+PLACE_AHEAD_MS = 1_500  #: from a step to the first second that may be chosen: what writing it may take
+_LEAST_CHOICE_MS = 1_000  #: a range that is shorter is no choice
 _CHECK_GIVEN_UP_MS = 3_600_000  #: a change that was not stored by then never will be
 _TOO_LATE, _OVERLAP = "came due too late", "came due while an earlier run had not ended"
 _SUPERSEDED, _CANCELLED = "superseded by a later version", "cancelled"
@@ -127,7 +138,9 @@ class Step:
 
     run: RunOf  #: as it goes on
     outcome: Outcome | None = None  #: how it ends without having been sent
-    wait_ms: int | None = None  #: it is filed again for this slot, and not sent; neither: it is let go
+    wait_ms: int | None = None  #: it is filed again for this slot, and not sent
+    #: it is filed again for a slot yet to be chosen in this half-open range; none of the three: it is let go
+    within: tuple[int, int] | None = None
     files: tuple[Row, ...] = ()  #: runs that follow; somebody must read them
     missed: tuple[tuple[Row, Outcome], ...] = ()  #: runs that are passed over, with how each ends
     #: those of them that a step before this one has recorded, whose end nobody saw: it may have told nobody
@@ -199,7 +212,7 @@ class Decision:
     def looks(self) -> list[UUID]:
         """Return the runs, of the same app, that `make` has to know of. Mostly none."""
         run, definition, looks = self._run, self._definition, list[UUID]()
-        if definition is None or run.stage is Stage.LET_GO:
+        if definition is None or run.stage in (Stage.LET_GO, Stage.PLACED):
             return looks
         if run.is_contested and self._rival is not None:
             looks += [each for each in (self._rival.schedule_id, self._rival.next_id) if each is not None]
@@ -224,6 +237,8 @@ class Decision:
             return self._drop("there is no such recurring schedule")
         if run.stage is Stage.LET_GO:
             return self._drop(_CANCELLED) if self._is_cancelled(definition) else Step(run=run)
+        if run.stage is Stage.PLACED:
+            return self._judge_placed(definition)
         if run.origin is Origin.TRIGGER or run.origin is Origin.BACKFILL:
             return self._judge_asked(definition)
         if _is_waiting(run):  # which was its time's run when it came due
@@ -241,7 +256,43 @@ class Decision:
                     return self._wait()
                 return self._follow(definition, span, self._drop("run by the version before"))
             self._run = replace(run, is_contested=not is_over)
-        return self._follow(definition, span, self._judge(definition))
+        return self._place(span, self._follow(definition, span, self._judge(definition)))
+
+    def _place(self, span: Span, step: Step) -> Step:
+        """Return the step of a run as it came due: where its second is to be chosen, with the range for it,
+        unless too little is left of that."""
+        run, window = self._run, span.version.times.window
+        is_let_go = step.outcome is None and step.wait_ms is None
+        if (
+            window is None
+            or window.spread is not Spread.LEAST_LOADED
+            or not is_let_go
+            or run.stage is not Stage.NEW
+        ):
+            return step
+        planned = next_run(span.version, run.recurring_id, run.nominal_ms - 1, run.ordinal)
+        if planned is None or planned.until_ms is None or planned.nominal_ms != run.nominal_ms:
+            return step  # a calendar was changed
+        until_ms = planned.until_ms if self._next is None else min(planned.until_ms, self._next.effective_ms)
+        from_ms = max(self._now_ms + PLACE_AHEAD_MS, self._slot_ms)
+        if until_ms - from_ms < _LEAST_CHOICE_MS:
+            return step
+        placed = replace(run, stage=Stage.PLACED, running=None, buffered=None)
+        return replace(step, run=placed, within=(from_ms, until_ms))
+
+    def _judge_placed(self, definition: Definition) -> Step:
+        """Return what becomes of a run whose chosen second has come. Nobody has sent it if its definition was
+        stopped before that, for it was read then."""
+        if self._is_cancelled(definition):
+            return self._drop(_CANCELLED)
+        is_stopped = definition.state in (DefinitionState.PAUSED, DefinitionState.DELETED)
+        if (
+            is_stopped
+            and self._run.version < definition.version
+            and self._row.place.slot_ms > definition.from_ms
+        ):
+            return self._drop(definition.state.lower())
+        return Step(run=self._let_go())
 
     def _judge(self, definition: Definition) -> Step:
         """Return what becomes of a run of the plan, but for misfire and overlap."""

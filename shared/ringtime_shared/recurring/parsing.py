@@ -13,7 +13,7 @@ from ringtime_shared.api.instants import parse_instant
 from ringtime_shared.api.times import IntervalView, TimesView, times_to_json
 from ringtime_shared.api.views import keys_of
 from ringtime_shared.errors import InvalidRequest, Violation
-from ringtime_shared.models.times import DIALECT, DstGap, DstOverlap, Interval, Times, Unit, Window
+from ringtime_shared.models.times import DIALECT, DstGap, DstOverlap, Interval, Spread, Times, Unit, Window
 from ringtime_shared.recurring.rules import MAX_EXPRESSION, cron_of
 from ringtime_shared.recurring.runs import MAX_WINDOW_MS
 from ringtime_shared.recurring.zones import LAST_MS, LAST_YEAR, zone_names
@@ -184,7 +184,12 @@ class _Reading:
         share = self._share("windowShare")
         if "windowMs" in self._fields and "windowShare" in self._fields:
             self._refuse("windowShare", "must not be given beside windowMs")
-        return None if ms is None and share is None else Window(ms, share)
+        spread = self._one_of("windowSpread", Spread)
+        if ms is None and share is None:
+            if spread is not None and not self._fields.keys() & {"windowMs", "windowShare"}:
+                self._refuse("windowSpread", "must not be given without windowMs or windowShare")
+            return None
+        return Window(ms, share, spread or Spread.HASH)
 
     def _instant(self, key: str) -> int | None:
         given = self._fields.get(key)

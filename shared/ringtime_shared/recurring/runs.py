@@ -27,6 +27,7 @@ from ringtime_shared.models.times import (
     Interval,
     Omitted,
     Run,
+    Spread,
     Times,
     Unit,
 )
@@ -40,6 +41,9 @@ MOST_PREVIEWED = 100
 _UNIT_MS = {Unit.SECONDS: 1_000, Unit.MINUTES: 60_000, Unit.HOURS: 3_600_000}
 _DAY_MS = 86_400_000
 _HASH_BITS = 64
+#: Where seconds are to be chosen, the steps that do so are spread over the begin of the window: a quarter of
+#: it, and no more than this.
+_CHOICES_MS = 15_000
 
 
 def next_after(
@@ -275,8 +279,11 @@ def _wall(omitted: Omitted) -> datetime:
 
 def _to_run(times: Times, moments: _Walls | _Elapsed, moment: _Moment, index: int, key: str) -> Run:
     window_ms = _window_ms(times, moments, moment)
-    late_ms = _hash(key) * window_ms >> _HASH_BITS if window_ms else 0
-    return Run(moment.ms, moment.ms + late_ms, index, window_ms, moment.wall, moment.effect)
+    spread_ms, until_ms = window_ms, None
+    if times.window is not None and times.window.spread is Spread.LEAST_LOADED and window_ms:
+        spread_ms, until_ms = min(window_ms // 4, _CHOICES_MS), moment.ms + window_ms
+    late_ms = _hash(key) * spread_ms >> _HASH_BITS if spread_ms else 0
+    return Run(moment.ms, moment.ms + late_ms, index, window_ms, moment.wall, moment.effect, until_ms)
 
 
 def _window_ms(times: Times, moments: _Walls | _Elapsed, moment: _Moment) -> int:

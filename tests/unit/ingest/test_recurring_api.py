@@ -189,6 +189,21 @@ async def test_a_put_is_shown_as_it_was_asked_for(rig: Rig) -> None:
     assert {each["name"] for each in listed.json["data"]["recurring"]} == {"nightly", "every"}
 
 
+async def test_a_window_whose_second_is_chosen_is_shown_as_a_range(rig: Rig) -> None:
+    shown = await made(rig, cronExpression="0 0 * * *", windowMs=60_000, windowSpread="leastLoaded")
+    assert shown["windowSpread"] == "leastLoaded"
+    preview = await rig.client.call("GET", f"{RECURRING}/nightly/preview?size=1")
+    (run,) = preview.json["data"]["runs"]
+    assert run["nominalTime"] <= run["effectiveTime"] < run["effectiveUntil"]
+    assert run["effectiveUntil"].endswith(":01:00.000Z")
+    assert (shown["nextEffectiveTime"], shown["nextEffectiveUntil"]) == (
+        run["effectiveTime"],
+        run["effectiveUntil"],
+    )
+    hashed = await rig.client.call("PATCH", f"{RECURRING}/nightly", {"windowSpread": "hash"})
+    assert "nextEffectiveUntil" not in hashed.json["data"]
+
+
 async def test_revisions_are_matched(rig: Rig) -> None:
     none, first = [("If-None-Match", "*")], [("If-Match", '"1"')]
     assert (await put(rig, headers=first)).status == 409
@@ -343,6 +358,8 @@ async def put_of(rig: Rig, calendars: list[str]) -> Reply:
         ({"startTime": "soon"}, ["startTime"]),
         ({"maxRuns": 0, "dstGap": "jump", "dstOverlap": 1}, ["dstOverlap", "maxRuns", "dstGap"]),
         ({"windowMs": 5, "windowShare": 0.5}, ["windowShare"]),
+        ({"windowSpread": "hash"}, ["windowSpread"]),
+        ({"windowMs": 5, "windowSpread": "even"}, ["windowSpread"]),
         ({"exclusionCalendars": ["holidays"]}, ["exclusionCalendars"]),
         (
             {"misfirePolicy": "never", "overlapPolicy": "x", "atEnd": "stay"},

@@ -58,12 +58,12 @@ from ringtime_shared.models.recurring import DefinitionState, Misfire, RunOf
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Attempt, Change, Outcome, Place, Row, Schedule, Status
 from ringtime_shared.models.sending import Priority, Sending
-from ringtime_shared.models.times import Effect, Interval, Omitted, Run, Times, Unit, Window
+from ringtime_shared.models.times import Effect, Interval, Omitted, Run, Spread, Times, Unit, Window
 
 WALL = datetime(2030, 1, 31, 9, 0)  # noqa: DTZ001
-RUN = Run(1, 2, 1, 5, WALL, Effect.SHIFTED)
+RUN = Run(1, 2, 1, 5, WALL, Effect.SHIFTED, 6)
 TIMES = Times(cron="@daily", start_ms=1, end_ms=2, count=3, calendars=("x",), window=Window(share=0.5))
-EVERY_DAY = Times(interval=Interval(1, Unit.DAYS, 0), window=Window(ms=5))
+EVERY_DAY = Times(interval=Interval(1, Unit.DAYS, 0), window=Window(ms=5, spread=Spread.LEAST_LOADED))
 ID = UUID("83b0d6a4-3f80-8001-8000-000028000001")
 AT = datetime(2030, 1, 31, 8, 0, 0, 5_000, tzinfo=UTC)
 AT_MS = 1_896_076_800_005

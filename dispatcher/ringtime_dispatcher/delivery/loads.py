@@ -1,0 +1,81 @@
+"""In which second of its window a run is sent: the one in which this node knows least to come due.
+
+What is due ahead is known for other reasons already: the slots of rows in the minutes that are read or are
+next (`ownership.minute`), and what was placed here. They are counted when a second is to be chosen, at most
+each `_FRESH_MS`; nobody else pays for it. Of minutes further ahead only what was placed here is known. Each
+node evens out what it owns itself, and among seconds that are alike a hash of the run decides; so nodes that
+know nothing of each other do not choose alike.
+
+A choice is not repeated by whoever comes after a crash, and need not be: `ringtime_shared.recurring.chain`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from hashlib import blake2b
+
+from ringtime_dispatcher.delivery.recording import last_slot_ms, next_filing
+from ringtime_shared.clock import Clock
+from ringtime_shared.models.schedule import Row
+
+_FRESH_MS = 5_000  #: what is known of others' rows is counted again after that
+_MOST_COUNTED = 200_000  #: slots; some 10 ms
+_MOST_SECONDS = 600  #: looked at for one choice: of a longer window, so many of them, evenly spread
+
+
+class Loads:
+    """What is due in each second ahead, as far as this node knows."""
+
+    def __init__(self, clock: Clock, known: Callable[[], Iterable[int]]) -> None:
+        """
+        Args:
+            known: returns the slots ahead that are known of what this node owns.
+        """
+        self._clock = clock
+        self._known = known
+        self._counted_ms: int | None = None  # on the boot clock
+        self._placed = Counter[int]()  # by second: what was placed here
+        self._due = Counter[int]()  # by second: that, and what is known of others
+
+    def place(self, row: Row, within: tuple[int, int]) -> Row:
+        """Return a run's row filed again for a second in this half-open range of ms, at least one long."""
+        last_ms = last_slot_ms(row, row.schedule.expires_ms)
+        digest = int.from_bytes(blake2b(row.schedule.schedule_id.bytes, digest_size=8).digest(), "big")
+        slot_ms = min(self._choose(*within, digest), last_ms)
+        second = slot_ms // 1_000
+        self._placed[second] += 1
+        self._due[second] += 1
+        again = next_filing(row, slot_ms)
+        return replace(again, schedule=replace(again.schedule, fire_ms=again.place.slot_ms))
+
+    def _choose(self, from_ms: int, until_ms: int, digest: int) -> int:
+        self._count()
+        first, last = from_ms // 1_000, (until_ms - 1) // 1_000
+        if until_ms - from_ms >= 3_000:  # seconds that are cut at an end are not worth it
+            first, last = -(-from_ms // 1_000), until_ms // 1_000 - 1
+        span = last - first + 1
+        step = -(-span // _MOST_SECONDS)
+        begin = digest % span  # who comes first among equals
+        due = self._due
+        second = first + min(
+            ((begin + n) % span for n in range(0, span, step)), key=lambda each: due[first + each]
+        )
+        # A counter answers 0 for what it does not have, and keeps nothing of it.
+        low_ms, high_ms = max(from_ms, second * 1_000), min(until_ms, second * 1_000 + 1_000)
+        return low_ms + (digest >> 32) % (high_ms - low_ms)
+
+    def _count(self) -> None:
+        boot_ms = self._clock.boot_ms()
+        if self._counted_ms is not None and boot_ms - self._counted_ms < _FRESH_MS:
+            return
+        self._counted_ms = boot_ms
+        now = self._clock.now_ms() // 1_000
+        self._placed = Counter({second: rows for second, rows in self._placed.items() if second >= now})
+        known = Counter[int]()
+        for n, slot_ms in enumerate(self._known()):
+            if n >= _MOST_COUNTED:
+                break
+            known[slot_ms // 1_000] += 1
+        self._due = known | self._placed  # what was placed is known a moment later: the larger of both

@@ -1,0 +1,114 @@
+"""Where in its window a run is sent whose second is chosen, and that a choice is no part of what a run is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import pytest
+from tests.contract.builders import START_MS
+from tests.harness.recurring import every, new_definition
+from tests.harness.virtual import LoopClock, on_virtual_time
+from tests.unit.dispatcher.rig import make_rig
+from tests.unit.dispatcher.test_following import begin, runs
+
+from ringtime_dispatcher.delivery.loads import Loads
+from ringtime_shared.models.recurring import DefinitionState, RunOf, recurring_id_of
+from ringtime_shared.models.schedule import Place, Row
+from ringtime_shared.models.times import Spread, Window
+from ringtime_shared.recurring.chain import PLACE_AHEAD_MS
+from ringtime_shared.recurring.run_rows import next_version, run_in, schedule_of
+from ringtime_shared.recurring.runs import next_after
+
+HOUR_S = 3_600
+CRONS = 10_000
+LIKE = new_definition(START_MS, every(HOUR_S))
+RUN = RunOf(recurring_id=LIKE.recurring_id, version=1, nominal_ms=START_MS)
+CHOSEN = Window(ms=30_000, spread=Spread.LEAST_LOADED)
+
+
+@pytest.mark.parametrize("share", [1 / 20, 1 / 40])
+@on_virtual_time
+async def test_ten_thousand_of_one_time_are_even_over_their_window(share: float) -> None:
+    clock = LoopClock()
+    nominal_ms = clock.now_ms() // 3_600_000 * 3_600_000 + 3_600_000
+    hashed, chosen = Counter[int](), Counter[int]()
+    by_hash, by_load = (every(HOUR_S, window=Window(share=share, spread=each)) for each in Spread)
+    steps = []
+    for number in range(CRONS):
+        key = str(recurring_id_of(1, f"cron-{number}"))
+        run = next_after(by_hash, nominal_ms - 1, key=key)
+        assert run is not None
+        hashed[run.effective_ms // 1_000] += 1
+        run = next_after(by_load, nominal_ms - 1, key=key)
+        assert run is not None
+        assert run.until_ms is not None
+        steps.append((run.effective_ms, run.until_ms, number))
+    loads = Loads(clock, tuple)
+    for at_ms, until_ms, number in sorted(steps):
+        await asyncio.sleep((at_ms - clock.now_ms()) / 1_000)
+        placed = loads.place(run_row(number, at_ms), (at_ms + PLACE_AHEAD_MS, until_ms))
+        assert at_ms < placed.place.slot_ms < until_ms
+        chosen[placed.place.slot_ms // 1_000] += 1
+    mean = CRONS / (3_600 * share)
+    assert 1.2 * mean < max(hashed.values()) < 1.6 * mean
+    assert max(chosen.values()) < 1.15 * mean
+
+
+def run_row(number: int, slot_ms: int) -> Row:
+    like = schedule_of(
+        LIKE, recurring_id_of(1, f"cron-{number}"), RUN, fire_ms=slot_ms, now_ms=slot_ms, expires_ms=1 << 50
+    )
+    return Row(schedule=like, place=Place("app", 0, slot_ms))
+
+
+@on_virtual_time
+async def test_seconds_in_which_others_are_due_are_left_to_them() -> None:
+    clock = LoopClock()
+    second = clock.now_ms() // 1_000 + 5
+    busy = [1_000 * (second + n) for n in range(20) if n != 13 for _ in range(3)]
+    loads = Loads(clock, lambda: busy)
+    for number in range(3):
+        row = loads.place(run_row(number, second * 1_000), (second * 1_000, (second + 20) * 1_000))
+        assert row.place.slot_ms // 1_000 == second + 13
+
+
+@on_virtual_time
+async def test_a_run_is_sent_at_the_second_chosen_for_it_whoever_takes_its_step_twice() -> None:
+    rig = make_rig()
+    definition, first = await begin(rig, times=every(60, START_MS - 58_000, window=CHOSEN))
+    await asyncio.sleep((first.place.slot_ms - START_MS) / 1_000 + 1)
+    home = (await runs(rig, definition))[0]
+    assert rig.receiver.sent == []
+    assert home.moved_to is not None
+    assert run_in(first).nominal_ms < home.moved_to.slot_ms < run_in(first).nominal_ms + 30_000
+    placed = await rig.store.real.fetch_row(home.moved_to, home.schedule.schedule_id)
+    assert placed is not None
+    assert placed.schedule.fire_ms == home.moved_to.slot_ms
+    rig.give(placed)
+    await asyncio.sleep(40)
+    ((_, delivery),) = rig.receiver.sent
+    assert delivery.schedule.schedule_id == first.schedule.schedule_id
+    home, following = await runs(rig, definition)
+    assert home.outcome is not None
+    assert home.outcome.fired_ms == placed.place.slot_ms
+    assert run_in(following).nominal_ms == run_in(first).nominal_ms + 60_000
+
+
+@on_virtual_time
+async def test_a_pause_before_the_chosen_second_holds() -> None:
+    rig = make_rig()
+    definition, first = await begin(rig, times=every(60, START_MS - 58_000, window=CHOSEN))
+    await asyncio.sleep((first.place.slot_ms - START_MS) / 1_000 + 0.2)
+    home = (await runs(rig, definition))[0]
+    assert home.moved_to is not None
+    placed = await rig.store.real.fetch_row(home.moved_to, home.schedule.schedule_id)
+    assert placed is not None
+    paused = next_version(definition, home.moved_to.slot_ms - 1_100, state=DefinitionState.PAUSED)
+    await rig.store.real.replace_definition(paused)
+    rig.give(placed)
+    await asyncio.sleep(40)
+    assert rig.receiver.sent == []
+    home = (await runs(rig, definition))[0]
+    assert home.outcome is not None
+    assert home.outcome.error == "paused"

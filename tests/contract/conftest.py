@@ -51,14 +51,27 @@ async def open_sqlite(
 async def open_cassandra(
     request: pytest.FixtureRequest, clock: ManualClock, folder: Path
 ) -> AsyncIterator[Store]:
-    """A new store on the connections of the session: tests keep out of each other's way by their app ids."""
+    """A new store in the keyspace of the session: tests keep out of each other's way by their app ids."""
+    session = await CqlSession.connect(request.getfixturevalue("cassandra_settings"))
+    store = await CassandraStore.on_session(session, now_ms=clock.now_ms)  # writes: by the system's clock
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+@asynccontextmanager
+async def open_cassandra_by_driver(
+    request: pytest.FixtureRequest, clock: ManualClock, folder: Path
+) -> AsyncIterator[Store]:
+    """The same on the driver's own connections (`cassandra.io` = driver), which all tests share."""
     connections = request.getfixturevalue("cassandra_connections")
     yield await CassandraStore.on_session(CqlSession(*connections), now_ms=clock.now_ms)
 
 
 @pytest.fixture(scope="session")
-def cassandra_connections(cassandra_server: CassandraServer) -> Iterator[tuple[Any, Any, str]]:
-    """What a `CqlSession` is made of, with a keyspace of the test run's own."""
+def cassandra_settings(cassandra_server: CassandraServer) -> CassandraSettings:
+    """A keyspace of the test run's own."""
     settings = CassandraSettings(
         contact_points=tuple(cassandra_server.contact_points),
         port=cassandra_server.port,
@@ -67,9 +80,15 @@ def cassandra_connections(cassandra_server: CassandraServer) -> Iterator[tuple[A
     )
     with ThreadPoolExecutor(1) as pool:  # here an event loop runs already
         pool.submit(lambda: asyncio.run(migrate(settings))).result()
-    cluster = make_cluster(settings)
+    return settings
+
+
+@pytest.fixture(scope="session")
+def cassandra_connections(cassandra_settings: CassandraSettings) -> Iterator[tuple[Any, Any, str]]:
+    """What a `CqlSession` is made of, on the driver's own connections."""
+    cluster = make_cluster(cassandra_settings)
     try:
-        yield cluster, connect_session(cluster, settings), settings.keyspace
+        yield cluster, connect_session(cluster, cassandra_settings), cassandra_settings.keyspace
     finally:
         cluster.shutdown()
 
@@ -78,7 +97,21 @@ DRIVERS = [
     pytest.param(open_memory, id="memory"),
     pytest.param(open_sqlite, id="sqlite"),
     pytest.param(open_cassandra, id="cassandra", marks=pytest.mark.service),
+    pytest.param(open_cassandra_by_driver, id="cassandra-by-driver", marks=pytest.mark.service),
 ]
+
+#: What runs by `cassandra.io` = driver, too: they use every kind of statement (rows, batches, pages, lists of
+#: partitions, LWTs, SERIAL reads), and the two ways differ in how statements travel, not in what they are.
+_ON_BOTH_WAYS = ("test_app_store", "test_dead_letter_store", "test_due_store", "test_mark_store")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = [item for item in items if not _is_by_driver(item) or item.path.stem in _ON_BOTH_WAYS]
+
+
+def _is_by_driver(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and callspec.params.get("store") is open_cassandra_by_driver
 
 
 @pytest.fixture

@@ -38,6 +38,10 @@ class CassandraSettings:
     """Time for one answer, in milliseconds. Twice this fits in `ingest.write_deadline_ms`, so a write
     that got no answer is tried once more."""
 
+    io: Literal["loop", "driver"] = "loop"
+    """How statements travel: `loop`, on the event loop of the service, several times cheaper; or `driver`,
+    through the Cassandra driver's own thread, should the other way ever be in doubt."""
+
     username: str = ""
     """User name at Cassandra; empty: no login."""
 

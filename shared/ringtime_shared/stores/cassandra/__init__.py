@@ -23,8 +23,8 @@ No LWT, no logged batch, no view and no delete on the hot path:
 | an LWT gets no answer | it is read back at SERIAL and decided anew |
 | one of three nodes dies | rows go on (`speculative_retry`); LWTs may fail for some 10 s |
 
-Cost. Values of hot statements are serialised here (`rows`), and answers come back to the event loop in
-batches (`bridge`).
+Cost. Values of hot statements are serialised here (`rows`), and everyday statements go straight to a node
+(`direct`) on the event loop (`loop_connection`); all else is the driver's (`bridge`).
 
 Clocks. Where one column has several writers (a forward pointer that is advanced), the time of the write
 decides, by the watched clock of the process (`cluster.WriteTimes`), as TTLs do; apps and marks do not

@@ -1,16 +1,19 @@
-"""From the driver's thread to asyncio: one wake-up of the event loop for all answers that came meanwhile.
+"""Statements of a call, to be answered together: each goes straight to a node (`direct`) or the driver's way.
 
-The driver answers in a thread of its own. A `call_soon_threadsafe` an answer costs more than the answer,
-so answers are put in a queue, and the event loop is woken only if it does not know of the queue yet.
+The driver may answer in a thread of its own. A `call_soon_threadsafe` an answer costs more than the answer,
+so its answers are put in a queue, and the event loop is woken only if it does not know of the queue yet.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
+
+from ringtime_shared.stores.cassandra.cluster import PLAIN
+from ringtime_shared.stores.cassandra.direct import Direct, Landing
 
 Record = tuple[Any, ...]
 Answer = list[Record] | BaseException
@@ -21,14 +24,15 @@ WIDTH = 64  #: statements of one call that are under way at once
 class Bridge:
     """Sends statements on one driver session. All methods are for the event loop that made it."""
 
-    def __init__(self, session: Any) -> None:
+    def __init__(self, session: Any, direct: Callable[[Landing], Direct] | None = None) -> None:
+        """`direct` makes the way for statements that need not go through the driver's."""
         self._session = session
         self._loop = asyncio.get_running_loop()
+        self._direct = direct(self._take) if direct is not None else None
         self._landed: deque[tuple[_Group, int, Any, Any]] = deque()
         self._is_woken = False
         self._under_way = 0
         self._idle = asyncio.Event()
-        self._idle.set()
 
     async def ask(self, statements: Sequence[Any], profile: object, host: Any = None) -> list[Answer]:
         """Execute all, `WIDTH` at once; return rows or error of each, in order.
@@ -44,11 +48,22 @@ class Bridge:
 
     async def wait_idle(self) -> None:
         """Wait until every statement has its answer; timeouts bound it."""
-        await self._idle.wait()
+        while self._under_way:
+            self._idle.clear()
+            await self._idle.wait()
 
-    def send(self, group: _Group, index: int, paging_state: bytes | None) -> None:
+    def send(self, group: _Group, index: int) -> None:
         self._under_way += 1
-        self._idle.clear()
+        if self._direct is not None and group.profile is PLAIN and group.host is None:
+            try:
+                if self._direct.send(group.statements[index], group, index):
+                    return
+            except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever it is
+                self._crash(error, group, index, None)
+                return
+        self._execute(group, index, None)
+
+    def _execute(self, group: _Group, index: int, paging_state: bytes | None) -> None:
         try:
             future = self._session.execute_async(
                 group.statements[index],
@@ -58,8 +73,23 @@ class Bridge:
             )
             place = (group, index, future)
             future.add_callbacks(self._land, self._crash, callback_args=place, errback_args=place)
-        except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever it is
+        except Exception as error:  # noqa: BLE001 - as above
             self._crash(error, group, index, None)
+
+    def _take(self, group: _Group, index: int, answer: Answer | None, paging_state: bytes | None) -> None:
+        """Take what came of a statement; None: the driver's own way has to do it."""
+        if answer is None:
+            self._execute(group, index, None)
+            return
+        if paging_state is not None and not isinstance(answer, BaseException):
+            group.add_page(index, answer)
+            # Asked for anew: the driver's own way to the next page runs without a timeout.
+            self._execute(group, index, paging_state)
+            return
+        self._under_way -= 1
+        group.take(index, answer)
+        if not self._under_way:
+            self._idle.set()
 
     # The next three run in the driver's thread, or in ours if the answer is there at once.
 
@@ -82,10 +112,8 @@ class Bridge:
         self._is_woken = False
         for _ in range(len(self._landed)):
             group, index, answer, future = self._landed.popleft()
-            self._under_way -= 1
-            group.take(index, answer, future)
-        if not self._under_way:
-            self._idle.set()
+            has_more = future is not None and not isinstance(answer, BaseException) and future.has_more_pages
+            self._take(group, index, answer, future.result().paging_state if has_more else None)
         if self._landed and not self._is_woken:  # came in between: after the other callbacks
             self._is_woken = True
             self._loop.call_soon(self._drain)
@@ -115,17 +143,16 @@ class _Group:
         for _ in range(min(WIDTH, len(self.statements))):
             self._send_next()
 
-    def take(self, index: int, answer: Answer, future: Any) -> None:
-        """Take a page of the answer to a statement, or its error."""
+    def add_page(self, index: int, rows: list[Record]) -> None:
+        so_far = self._answers[index]
+        self._answers[index] = so_far + rows if so_far and isinstance(so_far, list) else rows
+
+    def take(self, index: int, answer: Answer) -> None:
+        """Take the answer to a statement, or the last page of it, or its error."""
         if isinstance(answer, BaseException):
             self._answers[index] = answer
         else:
-            so_far = self._answers[index]
-            self._answers[index] = so_far + answer if so_far and isinstance(so_far, list) else answer
-            if future.has_more_pages:
-                # Asked for anew: the driver's own way to the next page runs without a timeout.
-                self._bridge.send(self, index, future.result().paging_state)
-                return
+            self.add_page(index, answer)
         self._left -= 1
         self._send_next()
         if self._left == 0 and not self.done.done():
@@ -134,4 +161,4 @@ class _Group:
     def _send_next(self) -> None:
         if self._next < len(self.statements) and not self.done.done():  # done: its caller was cancelled
             self._next += 1
-            self._bridge.send(self, self._next - 1, None)
+            self._bridge.send(self, self._next - 1)

@@ -97,17 +97,23 @@ class WriteTimes:
         return now_us
 
 
-def make_cluster(settings: CassandraSettings, now_ms: Callable[[], int] = _SYSTEM_CLOCK.now_ms) -> Any:
+def make_cluster(
+    settings: CassandraSettings,
+    now_ms: Callable[[], int] = _SYSTEM_CLOCK.now_ms,
+    connection_class: Any = None,
+) -> Any:
     """Return a driver cluster that is not connected yet. Raises StartupError.
 
     Args:
         now_ms: the time of writes.
+        connection_class: what its connections are made of; None: the driver's own, with a thread for I/O.
     """
     logging.getLogger("cassandra.protocol").addFilter(_QUIET_BATCHES)
     return Cluster(
         list(settings.contact_points),
         settings.port,
         protocol_version=PROTOCOL,
+        connection_class=connection_class,
         execution_profiles=_profiles(settings),
         auth_provider=_login(settings),
         ssl_context=_tls(settings),

@@ -20,6 +20,7 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from struct import Struct
 from typing import Any, NamedTuple, Protocol
 
@@ -41,6 +42,8 @@ from ringtime_shared.errors import OutcomeUnknown, StartupError, StoreUnavailabl
 from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.cassandra.bridge import Bridge, Record
 from ringtime_shared.stores.cassandra.cluster import PLAIN, SERIAL, held_logs, make_cluster
+from ringtime_shared.stores.cassandra.direct import Direct
+from ringtime_shared.stores.cassandra.loop_connection import LoopIo
 from ringtime_shared.stores.write_probe import WriteProbe
 
 _REFUSED = (
@@ -147,11 +150,13 @@ class Prepared:
 class CqlSession:
     """A connected driver session, for one event loop."""
 
-    def __init__(self, cluster: Any, session: Any, keyspace: str) -> None:
+    def __init__(self, cluster: Any, session: Any, keyspace: str, io: LoopIo | None = None) -> None:
+        """`io`: of the cluster's connections; None: they are the driver's own."""
         self.keyspace = keyspace
         self._cluster = cluster
         self._session = session
-        self._bridge = Bridge(session)
+        self._io = io
+        self._bridge = Bridge(session, partial(Direct, cluster, session, keyspace, io) if io else None)
         self._is_closing = False
         self.writes = WriteProbe(SystemClock().boot_ms)  #: learns of every write that is no LWT
 
@@ -160,13 +165,14 @@ class CqlSession:
         cls, settings: CassandraSettings, now_ms: Callable[[], int] = _SYSTEM_CLOCK.now_ms
     ) -> CqlSession:
         """Raises StartupError. `now_ms`: the time of writes."""
-        cluster = make_cluster(settings, now_ms)
+        io = LoopIo() if settings.io == "loop" else None
+        cluster = make_cluster(settings, now_ms, io.connection_class if io else None)
         try:
             session = await asyncio.to_thread(connect_session, cluster, settings)
         except BaseException:
-            await asyncio.to_thread(cluster.shutdown)
+            await _shut_down(cluster, io)
             raise
-        return cls(cluster, session, settings.keyspace)
+        return cls(cluster, session, settings.keyspace, io)
 
     async def prepare(self, *texts: str) -> list[Prepared]:
         """Prepare CQL; `$` before a table stands for the keyspace. Raises StartupError.
@@ -262,7 +268,7 @@ class CqlSession:
         if not self._is_closing:
             self._is_closing = True
             await self._bridge.wait_idle()
-            await asyncio.to_thread(self._cluster.shutdown)
+            await _shut_down(self._cluster, self._io)
 
     async def _run(self, statements: Sequence[Any], profile: object, attempts: int) -> list[Result]:
         if self._is_closing:
@@ -288,6 +294,12 @@ class CqlSession:
             _to_failure(answer, statement) if isinstance(answer, BaseException) else answer
             for statement, answer in zip(statements, answers, strict=True)
         ]
+
+
+async def _shut_down(cluster: Any, io: LoopIo | None) -> None:
+    await asyncio.to_thread(cluster.shutdown)
+    if io is not None:
+        await io.wait_closed()
 
 
 def _to_failure(error: BaseException, statement: Any) -> Failure:

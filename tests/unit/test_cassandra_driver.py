@@ -1,0 +1,187 @@
+"""What `stores.cassandra.direct` and `loop_connection` use of the driver that is not its public interface.
+
+The driver is pinned to a minor version. If a test fails after an update of it, compare the named part with
+the use that is made of it, then mend one or the other. Until then, `cassandra.io` = driver works without.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import random
+from importlib import metadata
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from cassandra import ConsistencyLevel, connection, protocol, segment
+from cassandra.cluster import Cluster, Session
+from cassandra.cqltypes import BytesType, Int32Type
+from cassandra.metadata import Murmur3Token, TokenMap
+from cassandra.policies import HostDistance
+from cassandra.pool import HostConnection
+from cassandra.query import (
+    FETCH_SIZE_UNSET,
+    BatchStatement,
+    BatchType,
+    BoundStatement,
+    PreparedStatement,
+    SimpleStatement,
+)
+
+from ringtime_shared.stores.cassandra.cluster import PLAIN
+from ringtime_shared.stores.cassandra.direct import Direct
+from ringtime_shared.stores.cassandra.loop_connection import MOST_PAYLOAD, crc24, to_segments
+
+VERSION = "3.30."
+OF_CONNECTION = (
+    "_connect_socket _wrap_socket_from_context _send_options_message _is_checksumming_enabled process_msg"
+    " defunct error_all_requests msg_received is_closed is_defunct last_error create_timer close ssl_context"
+)
+USED: list[tuple[Any, str]] = [
+    *((connection.Connection, name) for name in OF_CONNECTION.split()),
+    (HostConnection, "_connection"),
+    (HostConnection, "return_connection"),
+    (Session, "_pools"),
+    (Session, "submit"),
+    (TokenMap, "tokens_to_hosts_by_ks"),
+    (TokenMap, "ring"),
+    (Murmur3Token, "hash_fn"),
+    (PreparedStatement, "result_metadata"),
+    (PreparedStatement, "result_metadata_id"),
+]
+TAKEN = [
+    (connection.Connection.process_msg, "self header body"),
+    (connection._Frame.__init__, "self version flags stream opcode body_offset end_pos"),
+    (HostConnection.return_connection, "self connection stream_was_orphaned"),
+    (
+        protocol.ProtocolHandler.decode_message,
+        "protocol_version user_type_map stream_id flags opcode body decompressor result_metadata",
+    ),
+]
+
+
+def test_the_installed_driver_is_the_one_that_was_looked_at() -> None:
+    installed = metadata.version("cassandra-driver")
+    assert installed.startswith(VERSION), (
+        f"cassandra-driver {installed}: compare what this file names, then write its version here"
+    )
+
+
+@pytest.mark.parametrize(("owner", "name"), USED)
+def test_the_driver_still_has(owner: Any, name: str) -> None:
+    assert hasattr(owner, name), (
+        f"the driver's {owner.__name__} has no {name} any more: see `loop_connection`"
+    )
+
+
+@pytest.mark.parametrize(("function", "parameters"), TAKEN)
+def test_the_driver_still_takes(function: Any, parameters: str) -> None:
+    found = list(inspect.signature(function).parameters)
+    assert found == parameters.split(), f"the driver's {function.__qualname__} takes something else now"
+
+
+def test_a_new_connection_has_what_the_loop_needs() -> None:
+    made = connection.Connection("127.0.0.1", 9, protocol_version=5)
+    for name in ("lock", "connected_event", "user_type_map", "_socket_writable", "decompressor", "endpoint"):
+        assert hasattr(made, name), f"a connection of the driver has no {name} any more"
+    assert made.max_request_id == 2**15 - 1, "the streams are divided in two halves"
+    assert HostDistance.LOCAL == 0
+    assert "connection_class" in inspect.signature(Cluster.__init__).parameters
+
+
+def test_segments_are_what_the_driver_reads() -> None:
+    frames = [
+        random.Random(n).randbytes(size) for n, size in enumerate((9, 70_000, 70_000, 300_000, 1, 131_071))
+    ]
+    data = io.BytesIO(to_segments(frames))
+    codec, payloads = segment.SegmentCodec(), []
+    while data.tell() < len(data.getbuffer()):
+        header = codec.decode_header(data)
+        payloads.append((header.is_self_contained, codec.decode(data, header).payload))
+    assert b"".join(payload for _, payload in payloads) == b"".join(frames)
+    assert [(alone, len(payload)) for alone, payload in payloads] == [
+        (True, 70_009),
+        (True, 70_000),
+        (False, MOST_PAYLOAD), (False, MOST_PAYLOAD), (False, 300_000 - 2 * MOST_PAYLOAD),
+        (True, 1),
+        (True, 131_071),
+    ]  # fmt: skip
+    for number in (0, 1, 0x12345, 1 << 17 | MOST_PAYLOAD):
+        assert crc24(number) == segment.compute_crc24(number, 3)
+
+
+class Link:
+    """A connection that notes what it is to send."""
+
+    is_usable = True
+    is_busy = False
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[int, bytes]] = []
+
+    def send(self, request: Any, opcode: int, body: bytes) -> None:
+        self.sent.append((opcode, body))
+
+
+def make_direct() -> tuple[Direct, Link]:
+    link = Link()
+    profile = SimpleNamespace(consistency_level=ConsistencyLevel.LOCAL_QUORUM, request_timeout=1.0)
+    cluster = SimpleNamespace(
+        profile_manager=SimpleNamespace(profiles={PLAIN: profile}),
+        timestamp_generator=lambda: 1_234_567,
+        metadata=SimpleNamespace(token_map=None),
+    )
+    session = SimpleNamespace(_pools={"host": SimpleNamespace(_connection=link)}, default_fetch_size=5_000)
+    io = SimpleNamespace(lost=None)
+    return Direct(cluster, session, "ks", cast(Any, io), lambda *_: None), link
+
+
+def prepare(text: str, columns: int) -> Any:
+    place = [("ks", "t", f"c{n}", Int32Type) for n in range(columns)]
+    bound = [protocol.ColumnMetadata("ks", "t", name, BytesType) for name in ("a", "b")]
+    return PreparedStatement(bound, b"id-of-it", None, text, "ks", 5, place, b"id-of-columns", None)
+
+
+def encoded(message: Any) -> tuple[int, bytes]:
+    body = io.BytesIO()
+    message.send_body(body, 5)
+    return message.opcode, body.getvalue()
+
+
+@pytest.mark.parametrize("values", [(b"x", None), (b"", b"y" * 300)])
+def test_frames_are_the_drivers_own_but_for_what_is_left_out(values: tuple[bytes | None, ...]) -> None:
+    direct, link = make_direct()
+    quorum = ConsistencyLevel.LOCAL_QUORUM
+    read, write = prepare("SELECT * FROM t WHERE a = ? AND b = ?", 2), prepare("INSERT ...", 0)
+    ids = {"result_metadata_id": b"id-of-columns"}
+    for prepared, fetch_size, message in (
+        (read, None, protocol.ExecuteMessage(b"id-of-it", values, quorum, **ids)),
+        (read, FETCH_SIZE_UNSET, protocol.ExecuteMessage(b"id-of-it", values, quorum, None, 5_000, **ids)),
+        (write, None, protocol.ExecuteMessage(b"id-of-it", values, quorum, timestamp=1_234_567, **ids)),
+    ):
+        statement = BoundStatement(prepared, fetch_size=fetch_size)
+        statement.values = values
+        assert direct.send(statement, None, 0)
+        opcode, body = encoded(message)
+        if prepared is read:  # the driver never says that it needs no description of the columns
+            place = 2 + len(b"id-of-it") + 2 + len(b"id-of-columns") + 2 + 3
+            body = body[:place] + bytes([body[place] | 2]) + body[place + 1 :]
+        assert link.sent.pop() == (opcode, body)
+    batch = BatchStatement(BatchType.UNLOGGED)
+    batch._statements_and_parameters = [(True, b"id-of-it", values), (True, b"another", (None,))]
+    assert direct.send(batch, None, 0)
+    queries = batch._statements_and_parameters
+    message = protocol.BatchMessage(BatchType.UNLOGGED, queries, quorum, timestamp=1_234_567)
+    assert link.sent.pop() == encoded(message)
+
+
+def test_what_is_not_everyday_is_left_to_the_driver() -> None:
+    direct, link = make_direct()
+    lwt = BoundStatement(prepare("UPDATE t SET b = ? WHERE a = 1 if b = ?", 1))
+    lwt.values = (b"x", b"y")
+    short = BoundStatement(prepare("INSERT ...", 0))
+    short.values = (b"x",)
+    for statement in (lwt, short, BatchStatement(BatchType.LOGGED), SimpleStatement("SELECT 1")):
+        assert not direct.send(statement, None, 0)
+    assert link.sent == []

@@ -1,0 +1,203 @@
+"""What is done to a system: the same to each.
+
+- `burst`: N jobs due at one instant, created well before; the worker is running;
+- `steady`: so many creates a second, each due 2 to 10 s later, whatever became of those before;
+- `kill`: a burst; once a quarter of it is done, or 5 s after it was due, the worker gets SIGKILL, and is
+  started again 5 s later;
+- `waiting`: on a store made anew, millions of jobs due in a day to a month, and then `steady` beside them.
+
+A small burst goes before all of them, so that none is measured cold.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from benchmarks.peers.judging import Judged, Ledger, Result, judge
+from benchmarks.peers.servers import Missing, cpu_s
+from benchmarks.peers.systems import Load, System
+from tests.harness.receiver import running_receiver
+
+SCENARIOS = ("burst", "steady", "kill", "waiting")
+PAUSE_S = 5.0  #: from the kill to the restart
+_WARM = 2_000
+_KILL_SHARE, _KILL_LATEST_S = 0.25, 5.0
+_LEAD_S = 8.0  #: least time from the last create to the due time: River wants more than 5
+_LEAD_MS, _LEAD_SPREAD_MS = 2_000, 8_000
+_DAY_MS = 86_400_000
+_FAR_FIRST = 100_000_000  #: numbers of jobs that only wait
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """How much, and how long."""
+
+    jobs: int  #: in a burst
+    per_s: int  #: of the steady load
+    steady_s: int
+    waiting: int
+    fill_s: int  #: at most, to create those that wait
+    patience_s: float  #: for jobs that do not come, after the due time, the last create or the restart
+
+
+class _Run:
+    """One system that is up."""
+
+    def __init__(self, system: System, ledger: Ledger, sizes: Sizes) -> None:
+        self._system = system
+        self._ledger = ledger
+        self._sizes = sizes
+        self._next = 0
+        self._created_per_s = 0.0
+        self.waiting = 0
+
+    def warm_up(self) -> None:
+        load, began_s = self._take(max(int(_WARM * self._system.share), 1)), time.monotonic()
+        due_ms = int(time.time() * 1000) + 20_000
+        self._create(Load(first=load.start, count=len(load), due_ms=due_ms))
+        self._created_per_s = len(load) / (time.monotonic() - began_s)
+        self._wait(load, due_ms / 1000 + self._sizes.patience_s)
+
+    def burst(self) -> Result:
+        numbers, due_ms = self._order()
+        _sleep_until(due_ms / 1000 - 1)
+        before = self._used()
+        self._wait(numbers, due_ms / 1000 + self._sizes.patience_s)
+        time.sleep(1)  # the last outcomes
+        return self._result("burst", numbers, self._cost(before, numbers))
+
+    def steady(self) -> Result:
+        sizes = self._sizes
+        numbers, before = self._take(sizes.per_s * sizes.steady_s), self._used()
+        self._create(
+            Load(
+                first=numbers.start,
+                count=len(numbers),
+                per_s=sizes.per_s,
+                lead_ms=_LEAD_MS,
+                lead_spread_ms=_LEAD_SPREAD_MS,
+            )
+        )
+        self._wait(numbers, time.time() + _LEAD_MS / 1000 + _LEAD_SPREAD_MS / 1000 + sizes.patience_s / 3)
+        time.sleep(1)
+        return self._result("steady", numbers, self._cost(before, numbers))
+
+    def kill(self) -> Result:
+        numbers, due_ms = self._order()
+        self._wait(numbers, due_ms / 1000 + _KILL_LATEST_S, share=_KILL_SHARE)
+        self._system.kill()
+        done = self._ledger.done(numbers)
+        time.sleep(PAUSE_S)
+        restarted_s = time.time()
+        self._system.restart()
+        self._wait(numbers, restarted_s + self._sizes.patience_s)
+        time.sleep(3)  # duplicates of the last
+        found = self._result("kill", numbers, {}, note=f"{done:,} done at the kill")
+        recovery_s = found.judged.last_at_ms / 1000 - restarted_s
+        return _with(found, recovery_s=recovery_s)
+
+    def fill(self) -> None:
+        """Create those that only wait."""
+        due_ms = int(time.time() * 1000) + _DAY_MS
+        load = Load(
+            first=_FAR_FIRST,
+            count=self._sizes.waiting,
+            due_ms=due_ms,
+            spread_ms=29 * _DAY_MS,
+            limit_s=self._sizes.fill_s,
+        )
+        self.waiting = self._system.load(load)
+        time.sleep(3)
+
+    def _order(self) -> tuple[range, int]:
+        """Create a burst; return its numbers and when it is due: the next whole second, for asynq's sake."""
+        numbers = self._take(max(int(self._sizes.jobs * self._system.share), 1))
+        lead_s = _LEAD_S + 1.5 * len(numbers) / self._created_per_s
+        due_ms = (int(time.time() + lead_s) + 1) * 1000
+        self._create(Load(first=numbers.start, count=len(numbers), due_ms=due_ms))
+        if time.time() * 1000 > due_ms - 1_000:
+            raise RuntimeError(f"{self._system.name}: creating the burst took too long for its due time")
+        return numbers, due_ms
+
+    def _take(self, count: int) -> range:
+        self._next += count
+        return range(self._next - count, self._next)
+
+    def _create(self, load: Load) -> None:
+        made = self._system.load(load)
+        if made != load.count:
+            raise RuntimeError(f"{self._system.name} made {made} jobs of {load.count}")
+
+    def _wait(self, numbers: range, until_s: float, share: float = 1.0) -> None:
+        """Return when these are done, or that share of them, or time is up."""
+        while time.time() < until_s:
+            self._ledger.read()
+            if self._ledger.done(numbers) >= share * len(numbers):
+                return
+            time.sleep(0.05)
+
+    def _used(self) -> dict[str, float]:
+        return {name: cpu_s(pid) for name, pid in self._system.pids().items()}
+
+    def _cost(self, before: dict[str, float], numbers: range) -> dict[str, float]:
+        done = max(self._ledger.done(numbers), 1)
+        return {name: (used - before[name]) / done * 1e6 for name, used in self._used().items()}
+
+    def _result(self, scenario: str, numbers: range, cpu_us: dict[str, float], note: str = "") -> Result:
+        self._ledger.read()
+        is_whole = self._ledger.done(numbers) == len(numbers)
+        judged: Judged = judge(
+            numbers, self._ledger.arrivals, unfinished=0 if is_whole else self._system.unfinished()
+        )
+        return Result(
+            system=self._system.name,
+            version=self._system.version,
+            scenario=scenario,
+            judged=judged,
+            waited_s=self._sizes.patience_s,
+            waiting=self.waiting,
+            cpu_us=cpu_us,
+            note=note,
+        )
+
+
+def _with(result: Result, **changes: object) -> Result:
+    return Result.from_json({**result.to_json(), **changes})
+
+
+def _sleep_until(at_s: float) -> None:
+    time.sleep(max(at_s - time.time(), 0))
+
+
+def run(system: System, scenarios: list[str], sizes: Sizes) -> Iterator[Result]:
+    """Yield a result for each scenario; raises Missing, or RuntimeError with what a program said."""
+    on_empty = [each for each in scenarios if each != "waiting"]
+    for group in (on_empty, [each for each in scenarios if each == "waiting"]):
+        if group:
+            yield from _run_group(system, group, sizes)
+
+
+def _run_group(system: System, scenarios: list[str], sizes: Sizes) -> Iterator[Result]:
+    with TemporaryDirectory(prefix="ringtime-peers-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)  # PostgreSQL runs as another user
+        with running_receiver(folder) as receiver:
+            try:
+                system.start(folder, receiver.url)
+                run = _Run(system, Ledger(folder / "receiver.ledger"), sizes)
+                run.warm_up()
+                for scenario in scenarios:
+                    try:
+                        if scenario == "waiting":
+                            run.fill()
+                            yield _with(run.steady(), scenario="waiting")
+                        else:
+                            yield {"burst": run.burst, "steady": run.steady, "kill": run.kill}[scenario]()
+                    except Missing as missing:
+                        print(f"{system.name}: no {scenario}: {missing}", flush=True)
+            finally:
+                system.stop()

@@ -14,8 +14,8 @@ takes a new nonce before the counter wraps. Two ids therefore differ in nonce or
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import NamedTuple
 from uuid import UUID
 
 EPOCH_2020_MS = 1_577_836_800_000
@@ -42,8 +42,10 @@ class Kind(IntEnum):
     RECURRING = 2  #: a recurring schedule itself
 
 
-@dataclass(frozen=True, slots=True)
-class IdParts:
+_KINDS = tuple(Kind)
+
+
+class IdParts(NamedTuple):
     """What an id says."""
 
     slot_ms: int  #: the slot of the home row, UTC ms
@@ -85,13 +87,16 @@ def unpack_id(schedule_id: UUID) -> IdParts:
     if number >> 76 & 0xF != 8 or number >> 62 & 3 != 2:
         raise ValueError(f"not a schedule id: {schedule_id}")
     value = (number >> 80) << 74 | (number >> 64 & 0xFFF) << 62 | number & _LOW62
+    kind = value >> 78 & 3
+    if kind >= len(_KINDS):
+        raise ValueError(f"{kind} is not a valid Kind")
     return IdParts(
-        slot_ms=(value >> 80) + EPOCH_2020_MS,
-        kind=Kind(value >> 78 & 3),
-        partition=value >> 62 & 0xFFFF,
-        app_number=value >> 42 & 0xFFFFF,
-        nonce=value >> 24 & 0x3FFFF,
-        counter=value & 0xFFFFFF,
+        (value >> 80) + EPOCH_2020_MS,
+        _KINDS[kind],
+        value >> 62 & 0xFFFF,
+        value >> 42 & 0xFFFFF,
+        value >> 24 & 0x3FFFF,
+        value & 0xFFFFFF,
     )
 
 

@@ -72,7 +72,7 @@ def test_every_corner_is_unpacked() -> None:
 @pytest.mark.parametrize("name", ["slot_ms", "partition", "app_number", "nonce", "counter"])
 @pytest.mark.parametrize(("corner", "step"), [(LOWEST, -1), (HIGHEST, 1)])
 def test_one_past_a_bound_is_refused_by_name(name: str, corner: IdParts, step: int) -> None:
-    values = {field: getattr(corner, field) for field in corner.__slots__}
+    values = {field: getattr(corner, field) for field in corner._fields}
     values[name] += step
     with pytest.raises(ValueError, match=f"^{name} "):
         pack_id(IdParts(**values))

@@ -6,6 +6,7 @@
 | `shortcut` | the busiest routes, past the router |
 | `gate` | how many requests at once, how long a body, and what becomes of a bug |
 | `routes` | one method for each route: parse, ask the service, answer |
+| `plain` | creates as nearly all clients write them, from bytes to what the service is asked |
 | `parsing`, `fields`, `shapes` | from bytes to what the service is asked: form, tables, JSON |
 | `envelope` | what every answer comes in; which error has which code |
 | `openapi`, `schemas`, `docs_page` | the reference, made from the tables that the parser works by |

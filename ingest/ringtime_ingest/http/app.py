@@ -56,9 +56,11 @@ def create_app(
         settings: limits of the HTTP side.
         ready: awaited by `/health/ready`; raises while the process cannot serve.
         clock: a test clock, which has routes of its own; None: time is the machine's.
-        is_short: whether the busiest routes take the `shortcut`; for tests that compare both ways.
+        is_short: whether the busiest routes take the short way, by `shortcut` and `plain`; for tests that
+            compare both ways.
     """
-    bodies, room, counts = Bodies(settings), Room(settings.max_concurrency), RequestCounts()
+    bodies = Bodies(settings, reads_plain=is_short)
+    room, counts = Room(settings.max_concurrency), RequestCounts()
     busiest = (
         *ScheduleRoutes(service, bodies, settings).all(),
         *BatchRoutes(service, bodies, settings, room).all(),

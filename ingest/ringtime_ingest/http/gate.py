@@ -34,6 +34,7 @@ from ringtime_ingest.http.envelope import (
 from ringtime_ingest.http.shapes import Unreadable
 from ringtime_shared.api.batches import BATCH_PATHS
 from ringtime_shared.errors import ErrorWord
+from ringtime_shared.http_server import WHOLE
 from ringtime_shared.settings import ServerSettings
 
 _OTHER_CHARSET = re.compile(rb"charset\s*+=\s*+\"?+(?!utf-?8\b)", re.IGNORECASE)
@@ -116,7 +117,9 @@ class Gate:
 class Bodies:
     """Reads the bodies of one server's requests."""
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, *, reads_plain: bool = True) -> None:
+        """`reads_plain`: whether those of creates may be read by `plain`."""
+        self.reads_plain = reads_plain
         self._most_bytes = settings.max_body_bytes
         self._most_batch_bytes = settings.most_batch_bytes
         self._deadline_s = settings.read_deadline_s
@@ -138,6 +141,11 @@ class Bodies:
                 raise Unreadable.of("Content-Encoding", "must be left out: send the body uncompressed")
             elif name == b"content-type" and _OTHER_CHARSET.search(value):
                 raise Unreadable.of("Content-Type", "the charset must be utf-8")
+        whole: bytes | None = request.scope.get(WHOLE)
+        if whole is not None:
+            if len(whole) > most_bytes:
+                raise BodyTooLarge(most_bytes)
+            return whole
         chunks: list[bytes] = []
         size = 0
         try:

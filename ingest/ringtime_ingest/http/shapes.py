@@ -9,9 +9,7 @@ Of an object, keys are matched without regard to case and unknown ones are passe
 does. `null` is the same as leaving a field out, except where a field says otherwise. The types are exact:
 `true` is no number and `"1"` is none either.
 
-No typed decoder reads the bodies. msgspec would, in 0.5 µs instead of 6 for a create, but it keeps the last
-of two equal keys and cuts fractions to a double; to find out afterwards whether a body has either takes
-another 5 µs if it is small, and longer than all the reading here if its payload is large.
+Creates as nearly all clients write them do without: see `plain`.
 """
 
 from __future__ import annotations

@@ -173,7 +173,7 @@ class Batches:
                 try:
                     drafts.append(self._draft(n, new, reading, now_ms, verdicts))
                 except BaseException as error:  # noqa: BLE001 - of a callback type: it fails this item alone
-                    results[n] = _contained(new.callback_type, error)
+                    results[n] = contained(new.callback_type, error)
             await asyncio.sleep(0)
         return drafts
 
@@ -230,7 +230,7 @@ class Batches:
             if new.hooks is not None:
                 violations = violations + await screen_hooks(new.hooks, new.app_id, self._callbacks)
         except BaseException as error:  # noqa: BLE001 - of a callback type: it fails its own items alone
-            return _contained(new.callback_type, error)
+            return contained(new.callback_type, error)
         return InvalidRequest(violations) if violations else None
 
     async def cancel(self, asked: Sequence[UUID | Exception]) -> list[Cancellation | Exception]:
@@ -267,8 +267,8 @@ async def _outcome(call: Awaitable[T]) -> T | Exception:
         return error
 
 
-def _contained(kind: str, error: BaseException) -> Exception:
-    """Return what a callback type raised as an error that ends nothing but its item."""
+def contained(kind: str, error: BaseException) -> Exception:
+    """Return what a callback type raised as an error that ends nothing but the request, or its item."""
     if isinstance(error, Exception):
         return error
     if is_own_cancel(error):

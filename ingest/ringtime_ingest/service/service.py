@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 from uuid import UUID
 
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.backfill import BackfillParts, Backfills
-from ringtime_ingest.service.batches import Batches, Draft
+from ringtime_ingest.service.batches import Batches, Draft, contained
 from ringtime_ingest.service.calendars import Calendars
 from ringtime_ingest.service.census import Census
 from ringtime_ingest.service.changes import ChangeParts, Changes
@@ -47,7 +46,6 @@ from ringtime_shared.app_feed import AppReading, spread_of
 from ringtime_shared.app_rules import check_configuration, merge
 from ringtime_shared.app_states import activate, configure, deactivate, inactive, new_app
 from ringtime_shared.buckets import bucket_of
-from ringtime_shared.callbacks.foreign import describe, is_own_cancel, let_interrupt_through
 from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.cancelling import cancel_home
 from ringtime_shared.changing import as_shown
@@ -305,9 +303,13 @@ class IngestService:
     async def _screen_hooks(self, hooks: Hooks | None, app_id: str, prefix: str = "") -> None:
         """Raise InvalidRequest for hooks that may not be called; `prefix` stands before their field."""
         if hooks is not None:
-            with _containing("of a hook"):
+            try:
                 violations = check_hooks(hooks, app_id, self._rules, prefix)
                 violations = violations or await screen_hooks(hooks, app_id, self._callbacks, prefix)
+            except Exception:
+                raise
+            except BaseException as error:
+                raise contained("of a hook", error) from error
             if violations:
                 raise InvalidRequest(violations)
 
@@ -364,11 +366,15 @@ class IngestService:
         Args:
             check: the rules, those of callback types among them. Raises InvalidRequest.
         """
-        with _containing(new.callback_type):
+        try:
             violations = check()
             if not violations:
                 details = encode_details(new.callback_details)
                 violations = await self._callbacks[new.callback_type].screen(new.callback_details, new.app_id)
+        except Exception:
+            raise
+        except BaseException as error:
+            raise contained(new.callback_type, error) from error
         if violations:
             raise InvalidRequest(violations)
         return details
@@ -516,20 +522,6 @@ class IngestService:
         done = await cancel_home(self._store, self._clock, row, self._limits, read_ms)
         (shown,) = await fetch_shown(self._store, [done.row])
         return Cancellation(shown, done.promised)
-
-
-@contextmanager
-def _containing(kind: str) -> Iterator[None]:
-    """Let what a callback type raises end neither this task nor the process."""
-    try:
-        yield
-    except Exception:
-        raise
-    except BaseException as error:
-        if is_own_cancel(error):
-            raise
-        let_interrupt_through(error)
-        raise RuntimeError(f"callback type {kind} failed at a create: {describe(error)}") from error
 
 
 def _sending_of(old: Sending | None, asked: ScheduleChange) -> Sending | None:

@@ -22,6 +22,7 @@ _CREDENTIAL = re.compile(
     r"|(?:api|access|private|shared)[-_.]?key|(?<![a-z])(?:key|sig|pwd|pass|jwt|sid)(?![a-z])",
     re.IGNORECASE,
 )
+_SHORT_BYTES = 1_024  #: details up to here are remembered
 _HARMLESS = frozenset({"idempotency-key", "x-idempotency-key"})
 
 
@@ -42,9 +43,17 @@ def hide_details(details: bytes) -> bytes:
     """Return `callback.details`, a JSON object as it is stored, with credentials hidden."""
     if b'"headers"' not in details and b"?" not in details:
         return details
+    return _hide_short(details) if len(details) <= _SHORT_BYTES else _hide(details)
+
+
+def _hide(details: bytes) -> bytes:
     kept = orjson.loads(details)
     hidden = hide(kept)
     return details if hidden == kept else orjson.dumps(hidden)
+
+
+#: Most schedules of an app have one of few callbacks.
+_hide_short = lru_cache(maxsize=1_024)(_hide)
 
 
 def hide(details: Mapping[str, object]) -> dict[str, object]:

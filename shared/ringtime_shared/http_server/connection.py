@@ -49,6 +49,7 @@ _FOR_EVER = float("inf")
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE = (b"connection", b"close")
+WHOLE = "ringtime.body"  #: in the scope: the whole body, for who need not wait for it
 _log = logging.getLogger(__name__)
 _BUSY = Refusal.of(503, "request", "too many connections; try again")
 
@@ -356,6 +357,7 @@ class Exchange:
             "raw_path": head.path.encode(),
             "query_string": head.query,
             "headers": head.headers,
+            WHOLE: body,
         }
 
     async def run(

@@ -406,10 +406,10 @@ async def test_an_id_with_another_place_in_it_finds_nothing(rig: ServiceRig) -> 
     await rig.register()
     parts = unpack_id((await rig.create()).schedule.schedule_id)
     for wrong in (
-        replace(parts, partition=(parts.partition + 1) % 3),
-        replace(parts, slot_ms=parts.slot_ms + 1),
-        replace(parts, counter=parts.counter + 1),
-        replace(parts, kind=Kind.RUN),
+        parts._replace(partition=(parts.partition + 1) % 3),
+        parts._replace(slot_ms=parts.slot_ms + 1),
+        parts._replace(counter=parts.counter + 1),
+        parts._replace(kind=Kind.RUN),
     ):
         with pytest.raises(NotFound):
             await rig.service.fetch_schedule(pack_id(wrong))

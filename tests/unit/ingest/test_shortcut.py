@@ -115,6 +115,14 @@ async def test_errors_of_the_store_and_bugs(error: Exception) -> None:
         assert (await both.call(method, SCHEDULES + tail, body)).status in (500, 503)
 
 
+async def test_a_key_twice_is_found_though_an_escaped_colon_makes_up_for_it() -> None:
+    both = BothWays()
+    body = GOOD.replace(b'"payload": "{}"', b'"payload": "", "payload": "\\u003a"')
+    assert (await both.call("POST", SCHEDULES, body)).json["status"]["errors"][0]["field"] == "payload"
+    batch = b'{"schedules": [%b]}' % body
+    assert (await both.call("POST", SCHEDULES + "/batch", batch)).json["data"]["failed"] == 1
+
+
 async def test_the_gate_stands_before_both_ways() -> None:
     both = BothWays(ServerSettings(max_concurrency=1, max_body_bytes=1_000))
     assert (await both.call("POST", SCHEDULES, schedule_body(payload="x" * 1_000))).status == 413

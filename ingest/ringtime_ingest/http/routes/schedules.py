@@ -17,10 +17,11 @@ from ringtime_ingest.http.parsing import (
     parse_schedule_id,
     parse_schedule_patch,
 )
+from ringtime_ingest.http.plain import read_plain
 from ringtime_ingest.http.query import Query
 from ringtime_ingest.http.routes import BASE, Routes, named_in
 from ringtime_ingest.http.shapes import load
-from ringtime_ingest.service import Kept, NewSchedule
+from ringtime_ingest.service import Kept, NewRecurring, NewSchedule
 from ringtime_ingest.service.listing import IN_QUERY, ListQuery
 from ringtime_ingest.service.requests import NOW
 from ringtime_shared.api.ids import check_app_id
@@ -36,7 +37,7 @@ from ringtime_shared.errors import NotChangeable, Violation
 from ringtime_shared.models.schedule import Status
 from ringtime_shared.row_filter import RowFilter
 
-_KEY = "idempotency-key"  #: the header
+_KEY = b"idempotency-key"  #: the header
 
 
 class ScheduleRoutes(Routes):
@@ -82,8 +83,11 @@ class ScheduleRoutes(Routes):
         return success(made, code=201, http=self._created)
 
     async def _create(self, request: Request) -> dict[str, object] | Kept:
-        key = request.headers.get(_KEY)
-        new = parse_create(load(await self._bodies.read(request), self._depth), key)
+        new: NewSchedule | NewRecurring | None
+        body, key = await self._bodies.read(request), _key_of(request)
+        new = read_plain(body) if key is None and self._bodies.reads_plain else None
+        if new is None:
+            new = parse_create(load(body, self._depth), key)
         if not isinstance(new, NewSchedule):
             return self._shown(await self._service.recurring.put(replace(new, name=str(uuid4())), 0))
         if new.idempotency_key:
@@ -154,6 +158,14 @@ def kept_to_json(kept: Kept) -> dict[str, object]:
     """Return what became of a create with a key."""
     idempotency = idempotency_to_json(kept.is_replay, kept.expires_ms)
     return {"schedule": schedule_to_json(kept.row), "idempotency": idempotency}
+
+
+def _key_of(request: Request) -> str | None:
+    """Return the idempotency key of the headers."""
+    for name, value in request.scope["headers"]:
+        if name == _KEY:
+            return str(value, "latin-1")
+    return None
 
 
 def _headers_of(kept: Kept) -> list[tuple[bytes, bytes]]:

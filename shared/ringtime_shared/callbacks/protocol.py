@@ -52,16 +52,10 @@ class Reply:
         """Refuse what no store could record, while the plug-in that made it can still be blamed."""
         if not isinstance(self.error, str):
             raise TypeError("error must be text")
-        for name, number, most in (
-            ("code", self.code, _MOST_CODE),
-            ("retry_after_ms", self.retry_after_ms, None),
-        ):
-            if number is None:
-                continue
-            if not isinstance(number, int):
-                raise TypeError(f"{name} must be a whole number")
-            if number < 0 or (most is not None and number > most):
-                raise ValueError(f"{name} is out of range: {number}")
+        if self.code is not None:
+            _check_number("code", self.code, _MOST_CODE)
+        if self.retry_after_ms is not None:
+            _check_number("retry_after_ms", self.retry_after_ms, None)
 
     @property
     def blames_destination(self) -> bool:
@@ -72,6 +66,13 @@ class Reply:
         if self.code is None:
             return not self.is_final
         return self.code >= _SERVER_ERROR or self.code == _TOO_MANY
+
+
+def _check_number(name: str, number: object, most: int | None) -> None:
+    if not isinstance(number, int):
+        raise TypeError(f"{name} must be a whole number")
+    if number < 0 or (most is not None and number > most):
+        raise ValueError(f"{name} is out of range: {number}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,12 +24,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple
 
 from ringtime_dispatcher.callbacks.http.answer import AnswerReader
 from ringtime_dispatcher.callbacks.http.connections import Connections, Ended, Shortage, fault_text
+from ringtime_dispatcher.callbacks.instants import instant
 from ringtime_dispatcher.callbacks.signing import signature_headers
 from ringtime_shared.callbacks.address_rules import Address
 from ringtime_shared.callbacks.egress_policy import NOT_ALLOWED, EgressPolicy
@@ -199,29 +199,20 @@ def request_bytes(route: Route, delivery: Delivery, now_s: int) -> bytes:
     Raises ValueError for details that no create would accept.
     """
     details, schedule = delivery.details, delivery.schedule
-    method, given = details.get("method"), details.get("headers") or {}
+    method, given, body = details.get("method"), details.get("headers") or {}, schedule.body
     if method not in METHODS or not isinstance(given, Mapping):
         raise ValueError("no method, or no headers")
-    body = schedule.body
-    lines = [f"{method} {route.resource} HTTP/1.1", f"Host: {route.host}"]
-    names = set()
-    for name, value in given.items():
-        if (fault := header_fault(name, value)) is not None:
-            raise ValueError(fault)
-        names.add(name.lower())
-        lines.append(f"{name}: {value}")
-    for name, line in _USUAL.items():
-        if name not in names:
-            lines.append(line)
-    if body and "content-type" not in names:
-        lines.append(_JSON)
+    try:
+        head = _client_head(str(method), route.resource, route.host, tuple(given.items()), bool(body))
+    except TypeError:  # a value that cannot be told from others is no text
+        raise ValueError("a header is no text") from None
+    lines = [head]
     if body or method in _EXPECT_BODY:
         lines.append(f"Content-Length: {len(body)}")
-    fire_time = datetime.fromtimestamp(schedule.fire_ms / 1_000, UTC).isoformat(timespec="milliseconds")
     lines += (
         f"Schedule-Id: {schedule.schedule_id}",
         f"Ringtime-Attempt: {delivery.attempt}",
-        f"Ringtime-Fire-Time: {fire_time.replace('+00:00', 'Z')}",
+        f"Ringtime-Fire-Time: {instant(schedule.fire_ms)}",
         f"Ringtime-Term: {delivery.term}",
     )
     if schedule.run is not None:
@@ -238,3 +229,26 @@ def request_bytes(route: Route, delivery: Delivery, now_s: int) -> bytes:
         ).items():
             lines.append(f"{name}: {value}")
     return "\r\n".join([*lines, "", ""]).encode("ascii") + body
+
+
+@lru_cache(maxsize=1_024)
+def _client_head(
+    method: str, resource: str, host: str, given: tuple[tuple[object, object], ...], has_body: bool
+) -> str:
+    """Return the lines that are the same for all schedules with these details: those of one app, mostly.
+
+    Raises ValueError for headers that no create would accept, TypeError for some of them.
+    """
+    lines = [f"{method} {resource} HTTP/1.1", f"Host: {host}"]
+    names = set()
+    for name, value in given:
+        if (fault := header_fault(name, value)) is not None:
+            raise ValueError(fault)
+        names.add(str(name).lower())
+        lines.append(f"{name}: {value}")
+    for name, line in _USUAL.items():
+        if name not in names:
+            lines.append(line)
+    if has_body and "content-type" not in names:
+        lines.append(_JSON)
+    return "\r\n".join(lines)

@@ -20,12 +20,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import cast
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, TopicAuthorizationFailedError
 
+from ringtime_dispatcher.callbacks.instants import instant
 from ringtime_dispatcher.callbacks.kafka.client import TOO_LARGE, is_dead, producer_maker, request_ms
 from ringtime_dispatcher.callbacks.kafka.line import NotConnected, ProducerLine
 from ringtime_dispatcher.callbacks.kafka.topics import TopicBook, TopicWatch, Wait
@@ -200,7 +200,7 @@ class KafkaRecord:
         headers += [
             ("schedule-id", schedule_id),
             ("ringtime-attempt", b"%d" % delivery.attempt),
-            ("ringtime-fire-time", _instant(schedule.fire_ms).encode()),
+            ("ringtime-fire-time", instant(schedule.fire_ms).encode()),
             ("ringtime-term", b"%d" % delivery.term),
         ]
         if schedule.run is not None:
@@ -224,8 +224,3 @@ class KafkaRecord:
         """The size in a batch of its own, to some ten bytes."""
         contents = sum(len(name.encode()) + len(value) + 4 for name, value in self.headers)
         return _FRAMING_BYTES + len(self.key) + len(self.value) + contents
-
-
-def _instant(epoch_ms: int) -> str:
-    text = datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="milliseconds")
-    return text.replace("+00:00", "Z")

@@ -1,9 +1,13 @@
 """Microseconds of client CPU per row, or per query, of the Cassandra store: event loop and driver thread.
 
     python benchmarks/cassandra_store.py [host:port]
+    python benchmarks/cassandra_store.py --ways [host:port pid]
 
 Without an address a server is started, as for the service tests. `cpu` is this process's CPU time; `wall`
 adds the server, which shares the machine.
+
+With `--ways`: reads, updates and creates, one and 64 at once, by each way that `cassandra.io` names in turns:
+microseconds of this process and of Cassandra an operation, its rate, and its p99.
 """
 
 from __future__ import annotations
@@ -12,8 +16,15 @@ import asyncio
 import os
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Literal
 from uuid import uuid4
+
+import uvloop
 
 from ringtime_local import LocalServers
 from ringtime_local.addresses import Address, parse_addresses
@@ -37,6 +48,15 @@ Call = Callable[[], Awaitable[object]]
 mint = IdMint(1)
 now_ms = SystemClock().now_ms()
 first_bucket = now_ms // 60_000 + 10
+APP = App(
+    app_id="checkout-service",
+    number=0,
+    writable=1,
+    polled=1,
+    active=True,
+    version=1,
+    created_ms=now_ms,
+)
 
 
 def make_row(app: App, partition: int, slot_ms: int) -> Row:
@@ -92,17 +112,7 @@ async def run(address: Address) -> None:
     await migrate(settings)
     store = await CassandraStore.connect(settings)
     try:
-        app = await store.create_app(
-            App(
-                app_id="checkout-service",
-                number=0,
-                writable=1,
-                polled=1,
-                active=True,
-                version=1,
-                created_ms=now_ms,
-            )
-        )
+        app = await store.create_app(APP)
         await cases(store, app)
     finally:
         await store.close()
@@ -166,10 +176,99 @@ async def cases(store: CassandraStore, app: App) -> None:
     await measure("fetch_live_ids, all done", "rows", 8_000 * 5, ids)
 
 
+ROUNDS = 5
+AT_ONCE = 64
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Costs:
+    """Of one operation, a round each: microseconds here and of Cassandra, calls a second, p99 in ms."""
+
+    client_us: list[float] = field(default_factory=list)
+    server_us: list[float] = field(default_factory=list)
+    rates: list[float] = field(default_factory=list)
+    p99s_ms: list[float] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        columns = (self.client_us, self.server_us, self.rates, self.p99s_ms)
+        client_us, server_us, rate, p99_ms = (sorted(column)[len(column) // 2] for column in columns)
+        return f"{client_us:8.1f} us {server_us:8.1f} us of Cassandra {rate:8.0f}/s p99 {p99_ms:6.1f} ms"
+
+
+async def measure_way(calls: Sequence[Call], at_once: int, pid: int, costs: Costs) -> None:
+    waiting = iter(calls)
+    took_s: list[float] = []
+
+    async def lane() -> None:
+        for call in waiting:
+            began = time.perf_counter()
+            await call()
+            took_s.append(time.perf_counter() - began)
+
+    before = time.perf_counter(), time.process_time(), cpu_s(pid)
+    await asyncio.gather(*(lane() for _ in range(at_once)))
+    wall_s, client_s, server_s = (
+        now - then
+        for now, then in zip((time.perf_counter(), time.process_time(), cpu_s(pid)), before, strict=True)
+    )
+    costs.client_us.append(client_s / len(calls) * 1e6)
+    costs.server_us.append(server_s / len(calls) * 1e6)
+    costs.rates.append(len(calls) / wall_s)
+    costs.p99s_ms.append(sorted(took_s)[len(took_s) * 99 // 100] * 1e3)
+
+
+async def compare_ways(address: Address, pid: int) -> None:
+    settings = CassandraSettings(
+        contact_points=(address.host,), port=address.port, keyspace="bench_ways", request_timeout_ms=20_000
+    )
+    await migrate(settings)
+    costs: dict[str, Costs] = defaultdict(Costs)
+    ways: tuple[Literal["loop", "driver"], ...] = ("loop", "driver")
+    for n in range(ROUNDS + 1):
+        for way in ways:
+            store = await CassandraStore.connect(replace(settings, io=way))
+            try:
+                app = await store.create_app(replace(APP, app_id=f"way-{uuid4().hex[:8]}"))
+                await compare_one(store, app, way, pid, costs if n else defaultdict(Costs))
+            finally:
+                await store.close()
+    for name in sorted(costs):
+        print(f"{name:36} {costs[name]}")
+
+
+async def compare_one(store: CassandraStore, app: App, way: str, pid: int, costs: dict[str, Costs]) -> None:
+    rows = make_rows(app, 512, first_bucket, 16)
+    await store.put_rows(rows)
+    for at_once, count in ((1, 1_000), (AT_ONCE, 10_000)):
+        made = make_rows(app, count, first_bucket, 16)
+        reads: list[Call] = [partial(read_row, store, rows[n % len(rows)]) for n in range(count)]
+        updates: list[Call] = [partial(store.put_updates, [done(rows[n % len(rows)])]) for n in range(count)]
+        creates: list[Call] = [partial(store.put_rows, [row]) for row in made]
+        for name, calls in (("fetch_row", reads), ("put_updates of 1", updates), ("put_rows of 1", creates)):
+            await measure_way(calls, at_once, pid, costs[f"{name}, {at_once} at once, {way}"])
+
+
+async def read_row(store: CassandraStore, row: Row) -> None:
+    await store.fetch_row(row.place, row.schedule.schedule_id)
+
+
+def main() -> None:
+    is_of_ways = "--ways" in sys.argv
+    given = [argument for argument in sys.argv[1:] if argument != "--ways"]
+    if given:
+        address = parse_addresses(given[0], source="the address")[0]
+        uvloop.run(compare_ways(address, int(given[1])) if is_of_ways else run(address))
+        return
+    os.environ.pop(CASSANDRA_VARIABLE, None)
+    with LocalServers(kafka=False, etcd=False) as servers:
+        node = servers.cassandra.nodes[0]
+        uvloop.run(compare_ways(node.address, node.pid) if is_of_ways else run(node.address))
+
+
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
-        asyncio.run(run(parse_addresses(sys.argv[1], source="the address")[0]))
-    else:
-        os.environ.pop(CASSANDRA_VARIABLE, None)
-        with LocalServers(kafka=False, etcd=False) as servers:
-            asyncio.run(run(servers.cassandra.nodes[0].address))
+    main()

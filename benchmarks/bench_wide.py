@@ -31,11 +31,11 @@ from typing import NamedTuple, Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from benchmarks.bench_split import cpu_of, resident_mib
 from tests.harness.client import LoadClient
 from tests.harness.load import wait_until
 from tests.harness.receiver import Receiver, running_receiver
 
+from benchmarks.bench_split import cpu_of, resident_mib
 from ringtime_local.cluster import Cluster
 
 CASES = ("quiet", "near", "burst", "partitions")

@@ -16,9 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.bench_split import cpu_of
 from tests.harness.client import LoadClient
 
+from benchmarks.bench_split import cpu_of
 from ringtime_local.cluster import Cluster
 
 ITEMS = 1_000

@@ -24,8 +24,8 @@ from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import orjson
-from benchmarks.cassandra_store import done, make_row
 
+from benchmarks.cassandra_store import done, make_row
 from ringtime_ingest.service import IngestParts, IngestService, NewApp
 from ringtime_ingest.service.listing import ListQuery
 from ringtime_local import LocalServers

@@ -33,12 +33,20 @@ LOOPBACK = ("127.0.0.0/8", "::1/128")  #: what callbacks of a local cluster may 
 class Pod:
     """One process of ours, with its own port."""
 
-    def __init__(self, name: str, module: str, port: int, config: Path, flags: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        name: str,
+        module: str,
+        port: int,
+        config: Path,
+        flags: tuple[str, ...],
+        python: str = sys.executable,
+    ) -> None:
         folder = config.parent
         self.name = name
         self.port = port
         self.log = folder / f"{name}.log"
-        argv = (sys.executable, "-m", module, "--port", str(port), "--config", str(config), *flags)
+        argv = (python, "-m", module, "--port", str(port), "--config", str(config), *flags)
         self.process = LocalProcess(Command(argv), folder=folder, log=self.log)
 
     def wait_ready(self, until_s: float) -> None:
@@ -58,6 +66,7 @@ class Cluster:
 
     `pod_settings` holds, by a pod's name, settings that differ from the others'; set them before it starts.
     `servers`, if given, run already and outlive the cluster; without, it starts and ends its own.
+    `python` runs the pods: that of another checkout's environment, to run its pods.
     """
 
     def __init__(
@@ -68,6 +77,7 @@ class Cluster:
         dispatchers: int,
         settings: dict[str, object],
         servers: LocalServers | None = None,
+        python: str | None = None,
     ) -> None:
         self.folder = folder.absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -78,6 +88,7 @@ class Cluster:
         self._ingest = ingest
         self._dispatchers = dispatchers
         self._settings = settings
+        self._python = python or sys.executable
         self._config = self.folder / "ringtime.json"
 
     @property
@@ -115,7 +126,7 @@ class Cluster:
         port = self.pods[name].port if name in self.pods else take_ports(1)[0]
         flags = ("--name", name) if role == "dispatcher" else ()
         config = self._write_settings(name) if name in self.pod_settings else self._config
-        self.pods[name] = Pod(name, f"ringtime_{role}.main", port, config, flags)
+        self.pods[name] = Pod(name, f"ringtime_{role}.main", port, config, flags, self._python)
         return self.pods[name]
 
     def stop(self) -> None:
@@ -158,7 +169,7 @@ class Cluster:
     def _migrate(self) -> None:
         log = self.folder / "migrate.log"
         argv = (
-            sys.executable,
+            self._python,
             "-m",
             "ringtime.main",
             "migrate",

@@ -1,0 +1,3 @@
+module ringtime/hammer
+
+go 1.21

@@ -71,8 +71,9 @@ faults: setup ## Check the models, run the long fault set on real servers, write
 	$(BIN)/python -m tests.harness.render_faults > docs/faults.md
 
 .PHONY: bench
-bench: setup ## Run the benchmarks; benchmarks/README.md says what they measure
-	@for script in benchmarks/*.py; do echo "== $$script"; PYTHONPATH=. $(BIN)/python "$$script" || exit; done
+bench: setup ## Measure a little of everything, then the parts; benchmarks/README.md says what there is
+	$(BIN)/python -m benchmarks quick
+	@for script in $$(grep -l '^if __name__' benchmarks/*.py | grep -v __main__); do echo "== $$script"; PYTHONPATH=. $(BIN)/python "$$script" || exit; done
 
 .PHONY: load
 load: setup ## Play each load shape on a cluster of its own for a minute; FACTOR= scales it

@@ -13,7 +13,7 @@ from ringtime_dispatcher.ownership.capacity import fit_to_machine
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.coordination.etcd import EtcdSession
 from ringtime_shared.http_server import listen, serve_http, stop_on_signals
-from ringtime_shared.process import process_name, run_service
+from ringtime_shared.process import process_name, run_service, settle_memory
 from ringtime_shared.settings import Settings
 from ringtime_shared.stores.cassandra import CassandraStore
 from ringtime_shared.watched_clock import WatchedClock
@@ -60,6 +60,7 @@ async def serve(settings: Settings) -> None:
                         now_ms=machine.now_ms,  # for whoever compares clocks
                     )
                 )
+                settle_memory()
                 await serve_http(app, settings.server, listener, stop)
                 click.echo(f"ringtime-dispatcher {node} is draining")
                 await dispatcher.stop()

@@ -15,6 +15,7 @@ Whatever is unusual is left to `parsing`: other keys, null, other spellings, and
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -24,7 +25,9 @@ from msgspec import UNSET, MsgspecError, Raw, Struct, UnsetType
 from msgspec.json import Decoder
 
 from ringtime_ingest.http.fields import DETAILS
+from ringtime_ingest.service.batches import STINT
 from ringtime_ingest.service.requests import NewSchedule
+from ringtime_shared.api.batches import MAX_ITEMS
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.api.instants import parse_delay, parse_instant
 from ringtime_shared.api.labels import check_labels
@@ -45,8 +48,14 @@ class _Create(Struct, forbid_unknown_fields=True, gc=False):
     labels: dict[str, str] | UnsetType = UNSET
 
 
+class _Batch(Struct, forbid_unknown_fields=True, gc=False):
+    schedules: list[Raw]
+
+
+_MOST_BYTES = 1_048_576  #: of a batch: msgspec goes through them at a stretch, in about 1 ms
+_ODD = (MsgspecError, ValueError, RecursionError)
 _KEYS = 5  #: that every create has: its own three, and the two of its callback
-_CREATE = Decoder(_Create)
+_CREATE, _BATCH = Decoder(_Create), Decoder(_Batch)
 _FRACTION = re.compile(rb"[0-9]+\.[0-9]+")
 #: which type the keys have that a callback type of ours reads; it has no others
 _KINDS: Mapping[str, Mapping[str, type]] = {
@@ -55,7 +64,7 @@ _KINDS: Mapping[str, Mapping[str, type]] = {
 
 
 def read_plain(body: bytes) -> NewSchedule | None:
-    """Return what a create asks for; None: it has to be read by `parsing`."""
+    """Return what one create asks for; None: it has to be read by `parsing`."""
     if b"\\u" in body:
         return None
     try:
@@ -72,7 +81,7 @@ def read_plain(body: bytes) -> NewSchedule | None:
         if new.delaySeconds is not UNSET:
             text = bytes(new.delaySeconds)
             delay_ms, colons = _read(text, parse_delay), colons + 1 + text.count(b":")
-    except (MsgspecError, ValueError):
+    except _ODD:
         return None
     if colons != body.count(b":") or check_app_id(new.appId) or check_labels(labels, "labels"):
         return None
@@ -85,6 +94,34 @@ def read_plain(body: bytes) -> NewSchedule | None:
         delay_ms=delay_ms,
         labels=labels,
     )
+
+
+async def read_plain_batch(body: bytes, most_bytes: int) -> list[NewSchedule] | None:
+    """Return what a batch of creates asks for; None: it has to be read by `items`, each item on its own.
+
+    Args:
+        most_bytes: of one item.
+    """
+    if len(body) > _MOST_BYTES:
+        return None
+    try:
+        items = _BATCH.decode(body).schedules
+    except _ODD:
+        return None
+    if len(items) > MAX_ITEMS:
+        return None
+    asked: list[NewSchedule] = []
+    colons = 1
+    for n, item in enumerate(items, 1):
+        text = bytes(item)
+        new = read_plain(text) if len(text) <= most_bytes else None
+        if new is None:
+            return None
+        asked.append(new)
+        colons += text.count(b":")
+        if n % STINT == 0:
+            await asyncio.sleep(0)
+    return asked if asked and colons == body.count(b":") else None
 
 
 def _read(text: bytes, parse: Callable[[object], int]) -> int:

@@ -123,6 +123,13 @@ async def test_a_key_twice_is_found_though_an_escaped_colon_makes_up_for_it() ->
     assert (await both.call("POST", SCHEDULES + "/batch", batch)).json["data"]["failed"] == 1
 
 
+async def test_deep_nesting_is_refused_in_the_same_words() -> None:
+    both = BothWays()
+    body = GOOD.replace(str(NOW_S + 60).encode(), b"[" * 20_000 + b"]" * 20_000)
+    assert (await both.call("POST", SCHEDULES, body)).status == 400
+    assert (await both.call("POST", SCHEDULES + "/batch", b'{"schedules":[%b]}' % body)).status == 400
+
+
 async def test_the_gate_stands_before_both_ways() -> None:
     both = BothWays(ServerSettings(max_concurrency=1, max_body_bytes=1_000))
     assert (await both.call("POST", SCHEDULES, schedule_body(payload="x" * 1_000))).status == 413

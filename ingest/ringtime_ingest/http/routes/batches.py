@@ -22,6 +22,7 @@ from ringtime_ingest.http.fields import CANCELS, NEW_SCHEDULES
 from ringtime_ingest.http.gate import Bodies, Room, busy
 from ringtime_ingest.http.items import ItemReader
 from ringtime_ingest.http.parsing import parse_new_schedule, parse_schedule_id
+from ringtime_ingest.http.plain import read_plain_batch
 from ringtime_ingest.http.routes import BASE, Routes
 from ringtime_ingest.http.routes.schedules import kept_to_json
 from ringtime_ingest.service import Cancellation, IngestService, Kept
@@ -43,7 +44,8 @@ class BatchRoutes(Routes):
     def __init__(self, service: IngestService, bodies: Bodies, settings: ServerSettings, room: Room) -> None:
         super().__init__(service, bodies, settings)
         self._room = room
-        most_bytes, depth = settings.max_body_bytes, settings.max_json_depth
+        self._most_bytes = most_bytes = settings.max_body_bytes
+        depth = settings.max_json_depth
         self._creates, self._cancels = (
             ItemReader(shape.required[0], most=MAX_ITEMS, most_bytes=most_bytes, max_depth=depth)
             for shape in (NEW_SCHEDULES, CANCELS)
@@ -61,7 +63,8 @@ class BatchRoutes(Routes):
         with self._room.for_batch(len(body) // _PLACE_BYTES + 1) as has_room:
             if not has_room:
                 return busy()
-            asked = await self._creates.read(body, parse_new_schedule)
+            plain = await read_plain_batch(body, self._most_bytes) if self._bodies.reads_plain else None
+            asked = await self._creates.read(body, parse_new_schedule) if plain is None else plain
             return await _answer(await self._service.batches.create(asked), _show_created)
 
     async def cancel(self, request: Request) -> Response:

@@ -15,6 +15,8 @@ from msgspec import convert
 from ringtime_client.exchange import BASE, Call
 from ringtime_client.forms import callback_of, instant, safe, to_body, with_query
 from ringtime_client.views import Callback
+from ringtime_shared.api.completions import FAILURE, SUCCESS, CompletionView
+from ringtime_shared.api.completions import FIELD as COMPLETION
 from ringtime_shared.api.configuration import retry_to_json
 from ringtime_shared.api.hooks import hooks_to_json
 from ringtime_shared.api.ids import check_name
@@ -128,6 +130,7 @@ def put_recurring(
     misfire_most: int | None = None,
     misfire_age: timedelta | None = None,
     overlap: Overlap | None = None,
+    completion: timedelta | None = None,
     keeps: bool | None = None,
     hooks: Hooks | None = None,
     revision: int | None = None,
@@ -144,6 +147,8 @@ def put_recurring(
         misfire_most: how many, of ALL; None: one.
         misfire_age: runs later than this are not made up for, whole seconds; None: the app's bound alone.
         overlap: what becomes of a run that is due before the one before has its outcome; None: ALLOW.
+        completion: how long a receiver that answers 202 may take to say that it is done, whole seconds;
+            None: its answer is the end.
         keeps: False: it is deleted after its last run; else it is kept, ENDED.
         hooks: who is told how a run ended, instead of the app's; `make_hooks` makes them.
         revision: only if it is at this one; 0: only if there is none; None: whatever there is.
@@ -151,7 +156,7 @@ def put_recurring(
     Raises InvalidRequest, NotFound (app), AppInactive, VersionConflict, LimitReached.
     """
     fields = _fields(
-        times, payload, callback, retry, misfire, misfire_most, misfire_age, overlap, keeps, hooks
+        times, payload, callback, retry, misfire, misfire_most, misfire_age, overlap, completion, keeps, hooks
     )
     return _call("PUT", app_id, name, fields=fields, headers=_matching(revision))
 
@@ -169,6 +174,7 @@ def patch_recurring(
     misfire_most: int | None = None,
     misfire_age: timedelta | None = None,
     overlap: Overlap | None = None,
+    completion: timedelta | None = None,
     keeps: bool | None = None,
     hooks: Hooks | None = None,
     revision: int | None = None,
@@ -181,7 +187,7 @@ def patch_recurring(
     Raises InvalidRequest, NotFound, AppInactive, VersionConflict.
     """
     fields = _fields(
-        times, payload, callback, retry, misfire, misfire_most, misfire_age, overlap, keeps, hooks
+        times, payload, callback, retry, misfire, misfire_most, misfire_age, overlap, completion, keeps, hooks
     )
     return _call("PATCH", app_id, name, fields=fields, headers=_matching(revision))
 
@@ -355,6 +361,31 @@ def preview_times(app_id: str, *, times: RecurringTimes, size: int = PREVIEW_SIZ
     return Call(method="POST", path=path, body=body, read=_to_planned, app_id=app_id)
 
 
+@checked
+def complete_run(completion_url: str, *, error: str | None = None) -> Call[CompletionView]:
+    """Say that a run is done, or has failed, whose callback was answered 202. It may be repeated.
+
+    Args:
+        completion_url: the header `Ringtime-Completion-Url` of the callback; the call goes to this client's
+            server.
+        error: why it failed, at most 200 characters; None: it is done.
+
+    Raises InvalidRequest, NotFound (it is not for this server, or too late), AlreadyDone if the run has ended
+    in another way.
+    """
+    token = completion_url.rpartition("/")[2]
+    fields = {"status": SUCCESS} if error is None else {"status": FAILURE, "errorMessage": error}
+    return Call(
+        method="POST",
+        path=f"{BASE}/completions/{quote(token, safe='')}",
+        body=to_body(fields),
+        read=partial(read, CompletionView),
+        kind="run to complete",
+        key="of this token",
+        may_repeat=True,
+    )
+
+
 def _fields(
     times: RecurringTimes | None,
     payload: str | None,
@@ -364,6 +395,7 @@ def _fields(
     misfire_most: int | None,
     misfire_age: timedelta | None,
     overlap: Overlap | None,
+    completion: timedelta | None,
     keeps: bool | None,
     hooks: Hooks | None,
 ) -> dict[str, object]:
@@ -377,6 +409,7 @@ def _fields(
         "misfireMost": misfire_most,
         "misfireAgeSeconds": None if misfire_age is None else misfire_age // _SECOND,
         "overlapPolicy": None if overlap is None else overlap.lower(),
+        COMPLETION: None if completion is None else completion // _SECOND,
         "hooks": None if hooks is None else hooks_to_json(hooks, is_hidden=False),
         "atEnd": None if keeps is None else (KEEP if keeps else DELETE),
     }

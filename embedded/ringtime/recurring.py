@@ -59,6 +59,7 @@ class RecurringVerbs(ABC):
         misfire_most: int | None = None,
         misfire_age: timedelta | None = None,
         overlap: Overlap | None = None,
+        completion: timedelta | None = None,
         keeps: bool | None = None,
         hooks: Hooks | None = None,
         revision: int | None = None,
@@ -73,6 +74,8 @@ class RecurringVerbs(ABC):
             misfire_most: how many, of ALL; None: one.
             misfire_age: runs later than this are not made up for, whole seconds; None: the app's bound alone.
             overlap: what becomes of a run that is due before the one before has its outcome; None: ALLOW.
+            completion: how long a receiver that answers 202 may take to say that it is done, whole seconds;
+                None: its answer is the end.
             keeps: False: it is deleted after its last run; else it is kept, ENDED.
             hooks: who is told how a run ended, instead of the app's; `make_hooks` makes them.
             revision: only if it is at this one; 0: only if there is none; None: whatever there is.
@@ -81,9 +84,13 @@ class RecurringVerbs(ABC):
         OutcomeUnknown.
         """
         changes = _changes(payload, callback, retry, misfire, misfire_most, misfire_age, overlap, keeps)
-        sending = None if hooks is None else Sending(hooks=hooks)
+        sending = Sending(hooks=hooks, completion_ms=_millis(completion))
         new = NewRecurring(
-            app_id=app_id, name=name, times=parse_times(times.to_json()), sending=sending, **changes
+            app_id=app_id,
+            name=name,
+            times=parse_times(times.to_json()),
+            sending=None if sending == Sending() else sending,
+            **changes,
         )
         return await self._service.recurring.put(new, revision)
 
@@ -101,6 +108,7 @@ class RecurringVerbs(ABC):
         misfire_most: int | None = None,
         misfire_age: timedelta | None = None,
         overlap: Overlap | None = None,
+        completion: timedelta | None = None,
         keeps: bool | None = None,
         hooks: Hooks | None = None,
         revision: int | None = None,
@@ -132,6 +140,8 @@ class RecurringVerbs(ABC):
                 kept["sending"] = replace(stored.sending, is_base64=False)
             if hooks is not None:
                 kept["sending"] = replace(kept["sending"] or Sending(), hooks=hooks)
+            if completion is not None:
+                kept["sending"] = replace(kept["sending"] or Sending(), completion_ms=_millis(completion))
             times = parse_times(patch_times(stored.times, given))
             return NewRecurring(app_id=app_id, name=name, times=times, **(kept | changes))
 
@@ -199,6 +209,21 @@ class RecurringVerbs(ABC):
         """File a run of a recurring schedule now, beside the plan and by its overlap policy; also of one that
         is paused. Raises NotFound, AppInactive, StoreUnavailable, OutcomeUnknown."""
         return await self._service.recurring.trigger(await self.get_recurring(app_id, name))
+
+    @checked
+    async def complete_run(self, completion_url: str, *, error: str | None = None) -> UUID:
+        """Say that a run is done, or has failed, whose callback was answered 202; return which one. It may be
+        repeated.
+
+        Args:
+            completion_url: the header `Ringtime-Completion-Url` of the callback.
+            error: why it failed, at most 200 characters; None: it is done.
+
+        Raises InvalidRequest, NotFound (it is none of ours, or too late), AlreadyDone if the run has ended in
+        another way, StoreUnavailable, OutcomeUnknown.
+        """
+        ticket, _ = await self._service.completing.complete(completion_url.rpartition("/")[2], error)
+        return ticket.schedule_id
 
     @checked
     async def backfill_recurring(
@@ -299,6 +324,10 @@ def _changes(
         "keeps": keeps,
     }
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def _millis(completion: timedelta | None) -> int | None:
+    return None if completion is None else completion // _SECOND * 1_000
 
 
 def _check_size(size: int) -> None:

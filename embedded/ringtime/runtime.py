@@ -23,6 +23,7 @@ from ringtime_dispatcher.ownership.capacity import fit_to_machine
 from ringtime_ingest.service import IngestParts, IngestService
 from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.clock import Clock, SystemClock
+from ringtime_shared.completing import Completions
 from ringtime_shared.coordination.memory import Hub, MemorySession
 from ringtime_shared.errors import FolderLost, StartupError
 from ringtime_shared.settings import Settings
@@ -100,6 +101,7 @@ async def run(
                     limits=settings.limits,
                     callbacks=kinds,
                     holder=node,
+                    completions=Completions.of(settings.completion),
                 )
             )
             dispatcher = make_dispatcher(

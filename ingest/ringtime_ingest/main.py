@@ -16,6 +16,7 @@ from ringtime_shared.callbacks.plugins import load_callback_types
 from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.clock import SystemClock, require_trust
+from ringtime_shared.completing import Completions
 from ringtime_shared.http_server import listen, serve_http, stop_on_signals
 from ringtime_shared.process import process_name, run_service, settle_memory
 from ringtime_shared.settings import Settings
@@ -54,6 +55,7 @@ async def serve(settings: Settings) -> None:
                         limits=settings.limits,
                         callbacks=callback_rules(settings),
                         holder=settings.node.name or process_name("ingest"),
+                        completions=Completions.of(settings.completion),
                     )
                 )
                 host, port = listener.getsockname()[:2]

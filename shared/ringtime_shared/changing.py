@@ -88,6 +88,8 @@ def judge(row: Row, home: Row | None, pointed: Row | None) -> Verdict:
         return Verdict.SEND
     if _is_over(row, home):
         return Verdict.CLOSE
+    if row.schedule.work is not None and row.schedule.work.ended_ms is not None:
+        return Verdict.SEND  # it ends the schedule, whatever the home row points at: see `completing`
     later = home.moved_to
     if later is None:
         return Verdict.SEND if row.change is None else Verdict.WAIT
@@ -118,6 +120,8 @@ def as_shown(home: Row, pointed: Row | None) -> Row:
     Args:
         pointed: the filing at `Row.shown_in`; None: it cannot be read.
     """
+    if pointed is not None and pointed.schedule.work is not None:
+        return replace(home, schedule=replace(home.schedule, run=pointed.schedule.run))
     if pointed is None or pointed.change is None:
         return home
     return replace(home, schedule=pointed.schedule, change=pointed.change)

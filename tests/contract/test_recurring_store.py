@@ -13,8 +13,10 @@ from tests.contract.builders import (
     make_calendar,
     make_definition,
     make_move,
+    make_outcome,
     make_row,
     make_run,
+    make_update,
 )
 
 from ringtime_shared.errors import VersionConflict
@@ -29,6 +31,7 @@ from ringtime_shared.models.recurring import (
     Overlap,
     Stage,
     VersionSpan,
+    Work,
 )
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.sending import Sending
@@ -178,9 +181,16 @@ async def test_what_a_row_knows_of_its_definition_comes_back(store: Store, app: 
         stage=Stage.FOLLOWED,
         is_contested=True,
     )
-    await store.put_rows([plain, full, make_move(full, START_MS + 2)])
-    for row in (plain, full, make_move(full, START_MS + 2)):
+    work = Work(sent_ms=1, attempt=2, accepted_ms=3, until_ms=4, ended_ms=5, error="ü")
+    worked = make_run(definition, START_MS + 3, stage=Stage.COMPLETED, work=work)
+    rows = [plain, full, make_move(full, START_MS + 2), worked]
+    await store.put_rows(rows)
+    for row in rows:
         assert await store.fetch_row(row.place, row.schedule.schedule_id) == row
+    outcome = make_outcome(accepted_ms=START_MS + 9)
+    await store.put_updates([make_update(worked, outcome)])
+    found = await store.fetch_row(worked.place, worked.schedule.schedule_id)
+    assert found == replace(worked, outcome=outcome)
 
 
 async def test_runs_are_listed_both_ways_over_weeks(store: Store, app: App) -> None:

@@ -314,7 +314,9 @@ async def test_ids_that_differ_in_the_last_bit_are_two_rows(store: Store, app: A
 async def test_what_a_changed_filing_has_comes_back(store: Store, app: App) -> None:
     hooks = Hooks(on_success=Hook(callback_type="a", callback_details='{"to":"ü"}'), has_payload=True)
     told = HookOf(schedule_id=make_row(app).schedule.schedule_id, event=HookEvent.MISSED, replay=3)
-    sending = Sending(is_base64=True, timeout_ms=70, priority=Priority.LOW, hooks=hooks, hook_of=told)
+    sending = Sending(
+        is_base64=True, timeout_ms=70, priority=Priority.LOW, hooks=hooks, hook_of=told, completion_ms=9
+    )
     row = make_row(app, sending=sending, payload="AAE=")
     filing = replace(row, place=row.place._replace(slot_ms=START_MS + 5), change=Change(START_MS, 1 << 61))
     await store.put_rows([row, filing])

@@ -53,6 +53,7 @@ RECURRING: dict[str, Any] = {
     "misfire_most": 2,
     "misfire_age": HOUR,
     "overlap": Overlap.SKIP,
+    "completion": HOUR,
     "keeps": True,
     "hooks": HOOKS,
     "revision": 3,
@@ -135,6 +136,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "pause_recurring": NAMED | {"reason": "", "until": datetime(2030, 1, 1, tzinfo=UTC)},
     "resume_recurring": NAMED,
     "trigger_recurring": NAMED,
+    "complete_run": {"completion_url": "https://a.example/goscheduler/completions/x", "error": "no"},
     "backfill_recurring": NAMED
     | {
         "start": datetime(2026, 1, 1, tzinfo=UTC),
@@ -207,7 +209,19 @@ RIGHT: dict[str, tuple[type, ...]] = {
     "dates": (type(None), list),
     "spans": (type(None), list),
     **dict.fromkeys(
-        ("ics", "misfire", "misfire_most", "misfire_age", "overlap", "keeps", "revision", "state", "until"),
+        (
+            "ics",
+            "error",
+            "completion",
+            "misfire",
+            "misfire_most",
+            "misfire_age",
+            "overlap",
+            "keeps",
+            "revision",
+            "state",
+            "until",
+        ),
         (type(None),),
     ),
     "status": (type(None),),

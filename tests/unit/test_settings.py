@@ -148,6 +148,9 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
             "dispatch.page_rows",
         ),
         ({"CASSANDRA_USERNAME": "ringtime"}, "cassandra.password"),
+        ({"COMPLETION_SECRET": "x" * 32}, "completion.base_url"),
+        ({"COMPLETION_BASE_URL": "https://a.example/x"}, "completion.secret"),
+        ({"COMPLETION_BASE_URL": "https://a.example/"}, "RINGTIME_COMPLETION_BASE_URL"),
         ({"COORDINATION_PASSWORD": "hunter2"}, "coordination.username"),
         ({"COORDINATION_CA_FILE": "ca", "COORDINATION_KEY_FILE": "key"}, "coordination.cert_file"),
         ({"CASSANDRA_CERT_FILE": "crt", "CASSANDRA_KEY_FILE": "key"}, "cassandra.ca_file"),
@@ -259,6 +262,7 @@ def test_secrets_are_neither_shown_nor_repeated(tmp_path: Path) -> None:
         assert "hunter2" not in str(caught.value)
     assert {field.key for field in catalog().values() if field.is_secret} == {
         "cassandra.password",
+        "completion.secret",
         "coordination.password",
         "kafka.password",
     }

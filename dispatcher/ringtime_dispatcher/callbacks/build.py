@@ -13,6 +13,7 @@ from ringtime_shared.callbacks.plugins import load_callback_types
 from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.clock import Clock
+from ringtime_shared.completing import Completions
 from ringtime_shared.entry import extra_needed
 from ringtime_shared.errors import StartupError
 from ringtime_shared.settings import KafkaSettings, Settings
@@ -35,6 +36,7 @@ def make_callbacks(settings: Settings, clock: Clock, *, loopback: bool = False) 
         Resolver(settings.egress),
         max_connections=settings.dispatch.max_in_flight,
         clock=clock,
+        completions=Completions.of(settings.completion),
     )
     kinds[http.name] = http
     if settings.kafka.bootstrap:

@@ -52,6 +52,7 @@ from ringtime_shared.changing import (
     needs_pointed,
 )
 from ringtime_shared.clock import Clock
+from ringtime_shared.completing import ACCEPTED_CODE, accepted, completion_ms_of
 from ringtime_shared.descriptors import is_shortage
 from ringtime_shared.errors import Damaged
 from ringtime_shared.ids import app_number_of
@@ -343,6 +344,7 @@ class Deliverer:
             schedule=row.schedule,
             details=item.details or {},
             attempt=row.attempts + 1,
+            replay=row.replay,
             term=item.owned.term,
             timeout_ms=self._turns.timeout_ms(row.schedule, policy),
             secrets=policy.secrets,
@@ -364,6 +366,13 @@ class Deliverer:
         for waiting in self._turns.note(item, reply):
             self._park(waiting)
         if reply.ok:
+            if reply.code == ACCEPTED_CODE and (completion_ms := completion_ms_of(row.schedule)) is not None:
+                last_ms = last_slot_ms(row, row.schedule.expires_ms)
+                self._file(
+                    item,
+                    accepted(row, sent_ms=at_ms, now_ms=now_ms, completion_ms=completion_ms, last_ms=last_ms),
+                )
+                return
             self.tally.succeeded += 1
             self._settle(item, outcome_of(row, reply, at_ms=at_ms, took_ms=took_ms))
             return
@@ -380,6 +389,14 @@ class Deliverer:
         self.tally.retried += 1
         slot_ms = now_ms + max(wait_ms, FILING_MARGIN_MS)
         self._file(item, next_filing(row, slot_ms, attempt_of(reply, at_ms=at_ms, took_ms=took_ms)))
+
+    def conclude(self, item: RowItem, outcome: Outcome) -> None:
+        """Record how the work of a receiver ended, which had answered before."""
+        if outcome.status is Status.SUCCESS:
+            self.tally.succeeded += 1
+            self._settle(item, outcome)
+        else:
+            self._give_up(item, outcome)
 
     def _park(self, item: RowItem) -> None:
         """File a row for later without an attempt: its destination is in trouble."""

@@ -60,6 +60,10 @@ class Deliveries(Protocol):
         """An item that was taken up was let go: its turn comes."""
         ...
 
+    def conclude(self, item: RowItem, outcome: Outcome) -> None:
+        """A delivery that was taken up ended like this, as its receiver said after the answer."""
+        ...
+
     def end_in_failure(self, item: RowItem, error: BaseException) -> None:
         """An item that was taken up met a bug, or something that cannot be read. Raises an order to stop."""
         ...
@@ -243,6 +247,10 @@ class Follower:
     def _carry_out(self, item: RowItem, step: Step, now_ms: int) -> None:
         """Write what is decided of an item, and see to it that it goes on when that is durable."""
         row = item.row
+        if step.outcome is not None and step.run.work is not None and step.outcome.attempts:
+            item.has_step = False
+            self._parts.deliveries.conclude(item, step.outcome)
+            return
         if step.run is not row.schedule.run:
             row = item.row = replace(row, schedule=replace(row.schedule, run=step.run))
         outcome, filings, home = step.outcome, step.files, None

@@ -74,8 +74,9 @@ class RowItem(Item):
         super().__init__(owned, row.place, row.schedule.schedule_id)
         self.row = row
         self.needs_look = self.home is not row.place  #: at the home row, before this filing is sent
-        #: a run's step is to be taken first; a replay is nobody's time
-        self.has_step = row.schedule.run is not None and not row.replay
+        run = row.schedule.run
+        #: a run's step is to be taken first; a replay is nobody's time, but its end may be told, too
+        self.has_step = run is not None and (not row.replay or run.work is not None)
         self.seen_ms: int | None = (
             None  #: since when a changed filing was in force at each look, on the boot clock
         )

@@ -26,6 +26,7 @@ from ringtime_ingest.http.routes.apps import AppRoutes
 from ringtime_ingest.http.routes.batches import BatchRoutes
 from ringtime_ingest.http.routes.calendars import CalendarRoutes
 from ringtime_ingest.http.routes.clock import ClockRoutes, SteppedClock
+from ringtime_ingest.http.routes.completions import CompletionRoutes
 from ringtime_ingest.http.routes.dead_letters import DeadLetterRoutes
 from ringtime_ingest.http.routes.health import HealthRoutes, Ready
 from ringtime_ingest.http.routes.jobs import JobRoutes
@@ -72,6 +73,7 @@ def create_app(
             *DeadLetterRoutes(service, bodies, settings).all(),
             *JobRoutes(service, bodies, settings).all(),
             *RecurringRoutes(service, bodies, settings).all(),
+            *CompletionRoutes(service, bodies, settings).all(),
             *CalendarRoutes(service, bodies, settings).all(),
             *HealthRoutes(ready, is_stepped=clock is not None).all(),
             *MetricsRoutes(counts).all(),

@@ -10,6 +10,8 @@ from ringtime_ingest.http.shapes import FLAG, LIST, NUMBER, OBJECT, TEXT, TEXTS,
 from ringtime_ingest.service.signing import SECRET_PATTERN
 from ringtime_ingest.service.tokens import CONTINUATION_PATTERN
 from ringtime_shared.api.batches import MAX_ITEMS
+from ringtime_shared.api.completions import ENDINGS, MAX_TIMEOUT_S
+from ringtime_shared.api.completions import FIELD as COMPLETION
 from ringtime_shared.api.configuration import description_of
 from ringtime_shared.api.dead_letters import MAX_SIZE
 from ringtime_shared.api.ids import (
@@ -33,7 +35,7 @@ from ringtime_shared.api.recurring import (
     MAX_REASON_CHARS,
     PREVIEW_SIZE,
 )
-from ringtime_shared.api.schedules import ENCODINGS
+from ringtime_shared.api.schedules import ENCODINGS, MAX_ERROR_CHARS
 from ringtime_shared.app_rules import RESERVED
 from ringtime_shared.callbacks import http_rules, kafka_rules
 from ringtime_shared.callbacks.http_rules import METHODS
@@ -421,6 +423,13 @@ OVERLAPS = [each.lower() for each in (Overlap.ALLOW, Overlap.SKIP, Overlap.BUFFE
 ENDS = [KEEP, DELETE]
 _POLICIES = (
     Field(
+        COMPLETION,
+        WHOLE,
+        "A receiver that answers 202 works on: it says that it is done by a call of the URL in the header"
+        " `Ringtime-Completion-Url`, and has so long for it. Left out: its answer is the end.",
+        _upto(MAX_TIMEOUT_S),
+    ),
+    Field(
         "misfirePolicy",
         TEXT,
         "Which runs are made that came due while nothing could be sent: the last one, none, or the last"
@@ -442,6 +451,16 @@ _POLICIES = (
         _one_of(OVERLAPS),
     ),
     Field("atEnd", TEXT, "What becomes of it after its last run. Left out: keep.", _one_of(ENDS)),
+)
+COMPLETED = Shape(
+    Field("status", TEXT, "How the work ended. Left out: success.", _one_of(ENDINGS)),
+    Field(
+        "errorMessage",
+        TEXT,
+        "Why it failed.",
+        {"type": "string", "maxLength": MAX_ERROR_CHARS},
+    ),
+    is_closed=True,
 )
 NEW_RECURRING = Shape(
     *_TIMES,

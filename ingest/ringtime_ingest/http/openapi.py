@@ -21,6 +21,8 @@ from ringtime_ingest.http.fields import (
 )
 from ringtime_ingest.http.schemas import Schema, ref
 from ringtime_ingest.service.requests import Offer
+from ringtime_shared.api.completions import PATH as COMPLETIONS
+from ringtime_shared.api.completions import URL_PATTERN
 from ringtime_shared.api.dead_letters import MAX_SIZE
 from ringtime_shared.api.jobs import MAX_LIST_SIZE as MAX_JOBS
 from ringtime_shared.api.labels import KEY_PATTERN as LABEL_KEY_PATTERN
@@ -101,6 +103,7 @@ _PARAMETERS: Mapping[str, Schema] = {
     "size:jobs": {"type": "integer", "minimum": 1, "maximum": MAX_JOBS},
     "action": {"enum": [action.value for action in JobAction]},
     "jobId": SCHEDULE_ID,
+    "token": text_of(URL_PATTERN),
     "dry_run": {"enum": ["false", "true"]},
     "reason": {"type": "string", "maxLength": MAX_REASON_CHARS},
     "until": INSTANT.schema,
@@ -252,6 +255,18 @@ _OPERATIONS = (
         headers=("Idempotency-Key",),
         body="NewSchedule",
         example=_EXAMPLE,
+    ),
+    _Operation(
+        method="post",
+        path=f"{COMPLETIONS}/{{token}}",
+        summary="Say that a run is done, or has failed, whose callback was answered 202; to say so again"
+        " is no error",
+        answer=schemas.COMPLETED_RUN,
+        failures=("400", "404", "408", "409", "413", "503"),
+        body="Completed",
+        creates=False,
+        may_lack_body=True,
+        example={"status": "failure", "errorMessage": "the disk is full"},
     ),
     _Operation(
         method="post",

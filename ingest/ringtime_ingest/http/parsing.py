@@ -15,6 +15,7 @@ from uuid import UUID
 
 from ringtime_ingest.http.fields import (
     CALLBACK,
+    COMPLETED,
     CONFIGURATION,
     DETAILS,
     ENDS,
@@ -42,6 +43,8 @@ from ringtime_ingest.service.requests import (
     check_form,
     encode_details,
 )
+from ringtime_shared.api.completions import ENDINGS, SUCCESS
+from ringtime_shared.api.completions import FIELD as COMPLETION
 from ringtime_shared.api.configuration import ATTEMPTS, POLICY
 from ringtime_shared.api.hooks import FIELD, PAYLOAD, hooks_of
 from ringtime_shared.api.ids import KEY_FIELD, check_app_id, check_key, check_schedule_id
@@ -199,6 +202,21 @@ def parse_recurring_patch(definition: Definition, body: bytes, max_depth: int) -
     return _to_recurring(definition.app_id, definition.name, fields, wrong)
 
 
+def parse_completion(body: bytes, max_depth: int) -> str | None:
+    """Read how a receiver says that a run ended: None: it is done; else why it failed. No body: it is done.
+    Raises InvalidRequest."""
+    wrong: list[Violation] = []
+    broken: list[Violation] = []
+    fields = COMPLETED.decode(body, max_depth, wrong) if body else {}
+    is_done = _word_of("status", fields, ENDINGS, broken) == SUCCESS
+    error = cast(str, fields.get("errorMessage", ""))
+    if is_done and error:
+        broken.append(Violation("errorMessage", "goes with the status failure"))
+    if wrong or broken:
+        raise refused(wrong, broken)
+    return None if is_done else error
+
+
 def _to_recurring(
     app_id: str, name: str, fields: Mapping[str, object], wrong: list[Violation]
 ) -> NewRecurring:
@@ -281,6 +299,7 @@ def _read_sending(
         timeout_ms=cast("int | None", fields.get("timeoutMs")),
         priority=Priority(_word_of("priority", fields, _PRIORITIES, broken)),
         hooks=_read_hooks(fields[FIELD], FIELD, wrong) if FIELD in fields else None,
+        completion_ms=1_000 * cast(int, fields[COMPLETION]) if COMPLETION in fields else None,
     )
     return None if sending == Sending() else sending
 
@@ -438,7 +457,7 @@ _READERS: Mapping[type, Callable[[object, str, list[Violation]], object] | None]
     RetryRules: _read_retry,
     Hooks: _read_hooks,
 }
-_SENDING = frozenset({"payloadEncoding", "timeoutMs", "priority", FIELD})
+_SENDING = frozenset({"payloadEncoding", "timeoutMs", "priority", FIELD, COMPLETION})
 _PRIORITIES = [Priority.NORMAL.value, Priority.HIGH.value, Priority.LOW.value]
 _KNOWN = {
     model: {entry.name: (entry.attribute, _READERS[entry.kind]) for entry in entries_of(model)}

@@ -14,6 +14,7 @@ from ringtime_ingest.http.fields import (
     CALENDAR,
     CALLBACK,
     CANCELS,
+    COMPLETED,
     CONFIGURATION,
     DETAILS,
     HOOKS,
@@ -42,6 +43,7 @@ from ringtime_ingest.service.requests import Offer
 from ringtime_shared.api.apps import AppView, NewSigningSecret, SigningSecretView
 from ringtime_shared.api.batches import MAX_ITEMS, BatchCounts
 from ringtime_shared.api.calendars import CalendarSummary, CalendarView, SpanView
+from ringtime_shared.api.completions import CompletionView
 from ringtime_shared.api.configuration import maxima_of
 from ringtime_shared.api.dead_letters import (
     DeadLetterPage,
@@ -289,6 +291,7 @@ def requests_of(offer: Offer, *, is_stepped: bool = False) -> Mapping[str, Schem
         "Preview": PREVIEW.schema(),
         "Backfill": BACKFILL.schema(),
         "Pause": PAUSE.schema(),
+        "Completed": COMPLETED.schema(),
         **({"Advance": ADVANCE.schema()} if is_stepped else {}),
         "NewCalendar": CALENDAR.schema(),
     }
@@ -317,6 +320,7 @@ ANSWERS: Mapping[str, Schema] = {
     "SkippedReplay": _object(SkippedReplay),
     "Idempotency": _object(IdempotencyView),
     "Job": _object(JobView),
+    "Completion": _object(CompletionView),
     "Recurring": _object(RecurringView),
     "ShownInterval": _object(IntervalView),
     "Planned": _object(PlannedView),
@@ -346,6 +350,7 @@ FLAT_SCHEDULE = success_of(_EITHER)
 CANCELLED = success_of(record({"schedule": _EITHER, "cancel": {"const": "best_effort"}}, "cancel"))
 CREATED_MANY = success_of(_results(_CREATED))
 CANCELLED_MANY = success_of(_results(_CANCELLED))
+COMPLETED_RUN = success_of(ref("Completion"))
 CONFIGURED = success_of(ref("Configured"))
 SCHEDULES = success_of(_object(SchedulePage))
 RECURRING = success_of(ref("Recurring"))

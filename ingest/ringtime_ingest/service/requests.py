@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 import orjson
 
+from ringtime_shared.api.completions import FIELD as COMPLETION
+from ringtime_shared.api.completions import MAX_TIMEOUT_S
 from ringtime_shared.api.ids import check_app_id, check_key, check_name
 from ringtime_shared.api.labels import Labels, check_labels
 from ringtime_shared.api.recurring import MAX_MISFIRE_AGE_MS, MAX_MISFIRES
@@ -202,18 +204,43 @@ def check_change(
 
 
 def check_new_recurring(
-    new: NewRecurring, app: App, limits: AppLimits, callback_rules: Mapping[str, CallbackRule]
+    new: NewRecurring,
+    app: App,
+    limits: AppLimits,
+    callback_rules: Mapping[str, CallbackRule],
+    *,
+    has_completions: bool,
 ) -> list[Violation]:
     """Return everything that is wrong with a recurring schedule for `app`, but for its times, which
-    `parse_times` has checked."""
+    `parse_times` has checked.
+
+    Args:
+        has_completions: this server can be told that a run is done.
+    """
     violations = check_contents_form(new) + check_name(new.name)
     if not 1 <= new.misfire_most <= MAX_MISFIRES:
         violations.append(Violation("misfireMost", f"must be from 1 to {MAX_MISFIRES}"))
     if new.misfire_age_ms is not None and not 1 <= new.misfire_age_ms <= MAX_MISFIRE_AGE_MS:
         violations.append(Violation("misfireAgeSeconds", f"must be from 1 to {MAX_MISFIRE_AGE_MS // 1_000}"))
+    violations += _check_completion(new, has_completions=has_completions)
     violations += _check_contents(new, app, limits)
     violations += check_callback(new, callback_rules)
     return violations + check_hooks(new.hooks, new.app_id, callback_rules)
+
+
+def _check_completion(new: NewRecurring, *, has_completions: bool) -> list[Violation]:
+    asked_ms = None if new.sending is None else new.sending.completion_ms
+    if asked_ms is None:
+        return []
+    if not has_completions:
+        return [
+            Violation(COMPLETION, "needs completion.base_url and completion.secret, which are not set here")
+        ]
+    if not 1_000 <= asked_ms <= 1_000 * MAX_TIMEOUT_S:
+        return [Violation(COMPLETION, f"must be from 1 to {MAX_TIMEOUT_S}")]
+    if new.callback_type != "http":
+        return [Violation(COMPLETION, "goes with a callback of type http, which has an answer")]
+    return []
 
 
 def _check_contents(new: Contents, app: App, limits: AppLimits) -> list[Violation]:

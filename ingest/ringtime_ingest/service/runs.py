@@ -10,6 +10,7 @@ from uuid import UUID
 
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.calendars import Calendars
+from ringtime_ingest.service.listing import fetch_shown
 from ringtime_ingest.service.tokens import decode_token, encode_token
 from ringtime_shared.api.recurring import LIST_SIZE, MAX_LIST_SIZE, WHEN
 from ringtime_shared.chains import count_planned
@@ -90,7 +91,7 @@ class Runs:
                 else (max(first_ms, seen.slot_ms), last_ms)
             )
         entries = await self._entries(key, first_ms, last_ms, size + 1, newest_first, seen)
-        rows = await self._rows(definition, entries[:size])
+        rows = await fetch_shown(self._store, await self._rows(definition, entries[:size]))
         if len(entries) <= size:
             return RunPage(rows, "")
         return RunPage(rows, encode_token(definition.key, Position(*entries[size - 1])))

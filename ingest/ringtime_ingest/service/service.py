@@ -14,6 +14,7 @@ from ringtime_ingest.service.calendars import Calendars
 from ringtime_ingest.service.census import Census
 from ringtime_ingest.service.changes import ChangeParts, Changes
 from ringtime_ingest.service.commit import CommitPath
+from ringtime_ingest.service.completions import Completing, CompletingParts
 from ringtime_ingest.service.dead_letters import DeadLetters
 from ringtime_ingest.service.deletions import Deletions
 from ringtime_ingest.service.growth import Growth
@@ -50,6 +51,7 @@ from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.cancelling import cancel_home
 from ringtime_shared.changing import as_shown
 from ringtime_shared.clock import Clock, require_trust
+from ringtime_shared.completing import Completions
 from ringtime_shared.deleting import Deleter
 from ringtime_shared.errors import (
     AppExists,
@@ -116,6 +118,7 @@ class IngestParts:
     limits: AppLimits
     callbacks: Mapping[str, CallbackRules]
     holder: str  #: names this process where it claims its nonce
+    completions: Completions | None = None  #: None: nobody can say later that a run is done
 
 
 class IngestService:
@@ -130,6 +133,7 @@ class IngestService:
         self.offer = Offer(parts.limits, sorted(parts.callbacks))
         self._callbacks = parts.callbacks
         self._holder = parts.holder
+        self._has_completions = parts.completions is not None
         self._mint = mint
         self._apps = AppMaps(parts.store, parts.clock, spread=spread_of(parts.holder))
         self._growth = Growth(parts.store, self._apps.counts, parts.limits)
@@ -193,6 +197,16 @@ class IngestService:
                 map_age_ms=parts.settings.map_age_ms,
                 screen=self._screen_recurring,
                 mint=self._mint_run,
+            )
+        )
+        self.completing = Completing(
+            CompletingParts(
+                store=parts.store,
+                apps=self._apps,
+                commit=self._commit,
+                clock=parts.clock,
+                margin_ms=self._margin_ms,
+                completions=parts.completions,
             )
         )
         self.backfills = Backfills(
@@ -427,7 +441,12 @@ class IngestService:
         )
 
     async def _screen_recurring(self, new: NewRecurring, app: App) -> bytes:
-        details = await self._screen(new, lambda: check_new_recurring(new, app, self._limits, self._rules))
+        details = await self._screen(
+            new,
+            lambda: check_new_recurring(
+                new, app, self._limits, self._rules, has_completions=self._has_completions
+            ),
+        )
         await self._screen_hooks(new.hooks, new.app_id)
         return details
 

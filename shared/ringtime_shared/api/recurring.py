@@ -55,6 +55,9 @@ class RecurringView(TimesView):
     timeout_ms: Annotated[int | None, Doc("As of a schedule.")] = None
     priority: Annotated[Priority, Doc("As of a schedule.")] = Priority.NORMAL
     hooks: Annotated[Mapping[str, Any], Doc("As of a schedule.")] = field(default_factory=dict)
+    completion_timeout_seconds: Annotated[
+        int | None, Doc("How long a receiver that answers 202 may take to say that it is done.")
+    ] = None
     misfire_policy: Annotated[str, Doc("Which runs are made that came due while nothing could be sent.")]
     misfire_most: Annotated[int, Doc("How many, of `all`.")] = 1
     misfire_age_seconds: Annotated[int | None, Doc("Runs later than this are not made up for.")] = None

@@ -10,6 +10,7 @@ from uuid import UUID
 
 import orjson
 
+from ringtime_shared.api.completions import FIELD as COMPLETION
 from ringtime_shared.api.configuration import retry_to_json
 from ringtime_shared.api.hooks import FIELD as HOOKS
 from ringtime_shared.api.hooks import hooks_to_json
@@ -93,6 +94,14 @@ class ScheduleView:
     hooks: Annotated[
         Mapping[str, Any], Doc("Where they differ from the app's; credentials as in `callback`.")
     ] = field(default_factory=dict)
+    completion_timeout_seconds: Annotated[
+        int | None, Doc("Of a run: how long a receiver that answers 202 may take to say that it is done.")
+    ] = None
+    accepted_at: Annotated[
+        datetime | None, Doc("Of a run: when its receiver answered 202, to say later that it is done.")
+    ] = None
+    completes_by: Annotated[datetime | None, Doc("Of a run that it works on: when its time is over.")] = None
+    completed_at: Annotated[datetime | None, Doc("Of such a run that ended: when.")] = None
     hook_of: Annotated[Mapping[str, Any], Doc("Of a hook: `scheduleId` and `event`, what it tells of.")] = (
         field(default_factory=dict)
     )
@@ -144,7 +153,13 @@ def schedule_to_json(row: Row) -> dict[str, object]:
     if outcome is None:
         if row.attempts:
             shown["attempts"] = row.attempts
-        if row.moved_to is not None and row.cancelled_ms is None:
+        work = schedule.work
+        if work is not None and work.accepted_ms is not None and work.until_ms is not None:
+            shown["firedAt"] = to_iso(work.sent_ms)
+            shown["lagMs"] = work.sent_ms - schedule.awaited_ms
+            shown["acceptedAt"] = to_iso(work.accepted_ms)
+            shown["completesBy"] = to_iso(work.until_ms)
+        elif row.moved_to is not None and row.cancelled_ms is None:
             shown["nextAttemptAt"] = to_iso(row.moved_to.slot_ms)
         log = row.log
     else:
@@ -156,6 +171,9 @@ def schedule_to_json(row: Row) -> dict[str, object]:
         shown["attempts"] = outcome.attempts
         if outcome.code is not None:
             shown["httpCode"] = outcome.code
+        if outcome.accepted_ms is not None:
+            shown["acceptedAt"] = to_iso(outcome.accepted_ms)
+            shown["completedAt"] = to_iso(outcome.ended_ms)
         log = _whole_log(outcome)
     if (run := schedule.run) is not None:
         shown["parentScheduleId"] = str(run.recurring_id)
@@ -177,6 +195,8 @@ def sending_to_json(sending: Sending, *, is_hidden: bool = True) -> dict[str, ob
         shown["priority"] = sending.priority
     if sending.hooks is not None:
         shown[HOOKS] = hooks_to_json(sending.hooks, is_hidden=is_hidden)
+    if sending.completion_ms is not None:
+        shown[COMPLETION] = sending.completion_ms // 1_000
     if (told := sending.hook_of) is not None:
         shown["hookOf"] = {"scheduleId": str(told.schedule_id), "event": told.event}
     return shown

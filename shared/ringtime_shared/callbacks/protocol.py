@@ -30,6 +30,7 @@ class Delivery:
     #: the schedule's `callback.details`, as `validate` passed them; not in the repr, which gets logged
     details: Mapping[str, object] = field(repr=False)
     attempt: int  #: 1 for the first
+    replay: int = 0  #: of the schedule itself; n: of its n-th replay
     term: int  #: fencing number of the ownership term it is made under; a receiver may refuse older ones
     timeout_ms: int  #: total deadline of the attempt
     #: the app's live signing secrets, newest first, `whsec_` and base64; not in the repr, which gets logged

@@ -72,6 +72,20 @@ class Stage(StrEnum):
     FOLLOWED = "FOLLOWED"  #: what follows it is filed
     PLACED = "PLACED"  #: what follows it is filed; this filing's slot is the second chosen for it
     LET_GO = "LET_GO"  #: it is to be sent, as any row is
+    ACCEPTED = "ACCEPTED"  #: its receiver works on it; this filing's slot is when its time for that is over
+    COMPLETED = "COMPLETED"  #: its receiver said how that ended; this filing records it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """What a receiver does for a run that it answered 202, and how that ended."""
+
+    sent_ms: int  #: when the attempt was sent that it answered
+    attempt: int
+    accepted_ms: int | None = None  #: when the answer came; None: it was not known yet when the work was done
+    until_ms: int | None = None  #: its time for it
+    ended_ms: int | None = None  #: when it said that it is done; None: it did not yet
+    error: str = ""  #: why it failed; "": it did not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +105,7 @@ class RunOf:
     buffered: UUID | None = None  #: id of a run that waits for `running`
     stage: Stage = Stage.NEW
     is_contested: bool = False  #: the version before may have let its own run of this time go
+    work: Work | None = None  #: of ACCEPTED and COMPLETED
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from ringtime_shared.buckets import bucket_of
 from ringtime_shared.ids import home_slot, unpack_id
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.hooks import HookOf
-from ringtime_shared.models.recurring import Origin, RunOf
+from ringtime_shared.models.recurring import Origin, RunOf, Work
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.sending import Sending
 
@@ -91,6 +91,11 @@ class Schedule:
         return None if self.sending is None else self.sending.hook_of
 
     @property
+    def work(self) -> Work | None:
+        """What its receiver does, or did, for a run after the answer."""
+        return None if self.run is None else self.run.work
+
+    @property
     def body(self) -> bytes:
         """What is sent. Raises ValueError for a payload that is not what it is said to be."""
         return b64decode(self.payload, validate=True) if self.is_base64 else self.payload.encode()
@@ -128,6 +133,7 @@ class Outcome:
     changed_in: Place | None = (
         None  #: the filing that has what was sent, if that was changed after the create
     )
+    accepted_ms: int | None = None  #: when the receiver answered that it goes on with it, up to `ended_ms`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,7 +170,9 @@ class Row:
     def shown_in(self) -> Place | None:
         """Where what this home row is shown with is filed, if that may be another schedule than its own."""
         if self.schedule.run is not None:
-            return None
+            sending = self.schedule.sending
+            is_plain = self.outcome is not None or sending is None or sending.completion_ms is None
+            return None if is_plain else self.moved_to  # which tells whether its receiver works on it
         return self.moved_to if self.outcome is None else self.outcome.changed_in
 
     @property

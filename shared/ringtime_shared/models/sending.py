@@ -25,3 +25,5 @@ class Sending:
     priority: Priority = Priority.NORMAL
     hooks: Hooks | None = None  #: None: its app's
     hook_of: HookOf | None = None  #: it is the row of a hook
+    #: an answer of 202 is not its end: the receiver says when it is done, and has so long for it
+    completion_ms: int | None = None

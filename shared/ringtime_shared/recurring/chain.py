@@ -77,6 +77,7 @@ from functools import cached_property
 from typing import NamedTuple
 from uuid import UUID
 
+from ringtime_shared.completing import outcome_of_work
 from ringtime_shared.ids import home_slot
 from ringtime_shared.models.recurring import (
     Definition,
@@ -212,7 +213,7 @@ class Decision:
     def looks(self) -> list[UUID]:
         """Return the runs, of the same app, that `make` has to know of. Mostly none."""
         run, definition, looks = self._run, self._definition, list[UUID]()
-        if definition is None or run.stage in (Stage.LET_GO, Stage.PLACED):
+        if definition is None or run.stage not in (Stage.NEW, Stage.FOLLOWED):
             return looks
         if run.is_contested and self._rival is not None:
             looks += [each for each in (self._rival.schedule_id, self._rival.next_id) if each is not None]
@@ -230,6 +231,10 @@ class Decision:
         """
         self._found = found
         definition, run = self._definition, self._run
+        if run.work is not None:
+            if run.stage is Stage.ACCEPTED and definition is not None and self._is_cancelled(definition):
+                return self._drop(_CANCELLED)
+            return Step(run=run, outcome=outcome_of_work(self._row, run, self._now_ms))
         if definition is None or definition.version < run.version:
             created_ms = self._row.schedule.created_ms
             if run.origin is Origin.CHECK and self._now_ms < created_ms + _CHECK_GIVEN_UP_MS:

@@ -17,6 +17,7 @@ and the rule and never repeats the value, which may be a secret.
 
 from ringtime_shared.settings.callbacks import CallbackSettings
 from ringtime_shared.settings.clock import ClockSettings
+from ringtime_shared.settings.completion import CompletionSettings
 from ringtime_shared.settings.coordination import CoordinationSettings, NodeSettings
 from ringtime_shared.settings.describe import describe_settings
 from ringtime_shared.settings.dispatch import DispatchSettings, RetrySettings
@@ -34,6 +35,7 @@ __all__ = [
     "CallbackSettings",
     "CassandraSettings",
     "ClockSettings",
+    "CompletionSettings",
     "CoordinationSettings",
     "DispatchSettings",
     "EgressSettings",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from ringtime_shared.settings.callbacks import CallbackSettings
 from ringtime_shared.settings.clock import ClockSettings
+from ringtime_shared.settings.completion import CompletionSettings
 from ringtime_shared.settings.coordination import CoordinationSettings, NodeSettings
 from ringtime_shared.settings.dispatch import DispatchSettings, RetrySettings
 from ringtime_shared.settings.egress import EgressSettings
@@ -30,6 +31,7 @@ class Settings:
     retry: RetrySettings = field(default_factory=RetrySettings)
     clock: ClockSettings = field(default_factory=ClockSettings)
     callbacks: CallbackSettings = field(default_factory=CallbackSettings)
+    completion: CompletionSettings = field(default_factory=CompletionSettings)
     egress: EgressSettings = field(default_factory=EgressSettings)
     embedded: EmbeddedSettings = field(default_factory=EmbeddedSettings)
     node: NodeSettings = field(default_factory=NodeSettings)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from ringtime_shared.errors import Violation
+from ringtime_shared.settings.completion import CompletionSettings
 from ringtime_shared.settings.coordination import CoordinationSettings
 from ringtime_shared.settings.egress import EgressSettings, parse_network, parse_ports
 from ringtime_shared.settings.kafka import KafkaSettings
@@ -37,6 +38,7 @@ def broken_rules(settings: Settings) -> list[Violation]:
         *_bounds(settings),
         *_limits(settings),
         *_sizes(settings),
+        *_completion(settings.completion),
         *_egress(settings.egress),
         *_login("coordination", settings.coordination),
         *_login("cassandra", settings.cassandra),
@@ -107,6 +109,12 @@ def _sizes(settings: Settings) -> Iterator[Violation]:
             f" take {MOST_PAGE_BYTES:,} bytes"
         )
         yield Violation("dispatch.page_rows", rule)
+
+
+def _completion(completion: CompletionSettings) -> Iterator[Violation]:
+    for one, other in (("base_url", "secret"), ("secret", "base_url")):
+        if getattr(completion, one) and not getattr(completion, other):
+            yield Violation(f"completion.{other}", f"goes with completion.{one}")
 
 
 def _egress(egress: EgressSettings) -> Iterator[Violation]:

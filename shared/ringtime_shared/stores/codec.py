@@ -202,6 +202,7 @@ class Extras:
     change: Change | None = None
     sending: Sending | None = None
     changed_in: Place | None = None
+    accepted_ms: int | None = None
 
 
 NO_EXTRAS = Extras()
@@ -222,9 +223,12 @@ def encode_row_extras(row: Row) -> bytes | None:
 
 def encode_outcome_extras(outcome: Outcome) -> bytes | None:
     """Return the extras of an outcome; None if it has none."""
-    if not outcome.replay and not outcome.log and outcome.changed_in is None:
+    changed_in, accepted_ms = outcome.changed_in, outcome.accepted_ms
+    if not outcome.replay and not outcome.log and changed_in is None and accepted_ms is None:
         return None
-    return encode_slim(Extras(replay=outcome.replay, log=outcome.log, changed_in=outcome.changed_in))
+    return encode_slim(
+        Extras(replay=outcome.replay, log=outcome.log, changed_in=changed_in, accepted_ms=accepted_ms)
+    )
 
 
 class _OutcomeText(Struct, omit_defaults=True):
@@ -241,6 +245,7 @@ class _OutcomeText(Struct, omit_defaults=True):
     replay: int = 0
     log: Raw | None = None
     changed_in: Place | None = None
+    accepted_ms: int | None = None
 
 
 def encode_outcome(outcome: Outcome) -> bytes:
@@ -257,6 +262,7 @@ def encode_outcome(outcome: Outcome) -> bytes:
             outcome.replay,
             Raw(encode_slim(outcome.log)) if outcome.log else None,
             outcome.changed_in,
+            outcome.accepted_ms,
         )
     )
 

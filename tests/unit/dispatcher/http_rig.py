@@ -15,6 +15,7 @@ from ringtime_dispatcher.callbacks.http.callback import HttpCallback
 from ringtime_shared.callbacks.egress_policy import EgressPolicy
 from ringtime_shared.callbacks.protocol import Delivery, Reply
 from ringtime_shared.callbacks.resolver import Resolver
+from ringtime_shared.completing import Completions
 from ringtime_shared.settings import EgressSettings
 
 SITE = "127.0.0.2"  #: an address that a test's settings allow
@@ -129,6 +130,7 @@ async def calling(
     *,
     settings: EgressSettings = OPEN,
     most: int = 500,
+    completions: Completions | None = None,
 ) -> AsyncIterator[HttpCallback]:
     """A callback type whose names mean what the test says; others do not exist."""
 
@@ -140,7 +142,7 @@ async def calling(
         return names[host]
 
     resolver = Resolver(settings, lookup=look_up)
-    http = HttpCallback(EgressPolicy.of(settings), resolver, max_connections=most)
+    http = HttpCallback(EgressPolicy.of(settings), resolver, max_connections=most, completions=completions)
     try:
         yield http
     finally:

@@ -14,7 +14,9 @@ from ringtime_dispatcher.callbacks.http.callback import parse_route, request_byt
 from ringtime_shared.callbacks.http_rules import METHODS
 from ringtime_shared.callbacks.protocol import Reply
 from ringtime_shared.callbacks.url_rules import url_fault
+from ringtime_shared.completing import Completions
 from ringtime_shared.models.recurring import RunOf
+from ringtime_shared.models.sending import Sending
 
 HOST = "callback.test"
 
@@ -163,6 +165,32 @@ async def test_details_that_no_create_would_pass_are_not_sent(details: dict[str,
         reply = await call(http, site.url(HOST), **details)
         assert (reply.ok, reply.is_final) == (False, True)
         assert site.connections == 0
+
+
+async def test_a_run_that_asks_for_it_says_where_its_end_is_told() -> None:
+    run = RunOf(recurring_id=UUID(int=5), version=1, nominal_ms=0)
+    completions = Completions("https://ringtime.example/a", "x" * 32)
+    async with serving() as site, calling({HOST: [SITE]}, completions=completions) as http:
+        plain = delivery(site.url(HOST))
+        sending = Sending(completion_ms=60_000)
+        asking = replace(
+            plain, schedule=replace(plain.schedule, run=run, sending=sending), attempt=3, replay=2
+        )
+        assert (await http.invoke(asking)).ok
+        assert (await http.invoke(plain)).ok
+        [line] = [each for each in site.requests[0].split(b"\r\n") if each.startswith(b"Ringtime-Completion")]
+        head, token = line.decode().rsplit("/", 1)
+        assert head == "Ringtime-Completion-Url: https://ringtime.example/a/goscheduler/completions"
+        ticket = completions.read(token, 0)
+        assert (ticket.app_id, ticket.schedule_id) == (plain.schedule.app_id, plain.schedule.schedule_id)
+        assert (ticket.attempt, ticket.replay) == (3, 2)
+        assert ticket.expires_ms == ticket.sent_ms + asking.timeout_ms + 60_000 + 60_000
+        assert b"Ringtime-Completion" not in site.requests[1]
+    async with serving() as site, calling({HOST: [SITE]}) as http:
+        reply = await http.invoke(replace(asking, details={**plain.details, "url": site.url(HOST)}))
+        assert not reply.ok
+        assert "completion.base_url" in reply.error
+        assert not site.requests
 
 
 def test_a_run_names_its_recurring_schedule_and_others_none() -> None:

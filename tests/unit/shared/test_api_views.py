@@ -21,6 +21,7 @@ from ringtime_shared.api.apps import (
     read_app,
     secret_to_json,
 )
+from ringtime_shared.api.completions import CompletionView, completion_to_json
 from ringtime_shared.api.dead_letters import (
     DeadLetterView,
     ReplayResult,
@@ -54,7 +55,7 @@ from ringtime_shared.api.views import keys_of, read
 from ringtime_shared.models.app import App, AppConfiguration, Deletion, SigningSecret
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.hooks import Hook, HookEvent, HookOf, Hooks
-from ringtime_shared.models.recurring import DefinitionState, Misfire, RunOf
+from ringtime_shared.models.recurring import DefinitionState, Misfire, RunOf, Work
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Attempt, Change, Outcome, Place, Row, Schedule, Status
 from ringtime_shared.models.sending import Priority, Sending
@@ -69,7 +70,7 @@ AT = datetime(2030, 1, 31, 8, 0, 0, 5_000, tzinfo=UTC)
 AT_MS = 1_896_076_800_005
 
 HOOKS = Hooks(on_success=Hook(callback_type="http", callback_details="{}"))
-SENDING = Sending(is_base64=True, timeout_ms=5, priority=Priority.LOW, hooks=HOOKS)
+SENDING = Sending(is_base64=True, timeout_ms=5, priority=Priority.LOW, hooks=HOOKS, completion_ms=5_000)
 HOOK = Sending(hook_of=HookOf(schedule_id=ID, event=HookEvent.MISSED))
 RULES = RetryRules(attempts=2, factor=1.5, statuses=("5xx",))
 SCHEDULE = Schedule(
@@ -102,12 +103,23 @@ DEFINITION = replace(
 BACKFILL: dict[str, Any] = backfill_to_json([(AT_MS, BackfillEffect.FAILED, ID, "no")], AT_MS)
 ATTEMPT = Attempt(at_ms=AT_MS, took_ms=7, code=503, error="no")
 OUTCOME = Outcome(
-    status=Status.FAILURE, ended_ms=AT_MS + 8, fired_ms=AT_MS, attempts=2, code=503, error="no", took_ms=7
+    status=Status.FAILURE,
+    ended_ms=AT_MS + 8,
+    fired_ms=AT_MS,
+    attempts=2,
+    code=503,
+    error="no",
+    took_ms=7,
+    accepted_ms=AT_MS + 7,
 )
 BARE = replace(SCHEDULE, run=None, name="", labels=(), sending=None)
 ROW = Row(schedule=SCHEDULE, place=Place("a", 1, AT_MS), outcome=replace(OUTCOME, log=(ATTEMPT,)))
 WAITING = replace(
     ROW, outcome=None, attempts=1, log=(ATTEMPT,), moved_to=Place("a", 1, AT_MS), change=Change(AT_MS, 7)
+)
+WORK = Work(sent_ms=AT_MS, attempt=1, accepted_ms=AT_MS + 7, until_ms=AT_MS + 8)
+WORKED_ON = replace(
+    WAITING, schedule=replace(SCHEDULE, run=RunOf(recurring_id=ID, version=1, nominal_ms=AT_MS, work=WORK))
 )
 TELLING = replace(ROW, schedule=replace(SCHEDULE, sending=HOOK))
 SECRET = SigningSecret(secret_id="0123456789abcdef", secret="whsec_x", created_ms=AT_MS)
@@ -144,7 +156,14 @@ THEIRS = {"scheduleTime", "scheduleGroup"}
 @pytest.mark.parametrize(
     ("view", "written"),
     [
-        (ScheduleView, schedule_to_json(ROW) | schedule_to_json(WAITING) | schedule_to_json(TELLING)),
+        (
+            ScheduleView,
+            schedule_to_json(ROW)
+            | schedule_to_json(WAITING)
+            | schedule_to_json(WORKED_ON)
+            | schedule_to_json(TELLING),
+        ),
+        (CompletionView, completion_to_json(ID, AT_MS, is_success=True)),
         (AttemptView, attempt_to_json(ATTEMPT, AT_MS)),
         (
             RecurringView,

@@ -10,7 +10,7 @@ means one thing to the check and another to the connection gains nothing.
 
 | answer | outcome of the attempt |
 |---|---|
-| 2xx | success |
+| 2xx | success; of 202, its end may come later: see `ringtime_shared.completing` |
 | 410 | failure, and trying again is of no use |
 | any other status | failure, tried again by policy; `Retry-After` is honoured |
 | none: no such host, refused, reset, timed out | failure, tried again by policy |
@@ -38,12 +38,17 @@ from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.callbacks.url_rules import DEFAULT_PORTS, Target, parse_target, url_fault
 from ringtime_shared.clock import Clock, SystemClock
+from ringtime_shared.completing import Completions, completion_ms_of, ticket_of
 
 _MOST_ADDRESSES = 3  #: tried in one attempt
 _MOST_FAILED = 1_024  #: hosts of which a failed address is remembered
 _GONE = 410
 _UNUSABLE = Reply(ok=False, error="the request cannot be made from these details", is_final=True)
 _BLOCKED = Reply(ok=False, error=NOT_ALLOWED, is_final=True)
+_NO_COMPLETIONS = Reply(
+    ok=False,
+    error="completion.base_url and completion.secret are not set on this dispatcher",
+)
 _UNRESOLVED = Reply(ok=False, error="could not resolve the host")
 _USUAL = {"accept": "Accept: */*", "user-agent": "User-Agent: ringtime"}  #: unless the schedule has its own
 _JSON = "Content-Type: application/json"
@@ -58,6 +63,7 @@ class HttpCallback(HttpRules, CallbackType):
     Args:
         max_connections: connections at once, idle ones included.
         clock: dates signatures and `Retry-After`; None: the machine's.
+        completions: makes the URLs by which receivers say that they are done; None: there are none.
     """
 
     def __init__(
@@ -67,10 +73,12 @@ class HttpCallback(HttpRules, CallbackType):
         *,
         max_connections: int = 500,
         clock: Clock | None = None,
+        completions: Completions | None = None,
     ) -> None:
         super().__init__(policy, resolver)
         self._names = resolver
         self._clock = clock or SystemClock()
+        self._completions = completions
         self._connections = Connections(most=max_connections)
         self._failed: dict[str, Address] = {}  # by host, where an attempt got no answer last
 
@@ -99,8 +107,15 @@ class HttpCallback(HttpRules, CallbackType):
             if not self._policy.allows(target, addresses):
                 return _BLOCKED
             usable = self._in_order(target.host, addresses)
+        now_ms, completion_url = self._clock.now_ms(), ""
+        if (completion_ms := completion_ms_of(delivery.schedule)) is not None:
+            if self._completions is None:
+                return _NO_COMPLETIONS
+            completion_url = self._completions.url_of(
+                ticket_of(delivery, now_ms=now_ms, most_ms=delivery.timeout_ms + completion_ms)
+            )
         try:
-            request = request_bytes(route, delivery, self._clock.now_ms() // 1_000)
+            request = request_bytes(route, delivery, now_ms // 1_000, completion_url)
         except ValueError:
             return _UNUSABLE
         return await self._send(target, usable, request, delivery, until_s)
@@ -193,8 +208,11 @@ def parse_route(url: str) -> Route | None:
     return Route(target, resource if resource.startswith("/") else f"/{resource}", host)
 
 
-def request_bytes(route: Route, delivery: Delivery, now_s: int) -> bytes:
+def request_bytes(route: Route, delivery: Delivery, now_s: int, completion_url: str = "") -> bytes:
     """Return the request of one attempt, signed as of `now_s`, seconds since 1970.
+
+    Args:
+        completion_url: to call when the work is done; "": the answer is the end.
 
     Raises ValueError for details that no create would accept.
     """
@@ -217,6 +235,8 @@ def request_bytes(route: Route, delivery: Delivery, now_s: int) -> bytes:
     )
     if schedule.run is not None:
         lines.append(f"Parent-Schedule-Id: {schedule.run.recurring_id}")
+    if completion_url:
+        lines.append(f"Ringtime-Completion-Url: {completion_url}")
     if (told := schedule.hook_of) is not None:
         lines += (
             f"Ringtime-Hook: {told.event}",

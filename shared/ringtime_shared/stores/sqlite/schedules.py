@@ -213,6 +213,7 @@ def to_outcome(record: Iterable[Any]) -> Outcome:
         replay=extras.replay,
         log=extras.log,
         changed_in=extras.changed_in,
+        accepted_ms=extras.accepted_ms,
     )
 
 

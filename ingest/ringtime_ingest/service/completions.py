@@ -1,0 +1,88 @@
+"""What receivers say of runs that they answered 202: `ringtime_shared.completing` says what holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ringtime_ingest.service.apps import AppMaps
+from ringtime_ingest.service.commit import CommitPath
+from ringtime_shared.api.schedules import MAX_ERROR_CHARS
+from ringtime_shared.clock import Clock, require_trust
+from ringtime_shared.completing import Completions, Ticket, completed
+from ringtime_shared.errors import AlreadyDone, Damaged, InvalidRequest, NotFound
+from ringtime_shared.ids import app_number_of
+from ringtime_shared.models.schedule import Place, Row, Status
+from ringtime_shared.stores.protocol import ScheduleStore
+
+_KIND, _KEY = "run to complete", "of this token"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompletingParts:
+    """What `Completing` is made of."""
+
+    store: ScheduleStore
+    apps: AppMaps
+    commit: CommitPath
+    clock: Clock
+    margin_ms: int
+    completions: Completions | None  #: None: there are no tokens here
+
+
+class Completing:
+    """Takes what receivers say."""
+
+    def __init__(self, parts: CompletingParts) -> None:
+        self._parts = parts
+
+    async def complete(self, token: str, error: str | None = None) -> tuple[Ticket, int]:
+        """Note that a run is done, or has failed; return which one, and when that was said. To say the same
+        again is no error.
+
+        Args:
+            error: why it failed, at most 200 characters; None: it is done.
+
+        Raises:
+            NotFound: the token is none of ours, or no use any more.
+            AlreadyDone: the run has ended in another way.
+            InvalidRequest, StoreUnavailable, OutcomeUnknown.
+        """
+        parts = self._parts
+        if error is not None and len(error) > MAX_ERROR_CHARS:
+            raise InvalidRequest.of("errorMessage", f"must be at most {MAX_ERROR_CHARS} characters")
+        require_trust(parts.clock)
+        now_ms = parts.clock.now_ms()
+        try:
+            if parts.completions is None:
+                raise ValueError("no tokens here")
+            ticket = parts.completions.read(token, now_ms)
+        except ValueError:
+            raise NotFound(_KIND, _KEY) from None
+        reading = await parts.apps.get(ticket.app_id)
+        if reading.app.number != app_number_of(ticket.schedule_id):
+            raise NotFound(_KIND, _KEY)  # it is of an app before, which had this name
+        home = await self._fetch(Place.of_home(ticket.app_id, ticket.schedule_id), ticket)
+        if home is None or home.schedule.run is None:
+            raise NotFound(_KIND, _KEY)
+        status = Status.SUCCESS if error is None else Status.FAILURE
+        if home.outcome is not None and home.outcome.replay >= ticket.replay:
+            if home.outcome.status is not status:
+                raise AlreadyDone(str(ticket.schedule_id), home.outcome.status)
+            return ticket, home.outcome.ended_ms
+        pointed = None if home.moved_to is None else await self._fetch(home.moved_to, ticket)
+        row = home if pointed is None else pointed
+        until_ms = None if row.schedule.work is None else row.schedule.work.until_ms
+        if until_ms is not None and now_ms > until_ms:
+            raise AlreadyDone(str(ticket.schedule_id), Status.FAILURE)
+        slot_ms = now_ms + parts.margin_ms
+        slot_ms += slot_ms == row.place.slot_ms
+        said = "" if error is None else error or "its receiver said that it failed"
+        filing = completed(row, ticket, now_ms=now_ms, slot_ms=slot_ms, error=said)
+        await parts.commit.file(filing, reading)
+        return ticket, now_ms
+
+    async def _fetch(self, place: Place, ticket: Ticket) -> Row | None:
+        try:
+            return await self._parts.store.fetch_row(place, ticket.schedule_id)
+        except Damaged:
+            return None

@@ -1,0 +1,192 @@
+"""Runs whose receiver answers 202, works on, and says by a signed URL when it is done: what holds.
+
+    answer 202   ACCEPTED is filed for the end of its time -> the home row points there: it has no outcome
+    completion   COMPLETED is filed for a moment from now -> the caller is answered
+    its slot     the owner looks at the home row; without an outcome, this is it, with hook and dead letter
+    end of time  ACCEPTED comes due; without an outcome, the run has failed
+
+All of it is filings of the run's schedule, so what holds for those holds here: they are durable, sure to be
+read, sent or ended by one owner at a time, and recorded once. A run is running while its home row has no
+outcome, which is what the overlap policy of the next one looks at; no memory of any process takes part.
+
+| what happens | what comes of it |
+|---|---|
+| the owner dies before ACCEPTED is pointed at | the run is sent again, as it is after any lost answer |
+| COMPLETED is filed before that, or while a retry waits | it ends the run, whatever is pointed at |
+| it is called twice | two filings; the second finds an outcome, and is closed |
+| it is called with another result | the first that is recorded stands; later callers are told of it |
+| it is called in the last moment | taken up to `Work.until_ms`; ACCEPTED lies `GRACE_MS` behind that |
+| it is called after its end, or with a token that is not ours | refused, and nothing is read of the store |
+
+A token holds all there is to know, and a MAC of it under `completion.secret`: whoever has it may end this
+delivery of this run and nothing else, so another run, app or replay is safe from it. It is no use longer than
+the attempt and the work may take. Receivers should treat it as a password; it is in no answer of the API.
+
+Source: H. Krawczyk et al., "HMAC: Keyed-Hashing for Message Authentication", RFC 2104, 1997.
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass, replace
+from struct import Struct
+from typing import Self
+from uuid import UUID
+
+from ringtime_shared.api.completions import PATH, URL_CHARS
+from ringtime_shared.api.ids import check_app_id
+from ringtime_shared.callbacks.protocol import Delivery
+from ringtime_shared.models.recurring import RunOf, Stage, Work
+from ringtime_shared.models.schedule import Outcome, Row, Schedule, Status
+from ringtime_shared.settings import CompletionSettings
+
+GRACE_MS = 5_000  #: between the end of a receiver's time and what records it: a completion is filed sooner
+NOT_IN_TIME = "accepted, and not completed in time"
+ACCEPTED_CODE = 202
+_SLACK_MS = 60_000  #: more than clocks of two machines differ by
+_MAC_BYTES = 16
+_FIELDS = Struct(">B16sIIqq")  #: form, schedule id, replay, attempt, when sent, from when on it is no use
+_FORM = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """What a completion URL is for: one attempt of a run."""
+
+    app_id: str
+    schedule_id: UUID
+    replay: int
+    attempt: int
+    sent_ms: int
+    expires_ms: int  #: it is no use from then on
+
+
+class Completions:
+    """Makes and reads completion URLs."""
+
+    def __init__(self, base_url: str, secret: str) -> None:
+        self._base_url = base_url
+        self._key = secret.encode()
+
+    @classmethod
+    def of(cls, settings: CompletionSettings) -> Self | None:
+        """None: the settings have none."""
+        return cls(settings.base_url, settings.secret) if settings.secret and settings.base_url else None
+
+    def url_of(self, ticket: Ticket) -> str:
+        """Return the URL to call when the work is done."""
+        return f"{self._base_url}{PATH}/{self.sign(ticket)}"
+
+    def sign(self, ticket: Ticket) -> str:
+        """Return a ticket as text that `read` takes: letters, digits, `-` and `_`."""
+        told = _FIELDS.pack(
+            _FORM,
+            ticket.schedule_id.bytes,
+            ticket.replay,
+            ticket.attempt,
+            ticket.sent_ms,
+            ticket.expires_ms,
+        )
+        told += ticket.app_id.encode()
+        return urlsafe_b64encode(told + self._mac(told)).rstrip(b"=").decode()
+
+    def read(self, token: str, now_ms: int) -> Ticket:
+        """Return the ticket of a token. Raises ValueError if it is not ours, or no use any more."""
+        if len(token) > URL_CHARS or not token.isascii():
+            raise ValueError("no token")
+        try:
+            signed = urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        except ValueError:
+            raise ValueError("no token") from None
+        told, mac = signed[:-_MAC_BYTES], signed[-_MAC_BYTES:]
+        if len(told) <= _FIELDS.size or not hmac.compare_digest(mac, self._mac(told)):
+            raise ValueError("not signed by us")
+        form, schedule_id, replay, attempt, sent_ms, expires_ms = _FIELDS.unpack_from(told)
+        app_id = told[_FIELDS.size :].decode()
+        if form != _FORM or check_app_id(app_id) or now_ms >= expires_ms:
+            raise ValueError("no use any more")
+        return Ticket(
+            app_id=app_id,
+            schedule_id=UUID(bytes=schedule_id),
+            replay=replay,
+            attempt=attempt,
+            sent_ms=sent_ms,
+            expires_ms=expires_ms,
+        )
+
+    def _mac(self, told: bytes) -> bytes:
+        return hmac.digest(self._key, told, "sha256")[:_MAC_BYTES]
+
+
+def ticket_of(delivery: Delivery, *, now_ms: int, most_ms: int) -> Ticket:
+    """Return the ticket of an attempt that is sent now.
+
+    Args:
+        most_ms: what attempt and work may take together.
+    """
+    return Ticket(
+        app_id=delivery.schedule.app_id,
+        schedule_id=delivery.schedule.schedule_id,
+        replay=delivery.replay,
+        attempt=delivery.attempt,
+        sent_ms=now_ms,
+        expires_ms=now_ms + most_ms + _SLACK_MS,
+    )
+
+
+def completion_ms_of(schedule: Schedule) -> int | None:
+    """Return how long a receiver that answers 202 may work on a run; None: its answer is the end."""
+    return None if schedule.sending is None or schedule.run is None else schedule.sending.completion_ms
+
+
+def accepted(row: Row, *, sent_ms: int, now_ms: int, completion_ms: int, last_ms: int) -> Row:
+    """Return the filing of a run whose receiver answered 202 just now: it comes due when its time is over.
+
+    Args:
+        last_ms: the last slot it may have.
+    """
+    until_ms = min(now_ms + completion_ms, last_ms - GRACE_MS)
+    work = Work(sent_ms=sent_ms, attempt=row.attempts + 1, accepted_ms=now_ms, until_ms=until_ms)
+    return _filed(row, Stage.ACCEPTED, work, max(until_ms, now_ms) + GRACE_MS)
+
+
+def completed(row: Row, ticket: Ticket, *, now_ms: int, slot_ms: int, error: str) -> Row:
+    """Return the filing that records what a receiver said.
+
+    Args:
+        row: the latest filing of the run that is known.
+        error: why it failed; "": it is done.
+    """
+    known = row.schedule.work
+    base = Work(sent_ms=ticket.sent_ms, attempt=ticket.attempt) if known is None else known
+    row = replace(row, replay=ticket.replay, moved_to=None, outcome=None, cancelled_ms=None)
+    return _filed(row, Stage.COMPLETED, replace(base, ended_ms=now_ms, error=error), slot_ms)
+
+
+def _filed(row: Row, stage: Stage, work: Work, slot_ms: int) -> Row:
+    run = row.schedule.run
+    if run is None:
+        raise ValueError(f"schedule {row.schedule.schedule_id} is no run")
+    schedule = replace(row.schedule, run=replace(run, stage=stage, work=work))
+    return replace(row, schedule=schedule, place=row.place._replace(slot_ms=slot_ms))
+
+
+def outcome_of_work(row: Row, run: RunOf, now_ms: int) -> Outcome:
+    """Return how a run ends whose work is done, or whose time for it is over."""
+    work = run.work
+    if work is None:
+        raise ValueError(f"schedule {row.schedule.schedule_id} is not worked on")
+    error = work.error if work.ended_ms is not None else NOT_IN_TIME
+    return Outcome(
+        status=Status.FAILURE if error else Status.SUCCESS,
+        ended_ms=now_ms if work.ended_ms is None else work.ended_ms,
+        fired_ms=work.sent_ms,
+        attempts=work.attempt,
+        code=None if work.accepted_ms is None else ACCEPTED_CODE,
+        error=error,
+        took_ms=None if work.accepted_ms is None else work.accepted_ms - work.sent_ms,
+        replay=row.replay,
+        log=row.log,
+        accepted_ms=work.accepted_ms,
+    )

@@ -220,6 +220,31 @@ def counting(asked: list[str], name: str, call: Any) -> Any:
     return counted
 
 
+async def test_rows_are_read_right_when_their_columns_change_under_a_prepared_statement(
+    settings: CassandraSettings,
+) -> None:
+    async with connected(settings) as one, connected(settings) as other:
+
+        async def change(text: str) -> None:
+            await asyncio.to_thread(one._session._session.execute, text.replace("$", f"{settings.keyspace}."))
+
+        await change("CREATE TABLE $shifting (a int PRIMARY KEY, b text, d int)")
+        await change("INSERT INTO $shifting (a, b, d) VALUES (1, 'two', 4)")
+        sessions = [one._session, other._session]
+        statements = [(await session.prepare("SELECT * FROM $shifting"))[0].bind() for session in sessions]
+
+        async def rows() -> list[list[Any]]:
+            return [await each.read(it) for each, it in zip(sessions, statements, strict=True) for _ in "12"]
+
+        assert await rows() == [[(1, "two", 4)]] * 4
+        await change("ALTER TABLE $shifting ADD c bigint")
+        # The server has forgotten the statement, so the first prepares it again; it then knows the statement
+        # that the second asks for, but not its columns.
+        assert await rows() == [[(1, "two", None, 4)]] * 4
+        await change("ALTER TABLE $shifting DROP b")
+        assert await rows() == [[(1, None, 4)]] * 4
+
+
 class TestWrites:
     async def test_index_entries_are_written_once_and_again_for_rows_kept_longer(
         self, store: CassandraStore, app: App, monkeypatch: pytest.MonkeyPatch

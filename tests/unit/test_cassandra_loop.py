@@ -109,8 +109,7 @@ async def linked() -> AsyncIterator[tuple[LoopConnection, FakeServer]]:
     try:
         yield link, fake
     finally:
-        await asyncio.to_thread(link.close)
-        await io.wait_closed()
+        await io.close()
         fake.writer.close()
         server.close()
         await server.wait_closed()

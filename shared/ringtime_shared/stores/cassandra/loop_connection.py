@@ -131,8 +131,10 @@ class LoopIo:
         if not self.open:
             self._all_closed.set()
 
-    async def wait_closed(self) -> None:
-        """Wait until the connections, which the driver has been told to close, are."""
+    async def close(self) -> None:
+        """Wait until all connections are closed, after the driver was shut down."""
+        for connection in tuple(self.open):
+            connection.close()  # one may have been made while the driver shut down
         while self.open:
             self._all_closed.clear()
             await self._all_closed.wait()

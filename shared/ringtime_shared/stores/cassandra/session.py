@@ -113,8 +113,19 @@ class RawBatch(BatchStatement):  # type: ignore[misc] # the driver is untyped
         self.spans_partitions = spans_partitions
 
 
-class _ForMany(BoundStatement):  # type: ignore[misc] # the driver is untyped
-    """A bound statement that is told where to go: the driver finds no key in a list of them."""
+class _Raw(BoundStatement):  # type: ignore[misc] # the driver is untyped
+    """A bound statement with values serialised before; made in a quarter of the time the driver takes."""
+
+    fetch_size = None
+
+    def __init__(self, prepared: Any, keyspace: str, values: Values) -> None:
+        self.prepared_statement = prepared
+        self.keyspace = keyspace
+        self.values = self.raw_values = values
+
+
+class _ForMany(_Raw):
+    """One that is told where to go: the driver finds no key in a list of them."""
 
     routing_key: bytes = b""
 
@@ -122,8 +133,9 @@ class _ForMany(BoundStatement):  # type: ignore[misc] # the driver is untyped
 class Prepared:
     """A prepared statement."""
 
-    def __init__(self, prepared: Any) -> None:
+    def __init__(self, prepared: Any, keyspace: str) -> None:
         self._prepared = prepared
+        self._keyspace = keyspace
         self._id: bytes = prepared.query_id
 
     def bind(self, *values: object) -> Any:
@@ -132,14 +144,11 @@ class Prepared:
 
     def with_raw(self, values: Values) -> Any:
         """Return the statement with values that are serialised already."""
-        bound = BoundStatement(self._prepared, fetch_size=None)
-        bound.values = bound.raw_values = values
-        return bound
+        return _Raw(self._prepared, self._keyspace, values)
 
     def for_many(self, values: Values, routing_key: bytes) -> Any:
         """Return the statement for several partitions on the same replicas, which the key of one tells."""
-        bound = _ForMany(self._prepared, fetch_size=None)
-        bound.values = bound.raw_values = values
+        bound = _ForMany(self._prepared, self._keyspace, values)
         bound.routing_key = routing_key
         return bound
 
@@ -184,7 +193,7 @@ class CqlSession:
 
     def _prepare(self, text: str) -> Prepared:
         try:
-            return Prepared(self._session.prepare(text))
+            return Prepared(self._session.prepare(text), self.keyspace)
         except Exception as error:  # the driver's errors have no common root
             raise StartupError(f"cannot prepare {' '.join(text.split())!r}: {error}") from error
 
@@ -299,7 +308,7 @@ class CqlSession:
 async def _shut_down(cluster: Any, io: LoopIo | None) -> None:
     await asyncio.to_thread(cluster.shutdown)
     if io is not None:
-        await io.wait_closed()
+        await io.close()
 
 
 def _to_failure(error: BaseException, statement: Any) -> Failure:

@@ -16,6 +16,8 @@ What a caller may conclude from an error:
 | InFlight | not known yet | yes, in a moment |
 | UnexpectedAnswer | no; what answered is not a Ringtime server, or has a bug | after a look at it |
 
+Creates that are made at once travel as a batch (`coalescing`), each with its own result or error.
+
 A batch is one call: what is raised is about all of it. The results of its items are in what it returns, those
 that failed as these errors.
 

@@ -218,11 +218,11 @@ def create_schedule(
         **_fields_of(app_id, callback, at, delay, retry, labels),
         **sending_of(payload, timeout, priority, hooks),
     }
-    call = _create_of(app_id, to_body(fields))
     if not idempotency_key:
-        return call
+        return _create_of(app_id, to_body(fields), may_join=True)
     if violations := check_key(idempotency_key):
         raise InvalidRequest([Violation("idempotency_key", each.rule) for each in violations])
+    call = _create_of(app_id, to_body(fields))
     return replace(call, headers={"Idempotency-Key": idempotency_key}, may_repeat=True)
 
 
@@ -240,7 +240,11 @@ def create_schedules(
 
     Raises InvalidRequest: for what is of the wrong type, of whichever item, nothing is sent.
     """
-    calls = [_item_of(n, each) for n, each in enumerate(schedules)]
+    return batch_of([_item_of(n, each) for n, each in enumerate(schedules)])
+
+
+def batch_of(calls: Sequence[Call[ScheduleView]]) -> Call[list[ScheduleView | RingtimeError]]:
+    """Return the batch of these creates; its result says of each what it would have come to alone."""
     return Call(
         method="POST",
         path=f"{BASE}/schedules/batch",
@@ -558,8 +562,15 @@ def _fields_of(
     }
 
 
-def _create_of(app_id: str, body: bytes) -> Call[ScheduleView]:
-    return Call(method="POST", path=f"{BASE}/schedules", body=body, read=_to_schedule, app_id=app_id)
+def _create_of(app_id: str, body: bytes, *, may_join: bool = False) -> Call[ScheduleView]:
+    return Call(
+        method="POST",
+        path=f"{BASE}/schedules",
+        body=body,
+        read=_to_schedule,
+        app_id=app_id,
+        may_join=may_join,
+    )
 
 
 def _item_of(number: int, item: NewSchedule | Mapping[str, Any]) -> Call[ScheduleView]:

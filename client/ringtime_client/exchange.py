@@ -26,6 +26,7 @@ class Call(Generic[T]):
     app_id: str = ""  #: the app an unknown-app answer is about
     conflict: ErrorWord = ErrorWord.CONFLICT  #: what a 409 is of a server that does not say
     may_repeat: bool = False  #: a write that the server carries out once, however often it is sent
+    may_join: bool = False  #: a create that may travel as an item of a batch
 
     @property
     def is_read(self) -> bool:

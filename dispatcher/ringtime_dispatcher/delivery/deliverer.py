@@ -113,7 +113,9 @@ class Deliverer:
         self._clock = parts.clock
         self._ledger = ledger
         self._policies = Policies(parts.dispatch, parts.retry, parts.limits)
-        self._outcomes = OutcomeWriter(parts.store, parts.clock, parts.dispatch.outcome_batch)
+        self._outcomes = OutcomeWriter(
+            parts.store, parts.clock, parts.dispatch.outcome_batch, parts.is_trusted
+        )
         self._damaged = DamagedRows(
             parts.store, self._outcomes, ledger, parts.clock, parts.limits.retention_days
         )

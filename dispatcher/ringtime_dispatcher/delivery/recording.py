@@ -16,6 +16,12 @@ place is its id's, so it stays and points at the other. Where it is lower, the p
 covers the slot came after the filing was durable, and so does the final read behind it. Neither clocks nor
 leases take part. It costs one read for each batch with filings, nothing where deliveries succeed.
 
+A pointer to a later filing is written only while the lease is sure to hold, looked at again before each try:
+a node that was suspended, or cut off from the store, after the filing was durable would else put its filing
+in force, over what a client has changed the schedule to meanwhile (`ringtime_shared.changing`). What was sent
+before is ordered by its write timestamp, however late it arrives. What is left is a process that is
+suspended, for longer than a lease, in the fraction of a millisecond between that look and that timestamp.
+
 Marks that say nothing (unreadable, or ahead of now by more than clocks may differ) are looked at again a
 second later, until they do, or until this node has given the instance up: then the filing just tried stays
 open, and the next term, which mends the marks, finds it.
@@ -87,6 +93,11 @@ class Record:
     on_refused: Callable[[], None]  #: no store takes it (a bug), or it is given up: see `is_given_up`
     is_given_up: Callable[[], bool] = lambda: False  #: whether its instance is no longer this node's
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the schedule is to be sent as a later filing of it."""
+        return bool(self.filings) and self.home is not None and self.home.moved_to is not None
+
     def with_filings(self, again: Mapping[UUID, Row]) -> Record:
         """Return this record with other filings in place of some, by schedule.
 
@@ -117,10 +128,18 @@ async def persist(call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kw
 class OutcomeWriter:
     """Retries for ever: a row whose outcome is not durable stays open and holds `settled` back."""
 
-    def __init__(self, store: OutcomeStore, clock: Clock, batch_rows: int) -> None:
+    def __init__(
+        self,
+        store: OutcomeStore,
+        clock: Clock,
+        batch_rows: int,
+        is_trusted: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`is_trusted`: whether this node's lease is sure to hold now."""
         self._store = store
         self._clock = clock
         self._batch_rows = batch_rows
+        self._is_trusted = is_trusted
         self._waiting: list[Record] = []
         self._unsure: set[asyncio.TimerHandle] = set()
         self._task: asyncio.Task[None] | None = None
@@ -177,27 +196,37 @@ class OutcomeWriter:
         if filings:
             await persist(store.put_rows, filings)
             batch, overtaken, unsure = await self._look(batch)
-        letters, homes, moves = [], list[RowUpdate](), []
-        for record in batch:
-            if record.home is not None:
-                homes.append(record.home)
-            if record.pointers:
-                homes += record.pointers
-            if record.letter is not None:
-                letters.append(record.letter)
-            if record.move is not None:
-                moves.append(record.move)
-        if letters:
+        if letters := [record.letter for record in batch if record.letter is not None]:
             await persist(store.put_dead_letters, letters)
-        if homes:
+        if filings:
+            batch, distrusted = await self._put_homes_in_term(batch)
+            unsure += distrusted
+        elif homes := _homes_of(batch):
             await persist(store.put_updates, homes)
-        if moves:
+        if moves := [record.move for record in batch if record.move is not None]:
             await persist(store.put_updates, moves)
         # Not before the rest is durable: where it cannot be, all of the batch is written one by one instead.
         self._waiting += overtaken
         for record in unsure:
             self._wait(record)
         return batch
+
+    async def _put_homes_in_term(self, batch: Sequence[Record]) -> tuple[Sequence[Record], list[Record]]:
+        """Write what clients read; return whose is durable, and those that point at a later filing and have
+        to wait, because this node may not be the owner any more."""
+        distrusted: list[Record] = []
+        while True:
+            if not self._is_trusted():  # no await between this and the write
+                distrusted += [record for record in batch if record.goes_on]
+                batch = [record for record in batch if not record.goes_on]
+            homes = _homes_of(batch)
+            try:
+                if homes:
+                    await self._store.put_updates(homes)
+            except (StoreUnavailable, OutcomeUnknown):
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return batch, distrusted
 
     async def _look(self, batch: Sequence[Record]) -> tuple[list[Record], list[Record], list[Record]]:
         """Return the records whose filings, if they have any, are sure to be read; those with one that was
@@ -248,6 +277,16 @@ class OutcomeWriter:
         if self._task is not None and not self._task.done():
             self._task.cancel()
             await asyncio.wait([self._task])
+
+
+def _homes_of(batch: Sequence[Record]) -> list[RowUpdate]:
+    homes = list[RowUpdate]()
+    for record in batch:
+        if record.home is not None:
+            homes.append(record.home)
+        if record.pointers:
+            homes += record.pointers
+    return homes
 
 
 def _tell(callback: Callable[[], None]) -> None:

@@ -76,6 +76,10 @@ _CLAIMS = 8  #: of slots, for a change that was overtaken
 _ROUNDS = 3  #: filings of one row before giving up with an unknown outcome
 
 
+class Overtaken(Exception):
+    """A row was filed where it may not be seen, and not filed again: see `CommitPath.file`."""
+
+
 class CommitStore(ScheduleStore, MarkStore, ClaimStore, Protocol):
     """What the commit path needs of a store."""
 
@@ -88,6 +92,7 @@ class _Filing:
     row: Row  #: the filing under way; `home` itself the first time
     reading: AppReading
     done: asyncio.Future[Row]
+    is_refiled: bool = True  #: if it is overtaken
     rounds: int = 0
 
 
@@ -112,11 +117,15 @@ class CommitPath:
         self._lanes: set[asyncio.Task[None]] = set()
         self._running = 0  # counted down by the lane itself: its task ends a moment after its last look
 
-    async def file(self, row: Row, reading: AppReading) -> Row:
+    async def file(self, row: Row, reading: AppReading, *, is_refiled: bool = True) -> Row:
         """File a home row, replay or change; return it, with a forward pointer if it had to be filed again.
 
         A replay or change that is overtaken points on itself, as a home row does: the schedule's home row is
         the caller's to change.
+
+        Args:
+            is_refiled: whether to file it again if it has to be; else Overtaken is raised, for a caller who
+                has to know first what became of it meanwhile.
 
         Raises:
             StoreUnavailable: nothing was filed; ClockInDoubt: because this node's clock is.
@@ -124,6 +133,7 @@ class CommitPath:
                 under marks that cannot be true.
         """
         (filing,) = self._take_in([(row, reading)], self._waiting)
+        filing.is_refiled = is_refiled
         return await filing.done
 
     async def file_many(self, rows: Sequence[tuple[Row, AppReading]]) -> list[Row | Exception]:
@@ -197,7 +207,9 @@ class CommitPath:
             raise OutcomeUnknown("the store gave no answer in time; the schedule may exist") from None
         for filing in batch:
             if filing in overtaken:
-                if filing.rounds >= _ROUNDS:
+                if not filing.is_refiled:
+                    _refuse([filing], Overtaken())
+                elif filing.rounds >= _ROUNDS:
                     _refuse([filing], OutcomeUnknown("the schedule was overtaken repeatedly; it may fire"))
                 else:
                     filing.row = overtaken[filing]
@@ -220,7 +232,7 @@ class CommitPath:
             if filing.row is not filing.home:
                 again.append(filing)
         if again:  # the pointer follows the row it points at, never the other way round
-            await _once_filed(
+            await once_filed(
                 self._store.put_updates(
                     [
                         RowUpdate(
@@ -245,10 +257,10 @@ class CommitPath:
                 near.add(filing.row.place.instance)
             if filing.reading.read_boot_ms < oldest_boot_ms:
                 aged.add(filing.home.place.app_id)
-        marks = await _once_filed(self._store.fetch_marks(sorted(near))) if near else {}
+        marks = await once_filed(self._store.fetch_marks(sorted(near))) if near else {}
         fresh: dict[str, AppReading | None] = {}
         for app_id in sorted(aged):
-            fresh[app_id] = await _once_filed(self._reread(app_id))
+            fresh[app_id] = await once_filed(self._reread(app_id))
         overtaken = {}
         for filing in batch:
             place = filing.row.place
@@ -270,7 +282,9 @@ class CommitPath:
             if sealed_ms > now_ms + CLOCK_SKEW_MS:
                 _refuse([filing], MarksAhead(str(place.instance), sealed_ms - now_ms))
             elif sealed_ms >= place.slot_ms or place.partition >= filing.reading.app.writable:
-                overtaken[filing] = await _once_filed(self._file_again(filing, sealed_ms))
+                overtaken[filing] = filing.row
+                if filing.is_refiled:
+                    overtaken[filing] = await once_filed(self._file_again(filing, sealed_ms))
         return overtaken
 
     async def _reread(self, app_id: str) -> AppReading | None:
@@ -327,7 +341,7 @@ def _refuse(filings: Sequence[_Filing], error: Exception) -> None:
             filing.done.set_exception(error)
 
 
-async def _once_filed(call: Awaitable[T]) -> T:
+async def once_filed(call: Awaitable[T]) -> T:
     """Await a call that follows the write of a row: its failure leaves the outcome unknown."""
     try:
         return await call

@@ -33,6 +33,8 @@ first is slower.
 | the reply is dropped | the same schedule, as it is by then |
 | the first is suspended, and goes on when another has filed the row | nothing: it files what is there |
 | so long that the row was sent meanwhile | a filing that is found sent; sent again if the sender died |
+| it is changed while a repeat of its create is under way | the change: see `_look_again` |
+| the same, and its partition goes at that moment | in the worst case what was asked for first |
 | its time has passed when the create comes again | the same schedule: a key is older than the rules |
 | the pods' clocks differ by s | IN_FLIGHT lasts longer, or shorter, by s |
 
@@ -51,7 +53,7 @@ from typing import Protocol
 import orjson
 
 from ringtime_ingest.service.apps import AppMaps
-from ringtime_ingest.service.commit import CommitPath
+from ringtime_ingest.service.commit import CommitPath, Overtaken, once_filed
 from ringtime_ingest.service.listing import fetch_shown
 from ringtime_ingest.service.requests import Kept, NewSchedule
 from ringtime_shared.api.ids import check_key
@@ -142,7 +144,7 @@ class Keyed:
             elif self.is_busy(stored):
                 raise InFlight
             else:
-                first = await self._commit.file(as_first_asked(row, new, stored), reading)
+                first = await self._file(as_first_asked(row, new, stored), reading)
             return Kept(first, is_replay=True, expires_ms=stored.expires_ms)
         raise InFlight("others take this key all the time; try again in a moment")
 
@@ -176,16 +178,32 @@ class Keyed:
         Raises as `CommitPath.file`.
         """
         try:
-            return await self._commit.file(row, reading)
+            return await self._file(row, reading)
         except StoreUnavailable:
             with suppress(RingtimeError):  # else they wait for a moment
                 await self._store.replace_claim(replace(claim, busy_until_ms=0), claim)
             raise
 
-    async def confirm(self, row: Row, reading: AppReading) -> Row:
+    async def _file(self, row: Row, reading: AppReading) -> Row:
+        try:
+            return await self._commit.file(row, reading, is_refiled=False)
+        except Overtaken:
+            return await self._look_again(row, reading)
+
+    async def _look_again(self, row: Row, reading: AppReading) -> Row:
+        """Confirm a home row that was overtaken, as it is by now. Whoever else has filed it may have told its
+        id, and somebody may have changed it since: what is filed again as it was would be sent instead. Once
+        it is overtaken by `sealed` it is due, and cannot be changed any more."""
+        home = await once_filed(self._store.fetch_row(row.place, row.schedule.schedule_id))
+        return await once_filed(self.confirm(home or row, reading, is_sure=True))
+
+    async def confirm(self, row: Row, reading: AppReading, *, is_sure: bool = False) -> Row:
         """Return a home row of which it is sure that a dispatcher sees it, or has seen it.
 
         A filing with attempts is a dispatcher's, which made sure of it before it pointed at it.
+
+        Args:
+            is_sure: it was read since it was overtaken.
         """
         if row.outcome is not None or row.cancelled_ms is not None:
             (row,) = await fetch_shown(self._store, [row])
@@ -196,7 +214,10 @@ class Keyed:
             row = replace(as_shown(row, pending), attempts=pending.attempts, log=pending.log)
         if pending.attempts or not pending.is_live:
             return row
-        moved_to = (await self._commit.file(pending, reading)).moved_to
+        try:
+            moved_to = (await self._commit.file(pending, reading, is_refiled=is_sure)).moved_to
+        except Overtaken:
+            return await self._look_again(row, reading)
         if moved_to is None:
             return row
         if row.moved_to is not None:  # else the commit path has pointed at it

@@ -23,7 +23,10 @@ class Desk:
 
     def __init__(self, batch_rows: int = 100) -> None:
         self.store = SpyStore(LoopClock().now_ms)
-        self.writer = OutcomeWriter(cast(Any, self.store), LoopClock(), batch_rows)
+        self.is_trusted = True
+        self.writer = OutcomeWriter(
+            cast(Any, self.store), LoopClock(), batch_rows, is_trusted=lambda: self.is_trusted
+        )
         self.rows = [make_row(APP, START_MS + n) for n in range(10)]
         self.moves = [make_move(row, START_MS + 5_000 + n) for n, row in enumerate(self.rows)]
         self.durable: list[int] = []
@@ -247,6 +250,25 @@ async def test_what_is_overtaken_while_it_is_filed_again_is_filed_a_third_time()
     assert moved_to is not None
     assert moved_to.slot_ms == START_MS + 20_002
     assert desk.durable == [0]
+
+
+@on_virtual_time
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_nothing_points_at_a_later_filing_while_the_lease_is_not_sure(is_lost: bool) -> None:
+    """Its next owner may have gone on, and a client changed the schedule since."""
+    desk = await Refiling().fill()
+    desk.store.fail("put_updates", StoreUnavailable("away"))
+    desk.file(0, START_MS + 9_000)
+    desk.put(1)
+    await spin()
+    desk.is_trusted = False
+    await asyncio.sleep(3)
+    assert await desk.moved_to(0) is None
+    assert desk.durable == [1], "an outcome is one, whoever writes it"
+    desk.is_trusted, desk.is_given_up = not is_lost, is_lost
+    await asyncio.sleep(2)
+    assert (await desk.moved_to(0) is None) is is_lost
+    assert (desk.durable, desk.refused) == (([1], [0]) if is_lost else ([1, 0], []))
 
 
 FALSE_MS = START_MS + 3_600_000

@@ -14,6 +14,7 @@ from tests.unit.spy_store import spin
 
 from ringtime_ingest.service import IngestParts, IngestService, Kept, NewSchedule
 from ringtime_ingest.service.keyed import digest_of
+from ringtime_ingest.service.requests import ScheduleChange
 from ringtime_shared.errors import (
     AppInactive,
     InFlight,
@@ -214,6 +215,33 @@ async def test_a_row_that_may_never_be_read_is_not_taken_for_an_answer(pods: Pod
     home = await pods.rig.store.real.fetch_row(row.place, row.schedule.schedule_id)
     assert home is not None
     assert home.moved_to == third.row.moved_to
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+async def test_a_repeat_that_takes_until_it_is_due_undoes_no_change(pods: Pods, is_there: bool) -> None:
+    """Whoever repeats a create has read the row, or that there is none, before it was changed."""
+    if is_there:
+        row = (await pods.create()).row
+    else:
+        pods.rig.store.fail("put_rows", OutcomeUnknown("no answer"))
+        assert isinstance(await outcome(pods.create()), OutcomeUnknown)
+        pods.rig.clock.advance(BUSY_MS)
+    gate = pods.rig.store.hold("fetch_marks")
+    repeat = asyncio.create_task(pods.create_on_other())
+    await spin()
+    del pods.rig.store._gates["fetch_marks"]
+    row = (await pods.create()).row
+    assert row.moved_to is None
+    later = ScheduleChange(delay_ms=600_000, payload="new")
+    await pods.rig.service.change_schedule(row.schedule.schedule_id, later)
+    await pods.seal(row.place.slot_ms)
+    pods.rig.clock.advance(62_000)
+    gate.set()
+    assert (await repeat).row.schedule.payload == "new"
+    home = await pods.rig.store.real.fetch_row(row.place, row.schedule.schedule_id)
+    assert home is not None
+    assert home.moved_to is not None
+    assert home.moved_to.slot_ms >= START_MS + 600_000, "the change is what is sent"
 
 
 async def test_a_dispatchers_own_filing_is_left_alone(pods: Pods) -> None:

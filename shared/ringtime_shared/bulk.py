@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ringtime_shared.api.recurring import MAX_REASON_CHARS
 from ringtime_shared.api.schedules import MAX_LIST_DAYS
 from ringtime_shared.app_states import inactive
+from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.errors import (
     Conflict,
     InvalidRequest,
@@ -28,6 +29,7 @@ from ringtime_shared.recurring.zones import LAST_MS, LAST_YEAR
 from ringtime_shared.stores.protocol import JobStore
 
 MOST_OPEN = 20  #: jobs of one app that have not ended
+OPEN_AT_ONCE = 1_000  #: jobs of all apps that are looked at: the oldest
 MOST_ASKED = 200  #: and that are asked for within an hour
 _HOUR_MS = 3_600_000
 _DAY_MS = 86_400_000
@@ -63,16 +65,24 @@ class NewJob:
     names: BulkNames = IN_LIBRARY
 
 
-async def ask(store: JobStore, new: NewJob, app: App, now_ms: int) -> Job:
+async def ask(store: JobStore, new: NewJob, app: App, clock: Clock) -> Job:
     """Store a job for whoever carries it out; return it.
 
-    Raises InvalidRequest, AppInactive, LimitReached, StoreUnavailable, OutcomeUnknown: it may be carried out.
+    When it was asked for says which of what has ended is sent again, and which job comes first: a clock in
+    doubt cannot tell.
+
+    Raises InvalidRequest, AppInactive, LimitReached, ClockInDoubt, StoreUnavailable, OutcomeUnknown: it may
+    be carried out.
     """
+    require_trust(clock)
+    now_ms = clock.now_ms()
     job = make_job(new, app, now_ms)
     if new.action.needs_active and not new.is_plan and not app.active:
         raise inactive(app)
     latest = await store.list_jobs(app.app_id, None, MOST_ASKED)
-    if sum(each.is_open for each in latest) >= MOST_OPEN:
+    eldest = await store.fetch_open_jobs(OPEN_AT_ONCE)  # an open one may have more after it than are read
+    is_open = {each.job_id for each in (*latest, *eldest) if each.app_id == app.app_id and each.is_open}
+    if len(is_open) >= MOST_OPEN:
         raise LimitReached(f"{MOST_OPEN} jobs of app {app.app_id} have not ended yet; cancel one, or wait")
     if len(latest) == MOST_ASKED and made_ms(latest[-1].job_id) > now_ms - _HOUR_MS:
         raise LimitReached(f"{MOST_ASKED} jobs of app {app.app_id} were asked for within an hour; wait")

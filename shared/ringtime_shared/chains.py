@@ -48,7 +48,8 @@ _DAY_MS = 86_400_000
 _LATELY_MS = 7 * _DAY_MS
 _LOOK_BACK_MS = 31 * _DAY_MS  #: a run that is due may wait so long for a dispatcher
 _LATEST = 10  #: entries looked through for the latest run of a version
-_MOST_WALKED = 1_000  #: nominal times that are counted one by one
+_AT_A_TIME = 50
+_MOST_WALKED = 50_000  #: nominal times that are counted one by one: five weeks of each minute
 _PAGE = 100  #: definitions read at once
 _AT_ONCE = 20  #: definitions whose runs are looked for side by side
 _ROUNDS = 3  #: filings of one row before giving up
@@ -67,7 +68,8 @@ class RunStore(RecurringStore, ScheduleStore, Protocol):
 async def count_planned(store: RunStore, definition: Definition, upto_ms: int, now_ms: int) -> int:
     """Return how many planned runs a definition has had up to a nominal time.
 
-    Its latest run knows how many there were before it; what comes after that one is counted.
+    Its latest run knows how many there were before it; what comes after that one is counted, up to
+    `_MOST_WALKED`: nobody has made runs for so long then, and it is at least what is returned.
     """
     if definition.state in (DefinitionState.PAUSED, DefinitionState.DELETED):
         return definition.ordinal
@@ -84,7 +86,9 @@ async def count_planned(store: RunStore, definition: Definition, upto_ms: int, n
             if run is not None and run.origin is Origin.PLAN and run.version == definition.version:
                 after_ms, index = run.nominal_ms, run.ordinal + 1
                 break
-    for _ in range(_MOST_WALKED):
+    for n in range(_MOST_WALKED):
+        if n % _AT_A_TIME == _AT_A_TIME - 1:
+            await asyncio.sleep(0)  # others have their turn
         planned = next_run(definition.current, definition.recurring_id, after_ms, index)
         if planned is None or planned.nominal_ms > upto_ms:
             break

@@ -8,6 +8,9 @@
 
 `settled` passes the row when all of it is durable. The outcome of a home row that has one already is left
 alone: then only the filing was damaged, and the schedule is not affected.
+
+Nobody is told by a hook. Whether the schedule had hooks of its own, which stand instead of those of its app,
+also where they are none, is in what cannot be read; and there is the dead letter for its app to find.
 """
 
 from __future__ import annotations

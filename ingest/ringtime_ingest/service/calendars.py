@@ -3,13 +3,14 @@
 A definition is read with what its calendars say now, so a change of one counts from the next run that is
 filed: of each definition one run is filed ahead, and stays. A calendar that is deleted is kept, marked, since
 a definition that names it may be written at the same moment; it goes by what the calendar said. What is
-marked is dropped when its room is needed and no definition names it.
+marked is dropped when its room is needed and no definition names it, nor a version of one whose runs may not
+all be made yet.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -156,7 +157,7 @@ class Calendars:
         last_ms = self._clock.now_ms() - _MARK_KEPT_MS
         marked = [each for each in there if each.is_deleted and each.changed_ms < last_ms]
         if marked:
-            in_use = {name for _, named in await self._names_in_use(app_id) for name in named}
+            in_use = {name for _, named in await self._names_in_use(app_id, earlier=True) for name in named}
             for each in marked:
                 if each.name not in in_use:
                     await self._store.drop_calendar(each)
@@ -167,17 +168,19 @@ class Calendars:
             "name",
         )
 
-    async def _names_in_use(self, app_id: str) -> list[tuple[str, Sequence[str]]]:
-        """Return which recurring schedules name calendars, and which."""
-        found: list[tuple[str, Sequence[str]]] = []
+    async def _names_in_use(self, app_id: str, *, earlier: bool = False) -> list[tuple[str, Collection[str]]]:
+        """Return which recurring schedules name calendars, and which; with those of earlier versions, whose
+        last runs a dispatcher that was away makes when it is back."""
+        found: list[tuple[str, Collection[str]]] = []
         last = None
         while page := await self._store.list_definitions(app_id, last, _PAGE):
             last = page[-1].recurring_id
-            found += [
-                (each.name, each.times.calendars)
-                for each in page
-                if each.times.calendars and each.state is not DefinitionState.DELETED
-            ]
+            for each in page:
+                named = set(each.times.calendars)
+                if earlier:
+                    named.update(*(span.times.calendars for span in each.earlier))
+                if named and each.state is not DefinitionState.DELETED:
+                    found.append((each.name, named))
         return found
 
 

@@ -58,7 +58,6 @@ LEASE_MS = 15_000  #: many times what a page takes
 AT_ONCE = 4  #: jobs of one process, each of another app
 TURN_MS = 10_000  #: of a job, while those of other apps wait for one
 LOOK_S = 5.0  #: between two looks for jobs of others
-_OPEN = 1_000  #: jobs that are looked at: the oldest
 _BACK_OFF_S = 2.0
 _log = logging.getLogger(__name__)
 
@@ -90,10 +89,11 @@ class Jobs:
     async def ask(self, new: bulk.NewJob) -> Job:
         """Store a job; it is carried out in the background.
 
-        Raises InvalidRequest, NotFound (app), AppInactive, LimitReached, StoreUnavailable, OutcomeUnknown.
+        Raises InvalidRequest, NotFound (app), AppInactive, LimitReached, ClockInDoubt, StoreUnavailable,
+        OutcomeUnknown.
         """
         app = (await self._apps.get(new.app_id)).app
-        job = await bulk.ask(self._store, new, app, self._clock.now_ms())
+        job = await bulk.ask(self._store, new, app, self._clock)
         self._wake.set()
         return job
 
@@ -153,7 +153,7 @@ class Jobs:
     async def look(self) -> None:
         """Begin to work at jobs that nobody is at, as long as there is room. Raises StoreUnavailable."""
         oldest: dict[str, Job] = {}
-        for job in await self._store.fetch_open_jobs(_OPEN):
+        for job in await self._store.fetch_open_jobs(bulk.OPEN_AT_ONCE):
             oldest.setdefault(job.app_id, job)
         busy = {key.app_id for key in self._working}
         free = [job for app_id, job in oldest.items() if app_id not in busy and self._is_free(job)]

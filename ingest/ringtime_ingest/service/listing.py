@@ -7,6 +7,9 @@ page that goes on behind the last one repeats nothing, and misses only what was 
 meanwhile. So a schedule that was changed to another time stays where it was, and is shown as it is now: a
 read for each that has a forward pointer and no outcome, or one of a change.
 
+Payloads may be large: where so many of the largest that the server takes would be more than a page may hold
+(`MOST_PAGE_BYTES`), fewer rows are read at a time, and a page ends when it holds that much; a token goes on.
+
 What else is asked of schedules, such as labels, is asked of each row that the walk comes by: it costs what
 the range holds, not what is found. A page ends after `_MOST_READ` rows whatever it holds then.
 """
@@ -32,6 +35,8 @@ from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Damaged, InvalidRequest, Violation
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.row_filter import ALL_ROWS, RowFilter
+from ringtime_shared.settings import AppLimits
+from ringtime_shared.settings.rules import MOST_PAGE_BYTES
 from ringtime_shared.stores.codec import check_details
 from ringtime_shared.stores.protocol import (
     LAST_ID,
@@ -51,6 +56,7 @@ _READ_SPARSELY = 500  #: at a time, while a filter may pass over most of them
 _MINUTES = 15  #: asked for entries at first; where there are few, eight times as many the next time
 _ENTRIES = 2_000  #: minutes of partitions, read at once
 _AT_ONCE = 250  #: of these whose rows are read side by side
+_MOST_HELD_BYTES = MOST_PAGE_BYTES // 2  #: of payloads; as much again is read beyond a page's end
 _SHOWN_AT_ONCE = 50  #: filings that home rows point at, read side by side
 
 
@@ -124,10 +130,11 @@ class ListStore(ScheduleStore, OperatorStore, Protocol):
 class Listing:
     """Lists the schedules of all apps."""
 
-    def __init__(self, store: ListStore, apps: AppMaps, clock: Clock) -> None:
+    def __init__(self, store: ListStore, apps: AppMaps, clock: Clock, limits: AppLimits) -> None:
         self._store = store
         self._apps = apps
         self._clock = clock
+        self._most_rows = max(1, _MOST_HELD_BYTES // limits.max_payload_bytes)
 
     async def fetch(self, query: ListQuery) -> SchedulePage:
         """Return a page. Raises InvalidRequest, NotFound (app), StoreUnavailable."""
@@ -136,7 +143,7 @@ class Listing:
         if query.token:
             position = max(position, _read_token(query, last_ms))
         await self._apps.get(query.app_id)
-        page = _Page(query.size, _READ_SPARSELY if query.only.is_sparse else 1)
+        page = _Page(query.size, _READ_SPARSELY if query.only.is_sparse else 1, self._most_rows)
         looked = 0
         async for upto, items in self._walk(query.app_id, position, last_ms, page.missing):
             for key, item in await self._items(items, query.only):
@@ -278,20 +285,22 @@ class _Part:
 class _Page:
     """What a page holds so far."""
 
-    def __init__(self, size: int, least: int) -> None:
-        """`least`: rows to read at a time, for some of what is read is not shown."""
+    def __init__(self, size: int, least: int, most: int) -> None:
+        """`least`, `most`: rows to read at a time. Some of what is read is not shown, and some is large."""
         self._size = size
         self._least = least
+        self._most = most
+        self._held_bytes = 0
         self._rows: list[Row] = []
         self.unreadable: list[UUID] = []
 
     def missing(self) -> int:
         """Return how many more rows to read, at least one."""
-        return max(self._size - len(self._rows), self._least)
+        return min(max(self._size - len(self._rows), self._least), self._most)
 
     @property
     def is_full(self) -> bool:
-        return len(self._rows) >= self._size
+        return len(self._rows) >= self._size or self._held_bytes >= _MOST_HELD_BYTES
 
     def add(self, row: Row) -> None:
         try:
@@ -300,6 +309,7 @@ class _Page:
             self.unreadable.append(row.schedule.schedule_id)
         else:
             self._rows.append(row)
+            self._held_bytes += len(row.schedule.payload)
 
     def end(self, app_id: str, position: Position | None) -> SchedulePage:
         """Return the page; it goes on behind `position`, None: there is nothing more."""

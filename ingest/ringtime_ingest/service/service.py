@@ -153,7 +153,7 @@ class IngestService:
             self.cancel_schedule,
             self.keyed.create,
         )
-        self.listing = Listing(parts.store, self._apps, parts.clock)
+        self.listing = Listing(parts.store, self._apps, parts.clock, parts.limits)
         replayer = Replayer(parts.store, self._commit, self._chooser, parts.clock, self._margin_ms)
         self.dead_letters = DeadLetters(parts.store, self._apps, replayer, parts.clock, self._fetch_shown)
         self.calendars = Calendars(parts.store, self._apps, parts.clock, parts.limits)

@@ -107,9 +107,9 @@ async def bulk_command(
     if is_applied:
         asked = job_to_json(bulk.make_job(new, app, now_ms))
         async with audited(deployment, f"schedules bulk {kind}", app_id, before=None, after=asked):
-            job = await bulk.ask(deployment.store, new, app, now_ms)
+            job = await bulk.ask(deployment.store, new, app, deployment.clock)
     else:
-        job = await bulk.ask(deployment.store, new, app, now_ms)
+        job = await bulk.ask(deployment.store, new, app, deployment.clock)
     if not no_wait:
         job = await _wait(deployment, output, job, timeout_s)
     _show(output, job)

@@ -236,3 +236,22 @@ async def test_a_backfill_that_doubles_is_found(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(service.Backfills, "_note", note_anew)
     counts = [max((await play(seed)).values(), default=0) for seed in range(20)]
     assert max(counts) > 1
+
+
+async def test_a_long_range_leaves_others_their_turns() -> None:
+    rig = await make_rig()
+    made = await rig.service.recurring.put(new())
+    turns, is_over = 0, False
+
+    async def be_another() -> None:
+        nonlocal turns
+        while not is_over:
+            await asyncio.sleep(0)
+            turns += 1
+
+    other = asyncio.create_task(be_another())
+    report = await backfill(rig, made, (1_000, 0), most=1_000, is_dry=True)
+    is_over = True
+    await other
+    assert len(report.runs) == 1_000
+    assert turns >= 2 * 1_000 // 50

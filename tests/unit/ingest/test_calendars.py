@@ -69,6 +69,21 @@ async def test_a_definition_that_is_written_while_its_calendar_is_deleted_goes_b
     await calendars.put("shop", "c", DAY)
 
 
+async def test_what_an_earlier_version_names_is_kept_for_the_runs_that_it_has_to_make() -> None:
+    """A dispatcher that was away for hours makes them, and reads the version with its calendars."""
+    rig = await make_rig()
+    recurring, calendars = rig.service.recurring, rig.service.calendars
+    for name in ("a", "b"):
+        await calendars.put("shop", name, DAY)
+    await recurring.put(new(**named("a")))  # type: ignore[arg-type]
+    await recurring.put(new(**named("b")))  # type: ignore[arg-type]
+    await calendars.delete("shop", "a")
+    rig.clock.advance(HOUR_MS + 1)
+    with pytest.raises(LimitReached):
+        await calendars.put("shop", "c", DAY)
+    assert (await recurring.fetch("shop", "nightly")).earlier[0].exclusions.dates
+
+
 async def test_an_app_that_is_deactivated_gets_none() -> None:
     """As one that is being deleted, so that none is left behind for another app of its id."""
     rig = await make_rig()

@@ -18,6 +18,7 @@ from ringtime_ingest.service.requests import NewRecurring
 from ringtime_shared.bulk import MOST_ASKED, MOST_OPEN, NewJob
 from ringtime_shared.errors import (
     AppInactive,
+    ClockInDoubt,
     Conflict,
     Damaged,
     InvalidRequest,
@@ -301,6 +302,28 @@ async def test_jobs_of_an_app_are_bounded_and_told_of() -> None:
     assert not rest.token
     with pytest.raises(NotFound):
         await rig.service.jobs.fetch("shop", new_job_id(0))
+
+
+async def test_open_jobs_are_counted_however_many_were_asked_for_since() -> None:
+    rig, _ = await make_rig()
+    for _ in range(MOST_OPEN):
+        await rig.service.jobs.ask(job_of(JobAction.DELETE))
+    for n in range(MOST_ASKED):
+        made = await rig.store.real.list_jobs("shop", None, 1)
+        ended = replace(made[0], job_id=new_job_id(rig.clock.now_ms() + n), state=JobState.CANCELLED)
+        await rig.store.real.replace_job(ended)
+    rig.clock.advance(2 * HOUR_MS)
+    with pytest.raises(LimitReached, match="have not ended yet"):
+        await rig.service.jobs.ask(job_of(JobAction.DELETE))
+
+
+async def test_no_job_is_asked_for_by_a_clock_in_doubt() -> None:
+    """What ended since would be sent again, and jobs would not come in turn."""
+    rig, _ = await make_rig()
+    rig.clock.in_doubt = "it was set back"
+    with pytest.raises(ClockInDoubt):
+        await rig.service.jobs.ask(job_of(JobAction.RECONCILE))
+    assert not await rig.store.real.list_jobs("shop", None, 1)
 
 
 async def test_a_job_ends_with_the_app() -> None:

@@ -29,6 +29,7 @@ from ringtime_shared.models.app import App
 from ringtime_shared.models.recurring import Origin
 from ringtime_shared.models.schedule import Row, Status
 from ringtime_shared.row_filter import RowFilter
+from ringtime_shared.settings import AppLimits
 
 _ASKED = ("status", "labels", "name_prefix", "host")
 MINUTE_MS = 60_000
@@ -358,3 +359,21 @@ async def test_what_is_passed_over_is_read_in_few_steps(rig: Rig) -> None:
     before = len(rig.store.calls)
     assert (await rig.fetch(name_prefix="nightly", size=15)).token == ""
     assert rig.store.names()[before:].count("fetch_rows") < 60
+
+
+@pytest.mark.parametrize("bytes_each", [10, 400_000])
+async def test_a_page_of_large_payloads_holds_no_more_than_so_many_bytes(bytes_each: int) -> None:
+    """Whatever is read beside it: by the largest that the server takes, not by what came so far."""
+    service = await make_service_rig(limits=AppLimits(payload_bytes=10, max_payload_bytes=1_048_576))
+    rig = Rig(service, await service.register())
+    text = "x" * bytes_each
+    rows = [make_row(rig.app, START_MS + 7 * n, n % 3) for n in range(200)]
+    await rig.put(*(replace(row, schedule=replace(row.schedule, payload=text)) for row in rows))
+    pages = [page async for page in rig.pages()]
+    listed = [row.schedule.schedule_id for page in pages for row in page.rows]
+    assert listed == [row.schedule.schedule_id for row in rows]
+    most = listing._MOST_HELD_BYTES
+    assert max(sum(len(row.schedule.payload) for row in page.rows) for page in pages) <= most + bytes_each
+    assert (len(pages) == 1) is (200 * bytes_each <= most)
+    asked = [queries for name, queries in rig.store.calls if name == "fetch_rows"]
+    assert max(sum(query.limit for query in queries) for queries in asked) * 1_048_576 <= 2.5 * most

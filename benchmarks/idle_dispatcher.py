@@ -1,9 +1,11 @@
 """What a dispatcher costs that owns many poller instances and has nothing to do, on an etcd of this machine.
 
-    PYTHONPATH=. python benchmarks/idle_dispatcher.py [apps] [partitions each] [idle seconds]
+    PYTHONPATH=. python benchmarks/idle_dispatcher.py [apps] [partitions each] [idle seconds] [cassandra]
 
 The store is in memory and keeps no marks, so that memory is the dispatcher's own: instances, ring, claims.
-One node owns all of them. `of a core` is this process's processor time.
+With `cassandra` it is a real one on this machine, whose driver keeps something for each statement under way;
+give it few apps of many partitions, for each app is registered. One node owns all of them. `of a core` is
+this process's processor time.
 """
 
 from __future__ import annotations
@@ -18,12 +20,13 @@ from pathlib import Path
 from tests.harness.load import wait_until
 
 from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
-from ringtime_local import LocalServers
+from ringtime_local import CassandraServer, LocalServers
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.coordination.etcd import EtcdSession
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.models.app import App, Instance
-from ringtime_shared.settings import CoordinationSettings
+from ringtime_shared.settings import CassandraSettings, CoordinationSettings
+from ringtime_shared.stores.cassandra import CassandraStore, migrate
 from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 
@@ -52,9 +55,24 @@ async def longest_pause(seconds: float) -> float:
     return longest_s
 
 
-async def measure(endpoint: str, apps: int, partitions: int, idle_s: float) -> None:
-    clock = SystemClock()
-    store = NoMarks(clock.now_ms)
+async def in_memory(clock: SystemClock) -> NoMarks:
+    return NoMarks(clock.now_ms)
+
+
+async def on_cassandra(server: CassandraServer) -> CassandraStore:
+    settings = CassandraSettings(
+        contact_points=tuple(server.contact_points),
+        port=server.port,
+        keyspace="idle",
+        request_timeout_ms=10_000,
+    )
+    await migrate(settings)
+    return await CassandraStore.connect(settings)
+
+
+async def register(
+    store: MemoryStore | CassandraStore, clock: SystemClock, apps: int, partitions: int
+) -> None:
     for number in range(apps):
         await store.create_app(
             App(
@@ -67,7 +85,15 @@ async def measure(endpoint: str, apps: int, partitions: int, idle_s: float) -> N
                 created_ms=clock.now_ms(),
             )
         )
-    store._marks.clear()  # noqa: SLF001 - first marks, which are the store's
+    if isinstance(store, MemoryStore):
+        store._marks.clear()  # noqa: SLF001 - first marks, which are the store's
+
+
+async def measure(servers: LocalServers, apps: int, partitions: int, idle_s: float, *, is_real: bool) -> None:
+    clock = SystemClock()
+    store = await (on_cassandra(servers.cassandra) if is_real else in_memory(clock))
+    await register(store, clock, apps, partitions)
+    endpoint = servers.etcd.endpoint
     settings = CoordinationSettings(endpoints=(endpoint,), prefix="/idle", ttl_s=30)
     dispatcher = Dispatcher(
         DispatcherParts(
@@ -98,10 +124,12 @@ async def measure(endpoint: str, apps: int, partitions: int, idle_s: float) -> N
     print(f"idle for {idle_s:.0f} s: {share:.1%} of a core, longest pause {longest_s * 1e3:.0f} ms")
     print(f"memory: {resident_bytes() >> 20} MiB in all", flush=True)
     await dispatcher.stop()
+    await store.close()
 
 
 if __name__ == "__main__":
-    given = [float(text) for text in sys.argv[1:]]
+    is_real_ = "cassandra" in sys.argv
+    given = [float(text) for text in sys.argv[1:] if text != "cassandra"]
     apps_, partitions_, idle_ = given + [10_000, 10, 30][len(given) :]
-    with LocalServers(cassandra=False, kafka=False) as servers:
-        asyncio.run(measure(servers.etcd.endpoint, int(apps_), int(partitions_), idle_))
+    with LocalServers(cassandra=is_real_, kafka=False) as servers_:
+        asyncio.run(measure(servers_, int(apps_), int(partitions_), idle_, is_real=is_real_))

@@ -13,7 +13,8 @@ from typing import Self
 
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.stores.cassandra.gathering import Gathering
-from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
+from ringtime_shared.stores.cassandra.rows import pack_int, pack_long
+from ringtime_shared.stores.cassandra.session import CqlSession, Item, Prepared, make_batches
 from ringtime_shared.stores.protocol import AppChange
 
 MINUTE_MS = 60_000
@@ -64,7 +65,11 @@ class AppChangeTables:
 
     async def _tell(self, app_ids: Sequence[str]) -> Sequence[None]:
         now_ms = self._now_ms()
-        minute = now_ms // MINUTE_MS
-        await self._session.write([self._put.bind(minute, now_ms, app_id) for app_id in set(app_ids)])
+        minute = pack_int(now_ms // MINUTE_MS)
+        names = [
+            Item(minute, self._put.in_batch((minute, pack_long(now_ms), app_id.encode())))
+            for app_id in dict.fromkeys(app_ids)
+        ]
+        await self._session.write(make_batches(names, self._session, TOLD_AT_ONCE))
         await self._session.write([self._raise.bind()])
         return [None] * len(app_ids)

@@ -222,5 +222,5 @@ class KafkaRecord:
     @property
     def size_bytes(self) -> int:
         """The size in a batch of its own, to some ten bytes."""
-        contents = sum(len(name.encode()) + len(value) + 4 for name, value in self.headers)
+        contents = sum([len(name.encode()) + len(value) + 4 for name, value in self.headers])
         return _FRAMING_BYTES + len(self.key) + len(self.value) + contents

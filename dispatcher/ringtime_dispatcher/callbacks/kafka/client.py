@@ -20,6 +20,7 @@ from aiokafka.errors import (
     UnknownProducerId,
 )
 
+from ringtime_dispatcher.callbacks.kafka.partitioner import partition_of
 from ringtime_shared.errors import StartupError
 from ringtime_shared.settings import KafkaSettings
 
@@ -78,6 +79,7 @@ def producer_maker(settings: KafkaSettings) -> Callable[[bool], AIOKafkaProducer
             max_request_size=settings.max_record_bytes + _FRAMING_BYTES,
             compression_type=None if settings.compression == "none" else settings.compression,
             request_timeout_ms=request_ms(settings),
+            partitioner=partition_of,
             security_protocol=settings.security,
             ssl_context=context,
             sasl_mechanism=settings.mechanism,

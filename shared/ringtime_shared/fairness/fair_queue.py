@@ -197,9 +197,11 @@ class FairQueue(Generic[T]):
 
     def take(self, now_ms: int) -> T | None:
         """Return the next item that may start, and count it as in flight; None: there is none now."""
-        self._pass_time(now_ms)
+        if self._resting or self._idle:
+            self._pass_time(now_ms)
         while not self._permits.is_full:
-            self._readmit_held()
+            if self._held[QUICK] or self._held[OTHER]:
+                self._readmit_held()
             if not self._rotation:
                 return None
             app = self._rotation[0]
@@ -369,7 +371,8 @@ class FairQueue(Generic[T]):
     def _offer_app(self, app: _AppQueue[T]) -> None:
         if app.is_in_rotation or app.rest or app.is_at_cap:
             return
-        self._unhold(app)
+        if app.limits:
+            self._unhold(app)
         app.is_in_rotation = True
         self._rotation.append(app)
 

@@ -86,6 +86,7 @@ def _fault_within(url: str) -> str | None:
     return _authority_fault(authority[0])
 
 
+@lru_cache(maxsize=4_096)  # the paths of an app's callbacks differ, their hosts seldom do
 def _authority_fault(authority: str) -> str | None:
     if not authority:
         return "must name a host"

@@ -23,6 +23,7 @@ The status counts as soon as its line is there, whatever follows it and however 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import NamedTuple
@@ -52,6 +53,7 @@ _NO_COMPLETIONS = Reply(
 _UNRESOLVED = Reply(ok=False, error="could not resolve the host")
 _USUAL = {"accept": "Accept: */*", "user-agent": "User-Agent: ringtime"}  #: unless the schedule has its own
 _JSON = "Content-Type: application/json"
+_RESOURCE = re.compile(r"[/?]")  #: what the path or the query begins with
 _EXPECT_BODY = frozenset(["POST", "PUT", "PATCH"])  #: servers ask these for a length, be it 0
 
 
@@ -200,8 +202,8 @@ def parse_route(url: str) -> Route | None:
     if target is None:
         return None
     rest = url[url.index("://") + 3 :]
-    begin = next((place for place, character in enumerate(rest) if character in "/?"), len(rest))
-    resource = rest[begin:]
+    begin = _RESOURCE.search(rest)
+    resource = rest[begin.start() :] if begin else ""
     host = f"[{target.host}]" if ":" in target.host else target.host
     if target.port != DEFAULT_PORTS[target.scheme]:
         host = f"{host}:{target.port}"
@@ -221,10 +223,10 @@ def request_bytes(route: Route, delivery: Delivery, now_s: int, completion_url: 
     if method not in METHODS or not isinstance(given, Mapping):
         raise ValueError("no method, or no headers")
     try:
-        head = _client_head(str(method), route.resource, route.host, tuple(given.items()), bool(body))
+        head = _client_head(route.host, tuple(given.items()), bool(body))
     except TypeError:  # a value that cannot be told from others is no text
         raise ValueError("a header is no text") from None
-    lines = [head]
+    lines = [f"{method} {route.resource} HTTP/1.1", head]
     if body or method in _EXPECT_BODY:
         lines.append(f"Content-Length: {len(body)}")
     lines += (
@@ -252,14 +254,12 @@ def request_bytes(route: Route, delivery: Delivery, now_s: int, completion_url: 
 
 
 @lru_cache(maxsize=1_024)
-def _client_head(
-    method: str, resource: str, host: str, given: tuple[tuple[object, object], ...], has_body: bool
-) -> str:
-    """Return the lines that are the same for all schedules with these details: those of one app, mostly.
+def _client_head(host: str, given: tuple[tuple[object, object], ...], has_body: bool) -> str:
+    """Return the lines that are the same for all that is sent to this host with these headers.
 
     Raises ValueError for headers that no create would accept, TypeError for some of them.
     """
-    lines = [f"{method} {resource} HTTP/1.1", f"Host: {host}"]
+    lines = [f"Host: {host}"]
     names = set()
     for name, value in given:
         if (fault := header_fault(name, value)) is not None:

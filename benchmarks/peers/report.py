@@ -11,8 +11,8 @@ from benchmarks.peers.judging import Result
 BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
 _TITLES = {
     "burst": "burst: all due at one instant",
-    "steady": "steady: creates one by one, each due 2 to 10 s later",
     "kill": "kill: a burst, the worker killed in the middle and started again",
+    "steady": "steady: creates one by one, each due 2 to 10 s later",
     "waiting": "waiting: steady, beside jobs that wait for days",
 }
 _HEAD = (
@@ -56,6 +56,7 @@ def _row(result: Result) -> str:
     parts = ", ".join(f"{name} {used:,.0f}" for name, used in result.cpu_us.items())
     cost = f"{sum(result.cpu_us.values()):,.0f}: {parts}" if len(result.cpu_us) > 1 else parts
     jobs = f"{judged.jobs:,}" + (f" beside {result.waiting:,}" if result.waiting else "")
+    jobs += f", {result.note}" if result.note else ""
     cells = (
         result.system,
         jobs,

@@ -201,8 +201,9 @@ def _node(script: str) -> Callable[[], tuple[str, ...]]:
         folder = (PROGRAMS / "node").absolute()
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(_WORKERS / script, folder)
-        if _is_new(folder / "package.json", (_WORKERS / "package.json").read_text()):
-            _install((npm, "install", "--no-audit", "--no-fund"), folder=folder)
+        wanted = (_WORKERS / "package.json").read_text()
+        (folder / "package.json").write_text(wanted)
+        _install_once(folder, wanted, (npm, "install", "--no-audit", "--no-fund"))
         return (node, str(folder / script))
 
     return install
@@ -212,20 +213,21 @@ def _python(script: str, *requirements: str) -> Callable[[], tuple[str, ...]]:
     def install() -> tuple[str, ...]:
         folder = (PROGRAMS / script.removesuffix(".py")).absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        if _is_new(folder / "requirements.txt", "\n".join(requirements)):
-            _install((sys.executable, "-m", "venv", str(folder)), folder=folder)
-            _install((str(folder / "bin" / "pip"), "install", "-r", "requirements.txt"), folder=folder)
+        pip = str(folder / "bin" / "pip")
+        make = (sys.executable, "-m", "venv", "--clear", str(folder))
+        _install_once(folder, "\n".join(requirements), make, (pip, "install", *requirements))
         return (str(folder / "bin" / "python"), str((_WORKERS / script).absolute()))
 
     return install
 
 
-def _is_new(file: Path, text: str) -> bool:
-    """Write the text; tell whether the file held something else. A failed install has to be looked into."""
-    if file.is_file() and file.read_text() == text:
-        return False
-    file.write_text(text)
-    return True
+def _install_once(folder: Path, wanted: str, *commands: tuple[str, ...]) -> None:
+    """Run the commands in the folder, unless they were run for the same wish before."""
+    mark = folder / "installed"
+    if not mark.is_file() or mark.read_text() != wanted:
+        for argv in commands:
+            _install(argv, folder=folder)
+        mark.write_text(wanted)
 
 
 PEERS = (
@@ -270,7 +272,7 @@ PEERS = (
         install=_python(
             "run_apscheduler.py",
             "apscheduler==4.0.0a6",
-            "sqlalchemy==2.1.9",
+            "sqlalchemy[asyncio]==2.1.9",
             "asyncpg==0.32.0",
             "anyio==4.9.0",  # a newer one drops its notifications
             "aiohttp==3.14.5",

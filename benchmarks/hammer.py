@@ -118,10 +118,14 @@ class Sink:
     def arrivals(self) -> dict[str, list[float]]:
         """Return when callbacks came, in ms since 1970, by schedule id."""
         found: dict[str, list[float]] = {}
-        for line in self._get("/_dump").decode().splitlines():
-            schedule_id, _, at_ms = line.partition(",")
-            found.setdefault(schedule_id, []).append(float(at_ms))
+        for schedule_id, at_ms in self.listed():
+            found.setdefault(schedule_id, []).append(at_ms)
         return found
+
+    def listed(self, first: int = 0) -> list[tuple[str, float]]:
+        """Return callbacks as they came, after the first so many: id, or path, and ms since 1970."""
+        lines = (line.rpartition(",") for line in self._get(f"/_dump?{first}").decode().splitlines())
+        return [(name, float(at_ms)) for name, _, at_ms in lines]
 
     def _get(self, path: str) -> Any:
         with urllib.request.urlopen(self._root + path, timeout=60) as answer:
@@ -129,9 +133,9 @@ class Sink:
 
 
 @contextmanager
-def running_sink() -> Iterator[Sink]:
-    """Run a receiver on a free port of the loopback interface."""
-    process = subprocess.Popen([str(build()), "sink"], stdout=subprocess.PIPE, text=True)
+def running_sink(*flags: str) -> Iterator[Sink]:
+    """Run a receiver on a free port of the loopback interface; flags are those of `hammer sink -help`."""
+    process = subprocess.Popen([str(build()), "sink", *flags], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         yield Sink(process.stdout.readline().split("listens on ")[1].strip())

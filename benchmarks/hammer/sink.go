@@ -6,15 +6,19 @@ import (
 	"flag"
 	"fmt"
 	"net"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
 
 // A sink answers every callback with 200 and remembers which schedule it was of, and when its head had come.
-// `/_count` tells how many came, `/_reset` forgets them, `/_dump` lists them: id, milliseconds since 1970.
+// `/_count` tells how many came, `/_reset` forgets them, `/_dump` lists them: id, milliseconds since 1970;
+// `/_dump?N` all but the first N. With `-by-path`, the path of a request stands for its id.
 type sink struct {
 	mu    sync.Mutex
 	most  int
+	paths bool
 	came  []arrival
 	alone map[string]struct{}
 }
@@ -28,13 +32,14 @@ func runSink(args []string) {
 	flags := flag.NewFlagSet("sink", flag.ExitOnError)
 	addr := flags.String("addr", "127.0.0.1:0", "where to listen; port 0 takes a free one")
 	most := flags.Int("most", 5_000_000, "callbacks that are remembered")
+	byPath := flags.Bool("by-path", false, "remember the path of a callback instead of its schedule id")
 	flags.Parse(args)
 	listener, err := net.Listen("tcp", *addr)
 	if err != nil {
 		fail(err)
 	}
 	fmt.Printf("listens on http://%s\n", listener.Addr())
-	s := &sink{most: *most, alone: map[string]struct{}{}}
+	s := &sink{most: *most, paths: *byPath, alone: map[string]struct{}{}}
 	for {
 		conn, err := listener.Accept()
 		if err != nil {
@@ -63,6 +68,9 @@ func (s *sink) serve(conn net.Conn) {
 			return
 		}
 		at := time.Now().UnixMicro()
+		if s.paths {
+			id = path
+		}
 		if body, err = readBody(in, body[:0], length, isChunked); err != nil {
 			return
 		}
@@ -76,6 +84,7 @@ var done = []byte("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
 func (s *sink) answer(conn net.Conn, path, id string, at int64) error {
 	var body []byte
+	path, query, _ := strings.Cut(path, "?")
 	switch path {
 	case "/_count":
 		s.mu.Lock()
@@ -86,8 +95,9 @@ func (s *sink) answer(conn net.Conn, path, id string, at int64) error {
 		s.came, s.alone = nil, map[string]struct{}{}
 		s.mu.Unlock()
 	case "/_dump":
+		first, _ := strconv.Atoi(query)
 		s.mu.Lock()
-		came := s.came
+		came := s.came[min(first, len(s.came)):]
 		s.mu.Unlock()
 		for _, each := range came {
 			body = fmt.Appendf(body, "%s,%.3f\n", each.id, float64(each.at)/1e3)

@@ -1,11 +1,10 @@
-"""What came of a scenario, judged from what the receiver noted: pure, no I/O but reading that file."""
+"""What came of a scenario, judged from what the receiver noted: pure, no I/O."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 _QUANTILES = 200  #: how many steps the lags are kept in, for the picture
@@ -21,25 +20,22 @@ class Arrival:
 
 
 class Ledger:
-    """The receiver's file, read as it grows. A line's last word ends in `/number/due_ms`."""
+    """What the receiver noted, read as it grows: the path of each request and when it came.
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._read_bytes = 0
+    A path ends in `/number/due_ms`.
+    """
+
+    def __init__(self, listed: Callable[[int], Sequence[tuple[str, float]]]) -> None:
+        """`listed` returns what came after the first so many."""
+        self._listed = listed
         self.arrivals: list[Arrival] = []
         self._seen: set[int] = set()
 
     def read(self) -> None:
         """Take in what is new."""
-        with self._file.open("rb") as file:
-            file.seek(self._read_bytes)
-            new = file.read()
-        whole = new[: new.rfind(b"\n") + 1]
-        self._read_bytes += len(whole)
-        for line in whole.decode().splitlines():
-            words = line.split()
-            _, number, due_ms = words[-1].rsplit("/", 2)
-            self.arrivals.append(Arrival(int(number), int(due_ms), float(words[1])))
+        for path, at_ms in self._listed(len(self.arrivals)):
+            _, number, due_ms = path.rsplit("/", 2)
+            self.arrivals.append(Arrival(int(number), int(due_ms), at_ms))
             self._seen.add(int(number))
 
     def done(self, numbers: range) -> int:

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import orjson
-from benchmarks.peers.servers import Missing
-from benchmarks.peers.systems import Load
 from tests.harness.client import LoadClient
 from tests.harness.server import ServerProcess
 
+from benchmarks.peers.servers import Missing
+from benchmarks.peers.systems import Load
 from ringtime_local.cluster import Cluster
 
 _APP = "peers"

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from benchmarks.hammer import running_sink
 from benchmarks.peers.judging import Judged, Ledger, Result, judge
 from benchmarks.peers.servers import Missing, cpu_s
 from benchmarks.peers.systems import Load, System
-from tests.harness.receiver import running_receiver
 
 SCENARIOS = ("burst", "kill", "steady", "waiting")
 PAUSE_S = 5.0  #: from the kill to the restart
@@ -185,10 +185,10 @@ def run(system: System, scenarios: Sequence[str], sizes: Sizes) -> Iterator[Resu
     with TemporaryDirectory(prefix="ringtime-peers-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # PostgreSQL runs as another user
-        with running_receiver(folder) as receiver:
+        with running_sink("-by-path") as receiver:
             try:
                 system.start(folder, receiver.url)
-                run = _Run(system, Ledger(folder / "receiver.ledger"), sizes)
+                run = _Run(system, Ledger(receiver.listed), sizes)
                 run.warm_up()
                 steps = {"burst": run.burst, "kill": run.kill, "steady": run.steady, "waiting": run.beside}
                 for scenario in SCENARIOS:

@@ -9,6 +9,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from benchmarks.processes import PROC, family
 from ringtime_local.ports import take_ports
 from ringtime_local.process import Command, LocalProcess
 
@@ -101,10 +102,9 @@ def _become(user: str) -> tuple[str, ...]:
 
 def cpu_s(pid: int) -> float:
     """Return processor seconds, user and system, of a process, its descendants and those that ended."""
-    used = 0.0
-    with suppress(OSError):  # it has ended
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        used = sum(int(each) for each in fields[11:15]) / os.sysconf("SC_CLK_TCK")
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            used += sum(cpu_s(int(child)) for child in (task / "children").read_text().split())
-    return used
+    used = 0
+    for each in family(pid):
+        with suppress(OSError):  # it has just ended: its parent has its time
+            fields = (PROC / str(each) / "stat").read_text().rpartition(")")[2].split()
+            used += sum(int(ticks) for ticks in fields[11:15])
+    return used / os.sysconf("SC_CLK_TCK")

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Protocol
 
 from benchmarks.peers.servers import Missing, Postgres, Redis
-
 from ringtime_local.process import Command, LocalProcess
 
 PROGRAMS = Path(".ringtime") / "peers"  #: what is installed and built, and the results; git ignores it

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from functools import cache, partial
 
 from tests.cluster.change_world import ChangePlan, ChangeWorld
 from tests.cluster.clock_world import ClockWorld
@@ -86,12 +86,24 @@ def _play_block(seeds: range, play: Play) -> dict[int, list[str]]:
     return {seed: found for seed in seeds if (found := play(seed))}
 
 
+@cache
+def _players() -> ProcessPoolExecutor:
+    """One pool for all campaigns of a process: each new one imports everything in every player."""
+    return ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"))
+
+
+def end_players() -> None:
+    """End the processes that `play_seeds` started; it starts others when it is called again."""
+    if _players.cache_info().currsize:
+        _players().shutdown()
+        _players.cache_clear()
+
+
 def play_seeds(seeds: range, play: Play = play_seed) -> dict[int, list[str]]:
-    """Return the violations of each seed that has any."""
+    """Return the violations of each seed that has any; `end_players` comes at the end."""
     blocks = [seeds[start : start + _BLOCK] for start in range(0, len(seeds), _BLOCK)]
-    with ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
-        answers = pool.map(partial(_play_block, play=play), blocks)
-        return {seed: found for block in answers for seed, found in block.items()}
+    answers = _players().map(partial(_play_block, play=play), blocks)
+    return {seed: found for block in answers for seed, found in block.items()}
 
 
 def first_failure(seeds: range, play: Play = play_seed) -> int | None:
@@ -128,4 +140,5 @@ if __name__ == "__main__":
         for seed, violations in found.items():
             print(kind, seed, violations)
         print(f"{kind}: {count} seeds, {len(found)} broken", flush=True)
+    end_players()
     sys.exit(broken > 0)

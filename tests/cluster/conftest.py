@@ -7,6 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.cluster.campaign import end_players
+
 
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
@@ -16,3 +18,9 @@ def _quiet() -> Iterator[None]:
     logger.setLevel(logging.CRITICAL)
     yield
     logger.setLevel(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _players() -> Iterator[None]:
+    yield
+    end_players()

@@ -150,3 +150,6 @@ RESIZE_PLANTS: list[tuple[Plant, ResizePlan | None]] = [
     (open_before_it_is_polled, None),
     (keep_rows_where_it_is_polled_yet, _FROZEN_PODS),
 ]
+
+#: The seed to begin at for those that few seeds show: a little before the first that does.
+FIRST_SEEDS: dict[Plant, int] = {keep_rows_where_it_is_polled_yet: 45}

@@ -179,6 +179,7 @@ PLANTS: list[Plant] = [
 
 #: The seed to begin at for those that few seeds show: a little before the first that does.
 FIRST_SEEDS: dict[Plant, int] = {
+    take_a_page_of_positions_for_all: 15,
     pass_over_what_came_behind_the_front: 80,
     handle_an_arrival_each_time_it_is_read: 10,
 }

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, Route
+from starlette.routing import BaseRoute, Match, Route, compile_path
 from starlette.types import ASGIApp, Scope
 
 from ringtime_ingest.http.docs_page import render_docs
@@ -38,6 +38,7 @@ from ringtime_ingest.service import IngestService
 from ringtime_shared.errors import ErrorWord, RingtimeError
 from ringtime_shared.settings import ServerSettings
 
+VERSION = version("ringtime")
 _HTML = b"text/html; charset=utf-8"
 _DOCS_POLICY = (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'")
 
@@ -111,16 +112,26 @@ class _Named(Route):
 
 def _without_rivals(*routes: BaseRoute) -> list[BaseRoute]:
     """Return the routes so that `GET /schedules/batch` is a method not allowed, and no schedule."""
-    paths = {route.path: route.path_regex for route in routes if isinstance(route, Route)}
+    spelt_out = _spelt_out(tuple(route.path for route in routes if isinstance(route, Route)))
     kept = list(routes)
     for n, route in enumerate(routes):
-        if isinstance(route, Route):
-            taken = [path for path in paths if route.path_regex.fullmatch(path) and path != route.path]
-            spelt_out = [paths[path].pattern for path in taken if not paths[path].fullmatch(route.path)]
-            if spelt_out:
-                kept[n] = named = _Named(route.path, route.endpoint, methods=list(route.methods or ()))
-                named.spelt_out = re.compile("|".join(re.sub(r"\?P<\w+>", "?:", each) for each in spelt_out))
+        if isinstance(route, Route) and route.path in spelt_out:
+            kept[n] = named = _Named(route.path, route.endpoint, methods=list(route.methods or ()))
+            named.spelt_out = spelt_out[route.path]
     return kept
+
+
+@cache  # ten thousand comparisons, for the same paths in each app of a process
+def _spelt_out(paths: tuple[str, ...]) -> Mapping[str, re.Pattern[str]]:
+    """Return, for each path with a name in it, what matches those of the others that spell the name out."""
+    regexes = {path: compile_path(path)[0] for path in paths}
+    patterns = {}
+    for path, regex in regexes.items():
+        taken = [other for other in regexes if other != path and regex.fullmatch(other)]
+        rivals = [regexes[other].pattern for other in taken if not regexes[other].fullmatch(path)]
+        if rivals:
+            patterns[path] = re.compile("|".join(re.sub(r"\?P<\w+>", "?:", each) for each in rivals))
+    return patterns
 
 
 def _docs_routes(service: IngestService, settings: ServerSettings, *, is_stepped: bool) -> list[BaseRoute]:
@@ -151,7 +162,7 @@ def _front() -> Mapping[str, str]:
     """Return what whoever opens the server's address is told: what this is, and where the rest is."""
     return {
         "name": "Ringtime",
-        "version": version("ringtime"),
+        "version": VERSION,
         "api": BASE,
         "docs": "/docs",
         "openapi": "/openapi.json",

@@ -6,11 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
+import pytest_asyncio
+from pytest_asyncio import is_async_test
 from tests.contract.builders import make_app
 from tests.contract.coordination import Driver, EtcdDriver, Join, MemoryDriver
 
@@ -26,20 +29,16 @@ from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import Store
 from ringtime_shared.stores.sqlite import SqliteStore
 
-Opener = Callable[[pytest.FixtureRequest, ManualClock, Path], AbstractAsyncContextManager[Store]]
+Opener = Callable[[ManualClock, Path], AbstractAsyncContextManager[Store]]
 
 
 @asynccontextmanager
-async def open_memory(
-    request: pytest.FixtureRequest, clock: ManualClock, folder: Path
-) -> AsyncIterator[Store]:
+async def open_memory(clock: ManualClock, folder: Path) -> AsyncIterator[Store]:
     yield MemoryStore(clock.now_ms)
 
 
 @asynccontextmanager
-async def open_sqlite(
-    request: pytest.FixtureRequest, clock: ManualClock, folder: Path
-) -> AsyncIterator[Store]:
+async def open_sqlite(clock: ManualClock, folder: Path) -> AsyncIterator[Store]:
     store = await SqliteStore.open(folder, now_ms=clock.now_ms)
     try:
         yield store
@@ -49,24 +48,30 @@ async def open_sqlite(
 
 @asynccontextmanager
 async def open_cassandra(
-    request: pytest.FixtureRequest, clock: ManualClock, folder: Path
+    make_session: Callable[[], CqlSession], clock: ManualClock, folder: Path
 ) -> AsyncIterator[Store]:
-    """A new store in the keyspace of the session: tests keep out of each other's way by their app ids."""
-    session = await CqlSession.connect(request.getfixturevalue("cassandra_settings"))
-    store = await CassandraStore.on_session(session, now_ms=clock.now_ms)  # writes: by the system's clock
+    """A new store on the connections of the session: tests keep out of each other's way by their app ids."""
+    yield await CassandraStore.on_session(make_session(), now_ms=clock.now_ms)
+
+
+@pytest.fixture(scope="session")
+def way_of_the_loop(cassandra_session: CqlSession) -> Opener:
+    return partial(open_cassandra, lambda: cassandra_session)
+
+
+@pytest.fixture(scope="session")
+def way_of_the_driver(cassandra_connections: tuple[Any, Any, str]) -> Opener:
+    """`cassandra.io` = driver."""
+    return partial(open_cassandra, lambda: CqlSession(*cassandra_connections))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def cassandra_session(cassandra_settings: CassandraSettings) -> AsyncIterator[CqlSession]:
+    session = await CqlSession.connect(cassandra_settings)
     try:
-        yield store
+        yield session
     finally:
-        await store.close()
-
-
-@asynccontextmanager
-async def open_cassandra_by_driver(
-    request: pytest.FixtureRequest, clock: ManualClock, folder: Path
-) -> AsyncIterator[Store]:
-    """The same on the driver's own connections (`cassandra.io` = driver), which all tests share."""
-    connections = request.getfixturevalue("cassandra_connections")
-    yield await CassandraStore.on_session(CqlSession(*connections), now_ms=clock.now_ms)
+        await session.close()
 
 
 @pytest.fixture(scope="session")
@@ -93,25 +98,30 @@ def cassandra_connections(cassandra_settings: CassandraSettings) -> Iterator[tup
         cluster.shutdown()
 
 
+#: An opener, or the name of a fixture that is one.
 DRIVERS = [
     pytest.param(open_memory, id="memory"),
     pytest.param(open_sqlite, id="sqlite"),
-    pytest.param(open_cassandra, id="cassandra", marks=pytest.mark.service),
-    pytest.param(open_cassandra_by_driver, id="cassandra-by-driver", marks=pytest.mark.service),
+    pytest.param("way_of_the_loop", id="cassandra", marks=pytest.mark.service),
+    pytest.param("way_of_the_driver", id="cassandra-by-driver", marks=pytest.mark.service),
 ]
 
 #: What runs by `cassandra.io` = driver, too: they use every kind of statement (rows, batches, pages, lists of
 #: partitions, LWTs, SERIAL reads), and the two ways differ in how statements travel, not in what they are.
-_ON_BOTH_WAYS = ("test_app_store", "test_dead_letter_store", "test_due_store", "test_mark_store")
+_ON_BOTH_WAYS = ("test_app_store", "test_due_store")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out what need not run both ways; all of this folder shares one event loop, as connections do."""
     items[:] = [item for item in items if not _is_by_driver(item) or item.path.stem in _ON_BOTH_WAYS]
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent) and is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="session"), append=False)
 
 
 def _is_by_driver(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
-    return callspec is not None and callspec.params.get("store") is open_cassandra_by_driver
+    return callspec is not None and callspec.params.get("opener") == "way_of_the_driver"
 
 
 @pytest.fixture
@@ -119,14 +129,23 @@ def clock() -> ManualClock:
     return ManualClock()
 
 
+def find_opener(request: pytest.FixtureRequest) -> Opener:
+    found = request.param
+    return cast(Opener, request.getfixturevalue(found) if isinstance(found, str) else found)
+
+
 @pytest.fixture(params=DRIVERS)
-async def store(request: pytest.FixtureRequest, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Store]:
-    opener: Opener = request.param
-    async with opener(request, clock, tmp_path / "data") as opened:
+def opener(request: pytest.FixtureRequest) -> Opener:
+    return find_opener(request)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def store(opener: Opener, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Store]:
+    async with opener(clock, tmp_path / "data") as opened:
         yield opened
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def app(store: Store) -> App:
     """A registered app with three partitions."""
     return await store.create_app(make_app())
@@ -141,7 +160,7 @@ def driver(request: pytest.FixtureRequest) -> Driver:
     return EtcdDriver(server.endpoint)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def join(driver: Driver) -> AsyncIterator[Join]:
     joined: list[Session] = []
 

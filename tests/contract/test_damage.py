@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,10 +22,9 @@ from tests.contract.builders import (
     make_row,
     make_update,
 )
-from tests.contract.conftest import DRIVERS, Opener
+from tests.contract.conftest import DRIVERS, Opener, find_opener
 from tests.contract.test_job_store import make_job
 
-from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import Damaged, RingtimeError
 from ringtime_shared.models.app import App, AppConfiguration, Instance
 from ringtime_shared.models.audit import AuditEntry
@@ -193,10 +192,8 @@ class CassandraVandal:
 
 
 @pytest.fixture(params=DRIVERS[1:])  # the memory driver keeps the objects themselves
-async def store(request: pytest.FixtureRequest, clock: ManualClock, tmp_path: Path) -> AsyncIterator[Store]:
-    opener: Opener = request.param
-    async with opener(request, clock, tmp_path / "data") as opened:
-        yield opened
+def opener(request: pytest.FixtureRequest) -> Opener:
+    return find_opener(request)
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+import pytest_asyncio
 from tests.contract.coordination import Driver, Join, until
 
 from ringtime_shared.coordination.protocol import Claim, Drain, OperatorCoordination
@@ -16,7 +17,7 @@ MANY = [Instance("a", number) for number in range(2_500)]  # more than two pages
 N2 = Drain(node="n2", operator="ann", since_ms=1_800_000_000_000)
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def operator(driver: Driver) -> AsyncIterator[OperatorCoordination]:
     opened = driver.new_operator()
     yield opened

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+import pytest_asyncio
 from tests.contract.builders import BUCKET, make_app, make_row
 
 from ringtime_shared.errors import VersionConflict
@@ -17,7 +18,7 @@ from ringtime_shared.stores.sqlite import SqliteStore
 KEPT_MS = 10 * 86_400_000
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session")
 async def parts(store: Store) -> AsyncIterator[PartMap]:
     """The map as a test finds it, which it is to leave with as many parts."""
     if isinstance(store, SqliteStore):

@@ -6,16 +6,18 @@ import asyncio
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from cassandra import InvalidRequest, OperationTimedOut, Unavailable, WriteTimeout, protocol
 from cassandra.cluster import NoHostAvailable
-from cassandra.connection import ConnectionShutdown
+from cassandra.connection import ConnectionBusy, ConnectionShutdown
 
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.stores.cassandra import session as session_module
-from ringtime_shared.stores.cassandra.bridge import WIDTH
+from ringtime_shared.stores.cassandra.bridge import WIDTH, Bridge
+from ringtime_shared.stores.cassandra.cluster import PLAIN, SERIAL
+from ringtime_shared.stores.cassandra.direct import Landing
 from ringtime_shared.stores.cassandra.migrate import read_steps
 from ringtime_shared.stores.cassandra.rows import LATER_MARGIN_MS, LEAST_KEPT_MS, row_end_ms, ttl_s
 from ringtime_shared.stores.cassandra.schedules import Known
@@ -68,11 +70,13 @@ class FakeDriver:
     def __init__(self, answers: dict[str, list[Any]]) -> None:
         self.answers: dict[str, Iterator[Any]] = {name: iter(given) for name, given in answers.items()}
         self.asked: list[str] = []
+        self.paging_states: list[bytes | None] = []
 
     def execute_async(
         self, statement: str, *, execution_profile: object, paging_state: bytes | None, host: object
     ) -> FakeFuture:
         self.asked.append(statement)
+        self.paging_states.append(paging_state)
         answer = next(self.answers[statement])
         return answer if isinstance(answer, FakeFuture) else FakeFuture(answer)
 
@@ -170,6 +174,75 @@ async def test_many_statements_wake_the_loop_few_times_and_are_bounded(
     assert len(driver.asked) == WIDTH
     assert sorted(await asking) == [[(n,)] for n in range(count)]
     assert len(wakes) < count / 2
+
+
+class FakeDirect:
+    """Takes the statements it has something to say to, and says so in the event loop's next turn."""
+
+    def __init__(self, land: Landing, answers: dict[str, Any]) -> None:
+        self._land = land
+        self._answers = answers
+
+    def send(self, statement: str, call: Any, index: int) -> bool:
+        answer = self._answers.get(statement)
+        if isinstance(answer, ConnectionBusy):
+            raise answer
+        if answer is not None:
+            asyncio.get_running_loop().call_soon(self._land, call, index, *answer)
+        return statement in self._answers and answer is not None
+
+
+async def test_what_goes_straight_to_a_node_and_what_the_driver_has_to_do() -> None:
+    driver = FakeDriver(
+        {
+            "not taken": [[(1,)]],
+            "unknown": [[(2,)]],  # to the node, which says so
+            "paged": [FakeFuture([(4,)], b"third"), FakeFuture([(5,)])],
+            "a": [[(6,)]],
+            "b": [[(7,)]],
+        }
+    )
+    answers = {
+        "straight": ([(0,)], None),
+        "unknown": (None, None),
+        "paged": ([(3,)], b"second"),
+        "broken": (LOST, None),
+        "busy": ConnectionBusy("too many wait"),
+        "a": ([], None),
+        "b": ([], None),
+    }
+    bridge = Bridge(driver, lambda land: cast(Any, FakeDirect(land, answers)))
+    found = await bridge.ask(["straight", "not taken", "unknown", "paged", "broken", "busy"], PLAIN)
+    assert found[:5] == [[(0,)], [(1,)], [(2,)], [(3,), (4,), (5,)], LOST]
+    assert not from_driver(cast(Exception, found[5])).may_be_written
+    assert driver.asked == ["not taken", "unknown", "paged", "paged"]
+    assert driver.paging_states == [None, None, b"second", b"third"]
+    assert await bridge.ask(["a"], SERIAL) == [[(6,)]], "another profile"
+    assert await bridge.ask(["b"], PLAIN, "a host") == [[(7,)]]
+    count = 10_000  # each is refused at once, and none while another is
+    assert len(await bridge.ask(["busy"] * count, PLAIN)) == count
+    await asyncio.wait_for(bridge.wait_idle(), 5)
+
+
+async def test_close_waits_for_what_is_under_way_straight_to_a_node() -> None:
+    landings: list[Callable[[], None]] = []
+
+    class Slow(FakeDirect):
+        def send(self, statement: str, call: Any, index: int) -> bool:
+            landings.append(lambda: self._land(call, index, [], None))
+            return True
+
+    bridge = Bridge(FakeDriver({}), lambda land: cast(Any, Slow(land, {})))
+    asking = [asyncio.create_task(bridge.ask(["a", "b"], PLAIN)) for _ in range(2)]
+    await asyncio.sleep(0)
+    asking[0].cancel()  # nobody waits for its answer, but the server writes
+    closing = asyncio.create_task(bridge.wait_idle())
+    for landing in landings:
+        await asyncio.sleep(0)
+        assert not closing.done()
+        landing()
+    await asyncio.wait_for(closing, 5)
+    assert await asking[1] == [[], []]
 
 
 async def test_closed_session_refuses() -> None:

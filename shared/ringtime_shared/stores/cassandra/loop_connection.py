@@ -36,8 +36,8 @@ from cassandra import OperationTimedOut
 from cassandra.connection import Connection, ConnectionBusy, ConnectionException, ConnectionShutdown, _Frame
 
 FIRST_STREAM = 16_384
-STREAMS = 4_096
-MOST_LATE = 1_024
+STREAMS = 8_192
+MOST_LATE = STREAMS * 3 // 4
 MOST_WAITING = 8_192
 _WRITE_BUFFER = 1 << 20  # bytes that the server has not taken, until requests wait
 _SLACK_S = 0.05
@@ -341,11 +341,11 @@ class LoopConnection(Connection, asyncio.Protocol):  # type: ignore[misc] # the 
     def _set_timer(self, at: float) -> None:
         self._timer = self.io.loop.call_later(max(at - time.monotonic(), 0), self._give_up, at)
 
-    def _give_up(self, planned: float) -> None:
-        """Tell the requests whose time is over."""
+    def _give_up(self, planned: float | None) -> None:
+        """Tell the requests whose time is over. `planned`: when this was to run; None: never mind."""
         now = time.monotonic()
-        if now > planned + _SLACK_S and not self.is_closed:
-            self._set_timer(now + _SLACK_S / 2)  # the event loop was held up
+        if planned is not None and now > planned + _SLACK_S:  # the event loop was held up
+            self._timer = self.io.loop.call_later(_SLACK_S / 2, self._give_up, None)
             return
         while self._waiting and self._waiting[0][0].deadline <= now:
             request, _, _ = self._waiting.popleft()

@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 
 from aiokafka import AIOKafkaProducer
@@ -38,6 +39,7 @@ _DEAD_PRODUCERS = 5  #: met by one record in one attempt
 _PAUSE_S = 0.1  #: before a record goes back to a producer that could not place it
 _REFUSED_SIZE_S = 60  #: how long a topic is taken to refuse the size that it refused
 _MOST_SIZES = 1_000
+_MOST_TOPICS = 4_096  #: of which it is remembered that an app may write to them, by app
 _FRAMING_BYTES = 70  #: what a record and the batch around it take beside their contents
 
 
@@ -48,6 +50,7 @@ class KafkaCallback(KafkaRules, CallbackType):
         """Raises StartupError when the settings name files or packages that are not there."""
         super().__init__(settings)
         self._settings = settings
+        self._known_fault = lru_cache(maxsize=_MOST_TOPICS)(self.topic_fault)
         self.outage = OutageRules(open_ms=settings.breaker_open_ms, park_per_s=settings.park_per_s)
         make, request_s = producer_maker(settings), request_ms(settings) / 1000
         self._shared = ProducerLine(lambda: make(False), request_s)
@@ -67,7 +70,10 @@ class KafkaCallback(KafkaRules, CallbackType):
 
     async def invoke(self, delivery: Delivery) -> Reply:
         """Send once and wait for the acknowledgement."""
-        fault = self.topic_fault(delivery.details.get("topic"), delivery.schedule.app_id)
+        topic, app_id = delivery.details.get("topic"), delivery.schedule.app_id
+        fault = (
+            self._known_fault(topic, app_id) if isinstance(topic, str) else self.topic_fault(topic, app_id)
+        )
         if fault:  # the list of topics has changed since the create, or is another one there
             return _final(f"topic: {fault}")
         record = KafkaRecord.of(delivery)

@@ -49,9 +49,9 @@ from ringtime_shared.stores.cassandra import CassandraStore, migrate
 from ringtime_shared.stores.cassandra import rows as ttl
 from ringtime_shared.stores.cassandra.cluster import SERIAL
 from ringtime_shared.stores.cassandra.migrate import read_steps
-from ringtime_shared.stores.cassandra.rows import routing_key
+from ringtime_shared.stores.cassandra.rows import pack_int, routing_key
 from ringtime_shared.stores.cassandra.schedules import _key_values
-from ringtime_shared.stores.cassandra.session import CqlSession
+from ringtime_shared.stores.cassandra.session import CqlSession, RawBatch
 from ringtime_shared.stores.protocol import Arrival, Marks, MarksWrite
 
 pytestmark = pytest.mark.service
@@ -232,6 +232,7 @@ async def test_rows_are_read_right_when_their_columns_change_under_a_prepared_st
         await change("INSERT INTO $shifting (a, b, d) VALUES (1, 'two', 4)")
         sessions = [one._session, other._session]
         statements = [(await session.prepare("SELECT * FROM $shifting"))[0].bind() for session in sessions]
+        (update,) = await other._session.prepare("UPDATE $shifting SET d = ? WHERE a = ?")
 
         async def rows() -> list[list[Any]]:
             return [await each.read(it) for each, it in zip(sessions, statements, strict=True) for _ in "12"]
@@ -243,6 +244,9 @@ async def test_rows_are_read_right_when_their_columns_change_under_a_prepared_st
         assert await rows() == [[(1, "two", None, 4)]] * 4
         await change("ALTER TABLE $shifting DROP b")
         assert await rows() == [[(1, None, 4)]] * 4
+        query, key = update.in_batch((pack_int(5), pack_int(1))), pack_int(1)
+        await other._session.write([RawBatch([query], settings.keyspace, key, spans_partitions=False)])
+        assert await rows() == [[(1, None, 5)]] * 4
 
 
 class TestWrites:

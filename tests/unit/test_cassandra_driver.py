@@ -176,6 +176,26 @@ def test_frames_are_the_drivers_own_but_for_what_is_left_out(values: tuple[bytes
     assert link.sent.pop() == encoded(message)
 
 
+def test_a_connection_is_taken_where_nothing_has_to_wait() -> None:
+    direct, link = make_direct()
+    busy, broken = Link(), Link()
+    busy.is_busy, broken.is_usable = True, False
+    pools = direct._session._pools
+    pools |= {
+        name: SimpleNamespace(_connection=each) for name, each in (("1", busy), ("2", broken), ("3", None))
+    }
+    statement = BoundStatement(prepare("INSERT ...", 0))
+    statement.values = (b"x", b"y")
+    for _ in range(20):
+        assert direct.send(statement, None, 0)
+    assert len(link.sent) == 20
+    link.is_usable = False
+    assert direct.send(statement, None, 0)
+    assert len(busy.sent) == 1, "better to wait than to ask nobody"
+    busy.is_usable = False
+    assert not direct.send(statement, None, 0), "the driver knows what to say"
+
+
 def test_what_is_not_everyday_is_left_to_the_driver() -> None:
     direct, link = make_direct()
     lwt = BoundStatement(prepare("UPDATE t SET b = ? WHERE a = 1 if b = ?", 1))

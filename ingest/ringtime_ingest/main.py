@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -17,11 +18,14 @@ from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.clock import SystemClock, require_trust
 from ringtime_shared.completing import Completions
-from ringtime_shared.http_server import listen, serve_http, stop_on_signals
+from ringtime_shared.http_server import hold_port, listen, serve_http, stop_on_signals
 from ringtime_shared.process import process_name, run_service, settle_memory
 from ringtime_shared.settings import Settings
 from ringtime_shared.stores.cassandra import CassandraStore
 from ringtime_shared.watched_clock import WatchedClock
+from ringtime_shared.workers import Workers
+
+_ENDING_S = 10.0  #: what a pod does at its end beside draining
 
 
 def callback_rules(settings: Settings) -> Mapping[str, CallbackRules]:
@@ -38,7 +42,8 @@ async def serve(settings: Settings) -> None:
     Raises StartupError when the port is taken, Cassandra is away, or its schema is not ours.
     """
     clock = WatchedClock(SystemClock(), settings.clock)
-    with listen(settings.server) as listener, stop_on_signals() as stop:
+    is_shared = settings.ingest.workers > 1
+    with listen(settings.server, is_shared=is_shared) as listener, stop_on_signals() as stop:
 
         async def ready() -> None:
             require_trust(clock)
@@ -70,13 +75,28 @@ async def serve(settings: Settings) -> None:
     click.echo("ringtime-ingest has stopped")
 
 
+def split(settings: Settings) -> Settings:
+    """Return in each worker of the pod its settings. Raises StartupError when the port is taken."""
+    if settings.ingest.workers == 1:
+        return settings
+    with hold_port(settings.server) as holder:
+        number = Workers(settings.ingest.workers, settings.server.drain_s + _ENDING_S).start()
+        port = holder.getsockname()[1]
+    node = settings.node
+    if node.name:  # else it has the number of its process in it
+        node = replace(node, name=f"{node.name}-{number}")
+    return replace(settings, server=replace(settings.server, port=port), node=node)
+
+
 @click.command()
 @click.option("--port", type=int, help="TCP port; 0 takes a free one. Default: PORT, or 8080.")
 @click.option("--host", help="Address to listen on. Default: this machine only.")
+@click.option("--workers", type=int, help="Processes that share the port, one a core. Default: 1.")
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file, TOML or JSON.")
-def main(port: int | None, host: str | None, config: Path | None) -> None:
+def main(port: int | None, host: str | None, workers: int | None, config: Path | None) -> None:
     """Run one ingest pod: the HTTP API on Cassandra."""
-    run_service(serve, config=config, flags={"server.port": port, "server.host": host})
+    flags = {"server.port": port, "server.host": host, "ingest.workers": workers}
+    run_service(serve, config=config, flags=flags, split=split)
 
 
 if __name__ == "__main__":

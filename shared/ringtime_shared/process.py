@@ -28,7 +28,11 @@ _COLLECTED_AT = (5_000, 20, 50)
 
 
 def run_service(
-    main: Callable[[Settings], Coroutine[Any, Any, None]], *, config: Path | None, flags: Mapping[str, object]
+    main: Callable[[Settings], Coroutine[Any, Any, None]],
+    *,
+    config: Path | None,
+    flags: Mapping[str, object],
+    split: Callable[[Settings], Settings] = lambda settings: settings,
 ) -> None:
     """Load the settings, take all file descriptors there are, run `main` on uvloop.
 
@@ -37,12 +41,14 @@ def run_service(
 
     Args:
         flags: values of the command line by key (`server.port`); None stands for a flag not given.
+        split: called with the settings before there is a loop; returns those that `main` is to run with, in
+            each process that is to run it.
     """
     logging.basicConfig(level=logging.INFO, handlers=[_log_handler()])
     raise_limit()
     os.environ.setdefault("RES_OPTIONS", _RES_OPTIONS)
     try:
-        uvloop.run(main(load_settings(config, os.environ, flags=flags)))
+        uvloop.run(main(split(load_settings(config, os.environ, flags=flags))))
     except RingtimeError as error:
         sys.exit(f"Error: {one_line(str(error))}")
     except KeyboardInterrupt:

@@ -14,6 +14,6 @@ not read. An application behind it sees whole requests, each read in one way.
 """
 
 from ringtime_shared.http_server.connection import WHOLE
-from ringtime_shared.http_server.serving import listen, serve_http, stop_on_signals
+from ringtime_shared.http_server.serving import hold_port, listen, serve_http, stop_on_signals
 
-__all__ = ["WHOLE", "listen", "serve_http", "stop_on_signals"]
+__all__ = ["WHOLE", "hold_port", "listen", "serve_http", "stop_on_signals"]

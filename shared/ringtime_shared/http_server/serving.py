@@ -22,21 +22,38 @@ _BACKLOG = 2_048
 _SWEEP_S = 1.0
 
 
-def listen(settings: ServerSettings) -> socket.socket:
-    """Take the port. Raises StartupError that names it."""
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
-    # asyncio switches Nagle's algorithm off only where the protocol is named.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((settings.host, settings.port))
-    except (OSError, UnicodeError) as error:  # a host name that cannot be asked for is the latter
-        listener.close()
-        why = error.strerror if isinstance(error, OSError) else str(error)
-        raise StartupError(f"cannot listen on {settings.host}:{settings.port}: {why}") from error
+def listen(settings: ServerSettings, *, is_shared: bool = False) -> socket.socket:
+    """Take the port; `is_shared`: with other processes, each of which gets its part of the connections.
+
+    Raises StartupError that names the port."""
+    listener = _bind(settings, is_shared=is_shared)
     listener.listen(_BACKLOG)
     listener.setblocking(False)
     return listener
+
+
+def hold_port(settings: ServerSettings) -> socket.socket:
+    """Take the port for those who are to share it; what is returned keeps anybody else off. Raises
+    StartupError that names it."""
+    holder = _bind(settings, is_shared=False)  # shared from the start, it would not notice that it is taken
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return holder
+
+
+def _bind(settings: ServerSettings, *, is_shared: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    # asyncio switches Nagle's algorithm off only where the protocol is named.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if is_shared:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        bound.bind((settings.host, settings.port))
+    except (OSError, UnicodeError) as error:  # a host name that cannot be asked for is the latter
+        bound.close()
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise StartupError(f"cannot listen on {settings.host}:{settings.port}: {why}") from error
+    return bound
 
 
 @contextmanager

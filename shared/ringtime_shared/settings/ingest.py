@@ -44,3 +44,8 @@ class IngestSettings:
     idempotency_hours: Annotated[int, Meta(ge=1, le=168)] = 24
     """How long an idempotency key stands for the schedule that was created with it, in hours; no longer than
     the schedule can be read."""
+
+    workers: Annotated[int, Meta(ge=1, le=64)] = 1
+    """Processes of one `ringtime-ingest` that share its port; one uses one core. Each has connections to
+    Cassandra and metrics of its own, and all limits of `server` and `ingest` hold for each of them. May
+    differ from pod to pod."""

@@ -28,6 +28,7 @@ Source of the mixer: S. Vigna, splitmix64.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import gcd
 
 _MASK = (1 << 64) - 1
@@ -41,8 +42,10 @@ def _mix(value: int) -> int:
     return value ^ value >> 31
 
 
+@lru_cache(maxsize=4_096)
 def nth_partition(app_number: int, bucket: int, partitions: int, step: int) -> int:
-    """Return the partition at `step` (from 0) of the walk of this app and bucket."""
+    """Return the partition at `step` (from 0) of the walk of this app and bucket; rows of one chunk ask for
+    the same."""
     seed = _mix(app_number << 40 ^ bucket)
     stride = 1 + (seed >> 32) % partitions
     while gcd(stride, partitions) != 1:

@@ -30,7 +30,7 @@ from ringtime_ingest.service.requests import NewSchedule
 from ringtime_shared.api.batches import MAX_ITEMS
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.api.instants import parse_delay, parse_instant
-from ringtime_shared.api.labels import check_labels
+from ringtime_shared.api.labels import Labels, check_labels
 from ringtime_shared.row_filter import labels_of
 
 
@@ -69,11 +69,11 @@ def read_plain(body: bytes) -> NewSchedule | None:
         return None
     try:
         new = _CREATE.decode(body)
-        callback, labels = new.callback, labels_of(new.labels or None)
+        callback, labels = new.callback, Labels()
         colons = _KEYS + new.appId.count(":") + new.payload.count(":") + callback.type.count(":")
         colons += _colons_of_details(callback)
         if new.labels is not UNSET:
-            colons += 1 + _colons(new.labels)
+            labels, colons = labels_of(new.labels), colons + 1 + _colons(new.labels)
         fire_ms = delay_ms = None
         if new.scheduleTime is not UNSET:
             text = bytes(new.scheduleTime)
@@ -83,7 +83,9 @@ def read_plain(body: bytes) -> NewSchedule | None:
             delay_ms, colons = _read(text, parse_delay), colons + 1 + text.count(b":")
     except _ODD:
         return None
-    if colons != body.count(b":") or check_app_id(new.appId) or check_labels(labels, "labels"):
+    if colons != body.count(b":") or check_app_id(new.appId):
+        return None
+    if labels and check_labels(labels, "labels"):
         return None
     return NewSchedule(
         app_id=new.appId,

@@ -196,10 +196,12 @@ class Batches:
         verdict = verdicts.get(key)
         if verdict is None:
             verdict = verdicts[key] = self._judge(new, key)
-        told = violations + verdict.violations + check_hooks(new.hooks, new.app_id, self._rules)
+        told, hooks = violations + verdict.violations, new.hooks
+        if hooks is not None:
+            told += check_hooks(hooks, new.app_id, self._rules)
         if told:
             raise InvalidRequest(told)
-        return Draft(number, new, details, (verdict.destination, new.hooks), reading)
+        return Draft(number, new, details, (verdict.destination, hooks), reading)
 
     def _judge(self, new: NewSchedule, key: Destination) -> Verdict:
         kind, app_id, _ = key

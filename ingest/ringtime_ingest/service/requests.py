@@ -171,7 +171,9 @@ def check_new_schedule(
 ) -> list[Violation]:
     """Return everything that is wrong with a create for `app`."""
     violations = check_values(new, app, limits, now_ms) + check_callback(new, callback_rules)
-    return violations + check_hooks(new.hooks, new.app_id, callback_rules)
+    return (
+        violations if new.hooks is None else violations + check_hooks(new.hooks, new.app_id, callback_rules)
+    )
 
 
 def check_values(new: NewSchedule, app: App, limits: AppLimits, now_ms: int) -> list[Violation]:

@@ -370,8 +370,10 @@ class IngestService:
         details = await self._screen(
             new, lambda: check_new_schedule(new, reading.app, self._limits, now_ms, self._rules)
         )
-        await self._screen_hooks(new.hooks, new.app_id)
-        await self._refresh_mint()
+        if new.hooks is not None:
+            await self._screen_hooks(new.hooks, new.app_id)
+        if not self._mint.left:
+            await self._refresh_mint()
         return self._home_row(new, details, reading, now_ms), reading
 
     async def _screen(self, new: Contents, check: Callable[[], list[Violation]]) -> bytes:

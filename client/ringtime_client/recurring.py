@@ -13,12 +13,11 @@ from uuid import UUID
 from msgspec import convert
 
 from ringtime_client.exchange import BASE, Call
-from ringtime_client.forms import callback_of, instant, safe, to_body, with_query
+from ringtime_client.forms import callback_of, instant, safe, sending_of, to_body, with_query
 from ringtime_client.views import Callback
 from ringtime_shared.api.completions import FAILURE, SUCCESS, CompletionView
 from ringtime_shared.api.completions import FIELD as COMPLETION
 from ringtime_shared.api.configuration import retry_to_json
-from ringtime_shared.api.hooks import hooks_to_json
 from ringtime_shared.api.ids import check_name
 from ringtime_shared.api.recurring import (
     BACKFILL_SIZE,
@@ -40,6 +39,7 @@ from ringtime_shared.ids import Kind, unpack_id
 from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.recurring import DefinitionState, Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
+from ringtime_shared.models.sending import Priority
 from ringtime_shared.models.times import DstGap, DstOverlap, Spread, Unit
 
 _MS = timedelta(milliseconds=1)
@@ -123,7 +123,7 @@ def put_recurring(
     name: str,
     *,
     times: RecurringTimes,
-    payload: str,
+    payload: str | bytes,
     callback: Callback,
     retry: RetryRules | None = None,
     misfire: Misfire | None = None,
@@ -132,6 +132,8 @@ def put_recurring(
     overlap: Overlap | None = None,
     completion: timedelta | None = None,
     keeps: bool | None = None,
+    timeout: timedelta | None = None,
+    priority: Priority | None = None,
     hooks: Hooks | None = None,
     revision: int | None = None,
 ) -> Call[RecurringView]:
@@ -142,6 +144,7 @@ def put_recurring(
 
     Args:
         name: 1 to 128 letters, digits, `_`, `.` and `-`; unique in the app.
+        payload: text, or bytes, which are sent as they are.
         callback: HttpCallbackDetails, or `{"type": name, "details": {...}}` for any type.
         misfire: of the runs that came due while nothing could be sent, which are; None: ONCE.
         misfire_most: how many, of ALL; None: one.
@@ -150,14 +153,17 @@ def put_recurring(
         completion: how long a receiver that answers 202 may take to say that it is done, whole seconds;
             None: its answer is the end.
         keeps: False: it is deleted after its last run; else it is kept, ENDED.
+        timeout: of one attempt, instead of the app's.
+        priority: among the app's callbacks to one destination, when they have to wait.
         hooks: who is told how a run ended, instead of the app's; `make_hooks` makes them.
         revision: only if it is at this one; 0: only if there is none; None: whatever there is.
 
     Raises InvalidRequest, NotFound (app), AppInactive, VersionConflict, LimitReached.
     """
-    fields = _fields(
-        times, payload, callback, retry, misfire, misfire_most, misfire_age, overlap, completion, keeps, hooks
-    )
+    fields = {
+        **_fields(times, callback, retry, misfire, misfire_most, misfire_age, overlap, completion, keeps),
+        **sending_of(payload, timeout, priority, hooks),
+    }
     return _call("PUT", app_id, name, fields=fields, headers=_matching(revision))
 
 
@@ -167,7 +173,7 @@ def patch_recurring(
     name: str,
     *,
     times: RecurringTimes | None = None,
-    payload: str | None = None,
+    payload: str | bytes | None = None,
     callback: Callback | None = None,
     retry: RetryRules | None = None,
     misfire: Misfire | None = None,
@@ -176,6 +182,8 @@ def patch_recurring(
     overlap: Overlap | None = None,
     completion: timedelta | None = None,
     keeps: bool | None = None,
+    timeout: timedelta | None = None,
+    priority: Priority | None = None,
     hooks: Hooks | None = None,
     revision: int | None = None,
 ) -> Call[RecurringView]:
@@ -186,9 +194,10 @@ def patch_recurring(
 
     Raises InvalidRequest, NotFound, AppInactive, VersionConflict.
     """
-    fields = _fields(
-        times, payload, callback, retry, misfire, misfire_most, misfire_age, overlap, completion, keeps, hooks
-    )
+    fields = {
+        **_fields(times, callback, retry, misfire, misfire_most, misfire_age, overlap, completion, keeps),
+        **sending_of(payload, timeout, priority, hooks),
+    }
     return _call("PATCH", app_id, name, fields=fields, headers=_matching(revision))
 
 
@@ -388,7 +397,6 @@ def complete_run(completion_url: str, *, error: str | None = None) -> Call[Compl
 
 def _fields(
     times: RecurringTimes | None,
-    payload: str | None,
     callback: Callback | None,
     retry: RetryRules | None,
     misfire: Misfire | None,
@@ -397,12 +405,10 @@ def _fields(
     overlap: Overlap | None,
     completion: timedelta | None,
     keeps: bool | None,
-    hooks: Hooks | None,
 ) -> dict[str, object]:
-    """Return the body of a put or a patch: what is given."""
+    """Return the body of a put or a patch, but for what is sent: what is given."""
     fields: dict[str, object] = {
         **({} if times is None else times.to_json()),
-        "payload": payload,
         "callback": None if callback is None else callback_of(callback),
         "retryPolicy": None if retry is None else retry_to_json(retry),
         "misfirePolicy": None if misfire is None else misfire.lower(),
@@ -410,7 +416,6 @@ def _fields(
         "misfireAgeSeconds": None if misfire_age is None else misfire_age // _SECOND,
         "overlapPolicy": None if overlap is None else overlap.lower(),
         COMPLETION: None if completion is None else completion // _SECOND,
-        "hooks": None if hooks is None else hooks_to_json(hooks, is_hidden=False),
         "atEnd": None if keeps is None else (KEEP if keeps else DELETE),
     }
     return {key: value for key, value in fields.items() if value is not None}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from base64 import b64encode
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -17,7 +16,7 @@ from uuid import UUID
 from ringtime.calendars import CalendarVerbs
 from ringtime.instants import to_ms
 from ringtime.jobs import JobVerbs
-from ringtime.recurring import RecurringVerbs, details_of
+from ringtime.recurring import RecurringVerbs, details_of, ms_of, payload_of
 from ringtime.runtime import Runtime, run
 from ringtime.stepped_clock import LIMIT_S, TestClock
 from ringtime_client import Callback, NewSchedule
@@ -388,9 +387,9 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
             ScheduleChange(
                 fire_ms=to_ms("at", at),
                 delay_ms=None if delay is None else -(-delay // timedelta(milliseconds=1)),
-                payload=None if payload is None else _payload_of(payload),
+                payload=None if payload is None else payload_of(payload),
                 is_base64=None if payload is None else isinstance(payload, bytes),
-                timeout_ms=_ms(timeout),
+                timeout_ms=ms_of(timeout),
                 priority=priority,
                 hooks=hooks,
                 callback_type=kind,
@@ -596,14 +595,6 @@ def _check_name(name: str) -> None:
         raise InvalidRequest(violations)
 
 
-def _payload_of(payload: str | bytes) -> str:
-    return payload if isinstance(payload, str) else b64encode(payload).decode()
-
-
-def _ms(duration: timedelta | None) -> int | None:
-    return None if duration is None else duration // timedelta(milliseconds=1)
-
-
 def _to_request(
     app_id: str,
     payload: str | bytes,
@@ -620,13 +611,13 @@ def _to_request(
     kind, details = details_of(callback)
     sending = Sending(
         is_base64=isinstance(payload, bytes),
-        timeout_ms=_ms(timeout),
+        timeout_ms=ms_of(timeout),
         priority=priority or Priority.NORMAL,
         hooks=hooks,
     )
     return Request(
         app_id=app_id,
-        payload=_payload_of(payload),
+        payload=payload_of(payload),
         sending=None if sending == Sending() else sending,
         fire_ms=to_ms("at", at),
         delay_ms=None if delay is None else -(-delay // timedelta(milliseconds=1)),

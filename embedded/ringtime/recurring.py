@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
@@ -30,7 +31,7 @@ from ringtime_shared.models.recurring import (
 )
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row
-from ringtime_shared.models.sending import Sending
+from ringtime_shared.models.sending import Priority, Sending
 from ringtime_shared.models.times import Omitted, Run
 from ringtime_shared.recurring.parsing import parse_times, patch_times
 
@@ -52,7 +53,7 @@ class RecurringVerbs(ABC):
         name: str,
         *,
         times: RecurringTimes,
-        payload: str,
+        payload: str | bytes,
         callback: Callback,
         retry: RetryRules | None = None,
         misfire: Misfire | None = None,
@@ -61,6 +62,8 @@ class RecurringVerbs(ABC):
         overlap: Overlap | None = None,
         completion: timedelta | None = None,
         keeps: bool | None = None,
+        timeout: timedelta | None = None,
+        priority: Priority | None = None,
         hooks: Hooks | None = None,
         revision: int | None = None,
     ) -> Definition:
@@ -69,6 +72,7 @@ class RecurringVerbs(ABC):
 
         Args:
             name: 1 to 128 letters, digits, `_`, `.` and `-`; unique in the app.
+            payload: text, or bytes, which are sent as they are.
             callback: HttpCallbackDetails, or `{"type": name, "details": {...}}` for any type.
             misfire: of the runs that came due while nothing could be sent, which are; None: ONCE.
             misfire_most: how many, of ALL; None: one.
@@ -77,6 +81,8 @@ class RecurringVerbs(ABC):
             completion: how long a receiver that answers 202 may take to say that it is done, whole seconds;
                 None: its answer is the end.
             keeps: False: it is deleted after its last run; else it is kept, ENDED.
+            timeout: of one attempt, instead of the app's.
+            priority: among the app's callbacks to one destination, when they have to wait.
             hooks: who is told how a run ended, instead of the app's; `make_hooks` makes them.
             revision: only if it is at this one; 0: only if there is none; None: whatever there is.
 
@@ -84,7 +90,13 @@ class RecurringVerbs(ABC):
         OutcomeUnknown.
         """
         changes = _changes(payload, callback, retry, misfire, misfire_most, misfire_age, overlap, keeps)
-        sending = Sending(hooks=hooks, completion_ms=_millis(completion))
+        sending = Sending(
+            is_base64=isinstance(payload, bytes),
+            timeout_ms=ms_of(timeout),
+            priority=priority or Priority.NORMAL,
+            hooks=hooks,
+            completion_ms=_whole_seconds(completion),
+        )
         new = NewRecurring(
             app_id=app_id,
             name=name,
@@ -101,7 +113,7 @@ class RecurringVerbs(ABC):
         name: str,
         *,
         times: RecurringTimes | None = None,
-        payload: str | None = None,
+        payload: str | bytes | None = None,
         callback: Callback | None = None,
         retry: RetryRules | None = None,
         misfire: Misfire | None = None,
@@ -110,6 +122,8 @@ class RecurringVerbs(ABC):
         overlap: Overlap | None = None,
         completion: timedelta | None = None,
         keeps: bool | None = None,
+        timeout: timedelta | None = None,
+        priority: Priority | None = None,
         hooks: Hooks | None = None,
         revision: int | None = None,
     ) -> Definition:
@@ -136,12 +150,16 @@ class RecurringVerbs(ABC):
                 "overlap": stored.overlap,
                 "keeps": stored.keeps,
             }
-            if payload is not None and stored.sending is not None:  # it is text
-                kept["sending"] = replace(stored.sending, is_base64=False)
-            if hooks is not None:
-                kept["sending"] = replace(kept["sending"] or Sending(), hooks=hooks)
-            if completion is not None:
-                kept["sending"] = replace(kept["sending"] or Sending(), completion_ms=_millis(completion))
+            said: dict[str, Any] = {
+                "is_base64": None if payload is None else isinstance(payload, bytes),
+                "timeout_ms": ms_of(timeout),
+                "priority": priority,
+                "hooks": hooks,
+                "completion_ms": _whole_seconds(completion),
+            }
+            given_now = {key: value for key, value in said.items() if value is not None}
+            sending = replace(stored.sending or Sending(), **given_now)
+            kept["sending"] = None if sending == Sending() else sending
             times = parse_times(patch_times(stored.times, given))
             return NewRecurring(app_id=app_id, name=name, times=times, **(kept | changes))
 
@@ -299,7 +317,7 @@ def details_of(callback: Callback) -> tuple[str, dict[str, object]]:
 
 
 def _changes(
-    payload: str | None,
+    payload: str | bytes | None,
     callback: Callback | None,
     retry: RetryRules | None,
     misfire: Misfire | None,
@@ -313,21 +331,31 @@ def _changes(
     if isinstance(callback, Mapping) and (unknown := callback.keys() - {"type", "details"}):
         raise InvalidRequest([Violation(f"callback.{key}", "is not known here") for key in sorted(unknown)])
     fields = {
-        "payload": payload,
+        "payload": None if payload is None else payload_of(payload),
         "callback_type": kind,
         "callback_details": details,
         "retry": retry,
         "misfire": misfire,
         "misfire_most": misfire_most,
-        "misfire_age_ms": None if misfire_age is None else misfire_age // _SECOND * 1_000,
+        "misfire_age_ms": _whole_seconds(misfire_age),
         "overlap": overlap,
         "keeps": keeps,
     }
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _millis(completion: timedelta | None) -> int | None:
-    return None if completion is None else completion // _SECOND * 1_000
+def payload_of(payload: str | bytes) -> str:
+    """Return a payload as it is stored; bytes are told by `Sending.is_base64`."""
+    return payload if isinstance(payload, str) else b64encode(payload).decode()
+
+
+def ms_of(duration: timedelta | None) -> int | None:
+    """Return whole milliseconds."""
+    return None if duration is None else duration // timedelta(milliseconds=1)
+
+
+def _whole_seconds(duration: timedelta | None) -> int | None:
+    return None if duration is None else duration // _SECOND * 1_000
 
 
 def _check_size(size: int) -> None:

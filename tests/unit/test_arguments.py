@@ -55,6 +55,8 @@ RECURRING: dict[str, Any] = {
     "overlap": Overlap.SKIP,
     "completion": HOUR,
     "keeps": True,
+    "timeout": HOUR,
+    "priority": Priority.HIGH,
     "hooks": HOOKS,
     "revision": 3,
 }
@@ -237,7 +239,14 @@ def wrong_for(verb: str, argument: str) -> Iterator[Any]:
             is_right = True
         if verb == "patch_recurring" and argument in ("times", "payload", "callback") and value is None:
             is_right = True
-        if verb in ("create_schedule", "put_schedule", "patch_schedule") and argument == "payload":
+        takes_bytes = (
+            "create_schedule",
+            "put_schedule",
+            "patch_schedule",
+            "put_recurring",
+            "patch_recurring",
+        )
+        if verb in takes_bytes and argument == "payload":
             is_right = is_right or isinstance(value, bytes)
         if verb == "patch_schedule" and argument in ("payload", "callback") and value is None:
             is_right = True

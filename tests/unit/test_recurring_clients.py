@@ -20,6 +20,7 @@ from ringtime_client import (
     Interval,
     Misfire,
     Overlap,
+    Priority,
     RecurringTimes,
     RetryRules,
     Unit,
@@ -122,6 +123,32 @@ async def test_put_patch_get_list_and_delete(run: Verb, app_id: str) -> None:
     for verb in ("get_recurring", "delete_recurring", "pause_recurring", "trigger_recurring", "list_runs"):
         with pytest.raises(NotFound, match="recurring schedule"):
             await run(verb, app_id, "report")
+
+
+async def test_bytes_a_timeout_and_a_priority(run: Verb, app_id: str) -> None:
+    put = {"times": DAILY, "callback": HOOK, "payload": b"\x00\xff", "priority": Priority.HIGH}
+    made = await run("put_recurring", app_id, "report", **put, timeout=timedelta(seconds=7))
+    assert sent_by(made) == ("AP8=", True, 7_000, Priority.HIGH)
+    changed = await run("patch_recurring", app_id, "report", timeout=timedelta(seconds=9))
+    assert sent_by(changed) == ("AP8=", True, 9_000, Priority.HIGH)
+    changed = await run("patch_recurring", app_id, "report", payload="{}", priority=Priority.LOW)
+    assert sent_by(changed) == ("{}", False, 9_000, Priority.LOW)
+    changed = await run("patch_recurring", app_id, "report", payload=b"{}")
+    assert sent_by(changed) == ("e30=", True, 9_000, Priority.LOW)
+    assert sent_by(await run("put_recurring", app_id, "report", **(put | {"priority": None}))) == (
+        "AP8=",
+        True,
+        None,
+        Priority.NORMAL,
+    )
+
+
+def sent_by(shown: Any) -> tuple[str, bool, int | None, Priority]:
+    """Return what a definition says of what is sent, however it is shown."""
+    if hasattr(shown, "sending"):
+        sending = shown.sending
+        return shown.payload, sending.is_base64, sending.timeout_ms, sending.priority
+    return shown.payload, shown.payload_encoding == "base64", shown.timeout_ms, Priority(shown.priority)
 
 
 async def test_pause_resume_trigger_and_runs(run: Verb, app_id: str) -> None:

@@ -17,7 +17,7 @@ Made from the code by `make docs`; change the entries in `shared/ringtime_shared
 An app sets these under `configuration` when it is registered, and later by the route of that name or by
 `ringctl apps configure`; a schedule may set what is under `retryPolicy`, too. What neither sets is left to
 the server: the column says which of its [settings](settings.md) holds then, and what that is by default. 0
-and `null` are as good as left out. `hooks`, who is told how schedules end, are set over the API alone:
+and `null` are as good as left out. `hooks`, who is told how schedules end, are set as a whole:
 [hooks.md](hooks.md).
 
 | key | unit | takes | left out | meaning |

@@ -2,11 +2,13 @@
 
     RINGTIME_FAULTS=long pytest -m "" -s tests/e2e/test_bulk.py
 
-runs it at full length, on a folder and on Cassandra, and says what it took.
+runs it at full length, on a folder and on Cassandra, and says what it took; `RINGTIME_TEST_BULK_ROWS` is for
+another size.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -29,7 +31,7 @@ from tests.e2e.conftest import clustered
 from tests.harness.report import IS_LONG
 from tests.harness.server import serving
 
-ROWS = 100_000 if IS_LONG else 5_000
+ROWS = int(os.environ.get("RINGTIME_TEST_BULK_ROWS", "100000" if IS_LONG else "5000"))
 SPAN = timedelta(hours=2)
 NOWHERE = HttpCallbackDetails(url="http://127.0.0.1:1/")
 HOUR = timedelta(hours=1)

@@ -22,7 +22,7 @@ from ringtime_shared.app_rules import check_app
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.setting import Entry, entries_of
-from ringtime_shared.settings import AppLimits
+from ringtime_shared.settings import AppLimits, Settings
 from ringtime_shared.stores.codec import decode_configuration, encode_configuration
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -69,7 +69,7 @@ def test_each_is_read_checked_stored_shown_and_read_back(key: str, model: type, 
     assert change_configuration(AppConfiguration(), [f"{key}={text}"], ()) == configuration
     assert change_configuration(configuration, (), [key]) == AppConfiguration()
     toml = f"[[apps]]\nappId='a'\nconfiguration.{key} = {list(value) if isinstance(value, tuple) else value}"
-    assert read_file(toml, AppLimits())[0].configuration == configuration
+    assert read_file(toml, Settings())[0].configuration == configuration
     assert check_app("a", None, configuration, AppLimits()) == []
     assert decode_configuration(encode_configuration(configuration)) == configuration
 

@@ -18,7 +18,8 @@ from typing import Any, TextIO, cast
 
 import click
 
-from ringtime_ringctl.apps.command import KEYS, statuses_of, with_values
+from ringtime_ringctl.apps import hooks
+from ringtime_ringctl.apps.command import HOOKS, KEYS, statuses_of, with_values
 from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.output import Column, Output
@@ -29,7 +30,8 @@ from ringtime_shared.app_states import configure, new_app
 from ringtime_shared.clock import require_trust
 from ringtime_shared.errors import Conflict, InvalidRequest, RingtimeError, Violation
 from ringtime_shared.models.app import App, AppConfiguration
-from ringtime_shared.settings import AppLimits
+from ringtime_shared.models.hooks import Hooks
+from ringtime_shared.settings import AppLimits, Settings
 
 _KEYS = ("appId", "partitions", "active", "configuration")
 _MOST_SHOWN = 100  #: of what failed; `--json` has all
@@ -76,9 +78,9 @@ class Plan:
         }
 
 
-def read_file(text: str, limits: AppLimits) -> list[Wanted]:
+def read_file(text: str, settings: Settings) -> list[Wanted]:
     """Return the apps of a TOML file: tables `[[apps]]` with the names of the HTTP API. Raises InvalidRequest
-    with everything that is wrong with it."""
+    with everything that is wrong with it, by a server's settings."""
     try:
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -90,7 +92,7 @@ def read_file(text: str, limits: AppLimits) -> list[Wanted]:
     wanted: dict[str, Wanted] = {}
     for number, table in enumerate(tables, 1):
         try:
-            app = _read(table, limits)
+            app = _read(table, settings)
         except InvalidRequest as error:
             name = f"app {number}, {table.get('appId')!r}"
             wrong += [Violation(f"{name}: {each.field}", each.rule) for each in error.violations]
@@ -103,7 +105,7 @@ def read_file(text: str, limits: AppLimits) -> list[Wanted]:
     return list(wanted.values())
 
 
-def _read(table: Mapping[str, Any], limits: AppLimits) -> Wanted:
+def _read(table: Mapping[str, Any], settings: Settings) -> Wanted:
     app_id: Any = table.get("appId")
     partitions, active = table.get("partitions"), table.get("active", True)
     given = table.get("configuration", {})
@@ -119,7 +121,9 @@ def _read(table: Mapping[str, Any], limits: AppLimits) -> Wanted:
     if wrong:
         raise InvalidRequest(wrong)
     configuration = _read_configuration(given)
-    if violations := check_app(app_id, partitions, configuration, limits):
+    violations = check_app(app_id, partitions, configuration, settings.limits)
+    violations += hooks.check(configuration.hooks, app_id, settings)
+    if violations:
         raise InvalidRequest(violations)
     return Wanted(app_id, partitions, active, configuration)
 
@@ -133,6 +137,8 @@ def _read_configuration(table: Mapping[str, object]) -> AppConfiguration:
             continue
         try:
             values[key] = _READERS[KEYS[key][1].kind](value)
+        except InvalidRequest as error:
+            wrong += error.violations
         except ValueError as error:
             wrong.append(Violation(key, str(error)))
     if wrong:
@@ -141,9 +147,9 @@ def _read_configuration(table: Mapping[str, object]) -> AppConfiguration:
 
 
 def _leaves(table: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yield each value with its key, tables taken apart: `retryPolicy.factor`."""
+    """Yield each value with its key, tables taken apart: `retryPolicy.factor`; hooks are one value."""
     for key, value in table.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and prefix + key != HOOKS.name:
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
@@ -171,6 +177,7 @@ _READERS: Mapping[type, Callable[[object], object]] = {
     int: _read_whole,
     float: _read_number,
     tuple: _read_statuses,
+    Hooks: hooks.read_hooks,
 }
 
 
@@ -249,7 +256,7 @@ async def apply_command(
     """
     require_trust(deployment.clock)  # first marks are counted from now
     limits = deployment.settings.limits
-    wanted = read_file(file.read(), limits)
+    wanted = read_file(file.read(), deployment.settings)
     registered = {app.app_id: app for app in await deployment.store.fetch_apps()}
     plan = plan_changes(wanted, registered, limits, deployment.clock.now_ms())
     new = [change.after.polled for change in plan.changes if change.before is None]

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ringtime_ringctl.apps import hooks
 from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.deployment.ownership import fetch_app
@@ -23,7 +24,9 @@ from ringtime_shared.clock import require_trust
 from ringtime_shared.deleting import Deleter, Left
 from ringtime_shared.errors import AppExists, InvalidRequest, Violation
 from ringtime_shared.models.app import App, AppConfiguration
+from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.retry import RetryRules
+from ringtime_shared.models.setting import entries_of
 
 _LIST = (
     Column("APP"),
@@ -33,7 +36,9 @@ _LIST = (
     Column("RESIZE"),
     Column("CREATED"),
 )
-KEYS = keys()  #: what `--set` and `--unset` take: the names of the HTTP API
+HOOKS = next(entry for entry in entries_of(AppConfiguration) if entry.kind is Hooks)
+#: what `--set` and `--unset` take: the names of the HTTP API
+KEYS = {**keys(), HOOKS.name: (AppConfiguration, HOOKS)}
 set_option = click.option(
     "--set",
     "settings",
@@ -148,12 +153,13 @@ async def configure_command(
     \b
     Examples:
       ringctl apps configure pay --set httpTimeout=5000 --unset maxPerSecond
+      ringctl apps configure pay --set hooks="$(cat hooks.json)"
     """
     if not settings and not unset:
         raise InvalidRequest.of("--set", "required, or --unset: at least one of them")
     app = await fetch_app(deployment, app_id)
     configuration = change_configuration(app.configuration, settings, unset)
-    check(app_id, None, configuration, deployment)
+    check(app_id, None, configuration, deployment, app.configuration.hooks)
     await change(deployment, output, "apps configure", app, replace(app, configuration=configuration))
 
 
@@ -265,10 +271,16 @@ async def change(deployment: Deployment, output: Output, action: str, before: Ap
 
 
 def check(
-    app_id: str, partitions: int | None, configuration: AppConfiguration, deployment: Deployment
+    app_id: str,
+    partitions: int | None,
+    configuration: AppConfiguration,
+    deployment: Deployment,
+    before: Hooks | None = None,
 ) -> None:
-    """Raise InvalidRequest with everything that is wrong."""
+    """Raise InvalidRequest with everything that is wrong; hooks that it had before are as they are."""
     violations = check_app(app_id, partitions, configuration, deployment.settings.limits)
+    if configuration.hooks != before:
+        violations += hooks.check(configuration.hooks, app_id, deployment.settings)
     if violations:
         raise InvalidRequest(violations)
 
@@ -332,7 +344,7 @@ def change_configuration(
     """Return the configuration with some keys set and others left to the server's defaults again.
 
     Args:
-        settings: each `KEY=VALUE`; statuses are separated by commas.
+        settings: each `KEY=VALUE`; statuses are separated by commas, hooks are JSON.
         unset: keys.
 
     Raises InvalidRequest: all that is wrong with their form. What values may be is in `app_rules`.
@@ -348,6 +360,8 @@ def change_configuration(
         elif _known([key], wrong):
             try:
                 values[key] = _READERS[KEYS[key][1].kind](text)
+            except InvalidRequest as error:
+                wrong += error.violations
             except ValueError as error:
                 wrong.append(Violation(key, str(error)))
     if wrong:
@@ -391,4 +405,5 @@ _READERS: Mapping[type, Callable[[str], object]] = {
     int: read_whole,
     float: _read_number,
     tuple: _read_statuses,
+    Hooks: hooks.read_text,
 }

@@ -77,7 +77,7 @@ def check_numbers(settings: AppConfiguration | RetryRules, path: str, bounds: ob
 
 def keys() -> Mapping[str, tuple[type, Entry]]:
     """Return every single value that an app can set, by its name with dots: the model that keeps it, and its
-    entry. Hooks are none: they are set as a whole, over the API."""
+    entry. Hooks are none: they are set as a whole."""
     table: dict[str, tuple[type, Entry]] = {}
     for entry in entries_of(AppConfiguration):
         if entry.kind is RetryRules:

@@ -11,13 +11,15 @@ from tests.contract.builders import NOW_MS, make_app
 from tests.unit.ringctl.rig import make_rig
 from tests.unit.spy_store import SpyStore
 
+from ringtime_client import make_hooks
 from ringtime_ringctl.apps.apply import Wanted, carry_out, plan_changes, read_file
 from ringtime_shared.errors import InvalidRequest, StoreUnavailable
 from ringtime_shared.models.app import AppConfiguration, Deletion
 from ringtime_shared.models.retry import RetryRules
-from ringtime_shared.settings import AppLimits
+from ringtime_shared.settings import Settings
 
-LIMITS = AppLimits()
+SETTINGS = Settings()
+LIMITS = SETTINGS.limits
 FILE = """
 [[apps]]
 appId = "pay"
@@ -34,7 +36,7 @@ active = false
 
 def test_a_file_names_apps_as_the_api_does() -> None:
     rules = RetryRules(factor=1.5, statuses=("5xx", "429"))
-    assert read_file(FILE, LIMITS) == [
+    assert read_file(FILE, SETTINGS) == [
         Wanted("pay", 8, True, AppConfiguration(payload_bytes=4_096, retry=rules)),
         Wanted("mail", None, False, AppConfiguration()),
     ]
@@ -63,16 +65,40 @@ def test_a_file_names_apps_as_the_api_does() -> None:
         ("[[apps]]\nappId='a'\nconfiguration={retryPolicy={statuses=[1.5]}}", "must be a list of statuses"),
         ("[[apps]]\nappId='a'\nconfiguration={weight=1000}", "weight: must be from 1 to 100"),
         ("[[apps]]\nappId='a/b'", "appId"),
+        ("[[apps]]\nappId='a'\nconfiguration={hooks=1}", "hooks: must be an object"),
+        ("[[apps]]\nappId='a'\nconfiguration={hooks={onEnd={}}}", "hooks.onEnd: no such key"),
+        (
+            "[[apps]]\nappId='a'\nconfiguration={hooks={onFailure={type='http'}}}",
+            "onFailure.details: required",
+        ),
+        (
+            "[[apps]]\nappId='a'\nconfiguration={hooks={onFailure={type='x',details={}}}}",
+            r"configuration\.hooks\.onFailure\.type: must be a type this server knows: http",
+        ),
+        (
+            "[[apps]]\nappId='a'\nconfiguration={hooks={onMissed={type='http',details={url='ftp://a'}}}}",
+            r"configuration\.hooks\.onMissed\.details\.url",
+        ),
     ],
 )
 def test_everything_that_is_wrong_with_a_file_is_told_by_its_place(text: str, says: str) -> None:
     with pytest.raises(InvalidRequest, match=says):
-        read_file(text, LIMITS)
+        read_file(text, SETTINGS)
+
+
+def test_hooks_are_a_table_of_the_api() -> None:
+    details = {"url": "https://ops.example/failed", "method": "POST"}
+    hook = "{type = 'http', details = {url = 'https://ops.example/failed', method = 'POST'}}"
+    told = f"[apps.configuration.hooks]\nonFailure = {hook}\nincludePayload = true"
+    (app,) = read_file(f"[[apps]]\nappId = 'a'\n{told}", SETTINGS)
+    assert app.configuration.hooks == make_hooks(
+        on_failure={"type": "http", "details": details}, includes_payload=True
+    )
 
 
 def test_all_of_it_at_once() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        read_file("[[apps]]\nappId='a'\npartitions=0\n[[apps]]\nappId='b'\nactive=1", LIMITS)
+        read_file("[[apps]]\nappId='a'\npartitions=0\n[[apps]]\nappId='b'\nactive=1", SETTINGS)
     assert [each.field for each in caught.value.violations] == [
         "app 1, 'a': partitions",
         "app 2, 'b': active",

@@ -13,10 +13,11 @@ import pytest
 from click.testing import CliRunner
 from tests.unit.ringctl.test_cli import Folder, failed
 
+from ringtime_client import make_hooks
 from ringtime_ringctl.main import main
 from ringtime_shared import deleting
 from ringtime_shared.app_states import begin_deletion
-from ringtime_shared.models.app import App, SigningSecret
+from ringtime_shared.models.app import App, AppConfiguration, SigningSecret
 from ringtime_shared.stores.sqlite import schema
 
 
@@ -83,6 +84,18 @@ class TestApps:
         shown = folder.json("apps", "configure", "pay", "--unset", "weight")
         assert shown["configuration"] == {"payloadSize": 99}
 
+    def test_hooks_are_given_as_the_api_has_them(self, folder: Folder) -> None:
+        url = "https://ops.example/failed"
+        hook = {"type": "http", "details": {"url": url, "method": "POST", "headers": {"api-key": "k"}}}
+        shown = folder.json("apps", "configure", "pay", "--set", "hooks=" + json.dumps({"onFailure": hook}))
+        details = shown["configuration"]["hooks"]["onFailure"]["details"]
+        assert (details["url"], details["headers"]) == (url, {"api-key": "***"})
+        # One of a type that is not known on this machine stays, whatever else is changed.
+        stays = {**hook, "type": "pigeon"}
+        change(folder, configuration=AppConfiguration(hooks=make_hooks(on_missed=stays)))
+        assert "pigeon" in folder.run("apps", "configure", "pay", "--set", "weight=2").output
+        assert "hooks" not in folder.json("apps", "configure", "pay", "--unset", "hooks")["configuration"]
+
     @pytest.mark.parametrize("verb", ["activate", "deactivate"])
     def test_activate_and_deactivate(self, folder: Folder, verb: str) -> None:
         change(folder, active=verb == "deactivate")
@@ -106,6 +119,11 @@ class TestApps:
             (["configure", "pay"], "--set: required, or --unset"),
             (["configure", "pay", "--set", "retryPolicy.statuses=200"], "must be statuses from 300"),
             (["configure", "nobody", "--set", "weight=2"], "no app nobody"),
+            (["configure", "pay", "--set", "hooks=x"], "hooks: must be JSON"),
+            (
+                ["configure", "pay", "--set", 'hooks={"onMissed": {"type": "pigeon", "details": {}}}'],
+                "hooks.onMissed.type: must be a type this server knows: http",
+            ),
         ],
     )
     def test_bad_input_changes_nothing(self, folder: Folder, words: list[str], says: str) -> None:

@@ -16,6 +16,8 @@ from ringtime_ingest.service.backfill import BackfillReport
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.resize.runner import Resizer, Unfinished
 from ringtime_shared.api.recurring import BackfillEffect
+from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
+from ringtime_shared.completing import NOT_IN_TIME, Ticket, completion_ms_of, ticket_of
 from ringtime_shared.coordination.memory import MemoryOperator
 from ringtime_shared.errors import NotFound, RingtimeError
 from ringtime_shared.ids import home_slot
@@ -28,6 +30,7 @@ from ringtime_shared.models.recurring import (
     RunOf,
 )
 from ringtime_shared.models.schedule import Place, Row, Status
+from ringtime_shared.models.sending import Sending
 from ringtime_shared.models.times import Spread, Window
 from ringtime_shared.recurring.run_rows import (
     next_version,
@@ -39,7 +42,7 @@ from ringtime_shared.settings import Settings
 from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import DefinitionKey
 from tests.cluster.pod import FaultRates, Pod
-from tests.cluster.world import Plan, World, random_plan
+from tests.cluster.world import COMPLETIONS, Plan, RecordingCallback, World, random_plan
 from tests.harness.recurring import every
 
 _SKEW_MS = 100  #: by which clocks of dispatchers are off
@@ -54,6 +57,7 @@ class CronPlan(Plan):
     changes: int = 5  #: of each, at most
     kill_rate: float = 0.15  #: of writers, at a random moment
     has_windows: bool = False  #: in which the second of each run is chosen
+    has_work: bool = False  #: receivers answer 202, and say later that they are done, or never
     resizes: int = 0  #: of the app `pay`, one after the other, by an operator who may be killed
     watch_s: float = 75.0  #: crons go on so long after the last fault, which is longer than any check takes
 
@@ -75,6 +79,7 @@ def random_cron_plan(rng: Random) -> CronPlan:
         kill_rate=rng.choice([0.0, 0.15, 0.4]),
         resizes=rng.choice([0, 0, 3]),
         has_windows=rng.choice([False, False, True]),
+        has_work=rng.choice([False, False, True]),
     )
 
 
@@ -90,6 +95,25 @@ class Promise:
     is_stop: bool = False  #: for what comes due after it; else for the nominal times after it
 
 
+class Worker(RecordingCallback):
+    """A receiver that may work on after its answer."""
+
+    name = "http"  # none other may
+
+    def __init__(self, world: CronWorld, pod: Pod) -> None:
+        super().__init__(world, pod)
+        self._cron_world = world
+
+    async def invoke(self, delivery: Delivery) -> Reply:
+        world, most_ms = self._cron_world, completion_ms_of(delivery.schedule)
+        is_worked_on = most_ms is not None and world.rng.random() < 0.8
+        if most_ms is not None and is_worked_on:
+            ticket = ticket_of(delivery, now_ms=world.now_ms(), most_ms=delivery.timeout_ms + most_ms)
+            world.spawn(world.work_on(ticket))
+        reply = await super().invoke(delivery)
+        return replace(reply, code=202) if reply.ok and is_worked_on else reply
+
+
 class CronWorld(World):
     """Build it inside a running virtual loop."""
 
@@ -101,9 +125,27 @@ class CronWorld(World):
         self._found: list[str] = []
         self._promises: list[Promise] = []
         self._asked: list[tuple[str, UUID]] = []  # runs that were acknowledged, triggered or of a backfill
+        self._said: list[Ticket] = []  # of runs that were acknowledged to be done
 
     async def run(self) -> list[str]:
         return await super().run() + self._found
+
+    def _callbacks(self, pod: Pod) -> dict[str, CallbackType]:
+        return {**super()._callbacks(pod), "http": Worker(self, pod)}
+
+    async def work_on(self, ticket: Ticket) -> None:
+        """Work, and say that it is done or has failed; perhaps before the answer, or twice, or never."""
+        rng = self.rng
+        await asyncio.sleep(rng.choice([0.0, rng.uniform(0, 3), rng.uniform(0, 12)]))
+        error = rng.choice([None, None, "it failed"])
+        for _ in range(rng.choice([0, 1, 1, 2, 3])):
+            try:
+                await rng.choice(self._ingest)[1].completing.complete(COMPLETIONS.sign(ticket), error)
+            except RingtimeError:
+                await asyncio.sleep(rng.uniform(0, 1))
+            else:
+                if error is None:  # a failure is one also where its time was over
+                    self._said.append(ticket)
 
     def _make_pod(self, name: str) -> Pod:
         return Pod(name, self.rng, self.plan.rates, skew_ms=self.rng.randint(-_SKEW_MS, _SKEW_MS))
@@ -202,6 +244,7 @@ class CronWorld(World):
         """Create it, or put another one in its place."""
         rng = self.rng
         count = rng.choice([None, None, None, 12])
+        completion_ms = rng.choice([None, 3_000, 8_000]) if self.plan.has_work else None
         window = None
         if self.plan.has_windows:
             window = Window(share=rng.choice([0.5, 1.0]), spread=rng.choice([*Spread, Spread.LEAST_LOADED]))
@@ -212,7 +255,8 @@ class CronWorld(World):
                     name=name,
                     times=every(rng.choice([1, 2, 3, 5]), rng.choice([0, 500]), count=count, window=window),
                     payload="{}",
-                    callback_type="sim",
+                    callback_type="http" if completion_ms else "sim",
+                    sending=Sending(completion_ms=completion_ms) if completion_ms else None,
                     callback_details={"to": rng.choice("ab")},
                     misfire=rng.choice([Misfire.ALL, Misfire.ALL, Misfire.ONCE, Misfire.SKIP]),
                     misfire_most=100,
@@ -226,8 +270,9 @@ class CronWorld(World):
         rng, now_ms = self.rng, self.now_ms()
         first_ms = now_ms - rng.randint(2_000, 60_000)
         several = rng.choice([1, 2])
+        most = 3 if self.plan.has_work else 30  # they may go one after the other, each until its time is over
         calls = [
-            rng.choice(self._ingest)[1].backfills.backfill(definition, first_ms, now_ms - 1_000, most=30)
+            rng.choice(self._ingest)[1].backfills.backfill(definition, first_ms, now_ms - 1_000, most=most)
             for _ in range(several)
         ]
         for report in await asyncio.gather(*calls, return_exceptions=True):
@@ -285,6 +330,13 @@ class CronWorld(World):
             await asyncio.sleep(1)
         for definition in self._definitions():
             self._judge_plan(definition)
+        for ticket in self._said:
+            home = await self.store.fetch_row(
+                Place.of_home(ticket.app_id, ticket.schedule_id), ticket.schedule_id
+            )
+            outcome = None if home is None else home.outcome
+            if outcome is None or outcome.error == NOT_IN_TIME:
+                self._found.append(f"done and not recorded: {str(ticket.schedule_id)[-8:]}: {outcome}")
         for app_id, schedule_id in self._asked:
             home = await self.store.fetch_row(Place.of_home(app_id, schedule_id), schedule_id)
             if home is None or home.outcome is None:

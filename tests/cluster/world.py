@@ -13,6 +13,7 @@ from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
 from ringtime_ingest.service import IngestParts, IngestService, NewApp, NewSchedule
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.clock import Clock
+from ringtime_shared.completing import Completions
 from ringtime_shared.coordination.memory import Hub
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.errors import RingtimeError, Violation
@@ -33,6 +34,7 @@ from tests.cluster.pod import FaultRates, Pod, PodSession, PodStore, right_ms
 from tests.cluster.verifier import ClientEntry, Send, judge
 
 TTL_MS, _MARGIN_MS = 4_000, 1_500
+COMPLETIONS = Completions("https://ringtime.example", "x" * 32)
 _EPOCH_MASK = (1 << 48) - 1
 
 
@@ -216,10 +218,14 @@ class World:
                 clock=await self._clock_of(pod, store),
                 settings=self.plan.ingest,
                 limits=AppLimits(),
-                callbacks={"sim": RecordingCallback(self, pod)},
+                callbacks=self._callbacks(pod),
                 holder=pod.name,
+                completions=COMPLETIONS,
             )
         )
+
+    def _callbacks(self, pod: Pod) -> dict[str, CallbackType]:
+        return {"sim": RecordingCallback(self, pod)}
 
     def _make_pod(self, name: str) -> Pod:
         return Pod(name, self.rng, self.plan.rates)
@@ -239,7 +245,7 @@ class World:
                 store=cast("MemoryStore", store),
                 clock=await self._clock_of(pod, store),
                 new_session=new_session,
-                callbacks={"sim": RecordingCallback(self, pod)},
+                callbacks=self._callbacks(pod),
                 dispatch=self.plan.dispatch,
                 retry=RetrySettings(first_delay_ms=500),
                 coordination=CoordinationSettings(join_debounce_ms=1_000, dwell_ms=3_000),

@@ -3,7 +3,8 @@ nominal time has exactly one recorded run.
 
 In the long set alone, for it is about minutes: `RINGTIME_FAULTS=long pytest -s tests/e2e/test_recurring.py`,
 with `RINGTIME_TEST_CRONS` and `RINGTIME_TEST_CRON_MINUTES` for another size. The simulation of crons holds
-the same on virtual time in each run.
+the same on virtual time in each run. There, too, is what many definitions of one minute do without a window
+and with both kinds, `-k one_minute`, with `RINGTIME_TEST_CRONS_AT_ONCE` for another number.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ import pytest
 from ringtime_local.cluster import Cluster
 from ringtime_shared.models.recurring import Definition, DefinitionState
 from ringtime_shared.models.schedule import Place, Row, Status
+from ringtime_shared.models.times import Spread
 from ringtime_shared.recurring.run_rows import run_in
 from ringtime_shared.recurring.runs import next_after
 from ringtime_shared.settings import load_settings
 from ringtime_shared.stores.cassandra.store import CassandraStore
 from ringtime_shared.stores.protocol import DefinitionKey
-from tests.e2e.conftest import APPS, PARTITIONS, until_shared
+from tests.e2e.conftest import APPS, PARTITIONS, register_apps, until_shared
 from tests.harness.client import LoadClient, gather
 from tests.harness.ledger import Verdict
 from tests.harness.receiver import Receiver
@@ -39,6 +41,7 @@ pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.faults, pytest.
 
 CRONS = int(os.environ.get("RINGTIME_TEST_CRONS", "2000"))
 MINUTES = int(os.environ.get("RINGTIME_TEST_CRON_MINUTES", "10"))
+AT_ONCE = int(os.environ.get("RINGTIME_TEST_CRONS_AT_ONCE", "10000"))
 KILLS = 2
 RESIZED, QUOTA = APPS[0], PARTITIONS + 8
 
@@ -57,11 +60,13 @@ def path_of(number: int) -> str:
     return f"/apps/{APPS[number % len(APPS)]}/recurring/cron-{number}"
 
 
-async def put_all(client: LoadClient, url: str) -> list[DefinitionKey]:
+async def put_all(
+    client: LoadClient, url: str, paths: Sequence[str], **window: object
+) -> list[DefinitionKey]:
     """Put what runs each minute; return what it is known as."""
     callback = {"type": "http", "details": {"url": url, "method": "POST"}}
     body = {"cronExpression": "* * * * *", "timeZone": "UTC", "payload": "{}", "callback": callback}
-    answers = await gather(client.request("PUT", path_of(number), body) for number in range(CRONS))
+    answers = await gather(client.request("PUT", path, body | window) for path in paths)
     assert {answer.status for answer in answers} <= {200, 201}
     shown = [answer.data for answer in answers]
     return [DefinitionKey(each["appId"], UUID(each["scheduleId"])) for each in shown]
@@ -114,7 +119,7 @@ async def test_each_minute_has_one_run_while_dispatchers_are_killed_and_an_app_i
 ) -> None:
     await until_shared(cluster)
     async with LoadClient(cluster.base, 16) as client:
-        keys = await put_all(client, receiver.url)
+        keys = await put_all(client, receiver.url, [path_of(number) for number in range(CRONS)])
         begun_s = time.time()
         for number in range(KILLS):
             # The length of the test is what it is about; a kill comes in a minute's burst.
@@ -160,3 +165,59 @@ async def test_each_minute_has_one_run_while_dispatchers_are_killed_and_an_app_i
     report("recurring", verdict, **facts, lag_p50_ms=p50, lag_p99_ms=p99, most_ms=round(lags[-1]))
     assert (missing, doubled, not_sent) == (0, 0, 0)
     assert sent_twice <= KILLS * 2 * CRONS / 3
+
+
+@pytest.mark.skipif(not IS_LONG, reason="in the long set: make faults; tests/unit/dispatcher/test_loads.py")
+@pytest.mark.parametrize("spread", [None, *Spread])
+async def test_many_of_one_minute_are_on_time_and_spread_over_their_window(
+    cluster: Cluster, receiver: Receiver, spread: Spread | None
+) -> None:
+    await until_shared(cluster)
+    apps = [f"at-once-{spread}-{number}" for number in range(3)]
+    await register_apps(cluster.base, apps)
+    window = {} if spread is None else {"windowMs": 60_000, "windowSpread": spread}
+    async with LoadClient(cluster.base, 32) as client:
+        paths = [f"/apps/{apps[number % 3]}/recurring/cron-{number}" for number in range(AT_ONCE)]
+        keys = await put_all(client, receiver.url, paths, **window)
+        minute_ms = int(time.time() // 60 + 1) * 60_000
+        # The length of the minute, and of its window, is what it is about.
+        await asyncio.sleep(minute_ms / 1_000 + (5 if spread is None else 62) - time.time())
+        for app_id in apps:
+            await client.request("POST", f"/apps/{app_id}/deactivate")
+    arrived, seconds, lags, missing = receiver.arrivals(), Counter[int](), list[float](), 0
+    async with connected(cluster) as store:
+        for start in range(0, len(keys), 100):
+            runs = await asyncio.gather(
+                *(_run_at(store, key, minute_ms) for key in keys[start : start + 100])
+            )
+            for row in runs:
+                found = None if row is None else arrived[str(row.schedule.schedule_id)]
+                if row is None or not found:
+                    missing += 1
+                    continue
+                slot_ms = (row.moved_to or row.place).slot_ms
+                seconds[slot_ms // 1_000] += 1
+                lags.append(min(each.at_ms for each in found) - slot_ms)
+    lags.sort()
+    p50, p99 = (round(lags[int(len(lags) * share)]) for share in (0.5, 0.99))
+    facts = {"crons": AT_ONCE, "missing": missing, "busiest_second": max(seconds.values())}
+    name = f"recurring-{spread or 'at-once'}"
+    report(
+        name,
+        Verdict(acknowledged=len(lags)),
+        **facts,
+        lag_p50_ms=p50,
+        lag_p99_ms=p99,
+        most_ms=round(lags[-1]),
+    )
+    assert not missing
+    assert p99 <= 5_000
+    if spread is not None:
+        assert max(seconds.values()) <= AT_ONCE / (20 if spread is Spread.HASH else 40)
+
+
+async def _run_at(store: CassandraStore, key: DefinitionKey, nominal_ms: int) -> Row | None:
+    """Return the home row of a definition's run of this nominal time."""
+    for entry in await store.fetch_runs(key, nominal_ms, nominal_ms, 1):
+        return await store.fetch_row(Place.of_home(key.app_id, entry.schedule_id), entry.schedule_id)
+    return None

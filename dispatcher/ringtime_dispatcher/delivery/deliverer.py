@@ -52,7 +52,14 @@ from ringtime_shared.changing import (
     needs_pointed,
 )
 from ringtime_shared.clock import Clock
-from ringtime_shared.completing import ACCEPTED_CODE, accepted, completion_ms_of
+from ringtime_shared.completing import (
+    ACCEPTED_CODE,
+    accepted,
+    accepted_again,
+    completion_ms_of,
+    noted,
+    place_of_note,
+)
 from ringtime_shared.descriptors import is_shortage
 from ringtime_shared.errors import Damaged
 from ringtime_shared.ids import app_number_of
@@ -290,6 +297,9 @@ class Deliverer:
                 pointed = await persist(store.fetch_row, home.moved_to, item.schedule_id)
         verdict, now_ms = judge(row, home, pointed), self._clock.now_ms()
         if verdict is Verdict.SEND:
+            if completion_ms_of(row.schedule) is not None and (worked_on := await self._find_work(row)):
+                self._file(item, worked_on)
+                return False
             return row.change is None or self._is_sure(item)
         if verdict is Verdict.WAIT and home is not None:
             item.seen_ms = None
@@ -300,6 +310,17 @@ class Deliverer:
         else:
             self._record(item, closing(row, home, now_ms))
         return False
+
+    async def _find_work(self, row: Row) -> Row | None:
+        """Return the filing for a receiver's work on a run, if it works on that while this one is due."""
+        if row.schedule.work is not None:
+            return None
+        schedule_id = row.schedule.schedule_id
+        place = place_of_note(row.place.app_id, schedule_id, row.replay)
+        note = None
+        with suppress(Damaged):  # then it is sent once more
+            note = await persist(self._parts.store.fetch_row, place, schedule_id)
+        return accepted_again(row, note)
 
     def _is_sure(self, item: RowItem) -> bool:
         """Whether a changed filing that is in force may be sent now; if not, it is looked at again."""
@@ -370,10 +391,11 @@ class Deliverer:
         if reply.ok:
             if reply.code == ACCEPTED_CODE and (completion_ms := completion_ms_of(row.schedule)) is not None:
                 last_ms = last_slot_ms(row, row.schedule.expires_ms)
-                self._file(
-                    item,
-                    accepted(row, sent_ms=at_ms, now_ms=now_ms, completion_ms=completion_ms, last_ms=last_ms),
+                work = accepted(
+                    row, sent_ms=at_ms, now_ms=now_ms, completion_ms=completion_ms, last_ms=last_ms
                 )
+                note = (noted(work), Outcome(status=Status.SUCCESS, ended_ms=now_ms))
+                self._file(item, work, notes=(note,))
                 return
             self.tally.succeeded += 1
             self._settle(item, outcome_of(row, reply, at_ms=at_ms, took_ms=took_ms))
@@ -460,10 +482,14 @@ class Deliverer:
             slot_ms = self._turns.park_slot(item)
         self._file(item, next_filing(row, max(min(slot_ms, last_ms), now_ms + FILING_MARGIN_MS)))
 
-    def _file(self, item: RowItem, again: Row) -> None:
-        """Make the next filing durable, then point at it: what it knows survives a crash."""
+    def _file(self, item: RowItem, again: Row, notes: tuple[tuple[Row, Outcome], ...] = ()) -> None:
+        """Make the next filing durable, then point at it: what it knows survives a crash.
+
+        Args:
+            notes: rows that nobody need read, and how they are closed.
+        """
         pointer = RowUpdate(place=item.home, schedule_id=item.schedule_id, moved_to=again.place)
-        self._record(item, pointer, filings=(again,))
+        self._record(item, pointer, filings=(again,), notes=notes)
 
     def _give_up(self, item: RowItem, outcome: Outcome) -> None:
         self.tally.failed += 1
@@ -500,6 +526,7 @@ class Deliverer:
         *,
         filings: tuple[Row, ...] = (),
         letter: DeadLetter | None = None,
+        notes: tuple[tuple[Row, Outcome], ...] = (),
     ) -> None:
         """Write how the schedule goes on at its home row, and the same at the filing just tried."""
         self._outcomes.put(
@@ -508,6 +535,7 @@ class Deliverer:
                 home=home,
                 move=None if home.place == item.place else replace(home, place=item.place),
                 filings=filings,
+                missed=notes,
                 letter=letter,
                 on_durable=partial(self._ledger.settle, item),
                 on_refused=partial(self._ledger.leave_open, item),

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeVar
@@ -30,8 +31,9 @@ from ringtime_dispatcher.delivery.recording import (
 )
 from ringtime_shared.callbacks.foreign import is_own_cancel
 from ringtime_shared.clock import Clock
+from ringtime_shared.completing import place_of_word, told
 from ringtime_shared.errors import Damaged, VersionConflict
-from ringtime_shared.models.recurring import Definition, DefinitionState
+from ringtime_shared.models.recurring import Definition, DefinitionState, Stage
 from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Status
 from ringtime_shared.recurring.chain import Decision, Found, Step, passed_over
 from ringtime_shared.stores.protocol import DefinitionKey, RecurringStore, ScheduleStore
@@ -171,6 +173,11 @@ class Follower:
     async def _look_home(self, item: RowItem) -> None:
         if not await self._parts.deliveries.is_wanted(item):
             item.has_step = False
+        elif (run := item.row.schedule.run) is not None and run.stage is Stage.ACCEPTED:
+            place = place_of_word(item.place.app_id, item.schedule_id, item.row.replay)
+            with suppress(Damaged):  # then nobody knows what was said
+                if (word := await persist(self._store.fetch_row, place, item.schedule_id)) is not None:
+                    item.row = told(item.row, word)
 
     async def _read_definitions(self, items: Sequence[RowItem]) -> dict[DefinitionKey, Definition]:
         """Return the definitions that there are. An item of one that cannot be read ends."""

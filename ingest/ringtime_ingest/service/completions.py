@@ -8,8 +8,8 @@ from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_shared.api.schedules import MAX_ERROR_CHARS
 from ringtime_shared.clock import Clock, require_trust
-from ringtime_shared.completing import Completions, Ticket, completed
-from ringtime_shared.errors import AlreadyDone, Damaged, InvalidRequest, NotFound
+from ringtime_shared.completing import Completions, Ticket, completed, place_of_word, sure_until_ms
+from ringtime_shared.errors import AlreadyDone, Damaged, InvalidRequest, NotFound, OutcomeUnknown
 from ringtime_shared.ids import app_number_of
 from ringtime_shared.models.schedule import Place, Row, Status
 from ringtime_shared.stores.protocol import ScheduleStore
@@ -25,8 +25,10 @@ class CompletingParts:
     apps: AppMaps
     commit: CommitPath
     clock: Clock
-    margin_ms: int
     completions: Completions | None  #: None: there are no tokens here
+
+
+_STATUS = {False: Status.SUCCESS, True: Status.FAILURE}  #: by whether there was an error
 
 
 class Completing:
@@ -65,20 +67,24 @@ class Completing:
         if home is None or home.schedule.run is None:
             raise NotFound(_KIND, _KEY)
         status = Status.SUCCESS if error is None else Status.FAILURE
-        if home.outcome is not None and home.outcome.replay >= ticket.replay:
-            if home.outcome.status is not status:
-                raise AlreadyDone(str(ticket.schedule_id), home.outcome.status)
-            return ticket, home.outcome.ended_ms
+        if (ended_ms := _ended(home, ticket, status)) is not None:
+            return ticket, ended_ms
+        said = await self._fetch(place_of_word(ticket.app_id, ticket.schedule_id, ticket.replay), ticket)
+        if said is not None and (work := said.schedule.work) is not None and work.ended_ms is not None:
+            if bool(work.error) is not (error is not None):
+                raise AlreadyDone(str(ticket.schedule_id), _STATUS[bool(work.error)])
+            error, now_ms = (work.error or None), work.ended_ms  # whoever said so may have died over it
         pointed = None if home.moved_to is None else await self._fetch(home.moved_to, ticket)
         row = home if pointed is None else pointed
-        until_ms = None if row.schedule.work is None else row.schedule.work.until_ms
-        if until_ms is not None and now_ms > until_ms:
+        sure_ms = sure_until_ms(row, ticket)
+        if parts.clock.now_ms() >= sure_ms:
             raise AlreadyDone(str(ticket.schedule_id), Status.FAILURE)
-        slot_ms = now_ms + parts.margin_ms
-        slot_ms += slot_ms == row.place.slot_ms
-        said = "" if error is None else error or "its receiver said that it failed"
-        filing = completed(row, ticket, now_ms=now_ms, slot_ms=slot_ms, error=said)
-        await parts.commit.file(filing, reading)
+        why = "" if error is None else error or "its receiver said that it failed"
+        await parts.commit.file(completed(row, ticket, now_ms=now_ms, error=why), reading)
+        if parts.clock.now_ms() >= sure_ms:
+            home = await self._fetch(home.place, ticket)
+            if home is None or _ended(home, ticket, status) is None:
+                raise OutcomeUnknown("it took too long to note that the run is over; look how it ended")
         return ticket, now_ms
 
     async def _fetch(self, place: Place, ticket: Ticket) -> Row | None:
@@ -86,3 +92,13 @@ class Completing:
             return await self._parts.store.fetch_row(place, ticket.schedule_id)
         except Damaged:
             return None
+
+
+def _ended(home: Row, ticket: Ticket, status: Status) -> int | None:
+    """Return when a run ended, None if it did not yet. Raises AlreadyDone if it ended with another status."""
+    outcome = home.outcome
+    if outcome is None or outcome.replay < ticket.replay:
+        return None
+    if outcome.status is not status:
+        raise AlreadyDone(str(ticket.schedule_id), outcome.status)
+    return outcome.ended_ms

@@ -205,7 +205,6 @@ class IngestService:
                 apps=self._apps,
                 commit=self._commit,
                 clock=parts.clock,
-                margin_ms=self._margin_ms,
                 completions=parts.completions,
             )
         )

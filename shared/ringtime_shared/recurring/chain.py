@@ -77,7 +77,7 @@ from functools import cached_property
 from typing import NamedTuple
 from uuid import UUID
 
-from ringtime_shared.completing import outcome_of_work
+from ringtime_shared.completing import GRACE_MS, outcome_of_work
 from ringtime_shared.ids import home_slot
 from ringtime_shared.models.recurring import (
     Definition,
@@ -232,8 +232,11 @@ class Decision:
         self._found = found
         definition, run = self._definition, self._run
         if run.work is not None:
-            if run.stage is Stage.ACCEPTED and definition is not None and self._is_cancelled(definition):
-                return self._drop(_CANCELLED)
+            if run.stage is Stage.ACCEPTED:
+                if definition is not None and self._is_cancelled(definition):
+                    return self._drop(_CANCELLED)
+                if run.work.until_ms is not None and self._now_ms < run.work.until_ms + GRACE_MS:
+                    return Step(run=run, wait_ms=run.work.until_ms + GRACE_MS)
             return Step(run=run, outcome=outcome_of_work(self._row, run, self._now_ms))
         if definition is None or definition.version < run.version:
             created_ms = self._row.schedule.created_ms

@@ -89,7 +89,14 @@ async def take_over(
             len(lowered), lowered[0], ahead_ms // 1_000,
         )  # fmt: skip
     await store.put_marks([MarksWrite(each, term, marks[each]) for each, term in terms.items()])
-    return [OwnedInstance(each, term, marks[each]) for each, term in terms.items()]
+    # One object of each number, for they are alike by the thousand, and are kept.
+    same: dict[int, int] = {}
+    return [
+        OwnedInstance(
+            each, same.setdefault(term, term), Marks(*(same.setdefault(ms, ms) for ms in marks[each]))
+        )
+        for each, term in terms.items()
+    ]
 
 
 async def walk(

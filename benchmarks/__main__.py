@@ -82,7 +82,6 @@ def run(options: argparse.Namespace) -> int:
 
 def serve(options: argparse.Namespace) -> int:
     """Start the split deployment, say how to name it as a server, and stay until Ctrl-C."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory(prefix="ringtime-bench-") as name:
         wanted = [servers.parse(f"ringtime={servers.SPLIT}")]
         try:
@@ -90,7 +89,7 @@ def serve(options: argparse.Namespace) -> int:
                 pids = "".join(
                     f",{key}={'+'.join(map(str, each))}" for key, each in target.processes.pids.items()
                 )
-                print(f"--server ringtime={target.base}{pids},kafka={target.kafka}", flush=True)
+                print(f"--server ringtime={target.base}{pids},topics={target.kafka}", flush=True)
                 signal.pause()
         except KeyboardInterrupt:
             pass
@@ -160,6 +159,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for name, (about, _) in PROFILES.items():
             print(f"{name:12}{about}")
         return 0
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is ended
     try:
         return serve(options) if options.command == "serve" else run(options)
     except (hammer.NoGo, ValueError) as error:

@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 
+from benchmarks.processes import cpu_s
 from ringtime_local.servers import LocalServers
 from ringtime_shared.buckets import BUCKET_MS, bucket_of
 from ringtime_shared.ids import IdMint, Kind
@@ -54,11 +53,6 @@ def choosers(rng: Random) -> dict[str, Choose]:
     }
 
 
-def cpu_of(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 async def measure(
     store: CassandraStore, server_pid: int, app: App, choose: Choose, mint: IdMint, load: tuple[int, int]
 ) -> Result:
@@ -76,10 +70,10 @@ async def measure(
             pairs.add((partition, bucket_of(slot_ms)))
             rows.append(_row(app, slot_ms, partition, mint, now_ms))
         flushes.append(rows)
-    client_s, server_s = time.process_time(), cpu_of(server_pid)
+    client_s, server_s = time.process_time(), cpu_s(server_pid)
     for rows in flushes:
         await store.put_rows(rows)
-    client_s, server_s = time.process_time() - client_s, cpu_of(server_pid) - server_s
+    client_s, server_s = time.process_time() - client_s, cpu_s(server_pid) - server_s
     return Result(
         client_us=client_s / count * 1e6,
         server_us=server_s / count * 1e6,

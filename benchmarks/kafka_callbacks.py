@@ -6,14 +6,13 @@ Run: PYTHONPATH=. python benchmarks/kafka_callbacks.py [records] [compression]
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
-from pathlib import Path
 from uuid import UUID
 
 import uvloop
 
+from benchmarks.processes import cpu_s
 from ringtime_dispatcher.callbacks.kafka.callback import KafkaCallback
 from ringtime_local import KafkaServer, LocalServers
 from ringtime_shared.callbacks.protocol import Delivery
@@ -23,12 +22,6 @@ from ringtime_shared.settings import KafkaSettings
 PARTITIONS = 6
 PAYLOAD = "x" * 300
 IN_FLIGHT = (1, 100, 500, 2_000)
-
-
-def cpu_s(pid: int) -> float:
-    """Return the CPU time a process has used, user and system, in seconds."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def delivery(number: int) -> Delivery:

@@ -38,7 +38,7 @@ class KafkaTopic:
 
     def count(self) -> int:
         """Return how many records came, by the broker's offsets: to read them would cost what is measured."""
-        return self._runner.run(self._ends()) - self._before
+        return sum(self._runner.run(self._ends()).values()) - sum(self._before.values())
 
     def arrivals(self) -> dict[str, list[float]]:
         """Return the instants of all records, in ms since 1970, by their key, a schedule id."""
@@ -55,17 +55,17 @@ class KafkaTopic:
             await admin.close()
         self._consumer = AIOKafkaConsumer(bootstrap_servers=self._bootstrap)
         await self._consumer.start()
-        self._consumer.assign(self._partitions)
-        await self._consumer.seek_to_end()
         self._before = await self._ends()
-        for each in self._partitions:  # a position is looked up when it is first needed: before the records
-            await self._consumer.position(each)
 
-    async def _ends(self) -> int:
-        return sum((await self._consumer.end_offsets(self._partitions)).values())
+    async def _ends(self) -> dict[TopicPartition, int]:
+        found: dict[TopicPartition, int] = await self._consumer.end_offsets(self._partitions)
+        return found
 
     async def _read(self, count: int) -> dict[str, list[float]]:
         found: dict[str, list[float]] = {}
+        self._consumer.assign(self._partitions)  # not before: it would fetch what is still being measured
+        for each, offset in self._before.items():
+            self._consumer.seek(each, offset)
         while count > 0:
             records = await self._consumer.getmany(timeout_ms=5_000, max_records=_MOST_RECORDS)
             if not records:

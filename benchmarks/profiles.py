@@ -113,13 +113,12 @@ class Bench:
         self._registered.add(APP)
         self._wait_owned(PARTITIONS)
 
-    def register_many(self, apps: int, partitions: int) -> None:
-        """Have `app-0`, `app-1`, ...; return when all their poller instances have an owner."""
-        known = f"{apps} x {partitions}"
-        if known in self._registered:
+    def register_many(self, name: str, apps: int, partitions: int) -> None:
+        """Have `name-0`, `name-1`, ...; return when all their poller instances have an owner."""
+        if name in self._registered:
             return
-        self.load("apps", n=apps, c=16, seconds=0, partitions=partitions)
-        self._registered.add(known)
+        self.load("apps", n=apps, c=16, seconds=0, app=name, partitions=partitions)
+        self._registered.add(name)
         self._wait_owned(apps * partitions)
 
     def _post_app(self, name: str, partitions: int) -> None:
@@ -386,7 +385,7 @@ def life(name: str, *, into_kafka: bool) -> Step:
 
 def idle() -> Step:
     def prepare(bench: Bench) -> None:
-        bench.register_many(bench.sizes.idle_apps, bench.sizes.idle_partitions)
+        bench.register_many("idle", bench.sizes.idle_apps, bench.sizes.idle_partitions)
         time.sleep(5)  # the first seals
 
     def measure(bench: Bench, samples: list[Sample]) -> None:
@@ -405,7 +404,7 @@ def wide() -> Step:
     """Many quiet apps, one schedule a minute each, spread over it and filed before it begins."""
 
     def prepare(bench: Bench) -> None:
-        bench.register_many(bench.sizes.wide_apps, 1)
+        bench.register_many("wide", bench.sizes.wide_apps, 1)
         time.sleep(5)
 
     def measure(bench: Bench, samples: list[Sample]) -> None:
@@ -415,6 +414,7 @@ def wide() -> Step:
             bench.load(
                 "create",
                 n=apps,
+                app="wide",
                 apps=apps,
                 seconds=0,
                 due_at=due_s,

@@ -21,8 +21,9 @@ SPLIT, SERVE = "split", "serve"
 HELP = f"""\
 NAME={SPLIT}: one ingest pod and one dispatcher on Cassandra, etcd and Kafka of this machine;
 NAME={SPLIT}:PATH: the same of another checkout, which has its .venv; NAME={SERVE}: `ringtime serve`;
-or what runs already: NAME=http://HOST:PORT/goscheduler[,PROCESS=PID[+PID]]...[,kafka=HOST:PORT][,minutes],
-where `minutes` says that it fires whole minutes, as goscheduler does"""
+or what runs already: NAME=http://HOST:PORT/goscheduler[,PROCESS=PID[+PID]]...[,topics=HOST:PORT][,minutes],
+where `topics` is the Kafka that its callbacks go to, and `minutes` says that it fires whole minutes, as
+goscheduler does"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +74,7 @@ def parse(text: str) -> Wanted:
         raise ValueError(f"{text}: a server is {HELP}")
     values = dict(each.partition("=")[::2] for each in options)
     fires_minutes = values.pop("minutes", None) is not None
-    kafka = values.pop("kafka", "")
+    kafka = values.pop("topics", "")
     return Wanted(
         name=name,
         what=what.rstrip("/") if is_address else kind,

@@ -58,7 +58,7 @@ func runLoad(args []string) {
 	flags.IntVar(&p.items, "items", 10, "schedules of a batch")
 	flags.IntVar(&p.payload, "payload", 200, "bytes of a payload")
 	flags.StringVar(&p.app, "app", "bench", "")
-	flags.IntVar(&p.apps, "apps", 1, "more than one: app-0, app-1, ... in turn")
+	flags.IntVar(&p.apps, "apps", 1, "more than one: -0, -1, ... behind -app, in turn")
 	flags.IntVar(&p.partitions, "partitions", 1, "of apps to register")
 	flags.StringVar(&p.path, "path", "", "what to get, below the base")
 	flags.StringVar(&p.callback, "callback", "http://127.0.0.1:9/", "URL to call back")
@@ -272,7 +272,7 @@ func (w *worker) request(k int) int {
 		}
 		w.item = append(w.item, `]}`...)
 	case "apps":
-		w.item = fmt.Appendf(w.item, `{"appId":"app-%d","partitions":%d,"active":true}`, k, p.partitions)
+		w.item = fmt.Appendf(w.item, `{"appId":"%s-%d","partitions":%d,"active":true}`, p.app, k, p.partitions)
 	case "get", "cancel":
 		path = "/" + p.ids[k%len(p.ids)]
 	}
@@ -299,10 +299,9 @@ func (w *worker) schedule(n int) {
 		fire += float64(n) * p.spread / float64(total)
 	}
 	w.item = append(w.item, `{"appId":"`...)
+	w.item = append(w.item, p.app...)
 	if p.apps > 1 {
-		w.item = strconv.AppendInt(append(w.item, "app-"...), int64(n%p.apps), 10)
-	} else {
-		w.item = append(w.item, p.app...)
+		w.item = strconv.AppendInt(append(w.item, '-'), int64(n%p.apps), 10)
 	}
 	w.item = append(w.item, w.before...)
 	if p.isWhole {

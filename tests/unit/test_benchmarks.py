@@ -99,7 +99,7 @@ def test_tables_have_medians_spread_and_the_ratio_to_the_first_server() -> None:
 
 def test_servers_are_named_with_their_processes() -> None:
     given = parse(
-        "go=http://127.0.0.1:8080/goscheduler/,service=12+13,cassandra=14,kafka=127.0.0.1:9,minutes"
+        "go=http://127.0.0.1:8080/goscheduler/,service=12+13,cassandra=14,topics=127.0.0.1:9,minutes"
     )
     assert (given.name, given.what) == ("go", "http://127.0.0.1:8080/goscheduler")
     assert given.processes == {"service": [12, 13], "cassandra": [14]}

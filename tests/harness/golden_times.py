@@ -74,6 +74,8 @@ def definitions() -> Iterator[dict[str, object]]:
             yield {"cronExpression": cron, "dstGap": gap.value, "dstOverlap": overlap.value}
     yield {"cronExpression": "0 * * * *", "windowMs": 60_000}
     yield {"cronExpression": "0 9 * * MON-FRI", "windowShare": 0.25}
+    yield {"cronExpression": "0 * * * *", "windowMs": 40_000, "windowSpread": "leastLoaded"}
+    yield {"cronExpression": "0 9 * * MON-FRI", "windowShare": 0.25, "windowSpread": "leastLoaded"}
 
 
 def lines() -> Iterator[str]:

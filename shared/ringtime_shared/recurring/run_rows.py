@@ -86,7 +86,7 @@ def _reach(definition: Definition, until_ms: int) -> int:
         return until_ms  # it makes no runs
     after_ms = max(until_ms, definition.starts_after_ms)
     planned = next_run(definition.current, definition.recurring_id, after_ms, 0)
-    return after_ms if planned is None else planned.effective_ms
+    return after_ms if planned is None else planned.until_ms or planned.effective_ms
 
 
 def check_row(definition: Definition, *, slot_ms: int, now_ms: int, retention_ms: int) -> Row:

@@ -238,10 +238,14 @@ class Deliverer:
         except Exception:  # noqa: BLE001 - logged; nobody waits for this task
             _log.exception("a bug: the turn of %s ended badly", item.schedule_id)
         finally:
-            self._turns.end(item)
-            if has_another:
-                self._turns.put_back(item, self._policy(item))
-            self.pump()
+            # A moment later: what ends beside it may yet tell of its destination, before more is sent there.
+            asyncio.get_running_loop().call_soon(self._end_turn, item, has_another)
+
+    def _end_turn(self, item: RowItem, has_another: bool) -> None:
+        self._turns.end(item)
+        if has_another:
+            self._turns.put_back(item, self._policy(item))
+        self.pump()
 
     def take_up(self, item: RowItem) -> bool:
         """Work on an item; False: not now, for its home row is here too, or another filing under way, whose

@@ -162,8 +162,9 @@ def test_what_one_turn_of_the_loop_asks_leaves_together(run: Runner, monkeypatch
     run(check())
 
 
-def test_a_late_answer_reaches_nobody(run: Runner) -> None:
+def test_a_late_answer_reaches_nobody(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
     async def check() -> None:
+        monkeypatch.setattr(loop_connection, "STREAMS", 50)
         async with linked() as (link, server):
             late = ask(link, timeout_s=0.01)
             assert isinstance(await late.heard, OperationTimedOut)

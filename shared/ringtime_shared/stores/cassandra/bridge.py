@@ -122,6 +122,8 @@ class Bridge:
 class _Group:
     """The statements of one `ask`."""
 
+    __slots__ = ("_answers", "_bridge", "_left", "_next", "done", "host", "profile", "statements")
+
     def __init__(
         self,
         bridge: Bridge,

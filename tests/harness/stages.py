@@ -60,7 +60,9 @@ COMPUTING = ("tests/unit/dispatcher/test_width.py", "tests/unit/ringctl/test_res
 
 STAGES = (
     Stage("pods", 0, _e2e("cluster"), "faults and not alone"),
-    Stage("faults", 0, _e2e("network_faults", "recurring", "resize", "ringctl"), "faults and not alone"),
+    Stage(
+        "faults", 0, _e2e("bulk", "network_faults", "recurring", "resize", "ringctl"), "faults and not alone"
+    ),
     Stage(
         "restarts",
         5,

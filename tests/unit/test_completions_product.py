@@ -166,6 +166,11 @@ async def test_a_run_that_failed_or_is_not_done_in_time_is_a_dead_letter() -> No
         await asyncio.sleep(3)
         ended = await product.ask("GET", f"/goscheduler/schedules/{replayed['scheduleId']}")
         assert ended["schedule"]["status"] == "SUCCESS"
+        product.workers.answers = [200]
+        await product.ask("POST", f"/goscheduler/schedules/{second['scheduleId']}/replay")
+        await asyncio.sleep(5)
+        letters = await product.ask("GET", "/goscheduler/apps/shop/dead-letters?replayed=false")
+        assert letters["deadLetters"] == []  # the letter of either was found, and noted
 
 
 @on_virtual_time

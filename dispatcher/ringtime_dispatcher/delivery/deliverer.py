@@ -65,7 +65,7 @@ from ringtime_shared.errors import Damaged
 from ringtime_shared.ids import app_number_of
 from ringtime_shared.models.app import App
 from ringtime_shared.models.dead_letter import DeadLetter
-from ringtime_shared.models.schedule import Outcome, Row, RowUpdate, Status
+from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Status
 from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
 from ringtime_shared.stores.protocol import DamagedRow, Position, RecurringStore
 
@@ -419,12 +419,13 @@ class Deliverer:
         self._file(item, next_filing(row, slot_ms, attempt_of(reply, at_ms=at_ms, took_ms=took_ms)))
 
     def conclude(self, item: RowItem, outcome: Outcome) -> None:
-        """Record how the work of a receiver ended, which had answered before."""
+        """Record how the work of a receiver ended, which had answered before. This filing is the last one
+        then, where a dead letter is looked for."""
         if outcome.status is Status.SUCCESS:
             self.tally.succeeded += 1
-            self._settle(item, outcome)
+            self._settle(item, outcome, last=item.place)
         else:
-            self._give_up(item, outcome)
+            self._give_up(item, outcome, last=item.place)
 
     def _park(self, item: RowItem) -> None:
         """File a row for later without an attempt: its destination is in trouble."""
@@ -495,15 +496,22 @@ class Deliverer:
         pointer = RowUpdate(place=item.home, schedule_id=item.schedule_id, moved_to=again.place)
         self._record(item, pointer, filings=(again,), notes=notes)
 
-    def _give_up(self, item: RowItem, outcome: Outcome) -> None:
+    def _give_up(self, item: RowItem, outcome: Outcome, last: Place | None = None) -> None:
         self.tally.failed += 1
         app = self._parts.find_app(item.place.app_id)
         # Nobody could find the letter of an app that is gone, and the next one of its id must not.
         is_leaving = app is None or (app.deletion is not None and app.deletion.cancels)
-        self._settle(item, outcome, None if is_leaving else dead_letter_of(item.row, outcome))
+        self._settle(item, outcome, None if is_leaving else dead_letter_of(item.row, outcome), last)
 
-    def _settle(self, item: RowItem, outcome: Outcome, letter: DeadLetter | None = None) -> None:
-        update = RowUpdate(place=item.home, schedule_id=item.schedule_id, outcome=outcome)
+    def _settle(
+        self,
+        item: RowItem,
+        outcome: Outcome,
+        letter: DeadLetter | None = None,
+        last: Place | None = None,
+    ) -> None:
+        """Write how the schedule ended; `last`: where its last filing is, if its home row does not say so."""
+        update = RowUpdate(place=item.home, schedule_id=item.schedule_id, moved_to=last, outcome=outcome)
         hook = self._hook_of(item.row, outcome)
         self._record(item, update, filings=() if hook is None else (hook,), letter=letter)
 

@@ -119,7 +119,12 @@ def tell_next(facts: Facts) -> str:
         return f"{place.instance} is not polled: {app.app_id} has {app.polled:,} partitions. This is a bug."
     if facts.claim is None:
         return f"nobody owns {place.instance}: {what} waits until a node does. `ringctl doctor` says more."
-    node = facts.claim.node
+    node, work = facts.claim.node, row.schedule.work
+    if late_ms < 0 and work is not None and work.until_ms is not None and work.ended_ms is None:
+        return (
+            f"its receiver works on it, and says when it is done; if not until {to_iso(work.until_ms)},"
+            f" {node} records it as FAILURE a moment later."
+        )
     if late_ms < 0:
         return f"{node} sends {what} at {to_iso(place.slot_ms)}, in {to_span(-late_ms)}."
     sealed_ms, settled_ms = facts.marks or Marks(0, 0)
@@ -156,6 +161,8 @@ def _tell_outcome(outcome: Outcome) -> list[Event]:
         took = "" if outcome.took_ms is None else f", answered after {outcome.took_ms:,} ms"
         sent = f"sent for the {_ordinal(outcome.attempts)} time{took}{_why(outcome.code, outcome.error)}"
         events.append(Event(outcome.fired_ms, sent))
+    if outcome.accepted_ms is not None:
+        events.append(Event(outcome.accepted_ms, "accepted, to be completed later"))
     which = f" (replay {outcome.replay})" if outcome.replay else ""
     return [*events, Event(outcome.ended_ms, f"recorded as {outcome.status.value}{which}")]
 

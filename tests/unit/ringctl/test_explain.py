@@ -22,6 +22,7 @@ from ringtime_shared.api.instants import to_iso
 from ringtime_shared.errors import InvalidRequest, NotFound
 from ringtime_shared.models.app import App, AppConfiguration, Instance
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.recurring import RunOf, Work
 from ringtime_shared.models.schedule import Attempt, Change, Outcome, Row, RowUpdate, Status
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 
@@ -119,6 +120,20 @@ async def test_a_retry_tells_of_the_attempts_before_it() -> None:
     assert tell_next(facts) == f"n1 sends attempt 2 at {to_iso(START_MS + 4_000)}, in 3.0 s."
     assert tell_history(facts)[-1] == (FAILED.at_ms, "attempt failed after 20 ms: HTTP 503")
     assert "filed again" in dict(tell_place(facts))
+
+
+async def test_a_run_that_its_receiver_works_on_is_not_sent_again() -> None:
+    case = await a_case()
+    work = Work(sent_ms=START_MS, attempt=1, accepted_ms=START_MS + 5, until_ms=START_MS + 4_000)
+    run = RunOf(recurring_id=case.schedule_id, version=1, nominal_ms=START_MS, work=work)
+    await case.move(START_MS + 9_000, schedule=replace(case.row.schedule, run=run))
+    told = tell_next(await case.facts(START_MS + 1_000))
+    assert told.startswith("its receiver works on it")
+    assert to_iso(START_MS + 4_000) in told
+    outcome = Outcome(status=Status.SUCCESS, ended_ms=START_MS + 50, accepted_ms=START_MS + 5)
+    await case.update(outcome=outcome)
+    events = tell_history(await case.facts(START_MS + 1_000))
+    assert (START_MS + 5, "accepted, to be completed later") in events
 
 
 @pytest.mark.parametrize(

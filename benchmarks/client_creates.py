@@ -44,7 +44,7 @@ async def measure(server: ServerProcess, count: int, rounds: int) -> None:
     async with AsyncRingtimeClient(url) as joined, AsyncRingtimeClient(url, coalesce=False) as alone:
         await joined.register_app("bench", partitions=20)
         for callers in CALLERS:
-            found: dict[str, list[tuple[float, float, float]]] = {"coalesced": [], "one by one": []}
+            found: dict[str, list[tuple[float, ...]]] = {"coalesced": [], "one by one": []}
             number = count if callers > 1 else count // 10
             for n in range(rounds + 1):
                 for name, client in (("coalesced", joined), ("one by one", alone)):

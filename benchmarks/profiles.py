@@ -47,6 +47,7 @@ class Sizes:
     herd: int = 100_000
     steady_per_s: int = 200
     steady_s: float = 40.0
+    steady_lead: tuple[int, int] = (2, 6)  #: seconds from a create to its fire time
     life_s: float = 60.0
     life_kafka_per_s: int = 5_833  #: what goscheduler published, with callbacks into Kafka
     life_http_per_s: int = 1_667  #: and over HTTP
@@ -59,14 +60,15 @@ class Sizes:
 
 
 QUICK = Sizes(
-    seconds=4.0,
+    seconds=1.5,
     connections=(64,),
     payloads=(200,),
     batches=(100,),
-    ids=5_000,
-    cancels=5_000,
-    fires=5_000,
-    steady_s=8.0,
+    ids=3_000,
+    cancels=3_000,
+    fires=2_000,
+    steady_s=4.0,
+    steady_lead=(1, 2),
 )
 
 
@@ -293,7 +295,7 @@ def fire(name: str, *, into_kafka: bool, is_herd: bool = False) -> Step:
             how = {"do": "batch", "n": count // 100, "items": 100, "c": 4, "spread": 1}
         with _callbacks(bench, into_kafka) as (arrivals, options):
             per_s = _CREATES_PER_S * (8 if is_herd else 1)
-            due_s = _due_in(bench, 4 + count / per_s)
+            due_s = _due_in(bench, 3 + count / per_s)
             bench.load(**how, due_at=due_s, seconds=0, write_ids=bench.filed, **options)  # type: ignore[arg-type]
             if time.time() > due_s - 1:
                 raise RuntimeError("filing took too long: they were due before")
@@ -341,12 +343,12 @@ def steady() -> Step:
                 n=count,
                 seconds=0,
                 rate=sizes.steady_per_s,
-                due_from=2,
-                due_to=6,
+                due_from=sizes.steady_lead[0],
+                due_to=sizes.steady_lead[1],
                 write_ids=bench.filed,
                 **options,
             )
-            _wait_all(arrivals, count, time.time() + 16)
+            _wait_all(arrivals, count, time.time() + sizes.steady_lead[1] + 10)
             measured.items = count
             measured.figures = {"create p99 ms": found.p99_ms}
             measured.delivered(judge(read_filed(bench.filed), arrivals.arrivals()))

@@ -16,7 +16,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -27,9 +27,8 @@ from benchmarks.profiles import PROFILES, QUICK, QUICK_PROFILES, Bench, NotOffer
 from benchmarks.table import Result, Sample, render
 
 
-def measure(steps: Sequence[Step], benches: Sequence[Bench], rounds: int) -> list[Result]:
-    """Take the servers through every step, in turn in each round; print tables as they come."""
-    results = []
+def measure(steps: Sequence[Step], benches: Sequence[Bench], rounds: int) -> Iterator[Result]:
+    """Take the servers through every step, in turn in each round; return each when it is done."""
     for step in steps:
         result = Result(step=step.name, unit=step.unit)
         able = list(benches)
@@ -44,9 +43,7 @@ def measure(steps: Sequence[Step], benches: Sequence[Bench], rounds: int) -> lis
                     result.reasons[bench.target.name] = str(error)
                     able.remove(bench)
         order = [each.target.name for each in benches if each.target.name in result.samples]
-        results.append(replace(result, samples={name: result.samples[name] for name in order}))
-        print(render(results[-1:]), flush=True)
-    return results
+        yield replace(result, samples={name: result.samples[name] for name in order})
 
 
 def _play(step: Step, bench: Bench, result: Result, *, counts: bool, is_first: bool) -> None:
@@ -73,10 +70,13 @@ def run(options: argparse.Namespace) -> int:
         targets = stack.enter_context(servers.running(wanted, _starting(options), folder))
         sink = stack.enter_context(hammer.running_sink())
         benches = [Bench(each, sink, sizes, folder) for each in targets]
-        results = measure(steps, benches, options.rounds)
+        results = []
+        for result in measure(steps, benches, options.rounds):
+            results.append(result)
+            print(render([result]), flush=True)
+            if options.json:
+                options.json.write_text(json.dumps([asdict(each) for each in results], indent=1) + "\n")
     print(f"took {time.monotonic() - began_s:.0f} s")
-    if options.json:
-        options.json.write_text(json.dumps([asdict(each) for each in results], indent=1) + "\n")
     return int(any(each.reasons for each in results))
 
 

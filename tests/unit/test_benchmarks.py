@@ -160,7 +160,7 @@ def test_profiles_run_against_a_server(tmp_path: Path) -> None:
         target = Target(
             name="one", base=server.base, processes=Processes({"serve": [server.pid]}), owned=lambda: 1_000
         )
-        results = measure(steps, [Bench(target, sink, sizes, tmp_path)], rounds=1)
+        results = list(measure(steps, [Bench(target, sink, sizes, tmp_path)], rounds=1))
     for each in results[:-1]:
         assert not each.reasons, each
         assert each.samples["one"][0].figures["per s"] > 0

@@ -143,15 +143,16 @@ def read_rows(app_id: str, partition: int, records: Sequence[Record]) -> tuple[l
     read."""
     rows: list[Row] = []
     damaged: list[DamagedRow] = []
-    for record in records:
+    there = [record for record in records if is_there(record)]
+    fit = _WHOLE.fits(there)  # all of them at once, which costs a fourth
+    for record in there:
         place, schedule_id = Place(app_id, partition, record[0]), record[1]
         try:
-            row = to_row(place, schedule_id, record)
-        except Damaged as error:
-            damaged.append(DamagedRow(place, schedule_id, error.fault))
-        else:
-            if row is not None:
-                rows.append(row)
+            if not fit:
+                _WHOLE.check(record)
+            rows.append(_to_row(place, schedule_id, record))
+        except ValueError as error:
+            damaged.append(DamagedRow(place, schedule_id, fault_of(error)))
     return rows, damaged
 
 

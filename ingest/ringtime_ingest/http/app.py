@@ -84,8 +84,12 @@ def create_app(
         exception_handlers={**dict.fromkeys(ERRORS, _on_error), HTTPException: _on_no_route},
     )
     app.router.redirect_slashes = False  # Starlette answers 307; clients of goscheduler know 301
-    routed: ASGIApp = ExceptionMiddleware(app.router, handlers=app.exception_handlers)
-    app.front = Gate(Shortcut(routed, busiest) if is_short else routed, room=room, note=counts.note)
+    app.front = Gate(
+        ExceptionMiddleware(app.router, handlers=app.exception_handlers),
+        room=room,
+        note=counts.note,
+        short=Shortcut(busiest).answer if is_short else None,
+    )
     return app
 
 

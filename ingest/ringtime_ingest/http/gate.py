@@ -15,10 +15,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ringtime_ingest.http.envelope import (
@@ -34,11 +35,12 @@ from ringtime_ingest.http.envelope import (
 from ringtime_ingest.http.shapes import Unreadable
 from ringtime_shared.api.batches import BATCH_PATHS
 from ringtime_shared.errors import ErrorWord
-from ringtime_shared.http_server import WHOLE
+from ringtime_shared.http_server import TAKE, WHOLE
 from ringtime_shared.settings import ServerSettings
 
 _OTHER_CHARSET = re.compile(rb"charset\s*+=\s*+\"?+(?!utf-?8\b)", re.IGNORECASE)
 _ALWAYS = ("/health/", "/metrics")
+_STARTED = "ringtime.started"  #: in the scope: that an answer was begun
 _log = logging.getLogger(__name__)
 
 
@@ -75,43 +77,66 @@ class Room:
 class Gate:
     """Lets requests in while there is room; who asks how the server does always passes."""
 
-    def __init__(self, app: ASGIApp, room: Room, note: Callable[[object, int], None]) -> None:
-        """`note`: told of each answer: which endpoint's, None if it is none's, and its status."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        room: Room,
+        note: Callable[[object, int], None],
+        short: Callable[[Scope, Receive], Awaitable[Response | None]] | None = None,
+    ) -> None:
+        """
+        Args:
+            app: the long way.
+            note: told of each answer: which endpoint's, None if it is none's, and its status.
+            short: the short way, asked first; returns None for what has to go the long one.
+        """
         self._app = app
         self._room = room
         self._note = note
+        self._short = short
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         if self._room.taken >= self._room.most and not scope["path"].startswith(_ALWAYS):
-            self._note(None, 503)
-            await busy()(scope, receive, send)
+            await self._tell(busy(), scope, receive, send)
             return
-        has_started = False
-
-        async def watched(message: Message) -> None:
-            nonlocal has_started
-            if not has_started:
-                has_started = True
-                self._note(scope.get("endpoint"), message["status"])
-            await send(message)
-
         self._room.taken += 1
         try:
-            await self._app(scope, receive, watched)
+            answer = None if self._short is None else await self._short(scope, receive)
+            if answer is None:
+                await self._go_long(scope, receive, send)
+            else:
+                await self._tell(answer, scope, receive, send)
         except ClientDisconnect:
             return  # nobody is left to answer
         except Exception:
             _log.exception("%s failed", scope["method"])
-            if has_started:
+            if scope.get(_STARTED, False):
                 raise  # the connection has to be cut: the answer cannot be completed
-            self._note(scope.get("endpoint"), 500)
-            fault = failure(FAULT, ErrorWord.INTERNAL_ERROR, FAULT_SENTENCE)
-            await fault(scope, receive, send)
+            await self._tell(failure(FAULT, ErrorWord.INTERNAL_ERROR, FAULT_SENTENCE), scope, receive, send)
         finally:
             self._room.taken -= 1
+
+    async def _go_long(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def watched(message: Message) -> None:
+            if _STARTED not in scope:
+                scope[_STARTED] = True
+                self._note(scope.get("endpoint"), message["status"])
+            await send(message)
+
+        await self._app(scope, receive, watched)
+
+    async def _tell(self, answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
+        """Count an answer that is whole, and give it to the server: our own takes it in one piece."""
+        self._note(scope.get("endpoint"), answer.status_code)
+        scope[_STARTED] = True
+        take = scope.get(TAKE)
+        if take is None:
+            await answer(scope, receive, send)
+        else:
+            take(answer.status_code, answer.raw_headers, answer.body)
 
 
 class Bodies:

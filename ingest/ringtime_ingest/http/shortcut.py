@@ -16,7 +16,7 @@ from typing import cast
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope
 
 from ringtime_ingest.http.envelope import ERRORS, refusal
 from ringtime_ingest.http.routes import BASE
@@ -33,13 +33,8 @@ _TOLD = tuple(ERRORS)  #: what a client is told of; all else is a bug, which the
 class Shortcut:
     """Answers requests of routes whose path is plain, or ends in the id of a schedule."""
 
-    def __init__(self, app: ASGIApp, routes: Sequence[BaseRoute]) -> None:
-        """
-        Args:
-            app: the long way.
-            routes: those that may be reached by the short way.
-        """
-        self._app = app
+    def __init__(self, routes: Sequence[BaseRoute]) -> None:
+        """`routes`: those that may be reached by the short way."""
         self._endpoints = {
             (method, route.path.removesuffix(_ID)): cast(Endpoint, route.endpoint)
             for route in routes
@@ -48,18 +43,17 @@ class Shortcut:
             if method in (route.methods or ())
         }
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(self, scope: Scope, receive: Receive) -> Response | None:
+        """Return the answer; None: the request goes the long way."""
         method, path = scope["method"], scope["path"]
         by_id = _BY_ID.fullmatch(path)
         endpoint = self._endpoints.get((method, path if by_id is None else by_id[1]))
         if endpoint is None or (by_id is None and path.endswith("/")):
-            await self._app(scope, receive, send)
-            return
+            return None
         if by_id is not None:
             scope["path_params"] = {"schedule_id": by_id[2]}
         scope["endpoint"] = endpoint
         try:
-            answer = await endpoint(Request(scope, receive))
+            return await endpoint(Request(scope, receive))
         except _TOLD as error:
-            answer = refusal(error)
-        await answer(scope, receive, send)
+            return refusal(error)

@@ -13,7 +13,7 @@ comes with its chunks, the time for each, connections, bytes of requests that ar
 not read. An application behind it sees whole requests, each read in one way.
 """
 
-from ringtime_shared.http_server.connection import WHOLE
+from ringtime_shared.http_server.connection import TAKE, WHOLE
 from ringtime_shared.http_server.serving import hold_port, listen, serve_http, stop_on_signals
 
-__all__ = ["WHOLE", "hold_port", "listen", "serve_http", "stop_on_signals"]
+__all__ = ["TAKE", "WHOLE", "hold_port", "listen", "serve_http", "stop_on_signals"]

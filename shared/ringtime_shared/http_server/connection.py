@@ -49,7 +49,9 @@ _FOR_EVER = float("inf")
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE = (b"connection", b"close")
-WHOLE = "ringtime.body"  #: in the scope: the whole body, for who need not wait for it
+#: In the scope, for an application that knows this server: the whole body, which need not be waited for, and
+#: a function that takes status, headers (`content-length` among them) and body of a whole answer.
+WHOLE, TAKE = "ringtime.body", "ringtime.take"
 _log = logging.getLogger(__name__)
 _BUSY = Refusal.of(503, "request", "too many connections; try again")
 
@@ -335,30 +337,27 @@ class Connection(asyncio.Protocol):
 class Exchange:
     """Gives an application a whole request, and takes a whole answer from it."""
 
-    __slots__ = ("_body", "_departure", "_head", "_headers", "_parts", "_reply", "_scope", "_status")
+    __slots__ = (
+        "_body",
+        "_client",
+        "_departure",
+        "_head",
+        "_headers",
+        "_parts",
+        "_reply",
+        "_server",
+        "_status",
+    )
 
     def __init__(self, head: Head, body: bytes, client: tuple[str, int], server: tuple[str, int]) -> None:
         self._head = head
         self._body: bytes | None = body  # None: the application has it
+        self._client = client
+        self._server = server
         self._departure: asyncio.Event | None = None  # made by who waits for it
         self._status = 0
         self._headers: Headers = []
         self._parts: list[bytes] = []
-        self._scope: Message = {
-            "type": "http",
-            "asgi": _ASGI,
-            "http_version": head.version,
-            "server": server,
-            "client": client,
-            "scheme": "http",
-            "root_path": "",
-            "method": head.method,
-            "path": head.path,
-            "raw_path": head.path.encode(),
-            "query_string": head.query,
-            "headers": head.headers,
-            WHOLE: body,
-        }
 
     async def run(
         self, app: App, answer: Callable[[Head, int, Headers, bytes], None], cut: Callable[[], None]
@@ -370,8 +369,25 @@ class Exchange:
             cut: called instead where there will be none.
         """
         self._reply: Callable[[Head, int, Headers, bytes], None] | None = answer
+        head = self._head
+        scope: Message = {  # not kept: it leads back to here
+            "type": "http",
+            "asgi": _ASGI,
+            "http_version": head.version,
+            "server": self._server,
+            "client": self._client,
+            "scheme": "http",
+            "root_path": "",
+            "method": head.method,
+            "path": head.path,
+            "raw_path": head.path.encode(),
+            "query_string": head.query,
+            "headers": head.headers,
+            WHOLE: self._body,
+            TAKE: self._take,
+        }
         try:
-            await app(self._scope, self._receive, self._send)
+            await app(scope, self._receive, self._send)
         except Exception:  # noqa: BLE001 - a bug of the application ends its own connection, nothing else
             _log.exception("%s was not handled", self._head.method)
         finally:
@@ -395,6 +411,11 @@ class Exchange:
                 self._departure.set()
         await self._departure.wait()
         return {"type": "http.disconnect"}
+
+    def _take(self, status: int, headers: Headers, body: bytes) -> None:
+        reply, self._reply = self._reply, None
+        if reply is not None:
+            reply(self._head, status, headers, body)
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":

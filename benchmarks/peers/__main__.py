@@ -28,6 +28,7 @@ from benchmarks.peers.ringtime_systems import Address, OneProcess, Split
 from benchmarks.peers.scenarios import SCENARIOS, Sizes, run
 from benchmarks.peers.servers import Missing
 from benchmarks.peers.systems import PEERS, PROGRAMS, Peer, System
+from ringtime_local.errors import LaunchError
 
 _RESULTS = PROGRAMS / "results"
 _DOCS = Path("docs")
@@ -109,7 +110,7 @@ def main() -> None:
                 file = _RESULTS / f"{name}.{result.scenario}.json"
                 file.write_text(json.dumps(result.to_json()))
                 print(table([result]).splitlines()[-1], flush=True)
-        except (Missing, RuntimeError, OSError) as error:
+        except (Missing, LaunchError, RuntimeError, OSError, subprocess.SubprocessError) as error:
             print(f"{name}: left out: {error}", flush=True)
         print(f"{name}: {time.monotonic() - began_s:.0f} s", flush=True)
     results = _read(names)

@@ -12,7 +12,7 @@ BEGIN, END = "<!-- peers: begin -->", "<!-- peers: end -->"
 _TITLES = {
     "burst": "burst: all due at one instant",
     "kill": "kill: a burst, the worker killed in the middle and started again",
-    "steady": "steady: creates one by one, each due 2 to 10 s later",
+    "steady": "steady: creates one by one, each due 2 to 6 s later",
     "waiting": "waiting: steady, beside jobs that wait for days",
 }
 _HEAD = (

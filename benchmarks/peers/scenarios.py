@@ -3,7 +3,7 @@
 - `burst`: N jobs due at one instant, created well before; the worker is running;
 - `kill`: a burst; once a quarter of it is done, or 5 s after it was due, the worker gets SIGKILL, and is
   started again 5 s later;
-- `steady`: so many creates a second, each due 2 to 10 s later, whatever became of those before;
+- `steady`: so many creates a second, each due 2 to 6 s later, whatever became of those before;
 - `waiting`: millions of jobs due in a day to a month, and then `steady` beside them.
 
 A small burst goes before all of them, so that none is measured cold.
@@ -26,8 +26,8 @@ SCENARIOS = ("burst", "kill", "steady", "waiting")
 PAUSE_S = 5.0  #: from the kill to the restart
 _WARM = 2_000
 _KILL_SHARE, _KILL_LATEST_S = 0.25, 5.0
-_LEAD_S = 8.0  #: least time from the last create to the due time: River wants more than 5
-_LEAD_MS, _LEAD_SPREAD_MS = 2_000, 8_000
+_LEAD_S = 6.5  #: least time from the last create to the due time: River wants more than 5
+_LEAD_MS, _LEAD_SPREAD_MS = 2_000, 4_000
 _DAY_MS = 86_400_000
 _FAR_FIRST = 100_000_000  #: numbers of jobs that only wait
 
@@ -57,7 +57,7 @@ class _Run:
 
     def warm_up(self) -> None:
         load, began_s = self._take(max(int(_WARM * self._system.share), 1)), time.monotonic()
-        due_ms = int(time.time() * 1000) + 10_000
+        due_ms = int(time.time() * 1000) + 6_000
         self._create(Load(first=load.start, count=len(load), due_ms=due_ms))
         self._created_per_s = len(load) / (time.monotonic() - began_s)
         self._wait(load, due_ms / 1000 + self._sizes.patience_s)

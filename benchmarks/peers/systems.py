@@ -24,6 +24,7 @@ PROGRAMS = Path(".ringtime") / "peers"  #: what is installed and built, and the 
 _WORKERS = Path(__file__).parent / "workers"
 _INSTALL_S = 900
 _LOAD_S = 600
+_RUN_S = 120.0  #: any other command of a program, or a load beyond its limit
 _STOP_S = 15.0
 
 
@@ -60,7 +61,7 @@ class System(Protocol):
 
     name: str
     version: str
-    share: float  #: how much of a burst it is given; less than 1 for those that would take minutes
+    share: float  #: how much of a burst it is given; less than 1 for those that it would be too much for
 
     def start(self, folder: Path, receiver: str) -> None:
         """Start servers and worker on an empty folder; jobs go to this URL. Raises Missing."""
@@ -128,7 +129,7 @@ class Peer:
 
     def load(self, load: Load) -> int:
         order = {**asdict(load), "at_once": self._recipe.at_once, "batch": self._recipe.batch}
-        made = int(self._run("load", json.dumps(order)))
+        made = int(self._run("load", json.dumps(order), timeout_s=load.limit_s + _RUN_S))
         self._far += made if load.is_far else 0
         return made
 
@@ -155,7 +156,7 @@ class Peer:
         if self._database is not None:
             self._database.stop()
 
-    def _run(self, *arguments: str) -> str:
+    def _run(self, *arguments: str, timeout_s: float = _RUN_S) -> str:
         with (self._folder / "program.log").open("ab") as log:
             done = subprocess.run(
                 (*self._program, *arguments),
@@ -163,7 +164,7 @@ class Peer:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                timeout=_LOAD_S + 60,
+                timeout=timeout_s,
                 check=False,
             )
         if done.returncode != 0:
@@ -245,6 +246,7 @@ PEERS = (
         version="0.6.9, Python",
         database=Postgres,
         install=_python("run_awa.py", "awa-pg==0.6.9", "aiohttp==3.14.5"),
+        share=0.1,  # of 6,000 due at one instant it did none
     ),
     Recipe(
         name="Celery",

@@ -44,8 +44,8 @@ async def main() -> None:
 
             await jobs.create(batch)
         case "count":
-            stats = await client.queue_stats()
-            print(sum(each.total_queued for each in stats if each.queue == "peers"))
+            stats = [each for each in await client.queue_stats() if each.queue == "peers"]
+            print(sum(each.scheduled + each.available + each.retryable + each.running for each in stats))
 
 
 asyncio.run(main())

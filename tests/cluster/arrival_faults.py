@@ -33,6 +33,7 @@ class ArrivalFaults:
         self.repeated_ms = 5_000 if rates.doubled else 0
         self._seed = seed
         self._rates = rates
+        self._fates: dict[Arrival, tuple[bool, int | None]] = {}
 
     def shown(self, arrivals: Iterable[Arrival], *, after_ms: int, now_ms: int) -> list[Arrival]:
         """Return those that a reader sees who asks now for what was stamped later than `after_ms`.
@@ -42,10 +43,8 @@ class ArrivalFaults:
         """
         seen = []
         for arrival in arrivals:
-            fate = self._fate(arrival)
-            is_doubled = fate.random() < self._rates.doubled
+            is_doubled, kept_until_ms = self._fate(arrival)
             if arrival.written_ms > after_ms or is_doubled:
-                kept_until_ms = self._kept_until_ms(arrival, fate)
                 if kept_until_ms is None or kept_until_ms > now_ms:
                     self.kept_back |= {
                         (arrival.instance, slot_ms): kept_until_ms for slot_ms in arrival.slots
@@ -54,8 +53,13 @@ class ArrivalFaults:
                     seen += [arrival, arrival] if is_doubled else [arrival]
         return seen
 
-    def _fate(self, arrival: Arrival) -> Random:
-        return Random(crc32(f"{self._seed} {arrival}".encode()))
+    def _fate(self, arrival: Arrival) -> tuple[bool, int | None]:
+        """Return whether it is told again, and until when it is kept back: the same at each look."""
+        if arrival not in self._fates:
+            fate = Random(crc32(f"{self._seed} {arrival}".encode()))
+            is_doubled = fate.random() < self._rates.doubled
+            self._fates[arrival] = is_doubled, self._kept_until_ms(arrival, fate)
+        return self._fates[arrival]
 
     def _kept_until_ms(self, arrival: Arrival, fate: Random) -> int | None:
         if fate.random() < self._rates.lost:

@@ -20,12 +20,12 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 from typing import Literal
 from uuid import uuid4
 
 import uvloop
 
+from benchmarks.processes import cpu_s
 from ringtime_local import LocalServers
 from ringtime_local.addresses import Address, parse_addresses
 from ringtime_local.servers import CASSANDRA_VARIABLE
@@ -178,11 +178,6 @@ async def cases(store: CassandraStore, app: App) -> None:
 
 ROUNDS = 5
 AT_ONCE = 64
-
-
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass

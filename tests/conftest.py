@@ -15,7 +15,14 @@ from collections.abc import Callable, Generator, Iterator
 
 import pytest
 
-from ringtime_local import CassandraServer, EtcdServer, KafkaServer, LocalServers, MissingPrerequisite
+from ringtime_local import (
+    CassandraOptions,
+    CassandraServer,
+    EtcdServer,
+    KafkaServer,
+    LocalServers,
+    MissingPrerequisite,
+)
 from tests.harness.give_way import IDLE
 from tests.harness.logs import last_said
 from tests.harness.stages import CPU_S
@@ -66,9 +73,17 @@ def _processor_time(record_testsuite_property: Callable[[str, object], None]) ->
     record_testsuite_property(CPU_S, round(sum(each.ru_utime + each.ru_stime for each in used), 1))
 
 
+#: A table is made without waiting for the disk, at a third of the work. After a kill it would not be there.
+_TABLES_IN_MEMORY = CassandraOptions(java_options=("-Dcassandra.test.flush_local_schema_changes=false",))
+
+
 @pytest.fixture(scope="session")
-def _own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServers]:
-    servers = LocalServers(tmp_path_factory.mktemp("servers"), own=True)
+def _own(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServers]:
+    asked_for = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
+    may_be_killed = bool(asked_for & {"own_servers", "own_cassandra"})
+    servers = LocalServers(
+        tmp_path_factory.mktemp("servers"), cassandra=may_be_killed or _TABLES_IN_MEMORY, own=True
+    )
     yield servers
     for node in (node for server in servers.all for node in server.servers if node.is_running):
         node.kill()  # nobody reads its data again, which takes Cassandra five seconds to put in order

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ringtime_local.java import heap_and_compiler
 from ringtime_local.runtimes import Runtime
 
 DATA_FOLDERS = ("data", "commitlog", "hints", "saved_caches", "cdc_raw")
@@ -133,8 +134,7 @@ def command_line(runtime: Runtime, options: CassandraOptions, folder: Path) -> t
         "cassandra.shutdown_announce_in_ms": "0",  # it goes on for 2 s after this by default
         "cassandra.superuser_setup_delay_ms": "0",  # the role cassandra is made 10 s after start by default
     }
-    heap = f"{options.heap_mib}m"
-    java = [f"-Xms{heap}", f"-Xmx{heap}", "-XX:+UseG1GC", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData"]
+    java = [*heap_and_compiler(options.heap_mib)]
     if 18 <= runtime.java_release < 24:
         java.append("-Djava.security.manager=allow")
     java += [f"--add-exports={name}=ALL-UNNAMED" for name in EXPORTS]

@@ -11,6 +11,8 @@ from functools import cache
 
 from ringtime_local.errors import MissingPrerequisite
 
+BRIEF_VARIABLE = "RINGTIME_TEST_BRIEF_SERVERS"  #: servers that tests start; those of benchmarks are not brief
+BRIEF_HEAP_MIB = 128
 OLDEST = 17
 INSTALL = "install a Java 17 runtime (Debian, Ubuntu: apt-get install openjdk-17-jre-headless)"
 
@@ -38,6 +40,28 @@ def find_java() -> Java:
             f"Cassandra and Kafka need Java {OLDEST}, and {program} is Java {release}: {INSTALL}."
         )
     return Java(program, release)
+
+
+def heap_and_compiler(heap_mib: int) -> tuple[str, ...]:
+    """Return how a server keeps its heap, and how it compiles.
+
+    A server that measures something has its whole heap from the beginning. One that lives for minutes would
+    spend half of its start on that and on compiling for speed: its heap grows, and it compiles once.
+    """
+    first_mib = min(heap_mib, BRIEF_HEAP_MIB) if is_brief() else heap_mib
+    options = (
+        f"-Xms{first_mib}m",
+        f"-Xmx{heap_mib}m",
+        "-XX:+UseG1GC",
+        "-XX:+ExitOnOutOfMemoryError",
+        "-XX:-UsePerfData",
+    )
+    return (*options, "-XX:TieredStopAtLevel=1") if is_brief() else options
+
+
+def is_brief() -> bool:
+    """Say whether the environment asks for servers that live for minutes."""
+    return bool(os.environ.get(BRIEF_VARIABLE))
 
 
 def parse_release(version_text: str) -> int:

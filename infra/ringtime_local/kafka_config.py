@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ringtime_local.addresses import Address
+from ringtime_local.java import heap_and_compiler
 from ringtime_local.runtimes import Runtime
 
 HOST = "127.0.0.1"
@@ -89,14 +90,9 @@ def format_command(runtime: Runtime, options: KafkaOptions, cluster_id: str, fol
 
 def command_line(runtime: Runtime, options: KafkaOptions, folder: Path) -> tuple[str, ...]:
     """Return the command that runs the broker whose files are in `folder`."""
-    heap = f"{options.heap_mib}m"
     log = "-Dorg.slf4j.simpleLogger."
     java = (
-        f"-Xms{heap}",
-        f"-Xmx{heap}",
-        "-XX:+UseG1GC",
-        "-XX:+ExitOnOutOfMemoryError",
-        "-XX:-UsePerfData",
+        *heap_and_compiler(options.heap_mib),
         "-Djava.net.preferIPv4Stack=true",
         f"-Djava.io.tmpdir={folder / 'tmp'}",
         f"{log}showDateTime=true",

@@ -26,7 +26,7 @@ from ringtime_local.cli import main
 from ringtime_local.containers import ContainerProcess, compose_text
 from ringtime_local.errors import Aborted, StartFailed
 from ringtime_local.etcd_program import find_etcd
-from ringtime_local.java import find_java, parse_release
+from ringtime_local.java import BRIEF_VARIABLE, find_java, heap_and_compiler, parse_release
 from ringtime_local.kafka_config import KafkaPorts, new_cluster_id, properties_text
 from ringtime_local.maven import fetch_jars
 from ringtime_local.pids import ProcessId
@@ -150,6 +150,14 @@ class TestConfiguration:
         assert "-Dcassandra.config=file:///data/one/cassandra.yaml" in argv
         assert "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED" in argv
         assert "-Djava.security.manager=allow" not in argv
+
+    @pytest.mark.parametrize(("brief", "first_mib"), [("1", 128), ("", 2048)])
+    def test_heap_and_compiler(self, brief: str, first_mib: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Only servers of tests start small and compile once: benchmarks measure others."""
+        monkeypatch.setenv(BRIEF_VARIABLE, brief)
+        options = heap_and_compiler(2048)
+        assert options[:2] == (f"-Xms{first_mib}m", "-Xmx2048m")
+        assert ("-XX:TieredStopAtLevel=1" in options) is bool(brief)
 
     def test_kafka_advertises_a_proxy_to_clients_only(self) -> None:
         options = KafkaOptions(advertised="127.0.0.9:99", settings={"num.partitions": 7})

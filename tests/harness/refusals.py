@@ -5,6 +5,11 @@ It imports nothing of ours: Schemathesis, which has packages of its own, reads i
 
 from __future__ import annotations
 
+import re
+
+#: A hook is what a callback is, at another place.
+_HOOK = re.compile(r"^(configuration\.)?hooks\.on(Success|Failure|Missed)\.details\b")
+
 #: Refusals that are not about form: (field, words of the rule). Each needs the app, the clock, or two fields.
 _STATE = (
     ("appId", "no app"),
@@ -74,6 +79,7 @@ _STATE = (
 def is_of_state(field: str, rule: str) -> bool:
     """Whether a refusal is about what there is, the clock, or two fields; or about a number in an object of
     any keys, which no schema can bound: the document does in words."""
+    field = _HOOK.sub("callback.details", field)
     return rule == "a whole number must fit 64 bits" or any(
         field == known and words in rule for known, words in _STATE
     )

@@ -1,6 +1,9 @@
 """The outermost layer: what may come in, how many requests at once and how long a body, and what becomes of
 a bug.
 
+The gate stands before the short way (`shortcut`) and the long one alike, so it is the one place for whatever
+is to be asked of every request.
+
 Pure ASGI. An exception nobody expected is logged once and answered without a word about it; Starlette's
 own handler would raise it again and have the server log it a second time.
 

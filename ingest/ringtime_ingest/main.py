@@ -64,10 +64,11 @@ async def serve(settings: Settings) -> None:
                     )
                 )
                 host, port = listener.getsockname()[:2]
-                click.echo(f"ringtime-ingest listens on http://{host}:{port}/goscheduler")
                 service.jobs.start(is_alone=False)
                 app = create_app(service, settings.server, ready)
                 settle_memory()
+                listener.listen()  # `serve_http` lengthens the queue
+                click.echo(f"ringtime-ingest listens on http://{host}:{port}/goscheduler")
                 await serve_http(app, settings.server, listener, stop)
                 await service.close()
         finally:

@@ -23,20 +23,26 @@ _SWEEP_S = 1.0
 
 
 def listen(settings: ServerSettings, *, is_shared: bool = False) -> socket.socket:
-    """Take the port; `is_shared`: with other processes, each of which gets its part of the connections.
+    """Take the port. Raises StartupError that names it.
 
-    Raises StartupError that names the port."""
+    Args:
+        is_shared: with other processes. Each gets its part of the connections from when it calls `listen` on
+            what is returned: those of one that is not ready would wait, or be lost with it.
+    """
     listener = _bind(settings, is_shared=is_shared)
-    listener.listen(_BACKLOG)
+    if not is_shared:
+        listener.listen(_BACKLOG)
     listener.setblocking(False)
     return listener
 
 
 def hold_port(settings: ServerSettings) -> socket.socket:
-    """Take the port for those who are to share it; what is returned keeps anybody else off. Raises
-    StartupError that names it."""
+    """Take the port for those who are to share it; what is returned keeps anybody else off, also while none
+    of them listens. Raises StartupError that names it."""
     holder = _bind(settings, is_shared=False)  # shared from the start, it would not notice that it is taken
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    # Needed to bind after a server that has just ended; but others, too, could bind where nobody listens.
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     return holder
 
 

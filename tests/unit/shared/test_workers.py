@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 
 from ringtime_shared.errors import StartupError
-from ringtime_shared.http_server import hold_port
+from ringtime_shared.http_server import hold_port, listen
 from ringtime_shared.settings import ServerSettings
 
 #: Each worker takes connections one by one, and answers its number and process id; `x` ends it with code 3.
@@ -27,11 +27,12 @@ settings = ServerSettings(host="127.0.0.1", port=0)
 holder = hold_port(settings)
 port = holder.getsockname()[1]
 print(os.getpid(), port, flush=True)
-number = Workers(2, 1.0, 0.05).start()
+number = Workers(2, 1.0 if sys.argv[1] == "hangs" else 20.0, 0.05).start()
 if sys.argv[1] == "fails" and number == 2:
     sys.exit(5)
 signal.signal(signal.SIGTERM, signal.SIG_IGN if sys.argv[1] == "hangs" else lambda *_: sys.exit(0))
 listener = listen(ServerSettings(host="127.0.0.1", port=port), is_shared=True)
+listener.listen()
 listener.setblocking(True)
 os.write(1, f"worker {number}\\n".encode())
 while True:
@@ -128,3 +129,27 @@ def test_a_port_that_is_taken_is_told() -> None:
         settings = ServerSettings(host="127.0.0.1", port=other.getsockname()[1])
         with pytest.raises(StartupError, match="already in use"):
             hold_port(settings)
+
+
+def test_nobody_else_takes_the_port_while_no_worker_listens() -> None:
+    with hold_port(ServerSettings(host="127.0.0.1", port=0)) as holder:
+        settings = ServerSettings(host="127.0.0.1", port=holder.getsockname()[1])
+        for _ in range(2):  # before the first worker, and when all have died
+            for take in (hold_port, listen):
+                with pytest.raises(StartupError, match="already in use"):
+                    take(settings)
+            with listen(settings, is_shared=True) as one, listen(settings, is_shared=True) as another:
+                one.listen()
+                another.listen()
+
+
+def test_no_connection_is_given_to_a_worker_that_is_not_ready() -> None:
+    with hold_port(ServerSettings(host="127.0.0.1", port=0)) as holder:
+        address = holder.getsockname()
+        settings = ServerSettings(host="127.0.0.1", port=address[1])
+        with listen(settings, is_shared=True) as ready, listen(settings, is_shared=True):
+            ready.listen()
+            ready.settimeout(5)
+            for _ in range(20):
+                with socket.create_connection(address):
+                    ready.accept()[0].close()

@@ -274,6 +274,19 @@ def test_a_loop_that_is_closed_is_an_error_of_the_connection_and_leaves_nothing(
         pool.submit(use).result()
 
 
+def test_a_connection_that_is_made_after_the_others_were_closed_is_closed_too(run: Runner) -> None:
+    async def check() -> None:
+        io = LoopIo()
+        await io.close()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            endpoint = DefaultEndPoint(*listener.getsockname())
+            made = await asyncio.to_thread(io.connection_class.factory, endpoint, 2.0, protocol_version=5)
+            assert made.is_closed
+            await io.close()
+
+    run(check())
+
+
 def test_timers_of_the_driver_may_be_set_and_cancelled_in_any_thread(run: Runner) -> None:
     async def check() -> None:
         timer, rung = LoopIo().connection_class.create_timer, asyncio.Event()

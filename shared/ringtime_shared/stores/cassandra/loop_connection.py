@@ -116,6 +116,7 @@ class LoopIo:
         self.loop = asyncio.get_running_loop()
         self.thread = get_ident()
         self.open: set[LoopConnection] = set()
+        self.is_closing = False  #: connections that come are closed at once
         self.lost: Callable[[LoopConnection], None] = lambda _: None  #: told of each that broke
         self._all_closed = asyncio.Event()
         #: for the driver, which makes its connections and timers of a class
@@ -132,9 +133,11 @@ class LoopIo:
             self._all_closed.set()
 
     async def close(self) -> None:
-        """Wait until all connections are closed, after the driver was shut down."""
+        """Wait until all connections are closed, after the driver was shut down; a thread of it, such as one
+        whose `connect` nobody waits for any more, may still be making others."""
+        self.is_closing = True
         for connection in tuple(self.open):
-            connection.close()  # one may have been made while the driver shut down
+            connection.close()
         while self.open:
             self._all_closed.clear()
             await self._all_closed.wait()
@@ -248,6 +251,12 @@ class LoopConnection(Connection, asyncio.Protocol):  # type: ignore[misc] # the 
             if not isinstance(error, Exception):
                 raise
         else:
+            # Not in `connection_made`: uvloop gives the socket to the transport after that, and would close the
+            # descriptor twice, the second time perhaps under another connection.
+            if self.io.is_closing:
+                self.close()
+            if self.is_closed:
+                self._end()
             opened.set_result(None)
 
     def _abandon(self) -> None:
@@ -259,8 +268,6 @@ class LoopConnection(Connection, asyncio.Protocol):  # type: ignore[misc] # the 
         transport.set_write_buffer_limits(_WRITE_BUFFER)
         self._transport = transport
         self.io.open.add(self)
-        if self.is_closed:
-            self._end()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.io.note_closed(self)

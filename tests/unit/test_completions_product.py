@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +19,7 @@ from ringtime.runtime import Runtime
 from ringtime_ingest.http import create_app
 from ringtime_shared.clock import Clock
 from ringtime_shared.completing import Completions, completion_ms_of, ticket_of
+from ringtime_shared.models.schedule import Place, Row
 from ringtime_shared.settings import (
     CompletionSettings,
     DispatchSettings,
@@ -209,6 +210,43 @@ async def test_one_that_waits_runs_when_the_other_is_done() -> None:
         await asyncio.sleep(61)
         assert len(product.workers.sent) == 2
         assert (await product.runs())[1]["acceptedAt"]
+
+
+@on_virtual_time
+async def test_of_a_run_that_was_cancelled_meanwhile_nobody_is_told_that_it_is_done() -> None:
+    async with serve() as product:
+        await product.put(cronExpression="0 0 1 1 *")
+        await product.ask("POST", f"{RECURRING}/trigger")
+        await asyncio.sleep(5)
+        (only,) = await product.runs()
+        assert only["acceptedAt"]
+        await product.ask("DELETE", f"/goscheduler/schedules/{only['scheduleId']}")
+        for _ in range(2):
+            said = await product.complete()
+            assert (said.status, said.json["status"]["error"]) == (409, "ALREADY_DONE")
+            await asyncio.sleep(5)
+        assert [run["status"] for run in await product.runs()] == ["DELETED"]
+
+
+@on_virtual_time
+async def test_who_says_it_a_hundred_times_has_two_rows_filed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with serve() as product:
+        await product.put(cronExpression="0 0 1 1 *")
+        await asyncio.sleep(50)
+        await product.ask("POST", f"{RECURRING}/trigger")
+        await asyncio.sleep(20)
+        await product.running.dispatcher.kill()  # so that it is not recorded
+        filed, put_rows = set[Place](), product.running.store.put_rows
+
+        async def count(rows: Sequence[Row]) -> None:
+            filed.update(row.place for row in rows)
+            await put_rows(rows)
+
+        monkeypatch.setattr(product.running.store, "put_rows", count)
+        for _ in range(100):
+            assert (await product.complete()).status == 200
+            await asyncio.sleep(0.01)
+        assert len(filed) == 2  # its minute is sealed, so it was filed again
 
 
 @on_virtual_time

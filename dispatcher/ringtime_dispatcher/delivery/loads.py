@@ -64,7 +64,8 @@ class Loads:
         )
         # A counter answers 0 for what it does not have, and keeps nothing of it.
         low_ms, high_ms = max(from_ms, second * 1_000), min(until_ms, second * 1_000 + 1_000)
-        return low_ms + (digest >> 32) % (high_ms - low_ms)
+        slot_ms = low_ms + (digest >> 32) % (high_ms - low_ms)
+        return max(slot_ms - (slot_ms & 1), low_ms)  # an odd slot is moved up, and might be at the end then
 
     def _count(self) -> None:
         boot_ms = self._clock.boot_ms()

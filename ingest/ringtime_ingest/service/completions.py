@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath
@@ -80,7 +80,10 @@ class Completing:
         if parts.clock.now_ms() >= sure_ms:
             raise AlreadyDone(str(ticket.schedule_id), Status.FAILURE)
         why = "" if error is None else error or "its receiver said that it failed"
-        await parts.commit.file(completed(row, ticket, now_ms=now_ms, error=why), reading)
+        word = completed(row, ticket, now_ms=now_ms, error=why)
+        if said is not None and said.moved_to is not None:  # where it was filed again: not one more each time
+            word = replace(word, place=said.moved_to)
+        await parts.commit.file(word, reading)
         if parts.clock.now_ms() >= sure_ms:
             home = await self._fetch(home.place, ticket)
             if home is None or _ended(home, ticket, status) is None:
@@ -95,9 +98,12 @@ class Completing:
 
 
 def _ended(home: Row, ticket: Ticket, status: Status) -> int | None:
-    """Return when a run ended, None if it did not yet. Raises AlreadyDone if it ended with another status."""
+    """Return when a run ended, None if it did not yet. Raises AlreadyDone if it ended with another status, or
+    was cancelled."""
     outcome = home.outcome
     if outcome is None or outcome.replay < ticket.replay:
+        if home.cancelled_ms is not None:  # nothing that is filed of it from now on is looked at
+            raise AlreadyDone(str(ticket.schedule_id), Status.DELETED)
         return None
     if outcome.status is not status:
         raise AlreadyDone(str(ticket.schedule_id), outcome.status)

@@ -31,6 +31,7 @@ or, where a write of version v + 1 took so long that v followed its run of n bef
 | there were too many versions since a run was filed | the run ends, as superseded |
 | the owner dies between a run's chosen second and the pointer to it | another is chosen; one filing is sent |
 | a pause or a cancel is stored before the chosen second | the run ends there |
+| the dispatchers were away at the chosen second | it is judged by the misfire policy, as of that second |
 | a calendar is changed | it counts from the next run that is filed |
 | and then a step is taken again | it may file another run: both are followed, by one chain again |
 | and, in that second, the definition | a run that was let go then may come again, as the new version's |
@@ -205,7 +206,8 @@ class Decision:
         self._row = row
         self._run = run_in(row)
         self._id = row.schedule.schedule_id
-        self._slot_ms = home_slot(self._id)
+        is_placed = self._run.stage is Stage.PLACED
+        self._slot_ms = row.place.slot_ms if is_placed else home_slot(self._id)  #: when it came due
         self._now_ms = now_ms
         self._retention_ms = retention_ms
         self._found: Mapping[UUID, Found] = {}
@@ -290,16 +292,15 @@ class Decision:
 
     def _judge_placed(self, definition: Definition) -> Step:
         """Return what becomes of a run whose chosen second has come. Nobody has sent it if its definition was
-        stopped before that, for it was read then."""
+        stopped before that, for it was read then. Nor as a rule if that second is long over; it may have been
+        sent by one who died over it, if all dispatchers were away since."""
         if self._is_cancelled(definition):
             return self._drop(_CANCELLED)
-        is_stopped = definition.state in (DefinitionState.PAUSED, DefinitionState.DELETED)
-        if (
-            is_stopped
-            and self._run.version < definition.version
-            and self._row.place.slot_ms > definition.from_ms
-        ):
+        if self._is_stopped:
             return self._drop(definition.state.lower())
+        is_late = self._now_ms - self._slot_ms > LATE_MS
+        if is_late and self._count_missed(definition, self._walk.due, self._now_ms):
+            return self._miss(_TOO_LATE)
         return Step(run=self._let_go())
 
     def _judge(self, definition: Definition) -> Step:
@@ -438,6 +439,11 @@ class Decision:
         return span
 
     @property
+    def _is_in_chain(self) -> bool:
+        run = self._run
+        return run.stage in (Stage.NEW, Stage.PLACED) and run.origin in (Origin.PLAN, Origin.CHECK)
+
+    @property
     def _is_beyond(self) -> bool:
         """Whether the run lies beyond its version's span: a later version was stored after it was filed."""
         span = self._span
@@ -453,10 +459,10 @@ class Decision:
 
     @cached_property
     def _next(self) -> Run | None:
-        """What follows the run in its version, be it beyond its span; nothing of what is followed already, or
+        """What follows the run in its version, be it beyond its span; nothing of what went on already, or is
         in no chain."""
         span, run = self._span, self._run
-        if span is None or run.stage is not Stage.NEW or run.origin not in (Origin.PLAN, Origin.CHECK):
+        if span is None or not self._is_in_chain:
             return None
         return next_run(span.version, run.recurring_id, run.nominal_ms, index_of(run))
 
@@ -477,7 +483,7 @@ class Decision:
         """What follows the run within its version's span."""
         ahead: list[Run] = []
         span, run, planned = self._span, self._run, self._next
-        if span is None or run.stage is not Stage.NEW or run.origin not in (Origin.PLAN, Origin.CHECK):
+        if span is None or not self._is_in_chain:
             return _Walk(ahead, ahead, is_all=True, is_over=False)
         while len(ahead) < MOST_WALKED:
             if planned is None:

@@ -13,8 +13,8 @@ from tests.unit.dispatcher.rig import make_rig
 from tests.unit.dispatcher.test_following import begin, runs
 
 from ringtime_dispatcher.delivery.loads import Loads
-from ringtime_shared.models.recurring import DefinitionState, RunOf, recurring_id_of
-from ringtime_shared.models.schedule import Place, Row
+from ringtime_shared.models.recurring import DefinitionState, Misfire, RunOf, recurring_id_of
+from ringtime_shared.models.schedule import Place, Row, Status
 from ringtime_shared.models.times import Spread, Window
 from ringtime_shared.recurring.chain import PLACE_AHEAD_MS
 from ringtime_shared.recurring.run_rows import next_version, run_in, schedule_of
@@ -74,6 +74,16 @@ async def test_seconds_in_which_others_are_due_are_left_to_them() -> None:
 
 
 @on_virtual_time
+async def test_a_range_does_not_have_its_end() -> None:
+    clock = LoopClock()
+    loads, first_ms = Loads(clock, tuple), clock.now_ms() // 1_000 * 1_000 + 60_000
+    for number in range(10_000):
+        from_ms = first_ms + number % 7 * 371
+        until_ms = from_ms + 1_000 + number % 5 * 777
+        assert from_ms <= loads.place(run_row(number, from_ms), (from_ms, until_ms)).place.slot_ms < until_ms
+
+
+@on_virtual_time
 async def test_a_run_is_sent_at_the_second_chosen_for_it_whoever_takes_its_step_twice() -> None:
     rig = make_rig()
     definition, first = await begin(rig, times=every(60, START_MS - 58_000, window=CHOSEN))
@@ -112,3 +122,33 @@ async def test_a_pause_before_the_chosen_second_holds() -> None:
     home = (await runs(rig, definition))[0]
     assert home.outcome is not None
     assert home.outcome.error == "paused"
+
+
+@pytest.mark.parametrize(
+    ("misfire", "late_s", "status"),
+    [
+        (Misfire.SKIP, 50, Status.SUCCESS),
+        (Misfire.SKIP, 70, Status.MISS),
+        (Misfire.ONCE, 70, Status.SUCCESS),  # what follows it is not late yet
+        (Misfire.ONCE, 200, Status.MISS),
+    ],
+)
+@on_virtual_time
+async def test_a_chosen_second_at_which_nobody_could_send_is_one_for_the_misfire_policy(
+    misfire: Misfire, late_s: int, status: Status
+) -> None:
+    rig = make_rig()
+    times = every(60, START_MS - 58_000, window=CHOSEN)
+    definition, first = await begin(rig, times=times, misfire=misfire)
+    await asyncio.sleep((first.place.slot_ms - START_MS) / 1_000 + 0.2)
+    home = (await runs(rig, definition))[0]
+    assert home.moved_to is not None
+    placed = await rig.store.real.fetch_row(home.moved_to, home.schedule.schedule_id)
+    assert placed is not None
+    await asyncio.sleep((placed.place.slot_ms - rig.clock.now_ms()) / 1_000 + late_s)
+    rig.give(placed)
+    await asyncio.sleep(1)
+    home = (await runs(rig, definition))[0]
+    assert home.outcome is not None
+    assert home.outcome.status is status
+    assert len(rig.receiver.sent) == (status is Status.SUCCESS)

@@ -212,19 +212,25 @@ async def test_one_that_waits_runs_when_the_other_is_done() -> None:
         assert (await product.runs())[1]["acceptedAt"]
 
 
+@pytest.mark.parametrize("is_planned", [True, False])
 @on_virtual_time
-async def test_of_a_run_that_was_cancelled_meanwhile_nobody_is_told_that_it_is_done() -> None:
+async def test_of_a_run_that_was_cancelled_meanwhile_nobody_is_told_that_it_is_done(is_planned: bool) -> None:
     async with serve() as product:
-        await product.put(cronExpression="0 0 1 1 *")
-        await product.ask("POST", f"{RECURRING}/trigger")
-        await asyncio.sleep(5)
+        await product.put(maxRuns=1, startTime=None if is_planned else "2030-01-01T00:00:00Z")
+        if not is_planned:
+            await product.ask("POST", f"{RECURRING}/trigger")
+        await asyncio.sleep(65 if is_planned else 5)
         (only,) = await product.runs()
         assert only["acceptedAt"]
-        await product.ask("DELETE", f"/goscheduler/schedules/{only['scheduleId']}")
+        reply = await product.client.call("DELETE", f"/goscheduler/schedules/{only['scheduleId']}")
+        assert (reply.status, reply.json["data"]["cancel"]) == (202, "best_effort")
+        assert reply.json["data"]["schedule"]["acceptedAt"] == only["acceptedAt"]
         for _ in range(2):
             said = await product.complete()
             assert (said.status, said.json["status"]["error"]) == (409, "ALREADY_DONE")
             await asyncio.sleep(5)
+        assert [run["status"] for run in await product.runs()] == ["DELETED"]
+        await asyncio.sleep(700)
         assert [run["status"] for run in await product.runs()] == ["DELETED"]
 
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath
+from ringtime_ingest.service.runs import RecurringRows
 from ringtime_shared.api.schedules import MAX_ERROR_CHARS
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.completing import Completions, Ticket, completed, place_of_word, sure_until_ms
 from ringtime_shared.errors import AlreadyDone, Damaged, InvalidRequest, NotFound, OutcomeUnknown
 from ringtime_shared.ids import app_number_of
+from ringtime_shared.models.recurring import Origin
 from ringtime_shared.models.schedule import Place, Row, Status
-from ringtime_shared.stores.protocol import ScheduleStore
+from ringtime_shared.stores.protocol import DefinitionKey
 
 _KIND, _KEY = "run to complete", "of this token"
 
@@ -21,7 +24,7 @@ _KIND, _KEY = "run to complete", "of this token"
 class CompletingParts:
     """What `Completing` is made of."""
 
-    store: ScheduleStore
+    store: RecurringRows
     apps: AppMaps
     commit: CommitPath
     clock: Clock
@@ -46,7 +49,7 @@ class Completing:
 
         Raises:
             NotFound: the token is none of ours, or no use any more.
-            AlreadyDone: the run has ended in another way.
+            AlreadyDone: the run has ended in another way, or was cancelled.
             InvalidRequest, StoreUnavailable, OutcomeUnknown.
         """
         parts = self._parts
@@ -66,6 +69,8 @@ class Completing:
         home = await self._fetch(Place.of_home(ticket.app_id, ticket.schedule_id), ticket)
         if home is None or home.schedule.run is None:
             raise NotFound(_KIND, _KEY)
+        if home.outcome is None and await self._is_cancelled(home):
+            raise AlreadyDone(str(ticket.schedule_id), Status.DELETED)
         status = Status.SUCCESS if error is None else Status.FAILURE
         if (ended_ms := _ended(home, ticket, status)) is not None:
             return ticket, ended_ms
@@ -90,6 +95,17 @@ class Completing:
                 raise OutcomeUnknown("it took too long to note that the run is over; look how it ended")
         return ticket, now_ms
 
+    async def _is_cancelled(self, home: Row) -> bool:
+        """Whether a run without an outcome is cancelled, as its home row or its definition says."""
+        run = home.schedule.run
+        if home.cancelled_ms is not None or run is None or run.origin is not Origin.PLAN:
+            return home.cancelled_ms is not None
+        key = DefinitionKey(home.place.app_id, run.recurring_id)
+        with suppress(Damaged):  # then nobody knows
+            definition = await self._parts.store.fetch_definition(key)
+            return definition is not None and run.nominal_ms in definition.skipped
+        return False
+
     async def _fetch(self, place: Place, ticket: Ticket) -> Row | None:
         try:
             return await self._parts.store.fetch_row(place, ticket.schedule_id)
@@ -98,12 +114,9 @@ class Completing:
 
 
 def _ended(home: Row, ticket: Ticket, status: Status) -> int | None:
-    """Return when a run ended, None if it did not yet. Raises AlreadyDone if it ended with another status, or
-    was cancelled."""
+    """Return when a run ended, None if it did not yet. Raises AlreadyDone if it ended with another status."""
     outcome = home.outcome
     if outcome is None or outcome.replay < ticket.replay:
-        if home.cancelled_ms is not None:  # nothing that is filed of it from now on is looked at
-            raise AlreadyDone(str(ticket.schedule_id), Status.DELETED)
         return None
     if outcome.status is not status:
         raise AlreadyDone(str(ticket.schedule_id), outcome.status)

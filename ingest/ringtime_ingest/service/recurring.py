@@ -30,14 +30,14 @@ from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.calendars import Calendars
 from ringtime_ingest.service.census import Census
 from ringtime_ingest.service.commit import CommitPath
-from ringtime_ingest.service.requests import Cancellation, NewRecurring
+from ringtime_ingest.service.requests import NewRecurring
 from ringtime_ingest.service.runs import DAY_MS, RecurringRows, Runs, check_size, read_token, shown_by
 from ringtime_ingest.service.tokens import encode_token
 from ringtime_shared.api.recurring import LIST_SIZE, MAX_REASON_CHARS
 from ringtime_shared.app_feed import AppReading
 from ringtime_shared.app_states import inactive
 from ringtime_shared.buckets import bucket_of
-from ringtime_shared.cancelling import CANCEL_PROMISE_MS
+from ringtime_shared.cancelling import CANCEL_PROMISE_MS, Cancelled
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.errors import (
     AlreadyDone,
@@ -351,7 +351,7 @@ class Recurring:
         row = Row(schedule=schedule, place=Place(app.app_id, partition, slot_ms))
         return await self._parts.commit.file(row, reading)
 
-    async def cancel_run(self, row: Row) -> Cancellation:
+    async def cancel_run(self, row: Row) -> Cancelled:
         """Cancel a planned run; cancelling twice is no error.
 
         The cancel is promised if it was durable more than a second before the run's slot: what is not wanted
@@ -395,10 +395,10 @@ class Recurring:
         """For how long after its nominal time a run that was cancelled may still be looked at."""
         return self._parts.limits.max_retention_days * DAY_MS if definition.is_live else DAY_MS
 
-    def _cancelled(self, row: Row, definition: Definition) -> Cancellation:
+    def _cancelled(self, row: Row, definition: Definition) -> Cancelled:
         slot_ms = (row.moved_to or row.place).slot_ms
         is_sure = self._clock.doubt() is None and self._clock.now_ms() < slot_ms - CANCEL_PROMISE_MS
-        return Cancellation(shown_by(row, definition), promised=is_sure)
+        return Cancelled(shown_by(row, definition), promised=is_sure)
 
     async def _writable(self, app_id: str) -> AppReading:
         reading = await self._parts.apps.get(app_id)

@@ -538,10 +538,12 @@ class IngestService:
     async def _cancel(self, row: Row, read_ms: int | None) -> Cancellation:
         run = row.schedule.run
         if run is not None and run.origin is Origin.PLAN:
-            return await self.recurring.cancel_run(row)
-        done = await cancel_home(self._store, self._clock, row, self._limits, read_ms)
-        (shown,) = await fetch_shown(self._store, [done.row])
-        return Cancellation(shown, done.promised)
+            row, is_promised = await self.recurring.cancel_run(row)
+        else:
+            row, is_promised = await cancel_home(self._store, self._clock, row, self._limits, read_ms)
+        (shown,) = await fetch_shown(self._store, [row])
+        # Of one that its receiver works on, the result may be on its way.
+        return Cancellation(shown, is_promised and shown.schedule.work is None)
 
 
 def _sending_of(old: Sending | None, asked: ScheduleChange) -> Sending | None:

@@ -251,8 +251,8 @@ class LoopConnection(Connection, asyncio.Protocol):  # type: ignore[misc] # the 
             if not isinstance(error, Exception):
                 raise
         else:
-            # Not in `connection_made`: uvloop gives the socket to the transport after that, and would close the
-            # descriptor twice, the second time perhaps under another connection.
+            # Not in `connection_made`: uvloop gives the socket to the transport after that. The descriptor
+            # would be closed twice, the second time perhaps when it is another connection's.
             if self.io.is_closing:
                 self.close()
             if self.is_closed:

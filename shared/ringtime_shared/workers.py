@@ -16,6 +16,7 @@ milliseconds, with the settings of the first.
 |---|---|
 | a worker dies | another is started, after a wait that doubles with each that did not live for `_SETTLED_S` |
 | a first worker ends with an error before that | all end, with its exit code: what keeps one off keeps all |
+| the system has no room for one | as if it had ended with an error at once |
 | SIGTERM or SIGINT to the parent | SIGTERM to all; they drain, and the parent ends when they have |
 | a second one | is passed on: they end at once |
 | they are not done in time | SIGKILL |
@@ -77,11 +78,16 @@ class Workers:
         if self._killed_s is None:
             now_s = time.monotonic()
             for number in [each for each, due_s in self._due_s.items() if due_s <= now_s]:
-                process = os.fork()
+                del self._due_s[number]
+                try:
+                    process = os.fork()
+                except OSError as error:  # the system is short of memory or processes
+                    _log.error("worker %d cannot be started: %s", number, error)
+                    self._replace(number, 0.0, os.EX_OSERR)
+                    break
                 if process == 0:
                     self._settle_in()
                     return number
-                del self._due_s[number]
                 self._running[process] = number, now_s
         return None
 

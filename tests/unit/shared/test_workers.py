@@ -27,6 +27,13 @@ settings = ServerSettings(host="127.0.0.1", port=0)
 holder = hold_port(settings)
 port = holder.getsockname()[1]
 print(os.getpid(), port, flush=True)
+fork, faults = os.fork, iter([None, None, OSError(12, "short of memory")])
+def scarce():
+    if fault := next(faults, None):
+        raise fault
+    return fork()
+if sys.argv[1] == "starves":
+    os.fork = scarce
 number = Workers(2, 1.0 if sys.argv[1] == "hangs" else 20.0, 0.05).start()
 if sys.argv[1] == "fails" and number == 2:
     sys.exit(5)
@@ -107,6 +114,18 @@ def test_both_answer_one_that_dies_is_started_again_and_sigterm_ends_all() -> No
 def test_what_keeps_one_from_starting_keeps_all() -> None:
     with running("fails") as parent:
         assert parent.end()[0] == 5
+
+
+def test_a_system_that_has_no_room_for_a_worker_is_asked_again() -> None:
+    with running("starves") as parent:
+        assert {parent.line(), parent.line()} == {"worker 1\n", "worker 2\n"}
+        before = parent.ask_both()
+        os.kill(before[2], signal.SIGKILL)
+        assert parent.line() == "worker 2\n"
+        assert parent.ask_both()[1] == before[1]
+        os.kill(parent.pid, signal.SIGTERM)
+        code, told = parent.end()
+        assert (code, "worker 2 cannot be started: [Errno 12] short of memory" in told) == (0, True)
 
 
 def test_what_does_not_end_is_killed() -> None:

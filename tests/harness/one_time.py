@@ -204,6 +204,9 @@ async def say_much(client: LoadClient, other: LoadClient, app_id: str, topic: st
         views |= await until_ended(other, [missed], timeout_s=20)
         heard = {(deaf, "onFailure"), (gone, "onFailure"), (changed, "onSuccess"), (missed, "onMissed")}
         await wait_until(lambda: len(listener.told("/hook")) >= len(heard), timeout_s=20)
+    for mine in (loud, late, ranked):  # their poller instances are nobody's again, as others count on
+        answer = await client.request("POST", f"/apps/{mine}/deactivate")
+        assert answer.status == 200, answer
     status = {each: view["status"] for each, view in views.items()}
     assert status == dict.fromkeys(ids, "SUCCESS") | {deaf: "FAILURE", gone: "FAILURE", missed: "MISS"}
     assert {(each["schedule"]["scheduleId"], each["hook"]) for each in listener.told("/hook")} == heard

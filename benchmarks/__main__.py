@@ -112,11 +112,18 @@ def _sizes(options: argparse.Namespace, base: Sizes) -> Sizes:
     return replace(base, **{name: value for name, value in given.items() if value is not None})
 
 
+def _profile(text: str) -> str:
+    """Check a name; `choices` would also refuse that none is given."""
+    if text not in PROFILES:
+        raise argparse.ArgumentTypeError(f"no such profile: {text}; there are {', '.join(PROFILES)}")
+    return text
+
+
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(each.replace("_", "")) for each in text.split(","))
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -138,7 +145,7 @@ def _parser() -> argparse.ArgumentParser:
         if name == "serve":
             continue
         command.add_argument(
-            "profiles", nargs="+" if name == "run" else "*", choices=[*PROFILES], metavar="PROFILE"
+            "profiles", nargs="+" if name == "run" else "*", type=_profile, metavar="PROFILE"
         )
         command.add_argument("--server", action="append", default=[], metavar="NAME=...", help=servers.HELP)
         command.add_argument(
@@ -154,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(argv)
+    options = parser().parse_args(argv)
     if options.command == "profiles":
         for name, (about, _) in PROFILES.items():
             print(f"{name:12}{about}")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks import hammer
-from benchmarks.__main__ import measure
+from benchmarks.__main__ import measure, parser
 from benchmarks.deliveries import Filed, judge, read_filed
 from benchmarks.processes import Machine, Processes
 from benchmarks.profiles import PROFILES, QUICK, Bench, Sizes, batch, cancel, create, fire, get, listing
@@ -115,6 +115,15 @@ def test_every_profile_has_steps() -> None:
     for sizes in (Sizes(), QUICK):
         names = [step.name for _, steps in PROFILES.values() for step in steps(sizes)]
         assert len(names) == len(set(names))
+
+
+def test_quick_has_profiles_of_its_own_and_others_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert parser().parse_args(["quick", "--against", "../before"]).profiles == []
+    assert parser().parse_args(["run", "get", "idle"]).profiles == ["get", "idle"]
+    for wrong in (["run"], ["run", "gets"], ["quick", "gets"]):
+        with pytest.raises(SystemExit):
+            parser().parse_args(wrong)
+    assert "no such profile: gets; there are create" in capsys.readouterr().err
 
 
 @contextmanager

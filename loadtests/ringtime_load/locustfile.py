@@ -16,11 +16,15 @@ from typing import Any
 
 import msgspec
 import orjson
-from locust import FastHttpUser, LoadTestShape, constant_throughput, events, task
+from locust import FastHttpUser, LoadTestShape, constant_throughput, events, runners, task
 from locust.env import Environment
 
 from ringtime_load.ledgers import Ledger
 from ringtime_load.plan import Plan, Tenants
+
+#: Seconds without a word after which a worker counts as gone. Locust's own 3 ends the test of a machine that
+#: is busy for as long while the workers start.
+runners.HEARTBEAT_LIVENESS = 20
 
 FOLDER = Path(os.environ["RINGTIME_LOAD"])
 PLAN = msgspec.json.decode((FOLDER / "plan.json").read_bytes(), type=Plan)

@@ -2,7 +2,7 @@
 
 A create of a batch costs the server a quarter of one alone, and its caller cannot tell: it gets its own
 schedule or its own error. None waits for another that comes later, so a create that is alone is sent at
-once, as itself. What concerns a batch as a whole means for each of its creates:
+once, as itself; so is one that is long. What concerns a batch as a whole means for each of its creates:
 
 | what became of the batch | each create |
 |---|---|
@@ -36,6 +36,9 @@ from ringtime_shared.errors import (
 
 MAX_ITEMS = 100  #: of one batch: more would save little, and keep its first item waiting for its last
 MAX_BYTES = 256 << 10  #: of its items, well under what servers take
+#: Of one create; a longer one travels alone. To a server a batch is as many requests as it has 4 KiB, and
+#: batches have half of its room: it would gain nothing, and take the places of many.
+MOST_JOINING_BYTES = 4 << 10
 _NO_ROUTE = (404, 405)
 
 Send = Callable[[Call[Any]], Awaitable[Any]]
@@ -57,7 +60,7 @@ class Coalescer:
 
     async def run(self, call: Call[ScheduleView]) -> ScheduleView:
         """Return what the create came to. Raises RingtimeError, as if it had been sent alone."""
-        if not self._is_offered:
+        if not self._is_offered or len(call.body or b"") > MOST_JOINING_BYTES:
             alone: ScheduleView = await self._send(call)
             return alone
         loop = asyncio.get_running_loop()

@@ -15,7 +15,7 @@ from tests.unit.client_rig import Served, served
 
 from ringtime_client import AsyncRingtimeClient, HttpCallbackDetails, ScheduleView, UnexpectedAnswer
 from ringtime_client.calls import create_schedule
-from ringtime_client.coalescing import MAX_BYTES, MAX_ITEMS, Coalescer
+from ringtime_client.coalescing import MAX_BYTES, MAX_ITEMS, MOST_JOINING_BYTES, Coalescer
 from ringtime_client.exchange import Call
 from ringtime_shared.errors import (
     AppInactive,
@@ -98,9 +98,19 @@ async def test_batches_have_bounds() -> None:
     assert await outcomes(coalescer, names) == names
     assert [len(each) for each in server.sent] == [MAX_ITEMS, MAX_ITEMS, 1]
     server.sent.clear()
-    large = [str(n) * (MAX_BYTES // 3) for n in range(5)]
+    large = [f"{n:03}" * 1_200 for n in range(150)]
     assert await outcomes(coalescer, large) == large
-    assert [len(each) for each in server.sent] == [2, 2, 1]
+    sizes = [sum(map(len, each)) for each in server.sent]
+    assert len(sizes) == 3
+    assert MAX_BYTES * 0.9 < sizes[0] == sizes[1] < MAX_BYTES
+
+
+async def test_a_long_create_travels_alone_since_a_batch_of_them_takes_the_places_of_many() -> None:
+    server = Server()
+    long = ["x" * MOST_JOINING_BYTES, "y" * 30_000]
+    names = [long[0], "a", long[1], "b"]
+    assert await outcomes(Coalescer(server.send), names) == names
+    assert server.sent == [[long[0]], [long[1]], ["a", "b"]]
 
 
 @pytest.mark.parametrize("kind", [OutcomeUnknown, StoreUnavailable])

@@ -13,7 +13,7 @@ from ringtime_ingest.service.calendars import Calendars
 from ringtime_ingest.service.listing import fetch_shown
 from ringtime_ingest.service.tokens import decode_token, encode_token
 from ringtime_shared.api.recurring import LIST_SIZE, MAX_LIST_SIZE, WHEN
-from ringtime_shared.chains import count_planned
+from ringtime_shared.chain_repair import count_planned
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.app import App

@@ -37,10 +37,11 @@ Nor does it matter whether the writer lived to count its change: ingest follows 
 in the bucket `settled` stands in, the highest slot of any row, live or not. See `evidence`.
 
 *Moved*: a recurring schedule files each run in the partition of the one before, so a shrink would wait for
-its end. It is changed into a version that files them in a partition that stays (`ringtime_shared.chains`).
-That is one conditional write on the definition, which repeated finds nothing to do. The run it has filed
-already is left where it is until it comes due, and ends there as superseded. Ingest on an older map may put
-another one there within the quiet time, and moves it; if it dies first, the last look does.
+its end. It is changed into a version that files them in a partition that stays
+(`ringtime_shared.chain_repair`). That is one conditional write on the definition, which repeated finds
+nothing to do. The run it has filed already is left where it is until it comes due, and ends there as
+superseded. Ingest on an older map may put another one there within the quiet time, and moves it; if it dies
+first, the last look does.
 
 A partition that comes back begins with marks a minute ago and not where it ended, or its new owner would
 walk every minute since. It was empty when it was released, and whatever is filed in it later has a later

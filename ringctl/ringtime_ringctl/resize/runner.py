@@ -16,7 +16,7 @@ from ringtime_ringctl.times import to_span
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.app_rules import check_growth
 from ringtime_shared.buckets import last_slot
-from ringtime_shared.chains import move_off, read_active
+from ringtime_shared.chain_repair import move_off, read_active
 from ringtime_shared.clock import require_trust
 from ringtime_shared.errors import (
     Conflict,

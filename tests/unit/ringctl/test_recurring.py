@@ -16,7 +16,7 @@ from tests.unit.ringctl.test_cli import Folder, failed
 
 from ringtime_client import RingtimeClient
 from ringtime_ringctl.recurring import command, repair
-from ringtime_shared.chains import repair as begin_again
+from ringtime_shared.chain_repair import repair as begin_again
 from ringtime_shared.errors import OutcomeUnknown
 from ringtime_shared.models.recurring import Definition, recurring_id_of
 

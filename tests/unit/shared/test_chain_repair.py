@@ -10,7 +10,7 @@ import pytest
 from tests.contract.builders import make_app, make_outcome, make_update
 from tests.harness.recurring import DAY_MS, checked, every, first_of, new_definition
 
-from ringtime_shared.chains import begin_anew, count_planned, find_broken, has_broken, move_off, repair
+from ringtime_shared.chain_repair import begin_anew, count_planned, find_broken, has_broken, move_off, repair
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import Damaged, OutcomeUnknown, VersionConflict
 from ringtime_shared.ids import IdMint

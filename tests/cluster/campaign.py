@@ -13,12 +13,14 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
+from hashlib import sha256
 
 from tests.cluster.change_world import ChangePlan, ChangeWorld
 from tests.cluster.clock_world import ClockWorld
 from tests.cluster.cron_world import CronPlan, CronWorld
 from tests.cluster.deletion_world import DeletionPlan, DeletionWorld
 from tests.cluster.resize_world import ResizePlan, ResizeWorld
+from tests.cluster.verifier import Send
 from tests.cluster.wide_world import WidePlan, WideWorld
 from tests.cluster.world import Plan, World
 from tests.harness.virtual import run_virtual
@@ -70,15 +72,16 @@ def play_wide_seed(seed: int, plan: WidePlan | None = None) -> list[str]:
     return _run(lambda: WideWorld(seed, plan))
 
 
-async def _play_and_draw(seed: int) -> float:
-    world = ResizeWorld(seed)
-    await world.run()
-    return world.rng.random()
+async def _play_and_recall(world_type: type[World], seed: int) -> tuple[list[str], list[Send], float]:
+    world = world_type(seed)
+    return await world.run(), world.sends, world.rng.random()
 
 
-def draw_after(seed: int) -> float:
-    """Return the number drawn next after the run of a seed; another course of events ends at another."""
-    return run_virtual(_play_and_draw(seed))
+def recall(kind: str, seed: int) -> str:
+    """Return what tells the run of a seed from every other: what broke, all that was sent, and the number
+    drawn next."""
+    history = run_virtual(_play_and_recall(WORLDS[kind], seed))
+    return f"{kind} {seed} {sha256(repr(history).encode()).hexdigest()}"
 
 
 def _play_block(seeds: range, play: Play) -> dict[int, list[str]]:
@@ -129,6 +132,16 @@ KINDS: dict[str, Play] = {
     "crons": play_cron_seed,
     "changes": play_change_seed,
     "wide": play_wide_seed,
+}
+
+WORLDS: dict[str, type[World]] = {
+    "faults": World,
+    "resize": ResizeWorld,
+    "deletion": DeletionWorld,
+    "clocks": ClockWorld,
+    "crons": CronWorld,
+    "changes": ChangeWorld,
+    "wide": WideWorld,
 }
 
 if __name__ == "__main__":

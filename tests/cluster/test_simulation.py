@@ -5,11 +5,14 @@ Every seed must keep the promise; and each planted bug must break it, or the run
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from functools import partial
 
 import pytest
 
-from tests.cluster.campaign import first_failure, play_seed, play_seeds
+from tests.cluster.campaign import WORLDS, first_failure, play_seed, play_seeds
 from tests.cluster.planted import (
     FIRST_SEEDS,
     PLANTS,
@@ -33,6 +36,28 @@ def test_a_few_seeds_keep_the_promise(seed: int) -> None:
 def test_what_nobody_announced_is_found_by_the_final_read(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     announce_first_rows_alone(monkeypatch)
     assert play_seed(seed) == []
+
+
+@pytest.mark.slow
+def test_a_seed_is_the_same_run_in_every_process() -> None:
+    """Or a seed that breaks something in one place shows nothing in another."""
+    kinds = [*WORLDS, "resize", "crons", "resize", "crons"]
+    program = f"""from tests.cluster.campaign import recall
+for seed, kind in enumerate({kinds}):
+    print(recall(kind, seed))
+"""
+    runs = [
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout.splitlines()
+        for hash_seed in ("1", "2")
+    ]
+    assert len(runs[0]) == len(kinds)
+    assert runs[0] == runs[1]
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ from cassandra.query import (
 )
 
 from ringtime_shared.stores.cassandra.cluster import PLAIN
-from ringtime_shared.stores.cassandra.direct import Direct
+from ringtime_shared.stores.cassandra.direct import Direct, _Request
 from ringtime_shared.stores.cassandra.loop_connection import MOST_PAYLOAD, crc24, to_segments
 
 VERSION = "3.30."
@@ -205,3 +205,11 @@ def test_what_is_not_everyday_is_left_to_the_driver() -> None:
     for statement in (lwt, short, BatchStatement(BatchType.LOGGED), SimpleStatement("SELECT 1")):
         assert not direct.send(statement, None, 0)
     assert link.sent == []
+
+
+def test_a_statement_that_the_node_does_not_know_is_left_to_the_driver() -> None:
+    told: list[Any] = []
+    link = SimpleNamespace(user_type_map={}, decompressor=None)
+    request = _Request(lambda *answer: told.append(answer), "call", 7, cast(Any, link), None, 0.0)
+    request.answered(0, 0, b"\0\0\x25\0" + b"\0\7unknown" + b"\0\2id")  # an error: UNPREPARED
+    assert told == [("call", 7, None, None)]

@@ -182,6 +182,16 @@ def test_a_late_answer_reaches_nobody(run: Runner, monkeypatch: pytest.MonkeyPat
     run(check())
 
 
+def test_every_request_without_an_answer_ends_whatever_ended_before(run: Runner) -> None:
+    async def check() -> None:
+        async with linked() as (link, _):
+            for timeouts_s in ((0.01, 0.03, 0.03), (0.01,)):
+                for each in [ask(link, timeout_s=timeout_s) for timeout_s in timeouts_s]:
+                    assert isinstance(await asyncio.wait_for(each.heard, 10), OperationTimedOut)
+
+    run(check())
+
+
 def test_a_connection_that_owes_too_many_answers_is_given_up(
     run: Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

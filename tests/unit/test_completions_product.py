@@ -234,6 +234,19 @@ async def test_of_a_run_that_was_cancelled_meanwhile_nobody_is_told_that_it_is_d
         assert [run["status"] for run in await product.runs()] == ["DELETED"]
 
 
+@pytest.mark.parametrize("policy", ["skip", "buffer_one"])
+@on_virtual_time
+async def test_one_that_was_cancelled_is_in_nobodys_way(policy: str) -> None:
+    async with serve() as product:
+        await product.put(overlapPolicy=policy, maxRuns=3)
+        await asyncio.sleep(2 * 60 + 30)
+        first = (await product.runs())[0]
+        reply = await product.client.call("DELETE", f"/goscheduler/schedules/{first['scheduleId']}")
+        assert reply.status == 202
+        await asyncio.sleep(60)
+        assert len(product.workers.sent) == 2
+
+
 @on_virtual_time
 async def test_who_says_it_a_hundred_times_has_two_rows_filed(monkeypatch: pytest.MonkeyPatch) -> None:
     async with serve() as product:

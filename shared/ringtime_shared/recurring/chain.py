@@ -78,7 +78,7 @@ from functools import cached_property
 from typing import NamedTuple
 from uuid import UUID
 
-from ringtime_shared.completing import GRACE_MS, outcome_of_work
+from ringtime_shared.completing import GRACE_MS, completion_ms_of, outcome_of_work
 from ringtime_shared.ids import home_slot
 from ringtime_shared.models.recurring import (
     Definition,
@@ -537,10 +537,14 @@ class Decision:
         return id_of(self._row, self._run, planned)
 
     def _has_ended(self, schedule_id: UUID) -> bool:
-        return self._found[schedule_id].has_ended
+        found, definition = self._found[schedule_id], self._definition
+        if found.home is None or definition is None or completion_ms_of(found.home.schedule) is None:
+            return found.has_ended
+        # One that is worked on, and was cancelled, has its outcome only when its time is over.
+        return found.has_ended or _is_skipped(run_in(found.home), definition)
 
     def _is_cancelled(self, definition: Definition) -> bool:
-        return self._run.origin is Origin.PLAN and self._run.nominal_ms in definition.skipped
+        return _is_skipped(self._run, definition)
 
     def _let_go(self) -> RunOf:
         return replace(self._run, stage=Stage.LET_GO, running=None, buffered=None)
@@ -572,6 +576,10 @@ class Decision:
         least_ms, most_ms = _LOOK_AGAIN_MS
         waited_ms = self._now_ms - self._slot_ms
         return Step(run=self._run, wait_ms=self._now_ms + min(max(waited_ms // 4, least_ms), most_ms))
+
+
+def _is_skipped(run: RunOf, definition: Definition) -> bool:
+    return run.origin is Origin.PLAN and run.nominal_ms in definition.skipped
 
 
 def _is_waiting(run: RunOf) -> bool:

@@ -421,7 +421,13 @@ class CronWorld(World):
         for nominal_ms, rows in backfills.items():
             if len(rows) > 1:
                 self._found.append(f"backfilled twice: {definition.name} at {nominal_ms}")
-            sent = [row for row in homes[nominal_ms] if row.schedule.schedule_id in sent_ms]
+            # One that was cancelled between two attempts is none: a backfill is asked for in its place.
+            sent = [
+                row
+                for row in homes[nominal_ms]
+                if row.schedule.schedule_id in sent_ms
+                and (row.outcome is None or row.outcome.error != "cancelled")
+            ]
             if sent and any(row.schedule.schedule_id in sent_ms for row in rows):
                 self._found.append(f"backfilled and sent: {definition.name} at {nominal_ms}")
         for nominal_ms, rows in homes.items():

@@ -150,6 +150,10 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
         ({"CASSANDRA_USERNAME": "ringtime"}, "cassandra.password"),
         ({"COMPLETION_SECRET": "x" * 32}, "completion.base_url"),
         ({"COMPLETION_BASE_URL": "https://a.example/x"}, "completion.secret"),
+        (
+            {"COMPLETION_BASE_URL": "https://\u00e4.example", "COMPLETION_SECRET": "x" * 32},
+            "RINGTIME_COMPLETION_BASE_URL",
+        ),
         ({"COMPLETION_BASE_URL": "https://a.example/"}, "RINGTIME_COMPLETION_BASE_URL"),
         ({"COORDINATION_PASSWORD": "hunter2"}, "coordination.username"),
         ({"COORDINATION_CA_FILE": "ca", "COORDINATION_KEY_FILE": "key"}, "coordination.cert_file"),

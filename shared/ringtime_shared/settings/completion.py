@@ -7,6 +7,10 @@ from typing import Annotated
 
 from msgspec import Meta
 
+# It goes into a header of callbacks: printable ASCII, without what begins a query or a fragment.
+_PATH = r'[!"$->@-~]'
+_HOST = r'[!"$-.0->@-~]'  # and without slashes, as the end of a path
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompletionSettings:
@@ -14,7 +18,7 @@ class CompletionSettings:
     same on every pod; without them recurring schedules with `completionTimeoutSeconds` are refused."""
 
     base_url: Annotated[
-        str, Meta(pattern=r"^(https?://[^\s/?#]+(/[^\s?#]*[^\s?#/])?)?$", max_length=1_000)
+        str, Meta(pattern=rf"^(https?://{_HOST}+(/{_PATH}*{_HOST})?)?$", max_length=1_000)
     ] = ""
     """Where receivers of callbacks reach this service, as `https://ringtime.example.org`; what stands before
     `/goscheduler` in a completion URL. Empty: there are none."""

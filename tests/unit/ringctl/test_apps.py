@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import orjson
 import pytest
 
 from ringtime_ringctl.apps.command import KEYS, change_configuration
@@ -17,12 +18,14 @@ def test_every_key_the_api_shows_can_be_set() -> None:
     values = dict.fromkeys(KEYS, "7") | {
         "retryPolicy.factor": "1.5",
         "retryPolicy.statuses": "5XX, 404,5xx",
+        "hooks": '{"onMissed": {"type": "http", "details": {"url": "http://a.example/"}}}',
     }
     del values["retryPolicy.attempts"]  # the same as httpRetries
     found = change_configuration(EMPTY, [f"{key}={value}" for key, value in values.items()], ())
     shown = configuration_to_json(found)
-    policy = shown.pop("retryPolicy")
-    assert shown == dict.fromkeys((key for key in values if not key.startswith("retryPolicy")), 7)
+    policy, hooks = shown.pop("retryPolicy"), shown.pop("hooks")
+    assert shown == dict.fromkeys((key for key in values if not key.startswith(("retryPolicy", "hooks"))), 7)
+    assert orjson.loads(orjson.dumps(hooks)) == orjson.loads(values["hooks"])
     assert policy == {
         "attempts": 7,
         "firstDelayMs": 7,

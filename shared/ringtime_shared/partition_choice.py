@@ -28,6 +28,7 @@ Source of the mixer: S. Vigna, splitmix64.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from functools import lru_cache
 from math import gcd
 
@@ -58,7 +59,7 @@ class PartitionChooser:
 
     def __init__(self, chunk_rows: int = 100) -> None:
         self._chunk_rows = chunk_rows
-        self._filled: dict[tuple[int, int], int] = {}
+        self._filled: OrderedDict[tuple[int, int], int] = OrderedDict()  # which finds its oldest at once
 
     def choose(self, app_number: int, bucket: int, partitions: int) -> int:
         """Return the partition, 0..partitions-1, for the next row of this app and bucket."""
@@ -67,6 +68,6 @@ class PartitionChooser:
         if filled is None:
             filled = 0
             if len(self._filled) >= _TRACKED_BUCKETS:
-                del self._filled[next(iter(self._filled))]
+                self._filled.popitem(last=False)
         self._filled[key] = filled + 1
         return nth_partition(app_number, bucket, partitions, filled // self._chunk_rows)

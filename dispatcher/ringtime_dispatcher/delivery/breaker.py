@@ -19,6 +19,8 @@ Source: M. Nygard, "Release It!", 2007, chapter 5 (circuit breaker).
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 from ringtime_shared.callbacks.protocol import OutageRules, Reply
 from ringtime_shared.settings import DispatchSettings
 
@@ -94,7 +96,7 @@ class Destinations:
     def __init__(self, settings: DispatchSettings) -> None:
         self._most_failures = settings.breaker_failures
         self._rules = OutageRules(open_ms=settings.breaker_open_ms, park_per_s=settings.park_per_s)
-        self._breakers: dict[tuple[str, str], Breaker] = {}
+        self._breakers: OrderedDict[tuple[str, str], Breaker] = OrderedDict()
 
     def find(self, app_id: str, destination: str) -> Breaker | None:
         """Return the breaker of a destination that failed lately, or that rows are parked for."""
@@ -126,6 +128,6 @@ class Destinations:
 
     def _add(self, key: tuple[str, str], rules: OutageRules | None) -> Breaker:
         if len(self._breakers) >= _MOST:
-            del self._breakers[next(iter(self._breakers))]
+            self._breakers.popitem(last=False)
         breaker = self._breakers[key] = Breaker(self._most_failures, rules or self._rules)
         return breaker

@@ -12,7 +12,7 @@ Queuing using Deficit Round Robin", SIGCOMM 1995, with every item of size one.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass
 from enum import Enum
@@ -165,7 +165,7 @@ class FairQueue(Generic[T]):
         self._held: tuple[dict[int, dict[_AppQueue[T], None]], ...] = ({}, {})
         self._resting: list[tuple[int, int, _AppQueue[T]]] = []  # a heap: when each goes on
         self._idle: deque[tuple[int, str]] = deque()  # apps to be forgotten when their rate is
-        self._known: dict[tuple[str, str], None] = {}  # quick destinations without a lane
+        self._known: OrderedDict[tuple[str, str], None] = OrderedDict()  # quick destinations without a lane
         self._rests = 0
 
     def put(
@@ -352,7 +352,7 @@ class FairQueue(Generic[T]):
         app = self._apps[app_id]
         if app.lanes.pop(destination).kind == QUICK:
             if len(self._known) >= _MOST_KNOWN:
-                del self._known[next(iter(self._known))]
+                self._known.popitem(last=False)
             self._known[(app_id, destination)] = None
         if not app.lanes:
             self._unhold(app)

@@ -5,7 +5,7 @@ A fetch of due rows is one statement for queries that differ in their app alone,
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import partial
 from typing import Generic, Self, TypeVar
@@ -72,7 +72,9 @@ class Known(Generic[K]):
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._numbers: dict[K, int] = {}
+        # Not a dict: to find the first key of one whose first keys were deleted it walks past their places,
+        # of which there are tens of thousands here.
+        self._numbers: OrderedDict[K, int] = OrderedDict()
 
     def get(self, key: K) -> int | None:
         return self._numbers.get(key)
@@ -80,11 +82,11 @@ class Known(Generic[K]):
     def update(self, numbers: Mapping[K, int]) -> None:
         """Remember `numbers`, as the newest."""
         known = self._numbers
-        for key in numbers:
-            known.pop(key, None)
-        known.update(numbers)
+        for key, number in numbers.items():
+            known[key] = number
+            known.move_to_end(key)
         while len(known) > self._limit:
-            del known[next(iter(known))]
+            known.popitem(last=False)
 
 
 ROWS_PER_BATCH = 64

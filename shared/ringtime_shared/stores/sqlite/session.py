@@ -5,6 +5,7 @@ SQLite error means to a caller.
 from __future__ import annotations
 
 import sqlite3
+from collections import OrderedDict
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import chain
@@ -28,7 +29,7 @@ class Session:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self._numbers: dict[str, int] = {}
-        self._indexed: dict[IndexKey, None] = {}  # in order of last use
+        self._indexed: OrderedDict[IndexKey, None] = OrderedDict()  # in order of last use
         self._changes = connection.total_changes  # up to the end of the last transaction
 
     def fetch(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
@@ -67,10 +68,11 @@ class Session:
         """Remember that `key` is in `due_index`; return whether that was known before."""
         was_known = key in self._indexed
         if was_known:
-            del self._indexed[key]
-        elif len(self._indexed) >= INDEXED_ENTRIES:
-            del self._indexed[next(iter(self._indexed))]
-        self._indexed[key] = None
+            self._indexed.move_to_end(key)
+        else:
+            if len(self._indexed) >= INDEXED_ENTRIES:
+                self._indexed.popitem(last=False)
+            self._indexed[key] = None
         return was_known
 
     def forget_indexed(self, keys: Sequence[IndexKey]) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,15 +43,8 @@ class Postgres:
         argv = (*self._as_user, str(self._programs / "postgres"), "-D", str(data), *flags)
         self._process = LocalProcess(Command(argv), folder=folder, log=folder / "postgres.log")
         self.address = f"postgres://postgres@127.0.0.1:{port}/postgres"
-        self._wait(port)
-
-    def _wait(self, port: int) -> None:
         ask = (str(self._programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port))
-        until_s = time.monotonic() + _START_S
-        while subprocess.run(ask, check=False).returncode != 0:
-            if time.monotonic() > until_s or not self._process.is_running():
-                raise Missing(f"PostgreSQL did not start: {self._process.read_log()}")
-            time.sleep(0.1)
+        _wait_up("PostgreSQL", self._process, lambda: subprocess.run(ask, check=False).returncode == 0)
 
     @property
     def pid(self) -> int:
@@ -82,11 +76,7 @@ class Redis:
         log = folder / "redis.log"
         self._process = LocalProcess(Command(argv), folder=folder, log=log)
         self.address = f"127.0.0.1:{port}"
-        until_s = time.monotonic() + _START_S
-        while "Ready to accept connections" not in self._process.read_log():
-            if time.monotonic() > until_s or not self._process.is_running():
-                raise Missing(f"Redis did not start: {self._process.read_log()}")
-            time.sleep(0.1)
+        _wait_up("Redis", self._process, lambda: "Ready to accept connections" in self._process.read_log())
 
     @property
     def pid(self) -> int:
@@ -94,6 +84,15 @@ class Redis:
 
     def stop(self) -> None:
         self._process.stop(_STOP_S)
+
+
+def _wait_up(name: str, process: LocalProcess, is_up: Callable[[], bool]) -> None:
+    """Return when a server serves. Raises Missing."""
+    until_s = time.monotonic() + _START_S
+    while not is_up():
+        if time.monotonic() > until_s or not process.is_running():
+            raise Missing(f"{name} did not start: {process.read_log()}")
+        time.sleep(0.1)
 
 
 def _become(user: str) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ The question goes over a connection of its own, so it does not wait behind recor
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ class TopicBook:
     """The answers that were given lately."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, Topic] = {}
+        self._kept: OrderedDict[str, Topic] = OrderedDict()
         self._asking: dict[str, asyncio.Task[Topic | None]] = {}
 
     async def find(self, client: AIOKafkaClient, name: str, partition: int | None = None) -> Topic | None:
@@ -90,7 +91,7 @@ class TopicBook:
         if topic is not None:
             self._kept[name] = topic
             if len(self._kept) > _MOST_KEPT:
-                del self._kept[next(iter(self._kept))]
+                self._kept.popitem(last=False)
         return topic
 
 

@@ -84,7 +84,7 @@ load: setup ## Play each load shape on a cluster of its own for a minute; FACTOR
 .PHONY: docs
 docs: setup ## Write docs/settings.md and docs/app-settings.md anew
 	$(BIN)/python -m ringtime_shared.settings > docs/settings.md
-	$(BIN)/python -m ringtime_shared.app_reference > docs/app-settings.md
+	$(BIN)/python -m ringtime_shared.apps.reference > docs/app-settings.md
 
 .PHONY: walkthrough
 walkthrough: setup ## Record the walk-through of docs/ringctl.md anew, on a real cluster

@@ -11,12 +11,12 @@ from ringtime_dispatcher.engine import make_dispatcher
 from ringtime_dispatcher.health import HealthParts, create_health_app
 from ringtime_dispatcher.ownership.capacity import fit_to_machine
 from ringtime_shared.clock import SystemClock
+from ringtime_shared.clock.watched import WatchedClock
 from ringtime_shared.coordination.etcd import EtcdSession
 from ringtime_shared.http_server import listen, serve_http, stop_on_signals
-from ringtime_shared.process import process_name, run_service, settle_memory
+from ringtime_shared.process.service import process_name, run_service, settle_memory
 from ringtime_shared.settings import Settings
 from ringtime_shared.stores.cassandra import CassandraStore
-from ringtime_shared.watched_clock import WatchedClock
 
 
 async def serve(settings: Settings) -> None:

@@ -11,9 +11,9 @@ from ringtime_ingest.service import IngestService
 from ringtime_ingest.service.jobs import JobPage
 from ringtime_shared.api.jobs import LIST_SIZE
 from ringtime_shared.arguments import Instant, checked
-from ringtime_shared.bulk import NewJob
 from ringtime_shared.models.job import Job, JobAction
 from ringtime_shared.models.schedule import Status
+from ringtime_shared.schedules.bulk import NewJob
 
 
 class JobVerbs(ABC):

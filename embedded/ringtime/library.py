@@ -41,7 +41,7 @@ from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row, Status
 from ringtime_shared.models.sending import Priority, Sending
-from ringtime_shared.row_filter import RowFilter, labels_of
+from ringtime_shared.schedules.row_filter import RowFilter, labels_of
 from ringtime_shared.settings import Settings, check_settings, load_settings
 
 Function = Callable[[Delivery], Awaitable[Reply | None]]

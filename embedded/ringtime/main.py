@@ -12,7 +12,7 @@ import click
 from ringtime.serve import serve
 from ringtime.stepped_clock import TestClock
 from ringtime_shared.errors import InvalidRequest
-from ringtime_shared.process import run_service
+from ringtime_shared.process.service import run_service
 from ringtime_shared.settings import Settings, load_settings
 
 _DATA = ".ringtime/data"

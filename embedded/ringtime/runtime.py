@@ -23,14 +23,14 @@ from ringtime_dispatcher.ownership.capacity import fit_to_machine
 from ringtime_ingest.service import IngestParts, IngestService
 from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.clock import Clock, SystemClock
-from ringtime_shared.completing import Completions
+from ringtime_shared.clock.watched import WatchedClock
 from ringtime_shared.coordination.memory import Hub, MemorySession
 from ringtime_shared.errors import FolderLost, StartupError
+from ringtime_shared.recurring.completing import Completions
 from ringtime_shared.settings import Settings
 from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import Store
 from ringtime_shared.stores.sqlite import SqliteStore
-from ringtime_shared.watched_clock import WatchedClock
 
 _log = logging.getLogger(__name__)
 _PURGE_S = 60

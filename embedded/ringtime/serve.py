@@ -12,7 +12,7 @@ from ringtime_ingest.http.routes.clock import WARNING
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.http_server import listen, serve_http, stop_on_signals
 from ringtime_shared.http_server.connection import App
-from ringtime_shared.process import settle_memory
+from ringtime_shared.process.service import settle_memory
 from ringtime_shared.settings import ServerSettings, Settings
 
 

@@ -17,7 +17,7 @@ from typing import Protocol
 from ringtime_dispatcher.engine import Dispatcher
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
 from ringtime_shared.clock import SystemClock
-from ringtime_shared.clock_judge import LATEST_MS
+from ringtime_shared.clock.judge import LATEST_MS
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.ids import EPOCH_2020_MS
 from ringtime_shared.models.app import App, Instance

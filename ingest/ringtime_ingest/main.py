@@ -17,13 +17,13 @@ from ringtime_shared.callbacks.plugins import load_callback_types
 from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.clock import SystemClock, require_trust
-from ringtime_shared.completing import Completions
+from ringtime_shared.clock.watched import WatchedClock
 from ringtime_shared.http_server import hold_port, listen, serve_http, stop_on_signals
-from ringtime_shared.process import process_name, run_service, settle_memory
+from ringtime_shared.process.service import process_name, run_service, settle_memory
+from ringtime_shared.process.workers import Workers
+from ringtime_shared.recurring.completing import Completions
 from ringtime_shared.settings import Settings
 from ringtime_shared.stores.cassandra import CassandraStore
-from ringtime_shared.watched_clock import WatchedClock
-from ringtime_shared.workers import Workers
 
 _ENDING_S = 10.0  #: what a pod does at its end beside draining
 

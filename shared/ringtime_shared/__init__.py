@@ -3,8 +3,9 @@
 Layers, each importing only those below it (import-linter holds this):
 
     stores.*, coordination.*   drivers: each imports one client library, none knows another
+    apps, schedules            what clients, operators and services do with them in the same way
     stores.protocol, coordination.protocol
-    ring, callbacks            pure rules
+    ring, recurring, callbacks pure rules
     api                        names and shapes on the wire
     models, ids, errors, clock
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from random import Random
 
 from ringtime_shared.clock import Clock
+from ringtime_shared.clock.watched import WatchedClock
 from ringtime_shared.settings import ClockSettings, IngestSettings
 from ringtime_shared.stores.protocol import Marks, MarksWrite
-from ringtime_shared.watched_clock import WatchedClock
 from tests.cluster.pod import FaultRates, Pod, PodStore
 from tests.cluster.world import Plan, World, random_plan
 

@@ -17,7 +17,6 @@ from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.resize.runner import Resizer, Unfinished
 from ringtime_shared.api.recurring import BackfillEffect
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
-from ringtime_shared.completing import NOT_IN_TIME, Ticket, completion_ms_of, ticket_of
 from ringtime_shared.coordination.memory import MemoryOperator
 from ringtime_shared.errors import NotFound, RingtimeError
 from ringtime_shared.ids import home_slot
@@ -32,6 +31,7 @@ from ringtime_shared.models.recurring import (
 from ringtime_shared.models.schedule import Place, Row, Status
 from ringtime_shared.models.sending import Sending
 from ringtime_shared.models.times import Spread, Window
+from ringtime_shared.recurring.completing import NOT_IN_TIME, Ticket, completion_ms_of, ticket_of
 from ringtime_shared.recurring.run_rows import (
     next_version,
     run_in,

@@ -9,7 +9,7 @@ from random import Random
 from typing import cast
 
 from ringtime_ingest.service import NewApp
-from ringtime_shared.deleting import Deleter
+from ringtime_shared.apps.deleting import Deleter
 from ringtime_shared.errors import NotFound, RingtimeError
 from ringtime_shared.ids import unpack_id
 from ringtime_shared.models.app import AppConfiguration

@@ -10,9 +10,9 @@ import pytest
 from ringtime_dispatcher.delivery import deliverer
 from ringtime_dispatcher.delivery.deliverer import Deliverer
 from ringtime_ingest.service.changes import Changes
-from ringtime_shared import changing
-from ringtime_shared.changing import Verdict
 from ringtime_shared.models.schedule import Change, Place, Row
+from ringtime_shared.schedules import changing
+from ringtime_shared.schedules.changing import Verdict
 from tests.cluster.change_world import ChangePlan
 from tests.cluster.planted import Plant
 from tests.cluster.pod import FaultRates

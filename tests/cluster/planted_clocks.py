@@ -7,7 +7,7 @@ import pytest
 from ringtime_dispatcher.ownership import keeper as owner
 from ringtime_dispatcher.ownership.recovery import marks_to_begin_at
 from ringtime_ingest.service import commit
-from ringtime_shared.clock_judge import ClockJudge
+from ringtime_shared.clock.judge import ClockJudge
 from ringtime_shared.stores.protocol import Marks
 from tests.cluster.planted import Plant
 

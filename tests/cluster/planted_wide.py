@@ -16,9 +16,9 @@ from ringtime_dispatcher.reading.agenda import Agenda
 from ringtime_dispatcher.reading.feed import Feed
 from ringtime_dispatcher.reading.polling import Poller
 from ringtime_dispatcher.reading.sealing import Sealer
-from ringtime_shared import arrivals
-from ringtime_shared.arrivals import RecentArrivals
 from ringtime_shared.parts import CopyPage, PartMap
+from ringtime_shared.stores import arrivals
+from ringtime_shared.stores.arrivals import RecentArrivals
 from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import Arrival
 from tests.cluster.planted import Plant

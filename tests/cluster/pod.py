@@ -9,13 +9,13 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from ringtime_shared.arrivals import find_arrivals
 from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.coordination.memory import Hub, MemorySession
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.parts import HeldParts, PartMap
+from ringtime_shared.stores.arrivals import find_arrivals
 from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import Arrival, DuePage, IdPage, IndexEntry
 from tests.cluster.arrival_faults import ArrivalFaults

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.resize.runner import Resizer, Unfinished
-from ringtime_shared.app_feed import FULL_MS
+from ringtime_shared.apps.feed import FULL_MS
 from ringtime_shared.coordination.memory import MemoryOperator
 from ringtime_shared.errors import RingtimeError
 from ringtime_shared.ids import unpack_id

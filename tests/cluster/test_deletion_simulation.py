@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ringtime_shared import deleting
-from ringtime_shared.app_feed import FULL_MS, Proof
+from ringtime_shared.apps import deleting
+from ringtime_shared.apps.feed import FULL_MS, Proof
 from ringtime_shared.models.app import App
 from ringtime_shared.stores.memory import MemoryStore
 from tests.cluster.campaign import first_failure, play_deletion_seed, play_seeds

@@ -19,11 +19,11 @@ from ringtime_ingest.service import NewApp, NewSchedule
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.parts.change import PartChanger, Unfinished
 from ringtime_shared.buckets import bucket_of, last_slot
-from ringtime_shared.cancelling import CANCEL_PROMISE_MS
 from ringtime_shared.errors import RingtimeError
 from ringtime_shared.ids import unpack_id
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.schedule import Place, Status
+from ringtime_shared.schedules.cancelling import CANCEL_PROMISE_MS
 from ringtime_shared.settings import DispatchSettings, Settings
 from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import LAST_ID, Position

@@ -14,13 +14,13 @@ from ringtime_dispatcher.engine import Dispatcher, DispatcherParts
 from ringtime_ingest.service import IngestParts, IngestService, NewApp, NewSchedule
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.clock import Clock
-from ringtime_shared.completing import Completions
 from ringtime_shared.coordination.memory import Hub
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.errors import RingtimeError, Violation
 from ringtime_shared.ids import unpack_id
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.schedule import Place, Status
+from ringtime_shared.recurring.completing import Completions
 from ringtime_shared.settings import (
     AppLimits,
     ClockSettings,

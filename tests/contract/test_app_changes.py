@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 from tests.contract.builders import make_app
 
-from ringtime_shared.app_changes import Decision, change_app
+from ringtime_shared.apps.changes import Decision, change_app
 from ringtime_shared.errors import NotFound, OutcomeUnknown, StoreUnavailable, VersionConflict
 from ringtime_shared.models.app import App
 from ringtime_shared.stores.protocol import AppStore, Store

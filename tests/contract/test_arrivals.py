@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tests.contract.builders import NOW_MS, make_app, make_row, make_rows
 
-from ringtime_shared.arrivals import ANNOUNCE_AHEAD_MS, SLOTS_AT_ONCE
 from ringtime_shared.buckets import BUCKET_MS
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.models.app import App, Instance
+from ringtime_shared.stores.arrivals import ANNOUNCE_AHEAD_MS, SLOTS_AT_ONCE
 from ringtime_shared.stores.protocol import Arrival, Store
 
 SOON_MS = NOW_MS + 1_500

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from ringtime_shared.clock import SystemClock
+from ringtime_shared.clock.watched import WatchedClock
 from ringtime_shared.ids import MAX_NONCES
 from ringtime_shared.settings import ClockSettings
 from ringtime_shared.stores.protocol import Store
-from ringtime_shared.watched_clock import WatchedClock
 
 
 async def test_nonces_are_different_and_fit_an_id(store: Store) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ringtime.serve import serve
 from ringtime_shared.clock import SystemClock
-from ringtime_shared.process import run_service
+from ringtime_shared.process.service import run_service
 
 
 class SteeredClock(SystemClock):

@@ -1,7 +1,7 @@
 /* Claim: who finds the count of app changes as it was knows the apps as they were at that moment. So a map
    that is young by such a proof is as good as one that was read anew, for whoever waits until older maps are
-   not used any more. Stands for `ringtime_shared.app_feed`, and for the quiet times of `ringtime_ringctl.resize`
-   and `ringtime_shared.deleting`.
+   not used any more. Stands for `ringtime_shared.apps.feed`, and for the quiet times of `ringtime_ringctl.resize`
+   and `ringtime_shared.apps.deleting`.
 
    A maker makes one change of an app, and may die before it is counted. A waiter finds the change, and waits
    until no older map is young; then it acts on that (a partition is released, an app deleted). Ingest follows

@@ -15,7 +15,7 @@ from tests.contract.builders import make_app
 from tests.harness.virtual import LoopClock, run_virtual
 from tests.unit.spy_store import SpyStore
 
-from ringtime_shared.app_feed import AppFeed, Proof
+from ringtime_shared.apps.feed import AppFeed, Proof
 from ringtime_shared.models.app import App
 from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import AppChange

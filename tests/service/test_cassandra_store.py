@@ -37,7 +37,6 @@ from tests.harness.report import IS_LONG
 from tests.service.cql import cql_session
 
 from ringtime_local import CassandraOptions, CassandraServer, LocalServers
-from ringtime_shared.arrivals import MOST_ANNOUNCEMENTS, SLOW_WRITE_MS
 from ringtime_shared.clock import ManualClock, SystemClock
 from ringtime_shared.errors import AppExists, OutcomeUnknown, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, AppConfiguration, Instance, Resize
@@ -45,6 +44,7 @@ from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import CassandraSettings
+from ringtime_shared.stores.arrivals import MOST_ANNOUNCEMENTS, SLOW_WRITE_MS
 from ringtime_shared.stores.cassandra import CassandraStore, migrate
 from ringtime_shared.stores.cassandra import rows as ttl
 from ringtime_shared.stores.cassandra.cluster import SERIAL

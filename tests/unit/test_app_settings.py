@@ -17,8 +17,8 @@ from ringtime_ringctl.apps.apply import read_file
 from ringtime_ringctl.apps.command import change_configuration
 from ringtime_shared.api.apps import app_to_json, read_app
 from ringtime_shared.api.configuration import ATTEMPTS, keys
-from ringtime_shared.app_reference import describe_app_settings
-from ringtime_shared.app_rules import check_app
+from ringtime_shared.apps.reference import describe_app_settings
+from ringtime_shared.apps.rules import check_app
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.setting import Entry, entries_of

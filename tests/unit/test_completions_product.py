@@ -18,8 +18,8 @@ from ringtime import CallbackType, Delivery, Reply, Settings, Violation, runtime
 from ringtime.runtime import Runtime
 from ringtime_ingest.http import create_app
 from ringtime_shared.clock import Clock
-from ringtime_shared.completing import Completions, completion_ms_of, ticket_of
 from ringtime_shared.models.schedule import Place, Row
+from ringtime_shared.recurring.completing import Completions, completion_ms_of, ticket_of
 from ringtime_shared.settings import (
     CompletionSettings,
     DispatchSettings,

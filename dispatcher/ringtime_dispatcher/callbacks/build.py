@@ -13,9 +13,9 @@ from ringtime_shared.callbacks.plugins import load_callback_types
 from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.clock import Clock
-from ringtime_shared.completing import Completions
 from ringtime_shared.entry import extra_needed
 from ringtime_shared.errors import StartupError
+from ringtime_shared.recurring.completing import Completions
 from ringtime_shared.settings import KafkaSettings, Settings
 
 _log = logging.getLogger(__name__)

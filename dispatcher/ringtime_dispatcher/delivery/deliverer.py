@@ -42,7 +42,22 @@ from ringtime_dispatcher.delivery.recording import (
 from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_shared.callbacks.foreign import describe, forget_cancels, is_own_cancel, let_interrupt_through
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
-from ringtime_shared.changing import (
+from ringtime_shared.clock import Clock
+from ringtime_shared.errors import Damaged
+from ringtime_shared.ids import app_number_of
+from ringtime_shared.models.app import App
+from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Status
+from ringtime_shared.process.descriptors import is_shortage
+from ringtime_shared.recurring.completing import (
+    ACCEPTED_CODE,
+    accepted,
+    accepted_again,
+    completion_ms_of,
+    noted,
+    place_of_note,
+)
+from ringtime_shared.schedules.changing import (
     BEHIND_MS,
     LOOKS_APART_MS,
     WAIT_MS,
@@ -51,21 +66,6 @@ from ringtime_shared.changing import (
     judge,
     needs_pointed,
 )
-from ringtime_shared.clock import Clock
-from ringtime_shared.completing import (
-    ACCEPTED_CODE,
-    accepted,
-    accepted_again,
-    completion_ms_of,
-    noted,
-    place_of_note,
-)
-from ringtime_shared.descriptors import is_shortage
-from ringtime_shared.errors import Damaged
-from ringtime_shared.ids import app_number_of
-from ringtime_shared.models.app import App
-from ringtime_shared.models.dead_letter import DeadLetter
-from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Status
 from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
 from ringtime_shared.stores.protocol import DamagedRow, Position, RecurringStore
 

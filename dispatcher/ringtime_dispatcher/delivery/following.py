@@ -31,11 +31,11 @@ from ringtime_dispatcher.delivery.recording import (
 )
 from ringtime_shared.callbacks.foreign import is_own_cancel
 from ringtime_shared.clock import Clock
-from ringtime_shared.completing import place_of_word, told
 from ringtime_shared.errors import Damaged, VersionConflict
 from ringtime_shared.models.recurring import Definition, DefinitionState, Stage
 from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Status
 from ringtime_shared.recurring.chain import Decision, Found, Step, passed_over
+from ringtime_shared.recurring.completing import place_of_word, told
 from ringtime_shared.stores.protocol import DefinitionKey, RecurringStore, ScheduleStore
 
 STEPS_AT_ONCE = 500

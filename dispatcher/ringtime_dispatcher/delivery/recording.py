@@ -18,9 +18,10 @@ leases take part. It costs one read for each batch with filings, nothing where d
 
 A pointer to a later filing is written only while the lease is sure to hold, looked at again before each try:
 a node that was suspended, or cut off from the store, after the filing was durable would else put its filing
-in force, over what a client has changed the schedule to meanwhile (`ringtime_shared.changing`). What was sent
-before is ordered by its write timestamp, however late it arrives. What is left is a process that is
-suspended, for longer than a lease, in the fraction of a millisecond between that look and that timestamp.
+in force, over what a client has changed the schedule to meanwhile (`ringtime_shared.schedules.changing`).
+What was sent before is ordered by its write timestamp, however late it arrives. What is left is a process
+that is suspended, for longer than a lease, in the fraction of a millisecond between that look and that
+timestamp.
 
 Marks that say nothing (unreadable, or ahead of now by more than clocks may differ) are looked at again a
 second later, until they do, or until this node has given the instance up: then the filing just tried stays
@@ -45,13 +46,13 @@ from uuid import UUID
 from ringtime_dispatcher.delivery.ledger import home_of
 from ringtime_shared.callbacks.foreign import is_own_cancel
 from ringtime_shared.callbacks.protocol import Reply
-from ringtime_shared.changing import slot_again
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.ids import home_slot
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import LOG_LENGTH, Attempt, Outcome, Row, RowUpdate, Status
+from ringtime_shared.schedules.changing import slot_again
 from ringtime_shared.settings.rules import CLOCK_SKEW_MS
 from ringtime_shared.stores.protocol import (
     DAMAGED_MARKS,

@@ -7,7 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from ringtime_shared.descriptors import descriptor_limit, fit_attempts
+from ringtime_shared.process.descriptors import descriptor_limit, fit_attempts
 from ringtime_shared.settings import DispatchSettings, Settings
 
 _BYTES_EACH = 3_000  #: three times what one takes without rows

@@ -11,8 +11,8 @@ from typing import Protocol
 from ringtime_dispatcher.ownership.instance import Instances, OwnedInstance
 from ringtime_dispatcher.ownership.plan import Membership, OwnershipPlan, came_from_another, plan_ownership
 from ringtime_dispatcher.ownership.recovery import marks_to_begin_at, take_over, walk
-from ringtime_shared.app_feed import AppFeed, spread_of
-from ringtime_shared.app_states import APPS_TRUST_MS
+from ringtime_shared.apps.feed import AppFeed, spread_of
+from ringtime_shared.apps.states import APPS_TRUST_MS
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.coordination.protocol import Claim, Member, Session, View
 from ringtime_shared.errors import LeaseLost, OutcomeUnknown, StartupError, StoreUnavailable

@@ -11,11 +11,11 @@ from ringtime_dispatcher.ownership.minute import FEW_ROWS, SLOTS_KNOWN
 from ringtime_dispatcher.ownership.recovery import open_buckets
 from ringtime_dispatcher.reading.agenda import Agenda
 from ringtime_dispatcher.reading.feed import Feed
-from ringtime_shared.arrivals import INDEX_LEAD_MS
 from ringtime_shared.buckets import bucket_of, last_slot
 from ringtime_shared.clock import Clock
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import DispatchSettings
+from ringtime_shared.stores.arrivals import INDEX_LEAD_MS
 from ringtime_shared.stores.protocol import LAST_ID, DamagedRow, DuePage, DueQuery, DueStore, Position
 
 READS_AT_ONCE = 500  #: instances whose pages are planned together, at most

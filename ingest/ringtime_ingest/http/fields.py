@@ -36,7 +36,8 @@ from ringtime_shared.api.recurring import (
     PREVIEW_SIZE,
 )
 from ringtime_shared.api.schedules import ENCODINGS, MAX_ERROR_CHARS
-from ringtime_shared.app_rules import RESERVED
+from ringtime_shared.apps.retry_rules import MOST_STATUSES, STATUS_PATTERN
+from ringtime_shared.apps.rules import RESERVED
 from ringtime_shared.callbacks import http_rules, kafka_rules
 from ringtime_shared.callbacks.http_rules import METHODS
 from ringtime_shared.callbacks.url_rules import MAX_URL_CHARS, URL_PATTERN
@@ -52,7 +53,6 @@ from ringtime_shared.recurring.calendars import MAX_DAYS, MAX_ICS_CHARS, MAX_SPA
 from ringtime_shared.recurring.parsing import MAX_CALENDARS, MAX_COUNT, MOST_EVERY
 from ringtime_shared.recurring.rules import MAX_EXPRESSION
 from ringtime_shared.recurring.runs import MAX_WINDOW_MS
-from ringtime_shared.retry_rules import MOST_STATUSES, STATUS_PATTERN
 
 
 def whole(pattern: str) -> str:

@@ -52,9 +52,10 @@ from ringtime_shared.api.instants import NoInstant, parse_delay, parse_instant
 from ringtime_shared.api.labels import check_labels
 from ringtime_shared.api.recurring import KEEP, recurring_to_request
 from ringtime_shared.api.schedules import BASE64, ENCODINGS
+from ringtime_shared.apps.hook_rules import at_hook
+from ringtime_shared.apps.retry_rules import STATUS_RULE
 from ringtime_shared.callbacks import http_rules
 from ringtime_shared.errors import InvalidRequest, Violation
-from ringtime_shared.hook_rules import at_hook
 from ringtime_shared.ids import Kind, unpack_id
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.hooks import Hook, HookEvent, Hooks
@@ -65,8 +66,7 @@ from ringtime_shared.models.setting import entries_of
 from ringtime_shared.models.times import Times
 from ringtime_shared.recurring.parsing import KEYS as TIMES_KEYS
 from ringtime_shared.recurring.parsing import parse_times, patch_times
-from ringtime_shared.retry_rules import STATUS_RULE
-from ringtime_shared.row_filter import labels_of
+from ringtime_shared.schedules.row_filter import labels_of
 
 
 def parse_new_schedule(document: object) -> NewSchedule:

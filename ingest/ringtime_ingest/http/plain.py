@@ -31,7 +31,7 @@ from ringtime_shared.api.batches import MAX_ITEMS
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.api.instants import parse_delay, parse_instant
 from ringtime_shared.api.labels import Labels, check_labels
-from ringtime_shared.row_filter import labels_of
+from ringtime_shared.schedules.row_filter import labels_of
 
 
 class _Callback(Struct, forbid_unknown_fields=True, gc=False):

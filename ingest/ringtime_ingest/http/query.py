@@ -13,7 +13,7 @@ from starlette.requests import Request
 from ringtime_shared.api.instants import parse_instant
 from ringtime_shared.api.labels import Labels
 from ringtime_shared.errors import InvalidRequest, Violation
-from ringtime_shared.row_filter import parse_labels
+from ringtime_shared.schedules.row_filter import parse_labels
 
 _NUMBER = re.compile(r"-?[0-9]{1,20}(?:\.[0-9]{1,20})?")
 _WALL_TIME = "%Y-%m-%d %H:%M:%S"  # goscheduler's

@@ -66,6 +66,7 @@ from ringtime_shared.api.recurring import (
 from ringtime_shared.api.schedules import AttemptView, IdempotencyView, SchedulePage, ScheduleView
 from ringtime_shared.api.times import IntervalView, PlannedView
 from ringtime_shared.api.views import Key, keys_of
+from ringtime_shared.apps.retry_rules import RetryBounds
 from ringtime_shared.errors import ErrorWord
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.hooks import HookEvent, Hooks
@@ -75,7 +76,6 @@ from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import LOG_LENGTH, Status
 from ringtime_shared.models.sending import Priority
 from ringtime_shared.models.times import DstGap, DstOverlap, Effect, Spread, Unit
-from ringtime_shared.retry_rules import RetryBounds
 
 _DAY_S = 86_400
 

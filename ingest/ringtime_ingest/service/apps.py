@@ -1,6 +1,6 @@
 """The apps as this process knows them, with the age of what it knows.
 
-It follows the feed of changes (`ringtime_shared.app_feed`) as far as it is asked: a look a second at most,
+It follows the feed of changes (`ringtime_shared.apps.feed`) as far as it is asked: a look a second at most,
 and none while nobody asks. So a create reads no app, however many there are; it waits for a look only if the
 last one is long ago, and for a read of its app only if the feed cannot vouch for it: while changes go on and
 all apps are being read again, or while the count of changes cannot be read.
@@ -15,8 +15,8 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from ringtime_shared.app_changes import Decision, change_app
-from ringtime_shared.app_feed import AppFeed, AppReading, FeedStore
+from ringtime_shared.apps.changes import Decision, change_app
+from ringtime_shared.apps.feed import AppFeed, AppReading, FeedStore
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import NotFound, OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.app import App
@@ -33,7 +33,7 @@ class AppMaps:
     """A cache of all apps. Bounded by the number of registered apps."""
 
     def __init__(self, store: FeedStore, clock: Clock, *, spread: float = 0.0) -> None:
-        """`spread`: see `app_feed.spread_of`."""
+        """`spread`: see `apps.feed.spread_of`."""
         self._store = store
         self._clock = clock
         self._feed = AppFeed(store, clock, spread=spread)

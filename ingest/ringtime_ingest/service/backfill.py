@@ -34,8 +34,8 @@ from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.runs import DAY_MS, RecurringRows, Runs
 from ringtime_shared.api.recurring import BACKFILL_SIZE, MAX_BACKFILL, BackfillEffect
-from ringtime_shared.app_feed import AppReading
-from ringtime_shared.app_states import inactive
+from ringtime_shared.apps.feed import AppReading
+from ringtime_shared.apps.states import inactive
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.errors import InvalidRequest, NotFound, VersionConflict

@@ -33,13 +33,13 @@ from ringtime_ingest.service.requests import (
     encode_details,
 )
 from ringtime_shared.api.batches import MAX_ITEMS
-from ringtime_shared.app_feed import AppReading
-from ringtime_shared.app_states import inactive
+from ringtime_shared.apps.feed import AppReading
+from ringtime_shared.apps.hook_rules import check_hooks, screen_hooks
+from ringtime_shared.apps.states import inactive
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel, let_interrupt_through
 from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.errors import InvalidRequest, Violation
-from ringtime_shared.hook_rules import check_hooks, screen_hooks
 from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import AppLimits

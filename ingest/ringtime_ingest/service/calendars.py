@@ -16,7 +16,7 @@ from typing import Protocol
 
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_shared.api.ids import check_app_id, check_name
-from ringtime_shared.app_states import inactive
+from ringtime_shared.apps.states import inactive
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Conflict, Damaged, InvalidRequest, LimitReached, NotFound, VersionConflict
 from ringtime_shared.models.calendar import Calendar

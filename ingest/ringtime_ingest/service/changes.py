@@ -1,4 +1,4 @@
-"""Change a one-time schedule that has not been sent: the steps that `ringtime_shared.changing` is about.
+"""Change a one-time schedule that has not been sent: the steps of `ringtime_shared.schedules.changing`.
 
 1. Read the home row and what is in force; refuse what cannot be changed any more.
 2. Claim a slot for this change, where no other filing of the schedule is; file it there through the commit
@@ -32,11 +32,9 @@ from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath, claim_slot
 from ringtime_ingest.service.listing import fetch_shown
 from ringtime_ingest.service.requests import ScheduleChange
-from ringtime_shared.app_feed import AppReading
-from ringtime_shared.app_states import inactive
+from ringtime_shared.apps.feed import AppReading
+from ringtime_shared.apps.states import inactive
 from ringtime_shared.buckets import bucket_of
-from ringtime_shared.cancelling import CANCEL_PROMISE_MS
-from ringtime_shared.changing import WINDOW_MS, as_shown, slot_of_change
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.errors import (
     NotChangeable,
@@ -49,6 +47,8 @@ from ringtime_shared.ids import home_slot
 from ringtime_shared.models.app import App
 from ringtime_shared.models.schedule import Change, Place, Row, RowUpdate, Schedule
 from ringtime_shared.partition_choice import PartitionChooser
+from ringtime_shared.schedules.cancelling import CANCEL_PROMISE_MS
+from ringtime_shared.schedules.changing import WINDOW_MS, as_shown, slot_of_change
 from ringtime_shared.stores.protocol import ClaimStore, ScheduleStore
 
 T = TypeVar("T")

@@ -24,10 +24,10 @@ our check read an older mark, `sealed < slot`. Then the publish that covers the 
 acknowledged when the check began, so the final read behind it started after our write was durable and
 sees the row. No clock takes part. For the map: a row that passes the check was durable at most `map_age_ms`
 after a moment up to which a map that had its partition writable was proved to show every change (see
-`ringtime_shared.app_feed`; or the app was read from the store after it), and that moment lies before the
+`ringtime_shared.apps.feed`; or the app was read from the store after it), and that moment lies before the
 change that ended this was durable and counted. A partition is released only if it was seen empty by a look
 that began later than `map_age_ms` after that change, so the look sees the row: see `ringtime_ringctl.resize`.
-An app is deleted by the same rule: see `ringtime_shared.deleting`.
+An app is deleted by the same rule: see `ringtime_shared.apps.deleting`.
 
 | what fails | what happens |
 |---|---|
@@ -57,16 +57,16 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from ringtime_ingest.service.apps import AppMaps
-from ringtime_shared.app_feed import AppReading
+from ringtime_shared.apps.feed import AppReading
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel
-from ringtime_shared.changing import slot_again, slot_of_change
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.errors import MarksAhead, NotFound, OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.claim import Claim, ClaimKey, ClaimKind
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.partition_choice import PartitionChooser
+from ringtime_shared.schedules.changing import slot_again, slot_of_change
 from ringtime_shared.settings import IngestSettings
 from ringtime_shared.settings.rules import CLOCK_SKEW_MS
 from ringtime_shared.stores.protocol import DAMAGED_MARKS, ClaimStore, MarkStore, ScheduleStore

@@ -1,4 +1,5 @@
-"""What receivers say of runs that they answered 202: `ringtime_shared.completing` says what holds."""
+"""What receivers say of runs that they answered 202. What holds of these runs is in
+`ringtime_shared.recurring.completing`."""
 
 from __future__ import annotations
 
@@ -10,11 +11,11 @@ from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.runs import RecurringRows
 from ringtime_shared.api.schedules import MAX_ERROR_CHARS
 from ringtime_shared.clock import Clock, require_trust
-from ringtime_shared.completing import Completions, Ticket, completed, place_of_word, sure_until_ms
 from ringtime_shared.errors import AlreadyDone, Damaged, InvalidRequest, NotFound, OutcomeUnknown
 from ringtime_shared.ids import app_number_of
 from ringtime_shared.models.recurring import Origin
 from ringtime_shared.models.schedule import Place, Row, Status
+from ringtime_shared.recurring.completing import Completions, Ticket, completed, place_of_word, sure_until_ms
 from ringtime_shared.stores.protocol import DefinitionKey
 
 _KIND, _KEY = "run to complete", "of this token"

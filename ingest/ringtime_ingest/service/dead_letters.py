@@ -14,8 +14,8 @@ from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.replay import LetterStore, Replay, Replayer, judge, key_of
 from ringtime_ingest.service.tokens import encode_token, read_token
 from ringtime_shared.api.dead_letters import LIST_SIZE, MAX_DAYS, MAX_SIZE
-from ringtime_shared.app_feed import AppReading
-from ringtime_shared.app_states import inactive
+from ringtime_shared.apps.feed import AppReading
+from ringtime_shared.apps.states import inactive
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import (
     Damaged,

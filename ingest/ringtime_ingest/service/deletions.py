@@ -6,8 +6,8 @@ import asyncio
 import logging
 
 from ringtime_ingest.service.apps import AppMaps
+from ringtime_shared.apps.deleting import Deleter
 from ringtime_shared.clock import Clock
-from ringtime_shared.deleting import Deleter
 from ringtime_shared.errors import Conflict, NotFound, OutcomeUnknown, StoreUnavailable, VersionConflict
 from ringtime_shared.models.app import App
 

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from ringtime_shared.app_rules import check_growth
+from ringtime_shared.apps.rules import check_growth
 from ringtime_shared.settings import AppLimits
 from ringtime_shared.stores.protocol import AppCounts, AppStore
 

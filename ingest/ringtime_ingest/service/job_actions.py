@@ -29,7 +29,7 @@ from ringtime_ingest.service.listing import Listing, ListQuery
 from ringtime_ingest.service.recurring import Recurring
 from ringtime_ingest.service.requests import ScheduleChange
 from ringtime_ingest.service.tokens import decode_token
-from ringtime_shared.app_feed import AppReading
+from ringtime_shared.apps.feed import AppReading
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import (
     AlreadyDone,
@@ -42,7 +42,7 @@ from ringtime_shared.errors import (
 from ringtime_shared.models.job import Job, JobAction
 from ringtime_shared.models.recurring import SHOWN, Definition, DefinitionState
 from ringtime_shared.models.schedule import Row, Status
-from ringtime_shared.row_filter import RowFilter
+from ringtime_shared.schedules.row_filter import RowFilter
 
 T = TypeVar("T")
 PAGE = 500  #: schedules, or dead letters

@@ -39,9 +39,8 @@ from uuid import UUID, uuid4
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.job_actions import JobActions, PageReport
 from ringtime_ingest.service.tokens import decode_token, encode_token
-from ringtime_shared import bulk
 from ringtime_shared.api.jobs import MAX_LIST_SIZE
-from ringtime_shared.app_states import inactive
+from ringtime_shared.apps.states import inactive
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import (
     InvalidRequest,
@@ -52,6 +51,7 @@ from ringtime_shared.errors import (
     VersionConflict,
 )
 from ringtime_shared.models.job import MOST_PROBLEMS, Job, JobKey, JobState
+from ringtime_shared.schedules import bulk
 from ringtime_shared.stores.protocol import JobStore, Position
 
 LEASE_MS = 15_000  #: many times what a page takes

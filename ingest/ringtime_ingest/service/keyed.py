@@ -57,8 +57,7 @@ from ringtime_ingest.service.commit import CommitPath, Overtaken, once_filed
 from ringtime_ingest.service.listing import fetch_shown
 from ringtime_ingest.service.requests import Kept, NewSchedule
 from ringtime_shared.api.ids import check_key
-from ringtime_shared.app_feed import AppReading
-from ringtime_shared.changing import as_shown
+from ringtime_shared.apps.feed import AppReading
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import (
     AppInactive,
@@ -72,6 +71,7 @@ from ringtime_shared.ids import app_number_of
 from ringtime_shared.models.app import App
 from ringtime_shared.models.claim import Claim, ClaimKey, ClaimKind
 from ringtime_shared.models.schedule import Place, Row, RowUpdate, Status
+from ringtime_shared.schedules.changing import as_shown
 from ringtime_shared.settings import IngestSettings
 from ringtime_shared.settings.rules import CLOCK_SKEW_MS
 from ringtime_shared.stores.codec import encode_slim

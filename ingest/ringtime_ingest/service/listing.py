@@ -30,11 +30,11 @@ from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.tokens import encode_token, read_token
 from ringtime_shared.api.schedules import LIST_SIZE, MAX_LIST_DAYS, MAX_LIST_SIZE
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
-from ringtime_shared.changing import as_shown
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Damaged, InvalidRequest, Violation
 from ringtime_shared.models.schedule import Row
-from ringtime_shared.row_filter import ALL_ROWS, RowFilter
+from ringtime_shared.schedules.changing import as_shown
+from ringtime_shared.schedules.row_filter import ALL_ROWS, RowFilter
 from ringtime_shared.settings import AppLimits
 from ringtime_shared.settings.rules import MOST_PAGE_BYTES
 from ringtime_shared.stores.codec import check_details

@@ -38,7 +38,7 @@ from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.keyed import TRIES, Draft, Keyed, KeyedStore, as_first_asked, digest_of
 from ringtime_ingest.service.requests import Cancellation, NewSchedule, ScheduleChange
-from ringtime_shared.app_feed import AppReading
+from ringtime_shared.apps.feed import AppReading
 from ringtime_shared.callbacks.foreign import describe
 from ringtime_shared.errors import (
     AlreadyDone,

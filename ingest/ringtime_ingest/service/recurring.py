@@ -34,10 +34,9 @@ from ringtime_ingest.service.requests import NewRecurring
 from ringtime_ingest.service.runs import DAY_MS, RecurringRows, Runs, check_size, read_token, shown_by
 from ringtime_ingest.service.tokens import encode_token
 from ringtime_shared.api.recurring import LIST_SIZE, MAX_REASON_CHARS
-from ringtime_shared.app_feed import AppReading
-from ringtime_shared.app_states import inactive
+from ringtime_shared.apps.feed import AppReading
+from ringtime_shared.apps.states import inactive
 from ringtime_shared.buckets import bucket_of
-from ringtime_shared.cancelling import CANCEL_PROMISE_MS, Cancelled
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.errors import (
     AlreadyDone,
@@ -75,6 +74,7 @@ from ringtime_shared.recurring.run_rows import (
     schedule_of,
 )
 from ringtime_shared.recurring.zones import LAST_MS
+from ringtime_shared.schedules.cancelling import CANCEL_PROMISE_MS, Cancelled
 from ringtime_shared.settings import AppLimits
 from ringtime_shared.stores.protocol import (
     DefinitionKey,

@@ -26,7 +26,7 @@ from typing import Protocol
 from uuid import UUID
 
 from ringtime_ingest.service.commit import CommitPath
-from ringtime_shared.app_feed import AppReading
+from ringtime_shared.apps.feed import AppReading
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import NotReplayable, OutcomeUnknown, RingtimeError, StoreUnavailable

@@ -16,10 +16,11 @@ from ringtime_shared.api.completions import MAX_TIMEOUT_S
 from ringtime_shared.api.ids import check_app_id, check_key, check_name
 from ringtime_shared.api.labels import Labels, check_labels
 from ringtime_shared.api.recurring import MAX_MISFIRE_AGE_MS, MAX_MISFIRES
-from ringtime_shared.app_rules import check_app
+from ringtime_shared.apps.hook_rules import MAX_DETAILS_BYTES as MAX_DETAILS_BYTES
+from ringtime_shared.apps.hook_rules import check_hooks
+from ringtime_shared.apps.retry_rules import RetryBounds, check_retry
+from ringtime_shared.apps.rules import check_app
 from ringtime_shared.errors import InvalidRequest, Violation
-from ringtime_shared.hook_rules import MAX_DETAILS_BYTES as MAX_DETAILS_BYTES
-from ringtime_shared.hook_rules import check_hooks
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.recurring import Misfire, Overlap
@@ -27,7 +28,6 @@ from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.models.sending import Priority, Sending
 from ringtime_shared.models.times import Times
-from ringtime_shared.retry_rules import RetryBounds, check_retry
 from ringtime_shared.settings import AppLimits
 
 CallbackRule = Callable[[Mapping[str, object], str], list[Violation]]

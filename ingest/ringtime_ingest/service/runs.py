@@ -13,7 +13,6 @@ from ringtime_ingest.service.calendars import Calendars
 from ringtime_ingest.service.listing import fetch_shown
 from ringtime_ingest.service.tokens import decode_token, encode_token
 from ringtime_shared.api.recurring import LIST_SIZE, MAX_LIST_SIZE, WHEN
-from ringtime_shared.chain_repair import count_planned
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.app import App
@@ -22,6 +21,7 @@ from ringtime_shared.models.schedule import Place, Row
 from ringtime_shared.models.times import Omitted, Run, Times
 from ringtime_shared.recurring.run_rows import next_run
 from ringtime_shared.recurring.runs import preview
+from ringtime_shared.schedules.chain_repair import count_planned
 from ringtime_shared.settings import AppLimits
 from ringtime_shared.stores.protocol import (
     DefinitionKey,

@@ -43,16 +43,14 @@ from ringtime_ingest.service.requests import (
 from ringtime_ingest.service.runs import Runs
 from ringtime_ingest.service.signing import SigningSecrets
 from ringtime_shared.api.ids import check_app_id
-from ringtime_shared.app_feed import AppReading, spread_of
-from ringtime_shared.app_rules import check_configuration, merge
-from ringtime_shared.app_states import activate, configure, deactivate, inactive, new_app
+from ringtime_shared.apps.deleting import Deleter
+from ringtime_shared.apps.feed import AppReading, spread_of
+from ringtime_shared.apps.hook_rules import check_hooks, screen_hooks
+from ringtime_shared.apps.rules import check_configuration, merge
+from ringtime_shared.apps.states import activate, configure, deactivate, inactive, new_app
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.protocol import CallbackRules
-from ringtime_shared.cancelling import cancel_home
-from ringtime_shared.changing import as_shown
 from ringtime_shared.clock import Clock, require_trust
-from ringtime_shared.completing import Completions
-from ringtime_shared.deleting import Deleter
 from ringtime_shared.errors import (
     AppExists,
     ClockInDoubt,
@@ -62,7 +60,6 @@ from ringtime_shared.errors import (
     NotFound,
     Violation,
 )
-from ringtime_shared.hook_rules import check_hooks, screen_hooks
 from ringtime_shared.ids import IdMint, Kind, unpack_id
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.hooks import Hooks
@@ -70,6 +67,9 @@ from ringtime_shared.models.recurring import Origin
 from ringtime_shared.models.schedule import Place, Row, Schedule
 from ringtime_shared.models.sending import Sending
 from ringtime_shared.partition_choice import PartitionChooser
+from ringtime_shared.recurring.completing import Completions
+from ringtime_shared.schedules.cancelling import cancel_home
+from ringtime_shared.schedules.changing import as_shown
 from ringtime_shared.settings import AppLimits, IngestSettings
 from ringtime_shared.stores.codec import check_details, fault_of
 from ringtime_shared.stores.protocol import (

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ringtime_shared.api.ids import SECRET_ID_BYTES, check_secret_id
-from ringtime_shared.app_changes import change_app
+from ringtime_shared.apps.changes import change_app
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Conflict, InvalidRequest, NotFound, Violation
 from ringtime_shared.models.app import App, SigningSecret

@@ -25,8 +25,8 @@ from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.shell import RingctlCommand, deployed
 from ringtime_shared.api.apps import app_to_json
-from ringtime_shared.app_rules import check_app, check_growth
-from ringtime_shared.app_states import configure, new_app
+from ringtime_shared.apps.rules import check_app, check_growth
+from ringtime_shared.apps.states import configure, new_app
 from ringtime_shared.clock import require_trust
 from ringtime_shared.errors import Conflict, InvalidRequest, RingtimeError, Violation
 from ringtime_shared.models.app import App, AppConfiguration

@@ -18,10 +18,10 @@ from ringtime_ringctl.times import read_whole
 from ringtime_shared.api.apps import app_to_json, resize_to_json
 from ringtime_shared.api.configuration import keys
 from ringtime_shared.api.instants import to_iso
-from ringtime_shared.app_rules import check_app, check_growth
-from ringtime_shared.app_states import activate, deactivate, new_app, require_staying
+from ringtime_shared.apps.deleting import Deleter, Left
+from ringtime_shared.apps.rules import check_app, check_growth
+from ringtime_shared.apps.states import activate, deactivate, new_app, require_staying
 from ringtime_shared.clock import require_trust
-from ringtime_shared.deleting import Deleter, Left
 from ringtime_shared.errors import AppExists, InvalidRequest, Violation
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.hooks import Hooks
@@ -347,7 +347,7 @@ def change_configuration(
         settings: each `KEY=VALUE`; statuses are separated by commas, hooks are JSON.
         unset: keys.
 
-    Raises InvalidRequest: all that is wrong with their form. What values may be is in `app_rules`.
+    Raises InvalidRequest: all that is wrong with their form. What values may be is in `apps.rules`.
     """
     wrong: list[Violation] = []
     values: dict[str, Any] = dict.fromkeys(_known(unset, wrong))

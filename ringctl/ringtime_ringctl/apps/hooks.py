@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import orjson
 
 from ringtime_shared.api.hooks import FIELD, PAYLOAD, hooks_of
+from ringtime_shared.apps.hook_rules import check_hooks
 from ringtime_shared.callbacks.egress_policy import EgressPolicy
 from ringtime_shared.callbacks.http_rules import HttpRules
 from ringtime_shared.callbacks.kafka_rules import KafkaRules
@@ -14,7 +15,6 @@ from ringtime_shared.callbacks.plugins import load_callback_types
 from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.errors import InvalidRequest, Violation
-from ringtime_shared.hook_rules import check_hooks
 from ringtime_shared.models.hooks import Hook, HookEvent, Hooks
 from ringtime_shared.settings import Settings
 

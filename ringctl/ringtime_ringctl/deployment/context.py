@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ringtime_shared.clock import Clock, SystemClock
+from ringtime_shared.clock.watched import WatchedClock
 from ringtime_shared.coordination.protocol import OperatorCoordination
 from ringtime_shared.errors import StartupError
 from ringtime_shared.settings import Settings, load_settings
 from ringtime_shared.stores.protocol import Store
-from ringtime_shared.watched_clock import WatchedClock
 
 MAX_OPERATOR = 128  #: characters of an operator's name
 

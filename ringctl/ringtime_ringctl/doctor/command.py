@@ -39,9 +39,9 @@ from ringtime_ringctl.doctor.passed_over import find_passed_over
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.shell import UNHEALTHY, RingctlCommand
 from ringtime_shared.buckets import bucket_of
-from ringtime_shared.chain_repair import find_broken
 from ringtime_shared.errors import RingtimeError, StartupError
 from ringtime_shared.models.recurring import Definition
+from ringtime_shared.schedules.chain_repair import find_broken
 from ringtime_shared.settings import Settings
 
 MAX_CHAINS = 20_000  #: recurring schedules that are looked at

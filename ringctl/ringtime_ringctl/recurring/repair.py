@@ -10,9 +10,9 @@ from ringtime_ringctl.deployment.ownership import fetch_app
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.shell import RingctlCommand, deployed
 from ringtime_shared.api.instants import to_iso
-from ringtime_shared.chain_repair import find_broken, repair
 from ringtime_shared.errors import Conflict, RingtimeError, VersionConflict
 from ringtime_shared.models.recurring import Definition
+from ringtime_shared.schedules.chain_repair import find_broken, repair
 
 MAX_BROKEN = 1_000  #: repaired by one command
 _DAY_MS = 86_400_000

@@ -31,15 +31,15 @@ clock, from when it read that `writable` is lowered, and had then counted a chan
 process that resumes counts anew. So no clock of another machine takes part, and there is no moment to store:
 one written beside the change would be from before it was durable, and the writer may have slept in between.
 Nor does it matter whether the writer lived to count its change: ingest follows what is counted
-(`ringtime_shared.app_feed`).
+(`ringtime_shared.apps.feed`).
 
 *Nothing left*: read `settled` of the old partitions, *then* the app's non-empty buckets above it, *then*,
 in the bucket `settled` stands in, the highest slot of any row, live or not. See `evidence`.
 
 *Moved*: a recurring schedule files each run in the partition of the one before, so a shrink would wait for
 its end. It is changed into a version that files them in a partition that stays
-(`ringtime_shared.chain_repair`). That is one conditional write on the definition, which repeated finds
-nothing to do. The run it has filed already is left where it is until it comes due, and ends there as
+(`ringtime_shared.schedules.chain_repair`). That is one conditional write on the definition, which repeated
+finds nothing to do. The run it has filed already is left where it is until it comes due, and ends there as
 superseded. Ingest on an older map may put another one there within the quiet time, and moves it; if it dies
 first, the last look does.
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ringtime_ringctl.resize.steps import added, noted
 from ringtime_shared.models.app import App, Instance
-from ringtime_shared.rows_ahead import last_bucket, read_ahead
+from ringtime_shared.schedules.rows_ahead import last_bucket, read_ahead
 from ringtime_shared.settings import AppLimits
 from ringtime_shared.stores.protocol import AppStore, IndexEntry, MarkStore, OperatorStore
 

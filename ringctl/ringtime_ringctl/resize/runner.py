@@ -14,9 +14,8 @@ from ringtime_ringctl.resize.evidence import find_ahead, find_unowned
 from ringtime_ringctl.resize.steps import Step, next_step
 from ringtime_ringctl.times import to_span
 from ringtime_shared.api.instants import to_iso
-from ringtime_shared.app_rules import check_growth
+from ringtime_shared.apps.rules import check_growth
 from ringtime_shared.buckets import last_slot
-from ringtime_shared.chain_repair import move_off, read_active
 from ringtime_shared.clock import require_trust
 from ringtime_shared.errors import (
     Conflict,
@@ -26,7 +25,8 @@ from ringtime_shared.errors import (
     VersionConflict,
 )
 from ringtime_shared.models.app import App, Instance, Resize
-from ringtime_shared.rows_ahead import last_bucket
+from ringtime_shared.schedules.chain_repair import move_off, read_active
+from ringtime_shared.schedules.rows_ahead import last_bucket
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 
 LOOK_S = 0.2  #: between two looks for owners: creates wait for them

@@ -14,7 +14,7 @@ from dataclasses import replace
 from enum import StrEnum
 
 from ringtime_shared.api.instants import to_iso
-from ringtime_shared.app_states import require_staying
+from ringtime_shared.apps.states import require_staying
 from ringtime_shared.errors import Conflict, InvalidRequest
 from ringtime_shared.models.app import App, Instance, Resize
 from ringtime_shared.settings import AppLimits

@@ -21,10 +21,10 @@ from ringtime_ringctl.shell import RingctlGroup, deployed
 from ringtime_ringctl.times import FORMS, read_window
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
-from ringtime_shared.cancelling import cancel_home
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.schedule import Row
-from ringtime_shared.row_filter import ALL_ROWS, RowFilter, parse_labels
+from ringtime_shared.schedules.cancelling import cancel_home
+from ringtime_shared.schedules.row_filter import ALL_ROWS, RowFilter, parse_labels
 from ringtime_shared.stores.protocol import (
     LAST_ID,
     DuePage,

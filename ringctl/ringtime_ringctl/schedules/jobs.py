@@ -16,7 +16,6 @@ from ringtime_ringctl.deployment.ownership import fetch_app
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.shell import RingctlGroup, WaitExpired, deployed
 from ringtime_ringctl.times import FORMS, count_of, parse_time, read_window
-from ringtime_shared import bulk
 from ringtime_shared.api.ids import check_schedule_id
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.api.jobs import MAX_LIST_SIZE, job_to_json, progress_of
@@ -24,6 +23,7 @@ from ringtime_shared.api.schedules import MAX_LIST_DAYS
 from ringtime_shared.errors import Conflict, InvalidRequest
 from ringtime_shared.models.job import Job, JobAction, JobKey, JobState
 from ringtime_shared.models.schedule import Status
+from ringtime_shared.schedules import bulk
 
 _LOOK_S = 0.5
 _DAY_MS = 86_400_000

@@ -18,7 +18,7 @@ from ringtime_ringctl.times import FORMS, parse_time
 from ringtime_shared.api.ids import check_app_id, check_name
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.errors import InvalidRequest
-from ringtime_shared.row_filter import parse_labels
+from ringtime_shared.schedules.row_filter import parse_labels
 
 
 @click.command("put", cls=RingctlCommand)

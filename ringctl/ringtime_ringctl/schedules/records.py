@@ -12,12 +12,12 @@ import orjson
 from ringtime_shared.api import dead_letters as api
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.api.schedules import schedule_to_json
-from ringtime_shared.changing import as_shown
 from ringtime_shared.errors import InvalidRequest, NotFound
 from ringtime_shared.ids import IdParts, unpack_id
 from ringtime_shared.models.app import App
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row
+from ringtime_shared.schedules.changing import as_shown
 from ringtime_shared.stores.protocol import AppStore, ScheduleStore
 
 

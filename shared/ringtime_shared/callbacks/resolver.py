@@ -30,8 +30,8 @@ from errno import ENOMEM
 from typing import NamedTuple
 
 from ringtime_shared.callbacks.address_rules import Address, parse_address
-from ringtime_shared.descriptors import is_shortage
 from ringtime_shared.fairness.fair_queue import FairQueue, Share
+from ringtime_shared.process.descriptors import is_shortage
 from ringtime_shared.settings import EgressSettings
 
 #: Each address once, in the system's order; None for one that must never be reached. Empty: not found.

@@ -11,11 +11,11 @@ from typing import Any, cast
 
 import uvicorn
 
-from ringtime_shared.descriptors import descriptor_limit, share_out
 from ringtime_shared.errors import StartupError
 from ringtime_shared.http_server.connection import App, Connection, House
 from ringtime_shared.http_server.crowd import Crowd
 from ringtime_shared.http_server.heads import Door
+from ringtime_shared.process.descriptors import descriptor_limit, share_out
 from ringtime_shared.settings import ServerSettings
 
 _BACKLOG = 2_048

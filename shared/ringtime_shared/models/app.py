@@ -146,7 +146,7 @@ class Resize:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deletion:
-    """The end of an app, under way. Who asks for it again goes on with it; see `ringtime_shared.deleting`."""
+    """The end of an app, under way. Who asks again goes on with it; see `ringtime_shared.apps.deleting`."""
 
     cancels: bool  #: what has not fired is cancelled; else the deletion is given up if there is any
     began_at: int  #: the app's version that had this note first, which tells one deletion from the next

@@ -14,7 +14,7 @@ _WEEK_MS = 604_800_000
 class RetryRules:
     """Each None stands for what the next one in line says: the schedule, its app, the server.
 
-    A bound that is a name is one of `ringtime_shared.retry_rules.RetryBounds`.
+    A bound that is a name is one of `ringtime_shared.apps.retry_rules.RetryBounds`.
     """
 
     attempts: Annotated[

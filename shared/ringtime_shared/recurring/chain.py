@@ -78,7 +78,6 @@ from functools import cached_property
 from typing import NamedTuple
 from uuid import UUID
 
-from ringtime_shared.completing import GRACE_MS, completion_ms_of, outcome_of_work
 from ringtime_shared.ids import home_slot
 from ringtime_shared.models.recurring import (
     Definition,
@@ -91,6 +90,7 @@ from ringtime_shared.models.recurring import (
 )
 from ringtime_shared.models.schedule import Outcome, Row, Status
 from ringtime_shared.models.times import Run, Spread
+from ringtime_shared.recurring.completing import GRACE_MS, completion_ms_of, outcome_of_work
 from ringtime_shared.recurring.run_rows import (
     Span,
     id_of,

@@ -11,7 +11,7 @@ from msgspec import Meta
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockSettings:
     """A node whose wall clock is in doubt fires nothing and accepts nothing; see
-    `ringtime_shared.clock_judge`. Set the same values in every process."""
+    `ringtime_shared.clock.judge`. Set the same values in every process."""
 
     max_skew_ms: Annotated[int, Meta(ge=100, le=10_000)] = 5_000
     """How far the wall clock may be off the clocks of Cassandra's hosts, or jump at once, in milliseconds. A

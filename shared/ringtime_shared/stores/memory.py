@@ -10,7 +10,6 @@ from itertools import islice
 from operator import attrgetter
 from uuid import UUID
 
-from ringtime_shared.arrivals import RecentArrivals
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.clock import ServerTime
 from ringtime_shared.errors import AppExists, Damaged, NotFound
@@ -26,6 +25,7 @@ from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.parts import CopyPage, PartMap, group_of, part_of, parts_of
 from ringtime_shared.recurring.calendars import with_calendars
+from ringtime_shared.stores.arrivals import RecentArrivals
 from ringtime_shared.stores.protocol import (
     LAST_ID,
     AppChange,

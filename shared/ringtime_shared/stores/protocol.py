@@ -175,7 +175,7 @@ class AppStore(Protocol):
 
 
 class AppFeedStore(Protocol):
-    """What changes of the apps, for those who keep all of them in memory (`ringtime_shared.app_feed`).
+    """What changes of the apps, for those who keep all of them in memory (`ringtime_shared.apps.feed`).
 
     The count is for proofs: if two readings of it are equal, every change that had returned before the
     second one was durable before the first. The names of what changed are for promptness alone.

@@ -15,7 +15,7 @@ from ringtime_dispatcher.callbacks.http.callback import HttpCallback
 from ringtime_shared.callbacks.egress_policy import EgressPolicy
 from ringtime_shared.callbacks.protocol import Delivery, Reply
 from ringtime_shared.callbacks.resolver import Resolver
-from ringtime_shared.completing import Completions
+from ringtime_shared.recurring.completing import Completions
 from ringtime_shared.settings import EgressSettings
 
 SITE = "127.0.0.2"  #: an address that a test's settings allow

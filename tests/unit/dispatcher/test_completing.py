@@ -11,10 +11,10 @@ from tests.unit.dispatcher.rig import Rig, make_rig
 from tests.unit.dispatcher.test_following import begin, runs
 
 from ringtime_shared.callbacks.protocol import Reply
-from ringtime_shared.completing import NOT_IN_TIME, Ticket, completed, place_of_note
 from ringtime_shared.models.recurring import Definition, Stage
 from ringtime_shared.models.schedule import Row, RowUpdate, Status
 from ringtime_shared.models.sending import Sending
+from ringtime_shared.recurring.completing import NOT_IN_TIME, Ticket, completed, place_of_note
 from ringtime_shared.recurring.run_rows import run_in
 
 TIME_MS = 20_000

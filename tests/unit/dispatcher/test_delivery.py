@@ -12,7 +12,7 @@ from tests.harness.virtual import LoopClock, on_virtual_time
 from tests.unit.dispatcher.rig import make_node, make_rig
 from tests.unit.spy_store import SpyStore, spin
 
-from ringtime_shared.app_states import begin_deletion
+from ringtime_shared.apps.states import begin_deletion
 from ringtime_shared.callbacks.protocol import Reply
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.coordination.memory import Hub, MemorySession

@@ -14,9 +14,9 @@ from ringtime_dispatcher.callbacks.http.callback import parse_route, request_byt
 from ringtime_shared.callbacks.http_rules import METHODS
 from ringtime_shared.callbacks.protocol import Reply
 from ringtime_shared.callbacks.url_rules import url_fault
-from ringtime_shared.completing import Completions
 from ringtime_shared.models.recurring import RunOf
 from ringtime_shared.models.sending import Sending
+from ringtime_shared.recurring.completing import Completions
 
 HOST = "callback.test"
 

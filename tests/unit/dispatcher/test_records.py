@@ -18,9 +18,9 @@ from ringtime_dispatcher.delivery.recording import (
     unsent,
 )
 from ringtime_shared.callbacks.protocol import Reply
-from ringtime_shared.changing import Verdict, judge
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import LOG_LENGTH, Attempt, Outcome, Place, Row, RowUpdate, Status
+from ringtime_shared.schedules.changing import Verdict, judge
 
 APP = make_app(app_id="shop", number=7)
 HOME = make_row(APP, START_MS, partition=2)

@@ -16,10 +16,10 @@ from tests.unit.dispatcher.test_signing import delivery
 from ringtime_dispatcher.callbacks.http.callback import parse_route, request_bytes
 from ringtime_dispatcher.callbacks.signing import signature_headers
 from ringtime_shared.callbacks.protocol import Reply
-from ringtime_shared.changing import BEHIND_MS, FRESH_MS, LOOKS_APART_MS
 from ringtime_shared.fairness.fair_queue import FairQueue, Rank, Share
 from ringtime_shared.models.schedule import Change, Place, Row, Status
 from ringtime_shared.models.sending import Priority, Sending
+from ringtime_shared.schedules.changing import BEHIND_MS, FRESH_MS, LOOKS_APART_MS
 
 BYTES = bytes(range(256))
 KEY = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"

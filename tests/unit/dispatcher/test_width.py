@@ -18,13 +18,13 @@ from ringtime_dispatcher.ownership.minute import SLOTS_KNOWN
 from ringtime_dispatcher.ownership.recovery import walk
 from ringtime_dispatcher.reading.polling import Poller
 from ringtime_dispatcher.reading.sealing import CLOSING_MS, Sealer, find_laden, take_closing
-from ringtime_shared.arrivals import INDEX_LEAD_MS
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import StoreUnavailable
 from ringtime_shared.models.app import App
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import DispatchSettings
+from ringtime_shared.stores.arrivals import INDEX_LEAD_MS
 from ringtime_shared.stores.protocol import LAST_ID, DamagedRow, Position
 
 pytestmark = pytest.mark.timeout(600)  # ./test runs these in time that nobody else asks for

@@ -12,7 +12,7 @@ from tests.unit.spy_store import SpyStore
 from ringtime_ingest.service import IngestParts, IngestService, NewApp, NewSchedule
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath
-from ringtime_shared.app_feed import AppReading
+from ringtime_shared.apps.feed import AppReading
 from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.models.app import App, AppConfiguration, Instance

@@ -13,8 +13,8 @@ from tests.harness.virtual import on_virtual_time
 from tests.unit.ingest.commit_rig import CommitRig, make_commit_rig
 from tests.unit.spy_store import spin
 
-from ringtime_shared.app_feed import AppReading
-from ringtime_shared.app_states import begin_deletion
+from ringtime_shared.apps.feed import AppReading
+from ringtime_shared.apps.states import begin_deletion
 from ringtime_shared.errors import NotFound, OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Row

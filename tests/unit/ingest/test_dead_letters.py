@@ -22,7 +22,6 @@ from ringtime_ingest.service.dead_letters import (
     ReplayReport,
 )
 from ringtime_ingest.service.replay import SPACING_MS, Replayer, key_of
-from ringtime_shared.changing import Verdict, judge
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import (
     AppInactive,
@@ -36,6 +35,7 @@ from ringtime_shared.models.app import Instance
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Outcome, Row, Status
 from ringtime_shared.partition_choice import PartitionChooser
+from ringtime_shared.schedules.changing import Verdict, judge
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 
 DAY_MS = 86_400_000

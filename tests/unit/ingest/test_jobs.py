@@ -15,7 +15,6 @@ from tests.unit.spy_store import spin
 
 from ringtime_ingest.service import job_actions, jobs
 from ringtime_ingest.service.requests import NewRecurring
-from ringtime_shared.bulk import MOST_ASKED, MOST_OPEN, NewJob
 from ringtime_shared.errors import (
     AppInactive,
     ClockInDoubt,
@@ -30,6 +29,7 @@ from ringtime_shared.models.job import Job, JobAction, JobState, new_job_id
 from ringtime_shared.models.recurring import DefinitionState
 from ringtime_shared.models.schedule import Row, Status
 from ringtime_shared.models.times import Times
+from ringtime_shared.schedules.bulk import MOST_ASKED, MOST_OPEN, NewJob
 
 HOUR_MS = 3_600_000
 

@@ -28,7 +28,7 @@ from ringtime_shared.errors import InvalidRequest, NotFound, StoreUnavailable
 from ringtime_shared.models.app import App
 from ringtime_shared.models.recurring import Origin
 from ringtime_shared.models.schedule import Row, Status
-from ringtime_shared.row_filter import RowFilter
+from ringtime_shared.schedules.row_filter import RowFilter
 from ringtime_shared.settings import AppLimits
 
 _ASKED = ("status", "labels", "name_prefix", "host")

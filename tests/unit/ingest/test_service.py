@@ -12,7 +12,6 @@ from tests.contract.builders import START_MS, make_app, make_outcome, make_row, 
 from tests.unit.ingest.commit_rig import AnyDetails, ServiceRig, make_service_rig
 from tests.unit.spy_store import spin
 
-from ringtime_shared.changing import WINDOW_MS
 from ringtime_shared.errors import (
     AlreadyDone,
     AppActive,
@@ -29,6 +28,7 @@ from ringtime_shared.errors import (
 from ringtime_shared.ids import MAX_COUNT, Kind, pack_id, unpack_id
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.schedule import Row, Status
+from ringtime_shared.schedules.changing import WINDOW_MS
 
 
 @pytest.fixture

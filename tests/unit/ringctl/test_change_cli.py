@@ -15,8 +15,8 @@ from tests.unit.ringctl.test_cli import Folder, failed
 
 from ringtime_client import make_hooks
 from ringtime_ringctl.main import main
-from ringtime_shared import deleting
-from ringtime_shared.app_states import begin_deletion
+from ringtime_shared.apps import deleting
+from ringtime_shared.apps.states import begin_deletion
 from ringtime_shared.models.app import App, AppConfiguration, SigningSecret
 from ringtime_shared.stores.sqlite import schema
 

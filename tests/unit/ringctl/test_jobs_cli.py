@@ -13,8 +13,8 @@ from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.deployment.ownership import fetch_app
 from ringtime_ringctl.output import Output
 from ringtime_ringctl.schedules import jobs
-from ringtime_shared import bulk
 from ringtime_shared.models.job import Job, JobState
+from ringtime_shared.schedules import bulk
 
 
 @pytest.fixture(autouse=True)

@@ -16,9 +16,9 @@ from tests.unit.ringctl.test_cli import Folder, failed
 
 from ringtime_client import RingtimeClient
 from ringtime_ringctl.recurring import command, repair
-from ringtime_shared.chain_repair import repair as begin_again
 from ringtime_shared.errors import OutcomeUnknown
 from ringtime_shared.models.recurring import Definition, recurring_id_of
+from ringtime_shared.schedules.chain_repair import repair as begin_again
 
 Run = Callable[..., Result]
 CRON = ("--cron", "30 2 * * *", "--zone", "Europe/Berlin")

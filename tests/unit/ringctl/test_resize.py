@@ -23,7 +23,7 @@ from tests.unit.ringctl.resize_rig import (
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ringctl.resize.runner import Unfinished
-from ringtime_shared.app_feed import AppFeed, AppReading
+from ringtime_shared.apps.feed import AppFeed, AppReading
 from ringtime_shared.coordination.memory import Hub, MemoryOperator, MemorySession
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.errors import (

@@ -6,7 +6,10 @@ import random
 
 import pytest
 
-from ringtime_shared.arrivals import (
+from ringtime_shared.buckets import BUCKET_MS, bucket_of, first_slot, last_slot
+from ringtime_shared.models.app import Instance
+from ringtime_shared.models.schedule import Place
+from ringtime_shared.stores.arrivals import (
     ANNOUNCE_AHEAD_MS,
     ARRIVALS_KEPT,
     INDEX_LEAD_MS,
@@ -18,9 +21,6 @@ from ringtime_shared.arrivals import (
     pack_slots,
     unpack_slots,
 )
-from ringtime_shared.buckets import BUCKET_MS, bucket_of, first_slot, last_slot
-from ringtime_shared.models.app import Instance
-from ringtime_shared.models.schedule import Place
 from ringtime_shared.stores.protocol import Arrival
 
 BUCKET = 30_000_000

@@ -10,7 +10,6 @@ import pytest
 from tests.contract.builders import make_app, make_outcome, make_update
 from tests.harness.recurring import DAY_MS, checked, every, first_of, new_definition
 
-from ringtime_shared.chain_repair import begin_anew, count_planned, find_broken, has_broken, move_off, repair
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import Damaged, OutcomeUnknown, VersionConflict
 from ringtime_shared.ids import IdMint
@@ -18,6 +17,14 @@ from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.recurring import Definition, DefinitionState, recurring_id_of
 from ringtime_shared.models.schedule import Place, Row
 from ringtime_shared.recurring.run_rows import next_version, run_in
+from ringtime_shared.schedules.chain_repair import (
+    begin_anew,
+    count_planned,
+    find_broken,
+    has_broken,
+    move_off,
+    repair,
+)
 from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import DefinitionKey, Marks, MarksWrite
 

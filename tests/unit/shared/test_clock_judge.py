@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from ringtime_shared.clock import ServerTime
-from ringtime_shared.clock_judge import LATEST_MS, ClockJudge
+from ringtime_shared.clock.judge import LATEST_MS, ClockJudge
 from ringtime_shared.errors import SettingsError
 from ringtime_shared.ids import EPOCH_2020_MS, IdMint, Kind
 from ringtime_shared.settings import load_settings

@@ -21,8 +21,8 @@ from tests.contract.builders import (
 from tests.harness.virtual import LoopClock, on_virtual_time
 from tests.unit.spy_store import SpyStore
 
-from ringtime_shared.app_feed import AppFeed
-from ringtime_shared.deleting import Deleter
+from ringtime_shared.apps.deleting import Deleter
+from ringtime_shared.apps.feed import AppFeed
 from ringtime_shared.errors import (
     ClockInDoubt,
     Conflict,

@@ -9,12 +9,12 @@ import sys
 
 import pytest
 
-from ringtime_shared.descriptors import fit_attempts, is_shortage, share_out
+from ringtime_shared.process.descriptors import fit_attempts, is_shortage, share_out
 from ringtime_shared.settings import DispatchSettings
 
 RAISE = """
 import json, resource
-from ringtime_shared.descriptors import raise_limit
+from ringtime_shared.process.descriptors import raise_limit
 resource.setrlimit(resource.RLIMIT_NOFILE, (256, {hard}))
 print(json.dumps([raise_limit(), *resource.getrlimit(resource.RLIMIT_NOFILE)]))
 """

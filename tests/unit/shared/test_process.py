@@ -9,7 +9,7 @@ import sys
 #: what nobody needs any more was found.
 _PROGRAM = """
 import gc, sys, weakref
-from ringtime_shared.process import settle_memory
+from ringtime_shared.process.service import settle_memory
 
 class Node: pass
 

@@ -21,7 +21,7 @@ _PROGRAM = """
 import os, signal, sys
 from ringtime_shared.http_server import hold_port, listen
 from ringtime_shared.settings import ServerSettings
-from ringtime_shared.workers import Workers
+from ringtime_shared.process.workers import Workers
 
 settings = ServerSettings(host="127.0.0.1", port=0)
 holder = hold_port(settings)

@@ -10,7 +10,7 @@ means one thing to the check and another to the connection gains nothing.
 
 | answer | outcome of the attempt |
 |---|---|
-| 2xx | success; of 202, its end may come later: see `ringtime_shared.completing` |
+| 2xx | success; of 202, its end may come later: see `ringtime_shared.recurring.completing` |
 | 410 | failure, and trying again is of no use |
 | any other status | failure, tried again by policy; `Retry-After` is honoured |
 | none: no such host, refused, reset, timed out | failure, tried again by policy |
@@ -39,7 +39,7 @@ from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.callbacks.url_rules import DEFAULT_PORTS, Target, parse_target, url_fault
 from ringtime_shared.clock import Clock, SystemClock
-from ringtime_shared.completing import Completions, completion_ms_of, ticket_of
+from ringtime_shared.recurring.completing import Completions, completion_ms_of, ticket_of
 
 _MOST_ADDRESSES = 3  #: tried in one attempt
 _MOST_FAILED = 1_024  #: hosts of which a failed address is remembered

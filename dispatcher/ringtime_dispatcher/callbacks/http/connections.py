@@ -37,8 +37,8 @@ from typing import NamedTuple, cast
 from ringtime_dispatcher.callbacks.http.answer import AnswerReader
 from ringtime_shared.callbacks.address_rules import Address
 from ringtime_shared.callbacks.url_rules import Target
-from ringtime_shared.descriptors import is_shortage
 from ringtime_shared.errors import StartupError
+from ringtime_shared.process.descriptors import is_shortage
 
 KEEP_S = 60.0  #: no connection is used longer
 MOST_IDLE = 100  #: to one destination: as many as one app may have under way to it by default

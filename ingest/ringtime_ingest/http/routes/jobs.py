@@ -14,10 +14,10 @@ from ringtime_ingest.http.query import Query
 from ringtime_ingest.http.routes import BASE, Routes
 from ringtime_shared.api.ids import check_app_id, check_schedule_id
 from ringtime_shared.api.jobs import LIST_SIZE, MAX_LIST_SIZE, job_to_json, jobs_to_json, remark_of
-from ringtime_shared.bulk import IN_QUERY, NewJob
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.job import JobAction
 from ringtime_shared.models.schedule import Status
+from ringtime_shared.schedules.bulk import IN_QUERY, NewJob
 
 _FLAGS = {"": False, "false": False, "true": True}
 _ASKED = (*IN_QUERY, "zone", "dry_run")

@@ -35,7 +35,7 @@ from ringtime_shared.api.schedules import (
 )
 from ringtime_shared.errors import NotChangeable, Violation
 from ringtime_shared.models.schedule import Status
-from ringtime_shared.row_filter import RowFilter
+from ringtime_shared.schedules.row_filter import RowFilter
 
 _KEY = b"idempotency-key"  #: the header
 

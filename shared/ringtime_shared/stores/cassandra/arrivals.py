@@ -15,7 +15,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Self
 
-from ringtime_shared.arrivals import (
+from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
+from ringtime_shared.models.app import Instance
+from ringtime_shared.models.schedule import Place
+from ringtime_shared.parts import HeldParts, group_of, part_of, parts_of
+from ringtime_shared.stores.arrivals import (
     KEPT_MS,
     MOST_ANNOUNCEMENTS,
     SLOW_WRITE_MS,
@@ -23,10 +27,6 @@ from ringtime_shared.arrivals import (
     pack_slots,
     unpack_slots,
 )
-from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
-from ringtime_shared.models.app import Instance
-from ringtime_shared.models.schedule import Place
-from ringtime_shared.parts import HeldParts, group_of, part_of, parts_of
 from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.rows import pack_int, pack_long, routing_key
 from ringtime_shared.stores.cassandra.session import (

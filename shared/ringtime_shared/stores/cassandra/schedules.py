@@ -11,11 +11,11 @@ from functools import partial
 from typing import Generic, Self, TypeVar
 from uuid import UUID
 
-from ringtime_shared.arrivals import SLOW_WRITE_MS, announced_below
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.parts import HeldParts, group_of, part_of, parts_of
+from ringtime_shared.stores.arrivals import SLOW_WRITE_MS, announced_below
 from ringtime_shared.stores.cassandra.arrivals import Arrivals
 from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.recurring import PUT_RUN, run_entry

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple, Self, TypeVar
 from uuid import UUID
 
-from ringtime_shared.arrivals import RecentArrivals
 from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.errors import Conflict, FolderLost, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
@@ -25,6 +24,7 @@ from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.parts import CopyPage, PartMap
 from ringtime_shared.settings import EmbeddedSettings
+from ringtime_shared.stores.arrivals import RecentArrivals
 from ringtime_shared.stores.protocol import (
     AppChange,
     AppCounts,

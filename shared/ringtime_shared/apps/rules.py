@@ -10,11 +10,11 @@ from typing import Any
 
 from ringtime_shared.api.configuration import check_numbers
 from ringtime_shared.api.ids import check_app_id
+from ringtime_shared.apps.retry_rules import RetryBounds, check_retry
 from ringtime_shared.errors import LimitReached, Violation
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.setting import entries_of
-from ringtime_shared.retry_rules import RetryBounds, check_retry
 from ringtime_shared.settings import AppLimits
 from ringtime_shared.stores.protocol import AppCounts
 

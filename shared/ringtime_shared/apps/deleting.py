@@ -8,7 +8,7 @@ on with it, in whatever process, so a crash only delays it.
 
 *Quiet*: more than `ingest.map_age_ms` and `APPS_TRUST_MS`, and `ingest.write_deadline_ms` to spare, from when
 this process knew the note to be stored, and had counted it as a change itself: those who follow the changes
-(`ringtime_shared.app_feed`) learn of no other, and whoever noted it may have died before it was counted.
+(`ringtime_shared.apps.feed`) learn of no other, and whoever noted it may have died before it was counted.
 While the process is suspended more time passes, not less. *Left*: a live row above `settled`; `rows_ahead`
 finds it. So is a recurring schedule that is paused, unless what is left may be cancelled. A deletion that may
 not cancel, and finds something left, is given up: the app is as it was before.
@@ -42,15 +42,15 @@ from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from ringtime_shared.app_changes import TRIES, always_changed, change_app
-from ringtime_shared.app_states import APPS_TRUST_MS, begin_deletion, give_up_deletion
+from ringtime_shared.apps.changes import TRIES, always_changed, change_app
+from ringtime_shared.apps.states import APPS_TRUST_MS, begin_deletion, give_up_deletion
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Conflict, LiveSchedules, VersionConflict
 from ringtime_shared.ids import app_number_of, unpack_id
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.schedule import Place, Row
-from ringtime_shared.rows_ahead import last_bucket, read_ahead
+from ringtime_shared.schedules.rows_ahead import last_bucket, read_ahead
 from ringtime_shared.settings import AppLimits, IngestSettings
 from ringtime_shared.stores.protocol import (
     LAST_ID,

@@ -6,12 +6,12 @@ from collections.abc import Awaitable
 from dataclasses import replace
 from typing import NamedTuple, Protocol, TypeVar
 
-from ringtime_shared.app_states import APPS_TRUST_MS
-from ringtime_shared.changing import WINDOW_MS
+from ringtime_shared.apps.states import APPS_TRUST_MS
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import AlreadyDone, OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.app import App
 from ringtime_shared.models.schedule import Row
+from ringtime_shared.schedules.changing import WINDOW_MS
 from ringtime_shared.settings import AppLimits
 from ringtime_shared.stores.protocol import AppStore, ScheduleStore
 

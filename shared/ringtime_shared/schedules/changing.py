@@ -89,7 +89,7 @@ def judge(row: Row, home: Row | None, pointed: Row | None) -> Verdict:
     if _is_over(row, home):
         return Verdict.CLOSE
     if row.schedule.work is not None and row.schedule.work.ended_ms is not None:
-        return Verdict.SEND  # it ends the schedule, whatever the home row points at: see `completing`
+        return Verdict.SEND  # it ends the schedule, whatever the home row points at
     later = home.moved_to
     if later is None:
         return Verdict.SEND if row.change is None else Verdict.WAIT

@@ -5,7 +5,7 @@ counting suspension: CLOCK_BOOTTIME) measures how long ago something happened: a
 last read of an app's map. CLOCK_MONOTONIC stands still while a machine is suspended, so a node that
 wakes up would believe its lease is fresh.
 
-A wall clock may lie. What a service is given as its clock is a `WatchedClock` (see `watched_clock`), whose
+A wall clock may lie. What a service is given as its clock is a `WatchedClock` (see `watched`), whose
 wall time does not follow a jump before it is known to be right, and which says when it is in doubt.
 
 Waiting is asyncio's business; a test that wants virtual time runs an event loop on virtual time.

@@ -13,9 +13,9 @@ from typing import Any
 
 import uvloop
 
-from ringtime_shared.descriptors import raise_limit
 from ringtime_shared.entry import leave_interrupted
 from ringtime_shared.errors import RingtimeError
+from ringtime_shared.process.descriptors import raise_limit
 from ringtime_shared.settings import Settings, load_settings
 
 _DRIVERS = frozenset({"cassandra", "aetcd", "grpc", "aiokafka"})

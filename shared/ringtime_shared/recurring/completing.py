@@ -47,9 +47,9 @@ from uuid import UUID
 from ringtime_shared.api.completions import PATH, URL_CHARS
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.callbacks.protocol import Delivery
-from ringtime_shared.changing import slot_again
 from ringtime_shared.models.recurring import RunOf, Stage, Work
 from ringtime_shared.models.schedule import Outcome, Place, Row, Schedule, Status
+from ringtime_shared.schedules.changing import slot_again
 from ringtime_shared.settings import CompletionSettings
 
 GRACE_MS = 5_000  #: between the end of a receiver's time and what records it: what a completion may take

@@ -25,7 +25,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from ringtime_shared.clock import Clock, ServerTime
-from ringtime_shared.clock_judge import ClockJudge
+from ringtime_shared.clock.judge import ClockJudge
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.settings import ClockSettings
 

@@ -1,4 +1,4 @@
-"""The page of what an app may set, made from its entries: `python -m ringtime_shared.app_reference`."""
+"""The page of what an app may set, made from its entries: `python -m ringtime_shared.apps.reference`."""
 
 from __future__ import annotations
 

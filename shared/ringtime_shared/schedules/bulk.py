@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ringtime_shared.api.recurring import MAX_REASON_CHARS
 from ringtime_shared.api.schedules import MAX_LIST_DAYS
-from ringtime_shared.app_states import inactive
+from ringtime_shared.apps.states import inactive
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.errors import (
     Conflict,

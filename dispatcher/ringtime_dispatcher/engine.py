@@ -158,7 +158,7 @@ class Dispatcher:
             self._owner.instances,
             self._deliverer,
             self._ledger.room,
-            lambda: self._ledger.is_full,
+            self._ledger.is_full,
         )
         self._sealer = Sealer(
             parts.store,

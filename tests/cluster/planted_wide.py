@@ -12,9 +12,8 @@ from ringtime_dispatcher.ownership import keeper, recovery
 from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_dispatcher.ownership.minute import Minute
 from ringtime_dispatcher.reading import sealing
-from ringtime_dispatcher.reading.agenda import Agenda
 from ringtime_dispatcher.reading.feed import Feed
-from ringtime_dispatcher.reading.polling import Poller
+from ringtime_dispatcher.reading.polling import Agenda, Poller
 from ringtime_dispatcher.reading.sealing import Sealer
 from ringtime_shared.parts import CopyPage, PartMap
 from ringtime_shared.stores import arrivals

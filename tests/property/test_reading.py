@@ -15,7 +15,7 @@ from tests.unit.dispatcher.rig import make_owned
 from ringtime_dispatcher.ownership import minute as module
 from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_dispatcher.ownership.minute import Minute
-from ringtime_dispatcher.reading.agenda import Agenda
+from ringtime_dispatcher.reading.polling import Agenda
 from ringtime_shared.buckets import last_slot
 from ringtime_shared.stores.protocol import LAST_ID, Position
 

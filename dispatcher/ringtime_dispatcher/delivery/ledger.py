@@ -132,7 +132,6 @@ class Room:
             return True
         return False
 
-    @property
     def is_full(self) -> bool:
         """Whether not even an app that holds nothing has room."""
         return self._total >= self._most
@@ -165,10 +164,9 @@ class Ledger:
         """Return how many more rows of this app may be held; one that gets 0 is refused, until `on_room`."""
         return self._room.of(app_id)
 
-    @property
     def is_full(self) -> bool:
         """Whether no app at all has room."""
-        return self._room.is_full
+        return self._room.is_full()
 
     @property
     def is_short(self) -> bool:

@@ -3,7 +3,7 @@
 What a node pays for follows what is due, and what is filed near; not how many instances have rows somewhere
 in this minute. Two ways lead to a row, and they share nothing but the store:
 
-**Promptness** (`polling`, `agenda`, `feed`, `ownership.minute`). A row is read when it is known to come due:
+**Promptness** (`polling`, `feed`, `ownership.minute`). A row is read when it is known to come due:
 
     20 s before a minute   its index is read, once: who has rows in it
     until it begins        one look each at the slots of these rows; no payloads, at most 500 at a time

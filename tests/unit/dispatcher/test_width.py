@@ -59,7 +59,7 @@ class Node:
             self.instances,
             self,
             self.memory.of,
-            lambda: self.memory.is_full,
+            self.memory.is_full,
         )
         self.sealer = Sealer(store, self.clock, self.settings, self.instances, self)
 

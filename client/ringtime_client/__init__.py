@@ -12,6 +12,7 @@ What a caller may conclude from an error:
 |---|---|---|
 | InvalidRequest, NotFound, Conflict and below | no | not as it is |
 | StoreUnavailable | no | yes, later |
+| RateLimited | no; more than a limit allows | yes, after its `wait_s` |
 | OutcomeUnknown | maybe | only what may happen twice: cancel, put, replay, a create with an idempotency key |
 | InFlight | not known yet | yes, in a moment |
 | UnexpectedAnswer | no; what answered is not a Ringtime server, or has a bug | after a look at it |
@@ -21,7 +22,8 @@ Creates that are made at once travel as a batch (`coalescing`), each with its ow
 A batch is one call: what is raised is about all of it. The results of its items are in what it returns, those
 that failed as these errors.
 
-Reads, and creates with an idempotency key, are tried again by the client itself, other writes never.
+Reads, creates with an idempotency key, and whatever a limit refused are tried again by the client itself
+while the call's deadline leaves time for it, other writes never.
 """
 
 from ringtime_client.clients import AsyncRingtimeClient, RingtimeClient

@@ -31,14 +31,17 @@ from ringtime_shared.errors import (
     NotFound,
     NotReplayable,
     OutcomeUnknown,
+    RateLimited,
     RingtimeError,
     StoreUnavailable,
     VersionConflict,
     Violation,
 )
 
+_MOST_DIGITS = 9
 UNAVAILABLE = (502, 503, 504)  #: the server's own 503, or a gateway that found no server
-_NOT_TAKEN = (408, 429)  #: answered before the request was acted on
+RATE_LIMITED = 429
+_NOT_TAKEN = (408, RATE_LIMITED)  #: answered before the request was acted on
 _SHOWN_CHARS = 120
 _ITEM_FAILED = 500  #: the HTTP status of an item that says by no known word why it failed
 #: The server could not do it just now, and did nothing.
@@ -74,6 +77,7 @@ _OF_CODE = {
     408: ErrorWord.TOO_SLOW,
     413: ErrorWord.BODY_TOO_LARGE,
     422: ErrorWord.KEY_REUSED,
+    429: ErrorWord.RATE_LIMITED,
     503: ErrorWord.SERVER_BUSY,
     4001: ErrorWord.NOT_FOUND,
     4002: ErrorWord.APP_INACTIVE,
@@ -145,6 +149,9 @@ def _to_error(call: Call[T], answer: Answer, fault: _Fault) -> RingtimeError:
             | ErrorWord.MALFORMED_HTTP
         ):
             return InvalidRequest(fault.errors or [Violation("request", message)])
+        case ErrorWord.RATE_LIMITED:
+            wait_s = to_seconds(answer.retry_after or "")
+            return RateLimited(details.get("limit", ""), wait_s, message)
         case ErrorWord.NOT_FOUND:
             is_app = fault.status_code == _APP_UNKNOWN
             return NotFound("app", call.app_id) if is_app else NotFound(call.kind, call.key)
@@ -185,3 +192,9 @@ def _to_foreign(call: Call[T], answer: Answer, about: str) -> RingtimeError:
 
 def _unknown(call: Call[T], reason: str) -> OutcomeUnknown:
     return OutcomeUnknown(f"{call.method} {call.path} may have been done: {reason}")
+
+
+def to_seconds(retry_after: str) -> int:
+    """Read a Retry-After in seconds; the form with a date counts as none."""
+    is_number = retry_after.isascii() and retry_after.isdigit() and len(retry_after) <= _MOST_DIGITS
+    return int(retry_after) if is_number else 0

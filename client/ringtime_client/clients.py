@@ -8,12 +8,14 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
 from functools import wraps
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from ringtime_client import calendars, calls, jobs, recurring
 from ringtime_client.answers import settle
 from ringtime_client.coalescing import Coalescer
+from ringtime_client.credentials import find_key, with_key
 from ringtime_client.exchange import Call, T
 from ringtime_client.transport import AsyncTransport, Transport, root_of
 from ringtime_client.tries import Tries
@@ -88,6 +90,9 @@ class RingtimeClient(_Client):
         deadline: for one call in all: connecting, answer, and the tries after the first of what may be
             repeated: reads, and creates with an idempotency key.
         headers: sent with every request, say for the gateway in front.
+        key: the API key to call with.
+        key_file: the name of a file that holds it, readable by its owner alone. Without both, it comes from
+            `RINGTIME_KEY` or `RINGTIME_KEY_FILE` of the environment, if either is set.
 
     Proxies of the environment are ignored and redirects are not followed.
 
@@ -97,10 +102,16 @@ class RingtimeClient(_Client):
 
     @checked
     def __init__(
-        self, url: str, *, deadline: timedelta = _DEADLINE, headers: Mapping[str, str] | None = None
+        self,
+        url: str,
+        *,
+        deadline: timedelta = _DEADLINE,
+        headers: Mapping[str, str] | None = None,
+        key: str | None = None,
+        key_file: str | Path | None = None,
     ) -> None:
         super().__init__(url, deadline)
-        self._transport = Transport(deadline, headers)
+        self._transport = Transport(deadline, with_key(self._root, headers, find_key(key, key_file)))
 
     def __enter__(self) -> Self:
         return self
@@ -181,7 +192,7 @@ class AsyncRingtimeClient(_Client):
     A verb that is cancelled while it runs may have been done too.
 
     Args:
-        url, deadline, headers: as of `RingtimeClient`.
+        url, deadline, headers, key, key_file: as of `RingtimeClient`.
         coalesce: send creates without a key that are made in one turn of the event loop in batches, which
             cost a fraction; each still has a result or an error of its own, and none waits for later ones.
     """
@@ -194,9 +205,11 @@ class AsyncRingtimeClient(_Client):
         deadline: timedelta = _DEADLINE,
         headers: Mapping[str, str] | None = None,
         coalesce: bool = True,
+        key: str | None = None,
+        key_file: str | Path | None = None,
     ) -> None:
         super().__init__(url, deadline)
-        self._transport = AsyncTransport(deadline, headers)
+        self._transport = AsyncTransport(deadline, with_key(self._root, headers, find_key(key, key_file)))
         self._coalescer = Coalescer(self._send) if coalesce else None
 
     async def __aenter__(self) -> Self:

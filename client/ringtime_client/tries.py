@@ -6,13 +6,12 @@ import time
 from collections.abc import Callable
 from random import Random
 
-from ringtime_client.answers import UNAVAILABLE
+from ringtime_client.answers import RATE_LIMITED, UNAVAILABLE, to_seconds
 from ringtime_client.exchange import Answer, Broken, Ending
 
 MAX_TRIES = 3
 _FIRST_WAIT_S = 0.2  #: upper bound of the first wait; doubles with each
 _LEAST_S = 0.001
-_MOST_DIGITS = 9
 _CONFLICT = 409  #: with Retry-After: the first create with this key is under way
 
 
@@ -20,7 +19,9 @@ class Tries:
     """The tries of one call.
 
     Args:
-        may_repeat: whether it is tried again: a read, or a write that is carried out once.
+        may_repeat: whether it is tried again: a read, or a write that is carried out once. What a limit
+        refused
+            is, whatever it is, since nothing was done.
         deadline_s: for all tries and the waits between them.
         now: a clock that never goes back, in seconds.
         rng: spreads the waits of many clients.
@@ -50,20 +51,19 @@ class Tries:
         A server that asks for more time than is left gets no second try.
         """
         self._made += 1
-        if self._made >= self._most or not (isinstance(ending, Broken) or _is_passing(ending)):
+        if not (isinstance(ending, Broken) or _is_passing(ending)):
+            return None
+        is_refused = isinstance(ending, Answer) and ending.http == RATE_LIMITED  # whatever it was: not done
+        if self._made >= (MAX_TRIES if is_refused else self._most):
             return None
         wait_s = self._rng.uniform(0, _FIRST_WAIT_S * 2 ** (self._made - 1))
         if not isinstance(ending, Broken):
-            wait_s = max(wait_s, _to_seconds(ending.retry_after or ""))
+            wait_s = max(wait_s, to_seconds(ending.retry_after or ""))
         return wait_s if wait_s < self._end_s - self._now() else None
 
 
 def _is_passing(answer: Answer) -> bool:
     """Whether another try may be answered otherwise: the server said so, or could not be reached."""
-    return answer.http in UNAVAILABLE or (answer.http == _CONFLICT and answer.retry_after is not None)
-
-
-def _to_seconds(retry_after: str) -> int:
-    """Read a Retry-After in seconds; the form with a date counts as none."""
-    is_number = retry_after.isascii() and retry_after.isdigit() and len(retry_after) <= _MOST_DIGITS
-    return int(retry_after) if is_number else 0
+    if answer.http in UNAVAILABLE or answer.http == RATE_LIMITED:
+        return True
+    return answer.http == _CONFLICT and answer.retry_after is not None

@@ -78,6 +78,12 @@ def _check_operator(context: click.Context, parameter: click.Parameter, value: s
     callback=_check_operator,
     help="Who you are, for the audit log. Default: RINGCTL_OPERATOR, or your user name.",
 )
+@click.option(
+    "--key-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File with the API key, for what goes through the API. Default: RINGTIME_KEY, or the file that"
+    " RINGTIME_KEY_FILE names.",
+)
 @click.option("--no-color", is_flag=True, help="No colour on a terminal; NO_COLOR does the same.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what the drivers log.")
 @click.pass_context
@@ -87,6 +93,7 @@ def main(
     data: Path | None,
     config: Path | None,
     operator: str,
+    key_file: Path | None,
     no_color: bool,
     verbose: bool,
 ) -> None:
@@ -100,7 +107,14 @@ def main(
       ringctl drain dispatcher-2 --wait     empty a node before it is stopped
     """
     quieten_drivers(verbose)
-    context.obj = Context(is_json=is_json, is_plain=no_color, data=data, config=config, operator=operator)
+    context.obj = Context(
+        is_json=is_json,
+        is_plain=no_color,
+        data=data,
+        config=config,
+        operator=operator,
+        key_file=key_file,
+    )
 
 
 apps.add_command(apply_command)

@@ -113,5 +113,8 @@ def quieten_drivers(is_verbose: bool) -> None:
     root.handlers.clear()
     if is_verbose:
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    else:
-        root.addHandler(logging.NullHandler())
+        return
+    root.addHandler(logging.NullHandler())
+    warned = logging.StreamHandler()
+    warned.setFormatter(logging.Formatter("Warning: %(message)s"))
+    logging.getLogger("ringtime_client").handlers = [warned]  # of a key file that others may read

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import click
 
 from ringtime_client.answers import NOTHING_DONE
+from ringtime_client.credentials import find_key, with_key
+from ringtime_ringctl.deployment.context import Context
 from ringtime_ringctl.deployment.http_calls import Answer, check_url, send
 from ringtime_shared.errors import Conflict, OutcomeUnknown, StoreUnavailable
 from ringtime_shared.settings import Settings
@@ -45,9 +47,18 @@ async def ask(
     headers: Mapping[str, str] | None = None,
     timeout_s: float = TIMEOUT_S,
 ) -> Mapping[str, object]:
-    """Return the `data` of the answer to one request. Raises as `read_answer` does."""
-    answer = await send(method, url, body, headers=headers, timeout_s=timeout_s)
+    """Return the `data` of the answer to one request, with the operator's API key if there is one. Raises as
+    `read_answer` does."""
+    answer = await send(method, url, body, headers=headers_of(url, headers), timeout_s=timeout_s)
     return read_answer(url, answer, is_read=method == "GET")
+
+
+def headers_of(url: str, headers: Mapping[str, str] | None = None) -> Mapping[str, str]:
+    """Return the headers of a request to the API: those given, and the operator's key. Raises
+    InvalidRequest."""
+    context = click.get_current_context(silent=True)
+    given = Context() if context is None else context.ensure_object(Context)
+    return with_key(url, headers, find_key(None, given.key_file, given.environ))
 
 
 def read_answer(url: str, answer: Answer, done: int = 0, *, is_read: bool = False) -> Mapping[str, object]:

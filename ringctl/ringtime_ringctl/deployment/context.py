@@ -40,6 +40,7 @@ class Context:
     data: Path | None = None  #: folder of a one-process deployment; None: as the settings say
     config: Path | None = None
     operator: str = ""
+    key_file: Path | None = None  #: with the API key; None: as the environment says
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
     def load_settings(self) -> Settings:

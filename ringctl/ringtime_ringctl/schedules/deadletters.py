@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import click
 
-from ringtime_ringctl.deployment.api import TIMEOUT_S, api_option, base_of, read_answer
+from ringtime_ringctl.deployment.api import TIMEOUT_S, api_option, base_of, headers_of, read_answer
 from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.deployment.http_calls import send
@@ -78,7 +78,8 @@ async def replay_range(
 async def _replay(base: str, app_id: str, body: Mapping[str, object], report: Report) -> str:
     """Ask once, add to the report, return the token to go on with."""
     url = f"{base}/apps/{quote(app_id, safe='')}/dead-letters/replay"
-    data = read_answer(url, await send("POST", url, body, timeout_s=TIMEOUT_S), report.replayed)
+    answer = await send("POST", url, body, headers=headers_of(url), timeout_s=TIMEOUT_S)
+    data = read_answer(url, answer, report.replayed)
     report.replayed += int(str(data.get("replayed", 0)))
     skipped = data.get("skipped")
     if isinstance(skipped, list):

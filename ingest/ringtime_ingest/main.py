@@ -65,7 +65,8 @@ async def serve(settings: Settings) -> None:
                 )
                 host, port = listener.getsockname()[:2]
                 service.jobs.start(is_alone=False)
-                app = create_app(service, settings.server, ready)
+                processes = settings.limits.pods * settings.ingest.workers
+                app = create_app(service, settings.server, ready, processes=processes)
                 settle_memory()
                 listener.listen()  # `serve_http` lengthens the queue
                 click.echo(f"ringtime-ingest listens on http://{host}:{port}/goscheduler")

@@ -19,6 +19,7 @@ RingtimeError
 │   └── NotChangeable     the schedule is over, or is being sent
 ├── StoreUnavailable      nothing was written; try again later
 │   ├── ClockInDoubt      this node's wall clock cannot be relied on
+│   ├── RateLimited       more than a limit of the key or the app allows
 │   ├── DiskFull          there is no room; what is filed is fired all the same
 │   └── FolderLost        the files were taken from under the server, which stops
 ├── OutcomeUnknown        no answer from the store: the write may or may not have happened
@@ -95,6 +96,10 @@ class ErrorWord(StrEnum):
     )
     TOO_SLOW = "TOO_SLOW", "headers or body did not arrive in time; nothing was done"
     SERVER_BUSY = "SERVER_BUSY", "too many requests, connections or bytes at once; nothing was done"
+    RATE_LIMITED = (
+        "RATE_LIMITED",
+        "more than a limit of the app or the API key allows, which `details.limit` names; nothing was done",
+    )
     NOT_READY = "NOT_READY", "the server's health check fails; the sentence says why where it may"
     NO_SUCH_PATH = "NO_SUCH_PATH", "nothing is served at this path"
     METHOD_NOT_ALLOWED = (
@@ -340,6 +345,25 @@ class StoreUnavailable(RingtimeError):
     """The store refused or could not be reached before anything was written."""
 
     word = ErrorWord.STORE_UNAVAILABLE
+
+
+class RateLimited(StoreUnavailable):
+    """A limit of the app, or of the API key, allows no more just now; nothing was done."""
+
+    word = ErrorWord.RATE_LIMITED
+
+    def __init__(self, limit: str, wait_s: float, message: str | None = None) -> None:
+        """
+        Args:
+            limit: its name, as the `RateLimit` header has it.
+            wait_s: for how long, by what is known; 0: unknown.
+        """
+        super().__init__(message or f"more than the limit {limit} allows; try again in {wait_s:,.1f} s")
+        self.limit = limit
+        self.wait_s = wait_s
+
+    def details(self) -> Mapping[str, str]:
+        return {"limit": self.limit}
 
 
 class DiskFull(StoreUnavailable):

@@ -116,7 +116,7 @@ class IdMint:
     def __init__(self, nonce: int) -> None:
         if not 0 <= nonce < MAX_NONCES:
             raise ValueError(f"nonce does not fit {NONCE_BITS} bits: {nonce}")
-        self._nonce = nonce
+        self.nonce = nonce
         self._counter = 0
 
     @property
@@ -136,7 +136,7 @@ class IdMint:
             raise ValueError(f"cannot make an id: {counter=}, {slot_ms=}")
         self._counter = counter + 1
         head = (offset_ms << KIND_BITS | kind) << PARTITION_BITS | partition
-        return _dress(((head << APP_BITS | app_number) << NONCE_BITS | self._nonce) << COUNTER_BITS | counter)
+        return _dress(((head << APP_BITS | app_number) << NONCE_BITS | self.nonce) << COUNTER_BITS | counter)
 
 
 def _dress(value: int) -> UUID:

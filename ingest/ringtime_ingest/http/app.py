@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Scope
 from ringtime_ingest.http.docs_page import render_docs
 from ringtime_ingest.http.envelope import ERRORS, NO_METHOD, NO_PATH, Answer, Codes, failure, refusal, success
 from ringtime_ingest.http.gate import Bodies, Gate, Room
+from ringtime_ingest.http.meter import Meter
 from ringtime_ingest.http.openapi import openapi_document, to_bytes
 from ringtime_ingest.http.routes import BASE
 from ringtime_ingest.http.routes.apps import AppRoutes
@@ -50,6 +51,7 @@ def create_app(
     clock: SteppedClock | None = None,
     *,
     is_short: bool = True,
+    processes: int = 1,
 ) -> Starlette:
     """Return the application.
 
@@ -60,22 +62,25 @@ def create_app(
         clock: a test clock, which has routes of its own; None: time is the machine's.
         is_short: whether the busiest routes take the short way, by `shortcut` and `plain`; for tests that
             compare both ways.
+        processes: that clients' requests are spread over, this one among them: each has its part of the
+        limits.
     """
     bodies = Bodies(settings, reads_plain=is_short)
     room, counts = Room(settings.max_concurrency), RequestCounts()
+    meter = Meter(service.offer.limits, processes, service.known_app, service.boot_ms)
     busiest = (
-        *ScheduleRoutes(service, bodies, settings).all(),
-        *BatchRoutes(service, bodies, settings, room).all(),
+        *ScheduleRoutes(service, bodies, settings, meter).all(),
+        *BatchRoutes(service, bodies, settings, meter, room).all(),
     )
     app = _Api(
         routes=_without_rivals(
             *busiest,
-            *AppRoutes(service, bodies, settings).all(),
-            *DeadLetterRoutes(service, bodies, settings).all(),
-            *JobRoutes(service, bodies, settings).all(),
-            *RecurringRoutes(service, bodies, settings).all(),
-            *CompletionRoutes(service, bodies, settings).all(),
-            *CalendarRoutes(service, bodies, settings).all(),
+            *AppRoutes(service, bodies, settings, meter).all(),
+            *DeadLetterRoutes(service, bodies, settings, meter).all(),
+            *JobRoutes(service, bodies, settings, meter).all(),
+            *RecurringRoutes(service, bodies, settings, meter).all(),
+            *CompletionRoutes(service, bodies, settings, meter).all(),
+            *CalendarRoutes(service, bodies, settings, meter).all(),
             *HealthRoutes(ready, is_stepped=clock is not None).all(),
             *MetricsRoutes(counts).all(),
             *([] if clock is None else ClockRoutes(clock, bodies, settings.max_json_depth).all()),
@@ -89,6 +94,7 @@ def create_app(
         room=room,
         note=counts.note,
         short=Shortcut(busiest).answer if is_short else None,
+        meter=meter,
     )
     return app
 

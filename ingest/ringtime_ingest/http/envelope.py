@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import NamedTuple
 
 import orjson
@@ -27,6 +28,7 @@ from ringtime_shared.errors import (
     KeyReused,
     NotFound,
     OutcomeUnknown,
+    RateLimited,
     RingtimeError,
     StoreUnavailable,
     Violation,
@@ -92,6 +94,7 @@ ERRORS: Mapping[type[RingtimeError], Codes] = {
     BodyTooLarge: Codes(413, 413, "body", cuts=True),
     BodyTooSlow: Codes(408, 408, "body", cuts=True),
     TooMuchAtOnce: Codes(503, 503, cuts=True),
+    RateLimited: Codes(429, 429),
     StoreUnavailable: Codes(5004, 503),
     OutcomeUnknown: Codes(5004, 503),
 }
@@ -176,7 +179,16 @@ def failure(
 
 def refusal(error: RingtimeError) -> Answer:
     """Return the envelope for an error that is in the table."""
-    return failure(codes_of(error), *_told(error))
+    answer = failure(codes_of(error), *_told(error))
+    if isinstance(error, RateLimited):
+        answer.raw_headers.append(_retry_after(error))
+    return answer
+
+
+def _retry_after(error: RateLimited) -> tuple[bytes, bytes]:
+    """Return when to try again: not before the limit allows it, and by chance a little later, so that those
+    who were refused together do not come back together."""
+    return b"retry-after", b"%d" % max(1, ceil(error.wait_s * random.uniform(1, 1.2)))
 
 
 def refusal_of_item(error: RingtimeError) -> dict[str, object]:

@@ -35,6 +35,7 @@ from ringtime_ingest.http.envelope import (
     TooMuchAtOnce,
     failure,
 )
+from ringtime_ingest.http.meter import METERED, Meter
 from ringtime_ingest.http.shapes import Unreadable
 from ringtime_shared.api.batches import BATCH_PATHS
 from ringtime_shared.errors import ErrorWord
@@ -86,6 +87,8 @@ class Gate:
         room: Room,
         note: Callable[[object, int], None],
         short: Callable[[Scope, Receive], Awaitable[Response | None]] | None = None,
+        *,
+        meter: Meter,
     ) -> None:
         """
         Args:
@@ -97,6 +100,7 @@ class Gate:
         self._room = room
         self._note = note
         self._short = short
+        self._meter = meter
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -127,6 +131,8 @@ class Gate:
             if _STARTED not in scope:
                 scope[_STARTED] = True
                 self._note(scope.get("endpoint"), message["status"])
+                if METERED in scope:
+                    message["headers"] = [*message["headers"], *self._meter.headers(scope)]
             await send(message)
 
         await self._app(scope, receive, watched)
@@ -134,6 +140,8 @@ class Gate:
     async def _tell(self, answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
         """Count an answer that is whole, and give it to the server: our own takes it in one piece."""
         self._note(scope.get("endpoint"), answer.status_code)
+        if METERED in scope:
+            answer.raw_headers += self._meter.headers(scope)
         scope[_STARTED] = True
         take = scope.get(TAKE)
         if take is None:

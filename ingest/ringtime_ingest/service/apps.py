@@ -53,9 +53,9 @@ class AppMaps:
         """Return how much is registered, as far as is known."""
         return self._feed.counts()
 
-    def is_known(self, app_id: str) -> bool:
-        """Return whether this process has heard of the app; it may be gone by now."""
-        return app_id in self._feed.apps
+    def known(self, app_id: str) -> App | None:
+        """Return the app as this process has last heard of it; it may be gone by now. None: it has not."""
+        return self._feed.apps.get(app_id)
 
     async def get(self, app_id: str) -> AppReading:
         """Return the app as it was two seconds ago or later. Raises NotFound, Damaged."""

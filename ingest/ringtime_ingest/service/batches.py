@@ -9,6 +9,7 @@ key are done one by one, some side by side: each has a claim to make first.
 | what fails | the item's result |
 |---|---|
 | the item breaks a rule, its app is unknown or inactive | that error; the others go on |
+| its app may not have all of these stored | RateLimited, for all items of that app |
 | the store refuses the write that the item is in | StoreUnavailable |
 | no answer to that write in time | OutcomeUnknown: it may exist and fire |
 | the clock is in doubt, or there is no room for the batch | raised: no item was filed |
@@ -39,7 +40,8 @@ from ringtime_shared.apps.states import inactive
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel, let_interrupt_through
 from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.clock import Clock, require_trust
-from ringtime_shared.errors import InvalidRequest, Violation
+from ringtime_shared.errors import InvalidRequest, RateLimited, Violation
+from ringtime_shared.models.app import App
 from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import AppLimits
@@ -82,12 +84,14 @@ class Batches:
         make_rows: Callable[[Sequence[Draft], int], Awaitable[list[Row]]],
         cancel_one: Callable[[UUID], Awaitable[Cancellation]],
         create_keyed: Callable[[NewSchedule], Awaitable[Kept]],
+        admit: Callable[[App, list[int]], Awaitable[None]],
     ) -> None:
         """
         Args:
             make_rows: returns the home rows of drafts, created at an instant in ms.
             cancel_one: cancels one schedule.
             create_keyed: creates one with an idempotency key.
+            admit: raises RateLimited if an app may not have so many more stored, by when they expire.
         """
         self._apps = apps
         self._commit = commit
@@ -98,6 +102,7 @@ class Batches:
         self._make_rows = make_rows
         self._cancel_one = cancel_one
         self._create_keyed = create_keyed
+        self._admit = admit
 
     async def create(self, asked: Sequence[NewSchedule | Exception]) -> list[Row | Kept | Exception]:
         """File schedules; return for each, in order, its row (`Kept` if it has a key) or why there is none.
@@ -129,11 +134,30 @@ class Batches:
             rows = await self._make_rows(part, made_ms)
             filed += zip(rows, (draft.reading for draft in part), strict=True)
             await asyncio.sleep(0)
+        refused = await self._find_full(filed)
+        for draft in drafts:
+            results[draft.number] = refused.get(draft.new.app_id)
+        drafts = [draft for draft in drafts if draft.new.app_id not in refused]
+        filed = [each for each in filed if each[0].schedule.app_id not in refused]
         for draft, result in zip(drafts, await self._commit.file_many(filed) if filed else (), strict=True):
             results[draft.number] = result
         for some in _parts(list(keyed.values()), AT_ONCE):
             await asyncio.gather(*(self._create_in_turn(same, results) for same in some))
         return [result for result in results if result is not None]
+
+    async def _find_full(self, filed: Sequence[tuple[Row, AppReading]]) -> dict[str, Exception]:
+        """Return, by app, why none of its rows may be filed: those that may not have so many more stored."""
+        expiries = defaultdict[str, list[int]](list)
+        for row, _ in filed:
+            expiries[row.schedule.app_id].append(row.schedule.expires_ms)
+        apps = {reading.app.app_id: reading.app for _, reading in filed}
+        refused = dict[str, Exception]()
+        for app_id, app in apps.items():
+            try:
+                await self._admit(app, expiries[app_id])
+            except RateLimited as error:
+                refused[app_id] = error
+        return refused
 
     async def _create_in_turn(
         self, same: Mapping[int, NewSchedule], results: list[Row | Kept | Exception | None]

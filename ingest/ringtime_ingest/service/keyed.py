@@ -64,6 +64,7 @@ from ringtime_shared.errors import (
     InFlight,
     InvalidRequest,
     KeyReused,
+    RateLimited,
     RingtimeError,
     StoreUnavailable,
 )
@@ -116,7 +117,7 @@ class Keyed:
         key = ClaimKey(new.app_id, ClaimKind.KEY, new.idempotency_key)
         try:
             row, reading = await self._draft(new)
-        except (InvalidRequest, AppInactive) as refusal:
+        except (InvalidRequest, AppInactive, RateLimited) as refusal:
             return await self._repeat(new, key, refusal)
         schedule = row.schedule
         claim = Claim(

@@ -42,6 +42,7 @@ from ringtime_ingest.service.requests import (
 )
 from ringtime_ingest.service.runs import Runs
 from ringtime_ingest.service.signing import SigningSecrets
+from ringtime_ingest.service.stored import Stored
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.apps.deleting import Deleter
 from ringtime_shared.apps.feed import AppReading, spread_of
@@ -85,6 +86,7 @@ from ringtime_shared.stores.protocol import (
     OperatorStore,
     RecurringStore,
     ScheduleStore,
+    TallyStore,
 )
 
 _DAY_MS = 86_400_000
@@ -103,6 +105,7 @@ class IngestStore(
     RecurringStore,
     ClaimStore,
     JobStore,
+    TallyStore,
     Protocol,
 ):
     """What ingest needs of a store."""
@@ -127,6 +130,7 @@ class IngestService:
     def __init__(self, parts: IngestParts, mint: IdMint) -> None:
         self._store = parts.store
         self._clock = parts.clock
+        self.boot_ms = parts.clock.boot_ms
         self._margin_ms = parts.settings.commit_margin_ms
         self._limits = parts.limits
         self._rules = {name: kind.validate for name, kind in parts.callbacks.items()}
@@ -143,6 +147,7 @@ class IngestService:
         self._chooser = PartitionChooser(parts.settings.chunk_rows)
         self._commit = CommitPath(parts.store, self._apps, self._chooser, parts.clock, parts.settings)
         self.keyed = Keyed(parts.store, self._apps, self._commit, parts.clock, parts.settings, self._draft)
+        self._stored = Stored(parts.store, parts.clock, parts.limits, mint.nonce)
         self.batches = Batches(
             self._apps,
             self._commit,
@@ -152,6 +157,7 @@ class IngestService:
             self._home_rows,
             self.cancel_schedule,
             self.keyed.create,
+            self._stored.admit,
         )
         self.listing = Listing(parts.store, self._apps, parts.clock, parts.limits)
         replayer = Replayer(parts.store, self._commit, self._chooser, parts.clock, self._margin_ms)
@@ -241,6 +247,7 @@ class IngestService:
         await self.jobs.close()
         await self._deletions.close()
         await self._commit.close()
+        await self._stored.close()
         await self._apps.close()
 
     async def register_app(self, new: NewApp) -> App:
@@ -265,7 +272,7 @@ class IngestService:
             return configure(app, new.configuration, active=new.active, now_ms=self._sure_ms())
 
         refusal: AppExists | LimitReached | ClockInDoubt | None = None
-        if not self._apps.is_known(new.app_id):  # most likely it is new, and there is nothing to read
+        if self._apps.known(new.app_id) is None:  # most likely it is new, and there is nothing to read
             try:
                 return await self._create_app(new, partitions)
             except (AppExists, LimitReached, ClockInDoubt) as error:
@@ -291,6 +298,10 @@ class IngestService:
             app = await self._store.create_app(app)
             self._apps.keep(app, begun_ms)
         return app
+
+    def known_app(self, app_id: str) -> App | None:
+        """Return an app as this process knows it, without asking anybody; None: not at all."""
+        return self._apps.known(app_id)
 
     async def fetch_apps(self, app_id: str | None) -> list[App]:
         """Return one app, or all by id. Raises NotFound."""
@@ -373,7 +384,9 @@ class IngestService:
             await self._screen_hooks(new.hooks, new.app_id)
         if not self._mint.left:
             await self._refresh_mint()
-        return self._home_row(new, details, reading, now_ms), reading
+        row = self._home_row(new, details, reading, now_ms)
+        await self._stored.admit(reading.app, [row.schedule.expires_ms])
+        return row, reading
 
     async def _screen(self, new: Contents, check: Callable[[], list[Violation]]) -> bytes:
         """Return the details of a callback as they will be kept, if rules and screens let them through.

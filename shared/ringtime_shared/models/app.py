@@ -115,6 +115,43 @@ class AppConfiguration:
             unset="no limit",
         ),
     ] = None
+    requests_per_second: Annotated[
+        int | None,
+        Setting(
+            "requestsPerSecond",
+            "Requests about the app in a second, over all pods; more are answered 429.",
+            most="max_requests_per_second",
+            unset="limits.requests_per_second",
+        ),
+    ] = None
+    creates_per_second: Annotated[
+        int | None,
+        Setting(
+            "createsPerSecond",
+            "Schedules created in a second, over all pods, each item of a batch one; more are answered 429.",
+            most="max_creates_per_second",
+            unset="limits.creates_per_second",
+        ),
+    ] = None
+    payload_bytes_per_second: Annotated[
+        int | None,
+        Setting(
+            "payloadBytesPerSecond",
+            "Bytes of payload created in a second, over all pods; more are answered 429.",
+            unit="bytes",
+            most="max_payload_bytes_per_second",
+            unset="limits.payload_bytes_per_second",
+        ),
+    ] = None
+    stored_schedules: Annotated[
+        int | None,
+        Setting(
+            "storedSchedules",
+            "One-time schedules in the store, until they cannot be read any more; another is answered 429.",
+            most="max_stored_schedules",
+            unset="limits.stored_schedules",
+        ),
+    ] = None
     weight: Annotated[
         int | None,
         Setting("weight", "Share of a busy dispatcher against other apps.", most=100, unset="1"),

@@ -66,6 +66,51 @@ class AppLimits:
     max_http_timeout_ms: Annotated[int, Meta(ge=1, le=600_000)] = 60_000
     """Most an app may set for `http_timeout_ms`; a slow destination holds its permit so long."""
 
+    requests_per_second: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    """Requests about one app in a second, over all pods; more are answered 429. None: no limit."""
+
+    max_requests_per_second: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000_000
+    """Most an app may set for `requests_per_second`. Whoever may configure an app may set up to this."""
+
+    creates_per_second: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    """Schedules that one app may create in a second, over all pods; more are answered 429. A batch counts as
+    its items. None: no limit."""
+
+    max_creates_per_second: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000_000
+    """Most an app may set for `creates_per_second`."""
+
+    payload_bytes_per_second: Annotated[int, Meta(ge=1, le=1_073_741_824)] | None = None
+    """Bytes of payload that one app may create in a second, over all pods; more are answered 429. None: no
+    limit."""
+
+    max_payload_bytes_per_second: Annotated[int, Meta(ge=1, le=1_073_741_824)] = 1_073_741_824
+    """Most an app may set for `payload_bytes_per_second`."""
+
+    stored_schedules: Annotated[int, Meta(ge=1, le=1_000_000_000_000)] | None = None
+    """One-time schedules that one app may have in the store, from their create until they cannot be read any
+    more; another create is answered 429. Counted from when there is such a bound, each with the day on which
+    it expires. Pods tell each other every 10 s: together they may pass it by what they file in that time, and
+    one that dies forgets what it filed since. None: no bound, and nothing is counted."""
+
+    max_stored_schedules: Annotated[int, Meta(ge=1, le=1_000_000_000_000)] = 1_000_000_000_000
+    """Most an app may set for `stored_schedules`."""
+
+    key_requests_per_second: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    """Requests with one API key in a second, over all pods, where the key itself has no such limit; more are
+    answered 429. None: no limit."""
+
+    key_creates_per_second: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
+    """Schedules created with one API key in a second, in the same way."""
+
+    at_once_s: Annotated[float, Meta(ge=0.1, le=3_600)] = 10.0
+    """How much of these rates may come at once after a rest, in seconds of the rate: 100 a second and 10 s
+    are 1,000 at once. Longer forgives clients that come in bursts, and lets others feel them."""
+
+    pods: Annotated[int, Meta(ge=1, le=10_000)] = 1
+    """Ingest pods that clients' requests are spread over. Pods do not know of each other: each allows its
+    part of every rate, divided by this and by `ingest.workers`, and counts for itself. Fewer pods than said
+    allow less than the rate, more pods more."""
+
     max_lateness_s: Annotated[int, Meta(ge=1, le=316_224_000)] | None = None
     """Callbacks later than this, in seconds, are recorded MISS and not sent. None: always sent, however
     late, because late is better than lost for most callbacks."""

@@ -28,6 +28,10 @@ _CAPPED = (
     "payload_bytes",
     "http_attempts",
     "http_timeout_ms",
+    "requests_per_second",
+    "creates_per_second",
+    "payload_bytes_per_second",
+    "stored_schedules",
 )
 
 
@@ -78,7 +82,8 @@ def _bounds(settings: Settings) -> Iterator[Violation]:
 def _limits(settings: Settings) -> Iterator[Violation]:
     limits = settings.limits
     for name in _CAPPED:
-        if getattr(limits, name) > getattr(limits, f"max_{name}"):
+        value = getattr(limits, name)
+        if value is not None and value > getattr(limits, f"max_{name}"):
             yield Violation(f"limits.{name}", f"must not exceed limits.max_{name}")
 
 

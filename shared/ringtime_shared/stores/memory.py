@@ -23,6 +23,7 @@ from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.job import Job, JobKey
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
+from ringtime_shared.models.tally import Tally
 from ringtime_shared.parts import CopyPage, PartMap, group_of, part_of, parts_of
 from ringtime_shared.recurring.calendars import with_calendars
 from ringtime_shared.stores.arrivals import RecentArrivals
@@ -76,6 +77,7 @@ class MemoryStore:
         self._runs: dict[DefinitionKey, list[RunEntry]] = defaultdict(list)
         self._claims: dict[ClaimKey, Claim] = {}
         self._jobs: dict[JobKey, Job] = {}
+        self._tallies: dict[tuple[int, int, int], int] = {}  # by app, day and holder
         self._letters: dict[str, dict[Position, DeadLetter]] = defaultdict(dict)
         self._damage: dict[tuple[str, str], Damage] = {}
         self._audit: dict[UUID, AuditEntry] = {}
@@ -315,6 +317,16 @@ class MemoryStore:
             return stored
         self._claims[claim.key] = claim
         return claim
+
+    async def put_tallies(self, tallies: Sequence[Tally]) -> None:
+        self._tallies |= {(number, day, holder): rows for number, day, holder, rows in tallies}
+
+    async def fetch_tallies(self, app_number: int, from_day: int) -> list[Tally]:
+        return [
+            Tally(*key, rows)
+            for key, rows in sorted(self._tallies.items())
+            if key[0] == app_number and key[1] >= from_day
+        ]
 
     async def replace_job(self, job: Job) -> None:
         stored = self._jobs.get(job.key)

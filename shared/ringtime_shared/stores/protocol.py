@@ -29,6 +29,7 @@ from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.job import Job, JobKey
 from ringtime_shared.models.recurring import Definition, Origin
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
+from ringtime_shared.models.tally import Tally
 from ringtime_shared.parts import CopyPage, PartMap
 
 RUNS_WINDOW_MS = 7 * 86_400_000  #: the runs of a definition are kept together by weeks of nominal time
@@ -463,6 +464,20 @@ class CalendarStore(Protocol):
         ...
 
 
+class TallyStore(Protocol):
+    """How many rows processes have filed that are kept, for apps with a bound on what they may have
+    stored."""
+
+    async def put_tallies(self, tallies: Sequence[Tally]) -> None:
+        """Write counts, each over the one of its app, day and holder. They are forgotten some time after
+        their day."""
+        ...
+
+    async def fetch_tallies(self, app_number: int, from_day: int) -> list[Tally]:
+        """Return the counts of an app for this day and later ones."""
+        ...
+
+
 class DeadLetterStore(Protocol):
     """Deliveries that were given up, by app and slot."""
 
@@ -550,6 +565,7 @@ class Store(
     CalendarStore,
     ClaimStore,
     JobStore,
+    TallyStore,
     DeadLetterStore,
     DamageStore,
     OperatorStore,

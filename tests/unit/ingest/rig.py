@@ -122,7 +122,13 @@ class Rig:
         return row
 
 
-def make_rig(settings: ServerSettings | None = None, *, is_short: bool = True) -> Rig:
+def make_rig(
+    settings: ServerSettings | None = None,
+    *,
+    is_short: bool = True,
+    callbacks: Sequence[CallbackRules] = (FormOfHttp(),),
+    limits: AppLimits | None = None,
+) -> Rig:
     """Return a client of an application whose service knows the app `test` and the inactive `idle`.
 
     Args:
@@ -139,8 +145,8 @@ def make_rig(settings: ServerSettings | None = None, *, is_short: bool = True) -
         store=cast(Any, store),
         clock=clock,
         settings=IngestSettings(),
-        limits=AppLimits(),
-        callbacks={"http": FormOfHttp()},
+        limits=limits or AppLimits(),
+        callbacks={each.name: each for each in callbacks},
         holder="test",
     )
     service = IngestService(parts, IdMint(1))

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.routing import BaseRoute
 
 from ringtime_ingest.http.gate import Bodies
+from ringtime_ingest.http.meter import Meter
 from ringtime_ingest.service import IngestService
 from ringtime_shared.api.ids import check_app_id, check_name
 from ringtime_shared.api.recurring import recurring_to_json
@@ -33,9 +34,12 @@ def named_in(request: Request) -> tuple[str, str]:
 class Routes(ABC):
     """The routes of one subject, and what their methods need."""
 
-    def __init__(self, service: IngestService, bodies: Bodies, settings: ServerSettings) -> None:
+    def __init__(
+        self, service: IngestService, bodies: Bodies, settings: ServerSettings, meter: Meter
+    ) -> None:
         self._service = service
         self._bodies = bodies
+        self._meter = meter
         self._depth = settings.max_json_depth
         self._created = settings.created_http_status
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 from uuid import UUID
@@ -16,20 +17,22 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
+from starlette.types import Scope
 
 from ringtime_ingest.http.envelope import fault_of_item, refusal_of_item, success
 from ringtime_ingest.http.fields import CANCELS, NEW_SCHEDULES
 from ringtime_ingest.http.gate import Bodies, Room, busy
 from ringtime_ingest.http.items import ItemReader
+from ringtime_ingest.http.meter import Meter
 from ringtime_ingest.http.parsing import parse_new_schedule, parse_schedule_id
 from ringtime_ingest.http.plain import read_plain_batch
 from ringtime_ingest.http.routes import BASE, Routes
 from ringtime_ingest.http.routes.schedules import kept_to_json
-from ringtime_ingest.service import Cancellation, IngestService, Kept
+from ringtime_ingest.service import Cancellation, IngestService, Kept, NewSchedule
 from ringtime_ingest.service.batches import AT_ONCE, STINT
 from ringtime_shared.api.batches import MAX_ITEMS, batch_to_json
 from ringtime_shared.api.schedules import schedule_to_json
-from ringtime_shared.errors import OutcomeUnknown, RingtimeError
+from ringtime_shared.errors import OutcomeUnknown, RateLimited, RingtimeError
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import ServerSettings
 
@@ -41,8 +44,10 @@ _log = logging.getLogger(__name__)
 class BatchRoutes(Routes):
     """Create and cancel many, on the plural paths and on the singular ones."""
 
-    def __init__(self, service: IngestService, bodies: Bodies, settings: ServerSettings, room: Room) -> None:
-        super().__init__(service, bodies, settings)
+    def __init__(
+        self, service: IngestService, bodies: Bodies, settings: ServerSettings, meter: Meter, room: Room
+    ) -> None:
+        super().__init__(service, bodies, settings, meter)
         self._room = room
         self._most_bytes = most_bytes = settings.max_body_bytes
         depth = settings.max_json_depth
@@ -65,7 +70,32 @@ class BatchRoutes(Routes):
                 return busy()
             plain = await read_plain_batch(body, self._most_bytes) if self._bodies.reads_plain else None
             asked = await self._creates.read(body, parse_new_schedule) if plain is None else plain
-            return await _answer(await self._service.batches.create(asked), _show_created)
+            counted = self._counted(request.scope, asked)
+            return await _answer(await self._service.batches.create(counted), _show_created)
+
+    def _counted(
+        self, scope: Scope, asked: Sequence[NewSchedule | Exception]
+    ) -> Sequence[NewSchedule | Exception]:
+        """Count the items against the limits of their apps; of an app that has not enough left none is
+        created.
+
+        Raises RateLimited if that is all of them.
+        """
+        payloads = defaultdict[str, list[str]](list)
+        for each in asked:
+            if isinstance(each, NewSchedule):
+                payloads[each.app_id].append(each.payload)
+        refused = dict[str, RateLimited]()
+        for app_id, those in payloads.items():
+            try:
+                self._meter.creates(scope, app_id, those)
+            except RateLimited as error:
+                if len(payloads) == 1:
+                    raise
+                refused[app_id] = error
+        if not refused:
+            return asked
+        return [refused.get(x.app_id, x) if isinstance(x, NewSchedule) else x for x in asked]
 
     async def cancel(self, request: Request) -> Response:
         body = await self._bodies.read(request)

@@ -33,7 +33,7 @@ from ringtime_shared.api.schedules import (
     page_to_json,
     schedule_to_json,
 )
-from ringtime_shared.errors import NotChangeable, Violation
+from ringtime_shared.errors import InvalidRequest, NotChangeable, Violation
 from ringtime_shared.models.schedule import Status
 from ringtime_shared.schedules.row_filter import RowFilter
 
@@ -88,6 +88,7 @@ class ScheduleRoutes(Routes):
         new = read_plain(body) if key is None and self._bodies.reads_plain else None
         if new is None:
             new = parse_create(load(body, self._depth), key)
+        self._meter.creates(request.scope, new.app_id, (new.payload,))
         if not isinstance(new, NewSchedule):
             return self._shown(await self._service.recurring.put(replace(new, name=str(uuid4())), 0))
         if new.idempotency_key:
@@ -129,6 +130,7 @@ class ScheduleRoutes(Routes):
     async def put(self, request: Request) -> Response:
         app_id, name = named_in(request)
         new = parse_named(app_id, name, await self._bodies.read(request), self._depth)
+        self._meter.creates(request.scope, app_id, (new.payload,))
         row, is_new = await self._service.named.put(new)
         return success({"schedule": schedule_to_json(row), "created": is_new})
 
@@ -161,11 +163,14 @@ def kept_to_json(kept: Kept) -> dict[str, object]:
 
 
 def _key_of(request: Request) -> str | None:
-    """Return the idempotency key of the headers."""
+    """Return the idempotency key of the headers. Raises InvalidRequest for two, also if they are the same."""
+    key = None
     for name, value in request.scope["headers"]:
         if name == _KEY:
-            return str(value, "latin-1")
-    return None
+            if key is not None:
+                raise InvalidRequest.of("idempotencyKey", "must not be given in two headers")
+            key = str(value, "latin-1")
+    return key
 
 
 def _headers_of(kept: Kept) -> list[tuple[bytes, bytes]]:

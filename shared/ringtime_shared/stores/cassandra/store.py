@@ -17,6 +17,7 @@ from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.job import Job, JobKey
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
+from ringtime_shared.models.tally import Tally
 from ringtime_shared.parts import CopyPage, HeldParts, PartMap
 from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.cassandra.app_feed import AppChangeTables
@@ -34,6 +35,7 @@ from ringtime_shared.stores.cassandra.parts import PartTable
 from ringtime_shared.stores.cassandra.recurring import Recurring
 from ringtime_shared.stores.cassandra.schedules import EXPIRIES, Due, Known, Schedules
 from ringtime_shared.stores.cassandra.session import CqlSession
+from ringtime_shared.stores.cassandra.tallies import Tallies
 from ringtime_shared.stores.protocol import (
     AppChange,
     AppCounts,
@@ -68,6 +70,7 @@ class CassandraStore:
         calendars: Calendars,
         claims: Claims,
         jobs: JobTables,
+        tallies: Tallies,
         dead_letters: DeadLetters,
         damage: DamageTable,
         operator: OperatorReads,
@@ -88,6 +91,7 @@ class CassandraStore:
         self._calendars = calendars
         self._claims = claims
         self._jobs = jobs
+        self._tallies = tallies
         self._dead_letters = dead_letters
         self._damage = damage
         self._operator = operator
@@ -152,6 +156,7 @@ class CassandraStore:
             calendars,
             await Claims.prepare(session, now_ms),
             await JobTables.prepare(session, now_ms),
+            await Tallies.prepare(session, now_ms),
             await DeadLetters.prepare(session, now_ms),
             await DamageTable.prepare(session),
             await OperatorReads.prepare(session),
@@ -244,6 +249,12 @@ class CassandraStore:
 
     async def replace_definition(self, definition: Definition) -> None:
         await self._recurring.replace_definition(definition)
+
+    async def put_tallies(self, tallies: Sequence[Tally]) -> None:
+        await self._tallies.put_tallies(tallies)
+
+    async def fetch_tallies(self, app_number: int, from_day: int) -> list[Tally]:
+        return await self._tallies.fetch_tallies(app_number, from_day)
 
     async def fetch_calendars(self, app_id: str) -> list[Calendar]:
         return await self._calendars.fetch_calendars(app_id)

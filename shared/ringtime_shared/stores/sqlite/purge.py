@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ringtime_shared.buckets import first_slot, last_slot
+from ringtime_shared.models.tally import DAY_MS
 from ringtime_shared.stores.codec import KEPT_MS
 from ringtime_shared.stores.protocol import LAST_ID
 from ringtime_shared.stores.sqlite.schedules import IS_LIVE, first_kept_bucket
@@ -39,6 +40,7 @@ def purge_chunk(session: Session, now_ms: int) -> Chunk:
     `settled`, or are of an app that is gone."""
     _delete_damage(session, now_ms)
     _delete_jobs(session, now_ms)
+    _delete_tallies(session, now_ms)
     letters = _delete_letters(session, now_ms)
     others = (_delete_runs(session, now_ms), _delete_claims(session, now_ms))
     if ROWS_PER_CHUNK in (letters, *others):
@@ -72,6 +74,14 @@ def _delete_jobs(session: Session, now_ms: int) -> None:
         "DELETE FROM jobs WHERE (app_id, job_id) IN"
         " (SELECT app_id, job_id FROM jobs INDEXED BY jobs_expiry WHERE expires_ms <= ? LIMIT ?)",
         (now_ms, ROWS_PER_CHUNK),
+    )
+
+
+def _delete_tallies(session: Session, now_ms: int) -> None:
+    session.connection.execute(
+        "DELETE FROM tallies WHERE (app, day, holder) IN"
+        " (SELECT app, day, holder FROM tallies INDEXED BY tallies_day WHERE day < ? LIMIT ?)",
+        (now_ms // DAY_MS - 1, ROWS_PER_CHUNK),
     )
 
 

@@ -189,6 +189,17 @@ CREATE TABLE calendars ( -- of apps, named by definitions
 ) WITHOUT ROWID;
 """
 
+_TALLIES = """
+CREATE TABLE tallies ( -- rows that processes have filed of apps with a bound on them
+    app INTEGER NOT NULL,
+    day INTEGER NOT NULL, -- on which they expire, since 1970
+    holder INTEGER NOT NULL, -- the nonce of the process
+    rows INTEGER NOT NULL,
+    PRIMARY KEY (app, day, holder)
+) WITHOUT ROWID;
+CREATE INDEX tallies_day ON tallies (day);
+"""
+
 #: Step n leads from schema version n to n + 1; add at the end, change nothing. A comment holds no semicolon.
 STEPS = (
     _FIRST,
@@ -202,6 +213,7 @@ STEPS = (
     _CLAIMS,
     _JOBS,
     _CALENDARS,
+    _TALLIES,
 )
 SCHEMA_VERSION = len(STEPS)
 

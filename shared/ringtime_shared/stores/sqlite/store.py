@@ -22,6 +22,7 @@ from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.job import Job, JobKey
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
+from ringtime_shared.models.tally import Tally
 from ringtime_shared.parts import CopyPage, PartMap
 from ringtime_shared.settings import EmbeddedSettings
 from ringtime_shared.stores.arrivals import RecentArrivals
@@ -51,6 +52,7 @@ from ringtime_shared.stores.sqlite import (
     recurring,
     schedules,
     schema,
+    tallies,
 )
 from ringtime_shared.stores.sqlite.engine import Worker
 from ringtime_shared.stores.sqlite.examine import refuse_loss
@@ -294,6 +296,12 @@ class SqliteStore:
 
     async def replace_definition(self, definition: Definition) -> None:
         await self._write(lambda session: recurring.replace_definition(session, definition))
+
+    async def put_tallies(self, counts: Sequence[Tally]) -> None:
+        await self._write(lambda session: tallies.put_tallies(session, counts))
+
+    async def fetch_tallies(self, app_number: int, from_day: int) -> list[Tally]:
+        return await self._reader.run(lambda session: tallies.fetch_tallies(session, app_number, from_day))
 
     async def fetch_calendars(self, app_id: str) -> list[Calendar]:
         return await self._reader.run(lambda session: calendars.fetch_calendars(session, app_id))

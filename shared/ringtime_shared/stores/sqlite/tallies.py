@@ -1,0 +1,19 @@
+"""Operations of `TallyStore`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ringtime_shared.models.tally import Tally
+from ringtime_shared.stores.sqlite.session import Session
+
+
+def put_tallies(session: Session, tallies: Sequence[Tally]) -> None:
+    session.connection.executemany("REPLACE INTO tallies VALUES (?, ?, ?, ?)", tallies)
+
+
+def fetch_tallies(session: Session, app_number: int, from_day: int) -> list[Tally]:
+    found = session.fetch(
+        "SELECT * FROM tallies WHERE app = ? AND day >= ? ORDER BY day, holder", (app_number, from_day)
+    )
+    return [Tally(*record) for record in found]

@@ -1,0 +1,197 @@
+"""The limits of apps: who has more than he may is told so, by status, headers and word, and nobody else
+is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from tests.unit.ingest.rig import Reply, Rig, make_rig, schedule_body
+
+from ringtime_ingest.http.meter import METERED, Meter
+from ringtime_shared.errors import RateLimited
+from ringtime_shared.models.app import App, AppConfiguration
+from ringtime_shared.settings import AppLimits
+
+SCHEDULES = "/goscheduler/schedules"
+BATCH = f"{SCHEDULES}/batch"
+
+
+def rig_of(is_short: bool = True, limits: AppLimits | None = None, **configured: Any) -> Rig:
+    """Return a rig whose app `test` has these limits; `calm` has none of its own."""
+    rig = make_rig(is_short=is_short, limits=limits or AppLimits(at_once_s=1))
+    test = replace(rig.apps["test"], configuration=AppConfiguration(**configured))
+    rig.apps["test"] = test
+    rig.apps["calm"] = replace(test, app_id="calm", number=7, configuration=AppConfiguration())
+    return rig
+
+
+async def known(rig: Rig) -> Rig:
+    """Return it with all apps read."""
+    await rig.service._apps.load()
+    return rig
+
+
+async def create(rig: Rig, app_id: str = "test", **changes: object) -> Reply:
+    return await rig.client.call("POST", SCHEDULES, schedule_body(appId=app_id, **changes))
+
+
+async def batch(rig: Rig, **counts: int) -> Reply:
+    items = [schedule_body(appId=app_id) for app_id, count in counts.items() for _ in range(count)]
+    return await rig.client.call("POST", BATCH, {"schedules": items})
+
+
+def told(reply: Reply) -> tuple[int, Any, str, str]:
+    headers = reply.headers
+    return reply.status, reply.json["status"], headers["ratelimit-policy"], headers["ratelimit"]
+
+
+@pytest.mark.parametrize("is_short", [True, False])
+async def test_ten_times_a_limit_is_answered_429_and_the_limit_is_served(is_short: bool) -> None:
+    """In 20 s at 100 a second of 10: no other answer than these two, and others do not notice."""
+    rig = await known(rig_of(is_short, creates_per_second=10))
+    statuses: dict[str, Counter[int]] = {"test": Counter(), "calm": Counter()}
+    for _ in range(200):
+        for _ in range(10):
+            statuses["test"][(await create(rig)).status] += 1
+        statuses["calm"][(await create(rig, "calm")).status] += 1
+        rig.clock.advance(100)
+    assert statuses == {"test": {200: 10 + 199, 429: 2_000 - 209}, "calm": {200: 200}}
+    assert len(rig.rows) == 209 + 200
+
+
+@pytest.mark.parametrize("is_short", [True, False])
+async def test_a_refusal_says_what_and_when_and_so_does_every_answer_before(is_short: bool) -> None:
+    rig = await known(rig_of(is_short, creates_per_second=2))
+    policy = '"app-creates";q=2;w=1;qu="schedules"'
+    first, second, third = [await create(rig) for _ in range(3)]
+    assert [each.headers["ratelimit"] for each in (first, second)] == [
+        '"app-creates";r=1;t=1',
+        '"app-creates";r=0;t=1',
+    ]
+    assert {each.headers["ratelimit-policy"] for each in (first, second)} == {policy}
+    assert "retry-after" not in first.headers
+    http, status, *headers = told(third)
+    assert (http, headers, third.headers["retry-after"]) == (429, [policy, '"app-creates";r=0;t=1'], "1")
+    assert (status["statusCode"], status["error"]) == (429, "RATE_LIMITED")
+    assert status["details"] == {"limit": "app-creates"}
+    assert status["statusMessage"] == "more than the limit app-creates allows; try again in 0.5 s"
+    assert len(rig.rows) == 2
+
+
+async def test_retry_after_is_never_too_early_and_not_the_same_for_all() -> None:
+    rig = await known(rig_of(creates_per_second=1))
+    await batch(rig, test=101)
+    waits = {int((await create(rig)).headers["retry-after"]) for _ in range(100)}
+    assert min(waits) >= 101
+    assert max(waits) <= 122
+    assert len(waits) > 5
+
+
+async def test_a_batch_counts_as_its_items_and_is_refused_as_a_whole() -> None:
+    rig = await known(rig_of(creates_per_second=10))
+    assert (await batch(rig, test=7)).headers["ratelimit"] == '"app-creates";r=3;t=1'
+    refused = await batch(rig, test=4)
+    assert told(refused)[0] == 429
+    assert (await batch(rig, test=3)).status == 200
+    assert len(rig.rows) == 10
+
+
+async def test_in_a_batch_of_several_apps_the_items_of_one_are_refused() -> None:
+    rig = await known(rig_of(creates_per_second=2))
+    assert (await batch(rig, test=2, calm=2)).status == 200
+    reply = await batch(rig, test=1, calm=2)
+    assert reply.status == 207
+    words = [each.get("status", {}).get("error", "done") for each in reply.json["data"]["results"]]
+    assert words == ["RATE_LIMITED", "done", "done"]
+    assert (reply.json["data"]["done"], reply.json["data"]["failed"]) == (2, 1)
+
+
+async def test_every_way_to_create_counts() -> None:
+    rig = await known(rig_of(creates_per_second=5))
+    body = {key: value for key, value in schedule_body().items() if key != "appId"}
+    recurring = {key: value for key, value in body.items() if key != "scheduleTime"} | {
+        "cronExpression": "@daily",
+        "timeZone": "UTC",
+    }
+    calls = [
+        ("POST", SCHEDULES, schedule_body()),
+        ("POST", "/goscheduler/schedule", schedule_body()),
+        ("POST", SCHEDULES, schedule_body(idempotencyKey="k")),
+        ("PUT", "/goscheduler/apps/test/schedules/report", body),
+        ("PUT", "/goscheduler/apps/test/recurring/nightly", recurring),
+    ]
+    left = [(await rig.client.call(*call)).headers["ratelimit"] for call in calls]
+    assert left == [f'"app-creates";r={n};t=1' for n in (4, 3, 2, 1, 0)]
+    assert {(await rig.client.call(*call)).status for call in calls} == {429}
+
+
+async def test_bytes_of_payloads_are_counted_as_utf_8() -> None:
+    rig = await known(rig_of(payload_bytes_per_second=100))
+    first = await create(rig, payload="\u00e9" * 40)
+    assert first.headers["ratelimit"] == '"app-payload-bytes";r=20;t=1'
+    assert first.headers["ratelimit-policy"] == '"app-payload-bytes";q=100;w=1;qu="content-bytes"'
+    assert (await create(rig, payload="x" * 21)).json["status"]["details"] == {"limit": "app-payload-bytes"}
+    assert (await create(rig, payload="x" * 20)).status == 200
+
+
+async def test_of_two_limits_both_are_taken_from_or_none() -> None:
+    rig = await known(rig_of(creates_per_second=3, payload_bytes_per_second=100))
+    await create(rig, payload="x" * 90)
+    for _ in range(5):
+        assert (await create(rig, payload="x" * 50)).status == 429
+    assert (await create(rig, payload="")).headers["ratelimit"] == (
+        '"app-creates";r=1;t=1, "app-payload-bytes";r=10;t=1'
+    )
+
+
+async def test_a_changed_limit_holds_at_once_here() -> None:
+    rig = await known(rig_of())
+    assert "ratelimit" not in (await create(rig)).headers
+    path = "/goscheduler/apps/test/configuration"
+    assert (await rig.client.call("PATCH", path, {"createsPerSecond": 1})).status == 200
+    assert [(await create(rig)).status for _ in range(2)] == [200, 429]
+    await rig.client.call("PATCH", path, {"createsPerSecond": 2})
+    assert (await create(rig)).status == 200
+
+
+async def test_the_servers_limit_stands_in_and_bounds_what_apps_may_set() -> None:
+    limits = AppLimits(creates_per_second=1, max_creates_per_second=2, at_once_s=1)
+    rig = await known(rig_of(limits=limits))
+    assert [(await create(rig)).status for _ in range(2)] == [200, 429]
+    path = "/goscheduler/apps/test/configuration"
+    reply = await rig.client.call("PATCH", path, {"createsPerSecond": 3})
+    assert reply.json["status"]["errors"] == [{"field": "createsPerSecond", "rule": "must be from 1 to 2"}]
+
+
+APP = App(app_id="a", number=1, writable=1, polled=1, active=True, version=1, created_ms=0)
+
+
+def test_a_process_allows_its_part() -> None:
+    meter = Meter(AppLimits(creates_per_second=8, at_once_s=2), 4, lambda _: APP, lambda: 0)
+    scope: dict[str, Any] = {}
+    meter.creates(scope, "a", [""] * 3)
+    assert dict(meter.headers(scope)) == {
+        b"ratelimit-policy": b'"app-creates";q=4;w=2;qu="schedules"',
+        b"ratelimit": b'"app-creates";r=1;t=2',
+    }
+    with pytest.raises(RateLimited):
+        meter.creates(scope, "a", [""] * 2)
+
+
+def test_without_limits_nothing_is_kept() -> None:
+    meter = Meter(AppLimits(), 1, lambda _: APP, lambda: 0)
+    scope: dict[str, Any] = {}
+    meter.creates(scope, "a", ["x"] * 1_000)
+    meter.about(scope, "a")
+    assert METERED not in scope
+    assert len(meter._buckets) == 0
+
+
+def test_an_app_that_is_not_known_takes_no_bucket() -> None:
+    meter = Meter(AppLimits(creates_per_second=1), 1, lambda _: None, lambda: 0)
+    for n in range(1_000):
+        meter.creates({}, f"nobody-{n}", ["", ""])
+    assert len(meter._buckets) == 0

@@ -25,8 +25,8 @@ from collections.abc import Callable, MutableMapping, Sequence
 from math import ceil
 from typing import Any, NamedTuple
 
-from ringtime_shared.fairness.rates import Buckets, Rate
 from ringtime_shared.errors import RateLimited
+from ringtime_shared.fairness.rates import Buckets, Rate
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.settings import AppLimits
 

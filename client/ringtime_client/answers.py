@@ -22,6 +22,7 @@ from ringtime_shared.errors import (
     Conflict,
     Damaged,
     ErrorWord,
+    Forbidden,
     InFlight,
     InvalidRequest,
     KeyReused,
@@ -34,6 +35,7 @@ from ringtime_shared.errors import (
     RateLimited,
     RingtimeError,
     StoreUnavailable,
+    Unauthenticated,
     VersionConflict,
     Violation,
 )
@@ -74,6 +76,8 @@ _CONFLICTS: dict[str, type[Conflict]] = {
 #: The word for each code of goscheduler. Where a code has several meanings, the one that promises least.
 _OF_CODE = {
     400: ErrorWord.INVALID_REQUEST,
+    401: ErrorWord.UNAUTHENTICATED,
+    403: ErrorWord.FORBIDDEN,
     408: ErrorWord.TOO_SLOW,
     413: ErrorWord.BODY_TOO_LARGE,
     422: ErrorWord.KEY_REUSED,
@@ -152,6 +156,10 @@ def _to_error(call: Call[T], answer: Answer, fault: _Fault) -> RingtimeError:
         case ErrorWord.RATE_LIMITED:
             wait_s = to_seconds(answer.retry_after or "")
             return RateLimited(details.get("limit", ""), wait_s, message)
+        case ErrorWord.UNAUTHENTICATED:
+            return Unauthenticated()
+        case ErrorWord.FORBIDDEN:
+            return Forbidden(details.get("scope", ""), message)
         case ErrorWord.NOT_FOUND:
             is_app = fault.status_code == _APP_UNKNOWN
             return NotFound("app", call.app_id) if is_app else NotFound(call.kind, call.key)

@@ -4,6 +4,8 @@ RingtimeError
 ├── InvalidRequest        the caller's to fix: names each field and the rule it broke
 │   └── SettingsError     the same for a configuration file or an environment variable
 ├── NotFound              no such app, schedule, recurring schedule or signing secret
+├── Unauthenticated       no API key, or none that is good
+├── Forbidden             the key is good, and lacks a scope
 ├── Conflict              the state of the thing forbids it
 │   ├── AppExists
 │   ├── LimitReached      the deployment holds as much as its settings allow
@@ -56,6 +58,11 @@ class ErrorWord(StrEnum):
     INVALID_REQUEST = "INVALID_REQUEST", "a value breaks a rule; `errors` names each field and its rule"
     UNREADABLE = "UNREADABLE", "the body is not JSON, or is encoded in a way that is not served"
     NOT_FOUND = "NOT_FOUND", "no such app, schedule, recurring schedule or signing secret"
+    UNAUTHENTICATED = (
+        "UNAUTHENTICATED",
+        "no API key, or none that is good: send one as `Authorization: Bearer rt_...`",
+    )
+    FORBIDDEN = "FORBIDDEN", "the API key does not grant this; `details.scope` names the scope that does"
     CONFLICT = "CONFLICT", "the state of the thing forbids it, in a way that has no word of its own"
     APP_EXISTS = "APP_EXISTS", "an app of that id is registered with another quota"
     LIMIT_REACHED = "LIMIT_REACHED", "the server holds as many apps or partitions as its settings allow"
@@ -191,6 +198,29 @@ class NotFound(RingtimeError):
         super().__init__(f"no {kind} {key}")
         self.kind = kind
         self.key = key
+
+
+class Unauthenticated(RingtimeError):
+    """The request has no API key, or none that is good. What is wrong with it is not told: that a key was
+    revoked, or is no key at all, is nobody's business who does not have it."""
+
+    word = ErrorWord.UNAUTHENTICATED
+
+    def __init__(self) -> None:
+        super().__init__("needs an API key: send one that is good as `Authorization: Bearer rt_...`")
+
+
+class Forbidden(RingtimeError):
+    """The API key is good, and does not grant this."""
+
+    word = ErrorWord.FORBIDDEN
+
+    def __init__(self, scope: str, why: str = "") -> None:
+        super().__init__(why or f"the API key lacks the scope {scope}")
+        self.scope = scope
+
+    def details(self) -> Mapping[str, str]:
+        return {"scope": self.scope}
 
 
 class Conflict(RingtimeError):

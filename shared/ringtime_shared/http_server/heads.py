@@ -217,7 +217,7 @@ class Door:
 
     def __init__(self, settings: ServerSettings) -> None:
         self._names = {name.lower() for name in settings.hosts}
-        self._knows_names = bool(settings.hosts) or _is_loopback(settings.host)
+        self._knows_names = bool(settings.hosts) or is_loopback(settings.host)
         self._own = {_LOCAL, settings.host.lower()}
 
     def judge(self, head: Head, address: str) -> Refusal | None:
@@ -247,7 +247,8 @@ def _is_json(content_type: bytes) -> bool:
     return content_type.partition(b";")[0].strip().lower() == b"application/json"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on is one that only this machine reaches."""
     try:
         return ip_address(host).is_loopback
     except ValueError:

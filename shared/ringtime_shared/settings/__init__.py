@@ -15,6 +15,7 @@ and the rule and never repeats the value, which may be a secret.
 `docs/settings.md` is made from these docstrings: `python -m ringtime_shared.settings > docs/settings.md`.
 """
 
+from ringtime_shared.settings.access import AccessSettings
 from ringtime_shared.settings.callbacks import CallbackSettings
 from ringtime_shared.settings.clock import ClockSettings
 from ringtime_shared.settings.completion import CompletionSettings
@@ -31,6 +32,7 @@ from ringtime_shared.settings.server import ServerSettings
 from ringtime_shared.settings.storage import CassandraSettings, EmbeddedSettings
 
 __all__ = [
+    "AccessSettings",
     "AppLimits",
     "CallbackSettings",
     "CassandraSettings",

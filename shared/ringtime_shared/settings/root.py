@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ringtime_shared.settings.access import AccessSettings
 from ringtime_shared.settings.callbacks import CallbackSettings
 from ringtime_shared.settings.clock import ClockSettings
 from ringtime_shared.settings.completion import CompletionSettings
@@ -25,6 +26,7 @@ class Settings:
     """
 
     server: ServerSettings = field(default_factory=ServerSettings)
+    access: AccessSettings = field(default_factory=AccessSettings)
     ingest: IngestSettings = field(default_factory=IngestSettings)
     limits: AppLimits = field(default_factory=AppLimits)
     dispatch: DispatchSettings = field(default_factory=DispatchSettings)

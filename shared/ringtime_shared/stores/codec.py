@@ -21,6 +21,8 @@ from uuid import UUID
 from msgspec import Meta, MsgspecError, Raw, Struct, ValidationError, convert
 from msgspec.json import Decoder, Encoder
 
+from ringtime_shared.access.grants import SCOPES, grant_of
+from ringtime_shared.access.keys import ApiKey
 from ringtime_shared.errors import Damaged
 from ringtime_shared.ids import MAX_APPS, MAX_PARTITIONS
 from ringtime_shared.models.app import App, AppConfiguration, Deletion, Resize, SigningSecret
@@ -716,6 +718,71 @@ def _damaged_entry(at_ms: int, entry_id: UUID, fault: str) -> AuditEntry:
     """Return what can be said of an entry that cannot be read: its key, and why."""
     subject = f"this entry cannot be read: {fault}"[:MOST_FAULT_CHARS]
     return AuditEntry(entry_id=entry_id, at_ms=at_ms, operator="", action="", subject=subject)
+
+
+# API keys: what never changes of one is a JSON object; when it was revoked, and last used, are cells of their
+# own.
+
+
+class _KeyFacts(Struct):
+    digest: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    scopes: tuple[str, ...]
+    apps: tuple[str, ...] | None
+    label: str
+    created_ms: Millis
+    expires_ms: Millis | None = None
+
+
+class _KeyColumns(Columns):
+    key_id: str
+    facts: Json
+    revoked_ms: Millis | None
+    used_ms: Millis | None
+
+
+_KEY = Shape(_KeyColumns)
+_decode_facts = Decoder(_KeyFacts).decode
+
+
+def encode_api_key(key: ApiKey) -> str:
+    """Return what never changes of a key as a JSON object."""
+    grant = key.grant
+    facts = _KeyFacts(
+        digest=key.digest.hex(),
+        scopes=tuple(sorted(grant.scopes)),
+        apps=None if grant.apps is None else tuple(sorted(grant.apps)),
+        label=key.label,
+        created_ms=key.created_ms,
+        expires_ms=key.expires_ms,
+    )
+    return _encode(facts).decode()
+
+
+def read_api_key(key_id: str, text: Any, revoked_ms: Any, used_ms: Any) -> ApiKey:
+    """Read id and columns of a key; of one that is damaged, its id and its `damage`. Scopes that are not
+    known here, as a later version may give them, are passed over."""
+    try:
+        _KEY.check((key_id, text, revoked_ms, used_ms))
+        facts = read_json("facts", _decode_facts, text)
+        return ApiKey(
+            key_id=key_id,
+            digest=bytes.fromhex(facts.digest),
+            grant=grant_of((SCOPES[word] for word in facts.scopes if word in SCOPES), facts.apps),
+            label=facts.label,
+            created_ms=facts.created_ms,
+            expires_ms=facts.expires_ms,
+            revoked_ms=revoked_ms,
+            used_ms=used_ms,
+        )
+    except ValueError as error:
+        return ApiKey(
+            key_id=key_id,
+            digest=b"",
+            grant=grant_of((), ()),
+            label="",
+            created_ms=0,
+            damage=fault_of(error),
+        )
 
 
 # The part map: the count that is written has a column of its own, and was the only one at first.

@@ -10,6 +10,7 @@ from itertools import islice
 from operator import attrgetter
 from uuid import UUID
 
+from ringtime_shared.access.keys import ApiKey
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.clock import ServerTime
 from ringtime_shared.errors import AppExists, Damaged, NotFound
@@ -81,6 +82,7 @@ class MemoryStore:
         self._letters: dict[str, dict[Position, DeadLetter]] = defaultdict(dict)
         self._damage: dict[tuple[str, str], Damage] = {}
         self._audit: dict[UUID, AuditEntry] = {}
+        self._api_keys: dict[str, ApiKey] = {}
         self._nonces = 0
         self._era = (0, "")
 
@@ -413,6 +415,27 @@ class MemoryStore:
     async def fetch_audit(self, from_ms: int, upto_ms: int, limit: int) -> list[AuditEntry]:
         entries = [entry for entry in self._audit.values() if from_ms <= entry.at_ms <= upto_ms]
         return sorted(entries, key=lambda entry: entry.at_ms, reverse=True)[:limit]
+
+    async def put_key(self, key: ApiKey) -> None:
+        self._api_keys.setdefault(key.key_id, key)
+
+    async def fetch_key(self, key_id: str) -> ApiKey | None:
+        return self._api_keys.get(key_id)
+
+    async def list_keys(self, after: str, limit: int) -> list[ApiKey]:
+        return [self._api_keys[key_id] for key_id in sorted(self._api_keys) if key_id > after][:limit]
+
+    async def revoke_key(self, key_id: str, at_ms: int) -> None:
+        if key_id not in self._api_keys:
+            raise NotFound("key", key_id)
+        self._api_keys[key_id] = replace(self._api_keys[key_id], revoked_ms=at_ms)
+
+    async def note_key_use(self, key_id: str, at_ms: int) -> None:
+        if key_id in self._api_keys:
+            self._api_keys[key_id] = replace(self._api_keys[key_id], used_ms=at_ms)
+
+    async def drop_key(self, key_id: str) -> None:
+        self._api_keys.pop(key_id, None)
 
     async def fetch_schema(self) -> tuple[int, int]:
         return 1, 1  # there is none, so none can be older or newer

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
+from ringtime_shared.access.keys import KeyStore
 from ringtime_shared.clock import ServerTime
 from ringtime_shared.errors import VersionConflict
 from ringtime_shared.models.app import App, Instance
@@ -571,6 +572,7 @@ class Store(
     OperatorStore,
     MetaStore,
     PartStore,
+    KeyStore,
     Protocol,
 ):
     """All of it, as a composition root hands it out."""

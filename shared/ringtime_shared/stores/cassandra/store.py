@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Self
 from uuid import UUID
 
+from ringtime_shared.access.keys import ApiKey
 from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.errors import Damaged, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
@@ -20,6 +21,7 @@ from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.models.tally import Tally
 from ringtime_shared.parts import CopyPage, HeldParts, PartMap
 from ringtime_shared.settings import CassandraSettings
+from ringtime_shared.stores.cassandra.api_keys import ApiKeyTable
 from ringtime_shared.stores.cassandra.app_feed import AppChangeTables
 from ringtime_shared.stores.cassandra.apps import Apps
 from ringtime_shared.stores.cassandra.arrivals import Arrivals
@@ -74,6 +76,7 @@ class CassandraStore:
         dead_letters: DeadLetters,
         damage: DamageTable,
         operator: OperatorReads,
+        api_keys: ApiKeyTable,
         meta: MetaTable,
         times: HostTimes,
         parts: PartTable,
@@ -95,6 +98,7 @@ class CassandraStore:
         self._dead_letters = dead_letters
         self._damage = damage
         self._operator = operator
+        self._api_keys = api_keys
         self._meta = meta
         self._times = times
         self._parts = parts
@@ -160,6 +164,7 @@ class CassandraStore:
             await DeadLetters.prepare(session, now_ms),
             await DamageTable.prepare(session),
             await OperatorReads.prepare(session),
+            await ApiKeyTable.prepare(session),
             meta,
             await HostTimes.prepare(session, boot_ms),
             parts,
@@ -333,6 +338,24 @@ class CassandraStore:
 
     async def fetch_audit(self, from_ms: int, upto_ms: int, limit: int) -> list[AuditEntry]:
         return await self._operator.fetch_audit(from_ms, upto_ms, limit)
+
+    async def put_key(self, key: ApiKey) -> None:
+        await self._api_keys.put_key(key)
+
+    async def fetch_key(self, key_id: str) -> ApiKey | None:
+        return await self._api_keys.fetch_key(key_id)
+
+    async def list_keys(self, after: str, limit: int) -> list[ApiKey]:
+        return await self._api_keys.list_keys(after, limit)
+
+    async def revoke_key(self, key_id: str, at_ms: int) -> None:
+        await self._api_keys.revoke_key(key_id, at_ms)
+
+    async def note_key_use(self, key_id: str, at_ms: int) -> None:
+        await self._api_keys.note_key_use(key_id, at_ms)
+
+    async def drop_key(self, key_id: str) -> None:
+        await self._api_keys.drop_key(key_id)
 
     async def fetch_schema(self) -> tuple[int, int]:
         return await self._operator.fetch_schema()

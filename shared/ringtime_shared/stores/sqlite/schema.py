@@ -200,6 +200,15 @@ CREATE TABLE tallies ( -- rows that processes have filed of apps with a bound on
 CREATE INDEX tallies_day ON tallies (day);
 """
 
+_API_KEYS = """
+CREATE TABLE api_keys ( -- what is kept of them, which is not the keys themselves
+    key_id TEXT PRIMARY KEY,
+    facts TEXT NOT NULL, -- JSON object
+    revoked_ms INTEGER,
+    used_ms INTEGER
+) WITHOUT ROWID;
+"""
+
 #: Step n leads from schema version n to n + 1; add at the end, change nothing. A comment holds no semicolon.
 STEPS = (
     _FIRST,
@@ -214,6 +223,7 @@ STEPS = (
     _JOBS,
     _CALENDARS,
     _TALLIES,
+    _API_KEYS,
 )
 SCHEMA_VERSION = len(STEPS)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, Self, TypeVar
 from uuid import UUID
 
+from ringtime_shared.access.keys import ApiKey
 from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.errors import Conflict, FolderLost, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
@@ -41,6 +42,7 @@ from ringtime_shared.stores.protocol import (
     RunEntry,
 )
 from ringtime_shared.stores.sqlite import (
+    api_keys,
     apps,
     calendars,
     claims,
@@ -392,6 +394,24 @@ class SqliteStore:
 
     async def fetch_audit(self, from_ms: int, upto_ms: int, limit: int) -> list[AuditEntry]:
         return await self._reader.run(lambda session: operator.fetch_audit(session, from_ms, upto_ms, limit))
+
+    async def put_key(self, key: ApiKey) -> None:
+        await self._write(lambda session: api_keys.put_key(session, key))
+
+    async def fetch_key(self, key_id: str) -> ApiKey | None:
+        return await self._reader.run(lambda session: api_keys.fetch_key(session, key_id))
+
+    async def list_keys(self, after: str, limit: int) -> list[ApiKey]:
+        return await self._reader.run(lambda session: api_keys.list_keys(session, after, limit))
+
+    async def revoke_key(self, key_id: str, at_ms: int) -> None:
+        await self._write(lambda session: api_keys.revoke_key(session, key_id, at_ms))
+
+    async def note_key_use(self, key_id: str, at_ms: int) -> None:
+        await self._write(lambda session: api_keys.note_key_use(session, key_id, at_ms))
+
+    async def drop_key(self, key_id: str) -> None:
+        await self._write(lambda session: api_keys.drop_key(session, key_id))
 
     async def fetch_schema(self) -> tuple[int, int]:
         return await self._reader.run(operator.fetch_schema)

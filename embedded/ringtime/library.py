@@ -549,7 +549,8 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
 
     @checked
     async def serve_http(self, *, port: int | None = None, host: str | None = None) -> str:
-        """Serve the HTTP API from now until Ringtime is left, beside what the program does; return where.
+        """Serve the HTTP API from now until Ringtime is left, beside what the program does; return where. Who
+        may use it is as with `ringtime serve`: beyond a loopback address requests need an API key.
 
         Args:
             port: 0 takes a free one; None: `server.port` of the settings.
@@ -558,15 +559,17 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
         Raises InvalidRequest, and StartupError if the port is taken.
         """
         # Here, for a program that serves nothing does without a server.
-        from ringtime.serve import make_http_app
+        from ringtime.serve import keys_of, make_http_app
         from ringtime_shared.http_server import listen, serve_http
 
         given: dict[str, Any] = {} if port is None else {"port": port}
         given |= {} if host is None else {"host": host}
-        server = check_settings(
-            replace(self._settings, server=replace(self._settings.server, **given))
-        ).server
-        app = make_http_app(self._running, server)
+        settings = check_settings(replace(self._settings, server=replace(self._settings.server, **given)))
+        server = settings.server
+        keys = keys_of(self._running, settings)
+        if keys is not None:
+            self._stack.push_async_callback(keys.close)
+        app = make_http_app(self._running, server, keys)
         listener = self._stack.enter_context(listen(server))
         stop = asyncio.Event()
         serving = asyncio.create_task(serve_http(app, server, listener, stop), name="http beside the library")

@@ -9,21 +9,23 @@ import click
 from ringtime.runtime import Runtime, run
 from ringtime_ingest.http import create_app
 from ringtime_ingest.http.routes.clock import WARNING
+from ringtime_shared.access import KeyChecks
 from ringtime_shared.clock import Clock, require_trust
-from ringtime_shared.http_server import listen, serve_http, stop_on_signals
+from ringtime_shared.http_server import is_loopback, listen, serve_http, stop_on_signals
 from ringtime_shared.http_server.connection import App
 from ringtime_shared.process.service import settle_memory
 from ringtime_shared.settings import ServerSettings, Settings
+from ringtime_shared.settings.access import NO_KEYS
 
 
-def make_http_app(runtime: Runtime, settings: ServerSettings) -> App:
-    """Return the HTTP API of what runs in this process."""
+def make_http_app(runtime: Runtime, settings: ServerSettings, keys: KeyChecks | None = None) -> App:
+    """Return the HTTP API of what runs in this process; `keys` as of `create_app`."""
 
     async def ready() -> None:
         require_trust(runtime.clock)
         await runtime.store.check_ready()
 
-    return create_app(runtime.service, settings, ready, runtime.stepper)
+    return create_app(runtime.service, settings, ready, runtime.stepper, keys=keys)
 
 
 async def serve(settings: Settings, *, clock: Clock | None = None) -> None:
@@ -49,13 +51,25 @@ async def serve(settings: Settings, *, clock: Clock | None = None) -> None:
 
             if runtime.stepper is not None:
                 click.secho(f"FOR TESTS ONLY: {WARNING}", bold=True)
-            app = make_http_app(runtime, settings.server)
+            keys = keys_of(runtime, settings)
+            if keys is None:
+                click.secho(NO_KEYS, bold=True)
+            app = make_http_app(runtime, settings.server, keys)
             losing = asyncio.create_task(runtime.wait_lost(), name="watch the data folder")
             losing.add_done_callback(lambda _: stop.set())
             settle_memory()
             await serve_http(app, settings.server, listener, stop)
+            if keys is not None:
+                await keys.close()
             if losing.done():
                 raise losing.result()
             losing.cancel()
             click.echo("ringtime is draining")
     click.echo("ringtime has stopped")
+
+
+def keys_of(runtime: Runtime, settings: Settings) -> KeyChecks | None:
+    """Return what tells callers by their keys; None: anybody may do everything."""
+    if settings.access.are_keys_required(is_serve_on_loopback=is_loopback(settings.server.host)):
+        return KeyChecks(runtime.store, runtime.clock)
+    return None

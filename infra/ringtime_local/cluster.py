@@ -159,6 +159,8 @@ class Cluster:
             "kafka": {"bootstrap": self.servers.kafka.bootstrap.split(",")},
             "egress": {"allow": list(LOOPBACK), "ports": ["1-65535"]},  # receivers are on this machine
         }
+        if self._python == sys.executable:  # another checkout may not know the setting
+            settings["access"] = {"keys": "off"}  # pods listen on a loopback address
         for layer in (self._settings, self.pod_settings[pod] if pod else {}):
             for group, values in layer.items():
                 settings[group] = {**_table(settings.get(group)), **_table(values)}

@@ -10,6 +10,7 @@ import click
 
 from ringtime_ingest.http import create_app
 from ringtime_ingest.service import IngestParts, IngestService
+from ringtime_shared.access import KeyChecks
 from ringtime_shared.callbacks.egress_policy import EgressPolicy
 from ringtime_shared.callbacks.http_rules import HttpRules
 from ringtime_shared.callbacks.kafka_rules import KafkaRules
@@ -23,6 +24,7 @@ from ringtime_shared.process.service import process_name, run_service, settle_me
 from ringtime_shared.process.workers import Workers
 from ringtime_shared.recurring.completing import Completions
 from ringtime_shared.settings import Settings
+from ringtime_shared.settings.access import NO_KEYS
 from ringtime_shared.stores.cassandra import CassandraStore
 
 _ENDING_S = 10.0  #: what a pod does at its end beside draining
@@ -65,12 +67,17 @@ async def serve(settings: Settings) -> None:
                 )
                 host, port = listener.getsockname()[:2]
                 service.jobs.start(is_alone=False)
+                keys = KeyChecks(store, clock) if settings.access.are_keys_required() else None
+                if keys is None:
+                    click.secho(NO_KEYS, bold=True)
                 processes = settings.limits.pods * settings.ingest.workers
-                app = create_app(service, settings.server, ready, processes=processes)
+                app = create_app(service, settings.server, ready, processes=processes, keys=keys)
                 settle_memory()
                 listener.listen()  # `serve_http` lengthens the queue
                 click.echo(f"ringtime-ingest listens on http://{host}:{port}/goscheduler")
                 await serve_http(app, settings.server, listener, stop)
+                if keys is not None:
+                    await keys.close()
                 await service.close()
         finally:
             await store.close()

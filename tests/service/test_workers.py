@@ -36,6 +36,7 @@ async def test_two_workers_serve_one_port(cassandra_server: CassandraServer) -> 
         "RINGTIME_CASSANDRA_CONTACT_POINTS": ",".join(points),
         "RINGTIME_CASSANDRA_PORT": str(cassandra_server.port),
         "RINGTIME_CASSANDRA_KEYSPACE": keyspace,
+        "RINGTIME_ACCESS_KEYS": "off",
         "RINGTIME_EGRESS_ALLOW": "127.0.0.0/8",
     }
     argv = (Path(sys.executable).parent / "ringtime-ingest", "--port", "0", "--workers", "2")

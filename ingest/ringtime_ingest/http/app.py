@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import version
 from typing import cast
@@ -20,8 +20,9 @@ from starlette.types import ASGIApp, Scope
 from ringtime_ingest.http.docs_page import render_docs
 from ringtime_ingest.http.envelope import ERRORS, NO_METHOD, NO_PATH, Answer, Codes, failure, refusal, success
 from ringtime_ingest.http.gate import Bodies, Gate, Room
+from ringtime_ingest.http.guard import ANY_KEY, OPEN, Declared, Guard
 from ringtime_ingest.http.meter import Meter
-from ringtime_ingest.http.openapi import openapi_document, to_bytes
+from ringtime_ingest.http.openapi import NAMED, Document, openapi_document, to_bytes
 from ringtime_ingest.http.routes import BASE
 from ringtime_ingest.http.routes.apps import AppRoutes
 from ringtime_ingest.http.routes.batches import BatchRoutes
@@ -36,6 +37,7 @@ from ringtime_ingest.http.routes.recurring import RecurringRoutes
 from ringtime_ingest.http.routes.schedules import ScheduleRoutes
 from ringtime_ingest.http.shortcut import Shortcut
 from ringtime_ingest.service import IngestService
+from ringtime_shared.access import KeyChecks
 from ringtime_shared.errors import ErrorWord, RingtimeError
 from ringtime_shared.settings import ServerSettings
 
@@ -50,6 +52,7 @@ def create_app(
     ready: Ready,
     clock: SteppedClock | None = None,
     *,
+    keys: KeyChecks | None = None,
     is_short: bool = True,
     processes: int = 1,
 ) -> Starlette:
@@ -60,6 +63,7 @@ def create_app(
         settings: limits of the HTTP side.
         ready: awaited by `/health/ready`; raises while the process cannot serve.
         clock: a test clock, which has routes of its own; None: time is the machine's.
+        keys: tell callers by their API keys; None: whoever asks may do everything.
         is_short: whether the busiest routes take the short way, by `shortcut` and `plain`; for tests that
             compare both ways.
         processes: that clients' requests are spread over, this one among them: each has its part of the
@@ -68,13 +72,15 @@ def create_app(
     bodies = Bodies(settings, reads_plain=is_short)
     room, counts = Room(settings.max_concurrency), RequestCounts()
     meter = Meter(service.offer.limits, processes, service.known_app, service.boot_ms)
-    busiest = (
-        *ScheduleRoutes(service, bodies, settings, meter).all(),
-        *BatchRoutes(service, bodies, settings, meter, room).all(),
+    guard = Guard(service.app_of)
+    busiest = guard.over(
+        [
+            *ScheduleRoutes(service, bodies, settings, meter).all(),
+            *BatchRoutes(service, bodies, settings, meter, room).all(),
+        ]
     )
-    app = _Api(
-        routes=_without_rivals(
-            *busiest,
+    routes = busiest + guard.over(
+        [
             *AppRoutes(service, bodies, settings, meter).all(),
             *DeadLetterRoutes(service, bodies, settings, meter).all(),
             *JobRoutes(service, bodies, settings, meter).all(),
@@ -84,8 +90,18 @@ def create_app(
             *HealthRoutes(ready, is_stepped=clock is not None).all(),
             *MetricsRoutes(counts).all(),
             *([] if clock is None else ClockRoutes(clock, bodies, settings.max_json_depth).all()),
-            *_docs_routes(service, settings, is_stepped=clock is not None),
-        ),
+            *_docs_routes(
+                lambda: openapi_document(settings, service.offer, needs, is_stepped=clock is not None)
+            ),
+        ]
+    )
+    needs = {
+        (method.lower(), NAMED.sub("{}", route.path)): route.needs
+        for route in routes
+        for method in route.given_methods
+    }
+    app = _Api(
+        routes=_without_rivals(*routes),
         exception_handlers={**dict.fromkeys(ERRORS, _on_error), HTTPException: _on_no_route},
     )
     app.router.redirect_slashes = False  # Starlette answers 307; clients of goscheduler know 301
@@ -95,8 +111,16 @@ def create_app(
         note=counts.note,
         short=Shortcut(busiest).answer if is_short else None,
         meter=meter,
+        keys=keys,
+        is_open=_open_paths(*routes),
     )
     return app
+
+
+def _open_paths(*routes: Declared) -> Callable[[str], object]:
+    """Return what says of a path whether it is that of an open route."""
+    patterns = {compile_path(route.path)[0].pattern for route in routes if route.needs is OPEN}
+    return re.compile("|".join(re.sub(r"\?P<\w+>", "?:", each) for each in sorted(patterns))).fullmatch
 
 
 class _Api(Starlette):
@@ -108,7 +132,7 @@ class _Api(Starlette):
         return self.front
 
 
-class _Named(Route):
+class _Named(Declared):
     """A route with a name in its path; a path in which another route spells that name out is not its."""
 
     spelt_out: re.Pattern[str]
@@ -120,13 +144,13 @@ class _Named(Route):
         return match, child
 
 
-def _without_rivals(*routes: BaseRoute) -> list[BaseRoute]:
+def _without_rivals(*routes: Declared) -> list[Declared]:
     """Return the routes so that `GET /schedules/batch` is a method not allowed, and no schedule."""
-    spelt_out = _spelt_out(tuple(route.path for route in routes if isinstance(route, Route)))
+    spelt_out = _spelt_out(tuple(route.path for route in routes))
     kept = list(routes)
     for n, route in enumerate(routes):
-        if isinstance(route, Route) and route.path in spelt_out:
-            kept[n] = named = _Named(route.path, route.endpoint, methods=list(route.methods or ()))
+        if route.path in spelt_out:
+            kept[n] = named = _Named(route.path, route.endpoint, route.given_methods, route.needs)
             named.spelt_out = spelt_out[route.path]
     return kept
 
@@ -144,10 +168,8 @@ def _spelt_out(paths: tuple[str, ...]) -> Mapping[str, re.Pattern[str]]:
     return patterns
 
 
-def _docs_routes(service: IngestService, settings: ServerSettings, *, is_stepped: bool) -> list[BaseRoute]:
-    document = cache(
-        lambda: openapi_document(settings, service.offer, is_stepped=is_stepped)
-    )  # made when somebody first asks
+def _docs_routes(make_document: Callable[[], Document]) -> list[BaseRoute]:
+    document = cache(make_document)  # made when somebody first asks
     text, page = cache(lambda: to_bytes(document())), cache(lambda: render_docs(document()))
     front = _front()
 
@@ -161,10 +183,10 @@ def _docs_routes(service: IngestService, settings: ServerSettings, *, is_stepped
         return success(front)
 
     return [
-        Route("/", tell),
-        Route(BASE, tell),
-        Route("/openapi.json", openapi),
-        Route("/docs", docs),
+        Declared("/", tell, ["GET"], ANY_KEY),
+        Declared(BASE, tell, ["GET"], ANY_KEY),
+        Declared("/openapi.json", openapi, ["GET"], ANY_KEY),
+        Declared("/docs", docs, ["GET"], ANY_KEY),
     ]
 
 

@@ -24,6 +24,7 @@ from ringtime_shared.errors import (
     Conflict,
     Damaged,
     ErrorWord,
+    Forbidden,
     InvalidRequest,
     KeyReused,
     NotFound,
@@ -31,6 +32,7 @@ from ringtime_shared.errors import (
     RateLimited,
     RingtimeError,
     StoreUnavailable,
+    Unauthenticated,
     Violation,
 )
 
@@ -85,6 +87,8 @@ class Codes(NamedTuple):
 ERRORS: Mapping[type[RingtimeError], Codes] = {
     InvalidRequest: Codes(400, 400),
     Unreadable: Codes(5001, 400),
+    Unauthenticated: Codes(401, 401),
+    Forbidden: Codes(403, 403),
     NotFound: Codes(404, 404, "scheduleId"),
     AppInactive: Codes(4002, 400),
     AppActive: Codes(4003, 400),
@@ -99,6 +103,7 @@ ERRORS: Mapping[type[RingtimeError], Codes] = {
     OutcomeUnknown: Codes(5004, 503),
 }
 APP_UNKNOWN = Codes(4001, 400, "appId")
+APP_NOT_GRANTED = Codes(4001, 404, "appId")  #: to this key there is none, whether or not there is
 NOT_LISTED = Codes(404, 404, "app_id")  #: the app asked for in the query of a list
 SECRET_UNKNOWN = Codes(404, 404, "secretId")
 JOB_UNKNOWN = Codes(404, 404, "jobId")
@@ -111,6 +116,7 @@ NO_METHOD = Codes(405, 405)
 NAME_UNKNOWN = Codes(404, 404, "name")
 _NOT_FOUND = {
     "app": APP_UNKNOWN,
+    "granted app": APP_NOT_GRANTED,
     "registered app": NOT_LISTED,
     "signing secret": SECRET_UNKNOWN,
     "job": JOB_UNKNOWN,
@@ -170,6 +176,8 @@ def failure(
         headers.append((b"retry-after", b"%d" % random.randint(1, 3)))
     if word is ErrorWord.IN_FLIGHT:
         headers.append((b"retry-after", b"1"))
+    if codes.http == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
     if codes.cuts:
         headers.append((b"connection", b"close"))
     if allow is not None:

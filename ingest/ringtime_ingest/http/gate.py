@@ -1,8 +1,9 @@
-"""The outermost layer: what may come in, how many requests at once and how long a body, and what becomes of
+"""The outermost layer: who may come in, how many requests at once and how long a body, and what becomes of
 a bug.
 
 The gate stands before the short way (`shortcut`) and the long one alike, so it is the one place for whatever
-is to be asked of every request.
+is to be asked of every request. It asks for the API key of all but those to open routes, and says in the ASGI
+scope who the caller is (`guard.CALLER`); what he may do, and with which apps, the guard of the route asks.
 
 Pure ASGI. An exception nobody expected is logged once and answered without a word about it; Starlette's
 own handler would raise it again and have the server log it a second time.
@@ -34,11 +35,14 @@ from ringtime_ingest.http.envelope import (
     BodyTooSlow,
     TooMuchAtOnce,
     failure,
+    refusal,
 )
+from ringtime_ingest.http.guard import CALLER
 from ringtime_ingest.http.meter import METERED, Meter
 from ringtime_ingest.http.shapes import Unreadable
+from ringtime_shared.access import ANYBODY, KeyChecks
 from ringtime_shared.api.batches import BATCH_PATHS
-from ringtime_shared.errors import ErrorWord
+from ringtime_shared.errors import ErrorWord, StoreUnavailable, Unauthenticated
 from ringtime_shared.http_server import TAKE, WHOLE
 from ringtime_shared.settings import ServerSettings
 
@@ -79,7 +83,8 @@ class Room:
 
 
 class Gate:
-    """Lets requests in while there is room; who asks how the server does always passes."""
+    """Lets requests in that have a good key, while there is room; who asks how the server does always
+    passes."""
 
     def __init__(
         self,
@@ -89,18 +94,24 @@ class Gate:
         short: Callable[[Scope, Receive], Awaitable[Response | None]] | None = None,
         *,
         meter: Meter,
+        keys: KeyChecks | None = None,
+        is_open: Callable[[str], object] = lambda _: False,
     ) -> None:
         """
         Args:
             app: the long way.
             note: told of each answer: which endpoint's, None if it is none's, and its status.
             short: the short way, asked first; returns None for what has to go the long one.
+            keys: tell callers by their keys; None: anybody may do everything.
+            is_open: whether a path needs no key.
         """
         self._app = app
         self._room = room
         self._note = note
         self._short = short
         self._meter = meter
+        self._keys = keys
+        self._is_open = is_open
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -111,6 +122,11 @@ class Gate:
             return
         self._room.taken += 1
         try:
+            if self._keys is None:
+                scope[CALLER] = ANYBODY
+            elif not self._is_open(scope["path"]):
+                given = _given(scope)
+                scope[CALLER] = self._keys.recall(given) or await self._keys.check(given)
             answer = None if self._short is None else await self._short(scope, receive)
             if answer is None:
                 await self._go_long(scope, receive, send)
@@ -118,6 +134,8 @@ class Gate:
                 await self._tell(answer, scope, receive, send)
         except ClientDisconnect:
             return  # nobody is left to answer
+        except (Unauthenticated, StoreUnavailable) as error:  # of the key: the ways answer their own
+            await self._tell(refusal(error), scope, receive, send)
         except Exception:
             _log.exception("%s failed", scope["method"])
             if scope.get(_STARTED, False):
@@ -148,6 +166,20 @@ class Gate:
             await answer(scope, receive, send)
         else:
             take(answer.status_code, answer.raw_headers, answer.body)
+
+
+def _given(scope: Scope) -> bytes:
+    """Return what a request says in `Authorization`. Raises Unauthenticated if it does not, or says it twice:
+    what stands before this server may have looked at the other one."""
+    given: bytes | None = None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            if given is not None:
+                raise Unauthenticated
+            given = value
+    if given is None:
+        raise Unauthenticated
+    return given
 
 
 class Bodies:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -19,8 +20,10 @@ from ringtime_ingest.http.fields import (
     TOKEN,
     text_of,
 )
+from ringtime_ingest.http.guard import ANY_KEY, OPEN, Needs
 from ringtime_ingest.http.schemas import Schema, ref
 from ringtime_ingest.service.requests import Offer
+from ringtime_shared.access import Scope
 from ringtime_shared.api.completions import PATH as COMPLETIONS
 from ringtime_shared.api.completions import URL_PATTERN
 from ringtime_shared.api.dead_letters import MAX_SIZE
@@ -39,6 +42,12 @@ _INTRO = """Callbacks at the time you ask for. Times are UTC. Every answer comes
 an error names each field and the rule it broke. Unknown keys are passed over and keys are matched \
 without regard to case; null stands for leaving a field out where the schema allows it. Whole numbers are \
 written without a fraction, and fit 64 bits."""
+_SCOPES = (
+    "An API key, `rt_...`, where the server asks for keys. An operation names the scope it needs: "
+    + "; ".join(f"`{scope.value}`, {scope.meaning}" for scope in Scope)
+    + ". Apps that a key does not name do not exist for it."
+)
+NAMED = re.compile(r"\{\w+\}")  #: in a path
 _EXAMPLE = {
     "appId": "test",
     "payload": "{}",
@@ -56,6 +65,7 @@ _RECURRING_EXAMPLE = {
     "misfirePolicy": "once",
     "overlapPolicy": "skip",
 }
+_SCHEME = "apiKey"  #: what the document calls API keys
 _CREATED = "created"  #: the HTTP status of creates, which is a setting
 _APP_EXAMPLE = {"appId": "test", "partitions": 5, "active": True}
 _NO_WORD = str.maketrans(".-", "__")
@@ -67,7 +77,9 @@ _REASONS = {
     "400": "Refused: `errors` names each field and rule; `statusCode` 4001 is an unknown app, 4002 an"
     " inactive and 4003 an active one, 5001 a body that cannot be read, 5005 a stored record that"
     " cannot be read.",
-    "404": "There is no such thing.",
+    "401": "No API key, or none that is good.",
+    "403": "The API key lacks a scope: `details.scope` names it.",
+    "404": "There is no such thing, or it is of an app that the API key does not name.",
     "408": "The body did not arrive in time.",
     "409": "The state of the thing forbids it.",
     "413": "The body is too large.",
@@ -128,8 +140,13 @@ class _Operation:
     success: str = "200"  #: without a body
     also: tuple[str, ...] = ()  #: further successes with the same body
 
-    def describe(self, created: str) -> Document:
-        """Return the operation object; `created` is the HTTP status of creates."""
+    def describe(self, created: str, needs: Needs) -> Document:
+        """Return the operation object.
+
+        Args:
+            created: the HTTP status of creates.
+            needs: what its route needs of the caller.
+        """
         parts = [part for part in self.path.split("/") if part]
         described: dict[str, object] = {
             "operationId": "_".join([self.method, *(part.strip("{}") for part in parts)]).translate(_NO_WORD),
@@ -153,8 +170,12 @@ class _Operation:
                 "description": _REASONS["200" if code == "201" else code],
                 "content": {"application/json": {"schema": self.answer if code in good else ref("Failure")}},
             }
-            for code in [*good, *self.failures]
+            for code in [*good, *sorted({*self.failures, *_failures_of(needs)})]
         }
+        if needs is OPEN:
+            described["security"] = []
+        else:
+            described["security"] = [{_SCHEME: [needs.value] if isinstance(needs, Scope) else []}]
         return described
 
     @staticmethod
@@ -168,6 +189,15 @@ class _Operation:
             "required": is_needed,
             "schema": schema,
         }
+
+
+def _failures_of(needs: Needs) -> tuple[str, ...]:
+    """Return the statuses of those whose key does not let them."""
+    if needs is OPEN:
+        return ()
+    if needs is ANY_KEY:
+        return ("401",)
+    return ("401", "403", "404") if needs not in (Scope.RING_OPERATE, Scope.METRICS_READ) else ("401", "403")
 
 
 _RECURRING_PATH = "/goscheduler/apps/{appId}/recurring"
@@ -657,10 +687,17 @@ _CLOCK_OPERATIONS = (
 )
 
 
-def openapi_document(settings: ServerSettings, offer: Offer, *, is_stepped: bool = False) -> Document:
+def openapi_document(
+    settings: ServerSettings,
+    offer: Offer,
+    needs: Mapping[tuple[str, str], Needs],
+    *,
+    is_stepped: bool = False,
+) -> Document:
     """Return the document of a server with these settings that offers this.
 
     Args:
+        needs: what routes need of their caller, by method in lower case and path, the names in it left out.
         is_stepped: whether it has a test clock.
     """
     created = str(settings.created_http_status)
@@ -671,12 +708,16 @@ def openapi_document(settings: ServerSettings, offer: Offer, *, is_stepped: bool
         for path in dict.fromkeys((operation.path, _singular(operation.path))):
             copy = paths.setdefault(path, {})
             if operation.method not in copy:
-                copy[operation.method] = replace(operation, path=path).describe(created)
+                asked = needs[operation.method, NAMED.sub("{}", path)]
+                copy[operation.method] = replace(operation, path=path).describe(created, asked)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Ringtime", "version": version("ringtime"), "description": _INTRO},
         "paths": paths,
-        "components": {"schemas": {**schemas.requests_of(offer, is_stepped=is_stepped), **schemas.ANSWERS}},
+        "components": {
+            "schemas": {**schemas.requests_of(offer, is_stepped=is_stepped), **schemas.ANSWERS},
+            "securitySchemes": {_SCHEME: {"type": "http", "scheme": "bearer", "description": _SCOPES}},
+        },
     }
 
 

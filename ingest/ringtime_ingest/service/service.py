@@ -513,6 +513,15 @@ class IngestService:
         (shown,) = await fetch_shown(self._store, [row])
         return shown
 
+    async def app_of(self, schedule_id: UUID) -> str | None:
+        """Return the app whose schedule has this id, if there is such a schedule; None: nobody's has it. No
+        row is read. Raises StoreUnavailable."""
+        try:
+            number = unpack_id(schedule_id).app_number
+        except ValueError:
+            return None
+        return await self._apps.app_id_of(number)
+
     async def _fetch_home(self, schedule_id: UUID) -> Row:
         try:
             parts = unpack_id(schedule_id)

@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 from ringtime_ingest.http.gate import Bodies
 from ringtime_ingest.http.meter import Meter
 from ringtime_ingest.service import IngestService
+from ringtime_shared.access import Scope
 from ringtime_shared.api.ids import check_app_id, check_name
 from ringtime_shared.api.recurring import recurring_to_json
 from ringtime_shared.errors import InvalidRequest
@@ -29,6 +30,11 @@ def named_in(request: Request) -> tuple[str, str]:
     if violations := check_app_id(app_id) + check_name(name):
         raise InvalidRequest(violations)
     return app_id, name
+
+
+def needs_of(method: str) -> Scope:
+    """Return what a route needs that reads schedules, or writes them, as its method says."""
+    return Scope.SCHEDULES_READ if method == "GET" else Scope.SCHEDULES_WRITE
 
 
 class Routes(ABC):

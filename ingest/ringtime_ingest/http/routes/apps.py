@@ -7,16 +7,20 @@ from typing import cast
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.fields import NEW_SIGNING_SECRET
+from ringtime_ingest.http.guard import Declared, grant_in, see
 from ringtime_ingest.http.parsing import parse_app_id, parse_configuration, parse_flag, parse_new_app
 from ringtime_ingest.http.routes import BASE, Routes
 from ringtime_ingest.http.shapes import Unreadable
+from ringtime_shared.access import Scope
 from ringtime_shared.api.apps import app_to_json, configured_to_json, secret_to_json
-from ringtime_shared.errors import NotFound, Violation
+from ringtime_shared.errors import Forbidden, NotFound, Violation
 from ringtime_shared.models.app import AppConfiguration
+
+_READ, _ADMIN = Scope.SCHEDULES_READ, Scope.APPS_ADMIN
 
 
 class AppRoutes(Routes):
@@ -24,37 +28,50 @@ class AppRoutes(Routes):
 
     def all(self) -> list[BaseRoute]:
         return [
-            Route(f"{BASE}/{word}{tail}", endpoint, methods=[method])
+            Declared(f"{BASE}/{word}{tail}", endpoint, [method], needs)
             for word in ("apps", "app")
-            for tail, endpoint, method in (
-                ("", self.register, "POST"),
-                ("", self.fetch, "GET"),
-                ("/{app_id}", self.delete, "DELETE"),
-                ("/{app_id}/configuration", self.fetch_configuration, "GET"),
-                ("/{app_id}/configuration", self.replace_configuration, "POST"),
-                ("/{app_id}/configuration", self.replace_configuration, "PUT"),
-                ("/{app_id}/configuration", self.merge_configuration, "PATCH"),
-                ("/{app_id}/configuration", self.clear_configuration, "DELETE"),
-                ("/{app_id}/activate", self.activate, "POST"),
-                ("/{app_id}/deactivate", self.deactivate, "POST"),
-                ("/{app_id}/signing-secrets", self.create_secret, "POST"),
-                ("/{app_id}/signing-secrets", self.fetch_secrets, "GET"),
-                ("/{app_id}/signing-secrets/{secret_id}", self.delete_secret, "DELETE"),
+            for tail, endpoint, method, needs in (
+                ("", self.register, "POST", _ADMIN),
+                ("", self.fetch, "GET", _READ),
+                ("/{app_id}", self.delete, "DELETE", _ADMIN),
+                ("/{app_id}/configuration", self.fetch_configuration, "GET", _READ),
+                ("/{app_id}/configuration", self.replace_configuration, "POST", _ADMIN),
+                ("/{app_id}/configuration", self.replace_configuration, "PUT", _ADMIN),
+                ("/{app_id}/configuration", self.merge_configuration, "PATCH", _ADMIN),
+                ("/{app_id}/configuration", self.clear_configuration, "DELETE", _ADMIN),
+                ("/{app_id}/activate", self.activate, "POST", _ADMIN),
+                ("/{app_id}/deactivate", self.deactivate, "POST", _ADMIN),
+                ("/{app_id}/signing-secrets", self.create_secret, "POST", _ADMIN),
+                ("/{app_id}/signing-secrets", self.fetch_secrets, "GET", _ADMIN),
+                ("/{app_id}/signing-secrets/{secret_id}", self.delete_secret, "DELETE", _ADMIN),
             )
         ]
 
     async def register(self, request: Request) -> Response:
         new = parse_new_app(await self._bodies.read(request), self._depth)
+        see(request, new.app_id)
+        if grant_in(request).apps is not None:
+            await self._must_be_there(new.app_id)
         return success(app_to_json(await self._service.register_app(new)), code=201, http=self._created)
 
+    async def _must_be_there(self, app_id: str) -> None:
+        """Raise Forbidden unless there is this app: a new one takes its share of the deployment, which is for
+        those who have all of it."""
+        try:
+            await self._service.fetch_apps(app_id)
+        except NotFound:
+            why = f"to register a new app takes a key for all apps with the scope {_ADMIN}"
+            raise Forbidden(_ADMIN, why) from None
+
     async def fetch(self, request: Request) -> Response:
-        asked = request.query_params.get("app_id") or None
+        asked, grant = request.query_params.get("app_id") or None, grant_in(request)
         if asked is not None:
             parse_app_id(asked)
         try:
-            apps = await self._service.fetch_apps(asked)
+            apps = [] if asked and not grant.sees(asked) else await self._service.fetch_apps(asked)
         except NotFound:
             apps = []
+        apps = [app for app in apps if grant.sees(app.app_id)]
         if asked is not None and not apps:
             raise NotFound("registered app", asked)
         return success({"apps": [app_to_json(app) for app in apps]}, total=len(apps))

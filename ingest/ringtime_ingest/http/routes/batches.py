@@ -16,12 +16,13 @@ from uuid import UUID
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
-from starlette.types import Scope
+from starlette.routing import BaseRoute
+from starlette.types import Scope as HttpScope
 
 from ringtime_ingest.http.envelope import fault_of_item, refusal_of_item, success
 from ringtime_ingest.http.fields import CANCELS, NEW_SCHEDULES
 from ringtime_ingest.http.gate import Bodies, Room, busy
+from ringtime_ingest.http.guard import Declared, grant_in, see_schedule, seen_only
 from ringtime_ingest.http.items import ItemReader
 from ringtime_ingest.http.meter import Meter
 from ringtime_ingest.http.parsing import parse_new_schedule, parse_schedule_id
@@ -30,6 +31,7 @@ from ringtime_ingest.http.routes import BASE, Routes
 from ringtime_ingest.http.routes.schedules import kept_to_json
 from ringtime_ingest.service import Cancellation, IngestService, Kept, NewSchedule
 from ringtime_ingest.service.batches import AT_ONCE, STINT
+from ringtime_shared.access import Scope
 from ringtime_shared.api.batches import MAX_ITEMS, batch_to_json
 from ringtime_shared.api.schedules import schedule_to_json
 from ringtime_shared.errors import OutcomeUnknown, RateLimited, RingtimeError
@@ -58,7 +60,7 @@ class BatchRoutes(Routes):
 
     def all(self) -> list[BaseRoute]:
         return [
-            Route(f"{BASE}/{word}/{tail}", endpoint, methods=["POST"])
+            Declared(f"{BASE}/{word}/{tail}", endpoint, ["POST"], Scope.SCHEDULES_WRITE)
             for word in ("schedules", "schedule")
             for tail, endpoint in (("batch", self.create), ("batch-cancel", self.cancel))
         ]
@@ -70,11 +72,13 @@ class BatchRoutes(Routes):
                 return busy()
             plain = await read_plain_batch(body, self._most_bytes) if self._bodies.reads_plain else None
             asked = await self._creates.read(body, parse_new_schedule) if plain is None else plain
+            if grant_in(request).apps is not None:
+                asked = seen_only(request, asked, _app_id_of)
             counted = self._counted(request.scope, asked)
             return await _answer(await self._service.batches.create(counted), _show_created)
 
     def _counted(
-        self, scope: Scope, asked: Sequence[NewSchedule | Exception]
+        self, scope: HttpScope, asked: Sequence[NewSchedule | Exception]
     ) -> Sequence[NewSchedule | Exception]:
         """Count the items against the limits of their apps; of an app that has not enough left none is
         created.
@@ -97,15 +101,38 @@ class BatchRoutes(Routes):
             return asked
         return [refused.get(x.app_id, x) if isinstance(x, NewSchedule) else x for x in asked]
 
+    async def _seen(self, request: Request, asked: Sequence[UUID | Exception]) -> Sequence[UUID | Exception]:
+        """Return the ids, with the refusal in place of each that is of another's app."""
+        grant = grant_in(request)
+        if grant.apps is None:
+            return asked
+
+        async def seen(each: UUID | Exception) -> UUID | Exception:
+            try:
+                if isinstance(each, UUID):
+                    await see_schedule(grant, each, self._service.app_of)
+            except RingtimeError as error:
+                return error
+            return each
+
+        parts = range(0, len(asked), AT_ONCE)
+        return [
+            each for n in parts for each in await asyncio.gather(*(seen(x) for x in asked[n : n + AT_ONCE]))
+        ]
+
     async def cancel(self, request: Request) -> Response:
         body = await self._bodies.read(request)
         with self._room.for_batch(AT_ONCE) as has_room:
             if not has_room:
                 return busy()
-            asked = await self._cancels.read(body, _to_id)
+            asked = await self._seen(request, await self._cancels.read(body, _to_id))
             results = await self._service.batches.cancel(asked)
             is_sure = all(isinstance(each, Cancellation) and each.promised for each in results)
             return await _answer(results, _show_cancelled, is_sure=is_sure)
+
+
+def _app_id_of(new: NewSchedule | Exception) -> str | None:
+    return new.app_id if isinstance(new, NewSchedule) else None
 
 
 def _to_id(item: object) -> UUID:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.fields import CALENDAR
+from ringtime_ingest.http.guard import Declared
 from ringtime_ingest.http.parsing import parse_app_id, refused
-from ringtime_ingest.http.routes import BASE, Routes
+from ringtime_ingest.http.routes import BASE, Routes, needs_of
 from ringtime_shared.api.calendars import named_calendar_to_json, summary_to_json
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.calendar import Calendar
@@ -20,7 +21,7 @@ class CalendarRoutes(Routes):
 
     def all(self) -> list[BaseRoute]:
         return [
-            Route(f"{BASE}/{word}/{{app_id}}/calendars{tail}", endpoint, methods=[method])
+            Declared(f"{BASE}/{word}/{{app_id}}/calendars{tail}", endpoint, [method], needs_of(method))
             for word in ("apps", "app")
             for tail, endpoint, method in (
                 ("", self.fetch_all, "GET"),

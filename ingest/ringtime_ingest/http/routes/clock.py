@@ -7,12 +7,14 @@ from typing import Protocol, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.fields import ADVANCE
 from ringtime_ingest.http.gate import Bodies
+from ringtime_ingest.http.guard import Declared
 from ringtime_ingest.http.parsing import refused
+from ringtime_shared.access import Scope
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.errors import InvalidRequest, Violation
 
@@ -41,7 +43,10 @@ class ClockRoutes:
 
     def all(self) -> list[BaseRoute]:
         """Return the routes."""
-        return [Route("/clock", self.fetch), Route("/clock/advance", self.advance, methods=["POST"])]
+        return [
+            Declared("/clock", self.fetch, ["GET"], Scope.RING_OPERATE),
+            Declared("/clock/advance", self.advance, ["POST"], Scope.RING_OPERATE),
+        ]
 
     async def fetch(self, request: Request) -> Response:
         return success(self._shown(is_done=True))

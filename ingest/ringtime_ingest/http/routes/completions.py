@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ringtime_ingest.http.envelope import success
+from ringtime_ingest.http.guard import OPEN, Declared
 from ringtime_ingest.http.parsing import parse_completion
 from ringtime_ingest.http.routes import Routes
 from ringtime_shared.api.completions import PATH, completion_to_json
@@ -16,7 +17,8 @@ class CompletionRoutes(Routes):
     """Say how a run ended."""
 
     def all(self) -> list[BaseRoute]:
-        return [Route(f"{PATH}/{{token}}", self.complete, methods=["POST"])]
+        # The URL is the proof: whoever has it was sent the run.
+        return [Declared(f"{PATH}/{{token}}", self.complete, ["POST"], OPEN)]
 
     async def complete(self, request: Request) -> Response:
         error = parse_completion(await self._bodies.read(request), self._depth)

@@ -9,14 +9,16 @@ from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.fields import REPLAYS
+from ringtime_ingest.http.guard import Declared
 from ringtime_ingest.http.parsing import parse_app_id, parse_schedule_id, read_time, refused
 from ringtime_ingest.http.query import Query
 from ringtime_ingest.http.routes import BASE, Routes
 from ringtime_ingest.service.dead_letters import IN_BODY, IN_QUERY, LetterQuery
+from ringtime_shared.access import Scope
 from ringtime_shared.api.dead_letters import (
     LIST_SIZE,
     MAX_SIZE,
@@ -37,16 +39,16 @@ class DeadLetterRoutes(Routes):
 
     def all(self) -> list[BaseRoute]:
         of_app = [
-            Route(f"{BASE}/{word}/{{app_id}}/dead-letters{tail}", endpoint, methods=[method])
+            Declared(f"{BASE}/{word}/{{app_id}}/dead-letters{tail}", endpoint, [method], needs)
             for word in ("apps", "app")
-            for tail, endpoint, method in (
-                ("", self.fetch, "GET"),
-                ("/count", self.count, "GET"),
-                ("/replay", self.replay_many, "POST"),
+            for tail, endpoint, method, needs in (
+                ("", self.fetch, "GET", Scope.SCHEDULES_READ),
+                ("/count", self.count, "GET", Scope.SCHEDULES_READ),
+                ("/replay", self.replay_many, "POST", Scope.DEADLETTERS_REPLAY),
             )
         ]
         of_schedule = [
-            Route(f"{BASE}/{word}/{{schedule_id}}/replay", self.replay, methods=["POST"])
+            Declared(f"{BASE}/{word}/{{schedule_id}}/replay", self.replay, ["POST"], Scope.DEADLETTERS_REPLAY)
             for word in ("schedules", "schedule")
         ]
         return [*of_app, *of_schedule]

@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ringtime_ingest.http.envelope import UNAVAILABLE, Answer, failure
+from ringtime_ingest.http.guard import OPEN, Declared
 from ringtime_ingest.http.routes import BASE
 from ringtime_shared.errors import ClockInDoubt, ErrorWord, RingtimeError
 
@@ -32,9 +33,9 @@ class HealthRoutes:
     def all(self) -> list[BaseRoute]:
         """Return the routes."""
         return [
-            Route(f"{BASE}/healthcheck", self.answer, methods=_ANY_METHOD),
-            Route("/health/live", self.answer),
-            Route("/health/ready", self.check),
+            Declared(f"{BASE}/healthcheck", self.answer, _ANY_METHOD, OPEN),
+            Declared("/health/live", self.answer, ["GET"], OPEN),
+            Declared("/health/ready", self.check, ["GET"], OPEN),
         ]
 
     async def answer(self, request: Request) -> Response:

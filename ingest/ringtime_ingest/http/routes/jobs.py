@@ -6,12 +6,14 @@ from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ringtime_ingest.http.envelope import success
+from ringtime_ingest.http.guard import Declared, require
 from ringtime_ingest.http.parsing import parse_app_id
 from ringtime_ingest.http.query import Query
-from ringtime_ingest.http.routes import BASE, Routes
+from ringtime_ingest.http.routes import BASE, Routes, needs_of
+from ringtime_shared.access import Scope
 from ringtime_shared.api.ids import check_app_id, check_schedule_id
 from ringtime_shared.api.jobs import LIST_SIZE, MAX_LIST_SIZE, job_to_json, jobs_to_json, remark_of
 from ringtime_shared.errors import InvalidRequest, Violation
@@ -20,6 +22,8 @@ from ringtime_shared.models.schedule import Status
 from ringtime_shared.schedules.bulk import IN_QUERY, NewJob
 
 _FLAGS = {"": False, "false": False, "true": True}
+#: what sends again, which takes a scope of its own beside that of jobs
+_REPLAYING = (JobAction.RETRY, JobAction.RECONCILE)
 _ASKED = (*IN_QUERY, "zone", "dry_run")
 
 
@@ -28,7 +32,7 @@ class JobRoutes(Routes):
 
     def all(self) -> list[BaseRoute]:
         return [
-            Route(f"{BASE}/{word}/{{app_id}}/{tail}", endpoint, methods=[method])
+            Declared(f"{BASE}/{word}/{{app_id}}/{tail}", endpoint, [method], needs_of(method))
             for word in ("apps", "app")
             for tail, endpoint, method in (
                 ("jobs/{job_id}", self.fetch, "GET"),
@@ -39,7 +43,10 @@ class JobRoutes(Routes):
         ]
 
     async def ask(self, request: Request) -> Response:
-        job = await self._service.jobs.ask(parse_new_job(request))
+        new = parse_new_job(request)
+        if new.action in _REPLAYING:
+            require(request, Scope.DEADLETTERS_REPLAY)
+        job = await self._service.jobs.ask(new)
         return success({"job": job_to_json(job)}, total=0, remarks=remark_of(job))
 
     async def fetch(self, request: Request) -> Response:

@@ -1,6 +1,7 @@
 """`GET /metrics`: how many requests this process has answered since it started, for Prometheus.
 
-Names and labels are goscheduler's, `request` for its routes as well. Nothing here names an app.
+Names and labels are goscheduler's, `request` for its routes as well. Nothing here names an app, but how much
+everybody asks for is nobody's to read who is not granted it: Prometheus sends a key, too.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from collections.abc import Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ringtime_ingest.http.envelope import Answer
+from ringtime_ingest.http.guard import Declared
+from ringtime_shared.access import Scope
 
 _TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 #: goscheduler's words for its routes; a route of ours is called by subject and verb
@@ -75,7 +78,7 @@ class MetricsRoutes:
 
     def all(self) -> list[BaseRoute]:
         """Return the route."""
-        return [Route("/metrics", self.fetch)]
+        return [Declared("/metrics", self.fetch, ["GET"], Scope.METRICS_READ)]
 
     async def fetch(self, request: Request) -> Response:
         return Answer(self._counts.render().encode(), 200, kind=_TEXT)

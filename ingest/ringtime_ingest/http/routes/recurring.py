@@ -8,10 +8,11 @@ from typing import cast
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.fields import BACKFILL, PAUSE, PREVIEW
+from ringtime_ingest.http.guard import Declared, see
 from ringtime_ingest.http.parsing import (
     parse_app_id,
     parse_flag,
@@ -22,8 +23,9 @@ from ringtime_ingest.http.parsing import (
     refused,
 )
 from ringtime_ingest.http.query import Query
-from ringtime_ingest.http.routes import BASE, Routes, named_in
+from ringtime_ingest.http.routes import BASE, Routes, named_in, needs_of
 from ringtime_ingest.service import NewRecurring
+from ringtime_shared.access import Scope
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.api.instants import parse_instant
 from ringtime_shared.api.recurring import (
@@ -56,7 +58,12 @@ class RecurringRoutes(Routes):
 
     def all(self) -> list[BaseRoute]:
         by_name = [
-            Route(f"{BASE}/{word}/{{app_id}}/recurring{tail}", endpoint, methods=[method])
+            Declared(
+                f"{BASE}/{word}/{{app_id}}/recurring{tail}",
+                endpoint,
+                [method],
+                Scope.SCHEDULES_READ if tail == "/preview" else needs_of(method),
+            )
             for word in ("apps", "app")
             for tail, endpoint, method in (
                 ("", self.fetch_page, "GET"),
@@ -76,10 +83,15 @@ class RecurringRoutes(Routes):
         return [
             *by_name,
             *(
-                Route(f"{BASE}/{word}/{{schedule_id}}/runs", self.fetch_runs_by_id, methods=["GET"])
+                Declared(
+                    f"{BASE}/{word}/{{schedule_id}}/runs",
+                    self.fetch_runs_by_id,
+                    ["GET"],
+                    Scope.SCHEDULES_READ,
+                )
                 for word in ("schedules", "schedule")
             ),
-            Route(f"{BASE}/crons/schedules", self.fetch_crons, methods=["GET"]),
+            Declared(f"{BASE}/crons/schedules", self.fetch_crons, ["GET"], Scope.SCHEDULES_READ),
         ]
 
     async def put(self, request: Request) -> Response:
@@ -218,6 +230,7 @@ class RecurringRoutes(Routes):
             asked.wrong.append(Violation("app_id", violations[0].rule))
         states = _states_of(asked, "status")
         asked.check()
+        see(request, app_id)
         page = await self._service.recurring.fetch_page(app_id, states, MAX_LIST_SIZE)
         if page.token:
             raise LimitReached(

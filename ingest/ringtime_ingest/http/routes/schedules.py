@@ -7,9 +7,10 @@ from uuid import UUID, uuid4
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from ringtime_ingest.http.envelope import success
+from ringtime_ingest.http.guard import Declared, see
 from ringtime_ingest.http.parsing import (
     is_recurring,
     parse_create,
@@ -19,11 +20,12 @@ from ringtime_ingest.http.parsing import (
 )
 from ringtime_ingest.http.plain import read_plain
 from ringtime_ingest.http.query import Query
-from ringtime_ingest.http.routes import BASE, Routes, named_in
+from ringtime_ingest.http.routes import BASE, Routes, named_in, needs_of
 from ringtime_ingest.http.shapes import load
 from ringtime_ingest.service import Kept, NewRecurring, NewSchedule
 from ringtime_ingest.service.listing import IN_QUERY, ListQuery
 from ringtime_ingest.service.requests import NOW
+from ringtime_shared.access import Scope
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.api.schedules import (
@@ -45,21 +47,28 @@ class ScheduleRoutes(Routes):
 
     def all(self) -> list[BaseRoute]:
         by_id = [
-            Route(f"{BASE}/{word}/{{schedule_id}}", endpoint, methods=[method])
+            Declared(f"{BASE}/{word}/{{schedule_id}}", endpoint, [method], needs_of(method))
             for word in ("schedules", "schedule")
             for endpoint, method in ((self.fetch, "GET"), (self.change, "PATCH"), (self.cancel, "DELETE"))
         ]
         return [
-            Route(f"{BASE}/schedules", self.create, methods=["POST"]),
-            Route(f"{BASE}/schedule", self.create_flat, methods=["POST"]),
+            Declared(f"{BASE}/schedules", self.create, ["POST"], Scope.SCHEDULES_WRITE),
+            Declared(f"{BASE}/schedule", self.create_flat, ["POST"], Scope.SCHEDULES_WRITE),
             *by_id,
             *(
-                Route(f"{BASE}/{word}/{{schedule_id}}/trigger", self.trigger, methods=["POST"])
+                Declared(
+                    f"{BASE}/{word}/{{schedule_id}}/trigger", self.trigger, ["POST"], Scope.SCHEDULES_WRITE
+                )
                 for word in ("schedules", "schedule")
             ),
-            *(Route(f"{BASE}/{word}/{{app_id}}/schedules", self.fetch_page) for word in ("apps", "app")),
             *(
-                Route(f"{BASE}/{word}/{{app_id}}/schedules/{{name}}", endpoint, methods=[method])
+                Declared(
+                    f"{BASE}/{word}/{{app_id}}/schedules", self.fetch_page, ["GET"], Scope.SCHEDULES_READ
+                )
+                for word in ("apps", "app")
+            ),
+            *(
+                Declared(f"{BASE}/{word}/{{app_id}}/schedules/{{name}}", endpoint, [method], needs_of(method))
                 for word in ("apps", "app")
                 for endpoint, method in (
                     (self.put, "PUT"),
@@ -88,6 +97,7 @@ class ScheduleRoutes(Routes):
         new = read_plain(body) if key is None and self._bodies.reads_plain else None
         if new is None:
             new = parse_create(load(body, self._depth), key)
+        see(request, new.app_id)
         self._meter.creates(request.scope, new.app_id, (new.payload,))
         if not isinstance(new, NewSchedule):
             return self._shown(await self._service.recurring.put(replace(new, name=str(uuid4())), 0))

@@ -1,0 +1,136 @@
+"""What a route needs of its caller, and the one place where that is asked.
+
+A route says where it is declared what it needs: a scope, any good key, or nothing (`OPEN`). `Guard.over` puts
+the question before the method that answers, so that both ways to it, the short and the long, pass it; a route
+that says nothing is a bug, which `create_app` refuses to start with.
+
+Whose app it is, is asked here too, for every route that has an app or the id of a schedule in its path: the
+number of the app is a part of each id, so no row is read for it. What is in a query or a body is asked by the
+methods that read them, with `see` and `seen_only`. Another's app is answered as one that does not exist, and
+another's schedule as one that was never made, without a look whether they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from enum import Enum
+from functools import wraps
+from typing import TypeVar
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from ringtime_ingest.http.parsing import parse_schedule_id
+from ringtime_shared.access import Caller, Grant, Scope
+from ringtime_shared.errors import Forbidden, NotFound
+
+T = TypeVar("T")
+Endpoint = Callable[[Request], Awaitable[Response]]
+AppOf = Callable[[UUID], Awaitable[str | None]]
+
+CALLER = "ringtime.caller"  #: in the ASGI scope: the `Caller`, of every request but those of open routes
+
+
+class Without(Enum):
+    """What a route may need instead of a scope."""
+
+    KEY = "no key"  #: it tells nothing of anybody, or has a proof of its own
+    SCOPE = "any key"  #: it is for whoever may be here
+
+
+OPEN, ANY_KEY = Without.KEY, Without.SCOPE
+Needs = Scope | Without
+
+
+class Declared(Route):
+    """A route that says what it needs."""
+
+    def __init__(self, path: str, endpoint: Endpoint, methods: Sequence[str], needs: Needs) -> None:
+        super().__init__(path, endpoint, methods=list(methods))
+        self.given_methods = tuple(methods)
+        self.needs = needs
+
+
+class Guard:
+    """Stands before the methods that answer."""
+
+    def __init__(self, app_of: AppOf) -> None:
+        """`app_of`: returns the app that the id of a schedule is of; None: of none."""
+        self._app_of = app_of
+
+    def over(self, routes: Iterable[BaseRoute]) -> list[Declared]:
+        """Return the same routes, guarded. Raises TypeError for one that does not say what it needs."""
+        guarded = []
+        for route in routes:
+            if not isinstance(route, Declared):
+                raise TypeError(f"a route must say what its caller needs: {route}")
+            endpoint = route.endpoint
+            if isinstance(route.needs, Scope):
+                endpoint = self._guarded(endpoint, route.needs)
+            guarded.append(Declared(route.path, endpoint, route.given_methods, route.needs))
+        return guarded
+
+    def _guarded(self, endpoint: Endpoint, needs: Scope) -> Endpoint:
+        @wraps(endpoint)
+        async def guarded(request: Request) -> Response:
+            grant: Grant = request.scope[CALLER].grant
+            if needs not in grant.scopes:
+                raise Forbidden(needs)
+            if grant.apps is not None:
+                await self._see_path(request, grant)
+            return await endpoint(request)
+
+        return guarded
+
+    async def _see_path(self, request: Request, grant: Grant) -> None:
+        named = request.path_params
+        if "app_id" in named and not grant.sees(named["app_id"]):
+            raise not_granted(named["app_id"])
+        if "schedule_id" in named:
+            await see_schedule(grant, parse_schedule_id(named["schedule_id"]), self._app_of)
+
+
+async def see_schedule(grant: Grant, schedule_id: UUID, app_of: AppOf) -> None:
+    """Raise NotFound unless the schedule, if there is one, is of an app of the grant."""
+    app_id = await app_of(schedule_id)
+    if app_id is None or not grant.sees(app_id):
+        raise NotFound("schedule", str(schedule_id))
+
+
+def not_granted(app_id: str) -> NotFound:
+    """Return the error for an app that is not among those of a key. Whether there is one of this id was not
+    looked at, so nothing tells this from an app that does not exist."""
+    return NotFound("granted app", app_id)
+
+
+def grant_in(request: Request) -> Grant:
+    """Return what the caller of a request may do."""
+    caller: Caller = request.scope[CALLER]
+    return caller.grant
+
+
+def require(request: Request, scope: Scope) -> None:
+    """Raise Forbidden unless the caller has this scope, beside what the route says it needs."""
+    if not grant_in(request).may(scope):
+        raise Forbidden(scope)
+
+
+def see(request: Request, app_id: str) -> None:
+    """Raise NotFound unless the app is one of the caller's."""
+    if not grant_in(request).sees(app_id):
+        raise not_granted(app_id)
+
+
+def seen_only(
+    request: Request, items: Sequence[T], app_id_of: Callable[[T], str | None]
+) -> list[T | NotFound]:
+    """Return the items of a request, with the refusal in place of each whose app is not one of the caller's.
+
+    Args:
+        app_id_of: None: the item is of no app.
+    """
+    grant = grant_in(request)
+    named = ((item, app_id_of(item)) for item in items)
+    return [item if app_id is None or grant.sees(app_id) else not_granted(app_id) for item, app_id in named]

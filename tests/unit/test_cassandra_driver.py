@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import io
 import random
+import struct
 from importlib import metadata
 from types import SimpleNamespace
 from typing import Any, cast
@@ -30,7 +31,7 @@ from cassandra.query import (
 )
 
 from ringtime_shared.stores.cassandra.cluster import PLAIN
-from ringtime_shared.stores.cassandra.direct import Direct, _Request
+from ringtime_shared.stores.cassandra.direct import Direct, _Request, _Shape
 from ringtime_shared.stores.cassandra.loop_connection import MOST_PAYLOAD, crc24, to_segments
 
 VERSION = "3.30."
@@ -205,6 +206,17 @@ def test_what_is_not_everyday_is_left_to_the_driver() -> None:
     for statement in (lwt, short, BatchStatement(BatchType.LOGGED), SimpleStatement("SELECT 1")):
         assert not direct.send(statement, None, 0)
     assert link.sent == []
+
+
+def test_a_page_says_where_the_next_one_begins() -> None:
+    told: list[Any] = []
+    link = SimpleNamespace(user_type_map={}, decompressor=None)
+    shape = _Shape(prepare("SELECT * FROM t WHERE a = ? AND b = ?", 1), ConsistencyLevel.LOCAL_QUORUM)
+    request = _Request(lambda *answer: told.append(answer), "call", 7, cast(Any, link), shape, 0.0)
+    has_more, no_metadata, columns, rows = 2, 4, 1, 2
+    head = struct.pack(">iii", 2, has_more | no_metadata, columns) + struct.pack(">i", 4) + b"next"
+    request.answered(0, 8, head + struct.pack(">i", rows) + struct.pack(">iiii", 4, 41, 4, 42))
+    assert told == [("call", 7, [(41,), (42,)], b"next")]
 
 
 def test_a_statement_that_the_node_does_not_know_is_left_to_the_driver() -> None:

@@ -231,6 +231,33 @@ def test_those_that_wait_are_bounded_and_end_in_time_unsent(
     run(check())
 
 
+def test_nobody_overtakes_who_waits(run: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream is free when its answer is handed out, and who is told of that may ask again at once."""
+
+    async def check() -> None:
+        monkeypatch.setattr(loop_connection, "STREAMS", 1)
+        async with linked() as (link, server):
+            asked_again: list[Asked] = []
+
+            class Eager(Asked):
+                def answered(self, flags: int, opcode: int, body: bytes) -> None:
+                    super().answered(flags, opcode, body)
+                    asked_again.append(ask(link, b"again"))
+
+            first = Eager()
+            link.send(first, EXECUTE, b"first")
+            waiting = ask(link, b"waiting")
+            for count, request in ((1, first), (2, waiting)):
+                stream, _ = (await server.heard(count))[-1]
+                server.answer(stream, b"done")
+                await request.heard
+            server.answer((await server.heard(3))[-1][0], b"done")
+            await asked_again[0].heard
+            assert [body for _, body in server.asked] == [b"first", b"waiting", b"again"]
+
+    run(check())
+
+
 def test_answers_that_wait_unread_while_the_loop_is_held_up_are_in_time(run: Runner) -> None:
     async def check() -> None:
         async with linked() as (link, server):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
@@ -15,9 +17,8 @@ from cassandra.connection import ConnectionBusy, ConnectionShutdown
 
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.stores.cassandra import session as session_module
-from ringtime_shared.stores.cassandra.bridge import WIDTH, Bridge
+from ringtime_shared.stores.cassandra.bridge import WIDTH, Bridge, Landing
 from ringtime_shared.stores.cassandra.cluster import PLAIN, SERIAL
-from ringtime_shared.stores.cassandra.direct import Landing
 from ringtime_shared.stores.cassandra.migrate import read_steps
 from ringtime_shared.stores.cassandra.rows import LATER_MARGIN_MS, LEAST_KEPT_MS, row_end_ms, ttl_s
 from ringtime_shared.stores.cassandra.schedules import Known
@@ -243,6 +244,33 @@ async def test_close_waits_for_what_is_under_way_straight_to_a_node() -> None:
         landing()
     await asyncio.wait_for(closing, 5)
     assert await asking[1] == [[], []]
+
+
+async def test_of_a_caller_who_has_gone_nothing_more_is_sent() -> None:
+    landings: list[Callable[[], None]] = []
+
+    class Slow(FakeDirect):
+        def send(self, statement: str, call: Any, index: int) -> bool:
+            landings.append(lambda: self._land(call, index, [], None))
+            return True
+
+    bridge = Bridge(FakeDriver({}), lambda land: cast(Any, Slow(land, {})))
+    asking = asyncio.create_task(bridge.ask(["a"] * (WIDTH + 5), PLAIN))
+    await asyncio.sleep(0)
+    asking.cancel()
+    await asyncio.sleep(0)
+    for landing in landings:
+        landing()
+    assert len(landings) == WIDTH
+    await asyncio.wait_for(bridge.wait_idle(), 5)
+
+
+def test_the_drivers_own_way_needs_nothing_compiled() -> None:
+    """Some platforms have no compiled parts of the driver; there `cassandra.io` = driver is the way."""
+    compiled = ("obj_parser", "parsing", "deserializers", "bytesio")
+    hidden = "".join(f"sys.modules['cassandra.{name}'] = None; " for name in compiled)
+    program = f"import sys; {hidden}import ringtime_shared.stores.cassandra.store"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 async def test_closed_session_refuses() -> None:

@@ -10,13 +10,21 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 
 from ringtime_shared.stores.cassandra.cluster import PLAIN
-from ringtime_shared.stores.cassandra.direct import Direct, Landing
 
 Record = tuple[Any, ...]
 Answer = list[Record] | BaseException
+#: Takes rows and what the next page begins with, or an error, or None: the driver's own way has to do it.
+Landing = Callable[[Any, Any, "Answer | None", "bytes | None"], None]
+
+
+class ShortWay(Protocol):
+    """A way past the driver's own: `direct`."""
+
+    def send(self, statement: Any, call: Any, index: int) -> bool: ...
+
 
 WIDTH = 64  #: statements of one call that are under way at once
 
@@ -24,7 +32,7 @@ WIDTH = 64  #: statements of one call that are under way at once
 class Bridge:
     """Sends statements on one driver session. All methods are for the event loop that made it."""
 
-    def __init__(self, session: Any, direct: Callable[[Landing], Direct] | None = None) -> None:
+    def __init__(self, session: Any, direct: Callable[[Landing], ShortWay] | None = None) -> None:
         """`direct` makes the way for statements that need not go through the driver's."""
         self._session = session
         self._loop = asyncio.get_running_loop()

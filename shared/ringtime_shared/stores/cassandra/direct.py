@@ -41,11 +41,9 @@ from cassandra.policies import ColDesc
 from cassandra.protocol import PreparedQueryNotFound, ProtocolException, ProtocolHandler
 from cassandra.query import FETCH_SIZE_UNSET, BatchStatement, BatchType, BoundStatement
 
+from ringtime_shared.stores.cassandra.bridge import Landing
 from ringtime_shared.stores.cassandra.cluster import PLAIN, PROTOCOL
 from ringtime_shared.stores.cassandra.loop_connection import LoopConnection, LoopIo
-
-#: Takes rows and what the next page begins with, or an error, or None: the driver's own way has to do it.
-Landing = Callable[[Any, Any, "list[tuple[Any, ...]] | BaseException | None", "bytes | None"], None]
 
 _EXECUTE, _BATCH, _RESULT = 0x0A, 0x0D, 0x08
 _VALUES, _SKIP_METADATA, _PAGE_SIZE, _TIMESTAMP = 0x01, 0x02, 0x04, 0x20

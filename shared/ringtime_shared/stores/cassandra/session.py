@@ -40,9 +40,8 @@ from cassandra.query import BatchStatement, BatchType, BoundStatement
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.errors import OutcomeUnknown, StartupError, StoreUnavailable
 from ringtime_shared.settings import CassandraSettings
-from ringtime_shared.stores.cassandra.bridge import Bridge, Record
+from ringtime_shared.stores.cassandra.bridge import Bridge, Landing, Record, ShortWay
 from ringtime_shared.stores.cassandra.cluster import PLAIN, SERIAL, held_logs, make_cluster
-from ringtime_shared.stores.cassandra.direct import Direct
 from ringtime_shared.stores.cassandra.loop_connection import LoopIo
 from ringtime_shared.stores.write_probe import WriteProbe
 
@@ -165,7 +164,7 @@ class CqlSession:
         self._cluster = cluster
         self._session = session
         self._io = io
-        self._bridge = Bridge(session, partial(Direct, cluster, session, keyspace, io) if io else None)
+        self._bridge = Bridge(session, _direct(cluster, session, keyspace, io) if io else None)
         self._is_closing = False
         self.writes = WriteProbe(SystemClock().boot_ms)  #: learns of every write that is no LWT
 
@@ -303,6 +302,13 @@ class CqlSession:
             _to_failure(answer, statement) if isinstance(answer, BaseException) else answer
             for statement, answer in zip(statements, answers, strict=True)
         ]
+
+
+def _direct(cluster: Any, session: Any, keyspace: str, io: LoopIo) -> Callable[[Landing], ShortWay]:
+    """Return what makes the way past the driver's own. Only who goes it needs the driver's compiled parts."""
+    from ringtime_shared.stores.cassandra.direct import Direct
+
+    return partial(Direct, cluster, session, keyspace, io)
 
 
 async def _shut_down(cluster: Any, io: LoopIo | None) -> None:

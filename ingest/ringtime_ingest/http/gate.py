@@ -21,6 +21,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import cast
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -156,16 +157,17 @@ class Gate:
         await self._app(scope, receive, watched)
 
     async def _tell(self, answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
-        """Count an answer that is whole, and give it to the server: our own takes it in one piece."""
+        """Count an answer that is whole, and give it to the server: our own takes it in one piece, unless
+        something stands in between."""
         self._note(scope.get("endpoint"), answer.status_code)
         if METERED in scope:
             answer.raw_headers += self._meter.headers(scope)
         scope[_STARTED] = True
-        take = scope.get(TAKE)
-        if take is None:
-            await answer(scope, receive, send)
-        else:
+        its_send, take = scope.get(TAKE, (None, None))
+        if its_send is send and take is not None:
             take(answer.status_code, answer.raw_headers, answer.body)
+        else:
+            await answer(scope, receive, send)
 
 
 def _given(scope: Scope) -> bytes:
@@ -209,11 +211,11 @@ class Bodies:
                 raise Unreadable.of("Content-Encoding", "must be left out: send the body uncompressed")
             elif name == b"content-type" and _OTHER_CHARSET.search(value):
                 raise Unreadable.of("Content-Type", "the charset must be utf-8")
-        whole: bytes | None = request.scope.get(WHOLE)
-        if whole is not None:
+        its_receive, whole = request.scope.get(WHOLE, (None, None))
+        if its_receive is request.receive and whole is not None:
             if len(whole) > most_bytes:
                 raise BodyTooLarge(most_bytes)
-            return whole
+            return cast(bytes, whole)
         chunks: list[bytes] = []
         size = 0
         try:

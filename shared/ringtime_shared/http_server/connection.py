@@ -49,8 +49,10 @@ _FOR_EVER = float("inf")
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _CLOSE = (b"connection", b"close")
-#: In the scope, for an application that knows this server: the whole body, which need not be waited for, and
-#: a function that takes status, headers (`content-length` among them) and body of a whole answer.
+#: In the scope, for an application that knows this server, two shorter ways, each with what it is short for:
+#: `receive` and the whole body, which need not be waited for; `send` and a function that takes status,
+#: headers (`content-length` among them) and body of a whole answer. Whoever was given another `receive` or
+#: `send` stands behind something that has to see what passes, and goes the long way.
 WHOLE, TAKE = "ringtime.body", "ringtime.take"
 _log = logging.getLogger(__name__)
 _BUSY = Refusal.of(503, "request", "too many connections; try again")
@@ -369,7 +371,7 @@ class Exchange:
             cut: called instead where there will be none.
         """
         self._reply: Callable[[Head, int, Headers, bytes], None] | None = answer
-        head = self._head
+        head, receive, send = self._head, self._receive, self._send
         scope: Message = {  # not kept: it leads back to here
             "type": "http",
             "asgi": _ASGI,
@@ -383,11 +385,11 @@ class Exchange:
             "raw_path": head.path.encode(),
             "query_string": head.query,
             "headers": head.headers,
-            WHOLE: self._body,
-            TAKE: self._take,
+            WHOLE: (receive, self._body),
+            TAKE: (send, self._take),
         }
         try:
-            await app(scope, self._receive, self._send)
+            await app(scope, receive, send)
         except Exception:  # noqa: BLE001 - a bug of the application ends its own connection, nothing else
             _log.exception("%s was not handled", self._head.method)
         finally:

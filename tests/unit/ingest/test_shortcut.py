@@ -8,10 +8,13 @@ from typing import Any, cast
 from uuid import UUID
 
 import pytest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tests.unit.ingest.rig import NOW_S, Reply, Rig, dumps, make_rig, schedule_body
 from tests.unit.ingest.test_bad_input import CASES
 
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
+from ringtime_shared.http_server.connection import Exchange
+from ringtime_shared.http_server.heads import Head, parse_head
 from ringtime_shared.models.schedule import Outcome, Status
 from ringtime_shared.settings import ServerSettings
 
@@ -137,3 +140,47 @@ async def test_the_gate_stands_before_both_ways() -> None:
     for rig in both.rigs:
         cast(Any, rig.client.app).front._room.taken = 1
     assert (await both.call("POST", SCHEDULES, GOOD)).status == 503
+
+
+async def on_our_server(app: ASGIApp, method: str, target: str, body: bytes) -> tuple[Any, ...]:
+    """Return status, headers and body of the answer that an application gives our own server."""
+    head = parse_head(f"{method} {target} HTTP/1.1\r\nhost: a\r\ncontent-length: {len(body)}".encode())
+    assert isinstance(head, Head)
+    answers: list[tuple[Any, ...]] = []
+    exchange = Exchange(head, body, ("127.0.0.1", 1), ("127.0.0.1", 2))
+    await exchange.run(app, lambda *answer: answers.append(answer), lambda: pytest.fail("cut"))
+    (answer,) = answers
+    return answer[1:]
+
+
+async def test_our_own_server_is_answered_past_asgi_unless_something_stands_in_between(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    app, body = make_rig().client.app, schedule_body(payload="before")
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        async def receive_other() -> Message:
+            message = await receive()
+            return {**message, "body": message["body"].replace(b"before", b"behind")}
+
+        async def send_other(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-seen", b"yes")]
+            await send(message)
+
+        await app(scope, receive_other, send_other)
+
+    named = {key: value for key, value in body.items() if key != "appId"}
+    for method, target, asked in (
+        ("POST", SCHEDULES, body),
+        ("PUT", "/goscheduler/apps/test/schedules/one", named),
+    ):
+        status, headers, answer = await on_our_server(wrapped, method, target, dumps(asked))
+        assert status in (200, 201), answer
+        assert (b"x-seen", b"yes") in headers
+        assert b'"payload":"behind"' in answer
+    monkeypatch.setattr(Exchange, "_send", None)
+    monkeypatch.setattr(Exchange, "_receive", None)
+    status, headers, answer = await on_our_server(app, "POST", SCHEDULES, dumps(body))
+    assert status in (200, 201)
+    assert b'"payload":"before"' in answer

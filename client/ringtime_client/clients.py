@@ -21,6 +21,7 @@ from ringtime_client.transport import AsyncTransport, Transport, root_of
 from ringtime_client.tries import Tries
 from ringtime_shared.api.schedules import ScheduleView
 from ringtime_shared.arguments import checked
+from ringtime_shared.errors import StoreUnavailable
 
 P = ParamSpec("P")
 M = TypeVar("M", bound=Callable[..., object])
@@ -67,12 +68,18 @@ class _Client:
         self._deadline_s = deadline.total_seconds()
         self._is_closed = False
 
-    def _begin(self, call: Call[T]) -> tuple[str, Tries]:
-        """Return where a call goes to, and the tries it has."""
+    def _begin(self, call: Call[T], spent_s: float = 0) -> tuple[str, Tries]:
+        """Return where a call goes to, and the tries it has.
+
+        Args:
+            spent_s: how much of its deadline is over. Raises StoreUnavailable if that is all of it.
+        """
         if self._is_closed:
             raise RuntimeError("the client is closed")
+        if spent_s >= self._deadline_s:
+            raise StoreUnavailable("the deadline was over before it could be sent")
         may_repeat = call.is_read or call.may_repeat
-        return self._root + call.path, Tries(may_repeat=may_repeat, deadline_s=self._deadline_s)
+        return self._root + call.path, Tries(may_repeat=may_repeat, deadline_s=self._deadline_s - spent_s)
 
 
 class RingtimeClient(_Client):
@@ -278,8 +285,8 @@ class AsyncRingtimeClient(_Client):
             return cast(T, await self._coalescer.run(cast(Call[ScheduleView], call)))
         return await self._send(call)
 
-    async def _send(self, call: Call[T]) -> T:
-        url, tries = self._begin(call)
+    async def _send(self, call: Call[T], spent_s: float = 0) -> T:
+        url, tries = self._begin(call, spent_s)
         ending = await self._transport.send(call.method, url, call.body, tries.left_s(), call.headers)
         while (wait_s := tries.plan_wait(ending)) is not None:
             await asyncio.sleep(wait_s)

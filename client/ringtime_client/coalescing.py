@@ -7,13 +7,14 @@ once, as itself; so is one that is long. What concerns a batch as a whole means 
 | what became of the batch | each create |
 |---|---|
 | answered, item by item | has its own result or error |
-| refused in words, so nothing was done: too long, no such route, unreadable | is sent once more, alone |
+| refused in words, so nothing was done: too long, no such route | is sent once more, alone, in time |
 | not done just now: StoreUnavailable | raises that |
 | no answer that says: OutcomeUnknown | raises that: it may have been done, or not |
 | the client is closed, or its loop ends | raises, or is cancelled, as alone |
 
-The second row is why an item can spoil nothing for its neighbours, and why a server without batches, such
-as an older one or goscheduler, is served, too: after its first answer batches are not tried again.
+In time is by the deadline that it had from the start. The second row is why an item can spoil nothing for its
+neighbours, and why a server without batches, such as an older one or goscheduler, is served, too: after its
+first answer batches are not tried again.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ MAX_BYTES = 256 << 10  #: of its items, well under what servers take
 MOST_JOINING_BYTES = 4 << 10
 _NO_ROUTE = (404, 405)
 
-Send = Callable[[Call[Any]], Awaitable[Any]]
+#: Sends a call, of whose deadline so many seconds are over.
+Send = Callable[[Call[Any], float], Awaitable[Any]]
 Waiting = tuple[Call[ScheduleView], "asyncio.Future[ScheduleView]"]
 
 
@@ -61,7 +63,7 @@ class Coalescer:
     async def run(self, call: Call[ScheduleView]) -> ScheduleView:
         """Return what the create came to. Raises RingtimeError, as if it had been sent alone."""
         if not self._is_offered or len(call.body or b"") > MOST_JOINING_BYTES:
-            alone: ScheduleView = await self._send(call)
+            alone: ScheduleView = await self._send(call, 0)
             return alone
         loop = asyncio.get_running_loop()
         if not self._waiting:
@@ -107,21 +109,25 @@ class Coalescer:
                 _settle(future, error)
 
     async def _send_batch(self, group: list[Waiting]) -> None:
+        now = asyncio.get_running_loop().time
+        begun_s = now()
         try:
-            results = await self._send(batch_of([call for call, _ in group]))
+            results = await self._send(batch_of([call for call, _ in group]), 0)
         except (OutcomeUnknown, StoreUnavailable) as error:
             results = [type(error)(str(error)) for _ in group]
         except (InvalidRequest, NotFound, Conflict, UnexpectedAnswer) as error:
             if isinstance(error, NotFound) or getattr(error, "http", 0) in _NO_ROUTE:
                 self._is_offered = False
-            await asyncio.gather(*(self._settle_alone(*each) for each in group))
+            await asyncio.gather(*(self._settle_alone(*each, now() - begun_s) for each in group))
             return
         for (_, future), result in zip(group, results, strict=True):
             _settle(future, result)
 
-    async def _settle_alone(self, call: Call[ScheduleView], future: asyncio.Future[ScheduleView]) -> None:
+    async def _settle_alone(
+        self, call: Call[ScheduleView], future: asyncio.Future[ScheduleView], spent_s: float = 0
+    ) -> None:
         try:
-            _settle(future, await self._send(call))
+            _settle(future, await self._send(call, spent_s))
         except (RingtimeError, RuntimeError) as error:
             _settle(future, error)
 

@@ -46,9 +46,11 @@ class Server:
     refuse_batches: Callable[[], Exception] | None = None
     sent: list[list[str]] = field(default_factory=list)
     gate: asyncio.Event | None = None
+    spent_s: list[float] = field(default_factory=list)
 
-    async def send(self, call: Call[Any]) -> Any:
+    async def send(self, call: Call[Any], spent_s: float) -> Any:
         self.sent.append(payloads(call))
+        self.spent_s.append(spent_s)
         if self.gate is not None:
             await self.gate.wait()
         is_batch = call.path.endswith("/batch")
@@ -144,6 +146,25 @@ async def test_a_batch_that_is_refused_as_a_whole_goes_one_by_one(
     assert server.sent == again
 
 
+async def test_what_goes_one_by_one_has_what_the_batch_has_left_of_its_deadline() -> None:
+    server = Server(refuse_batches=lambda: InvalidRequest.of("body", "too long"), gate=asyncio.Event())
+    asking = asyncio.create_task(outcomes(Coalescer(server.send), ["a", "b"]))
+    await asyncio.sleep(0.02)
+    assert server.gate is not None
+    server.gate.set()
+    assert await asking == ["a", "b"]
+    assert server.spent_s[0] == 0
+    assert min(server.spent_s[1:]) > 0.01
+    client = AsyncRingtimeClient("http://127.0.0.1:9", deadline=timedelta(seconds=2))
+    try:
+        _, tries = client._begin(create("c"), 1.5)
+        assert 0 < tries.left_s() <= 0.5
+        with pytest.raises(StoreUnavailable, match="deadline"):
+            client._begin(create("c"), 2)
+    finally:
+        await client.close()
+
+
 async def test_who_gives_up_takes_nobody_along() -> None:
     server = Server(gate=asyncio.Event())
     coalescer = Coalescer(server.send)
@@ -161,7 +182,7 @@ async def test_who_gives_up_takes_nobody_along() -> None:
 
 
 async def test_an_error_that_nobody_foresaw_reaches_each_caller() -> None:
-    async def send(call: Call[Any]) -> Any:
+    async def send(call: Call[Any], spent_s: float) -> Any:
         raise RuntimeError("the client is closed")
 
     found = await outcomes(Coalescer(send), ["a", "b"])

@@ -234,6 +234,28 @@ async def test_of_a_run_that_was_cancelled_meanwhile_nobody_is_told_that_it_is_d
         assert [run["status"] for run in await product.runs()] == ["DELETED"]
 
 
+@pytest.mark.parametrize("is_planned", [True, False])
+@on_virtual_time
+async def test_a_run_that_is_said_to_be_done_and_cancelled_in_the_same_second_is_done(
+    is_planned: bool,
+) -> None:
+    """Whoever said so was answered 200; the cancel, 202."""
+    async with serve() as product:
+        await product.put(maxRuns=1, startTime=None if is_planned else "2030-01-01T00:00:00Z")
+        if not is_planned:
+            await product.ask("POST", f"{RECURRING}/trigger")
+        await asyncio.sleep(65 if is_planned else 5)
+        (only,) = await product.runs()
+        assert (await product.complete()).status == 200
+        reply = await product.client.call("DELETE", f"/goscheduler/schedules/{only['scheduleId']}")
+        assert (reply.status, reply.json["data"]["cancel"]) == (202, "best_effort")
+        assert (await product.complete()).status == 200
+        await asyncio.sleep(5)
+        assert [run["status"] for run in await product.runs()] == ["SUCCESS"]
+        await asyncio.sleep(700)
+        assert [run["status"] for run in await product.runs()] == ["SUCCESS"]
+
+
 @pytest.mark.parametrize("policy", ["skip", "buffer_one"])
 @on_virtual_time
 async def test_one_that_was_cancelled_is_in_nobodys_way(policy: str) -> None:

@@ -70,8 +70,6 @@ class Completing:
         home = await self._fetch(Place.of_home(ticket.app_id, ticket.schedule_id), ticket)
         if home is None or home.schedule.run is None:
             raise NotFound(_KIND, _KEY)
-        if home.outcome is None and await self._is_cancelled(home):
-            raise AlreadyDone(str(ticket.schedule_id), Status.DELETED)
         status = Status.SUCCESS if error is None else Status.FAILURE
         if (ended_ms := _ended(home, ticket, status)) is not None:
             return ticket, ended_ms
@@ -80,6 +78,8 @@ class Completing:
             if bool(work.error) is not (error is not None):
                 raise AlreadyDone(str(ticket.schedule_id), _STATUS[bool(work.error)])
             error, now_ms = (work.error or None), work.ended_ms  # whoever said so may have died over it
+        elif home.outcome is None and await self._is_cancelled(home):
+            raise AlreadyDone(str(ticket.schedule_id), Status.DELETED)
         pointed = None if home.moved_to is None else await self._fetch(home.moved_to, ticket)
         row = home if pointed is None else pointed
         sure_ms = sure_until_ms(row, ticket)

@@ -24,7 +24,8 @@ the note itself files what it notes.
 | the owner dies between the note and ACCEPTED | who finds the note files that; else it is sent again |
 | it is called twice | it is the same filing |
 | it is called with another result | the first one stands; later callers are told of it |
-| it is called when the run is cancelled | refused; of what crosses on the way the cancel is not promised |
+| it is called when the run is cancelled | refused |
+| the run is cancelled when it was called, or at that moment | it stands: that cancel is not promised |
 | its write takes until the end of time | the caller is told that the outcome is unknown |
 | it is called after its end, or with a token that is not ours | refused, and nothing is read of the store |
 

@@ -88,8 +88,10 @@ def judge(row: Row, home: Row | None, pointed: Row | None) -> Verdict:
         return Verdict.SEND
     if _is_over(row, home):
         return Verdict.CLOSE
-    if row.schedule.work is not None and row.schedule.work.ended_ms is not None:
-        return Verdict.SEND  # it ends the schedule, whatever the home row points at
+    if _says_how_it_ended(row):
+        return (
+            Verdict.SEND
+        )  # it ends the schedule, whatever the home row points at
     later = home.moved_to
     if later is None:
         return Verdict.SEND if row.change is None else Verdict.WAIT
@@ -103,10 +105,15 @@ def judge(row: Row, home: Row | None, pointed: Row | None) -> Verdict:
 
 
 def _is_over(row: Row, home: Row) -> bool:
-    """Whether the delivery that `row` is a filing of has ended, or was cancelled."""
-    if home.cancelled_ms is not None:
+    """Whether the delivery that `row` is a filing of has ended, or was cancelled. What its receiver said of
+    it counts: that was taken before the cancel, or it would have been refused."""
+    if home.outcome is not None and home.outcome.replay >= row.replay:
         return True
-    return home.outcome is not None and home.outcome.replay >= row.replay
+    return home.cancelled_ms is not None and not _says_how_it_ended(row)
+
+
+def _says_how_it_ended(row: Row) -> bool:
+    return row.schedule.work is not None and row.schedule.work.ended_ms is not None
 
 
 def is_fresh(row: Row, now_ms: int) -> bool:

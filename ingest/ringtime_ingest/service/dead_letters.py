@@ -161,6 +161,7 @@ class DeadLetters:
         reading = await self._active(home.schedule.app_id)
         refusal, over = judge(home, await self._letters_of(home))
         if refusal is not None:
+            await self._replayer.file(reading, [], over, spread=False)  # nothing; and its letters are over
             raise refusal
         (replay,) = await self._replayer.file(reading, [home], over, spread=False)
         return replay

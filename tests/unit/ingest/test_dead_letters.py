@@ -292,6 +292,17 @@ class TestReplayOfOne:
         with pytest.raises(NotReplayable, match="is DELETED"):
             await rig.desk.replay(pending.schedule.schedule_id)
 
+    async def test_the_dead_letter_of_what_was_cancelled_leaves_the_list_when_a_replay_meets_it(
+        self, rig: Rig
+    ) -> None:
+        """It would stand there to the end, and nobody could do anything about it."""
+        row = await rig.failed()
+        await rig.real.put_cancel(row.place, row.schedule.schedule_id, rig.clock.now_ms())
+        assert await rig.desk.count(LetterQuery(app_id="shop")) == 1
+        with pytest.raises(NotReplayable, match="cancelled"):
+            await rig.desk.replay(row.schedule.schedule_id)
+        assert await rig.desk.count(LetterQuery(app_id="shop")) == 0
+
     async def test_a_replay_whose_outcome_is_on_its_way_is_waited_for(self, rig: Rig) -> None:
         """Filed now it would be of the round that is about to end, and closed with it."""
         row = await rig.failed()

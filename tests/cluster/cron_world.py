@@ -302,15 +302,18 @@ class CronWorld(World):
                 )
 
     def _note(self, definition: Definition) -> None:
-        """A version was acknowledged: runs of earlier ones that come due a second later are over."""
-        self._promises.append(
-            Promise(
-                definition.recurring_id,
-                max(self.now_ms(), definition.from_ms) + _PROMISE_MS,
-                version=definition.version - 1,
-                is_stop=definition.state in (DefinitionState.PAUSED, DefinitionState.DELETED),
-            )
+        """A version was acknowledged: runs of earlier ones that come due a second later are over; by a pause
+        until an instant, those that come due up to it."""
+        promise = Promise(
+            definition.recurring_id,
+            max(self.now_ms(), definition.from_ms) + _PROMISE_MS,
+            version=definition.version - 1,
+            is_stop=definition.state in (DefinitionState.PAUSED, DefinitionState.DELETED),
         )
+        self._promises.append(promise)
+        until_ms = definition.paused_until_ms
+        if until_ms is not None and promise.from_ms < until_ms:
+            self._promises.append(replace(promise, until_ms=until_ms - 1, is_stop=True))
 
     # The judge
 
@@ -467,7 +470,7 @@ class CronWorld(World):
         span = span_of(definition, run.version)
         planned = span and next_after(span.version.times, run.nominal_ms - 1, 0, key=definition.key)
         return planned is not None and any(
-            each.check_id is None
+            (each.check_id is None or each.paused_until_ms is not None)
             and each.version > run.version
             and each.from_ms < (planned.until_ms or planned.effective_ms)
             for each in (definition.current, *definition.earlier)

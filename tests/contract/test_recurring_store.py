@@ -64,13 +64,16 @@ def full_definition(app: App) -> Definition:
         payload='"x\x00\n' + "ü" * 1_000,
         retry=RetryRules(attempts=5, factor=1.5, statuses=("5xx", "408")),
         sending=Sending(hooks=Hooks(on_failure=Hook(callback_type="a", callback_details="{}"))),
-        version=3,
+        version=4,
         ordinal=12,
         filed_upto_ms=NOW_MS + 7,
         check_id=make_definition(app).recurring_id,
         earlier=(
+            VersionSpan(3, NOW_MS - 4, Times(cron="@daily"), 2, state=DefinitionState.PAUSED),
             VersionSpan(2, NOW_MS - 5, Times(cron="@hourly"), 2, make_definition(app).recurring_id),
-            VersionSpan(1, NOW_MS - 9, Times(interval=Interval(1, Unit.DAYS, NOW_MS)), 1),
+            VersionSpan(
+                1, NOW_MS - 9, Times(interval=Interval(1, Unit.DAYS, NOW_MS)), 1, paused_until_ms=NOW_MS + 1
+            ),
         ),
         state=DefinitionState.PAUSED,
         reason="the ü is down",

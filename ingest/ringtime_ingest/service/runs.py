@@ -224,7 +224,10 @@ def shown_by(row: Row, definition: Definition) -> Row:
     run = row.schedule.run
     if run is None or run.origin is not Origin.PLAN or row.outcome is not None:
         return row
-    is_over = run.version < definition.version and run.nominal_ms > definition.from_ms
+    due_ms = row.place.slot_ms if row.moved_to is None else 0  # one that was filed again may be let go by now
+    is_over = any(
+        run.nominal_ms > span.from_ms or span.stops(due_ms) for span in definition.later_than(run.version)
+    )
     if run.nominal_ms in definition.skipped or is_over:
         return replace(row, cancelled_ms=definition.changed_ms)
     return row

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from hashlib import sha256
@@ -110,15 +111,32 @@ class RunOf:
 
 @dataclass(frozen=True, slots=True)
 class VersionSpan:
-    """A version of a definition, as far as its runs need it: from when on the nominal times are its own."""
+    """A version of a definition, as far as runs need it: from when on the nominal times are its own, and
+    which runs of the versions before it stops."""
 
     version: int
     from_ms: int
     times: Times
     partition: int
     check_id: UUID | None = None
+    state: DefinitionState = DefinitionState.ACTIVE  #: that of the definition, when there was no later one
+    paused_until_ms: int | None = None
     #: what the calendars of its times say now; stored with them, so read and never written with this
     exclusions: Exclusions = field(default=NO_EXCLUSIONS, compare=False, repr=False)
+
+    def stops(self, due_ms: int) -> bool:
+        """Whether a run of the versions before that comes due then is not sent: this one is a deletion or a
+        pause.
+
+        That is so for good: also if the definition is resumed, or made anew, before the run comes due. What
+        a pause until an instant stops comes due before that.
+        """
+        if due_ms <= self.from_ms:
+            return False
+        if self.paused_until_ms is not None:
+            return due_ms < self.paused_until_ms
+        is_over = self.state in (DefinitionState.PAUSED, DefinitionState.DELETED)
+        return is_over and self.check_id is None  # else it was deleted after its own last run
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,8 +217,22 @@ class Definition:
     def current(self) -> VersionSpan:
         """The version in force, as it is remembered when there is a later one."""
         return VersionSpan(
-            self.version, self.from_ms, self.times, self.partition, self.check_id, self.exclusions
+            self.version,
+            self.from_ms,
+            self.times,
+            self.partition,
+            self.check_id,
+            self.state,
+            self.paused_until_ms,
+            self.exclusions,
         )
+
+    def later_than(self, version: int) -> Iterator[VersionSpan]:
+        """Yield the versions after one, the newest first."""
+        for span in (self.current, *self.earlier):
+            if span.version <= version:
+                return
+            yield span
 
     def owner_of(self, nominal_ms: int) -> int:
         """Return the version that a nominal time belongs to; 0: it was before those that are remembered."""

@@ -31,6 +31,7 @@ or, where a write of version v + 1 took so long that v followed its run of n bef
 | there were too many versions since a run was filed | the run ends, as superseded |
 | the owner dies between a run's chosen second and the pointer to it | another is chosen; one filing is sent |
 | a pause or a cancel is stored before the chosen second | the run ends there |
+| a run that a pause stops is looked at after the resume | it ends all the same: versions remember it |
 | the dispatchers were away at the chosen second | it is judged by the misfire policy, as of that second |
 | a calendar is changed | it counts from the next run that is filed |
 | and then a step is taken again | it may file another run: both are followed, by one chain again |
@@ -112,6 +113,7 @@ _LEAST_CHOICE_MS = 1_000  #: a range that is shorter is no choice
 _CHECK_GIVEN_UP_MS = 3_600_000  #: a change that was not stored by then never will be
 _TOO_LATE, _OVERLAP = "came due too late", "came due while an earlier run had not ended"
 _SUPERSEDED, _CANCELLED = "superseded by a later version", "cancelled"
+_PAUSED, _DELETED = "paused", "deleted"
 _LOOK_AGAIN_MS = (1_000, 60_000)  #: what waits is looked at again after a quarter of its wait, within these
 
 
@@ -296,8 +298,8 @@ class Decision:
         sent by one who died over it, if all dispatchers were away since."""
         if self._is_cancelled(definition):
             return self._drop(_CANCELLED)
-        if self._is_stopped:
-            return self._drop(definition.state.lower())
+        if self._stop is not None:
+            return self._drop(self._stop)
         is_late = self._now_ms - self._slot_ms > LATE_MS
         if is_late and self._count_missed(definition, self._walk.due, self._now_ms):
             return self._miss(_TOO_LATE)
@@ -308,8 +310,8 @@ class Decision:
         run = self._run
         if self._is_cancelled(definition):
             return self._drop(_CANCELLED)
-        if self._is_stopped and not self._was_followed:
-            return self._drop(definition.state.lower())
+        if self._stop is not None and not self._was_followed:
+            return self._drop(self._stop)
         if run.running is not None and _is_waiting(run) and not self._has_ended(run.running):
             return self._wait()
         is_passed_over = run.stage is Stage.FOLLOWED and not _is_waiting(run)
@@ -319,8 +321,9 @@ class Decision:
 
     def _judge_asked(self, definition: Definition) -> Step:
         """Return what becomes of a run that somebody asked for, which is in no chain."""
-        if definition.state is DefinitionState.DELETED:
-            return self._drop("deleted")
+        later = definition.later_than(self._run.version)
+        if DefinitionState.DELETED in (definition.state, *(span.state for span in later)):
+            return self._drop(_DELETED)
         running = self._run.running
         if running is None or definition.overlap is Overlap.ALLOW or self._has_ended(running):
             return Step(run=self._let_go())
@@ -450,12 +453,14 @@ class Decision:
         return span is not None and span.until_ms is not None and self._run.nominal_ms > span.until_ms
 
     @property
-    def _is_stopped(self) -> bool:
-        """Whether its definition was paused or deleted before the run came due, if not before its time."""
-        definition = self._definition
-        if definition is None or definition.state not in (DefinitionState.PAUSED, DefinitionState.DELETED):
-            return False
-        return self._run.version < definition.version and self._slot_ms > definition.from_ms
+    def _stop(self) -> str | None:
+        """What stopped its definition before the run came due, if not before its time; None: nothing did. It
+        follows from the versions there were by then, so it is the same whenever somebody asks."""
+        later = () if self._definition is None else self._definition.later_than(self._run.version)
+        for span in later:
+            if span.stops(self._slot_ms):
+                return _DELETED if span.state is DefinitionState.DELETED else _PAUSED
+        return None
 
     @cached_property
     def _next(self) -> Run | None:
@@ -504,7 +509,7 @@ class Decision:
         if definition is None or self._next is None:
             return False
         is_late = self._now_ms - self._slot_ms > LATE_MS and self._run.origin is Origin.PLAN
-        is_changed = not walk.ahead or self._is_stopped
+        is_changed = not walk.ahead or self._stop is not None
         return is_late or is_changed or bool(walk.due) or definition.overlap is not Overlap.ALLOW
 
     @cached_property

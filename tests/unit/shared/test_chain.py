@@ -208,6 +208,82 @@ def test_a_pause_holds_for_what_its_window_puts_after_it(state: DefinitionState,
     assert (step.outcome is None) is is_made
 
 
+class TestStops:
+    """A run whose window puts it a while after its nominal time, and a stop in between."""
+
+    @pytest.fixture
+    def begun(self) -> tuple[Definition, Row, int]:
+        """A definition, its first run, and a moment between the nominal time of that and its slot."""
+        definition, _, first = begin(every(600, window=Window(ms=500_000)))
+        nominal_ms = run_in(first).nominal_ms
+        assert first.place.slot_ms > nominal_ms + 60_000
+        return definition, first, nominal_ms + 10
+
+    @pytest.mark.parametrize(
+        ("state", "why"), [(DefinitionState.PAUSED, "paused"), (DefinitionState.DELETED, "deleted")]
+    )
+    @pytest.mark.parametrize("again_ms", [3_000, 3_600_000])
+    def test_what_a_stop_has_stopped_is_not_sent_after_it_was_lifted_either(
+        self, begun: tuple[Definition, Row, int], state: DefinitionState, why: str, again_ms: int
+    ) -> None:
+        definition, first, at_ms = begun
+        stopped = next_version(definition, at_ms, state=state)
+        lifted = next_version(stopped, at_ms + again_ms, state=DefinitionState.ACTIVE)
+        edited = next_version(lifted, at_ms + again_ms + 1, payload="2")
+        for each in (stopped, lifted, edited):
+            for now_ms in (first.place.slot_ms, first.place.slot_ms + 4_000):
+                outcome = take(each, first, now_ms).outcome
+                assert outcome is not None
+                assert (outcome.status, outcome.error) == (Status.DELETED, why)
+
+    @pytest.mark.parametrize(("until_ms", "is_made"), [(-1, True), (0, True), (1, False), (60_000, False)])
+    def test_a_pause_until_an_instant_stops_what_comes_due_before_that(
+        self, begun: tuple[Definition, Row, int], until_ms: int, is_made: bool
+    ) -> None:
+        definition, first, at_ms = begun
+        until_ms += first.place.slot_ms
+        paused, _ = checked(
+            next_version(definition, at_ms, paused_until_ms=until_ms, starts_after_ms=until_ms - 1),
+            IdMint(3),
+            now_ms=at_ms,
+        )
+        resumed = next_version(paused, at_ms + 2_000, paused_until_ms=None)
+        for each in (paused, resumed):
+            step = take(each, first, first.place.slot_ms + 4_000)
+            assert (step.outcome is None) is is_made
+            assert is_made or (step.outcome is not None and step.outcome.error == "paused")
+
+    def test_what_came_due_before_a_stop_is_made_however_late_it_is_looked_at(
+        self, begun: tuple[Definition, Row, int]
+    ) -> None:
+        definition, first, _ = begun
+        paused = next_version(definition, first.place.slot_ms, state=DefinitionState.PAUSED)
+        for each in (paused, next_version(paused, paused.from_ms, state=DefinitionState.ACTIVE)):
+            assert take(each, first, first.place.slot_ms + 5_000).run.stage is Stage.LET_GO
+
+    def test_a_definition_that_was_deleted_after_its_last_run_stops_nothing(
+        self, begun: tuple[Definition, Row, int]
+    ) -> None:
+        definition, first, at_ms = begun
+        edited, _ = checked(next_version(definition, at_ms), IdMint(3), now_ms=at_ms)
+        over = replace(edited, state=DefinitionState.DELETED)
+        assert take(over, first).run.stage is Stage.LET_GO
+
+    def test_what_somebody_asked_for_is_over_when_its_definition_was_deleted(self) -> None:
+        definition, _, first = begin()
+        asked = replace(
+            first,
+            schedule=replace(first.schedule, run=replace(run_in(first), origin=Origin.TRIGGER)),
+        )
+        paused = next_version(definition, START_MS, state=DefinitionState.PAUSED)
+        assert take(paused, asked).run.stage is Stage.LET_GO
+        deleted = next_version(definition, START_MS, state=DefinitionState.DELETED)
+        for each in (deleted, next_version(deleted, START_MS + 1, state=DefinitionState.ACTIVE)):
+            outcome = take(each, asked).outcome
+            assert outcome is not None
+            assert outcome.error == "deleted"
+
+
 @pytest.mark.parametrize(
     ("home", "outcome", "filed"),
     [

@@ -343,6 +343,7 @@ SCHEDULE_PATCH = Shape(
     *_OWN_CONTENTS,
     Field("labels", TEXTS, "All that it is to have.", LABELS),
     is_closed=True,
+    is_change=True,
     also={
         "anyOf": [
             {"properties": {"scheduleTime": {"type": "null"}}},
@@ -470,7 +471,7 @@ NEW_RECURRING = Shape(
     is_closed=True,
     also=_ONE_RULE,
 )
-RECURRING_PATCH = Shape(*_TIMES, *_OWN_CONTENTS, *_POLICIES, is_closed=True)
+RECURRING_PATCH = Shape(*_TIMES, *_OWN_CONTENTS, *_POLICIES, is_closed=True, is_change=True)
 PREVIEW = Shape(
     *_TIMES,
     Field("size", WHOLE, f"How many runs. Left out: {PREVIEW_SIZE}.", _upto(MAX_PREVIEW)),

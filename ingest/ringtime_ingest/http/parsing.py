@@ -160,7 +160,8 @@ def parse_schedule_patch(body: bytes, max_depth: int) -> ScheduleChange:
     """Read the body of a change of a one-time schedule. Raises InvalidRequest."""
     wrong: list[Violation] = []
     broken: list[Violation] = []
-    fields = SCHEDULE_PATCH.decode(body, max_depth, wrong)
+    given = SCHEDULE_PATCH.decode(body, max_depth, wrong)
+    fields = {key: value for key, value in given.items() if value is not None}
     contents = _read_contents("", {"payload": "", "callback": {}} | fields, wrong, broken)
     fire_ms = read_time("scheduleTime", fields.get("scheduleTime"), parse_instant, wrong, broken)
     delay_ms = read_time("delaySeconds", fields.get("delaySeconds"), parse_delay, wrong, broken)
@@ -181,6 +182,7 @@ def parse_schedule_patch(body: bytes, max_depth: int) -> ScheduleChange:
         callback_details=contents["callback_details"] if is_called else None,
         retry=contents["retry"],
         labels=labels_of(cast("dict[str, str]", fields["labels"])) if "labels" in fields else None,
+        taken=frozenset(_TAKEN[key] for key in given.keys() & _TAKEN.keys() if given[key] is None),
     )
 
 
@@ -192,13 +194,16 @@ def parse_recurring(app_id: str, name: str, body: bytes, max_depth: int) -> NewR
 
 
 def parse_recurring_patch(definition: Definition, body: bytes, max_depth: int) -> NewRecurring:
-    """Read a patch of a recurring schedule: what is not given is as it is. Raises InvalidRequest."""
+    """Read a patch of a recurring schedule: what is not given is as it is, and what is null is as in a put
+    that leaves it out; what a put may not leave out stays. Raises InvalidRequest."""
     wrong: list[Violation] = []
     given = RECURRING_PATCH.decode(body, max_depth, wrong)
+    given = {key: value for key, value in given.items() if value is not None or key not in _REQUIRED}
     kept: dict[str, object] = json.loads(recurring_to_request(definition), parse_float=Decimal)
     if "payload" in given:  # the encoding is that of the payload before
         kept.pop("payloadEncoding", None)
-    fields = kept | given | patch_times(definition.times, given)
+    changed = kept | given | patch_times(definition.times, given)
+    fields = {key: value for key, value in changed.items() if value is not None}
     return _to_recurring(definition.app_id, definition.name, fields, wrong)
 
 
@@ -458,6 +463,16 @@ _READERS: Mapping[type, Callable[[object, str, list[Violation]], object] | None]
     Hooks: _read_hooks,
 }
 _SENDING = frozenset({"payloadEncoding", "timeoutMs", "priority", FIELD, COMPLETION})
+#: of a recurring schedule; of two of these it has one
+_REQUIRED = frozenset({"payload", "payloadEncoding", "cronExpression", "interval", "timeZone"})
+#: what a change may take away of a one-time schedule, and its name in `ScheduleChange`
+_TAKEN = {
+    "timeoutMs": "timeout_ms",
+    "priority": "priority",
+    FIELD: "hooks",
+    POLICY: "retry",
+    "labels": "labels",
+}
 _PRIORITIES = [Priority.NORMAL.value, Priority.HIGH.value, Priority.LOW.value]
 _KNOWN = {
     model: {entry.name: (entry.attribute, _READERS[entry.kind]) for entry in entries_of(model)}

@@ -6,8 +6,9 @@ encoder between here and the receiver of the callback. Fractions come out as Dec
 every digit; `to_plain` turns what is kept as sent back into numbers an encoder takes.
 
 Of an object, keys are matched without regard to case and unknown ones are passed over, as goscheduler
-does. `null` is the same as leaving a field out, except where a field says otherwise. The types are exact:
-`true` is no number and `"1"` is none either.
+does. `null` is the same as leaving a field out, except where a field says otherwise, and in a change, where
+it takes away what there is, as in a JSON Merge Patch (RFC 7396). The types are exact: `true` is no number and
+`"1"` is none either.
 
 Creates as nearly all clients write them do without: see `plain`.
 """
@@ -106,13 +107,16 @@ class Shape:
         *fields: Field,
         required: tuple[str, ...] = (),
         is_closed: bool = False,
+        is_change: bool = False,
         also: Mapping[str, object] | None = None,
     ) -> None:
         """`is_closed`: unknown keys are refused, because one passed over would change what is asked for.
-        `also`: what the schema says of the fields together."""
+        `is_change`: a field that is null is read, as None. `also`: what the schema says of the fields
+        together."""
         self.fields = fields
         self.required = required
         self.is_closed = is_closed
+        self.is_change = is_change
         self._also = {**(also or {}), **({"additionalProperties": False} if is_closed else {})}
         self._names = frozenset(field.name for field in fields)
         self._by_key = {key: field for field in fields for key in (field.name, field.name.lower())}
@@ -138,6 +142,8 @@ class Shape:
                     wrong.append(Violation(path + (shown(key) or WHOLE_BODY), "is not known here"))
                 continue
             if item is None and field.nullable:
+                if self.is_change:
+                    known[field.name] = None
                 continue
             if type(item) not in field.kind.types:
                 wrong.append(Violation(path + field.name, field.kind.rule))

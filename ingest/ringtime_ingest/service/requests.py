@@ -90,6 +90,11 @@ class ScheduleChange:
     retry: RetryRules | None = None
     labels: Labels | None = None
     is_whole: bool = False  #: what is None does not stay, but is as in a create that leaves it out
+    taken: frozenset[str] = frozenset()  #: names of fields of which the same holds
+
+    def sets(self, name: str) -> bool:
+        """Whether a field is to be as it is here, be that None."""
+        return self.is_whole or name in self.taken or getattr(self, name) is not None
 
 
 NOW = ScheduleChange(delay_ms=0)  #: it is to be sent at once

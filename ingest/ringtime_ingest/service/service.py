@@ -66,7 +66,7 @@ from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.recurring import Origin
 from ringtime_shared.models.schedule import Place, Row, Schedule
-from ringtime_shared.models.sending import Sending
+from ringtime_shared.models.sending import Priority, Sending
 from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.recurring.completing import Completions
 from ringtime_shared.schedules.cancelling import cancel_home
@@ -184,7 +184,7 @@ class IngestService:
                 commit=self._commit,
                 keyed=self.keyed,
                 draft=self._draft,
-                change=self._changes.change,
+                changes=self._changes,
                 cancel=self.cancel_schedule,
             )
         )
@@ -449,8 +449,8 @@ class IngestService:
             callback_type=contents.callback_type,
             callback_details=details,
             expires_ms=max(old.expires_ms, max(fire_ms, now_ms + self._margin_ms) + retention_ms),
-            retry=asked.retry if asked.is_whole or asked.retry is not None else old.retry,
-            labels=(asked.labels or ()) if asked.is_whole or asked.labels is not None else old.labels,
+            retry=asked.retry if asked.sets("retry") else old.retry,
+            labels=(asked.labels or ()) if asked.sets("labels") else old.labels,
             sending=contents.sending,
         )
 
@@ -573,8 +573,8 @@ def _sending_of(old: Sending | None, asked: ScheduleChange) -> Sending | None:
     before = Sending() if old is None or asked.is_whole else old
     changed = Sending(
         is_base64=before.is_base64 if asked.payload is None else bool(asked.is_base64),
-        timeout_ms=before.timeout_ms if asked.timeout_ms is None else asked.timeout_ms,
-        priority=before.priority if asked.priority is None else asked.priority,
-        hooks=before.hooks if asked.hooks is None else asked.hooks,
+        timeout_ms=asked.timeout_ms if asked.sets("timeout_ms") else before.timeout_ms,
+        priority=(asked.priority or Priority.NORMAL) if asked.sets("priority") else before.priority,
+        hooks=asked.hooks if asked.sets("hooks") else before.hooks,
     )
     return None if changed == Sending() else changed

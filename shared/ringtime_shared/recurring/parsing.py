@@ -62,15 +62,19 @@ def parse_times(fields: Mapping[str, object], default_zone: str | None = None) -
 
 
 def patch_times(times: Times, given: Mapping[str, object]) -> dict[str, object]:
-    """Return what `parse_times` is to read where times are changed by what is given of them."""
+    """Return what `parse_times` is to read where times are changed by what is given of them; what is given as
+    None is taken away, and with a window what says where in it."""
     kept = times_to_json(times)
     for name, other in (("cronExpression", "interval"), ("windowMs", "windowShare")):
         for one, rival in ((name, other), (other, name)):
-            if one in given:
+            if given.get(one) is not None:
                 kept.pop(rival, None)
     if "CRON_TZ=" in str(given.get("cronExpression", "")):  # it says the zone
         kept.pop("timeZone", None)
-    return kept | {key: given[key] for key in KEYS if key in given}
+    changed = kept | {key: given[key] for key in KEYS if key in given}
+    if changed.get("windowMs") is None and changed.get("windowShare") is None and "windowSpread" not in given:
+        changed.pop("windowSpread", None)
+    return changed
 
 
 class _Reading:

@@ -218,6 +218,40 @@ async def test_revisions_are_matched(rig: Rig) -> None:
     assert (await rig.client.call("DELETE", target, headers=second)).json["data"]["state"] == "DELETED"
 
 
+async def test_a_patch_takes_away_what_is_null(rig: Rig) -> None:
+    """As a JSON Merge Patch, RFC 7396; but for what a put may not leave out."""
+    plain = await made(rig)
+    full: dict[str, Any] = {
+        "windowShare": 0.5,
+        "windowSpread": "leastLoaded",
+        "maxRuns": 5,
+        "endTime": "2031-01-01T00:00:00Z",
+        "retryPolicy": {"factor": 1.5},
+        "timeoutMs": 100,
+        "priority": "high",
+        "hooks": {"onFailure": http_callback()},
+        "misfirePolicy": "all",
+        "misfireMost": 3,
+        "misfireAgeSeconds": 60,
+        "overlapPolicy": "skip",
+        "atEnd": "delete",
+    }
+    target = f"{RECURRING}/nightly"
+    await put(rig, **full)
+    less = (await rig.client.call("PATCH", target, {"windowShare": None})).json["data"]
+    assert not {"windowShare", "windowMs", "windowSpread"} & less.keys()
+    assert {key: less[key] for key in full if key in less} == {
+        key: value for key, value in full.items() if not key.startswith("window")
+    } | {key: less[key] for key in ("endTime", "hooks")}
+    gone = await rig.client.call("PATCH", target, dict.fromkeys(full))
+    moving = ("revision", "version", "changedAt", "createdAt")
+    assert {key: value for key, value in gone.json["data"].items() if key not in moving} == {
+        key: value for key, value in plain.items() if key not in moving
+    }
+    same = dict.fromkeys(("payload", "payloadEncoding", "cronExpression", "interval", "timeZone"))
+    assert (await rig.client.call("PATCH", target, same)).json["data"] == gone.json["data"]
+
+
 async def test_a_patch_changes_what_is_given(rig: Rig) -> None:
     first = await made(rig, windowShare=0.5, retryPolicy={"factor": 1.5}, misfirePolicy="skip")
     target = f"{RECURRING}/nightly"

@@ -98,3 +98,18 @@ async def test_recurring_schedules_and_batches_have_it_too(rig: Rig) -> None:
     assert "payloadEncoding" not in changed
     batch = await rig.client.call("POST", f"{SCHEDULES}/batch", {"schedules": [schedule_body(**ALL)]})
     assert {key: batch.json["data"]["results"][0]["schedule"][key] for key in ALL} == ALL
+
+
+async def test_a_change_takes_away_what_is_null(rig: Rig) -> None:
+    """As a JSON Merge Patch, RFC 7396; but for what a create may not leave out."""
+    hook = {"type": "http", "details": {"url": "https://example.com/", "method": "POST"}}
+    more = {"labels": {"a": "b"}, "retryPolicy": {"factor": 1.5}, "hooks": {"onFailure": hook}}
+    shown = await create(rig, **ALL, **more, delaySeconds=60, scheduleTime=None)
+    same = dict.fromkeys(("payload", "payloadEncoding", "scheduleTime", "delaySeconds"))
+    stays = await patch(rig, shown, **same, timeoutMs=ALL["timeoutMs"])
+    assert {key: stays[key] for key in ALL | more} == {key: shown[key] for key in ALL | more}
+    changed = await patch(rig, shown, timeoutMs=None, retryPolicy=None)
+    assert changed.keys().isdisjoint({"timeoutMs", "retryPolicy"})
+    changed = await patch(rig, shown, **dict.fromkeys(("priority", "hooks", "labels")))
+    assert changed.keys().isdisjoint({"timeoutMs", "retryPolicy", "priority", "hooks", "labels"})
+    assert changed["payload"] == ALL["payload"]

@@ -238,8 +238,8 @@ _OPERATIONS = (
     _Operation(
         method="patch",
         path="/goscheduler/schedules/{scheduleId}",
-        summary="Change what is given of a schedule that is not sent yet, and leave the rest; once answered,"
-        " what was to be sent before is not sent",
+        summary="Change what is given of a schedule that is not sent yet, and leave the rest; null takes away"
+        " what a create may leave out. Once answered, what was to be sent before is not sent",
         answer=schemas.ONE_SCHEDULE,
         failures=("400", "404", "408", "409", "413", "503"),
         body="SchedulePatch",
@@ -389,8 +389,10 @@ _OPERATIONS = (
     _Operation(
         method="put",
         path=_NAMED_PATH,
-        summary="Create a one-time schedule under a name, or change the one that is pending there to this",
+        summary="Create a one-time schedule under a name, or change the one that is pending there to this;"
+        " with `dry_run`: say what it would be, and change nothing",
         answer=schemas.PUT_SCHEDULE,
+        query=("dry_run",),
         failures=_BODY_FAILURES,
         body="NamedSchedule",
         creates=False,
@@ -492,7 +494,8 @@ _OPERATIONS = (
     _Operation(
         method="patch",
         path=f"{_RECURRING_PATH}/{{name}}",
-        summary="Change what is given of a recurring schedule, and leave the rest",
+        summary="Change what is given of a recurring schedule, and leave the rest; null takes away what a put"
+        " may leave out",
         answer=schemas.RECURRING,
         failures=("400", "404", "408", "409", "413", "503"),
         body="RecurringPatch",

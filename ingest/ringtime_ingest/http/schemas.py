@@ -63,7 +63,13 @@ from ringtime_shared.api.recurring import (
     RecurringView,
     RunPage,
 )
-from ringtime_shared.api.schedules import AttemptView, IdempotencyView, SchedulePage, ScheduleView
+from ringtime_shared.api.schedules import (
+    AttemptView,
+    IdempotencyView,
+    PutEffect,
+    SchedulePage,
+    ScheduleView,
+)
 from ringtime_shared.api.times import IntervalView, PlannedView
 from ringtime_shared.api.views import Key, keys_of
 from ringtime_shared.apps.retry_rules import RetryBounds
@@ -341,7 +347,13 @@ PUT_SCHEDULE = success_of(
         {
             "schedule": ref("Schedule"),
             "created": {"type": "boolean", "description": "Whether it was filed now."},
-        }
+            "effect": {
+                "type": "string",
+                "enum": list(PutEffect),
+                "description": "With `dry_run`: what the put would do.",
+            },
+        },
+        "effect",
     )
 )
 NAMED_SCHEDULE_ANSWER = success_of(record({"schedule": ref("Schedule")}))

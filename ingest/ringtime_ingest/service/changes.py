@@ -25,7 +25,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
 from ringtime_ingest.service.apps import AppMaps
@@ -76,6 +76,16 @@ class ChangeParts:
     """The schedule as it is to be, of how it is, at this instant. Raises InvalidRequest."""
 
 
+class _Draft(NamedTuple):
+    """A change before it is made."""
+
+    home: Row
+    old: Row  #: the filing that is to be sent, or was sent last
+    schedule: Schedule  #: as it is to be
+    reading: AppReading
+    now_ms: int
+
+
 class Changes:
     """Changes schedules of all apps."""
 
@@ -90,6 +100,18 @@ class Changes:
         Raises NotFound, NotChangeable, InvalidRequest, AppInactive, VersionConflict, StoreUnavailable
         (ClockInDoubt among it), OutcomeUnknown.
         """
+        home, old, schedule, reading, now_ms = await self._draft(schedule_id, asked)
+        new = await self._file(home, old, schedule, reading, now_ms)
+        await _without_effect(self._prolong(home, schedule.expires_ms))
+        await self._point(home, old, new)
+        return as_shown(replace(home, moved_to=new.place), new)
+
+    async def plan(self, schedule_id: UUID, asked: ScheduleChange) -> Row:
+        """Return what `change` would, and change nothing. Raises as that, of what can be known before."""
+        home, _, schedule, _, now_ms = await self._draft(schedule_id, asked)
+        return as_shown(home, Row(schedule=schedule, place=home.place, change=Change(now_ms, 0)))
+
+    async def _draft(self, schedule_id: UUID, asked: ScheduleChange) -> _Draft:
         parts = self._parts
         home = await parts.fetch_home(schedule_id)
         reading = await parts.apps.get(home.place.app_id)
@@ -100,10 +122,7 @@ class Changes:
         now_ms = self._clock.now_ms()
         self._check_changeable(home, old, now_ms)
         schedule = await parts.apply(old.schedule, asked, reading.app, now_ms)
-        new = await self._file(home, old, schedule, reading, now_ms)
-        await _without_effect(self._prolong(home, schedule.expires_ms))
-        await self._point(home, old, new)
-        return as_shown(replace(home, moved_to=new.place), new)
+        return _Draft(home, old, schedule, reading, now_ms)
 
     async def _prolong(self, home: Row, expires_ms: int) -> None:
         """Keep a home row for longer, if it would be forgotten before."""

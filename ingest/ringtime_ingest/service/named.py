@@ -35,9 +35,11 @@ from uuid import UUID
 import orjson
 
 from ringtime_ingest.service.apps import AppMaps
+from ringtime_ingest.service.changes import Changes
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.keyed import TRIES, Draft, Keyed, KeyedStore, as_first_asked, digest_of
 from ringtime_ingest.service.requests import Cancellation, NewSchedule, ScheduleChange
+from ringtime_shared.api.schedules import PutEffect
 from ringtime_shared.apps.feed import AppReading
 from ringtime_shared.callbacks.foreign import describe
 from ringtime_shared.errors import (
@@ -74,8 +76,15 @@ class NamedParts:
     commit: CommitPath
     keyed: Keyed
     draft: Draft
-    change: Callable[[UUID, ScheduleChange], Awaitable[Row]]  #: changes a pending schedule
+    changes: Changes
     cancel: Callable[[UUID], Awaitable[Cancellation]]
+
+
+class Plan(NamedTuple):
+    """What a put would come to."""
+
+    row: Row  #: as it would be; of one that would be created, with an id that no schedule has
+    effect: PutEffect
 
 
 class Named:
@@ -111,9 +120,7 @@ class Named:
             if stored == claim:
                 return Put(await self._file(claim, row, reading, before), is_new=True)
             first = await self._keyed.first_row(stored)
-            is_free = self._keyed.is_over(stored, reading.app) or (
-                first is not None and not _is_pending(first)
-            )
+            is_free = self._is_free(stored, first, reading)
             if first is None and not is_free:
                 if self._keyed.is_busy(stored):
                     raise InFlight("a put of this name is under way; try again in a moment", FIELD)
@@ -124,11 +131,36 @@ class Named:
                 before = stored
                 continue
             if not _is_same(await self._pending(first), row.schedule, new, stored.digest == claim.digest):
-                changed = await self._parts.change(stored.schedule_id, _change_of(new))
+                changed = await self._parts.changes.change(stored.schedule_id, _change_of(new))
                 await self.keep(changed, claim.digest)
                 return Put(changed, is_new=False)
             return Put(await self._keyed.confirm(first, reading), is_new=False)
         raise InFlight("others put this name all the time; try again in a moment", FIELD)
+
+    async def plan(self, new: NewSchedule) -> Plan:
+        """Return what a put would do just now, and do nothing. Raises as `put`, of what can be known."""
+        key = ClaimKey(new.app_id, ClaimKind.NAME, new.name)
+        try:
+            row, reading = await self._parts.draft(new)
+        except InvalidRequest as refusal:
+            return Plan(await self._repeat(new, key, refusal), PutEffect.NONE)
+        stored, digest = await self._store.fetch_claim(key), digest_of(new)
+        if stored is None or app_number_of(stored.schedule_id) != reading.app.number:
+            return Plan(row, PutEffect.CREATE)
+        first = await self._keyed.first_row(stored)
+        if first is None and self._keyed.is_busy(stored):
+            raise InFlight("a put of this name is under way; try again in a moment", FIELD)
+        if first is None or self._is_free(stored, first, reading):
+            is_again = first is not None and stored.digest == digest
+            return Plan(row, PutEffect.CREATE_AGAIN if is_again else PutEffect.CREATE)
+        if _is_same(await self._pending(first), row.schedule, new, stored.digest == digest):
+            return Plan(first, PutEffect.NONE)
+        return Plan(await self._parts.changes.plan(stored.schedule_id, _change_of(new)), PutEffect.CHANGE)
+
+    def _is_free(self, stored: Claim, first: Row | None, reading: AppReading) -> bool:
+        """Whether a name stands for nothing that is pending, given what its claim stands for; False: or it is
+        not known."""
+        return self._keyed.is_over(stored, reading.app) or (first is not None and not _is_pending(first))
 
     async def fetch(self, app_id: str, name: str) -> UUID:
         """Return the id of the schedule that a name stands for, or stood for last. Raises NotFound."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -57,6 +58,15 @@ def attempt_to_json(attempt: Attempt, awaited_ms: int) -> dict[str, object]:
     if attempt.error:
         shown["errorMessage"] = attempt.error
     return shown
+
+
+class PutEffect(StrEnum):
+    """What a put under a name would do."""
+
+    CREATE = "create"  #: nothing is pending there
+    CREATE_AGAIN = "createAgain"  #: nor is what it asks for, which was put there last, and is over
+    CHANGE = "change"  #: another schedule is pending there
+    NONE = "none"  #: it is as asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

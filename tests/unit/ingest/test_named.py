@@ -291,3 +291,30 @@ async def test_names_have_a_form_and_bodies_are_closed(rig: Rig) -> None:
         reply = await rig.client.call("PUT", f"{PATH}/nightly", wrong)
         assert (reply.status, [each["field"] for each in reply.json["status"]["errors"]]) == (400, [field])
     assert rig.rows == {}
+
+
+async def test_a_plan_says_what_a_put_would_do_and_does_nothing(pods: Pods) -> None:
+    async def plan(**changes: Any) -> str:
+        claims = pods.rig.store.real._claims
+        before = pods.rows(), claims.copy()
+        effect = (await pods.other.named.plan(new(**changes))).effect
+        assert (pods.rows(), claims) == before
+        return effect
+
+    assert await plan() == "create"
+    row, _ = await put(pods)
+    assert (await plan(), await plan(payload="2")) == ("none", "change")
+    assert (await pods.other.named.plan(new(payload="2"))).row.schedule.payload == "2"
+    with pytest.raises(InvalidRequest):
+        await plan(callback_type="pigeon")
+    await pods.rig.service.cancel_schedule(row.schedule.schedule_id)
+    assert (await plan(), await plan(payload="2")) == ("createAgain", "create")
+    row, _ = await put(pods, fire_ms=AT_MS + 1)
+    clock = pods.rig.clock
+    clock.advance(AT_MS - clock.now_ms())
+    with pytest.raises(NotChangeable):
+        await plan(fire_ms=AT_MS + HOUR_MS)
+    clock.advance(HOUR_MS)
+    assert await plan(fire_ms=AT_MS + 1) == "none"  # the same put, whose time is past
+    with pytest.raises(InvalidRequest):
+        await plan(fire_ms=AT_MS + 1, payload="2")

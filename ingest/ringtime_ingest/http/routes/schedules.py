@@ -14,6 +14,7 @@ from ringtime_ingest.http.guard import Declared, see
 from ringtime_ingest.http.parsing import (
     is_recurring,
     parse_create,
+    parse_flag,
     parse_named,
     parse_schedule_id,
     parse_schedule_patch,
@@ -139,7 +140,11 @@ class ScheduleRoutes(Routes):
 
     async def put(self, request: Request) -> Response:
         app_id, name = named_in(request)
+        is_plan = parse_flag("dry_run", request.query_params.multi_items())
         new = parse_named(app_id, name, await self._bodies.read(request), self._depth)
+        if is_plan:
+            planned, effect = await self._service.named.plan(new)
+            return success({"schedule": schedule_to_json(planned), "created": False, "effect": effect})
         self._meter.creates(request.scope, app_id, (new.payload,))
         row, is_new = await self._service.named.put(new)
         return success({"schedule": schedule_to_json(row), "created": is_new})

@@ -89,9 +89,7 @@ def judge(row: Row, home: Row | None, pointed: Row | None) -> Verdict:
     if _is_over(row, home):
         return Verdict.CLOSE
     if _says_how_it_ended(row):
-        return (
-            Verdict.SEND
-        )  # it ends the schedule, whatever the home row points at
+        return Verdict.SEND  # it ends the schedule, whatever the home row points at
     later = home.moved_to
     if later is None:
         return Verdict.SEND if row.change is None else Verdict.WAIT

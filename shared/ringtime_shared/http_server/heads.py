@@ -37,7 +37,8 @@ from ringtime_shared.settings import ServerSettings
 
 MOST_FIELDS = 100  #: each costs many times its bytes in objects
 
-_SHORT_BYTES = 128  #: lines up to here are remembered
+_SHORT_BLOCK_BYTES = 1_024  #: heads up to here, without the first line, are remembered
+_SHORT_BYTES = 128  #: so are lines
 
 _REQUEST = re.compile(rb"([A-Z]{1,20}) (/[A-Za-z0-9._~/-]*)(?:\?([!-\"$-~]*))? HTTP/1\.([01])")
 _ANY_REQUEST = re.compile(rb"[A-Z]{1,20} [!-~]+ HTTP/([0-9]\.[0-9])")
@@ -125,13 +126,43 @@ def parse_head(block: bytes) -> Head | Refusal:
     Args:
         block: everything before the empty line, without the last CRLF.
     """
-    first, *lines = block.split(b"\r\n")
+    first, _, rest = block.partition(b"\r\n")
     request = _REQUEST.fullmatch(first)
     if request is None:
         return _refuse_request(first)
     method, path, query, minor = request.groups()
     if b"//" in path or b"/." in path:
         return _NOT_PLAIN
+    is_short = len(rest) <= _SHORT_BLOCK_BYTES
+    fields = _read_fields(rest, minor) if is_short else _read_fields.__wrapped__(rest, minor)
+    if isinstance(fields, Refusal):
+        return fields
+    return Head(method.decode(), path.decode(), query or b"", f"1.{minor.decode()}", *fields)
+
+
+def _refuse_request(line: bytes) -> Refusal:
+    """Return what is wrong with a request line."""
+    match = _ANY_REQUEST.fullmatch(line)
+    if match is None:
+        return Refusal.of(400, "request", "must begin with a method, a path and HTTP/1.1, one space between")
+    return _NOT_PLAIN if match[1] in (b"1.1", b"1.0") else Refusal.of(505, "request", "must be HTTP/1.1")
+
+
+class _Fields(NamedTuple):
+    """The last fields of a `Head`."""
+
+    headers: list[tuple[bytes, bytes]]
+    once: dict[bytes, bytes]
+    host: str
+    length: int | None
+    keeps_alive: bool
+
+
+@lru_cache(maxsize=512)
+def _read_fields(block: bytes, minor: bytes) -> _Fields | Refusal:
+    """Read the lines after the first. A client sends the same ones again and again, at most of another
+    length, so what is returned is shared: nobody changes it."""
+    lines = block.split(b"\r\n") if block else []
     if len(lines) > MOST_FIELDS:
         return Refusal.of(431, "header", f"must be at most {MOST_FIELDS} lines")
 
@@ -158,25 +189,7 @@ def parse_head(block: bytes) -> Head | Refusal:
     length = _read_length(once, minor)
     if isinstance(length, Refusal):
         return length
-    return Head(
-        method.decode(),
-        path.decode(),
-        query or b"",
-        f"1.{minor.decode()}",
-        headers,
-        once,
-        host,
-        length,
-        keeps_alive,
-    )
-
-
-def _refuse_request(line: bytes) -> Refusal:
-    """Return what is wrong with a request line."""
-    match = _ANY_REQUEST.fullmatch(line)
-    if match is None:
-        return Refusal.of(400, "request", "must begin with a method, a path and HTTP/1.1, one space between")
-    return _NOT_PLAIN if match[1] in (b"1.1", b"1.0") else Refusal.of(505, "request", "must be HTTP/1.1")
+    return _Fields(headers, once, host, length, keeps_alive)
 
 
 @lru_cache(maxsize=2_048)

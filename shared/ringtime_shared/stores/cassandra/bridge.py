@@ -150,8 +150,9 @@ class _Group:
         self._left = len(statements)
 
     def begin(self) -> None:
-        for _ in range(min(WIDTH, len(self.statements))):
-            self._send_next()
+        self._next = min(WIDTH, self._left)
+        for index in range(self._next):
+            self._bridge.send(self, index)
 
     def add_page(self, index: int, rows: list[Record]) -> None:
         so_far = self._answers[index]
@@ -164,11 +165,10 @@ class _Group:
         else:
             self.add_page(index, answer)
         self._left -= 1
-        self._send_next()
-        if self._left == 0 and not self.done.done():
+        if self.done.done():
+            return  # its caller was cancelled: no more is sent
+        if not self._left:
             self.done.set_result(self._answers)
-
-    def _send_next(self) -> None:
-        if self._next < len(self.statements) and not self.done.done():  # done: its caller was cancelled
+        elif self._next < len(self.statements):
             self._next += 1
             self._bridge.send(self, self._next - 1)

@@ -22,7 +22,7 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from struct import Struct
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 from cassandra import (
     AuthenticationFailed,
@@ -40,7 +40,7 @@ from cassandra.query import BatchStatement, BatchType, BoundStatement
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.errors import OutcomeUnknown, StartupError, StoreUnavailable
 from ringtime_shared.settings import CassandraSettings
-from ringtime_shared.stores.cassandra.bridge import Bridge, Landing, Record, ShortWay
+from ringtime_shared.stores.cassandra.bridge import Answer, Bridge, Landing, Record, ShortWay
 from ringtime_shared.stores.cassandra.cluster import PLAIN, SERIAL, held_logs, make_cluster
 from ringtime_shared.stores.cassandra.loop_connection import LoopIo
 from ringtime_shared.stores.write_probe import WriteProbe
@@ -221,7 +221,9 @@ class CqlSession:
 
     async def read(self, statement: Any, *, is_serial: bool = False) -> list[Record]:
         """Return all rows. Raises StoreUnavailable."""
-        (rows,) = await self.read_all([statement], is_serial=is_serial)
+        (rows,) = await self._run((statement,), SERIAL if is_serial else PLAIN, ATTEMPTS)
+        if isinstance(rows, Failure):
+            raise StoreUnavailable(rows.text)
         return rows
 
     async def read_all(self, statements: Sequence[Any], *, is_serial: bool = False) -> list[list[Record]]:
@@ -281,7 +283,11 @@ class CqlSession:
     async def _run(self, statements: Sequence[Any], profile: object, attempts: int) -> list[Result]:
         if self._is_closing:
             raise StoreUnavailable("the store is closed")
-        results = await self._attempt(statements, profile)
+        answers = await self._bridge.ask(statements, profile)
+        errors = [answer for answer in answers if isinstance(answer, BaseException)]
+        if not errors:  # as nearly always
+            return cast(list[Result], answers)
+        results = _to_results(statements, answers)
         for _ in range(attempts - 1):
             failed = {
                 n: result
@@ -291,17 +297,11 @@ class CqlSession:
             if not failed or self._is_closing:
                 break
             await asyncio.sleep(random.uniform(*BACKOFF_S))
-            again = await self._attempt([statements[n] for n in failed], profile)
+            repeated = [statements[n] for n in failed]
+            again = _to_results(repeated, await self._bridge.ask(repeated, profile))
             for (n, earlier), result in zip(failed.items(), again, strict=True):
                 results[n] = result.after(earlier) if isinstance(result, Failure) else result
         return results
-
-    async def _attempt(self, statements: Sequence[Any], profile: object) -> list[Result]:
-        answers = await self._bridge.ask(statements, profile)
-        return [
-            _to_failure(answer, statement) if isinstance(answer, BaseException) else answer
-            for statement, answer in zip(statements, answers, strict=True)
-        ]
 
 
 def _direct(cluster: Any, session: Any, keyspace: str, io: LoopIo) -> Callable[[Landing], ShortWay]:
@@ -315,6 +315,13 @@ async def _shut_down(cluster: Any, io: LoopIo | None) -> None:
     await asyncio.to_thread(cluster.shutdown)
     if io is not None:
         await io.close()
+
+
+def _to_results(statements: Sequence[Any], answers: Sequence[Answer]) -> list[Result]:
+    return [
+        _to_failure(answer, statement) if isinstance(answer, BaseException) else answer
+        for statement, answer in zip(statements, answers, strict=True)
+    ]
 
 
 def _to_failure(error: BaseException, statement: Any) -> Failure:

@@ -105,6 +105,12 @@ def home_slot(schedule_id: UUID) -> int:
     return (schedule_id.int >> 86) + EPOCH_2020_MS
 
 
+def has_kind(schedule_id: UUID, kind: Kind) -> bool:
+    """Whether it is an id of ours that names this, without making its parts."""
+    number = schedule_id.int
+    return number >> 84 & 3 == kind and number >> 76 & 0xF == 8 and number >> 62 & 3 == 2
+
+
 def app_number_of(schedule_id: UUID) -> int:
     """Return the app number in `schedule_id`, without the checks of `unpack_id`."""
     return schedule_id.int >> NONCE_BITS + COUNTER_BITS & MAX_APPS - 1

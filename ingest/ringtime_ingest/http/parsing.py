@@ -56,7 +56,7 @@ from ringtime_shared.apps.hook_rules import at_hook
 from ringtime_shared.apps.retry_rules import STATUS_RULE
 from ringtime_shared.callbacks import http_rules
 from ringtime_shared.errors import InvalidRequest, Violation
-from ringtime_shared.ids import Kind, unpack_id
+from ringtime_shared.ids import Kind, has_kind
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.hooks import Hook, HookEvent, Hooks
 from ringtime_shared.models.recurring import Definition, Misfire, Overlap
@@ -509,7 +509,4 @@ def parse_schedule_id(text: str) -> UUID:
 
 def is_recurring(schedule_id: UUID) -> bool:
     """Whether an id is that of a recurring schedule."""
-    try:
-        return unpack_id(schedule_id).kind is Kind.RECURRING
-    except ValueError:
-        return False
+    return has_kind(schedule_id, Kind.RECURRING)

@@ -9,7 +9,6 @@ is the same, so an answer is the same to the byte, whichever way it came.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
 
@@ -19,14 +18,11 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope
 
 from ringtime_ingest.http.envelope import ERRORS, refusal
-from ringtime_ingest.http.routes import BASE
-from ringtime_shared.ids import UUID_PATTERN
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 _ID = "{schedule_id}"
-_BY_ID = re.compile(f"({BASE}/schedules?/)({UUID_PATTERN})")
-_METHODS = ("GET", "POST", "DELETE")
+_ID_CHARS = 36  #: whether they are an id is the method's to say, on both ways
 _TOLD = tuple(ERRORS)  #: what a client is told of; all else is a bug, which the gate answers
 
 
@@ -35,23 +31,24 @@ class Shortcut:
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
         """`routes`: those that may be reached by the short way."""
-        self._endpoints = {
-            (method, route.path.removesuffix(_ID)): cast(Endpoint, route.endpoint)
-            for route in routes
-            if isinstance(route, Route) and "{" not in route.path.removesuffix(_ID)
-            for method in _METHODS
-            if method in (route.methods or ())
-        }
+        self._plain: dict[tuple[str, str], Endpoint] = {}
+        self._by_id: dict[tuple[str, str], Endpoint] = {}
+        for route in routes:
+            if isinstance(route, Route) and "{" not in (path := route.path.removesuffix(_ID)):
+                found = self._plain if path == route.path else self._by_id
+                for method in route.methods or ():
+                    found[method, path] = cast(Endpoint, route.endpoint)
 
     async def answer(self, scope: Scope, receive: Receive) -> Response | None:
         """Return the answer; None: the request goes the long way."""
         method, path = scope["method"], scope["path"]
-        by_id = _BY_ID.fullmatch(path)
-        endpoint = self._endpoints.get((method, path if by_id is None else by_id[1]))
-        if endpoint is None or (by_id is None and path.endswith("/")):
-            return None
-        if by_id is not None:
-            scope["path_params"] = {"schedule_id": by_id[2]}
+        endpoint = self._plain.get((method, path))
+        if endpoint is None:
+            schedule_id = path[-_ID_CHARS:]
+            endpoint = self._by_id.get((method, path[:-_ID_CHARS]))
+            if endpoint is None or "/" in schedule_id:
+                return None
+            scope["path_params"] = {"schedule_id": schedule_id}
         scope["endpoint"] = endpoint
         try:
             return await endpoint(Request(scope, receive))

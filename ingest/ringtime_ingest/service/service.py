@@ -510,7 +510,13 @@ class IngestService:
             pending = await self._store.fetch_row(row.moved_to, schedule_id)
             if pending is not None:
                 return replace(as_shown(row, pending), attempts=pending.attempts, log=pending.log)
-        (shown,) = await fetch_shown(self._store, [row])
+        return await self._in_force(row)
+
+    async def _in_force(self, home: Row) -> Row:
+        """Return a home row with the schedule that is in force."""
+        if home.shown_in is None:
+            return home
+        (shown,) = await fetch_shown(self._store, [home])
         return shown
 
     async def app_of(self, schedule_id: UUID) -> str | None:
@@ -542,8 +548,7 @@ class IngestService:
 
     async def _fetch_shown(self, schedule_id: UUID) -> Row:
         """Return the home row with what was sent last."""
-        (row,) = await fetch_shown(self._store, [await self._fetch_home(schedule_id)])
-        return row
+        return await self._in_force(await self._fetch_home(schedule_id))
 
     async def cancel_schedule(self, schedule_id: UUID) -> Cancellation:
         """Cancel a schedule; cancelling twice is no error.
@@ -563,7 +568,7 @@ class IngestService:
             row, is_promised = await self.recurring.cancel_run(row)
         else:
             row, is_promised = await cancel_home(self._store, self._clock, row, self._limits, read_ms)
-        (shown,) = await fetch_shown(self._store, [row])
+        shown = await self._in_force(row)
         # Of one that its receiver works on, the result may be on its way.
         return Cancellation(shown, is_promised and shown.schedule.work is None)
 

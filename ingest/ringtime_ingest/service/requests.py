@@ -46,9 +46,9 @@ class NewApp:
     configuration: AppConfiguration
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class Contents:
-    """What is to be sent, and where to."""
+    """What is to be sent, and where to. Nobody changes it: see `ringtime_shared.models.schedule`."""
 
     app_id: str
     payload: str
@@ -63,7 +63,7 @@ class Contents:
         return None if self.sending is None else self.sending.hooks
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class NewSchedule(Contents):
     """A one-time schedule to create; exactly one of `fire_ms` and `delay_ms` is given."""
 
@@ -100,7 +100,7 @@ class ScheduleChange:
 NOW = ScheduleChange(delay_ms=0)  #: it is to be sent at once
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class NewRecurring(Contents):
     """A recurring schedule to create, or to put in place of one of the same name."""
 

@@ -1,4 +1,8 @@
-"""A schedule, the row it is filed as, and how it ended."""
+"""A schedule, the row it is filed as, and how it ended.
+
+Nobody changes one of these. The larger ones are not frozen all the same: to make a frozen one takes three
+times as long, and many are made for each request and each delivery.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +64,7 @@ class Change:
     token: int  #: no other change has it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class Schedule:
     """One app's request to be called back at one instant. Never changes: a change of it is another one under
     the same id, in a filing of its own."""
@@ -117,7 +121,7 @@ class Attempt:
     error: str = ""  #: at most 200 characters
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class Outcome:
     """How a delivery ended."""
 
@@ -136,7 +140,7 @@ class Outcome:
     accepted_ms: int | None = None  #: when the receiver answered that it goes on with it, up to `ended_ms`
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class Row:
     """One filing of a schedule. The home row is the one its id points at; the others are moves.
 
@@ -188,7 +192,7 @@ class Row:
         return Status.SCHEDULED if self.cancelled_ms is None else Status.DELETED
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class RowUpdate:
     """What is written to a row after creation: an outcome, a forward pointer, or both."""
 

@@ -27,6 +27,7 @@ What must hold, and how:
 
 from ringtime_local.cassandra import CassandraServer
 from ringtime_local.cassandra_config import CassandraOptions
+from ringtime_local.certificates import Authority, TlsFiles
 from ringtime_local.errors import LaunchError, MissingPrerequisite, NotOurs, StartFailed
 from ringtime_local.etcd import EtcdOptions, EtcdServer
 from ringtime_local.kafka import KafkaServer
@@ -34,6 +35,7 @@ from ringtime_local.kafka_config import KafkaOptions
 from ringtime_local.servers import LocalServers
 
 __all__ = [
+    "Authority",
     "CassandraOptions",
     "CassandraServer",
     "EtcdOptions",
@@ -45,4 +47,5 @@ __all__ = [
     "MissingPrerequisite",
     "NotOurs",
     "StartFailed",
+    "TlsFiles",
 ]

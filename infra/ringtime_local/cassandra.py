@@ -51,7 +51,7 @@ class CassandraNode(LocalServer):
     def probe(self) -> None:
         options = self.options
         login = Login(options.username, options.password) if options.has_passwords else None
-        peers = ask_now(self.address, login)
+        peers = ask_now(self.address, login, options.tls)
         if peers < self.expected_peers:
             raise NotReady(f"knows {peers} of {self.expected_peers} peers")
 

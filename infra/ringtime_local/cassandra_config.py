@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ringtime_local.certificates import TlsFiles
 from ringtime_local.java import heap_and_compiler
 from ringtime_local.runtimes import Runtime
 
 DATA_FOLDERS = ("data", "commitlog", "hints", "saved_caches", "cdc_raw")
 ALLOW_ALL = "AllowAllAuthenticator"
 PASSWORD = "PasswordAuthenticator"
+PEM_FACTORY = "org.apache.cassandra.security.PEMBasedSslContextFactory"
 TOKEN_RANGE = 2**64
 
 EXPORTS = (
@@ -55,6 +57,7 @@ class CassandraOptions:
     authenticator: str = ALLOW_ALL  #: PASSWORD makes the role cassandra/cassandra
     username: str = "cassandra"
     password: str = "cassandra"
+    tls: TlsFiles | None = None  #: its certificate; clients then need one that the same authority signed
     settings: Mapping[str, object] = field(default_factory=dict)  #: more of cassandra.yaml; wins over ours
     java_options: tuple[str, ...] = ()  #: more of the Java command line
 
@@ -103,6 +106,14 @@ def yaml_text(options: CassandraOptions, *, index: int, port: int, storage_port:
     }
     if options.commitlog_sync == "periodic":
         settings["commitlog_sync_period"] = "10000ms"
+    if options.tls is not None:
+        settings["client_encryption_options"] = {
+            "enabled": True,
+            "require_client_auth": True,
+            "keystore": str(options.tls.both),
+            "truststore": str(options.tls.ca),
+            "ssl_context_factory": {"class_name": PEM_FACTORY},
+        }
     settings.update(options.settings)
     return "".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items())
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ringtime_local.addresses import Address, check_port
+from ringtime_local.certificates import TlsFiles
 from ringtime_local.errors import NotReady
 
 TIMEOUT_S = 5.0
@@ -19,7 +20,7 @@ class Login:
     password: str
 
 
-def ask_now(address: Address, login: Login | None) -> int:
+def ask_now(address: Address, login: Login | None, tls: TlsFiles | None = None) -> int:
     """Have `SELECT now()` answered by this node; return how many peers it knows. Raises NotReady."""
     check_port(address)  # cheap and quiet; the driver starts threads and logs each refusal
     # Imported late: `ringtime-dev status` and a run that needs only etcd do without the driver.
@@ -33,6 +34,7 @@ def ask_now(address: Address, login: Login | None) -> int:
         [address.host],
         address.port,
         auth_provider=PlainTextAuthProvider(login.username, login.password) if login else None,
+        ssl_context=tls.client_context() if tls else None,
         execution_profiles={EXEC_PROFILE_DEFAULT: only_this_node},
         protocol_version=PROTOCOL,
         connect_timeout=TIMEOUT_S,

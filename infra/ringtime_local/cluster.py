@@ -18,7 +18,11 @@ from types import FrameType
 
 import click
 
+from ringtime_local.cassandra_config import CassandraOptions
+from ringtime_local.certificates import Authority, TlsFiles
 from ringtime_local.errors import LaunchError, StartFailed
+from ringtime_local.etcd import EtcdOptions
+from ringtime_local.kafka_config import KafkaOptions
 from ringtime_local.ports import take_ports
 from ringtime_local.process import Command, LocalProcess
 from ringtime_local.servers import LocalServers
@@ -41,20 +45,24 @@ class Pod:
         config: Path,
         flags: tuple[str, ...],
         python: str = sys.executable,
+        tls: TlsFiles | None = None,
     ) -> None:
         folder = config.parent
         self.name = name
         self.port = port
+        self.root = f"{'http' if tls is None else 'https'}://127.0.0.1:{port}"
+        self._tls = tls
         self.log = folder / f"{name}.log"
         argv = (python, "-m", module, "--port", str(port), "--config", str(config), *flags)
         self.process = LocalProcess(Command(argv), folder=folder, log=self.log)
 
     def wait_ready(self, until_s: float) -> None:
         """Return once `/health/ready` says so. Raises StartFailed with the end of the log."""
-        url = f"http://127.0.0.1:{self.port}/health/ready"
+        url = f"{self.root}/health/ready"
+        context = None if self._tls is None else self._tls.client_context()
         while time.monotonic() < until_s and self.process.is_running():
             try:
-                with urllib.request.urlopen(url, timeout=5):
+                with urllib.request.urlopen(url, timeout=5, context=context):
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.1)
@@ -67,6 +75,8 @@ class Cluster:
     `pod_settings` holds, by a pod's name, settings that differ from the others'; set them before it starts.
     `servers`, if given, run already and outlive the cluster; without, it starts and ends its own.
     `python` runs the pods: that of another checkout's environment, to run its pods.
+    `tls`: everything is encrypted, and the servers want a certificate of each other, of an authority that is
+    made in `certificates`; of the API's clients none is wanted.
     """
 
     def __init__(
@@ -78,10 +88,17 @@ class Cluster:
         settings: dict[str, object],
         servers: LocalServers | None = None,
         python: str | None = None,
+        tls: bool = False,
     ) -> None:
         self.folder = folder.absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.servers = servers or LocalServers(self.folder / "servers")
+        self.tls = Authority(self.folder / "certificates").issue("ringtime") if tls else None
+        self.servers = servers or LocalServers(
+            self.folder / "servers",
+            cassandra=CassandraOptions(tls=self.tls),
+            kafka=KafkaOptions(tls=self.tls),
+            etcd=EtcdOptions(tls=self.tls),
+        )
         self._starts_servers = servers is None
         self.pods: dict[str, Pod] = {}
         self.pod_settings: dict[str, dict[str, object]] = {}
@@ -94,16 +111,13 @@ class Cluster:
     @property
     def base(self) -> str:
         """URL of the first ingest pod."""
-        return f"http://127.0.0.1:{self.pods['ingest-1'].port}/goscheduler"
+        return f"{self.pods['ingest-1'].root}/goscheduler"
 
     @property
     def bases(self) -> tuple[str, ...]:
         """URLs of all ingest pods."""
-        return tuple(
-            f"http://127.0.0.1:{pod.port}/goscheduler"
-            for name, pod in self.pods.items()
-            if name.startswith("ingest")
-        )
+        pods = [pod for name, pod in self.pods.items() if name.startswith("ingest")]
+        return tuple(f"{pod.root}/goscheduler" for pod in pods)
 
     def start(self) -> None:
         """Start everything. Raises LaunchError; what was started is to be stopped all the same."""
@@ -126,7 +140,7 @@ class Cluster:
         port = self.pods[name].port if name in self.pods else take_ports(1)[0]
         flags = ("--name", name) if role == "dispatcher" else ()
         config = self._write_settings(name) if name in self.pod_settings else self._config
-        self.pods[name] = Pod(name, f"ringtime_{role}.main", port, config, flags, self._python)
+        self.pods[name] = Pod(name, f"ringtime_{role}.main", port, config, flags, self._python, self.tls)
         return self.pods[name]
 
     def stop(self) -> None:
@@ -161,6 +175,13 @@ class Cluster:
         }
         if self._python == sys.executable:  # another checkout may not know the setting
             settings["access"] = {"keys": "off"}  # pods listen on a loopback address
+        if self.tls is not None:
+            own = {"cert_file": str(self.tls.cert), "key_file": str(self.tls.key)}
+            to_servers = own | {"ca_file": str(self.tls.ca)}
+            for group in ("cassandra", "coordination", "kafka"):
+                settings[group] = _table(settings[group]) | to_servers
+            settings["kafka"] = _table(settings["kafka"]) | {"security": "SSL"}
+            settings["server"] = own
         for layer in (self._settings, self.pod_settings[pod] if pod else {}):
             for group, values in layer.items():
                 settings[group] = {**_table(settings.get(group)), **_table(values)}
@@ -192,6 +213,7 @@ def _table(value: object) -> dict[str, object]:
 @click.option(
     "--dispatchers", default=3, show_default=True, type=click.IntRange(1, 16), help="Dispatcher pods."
 )
+@click.option("--tls", is_flag=True, help="Encrypt everything, with certificates made for it.")
 @click.option(
     "--data",
     "folder",
@@ -200,7 +222,7 @@ def _table(value: object) -> dict[str, object]:
     type=click.Path(file_okay=False, path_type=Path),
     help="Where data, logs and pids.json are kept.",
 )
-def main(ingest: int, dispatchers: int, folder: Path) -> None:
+def main(ingest: int, dispatchers: int, tls: bool, folder: Path) -> None:
     """Run Cassandra, Kafka, etcd, ingest pods and dispatchers here, until Ctrl-C."""
     stop = threading.Event()
 
@@ -212,7 +234,7 @@ def main(ingest: int, dispatchers: int, folder: Path) -> None:
 
     signal.signal(signal.SIGTERM, on_early_signal)
     take_interrupts()
-    cluster = Cluster(folder, ingest=ingest, dispatchers=dispatchers, settings={})
+    cluster = Cluster(folder, ingest=ingest, dispatchers=dispatchers, settings={}, tls=tls)
     try:
         click.echo("starting Cassandra, Kafka and etcd, then the pods; the first time takes longest")
         cluster.start()
@@ -238,12 +260,13 @@ def _show(cluster: Cluster) -> None:
     click.echo(f"etcd         {servers.etcd.endpoint}")
     for name, pod in cluster.pods.items():
         path = "/goscheduler" if name.startswith("ingest") else "/health/ready"
-        click.echo(f"{name:<12} http://127.0.0.1:{pod.port}{path}")
+        click.echo(f"{name:<12} {pod.root}{path}")
     click.echo(f"callbacks may reach {', '.join(LOOPBACK)} on any port: egress.allow and egress.ports")
     click.echo(f"logs and pids in {cluster.folder}")
     click.echo("\nTry:")
     body = '{"appId": "test", "partitions": 5, "active": true}'
-    click.echo(f"curl {cluster.base}/apps -H 'Content-Type: application/json' -d '{body}'")
+    trusting = "" if cluster.tls is None else f" --cacert {cluster.tls.ca}"
+    click.echo(f"curl{trusting} {cluster.base}/apps -H 'Content-Type: application/json' -d '{body}'")
     click.echo("\nCtrl-C stops everything.")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Event
 
 from ringtime_local.addresses import Address
+from ringtime_local.certificates import TlsFiles
 from ringtime_local.errors import NotReady
 from ringtime_local.etcd_program import find_etcd
 from ringtime_local.ports import take_ports
@@ -35,6 +36,7 @@ class EtcdOptions:
 
     port: int | None = None  #: for clients; None takes a free one
     flags: tuple[str, ...] = ()  #: more of the command line, such as --quota-backend-bytes=...
+    tls: TlsFiles | None = None  #: its certificate; clients then need one that the same authority signed
 
 
 class EtcdServer(LocalServer):
@@ -82,7 +84,7 @@ class EtcdServer(LocalServer):
 
     def probe(self) -> None:
         """Ask /health, which reads a key through the quorum."""
-        connection = http.client.HTTPConnection(*self.address, timeout=PROBE_TIMEOUT_S)
+        connection = self._connect()
         try:
             connection.request("GET", "/health")
             answer = json.loads(connection.getresponse().read())
@@ -93,9 +95,18 @@ class EtcdServer(LocalServer):
         if answer.get("health") not in ("true", True):
             raise NotReady(f"health is {answer}")
 
+    def _connect(self) -> http.client.HTTPConnection:
+        tls = self.options.tls
+        if tls is None:
+            return http.client.HTTPConnection(*self.address, timeout=PROBE_TIMEOUT_S)
+        return http.client.HTTPSConnection(
+            *self.address, timeout=PROBE_TIMEOUT_S, context=tls.client_context()
+        )
+
     def _prepare(self) -> Command:
         runtime = this_machine_else(lambda: find_etcd(abort=self._abort), IN_IMAGE)
-        clients = f"http://{self.address}"
+        tls = self.options.tls
+        clients = f"{'http' if tls is None else 'https'}://{self.address}"
         peers = f"http://{HOST}:{self._peer_port}"
         flags = (
             f"--data-dir={self.folder / 'data'}",
@@ -106,5 +117,11 @@ class EtcdServer(LocalServer):
             f"--initial-advertise-peer-urls={peers}",
             f"--initial-cluster=local={peers}",
             "--logger=zap",
+            *(() if tls is None else _tls_flags(tls)),
         )
         return Command((*runtime.argv, *flags, *self.options.flags), image=runtime.image, as_root=True)
+
+
+def _tls_flags(tls: TlsFiles) -> tuple[str, ...]:
+    certificate = f"--cert-file={tls.cert}", f"--key-file={tls.key}"
+    return *certificate, f"--trusted-ca-file={tls.ca}", "--client-cert-auth"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ringtime_local.addresses import Address
+from ringtime_local.certificates import TlsFiles
 from ringtime_local.java import heap_and_compiler
 from ringtime_local.runtimes import Runtime
 
@@ -22,6 +23,7 @@ class KafkaOptions:
     port: int | None = None  #: for clients; None takes a free one
     advertised: str | None = None  #: host:port that clients are sent to, such as a fault proxy's
     auto_create_topics: bool = False
+    tls: TlsFiles | None = None  #: its certificate; clients then need one that the same authority signed
     heap_mib: int = 512
     settings: Mapping[str, object] = field(default_factory=dict)  #: more server properties; win over ours
     java_options: tuple[str, ...] = ()
@@ -69,8 +71,23 @@ def properties_text(options: KafkaOptions, ports: KafkaPorts, folder: Path) -> s
         "broker.heartbeat.interval.ms": 300,
         "log.cleaner.dedupe.buffer.size": 4 * 1024 * 1024,  # 128 MiB of heap by default
     }
+    if options.tls is not None:
+        settings |= _tls_settings(options.tls)
     settings.update(options.settings)
     return "".join(f"{key}={value}\n" for key, value in settings.items())
+
+
+def _tls_settings(tls: TlsFiles) -> Mapping[str, object]:
+    """Return what encrypts the listener for clients; that of probes stays as it is."""
+    clients = "listener.name.clients.ssl"
+    return {
+        "listener.security.protocol.map": "CLIENTS:SSL,DIRECT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        f"{clients}.client.auth": "required",
+        f"{clients}.keystore.type": "PEM",
+        f"{clients}.keystore.location": tls.both,
+        f"{clients}.truststore.type": "PEM",
+        f"{clients}.truststore.location": tls.ca,
+    }
 
 
 def new_cluster_id() -> str:

@@ -31,6 +31,8 @@ async def serve(settings: Settings) -> None:
         host, port = listener.getsockname()[:2]
         node = settings.node.name or process_name("dispatcher")
         address = settings.node.address or f"{host}:{port}"
+        if settings.server.cert_file:
+            address = f"https://{address}"
         callbacks = make_callbacks(settings, clock)
         store = await CassandraStore.connect(settings.cassandra, now_ms=clock.now_ms, boot_ms=clock.boot_ms)
         try:
@@ -46,7 +48,8 @@ async def serve(settings: Settings) -> None:
                     callbacks=callbacks,
                 )
                 await dispatcher.start()
-                click.echo(f"ringtime-dispatcher {node} listens on http://{host}:{port}/health/ready")
+                scheme = settings.server.scheme
+                click.echo(f"ringtime-dispatcher {node} listens on {scheme}://{host}:{port}/health/ready")
                 for block in settings.egress.allow:
                     click.echo(f"callbacks may reach {block}, as egress.allow says")
                 app = create_health_app(

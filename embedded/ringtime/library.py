@@ -580,7 +580,7 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
 
         self._stack.push_async_callback(end)
         at, bound = listener.getsockname()[:2]
-        return f"http://{f'[{at}]' if ':' in at else at}:{bound}/goscheduler"
+        return f"{server.scheme}://{f'[{at}]' if ':' in at else at}:{bound}/goscheduler"
 
     @property
     def _service(self) -> IngestService:

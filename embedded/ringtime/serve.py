@@ -40,7 +40,7 @@ async def serve(settings: Settings, *, clock: Clock | None = None) -> None:
     with listen(settings.server) as listener, stop_on_signals() as stop:
         async with run(settings, callbacks={}, clock=clock) as runtime:
             host, port = listener.getsockname()[:2]
-            click.echo(f"ringtime listens on http://{host}:{port}/goscheduler")
+            click.echo(f"ringtime listens on {settings.server.scheme}://{host}:{port}/goscheduler")
             if settings.embedded.loopback_callbacks:
                 click.echo(
                     "development mode: callbacks may reach this machine on any port; switch it off with "

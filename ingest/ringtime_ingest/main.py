@@ -74,7 +74,8 @@ async def serve(settings: Settings) -> None:
                 app = create_app(service, settings.server, ready, processes=processes, keys=keys)
                 settle_memory()
                 listener.listen()  # `serve_http` lengthens the queue
-                click.echo(f"ringtime-ingest listens on http://{host}:{port}/goscheduler")
+                scheme = settings.server.scheme
+                click.echo(f"ringtime-ingest listens on {scheme}://{host}:{port}/goscheduler")
                 await serve_http(app, settings.server, listener, stop)
                 if keys is not None:
                     await keys.close()

@@ -28,7 +28,7 @@ class Member:
     """A dispatcher node in the ring."""
 
     node: str
-    address: str = ""
+    address: str = ""  #: `host:port`; with `https://` before it where that is how it is asked
     capacity: float = 1.0  #: weight in the ring
     version: str = ""
     most: int | None = None  #: poller instances it may own; None: it has not said

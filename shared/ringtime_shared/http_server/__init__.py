@@ -6,6 +6,7 @@
 | `chunks` | a body in chunks, put together |
 | `crowd` | all connections: how many, whose turn it is to go, what was refused |
 | `connection` | one connection: its stages and their deadlines, and each request as ASGI has it |
+| `handshakes` | connections that are to be encrypted, until they are |
 | `serving` | port, signals, start and stop; uvicorn runs the life cycle |
 
 What a client can take is bounded, whatever it sends: bytes of a head, headers, bytes of a body and of what

@@ -32,7 +32,7 @@ from uvicorn.server import ServerState
 from ringtime_shared.api.batches import BATCH_PATHS
 from ringtime_shared.api.failures import failure_to_json
 from ringtime_shared.http_server.chunks import Chunks, too_large
-from ringtime_shared.http_server.crowd import Crowd
+from ringtime_shared.http_server.crowd import Crowd, Guest
 from ringtime_shared.http_server.heads import Door, Head, Refusal, may_become_head, parse_head
 from ringtime_shared.settings import ServerSettings
 
@@ -79,6 +79,7 @@ class House:
     crowd: Crowd
     loop: asyncio.AbstractEventLoop
     state: ServerState  #: uvicorn's: what it has to wait for when it stops, and the headers of every answer
+    scheme: str = "http"
 
 
 class _Stage(Enum):
@@ -93,7 +94,9 @@ class _Stage(Enum):
 class Connection(asyncio.Protocol):
     """Speaks HTTP/1.1 with one client."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, before: Guest | None = None) -> None:
+        """`before`: who has had its place in the crowd so far."""
+        self._before = before
         self.peer = "nobody"
         self.deadline_s = _FOR_EVER
         self.held_bytes = 0
@@ -119,6 +122,9 @@ class Connection(asyncio.Protocol):
         self.peer = self._client[0]
         self._house.state.connections.add(cast(Any, self))
         self._step(_Stage.IDLE, self._settings.idle_deadline_s)
+        if self._before is not None:
+            self._house.crowd.leave(self._before)
+            self._before = None
         self._house.crowd.enter(self)
 
     def data_received(self, data: bytes) -> None:
@@ -136,7 +142,8 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._is_last = True
-        return self._stage in (_Stage.ANSWERING, _Stage.FLUSHING)  # the answer is still wanted
+        is_wanted = self._stage in (_Stage.ANSWERING, _Stage.FLUSHING)  # the answer
+        return is_wanted and self._transport.can_write_eof()  # TLS is not closed in one direction alone
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._house.crowd.leave(self)
@@ -164,6 +171,7 @@ class Connection(asyncio.Protocol):
             rule = f"the body must arrive within {self._settings.read_deadline_s:g} s"
             self._refuse(Refusal.of(408, "body", rule))
         elif self._stage is _Stage.IDLE and not self._transport.get_write_buffer_size():
+            self._step(_Stage.PARTING, _LINGER_S)  # TLS waits for the client to close, too
             self._transport.close()
         else:
             if self._stage is _Stage.FLUSHING:
@@ -202,7 +210,7 @@ class Connection(asyncio.Protocol):
         head, self._head, self._chunks = self._head, None, None
         self._house.crowd.begin(self)
         self._step(_Stage.ANSWERING, _FOR_EVER)
-        self._exchange = Exchange(head, body, self._client, self._server)
+        self._exchange = Exchange(head, body, self._client, self._server, self._house.scheme)
         task = self._house.loop.create_task(self._exchange.run(self._house.app, self._answer, self._cut))
         self._house.state.tasks.add(task)
         task.add_done_callback(self._house.state.tasks.discard)
@@ -324,9 +332,12 @@ class Connection(asyncio.Protocol):
         """
         self._arrived.clear()
         self._house.crowd.hold(self, 0)
-        if lingers and self._transport.can_write_eof():
+        if lingers:
             self._step(_Stage.PARTING, _LINGER_S)
-            self._transport.write_eof()
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+            else:  # TLS, which itself waits for the client to close, and drops what comes until then
+                self._transport.close()
         else:
             self._step(_Stage.PARTING, self._settings.write_deadline_s)
             self._transport.close()
@@ -347,11 +358,15 @@ class Exchange:
         "_headers",
         "_parts",
         "_reply",
+        "_scheme",
         "_server",
         "_status",
     )
 
-    def __init__(self, head: Head, body: bytes, client: tuple[str, int], server: tuple[str, int]) -> None:
+    def __init__(
+        self, head: Head, body: bytes, client: tuple[str, int], server: tuple[str, int], scheme: str
+    ) -> None:
+        self._scheme = scheme
         self._head = head
         self._body: bytes | None = body  # None: the application has it
         self._client = client
@@ -378,7 +393,7 @@ class Exchange:
             "http_version": head.version,
             "server": self._server,
             "client": self._client,
-            "scheme": "http",
+            "scheme": self._scheme,
             "root_path": "",
             "method": head.method,
             "path": head.path,

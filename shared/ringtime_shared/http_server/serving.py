@@ -11,9 +11,11 @@ from typing import Any, cast
 
 import uvicorn
 
+from ringtime_shared.certificates import Contexts, server_context
 from ringtime_shared.errors import StartupError
 from ringtime_shared.http_server.connection import App, Connection, House
 from ringtime_shared.http_server.crowd import Crowd
+from ringtime_shared.http_server.handshakes import Acceptor
 from ringtime_shared.http_server.heads import Door
 from ringtime_shared.process.descriptors import descriptor_limit, share_out
 from ringtime_shared.settings import ServerSettings
@@ -23,12 +25,13 @@ _SWEEP_S = 1.0
 
 
 def listen(settings: ServerSettings, *, is_shared: bool = False) -> socket.socket:
-    """Take the port. Raises StartupError that names it.
+    """Take the port. Raises StartupError that names it, or a certificate that cannot be used.
 
     Args:
         is_shared: with other processes. Each gets its part of the connections from when it calls `listen` on
             what is returned: those of one that is not ready would wait, or be lost with it.
     """
+    tls_of(settings)
     listener = _bind(settings, is_shared=is_shared)
     if not is_shared:
         listener.listen(_BACKLOG)
@@ -38,12 +41,21 @@ def listen(settings: ServerSettings, *, is_shared: bool = False) -> socket.socke
 
 def hold_port(settings: ServerSettings) -> socket.socket:
     """Take the port for those who are to share it; what is returned keeps anybody else off, also while none
-    of them listens. Raises StartupError that names it."""
+    of them listens. Raises StartupError that names it, or a certificate that cannot be used."""
+    tls_of(settings)
     holder = _bind(settings, is_shared=False)  # shared from the start, it would not notice that it is taken
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     # Needed to bind after a server that has just ended; but others, too, could bind where nobody listens.
     holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
     return holder
+
+
+def tls_of(settings: ServerSettings) -> Contexts | None:
+    """Return what connections are encrypted with; None: they are not. Raises StartupError."""
+    if not settings.cert_file:
+        return None
+    files = settings.cert_file, settings.key_file, settings.client_ca_file
+    return Contexts(files, lambda: server_context(*files))
 
 
 def _bind(settings: ServerSettings, *, is_shared: bool) -> socket.socket:
@@ -134,6 +146,7 @@ class _Server(uvicorn.Server):
                 timeout_graceful_shutdown=int(settings.drain_s),
             )
         )
+        self._tls = tls_of(settings)
         self._house = House(
             app=app,
             settings=settings,
@@ -141,7 +154,16 @@ class _Server(uvicorn.Server):
             crowd=crowd,
             loop=asyncio.get_running_loop(),
             state=self.server_state,
+            scheme="http" if self._tls is None else "https",
         )
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._tls is None:
+            await super().startup(sockets)
+            return
+        await super().startup([])
+        acceptors = [Acceptor(each, self._tls, self._house, _BACKLOG) for each in sockets or ()]
+        self.servers += cast(Any, acceptors)
 
     def _connect(self, **_: object) -> Connection:
         return Connection(self._house)

@@ -12,6 +12,7 @@ from ringtime_shared.settings.coordination import CoordinationSettings
 from ringtime_shared.settings.egress import EgressSettings, parse_network, parse_ports
 from ringtime_shared.settings.kafka import KafkaSettings
 from ringtime_shared.settings.root import Settings
+from ringtime_shared.settings.server import ServerSettings
 from ringtime_shared.settings.storage import CassandraSettings
 
 CLOCK_SKEW_MS = 60_000  #: clocks of two machines are taken to differ by less than this
@@ -44,6 +45,8 @@ def broken_rules(settings: Settings) -> list[Violation]:
         *_sizes(settings),
         *_completion(settings.completion),
         *_egress(settings.egress),
+        *_certificates(settings.server),
+        *_profiles(settings.callbacks.tls_profiles),
         *_login("coordination", settings.coordination),
         *_login("cassandra", settings.cassandra),
         *_replication(settings.cassandra.replication),
@@ -139,17 +142,36 @@ def _each(key: str, items: tuple[str, ...], parse: Callable[[str], object], rule
             return
 
 
+_CertificateFiles = ServerSettings | CoordinationSettings | CassandraSettings | KafkaSettings
+
+
 def _login(
     group: str, login: CoordinationSettings | CassandraSettings | KafkaSettings
 ) -> Iterator[Violation]:
     if bool(login.username) != bool(login.password):
         missing = "password" if login.username else "username"
         yield Violation(f"{group}.{missing}", "username and password go together")
-    if bool(login.cert_file) != bool(login.key_file):
-        missing = "key_file" if login.cert_file else "cert_file"
-        yield Violation(f"{group}.{missing}", "cert_file and key_file go together")
+    yield from _pair(group, login)
     if login.cert_file and not login.ca_file:
         yield Violation(f"{group}.ca_file", "a client certificate needs ca_file")
+
+
+def _pair(group: str, files: _CertificateFiles) -> Iterator[Violation]:
+    if bool(files.cert_file) != bool(files.key_file):
+        missing = "key_file" if files.cert_file else "cert_file"
+        yield Violation(f"{group}.{missing}", "cert_file and key_file go together")
+
+
+def _certificates(server: ServerSettings) -> Iterator[Violation]:
+    yield from _pair("server", server)
+    if server.client_ca_file and not server.cert_file:
+        yield Violation("server.cert_file", "server.client_ca_file needs a certificate of the server")
+
+
+def _profiles(profiles: tuple[str, ...]) -> Iterator[Violation]:
+    names = [each.partition("=")[0] for each in profiles]
+    if len(set(names)) < len(names):
+        yield Violation("callbacks.tls_profiles", "each name must be given once")
 
 
 def _kafka(settings: Settings) -> Iterator[Violation]:

@@ -20,6 +20,18 @@ class ServerSettings:
     """TCP port to listen on; 0 takes a free one. The variable `PORT` sets it too, and wins over
     `RINGTIME_SERVER_PORT`."""
 
+    cert_file: str = ""
+    """Certificate of this server, followed by those between it and its root, a PEM file; goes with
+    `key_file`. Empty: plain HTTP. Both are read again when they change: connections made after that have the
+    new certificate. The HTTP server of a dispatcher, for health checks, has it too."""
+
+    key_file: str = ""
+    """Key of the certificate, a PEM file without a password."""
+
+    client_ca_file: str = ""
+    """Certificates that a client's own must be signed by, a PEM file; empty: clients need none. Also whoever
+    asks for `/health` needs one then."""
+
     hosts: tuple[str, ...] = ()
     """Names that clients may use for this service in `Host`, without port, beside `localhost` and the
     address they reach it at; also whose web pages may call it. Where it listens on a loopback address other
@@ -52,7 +64,8 @@ class ServerSettings:
     parser far more than its bytes."""
 
     head_deadline_s: Annotated[float, Meta(ge=0.1, le=300)] = 10.0
-    """Time in seconds for request line and headers to arrive, from their first byte."""
+    """Time in seconds for request line and headers to arrive, from their first byte; before that, with
+    `cert_file`, for the TLS handshake."""
 
     read_deadline_s: Annotated[float, Meta(ge=0.1, le=300)] = 10.0
     """Time in seconds for a whole request body to arrive, so that slow senders hold no connection."""
@@ -75,6 +88,11 @@ class ServerSettings:
     created_http_status: Literal[200, 201] = 200
     """HTTP status of a successful create. The API that clients were written for answers 200 with 201 in
     the body; 201 is what HTTP asks for."""
+
+    @property
+    def scheme(self) -> str:
+        """Return what URLs of this server begin with."""
+        return "https" if self.cert_file else "http"
 
     @property
     def most_batch_bytes(self) -> int:

@@ -27,7 +27,13 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, TopicAuthorizationFailedError
 
 from ringtime_dispatcher.callbacks.instants import instant
-from ringtime_dispatcher.callbacks.kafka.client import TOO_LARGE, is_dead, producer_maker, request_ms
+from ringtime_dispatcher.callbacks.kafka.client import (
+    TOO_LARGE,
+    certificate_fault,
+    is_dead,
+    producer_maker,
+    request_ms,
+)
 from ringtime_dispatcher.callbacks.kafka.line import NotConnected, ProducerLine
 from ringtime_dispatcher.callbacks.kafka.topics import TopicBook, TopicWatch, Wait
 from ringtime_shared.callbacks.kafka_rules import KafkaRules
@@ -53,8 +59,8 @@ class KafkaCallback(KafkaRules, CallbackType):
         self._known_fault = lru_cache(maxsize=_MOST_TOPICS)(self.topic_fault)
         self.outage = OutageRules(open_ms=settings.breaker_open_ms, park_per_s=settings.park_per_s)
         make, request_s = producer_maker(settings), request_ms(settings) / 1000
-        self._shared = ProducerLine(lambda: make(False), request_s)
-        self._alone = ProducerLine(lambda: make(True), request_s)
+        self._shared = ProducerLine(lambda: make(False), request_s, self._find_fault)
+        self._alone = ProducerLine(lambda: make(True), request_s, self._find_fault)
         self._topics = TopicBook()
         self._watch = TopicWatch(self._fault_of)
         self._slots = asyncio.Semaphore(settings.max_in_flight)
@@ -153,6 +159,9 @@ class KafkaCallback(KafkaRules, CallbackType):
         except asyncio.CancelledError:
             line.retire(producer)  # or it would send this record minutes later, beside the next attempt
             raise
+
+    async def _find_fault(self) -> str:
+        return await certificate_fault(self._settings)
 
     async def _fault_of(self, name: str) -> str | None:
         """Return what is wrong with a topic by now; None if that cannot be found out."""

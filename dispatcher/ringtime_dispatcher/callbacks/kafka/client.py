@@ -21,6 +21,7 @@ from aiokafka.errors import (
 )
 
 from ringtime_dispatcher.callbacks.kafka.partitioner import partition_of
+from ringtime_shared.certificates import client_context, find_fault
 from ringtime_shared.errors import StartupError
 from ringtime_shared.settings import KafkaSettings
 
@@ -92,6 +93,13 @@ def producer_maker(settings: KafkaSettings) -> Callable[[bool], AIOKafkaProducer
     return make
 
 
+async def certificate_fault(settings: KafkaSettings) -> str:
+    """Return what is wrong with which certificate between us and the brokers, which aiokafka does not say;
+    "": nothing, or it could not be found out."""
+    parts = (broker.rpartition(":") for broker in settings.bootstrap)
+    return await find_fault([(host.strip("[]"), int(port)) for host, _, port in parts], _tls(settings))
+
+
 def _pace_metadata(client: AIOKafkaClient) -> None:
     """Let a client ask for metadata at most every 20 ms.
 
@@ -120,13 +128,7 @@ def _tell_nothing(answer: asyncio.Future[bool]) -> None:
 
 
 def _tls(settings: KafkaSettings) -> ssl.SSLContext | None:
+    """Return what brokers are checked by; None where connections are not encrypted. Raises StartupError."""
     if not settings.security.endswith("SSL"):
         return None
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file or None)  # checks the host name too
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if settings.cert_file:
-            context.load_cert_chain(settings.cert_file, settings.key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise StartupError(f"cannot read the certificates for Kafka: {error}") from error
-    return context
+    return client_context(settings.ca_file, settings.cert_file, settings.key_file, purpose="Kafka")

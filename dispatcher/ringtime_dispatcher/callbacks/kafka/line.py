@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import ProducerClosed
@@ -39,11 +39,19 @@ class ProducerLine:
     Args:
         make: makes one that is not started.
         request_s: the producers' own time for one answer; starting and ending take a few of these at most.
+        find_fault: asked when none could be started; returns why in words, "" where it is not known.
     """
 
-    def __init__(self, make: Callable[[], AIOKafkaProducer], request_s: float) -> None:
+    def __init__(
+        self,
+        make: Callable[[], AIOKafkaProducer],
+        request_s: float,
+        find_fault: Callable[[], Awaitable[str]],
+    ) -> None:
         self._make = make
         self._request_s = request_s
+        self._find_fault = find_fault
+        self._why = _AWAY  # the last start failed
         self._current: AIOKafkaProducer | None = None
         self._starting: asyncio.Task[None] | None = None
         self._leaving: set[asyncio.Task[None]] = set()
@@ -62,7 +70,7 @@ class ProducerLine:
                 raise NotConnected("this process is about to end")
             if self._starting is None:
                 if asyncio.get_running_loop().time() < self._retry_s:
-                    raise NotConnected(_AWAY)
+                    raise NotConnected(self._why)
                 if len(self._leaving) >= _MOST_LEAVING:
                     raise NotConnected("earlier connections have not ended yet")
                 self._starting = asyncio.create_task(self._start(), name="kafka-start")
@@ -98,10 +106,12 @@ class ProducerLine:
                 await producer.start()
         except BaseException as error:  # whatever a peer that is no broker makes it raise
             self._retry_s = asyncio.get_running_loop().time() + _HOLD_OFF_S
-            _log.warning("no Kafka producer: %s: %s", type(error).__name__, error)
             await self._let_go(producer, 0)
             if not isinstance(error, Exception):
                 raise
+            fault = await self._find_fault()
+            self._why = fault or _AWAY
+            _log.warning("no Kafka producer: %s", fault or f"{type(error).__name__}: {error}")
         else:
             self._current = producer
             producer.client._sync_task.add_done_callback(lambda task: self._let_go_of_blind(producer, task))  # noqa: SLF001

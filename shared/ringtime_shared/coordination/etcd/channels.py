@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 from aetcd import rpc
 
+from ringtime_shared.certificates import client_context, find_fault
 from ringtime_shared.errors import StartupError
 from ringtime_shared.settings import CoordinationSettings
 
@@ -46,6 +47,17 @@ def read_credentials(settings: CoordinationSettings) -> Any:
         private_key=_read(settings.key_file),
         certificate_chain=_read(settings.cert_file),
     )
+
+
+async def certificate_fault(settings: CoordinationSettings) -> str:
+    """Return what is wrong with which certificate between us and etcd, in words to be put before those of
+    gRPC; "": nothing, or it could not be found out."""
+    if not settings.ca_file:
+        return ""
+    context = client_context(settings.ca_file, settings.cert_file, settings.key_file, purpose="etcd")
+    parts = (endpoint.rpartition(":") for endpoint in settings.endpoints)
+    fault = await find_fault([(host.strip("[]"), int(port)) for host, _, port in parts], context)
+    return f"{fault}; gRPC says: " if fault else ""
 
 
 def open_server(index: int, endpoint: str, credentials: Any) -> Server:

@@ -9,7 +9,12 @@ from typing import Any
 
 from aetcd import rpc
 
-from ringtime_shared.coordination.etcd.channels import Server, open_server, read_credentials
+from ringtime_shared.coordination.etcd.channels import (
+    Server,
+    certificate_fault,
+    open_server,
+    read_credentials,
+)
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.settings import CoordinationSettings
 
@@ -36,6 +41,7 @@ class Connection:
 
     def __init__(self, settings: CoordinationSettings) -> None:
         self.endpoints = settings.endpoints
+        self._settings = settings
         self._username = settings.username
         self._password = settings.password
         self._credentials = read_credentials(settings)
@@ -43,6 +49,10 @@ class Connection:
         self._current = 0
         self._token = ""
         self._is_closed = False
+
+    async def certificate_fault(self) -> str:
+        """Return what to put before an error of a start, if it was about a certificate."""
+        return await certificate_fault(self._settings)
 
     async def txn(self, request: Any, timeout_s: float = CALL_S) -> Any:
         return await self._call(lambda server: server.kv.Txn, request, timeout_s)

@@ -42,7 +42,8 @@ async def read_identity(connection: Connection, layout: Layout) -> str:
         if not reply.succeeded:
             word = reply.responses[0].response_range.kvs[0].value.decode(errors="replace")
         return f"{reply.header.cluster_id:x}-{word}"
-    raise StartupError(f"cannot use etcd at {', '.join(connection.endpoints)}: {failure}") from failure
+    fault = await connection.certificate_fault()
+    raise StartupError(f"cannot use etcd at {', '.join(connection.endpoints)}: {fault}{failure}") from failure
 
 
 async def check_history(connection: Connection, layout: Layout, identity: str, revision: int) -> None:

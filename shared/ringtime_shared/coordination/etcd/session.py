@@ -130,7 +130,8 @@ class EtcdSession:
                 raise StoreUnavailable("the lease ended meanwhile")
         except (StoreUnavailable, OutcomeUnknown) as error:
             where = ", ".join(self._settings.endpoints)
-            raise StartupError(f"cannot join through etcd at {where}: {error}") from error
+            fault = await self._connection.certificate_fault()
+            raise StartupError(f"cannot join through etcd at {where}: {fault}{error}") from error
 
     async def _take_name(self, member: Member) -> None:
         """Put the node's key; wait for the lease of an earlier life to end, never end it for it."""

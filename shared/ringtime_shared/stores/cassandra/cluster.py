@@ -21,8 +21,8 @@ from cassandra.policies import (
 )
 from cassandra.query import tuple_factory
 
+from ringtime_shared.certificates import client_context
 from ringtime_shared.clock import SystemClock
-from ringtime_shared.errors import StartupError
 from ringtime_shared.settings import CassandraSettings
 
 PLAIN = EXEC_PROFILE_DEFAULT  #: reads, writes, and the commit of an LWT
@@ -156,10 +156,4 @@ def _tls(settings: CassandraSettings) -> ssl.SSLContext | None:
     """The nodes are known by address, so their certificates must name the address (or the contact point)."""
     if not settings.ca_file:
         return None
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file)  # checks certificate and host name
-        if settings.cert_file:
-            context.load_cert_chain(settings.cert_file, settings.key_file or None)
-    except (OSError, ssl.SSLError) as error:
-        raise StartupError(f"cannot read the certificates for Cassandra: {error}") from error
-    return context
+    return client_context(settings.ca_file, settings.cert_file, settings.key_file, purpose="Cassandra")

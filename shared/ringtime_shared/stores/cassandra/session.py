@@ -37,6 +37,7 @@ from cassandra.policies import HostDistance
 from cassandra.pool import NoConnectionsAvailable
 from cassandra.query import BatchStatement, BatchType, BoundStatement
 
+from ringtime_shared.certificates import find_fault
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.errors import OutcomeUnknown, StartupError, StoreUnavailable
 from ringtime_shared.settings import CassandraSettings
@@ -329,7 +330,7 @@ def _to_failure(error: BaseException, statement: Any) -> Failure:
 
 
 def connect_session(cluster: Any, settings: CassandraSettings) -> Any:
-    """Connect in this thread. Raises StartupError."""
+    """Connect in this thread, which has no event loop. Raises StartupError."""
     where = f"Cassandra at {', '.join(settings.contact_points)}, port {settings.port}"
     try:
         with held_logs():
@@ -338,7 +339,10 @@ def connect_session(cluster: Any, settings: CassandraSettings) -> Any:
         _check_datacenter(
             cluster, settings, where
         )  # if it is wrong, the driver only says that nobody answers
-        raise StartupError(f"cannot connect to {where}: {from_driver(error).text}") from error
+        servers = [(host, settings.port) for host in settings.contact_points]
+        fault = asyncio.run(find_fault(servers, cluster.ssl_context))
+        why = f"{fault}; the driver says: " if fault else ""
+        raise StartupError(f"cannot connect to {where}: {why}{from_driver(error).text}") from error
     _check_datacenter(cluster, settings, where)
     return session
 

@@ -14,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 from ringtime_client import calendars, calls, jobs, recurring
 from ringtime_client.answers import settle
+from ringtime_client.certificates import File, find_certificates
 from ringtime_client.coalescing import Coalescer
 from ringtime_client.credentials import find_key, with_key
 from ringtime_client.exchange import Call, T
@@ -100,6 +101,10 @@ class RingtimeClient(_Client):
         key: the API key to call with.
         key_file: the name of a file that holds it, readable by its owner alone. Without both, it comes from
             `RINGTIME_KEY` or `RINGTIME_KEY_FILE` of the environment, if either is set.
+        ca_file: certificates that the server's may be signed by beside those of public authorities, PEM.
+        client_cert_file, client_key_file: a certificate for servers that ask clients for one, PEM. Without
+            these three, the files that `RINGTIME_CA_FILE`, `RINGTIME_CLIENT_CERT_FILE` and
+            `RINGTIME_CLIENT_KEY_FILE` of the environment name, if any.
 
     Proxies of the environment are ignored and redirects are not followed.
 
@@ -116,9 +121,14 @@ class RingtimeClient(_Client):
         headers: Mapping[str, str] | None = None,
         key: str | None = None,
         key_file: str | Path | None = None,
+        ca_file: File = None,
+        client_cert_file: File = None,
+        client_key_file: File = None,
     ) -> None:
         super().__init__(url, deadline)
-        self._transport = Transport(deadline, with_key(self._root, headers, find_key(key, key_file)))
+        given = with_key(self._root, headers, find_key(key, key_file))
+        certificates = find_certificates(ca_file, client_cert_file, client_key_file)
+        self._transport = Transport(deadline, given, certificates)
 
     def __enter__(self) -> Self:
         return self
@@ -199,7 +209,8 @@ class AsyncRingtimeClient(_Client):
     A verb that is cancelled while it runs may have been done too.
 
     Args:
-        url, deadline, headers, key, key_file: as of `RingtimeClient`.
+        url, deadline, headers, key, key_file, ca_file, client_cert_file, client_key_file: as of
+            `RingtimeClient`.
         coalesce: send creates without a key that are made in one turn of the event loop in batches, which
             cost a fraction; each still has a result or an error of its own, and none waits for later ones.
     """
@@ -214,9 +225,14 @@ class AsyncRingtimeClient(_Client):
         coalesce: bool = True,
         key: str | None = None,
         key_file: str | Path | None = None,
+        ca_file: File = None,
+        client_cert_file: File = None,
+        client_key_file: File = None,
     ) -> None:
         super().__init__(url, deadline)
-        self._transport = AsyncTransport(deadline, with_key(self._root, headers, find_key(key, key_file)))
+        given = with_key(self._root, headers, find_key(key, key_file))
+        certificates = find_certificates(ca_file, client_cert_file, client_key_file)
+        self._transport = AsyncTransport(deadline, given, certificates)
         self._coalescer = Coalescer(self._send) if coalesce else None
 
     async def __aenter__(self) -> Self:

@@ -21,6 +21,7 @@ from pyreqwest.exceptions import DetailedPyreqwestError, PyreqwestError, Request
 from pyreqwest.http import Url
 from pyreqwest.request import RequestBuilder, SyncRequestBuilder
 
+from ringtime_client.certificates import Certificates, find_certificates
 from ringtime_client.exchange import BASE, Answer, Broken, Ending
 from ringtime_shared.errors import InvalidRequest
 
@@ -63,12 +64,18 @@ class AsyncTransport:
     Args:
         deadline: half of it is for connecting; each request has its own for the whole.
         headers: sent with every request.
+        certificates: None: those that the environment names.
 
     Raises InvalidRequest.
     """
 
-    def __init__(self, deadline: timedelta, headers: Mapping[str, str] | None = None) -> None:
-        self._http = _configure(ClientBuilder(), deadline, headers or {}).build()
+    def __init__(
+        self,
+        deadline: timedelta,
+        headers: Mapping[str, str] | None = None,
+        certificates: Certificates | None = None,
+    ) -> None:
+        self._http = _configure(ClientBuilder(), deadline, headers or {}, certificates).build()
 
     async def close(self) -> None:
         """Close the connections; requests under way end as Broken."""
@@ -92,8 +99,13 @@ class AsyncTransport:
 class Transport:
     """The same for code without asyncio; one may serve many threads."""
 
-    def __init__(self, deadline: timedelta, headers: Mapping[str, str] | None = None) -> None:
-        self._http = _configure(SyncClientBuilder(), deadline, headers or {}).build()
+    def __init__(
+        self,
+        deadline: timedelta,
+        headers: Mapping[str, str] | None = None,
+        certificates: Certificates | None = None,
+    ) -> None:
+        self._http = _configure(SyncClientBuilder(), deadline, headers or {}, certificates).build()
 
     def close(self) -> None:
         """Close the connections; requests under way end as Broken."""
@@ -135,13 +147,25 @@ class _Body:
         return Answer(http=http, body=b"".join(self._chunks), retry_after=retry_after)
 
 
-def _configure(maker: _Client, deadline: timedelta, headers: Mapping[str, str]) -> _Client:
+def _certify(maker: _Client, certificates: Certificates) -> _Client:
+    try:
+        for authority in certificates.authorities:
+            maker = maker.add_root_certificate_pem(authority)
+        return maker.identity_pem(certificates.identity) if certificates.identity else maker
+    except ValueError as error:
+        raise InvalidRequest.of("ca_file", f"a certificate or its key cannot be used: {error}") from error
+
+
+def _configure(
+    maker: _Client, deadline: timedelta, headers: Mapping[str, str], certificates: Certificates | None
+) -> _Client:
     if deadline <= timedelta(0):
         raise InvalidRequest.of("deadline", "must be more than 0")
     try:
         maker = maker.default_headers(dict(headers))
     except ValueError as error:
         raise InvalidRequest.of("headers", str(error)) from error
+    maker = _certify(maker, find_certificates() if certificates is None else certificates)
     return (
         maker.follow_redirects(False)
         .no_proxy()

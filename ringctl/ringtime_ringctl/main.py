@@ -84,6 +84,12 @@ def _check_operator(context: click.Context, parameter: click.Parameter, value: s
     help="File with the API key, for what goes through the API. Default: RINGTIME_KEY, or the file that"
     " RINGTIME_KEY_FILE names.",
 )
+@click.option(
+    "--ca-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Certificates that the API's and the nodes' may be signed by, PEM. Default: RINGTIME_CA_FILE. For a"
+    " client certificate there are RINGTIME_CLIENT_CERT_FILE and RINGTIME_CLIENT_KEY_FILE.",
+)
 @click.option("--no-color", is_flag=True, help="No colour on a terminal; NO_COLOR does the same.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what the drivers log.")
 @click.pass_context
@@ -94,6 +100,7 @@ def main(
     config: Path | None,
     operator: str,
     key_file: Path | None,
+    ca_file: Path | None,
     no_color: bool,
     verbose: bool,
 ) -> None:
@@ -114,6 +121,7 @@ def main(
         config=config,
         operator=operator,
         key_file=key_file,
+        ca_file=ca_file,
     )
 
 

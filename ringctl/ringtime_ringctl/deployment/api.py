@@ -36,7 +36,8 @@ def base_of(settings: Settings, given: str | None) -> str:
     by these settings. Raises InvalidRequest."""
     host = settings.server.host
     address = f"[{host}]" if ":" in host else host
-    return check_url("--api", given or f"http://{address}:{settings.server.port}/goscheduler")
+    here = f"{settings.server.scheme}://{address}:{settings.server.port}/goscheduler"
+    return check_url("--api", given or here)
 
 
 async def ask(

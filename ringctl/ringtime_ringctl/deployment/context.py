@@ -41,6 +41,7 @@ class Context:
     config: Path | None = None
     operator: str = ""
     key_file: Path | None = None  #: with the API key; None: as the environment says
+    ca_file: Path | None = None  #: that servers are checked with; None: as the environment says
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
     def load_settings(self) -> Settings:

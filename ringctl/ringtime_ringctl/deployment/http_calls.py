@@ -13,10 +13,13 @@ from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
+import click
 import orjson
 
+from ringtime_client.certificates import Certificates, find_certificates
 from ringtime_client.exchange import Broken, Ending
 from ringtime_client.transport import AsyncTransport
+from ringtime_ringctl.deployment.context import Context
 from ringtime_shared.errors import InvalidRequest
 
 _AT_ONCE = 32
@@ -36,7 +39,7 @@ class Answer:
 
 async def get_all(urls: Sequence[str], *, timeout_s: float) -> list[Answer]:
     """Ask all side by side, each with this deadline; no order of failing ends the others."""
-    transport = AsyncTransport(timedelta(seconds=timeout_s))
+    transport = AsyncTransport(timedelta(seconds=timeout_s), certificates=_certificates())
     at_once = asyncio.Semaphore(_AT_ONCE)
 
     async def ask(url: str) -> Answer:
@@ -53,7 +56,7 @@ async def send(
     method: str, url: str, body: object, *, timeout_s: float, headers: Mapping[str, str] | None = None
 ) -> Answer:
     """Send a request, with JSON unless `body` is None."""
-    transport = AsyncTransport(timedelta(seconds=timeout_s), headers)
+    transport = AsyncTransport(timedelta(seconds=timeout_s), headers, _certificates())
     sent = None if body is None else orjson.dumps(body)
     try:
         return await _call(transport, method, url, sent, timeout_s)
@@ -67,6 +70,13 @@ def check_url(option: str, url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise InvalidRequest.of(option, "must be a URL like http://127.0.0.1:8080/goscheduler")
     return url.rstrip("/")
+
+
+def _certificates() -> Certificates:
+    """Return those of the command that runs. Raises InvalidRequest."""
+    command = click.get_current_context(silent=True)
+    context = Context() if command is None else command.ensure_object(Context)
+    return find_certificates(context.ca_file, environ=context.environ)
 
 
 async def _call(

@@ -103,4 +103,5 @@ def _addressed(members: Mapping[str, Member]) -> list[Member]:
 
 
 def _url(member: Member, path: str) -> str:
-    return f"http://{member.address}{path}"
+    address = member.address
+    return f"{address if address.startswith('https://') else f'http://{address}'}{path}"

@@ -16,11 +16,13 @@ from ringtime_shared.settings.catalog import PREFIX, SettingField, catalog, grou
 #: Variables with our prefix that are no settings: passed over, not refused.
 #: - RINGTIME_TEST_*: addresses of servers for the test suite.
 #: - RINGTIME_KEY and RINGTIME_KEY_FILE: the API key that clients and ringctl call with.
+#: - RINGTIME_CA_FILE, RINGTIME_CLIENT_CERT_FILE, RINGTIME_CLIENT_KEY_FILE: for clients and ringctl.
 #: - What Kubernetes sets for a Service whose name starts with `ringtime`, such as
 #:   RINGTIME_INGEST_SERVICE_HOST and RINGTIME_PORT_8080_TCP_ADDR.
 EXEMPT_VARIABLES = re.compile(
     r"RINGTIME_TEST_\w+"
     r"|RINGTIME_KEY(_FILE)?"
+    r"|RINGTIME_(CA|CLIENT_CERT|CLIENT_KEY)_FILE"
     r"|RINGTIME_(\w+_)?SERVICE_(HOST|PORT(_\w+)?)"
     r"|RINGTIME_(\w+_)?PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?"
 )

@@ -32,12 +32,13 @@ from tests.harness.receiver import running_receiver
 from ringtime_dispatcher.callbacks.http.answer import AnswerReader
 from ringtime_dispatcher.callbacks.http.callback import HttpCallback, parse_route, request_bytes
 from ringtime_dispatcher.callbacks.http.connections import Connections
+from ringtime_dispatcher.callbacks.http.trust import Trust
 from ringtime_shared.callbacks.address_rules import parse_address
 from ringtime_shared.callbacks.egress_policy import EgressPolicy
 from ringtime_shared.callbacks.protocol import Delivery
 from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.models.schedule import Schedule
-from ringtime_shared.settings import EgressSettings
+from ringtime_shared.settings import CallbackSettings, EgressSettings
 
 HOST, ADDRESS = "callback.test", "127.0.0.1"
 IN_FLIGHT = 100
@@ -96,7 +97,7 @@ def ringtime(url: str) -> tuple[Send, HttpCallback]:
 
 def own_client(url: str) -> tuple[Send, Connections]:
     """The client by itself, with the bytes of the request made before."""
-    connections = Connections(most=IN_FLIGHT)
+    connections = Connections(most=IN_FLIGHT, trust=Trust(CallbackSettings()))
     route, address = parse_route(url), parse_address(ADDRESS)
     assert route is not None
     assert address is not None

@@ -31,6 +31,7 @@ APP = App(app_id="a", number=1, writable=2, polled=2, active=True, version=1, cr
 SAMPLES: dict[type, tuple[Any, str]] = {
     int: (3, "3"),
     float: (1.5, "1.5"),
+    str: ("shop.one", "shop.one"),
     tuple: (("429", "5xx"), "429,5xx"),
 }
 
@@ -68,7 +69,8 @@ def test_each_is_read_checked_stored_shown_and_read_back(key: str, model: type, 
     assert parse_new_app(orjson.dumps(body), 8).configuration == configuration
     assert change_configuration(AppConfiguration(), [f"{key}={text}"], ()) == configuration
     assert change_configuration(configuration, (), [key]) == AppConfiguration()
-    toml = f"[[apps]]\nappId='a'\nconfiguration.{key} = {list(value) if isinstance(value, tuple) else value}"
+    written = list(value) if isinstance(value, tuple) else value
+    toml = f"[[apps]]\nappId='a'\nconfiguration.{key} = {written!r}"
     assert read_file(toml, Settings())[0].configuration == configuration
     assert check_app("a", None, configuration, AppLimits()) == []
     assert decode_configuration(encode_configuration(configuration)) == configuration

@@ -832,12 +832,13 @@ def test_wire_names_cover_the_configuration() -> None:
     names = {field.name for field in fields(AppConfiguration)}
     rules = {field.name: 1 for field in fields(RetryRules)} | {"statuses": ("503",)}
     retry = RetryRules(**rules)  # type: ignore[arg-type]
-    configuration = AppConfiguration(**dict.fromkeys(names, 1) | {"retry": retry, "hooks": Hooks()})  # type: ignore[arg-type]
+    others = {"retry": retry, "hooks": Hooks(), "tls_profile": "shop"}
+    configuration = AppConfiguration(**dict.fromkeys(names, 1) | others)  # type: ignore[arg-type]
     call = calls.register_app("shop", partitions=None, active=True, configuration=configuration)
     sent = json.loads(call.body or b"")["configuration"]
     assert len(sent.pop("retryPolicy")) == len(rules)
     assert sent.pop("hooks") == {}
-    assert sent == dict.fromkeys(sent, 1)
+    assert sent == dict.fromkeys(sent, 1) | {"tlsProfile": "shop"}
     assert len(sent) == len(names) - 2
 
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable
 
 from ringtime_dispatcher.callbacks.http.callback import HttpCallback
+from ringtime_dispatcher.callbacks.http.trust import Trust
 from ringtime_shared.callbacks.egress_policy import EgressPolicy
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel
 from ringtime_shared.callbacks.plugins import load_callback_types
@@ -37,6 +38,7 @@ def make_callbacks(settings: Settings, clock: Clock, *, loopback: bool = False) 
         max_connections=settings.dispatch.max_in_flight,
         clock=clock,
         completions=Completions.of(settings.completion),
+        trust=Trust(settings.callbacks),
     )
     kinds[http.name] = http
     if settings.kafka.bootstrap:

@@ -375,6 +375,7 @@ class Deliverer:
             term=item.owned.term,
             timeout_ms=self._turns.timeout_ms(row.schedule, policy),
             secrets=policy.secrets,
+            tls_profile=policy.tls_profile,
         )
         begun_ms = self._clock.boot_ms()
         reply = await make_attempt(self._parts.callbacks, delivery, lambda: self._is_closing)

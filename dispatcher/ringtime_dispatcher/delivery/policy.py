@@ -37,6 +37,7 @@ class DeliveryPolicy:
     retry: RetryPolicy
     share: Share
     secrets: tuple[str, ...] = field(repr=False)
+    tls_profile: str = ""  #: "": none
 
 
 class Policies:
@@ -93,6 +94,7 @@ class Policies:
                 weight=said.weight or 1,
             ),
             secrets=tuple(each.secret for each in app.secrets) if app is not None else (),
+            tls_profile=said.tls_profile or "",
         )
 
 

@@ -158,6 +158,8 @@ def _field_of(entry: Entry) -> Field:
     if entry.kind is float:
         number = {"type": "number", "minimum": 1, "maximum": entry.setting.most}
         return Field(name, NUMBER, doc, {"anyOf": [number, {"const": 0}]})
+    if entry.kind is str:
+        return Field(name, TEXT, doc, text_of(f"(?:{entry.setting.pattern})?"))
     if entry.kind is tuple:
         return Field(name, LIST, doc, _STATUSES)
     return Field(name, OBJECT, doc, _ref(name[:1].upper() + name[1:]))

@@ -424,8 +424,8 @@ def _with_attempts(configuration: AppConfiguration, path: str = "configuration."
 def _read_settings(
     model: type, value: object, path: str, wrong: list[Violation], shape: Shape | None = None
 ) -> dict[str, Any]:
-    """Return what an object sets of a model, by attribute; note wrong types in `wrong`. 0 is as good as left
-    out."""
+    """Return what an object sets of a model, by attribute; note wrong types in `wrong`. 0 and "" are as
+    good as left out."""
     fields = (shape or SETTINGS[model]).read(value, path, wrong)
     known, values = _KNOWN[model], {}
     for name, item in fields.items():
@@ -454,9 +454,10 @@ def _read_statuses(value: object, path: str, wrong: list[Violation]) -> tuple[st
     return tuple(dict.fromkeys(statuses))
 
 
-#: by type; None: the number as it is
+#: by type; None: the number or text as it is
 _READERS: Mapping[type, Callable[[object, str, list[Violation]], object] | None] = {
     int: None,
+    str: None,
     float: lambda value, _path, _wrong: float(cast(Decimal, value)) or None,
     tuple: _read_statuses,
     RetryRules: _read_retry,

@@ -167,6 +167,12 @@ def _read_number(value: object) -> float:
     return float(cast("float", value))
 
 
+def _read_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be text")
+    return value
+
+
 def _read_statuses(value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(type(each) in (int, str) for each in value):
         raise ValueError("must be a list of statuses")
@@ -176,6 +182,7 @@ def _read_statuses(value: object) -> tuple[str, ...]:
 _READERS: Mapping[type, Callable[[object], object]] = {
     int: _read_whole,
     float: _read_number,
+    str: _read_text,
     tuple: _read_statuses,
     Hooks: hooks.read_hooks,
 }

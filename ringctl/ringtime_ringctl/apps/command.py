@@ -404,6 +404,7 @@ def statuses_of(parts: Iterable[str]) -> tuple[str, ...]:
 _READERS: Mapping[type, Callable[[str], object]] = {
     int: read_whole,
     float: _read_number,
+    str: str,
     tuple: _read_statuses,
     Hooks: hooks.read_text,
 }

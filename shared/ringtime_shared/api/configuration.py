@@ -3,6 +3,7 @@ the entries in `models.app.AppConfiguration` and `models.retry.RetryRules`."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from ringtime_shared.api.hooks import FIELD as HOOKS
@@ -58,8 +59,8 @@ def description_of(entry: Entry) -> str:
     return f"{setting.doc}{unit}" + (f" Left out: {setting.unset}." if is_word else "")
 
 
-def check_numbers(settings: AppConfiguration | RetryRules, path: str, bounds: object) -> list[Violation]:
-    """Return the numbers of a model that are out of their range.
+def check_values(settings: AppConfiguration | RetryRules, path: str, bounds: object) -> list[Violation]:
+    """Return the numbers of a model that are out of their range, and the texts that have another shape.
 
     Args:
         path: what stands before a name: `configuration.`
@@ -67,10 +68,12 @@ def check_numbers(settings: AppConfiguration | RetryRules, path: str, bounds: ob
     violations = []
     for entry in entries_of(type(settings)):
         value = getattr(settings, entry.attribute)
-        if value is None or not entry.is_number:
+        if value is None:
             continue
-        most = entry.most(bounds)
-        if not 1 <= value <= most:
+        if entry.kind is str and not re.fullmatch(entry.setting.pattern, value):
+            violations.append(Violation(f"{path}{entry.name}", f"must be {entry.setting.shape}"))
+        most = entry.most(bounds) if entry.is_number else 0
+        if most and not 1 <= value <= most:
             violations.append(Violation(f"{path}{entry.name}", f"must be from 1 to {most}"))
     return violations
 

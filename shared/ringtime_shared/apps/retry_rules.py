@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from ringtime_shared.api.configuration import check_numbers
+from ringtime_shared.api.configuration import check_values
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.retry import RetryRules
 
@@ -25,7 +25,7 @@ class RetryBounds:
 
 def check_retry(rules: RetryRules, path: str, bounds: RetryBounds) -> list[Violation]:
     """Return everything that is wrong with a policy."""
-    violations = check_numbers(rules, f"{path}.", bounds)
+    violations = check_values(rules, f"{path}.", bounds)
     first_ms, most_ms = rules.first_delay_ms, rules.max_delay_ms
     if first_ms is not None and most_ms is not None and first_ms > most_ms:
         violations.append(Violation(f"{path}.firstDelayMs", "must not exceed maxDelayMs"))

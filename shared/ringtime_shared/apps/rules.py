@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from ringtime_shared.api.configuration import check_numbers
+from ringtime_shared.api.configuration import check_values
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.apps.retry_rules import RetryBounds, check_retry
 from ringtime_shared.errors import LimitReached, Violation
@@ -37,7 +37,7 @@ def check_app(
 
 def check_configuration(configuration: AppConfiguration, limits: AppLimits, path: str) -> list[Violation]:
     """Return everything that is wrong with a configuration; `path` stands before the names of its fields."""
-    violations = check_numbers(configuration, path, limits)
+    violations = check_values(configuration, path, limits)
     if configuration.retry is not None:
         most_s = (configuration.retention_days or limits.retention_days) * _DAY_S
         bounds = RetryBounds(max_http_attempts=limits.max_http_attempts, max_age_s=most_s)

@@ -11,9 +11,9 @@ import re
 from collections.abc import Mapping
 
 from ringtime_shared.callbacks.credentials import mask_fault
+from ringtime_shared.callbacks.grants import TopicGrants
 from ringtime_shared.callbacks.http_rules import shown
 from ringtime_shared.callbacks.protocol import CallbackRules
-from ringtime_shared.callbacks.topic_grants import TopicGrants
 from ringtime_shared.errors import Violation
 from ringtime_shared.settings.kafka import KafkaSettings
 

@@ -35,6 +35,7 @@ class Delivery:
     timeout_ms: int  #: total deadline of the attempt
     #: the app's live signing secrets, newest first, `whsec_` and base64; not in the repr, which gets logged
     secrets: tuple[str, ...] = field(default=(), repr=False)
+    tls_profile: str = ""  #: the app's, of `callbacks.tls_profiles`; "": it has none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

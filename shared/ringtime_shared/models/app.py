@@ -156,6 +156,16 @@ class AppConfiguration:
         int | None,
         Setting("weight", "Share of a busy dispatcher against other apps.", most=100, unset="1"),
     ] = None
+    tls_profile: Annotated[
+        str | None,
+        Setting(
+            "tlsProfile",
+            "Certificates for https callbacks, by the name that the operator gave them.",
+            pattern=r"[A-Za-z0-9._-]{1,64}",
+            shape="1 to 64 letters, digits, ., _ and -",
+            unset="none but the server's own",
+        ),
+    ] = None
     hooks: Annotated[
         Hooks | None, Setting("hooks", "Callbacks with how a schedule ended that has no hooks of its own.")
     ] = None

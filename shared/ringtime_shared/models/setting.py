@@ -22,6 +22,8 @@ class Setting:
     unit: str = ""  #: in words: "days", "bytes"; "" for a count
     most: int | str = 0  #: of a number, the least is 1; or the bound of the server that says it, by name
     unset: str = ""  #: what holds where it is left out: in words, or the key of a server's setting
+    pattern: str = ""  #: of a text: what it must match as a whole
+    shape: str = ""  #: that pattern in words
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +31,7 @@ class Entry:
     """A setting with the place of its value."""
 
     attribute: str
-    kind: type  #: int, float, tuple (of texts), or a model with settings of its own
+    kind: type  #: int, float, str, tuple (of texts), or a model with settings of its own
     setting: Setting
 
     @property

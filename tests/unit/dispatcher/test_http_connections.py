@@ -397,7 +397,7 @@ async def test_whatever_tls_lets_out_ends_this_attempt_and_holds_nothing(
 
     async with serving(tls=certify()) as site, calling(NAMES, most=1) as http:
         with monkeypatch.context() as broken:
-            broken.setattr(http._connections._tls, "wrap_bio", wrap)
+            broken.setattr(http._trust.context(), "wrap_bio", wrap)
             (outcome,) = await asyncio.gather(
                 call(http, site.url(HOST, scheme="https")), return_exceptions=True
             )

@@ -6,8 +6,8 @@ import time
 
 import pytest
 
+from ringtime_shared.callbacks.grants import TopicGrants
 from ringtime_shared.callbacks.kafka_rules import KafkaRules
-from ringtime_shared.callbacks.topic_grants import TopicGrants
 from ringtime_shared.settings import KafkaSettings
 
 RULES = KafkaRules(KafkaSettings())

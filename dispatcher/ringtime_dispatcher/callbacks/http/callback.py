@@ -14,6 +14,7 @@ means one thing to the check and another to the connection gains nothing.
 | 410 | failure, and trying again is of no use |
 | any other status | failure, tried again by policy; `Retry-After` is honoured |
 | none: no such host, refused, reset, timed out | failure, tried again by policy |
+| none: we, or the receiver, refused a certificate | failure that says which, and why; tried again by policy |
 | none: the target is not allowed | failure, and trying again is of no use |
 | none: this node is short of descriptors, memory or ports | a shortage: no attempt was made |
 
@@ -29,7 +30,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from ringtime_dispatcher.callbacks.http.answer import AnswerReader
-from ringtime_dispatcher.callbacks.http.connections import Connections, Ended, Shortage, fault_text
+from ringtime_dispatcher.callbacks.http.connections import Connections, Ended, Shortage
+from ringtime_dispatcher.callbacks.http.trust import Trust
 from ringtime_dispatcher.callbacks.instants import instant
 from ringtime_dispatcher.callbacks.signing import signature_headers
 from ringtime_shared.callbacks.address_rules import Address
@@ -38,8 +40,10 @@ from ringtime_shared.callbacks.http_rules import METHODS, HttpRules, header_faul
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.callbacks.url_rules import DEFAULT_PORTS, Target, parse_target, url_fault
+from ringtime_shared.certificates import fault_text
 from ringtime_shared.clock import Clock, SystemClock
 from ringtime_shared.recurring.completing import Completions, completion_ms_of, ticket_of
+from ringtime_shared.settings import CallbackSettings
 
 _MOST_ADDRESSES = 3  #: tried in one attempt
 _MOST_FAILED = 1_024  #: hosts of which a failed address is remembered
@@ -66,6 +70,7 @@ class HttpCallback(HttpRules, CallbackType):
         max_connections: connections at once, idle ones included.
         clock: dates signatures and `Retry-After`; None: the machine's.
         completions: makes the URLs by which receivers say that they are done; None: there are none.
+        trust: certificates; None: the machine's roots.
     """
 
     def __init__(
@@ -76,12 +81,14 @@ class HttpCallback(HttpRules, CallbackType):
         max_connections: int = 500,
         clock: Clock | None = None,
         completions: Completions | None = None,
+        trust: Trust | None = None,
     ) -> None:
         super().__init__(policy, resolver)
         self._names = resolver
         self._clock = clock or SystemClock()
         self._completions = completions
-        self._connections = Connections(most=max_connections)
+        self._trust = trust or Trust(CallbackSettings())
+        self._connections = Connections(most=max_connections, trust=self._trust)
         self._failed: dict[str, Address] = {}  # by host, where an attempt got no answer last
 
     def destination(self, details: Mapping[str, object]) -> str:
@@ -96,6 +103,9 @@ class HttpCallback(HttpRules, CallbackType):
         if route is None:
             return _UNUSABLE
         target = route.target
+        profile = delivery.tls_profile if target.scheme == "https" else ""
+        if profile and (fault := self._trust.fault(delivery.schedule.app_id, profile)):
+            return Reply(ok=False, error=fault)
         if self._is_refused(target):  # an address in the URL has been judged with that
             return _BLOCKED
         if target.address is not None:
@@ -120,18 +130,24 @@ class HttpCallback(HttpRules, CallbackType):
             request = request_bytes(route, delivery, now_ms // 1_000, completion_url)
         except ValueError:
             return _UNUSABLE
-        return await self._send(target, usable, request, delivery, until_s)
+        return await self._send(target, usable, request, delivery, until_s, profile)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._connections.close()
 
     async def _send(
-        self, target: Target, addresses: list[Address], request: bytes, delivery: Delivery, until_s: float
+        self,
+        target: Target,
+        addresses: list[Address],
+        request: bytes,
+        delivery: Delivery,
+        until_s: float,
+        profile: str,
     ) -> Reply:
         first = addresses[0]
         try:
-            connection = await self._connections.open(target, addresses, until_s)
+            connection = await self._connections.open(target, addresses, until_s, profile)
         except TimeoutError:
             self._note_failed(target.host, first, addresses)
             return Reply(ok=False, error=f"could not connect within {delivery.timeout_ms} ms")
@@ -150,9 +166,9 @@ class HttpCallback(HttpRules, CallbackType):
             self._note_failed(target.host, used, addresses)
         elif used != first:
             self._note_failed(target.host, first, addresses)
-        return self._reply(answer, ended, delivery)
+        return self._reply(answer, ended, delivery, connection.fault)
 
-    def _reply(self, answer: AnswerReader, ended: Ended, delivery: Delivery) -> Reply:
+    def _reply(self, answer: AnswerReader, ended: Ended, delivery: Delivery, fault: str) -> Reply:
         status = answer.status
         if status is not None:
             if 200 <= status < 300:
@@ -168,7 +184,7 @@ class HttpCallback(HttpRules, CallbackType):
             return Reply(ok=False, error=f"the request failed: {answer.fault}")
         if ended is Ended.OUT_OF_TIME:
             return Reply(ok=False, error=f"no answer within {delivery.timeout_ms} ms")
-        return Reply(ok=False, error="the connection broke")
+        return Reply(ok=False, error=f"the connection broke: {fault}" if fault else "the connection broke")
 
     def _in_order(self, host: str, addresses: Iterable[Address | None]) -> list[Address]:
         """Return the few to try; the one that failed last comes last."""

@@ -1,7 +1,8 @@
 """Connections of HTTP callbacks: to checked addresses only, used again while that is safe, bounded in number.
 
-A connection belongs to a scheme, host, port and address, and is used for nothing else. No name is looked up
-here: what is connected to is an address that the caller has checked, while TLS asks for and checks the name.
+A connection belongs to a scheme, host, port, address and TLS profile, and is used for nothing else. No name
+is looked up here: what is connected to is an address that the caller has checked, while TLS asks for and
+checks the name.
 
 | bound | why |
 |---|---|
@@ -22,22 +23,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import os
 import select
 import socket
-import ssl
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from functools import lru_cache
 from itertools import islice
-from pathlib import Path
 from typing import NamedTuple, cast
 
 from ringtime_dispatcher.callbacks.http.answer import AnswerReader
+from ringtime_dispatcher.callbacks.http.trust import Trust
 from ringtime_shared.callbacks.address_rules import Address
 from ringtime_shared.callbacks.url_rules import Target
-from ringtime_shared.errors import StartupError
+from ringtime_shared.certificates import certificate_fault
 from ringtime_shared.process.descriptors import is_shortage
 
 KEEP_S = 60.0  #: no connection is used longer
@@ -47,27 +45,6 @@ _MOST_IDLE_S = 30.0  #: of a server that says how long it keeps one
 _SWEEP_S = 1.0
 _STAGGER_S = 0.25  #: the connection attempt delay of RFC 8305
 _ROOM_AT_ONCE = 16  #: idle connections closed when the process is out of descriptors
-# OpenSSL's X509_V_ERR codes.
-_CERTIFICATE_FAULTS = {
-    9: "is not valid yet",
-    10: "is expired",
-    18: "is self-signed",
-    19: "is signed by a root that is not trusted here",
-    20: "is signed by nobody who is trusted here",
-    21: "is signed by nobody who is trusted here",
-    23: "is revoked",
-    62: "is for another host",
-    64: "is for another address",
-}
-# Where the distributions keep root certificates, for a Python whose own OpenSSL looks elsewhere.
-_ROOTS = (
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-)
-
-log = logging.getLogger(__name__)
 
 
 class Shortage(OSError):
@@ -87,6 +64,7 @@ class _Key(NamedTuple):
     host: str
     port: int
     address: Address
+    profile: str  #: the certificates, of `Trust`
 
 
 class Connection(asyncio.Protocol):
@@ -95,6 +73,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, key: _Key, descriptor: int, forget: Callable[[Connection], None]) -> None:
         self.key = key
         self.is_open = False
+        self.fault = ""  #: what was wrong with our certificate, if that ended it
         self.use_until_s = 0.0  #: the loop's time; when it becomes too old
         self.idle_until_s = 0.0
         self._forget = forget
@@ -146,6 +125,7 @@ class Connection(asyncio.Protocol):
             self._end(Ended.READ)
 
     def connection_lost(self, error: Exception | None) -> None:
+        self.fault = certificate_fault(error) or ""
         if self.is_open:
             self.is_open = False
             self._forget(self)
@@ -157,23 +137,25 @@ class Connection(asyncio.Protocol):
 
 
 class Connections:
-    """All connections of the `http` callback type. Raises StartupError for a file of root certificates that
-    cannot be read.
+    """All connections of the `http` callback type.
 
     Args:
         most: connections at once, idle ones and those being made included.
+        trust: which certificates are trusted and shown.
     """
 
-    def __init__(self, *, most: int) -> None:
+    def __init__(self, *, most: int, trust: Trust) -> None:
         self._most = most
-        self._tls = _tls_context(ssl.get_default_verify_paths())
+        self._trust = trust
         self._sockets = 0  # idle, in use and being connected
         self._live: set[Connection] = set()
         self._idle: dict[_Key, dict[Connection, None]] = {}  # of each destination, oldest first
         self._by_age: dict[Connection, None] = {}  # of all destinations, oldest first
         self._sweeping: asyncio.TimerHandle | None = None
 
-    async def open(self, target: Target, addresses: Sequence[Address], until_s: float) -> Connection:
+    async def open(
+        self, target: Target, addresses: Sequence[Address], until_s: float, profile: str = ""
+    ) -> Connection:
         """Return a connection to the target at one of these addresses, one that is kept if there is any.
 
         Raises TimeoutError when the loop's time passes `until_s`, Shortage, and other OSErrors if it could
@@ -181,11 +163,11 @@ class Connections:
         """
         now_s = asyncio.get_running_loop().time()
         for address in addresses:
-            kept = self._take(_Key(target.scheme, target.host, target.port, address), now_s)
+            kept = self._take(_Key(target.scheme, target.host, target.port, address, profile), now_s)
             if kept is not None:
                 return kept
         async with asyncio.timeout_at(until_s):
-            return await self._connect(target, addresses, until_s)
+            return await self._connect(target, addresses, until_s, profile)
 
     def give_back(self, connection: Connection, answer: AnswerReader) -> None:
         """Keep a connection for the next request, if its last answer was complete; else it is closed."""
@@ -224,11 +206,13 @@ class Connections:
             connection.abort()
         return None
 
-    async def _connect(self, target: Target, addresses: Sequence[Address], until_s: float) -> Connection:
+    async def _connect(
+        self, target: Target, addresses: Sequence[Address], until_s: float, profile: str
+    ) -> Connection:
         address, made = await self._race(addresses, target.port)
         loop = asyncio.get_running_loop()
         connection = Connection(
-            _Key(target.scheme, target.host, target.port, address), made.fileno(), self._forget
+            _Key(target.scheme, target.host, target.port, address, profile), made.fileno(), self._forget
         )
         is_tls = target.scheme == "https"
         self._live.add(connection)
@@ -236,7 +220,7 @@ class Connections:
             await loop.create_connection(
                 lambda: connection,
                 sock=made,
-                ssl=self._tls if is_tls else None,
+                ssl=self._trust.context(profile) if is_tls else None,
                 server_hostname=target.host if is_tls else None,
                 ssl_handshake_timeout=max(until_s - loop.time(), 0) + 1 if is_tls else None,
             )
@@ -335,31 +319,3 @@ class Connections:
         del kept[connection]
         if not kept:
             del self._idle[connection.key]
-
-
-def fault_text(error: OSError) -> str:
-    """Say why there is no connection: a certificate that was refused, and for what, is told apart."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        why = _CERTIFICATE_FAULTS.get(error.verify_code) or f"was refused: {error.verify_message}"
-        return f"could not connect: the certificate {why}"
-    if isinstance(error, ssl.SSLError):
-        reason = (error.reason or "the connection ended").lower().replace("_", " ")
-        return f"could not connect: TLS failed ({reason})"
-    return "could not connect"
-
-
-@lru_cache(maxsize=2)
-def _tls_context(paths: ssl.DefaultVerifyPaths) -> ssl.SSLContext:
-    """Return what checks certificates and host names. Read at start: a process that is short of descriptors
-    cannot read root certificates later."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.set_alpn_protocols(["http/1.1"])
-    roots = paths.cafile or next((path for path in _ROOTS if Path(path).is_file()), None)
-    if roots is None and paths.capath is None:
-        log.warning("no root certificates found: https callbacks will fail; SSL_CERT_FILE may name a file")
-        return context
-    try:
-        context.load_verify_locations(cafile=roots, capath=paths.capath)
-    except OSError as error:
-        raise StartupError(f"cannot read the root certificates {roots or paths.capath}: {error}") from error
-    return context

@@ -1,4 +1,4 @@
-"""Which app may write to which Kafka topics: the entries of `kafka.topics`."""
+"""Which app may use what of the operator's: the entries of `kafka.topics` and of `callbacks.tls_grants`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ _INTERNAL = "__"  #: how the names of Kafka's own topics begin
 _MOST_KEPT = 1_000
 
 
-class TopicGrants:
-    """Entries `APP=TOPIC`; `*` stands for any characters, and `{app}` in the topic for the app's id."""
+class AppGrants:
+    """Entries `APP=NAME`; `*` stands for any characters, and `{app}` in the name for the app's id."""
 
     def __init__(self, entries: Iterable[str]) -> None:
         pairs = (entry.partition("=") for entry in entries)
-        self._entries = [(_compile(app), topic) for app, _, topic in pairs]
+        self._entries = [(_compile(app), name) for app, _, name in pairs]
         self._kept: dict[str, tuple[re.Pattern[str], ...]] = {}
 
-    def allows(self, app_id: str, topic: str) -> bool:
-        """Whether the app may write to the topic. Topics of Kafka itself are open to nobody."""
-        if topic.startswith(_INTERNAL):
-            return False
-        return any(pattern.fullmatch(topic) for pattern in self._patterns(app_id))
+    def allows(self, app_id: str, name: str) -> bool:
+        """Whether the app may use what has this name."""
+        return any(pattern.fullmatch(name) for pattern in self._patterns(app_id))
 
     def _patterns(self, app_id: str) -> tuple[re.Pattern[str], ...]:
         patterns = self._kept.get(app_id)
@@ -31,9 +29,17 @@ class TopicGrants:
             if len(self._kept) >= _MOST_KEPT:
                 self._kept.clear()
             patterns = self._kept[app_id] = tuple(
-                _compile(topic, app_id) for app, topic in self._entries if app.fullmatch(app_id)
+                _compile(name, app_id) for app, name in self._entries if app.fullmatch(app_id)
             )
         return patterns
+
+
+class TopicGrants(AppGrants):
+    """The same for Kafka's topics, of which those of Kafka itself are open to nobody."""
+
+    def allows(self, app_id: str, name: str) -> bool:
+        """Whether the app may write to the topic."""
+        return not name.startswith(_INTERNAL) and super().allows(app_id, name)
 
 
 def _compile(wildcards: str, app_id: str = "{app}") -> re.Pattern[str]:

@@ -21,8 +21,8 @@ of a list.
 
 Unknown keys, unknown `RINGTIME_` variables and bad values stop the start, all named at once. Passed over are
 `RINGTIME_TEST_*`, which name servers for the tests; `RINGTIME_KEY`, `RINGTIME_KEY_FILE`, `RINGTIME_CA_FILE`,
-`RINGTIME_CLIENT_CERT_FILE` and `RINGTIME_CLIENT_KEY_FILE`, which are for clients; and what Kubernetes sets for
-a Service whose name starts with `ringtime` (`*_SERVICE_HOST`, `*_SERVICE_PORT`, `*_PORT_8080_TCP`, and a
+`RINGTIME_CLIENT_CERT_FILE` and `RINGTIME_CLIENT_KEY_FILE`, which are for clients; and what Kubernetes sets
+for a Service whose name starts with `ringtime` (`*_SERVICE_HOST`, `*_SERVICE_PORT`, `*_PORT_8080_TCP`, and a
 `*_PORT` that reads `tcp://...`).
 """
 

@@ -364,7 +364,7 @@ class Exchange:
     )
 
     def __init__(
-        self, head: Head, body: bytes, client: tuple[str, int], server: tuple[str, int], scheme: str
+        self, head: Head, body: bytes, client: tuple[str, int], server: tuple[str, int], scheme: str = "http"
     ) -> None:
         self._scheme = scheme
         self._head = head

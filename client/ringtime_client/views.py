@@ -10,7 +10,7 @@ from typing import Any
 
 from ringtime_shared.api.schedules import ScheduleView
 from ringtime_shared.arguments import Instant, checked
-from ringtime_shared.callbacks.credentials import hide
+from ringtime_shared.callbacks.credentials import HEADERS, SECRET_HEADERS, hide
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.retry import RetryRules
@@ -24,17 +24,25 @@ class HttpCallbackDetails:
     url: str  #: absolute, http or https
     method: str = "POST"
     headers: Mapping[str, str] = field(default_factory=dict)
+    #: further headers, whose values are stored encrypted and never shown
+    secret_headers: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        shown = hide({"url": self.url, "headers": self.headers})
+        shown = hide({"url": self.url, "headers": self.headers, SECRET_HEADERS: self.secret_headers})
+        secret = f", secret_headers={shown[SECRET_HEADERS]}" if self.secret_headers else ""
         return (
-            f"HttpCallbackDetails(url={shown['url']!r}, method={self.method!r}, headers={shown['headers']})"
+            f"HttpCallbackDetails(url={shown['url']!r}, method={self.method!r}, headers={shown['headers']}"
+            f"{secret})"
         )
 
     def to_json(self) -> dict[str, object]:
         """Return the `callback` of the API."""
-        details = {"url": self.url, "method": self.method}
-        return {"type": "http", "details": details | ({"headers": self.headers} if self.headers else {})}
+        details: dict[str, object] = {"url": self.url, "method": self.method}
+        if self.headers:
+            details[HEADERS] = self.headers
+        if self.secret_headers:
+            details[SECRET_HEADERS] = self.secret_headers
+        return {"type": "http", "details": details}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,6 +25,7 @@ from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.clock import Clock
 from ringtime_shared.coordination.protocol import Member, Session
 from ringtime_shared.models.app import App, Instance
+from ringtime_shared.sealing.keyring import KeyRing
 from ringtime_shared.settings import (
     AppLimits,
     ClockSettings,
@@ -75,6 +76,7 @@ class DispatcherParts:
     limits: AppLimits = field(default_factory=AppLimits)
     coordination: CoordinationSettings = field(default_factory=CoordinationSettings)
     trust: ClockSettings = field(default_factory=ClockSettings)  #: in the clock
+    ring: KeyRing | None = None  #: opens what is sealed
     rng: Random = field(default_factory=Random)
 
 
@@ -87,11 +89,13 @@ def make_dispatcher(
     clock: Clock,
     new_session: Callable[[], Session],
     callbacks: Mapping[str, CallbackType],
+    ring: KeyRing | None = None,
 ) -> Dispatcher:
     """Return a dispatcher as the settings have it; see `fit_to_machine` for what comes before.
 
     Args:
         address: where it answers to health checks; empty: nowhere.
+        ring: opens what is sealed in rows and apps.
     """
     return Dispatcher(
         DispatcherParts(
@@ -110,6 +114,7 @@ def make_dispatcher(
             limits=settings.limits,
             coordination=settings.coordination,
             trust=settings.clock,
+            ring=ring,
         )
     )
 
@@ -148,6 +153,7 @@ class Dispatcher:
                 limits=parts.limits,
                 rng=parts.rng,
                 slots_ahead=self._owner.instances.slots_ahead,
+                ring=parts.ring,
             ),
             self._ledger,
         )

@@ -15,6 +15,7 @@ from ringtime_shared.clock.watched import WatchedClock
 from ringtime_shared.coordination.etcd import EtcdSession
 from ringtime_shared.http_server import listen, serve_http, stop_on_signals
 from ringtime_shared.process.service import process_name, run_service, settle_memory
+from ringtime_shared.sealing.keyring import PLAIN_TEXT, split_ring
 from ringtime_shared.settings import Settings
 from ringtime_shared.stores.cassandra import CassandraStore
 
@@ -27,6 +28,7 @@ async def serve(settings: Settings) -> None:
     machine = SystemClock()
     clock = WatchedClock(machine, settings.clock)
     settings = fit_to_machine(settings)
+    ring = split_ring(settings.secrets)
     with listen(settings.server) as listener, stop_on_signals() as stop:
         host, port = listener.getsockname()[:2]
         node = settings.node.name or process_name("dispatcher")
@@ -46,10 +48,13 @@ async def serve(settings: Settings) -> None:
                     # The session asks for the era at each join, so a wiped etcd gets a new one.
                     new_session=lambda: EtcdSession(settings.coordination, clock, raise_era=store.raise_era),
                     callbacks=callbacks,
+                    ring=ring,
                 )
                 await dispatcher.start()
                 scheme = settings.server.scheme
                 click.echo(f"ringtime-dispatcher {node} listens on {scheme}://{host}:{port}/health/ready")
+                if ring is None:
+                    click.echo(PLAIN_TEXT)
                 for block in settings.egress.allow:
                     click.echo(f"callbacks may reach {block}, as egress.allow says")
                 app = create_health_app(

@@ -27,6 +27,7 @@ from ringtime_shared.clock.watched import WatchedClock
 from ringtime_shared.coordination.memory import Hub, MemorySession
 from ringtime_shared.errors import FolderLost, StartupError
 from ringtime_shared.recurring.completing import Completions
+from ringtime_shared.sealing.keyring import KeyRing, ring_in, ring_of
 from ringtime_shared.settings import Settings
 from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import Store
@@ -63,6 +64,13 @@ async def open_store(settings: Settings, clock: Clock) -> Store:
     return MemoryStore(clock.now_ms)
 
 
+def own_ring(settings: Settings) -> KeyRing | None:
+    """Return the key ring that the settings give; without one that of the data folder, made if need be, or of
+    rows in memory one that ends with them. Raises StartupError."""
+    folder = settings.embedded.data
+    return ring_of(settings.secrets, folder) or (ring_in(Path(folder)) if folder else KeyRing.new())
+
+
 @asynccontextmanager
 async def run(
     settings: Settings, *, callbacks: Mapping[str, CallbackType], clock: Clock | None = None
@@ -90,6 +98,7 @@ async def run(
     kinds = make_callbacks(settings, clock, loopback=settings.embedded.loopback_callbacks) | dict(callbacks)
     store = await open_store(settings, clock)
     try:
+        ring = own_ring(settings)
         async with clock.watched(store.fetch_times) if isinstance(clock, WatchedClock) else nullcontext():
             hub = Hub(era=await store.raise_era(uuid4().hex))
             node = settings.node.name or f"embedded-{os.getpid()}"
@@ -102,6 +111,7 @@ async def run(
                     callbacks=kinds,
                     holder=node,
                     completions=Completions.of(settings.completion),
+                    ring=ring,
                 )
             )
             dispatcher = make_dispatcher(
@@ -111,6 +121,7 @@ async def run(
                 clock=clock,
                 new_session=lambda: MemorySession(hub, clock),
                 callbacks=kinds,
+                ring=ring,
             )
             await dispatcher.start()
             stepper = Stepper(store, clock, dispatcher) if isinstance(clock, TestClock) else None

@@ -23,6 +23,7 @@ from ringtime_shared.http_server import hold_port, listen, serve_http, stop_on_s
 from ringtime_shared.process.service import process_name, run_service, settle_memory
 from ringtime_shared.process.workers import Workers
 from ringtime_shared.recurring.completing import Completions
+from ringtime_shared.sealing.keyring import PLAIN_TEXT, split_ring
 from ringtime_shared.settings import Settings
 from ringtime_shared.settings.access import NO_KEYS
 from ringtime_shared.stores.cassandra import CassandraStore
@@ -44,6 +45,7 @@ async def serve(settings: Settings) -> None:
     Raises StartupError when the port is taken, Cassandra is away, or its schema is not ours.
     """
     clock = WatchedClock(SystemClock(), settings.clock)
+    ring = split_ring(settings.secrets)
     is_shared = settings.ingest.workers > 1
     with listen(settings.server, is_shared=is_shared) as listener, stop_on_signals() as stop:
 
@@ -63,6 +65,7 @@ async def serve(settings: Settings) -> None:
                         callbacks=callback_rules(settings),
                         holder=settings.node.name or process_name("ingest"),
                         completions=Completions.of(settings.completion),
+                        ring=ring,
                     )
                 )
                 host, port = listener.getsockname()[:2]
@@ -76,6 +79,8 @@ async def serve(settings: Settings) -> None:
                 listener.listen()  # `serve_http` lengthens the queue
                 scheme = settings.server.scheme
                 click.echo(f"ringtime-ingest listens on {scheme}://{host}:{port}/goscheduler")
+                if ring is None:
+                    click.echo(PLAIN_TEXT)
                 await serve_http(app, settings.server, listener, stop)
                 if keys is not None:
                     await keys.close()

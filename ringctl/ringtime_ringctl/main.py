@@ -26,6 +26,7 @@ from ringtime_ringctl.schedules.command import schedules
 from ringtime_ringctl.schedules.deadletters import deadletters
 from ringtime_ringctl.schedules.explain import explain
 from ringtime_ringctl.schedules.put import put_command
+from ringtime_ringctl.secrets import secrets
 from ringtime_ringctl.shell import EXIT_CODES, RingctlCommand, RingctlGroup, quieten_drivers
 
 SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
@@ -145,6 +146,7 @@ for _command in (
     resize,
     parts,
     audit,
+    secrets,
     accept_loss,
     completion,
 ):

@@ -26,6 +26,7 @@ RingtimeError
 │   └── FolderLost        the files were taken from under the server, which stops
 ├── OutcomeUnknown        no answer from the store: the write may or may not have happened
 │   └── MarksAhead        the schedule was written where a false clock has been: fires perhaps late
+├── SecretUnreadable      a secret cannot be decrypted here
 ├── LeaseLost             this node may not act as an owner any more
 └── StartupError          a server, folder or schema that must be there is not; says which
 
@@ -435,6 +436,10 @@ class MarksAhead(OutcomeUnknown):
             f" {ahead_ms / 1_000:,.0f} s ahead of now, which only a false clock can have done; it fires late,"
             " once a dispatcher has put that right"
         )
+
+
+class SecretUnreadable(RingtimeError):
+    """A secret cannot be decrypted by this process: it has not the key, or what is stored was altered."""
 
 
 class LeaseLost(RingtimeError):

@@ -21,18 +21,20 @@ from ringtime_shared.apps.reference import describe_app_settings
 from ringtime_shared.apps.rules import check_app
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.retry import RetryRules
-from ringtime_shared.models.setting import Entry, entries_of
+from ringtime_shared.models.setting import Entry, FieldPath, entries_of
 from ringtime_shared.settings import AppLimits, Settings
 from ringtime_shared.stores.codec import decode_configuration, encode_configuration
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 APP = App(app_id="a", number=1, writable=2, polled=2, active=True, version=1, created_ms=0)
 #: a value of each type, and how the command line spells it; 3 is within the bounds of every number
-SAMPLES: dict[type, tuple[Any, str]] = {
+SAMPLES: dict[Any, tuple[Any, str]] = {
     int: (3, "3"),
     float: (1.5, "1.5"),
     str: ("shop.one", "shop.one"),
+    bool: (True, "true"),
     tuple: (("429", "5xx"), "429,5xx"),
+    FieldPath: (("card.number", "items.*.price"), "card.number,items.*.price"),
 }
 
 TABLE = [(key, model, entry) for key, (model, entry) in keys().items()]
@@ -69,8 +71,7 @@ def test_each_is_read_checked_stored_shown_and_read_back(key: str, model: type, 
     assert parse_new_app(orjson.dumps(body), 8).configuration == configuration
     assert change_configuration(AppConfiguration(), [f"{key}={text}"], ()) == configuration
     assert change_configuration(configuration, (), [key]) == AppConfiguration()
-    written = list(value) if isinstance(value, tuple) else value
-    toml = f"[[apps]]\nappId='a'\nconfiguration.{key} = {written!r}"
+    toml = f"[[apps]]\nappId='a'\nconfiguration.{key} = {orjson.dumps(value).decode()}"
     assert read_file(toml, Settings())[0].configuration == configuration
     assert check_app("a", None, configuration, AppLimits()) == []
     assert decode_configuration(encode_configuration(configuration)) == configuration

@@ -832,14 +832,16 @@ def test_wire_names_cover_the_configuration() -> None:
     names = {field.name for field in fields(AppConfiguration)}
     rules = {field.name: 1 for field in fields(RetryRules)} | {"statuses": ("503",)}
     retry = RetryRules(**rules)  # type: ignore[arg-type]
-    others = {"retry": retry, "hooks": Hooks(), "tls_profile": "shop"}
+    others = {"retry": retry, "hooks": Hooks(), "tls_profile": "shop", "encrypt_payloads": True}
+    others |= {"redacted_fields": ("card.number",)}
     configuration = AppConfiguration(**dict.fromkeys(names, 1) | others)  # type: ignore[arg-type]
     call = calls.register_app("shop", partitions=None, active=True, configuration=configuration)
     sent = json.loads(call.body or b"")["configuration"]
     assert len(sent.pop("retryPolicy")) == len(rules)
     assert sent.pop("hooks") == {}
+    assert (sent.pop("encryptPayloads"), sent.pop("redactedFields")) == (True, ["card.number"])
     assert sent == dict.fromkeys(sent, 1) | {"tlsProfile": "shop"}
-    assert len(sent) == len(names) - 2
+    assert len(sent) == len(names) - 4
 
 
 def test_examples_of_the_page_run(capsys: pytest.CaptureFixture[str]) -> None:

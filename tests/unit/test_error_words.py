@@ -22,6 +22,7 @@ from ringtime_shared.errors import (
     LimitReached,
     MarksAhead,
     RingtimeError,
+    SecretUnreadable,
     SettingsError,
     StartupError,
 )
@@ -29,7 +30,7 @@ from ringtime_shared.http_server.heads import Refusal
 
 ROOT = Path(__file__).parents[2]
 #: of one process alone, never in an answer
-UNSAID = {SettingsError, LeaseLost, StartupError}
+UNSAID = {SettingsError, LeaseLost, StartupError, SecretUnreadable}
 #: names under which programs of ours hold a sentence
 SENTENCES = re.compile(r"message|sentence|told|reason|rule|error|status_?message", re.IGNORECASE)
 

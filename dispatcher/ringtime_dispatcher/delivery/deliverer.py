@@ -40,10 +40,11 @@ from ringtime_dispatcher.delivery.recording import (
     unsent,
 )
 from ringtime_dispatcher.ownership.instance import OwnedInstance
+from ringtime_shared.callbacks.credentials import without_credentials
 from ringtime_shared.callbacks.foreign import describe, forget_cancels, is_own_cancel, let_interrupt_through
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.clock import Clock
-from ringtime_shared.errors import Damaged
+from ringtime_shared.errors import Damaged, SecretUnreadable
 from ringtime_shared.ids import app_number_of
 from ringtime_shared.models.app import App
 from ringtime_shared.models.dead_letter import DeadLetter
@@ -66,6 +67,8 @@ from ringtime_shared.schedules.changing import (
     judge,
     needs_pointed,
 )
+from ringtime_shared.sealing.keyring import KeyRing
+from ringtime_shared.sealing.records import open_for_sending, seal_row
 from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
 from ringtime_shared.stores.protocol import DamagedRow, Position, RecurringStore
 
@@ -109,6 +112,7 @@ class DeliveryParts:
     limits: AppLimits
     rng: Random
     slots_ahead: Callable[[], Iterable[int]] = tuple  #: of rows that this node is to read
+    ring: KeyRing | None = None  #: opens what is sealed; None: a callback with secrets fails
 
 
 class Deliverer:
@@ -119,7 +123,7 @@ class Deliverer:
         self._parts = parts
         self._clock = parts.clock
         self._ledger = ledger
-        self._policies = Policies(parts.dispatch, parts.retry, parts.limits)
+        self._policies = Policies(parts.dispatch, parts.retry, parts.limits, parts.ring)
         self._outcomes = OutcomeWriter(
             parts.store, parts.clock, parts.dispatch.outcome_batch, parts.is_trusted
         )
@@ -366,10 +370,19 @@ class Deliverer:
             self.tally.missed += 1
             self._settle(item, unsent(row, Status.MISS, "came due too late", now_ms))
             return False
+        kept = item.details or {}
+        try:
+            if policy.secrets_fault:
+                raise SecretUnreadable(policy.secrets_fault)
+            schedule, details = open_for_sending(self._parts.ring, row.schedule, kept)
+        except SecretUnreadable as error:
+            reply = Reply(ok=False, error=storable(f"not sent: {error}"))
+            self._conclude(item, policy, reply, at_ms=now_ms, took_ms=0, was_asked=False)
+            return False
         self.tally.sent += 1
         delivery = Delivery(
-            schedule=row.schedule,
-            details=item.details or {},
+            schedule=schedule,
+            details=details,
             attempt=row.attempts + 1,
             replay=row.replay,
             term=item.owned.term,
@@ -379,19 +392,33 @@ class Deliverer:
         )
         begun_ms = self._clock.boot_ms()
         reply = await make_attempt(self._parts.callbacks, delivery, lambda: self._is_closing)
+        if reply.error:
+            reply = replace(reply, error=without_credentials(reply.error, kept, details))
         self._conclude(item, policy, reply, at_ms=now_ms, took_ms=self._clock.boot_ms() - begun_ms)
         return False
 
     def _conclude(
-        self, item: RowItem, policy: DeliveryPolicy, reply: Reply, *, at_ms: int, took_ms: int
+        self,
+        item: RowItem,
+        policy: DeliveryPolicy,
+        reply: Reply,
+        *,
+        at_ms: int,
+        took_ms: int,
+        was_asked: bool = True,
     ) -> None:
+        """Decide what follows an attempt.
+
+        Args:
+            was_asked: else this node could not make it, which says nothing of the destination.
+        """
         row, now_ms = item.row, self._clock.now_ms()
         if reply.is_shortage and not reply.ok:
             self._turns.hold_off(item)
             slot_ms = now_ms + self._parts.rng.randint(*_SHORTAGE_WAIT_MS)
             self._file_for_later(item, slot_ms, why=reply.error)
             return
-        for waiting in self._turns.note(item, reply):
+        for waiting in self._turns.note(item, reply) if was_asked else ():
             self._park(waiting)
         if reply.ok:
             if reply.code == ACCEPTED_CODE and (completion_ms := completion_ms_of(row.schedule)) is not None:
@@ -530,7 +557,11 @@ class Deliverer:
             return None  # nobody would send it, and the next app of this id must not
         retention_ms = self._retention_ms(row.place.app_id)
         now_ms = self._clock.now_ms()
-        return hook_row(row, outcome, app_hooks, now_ms=now_ms, retention_ms=retention_ms, others=others)
+        if sending is not None and sending.is_sealed:  # the hook may have the payload, sealed for itself
+            with suppress(SecretUnreadable):
+                row = replace(row, schedule=open_for_sending(self._parts.ring, row.schedule, {})[0])
+        hook = hook_row(row, outcome, app_hooks, now_ms=now_ms, retention_ms=retention_ms, others=others)
+        return hook if hook is None or self._parts.ring is None else seal_row(self._parts.ring, hook)
 
     def _record(
         self,

@@ -33,7 +33,7 @@ from collections.abc import Mapping
 import orjson
 
 from ringtime_dispatcher.delivery.recording import FILING_MARGIN_MS
-from ringtime_shared.api.schedules import schedule_to_json
+from ringtime_shared.api.schedules import ENCRYPTED, schedule_to_json
 from ringtime_shared.models.hooks import HookEvent, HookOf, Hooks, hook_id
 from ringtime_shared.models.schedule import Outcome, Place, Row, Schedule, Status
 from ringtime_shared.models.sending import Sending
@@ -80,7 +80,7 @@ def hook_row(
         callback_details=hook.callback_details.encode(),
         created_ms=now_ms,
         expires_ms=place.slot_ms + retention_ms,
-        sending=Sending(hook_of=hook_of),
+        sending=Sending(hook_of=hook_of, is_private=sending is not None and sending.is_private),
     )
     return Row(schedule=schedule, place=place)
 
@@ -91,4 +91,8 @@ def _shown(row: Row, outcome: Outcome, *, has_payload: bool) -> dict[str, object
     shown = schedule_to_json(Row(schedule=row.schedule, place=place, change=row.change, outcome=outcome))
     for name in _NEVER_TOLD if has_payload else (*_NEVER_TOLD, *_PAYLOAD):
         shown.pop(name, None)
+    sending = row.schedule.sending
+    if has_payload and sending is not None and sending.is_private and not sending.is_sealed:
+        shown["payload"] = row.schedule.payload  # an answer of the API would hide it
+        del shown[ENCRYPTED]
     return shown

@@ -6,10 +6,13 @@ from dataclasses import dataclass, field
 from random import Random
 
 from ringtime_shared.callbacks.protocol import Reply
+from ringtime_shared.errors import SecretUnreadable
 from ringtime_shared.fairness.fair_queue import Share
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Schedule
+from ringtime_shared.sealing.keyring import KeyRing
+from ringtime_shared.sealing.records import open_secrets
 from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
 
 _NOTHING_SAID = AppConfiguration()
@@ -38,12 +41,21 @@ class DeliveryPolicy:
     share: Share
     secrets: tuple[str, ...] = field(repr=False)
     tls_profile: str = ""  #: "": none
+    secrets_fault: str = ""  #: why its signing secrets cannot be read here; then nothing is sent
 
 
 class Policies:
     """Makes policies, and keeps the one of each app until the app changes."""
 
-    def __init__(self, dispatch: DispatchSettings, retry: RetrySettings, limits: AppLimits) -> None:
+    def __init__(
+        self,
+        dispatch: DispatchSettings,
+        retry: RetrySettings,
+        limits: AppLimits,
+        ring: KeyRing | None = None,
+    ) -> None:
+        """`ring`: opens signing secrets."""
+        self._ring = ring
         self._dispatch = dispatch
         self._retry = retry
         self._limits = limits
@@ -80,6 +92,12 @@ class Policies:
             max_age_ms=self._retry.max_age_s * 1_000,
             statuses=frozenset(self._retry.statuses),
         )
+        secrets: tuple[str, ...] = ()
+        fault = ""
+        try:
+            secrets = open_secrets(self._ring, app) if app is not None else ()
+        except SecretUnreadable as error:
+            fault = str(error)
         return DeliveryPolicy(
             timeout_ms=said.http_timeout_ms or limits.http_timeout_ms,
             max_lateness_ms=None if lateness_s is None else lateness_s * 1_000,
@@ -93,8 +111,9 @@ class Policies:
                 per_s=said.max_per_second,
                 weight=said.weight or 1,
             ),
-            secrets=tuple(each.secret for each in app.secrets) if app is not None else (),
             tls_profile=said.tls_profile or "",
+            secrets=secrets,
+            secrets_fault=fault,
         )
 
 

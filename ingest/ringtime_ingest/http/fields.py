@@ -36,6 +36,7 @@ from ringtime_shared.api.recurring import (
     PREVIEW_SIZE,
 )
 from ringtime_shared.api.schedules import ENCODINGS, MAX_ERROR_CHARS
+from ringtime_shared.apps.redaction import MOST_PATH_CHARS, MOST_PATHS, PATH_PATTERN
 from ringtime_shared.apps.retry_rules import MOST_STATUSES, STATUS_PATTERN
 from ringtime_shared.apps.rules import RESERVED
 from ringtime_shared.callbacks import http_rules, kafka_rules
@@ -47,7 +48,7 @@ from ringtime_shared.models.hooks import HookEvent
 from ringtime_shared.models.recurring import Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.sending import Priority
-from ringtime_shared.models.setting import Entry, entries_of
+from ringtime_shared.models.setting import Entry, FieldPath, entries_of
 from ringtime_shared.models.times import DIALECT, DstGap, DstOverlap, Spread, Unit
 from ringtime_shared.recurring.calendars import MAX_DAYS, MAX_ICS_CHARS, MAX_SPANS
 from ringtime_shared.recurring.parsing import MAX_CALENDARS, MAX_COUNT, MOST_EVERY
@@ -145,6 +146,12 @@ _STATUSES: Mapping[str, object] = {
     },
 }
 
+_PATHS: Mapping[str, object] = {
+    "type": "array",
+    "maxItems": MOST_PATHS,
+    "items": {**text_of(PATH_PATTERN), "maxLength": MOST_PATH_CHARS},
+}
+
 
 def _settings(model: type) -> Shape:
     """Return the object that sets what a model has."""
@@ -160,8 +167,12 @@ def _field_of(entry: Entry) -> Field:
         return Field(name, NUMBER, doc, {"anyOf": [number, {"const": 0}]})
     if entry.kind is str:
         return Field(name, TEXT, doc, text_of(f"(?:{entry.setting.pattern})?"))
+    if entry.kind is bool:
+        return Field(name, FLAG, doc)
     if entry.kind is tuple:
         return Field(name, LIST, doc, _STATUSES)
+    if entry.kind is FieldPath:
+        return Field(name, LIST, doc, _PATHS)
     return Field(name, OBJECT, doc, _ref(name[:1].upper() + name[1:]))
 
 
@@ -190,6 +201,16 @@ CALLBACK = Shape(
     required=("type", "details"),
 )
 OWN_CALLBACK = CALLBACK.closed()
+_HEADERS: Mapping[str, object] = {
+    "type": "object",
+    "maxProperties": http_rules.MAX_HEADERS,
+    "propertyNames": {
+        "pattern": whole(http_rules.NAME_PATTERN),
+        "maxLength": http_rules.MAX_NAME_CHARS,
+        "not": {"pattern": f"^(?:(?:{_CONTROLLED})$|{any_case(http_rules.CONTROLLED_PREFIXES)})"},
+    },
+    "additionalProperties": text_of(http_rules.VALUE_PATTERN),
+}
 HTTP_DETAILS = Shape(
     Field(
         "url",
@@ -202,16 +223,13 @@ HTTP_DETAILS = Shape(
         "headers",
         TEXTS,
         "At most 30 request headers, 8,192 bytes of names and values.",
-        {
-            "type": "object",
-            "maxProperties": http_rules.MAX_HEADERS,
-            "propertyNames": {
-                "pattern": whole(http_rules.NAME_PATTERN),
-                "maxLength": http_rules.MAX_NAME_CHARS,
-                "not": {"pattern": f"^(?:(?:{_CONTROLLED})$|{any_case(http_rules.CONTROLLED_PREFIXES)})"},
-            },
-            "additionalProperties": text_of(http_rules.VALUE_PATTERN),
-        },
+        _HEADERS,
+    ),
+    Field(
+        "secretHeaders",
+        TEXTS,
+        "Further headers, whose values are stored encrypted and never shown; they count as headers.",
+        _HEADERS,
     ),
     required=("url", "method"),
 )
@@ -220,6 +238,7 @@ KAFKA_DETAILS = Shape(
     Field("key", TEXT, "Key of the record, at most 1,024 bytes. Left out: the schedule's id."),
     Field("partition", WHOLE, "Partition of the topic. Left out: the key decides."),
     Field("headers", TEXTS, "At most 30 headers of the record."),
+    Field("secretHeaders", TEXTS, "Further headers, whose values are stored encrypted and never shown."),
     required=("topic",),
 )
 #: what the callback types that come with Ringtime read of `callback.details`

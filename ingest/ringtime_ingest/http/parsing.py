@@ -62,7 +62,7 @@ from ringtime_shared.models.hooks import Hook, HookEvent, Hooks
 from ringtime_shared.models.recurring import Definition, Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.sending import Priority, Sending
-from ringtime_shared.models.setting import entries_of
+from ringtime_shared.models.setting import FieldPath, entries_of
 from ringtime_shared.models.times import Times
 from ringtime_shared.recurring.parsing import KEYS as TIMES_KEYS
 from ringtime_shared.recurring.parsing import parse_times, patch_times
@@ -454,12 +454,22 @@ def _read_statuses(value: object, path: str, wrong: list[Violation]) -> tuple[st
     return tuple(dict.fromkeys(statuses))
 
 
+def _read_paths(value: object, path: str, wrong: list[Violation]) -> tuple[str, ...]:
+    paths = cast(list[object], value)
+    if not all(isinstance(item, str) for item in paths):
+        wrong.append(Violation(path, "must be a list of texts"))
+        return ()
+    return tuple(dict.fromkeys(map(str, paths)))
+
+
 #: by type; None: the number or text as it is
-_READERS: Mapping[type, Callable[[object, str, list[Violation]], object] | None] = {
+_READERS: Mapping[Any, Callable[[object, str, list[Violation]], object] | None] = {
     int: None,
     str: None,
     float: lambda value, _path, _wrong: float(cast(Decimal, value)) or None,
+    bool: lambda value, _path, _wrong: bool(value),
     tuple: _read_statuses,
+    FieldPath: _read_paths,
     RetryRules: _read_retry,
     Hooks: _read_hooks,
 }

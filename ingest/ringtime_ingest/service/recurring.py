@@ -62,6 +62,7 @@ from ringtime_shared.models.recurring import (
     run_id,
 )
 from ringtime_shared.models.schedule import Place, Row
+from ringtime_shared.models.sending import Sending
 from ringtime_shared.models.times import Run
 from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.recurring.run_rows import (
@@ -101,6 +102,7 @@ class RecurringParts:
     map_age_ms: int
     #: returns the details as they will be kept, if a request keeps the rules; raises InvalidRequest
     screen: Callable[[NewRecurring, App], Awaitable[bytes]]
+    kept: Callable[[Sending | None, App], Sending | None]  #: returns how runs are sent, and payloads stored
     mint: Callable[[int, int, int], Awaitable[UUID]]  #: a new id of kind RUN: slot, partition, app number
 
 
@@ -149,7 +151,7 @@ class Recurring:
             "callback_type": new.callback_type,
             "callback_details": details,
             "retry": new.retry,
-            "sending": new.sending,
+            "sending": self._parts.kept(new.sending, reading.app),
             "misfire": new.misfire,
             "misfire_most": new.misfire_most,
             "misfire_age_ms": new.misfire_age_ms,

@@ -20,6 +20,7 @@ from ringtime_shared.apps.hook_rules import MAX_DETAILS_BYTES as MAX_DETAILS_BYT
 from ringtime_shared.apps.hook_rules import check_hooks
 from ringtime_shared.apps.retry_rules import RetryBounds, check_retry
 from ringtime_shared.apps.rules import check_app
+from ringtime_shared.callbacks.credentials import SEALED, SEALED_RULE
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.hooks import Hooks
@@ -279,8 +280,11 @@ def check_callback(new: Contents, callback_rules: Mapping[str, CallbackRule]) ->
 def encode_details(details: dict[str, object]) -> bytes:
     """Return `callback.details` as they will be kept, unknown keys included.
 
-    Raises InvalidRequest for too many bytes, and for what is no JSON, which only the library can be given.
+    Raises InvalidRequest for too many bytes, for a key that is Ringtime's own, and for what is no JSON, which
+    only the library can be given.
     """
+    if SEALED in details:
+        raise InvalidRequest.of(f"callback.details.{SEALED}", SEALED_RULE)
     try:
         encoded = orjson.dumps(details)
     except TypeError as error:

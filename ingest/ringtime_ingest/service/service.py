@@ -24,6 +24,7 @@ from ringtime_ingest.service.keyed import Keyed
 from ringtime_ingest.service.listing import Listing, fetch_shown
 from ringtime_ingest.service.named import Named, NamedParts
 from ringtime_ingest.service.recurring import Recurring, RecurringParts
+from ringtime_ingest.service.redactor import Redactor
 from ringtime_ingest.service.replay import Replayer
 from ringtime_ingest.service.requests import (
     Cancellation,
@@ -59,6 +60,7 @@ from ringtime_shared.errors import (
     InvalidRequest,
     LimitReached,
     NotFound,
+    StoreUnavailable,
     Violation,
 )
 from ringtime_shared.ids import IdMint, Kind, unpack_id
@@ -71,6 +73,9 @@ from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.recurring.completing import Completions
 from ringtime_shared.schedules.cancelling import cancel_home
 from ringtime_shared.schedules.changing import as_shown
+from ringtime_shared.sealing.keyring import KeyRing
+from ringtime_shared.sealing.records import as_private
+from ringtime_shared.sealing.store import sealed_store
 from ringtime_shared.settings import AppLimits, IngestSettings
 from ringtime_shared.stores.codec import check_details, fault_of
 from ringtime_shared.stores.protocol import (
@@ -122,12 +127,15 @@ class IngestParts:
     callbacks: Mapping[str, CallbackRules]
     holder: str  #: names this process where it claims its nonce
     completions: Completions | None = None  #: None: nobody can say later that a run is done
+    ring: KeyRing | None = None  #: what secrets are stored under; None: they are plain text there
 
 
 class IngestService:
     """Create it with `IngestService.start`."""
 
     def __init__(self, parts: IngestParts, mint: IdMint) -> None:
+        parts = replace(parts, store=sealed_store(parts.store, parts.ring))
+        self._ring = parts.ring
         self._store = parts.store
         self._clock = parts.clock
         self.boot_ms = parts.clock.boot_ms
@@ -140,6 +148,7 @@ class IngestService:
         self._has_completions = parts.completions is not None
         self._mint = mint
         self._apps = AppMaps(parts.store, parts.clock, spread=spread_of(parts.holder))
+        self.redactor = Redactor(self._apps.known, parts.ring)
         self._growth = Growth(parts.store, self._apps.counts, parts.limits)
         deleter = Deleter(parts.store, parts.clock, parts.settings, parts.limits)
         self._deletions = Deletions(deleter, self._apps, parts.clock)
@@ -202,6 +211,7 @@ class IngestService:
                 margin_ms=self._margin_ms,
                 map_age_ms=parts.settings.map_age_ms,
                 screen=self._screen_recurring,
+                kept=self._kept,
                 mint=self._mint_run,
             )
         )
@@ -416,13 +426,15 @@ class IngestService:
 
     async def _apply(self, old: Schedule, asked: ScheduleChange, app: App, now_ms: int) -> Schedule:
         """Return a schedule as it is to be. What stays of it is not judged anew. Raises InvalidRequest."""
+        is_same_payload = asked.payload is None
+        sending = _sending_of(old.sending, asked)
         contents = Contents(
             app_id=old.app_id,
             payload=old.payload if asked.payload is None else asked.payload,
             callback_type=asked.callback_type or old.callback_type,
             callback_details=asked.callback_details or {},
             retry=asked.retry,
-            sending=_sending_of(old.sending, asked),
+            sending=sending if is_same_payload else self._kept(sending, app),
         )
         if asked.callback_type is None:
             details = old.callback_details
@@ -490,11 +502,22 @@ class IngestService:
             created_ms=now_ms,
             expires_ms=slot_ms + retention_days * _DAY_MS,
             retry=new.retry,
-            sending=new.sending,
+            sending=self._kept(new.sending, app),
             name=new.name,
             labels=new.labels,
         )
         return Row(schedule=schedule, place=Place(app.app_id, partition, slot_ms))
+
+    def _kept(self, sending: Sending | None, app: App) -> Sending | None:
+        """Return how a schedule is sent, and its payload stored, if that is given now. Raises
+        StoreUnavailable where it is to be encrypted and this process has no key."""
+        if not app.configuration.encrypt_payloads:
+            return sending
+        if self._ring is None:
+            raise StoreUnavailable(
+                f"app {app.app_id} has its payloads encrypted, and this server has no key ring"
+            )
+        return as_private(sending)
 
     async def _home_rows(self, drafts: Sequence[Draft], now_ms: int) -> list[Row]:
         await self._refresh_mint(len(drafts))
@@ -576,7 +599,10 @@ class IngestService:
 def _sending_of(old: Sending | None, asked: ScheduleChange) -> Sending | None:
     """Return how a changed schedule is sent; another payload is text unless it is said to be base64."""
     before = Sending() if old is None or asked.is_whole else old
+    is_kept = asked.payload is None and old is not None and old.is_private
     changed = Sending(
+        is_private=is_kept,
+        is_sealed=is_kept and old is not None and old.is_sealed,
         is_base64=before.is_base64 if asked.payload is None else bool(asked.is_base64),
         timeout_ms=asked.timeout_ms if asked.sets("timeout_ms") else before.timeout_ms,
         priority=(asked.priority or Priority.NORMAL) if asked.sets("priority") else before.priority,

@@ -31,6 +31,7 @@ from ringtime_shared.clock import require_trust
 from ringtime_shared.errors import Conflict, InvalidRequest, RingtimeError, Violation
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.hooks import Hooks
+from ringtime_shared.models.setting import FieldPath
 from ringtime_shared.settings import AppLimits, Settings
 
 _KEYS = ("appId", "partitions", "active", "configuration")
@@ -179,11 +180,25 @@ def _read_statuses(value: object) -> tuple[str, ...]:
     return statuses_of(map(str, value))
 
 
-_READERS: Mapping[type, Callable[[object], object]] = {
+def _read_flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")
+    return value
+
+
+def _read_paths(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise ValueError("must be a list of texts")
+    return tuple(dict.fromkeys(value))
+
+
+_READERS: Mapping[Any, Callable[[object], object]] = {
     int: _read_whole,
     float: _read_number,
     str: _read_text,
+    bool: _read_flag,
     tuple: _read_statuses,
+    FieldPath: _read_paths,
     Hooks: hooks.read_hooks,
 }
 

@@ -26,7 +26,7 @@ from ringtime_shared.errors import AppExists, InvalidRequest, Violation
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.retry import RetryRules
-from ringtime_shared.models.setting import entries_of
+from ringtime_shared.models.setting import FieldPath, entries_of
 
 _LIST = (
     Column("APP"),
@@ -401,10 +401,19 @@ def statuses_of(parts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.strip().lower() for part in parts if part.strip()))
 
 
-_READERS: Mapping[type, Callable[[str], object]] = {
+def read_flag(text: str) -> bool:
+    """Read `true` or `false`. Raises ValueError."""
+    if text not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return text == "true"
+
+
+_READERS: Mapping[Any, Callable[[str], object]] = {
     int: read_whole,
     float: _read_number,
     str: str,
+    bool: read_flag,
     tuple: _read_statuses,
+    FieldPath: lambda text: tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip())),
     Hooks: hooks.read_text,
 }

@@ -13,6 +13,8 @@ from ringtime_shared.clock import Clock, SystemClock
 from ringtime_shared.clock.watched import WatchedClock
 from ringtime_shared.coordination.protocol import OperatorCoordination
 from ringtime_shared.errors import StartupError
+from ringtime_shared.sealing.keyring import KeyRing, ring_of
+from ringtime_shared.sealing.store import sealed_store
 from ringtime_shared.settings import Settings, load_settings
 from ringtime_shared.stores.protocol import Store
 
@@ -29,6 +31,13 @@ class Deployment:
     operator: str  #: goes into the audit log
     clock: Clock
     server: str | None = None  #: one process: the node that runs on the folder; None: nobody does
+    ring: KeyRing | None = None  #: what secrets are stored under; None: this command has not the keys
+    driver: Store | None = None  #: the store without a ring; None: `store` has none
+
+    @property
+    def kept(self) -> Store:
+        """The store with secrets as they are stored. What `store` reads is open, what it writes is sealed."""
+        return self.driver or self.store
 
 
 @dataclass(slots=True, kw_only=True)
@@ -59,14 +68,17 @@ class Context:
         settings = self.load_settings()
         clock = WatchedClock(SystemClock(), settings.clock)
         async with AsyncExitStack() as stack:
-            store, server = await _open_store(settings, clock)
-            stack.push_async_callback(store.close)
-            await clock.look(store.fetch_times)  # what counts from now is refused if it is in doubt
+            driver, server = await _open_store(settings, clock)
+            stack.push_async_callback(driver.close)
+            await clock.look(driver.fetch_times)  # what counts from now is refused if it is in doubt
+            ring = ring_of(settings.secrets, settings.embedded.data)
             coordination = open_coordination(settings)
             if coordination is not None:
                 stack.push_async_callback(coordination.close)
             yield Deployment(
-                store=store,
+                store=sealed_store(driver, ring),
+                driver=driver,
+                ring=ring,
                 coordination=coordination,
                 settings=settings,
                 operator=self.operator,

@@ -16,7 +16,7 @@ from ringtime_shared.api.instants import to_iso
 from ringtime_shared.api.schedules import TEXT, ScheduleView, schedule_to_json, sending_to_json
 from ringtime_shared.api.times import PlannedView, TimesView, planned_to_json, times_to_json
 from ringtime_shared.api.views import Doc
-from ringtime_shared.callbacks.credentials import hide_details
+from ringtime_shared.callbacks.credentials import MASK, hide_details
 from ringtime_shared.models.recurring import Definition, DefinitionState, Misfire
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row, Status
@@ -52,6 +52,7 @@ class RecurringView(TimesView):
     paused_until: Annotated[datetime | None, Doc("When it makes runs again; left out: when resumed.")] = None
     retry: Annotated[RetryRules | None, Doc("Where it differs from the app's.", name="retryPolicy")] = None
     payload_encoding: Annotated[str, Doc("As of a schedule.")] = TEXT
+    payload_encrypted: Annotated[bool, Doc("As of a schedule.")] = False
     timeout_ms: Annotated[int | None, Doc("As of a schedule.")] = None
     priority: Annotated[Priority, Doc("As of a schedule.")] = Priority.NORMAL
     hooks: Annotated[Mapping[str, Any], Doc("As of a schedule.")] = field(default_factory=dict)
@@ -119,6 +120,8 @@ def recurring_to_json(definition: Definition, now_ms: int, upcoming: Run | None 
         shown["retryPolicy"] = retry_to_json(definition.retry)
     if definition.sending is not None:
         shown |= sending_to_json(definition.sending)
+        if definition.sending.is_private:
+            shown["payload"] = MASK
     if definition.misfire is Misfire.ALL:
         shown["misfireMost"] = definition.misfire_most
     if definition.misfire_age_ms is not None:

@@ -17,7 +17,7 @@ from ringtime_shared.api.hooks import FIELD as HOOKS
 from ringtime_shared.api.hooks import hooks_to_json
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.api.views import Doc
-from ringtime_shared.callbacks.credentials import hide_details
+from ringtime_shared.callbacks.credentials import MASK, hide_details
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Attempt, Outcome, Row, Status
 from ringtime_shared.models.sending import Priority, Sending
@@ -25,6 +25,7 @@ from ringtime_shared.models.sending import Priority, Sending
 MAX_ERROR_CHARS = 200
 BASE64, TEXT = "base64", "text"
 ENCODINGS = (TEXT, BASE64)  #: of payloads
+ENCRYPTED = "payloadEncrypted"
 LIST_SIZE = 15  #: schedules on a page, if nobody says how many; goscheduler's
 MAX_LIST_SIZE = 1_000
 MAX_LIST_DAYS = 31  #: between both ends of a range
@@ -75,12 +76,14 @@ class ScheduleView:
 
     schedule_id: Annotated[UUID, Doc("Made by the server.")]
     app_id: Annotated[str, Doc("Whose schedule it is.")]
-    payload: Annotated[str, Doc("As given.")]
+    payload: Annotated[
+        str, Doc("As given; `***` if it is encrypted, and `REDACTED:...` for fields that the app hides.")
+    ]
     callback: Annotated[
         Mapping[str, Any],
         Doc(
-            'As sent, `{"type": name, "details": {...}}`, but `***` for the values of headers and query'
-            " parameters whose names say that they are credentials."
+            'As sent, `{"type": name, "details": {...}}`, but `***` for the values of secret headers, and of'
+            " headers and query parameters whose names say that they are credentials."
         ),
     ]
     fire_time: Annotated[datetime, Doc("Fire time to the millisecond, UTC.")]
@@ -99,6 +102,9 @@ class ScheduleView:
     payload_encoding: Annotated[
         str, Doc("`base64`: the bytes are sent that the payload stands for. Left out: the text is.")
     ] = TEXT
+    payload_encrypted: Annotated[
+        bool, Doc("Its payload is stored encrypted, and shown to nobody. Left out: false.")
+    ] = False
     timeout_ms: Annotated[int | None, Doc("Of one attempt, where it is not the app's.")] = None
     priority: Annotated[Priority, Doc("Left out: normal.")] = Priority.NORMAL
     hooks: Annotated[
@@ -157,6 +163,8 @@ def schedule_to_json(row: Row) -> dict[str, object]:
         shown["labels"] = dict(schedule.labels)
     if schedule.sending is not None:
         shown |= sending_to_json(schedule.sending)
+        if schedule.sending.is_private:
+            shown["payload"] = MASK
     if row.change is not None:
         shown["changedTime"] = to_iso(row.change.at_ms)
     outcome = row.outcome
@@ -199,6 +207,8 @@ def sending_to_json(sending: Sending, *, is_hidden: bool = True) -> dict[str, ob
     shown: dict[str, object] = {}
     if sending.is_base64:
         shown["payloadEncoding"] = BASE64
+    if sending.is_private and is_hidden:
+        shown[ENCRYPTED] = True
     if sending.timeout_ms is not None:
         shown["timeoutMs"] = sending.timeout_ms
     if sending.priority is not Priority.NORMAL:

@@ -41,6 +41,8 @@ def _row(name: str, entry: Entry) -> str:
 def _takes(entry: Entry) -> str:
     if entry.kind is str:
         return entry.setting.shape
+    if entry.kind is bool:
+        return "true or false"
     if not entry.is_number:
         return "a list of texts"
     most = entry.setting.most

@@ -10,6 +10,7 @@ from typing import Any
 
 from ringtime_shared.api.configuration import check_values
 from ringtime_shared.api.ids import check_app_id
+from ringtime_shared.apps.redaction import MOST_PATHS, path_fault
 from ringtime_shared.apps.retry_rules import RetryBounds, check_retry
 from ringtime_shared.errors import LimitReached, Violation
 from ringtime_shared.models.app import AppConfiguration
@@ -38,6 +39,11 @@ def check_app(
 def check_configuration(configuration: AppConfiguration, limits: AppLimits, path: str) -> list[Violation]:
     """Return everything that is wrong with a configuration; `path` stands before the names of its fields."""
     violations = check_values(configuration, path, limits)
+    for item, text in enumerate(configuration.redacted_fields or (), 1):
+        if fault := path_fault(text):
+            violations.append(Violation(f"{path}redactedFields", f"item {item} {fault}"))
+    if len(configuration.redacted_fields or ()) > MOST_PATHS:
+        violations.append(Violation(f"{path}redactedFields", f"must be at most {MOST_PATHS}"))
     if configuration.retry is not None:
         most_s = (configuration.retention_days or limits.retention_days) * _DAY_S
         bounds = RetryBounds(max_http_attempts=limits.max_http_attempts, max_age_s=most_s)

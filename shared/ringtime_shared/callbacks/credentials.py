@@ -1,9 +1,10 @@
 """Which parts of a callback let their bearer in, and how a callback is shown without them.
 
-The store keeps a callback as it was sent, and deliveries and replays send that. Whoever is shown a schedule
-sees the names of headers and of query parameters, and `***` for the value of each whose name says that it is
-a credential. Names are all there is to go by: a secret in a path, in the payload, or under a name that
-does not say so is shown.
+Deliveries and replays send a callback as it was given. Whoever is shown a schedule sees the names of headers
+and of query parameters, and `***` for the value of each header under `secretHeaders`, and of each whose name
+says that it is a credential. Names are all there is to go by: a secret in a path, in the payload, or under a
+name that does not say so is shown. What is hidden here is what is stored encrypted
+(`ringtime_shared.sealing`).
 """
 
 from __future__ import annotations
@@ -16,12 +17,17 @@ from urllib.parse import unquote_plus
 import orjson
 
 MASK = "***"
+HEADERS, SECRET_HEADERS = "headers", "secretHeaders"  #: of details; the second's values are all credentials
+SEALED = "ringtimeSealed"  #: member of details as they are stored: what is hidden in them, encrypted
+SEALED_RULE = "is Ringtime's own, and cannot be given"
+_SEALED_MARK = f'"{SEALED}":'.encode()
 
 _CREDENTIAL = re.compile(
     r"auth(?!or(?:s|ity)?(?![a-z]))|cookie|token|secret|passw|passphrase|credential|bearer|session|signature"
     r"|(?:api|access|private|shared)[-_.]?key|(?<![a-z])(?:key|sig|pwd|pass|jwt|sid)(?![a-z])",
     re.IGNORECASE,
 )
+_LEAST_HIDDEN_CHARS = 4  #: a shorter value says nothing, and would be found everywhere
 _SHORT_BYTES = 1_024  #: details up to here are remembered
 _HARMLESS = frozenset({"idempotency-key", "x-idempotency-key"})
 
@@ -32,16 +38,20 @@ def is_credential(name: str) -> bool:
     return _CREDENTIAL.search(name) is not None and name.lower() not in _HARMLESS
 
 
-def mask_fault(name: str, value: object) -> str | None:
-    """Return the rule that a header breaks which holds the mask: a schedule that was read and sent back."""
-    if value != MASK or not is_credential(name):
+def mask_fault(name: str, value: object, *, is_secret: bool = False) -> str | None:
+    """Return the rule that a header breaks which holds the mask: a schedule that was read and sent back.
+
+    Args:
+        is_secret: it is hidden whatever its name is.
+    """
+    if value != MASK or not (is_secret or is_credential(name)):
         return None
     return f"must be the value itself; {MASK} stands where one is hidden"
 
 
 def hide_details(details: bytes) -> bytes:
     """Return `callback.details`, a JSON object as it is stored, with credentials hidden."""
-    if b'"headers"' not in details and b"?" not in details:
+    if b'eaders"' not in details and b"?" not in details:
         return details
     return _hide_short(details) if len(details) <= _SHORT_BYTES else _hide(details)
 
@@ -57,14 +67,47 @@ _hide_short = lru_cache(maxsize=1_024)(_hide)
 
 
 def hide(details: Mapping[str, object]) -> dict[str, object]:
-    """Return `callback.details` with the credentials in `headers` and `url` hidden."""
+    """Return `callback.details` with the credentials in headers and `url` hidden."""
     shown = dict(details)
-    headers, url = details.get("headers"), details.get("url")
+    headers, secret, url = details.get(HEADERS), details.get(SECRET_HEADERS), details.get("url")
+    shown.pop(SEALED, None)
+    if isinstance(secret, Mapping):
+        shown[SECRET_HEADERS] = dict.fromkeys(secret, MASK)
     if isinstance(headers, Mapping):
         shown["headers"] = {name: MASK if is_credential(name) else value for name, value in headers.items()}
     if isinstance(url, str) and "?" in url:
         shown["url"] = _hide_query(url)
     return shown
+
+
+def is_kept_sealed(details: bytes) -> bool:
+    """Whether stored details have their credentials encrypted."""
+    return _SEALED_MARK in details and SEALED in orjson.loads(details)
+
+
+def with_secret_headers(details: Mapping[str, object]) -> Mapping[str, object]:
+    """Return details with what is under `secretHeaders` among their headers, as they are sent."""
+    secret = details.get(SECRET_HEADERS)
+    if not isinstance(secret, Mapping):
+        return details
+    headers = details.get(HEADERS)
+    sent = {name: value for name, value in details.items() if name != SECRET_HEADERS}
+    return sent | {HEADERS: {**(headers if isinstance(headers, Mapping) else {}), **secret}}
+
+
+def without_credentials(text: str, details: Mapping[str, object], sent: Mapping[str, object]) -> str:
+    """Return a text, such as an error that repeats what it was given, without the credentials that were sent.
+
+    Args:
+        details: as they are stored.
+        sent: the same, opened, secret headers among the headers.
+    """
+    secret, headers = details.get(SECRET_HEADERS), sent.get(HEADERS)
+    for name, value in headers.items() if isinstance(headers, Mapping) else ():
+        is_hidden = is_credential(name) or (isinstance(secret, Mapping) and name in secret)
+        if is_hidden and isinstance(value, str) and len(value) >= _LEAST_HIDDEN_CHARS:
+            text = text.replace(value, MASK)
+    return text
 
 
 def _hide_query(url: str) -> str:

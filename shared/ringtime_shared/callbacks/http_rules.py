@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-from ringtime_shared.callbacks.credentials import MASK, mask_fault
+from ringtime_shared.callbacks.credentials import HEADERS, SECRET_HEADERS, mask_fault
 from ringtime_shared.callbacks.egress_policy import NOT_ALLOWED, EgressPolicy
 from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.callbacks.url_rules import parse_target, url_fault
@@ -20,7 +20,7 @@ from ringtime_shared.errors import Violation
 
 NAME = "http"  #: the `callback.type`
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-KEYS = frozenset({"url", "method", "headers"})  #: the details this type reads
+KEYS = frozenset({"url", "method", HEADERS, SECRET_HEADERS})  #: the details this type reads
 MAX_HEADERS = 30
 MAX_NAME_CHARS = 256
 MAX_HEADER_BYTES = 8_192  #: all names and values together
@@ -63,27 +63,29 @@ def check_http_details(details: Mapping[str, object]) -> list[Violation]:
     if details.get("method") not in METHODS:
         rule = "required: one of " + ", ".join(METHODS)
         violations.append(Violation("callback.details.method", rule))
-    headers = details.get("headers")
-    if headers is not None:
-        violations += _check_headers(headers)
+    violations += _check_headers(details, HEADERS, seen := set[str]())
+    if SECRET_HEADERS in details:
+        violations += _check_headers(details, SECRET_HEADERS, seen)
     return violations
 
 
-def _check_headers(headers: object) -> list[Violation]:
-    field = "callback.details.headers"
+def _check_headers(details: Mapping[str, object], group: str, seen: set[str]) -> list[Violation]:
+    """Return what is wrong with one group of headers; `seen`: the names of both, in lower case."""
+    headers, field = details.get(group), f"callback.details.{group}"
+    if headers is None:
+        return []
     if not isinstance(headers, dict):
         return [Violation(field, "must be an object of strings")]
-    if len(headers) > MAX_HEADERS:
+    if len(headers) + len(seen) > MAX_HEADERS:
         return [Violation(field, f"must be at most {MAX_HEADERS}")]
     violations = []
     size = 0
-    seen: set[str] = set()
     for name, value in headers.items():
         fault = header_fault(name, value)
         if isinstance(name, str) and name.lower() in seen:
             fault = "given twice; header names do not tell upper from lower case"
-        elif fault is None and value == MASK:
-            fault = mask_fault(str(name), str(value))
+        elif fault is None:
+            fault = mask_fault(name, value, is_secret=group == SECRET_HEADERS)
         if fault is None:
             seen.add(name.lower())
             size += len(name) + len(value)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from ringtime_shared.callbacks.credentials import mask_fault
+from ringtime_shared.callbacks.credentials import HEADERS, SECRET_HEADERS, mask_fault
 from ringtime_shared.callbacks.grants import TopicGrants
 from ringtime_shared.callbacks.http_rules import shown
 from ringtime_shared.callbacks.protocol import CallbackRules
@@ -48,7 +48,8 @@ class KafkaRules(CallbackRules):
             ("partition", _partition_fault(details.get("partition"))),
         )
         violations = [Violation(f"callback.details.{name}", fault) for name, fault in faults if fault]
-        return violations + _check_headers(details.get("headers"))
+        violations += _check_headers(details, HEADERS, seen := set[str]())
+        return violations + _check_headers(details, SECRET_HEADERS, seen)
 
     def topic_fault(self, topic: object, app_id: str) -> str | None:
         """Return why this app cannot write to this topic, or None."""
@@ -82,19 +83,24 @@ def _partition_fault(partition: object) -> str | None:
     return f"must be a whole number from 0 to {MAX_PARTITION}"
 
 
-def _check_headers(headers: object) -> list[Violation]:
-    field = "callback.details.headers"
+def _check_headers(details: Mapping[str, object], group: str, seen: set[str]) -> list[Violation]:
+    """Return what is wrong with one group of headers; `seen`: the names of both."""
+    headers, field = details.get(group), f"callback.details.{group}"
     if headers is None:
         return []
     if not isinstance(headers, dict):
         return [Violation(field, "must be an object of strings")]
-    if len(headers) > MAX_HEADERS:
+    if len(headers) + len(seen) > MAX_HEADERS:
         return [Violation(field, f"must be at most {MAX_HEADERS}")]
     violations = []
     total = 0
     for name, value in headers.items():
-        fault = _name_fault(name) or _value_fault(value) or mask_fault(str(name), value)
+        fault = _name_fault(name) or _value_fault(value)
+        fault = fault or mask_fault(name, value, is_secret=group == SECRET_HEADERS)
+        if fault is None and name in seen:
+            fault = f"is one of {HEADERS} already"
         if fault is None:
+            seen.add(name)
             total += (_size(name) or 0) + (_size(value) or 0)
         else:
             violations.append(Violation(f"{field}.{shown(name)}".rstrip("."), fault))

@@ -7,7 +7,7 @@ from typing import Annotated, NamedTuple
 
 from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.retry import RetryRules
-from ringtime_shared.models.setting import Setting
+from ringtime_shared.models.setting import FieldPath, Setting
 
 _TEN_YEARS_S = 316_224_000
 
@@ -164,6 +164,22 @@ class AppConfiguration:
             pattern=r"[A-Za-z0-9._-]{1,64}",
             shape="1 to 64 letters, digits, ., _ and -",
             unset="none but the server's own",
+        ),
+    ] = None
+    encrypt_payloads: Annotated[
+        bool | None,
+        Setting(
+            "encryptPayloads",
+            "Payloads are stored encrypted, and shown as `***` alone.",
+            unset="no",
+        ),
+    ] = None
+    redacted_fields: Annotated[
+        tuple[FieldPath, ...] | None,
+        Setting(
+            "redactedFields",
+            "Fields of payloads shown as `REDACTED:` and a hash; dots lead inwards, `*` is any name.",
+            unset="none",
         ),
     ] = None
     hooks: Annotated[

@@ -27,3 +27,5 @@ class Sending:
     hook_of: HookOf | None = None  #: it is the row of a hook
     #: an answer of 202 is not its end: the receiver says when it is done, and has so long for it
     completion_ms: int | None = None
+    is_private: bool = False  #: its payload is stored encrypted and shown to nobody; see `sealing`
+    is_sealed: bool = False  #: of a private one: its payload is a sealed text, as a store has it

@@ -10,7 +10,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, get_args, get_type_hints
+from typing import Any, NewType, get_args, get_type_hints
+
+FieldPath = NewType("FieldPath", str)
+"""Leads to a value in JSON: `card.number`, or `items.*.price`, where `*` is any name or place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,8 @@ class Entry:
     """A setting with the place of its value."""
 
     attribute: str
-    kind: type  #: int, float, str, tuple (of texts), or a model with settings of its own
+    #: int, float, bool, str, tuple (of statuses), `FieldPath` (a tuple of them), or a model with settings
+    kind: Any
     setting: Setting
 
     @property
@@ -61,8 +65,9 @@ def _read_entries(model: type) -> tuple[Entry, ...]:
     )
 
 
-def _kind_of(hint: Any) -> type:
-    """Return the type in `Annotated[X | None, Setting(...)]`; of `tuple[str, ...]` it is `tuple`."""
+def _kind_of(hint: Any) -> Any:
+    """Return the type in `Annotated[X | None, Setting(...)]`; of `tuple[str, ...]` it is `tuple`, of a tuple
+    of another type that type."""
     wanted = next(each for each in get_args(get_args(hint)[0]) if each is not type(None))
-    kind: type = getattr(wanted, "__origin__", wanted)
-    return kind
+    items = get_args(wanted)
+    return FieldPath if FieldPath in items else getattr(wanted, "__origin__", wanted)

@@ -28,6 +28,7 @@ from ringtime_shared.settings.kafka import KafkaSettings
 from ringtime_shared.settings.limits import AppLimits
 from ringtime_shared.settings.load import check_settings, load_settings
 from ringtime_shared.settings.root import Settings
+from ringtime_shared.settings.secrets import SecretSettings
 from ringtime_shared.settings.server import ServerSettings
 from ringtime_shared.settings.storage import CassandraSettings, EmbeddedSettings
 
@@ -46,6 +47,7 @@ __all__ = [
     "KafkaSettings",
     "NodeSettings",
     "RetrySettings",
+    "SecretSettings",
     "ServerSettings",
     "Settings",
     "check_settings",

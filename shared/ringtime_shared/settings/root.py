@@ -14,6 +14,7 @@ from ringtime_shared.settings.egress import EgressSettings
 from ringtime_shared.settings.ingest import IngestSettings
 from ringtime_shared.settings.kafka import KafkaSettings
 from ringtime_shared.settings.limits import AppLimits
+from ringtime_shared.settings.secrets import SecretSettings
 from ringtime_shared.settings.server import ServerSettings
 from ringtime_shared.settings.storage import CassandraSettings, EmbeddedSettings
 
@@ -34,6 +35,7 @@ class Settings:
     clock: ClockSettings = field(default_factory=ClockSettings)
     callbacks: CallbackSettings = field(default_factory=CallbackSettings)
     completion: CompletionSettings = field(default_factory=CompletionSettings)
+    secrets: SecretSettings = field(default_factory=SecretSettings)
     egress: EgressSettings = field(default_factory=EgressSettings)
     embedded: EmbeddedSettings = field(default_factory=EmbeddedSettings)
     node: NodeSettings = field(default_factory=NodeSettings)

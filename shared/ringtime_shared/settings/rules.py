@@ -12,6 +12,7 @@ from ringtime_shared.settings.coordination import CoordinationSettings
 from ringtime_shared.settings.egress import EgressSettings, parse_network, parse_ports
 from ringtime_shared.settings.kafka import KafkaSettings
 from ringtime_shared.settings.root import Settings
+from ringtime_shared.settings.secrets import SecretSettings
 from ringtime_shared.settings.server import ServerSettings
 from ringtime_shared.settings.storage import CassandraSettings
 
@@ -44,6 +45,7 @@ def broken_rules(settings: Settings) -> list[Violation]:
         *_limits(settings),
         *_sizes(settings),
         *_completion(settings.completion),
+        *_secrets(settings.secrets),
         *_egress(settings.egress),
         *_certificates(settings.server),
         *_profiles(settings.callbacks.tls_profiles),
@@ -123,6 +125,14 @@ def _completion(completion: CompletionSettings) -> Iterator[Violation]:
     for one, other in (("base_url", "secret"), ("secret", "base_url")):
         if getattr(completion, one) and not getattr(completion, other):
             yield Violation(f"completion.{other}", f"goes with completion.{one}")
+
+
+def _secrets(secrets: SecretSettings) -> Iterator[Violation]:
+    if secrets.key_file and secrets.keys:
+        yield Violation("secrets.keys", "must be empty where secrets.key_file is set")
+    ids = [each.partition(":")[0] for each in secrets.keys]
+    if len(set(ids)) != len(ids):
+        yield Violation("secrets.keys", "must have each id once")
 
 
 def _egress(egress: EgressSettings) -> Iterator[Violation]:

@@ -24,6 +24,7 @@ from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.job import Job, JobKey
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
+from ringtime_shared.models.sending import Sending
 from ringtime_shared.models.tally import Tally
 from ringtime_shared.parts import CopyPage, PartMap, group_of, part_of, parts_of
 from ringtime_shared.recurring.calendars import with_calendars
@@ -188,6 +189,16 @@ class MemoryStore:
                 self._rows[update.place][update.schedule_id] = replace(
                     row, moved_to=update.moved_to or row.moved_to, outcome=update.outcome or row.outcome
                 )
+
+    async def replace_contents(self, before: Row, after: Row) -> bool:
+        rows, schedule_id = self._rows.get(before.place, {}), before.schedule.schedule_id
+        row = rows.get(schedule_id)
+        if row is None or _contents_of(row) not in (_contents_of(before), _contents_of(after)):
+            return False
+        details, payload, sending = _contents_of(after)
+        schedule = replace(row.schedule, callback_details=details, payload=payload, sending=sending)
+        rows[schedule_id] = replace(row, schedule=schedule)
+        return True
 
     async def fetch_rows(self, queries: Sequence[DueQuery]) -> list[DuePage]:
         return [self._page(query, lambda _: True) for query in queries]
@@ -486,6 +497,11 @@ class MemoryStore:
 
     async def close(self) -> None:
         return
+
+
+def _contents_of(row: Row) -> tuple[bytes, str, Sending | None]:
+    schedule = row.schedule
+    return schedule.callback_details, schedule.payload, schedule.sending
 
 
 def _key_of(row: Row) -> Position:

@@ -556,6 +556,19 @@ class OperatorStore(Protocol):
         ...
 
 
+class ContentStore(Protocol):
+    """Other text of the same meaning in place of a row's own: for `ringtime_shared.sealing.rotation`
+    alone."""
+
+    async def replace_contents(self, before: Row, after: Row) -> bool:
+        """Put details, payload and `sending` of `after` in place of those of `before`, one filing as it was
+        read, if what is stored is still that; what was written to it later stays as it is.
+
+        Return whether it is `after` that is stored then; False: something else is, or nothing.
+        """
+        ...
+
+
 class Store(
     AppStore,
     AppFeedStore,
@@ -573,6 +586,7 @@ class Store(
     MetaStore,
     PartStore,
     KeyStore,
+    ContentStore,
     Protocol,
 ):
     """All of it, as a composition root hands it out."""

@@ -20,10 +20,13 @@ def test_every_key_the_api_shows_can_be_set() -> None:
         "retryPolicy.statuses": "5XX, 404,5xx",
         "hooks": '{"onMissed": {"type": "http", "details": {"url": "http://a.example/"}}}',
     }
+    values |= {"encryptPayloads": "true", "redactedFields": "card.number, name"}
     del values["retryPolicy.attempts"]  # the same as httpRetries
     found = change_configuration(EMPTY, [f"{key}={value}" for key, value in values.items()], ())
     shown = configuration_to_json(found)
     policy, hooks = shown.pop("retryPolicy"), shown.pop("hooks")
+    assert (shown.pop("encryptPayloads"), shown.pop("redactedFields")) == (True, ("card.number", "name"))
+    del values["encryptPayloads"], values["redactedFields"]
     numbers = (key for key in values if not key.startswith(("retryPolicy", "hooks")))
     assert shown == dict.fromkeys(numbers, 7) | {"tlsProfile": "7"}
     assert orjson.loads(orjson.dumps(hooks)) == orjson.loads(values["hooks"])

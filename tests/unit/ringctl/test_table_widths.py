@@ -61,6 +61,7 @@ from ringtime_shared.models.recurring import recurring_id_of
 from ringtime_shared.models.schedule import Status
 from ringtime_shared.models.times import Times
 from ringtime_shared.recurring.runs import preview
+from ringtime_shared.sealing.keyring import KeyRing, new_entry
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 
 T = TypeVar("T")
@@ -122,7 +123,8 @@ def world(width: int, monkeypatch: pytest.MonkeyPatch) -> World:
 
     @asynccontextmanager
     async def open_rig(self: Context) -> AsyncIterator[Deployment]:
-        yield rig.deployment
+        ring = KeyRing.of_entries([new_entry("k2026-11-frankfurt-and-dublin")])
+        yield replace(rig.deployment, ring=ring)
 
     async def fetch_health(members: Any) -> list[Any]:
         reason = "the lease of this node was lost, and it has not been granted a new one yet"
@@ -250,6 +252,7 @@ def run_all(world: World) -> None:
     world.run("recurring", "repair", APP)
     world.run("parts", "4096")
     world.run("audit")
+    world.run("secrets", "status")
     world.run("doctor")
 
 

@@ -70,7 +70,14 @@ AT = datetime(2030, 1, 31, 8, 0, 0, 5_000, tzinfo=UTC)
 AT_MS = 1_896_076_800_005
 
 HOOKS = Hooks(on_success=Hook(callback_type="http", callback_details="{}"))
-SENDING = Sending(is_base64=True, timeout_ms=5, priority=Priority.LOW, hooks=HOOKS, completion_ms=5_000)
+SENDING = Sending(
+    is_base64=True,
+    timeout_ms=5,
+    priority=Priority.LOW,
+    hooks=HOOKS,
+    completion_ms=5_000,
+    is_private=True,
+)
 HOOK = Sending(hook_of=HookOf(schedule_id=ID, event=HookEvent.MISSED))
 RULES = RetryRules(attempts=2, factor=1.5, statuses=("5xx",))
 SCHEDULE = Schedule(

@@ -17,8 +17,10 @@ from ringtime_ingest.service import IngestService
 from ringtime_shared.access import Scope
 from ringtime_shared.api.ids import check_app_id, check_name
 from ringtime_shared.api.recurring import recurring_to_json
+from ringtime_shared.api.schedules import schedule_to_json
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.recurring import Definition
+from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import ServerSettings
 
 BASE = "/goscheduler"
@@ -56,4 +58,8 @@ class Routes(ABC):
     def _shown(self, definition: Definition) -> dict[str, object]:
         """Return a recurring schedule as JSON."""
         now_ms, upcoming = self._service.runs.outlook(definition)
-        return recurring_to_json(definition, now_ms, upcoming)
+        return recurring_to_json(self._service.redactor.definition(definition), now_ms, upcoming)
+
+    def _to_json(self, row: Row) -> dict[str, object]:
+        """Return a schedule as JSON."""
+        return schedule_to_json(self._service.redactor.row(row))

@@ -33,7 +33,6 @@ from ringtime_ingest.service import Cancellation, IngestService, Kept, NewSchedu
 from ringtime_ingest.service.batches import AT_ONCE, STINT
 from ringtime_shared.access import Scope
 from ringtime_shared.api.batches import MAX_ITEMS, batch_to_json
-from ringtime_shared.api.schedules import schedule_to_json
 from ringtime_shared.errors import OutcomeUnknown, RateLimited, RingtimeError
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import ServerSettings
@@ -75,7 +74,7 @@ class BatchRoutes(Routes):
             if grant_in(request).apps is not None:
                 asked = seen_only(request, asked, _app_id_of)
             counted = self._counted(request.scope, asked)
-            return await _answer(await self._service.batches.create(counted), _show_created)
+            return await _answer(await self._service.batches.create(counted), self._show_created)
 
     def _counted(
         self, scope: HttpScope, asked: Sequence[NewSchedule | Exception]
@@ -128,7 +127,16 @@ class BatchRoutes(Routes):
             asked = await self._seen(request, await self._cancels.read(body, _to_id))
             results = await self._service.batches.cancel(asked)
             is_sure = all(isinstance(each, Cancellation) and each.promised for each in results)
-            return await _answer(results, _show_cancelled, is_sure=is_sure)
+            return await _answer(results, self._show_cancelled, is_sure=is_sure)
+
+    def _show_created(self, made: object) -> dict[str, object]:
+        if isinstance(made, Kept):
+            return kept_to_json(made, self._to_json(made.row))
+        return {"schedule": self._to_json(cast(Row, made))}
+
+    def _show_cancelled(self, cancellation: Cancellation) -> dict[str, object]:
+        shown: dict[str, object] = {"schedule": self._to_json(cancellation.row)}
+        return shown if cancellation.promised else shown | {"cancel": "best_effort"}
 
 
 def _app_id_of(new: NewSchedule | Exception) -> str | None:
@@ -137,17 +145,6 @@ def _app_id_of(new: NewSchedule | Exception) -> str | None:
 
 def _to_id(item: object) -> UUID:
     return parse_schedule_id(item if isinstance(item, str) else "")
-
-
-def _show_created(made: object) -> dict[str, object]:
-    if isinstance(made, Kept):
-        return kept_to_json(made)
-    return {"schedule": schedule_to_json(cast(Row, made))}
-
-
-def _show_cancelled(cancellation: Cancellation) -> dict[str, object]:
-    shown: dict[str, object] = {"schedule": schedule_to_json(cancellation.row)}
-    return shown if cancellation.promised else shown | {"cancel": "best_effort"}
 
 
 async def _answer(

@@ -39,7 +39,6 @@ from ringtime_shared.api.recurring import (
     preview_to_json,
     runs_to_json,
 )
-from ringtime_shared.api.schedules import schedule_to_json
 from ringtime_shared.errors import InvalidRequest, LimitReached, Violation
 from ringtime_shared.models.recurring import SHOWN, Definition, DefinitionState
 from ringtime_shared.recurring.parsing import KEYS, parse_times
@@ -137,7 +136,7 @@ class RecurringRoutes(Routes):
 
     async def trigger(self, request: Request) -> Response:
         row = await self._service.recurring.trigger(await self._fetch(request))
-        return success({"schedule": schedule_to_json(row)}, code=201, http=self._created)
+        return success({"schedule": self._to_json(row)}, code=201, http=self._created)
 
     async def backfill(self, request: Request) -> Response:
         definition = await self._fetch(request)
@@ -220,7 +219,8 @@ class RecurringRoutes(Routes):
         asked.check()
         when, token = asked.text("when"), asked.text("continuation_token")
         page = await self._service.runs.fetch_page(definition, when, size, token)
-        return success(runs_to_json(page.rows, page.token), total=len(page.rows))
+        rows = [self._service.redactor.row(row) for row in page.rows]
+        return success(runs_to_json(rows, page.token), total=len(rows))
 
     async def fetch_crons(self, request: Request) -> Response:
         """goscheduler's list: a bare array without pages."""

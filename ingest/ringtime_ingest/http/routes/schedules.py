@@ -34,7 +34,6 @@ from ringtime_shared.api.schedules import (
     MAX_LIST_SIZE,
     idempotency_to_json,
     page_to_json,
-    schedule_to_json,
 )
 from ringtime_shared.errors import InvalidRequest, NotChangeable, Violation
 from ringtime_shared.models.schedule import Status
@@ -82,13 +81,18 @@ class ScheduleRoutes(Routes):
     async def create(self, request: Request) -> Response:
         made = await self._create(request)
         if isinstance(made, Kept):
-            return success(kept_to_json(made), code=201, http=self._created, headers=_headers_of(made))
+            return success(
+                kept_to_json(made, self._to_json(made.row)),
+                code=201,
+                http=self._created,
+                headers=_headers_of(made),
+            )
         return success({"schedule": made}, code=201, http=self._created)
 
     async def create_flat(self, request: Request) -> Response:
         made = await self._create(request)
         if isinstance(made, Kept):
-            shown = schedule_to_json(made.row)
+            shown = self._to_json(made.row)
             return success(shown, code=201, http=self._created, headers=_headers_of(made))
         return success(made, code=201, http=self._created)
 
@@ -104,14 +108,14 @@ class ScheduleRoutes(Routes):
             return self._shown(await self._service.recurring.put(replace(new, name=str(uuid4())), 0))
         if new.idempotency_key:
             return await self._service.keyed.create(new)
-        return schedule_to_json(await self._service.create_schedule(new))
+        return self._to_json(await self._service.create_schedule(new))
 
     async def fetch(self, request: Request) -> Response:
         schedule_id = parse_schedule_id(request.path_params["schedule_id"])
         if is_recurring(schedule_id):
             definition = await self._service.recurring.fetch_by_id(schedule_id)
             return success({"schedule": self._shown(definition)})
-        return success({"schedule": schedule_to_json(await self._service.fetch_schedule(schedule_id))})
+        return success({"schedule": self._to_json(await self._service.fetch_schedule(schedule_id))})
 
     async def change(self, request: Request) -> Response:
         schedule_id = parse_schedule_id(request.path_params["schedule_id"])
@@ -122,7 +126,7 @@ class ScheduleRoutes(Routes):
                 str(schedule_id), str(shown["status"]), "it is recurring: change it by its name"
             )
         row = await self._service.change_schedule(schedule_id, asked)
-        return success({"schedule": schedule_to_json(row)})
+        return success({"schedule": self._to_json(row)})
 
     async def trigger(self, request: Request) -> Response:
         """Send a schedule now instead of at its time; of a recurring one, a run beside the plan."""
@@ -130,12 +134,13 @@ class ScheduleRoutes(Routes):
         if is_recurring(schedule_id):
             definition = await self._service.recurring.fetch_by_id(schedule_id)
             run = await self._service.recurring.trigger(definition)
-            return success({"schedule": schedule_to_json(run)}, code=201, http=self._created)
-        return success({"schedule": schedule_to_json(await self._service.change_schedule(schedule_id, NOW))})
+            return success({"schedule": self._to_json(run)}, code=201, http=self._created)
+        return success({"schedule": self._to_json(await self._service.change_schedule(schedule_id, NOW))})
 
     async def fetch_page(self, request: Request) -> Response:
         page = await self._service.listing.fetch(parse_list_query(request))
-        shown = page_to_json(page.rows, page.token, page.next_ms, page.unreadable)
+        rows = [self._service.redactor.row(row) for row in page.rows]
+        shown = page_to_json(rows, page.token, page.next_ms, page.unreadable)
         return success(shown, total=len(page.rows))
 
     async def put(self, request: Request) -> Response:
@@ -144,14 +149,14 @@ class ScheduleRoutes(Routes):
         new = parse_named(app_id, name, await self._bodies.read(request), self._depth)
         if is_plan:
             planned, effect = await self._service.named.plan(new)
-            return success({"schedule": schedule_to_json(planned), "created": False, "effect": effect})
+            return success({"schedule": self._to_json(planned), "created": False, "effect": effect})
         self._meter.creates(request.scope, app_id, (new.payload,))
         row, is_new = await self._service.named.put(new)
-        return success({"schedule": schedule_to_json(row), "created": is_new})
+        return success({"schedule": self._to_json(row), "created": is_new})
 
     async def fetch_named(self, request: Request) -> Response:
         schedule_id = await self._service.named.fetch(*named_in(request))
-        return success({"schedule": schedule_to_json(await self._service.fetch_schedule(schedule_id))})
+        return success({"schedule": self._to_json(await self._service.fetch_schedule(schedule_id))})
 
     async def cancel_named(self, request: Request) -> Response:
         return await self._cancelled(await self._service.named.fetch(*named_in(request)))
@@ -165,16 +170,20 @@ class ScheduleRoutes(Routes):
 
     async def _cancelled(self, schedule_id: UUID) -> Response:
         cancellation = await self._service.cancel_schedule(schedule_id)
-        shown = {"schedule": schedule_to_json(cancellation.row)}
+        shown = {"schedule": self._to_json(cancellation.row)}
         if cancellation.promised:
             return success(shown)
         return success(shown | {"cancel": "best_effort"}, code=202, http=202)
 
 
-def kept_to_json(kept: Kept) -> dict[str, object]:
-    """Return what became of a create with a key."""
+def kept_to_json(kept: Kept, shown: dict[str, object]) -> dict[str, object]:
+    """Return what became of a create with a key.
+
+    Args:
+        shown: its row as JSON.
+    """
     idempotency = idempotency_to_json(kept.is_replay, kept.expires_ms)
-    return {"schedule": schedule_to_json(kept.row), "idempotency": idempotency}
+    return {"schedule": shown, "idempotency": idempotency}
 
 
 def _key_of(request: Request) -> str | None:

@@ -18,6 +18,7 @@ from ringtime_shared.parts import HeldParts, group_of, part_of, parts_of
 from ringtime_shared.stores.arrivals import SLOW_WRITE_MS, announced_below
 from ringtime_shared.stores.cassandra.arrivals import Arrivals
 from ringtime_shared.stores.cassandra.bridge import Record
+from ringtime_shared.stores.cassandra.lwt import change
 from ringtime_shared.stores.cassandra.recurring import PUT_RUN, run_entry
 from ringtime_shared.stores.cassandra.rows import (
     CREATED,
@@ -116,6 +117,12 @@ _PUT_CANCEL = f"UPDATE $schedules USING TTL ? SET cancelled_ms = ? {_BY_KEY}"
 _PUT_MOVE = f"UPDATE $schedules USING TTL ? SET moved_to = ? {_BY_KEY}"
 _PUT_OUTCOME = f"UPDATE $schedules USING TTL ? SET outcome = ? {_BY_KEY}"
 
+_GET_TEXTS = f"SELECT callback_details, payload FROM $schedules {_BY_KEY}"
+_REPLACE_CONTENTS = (
+    f"UPDATE $schedules USING TTL ? SET callback_details = ?, payload = ?, extras = ? {_BY_KEY}"
+    " IF callback_details = ? AND payload = ?"
+)
+
 
 class Schedules:
     """`ScheduleStore` on one session."""
@@ -142,6 +149,8 @@ class Schedules:
             self._put_cancel,
             self._put_move,
             self._put_outcome,
+            self._replace_contents,
+            self._get_texts,
         ) = statements
         self._parts = parts
         self._expiries = expiries
@@ -170,6 +179,8 @@ class Schedules:
             _PUT_CANCEL,
             _PUT_MOVE,
             _PUT_OUTCOME,
+            _REPLACE_CONTENTS,
+            _GET_TEXTS,
         )
         return cls(session, statements, parts, expiries, arrivals, now_ms)
 
@@ -261,6 +272,31 @@ class Schedules:
             ttl = _later_ttl(place.slot_ms, expires_ms, self._now_ms())
             await self._session.write([self._put_cancel.with_raw((ttl, pack_long(cancelled_ms), *key))])
 
+    async def replace_contents(self, before: Row, after: Row) -> bool:
+        """An LWT: the only one on rows. Its time is the servers', where other writes have the process's;
+        should it be the earlier one, because clocks differ by more than the row is old, the row stays as it
+        was."""
+        key = _key_values(before.place, before.schedule.schedule_id)
+        now_ms = self._now_ms()
+        ttl = pack_int(ttl_s(row_end_ms(before.place.slot_ms, before.schedule.expires_ms, now_ms), now_ms))
+        was, wanted = _texts_of(before), _texts_of(after)
+        stored = await change(
+            self._session,
+            self._replace_contents.with_raw((ttl, *wanted, encode_row_extras(after), *key, *was)),
+            lambda: self._fetch_texts(key),
+            wanted=wanted,
+            is_before=lambda found: found == was,
+            what=f"the rewriting of schedule {before.schedule.schedule_id}",
+        )
+        return stored == wanted
+
+    async def _fetch_texts(self, key: Values) -> Values:
+        records = await self._session.read(self._get_texts.with_raw(key), is_serial=True)
+        if not records or records[0][0] is None:
+            return ()
+        details, payload = records[0]
+        return bytes(details), payload.encode()
+
     async def put_updates(self, updates: Sequence[RowUpdate]) -> None:
         expiries = await self._fetch_expiries(updates)
         now_ms = self._now_ms()
@@ -312,6 +348,10 @@ class Schedules:
                 for update, expires_ms in zip(updates, known, strict=True)
             ]
         return known
+
+
+def _texts_of(row: Row) -> Values:
+    return row.schedule.callback_details, row.schedule.payload.encode()
 
 
 def _later_ttl(slot_ms: int, expires_ms: int, now_ms: int) -> bytes:

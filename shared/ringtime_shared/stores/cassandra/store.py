@@ -223,6 +223,9 @@ class CassandraStore:
     async def put_updates(self, updates: Sequence[RowUpdate]) -> None:
         await self._schedules.put_updates(updates)
 
+    async def replace_contents(self, before: Row, after: Row) -> bool:
+        return await self._schedules.replace_contents(before, after)
+
     async def fetch_rows(self, queries: Sequence[DueQuery]) -> list[DuePage]:
         return await self._due.fetch_rows(queries)
 

@@ -35,8 +35,9 @@ SHM_NAME = "ringtime.db-shm"
 LOCK_NAME = "LOCK"
 COUNT_NAME = "COMMITS"
 RESERVE_NAME = "RESERVE"
+KEYS_NAME = "KEYS"  #: the key ring, which `ringtime_shared.sealing` makes
 
-_OURS = (DATABASE_NAME, WAL_NAME, SHM_NAME, LOCK_NAME, COUNT_NAME, RESERVE_NAME)
+_OURS = (DATABASE_NAME, WAL_NAME, SHM_NAME, LOCK_NAME, COUNT_NAME, RESERVE_NAME, KEYS_NAME)
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _log = logging.getLogger(__name__)
 

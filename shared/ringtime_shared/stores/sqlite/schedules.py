@@ -236,6 +236,7 @@ _PUT_ROWS = (
     f"INSERT INTO schedules (app, partition, {CREATED}) {{values}}"
     " ON CONFLICT DO UPDATE SET expires_ms = excluded.expires_ms WHERE excluded.expires_ms > expires_ms"
 )
+_PUT_CONTENTS = f"UPDATE schedules SET callback_details = ?, payload = ?, extras = ? {_BY_KEY}"
 _PUT_INDEX = "INSERT INTO due_index (bucket, app, partition, purge_ms) {values} ON CONFLICT DO NOTHING"
 _PUT_RUNS = (
     "INSERT INTO runs (app, recurring_id, nominal_ms, schedule_id, expires_ms) {values}"
@@ -323,6 +324,21 @@ def put_updates(session: Session, updates: Sequence[RowUpdate]) -> None:
             moves[key] = (update.moved_to.partition, update.moved_to.slot_ms, *key)
     execute_bulk(session.connection, _PUT_OUTCOMES, list(outcomes.values()))
     execute_bulk(session.connection, _PUT_MOVES, list(moves.values()))
+
+
+def replace_contents(session: Session, before: Row, after: Row) -> bool:
+    place, schedule_id = before.place, before.schedule.schedule_id
+    key = (session.number_of(place.app_id), place.partition, place.slot_ms, schedule_id.bytes)
+    wanted = (*_texts_of(after), _to_text(encode_row_extras(after)))
+    for stored in session.fetch(f"SELECT callback_details, payload FROM schedules {_BY_KEY}", key):
+        if stored == _texts_of(before):
+            session.connection.execute(_PUT_CONTENTS, (*wanted, *key))
+        return stored in (_texts_of(before), _texts_of(after))
+    return False
+
+
+def _texts_of(row: Row) -> Record:
+    return row.schedule.callback_details, row.schedule.payload
 
 
 def fetch_index(session: Session, first: int, last: int) -> list[IndexEntry]:

@@ -267,6 +267,9 @@ class SqliteStore:
     async def put_updates(self, updates: Sequence[RowUpdate]) -> None:
         await self._write(lambda session: schedules.put_updates(session, updates))
 
+    async def replace_contents(self, before: Row, after: Row) -> bool:
+        return await self._write(lambda session: schedules.replace_contents(session, before, after))
+
     async def fetch_rows(self, queries: Sequence[DueQuery]) -> list[DuePage]:
         return await self._reader.run(lambda session: schedules.fetch_rows(session, queries))
 

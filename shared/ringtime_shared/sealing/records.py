@@ -1,0 +1,332 @@
+"""What of a record is sealed, and what each sealed text is bound to.
+
+| what | bound to, beside the app |
+|---|---|
+| `callback.details` of a schedule | its id, of a run its recurring schedule's, and all of it that shows |
+| of a hook | the event, as one hook serves many schedules, and all of it that shows |
+| payload | as the details of its schedule |
+| signing secret | its id |
+
+Details are kept as they are shown, `***` for each credential (see `callbacks.credentials`), and beside that a
+member `SEALED` with what was hidden. Details without credentials are kept as they came, and cost one look. A
+payload is sealed if its schedule says so (`Sending.is_private`), which is what its app said when it was
+filed.
+
+What is sealed already is sealed no second time. What cannot be opened stays as it is for those who only show
+it or move it, and is an error for those who would send it (`open_for_sending`) or seal it anew (`reseal_row`
+and its like).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar, cast
+
+import orjson
+
+from ringtime_shared.callbacks.credentials import SEALED, hide_details, is_kept_sealed, with_secret_headers
+from ringtime_shared.errors import SecretUnreadable
+from ringtime_shared.models.app import App
+from ringtime_shared.models.hooks import HookEvent, Hooks
+from ringtime_shared.models.recurring import Definition
+from ringtime_shared.models.schedule import Row, Schedule
+from ringtime_shared.models.sending import Sending
+from ringtime_shared.sealing.keyring import KeyRing, is_sealed, key_of, place_of
+
+Kept = TypeVar("Kept", Schedule, Definition)
+PLAIN = ""  #: among key ids: something that is to be sealed is not
+
+
+def seal_row(ring: KeyRing, row: Row) -> Row:
+    """Return a row as it is to be stored."""
+    schedule = row.schedule
+    if schedule.sending is None and hide_details(schedule.callback_details) == schedule.callback_details:
+        return row  # as nearly all
+    return _with(row, _change(schedule, _Seal(ring)))
+
+
+def open_row(ring: KeyRing, row: Row) -> Row:
+    """Return a row as its client gave it, as far as it can be opened here."""
+    schedule = row.schedule
+    if schedule.sending is None and not is_kept_sealed(schedule.callback_details):
+        return row
+    return _with(row, _change(schedule, _Open(ring)))
+
+
+def reseal_row(ring: KeyRing, row: Row, *, is_private: bool) -> Row:
+    """Return a row with all its secrets under the primary key: the row itself if they are.
+
+    Args:
+        is_private: its app has payloads encrypted.
+
+    Raises SecretUnreadable.
+    """
+    schedule = row.schedule
+    if is_private and schedule.hook_of is None:
+        schedule = replace(schedule, sending=as_private(schedule.sending))
+    return _with(row, _reseal(ring, schedule))
+
+
+def seal_definition(ring: KeyRing, definition: Definition) -> Definition:
+    """Return a recurring schedule as it is to be stored."""
+    return definition if definition.damage else _change(definition, _Seal(ring))
+
+
+def open_definition(ring: KeyRing, definition: Definition) -> Definition:
+    """Return a recurring schedule as its client gave it, as far as it can be opened here."""
+    return definition if definition.damage else _change(definition, _Open(ring))
+
+
+def reseal_definition(ring: KeyRing, definition: Definition, *, is_private: bool) -> Definition:
+    """The same as `reseal_row`."""
+    if is_private:
+        sending = as_private(definition.sending)
+        definition = definition if sending == definition.sending else replace(definition, sending=sending)
+    return _reseal(ring, definition)
+
+
+def seal_app(ring: KeyRing, app: App) -> App:
+    """Return an app as it is to be stored."""
+    return _change_app(app, _Seal(ring))
+
+
+def open_app(ring: KeyRing, app: App) -> App:
+    """Return an app with its secrets, as far as they can be opened here."""
+    return _change_app(app, _Open(ring))
+
+
+def reseal_app(ring: KeyRing, app: App) -> App:
+    """The same as `reseal_row`; its version stays."""
+    if set(keys_of_app(app)) <= {ring.primary}:
+        return app
+    return _change_app(_change_app(app, _Open(ring, is_strict=True)), _Seal(ring))
+
+
+def open_for_sending(
+    ring: KeyRing | None, schedule: Schedule, details: Mapping[str, object]
+) -> tuple[Schedule, Mapping[str, object]]:
+    """Return a schedule and the details of its callback as they are to be sent, secret headers among the
+    headers. Raises SecretUnreadable.
+
+    Args:
+        ring: None: there is none here.
+        details: its `callback_details`, read.
+    """
+    sending = schedule.sending
+    if SEALED in details:
+        with _naming("the credentials of its callback"):
+            details = _open_details(_required(ring), details, _place(schedule))
+    if sending is not None and sending.is_sealed:
+        with _naming("its payload"):
+            payload = _required(ring).open(schedule.payload, _payload_place(schedule)).decode()
+        schedule = replace(schedule, payload=payload, sending=replace(sending, is_sealed=False))
+    return schedule, with_secret_headers(details)
+
+
+def open_secrets(ring: KeyRing | None, app: App) -> tuple[str, ...]:
+    """Return the signing secrets of an app, newest first. Raises SecretUnreadable."""
+    with _naming(f"a signing secret of app {app.app_id}"):
+        return tuple(
+            _required(ring).open(each.secret, _secret_place(app, each.secret_id)).decode()
+            if is_sealed(each.secret)
+            else each.secret
+            for each in app.secrets
+        )
+
+
+def as_private(sending: Sending | None) -> Sending:
+    """Return how a schedule is sent whose payload is to be kept sealed."""
+    if sending is None:
+        return Sending(is_private=True)
+    return sending if sending.is_private else replace(sending, is_private=True)
+
+
+def keys_of(record: Schedule | Definition) -> Iterator[str]:
+    """Yield the ids of the keys that a record is sealed under; `PLAIN` for what is to be sealed and is
+    not."""
+    yield from _keys_of_details(record.callback_details)
+    sending = record.sending
+    if sending is not None:
+        yield from _keys_of_hooks(sending.hooks)
+        if sending.is_private:
+            yield key_of(record.payload) if sending.is_sealed else PLAIN
+
+
+def keys_of_app(app: App) -> Iterator[str]:
+    """The same of an app."""
+    yield from _keys_of_hooks(app.configuration.hooks)
+    for each in app.secrets:
+        yield key_of(each.secret) if is_sealed(each.secret) else PLAIN
+
+
+def _keys_of_hooks(hooks: Hooks | None) -> Iterator[str]:
+    for hook in () if hooks is None else hooks.given().values():
+        yield from _keys_of_details(hook.callback_details.encode())
+
+
+def _keys_of_details(details: bytes) -> Iterator[str]:
+    if is_kept_sealed(details):
+        yield key_of(str(orjson.loads(details)[SEALED]))
+    elif hide_details(details) != details:
+        yield PLAIN
+
+
+class _Way(Protocol):
+    """What is done to each secret of a record, given where it is."""
+
+    def details(self, given: bytes, place: bytes) -> bytes: ...
+
+    def text(self, given: str, is_sealed: bool, place: bytes) -> tuple[str, bool]:
+        """Return a text, and whether it is sealed."""
+        ...
+
+
+class _Seal(_Way):
+    def __init__(self, ring: KeyRing) -> None:
+        self._ring = ring
+
+    def details(self, given: bytes, place: bytes) -> bytes:
+        shown = hide_details(given)
+        if shown == given or is_kept_sealed(given):
+            return given
+        plain, visible = orjson.loads(given), orjson.loads(shown)
+        hidden = {name: value for name, value in plain.items() if visible[name] != value}
+        sealed = self._ring.seal(orjson.dumps(hidden), _beside(visible, place))
+        return orjson.dumps({**visible, SEALED: sealed})
+
+    def text(self, given: str, is_sealed: bool, place: bytes) -> tuple[str, bool]:
+        return (given if is_sealed else self._ring.seal(given.encode(), place)), True
+
+
+class _Open(_Way):
+    def __init__(self, ring: KeyRing, *, is_strict: bool = False) -> None:
+        self._ring = ring
+        self._is_strict = is_strict
+
+    def details(self, given: bytes, place: bytes) -> bytes:
+        if not is_kept_sealed(given):
+            return given
+        try:
+            return orjson.dumps(_open_details(self._ring, orjson.loads(given), place))
+        except SecretUnreadable:
+            if self._is_strict:
+                raise
+            return given
+
+    def text(self, given: str, is_sealed: bool, place: bytes) -> tuple[str, bool]:
+        if not is_sealed:
+            return given, False
+        try:
+            return self._ring.open(given, place).decode(), False
+        except SecretUnreadable:
+            if self._is_strict:
+                raise
+            return given, True
+
+
+def _open_details(ring: KeyRing, details: Mapping[str, object], place: bytes) -> dict[str, object]:
+    visible = {name: value for name, value in details.items() if name != SEALED}
+    hidden = orjson.loads(ring.open(str(details[SEALED]), _beside(visible, place)))
+    return visible | cast(dict[str, object], hidden)
+
+
+def _beside(visible: Mapping[str, object], place: bytes) -> bytes:
+    """Return what sealed details are bound to."""
+    return place + b"\0" + orjson.dumps(visible, option=orjson.OPT_SORT_KEYS)
+
+
+def _reseal(ring: KeyRing, record: Kept) -> Kept:
+    if set(keys_of(record)) <= {ring.primary}:
+        return record
+    return _change(_change(record, _Open(ring, is_strict=True)), _Seal(ring))
+
+
+def _change(record: Kept, way: _Way) -> Kept:
+    details = way.details(record.callback_details, _place(record))
+    payload, sending = record.payload, record.sending
+    if sending is not None and sending.is_private:
+        payload, is_sealed = way.text(payload, sending.is_sealed, _payload_place(record))
+        sending = replace(sending, is_sealed=is_sealed)
+    if sending is not None and sending.hooks is not None:
+        sending = replace(sending, hooks=_change_hooks(sending.hooks, record.app_id, way))
+    if details is record.callback_details and sending is record.sending:
+        return record
+    return replace(record, callback_details=details, payload=payload, sending=sending)
+
+
+def _change_app(app: App, way: _Way) -> App:
+    hooks = app.configuration.hooks
+    if hooks is None and not app.secrets:
+        return app
+    secrets = tuple(
+        replace(
+            each, secret=way.text(each.secret, is_sealed(each.secret), _secret_place(app, each.secret_id))[0]
+        )
+        for each in app.secrets
+    )
+    if hooks is not None:
+        hooks = _change_hooks(hooks, app.app_id, way)
+    return replace(app, configuration=replace(app.configuration, hooks=hooks), secrets=secrets)
+
+
+def _change_hooks(hooks: Hooks, app_id: str, way: _Way) -> Hooks:
+    changed: dict[str, Any] = {
+        event: replace(
+            hook,
+            callback_details=way.details(hook.callback_details.encode(), _hook_place(app_id, event)).decode(),
+        )
+        for event, hook in hooks.given().items()
+    }
+    return replace(
+        hooks,
+        on_success=changed.get(HookEvent.SUCCESS),
+        on_failure=changed.get(HookEvent.FAILURE),
+        on_missed=changed.get(HookEvent.MISSED),
+    )
+
+
+def _place(record: Schedule | Definition) -> bytes:
+    if isinstance(record, Schedule) and (told := record.hook_of) is not None:
+        return _hook_place(record.app_id, told.event)
+    return place_of(record.app_id, "callback", _row_of(record))
+
+
+def _payload_place(record: Schedule | Definition) -> bytes:
+    return place_of(record.app_id, "payload", _row_of(record))
+
+
+def _hook_place(app_id: str, event: HookEvent) -> bytes:
+    return place_of(app_id, "hook", event.value)
+
+
+def _secret_place(app: App, secret_id: str) -> bytes:
+    return place_of(app.app_id, "signing", secret_id)
+
+
+def _row_of(record: Schedule | Definition) -> str:
+    """Return the id that all filings of a schedule, or a recurring schedule and all its runs, have in
+    common."""
+    if isinstance(record, Definition):
+        return str(record.recurring_id)
+    return str(record.schedule_id if record.run is None else record.run.recurring_id)
+
+
+def _with(row: Row, schedule: Schedule) -> Row:
+    return row if schedule == row.schedule else replace(row, schedule=schedule)
+
+
+def _required(ring: KeyRing | None) -> KeyRing:
+    if ring is None:
+        raise SecretUnreadable("this process has no key ring")
+    return ring
+
+
+@contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Say in a SecretUnreadable what could not be opened."""
+    try:
+        yield
+    except SecretUnreadable as error:
+        raise SecretUnreadable(f"{what} cannot be decrypted: {error}") from None

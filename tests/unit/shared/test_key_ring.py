@@ -1,0 +1,125 @@
+"""One text sealed and opened, in its place alone; the ring from files, the environment and a data folder."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from base64 import urlsafe_b64decode
+from pathlib import Path
+
+import pytest
+
+from ringtime_shared.errors import SecretUnreadable, SettingsError, StartupError
+from ringtime_shared.sealing import keyring
+from ringtime_shared.sealing.keyring import KeyRing, key_of, new_entry, place_of, ring_in, ring_of, split_ring
+from ringtime_shared.settings import SecretSettings, load_settings
+
+OLD, NEW = new_entry("old"), new_entry("new")
+PLACE = place_of("shop", "callback", "1")
+
+
+def test_what_is_sealed_opens_in_its_place_alone() -> None:
+    ring = KeyRing.of_entries([NEW, OLD])
+    text = ring.seal(b"secret", PLACE)
+    assert (key_of(text), b"secret" in urlsafe_b64decode(text.split(".")[2])) == ("new", False)
+    assert ring.open(text, PLACE) == b"secret"
+    assert ring.seal(b"secret", PLACE) != text
+    head, _, body = text.rpartition(".")
+    for altered, place in (
+        (text, place_of("shop", "callback", "2")),
+        (text, place_of("toys", "callback", "1")),
+        (f"{head}.{body[:-4]}AAAA", PLACE),
+        (f"rt1.old.{body}", PLACE),
+        (f"{head}.AAAA", PLACE),
+        (f"{head}.A", PLACE),
+        (f"rt2.new.{body}", PLACE),
+    ):
+        with pytest.raises(SecretUnreadable, match=r"altered|form"):
+            ring.open(altered, place)
+
+
+def test_a_key_that_is_no_primary_opens_and_one_that_is_missing_is_named() -> None:
+    text = KeyRing.of_entries([OLD]).seal(b"secret", PLACE)
+    assert KeyRing.of_entries([NEW, OLD]).open(text, PLACE) == b"secret"
+    with pytest.raises(SecretUnreadable, match="key old is not in the key ring"):
+        KeyRing.of_entries([NEW]).open(text, PLACE)
+
+
+def test_no_key_seals_more_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyring, "_MOST_MESSAGES", 2)
+    ring = KeyRing.new()
+    salts = [urlsafe_b64decode(ring.seal(b"", PLACE).split(".")[2])[:16] for _ in range(5)]
+    assert [salts.count(salt) for salt in dict.fromkeys(salts)] == [2, 2, 1]
+
+
+def test_a_fingerprint_tells_values_of_one_app_apart_and_is_keyed() -> None:
+    ring, other = KeyRing.new(), KeyRing.new()
+    mark = ring.fingerprint(b"4111", "shop")
+    assert mark == ring.fingerprint(b"4111", "shop")
+    assert len({mark, ring.fingerprint(b"4112", "shop"), ring.fingerprint(b"4111", "toys")}) == 3
+    assert mark != other.fingerprint(b"4111", "shop")
+
+
+def test_a_file_is_read_and_read_again_for_a_key_that_was_added(tmp_path: Path) -> None:
+    path = tmp_path / "keys"
+    keyring.write_file(path, [OLD])
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    ring = KeyRing.of_file(path)
+    keyring.write_file(path, [NEW, OLD])
+    text = KeyRing.of_file(path).seal(b"secret", PLACE)
+    assert ring.open(text, PLACE) == b"secret"
+    assert ring.primary == "old", "until a restart"
+
+
+@pytest.mark.parametrize(
+    ("content", "mode", "why"),
+    [
+        (OLD, 0o604, "is open to others"),
+        ("", 0o600, "there is no key"),
+        ("# a comment\n", 0o600, "there is no key"),
+        (f"{OLD}\n{OLD}", 0o600, "key 2 has the id"),
+        (f"{OLD}\nhunter2", 0o600, "key 2 must be"),
+        ("ключ", 0o600, "is not ASCII"),
+    ],
+)
+def test_a_file_that_is_no_ring_is_refused_and_not_repeated(
+    tmp_path: Path, content: str, mode: int, why: str
+) -> None:
+    path = tmp_path / "keys"
+    path.write_text(content)
+    path.chmod(mode)
+    with pytest.raises(StartupError, match=why) as caught:
+        ring_of(SecretSettings(key_file=str(path)))
+    assert "hunter2" not in str(caught.value)
+    assert OLD.partition(":")[2] not in str(caught.value)
+
+
+def test_the_ring_of_a_data_folder_is_made_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = ring_in(tmp_path)
+    assert made is not None
+    again = ring_in(tmp_path)
+    assert again is not None
+    assert again.open(made.seal(b"secret", PLACE), PLACE) == b"secret"
+    assert [path.name for path in tmp_path.iterdir()] == ["KEYS"]
+    assert stat.S_IMODE((tmp_path / "KEYS").stat().st_mode) == 0o600
+    with caplog.at_level(logging.WARNING):
+        assert ring_in(tmp_path / "nowhere") is None
+    assert "PLAIN TEXT" in caplog.text
+
+
+def test_settings_give_a_ring_or_none_or_refuse_to_start() -> None:
+    ring = ring_of(load_settings(None, {"RINGTIME_SECRETS_KEYS": f"{NEW},{OLD}"}).secrets)
+    assert ring is not None
+    assert (ring.primary, ring.key_ids) == ("new", ("new", "old"))
+    assert split_ring(SecretSettings()) is None
+    with pytest.raises(StartupError, match=r"secrets\.required"):
+        split_ring(SecretSettings(required=True))
+    for environ in (
+        {"RINGTIME_SECRETS_KEYS": "hunter2"},
+        {"RINGTIME_SECRETS_KEYS": f"{OLD},{OLD}"},
+        {"RINGTIME_SECRETS_KEYS": OLD, "RINGTIME_SECRETS_KEY_FILE": os.devnull},
+    ):
+        with pytest.raises(SettingsError) as caught:
+            load_settings(None, environ)
+        assert "hunter2" not in str(caught.value)

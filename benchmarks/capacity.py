@@ -79,12 +79,12 @@ _STEPS = {
 }
 
 COSTS = Costs(
-    create=Cost(220, 160),
-    batch=Cost(55, 40),
-    get=Cost(390, 250),
-    cancel=Cost(912, 870),
-    fire_http=Cost(210, 190),
-    fire_kafka=Cost(213, 198),
+    create=Cost(101, 73),
+    batch=Cost(41, 29),
+    get=Cost(103, 91),
+    cancel=Cost(138, 167),
+    fire_http=Cost(133, 96),
+    fire_kafka=Cost(133, 107),
 )
 
 

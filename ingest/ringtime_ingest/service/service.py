@@ -63,7 +63,7 @@ from ringtime_shared.errors import (
     StoreUnavailable,
     Violation,
 )
-from ringtime_shared.ids import IdMint, Kind, unpack_id
+from ringtime_shared.ids import IdMint, Kind, app_number_of, unpack_id
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.recurring import Origin
@@ -545,11 +545,7 @@ class IngestService:
     async def app_of(self, schedule_id: UUID) -> str | None:
         """Return the app whose schedule has this id, if there is such a schedule; None: nobody's has it. No
         row is read. Raises StoreUnavailable."""
-        try:
-            number = unpack_id(schedule_id).app_number
-        except ValueError:
-            return None
-        return await self._apps.app_id_of(number)
+        return await self._apps.app_id_of(app_number_of(schedule_id))
 
     async def _fetch_home(self, schedule_id: UUID) -> Row:
         try:

@@ -13,8 +13,8 @@ class ServerSettings:
     """How clients reach the API, and how much of it they may use at once."""
 
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
-    """Address to listen on. This machine only, because the API knows no users: put a gateway in front
-    before you open it to a network."""
+    """Address to listen on. This machine only, unless said otherwise: see `access.keys` before you open it
+    to a network."""
 
     port: Annotated[int, Meta(ge=0, le=65_535)] = 8080
     """TCP port to listen on; 0 takes a free one. The variable `PORT` sets it too, and wins over

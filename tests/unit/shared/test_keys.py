@@ -326,7 +326,8 @@ async def test_digests_are_compared_in_constant_time(rig: Rig, monkeypatch: pyte
     await rig.ask(said)
     assert await rig.is_refused(unknown)
     assert await rig.is_refused(unknown)
-    assert compared == [(32, 32)] * 4
+    assert len(compared) == 7  # once where it is known here; twice where it is not, or is none
+    assert set(compared) == {(32, 32)}
 
 
 async def test_there_are_only_so_many_keys(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -41,6 +41,7 @@ from ringtime_dispatcher.delivery.recording import (
 )
 from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_shared.callbacks.credentials import without_credentials
+from ringtime_shared.callbacks.deadlines import Deadlines
 from ringtime_shared.callbacks.foreign import describe, forget_cancels, is_own_cancel, let_interrupt_through
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.clock import Clock
@@ -146,6 +147,7 @@ class Deliverer:
                 loads=Loads(parts.clock, parts.slots_ahead),
             )
         )
+        self._guards = Deadlines(waits_a_turn=True)
         self._tasks: set[asyncio.Task[None]] = set()
         # By app, while some are taken or waited for.
         self._first_looks: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
@@ -391,7 +393,7 @@ class Deliverer:
             tls_profile=policy.tls_profile,
         )
         begun_ms = self._clock.boot_ms()
-        reply = await make_attempt(self._parts.callbacks, delivery, lambda: self._is_closing)
+        reply = await make_attempt(self._parts.callbacks, delivery, lambda: self._is_closing, self._guards)
         if reply.error:
             reply = replace(reply, error=without_credentials(reply.error, kept, details))
         self._conclude(item, policy, reply, at_ms=now_ms, took_ms=self._clock.boot_ms() - begun_ms)
@@ -601,25 +603,26 @@ class Deliverer:
 
 
 async def make_attempt(
-    callbacks: Mapping[str, CallbackType], delivery: Delivery, is_stopping: Callable[[], bool]
+    callbacks: Mapping[str, CallbackType],
+    delivery: Delivery,
+    is_stopping: Callable[[], bool],
+    guards: Deadlines,
 ) -> Reply:
     """Return how it ended: at the latest a moment after the delivery's time is up, and never with an error
-    raised, but for the `CancelledError` of a node that stops."""
+    raised, but for the `CancelledError` of a node that stops.
+
+    Args:
+        guards: those that wait a turn: where the event loop is late for both deadlines, the type's own comes
+            first, and its reply is there before the guard would cancel it.
+    """
     kind = callbacks.get(delivery.schedule.callback_type)
     if kind is None:
         return Reply(
             ok=False, error=f"callback type {delivery.schedule.callback_type} is not registered here"
         )
-    loop = asyncio.get_running_loop()
     try:
-        async with asyncio.timeout(None) as guard:
-            # Not the deadline of the guard itself: where the loop is late for both deadlines, the type's own
-            # comes first, and its reply is there before the guard, one turn later, would cancel it.
-            timer = loop.call_later(delivery.timeout_ms / 1_000 + _GRACE_S, guard.reschedule, 0)
-            try:
-                reply: object = await kind.invoke(delivery)
-            finally:
-                timer.cancel()
+        with guards.after(delivery.timeout_ms / 1_000 + _GRACE_S):
+            reply: object = await kind.invoke(delivery)
     except TimeoutError:
         return Reply(ok=False, error=f"no answer within {delivery.timeout_ms} ms")
     except BaseException as error:

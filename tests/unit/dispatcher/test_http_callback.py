@@ -23,6 +23,7 @@ from tests.unit.dispatcher.http_rig import (
 )
 
 from ringtime_dispatcher.delivery.deliverer import make_attempt
+from ringtime_shared.callbacks.deadlines import Deadlines
 from ringtime_shared.callbacks.protocol import Reply
 
 HOST = "callback.test"  #: exists in no name server
@@ -124,10 +125,10 @@ async def test_what_is_known_at_the_deadline_is_not_lost() -> None:
     """Whoever makes the attempt has a deadline too, for types that do not keep to theirs."""
     drip = sending(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n", b"a", pause_s=0.05)
     async with serving(drip) as site, calling(NAMES) as http:
-        given = delivery(site.url(HOST), timeout_ms=300)
-        assert await make_attempt({http.name: http}, given, lambda: False) == OK
+        given, guards = delivery(site.url(HOST), timeout_ms=300), Deadlines(waits_a_turn=True)
+        assert await make_attempt({http.name: http}, given, lambda: False, guards) == OK
         asyncio.get_running_loop().call_later(0.25, time.sleep, 0.2)  # the loop is late for both
-        assert await make_attempt({http.name: http}, given, lambda: False) == OK
+        assert await make_attempt({http.name: http}, given, lambda: False, guards) == OK
 
 
 FOLDED = b"HTTP/1.1 200 OK\r\nx: y\r\n  and more\r\ncontent-length: 2\r\n\r\nok"

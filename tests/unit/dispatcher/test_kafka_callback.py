@@ -19,6 +19,7 @@ from tests.service.kafka_rig import callback_for, delivery
 from ringtime_dispatcher.callbacks.kafka import client as kafka_client
 from ringtime_dispatcher.callbacks.kafka.callback import KafkaCallback, KafkaRecord
 from ringtime_dispatcher.callbacks.kafka.topics import TopicWatch, Wait
+from ringtime_shared.callbacks.deadlines import Deadlines
 from ringtime_shared.callbacks.protocol import OutageRules, Reply
 from ringtime_shared.errors import StartupError
 from ringtime_shared.models.recurring import RunOf
@@ -120,15 +121,14 @@ async def test_attempts_that_wait_long_are_ended_if_their_topic_is_gone(
         asked.append(topic)
         return fault
 
-    watch = TopicWatch(ask)
+    watch, deadlines = TopicWatch(ask), Deadlines()
     loop = asyncio.get_running_loop()
 
     async def wait(topic: str, began_s: float) -> str:
-        attempt = Wait(topic, asyncio.timeout(1.5), began_s)
+        attempt = Wait(topic, deadlines.after(1.5), began_s)
         try:
-            async with attempt.deadline:
-                with watch.over(attempt):
-                    await asyncio.Event().wait()
+            with attempt.deadline, watch.over(attempt):
+                await asyncio.Event().wait()
         except TimeoutError:
             return attempt.fault
         raise AssertionError

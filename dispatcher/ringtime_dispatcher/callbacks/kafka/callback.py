@@ -36,6 +36,7 @@ from ringtime_dispatcher.callbacks.kafka.client import (
 )
 from ringtime_dispatcher.callbacks.kafka.line import NotConnected, ProducerLine
 from ringtime_dispatcher.callbacks.kafka.topics import TopicBook, TopicWatch, Wait
+from ringtime_shared.callbacks.deadlines import Deadlines
 from ringtime_shared.callbacks.kafka_rules import KafkaRules
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, OutageRules, Reply
 from ringtime_shared.settings import KafkaSettings
@@ -63,6 +64,7 @@ class KafkaCallback(KafkaRules, CallbackType):
         self._alone = ProducerLine(lambda: make(True), request_s, self._find_fault)
         self._topics = TopicBook()
         self._watch = TopicWatch(self._fault_of)
+        self._deadlines = Deadlines()
         self._slots = asyncio.Semaphore(settings.max_in_flight)
         self._refused: dict[str, tuple[int, float]] = {}  # topic: a size it refused, until when that holds
 
@@ -84,12 +86,13 @@ class KafkaCallback(KafkaRules, CallbackType):
             return _final(f"topic: {fault}")
         record = KafkaRecord.of(delivery)
         timeout_ms = min(self._settings.deadline_ms, delivery.timeout_ms - _MARGIN_MS)
-        deadline = asyncio.timeout(max(timeout_ms, 1) / 1000)
+        deadline = self._deadlines.after(max(timeout_ms, 1) / 1000)
         wait = Wait(record.topic, deadline, asyncio.get_running_loop().time())
         try:
-            async with deadline, self._slots:
-                with self._watch.over(wait):
-                    return await self._send(record, wait)
+            with deadline:
+                async with self._slots:
+                    with self._watch.over(wait):
+                        return await self._send(record, wait)
         except TimeoutError:
             if wait.fault:
                 return _final(wait.fault)

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
@@ -20,6 +19,8 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 from aiokafka.protocol.metadata import MetadataRequest
+
+from ringtime_shared.callbacks.deadlines import Deadline
 
 _MOST_KEPT = 10_000
 _FRESH_S = 2.0  #: a refusal holds for so long; then the topic may have been created
@@ -100,7 +101,7 @@ class Wait:
     """One attempt that waits for its acknowledgement."""
 
     topic: str
-    deadline: asyncio.Timeout  #: the scope it runs in
+    deadline: Deadline  #: the scope it runs in
     began_s: float  #: time of the event loop
     fault: str = ""  #: why it was ended before its deadline
     is_handed_over: bool = False  #: the record may have been written
@@ -123,16 +124,11 @@ class TopicWatch:
         self._asking: asyncio.Task[None] | None = None
         self._next_s = 0.0
 
-    @contextmanager
-    def over(self, wait: Wait) -> Iterator[None]:
+    def over(self, wait: Wait) -> _Watched:
         """Look after an attempt while this is open."""
-        self._open[wait] = None
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
-        try:
-            yield
-        finally:
-            del self._open[wait]
+        return _Watched(self._open, wait)
 
     async def close(self) -> None:
         """Look no more."""
@@ -162,9 +158,25 @@ class TopicWatch:
             if fault is None:
                 return  # the brokers are away, which says nothing about topics
             for wait in self._open if fault else ():
-                if wait.topic == topic and not wait.deadline.expired():
+                if wait.topic == topic and not wait.deadline.is_over:
                     wait.fault = fault
-                    wait.deadline.reschedule(asyncio.get_running_loop().time())
+                    wait.deadline.expire()
+
+
+class _Watched:
+    """A context in which an attempt is among those that are open; one that a generator makes costs more."""
+
+    __slots__ = ("_open", "_wait")
+
+    def __init__(self, open_: dict[Wait, None], wait: Wait) -> None:
+        self._open = open_
+        self._wait = wait
+
+    def __enter__(self) -> None:
+        self._open[self._wait] = None
+
+    def __exit__(self, *_: object) -> None:
+        del self._open[self._wait]
 
 
 async def _ask_some(client: AIOKafkaClient, name: str) -> Topic | None:

@@ -104,6 +104,18 @@ def take_the_next_time_after_now(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Decision, "make", make)
 
 
+def know_the_pause_of_now_alone(patch: pytest.MonkeyPatch) -> None:
+    """What a pause has stopped is sent if it is looked at after the resume."""
+
+    def stop(self: Decision) -> str | None:
+        definition = self._definition
+        if definition is None or definition.version <= self._run.version:
+            return None
+        return "paused" if definition.current.stops(self._slot_ms) else None
+
+    patch.setattr(Decision, "_stop", property(stop))
+
+
 def move_no_recurring_schedule(patch: pytest.MonkeyPatch) -> None:
     """A shrink leaves them where they are."""
 
@@ -127,6 +139,18 @@ _SLOW_CHANGES = CronPlan(
 #: Nobody is there to send for longer than a minute, so that several runs follow at once.
 _LONG_AWAY = CronPlan(dispatchers=1, schedules=8, load_s=30.0, pauses=4, pause_s=150.0, kill_rate=0.0)
 
+#: Runs lie far behind their nominal times, pauses follow each other closely, and who sends is often away.
+_SHORT_PAUSES = CronPlan(
+    dispatchers=1,
+    schedules=8,
+    load_s=30.0,
+    changes=20,
+    kill_rate=0.0,
+    has_windows=True,
+    pauses=6,
+    pause_s=9.0,
+)
+
 #: Each with a plan that makes its gap wide; None: what a seed draws.
 CRON_PLANTS: list[tuple[Plant, CronPlan | None]] = [
     (file_what_follows_later, None),
@@ -137,5 +161,6 @@ CRON_PLANTS: list[tuple[Plant, CronPlan | None]] = [
     (check_that_begins_nothing, None),
     (take_the_next_time_after_now, _LONG_AWAY),
     (point_at_a_filing_without_a_look, None),
+    (know_the_pause_of_now_alone, _SHORT_PAUSES),
     (move_no_recurring_schedule, _SHRINKS),
 ]

@@ -450,8 +450,9 @@ class Recurring:
         if changes is None:
             return stored
         changed = next_version(stored, now_ms, **changes)
-        if is_new:
-            changed = replace(changed, ordinal=0, created_ms=now_ms, skipped=())
+        if is_new:  # what was cancelled of the versions before stays so
+            skipped = tuple(each for each in stored.skipped if each <= changed.from_ms)
+            changed = replace(changed, ordinal=0, created_ms=now_ms, skipped=skipped)
         else:
             changed = replace(changed, ordinal=await self._runs.count_planned(stored, changed.from_ms))
         if changed.paused_until_ms is not None:

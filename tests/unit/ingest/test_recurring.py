@@ -264,6 +264,23 @@ async def test_a_planned_run_is_cancelled_and_the_next_one_runs() -> None:
     assert not (await rig.service.cancel_schedule(runs(rig, made)[1].schedule.schedule_id)).promised
 
 
+async def test_a_run_that_was_cancelled_stays_so_when_its_name_is_made_anew() -> None:
+    """It may be looked at late. What is planned later is the new one's."""
+    rig = await make_rig()
+    recurring = rig.service.recurring
+    made = await recurring.put(new())
+    rig.clock.advance(MINUTE_MS - 2_000)
+    await rig.service.cancel_schedule(runs(rig, made)[0].schedule.schedule_id)
+    stored = await recurring.fetch("shop", "nightly")
+    later = replace(stored, revision=stored.revision + 1, skipped=(*stored.skipped, START_MS + 9 * MINUTE_MS))
+    await rig.store.real.replace_definition(later)
+    rig.clock.advance(3_000)
+    await recurring.delete(later)
+    rig.clock.advance(1_000)
+    anew = await recurring.put(new())
+    assert (anew.version, anew.skipped) == (3, (START_MS + MINUTE_MS,))
+
+
 async def test_cancelled_runs_of_a_definition_are_bounded() -> None:
     rig = await make_rig()
     made = await rig.service.recurring.put(new())

@@ -157,9 +157,10 @@ class CassandraVandal:
 
     def entry(self, entry: AuditEntry, value: Any) -> None:
         self.run(
-            "UPDATE $audit_log SET entry = ? WHERE day = ? AND at_ms = ? AND entry_id = ?",
+            "UPDATE $audit_entries SET entry = ?"
+            " WHERE app_id = '' AND slice = ? AND at_ms = ? AND entry_id = ?",
             value,
-            entry.at_ms // 86_400_000,
+            entry.at_ms // 600_000,
             entry.at_ms,
             entry.entry_id,
         )

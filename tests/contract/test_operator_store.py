@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any
-from uuid import UUID, uuid4
-
 import pytest
 from tests.contract.builders import (
     BUCKET,
@@ -21,7 +17,6 @@ from tests.contract.builders import (
 
 from ringtime_shared.buckets import BUCKET_MS, bucket_of, first_slot, last_slot
 from ringtime_shared.models.app import App, Instance
-from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.stores.protocol import IndexEntry, Marks, MarksWrite, Store
 
 DAY_MS = 86_400_000
@@ -29,26 +24,6 @@ DAY_MS = 86_400_000
 
 def entry_at(app: App, bucket: int = BUCKET, partition: int = 0) -> IndexEntry:
     return IndexEntry(bucket, Instance(app.app_id, partition))
-
-
-def make_entry(at_ms: int = NOW_MS, **changes: Any) -> AuditEntry:
-    entry = AuditEntry(
-        entry_id=uuid4(),
-        at_ms=at_ms,
-        operator="ana",
-        action="resize begin",
-        subject="shop",
-        before='{"writable":3}',
-        after='{"writable":"ü"}',
-    )
-    return replace(entry, **changes)
-
-
-async def audit_of(store: Store, entries: list[AuditEntry], **changes: int) -> list[AuditEntry]:
-    """Return what the log has of these: tests share a database."""
-    asked = {"from_ms": NOW_MS - 400 * DAY_MS, "upto_ms": NOW_MS + 400 * DAY_MS, "limit": 10_000} | changes
-    ours = {entry.entry_id for entry in entries}
-    return [entry for entry in await store.fetch_audit(**asked) if entry.entry_id in ours]
 
 
 class TestAppBuckets:
@@ -167,47 +142,6 @@ class TestTerms:
         for term, expected in ((3 << 48 | 8, 3 << 48 | 8), (3 << 48 | 7, 3 << 48 | 8), (4 << 48, 4 << 48)):
             await store.put_marks([MarksWrite(instance, term, marks)])
             assert await store.fetch_terms([instance]) == {instance: expected}
-
-
-class TestAudit:
-    async def test_an_entry_comes_back_whole(self, store: Store) -> None:
-        entries = [make_entry(), make_entry(before="", after="", subject="")]
-        for entry in entries:
-            await store.put_audit(entry)
-        found = await audit_of(store, entries)
-        assert sorted(found, key=lambda each: each.entry_id) == sorted(
-            entries, key=lambda each: each.entry_id
-        )
-
-    async def test_writing_one_again_has_no_effect(self, store: Store) -> None:
-        entry = make_entry()
-        for _ in range(2):
-            await store.put_audit(entry)
-        assert await audit_of(store, [entry]) == [entry]
-
-    async def test_newest_first_over_days(self, store: Store) -> None:
-        times = [NOW_MS + n * DAY_MS // 2 + 1 for n in range(6)] + [NOW_MS + 80 * DAY_MS]
-        entries = [make_entry(at_ms) for at_ms in times]
-        for entry in entries:
-            await store.put_audit(entry)
-        found = await audit_of(store, entries, from_ms=NOW_MS, upto_ms=NOW_MS + 90 * DAY_MS)
-        assert found == entries[::-1]
-
-    async def test_both_ends_are_included_and_the_limit_keeps_the_newest(self, store: Store) -> None:
-        base_ms = NOW_MS + 10_000 * DAY_MS + uuid4().int % 1_000_000 * 1_000  # a time of this test's own
-        entries = [make_entry(base_ms + n) for n in range(5)]
-        for entry in entries:
-            await store.put_audit(entry)
-        found = await store.fetch_audit(base_ms + 1, base_ms + 3, 10)
-        assert found == [entries[3], entries[2], entries[1]]
-        assert await store.fetch_audit(base_ms, base_ms + 4, 2) == [entries[4], entries[3]]
-        assert await store.fetch_audit(base_ms + 5, base_ms + 9, 2) == []
-
-    async def test_entries_of_one_millisecond_are_all_kept(self, store: Store) -> None:
-        entries = [make_entry(entry_id=UUID(int=uuid4().int)) for _ in range(3)]
-        for entry in entries:
-            await store.put_audit(entry)
-        assert len(await audit_of(store, entries)) == 3
 
 
 async def test_the_schema_is_the_one_that_is_needed(store: Store) -> None:

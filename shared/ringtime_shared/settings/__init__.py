@@ -16,6 +16,7 @@ and the rule and never repeats the value, which may be a secret.
 """
 
 from ringtime_shared.settings.access import AccessSettings
+from ringtime_shared.settings.audit import AuditSettings
 from ringtime_shared.settings.callbacks import CallbackSettings
 from ringtime_shared.settings.clock import ClockSettings
 from ringtime_shared.settings.completion import CompletionSettings
@@ -35,6 +36,7 @@ from ringtime_shared.settings.storage import CassandraSettings, EmbeddedSettings
 __all__ = [
     "AccessSettings",
     "AppLimits",
+    "AuditSettings",
     "CallbackSettings",
     "CassandraSettings",
     "ClockSettings",

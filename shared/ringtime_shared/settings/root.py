@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ringtime_shared.settings.access import AccessSettings
+from ringtime_shared.settings.audit import AuditSettings
 from ringtime_shared.settings.callbacks import CallbackSettings
 from ringtime_shared.settings.clock import ClockSettings
 from ringtime_shared.settings.completion import CompletionSettings
@@ -42,3 +43,4 @@ class Settings:
     coordination: CoordinationSettings = field(default_factory=CoordinationSettings)
     cassandra: CassandraSettings = field(default_factory=CassandraSettings)
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
+    audit: AuditSettings = field(default_factory=AuditSettings)

@@ -16,7 +16,7 @@ from ringtime_shared.clock import ServerTime
 from ringtime_shared.errors import AppExists, Damaged, NotFound
 from ringtime_shared.ids import MAX_NONCES
 from ringtime_shared.models.app import App, Instance
-from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.audit import AuditEntry, EntryKey
 from ringtime_shared.models.calendar import Calendar
 from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.damage import Damage
@@ -423,9 +423,24 @@ class MemoryStore:
     async def put_audit(self, entry: AuditEntry) -> None:
         self._audit.setdefault(entry.entry_id, entry)
 
-    async def fetch_audit(self, from_ms: int, upto_ms: int, limit: int) -> list[AuditEntry]:
-        entries = [entry for entry in self._audit.values() if from_ms <= entry.at_ms <= upto_ms]
-        return sorted(entries, key=lambda entry: entry.at_ms, reverse=True)[:limit]
+    async def fetch_audit(
+        self,
+        from_ms: int,
+        upto_ms: int,
+        limit: int,
+        *,
+        app_id: str = "",
+        after: EntryKey | None = None,
+        is_oldest_first: bool = False,
+    ) -> list[AuditEntry]:
+        entries = [
+            entry
+            for entry in self._audit.values()
+            if from_ms <= entry.at_ms <= upto_ms
+            and app_id in ("", entry.app_id)
+            and (after is None or (entry.key > after if is_oldest_first else entry.key < after))
+        ]
+        return sorted(entries, key=lambda entry: entry.key, reverse=not is_oldest_first)[:limit]
 
     async def put_key(self, key: ApiKey) -> None:
         self._api_keys.setdefault(key.key_id, key)

@@ -22,7 +22,7 @@ from ringtime_shared.access.keys import KeyStore
 from ringtime_shared.clock import ServerTime
 from ringtime_shared.errors import VersionConflict
 from ringtime_shared.models.app import App, Instance
-from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.audit import AuditEntry, EntryKey
 from ringtime_shared.models.calendar import Calendar
 from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.damage import Damage
@@ -542,15 +542,6 @@ class OperatorStore(Protocol):
         nobody owned it yet."""
         ...
 
-    async def put_audit(self, entry: AuditEntry) -> None:
-        """Keep an entry. Writing one again has no effect."""
-        ...
-
-    async def fetch_audit(self, from_ms: int, upto_ms: int, limit: int) -> list[AuditEntry]:
-        """Return the entries of this time, both ends included, newest first, at most `limit`. One that cannot
-        be read has its key, and says so in `subject`."""
-        ...
-
     async def fetch_schema(self) -> tuple[int, int]:
         """Return the schema version that is there, and the one this Ringtime needs."""
         ...
@@ -569,6 +560,34 @@ class ContentStore(Protocol):
         ...
 
 
+class AuditStore(Protocol):
+    """The audit log: entries are added, and go when they expire; nothing changes or takes back one."""
+
+    async def put_audit(self, entry: AuditEntry) -> None:
+        """Keep an entry, until it expires. Writing one again has no effect."""
+        ...
+
+    async def fetch_audit(
+        self,
+        from_ms: int,
+        upto_ms: int,
+        limit: int,
+        *,
+        app_id: str = "",
+        after: EntryKey | None = None,
+        is_oldest_first: bool = False,
+    ) -> list[AuditEntry]:
+        """Return the entries of this time, both ends included, newest first, at most `limit`. One that cannot
+        be read has its key, and says so in `subject`.
+
+        Args:
+            app_id: only those of this app; "": all.
+            after: only those that come after this one, which need not be there; it is not returned itself.
+            is_oldest_first: in the opposite order.
+        """
+        ...
+
+
 class Store(
     AppStore,
     AppFeedStore,
@@ -583,6 +602,7 @@ class Store(
     DeadLetterStore,
     DamageStore,
     OperatorStore,
+    AuditStore,
     MetaStore,
     PartStore,
     KeyStore,

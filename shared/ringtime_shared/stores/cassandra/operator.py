@@ -1,6 +1,4 @@
-"""Operations of `OperatorStore` and `DamageStore`: reads of an operator's tool, the audit log, and notes
-of damaged records.
-"""
+"""Operations of `OperatorStore` and `DamageStore`: an operator's reads, and notes of damaged records."""
 
 from __future__ import annotations
 
@@ -11,18 +9,15 @@ from typing import Any, Self
 
 from ringtime_shared.buckets import first_slot
 from ringtime_shared.models.app import Instance
-from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.stores.cassandra.migrate import fetch_schema_version, read_steps
 from ringtime_shared.stores.cassandra.rows import IS_DONE
 from ringtime_shared.stores.cassandra.schedules import MINUTES_PER_DAY
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
-from ringtime_shared.stores.codec import KEPT_MS, encode_entry, read_entry
+from ringtime_shared.stores.codec import KEPT_MS
 from ringtime_shared.stores.protocol import LAST_ID, IndexEntry, Position
 
-DAY_MS = 86_400_000
 ROWS_PER_READ = 500
-AUDIT_DAYS_AT_ONCE = 32  #: partitions read side by side; most days have no entry
 
 _GET_BUCKETS = (
     "SELECT bucket, partition FROM $app_buckets WHERE app_id = ? AND day = ? AND bucket >= ? AND bucket <= ?"
@@ -34,10 +29,6 @@ _GET_DONE = (
     " AND (slot_ms, schedule_id) > (?, ?) LIMIT ?"
 )
 _GET_LAST = f"SELECT slot_ms {_OF_BUCKET} ORDER BY slot_ms DESC LIMIT 1"
-_PUT_AUDIT = "INSERT INTO $audit_log (day, at_ms, entry_id, entry) VALUES (?, ?, ?, ?)"
-_GET_AUDIT = (
-    "SELECT at_ms, entry_id, entry FROM $audit_log WHERE day = ? AND at_ms >= ? AND at_ms <= ? LIMIT ?"
-)
 
 
 class OperatorReads:
@@ -46,21 +37,11 @@ class OperatorReads:
     def __init__(self, session: CqlSession, statements: Sequence[Prepared]) -> None:
         """Use `prepare`."""
         self._session = session
-        (
-            self._get_buckets,
-            self._get_first_buckets,
-            self._get_done,
-            self._get_last,
-            self._put_audit,
-            self._get_audit,
-        ) = statements
+        self._get_buckets, self._get_first_buckets, self._get_done, self._get_last = statements
 
     @classmethod
     async def prepare(cls, session: CqlSession) -> Self:
-        statements = await session.prepare(
-            _GET_BUCKETS, _GET_FIRST_BUCKETS, _GET_DONE, _GET_LAST, _PUT_AUDIT, _GET_AUDIT
-        )
-        return cls(session, statements)
+        return cls(session, await session.prepare(_GET_BUCKETS, _GET_FIRST_BUCKETS, _GET_DONE, _GET_LAST))
 
     async def fetch_app_buckets(
         self, app_id: str, first: int, last: int, limit: int | None = None
@@ -112,22 +93,6 @@ class OperatorReads:
             [self._get_last.bind(app_id, partition, bucket) for bucket, (app_id, partition) in entries]
         )
         return [records[0][0] if records else None for records in answers]
-
-    async def put_audit(self, entry: AuditEntry) -> None:
-        values = (entry.at_ms // DAY_MS, entry.at_ms, entry.entry_id, encode_entry(entry))
-        await self._session.write([self._put_audit.bind(*values)])
-
-    async def fetch_audit(self, from_ms: int, upto_ms: int, limit: int) -> list[AuditEntry]:
-        found: list[AuditEntry] = []
-        day, first = upto_ms // DAY_MS, from_ms // DAY_MS
-        while day >= first and len(found) < limit:
-            days = range(day, max(day - AUDIT_DAYS_AT_ONCE, first - 1), -1)
-            answers = await self._session.read_all(
-                [self._get_audit.bind(each, from_ms, upto_ms, limit) for each in days]
-            )
-            found += [read_entry(*record) for records in answers for record in records]
-            day = days[-1] - 1
-        return found[:limit]
 
     async def fetch_schema(self) -> tuple[int, int]:
         return await fetch_schema_version(self._session), read_steps()[-1].version

@@ -10,7 +10,7 @@ from ringtime_shared.access.keys import ApiKey
 from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.errors import Damaged, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
-from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.audit import AuditEntry, EntryKey
 from ringtime_shared.models.calendar import Calendar
 from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.damage import Damage
@@ -25,6 +25,7 @@ from ringtime_shared.stores.cassandra.api_keys import ApiKeyTable
 from ringtime_shared.stores.cassandra.app_feed import AppChangeTables
 from ringtime_shared.stores.cassandra.apps import Apps
 from ringtime_shared.stores.cassandra.arrivals import Arrivals
+from ringtime_shared.stores.cassandra.audit import AuditTables
 from ringtime_shared.stores.cassandra.calendars import Calendars
 from ringtime_shared.stores.cassandra.claims import Claims
 from ringtime_shared.stores.cassandra.dead_letters import DeadLetters
@@ -77,6 +78,7 @@ class CassandraStore:
         damage: DamageTable,
         operator: OperatorReads,
         api_keys: ApiKeyTable,
+        audit: AuditTables,
         meta: MetaTable,
         times: HostTimes,
         parts: PartTable,
@@ -99,6 +101,7 @@ class CassandraStore:
         self._damage = damage
         self._operator = operator
         self._api_keys = api_keys
+        self._audit = audit
         self._meta = meta
         self._times = times
         self._parts = parts
@@ -165,6 +168,7 @@ class CassandraStore:
             await DamageTable.prepare(session),
             await OperatorReads.prepare(session),
             await ApiKeyTable.prepare(session),
+            await AuditTables.prepare(session, now_ms),
             meta,
             await HostTimes.prepare(session, boot_ms),
             parts,
@@ -337,10 +341,21 @@ class CassandraStore:
         return await self._marks.fetch_terms(instances)
 
     async def put_audit(self, entry: AuditEntry) -> None:
-        await self._operator.put_audit(entry)
+        await self._audit.put_audit(entry)
 
-    async def fetch_audit(self, from_ms: int, upto_ms: int, limit: int) -> list[AuditEntry]:
-        return await self._operator.fetch_audit(from_ms, upto_ms, limit)
+    async def fetch_audit(
+        self,
+        from_ms: int,
+        upto_ms: int,
+        limit: int,
+        *,
+        app_id: str = "",
+        after: EntryKey | None = None,
+        is_oldest_first: bool = False,
+    ) -> list[AuditEntry]:
+        return await self._audit.fetch_audit(
+            from_ms, upto_ms, limit, app_id=app_id, after=after, is_oldest_first=is_oldest_first
+        )
 
     async def put_key(self, key: ApiKey) -> None:
         await self._api_keys.put_key(key)

@@ -1,4 +1,4 @@
-"""Operations of `OperatorStore` and `DamageStore`."""
+"""Operations of `OperatorStore`, `AuditStore` and `DamageStore`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.models.app import Instance
-from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.audit import AuditEntry, EntryKey
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.stores.codec import encode_entry, read_entry, read_term
 from ringtime_shared.stores.protocol import IndexEntry
@@ -60,16 +60,35 @@ def fetch_terms(session: Session, instances: Sequence[Instance]) -> dict[Instanc
 
 def put_audit(session: Session, entry: AuditEntry) -> None:
     session.connection.execute(
-        "INSERT INTO audit_log (at_ms, entry_id, entry) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-        (entry.at_ms, entry.entry_id.bytes, encode_entry(entry)),
+        "INSERT INTO audit_log (at_ms, entry_id, entry, app_id, expires_ms) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT DO NOTHING",
+        (entry.at_ms, entry.entry_id.bytes, encode_entry(entry), entry.app_id, entry.expires_ms),
     )
 
 
-def fetch_audit(session: Session, from_ms: int, upto_ms: int, limit: int) -> list[AuditEntry]:
+def fetch_audit(
+    session: Session,
+    app_id: str,
+    from_ms: int,
+    upto_ms: int,
+    after: EntryKey | None,
+    limit: int,
+    *,
+    is_oldest_first: bool,
+) -> list[AuditEntry]:
+    of_app = "app_id = ? AND " if app_id else ""
+    sign, order = (">", "ASC") if is_oldest_first else ("<", "DESC")
+    onwards = "" if after is None else f" AND (at_ms, entry_id) {sign} (?, ?)"
     found = session.fetch(
-        "SELECT at_ms, entry_id, entry FROM audit_log"
-        " WHERE at_ms BETWEEN ? AND ? ORDER BY at_ms DESC LIMIT ?",
-        (from_ms, upto_ms, limit),
+        f"SELECT at_ms, entry_id, entry FROM audit_log WHERE {of_app}at_ms BETWEEN ? AND ?{onwards}"
+        f" ORDER BY at_ms {order}, entry_id {order} LIMIT ?",
+        (
+            *([app_id] if app_id else []),
+            from_ms,
+            upto_ms,
+            *([] if after is None else [after.at_ms, after.entry_id.bytes]),
+            limit,
+        ),
     )
     return [read_entry(at_ms, id_of(entry_id), text) for at_ms, entry_id, text in found]
 

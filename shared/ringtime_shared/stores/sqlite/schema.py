@@ -209,6 +209,13 @@ CREATE TABLE api_keys ( -- what is kept of them, which is not the keys themselve
 ) WITHOUT ROWID;
 """
 
+_AUDIT = """
+ALTER TABLE audit_log ADD COLUMN app_id TEXT NOT NULL DEFAULT ''; -- empty: no app's
+ALTER TABLE audit_log ADD COLUMN expires_ms INTEGER NOT NULL DEFAULT 0; -- 0: never
+CREATE INDEX audit_log_apps ON audit_log (app_id, at_ms, entry_id) WHERE app_id <> '';
+CREATE INDEX audit_log_expiry ON audit_log (expires_ms) WHERE expires_ms > 0;
+"""
+
 #: Step n leads from schema version n to n + 1; add at the end, change nothing. A comment holds no semicolon.
 STEPS = (
     _FIRST,
@@ -224,6 +231,7 @@ STEPS = (
     _CALENDARS,
     _TALLIES,
     _API_KEYS,
+    _AUDIT,
 )
 SCHEMA_VERSION = len(STEPS)
 

@@ -15,7 +15,7 @@ from ringtime_shared.access.keys import ApiKey
 from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.errors import Conflict, FolderLost, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, Instance
-from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.models.audit import AuditEntry, EntryKey
 from ringtime_shared.models.calendar import Calendar
 from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.damage import Damage
@@ -395,8 +395,21 @@ class SqliteStore:
     async def put_audit(self, entry: AuditEntry) -> None:
         await self._write(lambda session: operator.put_audit(session, entry))
 
-    async def fetch_audit(self, from_ms: int, upto_ms: int, limit: int) -> list[AuditEntry]:
-        return await self._reader.run(lambda session: operator.fetch_audit(session, from_ms, upto_ms, limit))
+    async def fetch_audit(
+        self,
+        from_ms: int,
+        upto_ms: int,
+        limit: int,
+        *,
+        app_id: str = "",
+        after: EntryKey | None = None,
+        is_oldest_first: bool = False,
+    ) -> list[AuditEntry]:
+        return await self._reader.run(
+            lambda session: operator.fetch_audit(
+                session, app_id, from_ms, upto_ms, after, limit, is_oldest_first=is_oldest_first
+            )
+        )
 
     async def put_key(self, key: ApiKey) -> None:
         await self._write(lambda session: api_keys.put_key(session, key))

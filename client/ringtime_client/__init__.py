@@ -32,6 +32,7 @@ from ringtime_client.forms import make_hooks
 from ringtime_client.recurring import Interval, RecurringTimes
 from ringtime_client.views import Callback, CancelResult, HttpCallbackDetails, NewSchedule
 from ringtime_shared.api.apps import AppView, NewSigningSecret, SigningSecretView
+from ringtime_shared.api.audit import AuditEntryView, AuditPage
 from ringtime_shared.api.calendars import CalendarSummary, CalendarView, SpanView
 from ringtime_shared.api.dead_letters import (
     DeadLetterPage,
@@ -65,6 +66,8 @@ __all__ = [
     "AppView",
     "AsyncRingtimeClient",
     "AttemptView",
+    "AuditEntryView",
+    "AuditPage",
     "BackfillEffect",
     "BackfillReport",
     "BackfillRun",

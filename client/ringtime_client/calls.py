@@ -30,6 +30,8 @@ from ringtime_shared.api.apps import (
     read_app,
     read_configuration,
 )
+from ringtime_shared.api.audit import LIST_SIZE as AUDIT_SIZE
+from ringtime_shared.api.audit import AuditPage
 from ringtime_shared.api.configuration import configuration_to_json, retry_to_json
 from ringtime_shared.api.dead_letters import LIST_SIZE as LETTERS_SIZE
 from ringtime_shared.api.dead_letters import MAX_SIZE, DeadLetterPage, ReplayResult, ReplayView
@@ -487,6 +489,43 @@ def list_dead_letters(
     }
     path = _letters_path(app_id, query=asked)
     return Call(method="GET", path=path, read=partial(read, DeadLetterPage), app_id=app_id)
+
+
+@checked
+def list_audit(
+    app_id: str | None = None,
+    *,
+    start: Instant | None = None,
+    end: Instant | None = None,
+    size: int = AUDIT_SIZE,
+    token: str = "",
+    actor: str = "",
+    action: str = "",
+) -> Call[AuditPage]:
+    """Return a page of the audit log, newest first: who changed what.
+
+    Args:
+        app_id: of this app alone; None: of all, and of the deployment.
+        start: from this instant on; None: 30 days before `end`.
+        end: up to this instant; None: now. At most 400 days after `start`.
+        size: most entries on the page, 1 to 1,000.
+        token: the one of the page before; "": the first page.
+        actor: only changes by this one.
+        action: only actions that begin so, `apps` or `apps configure`.
+
+    Raises InvalidRequest, NotFound (app).
+    """
+    asked: dict[str, object] = {
+        "start_time": instant("start", start),
+        "end_time": instant("end", end),
+        "size": size,
+        "continuation_token": token,
+        "actor": actor,
+        "action": action,
+    }
+    of_app = "" if app_id is None else f"/apps/{safe(app_id)}"
+    path = with_query(f"{BASE}{of_app}/audit", asked)
+    return Call(method="GET", path=path, read=partial(read, AuditPage), app_id=app_id or "")
 
 
 @checked

@@ -9,6 +9,7 @@ from datetime import date, datetime
 from ringtime_client.calendars import calendar_fields
 from ringtime_ingest.service import IngestService
 from ringtime_shared.arguments import checked
+from ringtime_shared.auditing import asked_of_library
 from ringtime_shared.models.calendar import Calendar
 
 
@@ -21,6 +22,7 @@ class CalendarVerbs(ABC):
         """What runs. Raises RuntimeError outside `async with`."""
 
     @checked
+    @asked_of_library("calendars put")
     async def put_calendar(
         self,
         app_id: str,
@@ -54,6 +56,7 @@ class CalendarVerbs(ABC):
         return await self._service.calendars.fetch_all(app_id)
 
     @checked
+    @asked_of_library("calendars delete")
     async def delete_calendar(self, app_id: str, name: str) -> Calendar:
         """Delete an exclusion calendar. Raises InvalidRequest, NotFound, Conflict (a recurring schedule names
         it)."""

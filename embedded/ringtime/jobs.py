@@ -11,6 +11,7 @@ from ringtime_ingest.service import IngestService
 from ringtime_ingest.service.jobs import JobPage
 from ringtime_shared.api.jobs import LIST_SIZE
 from ringtime_shared.arguments import Instant, checked
+from ringtime_shared.auditing import asked_of_library
 from ringtime_shared.models.job import Job, JobAction
 from ringtime_shared.models.schedule import Status
 from ringtime_shared.schedules.bulk import NewJob
@@ -25,6 +26,7 @@ class JobVerbs(ABC):
         """What runs. Raises RuntimeError outside `async with`."""
 
     @checked
+    @asked_of_library("schedules bulk")
     async def create_job(
         self,
         app_id: str,
@@ -67,6 +69,7 @@ class JobVerbs(ABC):
         return await self._service.jobs.fetch(app_id, cast(UUID, job_id))
 
     @checked
+    @asked_of_library("schedules jobs cancel")
     async def cancel_job(self, app_id: str, job_id: UUID | str) -> Job:
         """Let a bulk job do no more, after the page that it is at; what it did stands. Cancelling twice is no
         error. Raises InvalidRequest, NotFound (app or job), Conflict if it has ended."""

@@ -24,15 +24,18 @@ from ringtime_client.recurring import plain_id
 from ringtime_client.views import naming_item, to_new_schedule
 from ringtime_ingest.service import Cancellation, IngestService, Kept, NewApp
 from ringtime_ingest.service import NewSchedule as Request
+from ringtime_ingest.service.audit import AuditPage, AuditQuery
 from ringtime_ingest.service.dead_letters import IN_LIBRARY, LetterPage, LetterQuery, ReplayReport
 from ringtime_ingest.service.listing import ListQuery, SchedulePage
 from ringtime_ingest.service.replay import Replay
 from ringtime_ingest.service.requests import NOW, ScheduleChange
+from ringtime_shared.api.audit import LIST_SIZE as AUDIT_SIZE
 from ringtime_shared.api.dead_letters import LIST_SIZE as LETTERS_SIZE
 from ringtime_shared.api.dead_letters import MAX_SIZE
 from ringtime_shared.api.ids import check_name
 from ringtime_shared.api.schedules import LIST_SIZE
 from ringtime_shared.arguments import Instant, checked
+from ringtime_shared.auditing import asked_of_library
 from ringtime_shared.callbacks.plugins import NAME_RULE, is_name
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.errors import InvalidRequest, Violation
@@ -144,6 +147,7 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
         await self._stack.aclose()
 
     @checked
+    @asked_of_library("apps create")
     async def register_app(
         self,
         app_id: str,
@@ -173,6 +177,7 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
         return app
 
     @checked
+    @asked_of_library("apps configure")
     async def configure_app(self, app_id: str, *, configuration: AppConfiguration) -> App:
         """Set an app's configuration; what is None in it: the defaults.
 
@@ -181,16 +186,19 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
         return await self._running.service.configure_app(app_id, configuration, merges=False)
 
     @checked
+    @asked_of_library("apps activate")
     async def activate_app(self, app_id: str) -> App:
         """Let an app create and fire schedules. Raises NotFound, AppActive."""
         return await self._running.service.set_active(app_id, True)
 
     @checked
+    @asked_of_library("apps deactivate")
     async def deactivate_app(self, app_id: str) -> App:
         """Stop an app's creates and callbacks. Raises NotFound, AppInactive."""
         return await self._running.service.set_active(app_id, False)
 
     @checked
+    @asked_of_library("apps delete")
     async def delete_app(self, app_id: str, *, cancel_schedules: bool = False) -> App:
         """Begin to delete an app, or go on with that; return it as it is: it creates and fires nothing.
 
@@ -205,6 +213,7 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
         return await self._running.service.delete_app(app_id, cancel_schedules=cancel_schedules)
 
     @checked
+    @asked_of_library("signing-secrets create")
     async def create_signing_secret(self, app_id: str, *, secret: str | None = None) -> SigningSecret:
         """Sign the app's HTTP callbacks with a further secret; at most two are live at a time.
 
@@ -221,6 +230,7 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
         return list(await self._running.service.signing.fetch(app_id))
 
     @checked
+    @asked_of_library("signing-secrets delete")
     async def delete_signing_secret(self, app_id: str, secret_id: str) -> None:
         """Sign with this secret no more. Raises InvalidRequest, NotFound (app or secret)."""
         await self._running.service.signing.delete(app_id, secret_id)
@@ -484,6 +494,43 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
         )
 
     @checked
+    async def list_audit(
+        self,
+        app_id: str | None = None,
+        *,
+        start: Instant | None = None,
+        end: Instant | None = None,
+        size: int = AUDIT_SIZE,
+        token: str = "",
+        actor: str = "",
+        action: str = "",
+    ) -> AuditPage:
+        """Return a page of the audit log, newest first: who changed what.
+
+        Args:
+            app_id: of this app alone; None: of all, and of the deployment.
+            start: from this instant on; None: 30 days before `end`.
+            end: up to this instant; None: now. At most 400 days after `start`.
+            size: most entries on the page, 1 to 1,000.
+            token: the one of the page before; "": the first page.
+            actor: only changes by this one.
+            action: only actions that begin so, `apps` or `apps configure`.
+
+        Raises InvalidRequest, NotFound (app).
+        """
+        return await self._running.service.audit.fetch(
+            AuditQuery(
+                app_id=app_id or "",
+                start_ms=to_ms("start", start),
+                end_ms=to_ms("end", end),
+                size=size,
+                token=token,
+                actor=actor,
+                action=action,
+            )
+        )
+
+    @checked
     async def count_dead_letters(
         self, app_id: str, *, start: Instant | None = None, end: Instant | None = None
     ) -> int:
@@ -491,6 +538,7 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
         return await self._running.service.dead_letters.count(_query(app_id, start, end))
 
     @checked
+    @asked_of_library("deadletters replay")
     async def replay_schedule(self, schedule_id: UUID | str) -> Replay:
         """File a failed schedule again, under its own id.
 
@@ -499,6 +547,7 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
         return await self._running.service.dead_letters.replay(cast(UUID, schedule_id))
 
     @checked
+    @asked_of_library("deadletters replay")
     async def replay_dead_letters(
         self,
         app_id: str,

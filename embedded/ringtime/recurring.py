@@ -20,6 +20,7 @@ from ringtime_ingest.service.recurring import DefinitionPage
 from ringtime_ingest.service.runs import RunPage
 from ringtime_shared.api.recurring import BACKFILL_SIZE, LIST_SIZE, MAX_PREVIEW, PREVIEW_SIZE
 from ringtime_shared.arguments import Instant, checked
+from ringtime_shared.auditing import asked_of_library
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.recurring import (
@@ -47,6 +48,7 @@ class RecurringVerbs(ABC):
         """What runs. Raises RuntimeError outside `async with`."""
 
     @checked
+    @asked_of_library("recurring put")
     async def put_recurring(
         self,
         app_id: str,
@@ -107,6 +109,7 @@ class RecurringVerbs(ABC):
         return await self._service.recurring.put(new, revision)
 
     @checked
+    @asked_of_library("recurring patch")
     async def patch_recurring(
         self,
         app_id: str,
@@ -177,6 +180,7 @@ class RecurringVerbs(ABC):
         return await self._service.recurring.fetch_by_id(cast(UUID, recurring_id))
 
     @checked
+    @asked_of_library("recurring delete")
     async def delete_recurring(self, app_id: str, name: str) -> Definition:
         """Make no more runs of a recurring schedule; those that come due later are not sent. Raises
         NotFound."""
@@ -199,6 +203,7 @@ class RecurringVerbs(ABC):
         return await self._service.recurring.fetch_page(app_id, states, size, token)
 
     @checked
+    @asked_of_library("recurring pause")
     async def pause_recurring(
         self, app_id: str, name: str, *, reason: str = "", until: Instant | None = None
     ) -> Definition:
@@ -215,6 +220,7 @@ class RecurringVerbs(ABC):
         return await self._service.recurring.pause(definition, reason, until_ms)
 
     @checked
+    @asked_of_library("recurring resume")
     async def resume_recurring(self, app_id: str, name: str) -> Definition:
         """Make runs of a recurring schedule again, from now on.
 
@@ -223,6 +229,7 @@ class RecurringVerbs(ABC):
         return await self._service.recurring.resume(await self.get_recurring(app_id, name))
 
     @checked
+    @asked_of_library("recurring trigger")
     async def trigger_recurring(self, app_id: str, name: str) -> Row:
         """File a run of a recurring schedule now, beside the plan and by its overlap policy; also of one that
         is paused. Raises NotFound, AppInactive, StoreUnavailable, OutcomeUnknown."""
@@ -244,6 +251,7 @@ class RecurringVerbs(ABC):
         return ticket.schedule_id
 
     @checked
+    @asked_of_library("recurring backfill")
     async def backfill_recurring(
         self,
         app_id: str,

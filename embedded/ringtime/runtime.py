@@ -112,6 +112,7 @@ async def run(
                     holder=node,
                     completions=Completions.of(settings.completion),
                     ring=ring,
+                    audit=settings.audit,
                 )
             )
             dispatcher = make_dispatcher(

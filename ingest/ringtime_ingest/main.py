@@ -66,6 +66,7 @@ async def serve(settings: Settings) -> None:
                         holder=settings.node.name or process_name("ingest"),
                         completions=Completions.of(settings.completion),
                         ring=ring,
+                        audit=settings.audit,
                     )
                 )
                 host, port = listener.getsockname()[:2]

@@ -174,6 +174,15 @@ GOOD: dict[str, dict[str, Any]] = {
         "token": "",
         "replayed": False,
     },
+    "list_audit": {
+        "app_id": "shop",
+        "start": datetime(2030, 1, 1, tzinfo=UTC),
+        "end": datetime(2030, 1, 2, tzinfo=UTC),
+        "size": 5,
+        "token": "",
+        "actor": "ana",
+        "action": "apps",
+    },
     "count_dead_letters": {
         "app_id": "shop",
         "start": datetime(2030, 1, 1, tzinfo=UTC),
@@ -236,6 +245,8 @@ def wrong_for(verb: str, argument: str) -> Iterator[Any]:
     for value in ANY:
         is_right = type(value) in (type(good), *RIGHT.get(argument, ()))
         if verb == "replay_dead_letters" and argument == "size" and value is None:
+            is_right = True
+        if verb == "list_audit" and argument == "app_id" and value is None:
             is_right = True
         if verb == "patch_recurring" and argument in ("times", "payload", "callback") and value is None:
             is_right = True

@@ -13,9 +13,9 @@ from tests.unit.test_recurring_clients import DAILY, app_id, run, server
 
 from ringtime import Ringtime
 from ringtime_client import AppConfiguration, HttpCallbackDetails, NewSchedule, make_hooks
-from ringtime_ringctl.deployment.bodies import hidden
 from ringtime_ringctl.schedules.records import row_to_json
 from ringtime_shared.api.hooks import hooks_to_json
+from ringtime_shared.api.schedules import outline_of
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.hooks import Hook, Hooks
 from ringtime_shared.models.sending import Sending
@@ -70,7 +70,7 @@ async def test_an_apps_hooks_come_back_without_credentials(run: Verb, app_id: st
 
 def test_ringctl_notes_which_hooks_there_are_and_not_where_they_go() -> None:
     hooks = hooks_to_json(HOOKS, is_hidden=False)
-    assert hidden({"hooks": hooks})["hooks"] == ["includePayload", "onMissed", "onSuccess"]
+    assert outline_of({"hooks": hooks})["hooks"] == ["includePayload", "onMissed", "onSuccess"]
     row = make_row(make_app(), sending=Sending(hooks=HOOKS))
     assert row_to_json(row)["hooks"] == ["onMissed", "onSuccess"]
 

@@ -25,6 +25,7 @@ from ringtime_ingest.http.meter import Meter
 from ringtime_ingest.http.openapi import NAMED, Document, openapi_document, to_bytes
 from ringtime_ingest.http.routes import BASE
 from ringtime_ingest.http.routes.apps import AppRoutes
+from ringtime_ingest.http.routes.audit import AuditRoutes
 from ringtime_ingest.http.routes.batches import BatchRoutes
 from ringtime_ingest.http.routes.calendars import CalendarRoutes
 from ringtime_ingest.http.routes.clock import ClockRoutes, SteppedClock
@@ -87,6 +88,7 @@ def create_app(
             *RecurringRoutes(service, bodies, settings, meter).all(),
             *CompletionRoutes(service, bodies, settings, meter).all(),
             *CalendarRoutes(service, bodies, settings, meter).all(),
+            *AuditRoutes(service, bodies, settings, meter).all(),
             *HealthRoutes(ready, is_stepped=clock is not None).all(),
             *MetricsRoutes(counts).all(),
             *([] if clock is None else ClockRoutes(clock, bodies, settings.max_json_depth).all()),

@@ -24,6 +24,7 @@ from ringtime_ingest.http.guard import ANY_KEY, OPEN, Needs
 from ringtime_ingest.http.schemas import Schema, ref
 from ringtime_ingest.service.requests import Offer
 from ringtime_shared.access import Scope
+from ringtime_shared.api.audit import MAX_ACTION_CHARS, MAX_ACTOR_CHARS
 from ringtime_shared.api.completions import PATH as COMPLETIONS
 from ringtime_shared.api.completions import URL_PATTERN
 from ringtime_shared.api.dead_letters import MAX_SIZE
@@ -119,6 +120,12 @@ _PARAMETERS: Mapping[str, Schema] = {
     "dry_run": {"enum": ["false", "true"]},
     "reason": {"type": "string", "maxLength": MAX_REASON_CHARS},
     "until": INSTANT.schema,
+    "actor": {"type": "string", "maxLength": MAX_ACTOR_CHARS},
+    "action:audit": {
+        "type": "string",
+        "maxLength": MAX_ACTION_CHARS,
+        "description": "Only actions that begin so: `apps`, or `apps configure`.",
+    },
     "zone": {"type": "string", "description": "IANA name of the zone of times without an offset."},
 }
 
@@ -648,6 +655,20 @@ _OPERATIONS = (
         summary="Let a bulk job do no more; what it did stands",
         answer=schemas.ONE_JOB,
         failures=("400", "404", "409", "503"),
+    ),
+    *(
+        _Operation(
+            method="get",
+            path=path,
+            summary=summary,
+            answer=schemas.AUDIT,
+            failures=("400", "503"),
+            query=("start_time", "end_time", "actor", "action:audit", "size", "continuation_token"),
+        )
+        for path, summary in (
+            ("/goscheduler/apps/{appId}/audit", "List who changed what of an app, newest first"),
+            ("/goscheduler/audit", "List who changed what, of all apps and of the deployment, newest first"),
+        )
     ),
     *(
         _Operation(method="get", path=path, summary="Tell what is here", answer=schemas.FRONT)

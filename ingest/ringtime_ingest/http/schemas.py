@@ -41,6 +41,7 @@ from ringtime_ingest.http.fields import (
 from ringtime_ingest.http.shapes import Shape
 from ringtime_ingest.service.requests import Offer
 from ringtime_shared.api.apps import AppView, NewSigningSecret, SigningSecretView
+from ringtime_shared.api.audit import AuditEntryView, AuditPage
 from ringtime_shared.api.batches import MAX_ITEMS, BatchCounts
 from ringtime_shared.api.calendars import CalendarSummary, CalendarView, SpanView
 from ringtime_shared.api.completions import CompletionView
@@ -153,6 +154,10 @@ _FORMS: Mapping[str, Schema] = {
     "jobId": SCHEDULE_ID,
     "problems": {"type": "array", "maxItems": MOST_PROBLEMS, "items": {"type": "string"}},
     "exclusionCalendars": {"type": "array", "items": {"type": "string"}},
+    "entryId": SCHEDULE_ID,
+    "about": SCHEDULE_ID,
+    "before": {},
+    "after": {},
 }
 _TYPES: Mapping[Any, Schema] = {
     bool: {"type": "boolean"},
@@ -185,6 +190,7 @@ _OBJECTS: Mapping[Any, str] = {
     ScheduleView: "Schedule",
     DeadLetterView: "DeadLetter",
     SkippedReplay: "SkippedReplay",
+    AuditEntryView: "AuditEntry",
     JobView: "Job",
     RecurringView: "Recurring",
     IntervalView: "ShownInterval",
@@ -324,6 +330,7 @@ ANSWERS: Mapping[str, Schema] = {
     "Replay": _object(ReplayView),
     "ReplayReport": _object(ReplayResult),
     "SkippedReplay": _object(SkippedReplay),
+    "AuditEntry": _object(AuditEntryView),
     "Idempotency": _object(IdempotencyView),
     "Job": _object(JobView),
     "Completion": _object(CompletionView),
@@ -389,6 +396,7 @@ CREATED_SECRET = success_of(ref("CreatedSigningSecret"))
 SECRETS = success_of(record({"signingSecrets": {"type": "array", "items": ref("SigningSecret")}}))
 DELETED_SECRET = success_of(record({"secretId": SECRET_ID}))
 DEAD_LETTERS = success_of(_object(DeadLetterPage))
+AUDIT = success_of(_object(AuditPage))
 LETTER_COUNT = success_of(record({"count": _whole("Dead letters that were not filed again.")}))
 REPLAYED = success_of(ref("Replay"))
 REPLAYED_MANY = success_of(ref("ReplayReport"))

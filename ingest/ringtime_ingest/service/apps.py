@@ -15,7 +15,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from ringtime_shared.apps.changes import Decision, change_app
+from ringtime_shared.apps.changes import Decision, Noted, change_app, unnoted
 from ringtime_shared.apps.feed import AppFeed, AppReading, FeedStore
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import NotFound, OutcomeUnknown, StoreUnavailable
@@ -32,10 +32,17 @@ _KNOWN_MS = 10_000  #: and that an app is gone, by those who only read its sched
 class AppMaps:
     """A cache of all apps. Bounded by the number of registered apps."""
 
-    def __init__(self, store: FeedStore, clock: Clock, *, spread: float = 0.0) -> None:
-        """`spread`: see `apps.feed.spread_of`."""
+    def __init__(
+        self, store: FeedStore, clock: Clock, *, spread: float = 0.0, noted: Noted = unnoted
+    ) -> None:
+        """
+        Args:
+            spread: see `apps.feed.spread_of`.
+            noted: notes each change; see `change_app`.
+        """
         self._store = store
         self._clock = clock
+        self._noted = noted
         self._feed = AppFeed(store, clock, spread=spread)
         self._refreshing: asyncio.Task[None] | None = None
 
@@ -92,7 +99,7 @@ class AppMaps:
         """Change the app in the store (see `change_app`), and remember it as it is then."""
         begun_ms = self._clock.boot_ms()
         try:
-            app = await change_app(self._store, app_id, decide)
+            app = await change_app(self._store, app_id, decide, self._noted)
         except NotFound:
             self._feed.learn(app_id, None, begun_ms)
             raise

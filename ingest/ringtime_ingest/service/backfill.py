@@ -33,9 +33,11 @@ from uuid import UUID
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.runs import DAY_MS, RecurringRows, Runs
+from ringtime_shared.api.instants import to_iso
 from ringtime_shared.api.recurring import BACKFILL_SIZE, MAX_BACKFILL, BackfillEffect
 from ringtime_shared.apps.feed import AppReading
 from ringtime_shared.apps.states import inactive
+from ringtime_shared.auditing import AuditTrail
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.errors import InvalidRequest, NotFound, VersionConflict
@@ -92,6 +94,7 @@ class BackfillParts:
     clock: Clock
     runs: Runs
     margin_ms: int
+    trail: AuditTrail
 
 
 class Backfills:
@@ -133,8 +136,11 @@ class Backfills:
             if is_dry or not missing:
                 return BackfillReport(runs, continues_ms)
             noted = self._note(definition, missing, reading.app)
+            span = {"from": to_iso(missing[0]), "to": to_iso(missing[-1]), "runs": len(missing)}
+            subject = f"{definition.app_id}/{definition.name}"
             try:
-                await self._store.replace_definition(noted)
+                async with self._parts.trail.change(definition.app_id, subject, None, span):
+                    await self._store.replace_definition(noted)
             except VersionConflict:
                 stored = await self._store.fetch_definition(self._key(definition))
                 if stored is None or stored.state is DefinitionState.DELETED:

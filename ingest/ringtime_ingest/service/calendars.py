@@ -15,8 +15,10 @@ from dataclasses import replace
 from typing import Protocol
 
 from ringtime_ingest.service.apps import AppMaps
+from ringtime_shared.api.calendars import summary_to_json
 from ringtime_shared.api.ids import check_app_id, check_name
 from ringtime_shared.apps.states import inactive
+from ringtime_shared.auditing import AuditTrail
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Conflict, Damaged, InvalidRequest, LimitReached, NotFound, VersionConflict
 from ringtime_shared.models.calendar import Calendar
@@ -39,11 +41,14 @@ class CalendarRows(CalendarStore, RecurringStore, Protocol):
 class Calendars:
     """The calendars of all apps."""
 
-    def __init__(self, store: CalendarRows, apps: AppMaps, clock: Clock, limits: AppLimits) -> None:
+    def __init__(
+        self, store: CalendarRows, apps: AppMaps, clock: Clock, limits: AppLimits, trail: AuditTrail
+    ) -> None:
         self._store = store
         self._apps = apps
         self._clock = clock
         self._most = limits.max_calendars
+        self._trail = trail
         # A file takes up to half a second: one at a time, or many would slow down all that this process does.
         self._parsing = asyncio.Lock()
 
@@ -146,7 +151,8 @@ class Calendars:
             if stored is None and len(there) >= self._most:
                 await self._make_room(app_id, there)
             try:
-                await self._store.replace_calendar(changed)
+                async with self._trail.change(app_id, f"{app_id}/{name}", _noted(stored), _noted(changed)):
+                    await self._store.replace_calendar(changed)
             except VersionConflict:
                 continue
             return changed
@@ -182,6 +188,12 @@ class Calendars:
                 if named and each.state is not DefinitionState.DELETED:
                     found.append((each.name, named))
         return found
+
+
+def _noted(calendar: Calendar | None) -> object:
+    """Return what the audit log says of a calendar."""
+    is_there = calendar is not None and not calendar.is_deleted
+    return summary_to_json(calendar) if calendar is not None and is_there else None
 
 
 def _check(app_id: str, name: str) -> None:

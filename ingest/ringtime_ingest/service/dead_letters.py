@@ -14,8 +14,10 @@ from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.replay import LetterStore, Replay, Replayer, judge, key_of
 from ringtime_ingest.service.tokens import encode_token, read_token
 from ringtime_shared.api.dead_letters import LIST_SIZE, MAX_DAYS, MAX_SIZE
+from ringtime_shared.api.instants import to_iso
 from ringtime_shared.apps.feed import AppReading
 from ringtime_shared.apps.states import inactive
+from ringtime_shared.auditing import AuditTrail
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import (
     Damaged,
@@ -119,11 +121,13 @@ class DeadLetters:
         replayer: Replayer,
         clock: Clock,
         fetch_home: Callable[[UUID], Awaitable[Row]],
+        trail: AuditTrail,
     ) -> None:
         self._store = store
         self._apps = apps
         self._replayer = replayer
         self._clock = clock
+        self._trail = trail
         self._fetch_home = fetch_home  # as it is shown; raises NotFound
 
     async def fetch(self, query: LetterQuery) -> LetterPage:
@@ -163,7 +167,8 @@ class DeadLetters:
         if refusal is not None:
             await self._replayer.file(reading, [], over, spread=False)  # nothing; and its letters are over
             raise refusal
-        (replay,) = await self._replayer.file(reading, [home], over, spread=False)
+        async with self._trail.change(home.schedule.app_id, str(schedule_id), None, {"schedules": 1}):
+            (replay,) = await self._replayer.file(reading, [home], over, spread=False)
         return replay
 
     async def replay_ids(
@@ -172,7 +177,9 @@ class DeadLetters:
         """File these again. Raises InvalidRequest, NotFound (app), AppInactive, OutcomeUnknown."""
         if not 1 <= len(schedule_ids) <= MAX_SIZE:
             raise InvalidRequest.of(names.ids, f"must hold 1 to {MAX_SIZE} ids")
-        return await self._replay(await self._active(app_id), dict.fromkeys(schedule_ids))
+        reading = await self._active(app_id)
+        async with self._trail.change(app_id, app_id, None, {"schedules": len(schedule_ids)}):
+            return await self._replay(reading, dict.fromkeys(schedule_ids))
 
     async def replay_range(self, query: LetterQuery) -> ReplayReport:
         """File again what `fetch` would return. Raises as `replay_ids` does."""
@@ -181,7 +188,14 @@ class DeadLetters:
         by_schedule: dict[UUID, list[DeadLetter]] = defaultdict(list)
         for letter in page.letters:
             by_schedule[letter.schedule_id].append(letter)
-        report = await self._replay(reading, by_schedule)
+        start_ms, end_ms = query.range_at(self._clock.now_ms())
+        of_range = {
+            "startTime": to_iso(start_ms),
+            "endTime": to_iso(end_ms),
+            "schedules": len(by_schedule),
+        }
+        async with self._trail.change(query.app_id, query.app_id, None, of_range):
+            report = await self._replay(reading, by_schedule)
         return ReplayReport(report.replays, report.skipped, page.token)
 
     async def send_again(self, reading: AppReading, homes: Sequence[Row]) -> tuple[int, list[Skipped]]:

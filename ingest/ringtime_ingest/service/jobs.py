@@ -29,7 +29,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -39,8 +39,9 @@ from uuid import UUID, uuid4
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.job_actions import JobActions, PageReport
 from ringtime_ingest.service.tokens import decode_token, encode_token
-from ringtime_shared.api.jobs import MAX_LIST_SIZE
+from ringtime_shared.api.jobs import MAX_LIST_SIZE, job_to_json
 from ringtime_shared.apps.states import inactive
+from ringtime_shared.auditing import AuditTrail
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import (
     InvalidRequest,
@@ -72,11 +73,20 @@ class JobPage(NamedTuple):
 class Jobs:
     """Asks for jobs, tells of them, and works at them once `start` was called."""
 
-    def __init__(self, store: JobStore, apps: AppMaps, clock: Clock, actions: JobActions) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        apps: AppMaps,
+        clock: Clock,
+        actions: JobActions,
+        trail: AuditTrail | None = None,
+    ) -> None:
+        """`trail`: notes what is asked; None: nothing."""
         self._store = store
         self._apps = apps
         self._clock = clock
         self._actions = actions
+        self._trail = trail
         self._worker = uuid4().hex
         self._is_alone = False
         self._wake = asyncio.Event()
@@ -93,7 +103,7 @@ class Jobs:
         OutcomeUnknown.
         """
         app = (await self._apps.get(new.app_id)).app
-        job = await bulk.ask(self._store, new, app, self._clock)
+        job = await bulk.ask(self._store, new, app, self._clock, self._asked)
         self._wake.set()
         return job
 
@@ -118,7 +128,20 @@ class Jobs:
     async def cancel(self, app_id: str, job_id: UUID) -> Job:
         """Let a job do no more. Raises as `bulk.cancel`, and NotFound (app)."""
         app = (await self._apps.get(app_id)).app
-        return await bulk.cancel(self._store, JobKey(app_id, job_id), app, self._clock.now_ms)
+        return await bulk.cancel(
+            self._store, JobKey(app_id, job_id), app, self._clock.now_ms, self._cancelled
+        )
+
+    def _asked(self, job: Job) -> AbstractAsyncContextManager[None]:
+        return self._note(job, None, job_to_json(job))
+
+    def _cancelled(self, job: Job) -> AbstractAsyncContextManager[None]:
+        return self._note(job, {"state": job.state}, {"state": JobState.CANCELLED})
+
+    def _note(self, job: Job, before: object, after: object) -> AbstractAsyncContextManager[None]:
+        if self._trail is None:
+            return bulk.unnoted(job)
+        return self._trail.change(job.app_id, str(job.job_id), before, after)
 
     def start(self, *, is_alone: bool) -> None:
         """Work from now on, until `close`.

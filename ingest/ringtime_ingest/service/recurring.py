@@ -22,9 +22,12 @@ cancelled in its definition, never in its row: a row that is cancelled is not re
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
+
+import orjson
 
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.calendars import Calendars
@@ -33,9 +36,11 @@ from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.requests import NewRecurring
 from ringtime_ingest.service.runs import DAY_MS, RecurringRows, Runs, check_size, read_token, shown_by
 from ringtime_ingest.service.tokens import encode_token
-from ringtime_shared.api.recurring import LIST_SIZE, MAX_REASON_CHARS
+from ringtime_shared.api.recurring import LIST_SIZE, MAX_REASON_CHARS, recurring_to_json
+from ringtime_shared.api.schedules import outline_of
 from ringtime_shared.apps.feed import AppReading
 from ringtime_shared.apps.states import inactive
+from ringtime_shared.auditing import AuditTrail
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.errors import (
@@ -104,6 +109,7 @@ class RecurringParts:
     screen: Callable[[NewRecurring, App], Awaitable[bytes]]
     kept: Callable[[Sending | None, App], Sending | None]  #: returns how runs are sent, and payloads stored
     mint: Callable[[int, int, int], Awaitable[UUID]]  #: a new id of kind RUN: slot, partition, app number
+    trail: AuditTrail
 
 
 class DefinitionPage(NamedTuple):
@@ -196,7 +202,8 @@ class Recurring:
                     return first
                 if stored is None:
                     await self._parts.census.admit(new.app_id)
-                return await self._begin(first, reading)
+                async with self._noted(None, first):
+                    return await self._begin(first, reading)
             except VersionConflict:
                 if revision is not None:
                     raise
@@ -351,7 +358,9 @@ class Recurring:
             definition, schedule_id, run, fire_ms=now_ms, now_ms=now_ms, expires_ms=expires_ms
         )
         row = Row(schedule=schedule, place=Place(app.app_id, partition, slot_ms))
-        return await self._parts.commit.file(row, reading)
+        subject, made = f"{app.app_id}/{definition.name}", {"scheduleId": str(schedule_id)}
+        async with self._parts.trail.change(app.app_id, subject, None, made):
+            return await self._parts.commit.file(row, reading)
 
     async def cancel_run(self, row: Row) -> Cancelled:
         """Cancel a planned run; cancelling twice is no error.
@@ -438,10 +447,20 @@ class Recurring:
         changed = await self._changed(stored, edit, is_new=is_new)
         if changed is stored:
             return stored
-        if changed.state is not DefinitionState.ACTIVE:
-            await self._store.replace_definition(changed)
-            return changed
-        return await self._begin(changed, reading)
+        async with self._noted(None if is_new else stored, changed):
+            if changed.state is not DefinitionState.ACTIVE:
+                await self._store.replace_definition(changed)
+                return changed
+            return await self._begin(changed, reading)
+
+    def _noted(self, before: Definition | None, after: Definition) -> AbstractAsyncContextManager[None]:
+        """Note that one becomes the other, if somebody has asked for it."""
+        now_ms = self._clock.now_ms()
+        old, new = (
+            None if each is None else outline_of(orjson.loads(orjson.dumps(recurring_to_json(each, now_ms))))
+            for each in (before, after)
+        )
+        return self._parts.trail.change(after.app_id, f"{after.app_id}/{after.name}", old, new)
 
     async def _changed(self, stored: Definition, edit: Edit, *, is_new: bool) -> Definition:
         """Return a definition as it is to be after an edit; itself: nothing is to change."""

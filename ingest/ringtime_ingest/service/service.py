@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 from uuid import UUID
 
 from ringtime_ingest.service.apps import AppMaps
+from ringtime_ingest.service.audit import AuditLog
 from ringtime_ingest.service.backfill import BackfillParts, Backfills
 from ringtime_ingest.service.batches import Batches, Draft, contained
 from ringtime_ingest.service.calendars import Calendars
@@ -44,12 +46,14 @@ from ringtime_ingest.service.requests import (
 from ringtime_ingest.service.runs import Runs
 from ringtime_ingest.service.signing import SigningSecrets
 from ringtime_ingest.service.stored import Stored
+from ringtime_shared.api.apps import noted_to_json
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.apps.deleting import Deleter
 from ringtime_shared.apps.feed import AppReading, spread_of
 from ringtime_shared.apps.hook_rules import check_hooks, screen_hooks
 from ringtime_shared.apps.rules import check_configuration, merge
 from ringtime_shared.apps.states import activate, configure, deactivate, inactive, new_app
+from ringtime_shared.auditing import AuditTrail
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.clock import Clock, require_trust
@@ -76,11 +80,12 @@ from ringtime_shared.schedules.changing import as_shown
 from ringtime_shared.sealing.keyring import KeyRing
 from ringtime_shared.sealing.records import as_private
 from ringtime_shared.sealing.store import sealed_store
-from ringtime_shared.settings import AppLimits, IngestSettings
+from ringtime_shared.settings import AppLimits, AuditSettings, IngestSettings
 from ringtime_shared.stores.codec import check_details, fault_of
 from ringtime_shared.stores.protocol import (
     AppFeedStore,
     AppStore,
+    AuditStore,
     CalendarStore,
     ClaimStore,
     DeadLetterStore,
@@ -105,6 +110,7 @@ class IngestStore(
     MarkStore,
     DeadLetterStore,
     OperatorStore,
+    AuditStore,
     MetaStore,
     CalendarStore,
     RecurringStore,
@@ -128,6 +134,7 @@ class IngestParts:
     holder: str  #: names this process where it claims its nonce
     completions: Completions | None = None  #: None: nobody can say later that a run is done
     ring: KeyRing | None = None  #: what secrets are stored under; None: they are plain text there
+    audit: AuditSettings = field(default_factory=AuditSettings)
 
 
 class IngestService:
@@ -147,12 +154,13 @@ class IngestService:
         self._holder = parts.holder
         self._has_completions = parts.completions is not None
         self._mint = mint
-        self._apps = AppMaps(parts.store, parts.clock, spread=spread_of(parts.holder))
+        self._trail = trail = AuditTrail(parts.store, parts.clock.now_ms, parts.audit)
+        self._apps = AppMaps(parts.store, parts.clock, spread=spread_of(parts.holder), noted=self._noted)
         self.redactor = Redactor(self._apps.known, parts.ring)
         self._growth = Growth(parts.store, self._apps.counts, parts.limits)
-        deleter = Deleter(parts.store, parts.clock, parts.settings, parts.limits)
+        deleter = Deleter(parts.store, parts.clock, parts.settings, parts.limits, self._noted)
         self._deletions = Deletions(deleter, self._apps, parts.clock)
-        self.signing = SigningSecrets(parts.store, parts.clock)
+        self.signing = SigningSecrets(parts.store, parts.clock, self._noted)
         self._chooser = PartitionChooser(parts.settings.chunk_rows)
         self._commit = CommitPath(parts.store, self._apps, self._chooser, parts.clock, parts.settings)
         self.keyed = Keyed(parts.store, self._apps, self._commit, parts.clock, parts.settings, self._draft)
@@ -170,8 +178,11 @@ class IngestService:
         )
         self.listing = Listing(parts.store, self._apps, parts.clock, parts.limits)
         replayer = Replayer(parts.store, self._commit, self._chooser, parts.clock, self._margin_ms)
-        self.dead_letters = DeadLetters(parts.store, self._apps, replayer, parts.clock, self._fetch_shown)
-        self.calendars = Calendars(parts.store, self._apps, parts.clock, parts.limits)
+        self.dead_letters = DeadLetters(
+            parts.store, self._apps, replayer, parts.clock, self._fetch_shown, trail
+        )
+        self.audit = AuditLog(parts.store, self._apps, parts.clock)
+        self.calendars = Calendars(parts.store, self._apps, parts.clock, parts.limits, trail)
         self.runs = Runs(parts.store, self._apps, self.calendars, parts.clock, parts.limits)
         self._changes = Changes(
             ChangeParts(
@@ -213,6 +224,7 @@ class IngestService:
                 screen=self._screen_recurring,
                 kept=self._kept,
                 mint=self._mint_run,
+                trail=trail,
             )
         )
         self.completing = Completing(
@@ -233,6 +245,7 @@ class IngestService:
                 clock=parts.clock,
                 runs=self.runs,
                 margin_ms=self._margin_ms,
+                trail=trail,
             )
         )
         actions = JobActions(
@@ -243,7 +256,7 @@ class IngestService:
             self._cancel_for_job,
             self.change_schedule,
         )
-        self.jobs = Jobs(parts.store, self._apps, parts.clock, actions)
+        self.jobs = Jobs(parts.store, self._apps, parts.clock, actions, trail)
 
     @classmethod
     async def start(cls, parts: IngestParts) -> IngestService:
@@ -305,13 +318,17 @@ class IngestService:
             now_ms=now_ms,
         )
         async with self._growth.room(partitions):
-            app = await self._store.create_app(app)
+            async with self._trail.change(app.app_id, app.app_id, None, noted_to_json(app)):
+                app = await self._store.create_app(app)
             self._apps.keep(app, begun_ms)
         return app
 
     def known_app(self, app_id: str) -> App | None:
         """Return an app as this process knows it, without asking anybody; None: not at all."""
         return self._apps.known(app_id)
+
+    def _noted(self, before: App, after: App) -> AbstractAsyncContextManager[None]:
+        return self._trail.change(after.app_id, after.app_id, noted_to_json(before), noted_to_json(after))
 
     async def fetch_apps(self, app_id: str | None) -> list[App]:
         """Return one app, or all by id. Raises NotFound."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from ringtime_shared.api.ids import SECRET_ID_BYTES, check_secret_id
-from ringtime_shared.apps.changes import change_app
+from ringtime_shared.apps.changes import Noted, change_app, unnoted
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Conflict, InvalidRequest, NotFound, Violation
 from ringtime_shared.models.app import App, SigningSecret
@@ -56,8 +56,9 @@ def check_secret(secret: str) -> list[Violation]:
 class SigningSecrets:
     """Creates, lists and revokes. Every method may also raise StoreUnavailable, writes OutcomeUnknown."""
 
-    def __init__(self, store: AppStore, clock: Clock) -> None:
+    def __init__(self, store: AppStore, clock: Clock, noted: Noted = unnoted) -> None:
         self._store = store
+        self._noted = noted
         self._clock = clock
 
     async def create(self, app_id: str, secret: str | None = None) -> SigningSecret:
@@ -121,4 +122,4 @@ class SigningSecrets:
             live = change(app.secrets)
             return app if live == app.secrets else replace(app, secrets=live, version=app.version + 1)
 
-        await change_app(self._store, app_id, decide)
+        await change_app(self._store, app_id, decide, self._noted)

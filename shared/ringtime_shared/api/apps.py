@@ -48,6 +48,11 @@ def app_to_json(app: App) -> dict[str, object]:
     return shown | {"damage": app.damage} if app.damage else shown
 
 
+def noted_to_json(app: App) -> dict[str, object]:
+    """Return what the audit log may say of an app: as it is shown, and which signing secrets it has."""
+    return app_to_json(app) | {"signingSecrets": [secret_to_json(each) for each in app.secrets]}
+
+
 def configured_to_json(app: App) -> dict[str, object]:
     """Return an app's configuration, with whose it is."""
     return {"appId": app.app_id, "configuration": configuration_to_json(app.configuration)}

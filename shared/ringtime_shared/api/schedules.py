@@ -273,3 +273,22 @@ def page_to_json(
     if unreadable:
         shown["unreadable"] = [str(each) for each in unreadable]
     return shown
+
+
+def outline_of(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schedule, or a recurring one, without payload and the details of callbacks and hooks, which
+    may hold secrets: so the audit log and tables of tools have it. `fields`: as of a request or answer."""
+    view = dict(fields)
+    callback = view.pop("callback", None)
+    if isinstance(callback, Mapping):
+        details = callback.get("details")
+        details = details if isinstance(details, Mapping) else {}
+        target = details.get("url") or details.get("topic") or ""
+        view["callbackType"] = callback.get("type")
+        view["destination"] = str(target).partition("?")[0]  # a query may hold a key
+    if isinstance(hooks := view.get("hooks"), Mapping):
+        view["hooks"] = sorted(hooks)
+    payload = view.pop("payload", None)
+    if isinstance(payload, str):
+        view["payloadBytes"] = len(payload.encode())
+    return view

@@ -9,22 +9,31 @@ the store's driver (`AppStore.replace_app`), and by nobody else.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from ringtime_shared.errors import NotFound, VersionConflict
 from ringtime_shared.models.app import App
 from ringtime_shared.stores.protocol import AppStore
 
 Decision = Callable[[App], Awaitable[App]]
+Noted = Callable[[App, App], AbstractAsyncContextManager[None]]
+"""What stands around the write that makes one app of another: `auditing`."""
 
 TRIES = 10  #: each lost one is a change of somebody else's
 
 
-async def change_app(store: AppStore, app_id: str, decide: Decision) -> App:
+def unnoted(before: App, after: App) -> AbstractAsyncContextManager[None]:  # noqa: ARG001
+    """Note nothing."""
+    return nullcontext()
+
+
+async def change_app(store: AppStore, app_id: str, decide: Decision, noted: Noted = unnoted) -> App:
     """Store what `decide` makes of the app as it is now, and return that.
 
     Args:
         decide: returns the next version, or the app it was given if nothing is to change. Asked again when
             somebody else came first.
+        noted: notes each write before it is made, and which one was refused.
 
     Raises what `decide` raises, NotFound, VersionConflict when others came first ten times, StoreUnavailable,
     OutcomeUnknown.
@@ -37,7 +46,8 @@ async def change_app(store: AppStore, app_id: str, decide: Decision) -> App:
         if changed == app:
             return app
         try:
-            await store.replace_app(changed)
+            async with noted(app, changed):
+                await store.replace_app(changed)
         except VersionConflict:
             continue
         return changed

@@ -42,7 +42,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from ringtime_shared.apps.changes import TRIES, always_changed, change_app
+from ringtime_shared.apps.changes import TRIES, Noted, always_changed, change_app, unnoted
 from ringtime_shared.apps.states import APPS_TRUST_MS, begin_deletion, give_up_deletion
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.clock import Clock
@@ -96,8 +96,17 @@ class Left(NamedTuple):
 class Deleter:
     """Deletes apps on one store. Every method may also raise StoreUnavailable, OutcomeUnknown."""
 
-    def __init__(self, store: DeletionStore, clock: Clock, ingest: IngestSettings, limits: AppLimits) -> None:
+    def __init__(
+        self,
+        store: DeletionStore,
+        clock: Clock,
+        ingest: IngestSettings,
+        limits: AppLimits,
+        noted: Noted = unnoted,
+    ) -> None:
+        """`noted`: notes that a deletion is begun; see `change_app`."""
         self._store = store
+        self._noted = noted
         self._clock = clock
         self._quiet_s = (max(ingest.map_age_ms, APPS_TRUST_MS) + ingest.write_deadline_ms) / 1_000
         self._limits = limits
@@ -122,7 +131,7 @@ class Deleter:
                     raise _live_schedules(app, left)
             return begun
 
-        return await change_app(self._store, app_id, begin)
+        return await change_app(self._store, app_id, begin, self._noted)
 
     async def finish(self, begun: App) -> None:
         """Carry out what is left of the deletion of `begun`; return when the app is gone.

@@ -7,6 +7,7 @@ lost with the process that was asked, and what another process does of it is the
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -65,8 +66,17 @@ class NewJob:
     names: BulkNames = IN_LIBRARY
 
 
-async def ask(store: JobStore, new: NewJob, app: App, clock: Clock) -> Job:
-    """Store a job for whoever carries it out; return it.
+Noted = Callable[[Job], AbstractAsyncContextManager[None]]
+"""What stands around the write of a job: `auditing`."""
+
+
+def unnoted(job: Job) -> AbstractAsyncContextManager[None]:  # noqa: ARG001
+    """Note nothing."""
+    return nullcontext()
+
+
+async def ask(store: JobStore, new: NewJob, app: App, clock: Clock, noted: Noted = unnoted) -> Job:
+    """Store a job for whoever carries it out; return it. One that only counts is not `noted`.
 
     When it was asked for says which of what has ended is sent again, and which job comes first: a clock in
     doubt cannot tell.
@@ -86,7 +96,8 @@ async def ask(store: JobStore, new: NewJob, app: App, clock: Clock) -> Job:
         raise LimitReached(f"{MOST_OPEN} jobs of app {app.app_id} have not ended yet; cancel one, or wait")
     if len(latest) == MOST_ASKED and made_ms(latest[-1].job_id) > now_ms - _HOUR_MS:
         raise LimitReached(f"{MOST_ASKED} jobs of app {app.app_id} were asked for within an hour; wait")
-    await store.replace_job(job)
+    async with unnoted(job) if job.is_plan else noted(job):
+        await store.replace_job(job)
     return job
 
 
@@ -163,7 +174,9 @@ async def find(store: JobStore, key: JobKey, app: App) -> Job:
     return job
 
 
-async def cancel(store: JobStore, key: JobKey, app: App, now_ms: Callable[[], int]) -> Job:
+async def cancel(
+    store: JobStore, key: JobKey, app: App, now_ms: Callable[[], int], noted: Noted = unnoted
+) -> Job:
     """Let a job do no more, after the page that it is at; what it did stands. Cancelling twice is no error.
 
     Raises NotFound, Damaged, Conflict if it has ended, VersionConflict, StoreUnavailable, OutcomeUnknown.
@@ -176,7 +189,8 @@ async def cancel(store: JobStore, key: JobKey, app: App, now_ms: Callable[[], in
             raise Conflict(f"job {job.job_id} is {job.state} already", "jobId")
         cancelled = ended(job, JobState.CANCELLED, now_ms())
         try:
-            await store.replace_job(cancelled)
+            async with noted(job):
+                await store.replace_job(cancelled)
         except VersionConflict:  # it went on by a page
             continue
         return cancelled

@@ -21,6 +21,7 @@ from ringtime_shared.api.apps import (
     read_app,
     secret_to_json,
 )
+from ringtime_shared.api.audit import AuditEntryView, entry_to_json
 from ringtime_shared.api.completions import CompletionView, completion_to_json
 from ringtime_shared.api.dead_letters import (
     DeadLetterView,
@@ -53,6 +54,7 @@ from ringtime_shared.api.times import (
 )
 from ringtime_shared.api.views import keys_of, read
 from ringtime_shared.models.app import App, AppConfiguration, Deletion, SigningSecret
+from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.hooks import Hook, HookEvent, HookOf, Hooks
 from ringtime_shared.models.recurring import DefinitionState, Misfire, RunOf, Work
@@ -155,6 +157,18 @@ LETTER = DeadLetter(
     expires_ms=AT_MS,
     replayed_ms=AT_MS,
 )
+ENTRY = AuditEntry(
+    entry_id=ID,
+    at_ms=AT_MS,
+    operator="ana",
+    action="drain failed",
+    subject="n",
+    app_id="a",
+    source="here",
+    reason="why",
+    request_id="r",
+    about=ID,
+)
 REPLAYS = replays_to_json(3, [(ID, "why")], "t")
 #: keys for clients of goscheduler alone
 THEIRS = {"scheduleTime", "scheduleGroup"}
@@ -185,6 +199,7 @@ THEIRS = {"scheduleTime", "scheduleGroup"}
         (SigningSecretView, secret_to_json(SECRET)),
         (NewSigningSecret, secret_to_json(SECRET, is_new=True)),
         (DeadLetterView, letter_to_json(LETTER)),
+        (AuditEntryView, entry_to_json(ENTRY)),
         (ReplayView, replay_to_json(ID, 1, AT_MS)),
         (ReplayResult, REPLAYS),
         (SkippedReplay, orjson.loads(orjson.dumps(REPLAYS))["skipped"][0]),
@@ -205,6 +220,10 @@ def test_a_view_has_the_keys_that_are_written(view: type, written: dict[str, obj
         (AttemptView, attempt_to_json(Attempt(at_ms=1, took_ms=1), 0)),
         (AppView, app_to_json(replace(APP, deletion=None, damage=""))),
         (DeadLetterView, letter_to_json(replace(LETTER, code=None, error="", replayed_ms=None))),
+        (
+            AuditEntryView,
+            entry_to_json(replace(ENTRY, app_id="", source="", reason="", request_id="", about=None)),
+        ),
         (TimesView, times_to_json(Times()).keys() - {"cronExpression"}),
         (PlannedView, planned_to_json(Omitted(WALL, Effect.SKIPPED)).keys() - {"effect"}),
     ],

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from ringtime_ingest.http.changing import changing
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.fields import NEW_SIGNING_SECRET
 from ringtime_ingest.http.guard import Declared, grant_in, see
@@ -31,19 +32,19 @@ class AppRoutes(Routes):
             Declared(f"{BASE}/{word}{tail}", endpoint, [method], needs)
             for word in ("apps", "app")
             for tail, endpoint, method, needs in (
-                ("", self.register, "POST", _ADMIN),
+                ("", changing("apps create", self.register), "POST", _ADMIN),
                 ("", self.fetch, "GET", _READ),
-                ("/{app_id}", self.delete, "DELETE", _ADMIN),
+                ("/{app_id}", changing("apps delete", self.delete), "DELETE", _ADMIN),
                 ("/{app_id}/configuration", self.fetch_configuration, "GET", _READ),
-                ("/{app_id}/configuration", self.replace_configuration, "POST", _ADMIN),
-                ("/{app_id}/configuration", self.replace_configuration, "PUT", _ADMIN),
-                ("/{app_id}/configuration", self.merge_configuration, "PATCH", _ADMIN),
-                ("/{app_id}/configuration", self.clear_configuration, "DELETE", _ADMIN),
-                ("/{app_id}/activate", self.activate, "POST", _ADMIN),
-                ("/{app_id}/deactivate", self.deactivate, "POST", _ADMIN),
-                ("/{app_id}/signing-secrets", self.create_secret, "POST", _ADMIN),
+                ("/{app_id}/configuration", changing("apps configure", self.replace_configuration), "POST", _ADMIN),
+                ("/{app_id}/configuration", changing("apps configure", self.replace_configuration), "PUT", _ADMIN),
+                ("/{app_id}/configuration", changing("apps configure", self.merge_configuration), "PATCH", _ADMIN),
+                ("/{app_id}/configuration", changing("apps configure", self.clear_configuration), "DELETE", _ADMIN),
+                ("/{app_id}/activate", changing("apps activate", self.activate), "POST", _ADMIN),
+                ("/{app_id}/deactivate", changing("apps deactivate", self.deactivate), "POST", _ADMIN),
+                ("/{app_id}/signing-secrets", changing("signing-secrets create", self.create_secret), "POST", _ADMIN),
                 ("/{app_id}/signing-secrets", self.fetch_secrets, "GET", _ADMIN),
-                ("/{app_id}/signing-secrets/{secret_id}", self.delete_secret, "DELETE", _ADMIN),
+                ("/{app_id}/signing-secrets/{secret_id}", changing("signing-secrets delete", self.delete_secret), "DELETE", _ADMIN),
             )
         ]
 

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from ringtime_ingest.http.changing import changing
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.fields import CALENDAR
 from ringtime_ingest.http.guard import Declared
@@ -25,9 +26,9 @@ class CalendarRoutes(Routes):
             for word in ("apps", "app")
             for tail, endpoint, method in (
                 ("", self.fetch_all, "GET"),
-                ("/{name}", self.put, "PUT"),
+                ("/{name}", changing("calendars put", self.put), "PUT"),
                 ("/{name}", self.fetch, "GET"),
-                ("/{name}", self.delete, "DELETE"),
+                ("/{name}", changing("calendars delete", self.delete), "DELETE"),
             )
         ]
 

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from ringtime_ingest.http.changing import changing
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.fields import REPLAYS
 from ringtime_ingest.http.guard import Declared
@@ -44,11 +45,12 @@ class DeadLetterRoutes(Routes):
             for tail, endpoint, method, needs in (
                 ("", self.fetch, "GET", Scope.SCHEDULES_READ),
                 ("/count", self.count, "GET", Scope.SCHEDULES_READ),
-                ("/replay", self.replay_many, "POST", Scope.DEADLETTERS_REPLAY),
+                ("/replay", changing("deadletters replay", self.replay_many), "POST", Scope.DEADLETTERS_REPLAY),
             )
         ]
+        replay = changing("deadletters replay", self.replay)
         of_schedule = [
-            Declared(f"{BASE}/{word}/{{schedule_id}}/replay", self.replay, ["POST"], Scope.DEADLETTERS_REPLAY)
+            Declared(f"{BASE}/{word}/{{schedule_id}}/replay", replay, ["POST"], Scope.DEADLETTERS_REPLAY)
             for word in ("schedules", "schedule")
         ]
         return [*of_app, *of_schedule]

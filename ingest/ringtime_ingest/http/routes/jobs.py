@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from ringtime_ingest.http.changing import changing
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.guard import Declared, require
 from ringtime_ingest.http.parsing import parse_app_id
@@ -36,9 +37,9 @@ class JobRoutes(Routes):
             for word in ("apps", "app")
             for tail, endpoint, method in (
                 ("jobs/{job_id}", self.fetch, "GET"),
-                ("jobs/{job_id}", self.cancel, "DELETE"),
+                ("jobs/{job_id}", changing("schedules jobs cancel", self.cancel), "DELETE"),
                 ("jobs", self.fetch_page, "GET"),
-                ("bulk-action/{action}", self.ask, "POST"),
+                ("bulk-action/{action}", changing("schedules bulk {action}", self.ask), "POST"),
             )
         ]
 

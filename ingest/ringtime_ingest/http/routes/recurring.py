@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from ringtime_ingest.http.changing import changing
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.fields import BACKFILL, PAUSE, PREVIEW
 from ringtime_ingest.http.guard import Declared, see
@@ -67,14 +68,14 @@ class RecurringRoutes(Routes):
             for tail, endpoint, method in (
                 ("", self.fetch_page, "GET"),
                 ("/preview", self.preview, "POST"),
-                ("/{name}", self.put, "PUT"),
-                ("/{name}", self.patch, "PATCH"),
+                ("/{name}", changing("recurring put", self.put), "PUT"),
+                ("/{name}", changing("recurring patch", self.patch), "PATCH"),
                 ("/{name}", self.fetch, "GET"),
-                ("/{name}", self.delete, "DELETE"),
-                ("/{name}/pause", self.pause, "POST"),
-                ("/{name}/resume", self.resume, "POST"),
-                ("/{name}/trigger", self.trigger, "POST"),
-                ("/{name}/backfill", self.backfill, "POST"),
+                ("/{name}", changing("recurring delete", self.delete), "DELETE"),
+                ("/{name}/pause", changing("recurring pause", self.pause), "POST"),
+                ("/{name}/resume", changing("recurring resume", self.resume), "POST"),
+                ("/{name}/trigger", changing("recurring trigger", self.trigger), "POST"),
+                ("/{name}/backfill", changing("recurring backfill", self.backfill), "POST"),
                 ("/{name}/preview", self.preview_saved, "GET"),
                 ("/{name}/runs", self.fetch_runs, "GET"),
             )

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
+from ringtime_ingest.http.changing import cause_of, changing, told
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.guard import Declared, see
 from ringtime_ingest.http.parsing import (
@@ -35,6 +36,7 @@ from ringtime_shared.api.schedules import (
     idempotency_to_json,
     page_to_json,
 )
+from ringtime_shared.auditing import caused_by
 from ringtime_shared.errors import InvalidRequest, NotChangeable, Violation
 from ringtime_shared.models.schedule import Status
 from ringtime_shared.schedules.row_filter import RowFilter
@@ -51,14 +53,13 @@ class ScheduleRoutes(Routes):
             for word in ("schedules", "schedule")
             for endpoint, method in ((self.fetch, "GET"), (self.change, "PATCH"), (self.cancel, "DELETE"))
         ]
+        trigger = changing("recurring trigger", self.trigger)  # of a single schedule nothing is noted
         return [
             Declared(f"{BASE}/schedules", self.create, ["POST"], Scope.SCHEDULES_WRITE),
             Declared(f"{BASE}/schedule", self.create_flat, ["POST"], Scope.SCHEDULES_WRITE),
             *by_id,
             *(
-                Declared(
-                    f"{BASE}/{word}/{{schedule_id}}/trigger", self.trigger, ["POST"], Scope.SCHEDULES_WRITE
-                )
+                Declared(f"{BASE}/{word}/{{schedule_id}}/trigger", trigger, ["POST"], Scope.SCHEDULES_WRITE)
                 for word in ("schedules", "schedule")
             ),
             *(
@@ -105,7 +106,8 @@ class ScheduleRoutes(Routes):
         see(request, new.app_id)
         self._meter.creates(request.scope, new.app_id, (new.payload,))
         if not isinstance(new, NewSchedule):
-            return self._shown(await self._service.recurring.put(replace(new, name=str(uuid4())), 0))
+            with caused_by(cause_of(request, "recurring put")):
+                return self._shown(await self._service.recurring.put(replace(new, name=str(uuid4())), 0))
         if new.idempotency_key:
             return await self._service.keyed.create(new)
         return self._to_json(await self._service.create_schedule(new))
@@ -165,7 +167,9 @@ class ScheduleRoutes(Routes):
         schedule_id = parse_schedule_id(request.path_params["schedule_id"])
         if is_recurring(schedule_id):
             definition = await self._service.recurring.fetch_by_id(schedule_id)
-            return success({"schedule": self._shown(await self._service.recurring.delete(definition))})
+            with caused_by(cause := cause_of(request, "recurring delete")):
+                deleted = await self._service.recurring.delete(definition)
+            return told(success({"schedule": self._shown(deleted)}), cause)
         return await self._cancelled(schedule_id)
 
     async def _cancelled(self, schedule_id: UUID) -> Response:

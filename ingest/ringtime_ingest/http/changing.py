@@ -1,0 +1,90 @@
+"""Routes whose changes are in the audit log: what is noted of a request, and its id.
+
+A request may bring an id of its own; else it gets one. Either way its answer tells it, also a refusal, and
+the entries have it. The busiest routes, those of single schedules, are not noted, and neither read nor write
+these headers.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from uuid import UUID
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ringtime_ingest.http.envelope import ERRORS, refusal
+from ringtime_shared.api.audit import MAX_REASON_CHARS, REASON, REQUEST_ID, REQUEST_ID_PATTERN
+from ringtime_shared.auditing import caused_by
+from ringtime_shared.errors import InvalidRequest, Violation
+from ringtime_shared.models.audit import Cause
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+ANYONE = "anyone"  #: who asks where nobody has to say who he is
+_ID = re.compile(REQUEST_ID_PATTERN)
+_HEADER = REQUEST_ID.lower().encode()
+_TOLD = tuple(ERRORS)
+
+
+def changing(action: str, endpoint: Endpoint) -> Endpoint:
+    """Return the method of a route so that its changes are noted.
+
+    Args:
+        action: the subject and the verb, as `ringctl` has them; `{name}` stands for a part of the path.
+    """
+
+    @wraps(endpoint)
+    async def noted(request: Request) -> Response:
+        cause = cause_of(request, action)
+        try:
+            with caused_by(cause):
+                answer = await endpoint(request)
+        except _TOLD as error:
+            answer = refusal(error)
+        return told(answer, cause)
+
+    return noted
+
+
+def told(answer: Response, cause: Cause) -> Response:
+    """Return an answer with the id of its request."""
+    answer.raw_headers.append((_HEADER, cause.request_id.encode()))
+    return answer
+
+
+def cause_of(request: Request, action: str) -> Cause:
+    """Return what is noted of a request. Raises InvalidRequest, which names the header."""
+    wrong: list[Violation] = []
+    request_id = _header(request, REQUEST_ID, wrong)
+    if request_id and not _ID.fullmatch(request_id):
+        wrong.append(Violation(REQUEST_ID, f"must match {REQUEST_ID_PATTERN}"))
+    reason = _header(request, REASON, wrong)
+    if not (reason.isprintable() and len(reason) <= MAX_REASON_CHARS):
+        wrong.append(Violation(REASON, f"must be at most {MAX_REASON_CHARS} printable characters"))
+    if wrong:
+        raise InvalidRequest(wrong)
+    return Cause(
+        action=action.format_map(request.path_params),
+        operator=ANYONE,
+        source=request.client.host if request.client is not None else "",
+        reason=reason,
+        request_id=request_id or str(UUID(int=random.getrandbits(128), version=4)),
+    )
+
+
+def _header(request: Request, name: str, wrong: list[Violation]) -> str:
+    """Return a header, UTF-8; "": there is none."""
+    texts = request.headers.getlist(name)
+    if len(texts) > 1:
+        wrong.append(Violation(name, "given twice"))
+    if not texts:
+        return ""
+    try:
+        return texts[0].encode("latin-1").decode()
+    except UnicodeDecodeError:
+        wrong.append(Violation(name, "must be UTF-8"))
+        return ""

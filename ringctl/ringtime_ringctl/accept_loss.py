@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ringtime_ringctl.deployment.changes import put_entry
+from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Context
 from ringtime_ringctl.output import Output
 from ringtime_ringctl.shell import RingctlCommand
@@ -56,13 +56,10 @@ def _to_json(acceptance: Acceptance) -> dict[str, object]:
 
 async def _note(context: Context, data: str, acceptance: Acceptance) -> None:
     async with context.open() as deployment:
-        await put_entry(
-            deployment,
-            "accept-loss",
-            data,
-            before={"transactions": acceptance.acknowledged},
-            after={"transactions": acceptance.kept, "missing": acceptance.loss},
-        )
+        before = {"transactions": acceptance.acknowledged}
+        after = {"transactions": acceptance.kept, "missing": acceptance.loss}
+        async with audited(deployment, "accept-loss", data, before=before, after=after):
+            pass  # it is done
 
 
 def plan(folder: Path) -> Acceptance | None:

@@ -10,7 +10,7 @@ from click.shell_completion import BashComplete, FishComplete, ZshComplete
 from ringtime_ringctl.accept_loss import accept_loss
 from ringtime_ringctl.apps.apply import apply_command
 from ringtime_ringctl.apps.command import apps
-from ringtime_ringctl.audit import audit
+from ringtime_ringctl.audit.command import audit
 from ringtime_ringctl.deployment.context import MAX_OPERATOR, Context, system_operator
 from ringtime_ringctl.doctor.command import doctor
 from ringtime_ringctl.forecast import forecast_command
@@ -28,6 +28,7 @@ from ringtime_ringctl.schedules.explain import explain
 from ringtime_ringctl.schedules.put import put_command
 from ringtime_ringctl.secrets import secrets
 from ringtime_ringctl.shell import EXIT_CODES, RingctlCommand, RingctlGroup, quieten_drivers
+from ringtime_shared.api.audit import MAX_REASON_CHARS
 
 SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
@@ -53,6 +54,12 @@ def _check_operator(context: click.Context, parameter: click.Parameter, value: s
     if not name.strip() or not name.isprintable() or len(name) > MAX_OPERATOR:
         raise click.BadParameter(f"must be 1 to {MAX_OPERATOR} printable characters")
     return name
+
+
+def _check_reason(context: click.Context, parameter: click.Parameter, value: str) -> str:  # noqa: ARG001
+    if not value.isprintable() or len(value) > MAX_REASON_CHARS:
+        raise click.BadParameter(f"must be at most {MAX_REASON_CHARS} printable characters")
+    return value
 
 
 @click.group(
@@ -91,6 +98,13 @@ def _check_operator(context: click.Context, parameter: click.Parameter, value: s
     help="Certificates that the API's and the nodes' may be signed by, PEM. Default: RINGTIME_CA_FILE. For a"
     " client certificate there are RINGTIME_CLIENT_CERT_FILE and RINGTIME_CLIENT_KEY_FILE.",
 )
+@click.option(
+    "--reason",
+    envvar="RINGCTL_REASON",
+    default="",
+    callback=_check_reason,
+    help="Why you change what you change, for the audit log. Default: RINGCTL_REASON.",
+)
 @click.option("--no-color", is_flag=True, help="No colour on a terminal; NO_COLOR does the same.")
 @click.option("-v", "--verbose", is_flag=True, help="Show what the drivers log.")
 @click.pass_context
@@ -102,6 +116,7 @@ def main(
     operator: str,
     key_file: Path | None,
     ca_file: Path | None,
+    reason: str,
     no_color: bool,
     verbose: bool,
 ) -> None:
@@ -123,6 +138,7 @@ def main(
         operator=operator,
         key_file=key_file,
         ca_file=ca_file,
+        reason=reason,
     )
 
 

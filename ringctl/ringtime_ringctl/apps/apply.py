@@ -334,6 +334,7 @@ async def _make(deployment: Deployment, change: Change) -> None:
         after.app_id,
         before=None if before is None else app_to_json(before),
         after=app_to_json(after),
+        app_id=after.app_id,
     ):
         if before is not None:
             await deployment.store.replace_app(after)

@@ -135,7 +135,7 @@ async def create_command(
         configuration=configuration,
         now_ms=deployment.clock.now_ms(),
     )
-    async with audited(deployment, "apps create", app_id, before=None, after=app_to_json(app)):
+    async with audited(deployment, "apps create", app_id, before=None, after=app_to_json(app), app_id=app_id):
         app = await deployment.store.create_app(app)
     show(output, app)
 
@@ -226,7 +226,9 @@ async def delete_command(
         show_deletion(output, app, left, is_cancelling=is_cancelling)
         return
     after = {"deleted": True, "cancelSchedules": is_cancelling}
-    async with audited(deployment, "apps delete", app_id, before=app_to_json(app), after=after):
+    async with audited(
+        deployment, "apps delete", app_id, before=app_to_json(app), after=after, app_id=app_id
+    ):
         await deleter.finish(await deleter.begin(app_id, cancels=is_cancelling))
     if output.is_json:
         output.data({"appId": app_id, "deleted": True})
@@ -264,7 +266,12 @@ async def change(deployment: Deployment, output: Output, action: str, before: Ap
         require_staying(before)
         after = replace(after, version=before.version + 1)
         async with audited(
-            deployment, action, before.app_id, before=app_to_json(before), after=app_to_json(after)
+            deployment,
+            action,
+            before.app_id,
+            before=app_to_json(before),
+            after=app_to_json(after),
+            app_id=before.app_id,
         ):
             await deployment.store.replace_app(after)
     show(output, after)

@@ -1,4 +1,4 @@
-"""Bodies of requests to the HTTP API: from a file and from options, and as they are shown to people."""
+"""Bodies of requests to the HTTP API: from a file and from options."""
 
 from __future__ import annotations
 
@@ -53,22 +53,3 @@ def read_body(path: Path | None, given: Mapping[str, object]) -> dict[str, Any]:
     if not body:
         raise InvalidRequest.of("--file", "required, or an option that says what is in it")
     return body
-
-
-def hidden(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a body, or an answer, without payload and the details of callbacks and hooks: they may hold
-    secrets."""
-    view = dict(fields)
-    callback = view.pop("callback", None)
-    if isinstance(callback, Mapping):
-        details = callback.get("details")
-        details = details if isinstance(details, Mapping) else {}
-        target = details.get("url") or details.get("topic") or ""
-        view["callbackType"] = callback.get("type")
-        view["destination"] = str(target).partition("?")[0]  # a query may hold a key
-    if isinstance(hooks := view.get("hooks"), Mapping):
-        view["hooks"] = sorted(hooks)
-    payload = view.pop("payload", None)
-    if isinstance(payload, str):
-        view["payloadBytes"] = len(payload.encode())
-    return view

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import getpass
 import os
+import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from uuid import uuid4
 
 from ringtime_shared.clock import Clock, SystemClock
 from ringtime_shared.clock.watched import WatchedClock
@@ -33,6 +35,9 @@ class Deployment:
     server: str | None = None  #: one process: the node that runs on the folder; None: nobody does
     ring: KeyRing | None = None  #: what secrets are stored under; None: this command has not the keys
     driver: Store | None = None  #: the store without a ring; None: `store` has none
+    host: str = ""  #: where this runs, for the audit log, as are these:
+    reason: str = ""  #: why, in the operator's words
+    request_id: str = ""  #: one for all that a command changes, here and through the API
 
     @property
     def kept(self) -> Store:
@@ -51,6 +56,7 @@ class Context:
     operator: str = ""
     key_file: Path | None = None  #: with the API key; None: as the environment says
     ca_file: Path | None = None  #: that servers are checked with; None: as the environment says
+    reason: str = ""
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
 
     def load_settings(self) -> Settings:
@@ -84,6 +90,9 @@ class Context:
                 operator=self.operator,
                 clock=clock,
                 server=server,
+                host=socket.gethostname(),
+                reason=self.reason,
+                request_id=str(uuid4()),
             )
 
 

@@ -20,6 +20,8 @@ from ringtime_client.certificates import Certificates, find_certificates
 from ringtime_client.exchange import Broken, Ending
 from ringtime_client.transport import AsyncTransport
 from ringtime_ringctl.deployment.context import Context
+from ringtime_shared.api.audit import REASON, REQUEST_ID
+from ringtime_shared.auditing import CAUSE
 from ringtime_shared.errors import InvalidRequest
 
 _AT_ONCE = 32
@@ -55,13 +57,20 @@ async def get_all(urls: Sequence[str], *, timeout_s: float) -> list[Answer]:
 async def send(
     method: str, url: str, body: object, *, timeout_s: float, headers: Mapping[str, str] | None = None
 ) -> Answer:
-    """Send a request, with JSON unless `body` is None."""
-    transport = AsyncTransport(timedelta(seconds=timeout_s), headers, _certificates())
+    """Send a request, with JSON unless `body` is None, and with what is noted of the change it is for."""
+    transport = AsyncTransport(timedelta(seconds=timeout_s), {**_noted(), **(headers or {})}, _certificates())
     sent = None if body is None else orjson.dumps(body)
     try:
         return await _call(transport, method, url, sent, timeout_s)
     finally:
         await transport.close()
+
+
+def _noted() -> Mapping[str, str]:
+    """Return the headers from which the API writes its own audit entries."""
+    cause = CAUSE.get()
+    given = {} if cause is None else {REQUEST_ID: cause.request_id, REASON: cause.reason}
+    return {name: value.encode().decode("latin-1") for name, value in given.items() if value}
 
 
 def check_url(option: str, url: str) -> str:

@@ -101,7 +101,9 @@ async def put_command(
     there = cast(Sequence[Mapping[str, Any]], (await ask("GET", _url(deployment, api, app_id)))["calendars"])
     before = next((each for each in there if each["name"] == name), None)
     after = {key: value for key, value in body.items() if key != "ics"} | {"file": path.name}
-    async with audited(deployment, "calendars put", f"{app_id}/{name}", before=before, after=after):
+    async with audited(
+        deployment, "calendars put", f"{app_id}/{name}", before=before, after=after, app_id=app_id
+    ):
         shown = await ask("PUT", url, body)
     _show(output, shown)
 
@@ -123,7 +125,9 @@ async def delete_command(
     url = _url(deployment, api, app_id, name)
     before = await ask("GET", url)
     after = {"deleted": True}
-    async with audited(deployment, "calendars delete", f"{app_id}/{name}", before=before, after=after):
+    async with audited(
+        deployment, "calendars delete", f"{app_id}/{name}", before=before, after=after, app_id=app_id
+    ):
         shown = await ask("DELETE", url)
     if output.is_json:
         output.data(shown)

@@ -11,7 +11,7 @@ import click
 import orjson
 
 from ringtime_ringctl.deployment.api import Refused, api_option, ask, base_of
-from ringtime_ringctl.deployment.bodies import callback_options, file_option, hidden, read_body
+from ringtime_ringctl.deployment.bodies import callback_options, file_option, read_body
 from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.output import Column, Output
@@ -28,6 +28,7 @@ from ringtime_shared.api.recurring import (
     WHEN,
     BackfillEffect,
 )
+from ringtime_shared.api.schedules import outline_of
 from ringtime_shared.errors import Conflict
 from ringtime_shared.models.recurring import DefinitionState
 
@@ -167,7 +168,7 @@ async def put_command(
     body = read_body(path, given)
     url = _url(deployment, api, app_id, name)
     before = await _fetch_before(url)
-    async with _changing(deployment, "put", app_id, name, before, hidden(body)):
+    async with _changing(deployment, "put", app_id, name, before, outline_of(body)):
         shown = await ask("PUT", url, body, headers=_matching(revision))
     _show(output, shown)
 
@@ -198,7 +199,7 @@ async def patch_command(
     body = read_body(path, given)
     url = _url(deployment, api, app_id, name)
     before = await _fetch_before(url)
-    async with _changing(deployment, "patch", app_id, name, before, hidden(body)):
+    async with _changing(deployment, "patch", app_id, name, before, outline_of(body)):
         shown = await ask("PATCH", url, body, headers=_matching(revision))
     _show(output, shown)
 
@@ -436,14 +437,16 @@ def plain(shown: Json) -> dict[str, Any]:
 
     Payload and callback details stay where they are: they may hold secrets.
     """
-    view = hidden(shown)
+    view = outline_of(shown)
     return {key: value for key, value in view.items() if value is not None}
 
 
 def _changing(
     deployment: Deployment, verb: str, app_id: str, name: str, before: object, after: object
 ) -> Any:
-    return audited(deployment, f"recurring {verb}", f"{app_id}/{name}", before=before, after=after)
+    return audited(
+        deployment, f"recurring {verb}", f"{app_id}/{name}", before=before, after=after, app_id=app_id
+    )
 
 
 async def _fetch_before(url: str) -> object:

@@ -78,6 +78,7 @@ async def _repair(deployment: Deployment, definition: Definition, retention_ms: 
         f"{definition.app_id}/{definition.name}",
         before=before,
         after={"version": definition.version + 1},
+        app_id=definition.app_id,
     ):
         app = await fetch_app(deployment, definition.app_id)
         try:

@@ -239,7 +239,14 @@ class Resizer:
                 continue
             before = {"recurring": [each.name for each in leaving]}
             after = {"partitionsBelow": app.writable}
-            async with audited(self._deployment, "resize move", app.app_id, before=before, after=after):
+            async with audited(
+                self._deployment,
+                "resize move",
+                app.app_id,
+                before=before,
+                after=after,
+                app_id=app.app_id,
+            ):
                 for each in leaving:
                     moved += await move_off(self._store, self._clock, app, each, days * _DAY_MS)
             self._on_progress(Progress(f"{moved} recurring schedules go on in partitions that stay"))
@@ -248,7 +255,12 @@ class Resizer:
     async def _change(self, action: str, before: App, after: App) -> App:
         """Store the next state of the app, with its audit entry. Raises as `begin` does."""
         async with audited(
-            self._deployment, action, self._app_id, before=_to_json(before), after=_to_json(after)
+            self._deployment,
+            action,
+            self._app_id,
+            before=_to_json(before),
+            after=_to_json(after),
+            app_id=self._app_id,
         ):
             try:
                 await self._store.replace_app(after)

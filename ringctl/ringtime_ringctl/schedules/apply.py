@@ -28,7 +28,6 @@ import click
 import orjson
 
 from ringtime_ringctl.deployment.api import api_option, ask, base_of
-from ringtime_ringctl.deployment.bodies import hidden
 from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.output import Column, Output
@@ -37,7 +36,7 @@ from ringtime_shared.api.ids import check_app_id, check_name
 from ringtime_shared.api.instants import parse_instant, to_iso
 from ringtime_shared.api.recurring import MAX_LIST_SIZE
 from ringtime_shared.api.schedules import MAX_LIST_SIZE as MAX_SCHEDULES
-from ringtime_shared.api.schedules import PutEffect
+from ringtime_shared.api.schedules import PutEffect, outline_of
 from ringtime_shared.errors import Conflict, InvalidRequest, RingtimeError, Violation
 from ringtime_shared.models.schedule import Status
 
@@ -344,13 +343,14 @@ def _is_past(time: object, now_ms: int) -> bool:
 async def _make(deployment: Deployment, base: str, change: Change) -> None:
     """Make one change, with its audit entry; of a recurring schedule, if it was not changed since."""
     key = change.key
-    before = None if change.before is None else hidden(change.before)
-    after = hidden(change.body) if change.body else None
+    before = None if change.before is None else outline_of(change.before)
+    after = outline_of(change.body) if change.body else None
     asked: Mapping[str, str] = {}
     if key.kind is Kind.RECURRING:
         revision = None if change.before is None else str(change.before["revision"])
         asked = {"if-none-match": "*"} if revision is None else {"if-match": revision}
-    async with audited(deployment, "schedules apply", f"{key.app_id} {key.name}", before=before, after=after):
+    subject = f"{key.app_id} {key.name}"
+    async with audited(deployment, "schedules apply", subject, before=before, after=after, app_id=key.app_id):
         if change.body:
             await ask("PUT", _url(base, key), change.body, headers=asked)
         elif key.kind is Kind.RECURRING:

@@ -9,7 +9,7 @@ from typing import Any, cast
 import click
 
 from ringtime_ringctl.deployment.api import api_option, ask, base_of
-from ringtime_ringctl.deployment.bodies import callback_options, file_option, hidden, read_body
+from ringtime_ringctl.deployment.bodies import callback_options, file_option, read_body
 from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.output import Output
@@ -17,6 +17,7 @@ from ringtime_ringctl.schedules.records import parse_id
 from ringtime_ringctl.shell import RingctlCommand, deployed
 from ringtime_ringctl.times import FORMS, parse_time
 from ringtime_shared.api.instants import to_iso
+from ringtime_shared.api.schedules import outline_of
 
 
 @click.command("change", cls=RingctlCommand)
@@ -73,10 +74,10 @@ async def _ask(
 ) -> None:
     parsed = parse_id(schedule_id)
     url = f"{base_of(deployment.settings, api)}/schedules/{parsed}"
-    after = {"fires": "now"} if body is None else hidden(body)
+    after = {"fires": "now"} if body is None else outline_of(body)
     async with audited(deployment, f"schedules {verb}", str(parsed), before=None, after=after):
         answer = await (ask("POST", f"{url}/trigger") if body is None else ask("PATCH", url, body))
-    shown = hidden(cast(Mapping[str, Any], answer["schedule"]))
+    shown = outline_of(cast(Mapping[str, Any], answer["schedule"]))
     if output.is_json:
         output.data({"schedule": shown})
     else:

@@ -236,7 +236,12 @@ async def cancel(deployment: Deployment, output: Output, schedule_id: str) -> No
     before = {"status": home.status.value}
     if home.status == "SCHEDULED":
         async with audited(
-            deployment, "schedules cancel", str(parsed), before=before, after={"status": "DELETED"}
+            deployment,
+            "schedules cancel",
+            str(parsed),
+            before=before,
+            after={"status": "DELETED"},
+            app_id=home.place.app_id,
         ):
             done = await cancel_home(deployment.store, deployment.clock, home, limits, begun_ms)
     else:

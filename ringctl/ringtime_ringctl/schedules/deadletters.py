@@ -164,7 +164,7 @@ async def replay(
         count = await deployment.store.count_dead_letters(app_id, from_ms, upto_ms)
         if not is_sure:
             click.confirm(f"Replay {count:,} dead letters of {app_id}?", abort=True, err=True)
-    async with audited(deployment, "deadletters replay", app_id, before={}, after=body):
+    async with audited(deployment, "deadletters replay", app_id, before={}, after=body, app_id=app_id):
         if ids:
             report = await replay_ids(base, app_id, ids)
         else:

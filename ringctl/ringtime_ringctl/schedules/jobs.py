@@ -6,6 +6,7 @@ A job is a row in the store, so no server need answer here: whichever runs takes
 from __future__ import annotations
 
 import asyncio
+from contextlib import AbstractAsyncContextManager
 from uuid import UUID
 
 import click
@@ -104,12 +105,12 @@ async def bulk_command(
         until_ms=None if until is None else parse_time("--until", until, now_ms),
         names=NAMES,
     )
-    if is_applied:
-        asked = job_to_json(bulk.make_job(new, app, now_ms))
-        async with audited(deployment, f"schedules bulk {kind}", app_id, before=None, after=asked):
-            job = await bulk.ask(deployment.store, new, app, deployment.clock)
-    else:
-        job = await bulk.ask(deployment.store, new, app, deployment.clock)
+
+    def noted(job: Job) -> AbstractAsyncContextManager[None]:
+        action, asked = f"schedules bulk {kind}", job_to_json(job)
+        return audited(deployment, action, app_id, before=None, after=asked, app_id=app_id)
+
+    job = await bulk.ask(deployment.store, new, app, deployment.clock, noted)
     if not no_wait:
         job = await _wait(deployment, output, job, timeout_s)
     _show(output, job)
@@ -192,7 +193,9 @@ async def cancel_command(deployment: Deployment, output: Output, app_id: str, jo
     app, key = await fetch_app(deployment, app_id), JobKey(app_id, _parse_id(job_id))
     before = await bulk.find(deployment.store, key, app)
     after = {"state": JobState.CANCELLED}
-    async with audited(deployment, "schedules jobs cancel", job_id, before=job_to_json(before), after=after):
+    async with audited(
+        deployment, "schedules jobs cancel", job_id, before=job_to_json(before), after=after, app_id=app_id
+    ):
         job = await bulk.cancel(deployment.store, key, app, deployment.clock.now_ms)
     _show(output, job)
 

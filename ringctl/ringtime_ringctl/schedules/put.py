@@ -9,7 +9,7 @@ from typing import Any, cast
 import click
 
 from ringtime_ringctl.deployment.api import api_option, ask, base_of
-from ringtime_ringctl.deployment.bodies import callback_options, file_option, hidden, read_body
+from ringtime_ringctl.deployment.bodies import callback_options, file_option, read_body
 from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.output import Output
@@ -17,6 +17,7 @@ from ringtime_ringctl.shell import RingctlCommand, deployed
 from ringtime_ringctl.times import FORMS, parse_time
 from ringtime_shared.api.ids import check_app_id, check_name
 from ringtime_shared.api.instants import to_iso
+from ringtime_shared.api.schedules import outline_of
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.schedules.row_filter import parse_labels
 
@@ -62,9 +63,16 @@ async def put_command(
         fields["labels"] = dict(parse_labels(labels, "--label"))
     body = read_body(path, fields)
     url = f"{base_of(deployment.settings, api)}/apps/{app_id}/schedules/{name}"
-    async with audited(deployment, "schedules put", f"{app_id}/{name}", before=None, after=hidden(body)):
+    async with audited(
+        deployment,
+        "schedules put",
+        f"{app_id}/{name}",
+        before=None,
+        after=outline_of(body),
+        app_id=app_id,
+    ):
         answer = await ask("PUT", url, body)
-    shown = hidden(cast(Mapping[str, Any], answer["schedule"]))
+    shown = outline_of(cast(Mapping[str, Any], answer["schedule"]))
     if output.is_json:
         output.data({"schedule": shown, "created": answer["created"]})
     else:

@@ -89,7 +89,7 @@ class ResizeRig:
 
     async def audit(self) -> list[AuditEntry]:
         """Return the log, oldest first."""
-        return sorted(await self.store.fetch_audit(0, 1 << 62, 1_000), key=lambda entry: entry.at_ms)
+        return await self.store.fetch_audit(0, 1 << 62, 1_000, is_oldest_first=True)
 
     def dispatch(self) -> None:
         """Begin to own and fire whatever the app polls."""

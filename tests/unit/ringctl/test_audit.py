@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from tests.contract.builders import NOW_MS
 from tests.unit.ringctl.rig import make_rig
 
-from ringtime_ringctl import audit
-from ringtime_ringctl.audit import describe_change, fetch_entries, read_json
+from ringtime_ringctl.audit import command
+from ringtime_ringctl.audit.command import describe_change, fetch_entries
+from ringtime_shared.api.audit import read_value
 from ringtime_shared.models.audit import AuditEntry
 
 
-def make_entry(at_ms: int = NOW_MS, **changes: str) -> AuditEntry:
-    given = {"operator": "ana", "action": "resize begin", "subject": "pay"} | changes
+def make_entry(at_ms: int = NOW_MS, **changes: Any) -> AuditEntry:
+    given: dict[str, Any] = {"operator": "ana", "action": "resize begin", "subject": "pay"} | changes
     return AuditEntry(entry_id=uuid4(), at_ms=at_ms, **given)
 
 
 @pytest.mark.parametrize("page", [1, 2, 3, 100])
 async def test_what_is_wanted_is_found_over_many_pages(page: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit, "_PAGE", page)
+    monkeypatch.setattr(command, "_PAGE", page)
     rig = make_rig()
     # Many of one millisecond, more than a page holds.
     entries = [make_entry(NOW_MS + n // 4, subject="pay" if n % 3 else "mail") for n in range(40)]
@@ -56,4 +58,4 @@ def test_a_change_in_one_line(before: str, after: str, told: str) -> None:
 
 
 def test_what_cannot_be_read_is_shown_as_it_is() -> None:
-    assert (read_json(""), read_json("x"), read_json("[1]")) == (None, "x", [1])
+    assert (read_value(""), read_value("x"), read_value("[1]")) == (None, "x", [1])

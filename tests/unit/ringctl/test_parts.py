@@ -57,8 +57,7 @@ class Rig:
         return set(self.filed) <= set(await self.store.fetch_index(BUCKET, BUCKET + MINUTES))
 
     async def actions(self) -> list[str]:
-        entries = await self.store.fetch_audit(0, 1 << 62, 100)
-        return actions(sorted(entries, key=lambda entry: entry.at_ms))
+        return actions(await self.store.fetch_audit(0, 1 << 62, 100, is_oldest_first=True))
 
 
 def play(work: Callable[[Rig], Coroutine[Any, Any, T]]) -> T:

@@ -35,7 +35,7 @@ from tests.unit.ringctl.rig import Rig, make_health, make_rig
 
 import ringtime_ringctl
 from ringtime_ringctl.deployment.api import Refused
-from ringtime_ringctl.deployment.changes import put_entry
+from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Context, Deployment
 from ringtime_ringctl.doctor import command as doctor
 from ringtime_ringctl.main import main
@@ -170,9 +170,9 @@ async def fill(rig: Rig) -> list[str]:
     await store.put_updates([make_update(failed, outcome)])
     letter = make_letter(app, failed.place.slot_ms, code=503, error="no answer within httpTimeout")
     await store.put_dead_letters([letter])
-    await put_entry(
-        rig.deployment, "deadletters replay failed", APP, before={}, after={"scheduleIds": [APP] * 3}
-    )
+    after = {"scheduleIds": [APP] * 3}
+    async with audited(rig.deployment, "deadletters replay failed", APP, before={}, after=after):
+        pass
     await store.replace_job(make_job(app, now_ms))
     hourly = Times(cron="0 * * * *", zone="America/Argentina/ComodRivadavia")
     await store.replace_definition(  # whose runs nobody filed
@@ -253,6 +253,8 @@ def run_all(world: World) -> None:
     world.run("parts", "4096")
     world.run("audit")
     world.run("secrets", "status")
+    (entry,) = asyncio.run(world.rig.store.fetch_audit(0, 1 << 62, 1))
+    world.run("audit", "show", str(entry.entry_id))
     world.run("doctor")
 
 

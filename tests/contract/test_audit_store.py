@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import count
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,6 +14,7 @@ from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.stores.protocol import Store
 
 DAY_MS = 86_400_000
+_TIMES = count(1_000 + uuid4().int % 200_000)
 
 
 def make_entry(at_ms: int = NOW_MS, **changes: Any) -> AuditEntry:
@@ -36,8 +38,8 @@ async def audit_of(store: Store, entries: list[AuditEntry], **changes: Any) -> l
 
 
 def own_time() -> int:
-    """Return a time of the test's own: tests share a database."""
-    return NOW_MS + 10_000 * DAY_MS + uuid4().int % 1_000_000 * 1_000_000
+    """Return a time of the test's own, ten days long: tests share a database."""
+    return NOW_MS + 10 * DAY_MS * next(_TIMES)
 
 
 class TestAudit:

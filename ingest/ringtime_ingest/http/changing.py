@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Awaitable, Callable
 from functools import wraps
 from uuid import UUID
 
@@ -17,14 +16,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ringtime_ingest.http.envelope import ERRORS, refusal
+from ringtime_ingest.http.guard import CALLER, Endpoint
+from ringtime_shared.access import Caller
 from ringtime_shared.api.audit import MAX_REASON_CHARS, REASON, REQUEST_ID, REQUEST_ID_PATTERN
 from ringtime_shared.auditing import caused_by
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.audit import Cause
 
-Endpoint = Callable[[Request], Awaitable[Response]]
-
-ANYONE = "anyone"  #: who asks where nobody has to say who he is
 _ID = re.compile(REQUEST_ID_PATTERN)
 _HEADER = REQUEST_ID.lower().encode()
 _TOLD = tuple(ERRORS)
@@ -47,6 +45,7 @@ def changing(action: str, endpoint: Endpoint) -> Endpoint:
             answer = refusal(error)
         return told(answer, cause)
 
+    vars(noted)["action"] = action  # for who looks which routes are noted
     return noted
 
 
@@ -67,9 +66,10 @@ def cause_of(request: Request, action: str) -> Cause:
         wrong.append(Violation(REASON, f"must be at most {MAX_REASON_CHARS} printable characters"))
     if wrong:
         raise InvalidRequest(wrong)
+    caller: Caller = request.scope[CALLER]
     return Cause(
         action=action.format_map(request.path_params),
-        operator=ANYONE,
+        operator=caller.who,
         source=request.client.host if request.client is not None else "",
         reason=reason,
         request_id=request_id or str(UUID(int=random.getrandbits(128), version=4)),

@@ -108,7 +108,9 @@ def audit() -> None:
 @click.option("--to", "end", default="now", show_default=True, help="Up to here, in the same forms.")
 @click.option("--app", "app_id", metavar="APP", default="", help="Only changes of this app and what it has.")
 @click.option("--subject", metavar="NAME", help="Only changes of this app, node or schedule.")
-@click.option("--by", "operator", metavar="NAME", help="Only changes by this operator, or by key:ID.")
+@click.option(
+    "--by", "operator", metavar="NAME", help='Only changes by this operator, or by this API key: "key ID".'
+)
 @click.option("--action", default="", metavar="WORDS", help="Only actions that begin so, for example apps.")
 @click.option("--request", "request_id", metavar="ID", help="Only changes of this request.")
 @click.option(

@@ -29,9 +29,12 @@ class Scope(StrEnum):
     DEADLETTERS_REPLAY = "deadletters:replay", "send again what was given up"
     APPS_ADMIN = (
         "apps:admin",
-        "register, configure, activate, deactivate and delete apps; their signing secrets",
+        "register, configure, activate, deactivate and delete apps; their signing secrets and audit logs",
     )
-    RING_OPERATE = "ring:operate", "operate the deployment: what concerns all apps at once"
+    RING_OPERATE = (
+        "ring:operate",
+        "operate the deployment: what concerns all apps at once, and the audit log of all",
+    )
     METRICS_READ = "metrics:read", "read counts of requests"
 
 

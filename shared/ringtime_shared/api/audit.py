@@ -34,7 +34,7 @@ class AuditEntryView:
     entry_id: Annotated[UUID, Doc("Names the entry.")]
     at: Annotated[datetime, Doc("When it was written: before the change.")]
     actor: Annotated[
-        str, Doc("Who: an operator's name, `key:` and the id of an API key, `library`, or `anyone`.")
+        str, Doc("Who: an operator's name, `key` and the id of an API key, `library`, or `anybody`.")
     ]
     action: Annotated[str, Doc("What was done, for example `apps configure`.")]
     subject: Annotated[str, Doc("What it was done to: an app, a node, an id, or app and name.")]

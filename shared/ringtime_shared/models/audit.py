@@ -37,7 +37,7 @@ class Cause:
     """Who asks for what, as the one who took the request knows it."""
 
     action: str  #: the command, for example `resize apply`; of a route its subject and verb
-    operator: str  #: the name `ringctl` was told; `key:` and the id of an API key; or `anyone`
+    operator: str  #: the name `ringctl` was told; `key` and the id of an API key; or `anybody`
     source: str = ""  #: from where: the host of `ringctl`, the address of a client
     reason: str = ""  #: why, in the words of whoever asked
     request_id: str = ""

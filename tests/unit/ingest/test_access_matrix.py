@@ -225,6 +225,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
     ("post", f"{BASE}/apps"): plain(body={"appId": "APP"}),
     ("get", f"{BASE}/apps"): plain("app_id=APP"),
     ("delete", BY_APP): plain("cancel_schedules=true"),
+    **{("get", path): plain() for path in (f"{BY_APP}/audit", f"{BASE}/audit")},
     **{("get", path): plain() for path in (f"{BY_APP}/configuration", f"{BY_APP}/schedules", RECURRING)},
     **{("get", path): plain() for path in (CALENDARS, JOBS, LETTERS, f"{LETTERS}/count")},
     **{

@@ -11,10 +11,14 @@ from uuid import uuid4
 
 import pytest
 from starlette.routing import Route
-from tests.unit.ingest.rig import NOW_MS, NOW_S, Rig, http_callback, make_rig, schedule_body
+from tests.unit.ingest.rig import NOW_MS, NOW_S, Client, Rig, http_callback, make_rig, schedule_body
 
+from ringtime_ingest.http import create_app
+from ringtime_shared.access import KeyChecks, Scope
+from ringtime_shared.access.keys import make_key
 from ringtime_shared.errors import VersionConflict
 from ringtime_shared.models.audit import AuditEntry
+from ringtime_shared.settings import ServerSettings
 
 APP = "/goscheduler/apps/test"
 SECRET = "hunter2-of-the-canary"
@@ -66,7 +70,7 @@ def test_every_route_that_writes_is_noted_or_named_above(rig: Rig) -> None:
         for route in app.router.routes
         if isinstance(route, Route)
         and {*(route.methods or ())} - {"GET", "HEAD"}
-        and not hasattr(route.endpoint, "__wrapped__")
+        and "action" not in vars(getattr(route.endpoint, "__wrapped__", route.endpoint))
     }
     assert unnoted == NOT_NOTED
 
@@ -159,7 +163,7 @@ async def test_reason_and_request_id_are_kept_and_the_id_is_answered(rig: Rig) -
     )
     assert reply.headers["x-request-id"] == "deploy-1812"
     (entry,) = await entries(rig)
-    assert (entry.request_id, entry.reason, entry.operator) == ("deploy-1812", "because of ü", "anyone")
+    assert (entry.request_id, entry.reason, entry.operator) == ("deploy-1812", "because of ü", "anybody")
 
 
 async def test_an_id_is_made_and_a_refusal_has_it_too(rig: Rig) -> None:
@@ -284,6 +288,24 @@ async def test_a_token_of_another_app_is_none(rig: Rig) -> None:
     token = (await ok(rig, "GET", f"{APP}/audit?size=1")).json["data"]["continuationToken"]
     for path in ("/goscheduler/audit", "/goscheduler/apps/idle/audit"):
         assert (await rig.client.call("GET", f"{path}?continuation_token={token}")).status == 400
+
+
+async def test_a_key_is_who_did_it_and_one_for_some_apps_sees_only_these(rig: Rig) -> None:
+    text, key = make_key(Scope, ["test"], label="ci", now_ms=1)
+    await rig.store.real.put_key(key)
+    keys = KeyChecks(rig.store, rig.clock)  # type: ignore[arg-type]
+
+    async def ready() -> None:
+        return None
+
+    client = Client(create_app(rig.service, ServerSettings(), ready, keys=keys))
+    headers = [("Authorization", f"Bearer {text}")]
+    await put_many(rig, 2, lambda n: {"app_id": "idle" if n else ""})
+    assert (await client.call("POST", f"{APP}/deactivate", headers=headers)).status == 200
+    (seen,) = (await client.call("GET", "/goscheduler/audit", headers=headers)).json["data"]["entries"]
+    assert (seen["actor"], seen["appId"]) == (f"key {key.key_id}", "test")
+    assert text not in json.dumps([str(entry) for entry in await entries(rig)])
+    await keys.close()
 
 
 async def test_an_app_that_is_gone_has_its_log_and_one_that_never_was_has_none(rig: Rig) -> None:

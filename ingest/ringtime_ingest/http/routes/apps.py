@@ -36,15 +36,45 @@ class AppRoutes(Routes):
                 ("", self.fetch, "GET", _READ),
                 ("/{app_id}", changing("apps delete", self.delete), "DELETE", _ADMIN),
                 ("/{app_id}/configuration", self.fetch_configuration, "GET", _READ),
-                ("/{app_id}/configuration", changing("apps configure", self.replace_configuration), "POST", _ADMIN),
-                ("/{app_id}/configuration", changing("apps configure", self.replace_configuration), "PUT", _ADMIN),
-                ("/{app_id}/configuration", changing("apps configure", self.merge_configuration), "PATCH", _ADMIN),
-                ("/{app_id}/configuration", changing("apps configure", self.clear_configuration), "DELETE", _ADMIN),
+                (
+                    "/{app_id}/configuration",
+                    changing("apps configure", self.replace_configuration),
+                    "POST",
+                    _ADMIN,
+                ),
+                (
+                    "/{app_id}/configuration",
+                    changing("apps configure", self.replace_configuration),
+                    "PUT",
+                    _ADMIN,
+                ),
+                (
+                    "/{app_id}/configuration",
+                    changing("apps configure", self.merge_configuration),
+                    "PATCH",
+                    _ADMIN,
+                ),
+                (
+                    "/{app_id}/configuration",
+                    changing("apps configure", self.clear_configuration),
+                    "DELETE",
+                    _ADMIN,
+                ),
                 ("/{app_id}/activate", changing("apps activate", self.activate), "POST", _ADMIN),
                 ("/{app_id}/deactivate", changing("apps deactivate", self.deactivate), "POST", _ADMIN),
-                ("/{app_id}/signing-secrets", changing("signing-secrets create", self.create_secret), "POST", _ADMIN),
+                (
+                    "/{app_id}/signing-secrets",
+                    changing("signing-secrets create", self.create_secret),
+                    "POST",
+                    _ADMIN,
+                ),
                 ("/{app_id}/signing-secrets", self.fetch_secrets, "GET", _ADMIN),
-                ("/{app_id}/signing-secrets/{secret_id}", changing("signing-secrets delete", self.delete_secret), "DELETE", _ADMIN),
+                (
+                    "/{app_id}/signing-secrets/{secret_id}",
+                    changing("signing-secrets delete", self.delete_secret),
+                    "DELETE",
+                    _ADMIN,
+                ),
             )
         ]
 

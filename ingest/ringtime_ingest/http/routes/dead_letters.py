@@ -45,7 +45,12 @@ class DeadLetterRoutes(Routes):
             for tail, endpoint, method, needs in (
                 ("", self.fetch, "GET", Scope.SCHEDULES_READ),
                 ("/count", self.count, "GET", Scope.SCHEDULES_READ),
-                ("/replay", changing("deadletters replay", self.replay_many), "POST", Scope.DEADLETTERS_REPLAY),
+                (
+                    "/replay",
+                    changing("deadletters replay", self.replay_many),
+                    "POST",
+                    Scope.DEADLETTERS_REPLAY,
+                ),
             )
         ]
         replay = changing("deadletters replay", self.replay)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -68,6 +69,53 @@ async def test_clients_at_work_do_not_notice_a_siege(server: ServerProcess, rece
     assert verdict.duplicates == 0
     assert verdict.lag_ms(0.99) <= 200
     assert most_bytes - before_bytes <= 50 * MIB
+
+
+async def test_two_thousand_slow_senders_are_cut_off_and_hold_up_nobody(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    """All open at once: 1,000 that say nothing and 1,000 that send a head byte by byte, without an end."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    deadlines = {f"RINGTIME_SERVER_{name}_DEADLINE_S": "3" for name in ("IDLE", "HEAD")}
+    server = ServerProcess(tmp_path / "data", environment=deadlines, descriptors=8_192)
+    server.start()
+    try:
+        load = Load(receiver, apps=("pay",), rng=Random(3))
+        async with LoadClient(server.base, 4) as client:
+            await register(client)
+            before_bytes = server.rss_bytes()
+            senders = []
+            for number in range(2_000):
+                streams = await asyncio.open_connection("127.0.0.1", port_of(server))
+                senders.append(asyncio.create_task(slow_sender(*streams, drips=number % 2 == 0)))
+            assert server.descriptors() >= 2_000
+            await load.run(client, per_s=50, seconds=3, lead_s=LEAD_S)
+            most_bytes = server.rss_bytes()
+            ended = await asyncio.gather(*senders)
+    finally:
+        server.close()
+    print(f"2,000 slow senders: memory grew by {(most_bytes - before_bytes) / MIB:.0f} MiB")
+    assert {entry.status for entry in load.creates} == {200}
+    assert most_bytes - before_bytes <= 50 * MIB
+    assert {reply[:12] for reply, _ in ended} == {b"", b"HTTP/1.1 408"}
+    assert max(open_s for _, open_s in ended) <= 3 + 5  # the sweep of a second, and a busy machine
+
+
+async def slow_sender(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, drips: bool
+) -> tuple[bytes, float]:
+    """Return what a connection was told before it was cut off, and how long it was open."""
+    begun_s, told = time.monotonic(), asyncio.create_task(reader.read())
+    for byte in b"GET /health/live HTTP/1.1\r\nHost: localhost\r\nX: " + b"y" * 1_000 if drips else b"":
+        done, _ = await asyncio.wait([told], timeout=0.5)
+        if done:
+            break
+        writer.write(bytes([byte]))
+    try:
+        return await told, time.monotonic() - begun_s
+    finally:
+        writer.transport.abort()
 
 
 async def test_malformed_requests_are_refused_by_name(server: ServerProcess) -> None:

@@ -14,6 +14,7 @@ from ringtime_ringctl.audit.command import audit
 from ringtime_ringctl.deployment.context import MAX_OPERATOR, Context, system_operator
 from ringtime_ringctl.doctor.command import doctor
 from ringtime_ringctl.forecast import forecast_command
+from ringtime_ringctl.keys import keys
 from ringtime_ringctl.parts.command import parts
 from ringtime_ringctl.recurring.calendars import calendars
 from ringtime_ringctl.recurring.command import recurring
@@ -159,6 +160,7 @@ for _command in (
     deadletters,
     explain,
     apps,
+    keys,
     resize,
     parts,
     audit,

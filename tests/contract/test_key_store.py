@@ -41,6 +41,23 @@ async def test_keys_are_listed_by_id_in_pages(store: Store) -> None:
     assert [key.key_id for key in everything] == sorted(key.key_id for key in everything)
 
 
+async def test_a_key_has_limits_and_retires(store: Store) -> None:
+    key = replace(_key(), requests_per_second=7, creates_per_second=8)
+    await store.put_key(key)
+    await store.retire_key(key.key_id, NOW_MS + 9)
+    assert await store.fetch_key(key.key_id) == replace(key, retires_ms=NOW_MS + 9)
+    await store.retire_key(key.key_id, NOW_MS + 4)
+    found = await store.fetch_key(key.key_id)
+    assert found is not None
+    assert (found.retires_ms, found.ended_ms(NOW_MS + 3), found.ended_ms(NOW_MS + 4)) == (
+        NOW_MS + 4,
+        None,
+        NOW_MS + 4,
+    )
+    with pytest.raises(NotFound):
+        await store.retire_key("0" * 12, NOW_MS)
+
+
 async def test_a_revocation_stands(store: Store) -> None:
     key = _key()
     await store.put_key(key)

@@ -72,8 +72,8 @@ def create_app(
     """
     bodies = Bodies(settings, reads_plain=is_short)
     room, counts = Room(settings.max_concurrency), RequestCounts()
-    meter = Meter(service.offer.limits, processes, service.known_app, service.boot_ms)
-    guard = Guard(service.app_of)
+    meter = Meter(service.offer.limits, processes, service)
+    guard = Guard(service.app_of, meter.about_path)
     busiest = guard.over(
         [
             *ScheduleRoutes(service, bodies, settings, meter).all(),
@@ -115,6 +115,7 @@ def create_app(
         meter=meter,
         keys=keys,
         is_open=_open_paths(*routes),
+        most_of_key=settings.max_key_concurrency,
     )
     return app
 

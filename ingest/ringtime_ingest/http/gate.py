@@ -43,7 +43,7 @@ from ringtime_ingest.http.meter import METERED, Meter
 from ringtime_ingest.http.shapes import Unreadable
 from ringtime_shared.access import ANYBODY, KeyChecks
 from ringtime_shared.api.batches import BATCH_PATHS
-from ringtime_shared.errors import ErrorWord, StoreUnavailable, Unauthenticated
+from ringtime_shared.errors import ErrorWord, RateLimited, StoreUnavailable, Unauthenticated
 from ringtime_shared.http_server import TAKE, WHOLE
 from ringtime_shared.settings import ServerSettings
 
@@ -97,6 +97,7 @@ class Gate:
         meter: Meter,
         keys: KeyChecks | None = None,
         is_open: Callable[[str], object] = lambda _: False,
+        most_of_key: int,
     ) -> None:
         """
         Args:
@@ -105,6 +106,7 @@ class Gate:
             short: the short way, asked first; returns None for what has to go the long one.
             keys: tell callers by their keys; None: anybody may do everything.
             is_open: whether a path needs no key.
+            most_of_key: requests in progress with one key.
         """
         self._app = app
         self._room = room
@@ -113,6 +115,8 @@ class Gate:
         self._meter = meter
         self._keys = keys
         self._is_open = is_open
+        self._most_of_key = most_of_key
+        self._of_keys: dict[str, int] = {}  # requests in progress, by key
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -122,12 +126,15 @@ class Gate:
             await self._tell(busy(), scope, receive, send)
             return
         self._room.taken += 1
+        key_id = ""
         try:
             if self._keys is None:
                 scope[CALLER] = ANYBODY
             elif not self._is_open(scope["path"]):
                 given = _given(scope)
-                scope[CALLER] = self._keys.recall(given) or await self._keys.check(given)
+                caller = scope[CALLER] = self._keys.recall(given) or await self._keys.check(given)
+                key_id = self._take_place(caller.key_id)
+                self._meter.with_key(scope, caller)
             answer = None if self._short is None else await self._short(scope, receive)
             if answer is None:
                 await self._go_long(scope, receive, send)
@@ -144,6 +151,18 @@ class Gate:
             await self._tell(failure(FAULT, ErrorWord.INTERNAL_ERROR, FAULT_SENTENCE), scope, receive, send)
         finally:
             self._room.taken -= 1
+            if key_id:
+                self._of_keys[key_id] -= 1
+                if not self._of_keys[key_id]:
+                    del self._of_keys[key_id]
+
+    def _take_place(self, key_id: str) -> str:
+        """Return the key for which a place was taken. Raises RateLimited when it has as many as it may."""
+        taken = self._of_keys.get(key_id, 0)
+        if taken >= self._most_of_key:
+            raise RateLimited("key-concurrency", 1, "too many requests of this API key at once; try again")
+        self._of_keys[key_id] = taken + 1
+        return key_id
 
     async def _go_long(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def watched(message: Message) -> None:

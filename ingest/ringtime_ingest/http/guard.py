@@ -7,15 +7,16 @@ that says nothing is a bug, which `create_app` refuses to start with.
 Whose app it is, is asked here too, for every route that has an app or the id of a schedule in its path: the
 number of the app is a part of each id, so no row is read for it. What is in a query or a body is asked by the
 methods that read them, with `see` and `seen_only`. Another's app is answered as one that does not exist, and
-another's schedule as one that was never made, without a look whether they do.
+another's schedule as one that was never made, without a look whether they do. What the caller may see is
+counted against the limits of the app (`meter`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from enum import Enum
 from functools import wraps
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from starlette.requests import Request
@@ -29,6 +30,7 @@ from ringtime_shared.errors import Forbidden, NotFound
 T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
 AppOf = Callable[[UUID], Awaitable[str | None]]
+Count = Callable[[MutableMapping[str, Any], Mapping[str, str]], None]
 
 CALLER = "ringtime.caller"  #: in the ASGI scope: the `Caller`, of every request but those of open routes
 
@@ -56,9 +58,14 @@ class Declared(Route):
 class Guard:
     """Stands before the methods that answer."""
 
-    def __init__(self, app_of: AppOf) -> None:
-        """`app_of`: returns the app that the id of a schedule is of; None: of none."""
+    def __init__(self, app_of: AppOf, count: Count) -> None:
+        """
+        Args:
+            app_of: returns the app that the id of a schedule is of; None: of none.
+            count: counts a request about what its path names; raises RateLimited.
+        """
         self._app_of = app_of
+        self._count = count
 
     def over(self, routes: Iterable[BaseRoute]) -> list[Declared]:
         """Return the same routes, guarded. Raises TypeError for one that does not say what it needs."""
@@ -80,6 +87,8 @@ class Guard:
                 raise Forbidden(needs)
             if grant.apps is not None:
                 await self._see_path(request, grant)
+            if request.path_params:
+                self._count(request.scope, request.path_params)
             return await endpoint(request)
 
         return guarded

@@ -64,6 +64,10 @@ class AppMaps:
         """Return the app as this process has last heard of it; it may be gone by now. None: it has not."""
         return self._feed.apps.get(app_id)
 
+    def known_id(self, number: int) -> str | None:
+        """Return the id of the app of this number, as far as this process has heard of it."""
+        return self._feed.id_of(number)
+
     async def get(self, app_id: str) -> AppReading:
         """Return the app as it was two seconds ago or later. Raises NotFound, Damaged."""
         reading = self._fresh(app_id)

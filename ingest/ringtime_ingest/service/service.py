@@ -330,6 +330,10 @@ class IngestService:
     def _noted(self, before: App, after: App) -> AbstractAsyncContextManager[None]:
         return self._trail.change(after.app_id, after.app_id, noted_to_json(before), noted_to_json(after))
 
+    def known_app_id(self, number: int) -> str | None:
+        """Return the id of the app of this number in the same way."""
+        return self._apps.known_id(number)
+
     async def fetch_apps(self, app_id: str | None) -> list[App]:
         """Return one app, or all by id. Raises NotFound."""
         if app_id is None:

@@ -163,14 +163,22 @@ class KeyChecks:
             self._warn(key_id, "%s; it is refused", Damaged("key", found.key_id, found.damage))
         caller = None
         if found is not None and is_good:
-            caller = Caller(f"key {found.key_id}", found.grant, found.key_id, found.label)
+            caller = Caller(
+                f"key {found.key_id}",
+                found.grant,
+                found.key_id,
+                found.label,
+                found.requests_per_second,
+                found.creates_per_second,
+            )
+        ends_ms = None if found is None else found.ends_ms()
         before = self._keys.get(key_id)
         noted_ms = 0 if before is None else before.used_ms  # perhaps on its way to the store
         known = _Known(
             begun_ms=begun_ms,
             digest=_NO_DIGEST if found is None else found.digest or _NO_DIGEST,
             caller=caller,
-            ends_ms=_NEVER_MS if found is None or found.expires_ms is None else found.expires_ms,
+            ends_ms=_NEVER_MS if ends_ms is None else ends_ms,
             used_ms=max(noted_ms, 0 if found is None or found.used_ms is None else found.used_ms),
             again_ms=begun_ms,
         )

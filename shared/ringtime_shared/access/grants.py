@@ -72,6 +72,8 @@ class Caller:
     grant: Grant
     key_id: str = ""  #: of the API key; "": it was none
     label: str = ""  #: of the API key
+    requests_per_second: int | None = None  #: of the API key; None: as the settings say
+    creates_per_second: int | None = None
 
 
 def operator(name: str) -> Caller:

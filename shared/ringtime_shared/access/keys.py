@@ -1,8 +1,9 @@
 """API keys: `rt_<id>_<secret><checksum>`, and what is kept of them.
 
 A key is told once, to who has it issued, and is nowhere else. Each id is given to one key only. A key is
-never changed: it is issued, and revoked or left to expire; another grant is another key. An app has as many
-keys as it needs, so one is replaced without a gap: issue the next, hand it out, revoke the first.
+never changed: it is issued, and revoked, retired or left to expire; another grant is another key. An app has
+as many keys as it needs, so one is replaced without a gap: issue the next, hand it out, and let the first
+retire some time later.
 """
 
 from __future__ import annotations
@@ -51,15 +52,22 @@ class ApiKey:
     label: str
     created_ms: int
     expires_ms: int | None = None  #: good before this instant; None: until it is revoked
+    requests_per_second: int | None = None  #: over all pods; None: as the settings say
+    creates_per_second: int | None = None
+    retires_ms: int | None = None  #: another one took its place: good before this instant
     revoked_ms: int | None = None
     used_ms: int | None = None  #: about when it was used last: within some minutes; None: never
     damage: str = ""  #: what is stored of it cannot be read, and why; it is no key then
 
+    def ends_ms(self) -> int | None:
+        """Return from when on it lets nobody in, as far as is known; None: for ever."""
+        known = [each for each in (self.expires_ms, self.retires_ms, self.revoked_ms) if each is not None]
+        return min(known, default=None)
+
     def ended_ms(self, now_ms: int) -> int | None:
         """Return since when it lets nobody in; None: it does."""
-        if self.revoked_ms is not None:
-            return self.revoked_ms
-        return self.expires_ms if self.expires_ms is not None and self.expires_ms <= now_ms else None
+        ends_ms = self.ends_ms()
+        return ends_ms if ends_ms is not None and (ends_ms <= now_ms or self.revoked_ms is not None) else None
 
 
 class KeyStore(Protocol):
@@ -81,6 +89,10 @@ class KeyStore(Protocol):
 
     async def revoke_key(self, key_id: str, at_ms: int) -> None:
         """Note that a key is revoked. There is no way back. Raises NotFound."""
+        ...
+
+    async def retire_key(self, key_id: str, at_ms: int) -> None:
+        """Note from when on a key is not good any more, because another took its place. Raises NotFound."""
         ...
 
     async def note_key_use(self, key_id: str, at_ms: int) -> None:
@@ -112,6 +124,8 @@ def make_key(
     label: str,
     now_ms: int,
     expires_ms: int | None = None,
+    requests_per_second: int | None = None,
+    creates_per_second: int | None = None,
 ) -> tuple[str, ApiKey]:
     """Return a new key, which is told to nobody but who asked for it, and what is kept of it.
 
@@ -131,6 +145,8 @@ def make_key(
         label=label,
         created_ms=now_ms,
         expires_ms=expires_ms,
+        requests_per_second=requests_per_second,
+        creates_per_second=creates_per_second,
     )
     return text.decode(), key
 
@@ -144,12 +160,18 @@ async def issue_key(
     now_ms: int,
     expires_ms: int | None = None,
 ) -> tuple[str, ApiKey]:
-    """Make a key and have the store keep it; return both as `make_key` does. Keys that ended long ago are
-    forgotten.
-
-    Raises InvalidRequest, and LimitReached when there are as many keys as there may be.
-    """
+    """Make a key and have the store keep it; return both as `make_key` does. Raises as that and
+    `keep_key`."""
     text, key = make_key(scopes, apps, label=label, now_ms=now_ms, expires_ms=expires_ms)
+    await keep_key(store, key, now_ms)
+    return text, key
+
+
+async def keep_key(store: KeyStore, key: ApiKey, now_ms: int) -> None:
+    """Have the store keep a new key. Keys that ended long ago are forgotten.
+
+    Raises LimitReached when there are as many keys as there may be.
+    """
     count = 0
     for each in await fetch_all_keys(store):
         ended_ms = each.ended_ms(now_ms)
@@ -160,7 +182,6 @@ async def issue_key(
     if count >= MOST_KEYS:
         raise LimitReached(f"there are {count:,} keys already; those that ended count for 90 days", "keys")
     await store.put_key(key)
-    return text, key
 
 
 async def fetch_all_keys(store: KeyStore) -> list[ApiKey]:

@@ -81,6 +81,10 @@ class ServerSettings:
     batch of creates counts as one for each 4 KiB of its body, one of cancels as the 50 that it does at once;
     batches have half of these places, one of them at most a quarter."""
 
+    max_key_concurrency: Annotated[int, Meta(ge=1, le=100_000)] = 500
+    """Requests in progress at once with one API key; one more is answered 429. Less than `max_concurrency`,
+    so that the client of one key leaves places for others."""
+
     drain_s: Annotated[float, Meta(ge=0, le=600)] = 25.0
     """Time in seconds for requests in progress to end after SIGTERM. Under the 30 s most supervisors
     leave before SIGKILL."""

@@ -724,6 +724,9 @@ def _damaged_entry(at_ms: int, entry_id: UUID, fault: str) -> AuditEntry:
 # own.
 
 
+PerSecond = Annotated[int, Meta(ge=1)]
+
+
 class _KeyFacts(Struct):
     digest: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
     scopes: tuple[str, ...]
@@ -731,6 +734,8 @@ class _KeyFacts(Struct):
     label: str
     created_ms: Millis
     expires_ms: Millis | None = None
+    requests_per_second: PerSecond | None = None
+    creates_per_second: PerSecond | None = None
 
 
 class _KeyColumns(Columns):
@@ -738,6 +743,7 @@ class _KeyColumns(Columns):
     facts: Json
     revoked_ms: Millis | None
     used_ms: Millis | None
+    retires_ms: Millis | None
 
 
 _KEY = Shape(_KeyColumns)
@@ -754,15 +760,17 @@ def encode_api_key(key: ApiKey) -> str:
         label=key.label,
         created_ms=key.created_ms,
         expires_ms=key.expires_ms,
+        requests_per_second=key.requests_per_second,
+        creates_per_second=key.creates_per_second,
     )
     return _encode(facts).decode()
 
 
-def read_api_key(key_id: str, text: Any, revoked_ms: Any, used_ms: Any) -> ApiKey:
+def read_api_key(key_id: str, text: Any, revoked_ms: Any, used_ms: Any, retires_ms: Any) -> ApiKey:
     """Read id and columns of a key; of one that is damaged, its id and its `damage`. Scopes that are not
     known here, as a later version may give them, are passed over."""
     try:
-        _KEY.check((key_id, text, revoked_ms, used_ms))
+        _KEY.check((key_id, text, revoked_ms, used_ms, retires_ms))
         facts = read_json("facts", _decode_facts, text)
         return ApiKey(
             key_id=key_id,
@@ -771,6 +779,9 @@ def read_api_key(key_id: str, text: Any, revoked_ms: Any, used_ms: Any) -> ApiKe
             label=facts.label,
             created_ms=facts.created_ms,
             expires_ms=facts.expires_ms,
+            requests_per_second=facts.requests_per_second,
+            creates_per_second=facts.creates_per_second,
+            retires_ms=retires_ms,
             revoked_ms=revoked_ms,
             used_ms=used_ms,
         )

@@ -456,6 +456,11 @@ class MemoryStore:
             raise NotFound("key", key_id)
         self._api_keys[key_id] = replace(self._api_keys[key_id], revoked_ms=at_ms)
 
+    async def retire_key(self, key_id: str, at_ms: int) -> None:
+        if key_id not in self._api_keys:
+            raise NotFound("key", key_id)
+        self._api_keys[key_id] = replace(self._api_keys[key_id], retires_ms=at_ms)
+
     async def note_key_use(self, key_id: str, at_ms: int) -> None:
         if key_id in self._api_keys:
             self._api_keys[key_id] = replace(self._api_keys[key_id], used_ms=at_ms)

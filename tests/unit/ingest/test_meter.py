@@ -6,17 +6,22 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
-from tests.unit.ingest.rig import Reply, Rig, make_rig, schedule_body
+from tests.unit.ingest.rig import NOW_MS, Reply, Rig, make_rig, schedule_body
 
-from ringtime_ingest.http.meter import METERED, Meter
+from ringtime_ingest.http.guard import CALLER
+from ringtime_ingest.http.meter import METERED, Meter, _app_number_of
+from ringtime_shared.access import ANYBODY, EVERYTHING, Caller
 from ringtime_shared.errors import RateLimited
+from ringtime_shared.ids import IdMint, Kind, app_number_of
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.settings import AppLimits
 
 SCHEDULES = "/goscheduler/schedules"
 BATCH = f"{SCHEDULES}/batch"
+NAMED = "/goscheduler/apps/test/schedules/report"
 
 
 def rig_of(is_short: bool = True, limits: AppLimits | None = None, **configured: Any) -> Rig:
@@ -169,9 +174,27 @@ async def test_the_servers_limit_stands_in_and_bounds_what_apps_may_set() -> Non
 APP = App(app_id="a", number=1, writable=1, polled=1, active=True, version=1, created_ms=0)
 
 
+class Known:
+    """One app, or none."""
+
+    def __init__(self, app: App | None = APP) -> None:
+        self.app = app
+        self.boot_ms = lambda: 0
+
+    def known_app(self, app_id: str) -> App | None:
+        return self.app
+
+    def known_app_id(self, number: int) -> str | None:
+        return None if self.app is None or number != self.app.number else self.app.app_id
+
+
+def scope_of(caller: Caller = ANYBODY) -> dict[str, Any]:
+    return {CALLER: caller}
+
+
 def test_a_process_allows_its_part() -> None:
-    meter = Meter(AppLimits(creates_per_second=8, at_once_s=2), 4, lambda _: APP, lambda: 0)
-    scope: dict[str, Any] = {}
+    meter = Meter(AppLimits(creates_per_second=8, at_once_s=2), 4, Known())
+    scope = scope_of()
     meter.creates(scope, "a", [""] * 3)
     assert dict(meter.headers(scope)) == {
         b"ratelimit-policy": b'"app-creates";q=4;w=2;qu="schedules"',
@@ -182,16 +205,75 @@ def test_a_process_allows_its_part() -> None:
 
 
 def test_without_limits_nothing_is_kept() -> None:
-    meter = Meter(AppLimits(), 1, lambda _: APP, lambda: 0)
-    scope: dict[str, Any] = {}
+    meter = Meter(AppLimits(), 1, Known())
+    scope = scope_of(Caller("key k", EVERYTHING, "k"))
+    meter.with_key(scope, scope[CALLER])
     meter.creates(scope, "a", ["x"] * 1_000)
-    meter.about(scope, "a")
+    meter.about_path(scope, {"app_id": "a"})
     assert METERED not in scope
     assert len(meter._buckets) == 0
 
 
 def test_an_app_that_is_not_known_takes_no_bucket() -> None:
-    meter = Meter(AppLimits(creates_per_second=1), 1, lambda _: None, lambda: 0)
+    meter = Meter(AppLimits(creates_per_second=1, requests_per_second=1), 1, Known(None))
     for n in range(1_000):
-        meter.creates({}, f"nobody-{n}", ["", ""])
+        meter.creates(scope_of(), f"nobody-{n}", ["", ""])
+        meter.about_path(scope_of(), {"app_id": f"nobody-{n}"})
+        meter.about_path(scope_of(), {"schedule_id": str(UUID(int=n))})
     assert len(meter._buckets) == 0
+
+
+def test_keys_have_limits_of_their_own_or_those_of_the_settings() -> None:
+    limits = AppLimits(key_requests_per_second=1, key_creates_per_second=2, at_once_s=1)
+    meter = Meter(limits, 1, Known())
+    usual, quick = Caller("key u", EVERYTHING, "u"), Caller("key q", EVERYTHING, "q", "", 3, 4)
+    for caller, requests, creates in ((usual, 1, 2), (quick, 3, 4)):
+        for _ in range(requests):
+            meter.with_key(scope_of(caller), caller)
+        with pytest.raises(RateLimited, match="key-requests"):
+            meter.with_key(scope_of(caller), caller)
+        for _ in range(creates):
+            meter.creates(scope_of(caller), "a", [""])
+        with pytest.raises(RateLimited, match="key-creates"):
+            meter.creates(scope_of(caller), "b", [""])
+    meter.creates(scope_of(), "a", [""] * 100)  # no key was used
+
+
+async def test_every_request_about_an_app_counts_once_however_it_is_named() -> None:
+    rig = await known(rig_of(requests_per_second=100))
+    made = await create(rig)
+    path = f"{SCHEDULES}/{made.json['data']['schedule']['scheduleId']}"
+    calls: list[tuple[str, str, object]] = [
+        ("GET", path, b""),
+        ("GET", "/goscheduler/apps/test/schedules", b""),
+        ("PUT", NAMED, {key: value for key, value in schedule_body().items() if key != "appId"}),
+        ("POST", BATCH, {"schedules": [schedule_body()] * 3}),
+        ("DELETE", path, b""),
+        ("GET", "/goscheduler/apps/test/configuration", b""),
+    ]
+    assert made.headers["ratelimit"] == '"app-requests";r=99;t=1'
+    for left, call in zip(range(98, 0, -1), calls, strict=False):
+        reply = await rig.client.call(*call)
+        assert (reply.status, reply.headers["ratelimit"]) == (200, f'"app-requests";r={left};t=1')
+    for call in (("GET", f"{SCHEDULES}/{UUID(int=7 << 42)}"), ("GET", "/goscheduler/apps/calm/schedules")):
+        assert "ratelimit" not in (await rig.client.call(*call)).headers
+
+
+async def test_a_batch_of_cancels_counts_as_its_items() -> None:
+    rig = await known(rig_of(requests_per_second=10))
+    made = await batch(rig, test=3, calm=1)
+    ids = [each["schedule"]["scheduleId"] for each in made.json["data"]["results"]]
+    path = f"{SCHEDULES}/batch-cancel"
+    reply = await rig.client.call("POST", path, {"scheduleIds": [*ids, ids[0], "x"]})
+    assert (reply.json["data"]["done"], reply.headers["ratelimit"]) == (5, '"app-requests";r=5;t=1')
+    refused = await rig.client.call("POST", path, {"scheduleIds": [ids[0]] * 6})
+    assert (refused.status, refused.json["status"]["details"]) == (429, {"limit": "app-requests"})
+
+
+def test_the_number_of_an_app_is_read_out_of_an_id() -> None:
+    for number in (0, 1, 2**20 - 1):
+        schedule_id = IdMint(5).mint(slot_ms=NOW_MS, kind=Kind.ONE_TIME, partition=65_535, app_number=number)
+        for text in (str(schedule_id), str(schedule_id).upper()):
+            assert _app_number_of(text) == app_number_of(schedule_id) == number
+    for text in ("", "seven", "-" * 36, "\u0665" * 36):
+        assert _app_number_of(text) in (None, 0x55555)

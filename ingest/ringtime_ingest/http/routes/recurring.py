@@ -100,7 +100,7 @@ class RecurringRoutes(Routes):
         is_plan = parse_flag("dry_run", request.query_params.multi_items())
         new = parse_recurring(app_id, name, await self._bodies.read(request), self._depth)
         if not is_plan:
-            self._meter.creates(request.scope, app_id, (new.payload,))
+            self._meter.creates(request.scope, app_id, (new.payload,), is_counted=True)
         return self._answer(await self._service.recurring.put(new, revision, is_plan=is_plan))
 
     async def patch(self, request: Request) -> Response:

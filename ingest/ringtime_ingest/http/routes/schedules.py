@@ -152,7 +152,7 @@ class ScheduleRoutes(Routes):
         if is_plan:
             planned, effect = await self._service.named.plan(new)
             return success({"schedule": self._to_json(planned), "created": False, "effect": effect})
-        self._meter.creates(request.scope, app_id, (new.payload,))
+        self._meter.creates(request.scope, app_id, (new.payload,), is_counted=True)
         row, is_new = await self._service.named.put(new)
         return success({"schedule": self._to_json(row), "created": is_new})
 

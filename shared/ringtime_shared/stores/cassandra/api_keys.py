@@ -4,6 +4,7 @@ needs an LWT, and none can undo a revocation."""
 from __future__ import annotations
 
 import zlib
+from operator import itemgetter
 from typing import Self
 
 from ringtime_shared.access.keys import ApiKey
@@ -14,11 +15,12 @@ from ringtime_shared.stores.codec import encode_api_key, read_api_key
 _SHARDS = 16
 _KEPT_S = 365 * 86_400  #: a use that is noted of a key which was dropped just then goes in the end
 _BY_KEY = "WHERE shard = ? AND key_id = ?"
-_COLUMNS = "key_id, facts, revoked_ms, used_ms"
+_COLUMNS = "key_id, facts, revoked_ms, used_ms, retires_ms"
 _PUT = "INSERT INTO $api_keys (shard, key_id, facts) VALUES (?, ?, ?)"
 _GET = f"SELECT {_COLUMNS} FROM $api_keys {_BY_KEY}"
 _LIST = f"SELECT {_COLUMNS} FROM $api_keys WHERE shard = ? AND key_id > ? LIMIT ?"
 _REVOKE = f"UPDATE $api_keys SET revoked_ms = ? {_BY_KEY}"
+_RETIRE = f"UPDATE $api_keys SET retires_ms = ? {_BY_KEY}"
 _USE = f"UPDATE $api_keys USING TTL {_KEPT_S} SET used_ms = ? {_BY_KEY}"
 _DROP = f"DELETE FROM $api_keys {_BY_KEY}"
 
@@ -29,11 +31,11 @@ class ApiKeyTable:
     def __init__(self, session: CqlSession, *statements: Prepared) -> None:
         """Use `prepare`."""
         self._session = session
-        self._put, self._get, self._list, self._revoke, self._use, self._drop = statements
+        self._put, self._get, self._list, self._revoke, self._retire, self._use, self._drop = statements
 
     @classmethod
     async def prepare(cls, session: CqlSession) -> Self:
-        return cls(session, *await session.prepare(_PUT, _GET, _LIST, _REVOKE, _USE, _DROP))
+        return cls(session, *await session.prepare(_PUT, _GET, _LIST, _REVOKE, _RETIRE, _USE, _DROP))
 
     async def put_key(self, key: ApiKey) -> None:
         if await self.fetch_key(key.key_id) is None:
@@ -50,13 +52,18 @@ class ApiKeyTable:
         answers = await self._session.read_all(
             [self._list.bind(shard, after, limit) for shard in range(_SHARDS)]
         )
-        found = sorted(record for records in answers for record in records)
+        found = sorted((record for records in answers for record in records), key=itemgetter(0))
         return [read_api_key(*record) for record in found if record[1] is not None][:limit]
 
     async def revoke_key(self, key_id: str, at_ms: int) -> None:
         if await self.fetch_key(key_id) is None:
             raise NotFound("key", key_id)
         await self._session.write([self._revoke.bind(at_ms, *_key_of(key_id))])
+
+    async def retire_key(self, key_id: str, at_ms: int) -> None:
+        if await self.fetch_key(key_id) is None:
+            raise NotFound("key", key_id)
+        await self._session.write([self._retire.bind(at_ms, *_key_of(key_id))])
 
     async def note_key_use(self, key_id: str, at_ms: int) -> None:
         await self._session.write([self._use.bind(at_ms, *_key_of(key_id))])

@@ -369,6 +369,9 @@ class CassandraStore:
     async def revoke_key(self, key_id: str, at_ms: int) -> None:
         await self._api_keys.revoke_key(key_id, at_ms)
 
+    async def retire_key(self, key_id: str, at_ms: int) -> None:
+        await self._api_keys.retire_key(key_id, at_ms)
+
     async def note_key_use(self, key_id: str, at_ms: int) -> None:
         await self._api_keys.note_key_use(key_id, at_ms)
 

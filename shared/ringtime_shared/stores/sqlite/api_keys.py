@@ -7,7 +7,7 @@ from ringtime_shared.errors import NotFound
 from ringtime_shared.stores.codec import encode_api_key, read_api_key
 from ringtime_shared.stores.sqlite.session import Session
 
-_COLUMNS = "key_id, facts, revoked_ms, used_ms"
+_COLUMNS = "key_id, facts, revoked_ms, used_ms, retires_ms"
 _GET = f"SELECT {_COLUMNS} FROM api_keys WHERE key_id = ?"
 _LIST = f"SELECT {_COLUMNS} FROM api_keys WHERE key_id > ? ORDER BY key_id LIMIT ?"
 _PUT = "INSERT INTO api_keys (key_id, facts) VALUES (?, ?) ON CONFLICT DO NOTHING"
@@ -31,6 +31,12 @@ def revoke_key(session: Session, key_id: str, at_ms: int) -> None:
     if fetch_key(session, key_id) is None:
         raise NotFound("key", key_id)
     session.connection.execute("UPDATE api_keys SET revoked_ms = ? WHERE key_id = ?", (at_ms, key_id))
+
+
+def retire_key(session: Session, key_id: str, at_ms: int) -> None:
+    if fetch_key(session, key_id) is None:
+        raise NotFound("key", key_id)
+    session.connection.execute("UPDATE api_keys SET retires_ms = ? WHERE key_id = ?", (at_ms, key_id))
 
 
 def note_key_use(session: Session, key_id: str, at_ms: int) -> None:

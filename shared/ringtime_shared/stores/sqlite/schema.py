@@ -216,6 +216,10 @@ CREATE INDEX audit_log_apps ON audit_log (app_id, at_ms, entry_id) WHERE app_id 
 CREATE INDEX audit_log_expiry ON audit_log (expires_ms) WHERE expires_ms > 0;
 """
 
+_KEY_RETIREMENT = """
+ALTER TABLE api_keys ADD COLUMN retires_ms INTEGER;
+"""
+
 #: Step n leads from schema version n to n + 1; add at the end, change nothing. A comment holds no semicolon.
 STEPS = (
     _FIRST,
@@ -232,6 +236,7 @@ STEPS = (
     _TALLIES,
     _API_KEYS,
     _AUDIT,
+    _KEY_RETIREMENT,
 )
 SCHEMA_VERSION = len(STEPS)
 

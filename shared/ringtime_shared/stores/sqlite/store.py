@@ -423,6 +423,9 @@ class SqliteStore:
     async def revoke_key(self, key_id: str, at_ms: int) -> None:
         await self._write(lambda session: api_keys.revoke_key(session, key_id, at_ms))
 
+    async def retire_key(self, key_id: str, at_ms: int) -> None:
+        await self._write(lambda session: api_keys.retire_key(session, key_id, at_ms))
+
     async def note_key_use(self, key_id: str, at_ms: int) -> None:
         await self._write(lambda session: api_keys.note_key_use(session, key_id, at_ms))
 

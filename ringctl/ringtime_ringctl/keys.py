@@ -97,7 +97,7 @@ async def create_command(
         raise InvalidRequest.of("--app", "required, or --all-apps: one of them")
     now_ms = deployment.clock.now_ms()
     made = make_key(
-        Scope if _ALL in scopes else map(Scope, scopes),
+        Scope if _ALL in scopes else [SCOPES[word] for word in scopes],
         None if is_for_all else apps,
         label=label,
         now_ms=now_ms,

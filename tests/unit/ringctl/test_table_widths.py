@@ -44,6 +44,8 @@ from ringtime_ringctl.recurring import calendars
 from ringtime_ringctl.recurring import command as recurring
 from ringtime_ringctl.ring import nodes
 from ringtime_ringctl.schedules import apply, deadletters
+from ringtime_shared.access import Scope
+from ringtime_shared.access.keys import make_key
 from ringtime_shared.api.calendars import named_calendar_to_json, summary_to_json
 from ringtime_shared.api.recurring import (
     BackfillEffect,
@@ -184,6 +186,8 @@ async def fill(rig: Rig) -> list[str]:
             recurring_id=recurring_id_of(app.number, "reports-for-the-auditors"),
         )
     )
+    _, key = make_key(Scope, [APP, "mail"], label="the shop of the nordic region", now_ms=now_ms)
+    await store.put_key(replace(key, expires_ms=now_ms + HOUR_MS, used_ms=now_ms))
     drain = Drain(node=NODES[2], operator=OPERATOR, since_ms=now_ms)
     assert rig.deployment.coordination is not None
     await rig.deployment.coordination.put_drain(drain)
@@ -251,6 +255,9 @@ def run_all(world: World) -> None:
     world.run("recurring", "list", APP)
     world.run("recurring", "repair", APP)
     world.run("parts", "4096")
+    made = world.rig.store._api_keys
+    world.run("keys", "list")
+    world.run("keys", "show", next(iter(made)))
     world.run("audit")
     world.run("secrets", "status")
     (entry,) = asyncio.run(world.rig.store.fetch_audit(0, 1 << 62, 1))

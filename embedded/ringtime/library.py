@@ -605,17 +605,19 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
             port: 0 takes a free one; None: `server.port` of the settings.
             host: the address to listen on; None: `server.host`.
 
-        Raises InvalidRequest, and StartupError if the port is taken.
+        Raises InvalidRequest, and StartupError if the port is taken, or if others could reach the API
+        unguarded (`access.gateway`).
         """
         # Here, for a program that serves nothing does without a server.
-        from ringtime.serve import keys_of, make_http_app
+        from ringtime.serve import make_http_app, needs_keys
+        from ringtime_shared.access import KeyChecks
         from ringtime_shared.http_server import listen, serve_http
 
         given: dict[str, Any] = {} if port is None else {"port": port}
         given |= {} if host is None else {"host": host}
         settings = check_settings(replace(self._settings, server=replace(self._settings.server, **given)))
         server = settings.server
-        keys = keys_of(self._running, settings)
+        keys = KeyChecks(self._running.store, self._running.clock) if needs_keys(settings) else None
         if keys is not None:
             self._stack.push_async_callback(keys.close)
         app = make_http_app(self._running, server, keys)

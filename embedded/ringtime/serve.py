@@ -13,6 +13,7 @@ from ringtime_shared.access import KeyChecks
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.http_server import is_loopback, listen, serve_http, stop_on_signals
 from ringtime_shared.http_server.connection import App
+from ringtime_shared.http_server.exposure import require_guarded
 from ringtime_shared.process.service import settle_memory
 from ringtime_shared.settings import ServerSettings, Settings
 from ringtime_shared.settings.access import NO_KEYS
@@ -34,9 +35,10 @@ async def serve(settings: Settings, *, clock: Clock | None = None) -> None:
     Args:
         clock: the machine's; or a test clock.
 
-    Raises StartupError when the port or the data folder is taken, or the folder is damaged; FolderLost
-    when its files are taken from under the server.
+    Raises StartupError when the port or the data folder is taken, the folder is damaged, or others could
+    reach the API unguarded; FolderLost when its files are taken from under the server.
     """
+    has_keys = needs_keys(settings)
     with listen(settings.server) as listener, stop_on_signals() as stop:
         async with run(settings, callbacks={}, clock=clock) as runtime:
             host, port = listener.getsockname()[:2]
@@ -51,7 +53,7 @@ async def serve(settings: Settings, *, clock: Clock | None = None) -> None:
 
             if runtime.stepper is not None:
                 click.secho(f"FOR TESTS ONLY: {WARNING}", bold=True)
-            keys = keys_of(runtime, settings)
+            keys = KeyChecks(runtime.store, runtime.clock) if has_keys else None
             if keys is None:
                 click.secho(NO_KEYS, bold=True)
             app = make_http_app(runtime, settings.server, keys)
@@ -68,8 +70,9 @@ async def serve(settings: Settings, *, clock: Clock | None = None) -> None:
     click.echo("ringtime has stopped")
 
 
-def keys_of(runtime: Runtime, settings: Settings) -> KeyChecks | None:
-    """Return what tells callers by their keys; None: anybody may do everything."""
-    if settings.access.are_keys_required(is_serve_on_loopback=is_loopback(settings.server.host)):
-        return KeyChecks(runtime.store, runtime.clock)
-    return None
+def needs_keys(settings: Settings) -> bool:
+    """Return whether requests need an API key. Raises StartupError for an API that others could reach
+    unguarded."""
+    has_keys = settings.access.are_keys_required(is_serve_on_loopback=is_loopback(settings.server.host))
+    require_guarded(settings, has_keys=has_keys)
+    return has_keys

@@ -20,6 +20,7 @@ from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.clock import SystemClock, require_trust
 from ringtime_shared.clock.watched import WatchedClock
 from ringtime_shared.http_server import hold_port, listen, serve_http, stop_on_signals
+from ringtime_shared.http_server.exposure import require_guarded
 from ringtime_shared.process.service import process_name, run_service, settle_memory
 from ringtime_shared.process.workers import Workers
 from ringtime_shared.recurring.completing import Completions
@@ -42,8 +43,11 @@ def callback_rules(settings: Settings) -> Mapping[str, CallbackRules]:
 async def serve(settings: Settings) -> None:
     """Serve until a signal: take no more connections, answer what is open, let the store go.
 
-    Raises StartupError when the port is taken, Cassandra is away, or its schema is not ours.
+    Raises StartupError when the port is taken, Cassandra is away, or its schema is not ours, and for an API
+    that others could reach unguarded.
     """
+    has_keys = settings.access.are_keys_required()
+    require_guarded(settings, has_keys=has_keys)
     clock = WatchedClock(SystemClock(), settings.clock)
     ring = split_ring(settings.secrets)
     is_shared = settings.ingest.workers > 1
@@ -71,7 +75,7 @@ async def serve(settings: Settings) -> None:
                 )
                 host, port = listener.getsockname()[:2]
                 service.jobs.start(is_alone=False)
-                keys = KeyChecks(store, clock) if settings.access.are_keys_required() else None
+                keys = KeyChecks(store, clock) if has_keys else None
                 if keys is None:
                     click.secho(NO_KEYS, bold=True)
                 processes = settings.limits.pods * settings.ingest.workers

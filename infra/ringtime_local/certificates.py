@@ -37,15 +37,20 @@ class TlsFiles:
 
 
 class Authority:
-    """Signs certificates; all its files are in one folder. Raises LaunchError."""
+    """Signs certificates; all its files are in one folder. One that is there is used again.
+
+    Raises LaunchError.
+    """
 
     def __init__(self, folder: Path, name: str = "ca") -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self.ca = folder / f"{name}.pem"
         self._key = folder / f"{name}.key"
+        if self.ca.exists() and self._key.exists():
+            return
         self._openssl(
-            *("req", "-x509", "-days", "30", "-subj", f"/CN={name}", *_KEY),
+            *("req", "-x509", "-days", "3650", "-subj", f"/CN={name}", *_KEY),
             *(
                 "-addext",
                 "basicConstraints=critical,CA:TRUE",

@@ -92,7 +92,7 @@ class Cluster:
     ) -> None:
         self.folder = folder.absolute()
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.tls = Authority(self.folder / "certificates").issue("ringtime") if tls else None
+        self.tls = Authority(self.folder / "certificates").issue("ringtime", "127.0.0.1") if tls else None
         self.servers = servers or LocalServers(
             self.folder / "servers",
             cassandra=CassandraOptions(tls=self.tls),

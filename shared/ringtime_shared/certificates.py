@@ -43,6 +43,7 @@ _ALERTS = {
     "CERTIFICATE_REQUIRED": "wants one, and has got none",
     "CERTIFICATE_REVOKED": "takes it for revoked",
     "CERTIFICATE_UNKNOWN": "does not want it",
+    "INTERNAL_ERROR": "had an internal error, as Cassandra has where it does not trust one",
     "UNKNOWN_CA": "does not know who signed it",
     "UNSUPPORTED_CERTIFICATE": "cannot use it",
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -36,7 +35,7 @@ from tests.contract.builders import (
 from tests.harness.report import IS_LONG
 from tests.service.cql import cql_session
 
-from ringtime_local import CassandraOptions, CassandraServer, LocalServers
+from ringtime_local import Authority, CassandraOptions, CassandraServer, LocalServers
 from ringtime_shared.clock import ManualClock, SystemClock
 from ringtime_shared.errors import AppExists, OutcomeUnknown, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, AppConfiguration, Instance, Resize
@@ -922,30 +921,11 @@ async def spread_over_nodes(settings: CassandraSettings) -> None:
         assert [await store.fetch_row(row.place, row.schedule.schedule_id) for row in rows] == rows
 
 
-def make_certificates(folder: Path) -> None:
-    """Write ca.pem, server.pem (certificate and key, for 127.0.0.1) and stranger.pem, another CA."""
-    for name in ("ca", "stranger"):
-        _openssl(
-            f"req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN={name} -keyout {name}.key -out {name}.pem",
-            folder,
-        )
-    _openssl(
-        "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=node -addext subjectAltName=IP:127.0.0.1"
-        " -CA ca.pem -CAkey ca.key -keyout node.key -out node.pem",
-        folder,
-    )
-    (folder / "server.pem").write_text((folder / "node.key").read_text() + (folder / "node.pem").read_text())
-
-
-def _openssl(arguments: str, folder: Path) -> None:
-    subprocess.run(["openssl", *arguments.split()], cwd=folder, check=True, capture_output=True)
-
-
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[CassandraServer, Path]]:
     """A server with passwords and TLS, and the folder of the certificates."""
     folder = tmp_path_factory.mktemp("guarded")
-    make_certificates(folder)
+    files = Authority(folder).issue("node")
     pem = "org.apache.cassandra.security.PEMBasedSslContextFactory"
     options = CassandraOptions(
         authenticator="PasswordAuthenticator",
@@ -953,7 +933,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cassandr
             "client_encryption_options": {
                 "enabled": True,
                 "optional": True,  # the launcher's probe asks without
-                "keystore": str(folder / "server.pem"),
+                "keystore": str(files.both),
                 "ssl_context_factory": {"class_name": pem},
             }
         },
@@ -992,7 +972,10 @@ async def test_password_and_tls(guarded: tuple[CassandraServer, Path]) -> None:
     for wrong, message in (
         ({"password": "guess"}, "AuthenticationFailed"),
         ({"username": "", "password": ""}, "AuthenticationFailed"),
-        ({"ca_file": str(folder / "stranger.pem")}, "certificate verify failed"),
+        (
+            {"ca_file": str(Authority(folder, "stranger").ca)},
+            "certificate verify failed",
+        ),
     ):
         with pytest.raises(StartupError, match=message):
             await CassandraStore.connect(replace(settings, **wrong))  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ import pytest
 from aetcd import rpc
 from tests.service.tcp_proxy import tcp_proxy
 
-from ringtime_local import EtcdOptions, EtcdServer, LocalServers
+from ringtime_local import Authority, EtcdOptions, EtcdServer, LocalServers
 from ringtime_local.ports import take_ports
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.coordination.etcd import EtcdSession, RaiseEra, fetch_identity
@@ -275,22 +275,14 @@ class TestEndpoints:
                 await until(two, lambda view: A1 in view.claims)
 
     async def test_tls_with_client_certificate(self, tmp_path: Path) -> None:
-        make_certificates(tmp_path)
-        plain, secure = take_ports(2)
-        ca, cert, key = (str(tmp_path / name) for name in ("ca.pem", "cert.pem", "key.pem"))
-        options = EtcdOptions(
-            port=plain,
-            flags=(
-                f"--listen-client-urls=http://127.0.0.1:{plain},https://127.0.0.1:{secure}",
-                *(f"--cert-file={cert}", f"--key-file={key}"),
-                *(f"--trusted-ca-file={ca}", "--client-cert-auth"),
-            ),
-        )
-        endpoint = f"127.0.0.1:{secure}"
-        with LocalServers(tmp_path / "etcd", cassandra=False, kafka=False, own=True, etcd=options):
+        files = Authority(tmp_path).issue("etcd")
+        ca, cert, key = str(files.ca), str(files.cert), str(files.key)
+        options = EtcdOptions(tls=files)
+        with LocalServers(tmp_path / "etcd", cassandra=False, kafka=False, own=True, etcd=options) as servers:
+            endpoint = servers.etcd.endpoint
             async with joined(settings_for(endpoint, ca_file=ca, cert_file=cert, key_file=key)) as session:
                 assert await session.claim([A0])
-            with pytest.raises(StartupError, match=endpoint):
+            with pytest.raises(StartupError, match=f"TLS to {endpoint}: our certificate was refused"):
                 async with joined(settings_for(endpoint, ca_file=ca)):
                     pass
 
@@ -444,15 +436,3 @@ with asyncio.Runner(loop_factory={"uvloop.new_event_loop" if loop == "uvloop" el
             [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=30
         )
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-
-
-def make_certificates(folder: Path) -> None:
-    """One authority, and one certificate that serves as the server's and the client's."""
-    (folder / "ext").write_text("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
-    new = "openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes"
-    for command in (
-        f"{new} -x509 -days 2 -subj /CN=ca -keyout ca.key -out ca.pem",
-        f"{new} -subj /CN=node -keyout key.pem -out csr.pem",
-        "openssl x509 -req -in csr.pem -CA ca.pem -CAkey ca.key -days 2 -extfile ext -out cert.pem",
-    ):
-        subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.admin import CreateAclsRequest
 from tests.service.kafka_rig import callback_for, delivery, new_topic, read_all
 
-from ringtime_local import KafkaOptions, KafkaServer, LocalServers
+from ringtime_local import Authority, KafkaOptions, KafkaServer, LocalServers, TlsFiles
 from ringtime_shared.callbacks.protocol import Reply
 
 pytestmark = pytest.mark.service
@@ -23,29 +22,18 @@ ALL, WRITE, DESCRIBE = 2, 4, 8
 NOT_CONNECTED = "not sent: no broker could be reached, or none took the login"
 
 
-def make_certificates(folder: Path) -> None:
-    """Write ca.pem, a certificate for server and client (cert.pem, key.pem), and stranger.pem, another CA."""
-    (folder / "ext").write_text("subjectAltName=IP:127.0.0.1\nextendedKeyUsage=serverAuth,clientAuth\n")
-    new = "openssl req -newkey rsa:2048 -nodes"
-    for command in (
-        f"{new} -x509 -days 2 -subj /CN=ca -keyout ca.key -out ca.pem",
-        f"{new} -x509 -days 2 -subj /CN=stranger -keyout stranger.key -out stranger.pem",
-        f"{new} -subj /CN=node -keyout key.pem -out csr.pem",
-        "openssl x509 -req -in csr.pem -CA ca.pem -CAkey ca.key -days 2 -extfile ext -out cert.pem",
-    ):
-        subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
-    (folder / "broker.pem").write_text((folder / "key.pem").read_text() + (folder / "cert.pem").read_text())
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("secure-kafka")
-    make_certificates(folder)
-    return folder
+    return tmp_path_factory.mktemp("secure-kafka")
 
 
 @pytest.fixture(scope="module")
-def server(folder: Path) -> Iterator[KafkaServer]:
+def files(folder: Path) -> TlsFiles:
+    return Authority(folder).issue("node")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path, files: TlsFiles) -> Iterator[KafkaServer]:
     """Clients come by TLS, with a certificate and a login; probes come by the other listener."""
     clients = "listener.name.clients"
     plain = f'{MODULE}.plain.PlainLoginModule required user_plain="p1";'
@@ -55,11 +43,6 @@ def server(folder: Path) -> Iterator[KafkaServer]:
         f"{clients}.plain.sasl.jaas.config": plain,
         f"{clients}.scram-sha-256.sasl.jaas.config": f"{MODULE}.scram.ScramLoginModule required;",
         f"{clients}.scram-sha-512.sasl.jaas.config": f"{MODULE}.scram.ScramLoginModule required;",
-        f"{clients}.ssl.client.auth": "required",
-        f"{clients}.ssl.keystore.type": "PEM",
-        f"{clients}.ssl.keystore.location": folder / "broker.pem",
-        f"{clients}.ssl.truststore.type": "PEM",
-        f"{clients}.ssl.truststore.location": folder / "ca.pem",
         "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
         "super.users": "User:ANONYMOUS",
         "allow.everyone.if.no.acl.found": "true",
@@ -69,19 +52,19 @@ def server(folder: Path) -> Iterator[KafkaServer]:
         for mechanism in ("SCRAM-SHA-256", "SCRAM-SHA-512")
         for part in ("--add-scram", f"{mechanism}=[name=scram,password=s1]")
     )
-    options = KafkaOptions(settings=settings, format_options=users)
+    options = KafkaOptions(tls=files, settings=settings, format_options=users)
     with LocalServers(folder / "servers", cassandra=False, kafka=options, etcd=False, own=True) as servers:
         yield servers.kafka
 
 
-def login(folder: Path, **more: Any) -> dict[str, Any]:
+def login(files: TlsFiles, **more: Any) -> dict[str, Any]:
     return {
         "security": "SASL_SSL",
         "username": "scram",
         "password": "s1",
-        "ca_file": str(folder / "ca.pem"),
-        "cert_file": str(folder / "cert.pem"),
-        "key_file": str(folder / "key.pem"),
+        "ca_file": str(files.ca),
+        "cert_file": str(files.cert),
+        "key_file": str(files.key),
         **more,
     }
 
@@ -105,44 +88,52 @@ async def rule(server: KafkaServer, topic: str, operation: int, permission: int)
         {"mechanism": "PLAIN", "username": "plain", "password": "p1"},
     ],
 )
-async def test_login(server: KafkaServer, folder: Path, user: dict[str, str]) -> None:
+async def test_login(server: KafkaServer, files: TlsFiles, user: dict[str, str]) -> None:
     topic = await new_topic(server)
-    async with callback_for(server.bootstrap, **login(folder, **user)) as callback:
+    async with callback_for(server.bootstrap, **login(files, **user)) as callback:
         assert await callback.invoke(delivery(topic)) == Reply(ok=True)
     assert len(await read_all(server, topic)) == 1
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "fault"),
     [
-        {"password": "wrong"},
-        {"username": "nobody"},
-        {"mechanism": "PLAIN"},
-        {"ca_file": "stranger.pem"},
-        {"cert_file": "", "key_file": ""},
-        {"security": "PLAINTEXT"},
+        ({"password": "wrong"}, ""),
+        ({"username": "nobody"}, ""),
+        ({"mechanism": "PLAIN"}, ""),
+        ({"ca_file": "stranger.pem"}, "the certificate is signed by nobody who is trusted here"),
+        (
+            {"cert_file": "", "key_file": ""},
+            "our certificate was refused: the other side takes it for a bad one",
+        ),
+        ({"security": "PLAINTEXT"}, ""),
     ],
 )
 async def test_whoever_is_not_let_in_says_so_and_tries_again(
-    server: KafkaServer, folder: Path, change: dict[str, str], caplog: pytest.LogCaptureFixture
+    server: KafkaServer,
+    files: TlsFiles,
+    change: dict[str, str],
+    fault: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     topic = await new_topic(server)
     if change.get("ca_file"):
-        change = {"ca_file": str(folder / change["ca_file"])}
-    async with callback_for(server.bootstrap, deadline_ms=3_000, **login(folder, **change)) as callback:
-        assert await callback.invoke(delivery(topic)) == Reply(ok=False, error=NOT_CONNECTED)
+        change = {"ca_file": str(Authority(files.ca.parent, "stranger").ca)}
+    error = f"not sent: TLS to {server.bootstrap}: {fault}" if fault else NOT_CONNECTED
+    async with callback_for(server.bootstrap, deadline_ms=3_000, **login(files, **change)) as callback:
+        assert await callback.invoke(delivery(topic)) == Reply(ok=False, error=error)
     assert "s1" not in caplog.text
     assert await read_all(server, topic) == []
 
 
 async def test_topic_that_may_not_be_written_is_final_and_stops_no_other(
-    server: KafkaServer, folder: Path
+    server: KafkaServer, files: TlsFiles
 ) -> None:
     free, unwritable, hidden = [await new_topic(server) for _ in range(3)]
     await rule(server, unwritable, DESCRIBE, ALLOW)
     await rule(server, unwritable, WRITE, DENY)
     await rule(server, hidden, ALL, DENY)
-    async with callback_for(server.bootstrap, **login(folder)) as callback:
+    async with callback_for(server.bootstrap, **login(files)) as callback:
         for number in range(3):
             reply = await callback.invoke(delivery(unwritable, number))
             assert reply == final("the brokers do not let us write to this topic")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.contract.builders import NOW_MS
 
 from ringtime_shared.access import ApiKey, Scope
+from ringtime_shared.access.grants import grant_of
 from ringtime_shared.access.keys import fetch_all_keys, issue_key, make_key, revoke_key
 from ringtime_shared.errors import NotFound
+from ringtime_shared.stores.codec import encode_api_key, read_api_key
 from ringtime_shared.stores.protocol import Store
 
 
@@ -81,6 +84,33 @@ async def test_a_key_that_is_dropped_is_gone_whatever_is_noted_of_it(store: Stor
     await store.note_key_use(key.key_id, NOW_MS)
     assert await store.fetch_key(key.key_id) is None
     assert key.key_id not in {each.key_id for each in await fetch_all_keys(store)}
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("{", None, None),
+        ("{}", None, None),
+        (5, None, None),
+        (..., "x", None),
+        (..., None, -1),
+        (..., 1 << 62, None),
+    ],
+    ids=str,
+)
+def test_a_key_that_cannot_be_read_is_no_key_and_says_why(cells: tuple[Any, Any, Any]) -> None:
+    key = _key()
+    text, revoked_ms, used_ms = cells
+    read = read_api_key(key.key_id, encode_api_key(key) if text is ... else text, revoked_ms, used_ms, None)
+    assert (read.key_id, read.digest) == (key.key_id, b"")
+    assert read.grant == grant_of((), ())
+    assert read.damage
+
+
+def test_a_scope_of_a_later_version_is_passed_over() -> None:
+    key = _key()
+    text = encode_api_key(key).replace('"metrics:read"', '"moon:land"')
+    assert read_api_key(key.key_id, text, None, None, None).grant.scopes == {Scope.SCHEDULES_READ}
 
 
 async def test_issuing_forgets_those_that_ended_long_ago(store: Store) -> None:

@@ -86,6 +86,8 @@ class Guard:
             if needs not in grant.scopes:
                 raise Forbidden(needs)
             if grant.apps is not None:
+                if needs is Scope.RING_OPERATE:
+                    raise Forbidden(needs, f"{needs} takes a key for all apps")
                 await self._see_path(request, grant)
             if request.path_params:
                 self._count(request.scope, request.path_params)

@@ -28,6 +28,7 @@ from ringtime_shared.errors import (
     StoreUnavailable,
     Violation,
 )
+from ringtime_shared.ids import app_number_of
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Row, Status
 from ringtime_shared.stores.protocol import LAST_ID, Position
@@ -251,8 +252,8 @@ class DeadLetters:
     ) -> None:
         failed: list[Row] = []
         over: list[DeadLetter] = []
-        app_id = reading.app.app_id
-        sights = await asyncio.gather(*(self._look(app_id, *each) for each in asked.items()))
+        number = reading.app.number
+        sights = await asyncio.gather(*(self._look(number, *each) for each in asked.items()))
         for schedule_id, (home, letters) in zip(asked, sights, strict=True):
             if not isinstance(home, Row):
                 skipped.append(Skipped(schedule_id=schedule_id, reason=str(home), is_lost=True))
@@ -266,15 +267,15 @@ class DeadLetters:
         replays += await self._replayer.file(reading, failed, over, spread=True)
 
     async def _look(
-        self, app_id: str, schedule_id: UUID, letters: list[DeadLetter] | None
+        self, app_number: int, schedule_id: UUID, letters: list[DeadLetter] | None
     ) -> tuple[Row | RingtimeError, list[DeadLetter]]:
         """Return the home row, or why there is none to replay, and the letters."""
+        if app_number_of(schedule_id) != app_number:  # apps do not learn of each other's
+            return NotFound("schedule", str(schedule_id)), []
         try:
             home = await self._fetch_home(schedule_id)
         except (NotFound, Damaged) as error:
             return error, []
-        if home.schedule.app_id != app_id:  # as if there were none: apps do not learn of each other's
-            return NotFound("schedule", str(schedule_id)), []
         return home, await self._letters_of(home) if letters is None else letters
 
     async def _letters_of(self, home: Row) -> list[DeadLetter]:

@@ -213,6 +213,8 @@ def _check(grant: Grant, label: str, now_ms: int, expires_ms: int | None) -> lis
     wrong += [Violation("apps", each.rule) for app_id in grant.apps or () for each in check_app_id(app_id)][
         :1
     ]
+    if grant.apps is not None and Scope.RING_OPERATE in grant.scopes:
+        wrong.append(Violation("scopes", f"{Scope.RING_OPERATE} is about all apps, and goes with all"))
     if not 1 <= len(label) <= MOST_LABEL_CHARS or not label.isprintable():
         wrong.append(Violation("label", f"must be 1 to {MOST_LABEL_CHARS} printable characters"))
     if expires_ms is not None and expires_ms <= now_ms:

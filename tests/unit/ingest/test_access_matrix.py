@@ -87,7 +87,10 @@ class World:
         expires_ms: int | None = None,
         revoked_ms: int | None = None,
     ) -> str:
-        text, key = make_key(scopes, apps, label="test", now_ms=1, expires_ms=expires_ms)
+        given, apps = set(scopes), None if apps is None else set(apps)
+        if apps is not None and given == set(Scope):
+            given.discard(Scope.RING_OPERATE)  # which goes with all apps
+        text, key = make_key(given, apps, label="test", now_ms=1, expires_ms=expires_ms)
         self.rig.store.real._api_keys[key.key_id] = replace(key, revoked_ms=revoked_ms)
         return text
 
@@ -348,7 +351,7 @@ async def test_every_route_with_every_kind_of_key(is_short: bool) -> None:
             if needs not in OF_NO_APP:
                 await _check_foreign(world, verb, path, foreign, ask)
             scopes = {needs, ALSO.get((verb, _plural(path)), needs)}
-            key = await world.key(scopes)
+            key = await world.key(scopes, None if needs is Scope.RING_OPERATE else (MINE,))
         else:
             assert needs is ANY_KEY
             key = await world.key([Scope.METRICS_READ])
@@ -361,7 +364,8 @@ async def test_every_route_with_every_kind_of_key(is_short: bool) -> None:
 
 async def _check_scope(world: World, verb: str, path: str, needs: Scope, ask: Ask) -> None:
     for missing in {needs, ALSO.get((verb, _plural(path)), needs)}:
-        reply = await world.refuse(verb, ask, await world.key(set(Scope) - {missing}))
+        scopes = set(Scope) - {missing, Scope.RING_OPERATE}
+        reply = await world.refuse(verb, ask, await world.key(scopes))
         status = reply.json["status"]
         assert (reply.status, status["error"]) == (403, "FORBIDDEN"), f"{verb} {path}: {reply.body!r}"
         assert status["details"] == {"scope": missing.value}
@@ -429,6 +433,18 @@ async def test_each_item_of_a_batch_is_asked_for_itself() -> None:
     results = reply.json["data"]["results"]
     assert ["schedule" in result for result in results] == [True, False, True, False, False]
     assert world.rig.rows[UUID(ids[1])].cancelled_ms is None
+    await world.keys.close()
+
+
+async def test_who_has_some_apps_operates_nothing_that_concerns_all() -> None:
+    world = World(is_short=True)
+    text = await world.key([Scope.RING_OPERATE], None)
+    (key,) = world.rig.store.real._api_keys.values()
+    world.rig.store.real._api_keys[key.key_id] = replace(
+        key, grant=replace(key.grant, apps=frozenset([MINE]))
+    )
+    reply = await world.refuse("post", Ask("/clock/advance", {"seconds": 1}), text)
+    assert (reply.status, reply.json["status"]["details"]) == (403, {"scope": "ring:operate"})
     await world.keys.close()
 
 

@@ -97,6 +97,7 @@ def test_what_a_key_may_be_made_of() -> None:
         (READ, (), "x", None, "apps"),
         (READ, [f"a{n}" for n in range(101)], "x", None, "apps"),
         (READ, ["a b"], "x", None, "apps"),
+        ([Scope.RING_OPERATE], ["a"], "x", None, "scopes"),
         (READ, None, "", None, "label"),
         (READ, None, "a\nb", None, "label"),
         (READ, None, "x" * 101, None, "label"),

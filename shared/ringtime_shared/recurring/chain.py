@@ -282,9 +282,9 @@ class Decision:
             or run.stage is not Stage.NEW
         ):
             return step
-        planned = next_run(span.version, run.recurring_id, run.nominal_ms - 1, run.ordinal)
-        if planned is None or planned.until_ms is None or planned.nominal_ms != run.nominal_ms:
-            return step  # a calendar was changed
+        planned = self._planned
+        if planned is None or planned.until_ms is None:
+            return step
         until_ms = planned.until_ms if self._next is None else min(planned.until_ms, self._next.effective_ms)
         from_ms = max(self._now_ms + PLACE_AHEAD_MS, self._slot_ms)
         if until_ms - from_ms < _LEAST_CHOICE_MS:
@@ -456,11 +456,22 @@ class Decision:
     def _stop(self) -> str | None:
         """What stopped its definition before the run came due, if not before its time; None: nothing did. It
         follows from the versions there were by then, so it is the same whenever somebody asks."""
-        later = () if self._definition is None else self._definition.later_than(self._run.version)
-        for span in later:
-            if span.stops(self._slot_ms):
+        due_ms, later = self._slot_ms, self._definition and self._definition.later_than(self._run.version)
+        if self._run.stage is Stage.PLACED and (planned := self._planned) is not None and planned.until_ms:
+            due_ms = min(due_ms, planned.until_ms - 1)  # where it was filed too late, it is filed again later
+        for span in later or ():
+            if span.stops(due_ms):
                 return _DELETED if span.state is DefinitionState.DELETED else _PAUSED
         return None
+
+    @property
+    def _planned(self) -> Run | None:
+        """The run as its version plans it; None: it does not any more, as a calendar was changed."""
+        span, run = self._span, self._run
+        if span is None:
+            return None
+        planned = next_run(span.version, run.recurring_id, run.nominal_ms - 1, run.ordinal)
+        return None if planned is None or planned.nominal_ms != run.nominal_ms else planned
 
     @cached_property
     def _next(self) -> Run | None:

@@ -19,7 +19,7 @@ from ringtime_shared.models.recurring import (
     Stage,
 )
 from ringtime_shared.models.schedule import Outcome, Row, Status
-from ringtime_shared.models.times import Exclusions, Window
+from ringtime_shared.models.times import Exclusions, Spread, Window
 from ringtime_shared.recurring.chain import MOST_AT_ONCE, MOST_WALKED, Decision, Found, Step
 from ringtime_shared.recurring.run_rows import next_version, run_in
 
@@ -252,6 +252,17 @@ class TestStops:
             step = take(each, first, first.place.slot_ms + 4_000)
             assert (step.outcome is None) is is_made
             assert is_made or (step.outcome is not None and step.outcome.error == "paused")
+
+    def test_a_chosen_second_that_was_filed_too_late_is_before_a_stop_behind_its_window(self) -> None:
+        window = Window(ms=60_000, spread=Spread.LEAST_LOADED)
+        definition, _, first = begin(every(600, window=window))
+        end_ms = run_in(first).nominal_ms + 60_000
+        placed = replace(first.schedule, run=replace(run_in(first), stage=Stage.PLACED))
+        again = replace(first, schedule=placed, place=first.place._replace(slot_ms=end_ms + 9_000))
+        paused = next_version(definition, end_ms, state=DefinitionState.PAUSED)
+        assert take(paused, again).run.stage is Stage.LET_GO
+        paused = next_version(definition, end_ms - 5_000, state=DefinitionState.PAUSED)
+        assert take(paused, again).outcome is not None
 
     def test_what_came_due_before_a_stop_is_made_however_late_it_is_looked_at(
         self, begun: tuple[Definition, Row, int]

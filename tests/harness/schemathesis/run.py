@@ -1,45 +1,129 @@
 """Run Schemathesis against a server of its own: `python -m tests.harness.schemathesis.run [options]`.
 
-The options are those of `st run`. Schemathesis lives in a virtual environment of its own, which `make
-schemathesis` makes: it is no dependency. The singular paths have the same handlers, and are left out.
+The options are those of `st run`. With `--each SECONDS` the routes are run one after the other, each for so
+many seconds at most, and a line says what came of each; `--only REGEX` chooses some, as 'PUT .*/recurring/'.
+The server asks for API keys, and Schemathesis has one.
+
+Schemathesis lives in a virtual environment of its own, which `make schemathesis` makes: it is no dependency.
+The singular paths have the same handlers, and are left out.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ringtime_shared.access.grants import Scope
+from ringtime_shared.access.keys import issue_key
+from ringtime_shared.clock import SystemClock
+from ringtime_shared.stores.sqlite import SqliteStore
 from tests.harness.server import serving
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 COMMAND = ROOT / ".ringtime" / "schemathesis" / "bin" / "st"
 _SINGULAR = r"^/goscheduler/(app|schedule)(/|$)"
+_COUNTS = re.compile(r"(\d+) generated.*")
+_ENDING_S = 20  #: to say what came of it
 
 
 def main() -> None:
-    """Exit as Schemathesis does: 0 if it found nothing."""
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server:
-        app = json.dumps({"appId": "test", "partitions": 4, "active": True}).encode()
-        headers = {"Content-Type": "application/json"}
-        urllib.request.urlopen(urllib.request.Request(f"{server.base}/apps", app, headers)).close()
-        done = subprocess.run(
-            [
+    """Exit as Schemathesis does: 0 if it found nothing; with `--each` 1 if it found something on a route."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--each", type=float, metavar="SECONDS")
+    parser.add_argument("--only", default="", metavar="REGEX")
+    ours, options = parser.parse_known_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        authorization = f"Bearer {asyncio.run(_issue_key(folder / 'data'))}"
+        with serving(folder, access_keys="required") as server:
+            headers = {"Authorization": authorization, "Content-Type": "application/json"}
+            app = json.dumps({"appId": "test", "partitions": 4, "active": True}).encode()
+            _ask(f"{server.base}/apps", headers, app)
+            document = server.base.replace("/goscheduler", "/openapi.json")
+            command = [
                 *(str(COMMAND), "--config-file", str(HERE / "schemathesis.toml")),
-                *("run", server.base.replace("/goscheduler", "/openapi.json"), "--checks", "all"),
+                *("run", document, "--checks", "all", "--header", f"Authorization: {authorization}"),
                 *("--exclude-path-regex", _SINGULAR, "--suppress-health-check", "all", "--no-color"),
-                *("--continue-on-failure", *sys.argv[1:]),
-            ],
-            cwd=folder,
-            env={**os.environ, "SCHEMATHESIS_HOOKS": str(HERE / "hooks.py"), "PYTHONPATH": str(HERE)},
-            check=False,
+                *("--continue-on-failure", *options),
+            ]
+            if ours.each is None:
+                sys.exit(subprocess.run(command, cwd=folder, env=_environment(), check=False).returncode)
+            names = _routes(json.loads(_ask(document, headers)))
+            chosen = [each for each in names if re.search(ours.only, each)]
+            failed = [each for each in chosen if not _run_one(command, each, folder, ours.each)]
+    print(f"{len(chosen)} routes, {len(failed)} with failures", flush=True)
+    sys.exit(bool(failed))
+
+
+async def _issue_key(data: Path) -> str:
+    """Have a key that may do everything before the server is there."""
+    store = await SqliteStore.open(data)
+    try:
+        now_ms = SystemClock().now_ms()
+        return (await issue_key(store, Scope, None, label="schemathesis", now_ms=now_ms))[0]
+    finally:
+        await store.close()
+
+
+def _ask(url: str, headers: Mapping[str, str], body: bytes | None = None) -> bytes:
+    with urllib.request.urlopen(urllib.request.Request(url, body, dict(headers))) as answer:
+        return bytes(answer.read())
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "SCHEMATHESIS_HOOKS": str(HERE / "hooks.py"), "PYTHONPATH": str(HERE)}
+
+
+def _routes(document: Mapping[str, Mapping[str, Mapping[str, object]]]) -> list[str]:
+    """Return the names of the operations, as Schemathesis has them."""
+    return [
+        f"{method.upper()} {path}"
+        for path, methods in document["paths"].items()
+        if not re.search(_SINGULAR, path)
+        for method in methods
+        if method != "parameters"
+    ]
+
+
+def _run_one(command: Sequence[str], name: str, folder: Path, most_s: float) -> bool:
+    """Run one route and say what came of it; False: there were failures, which are shown."""
+    begun_s = time.monotonic()
+    log = folder / "route.log"
+    with log.open("wb") as out:
+        route = [*command, "--include-name", name]
+        running = subprocess.Popen(
+            route, cwd=folder, env=_environment(), stdout=out, stderr=subprocess.STDOUT
         )
-    sys.exit(done.returncode)
+        try:
+            code, note = running.wait(most_s), ""
+        except subprocess.TimeoutExpired:
+            running.send_signal(signal.SIGINT)
+            note = ", out of time"
+            try:
+                code = running.wait(_ENDING_S)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                code = running.wait()
+    said = log.read_text(errors="replace")
+    counts = _COUNTS.search(said)
+    is_good = "FAILURES" not in said and (code == 0 or bool(note))
+    told = counts[0] if counts else "no counts"
+    print(f"{name}: {told}{note}, {time.monotonic() - begun_s:.0f} s", flush=True)
+    if not is_good:
+        print(said, flush=True)
+    return is_good
 
 
 if __name__ == "__main__":

@@ -91,7 +91,8 @@ async def rotate_command(
             output.line(f"{found.changed:,} records would be rewritten; --apply does it")
         return
     after, changed = {"primary": ring.primary, "app": app_id}, 0
-    async with audited(deployment, "secrets rotate", app_id or "all apps", before=None, after=after):
+    subject = app_id or "all apps"
+    async with audited(deployment, "secrets rotate", subject, before=None, after=after, app_id=app_id or ""):
         for _ in range(MOST_PASSES):
             found = await _pass(deployment, output, ring, apps, is_applied=True, rate=rate)
             changed += found.changed

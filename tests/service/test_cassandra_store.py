@@ -51,6 +51,7 @@ from ringtime_shared.stores.cassandra.migrate import read_steps
 from ringtime_shared.stores.cassandra.rows import pack_int, routing_key
 from ringtime_shared.stores.cassandra.schedules import _key_values
 from ringtime_shared.stores.cassandra.session import CqlSession, RawBatch
+from ringtime_shared.stores.codec import encode_entry
 from ringtime_shared.stores.protocol import Arrival, Marks, MarksWrite
 
 pytestmark = pytest.mark.service
@@ -547,6 +548,65 @@ class TestDeadLetters:
         found = await store.fetch_dead_letters(app.app_id, before(START_MS), START_MS + 10**9, 11_000)
         assert found == letters[:11_000]
         assert await store.count_dead_letters(app.app_id, START_MS + 1, START_MS + 10**9) == 11_999
+
+
+class TestAudit:
+    async def test_what_an_earlier_version_wrote_is_read_with_the_rest(self, store: CassandraStore) -> None:
+        entries = [
+            AuditEntry(
+                entry_id=uuid4(), at_ms=START_MS + n * 700_000, operator="ana", action="a", subject="s"
+            )
+            for n in range(6)
+        ]
+        (old,) = await store._session.prepare(
+            "INSERT INTO $audit_log (day, at_ms, entry_id, entry) VALUES (?, ?, ?, ?)"
+        )
+        for n, entry in enumerate(entries):
+            if n % 2:
+                await store.put_audit(entry)
+            else:
+                values = (entry.at_ms // 86_400_000, entry.at_ms, entry.entry_id, encode_entry(entry))
+                await store._session.write([old.bind(*values)])
+        last_ms = entries[-1].at_ms
+        for is_oldest_first in (True, False):
+            found: list[AuditEntry] = []
+            while page := await store.fetch_audit(
+                START_MS,
+                last_ms,
+                2,
+                after=found[-1].key if found else None,
+                is_oldest_first=is_oldest_first,
+            ):
+                found += page
+            assert found == (entries if is_oldest_first else entries[::-1])
+
+    async def test_a_partition_is_ten_minutes_of_one_app_and_ends_with_its_entries(
+        self, store: CassandraStore
+    ) -> None:
+        app_id, base_ms = f"app-{uuid4()}", START_MS // 600_000 * 600_000
+        for at_ms in (base_ms, base_ms + 599_999, base_ms + 600_000):
+            entry = AuditEntry(
+                entry_id=uuid4(),
+                at_ms=at_ms,
+                operator="ana",
+                action="a",
+                subject="s",
+                app_id=app_id,
+                expires_ms=START_MS + 3_600_000,
+            )
+            await store.put_audit(entry)
+        slices = await select(
+            store, "SELECT app_id, slice FROM $audit_entries WHERE app_id = ? ALLOW FILTERING", app_id
+        )
+        assert sorted(each.slice for each in slices) == [base_ms // 600_000] * 2 + [base_ms // 600_000 + 1]
+        for each in slices:
+            (found, *_) = await select(
+                store,
+                "SELECT ttl(entry) FROM $audit_entries WHERE app_id = ? AND slice = ?",
+                app_id,
+                each.slice,
+            )
+            assert 3_600 < found[0] <= 3_660  # the store's clock is a minute before
 
 
 async def test_a_store_that_was_not_written_to_is_found_ready_by_a_write(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -89,11 +89,6 @@ class AuditPage(NamedTuple):
     token: str  #: goes on after this page; "": there is nothing more
 
 
-def anything(app_id: str) -> bool:  # noqa: ARG001
-    """Whether it may be told to who may see all."""
-    return True
-
-
 class AuditLog:
     """Tells of the changes of all apps."""
 
@@ -102,13 +97,10 @@ class AuditLog:
         self._apps = apps
         self._clock = clock
 
-    async def fetch(self, query: AuditQuery, may_see: Callable[[str], bool] = anything) -> AuditPage:
+    async def fetch(self, query: AuditQuery) -> AuditPage:
         """Return a page.
 
         The log of an app outlives it; of an id that no app has, and none had in this time, there is none.
-
-        Args:
-            may_see: whether entries of this app may be told to whoever asks; of "": those of no app.
 
         Raises InvalidRequest, NotFound (app), StoreUnavailable.
         """
@@ -122,7 +114,7 @@ class AuditLog:
                 if len(page) == query.size:
                     return AuditPage(page, _token(query, after))
                 after = entry.key
-                if query.takes(entry) and may_see(entry.app_id):
+                if query.takes(entry):
                     page.append(entry)
             if len(entries) < limit:
                 break

@@ -100,6 +100,12 @@ def audit() -> None:
     """Show who changed what, with ringctl or through the API; without a command, `list` it.
 
     An entry is written before its change; when that is refused, another one says "failed".
+
+    \b
+    Examples:
+      ringctl audit
+      ringctl audit show 0d5b7a3e
+      ringctl audit export --topic audit --position audit.position
     """
 
 

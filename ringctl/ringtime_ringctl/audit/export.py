@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +21,7 @@ from uuid import UUID
 import orjson
 
 from ringtime_shared.api.audit import entry_to_json
+from ringtime_shared.certificates import client_context
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import OutcomeUnknown, StartupError
 from ringtime_shared.models.audit import AuditEntry, EntryKey
@@ -32,6 +32,7 @@ PAGE = 500
 SETTLE_MS = 60_000
 LOOK_S = 5.0  #: between two looks for new entries
 DEADLINE_S = 60.0  #: for the acknowledgement of a page
+REQUEST_MS = 10_000  #: for one answer of a broker
 
 Send = Callable[[Sequence[AuditEntry]], Awaitable[None]]
 
@@ -108,18 +109,6 @@ def record_of(entry: AuditEntry) -> tuple[bytes, bytes]:
     return str(entry.entry_id).encode(), orjson.dumps(entry_to_json(entry))
 
 
-def _tls(settings: KafkaSettings) -> ssl.SSLContext | None:
-    if not settings.security.endswith("SSL"):
-        return None
-    try:
-        context = ssl.create_default_context(cafile=settings.ca_file or None)
-        if settings.cert_file:
-            context.load_cert_chain(settings.cert_file, settings.key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise StartupError(f"cannot read the certificates for Kafka: {error}") from error
-    return context
-
-
 @asynccontextmanager
 async def sending(settings: KafkaSettings, topic: str) -> AsyncIterator[Send]:
     """Connect to the brokers of the settings; yield what writes entries to the topic, and returns when all
@@ -133,6 +122,9 @@ async def sending(settings: KafkaSettings, topic: str) -> AsyncIterator[Send]:
 
     if not settings.bootstrap:
         raise StartupError("kafka.bootstrap names no brokers to export to")
+    context = None
+    if settings.security.endswith("SSL"):
+        context = client_context(settings.ca_file, settings.cert_file, settings.key_file, purpose="Kafka")
     producer = AIOKafkaProducer(
         bootstrap_servers=list(settings.bootstrap),
         client_id="ringctl",
@@ -140,7 +132,8 @@ async def sending(settings: KafkaSettings, topic: str) -> AsyncIterator[Send]:
         enable_idempotence=True,
         max_request_size=settings.max_record_bytes,
         security_protocol=settings.security,
-        ssl_context=_tls(settings),
+        ssl_context=context,
+        request_timeout_ms=REQUEST_MS,
         sasl_mechanism=settings.mechanism,
         sasl_plain_username=settings.username or None,
         sasl_plain_password=settings.password or None,
@@ -159,10 +152,10 @@ async def sending(settings: KafkaSettings, topic: str) -> AsyncIterator[Send]:
             ) from error
 
     try:
-        await producer.start()
-    except KafkaError as error:
-        raise StartupError(f"no Kafka broker answers: {error}") from error
-    try:
+        try:
+            await producer.start()
+        except KafkaError as error:
+            raise StartupError(f"no Kafka broker answers: {error}") from error
         yield send
     finally:
         await producer.stop()

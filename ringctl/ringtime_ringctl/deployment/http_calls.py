@@ -70,7 +70,7 @@ def _noted() -> Mapping[str, str]:
     """Return the headers from which the API writes its own audit entries."""
     cause = CAUSE.get()
     given = {} if cause is None else {REQUEST_ID: cause.request_id, REASON: cause.reason}
-    return {name: value.encode().decode("latin-1") for name, value in given.items() if value}
+    return {name: value for name, value in given.items() if value}
 
 
 def check_url(option: str, url: str) -> str:

@@ -290,8 +290,8 @@ async def test_a_token_of_another_app_is_none(rig: Rig) -> None:
         assert (await rig.client.call("GET", f"{path}?continuation_token={token}")).status == 400
 
 
-async def test_a_key_is_who_did_it_and_one_for_some_apps_sees_only_these(rig: Rig) -> None:
-    text, key = make_key(Scope, ["test"], label="ci", now_ms=1)
+async def test_a_key_is_who_did_it(rig: Rig) -> None:
+    text, key = make_key([Scope.APPS_ADMIN], ["test"], label="ci", now_ms=1)
     await rig.store.real.put_key(key)
     keys = KeyChecks(rig.store, rig.clock)  # type: ignore[arg-type]
 
@@ -302,8 +302,9 @@ async def test_a_key_is_who_did_it_and_one_for_some_apps_sees_only_these(rig: Ri
     headers = [("Authorization", f"Bearer {text}")]
     await put_many(rig, 2, lambda n: {"app_id": "idle" if n else ""})
     assert (await client.call("POST", f"{APP}/deactivate", headers=headers)).status == 200
-    (seen,) = (await client.call("GET", "/goscheduler/audit", headers=headers)).json["data"]["entries"]
+    (seen,) = (await client.call("GET", f"{APP}/audit", headers=headers)).json["data"]["entries"]
     assert (seen["actor"], seen["appId"]) == (f"key {key.key_id}", "test")
+    assert (await client.call("GET", "/goscheduler/audit", headers=headers)).status == 403
     assert text not in json.dumps([str(entry) for entry in await entries(rig)])
     await keys.close()
 

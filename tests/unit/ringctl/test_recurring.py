@@ -191,3 +191,15 @@ def test_one_that_cannot_be_repaired_keeps_none_of_the_others(
     monkeypatch.setattr(repair, "repair", fail)
     told = shown(folder.run("recurring", "repair", "pay", "--apply", "--json"), 1)["broken"]
     assert [each["found"][:16] for each in told] == ["not repaired, or", *["it makes runs ag"] * 2]
+
+
+def test_the_api_notes_the_same_request_and_reason(folder: Folder, api: str) -> None:
+    asked = ("put", "pay", "noted", *CRON, *HOOK)
+    assert folder.run("--reason", "because of ü", "recurring", *asked, "--api", api).exit_code == 0
+    (ours,) = folder.json("audit")["entries"]
+    with RingtimeClient(api) as client:
+        (theirs,) = client.list_audit("pay", action="recurring put", size=1).entries
+    assert (theirs.request_id, theirs.reason) == (ours["requestId"], "because of ü")
+    assert (theirs.actor, theirs.source) == ("anybody", "127.0.0.1")
+    assert (ours["subject"], theirs.subject) == ("pay/noted", "pay/noted")
+    assert SECRET not in str(theirs)

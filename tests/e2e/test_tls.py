@@ -89,4 +89,4 @@ def test_the_page_works(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ({"client_cert_file": ca, "client_key_file": PAGE}, "cannot be used"),
     ):
         with pytest.raises(InvalidRequest, match=words):
-            RingtimeClient(url, **arguments)
+            RingtimeClient(url, **arguments)  # type: ignore[arg-type]

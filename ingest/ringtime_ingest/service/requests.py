@@ -18,9 +18,10 @@ from ringtime_shared.api.labels import Labels, check_labels
 from ringtime_shared.api.recurring import MAX_MISFIRE_AGE_MS, MAX_MISFIRES
 from ringtime_shared.apps.hook_rules import MAX_DETAILS_BYTES as MAX_DETAILS_BYTES
 from ringtime_shared.apps.hook_rules import check_hooks
+from ringtime_shared.apps.redaction import SHOWN_REDACTED
 from ringtime_shared.apps.retry_rules import RetryBounds, check_retry
 from ringtime_shared.apps.rules import check_app
-from ringtime_shared.callbacks.credentials import SEALED, SEALED_RULE
+from ringtime_shared.callbacks.credentials import MASK, SEALED, SEALED_RULE
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.hooks import Hooks
@@ -263,6 +264,11 @@ def _check_contents(new: Contents, app: App, limits: AppLimits) -> list[Violatio
             violations.append(Violation("timeoutMs", f"must be from 1 to {most_ms}"))
     if new.retry is not None:
         violations += check_retry(new.retry, "retryPolicy", _bounds_of(app, limits))
+    said = app.configuration
+    if (said.encrypt_payloads and new.payload == MASK) or (
+        said.redacted_fields and SHOWN_REDACTED.search(new.payload)
+    ):
+        violations.append(Violation("payload", "must be the payload itself; a part of this one is hidden"))
     return violations
 
 

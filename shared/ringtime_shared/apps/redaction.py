@@ -24,6 +24,8 @@ REDACTED = "REDACTED:"
 _PATH = re.compile(PATH_PATTERN)
 _ANY = "*"
 _SHOWN_CHARS = 12
+#: what a payload holds that was read and sent back
+SHOWN_REDACTED = re.compile(rf'(?:^|"){REDACTED}[0-9a-f]{{{_SHOWN_CHARS}}}(?:"|$)')
 
 Fingerprint = Callable[[bytes], str]
 """From a value to what tells it from others, in few hexadecimal digits."""

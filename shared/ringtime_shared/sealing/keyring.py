@@ -107,8 +107,6 @@ class KeyRing:
     def open(self, text: str, place: bytes) -> bytes:
         """Return what was sealed in this place. Raises SecretUnreadable, which says why and repeats
         nothing."""
-        from cryptography.exceptions import InvalidTag
-
         if not is_sealed(text):
             raise SecretUnreadable("it is not in a form that this version reads")
         key_id = key_of(text)
@@ -124,7 +122,7 @@ class KeyRing:
         try:
             opener = self._opener(key_id, raw[:_SALT_BYTES])
             return opener.decrypt(nonce, sealed, f"{_FORM}.{key_id}.".encode() + place)
-        except (InvalidTag, ValueError):
+        except (_invalid_tag(), ValueError):  # asked for at a failure alone
             raise SecretUnreadable("it was altered, or is not in its own place") from None
 
     def fingerprint(self, value: bytes, app_id: str) -> str:
@@ -150,6 +148,12 @@ class KeyRing:
             return
         for key_id, key in found.items():
             self._keys.setdefault(key_id, key)
+
+
+def _invalid_tag() -> type[Exception]:
+    from cryptography.exceptions import InvalidTag
+
+    return InvalidTag
 
 
 def place_of(*parts: str) -> bytes:

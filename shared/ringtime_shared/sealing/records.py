@@ -26,7 +26,13 @@ from typing import Any, Protocol, TypeVar, cast
 
 import orjson
 
-from ringtime_shared.callbacks.credentials import SEALED, hide_details, is_kept_sealed, with_secret_headers
+from ringtime_shared.callbacks.credentials import (
+    SEALED,
+    hide,
+    hide_details,
+    is_kept_sealed,
+    with_secret_headers,
+)
 from ringtime_shared.errors import SecretUnreadable
 from ringtime_shared.models.app import App
 from ringtime_shared.models.hooks import HookEvent, Hooks
@@ -188,10 +194,10 @@ class _Seal(_Way):
         self._ring = ring
 
     def details(self, given: bytes, place: bytes) -> bytes:
-        shown = hide_details(given)
-        if shown == given or is_kept_sealed(given):
+        if hide_details(given) == given or is_kept_sealed(given):
             return given
-        plain, visible = orjson.loads(given), orjson.loads(shown)
+        plain = orjson.loads(given)
+        visible = hide(plain)
         hidden = {name: value for name, value in plain.items() if visible[name] != value}
         sealed = self._ring.seal(orjson.dumps(hidden), _beside(visible, place))
         return orjson.dumps({**visible, SEALED: sealed})

@@ -23,6 +23,7 @@ from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.app import App, AppConfiguration, Instance
 from ringtime_shared.models.schedule import Row
+from ringtime_shared.sealing.keyring import KeyRing
 from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 
@@ -104,6 +105,7 @@ def make_rig(
     retry: RetrySettings | None = None,
     configuration: AppConfiguration | None = None,
     app_number: int = 0,
+    ring: KeyRing | None = None,
 ) -> Rig:
     clock = LoopClock()
     app = make_app(configuration=configuration or AppConfiguration(), number=app_number)
@@ -123,6 +125,7 @@ def make_rig(
             retry=retry or RetrySettings(),
             limits=AppLimits(),
             rng=Random(1),
+            ring=ring,
         ),
         ledger,
     )

@@ -1,0 +1,88 @@
+"""Payloads that an app has encrypted, or hidden in part: what is stored, shown and taken."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import pytest
+from tests.unit.ingest.rig import Client, Rig, make_rig, schedule_body
+
+from ringtime_ingest.http import create_app
+from ringtime_ingest.service import IngestParts, IngestService
+from ringtime_shared.ids import IdMint
+from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.setting import FieldPath
+from ringtime_shared.sealing.keyring import KeyRing
+from ringtime_shared.settings import AppLimits, IngestSettings, ServerSettings
+
+SCHEDULES = "/goscheduler/schedules"
+PAYLOAD = orjson.dumps({"card": {"number": "4111"}, "kind": "b"}).decode()
+
+
+def rig_of(configuration: AppConfiguration, ring: KeyRing | None) -> Rig:
+    """Return a rig whose app `test` is configured so, and whose process has this ring."""
+    rig = make_rig()
+    rig.store.real._apps["test"] = replace(rig.store.real._apps["test"], configuration=configuration)
+    store: Any = rig.store
+    parts = IngestParts(
+        store=store,
+        clock=rig.clock,
+        settings=IngestSettings(),
+        limits=AppLimits(),
+        callbacks=rig.service._callbacks,
+        holder="test",
+        ring=ring,
+    )
+
+    async def ready() -> None: ...
+
+    service = IngestService(parts, IdMint(2))
+    return Rig(Client(create_app(service, ServerSettings(), ready)), service, rig.store, rig.clock)
+
+
+async def test_an_encrypted_payload_is_shown_to_nobody_and_stays_as_it_is() -> None:
+    rig = rig_of(AppConfiguration(encrypt_payloads=True), KeyRing.new())
+    made = await rig.client.call("POST", SCHEDULES, schedule_body(payload=PAYLOAD))
+    shown = made.json["data"]["schedule"]
+    assert (shown["payload"], shown["payloadEncrypted"]) == ("***", True)
+    [row] = rig.rows.values()
+    assert row.schedule.payload.startswith("rt1.k1.")
+    assert "4111" not in repr(row)
+
+    path = f"{SCHEDULES}/{shown['scheduleId']}"
+    changed = await rig.client.call("PATCH", path, {"labels": {"a": "b"}})
+    assert changed.json["data"]["schedule"]["payload"] == "***"
+    again = await rig.service.fetch_schedule(row.schedule.schedule_id)
+    assert again.schedule.payload == PAYLOAD, "as the dispatcher opens it"
+
+    for target, method in ((SCHEDULES, "POST"), (path, "PATCH")):
+        body = schedule_body(payload="***") if method == "POST" else {"payload": "***"}
+        refused = await rig.client.call(method, target, body)
+        assert (refused.status, refused.json["status"]["errors"][0]["field"]) == (400, "payload")
+
+
+async def test_a_pod_without_a_ring_stores_no_payload_that_is_to_be_encrypted() -> None:
+    rig = rig_of(AppConfiguration(encrypt_payloads=True), None)
+    refused = await rig.client.call("POST", SCHEDULES, schedule_body(payload=PAYLOAD))
+    assert (refused.status, refused.json["status"]["error"]) == (503, "STORE_UNAVAILABLE")
+    assert not rig.rows
+
+
+@pytest.mark.parametrize("ring", [None, KeyRing.new()])
+async def test_hidden_fields_are_hidden_from_those_who_look_and_stored_as_they_are(
+    ring: KeyRing | None,
+) -> None:
+    rig = rig_of(AppConfiguration(redacted_fields=(FieldPath("card.number"),)), ring)
+    made = await rig.client.call("POST", SCHEDULES, schedule_body(payload=PAYLOAD))
+    shown = made.json["data"]["schedule"]
+    payload = orjson.loads(shown["payload"])
+    assert payload == {"card": {"number": payload["card"]["number"]}, "kind": "b"}
+    assert payload["card"]["number"].startswith("REDACTED:")
+    [row] = rig.rows.values()
+    assert row.schedule.payload == PAYLOAD
+    listed = await rig.client.call("GET", f"{SCHEDULES}/{shown['scheduleId']}")
+    assert listed.json["data"]["schedule"]["payload"] == shown["payload"]
+    refused = await rig.client.call("POST", SCHEDULES, schedule_body(payload=shown["payload"]))
+    assert (refused.status, refused.json["status"]["errors"][0]["field"]) == (400, "payload")

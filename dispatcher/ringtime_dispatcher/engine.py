@@ -24,8 +24,8 @@ from ringtime_shared.callbacks.foreign import is_own_cancel
 from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.clock import Clock
 from ringtime_shared.coordination.protocol import Member, Session
+from ringtime_shared.encryption.keyring import KeyRing
 from ringtime_shared.models.app import App, Instance
-from ringtime_shared.sealing.keyring import KeyRing
 from ringtime_shared.settings import (
     AppLimits,
     ClockSettings,
@@ -76,7 +76,7 @@ class DispatcherParts:
     limits: AppLimits = field(default_factory=AppLimits)
     coordination: CoordinationSettings = field(default_factory=CoordinationSettings)
     trust: ClockSettings = field(default_factory=ClockSettings)  #: in the clock
-    ring: KeyRing | None = None  #: opens what is sealed
+    ring: KeyRing | None = None  #: decrypts secrets
     rng: Random = field(default_factory=Random)
 
 
@@ -95,7 +95,7 @@ def make_dispatcher(
 
     Args:
         address: where it answers to health checks; empty: nowhere.
-        ring: opens what is sealed in rows and apps.
+        ring: decrypts secrets of rows and apps.
     """
     return Dispatcher(
         DispatcherParts(

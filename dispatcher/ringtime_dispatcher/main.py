@@ -13,9 +13,9 @@ from ringtime_dispatcher.ownership.capacity import fit_to_machine
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.clock.watched import WatchedClock
 from ringtime_shared.coordination.etcd import EtcdSession
+from ringtime_shared.encryption.keyring import PLAIN_TEXT, split_ring
 from ringtime_shared.http_server import listen, serve_http, stop_on_signals
 from ringtime_shared.process.service import process_name, run_service, settle_memory
-from ringtime_shared.sealing.keyring import PLAIN_TEXT, split_ring
 from ringtime_shared.settings import Settings
 from ringtime_shared.stores.cassandra import CassandraStore
 

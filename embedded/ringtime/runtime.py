@@ -25,9 +25,9 @@ from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.clock import Clock, SystemClock
 from ringtime_shared.clock.watched import WatchedClock
 from ringtime_shared.coordination.memory import Hub, MemorySession
+from ringtime_shared.encryption.keyring import KeyRing, ring_in, ring_of
 from ringtime_shared.errors import FolderLost, StartupError
 from ringtime_shared.recurring.completing import Completions
-from ringtime_shared.sealing.keyring import KeyRing, ring_in, ring_of
 from ringtime_shared.settings import Settings
 from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import Store

@@ -19,12 +19,12 @@ from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.clock import SystemClock, require_trust
 from ringtime_shared.clock.watched import WatchedClock
+from ringtime_shared.encryption.keyring import PLAIN_TEXT, split_ring
 from ringtime_shared.http_server import hold_port, listen, serve_http, stop_on_signals
 from ringtime_shared.http_server.exposure import require_guarded
 from ringtime_shared.process.service import process_name, run_service, settle_memory
 from ringtime_shared.process.workers import Workers
 from ringtime_shared.recurring.completing import Completions
-from ringtime_shared.sealing.keyring import PLAIN_TEXT, split_ring
 from ringtime_shared.settings import Settings
 from ringtime_shared.settings.access import NO_KEYS
 from ringtime_shared.stores.cassandra import CassandraStore

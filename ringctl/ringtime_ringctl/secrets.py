@@ -1,6 +1,6 @@
 """`ringctl secrets`: which keys secrets are stored under, and everything under the primary one.
 
-`ringtime_shared.sealing` says what is encrypted; docs/secrets.md walks through an exchange of keys.
+`ringtime_shared.encryption` says what is encrypted; docs/secrets.md walks through an exchange of keys.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.deployment.ownership import fetch_app
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.shell import RingctlCommand, RingctlGroup, deployed
+from ringtime_shared.encryption.keyring import KeyRing, add_key
+from ringtime_shared.encryption.records import PLAIN
+from ringtime_shared.encryption.rotation import Found, Rotation
 from ringtime_shared.errors import Conflict, StartupError
 from ringtime_shared.models.app import App
-from ringtime_shared.sealing.keyring import KeyRing, add_key
-from ringtime_shared.sealing.records import PLAIN
-from ringtime_shared.sealing.rotation import Found, Rotation
 
 MOST_PASSES = 5  #: of one command; what others keep changing is left to the next
 _NO_RING = (

@@ -20,14 +20,14 @@ from tests.contract.builders import (
 )
 
 from ringtime_shared.clock import ManualClock
+from ringtime_shared.encryption.keyring import KeyRing, new_entry
+from ringtime_shared.encryption.records import decrypt_app, decrypt_definition, decrypt_row
+from ringtime_shared.encryption.rotation import Found, Rotation
+from ringtime_shared.encryption.store import encrypted_store
 from ringtime_shared.models.app import App, AppConfiguration, SigningSecret
 from ringtime_shared.models.hooks import Hook, Hooks
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.models.sending import Priority, Sending
-from ringtime_shared.sealing.keyring import KeyRing, new_entry
-from ringtime_shared.sealing.records import open_app, open_definition, open_row
-from ringtime_shared.sealing.rotation import Found, Rotation
-from ringtime_shared.sealing.store import sealed_store
 from ringtime_shared.settings import AppLimits
 from ringtime_shared.stores.protocol import DefinitionKey, Store
 
@@ -51,7 +51,7 @@ async def test_contents_are_replaced_where_they_are_still_those_that_were_read(s
     await store.put_updates([make_update(row, outcome)])
 
     hooks = Hooks(on_missed=Hook(callback_type="http", callback_details="{}"))
-    sending = Sending(priority=Priority.LOW, is_private=True, is_sealed=True, hooks=hooks)
+    sending = Sending(priority=Priority.LOW, is_private=True, is_encrypted=True, hooks=hooks)
     after = replace(
         row, schedule=replace(row.schedule, callback_details=b'{"n":1}', payload="ö", sending=sending)
     )
@@ -86,7 +86,7 @@ async def test_rotation_puts_everything_under_the_primary_key(
     secret = SigningSecret(secret_id="1", secret=f"whsec_{SECRET}", created_ms=1)
     configuration = AppConfiguration(hooks=Hooks(on_failure=hook), encrypt_payloads=True)
     first = KeyRing.of_entries([OLD]) if before else None
-    through = sealed_store(store, first)
+    through = encrypted_store(store, first)
     app = await through.create_app(make_app(configuration=configuration, secrets=(secret,)))
     sending = Sending(hooks=Hooks(on_success=hook), is_private=bool(before))
     row = make_row(app, callback_details=DETAILS, payload=SECRET, sending=sending)
@@ -112,13 +112,13 @@ async def test_rotation_puts_everything_under_the_primary_key(
         assert SECRET not in repr(each)
     assert [each for each in rows if SECRET in repr(each) + each.schedule.callback_details.decode()] == []
 
-    assert open_app(ring, kept_app).secrets == (secret,)
-    assert open_app(ring, kept_app).configuration.hooks == configuration.hooks
-    opened = open_definition(ring, kept)
-    assert (opened.callback_details, opened.payload) == (DETAILS, SECRET)
+    assert decrypt_app(ring, kept_app).secrets == (secret,)
+    assert decrypt_app(ring, kept_app).configuration.hooks == configuration.hooks
+    decrypted = decrypt_definition(ring, kept)
+    assert (decrypted.callback_details, decrypted.payload) == (DETAILS, SECRET)
     assert kept.revision == definition.revision + 1
     for row in rows:
-        schedule = open_row(ring, row).schedule
+        schedule = decrypt_row(ring, row).schedule
         assert (schedule.callback_details, schedule.payload) == (DETAILS, SECRET)
         assert schedule.sending == replace(sending, is_private=True)
 
@@ -129,7 +129,7 @@ async def test_what_cannot_be_decrypted_is_counted_and_left_alone(store: Store, 
         make_row(app, callback_details=DETAILS),
         make_row(app, START_MS + 1, callback_details=DETAILS),
     )
-    await sealed_store(store, KeyRing.of_entries([OLD])).put_rows([row])
+    await encrypted_store(store, KeyRing.of_entries([OLD])).put_rows([row])
     await store.put_rows([plain])
     before = await stored(store, row)
 
@@ -154,7 +154,7 @@ async def test_two_rotations_and_a_client_at_once_lose_nothing(store: Store, clo
     await asyncio.gather(*both, *cancels, *ends)
     found = await rotate(store, clock, app, ring)
     assert (found.changed, found.beaten, found.keys) == (0, 0, Counter({"new": 20}))
-    kept = [open_row(ring, await stored(store, each)) for each in rows]
+    kept = [decrypt_row(ring, await stored(store, each)) for each in rows]
     assert kept == [
         replace(each, outcome=outcome) if n % 2 else replace(each, cancelled_ms=5)
         for n, each in enumerate(rows)

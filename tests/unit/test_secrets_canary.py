@@ -144,7 +144,7 @@ async def plant(client: Client, good: Receiver, bad: Receiver) -> tuple[list[byt
         {"secretHeaders": {"X-Vault": "***"}},
         {"secretHeaders": canary("wrong")},
         {"headers": {"x-vault": "a"}},
-        {"ringtimeSealed": canary("wrong")},
+        {"ringtimeCiphertext": canary("wrong")},
     ):
         callback = callback_to(good, "wrong")
         callback["details"] |= broken

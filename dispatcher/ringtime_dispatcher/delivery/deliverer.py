@@ -45,6 +45,8 @@ from ringtime_shared.callbacks.deadlines import Deadlines
 from ringtime_shared.callbacks.foreign import describe, forget_cancels, is_own_cancel, let_interrupt_through
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.clock import Clock
+from ringtime_shared.encryption.keyring import KeyRing
+from ringtime_shared.encryption.records import decrypt_for_sending, encrypt_row
 from ringtime_shared.errors import Damaged, SecretUnreadable
 from ringtime_shared.ids import app_number_of
 from ringtime_shared.models.app import App
@@ -68,8 +70,6 @@ from ringtime_shared.schedules.changing import (
     judge,
     needs_pointed,
 )
-from ringtime_shared.sealing.keyring import KeyRing
-from ringtime_shared.sealing.records import open_for_sending, seal_row
 from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
 from ringtime_shared.stores.protocol import DamagedRow, Position, RecurringStore
 
@@ -113,7 +113,7 @@ class DeliveryParts:
     limits: AppLimits
     rng: Random
     slots_ahead: Callable[[], Iterable[int]] = tuple  #: of rows that this node is to read
-    ring: KeyRing | None = None  #: opens what is sealed; None: a callback with secrets fails
+    ring: KeyRing | None = None  #: decrypts secrets; None: a callback with secrets fails
 
 
 class Deliverer:
@@ -376,7 +376,7 @@ class Deliverer:
         try:
             if policy.secrets_fault:
                 raise SecretUnreadable(policy.secrets_fault)
-            schedule, details = open_for_sending(self._parts.ring, row.schedule, kept)
+            schedule, details = decrypt_for_sending(self._parts.ring, row.schedule, kept)
         except SecretUnreadable as error:
             reply = Reply(ok=False, error=storable(f"not sent: {error}"))
             self._conclude(item, policy, reply, at_ms=now_ms, took_ms=0, was_asked=False)
@@ -559,11 +559,11 @@ class Deliverer:
             return None  # nobody would send it, and the next app of this id must not
         retention_ms = self._retention_ms(row.place.app_id)
         now_ms = self._clock.now_ms()
-        if sending is not None and sending.is_sealed:  # the hook may have the payload, sealed for itself
+        if sending is not None and sending.is_encrypted:  # the hook may have the payload
             with suppress(SecretUnreadable):
-                row = replace(row, schedule=open_for_sending(self._parts.ring, row.schedule, {})[0])
+                row = replace(row, schedule=decrypt_for_sending(self._parts.ring, row.schedule, {})[0])
         hook = hook_row(row, outcome, app_hooks, now_ms=now_ms, retention_ms=retention_ms, others=others)
-        return hook if hook is None or self._parts.ring is None else seal_row(self._parts.ring, hook)
+        return hook if hook is None or self._parts.ring is None else encrypt_row(self._parts.ring, hook)
 
     def _record(
         self,

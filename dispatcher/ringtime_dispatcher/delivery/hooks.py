@@ -92,7 +92,7 @@ def _shown(row: Row, outcome: Outcome, *, has_payload: bool) -> dict[str, object
     for name in _NEVER_TOLD if has_payload else (*_NEVER_TOLD, *_PAYLOAD):
         shown.pop(name, None)
     sending = row.schedule.sending
-    if has_payload and sending is not None and sending.is_private and not sending.is_sealed:
+    if has_payload and sending is not None and sending.is_private and not sending.is_encrypted:
         shown["payload"] = row.schedule.payload  # an answer of the API would hide it
         del shown[ENCRYPTED]
     return shown

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from random import Random
 
 from ringtime_shared.callbacks.protocol import Reply
+from ringtime_shared.encryption.keyring import KeyRing
+from ringtime_shared.encryption.records import decrypt_secrets
 from ringtime_shared.errors import SecretUnreadable
 from ringtime_shared.fairness.fair_queue import Share
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Schedule
-from ringtime_shared.sealing.keyring import KeyRing
-from ringtime_shared.sealing.records import open_secrets
 from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
 
 _NOTHING_SAID = AppConfiguration()
@@ -54,7 +54,7 @@ class Policies:
         limits: AppLimits,
         ring: KeyRing | None = None,
     ) -> None:
-        """`ring`: opens signing secrets."""
+        """`ring`: decrypts signing secrets."""
         self._ring = ring
         self._dispatch = dispatch
         self._retry = retry
@@ -95,7 +95,7 @@ class Policies:
         secrets: tuple[str, ...] = ()
         fault = ""
         try:
-            secrets = open_secrets(self._ring, app) if app is not None else ()
+            secrets = decrypt_secrets(self._ring, app) if app is not None else ()
         except SecretUnreadable as error:
             fault = str(error)
         return DeliveryPolicy(

@@ -8,10 +8,10 @@ from functools import partial
 
 from ringtime_shared.apps.redaction import REDACTED, plain_fingerprint, redact
 from ringtime_shared.callbacks.credentials import MASK
+from ringtime_shared.encryption.keyring import KeyRing
 from ringtime_shared.models.app import App
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Row
-from ringtime_shared.sealing.keyring import KeyRing
 
 
 class Redactor:

@@ -21,7 +21,7 @@ from ringtime_shared.apps.hook_rules import check_hooks
 from ringtime_shared.apps.redaction import SHOWN_REDACTED
 from ringtime_shared.apps.retry_rules import RetryBounds, check_retry
 from ringtime_shared.apps.rules import check_app
-from ringtime_shared.callbacks.credentials import MASK, SEALED, SEALED_RULE
+from ringtime_shared.callbacks.credentials import CIPHERTEXT, CIPHERTEXT_RULE, MASK
 from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.hooks import Hooks
@@ -289,8 +289,8 @@ def encode_details(details: dict[str, object]) -> bytes:
     Raises InvalidRequest for too many bytes, for a key that is Ringtime's own, and for what is no JSON, which
     only the library can be given.
     """
-    if SEALED in details:
-        raise InvalidRequest.of(f"callback.details.{SEALED}", SEALED_RULE)
+    if CIPHERTEXT in details:
+        raise InvalidRequest.of(f"callback.details.{CIPHERTEXT}", CIPHERTEXT_RULE)
     try:
         encoded = orjson.dumps(details)
     except TypeError as error:

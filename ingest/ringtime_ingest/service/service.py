@@ -57,6 +57,9 @@ from ringtime_shared.auditing import AuditTrail
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.clock import Clock, require_trust
+from ringtime_shared.encryption.keyring import KeyRing
+from ringtime_shared.encryption.records import as_private
+from ringtime_shared.encryption.store import encrypted_store
 from ringtime_shared.errors import (
     AppExists,
     ClockInDoubt,
@@ -77,9 +80,6 @@ from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.recurring.completing import Completions
 from ringtime_shared.schedules.cancelling import cancel_home
 from ringtime_shared.schedules.changing import as_shown
-from ringtime_shared.sealing.keyring import KeyRing
-from ringtime_shared.sealing.records import as_private
-from ringtime_shared.sealing.store import sealed_store
 from ringtime_shared.settings import AppLimits, AuditSettings, IngestSettings
 from ringtime_shared.stores.codec import check_details, fault_of
 from ringtime_shared.stores.protocol import (
@@ -141,7 +141,7 @@ class IngestService:
     """Create it with `IngestService.start`."""
 
     def __init__(self, parts: IngestParts, mint: IdMint) -> None:
-        parts = replace(parts, store=sealed_store(parts.store, parts.ring))
+        parts = replace(parts, store=encrypted_store(parts.store, parts.ring))
         self._ring = parts.ring
         self._store = parts.store
         self._clock = parts.clock
@@ -619,7 +619,7 @@ def _sending_of(old: Sending | None, asked: ScheduleChange) -> Sending | None:
     is_kept = asked.payload is None and old is not None and old.is_private
     changed = Sending(
         is_private=is_kept,
-        is_sealed=is_kept and old is not None and old.is_sealed,
+        is_encrypted=is_kept and old is not None and old.is_encrypted,
         is_base64=before.is_base64 if asked.payload is None else bool(asked.is_base64),
         timeout_ms=asked.timeout_ms if asked.sets("timeout_ms") else before.timeout_ms,
         priority=(asked.priority or Priority.NORMAL) if asked.sets("priority") else before.priority,

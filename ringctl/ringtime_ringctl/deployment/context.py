@@ -14,9 +14,9 @@ from uuid import uuid4
 from ringtime_shared.clock import Clock, SystemClock
 from ringtime_shared.clock.watched import WatchedClock
 from ringtime_shared.coordination.protocol import OperatorCoordination
+from ringtime_shared.encryption.keyring import KeyRing, ring_of
+from ringtime_shared.encryption.store import encrypted_store
 from ringtime_shared.errors import StartupError
-from ringtime_shared.sealing.keyring import KeyRing, ring_of
-from ringtime_shared.sealing.store import sealed_store
 from ringtime_shared.settings import Settings, load_settings
 from ringtime_shared.stores.protocol import Store
 
@@ -41,7 +41,8 @@ class Deployment:
 
     @property
     def kept(self) -> Store:
-        """The store with secrets as they are stored. What `store` reads is open, what it writes is sealed."""
+        """The store with secrets as they are stored. What `store` reads is decrypted, what it writes
+        encrypted."""
         return self.driver or self.store
 
 
@@ -82,7 +83,7 @@ class Context:
             if coordination is not None:
                 stack.push_async_callback(coordination.close)
             yield Deployment(
-                store=sealed_store(driver, ring),
+                store=encrypted_store(driver, ring),
                 driver=driver,
                 ring=ring,
                 coordination=coordination,

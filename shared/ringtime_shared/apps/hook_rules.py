@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from ringtime_shared.api.hooks import FIELD, details_of
-from ringtime_shared.callbacks.credentials import SEALED, SEALED_RULE
+from ringtime_shared.callbacks.credentials import CIPHERTEXT, CIPHERTEXT_RULE
 from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.hooks import Hook, Hooks
@@ -40,8 +40,8 @@ def _check_details(hook: Hook, app_id: str, rule: CallbackRule) -> list[Violatio
         details = None
     if not isinstance(details, dict):
         return [Violation(_DETAILS, "must be a JSON object")]
-    if SEALED in details:
-        return [Violation(f"{_DETAILS}.{SEALED}", SEALED_RULE)]
+    if CIPHERTEXT in details:
+        return [Violation(f"{_DETAILS}.{CIPHERTEXT}", CIPHERTEXT_RULE)]
     return rule(details, app_id)
 
 

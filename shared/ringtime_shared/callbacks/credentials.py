@@ -4,7 +4,7 @@ Deliveries and replays send a callback as it was given. Whoever is shown a sched
 and of query parameters, and `***` for the value of each header under `secretHeaders`, and of each whose name
 says that it is a credential. Names are all there is to go by: a secret in a path, in the payload, or under a
 name that does not say so is shown. What is hidden here is what is stored encrypted
-(`ringtime_shared.sealing`).
+(`ringtime_shared.encryption`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import orjson
 
 MASK = "***"
 HEADERS, SECRET_HEADERS = "headers", "secretHeaders"  #: of details; the second's values are all credentials
-SEALED = "ringtimeSealed"  #: member of details as they are stored: what is hidden in them, encrypted
-SEALED_RULE = "is Ringtime's own, and cannot be given"
-_SEALED_MARK = f'"{SEALED}":'.encode()
+CIPHERTEXT = "ringtimeCiphertext"  #: member of details as they are stored: what is hidden in them, encrypted
+CIPHERTEXT_RULE = "is Ringtime's own, and cannot be given"
+_CIPHERTEXT_MARK = f'"{CIPHERTEXT}":'.encode()
 
 _CREDENTIAL = re.compile(
     r"auth(?!or(?:s|ity)?(?![a-z]))|cookie|token|secret|passw|passphrase|credential|bearer|session|signature"
@@ -70,7 +70,7 @@ def hide(details: Mapping[str, object]) -> dict[str, object]:
     """Return `callback.details` with the credentials in headers and `url` hidden."""
     shown = dict(details)
     headers, secret, url = details.get(HEADERS), details.get(SECRET_HEADERS), details.get("url")
-    shown.pop(SEALED, None)
+    shown.pop(CIPHERTEXT, None)
     if isinstance(secret, Mapping):
         shown[SECRET_HEADERS] = dict.fromkeys(secret, MASK)
     if isinstance(headers, Mapping):
@@ -80,9 +80,9 @@ def hide(details: Mapping[str, object]) -> dict[str, object]:
     return shown
 
 
-def is_kept_sealed(details: bytes) -> bool:
+def is_kept_encrypted(details: bytes) -> bool:
     """Whether stored details have their credentials encrypted."""
-    return _SEALED_MARK in details and SEALED in orjson.loads(details)
+    return _CIPHERTEXT_MARK in details and CIPHERTEXT in orjson.loads(details)
 
 
 def with_secret_headers(details: Mapping[str, object]) -> Mapping[str, object]:
@@ -100,7 +100,7 @@ def without_credentials(text: str, details: Mapping[str, object], sent: Mapping[
 
     Args:
         details: as they are stored.
-        sent: the same, opened, secret headers among the headers.
+        sent: the same, decrypted, secret headers among the headers.
     """
     secret, headers = details.get(SECRET_HEADERS), sent.get(HEADERS)
     for name, value in headers.items() if isinstance(headers, Mapping) else ():

@@ -27,5 +27,6 @@ class Sending:
     hook_of: HookOf | None = None  #: it is the row of a hook
     #: an answer of 202 is not its end: the receiver says when it is done, and has so long for it
     completion_ms: int | None = None
-    is_private: bool = False  #: its payload is stored encrypted and shown to nobody; see `sealing`
-    is_sealed: bool = False  #: of a private one: its payload is a sealed text, as a store has it
+    #: its payload is stored encrypted and shown to nobody; see `ringtime_shared.encryption`
+    is_private: bool = False
+    is_encrypted: bool = False  #: of a private one: its payload is a ciphertext, as a store has it

@@ -548,7 +548,7 @@ class OperatorStore(Protocol):
 
 
 class ContentStore(Protocol):
-    """Other text of the same meaning in place of a row's own: for `ringtime_shared.sealing.rotation`
+    """Other text of the same meaning in place of a row's own: for `ringtime_shared.encryption.rotation`
     alone."""
 
     async def replace_contents(self, before: Row, after: Row) -> bool:

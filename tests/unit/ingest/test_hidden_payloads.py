@@ -11,10 +11,10 @@ from tests.unit.ingest.rig import Client, Rig, make_rig, schedule_body
 
 from ringtime_ingest.http import create_app
 from ringtime_ingest.service import IngestParts, IngestService
+from ringtime_shared.encryption.keyring import KeyRing
 from ringtime_shared.ids import IdMint
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.setting import FieldPath
-from ringtime_shared.sealing.keyring import KeyRing
 from ringtime_shared.settings import AppLimits, IngestSettings, ServerSettings
 
 SCHEDULES = "/goscheduler/schedules"
@@ -55,7 +55,7 @@ async def test_an_encrypted_payload_is_shown_to_nobody_and_stays_as_it_is() -> N
     changed = await rig.client.call("PATCH", path, {"labels": {"a": "b"}})
     assert changed.json["data"]["schedule"]["payload"] == "***"
     again = await rig.service.fetch_schedule(row.schedule.schedule_id)
-    assert again.schedule.payload == PAYLOAD, "as the dispatcher opens it"
+    assert again.schedule.payload == PAYLOAD, "as the dispatcher decrypts it"
 
     for target, method in ((SCHEDULES, "POST"), (path, "PATCH")):
         body = schedule_body(payload="***") if method == "POST" else {"payload": "***"}

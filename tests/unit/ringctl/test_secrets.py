@@ -16,10 +16,10 @@ from tests.contract.builders import make_app, make_rows
 
 from ringtime_ringctl.deployment.context import Context
 from ringtime_ringctl.main import main
+from ringtime_shared.encryption.keyring import KeyRing, add_key, new_entry, read_file
+from ringtime_shared.encryption.records import decrypt_row, encrypt_row
 from ringtime_shared.models.app import App
 from ringtime_shared.models.schedule import Row
-from ringtime_shared.sealing.keyring import KeyRing, add_key, new_entry, read_file
-from ringtime_shared.sealing.records import open_row, seal_row
 from ringtime_shared.stores.sqlite import SqliteStore
 
 DETAILS = orjson.dumps({"url": "https://a.example/", "secretHeaders": {"X-Vault": "kanarie-7"}})
@@ -50,7 +50,7 @@ def rows(tmp_path: Path) -> list[Row]:
             for n, row in enumerate(made[:4]):
                 schedule = replace(row.schedule, callback_details=DETAILS)
                 made[n] = replace(row, schedule=schedule)
-            await store.put_rows([*made[:2], *(seal_row(old, row) for row in made[2:4]), made[4]])
+            await store.put_rows([*made[:2], *(encrypt_row(old, row) for row in made[2:4]), made[4]])
             return made
         finally:
             await store.close()
@@ -92,7 +92,7 @@ def test_everything_comes_under_the_primary_key_and_the_old_one_is_told(
     assert again["rewritten"] == 0
     ring = KeyRing.of_entries([NEW])
     kept = asyncio.run(read(folder, rows))
-    assert [None if row is None else open_row(ring, row) for row in kept] == rows
+    assert [None if row is None else decrypt_row(ring, row) for row in kept] == rows
     assert "secrets rotate" in run(folder, "audit").output
 
 

@@ -56,6 +56,7 @@ from ringtime_shared.api.recurring import (
 )
 from ringtime_shared.buckets import BUCKET_MS
 from ringtime_shared.coordination.protocol import Drain
+from ringtime_shared.encryption.keyring import KeyRing, new_entry
 from ringtime_shared.errors import Conflict
 from ringtime_shared.ids import IdMint
 from ringtime_shared.models.app import Instance
@@ -63,7 +64,6 @@ from ringtime_shared.models.recurring import recurring_id_of
 from ringtime_shared.models.schedule import Status
 from ringtime_shared.models.times import Times
 from ringtime_shared.recurring.runs import preview
-from ringtime_shared.sealing.keyring import KeyRing, new_entry
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 
 T = TypeVar("T")

@@ -1,4 +1,5 @@
-"""One text sealed and opened, in its place alone; the ring from files, the environment and a data folder."""
+"""One text encrypted and decrypted, in its place alone; the ring from files, the environment and a data
+folder."""
 
 from __future__ import annotations
 
@@ -10,25 +11,33 @@ from pathlib import Path
 
 import pytest
 
+from ringtime_shared.encryption import keyring
+from ringtime_shared.encryption.keyring import (
+    KeyRing,
+    binding_of,
+    key_of,
+    new_entry,
+    ring_in,
+    ring_of,
+    split_ring,
+)
 from ringtime_shared.errors import SecretUnreadable, SettingsError, StartupError
-from ringtime_shared.sealing import keyring
-from ringtime_shared.sealing.keyring import KeyRing, key_of, new_entry, place_of, ring_in, ring_of, split_ring
 from ringtime_shared.settings import SecretSettings, load_settings
 
 OLD, NEW = new_entry("old"), new_entry("new")
-PLACE = place_of("shop", "callback", "1")
+PLACE = binding_of("shop", "callback", "1")
 
 
-def test_what_is_sealed_opens_in_its_place_alone() -> None:
+def test_what_is_encrypted_decrypts_in_its_place_alone() -> None:
     ring = KeyRing.of_entries([NEW, OLD])
-    text = ring.seal(b"secret", PLACE)
+    text = ring.encrypt(b"secret", PLACE)
     assert (key_of(text), b"secret" in urlsafe_b64decode(text.split(".")[2])) == ("new", False)
-    assert ring.open(text, PLACE) == b"secret"
-    assert ring.seal(b"secret", PLACE) != text
+    assert ring.decrypt(text, PLACE) == b"secret"
+    assert ring.encrypt(b"secret", PLACE) != text
     head, _, body = text.rpartition(".")
     for altered, place in (
-        (text, place_of("shop", "callback", "2")),
-        (text, place_of("toys", "callback", "1")),
+        (text, binding_of("shop", "callback", "2")),
+        (text, binding_of("toys", "callback", "1")),
         (f"{head}.{body[:-4]}AAAA", PLACE),
         (f"rt1.old.{body}", PLACE),
         (f"{head}.AAAA", PLACE),
@@ -36,20 +45,20 @@ def test_what_is_sealed_opens_in_its_place_alone() -> None:
         (f"rt2.new.{body}", PLACE),
     ):
         with pytest.raises(SecretUnreadable, match=r"altered|form"):
-            ring.open(altered, place)
+            ring.decrypt(altered, place)
 
 
-def test_a_key_that_is_no_primary_opens_and_one_that_is_missing_is_named() -> None:
-    text = KeyRing.of_entries([OLD]).seal(b"secret", PLACE)
-    assert KeyRing.of_entries([NEW, OLD]).open(text, PLACE) == b"secret"
+def test_a_key_that_is_no_primary_decrypts_and_one_that_is_missing_is_named() -> None:
+    text = KeyRing.of_entries([OLD]).encrypt(b"secret", PLACE)
+    assert KeyRing.of_entries([NEW, OLD]).decrypt(text, PLACE) == b"secret"
     with pytest.raises(SecretUnreadable, match="key old is not in the key ring"):
-        KeyRing.of_entries([NEW]).open(text, PLACE)
+        KeyRing.of_entries([NEW]).decrypt(text, PLACE)
 
 
-def test_no_key_seals_more_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_key_encrypts_more_than_its_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keyring, "_MOST_MESSAGES", 2)
     ring = KeyRing.new()
-    salts = [urlsafe_b64decode(ring.seal(b"", PLACE).split(".")[2])[:16] for _ in range(5)]
+    salts = [urlsafe_b64decode(ring.encrypt(b"", PLACE).split(".")[2])[:16] for _ in range(5)]
     assert [salts.count(salt) for salt in dict.fromkeys(salts)] == [2, 2, 1]
 
 
@@ -67,8 +76,8 @@ def test_a_file_is_read_and_read_again_for_a_key_that_was_added(tmp_path: Path) 
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     ring = KeyRing.of_file(path)
     keyring.write_file(path, [NEW, OLD])
-    text = KeyRing.of_file(path).seal(b"secret", PLACE)
-    assert ring.open(text, PLACE) == b"secret"
+    text = KeyRing.of_file(path).encrypt(b"secret", PLACE)
+    assert ring.decrypt(text, PLACE) == b"secret"
     assert ring.primary == "old", "until a restart"
 
 
@@ -100,7 +109,7 @@ def test_the_ring_of_a_data_folder_is_made_once(tmp_path: Path, caplog: pytest.L
     assert made is not None
     again = ring_in(tmp_path)
     assert again is not None
-    assert again.open(made.seal(b"secret", PLACE), PLACE) == b"secret"
+    assert again.decrypt(made.encrypt(b"secret", PLACE), PLACE) == b"secret"
     assert [path.name for path in tmp_path.iterdir()] == ["KEYS"]
     assert stat.S_IMODE((tmp_path / "KEYS").stat().st_mode) == 0o600
     with caplog.at_level(logging.WARNING):

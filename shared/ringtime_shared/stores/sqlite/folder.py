@@ -35,7 +35,7 @@ SHM_NAME = "ringtime.db-shm"
 LOCK_NAME = "LOCK"
 COUNT_NAME = "COMMITS"
 RESERVE_NAME = "RESERVE"
-KEYS_NAME = "KEYS"  #: the key ring, which `ringtime_shared.sealing` makes
+KEYS_NAME = "KEYS"  #: the key ring, which `ringtime_shared.encryption` makes
 
 _OURS = (DATABASE_NAME, WAL_NAME, SHM_NAME, LOCK_NAME, COUNT_NAME, RESERVE_NAME, KEYS_NAME)
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH

@@ -1,4 +1,5 @@
-"""Callbacks whose secrets are sealed: what is sent, and what becomes of those that cannot be opened here."""
+"""Callbacks whose secrets are encrypted: what is sent, and what becomes of those that cannot be decrypted
+here."""
 
 from __future__ import annotations
 
@@ -13,12 +14,12 @@ from tests.harness.virtual import on_virtual_time
 from tests.unit.dispatcher.rig import Rig, make_rig
 
 from ringtime_shared.callbacks.protocol import Reply
+from ringtime_shared.encryption.keyring import KeyRing, new_entry
+from ringtime_shared.encryption.records import encrypt_app, encrypt_row
 from ringtime_shared.models.app import AppConfiguration, SigningSecret
 from ringtime_shared.models.hooks import Hook, Hooks
 from ringtime_shared.models.schedule import Row, Status
 from ringtime_shared.models.sending import Sending
-from ringtime_shared.sealing.keyring import KeyRing, new_entry
-from ringtime_shared.sealing.records import seal_app, seal_row
 from ringtime_shared.settings import RetrySettings
 from ringtime_shared.stores.protocol import LAST_ID, Position
 
@@ -36,7 +37,7 @@ GIVEN = {
 
 def row_of(rig: Rig, slot_ms: int, **changes: object) -> Row:
     row = make_row(rig.app, slot_ms, callback_type="sim", callback_details=orjson.dumps(GIVEN))
-    return seal_row(RING, replace(row, schedule=replace(row.schedule, **changes)))  # type: ignore[arg-type]
+    return encrypt_row(RING, replace(row, schedule=replace(row.schedule, **changes)))  # type: ignore[arg-type]
 
 
 def altered(row: Row, change: Callable[[dict[str, object]], object]) -> Row:
@@ -52,7 +53,7 @@ async def letters_of(rig: Rig) -> list[str]:
 
 
 @on_virtual_time
-async def test_secrets_are_opened_for_the_attempt_and_stay_sealed_in_the_rows() -> None:
+async def test_secrets_are_decrypted_for_the_attempt_and_stay_encrypted_in_the_rows() -> None:
     rig = make_rig(ring=RING)
     rig.receiver.answers = [Reply(ok=False, code=503, error=f"{SECRET} is no good")]
     row = row_of(rig, rig.clock.now_ms() + 10, payload=SECRET, sending=Sending(is_private=True))
@@ -94,12 +95,12 @@ async def test_secrets_are_opened_for_the_attempt_and_stay_sealed_in_the_rows() 
         ),
         (
             RING,
-            lambda details: details.update(ringtimeSealed="rt1.k1.AAAA"),
+            lambda details: details.update(ringtimeCiphertext="rt1.k1.AAAA"),
             ALTERED,
         ),
         (
             RING,
-            lambda details: details.update(ringtimeSealed=7),
+            lambda details: details.update(ringtimeCiphertext=7),
             "it is not in a form that this version reads",
         ),
     ],
@@ -111,16 +112,16 @@ def test_what_cannot_be_opened_is_never_sent_and_holds_nobody_up(
     async def play() -> None:
         rig = make_rig(ring=ring, configuration=AppConfiguration(http_attempts=1))
         slot_ms = rig.clock.now_ms() + 10
-        sealed = [altered(row_of(rig, slot_ms + n), change) for n in range(20)]
+        encrypted = [altered(row_of(rig, slot_ms + n), change) for n in range(20)]
         plain = [rig.row(slot_ms + 5), rig.row(slot_ms + 30_000)]
-        await rig.put(*sealed, *plain)
+        await rig.put(*encrypted, *plain)
         await asyncio.sleep(600)
         sent = [delivery.schedule.schedule_id for _, delivery in rig.receiver.sent]
         assert sent == [each.schedule.schedule_id for each in plain], "also to the same destination"
         assert rig.receiver.times_ms()[0] <= slot_ms + 10
         told = f"not sent: the credentials of its callback cannot be decrypted: {why}"
         assert await letters_of(rig) == [told] * 20
-        for row in sealed:
+        for row in encrypted:
             outcome = (await rig.stored(row)).outcome
             assert outcome is not None
             assert (outcome.status, outcome.attempts, outcome.error) == (Status.FAILURE, 1, told)
@@ -132,8 +133,8 @@ def test_what_cannot_be_opened_is_never_sent_and_holds_nobody_up(
 async def test_a_secret_of_another_schedule_does_not_open() -> None:
     rig = make_rig(ring=RING, retry=RetrySettings(), configuration=AppConfiguration(http_attempts=1))
     mine, theirs = (row_of(rig, rig.clock.now_ms() + 10) for _ in range(2))
-    stolen = orjson.loads(theirs.schedule.callback_details)["ringtimeSealed"]
-    await rig.put(altered(mine, lambda details: details.update(ringtimeSealed=stolen)))
+    stolen = orjson.loads(theirs.schedule.callback_details)["ringtimeCiphertext"]
+    await rig.put(altered(mine, lambda details: details.update(ringtimeCiphertext=stolen)))
     await asyncio.sleep(10)
     assert rig.receiver.sent == []
     assert ALTERED in (await letters_of(rig))[0]
@@ -143,7 +144,7 @@ async def test_a_secret_of_another_schedule_does_not_open() -> None:
 async def test_an_app_whose_signing_secret_cannot_be_opened_sends_nothing_unsigned() -> None:
     rig = make_rig(ring=RING, configuration=AppConfiguration(http_attempts=1))
     secret = SigningSecret(secret_id="1", secret=f"whsec_{SECRET}", created_ms=1)
-    rig.app = seal_app(KeyRing.of_entries([new_entry("lost")]), replace(rig.app, secrets=(secret,)))
+    rig.app = encrypt_app(KeyRing.of_entries([new_entry("lost")]), replace(rig.app, secrets=(secret,)))
     await rig.put(rig.row(rig.clock.now_ms() + 10))
     await asyncio.sleep(10)
     assert rig.receiver.sent == []
@@ -152,7 +153,7 @@ async def test_an_app_whose_signing_secret_cannot_be_opened_sends_nothing_unsign
         f"not sent: a signing secret of app {rig.app.app_id} cannot be decrypted: key lost"
     )
 
-    rig.app = seal_app(RING, replace(rig.app, secrets=(secret,)))
+    rig.app = encrypt_app(RING, replace(rig.app, secrets=(secret,)))
     await rig.put(rig.row(rig.clock.now_ms() + 10))
     await asyncio.sleep(10)
     [(_, delivery)] = rig.receiver.sent
@@ -164,7 +165,7 @@ async def test_a_hook_has_the_payload_and_its_row_does_not_show_it() -> None:
     hook = Hook(callback_type="sim", callback_details=orjson.dumps(GIVEN).decode())
     hooks = Hooks(on_success=hook, has_payload=True)
     rig = make_rig(ring=RING, configuration=AppConfiguration(hooks=hooks))
-    rig.app = seal_app(RING, rig.app)
+    rig.app = encrypt_app(RING, rig.app)
     row = row_of(rig, rig.clock.now_ms() + 10, payload=SECRET, sending=Sending(is_private=True))
     await rig.put(row)
     await asyncio.sleep(5)

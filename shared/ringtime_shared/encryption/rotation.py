@@ -1,4 +1,4 @@
-"""Everything that is stored, under the primary key: what is sealed under another one, and what is not yet.
+"""Everything that is stored, under the primary key: what is encrypted under another one, and what is not yet.
 
 One pass looks at each app, its recurring schedules, and its rows from the oldest that may be kept to the last
 that may be filed. It writes nothing but other texts of the same meaning, each on the condition that what it
@@ -6,7 +6,7 @@ read is still there, so it may run beside everything else, twice at once, and be
 pass finds what is left, and passes over what is done.
 
 Why one pass proves nothing about the old key. A process that was not restarted with the new ring goes on
-sealing under the old key, and a dispatcher files a retry with what it read before the pass. The proof is a
+encrypting under the old key, and a dispatcher files a retry with what it read before the pass. The proof is a
 pass that finds nothing, begun `QUIET_MS` after the last that found something, with the new primary on every
 pod.
 """
@@ -22,19 +22,19 @@ from uuid import UUID
 from ringtime_shared.apps.changes import change_app
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
 from ringtime_shared.clock import Clock
+from ringtime_shared.encryption.keyring import KeyRing
+from ringtime_shared.encryption.records import (
+    keys_of,
+    keys_of_app,
+    reencrypt_app,
+    reencrypt_definition,
+    reencrypt_row,
+)
 from ringtime_shared.errors import NotFound, SecretUnreadable, VersionConflict
 from ringtime_shared.models.app import App
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.schedules.rows_ahead import last_bucket
-from ringtime_shared.sealing.keyring import KeyRing
-from ringtime_shared.sealing.records import (
-    keys_of,
-    keys_of_app,
-    reseal_app,
-    reseal_definition,
-    reseal_row,
-)
 from ringtime_shared.settings import AppLimits
 from ringtime_shared.stores.protocol import (
     LAST_ID,
@@ -57,7 +57,7 @@ _DAY_MS = 86_400_000
 
 
 class RotationStore(AppStore, RecurringStore, ScheduleStore, OperatorStore, ContentStore, Protocol):
-    """What a rotation needs of a store: the driver itself, which seals and opens nothing."""
+    """What a rotation needs of a store: the driver itself, which encrypts and decrypts nothing."""
 
 
 @dataclass(slots=True)
@@ -121,14 +121,14 @@ class Rotation:
     async def _app(self, app: App) -> Found:
         found = Found(1, Counter(set(keys_of_app(app))))
 
-        async def resealed(stored: App) -> App:
-            sealed = reseal_app(self._ring, stored)
-            return stored if sealed is stored else replace(sealed, version=stored.version + 1)
+        async def reencrypted(stored: App) -> App:
+            encrypted = reencrypt_app(self._ring, stored)
+            return stored if encrypted is stored else replace(encrypted, version=stored.version + 1)
 
         try:
-            if reseal_app(self._ring, app) is not app:
+            if reencrypt_app(self._ring, app) is not app:
                 if self._is_applied:
-                    await change_app(self._store, app.app_id, resealed)
+                    await change_app(self._store, app.app_id, reencrypted)
                 found.changed += 1
         except SecretUnreadable as error:
             found.note_unreadable(f"app {app.app_id}", error)
@@ -144,10 +144,12 @@ class Rotation:
             found.looked += 1
             found.keys.update(set(keys_of(definition)))
             try:
-                sealed = reseal_definition(self._ring, definition, is_private=is_private)
-                if sealed is not definition:
+                encrypted = reencrypt_definition(self._ring, definition, is_private=is_private)
+                if encrypted is not definition:
                     if self._is_applied:
-                        await self._store.replace_definition(replace(sealed, revision=sealed.revision + 1))
+                        await self._store.replace_definition(
+                            replace(encrypted, revision=encrypted.revision + 1)
+                        )
                     found.changed += 1
             except SecretUnreadable as error:
                 found.note_unreadable(f"recurring schedule {definition.name}", error)
@@ -161,13 +163,13 @@ class Rotation:
             found.looked += 1
             found.keys.update(set(keys_of(row.schedule)))
             try:
-                sealed = reseal_row(self._ring, row, is_private=is_private)
+                encrypted = reencrypt_row(self._ring, row, is_private=is_private)
             except SecretUnreadable as error:
                 found.note_unreadable(f"schedule {row.schedule.schedule_id}", error)
                 continue
-            if sealed is row:
+            if encrypted is row:
                 continue
-            if not self._is_applied or await self._store.replace_contents(row, sealed):
+            if not self._is_applied or await self._store.replace_contents(row, encrypted):
                 found.changed += 1
             else:
                 found.beaten += 1

@@ -1,7 +1,7 @@
-"""The key ring: seals texts under its primary key, opens those of all its keys.
+"""The key ring: encrypts texts under its primary key, decrypts those of all its keys.
 
-A sealed text is `rt1.<key id>.<base64url of salt, nonce, ciphertext and tag>`, by AES-256-GCM. `rt1` names
-the format; form, key id and the caller's place are associated data, so none of them can be exchanged.
+A ciphertext is `rt1.<key id>.<base64url of salt, nonce, ciphertext and tag>`, by AES-256-GCM. `rt1` names
+the format; form, key id and the caller's binding are associated data, so none of them can be exchanged.
 
 Bound. The nonce is random, 96 bits, and NIST allows 2^32 messages a key with such nonces, for a collision in
 one of 2^32 cases: fifty days at a thousand a second. So no ring key encrypts a message itself. Each process
@@ -45,10 +45,12 @@ KEY_PATTERN = r"[A-Za-z0-9_-]{1,32}:[A-Za-z0-9+/]{43}="
 FINGERPRINT_CHARS = 12  #: 48 bits
 _FORM: Final = "rt1"
 _ENTRY = re.compile(KEY_PATTERN)
-_SEALED = re.compile(r"rt1\.[A-Za-z0-9_-]{1,32}\.[A-Za-z0-9_=-]+")
+_CIPHERTEXT = re.compile(r"rt1\.[A-Za-z0-9_-]{1,32}\.[A-Za-z0-9_=-]+")
 _SALT_BYTES, _NONCE_BYTES = 16, 12
 _MOST_MESSAGES = 1 << 28  #: under one salt
-_OPENERS = 1_024  #: derived keys that are remembered: one for each start of a process that sealed something
+_CIPHERS = (
+    1_024  #: derived keys that are remembered: one for each start of a process that encrypted something
+)
 _LOOK_AGAIN_S = 1.0
 _OTHERS = stat.S_IRWXO
 
@@ -68,7 +70,7 @@ class KeyRing:
         self.primary = next(iter(self._keys))
         self._reread = reread
         self._looked_s = 0.0
-        self._opener = lru_cache(maxsize=_OPENERS)(self._derive)
+        self._cipher = lru_cache(maxsize=_CIPHERS)(self._derive)
         self._salt, self._left = b"", 0
         self._marker = hmac.digest(self._keys[self.primary], b"ringtime redaction 1", "sha256")
 
@@ -95,33 +97,33 @@ class KeyRing:
         """The ids of all keys, the primary first."""
         return tuple(self._keys)
 
-    def seal(self, plain: bytes, place: bytes) -> str:
-        """Return a sealed text that opens in this place alone. Takes some 2 us."""
+    def encrypt(self, plain: bytes, binding: bytes) -> str:
+        """Return a ciphertext that can be decrypted with the same binding alone. Takes some 2 us."""
         if not self._left:
             self._salt, self._left = os.urandom(_SALT_BYTES), _MOST_MESSAGES
         self._left -= 1
         nonce, head = os.urandom(_NONCE_BYTES), f"{_FORM}.{self.primary}."
-        sealed = self._opener(self.primary, self._salt).encrypt(nonce, plain, head.encode() + place)
-        return head + urlsafe_b64encode(self._salt + nonce + sealed).decode()
+        encrypted = self._cipher(self.primary, self._salt).encrypt(nonce, plain, head.encode() + binding)
+        return head + urlsafe_b64encode(self._salt + nonce + encrypted).decode()
 
-    def open(self, text: str, place: bytes) -> bytes:
-        """Return what was sealed in this place. Raises SecretUnreadable, which says why and repeats
+    def decrypt(self, text: str, binding: bytes) -> bytes:
+        """Return what was encrypted with this binding. Raises SecretUnreadable, which says why and repeats
         nothing."""
-        if not is_sealed(text):
+        if not is_encrypted(text):
             raise SecretUnreadable("it is not in a form that this version reads")
         key_id = key_of(text)
         try:
             raw = urlsafe_b64decode(text[len(_FORM) + len(key_id) + 2 :])
         except ValueError:
             raise SecretUnreadable("it was altered, or is not in its own place") from None
-        nonce, sealed = raw[_SALT_BYTES : _SALT_BYTES + _NONCE_BYTES], raw[_SALT_BYTES + _NONCE_BYTES :]
+        nonce, encrypted = raw[_SALT_BYTES : _SALT_BYTES + _NONCE_BYTES], raw[_SALT_BYTES + _NONCE_BYTES :]
         if key_id not in self._keys:
             self._look_again()
         if key_id not in self._keys:
             raise SecretUnreadable(f"key {key_id} is not in the key ring of this process")
         try:
-            opener = self._opener(key_id, raw[:_SALT_BYTES])
-            return opener.decrypt(nonce, sealed, f"{_FORM}.{key_id}.".encode() + place)
+            cipher = self._cipher(key_id, raw[:_SALT_BYTES])
+            return cipher.decrypt(nonce, encrypted, f"{_FORM}.{key_id}.".encode() + binding)
         except (_invalid_tag(), ValueError):  # asked for at a failure alone
             raise SecretUnreadable("it was altered, or is not in its own place") from None
 
@@ -131,9 +133,9 @@ class KeyRing:
         return hmac.digest(self._marker, app_id.encode() + b"\0" + value, "sha256").hex()[:FINGERPRINT_CHARS]
 
     def _derive(self, key_id: str, salt: bytes) -> AESGCM:
-        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # here: most processes seal nothing
+        from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # here: most processes encrypt nothing
 
-        return AESGCM(hmac.digest(self._keys[key_id], b"ringtime sealing 1" + salt, "sha256"))
+        return AESGCM(hmac.digest(self._keys[key_id], b"ringtime encryption 1" + salt, "sha256"))
 
     def _look_again(self) -> None:
         """Read the ring once more: a key may have been added since. The primary stays until a restart."""
@@ -156,18 +158,18 @@ def _invalid_tag() -> type[Exception]:
     return InvalidTag
 
 
-def place_of(*parts: str) -> bytes:
-    """Return where a text is sealed: app, field and row, none of which holds a NUL."""
+def binding_of(*parts: str) -> bytes:
+    """Return what a text is bound to: app, field and row, none of which holds a NUL."""
     return "\0".join(parts).encode()
 
 
-def is_sealed(text: str) -> bool:
-    """Whether a text has the form of a sealed one."""
-    return text.startswith("rt1.") and _SEALED.fullmatch(text) is not None
+def is_encrypted(text: str) -> bool:
+    """Whether a text has the form of a ciphertext."""
+    return text.startswith("rt1.") and _CIPHERTEXT.fullmatch(text) is not None
 
 
 def key_of(text: str) -> str:
-    """Return the id of the key that a sealed text is sealed under."""
+    """Return the id of the key that a ciphertext is encrypted under."""
     return text.split(".", 2)[1]
 
 

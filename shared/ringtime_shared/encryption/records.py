@@ -1,4 +1,4 @@
-"""What of a record is sealed, and what each sealed text is bound to.
+"""What of a record is encrypted, and what each ciphertext is bound to.
 
 | what | bound to, beside the app |
 |---|---|
@@ -8,13 +8,13 @@
 | signing secret | its id |
 
 Details are kept as they are shown, `***` for each credential (see `callbacks.credentials`), and beside that a
-member `SEALED` with what was hidden. Details without credentials are kept as they came, and cost one look. A
-payload is sealed if its schedule says so (`Sending.is_private`), which is what its app said when it was
-filed.
+member `CIPHERTEXT` with what was hidden. Details without credentials are kept as they came, and cost one
+look. A payload is encrypted if its schedule says so (`Sending.is_private`), which is what its app said when
+it was filed.
 
-What is sealed already is sealed no second time. What cannot be opened stays as it is for those who only show
-it or move it, and is an error for those who would send it (`open_for_sending`) or seal it anew (`reseal_row`
-and its like).
+What is encrypted already is encrypted no second time. What cannot be decrypted stays as it is for those who
+only show it or move it, and is an error for those who would send it (`decrypt_for_sending`) or encrypt it
+anew (`reencrypt_row` and its like).
 """
 
 from __future__ import annotations
@@ -27,41 +27,41 @@ from typing import Any, Protocol, TypeVar, cast
 import orjson
 
 from ringtime_shared.callbacks.credentials import (
-    SEALED,
+    CIPHERTEXT,
     hide,
     hide_details,
-    is_kept_sealed,
+    is_kept_encrypted,
     with_secret_headers,
 )
+from ringtime_shared.encryption.keyring import KeyRing, binding_of, is_encrypted, key_of
 from ringtime_shared.errors import SecretUnreadable
 from ringtime_shared.models.app import App
 from ringtime_shared.models.hooks import HookEvent, Hooks
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Row, Schedule
 from ringtime_shared.models.sending import Sending
-from ringtime_shared.sealing.keyring import KeyRing, is_sealed, key_of, place_of
 
 Kept = TypeVar("Kept", Schedule, Definition)
-PLAIN = ""  #: among key ids: something that is to be sealed is not
+PLAIN = ""  #: among key ids: something that is to be encrypted is not
 
 
-def seal_row(ring: KeyRing, row: Row) -> Row:
+def encrypt_row(ring: KeyRing, row: Row) -> Row:
     """Return a row as it is to be stored."""
     schedule = row.schedule
     if schedule.sending is None and hide_details(schedule.callback_details) == schedule.callback_details:
         return row  # as nearly all
-    return _with(row, _change(schedule, _Seal(ring)))
+    return _with(row, _change(schedule, _Encrypt(ring)))
 
 
-def open_row(ring: KeyRing, row: Row) -> Row:
-    """Return a row as its client gave it, as far as it can be opened here."""
+def decrypt_row(ring: KeyRing, row: Row) -> Row:
+    """Return a row as its client gave it, as far as it can be decrypted here."""
     schedule = row.schedule
-    if schedule.sending is None and not is_kept_sealed(schedule.callback_details):
+    if schedule.sending is None and not is_kept_encrypted(schedule.callback_details):
         return row
-    return _with(row, _change(schedule, _Open(ring)))
+    return _with(row, _change(schedule, _Decrypt(ring)))
 
 
-def reseal_row(ring: KeyRing, row: Row, *, is_private: bool) -> Row:
+def reencrypt_row(ring: KeyRing, row: Row, *, is_private: bool) -> Row:
     """Return a row with all its secrets under the primary key: the row itself if they are.
 
     Args:
@@ -72,45 +72,45 @@ def reseal_row(ring: KeyRing, row: Row, *, is_private: bool) -> Row:
     schedule = row.schedule
     if is_private and schedule.hook_of is None:
         schedule = replace(schedule, sending=as_private(schedule.sending))
-    return _with(row, _reseal(ring, schedule))
+    return _with(row, _reencrypt(ring, schedule))
 
 
-def seal_definition(ring: KeyRing, definition: Definition) -> Definition:
+def encrypt_definition(ring: KeyRing, definition: Definition) -> Definition:
     """Return a recurring schedule as it is to be stored."""
-    return definition if definition.damage else _change(definition, _Seal(ring))
+    return definition if definition.damage else _change(definition, _Encrypt(ring))
 
 
-def open_definition(ring: KeyRing, definition: Definition) -> Definition:
-    """Return a recurring schedule as its client gave it, as far as it can be opened here."""
-    return definition if definition.damage else _change(definition, _Open(ring))
+def decrypt_definition(ring: KeyRing, definition: Definition) -> Definition:
+    """Return a recurring schedule as its client gave it, as far as it can be decrypted here."""
+    return definition if definition.damage else _change(definition, _Decrypt(ring))
 
 
-def reseal_definition(ring: KeyRing, definition: Definition, *, is_private: bool) -> Definition:
-    """The same as `reseal_row`."""
+def reencrypt_definition(ring: KeyRing, definition: Definition, *, is_private: bool) -> Definition:
+    """The same as `reencrypt_row`."""
     if is_private:
         sending = as_private(definition.sending)
         definition = definition if sending == definition.sending else replace(definition, sending=sending)
-    return _reseal(ring, definition)
+    return _reencrypt(ring, definition)
 
 
-def seal_app(ring: KeyRing, app: App) -> App:
+def encrypt_app(ring: KeyRing, app: App) -> App:
     """Return an app as it is to be stored."""
-    return _change_app(app, _Seal(ring))
+    return _change_app(app, _Encrypt(ring))
 
 
-def open_app(ring: KeyRing, app: App) -> App:
-    """Return an app with its secrets, as far as they can be opened here."""
-    return _change_app(app, _Open(ring))
+def decrypt_app(ring: KeyRing, app: App) -> App:
+    """Return an app with its secrets, as far as they can be decrypted here."""
+    return _change_app(app, _Decrypt(ring))
 
 
-def reseal_app(ring: KeyRing, app: App) -> App:
-    """The same as `reseal_row`; its version stays."""
+def reencrypt_app(ring: KeyRing, app: App) -> App:
+    """The same as `reencrypt_row`; its version stays."""
     if set(keys_of_app(app)) <= {ring.primary}:
         return app
-    return _change_app(_change_app(app, _Open(ring, is_strict=True)), _Seal(ring))
+    return _change_app(_change_app(app, _Decrypt(ring, is_strict=True)), _Encrypt(ring))
 
 
-def open_for_sending(
+def decrypt_for_sending(
     ring: KeyRing | None, schedule: Schedule, details: Mapping[str, object]
 ) -> tuple[Schedule, Mapping[str, object]]:
     """Return a schedule and the details of its callback as they are to be sent, secret headers among the
@@ -121,50 +121,50 @@ def open_for_sending(
         details: its `callback_details`, read.
     """
     sending = schedule.sending
-    if SEALED in details:
+    if CIPHERTEXT in details:
         with _naming("the credentials of its callback"):
-            details = _open_details(_required(ring), details, _place(schedule))
-    if sending is not None and sending.is_sealed:
+            details = _decrypt_details(_required(ring), details, _binding(schedule))
+    if sending is not None and sending.is_encrypted:
         with _naming("its payload"):
-            payload = _required(ring).open(schedule.payload, _payload_place(schedule)).decode()
-        schedule = replace(schedule, payload=payload, sending=replace(sending, is_sealed=False))
+            payload = _required(ring).decrypt(schedule.payload, _payload_binding(schedule)).decode()
+        schedule = replace(schedule, payload=payload, sending=replace(sending, is_encrypted=False))
     return schedule, with_secret_headers(details)
 
 
-def open_secrets(ring: KeyRing | None, app: App) -> tuple[str, ...]:
+def decrypt_secrets(ring: KeyRing | None, app: App) -> tuple[str, ...]:
     """Return the signing secrets of an app, newest first. Raises SecretUnreadable."""
     with _naming(f"a signing secret of app {app.app_id}"):
         return tuple(
-            _required(ring).open(each.secret, _secret_place(app, each.secret_id)).decode()
-            if is_sealed(each.secret)
+            _required(ring).decrypt(each.secret, _secret_binding(app, each.secret_id)).decode()
+            if is_encrypted(each.secret)
             else each.secret
             for each in app.secrets
         )
 
 
 def as_private(sending: Sending | None) -> Sending:
-    """Return how a schedule is sent whose payload is to be kept sealed."""
+    """Return how a schedule is sent whose payload is to be kept encrypted."""
     if sending is None:
         return Sending(is_private=True)
     return sending if sending.is_private else replace(sending, is_private=True)
 
 
 def keys_of(record: Schedule | Definition) -> Iterator[str]:
-    """Yield the ids of the keys that a record is sealed under; `PLAIN` for what is to be sealed and is
+    """Yield the ids of the keys that a record is encrypted under; `PLAIN` for what is to be encrypted and is
     not."""
     yield from _keys_of_details(record.callback_details)
     sending = record.sending
     if sending is not None:
         yield from _keys_of_hooks(sending.hooks)
         if sending.is_private:
-            yield key_of(record.payload) if sending.is_sealed else PLAIN
+            yield key_of(record.payload) if sending.is_encrypted else PLAIN
 
 
 def keys_of_app(app: App) -> Iterator[str]:
     """The same of an app."""
     yield from _keys_of_hooks(app.configuration.hooks)
     for each in app.secrets:
-        yield key_of(each.secret) if is_sealed(each.secret) else PLAIN
+        yield key_of(each.secret) if is_encrypted(each.secret) else PLAIN
 
 
 def _keys_of_hooks(hooks: Hooks | None) -> Iterator[str]:
@@ -173,8 +173,8 @@ def _keys_of_hooks(hooks: Hooks | None) -> Iterator[str]:
 
 
 def _keys_of_details(details: bytes) -> Iterator[str]:
-    if is_kept_sealed(details):
-        yield key_of(str(orjson.loads(details)[SEALED]))
+    if is_kept_encrypted(details):
+        yield key_of(str(orjson.loads(details)[CIPHERTEXT]))
     elif hide_details(details) != details:
         yield PLAIN
 
@@ -182,79 +182,79 @@ def _keys_of_details(details: bytes) -> Iterator[str]:
 class _Way(Protocol):
     """What is done to each secret of a record, given where it is."""
 
-    def details(self, given: bytes, place: bytes) -> bytes: ...
+    def details(self, given: bytes, binding: bytes) -> bytes: ...
 
-    def text(self, given: str, is_sealed: bool, place: bytes) -> tuple[str, bool]:
-        """Return a text, and whether it is sealed."""
+    def text(self, given: str, is_encrypted: bool, binding: bytes) -> tuple[str, bool]:
+        """Return a text, and whether it is encrypted."""
         ...
 
 
-class _Seal(_Way):
+class _Encrypt(_Way):
     def __init__(self, ring: KeyRing) -> None:
         self._ring = ring
 
-    def details(self, given: bytes, place: bytes) -> bytes:
-        if hide_details(given) == given or is_kept_sealed(given):
+    def details(self, given: bytes, binding: bytes) -> bytes:
+        if hide_details(given) == given or is_kept_encrypted(given):
             return given
         plain = orjson.loads(given)
         visible = hide(plain)
         hidden = {name: value for name, value in plain.items() if visible[name] != value}
-        sealed = self._ring.seal(orjson.dumps(hidden), _beside(visible, place))
-        return orjson.dumps({**visible, SEALED: sealed})
+        encrypted = self._ring.encrypt(orjson.dumps(hidden), _beside(visible, binding))
+        return orjson.dumps({**visible, CIPHERTEXT: encrypted})
 
-    def text(self, given: str, is_sealed: bool, place: bytes) -> tuple[str, bool]:
-        return (given if is_sealed else self._ring.seal(given.encode(), place)), True
+    def text(self, given: str, is_encrypted: bool, binding: bytes) -> tuple[str, bool]:
+        return (given if is_encrypted else self._ring.encrypt(given.encode(), binding)), True
 
 
-class _Open(_Way):
+class _Decrypt(_Way):
     def __init__(self, ring: KeyRing, *, is_strict: bool = False) -> None:
         self._ring = ring
         self._is_strict = is_strict
 
-    def details(self, given: bytes, place: bytes) -> bytes:
-        if not is_kept_sealed(given):
+    def details(self, given: bytes, binding: bytes) -> bytes:
+        if not is_kept_encrypted(given):
             return given
         try:
-            return orjson.dumps(_open_details(self._ring, orjson.loads(given), place))
+            return orjson.dumps(_decrypt_details(self._ring, orjson.loads(given), binding))
         except SecretUnreadable:
             if self._is_strict:
                 raise
             return given
 
-    def text(self, given: str, is_sealed: bool, place: bytes) -> tuple[str, bool]:
-        if not is_sealed:
+    def text(self, given: str, is_encrypted: bool, binding: bytes) -> tuple[str, bool]:
+        if not is_encrypted:
             return given, False
         try:
-            return self._ring.open(given, place).decode(), False
+            return self._ring.decrypt(given, binding).decode(), False
         except SecretUnreadable:
             if self._is_strict:
                 raise
             return given, True
 
 
-def _open_details(ring: KeyRing, details: Mapping[str, object], place: bytes) -> dict[str, object]:
-    visible = {name: value for name, value in details.items() if name != SEALED}
-    hidden = orjson.loads(ring.open(str(details[SEALED]), _beside(visible, place)))
+def _decrypt_details(ring: KeyRing, details: Mapping[str, object], binding: bytes) -> dict[str, object]:
+    visible = {name: value for name, value in details.items() if name != CIPHERTEXT}
+    hidden = orjson.loads(ring.decrypt(str(details[CIPHERTEXT]), _beside(visible, binding)))
     return visible | cast(dict[str, object], hidden)
 
 
-def _beside(visible: Mapping[str, object], place: bytes) -> bytes:
-    """Return what sealed details are bound to."""
-    return place + b"\0" + orjson.dumps(visible, option=orjson.OPT_SORT_KEYS)
+def _beside(visible: Mapping[str, object], binding: bytes) -> bytes:
+    """Return what encrypted details are bound to."""
+    return binding + b"\0" + orjson.dumps(visible, option=orjson.OPT_SORT_KEYS)
 
 
-def _reseal(ring: KeyRing, record: Kept) -> Kept:
+def _reencrypt(ring: KeyRing, record: Kept) -> Kept:
     if set(keys_of(record)) <= {ring.primary}:
         return record
-    return _change(_change(record, _Open(ring, is_strict=True)), _Seal(ring))
+    return _change(_change(record, _Decrypt(ring, is_strict=True)), _Encrypt(ring))
 
 
 def _change(record: Kept, way: _Way) -> Kept:
-    details = way.details(record.callback_details, _place(record))
+    details = way.details(record.callback_details, _binding(record))
     payload, sending = record.payload, record.sending
     if sending is not None and sending.is_private:
-        payload, is_sealed = way.text(payload, sending.is_sealed, _payload_place(record))
-        sending = replace(sending, is_sealed=is_sealed)
+        payload, is_encrypted = way.text(payload, sending.is_encrypted, _payload_binding(record))
+        sending = replace(sending, is_encrypted=is_encrypted)
     if sending is not None and sending.hooks is not None:
         sending = replace(sending, hooks=_change_hooks(sending.hooks, record.app_id, way))
     if details is record.callback_details and sending is record.sending:
@@ -268,7 +268,8 @@ def _change_app(app: App, way: _Way) -> App:
         return app
     secrets = tuple(
         replace(
-            each, secret=way.text(each.secret, is_sealed(each.secret), _secret_place(app, each.secret_id))[0]
+            each,
+            secret=way.text(each.secret, is_encrypted(each.secret), _secret_binding(app, each.secret_id))[0],
         )
         for each in app.secrets
     )
@@ -281,7 +282,9 @@ def _change_hooks(hooks: Hooks, app_id: str, way: _Way) -> Hooks:
     changed: dict[str, Any] = {
         event: replace(
             hook,
-            callback_details=way.details(hook.callback_details.encode(), _hook_place(app_id, event)).decode(),
+            callback_details=way.details(
+                hook.callback_details.encode(), _hook_binding(app_id, event)
+            ).decode(),
         )
         for event, hook in hooks.given().items()
     }
@@ -293,22 +296,22 @@ def _change_hooks(hooks: Hooks, app_id: str, way: _Way) -> Hooks:
     )
 
 
-def _place(record: Schedule | Definition) -> bytes:
+def _binding(record: Schedule | Definition) -> bytes:
     if isinstance(record, Schedule) and (told := record.hook_of) is not None:
-        return _hook_place(record.app_id, told.event)
-    return place_of(record.app_id, "callback", _row_of(record))
+        return _hook_binding(record.app_id, told.event)
+    return binding_of(record.app_id, "callback", _row_of(record))
 
 
-def _payload_place(record: Schedule | Definition) -> bytes:
-    return place_of(record.app_id, "payload", _row_of(record))
+def _payload_binding(record: Schedule | Definition) -> bytes:
+    return binding_of(record.app_id, "payload", _row_of(record))
 
 
-def _hook_place(app_id: str, event: HookEvent) -> bytes:
-    return place_of(app_id, "hook", event.value)
+def _hook_binding(app_id: str, event: HookEvent) -> bytes:
+    return binding_of(app_id, "hook", event.value)
 
 
-def _secret_place(app: App, secret_id: str) -> bytes:
-    return place_of(app.app_id, "signing", secret_id)
+def _secret_binding(app: App, secret_id: str) -> bytes:
+    return binding_of(app.app_id, "signing", secret_id)
 
 
 def _row_of(record: Schedule | Definition) -> str:
@@ -331,7 +334,7 @@ def _required(ring: KeyRing | None) -> KeyRing:
 
 @contextmanager
 def _naming(what: str) -> Iterator[None]:
-    """Say in a SecretUnreadable what could not be opened."""
+    """Say in a SecretUnreadable what could not be decrypted."""
     try:
         yield
     except SecretUnreadable as error:

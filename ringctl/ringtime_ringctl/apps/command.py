@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import click
+import orjson
 
 from ringtime_ringctl.apps import hooks
 from ringtime_ringctl.deployment.changes import audited
@@ -338,6 +339,8 @@ def _flat_part(prefix: str, part: Mapping[str, object]) -> list[tuple[str, objec
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, orjson.Fragment):  # details of a hook, credentials hidden
+        return orjson.dumps(value).decode()
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -282,6 +282,11 @@ ENTRIES: dict[tuple[str, str], Entry] = {
 ALSO = {("post", f"{BY_APP}/bulk-action/{{action}}"): Scope.DEADLETTERS_REPLAY}
 #: where the whole deployment is concerned, and no app
 OF_NO_APP = (Scope.RING_OPERATE, Scope.METRICS_READ)
+DOCS = ("/docs", "/openapi.json")
+OPEN_PATHS = {
+    *(f"{BASE}/healthcheck", "/health/live", "/health/ready"),
+    f"{BASE}/completions/{{token}}",
+}
 BATCHES = (f"{BASE}/schedules/batch", f"{BASE}/schedules/batch-cancel")
 
 
@@ -321,6 +326,8 @@ async def test_every_route_with_every_kind_of_key(is_short: bool) -> None:
     world = World(is_short=is_short)
     routes = await _routes(world)
     assert {(verb, _plural(path)) for verb, path in routes} == ENTRIES.keys()  # each has an entry
+    assert {path for (_, path), needs in routes.items() if needs is OPEN} == OPEN_PATHS
+    assert {path for (_, path), needs in routes.items() if needs is ANY_KEY} == {"/", BASE, *DOCS}
     text = await world.key()
     parts, other = read_key(text.encode()), make_key(Scope, None, label="x", now_ms=1)[0]
     assert parts is not None

@@ -224,7 +224,8 @@ async def test_whatever_is_wrong_is_refused_in_one_way(rig: Rig, kind: str) -> N
     elif kind == "an id":
         del stored[key_id]
     elif kind == "revoked":
-        stored[key_id] = replace(stored[key_id], revoked_ms=rig.clock.now_ms())
+        ahead_ms = rig.clock.now_ms() + 3_600_000  # by the clock of whoever revoked it
+        stored[key_id] = replace(stored[key_id], revoked_ms=ahead_ms)
     elif kind == "damaged":
         stored[key_id] = replace(stored[key_id], damage="facts: gone", digest=b"")
     elif kind == "expired":

@@ -29,6 +29,7 @@ of one length, are compared by `hmac.compare_digest`; where there is no such key
 | the store is slow | a key in use is read again from 3 s on, and what is known lets its requests in |
 | a flood of keys that nobody has | 64 requests may wait for reads of ids unknown here, others try again |
 |  | An id is read once at a time, and not again in 5 s. Keys in use are read beside that |
+| two data centres, by LOCAL_QUORUM | the other one hears of a revocation when it is replicated there |
 | very many keys | the 10,000 that were read last are known, and as many ids that are none |
 | what is stored of a key cannot be read | that key is refused, and the log says why |
 | this node's wall clock is off | keys expire as much too early or late; revocation does not depend on it |

@@ -244,15 +244,11 @@ def test_nobody_overtakes_who_waits(run: Runner, monkeypatch: pytest.MonkeyPatch
                     super().answered(flags, opcode, body)
                     asked_again.append(ask(link, b"again"))
 
-            first = Eager()
-            link.send(first, EXECUTE, b"first")
+            link.send(Eager(), EXECUTE, b"first")
             waiting = ask(link, b"waiting")
-            for count, request in ((1, first), (2, waiting)):
-                stream, _ = (await server.heard(count))[-1]
-                server.answer(stream, b"done")
-                await request.heard
-            server.answer((await server.heard(3))[-1][0], b"done")
-            await asked_again[0].heard
+            for count in (1, 2, 3):
+                server.answer((await server.heard(count))[-1][0], b"done")
+            await asyncio.gather(waiting.heard, asked_again[0].heard)
             assert [body for _, body in server.asked] == [b"first", b"waiting", b"again"]
 
     run(check())

@@ -113,14 +113,15 @@ class AuditTrail:
         await self._put(entry)
         try:
             yield
-        except RingtimeError as error:
+        except Exception as error:
+            told = str(error) if isinstance(error, RingtimeError) else f"a bug: {type(error).__name__}"
             at_ms = max(self._now_ms(), entry.at_ms)
             failed = replace(
                 entry,
                 entry_id=new_entry_id(at_ms),
                 at_ms=at_ms,
                 action=entry.action + FAILED,
-                after=_bounded({"error": str(error)[:MOST_ERROR_CHARS]}),
+                after=_bounded({"error": told[:MOST_ERROR_CHARS]}),
                 about=entry.entry_id,
             )
             with suppress(RingtimeError):  # what the caller is to hear of is the first error

@@ -433,6 +433,21 @@ async def test_purge_deletes_only_what_expired_and_is_finished(store: SqliteStor
     assert len(await store.fetch_index(BUCKET, BUCKET)) == 1
 
 
+async def test_purge_deletes_audit_entries_that_expired(store: SqliteStore) -> None:
+    entries = [
+        AuditEntry(
+            entry_id=uuid4(), at_ms=NOW_MS, operator="ana", action="a", subject="s", expires_ms=expires_ms
+        )
+        for expires_ms in (NOW_MS + 5, NOW_MS + 6, 0)
+    ]
+    for entry in entries:
+        await store.put_audit(entry)
+    await store.purge(NOW_MS + 5)
+    assert {entry.entry_id for entry in await store.fetch_audit(NOW_MS, NOW_MS, 9)} == {
+        entry.entry_id for entry in entries[1:]
+    }
+
+
 async def test_purge_comes_back_when_the_next_row_expires(store: SqliteStore) -> None:
     app = await store.create_app(make_app())
     rows = [make_row(app, START_MS + n, expires_ms=AFTER_RETENTION_MS + n * 10) for n in range(3)]

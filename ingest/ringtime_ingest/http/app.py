@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, compile_path
 from starlette.types import ASGIApp, Scope
 
+from ringtime_ingest.http.changing import is_noted
 from ringtime_ingest.http.docs_page import render_docs
 from ringtime_ingest.http.envelope import ERRORS, NO_METHOD, NO_PATH, Answer, Codes, failure, refusal, success
 from ringtime_ingest.http.gate import Bodies, Gate, Room
@@ -93,15 +94,17 @@ def create_app(
             *MetricsRoutes(counts).all(),
             *([] if clock is None else ClockRoutes(clock, bodies, settings.max_json_depth).all()),
             *_docs_routes(
-                lambda: openapi_document(settings, service.offer, needs, is_stepped=clock is not None)
+                lambda: openapi_document(settings, service.offer, needs, noted, is_stepped=clock is not None)
             ),
         ]
     )
-    needs = {
-        (method.lower(), NAMED.sub("{}", route.path)): route.needs
+    declared = {
+        (method.lower(), NAMED.sub("{}", route.path)): route
         for route in routes
         for method in route.given_methods
     }
+    needs = {key: route.needs for key, route in declared.items()}
+    noted = {key for key, route in declared.items() if is_noted(route.endpoint)}
     app = _Api(
         routes=_without_rivals(*routes),
         exception_handlers={**dict.fromkeys(ERRORS, _on_error), HTTPException: _on_no_route},

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Callable
 from functools import wraps
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.models.audit import Cause
 
 _ID = re.compile(REQUEST_ID_PATTERN)
+_ACTION = "action"  #: attribute of methods that are noted, and of what is wrapped around them
 _HEADER = REQUEST_ID.lower().encode()
 _TOLD = tuple(ERRORS)
 
@@ -45,8 +47,13 @@ def changing(action: str, endpoint: Endpoint) -> Endpoint:
             answer = refusal(error)
         return told(answer, cause)
 
-    vars(noted)["action"] = action  # for who looks which routes are noted
+    vars(noted)[_ACTION] = action
     return noted
+
+
+def is_noted(endpoint: Callable[..., object]) -> bool:
+    """Whether changes of the route with this method are noted."""
+    return _ACTION in vars(endpoint)
 
 
 def told(answer: Response, cause: Cause) -> Response:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 
@@ -24,7 +24,16 @@ from ringtime_ingest.http.guard import ANY_KEY, OPEN, Needs
 from ringtime_ingest.http.schemas import Schema, ref
 from ringtime_ingest.service.requests import Offer
 from ringtime_shared.access import Scope
-from ringtime_shared.api.audit import MAX_ACTION_CHARS, MAX_ACTOR_CHARS
+from ringtime_shared.api.audit import (
+    MAX_ACTION_CHARS,
+    MAX_ACTOR_CHARS,
+    REASON,
+    REQUEST_ID,
+    REQUEST_ID_PATTERN,
+)
+from ringtime_shared.api.audit import (
+    MAX_REASON_CHARS as MAX_NOTED,
+)
 from ringtime_shared.api.completions import PATH as COMPLETIONS
 from ringtime_shared.api.completions import URL_PATTERN
 from ringtime_shared.api.dead_letters import MAX_SIZE
@@ -92,6 +101,8 @@ _REASONS = {
 #: by name; behind a colon is what tells one from others of the same name
 _PARAMETERS: Mapping[str, Schema] = {
     "Idempotency-Key": KEY,
+    REQUEST_ID: text_of(REQUEST_ID_PATTERN, description="Kept in the audit log; the answer tells it."),
+    REASON: text_of(f"[ -~]{{0,{MAX_NOTED}}}", description="Why, for the audit log; may be UTF-8."),
     "appId": APP_ID,
     "app_id": APP_ID,
     "cancel_schedules": {"enum": ["false", "true"]},
@@ -715,6 +726,7 @@ def openapi_document(
     settings: ServerSettings,
     offer: Offer,
     needs: Mapping[tuple[str, str], Needs],
+    noted: Collection[tuple[str, str]],
     *,
     is_stepped: bool = False,
 ) -> Document:
@@ -722,6 +734,7 @@ def openapi_document(
 
     Args:
         needs: what routes need of their caller, by method in lower case and path, the names in it left out.
+        noted: the routes whose changes are in the audit log.
         is_stepped: whether it has a test clock.
     """
     created = str(settings.created_http_status)
@@ -732,8 +745,10 @@ def openapi_document(
         for path in dict.fromkeys((operation.path, _singular(operation.path))):
             copy = paths.setdefault(path, {})
             if operation.method not in copy:
-                asked = needs[operation.method, NAMED.sub("{}", path)]
-                copy[operation.method] = replace(operation, path=path).describe(created, asked)
+                key = operation.method, NAMED.sub("{}", path)
+                headers = (*operation.headers, *((REQUEST_ID, REASON) if key in noted else ()))
+                own = replace(operation, path=path, headers=headers)
+                copy[operation.method] = own.describe(created, needs[key])
     return {
         "openapi": "3.1.0",
         "info": {"title": "Ringtime", "version": version("ringtime"), "description": _INTRO},

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from tests.unit.ingest.rig import NOW_MS, NOW_S, Client, Rig, http_callback, make_rig, schedule_body
 
 from ringtime_ingest.http import create_app
+from ringtime_ingest.http.changing import is_noted
 from ringtime_shared.access import KeyChecks, Scope
 from ringtime_shared.access.keys import make_key
 from ringtime_shared.errors import VersionConflict
@@ -70,7 +71,7 @@ def test_every_route_that_writes_is_noted_or_named_above(rig: Rig) -> None:
         for route in app.router.routes
         if isinstance(route, Route)
         and {*(route.methods or ())} - {"GET", "HEAD"}
-        and "action" not in vars(getattr(route.endpoint, "__wrapped__", route.endpoint))
+        and not is_noted(route.endpoint)
     }
     assert unnoted == NOT_NOTED
 

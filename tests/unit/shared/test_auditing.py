@@ -70,6 +70,15 @@ async def test_a_change_that_is_refused_or_gets_no_answer_says_so_and_names_the_
         assert failed.key > asked.key
 
 
+async def test_a_bug_is_no_change_that_was_made() -> None:
+    rig = Rig()
+    with caused_by(CAUSE), pytest.raises(ZeroDivisionError):
+        async with rig.trail.change("shop", "shop", None, {}):
+            raise ZeroDivisionError("secret of the depths")
+    _, failed = await rig.entries()
+    assert json.loads(failed.after) == {"error": "a bug: ZeroDivisionError"}
+
+
 @pytest.mark.parametrize("error", [StoreUnavailable("away"), OutcomeUnknown("no answer")])
 async def test_without_an_entry_nothing_is_changed(error: Exception) -> None:
     rig, changed = Rig(), False

@@ -138,6 +138,8 @@ def _split(
     settings: dict[str, dict[str, object]] = {group: dict(each) for group, each in starting.settings.items()}
     settings.setdefault("cassandra", {})["keyspace"] = f"bench_{number}"
     settings.setdefault("coordination", {})["prefix"] = f"/bench-{number}"
+    if wanted.checkout and (wanted.checkout / "shared/ringtime_shared/access").is_dir():
+        settings.setdefault("access", {})["keys"] = "off"  # as the cluster does for pods of this checkout
     cluster = Cluster(
         folder / wanted.name,
         ingest=1,

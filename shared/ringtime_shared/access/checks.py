@@ -104,8 +104,10 @@ class KeyChecks:
         known = self._others.get(key_id, self._keys.get(key_id))
         if known is None or boot_ms - known.begun_ms >= FRESH_MS:
             known = await self._await_read(key_id, boot_ms)
-        is_key = compare_digest(key.digest, known.digest)
-        if not is_key or known.caller is None or self._clock.now_ms() >= known.ends_ms:
+        if not compare_digest(key.digest, known.digest):
+            raise Unauthenticated
+        if known.caller is None or self._clock.now_ms() >= known.ends_ms:
+            self._warn(key.key_id, "API key %s is refused: its time is over, or it was revoked", key.key_id)
             raise Unauthenticated
         self._note_use(key_id, known)
         return known.caller
@@ -160,7 +162,7 @@ class KeyChecks:
     def _keep(self, key_id: bytes, found: ApiKey | None, begun_ms: int) -> _Known:
         is_good = found is not None and not found.damage and found.revoked_ms is None
         if found is not None and found.damage:
-            self._warn(key_id, "%s; it is refused", Damaged("key", found.key_id, found.damage))
+            self._warn(found.key_id, "%s; it is refused", Damaged("key", found.key_id, found.damage))
         caller = None
         if found is not None and is_good:
             caller = Caller(

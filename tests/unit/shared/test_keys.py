@@ -254,6 +254,20 @@ async def test_a_key_that_cannot_be_read_is_told_of_once(rig: Rig, caplog: pytes
     ]
 
 
+async def test_who_still_uses_a_key_that_has_ended_is_found_in_the_log(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
+    said, key_id = await rig.issue(expires_ms=rig.clock.now_ms() + 1_000)
+    await rig.ask(said)
+    rig.clock.advance(1_000)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            assert await rig.is_refused(said)
+    (record,) = caplog.records
+    assert record.getMessage() == f"API key {key_id} is refused: its time is over, or it was revoked"
+    await settle()
+
+
 async def test_a_flood_of_made_up_keys_is_bounded_and_pushes_nobody_out(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

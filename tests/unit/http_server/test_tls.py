@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import shutil
 import socket
 import ssl
@@ -19,7 +20,7 @@ from tests.unit.http_server.raw import PATIENCE_S, RawClient, Site, error_of, se
 from ringtime_local import Authority, TlsFiles
 from ringtime_shared import certificates
 from ringtime_shared.errors import SettingsError, StartupError
-from ringtime_shared.http_server import listen
+from ringtime_shared.http_server import handshakes, listen
 from ringtime_shared.settings import ServerSettings, Settings, check_settings
 
 GET = b"GET /a HTTP/1.1\r\n" + HOST + b"\r\n"
@@ -179,6 +180,47 @@ def test_handshakes_that_do_not_end_are_cut_off_and_are_in_nobodys_way(
     run(scenario())
     assert "more than 10 connections" in caplog.text
     assert "TLS handshake: must end within 0.3 s" in caplog.text
+
+
+def first_message(files: TlsFiles) -> bytes:
+    """Return what a client begins with."""
+    out = ssl.MemoryBIO()
+    beginning = trusting(files).wrap_bio(ssl.MemoryBIO(), out, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        beginning.do_handshake()
+    return out.read()
+
+
+def test_a_handshake_begins_when_the_first_message_is_whole(
+    run: Run, files: TlsFiles, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those that begin and go no further are few at any time: the oldest goes for another."""
+    monkeypatch.setattr(handshakes, "_MOST_BEGUN", 3)
+    message = first_message(files)
+
+    async def scenario() -> None:
+        async with serving(**of(files)) as site:
+            halves = [await silent(site) for _ in range(20)]
+            for each in halves:
+                await each.send(message[:1], message[1:4], message[4:-1])
+            good = await secure(site, trusting(files))
+            await good.send(GET)
+            assert (await good.read_answers(1)).statuses == [200]
+            for each in halves:
+                await each.send(message[-1:])
+            begun = await asyncio.gather(*(_is_answered(each) for each in halves))
+            assert begun.count(True) >= 3
+            last = await secure(site, trusting(files))
+            await last.send(GET)
+            assert (await last.read_answers(1)).statuses == [200]
+
+    run(scenario())
+    counts = re.findall(r"refused (\d+) times, last from 127.0.0.1: TLS handshake: more than 3", caplog.text)
+    assert sum(map(int, counts)) == 18
+
+
+async def _is_answered(client: RawClient) -> bool:
+    return bool(await _read(client))
 
 
 def test_what_is_no_tls_is_no_matter(run: Run, files: TlsFiles, caplog: pytest.LogCaptureFixture) -> None:

@@ -19,6 +19,7 @@ import orjson
 from locust import FastHttpUser, LoadTestShape, constant_throughput, events, runners, task
 from locust.env import Environment
 
+from ringtime_client.credentials import find_key, with_key
 from ringtime_load.ledgers import Ledger
 from ringtime_load.plan import Plan, Tenants
 
@@ -35,7 +36,7 @@ DETAILS: dict[str, Any] = (
     if PLAN.callback == "kafka"
     else {"url": PLAN.callback_url, "method": "POST", "headers": {}}
 )
-HEADERS = {"Content-Type": "application/json"}
+HEADERS = dict(with_key(PLAN.hosts[0], {"Content-Type": "application/json"}, find_key(None, None)))
 TIMEOUT_S = 30.0
 HOSTS = cycle(PLAN.hosts)
 

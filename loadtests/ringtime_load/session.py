@@ -20,6 +20,7 @@ from uuid import uuid4
 
 import msgspec
 
+from ringtime_client.credentials import find_key, with_key
 from ringtime_load import report
 from ringtime_load.account import Account, Check, Requests, Tally, judge
 from ringtime_load.ledgers import Follower
@@ -118,13 +119,12 @@ class _Watch:
 
 
 def register_apps(plan: Plan) -> None:
-    """Register every tenant, eight at a time."""
+    """Register every tenant, eight at a time, with the API key of the environment if there is one."""
+    headers = with_key(plan.hosts[0], {"Content-Type": "application/json"}, find_key(None, None))
 
     def register(number: int) -> None:
         body = {"appId": plan.app(number), "partitions": plan.partitions, "active": True}
-        request = urllib.request.Request(
-            f"{plan.hosts[0]}/apps", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
+        request = urllib.request.Request(f"{plan.hosts[0]}/apps", json.dumps(body).encode(), dict(headers))
         with urllib.request.urlopen(request, timeout=30):
             pass
 

@@ -30,7 +30,7 @@ from uuid import UUID
 from ringtime_ingest.http.guard import CALLER
 from ringtime_shared.access import Caller
 from ringtime_shared.errors import RateLimited
-from ringtime_shared.fairness.rates import Buckets, Rate
+from ringtime_shared.fairness.rates import Rate, TokenBuckets
 from ringtime_shared.ids import APP_BITS, COUNTER_BITS, NONCE_BITS, app_number_of
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.settings import AppLimits
@@ -77,7 +77,7 @@ class Meter:
         self._processes = processes
         self._apps = apps
         self._rates: dict[int, Rate] = {}
-        self._buckets = Buckets(_MOST_BUCKETS)
+        self._buckets = TokenBuckets(_MOST_BUCKETS)
 
     def with_key(self, scope: Scope, caller: Caller) -> None:
         """Count a request with an API key. Raises RateLimited."""

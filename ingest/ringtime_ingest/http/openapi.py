@@ -94,6 +94,8 @@ _REASONS = {
     "409": "The state of the thing forbids it.",
     "413": "The body is too large.",
     "422": "The idempotency key stands for an earlier create that asked for something else.",
+    "429": "More than a limit of the app or the API key allows: `details.limit` names it. Try again after"
+    " `Retry-After`; the `RateLimit` headers say what is left.",
     "503": "Not available, or the outcome is unknown: the message says which. Try again after `Retry-After`.",
 }
 
@@ -210,12 +212,14 @@ class _Operation:
 
 
 def _failures_of(needs: Needs) -> tuple[str, ...]:
-    """Return the statuses of those whose key does not let them."""
+    """Return the statuses of those whose key, or its limits, do not let them."""
     if needs is OPEN:
         return ()
     if needs is ANY_KEY:
-        return ("401",)
-    return ("401", "403", "404") if needs not in (Scope.RING_OPERATE, Scope.METRICS_READ) else ("401", "403")
+        return ("401", "429")
+    if needs in (Scope.RING_OPERATE, Scope.METRICS_READ):
+        return ("401", "403", "429")
+    return ("401", "403", "404", "429")
 
 
 _RECURRING_PATH = "/goscheduler/apps/{appId}/recurring"

@@ -58,7 +58,7 @@ class Left:
     full_s: int  #: until it is full, rounded up
 
 
-class Buckets:
+class TokenBuckets:
     """The buckets of one process, by any name. Times in ms of a clock that never goes back."""
 
     def __init__(self, most: int) -> None:

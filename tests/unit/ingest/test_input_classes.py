@@ -9,19 +9,24 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from tests.unit.ingest import bad_bodies, bad_callbacks, bad_classes, bad_values
 from tests.unit.ingest.cases import SCHEDULES, Case
-from tests.unit.ingest.rig import Rig, make_rig, schedule_body
+from tests.unit.ingest.rig import NOW_MS, Client, Rig, make_rig, schedule_body
 from tests.unit.ingest.test_bad_input import assert_refused
 
+from ringtime_ingest.http import create_app
+from ringtime_shared.access import KeyChecks, Scope
+from ringtime_shared.access.keys import make_key
 from ringtime_shared.callbacks.egress_policy import EgressPolicy
 from ringtime_shared.callbacks.http_rules import HttpRules
 from ringtime_shared.callbacks.kafka_rules import KafkaRules
 from ringtime_shared.callbacks.resolver import Resolver
-from ringtime_shared.settings import EgressSettings, KafkaSettings
+from ringtime_shared.settings import EgressSettings, KafkaSettings, ServerSettings
 
 ROOT = Path(__file__).resolve().parents[3]
 TABLES = (
@@ -43,8 +48,10 @@ ELSEWHERE: Mapping[int, str] = {
     25: _SLOW,
     115: f"{_EGRESS}::test_a_name_that_changes_its_meaning_between_check_and_connect",
     119: f"{_EGRESS}::test_a_redirect_is_an_answer",
+    72: "tests/unit/ingest/test_access_matrix.py::test_every_route_with_every_kind_of_key",
     82: "tests/unit/ingest/test_keyed_api.py::test_while_it_is_in_flight_it_is_told_when_to_come_again",
     147: "tests/unit/ingest/test_census.py",
+    163: "tests/unit/shared/test_keys.py::test_digests_are_compared_in_constant_time",
     167: _MALFORMED,
     168: _MALFORMED,
     169: _MALFORMED,
@@ -67,8 +74,6 @@ TAKEN: Mapping[int, str] = {
     83: "keys of two apps have nothing to do with each other",
     171: "100-continue is answered; anything else is refused with 417",
 }
-#: Of API keys, and of what belongs to others.
-KEYS = (72, *range(153, 164))
 
 
 def look_up(host: str) -> tuple[str, ...]:
@@ -108,12 +113,66 @@ async def test_a_key_stands_for_one_create(changes: dict[str, object]) -> None: 
     assert (reply.status, len(rig.rows)) == (422, 1)
 
 
+async def issued(rig: Rig, *scopes: Scope, **ends: int) -> str:
+    """Return a key that the store knows, perhaps one that has ended."""
+    text, key = make_key(scopes or Scope, None, label="x", now_ms=NOW_MS)
+    await rig.store.put_key(replace(key, **ends))  # type: ignore[arg-type]
+    return text
+
+
+async def test_who_has_no_good_key_is_refused() -> None:  # 153 to 158, and 160 to 162
+    rig = make_rig()
+
+    async def ready() -> None:
+        """It always is."""
+
+    keys = KeyChecks(cast(Any, rig.store), rig.clock)
+    client = Client(create_app(rig.service, ServerSettings(), ready, keys=keys))
+    good = await issued(rig)
+    unknown = [make_key(Scope, None, label="x", now_ms=NOW_MS)[0] for _ in range(3)]
+    revoked = [await issued(rig, revoked_ms=NOW_MS - n) for n in range(3)]
+    expired = [await issued(rig, expires_ms=NOW_MS - n) for n in range(3)]
+    places = (5, 20, len(good) - 1)
+    mistyped = [good[:n] + ("a" if good[n] != "a" else "b") + good[n + 1 :] for n in places]
+    values: dict[int, list[str | None]] = {
+        153: [None, "", "Bearer", "Bearer "],
+        154: ["Bearer x", "Bearer rt_", f"Basic {good}", good, f"Bearer {good}x", f"Bearer,{good}"],
+        155: [f"Bearer {each}" for each in mistyped],
+        156: [f"Bearer {each}" for each in unknown],
+        157: [f"Bearer {each}" for each in revoked],
+        158: [f"Bearer {each}" for each in expired],
+        162: [f"Bearer {'a' * 8_192}", f"Bearer {good}{'a' * 8_192}", f"Bearer rt_{'0' * 12}_{'a' * 8_192}"],
+    }
+    asked = [[each] for many in values.values() for each in many]
+    asked += [[f"Bearer {one}", f"Bearer {other}"] for one in (good, "x") for other in (good, "x")]  # 160
+    for headers in asked:
+        sent = [("Authorization", each) for each in headers if each is not None]
+        reply = await client.call("POST", SCHEDULES, schedule_body(), headers=sent)
+        assert (reply.status, reply.json["status"]["error"]) == (401, "UNAUTHENTICATED"), headers
+        assert good not in reply.body.decode()
+    for name in ("key", "access_token", "authorization", "api_key"):  # 161
+        reply = await client.call("POST", f"{SCHEDULES}?{name}={good}", schedule_body())
+        assert reply.status == 401
+    assert rig.rows == {}
+    assert all(len(many) >= 3 for many in values.values())
+    reply = await client.call(
+        "POST", SCHEDULES, schedule_body(), headers=[("Authorization", f"Bearer {good}")]
+    )
+    assert reply.status == 200
+    reader = [("Authorization", f"Bearer {await issued(rig, Scope.SCHEDULES_READ)}")]
+    for path in (SCHEDULES, f"{SCHEDULES}/batch", "/goscheduler/apps"):  # 159
+        reply = await client.call("POST", path, b"{}", headers=reader)
+        assert (reply.status, reply.json["status"]["error"]) == (403, "FORBIDDEN")
+    await keys.close()
+
+
 def test_every_class_has_its_values() -> None:
     found = Counter(
         int(match[1]) for table in TABLES for case in table if (match := re.match(r"(\d+) ", case.name))
     )
     named = {**ELSEWHERE, **TAKEN}
-    assert {number for number in range(1, 181) if found[number] < 3} == {*named, 81, *KEYS}
+    here = {81, *range(153, 163)}
+    assert {number for number in range(1, 181) if found[number] < 3} == {*named, *here}
 
 
 def test_what_is_elsewhere_is_there() -> None:

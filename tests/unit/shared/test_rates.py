@@ -1,11 +1,11 @@
-"""Buckets of tokens: nobody gets more than his rate and his rest, and nobody less."""
+"""TokenBuckets of tokens: nobody gets more than his rate and his rest, and nobody less."""
 
 from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ringtime_shared.fairness.rates import Buckets, Left, Rate
+from ringtime_shared.fairness.rates import Left, Rate, TokenBuckets
 
 
 def test_a_share_holds_what_comes_in_the_time_and_at_least_one() -> None:
@@ -14,7 +14,7 @@ def test_a_share_holds_what_comes_in_the_time_and_at_least_one() -> None:
 
 
 def test_what_is_left_comes_back_with_time() -> None:
-    buckets, rate = Buckets(10), Rate(2.0, 4.0)
+    buckets, rate = TokenBuckets(10), Rate(2.0, 4.0)
     assert buckets.left("a", rate, 0) == Left(4, 0)
     for _ in range(4):
         assert buckets.wait_ms("a", 1, rate, 0) == 0
@@ -28,7 +28,7 @@ def test_what_is_left_comes_back_with_time() -> None:
 
 
 def test_more_than_a_bucket_holds_needs_it_full_and_is_paid_back() -> None:
-    buckets, rate = Buckets(10), Rate(10.0, 10.0)
+    buckets, rate = TokenBuckets(10), Rate(10.0, 10.0)
     buckets.take("a", 1, rate, 0)
     assert buckets.wait_ms("a", 1_000, rate, 0) == 100
     assert buckets.wait_ms("a", 1_000, rate, 100) == 0
@@ -38,13 +38,13 @@ def test_more_than_a_bucket_holds_needs_it_full_and_is_paid_back() -> None:
 
 
 def test_another_rate_begins_with_a_full_bucket() -> None:
-    buckets = Buckets(10)
+    buckets = TokenBuckets(10)
     buckets.take("a", 1_000, Rate(1.0, 10.0), 0)
     assert buckets.wait_ms("a", 1, Rate(5.0, 50.0), 0) == 0
 
 
 def test_the_bucket_used_longest_ago_is_forgotten() -> None:
-    buckets, rate = Buckets(3), Rate(1.0, 1.0)
+    buckets, rate = TokenBuckets(3), Rate(1.0, 1.0)
     for name in "abcad":
         buckets.take(name, 1, rate, 0)
     assert len(buckets) == 3
@@ -62,7 +62,7 @@ def test_no_span_of_time_holds_more_than_rest_and_rate(
     per_s: int, parts: int, at_once_s: float, steps: list[tuple[int, int]]
 ) -> None:
     """And whoever is told to wait may go on at that moment."""
-    buckets, rate, now_ms, taken = Buckets(2), Rate.share(per_s, parts, at_once_s), 0.0, list[float]()
+    buckets, rate, now_ms, taken = TokenBuckets(2), Rate.share(per_s, parts, at_once_s), 0.0, list[float]()
     for pause_ms, count in steps:
         now_ms += pause_ms
         wait_ms = buckets.wait_ms("a", 1, rate, now_ms)

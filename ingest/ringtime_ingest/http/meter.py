@@ -15,13 +15,14 @@ A create takes from all of its buckets or from none. What was refused takes noth
 what he may gets what he may. An app that is not known here (unknown, or registered a moment ago by another
 pod) is not counted: it has no limits that could be known.
 
-Where no limit is set nothing is kept, and a request costs a look-up or two. Headers follow
+Where no limit is set a request costs a look-up or two. What was used longest ago is forgotten first: see
+`rates`. Headers follow
 draft-ietf-httpapi-ratelimit-headers-10; `q` and `r` are those of this process.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from math import ceil
 from typing import Any, NamedTuple, Protocol
@@ -30,28 +31,41 @@ from uuid import UUID
 from ringtime_ingest.http.guard import CALLER
 from ringtime_shared.access import Caller
 from ringtime_shared.errors import RateLimited
-from ringtime_shared.fairness.rates import Rate, TokenBuckets
+from ringtime_shared.fairness.rates import Left, Rate, TokenBucket
 from ringtime_shared.ids import APP_BITS, COUNTER_BITS, NONCE_BITS, app_number_of
-from ringtime_shared.models.app import App, AppConfiguration
+from ringtime_shared.models.app import App
 from ringtime_shared.settings import AppLimits
 
-METERED = "ringtime.metered"  #: in the scope: what was counted, for the headers
-_KEY_REQUESTS, _APP_REQUESTS = '"key-requests"', '"app-requests"'
-_KEY_CREATES, _APP_CREATES, _APP_BYTES = '"key-creates"', '"app-creates"', '"app-payload-bytes"'
+METERED = "ringtime.metered"  #: in the scope: the limits that were counted, for the headers
+_MOST_ACCOUNTS = 100_000  #: of apps, and as many of keys; 30 MB
 _SCHEDULES, _BYTES = ';qu="schedules"', ';qu="content-bytes"'
-_MOST_BUCKETS = 100_000  #: 20 MB; an app has three, a key two
 Scope = MutableMapping[str, Any]
 Header = tuple[bytes, bytes]
 
 
-class _Charge(NamedTuple):
-    """So much from one bucket."""
+class _Limit(TokenBucket):
+    """What is left of one limit, and how the headers call it."""
 
-    policy: str  #: its name, in quotes, as the headers have it
-    unit: str  #: a parameter of the policy; without one requests are counted
-    who: str
-    rate: Rate
-    tokens: int
+    __slots__ = ("policy", "told")
+
+    def __init__(self, policy: str, rate: Rate, unit: str = "") -> None:
+        """`unit`: a parameter of the policy; without one requests are counted."""
+        super().__init__(rate)
+        width_s = ceil(rate.most / rate.per_s)
+        self.policy = policy
+        self.told = f'"{policy}";q={int(rate.most)};w={width_s}{unit}'
+
+
+class _Account(NamedTuple):
+    """The limits of one app, or key; None: it has no such limit."""
+
+    of: object  #: what says so: they hold while it is the same
+    requests: _Limit | None
+    creates: _Limit | None
+    payload_bytes: _Limit | None
+
+
+_Charge = tuple[_Limit, int]
 
 
 class Apps(Protocol):
@@ -69,34 +83,32 @@ class Apps(Protocol):
 
 
 class Meter:
-    """The buckets of one process."""
+    """What is left to each app and key, as far as this process is concerned."""
 
     def __init__(self, limits: AppLimits, processes: int, apps: Apps) -> None:
         """`processes`: that requests are spread over."""
         self._limits = limits
         self._processes = processes
         self._apps = apps
-        self._rates: dict[int, Rate] = {}
-        self._buckets = TokenBuckets(_MOST_BUCKETS)
+        self._of_apps: OrderedDict[str, _Account] = OrderedDict()  # used longest ago first
+        self._of_keys: OrderedDict[str, _Account] = OrderedDict()
 
     def with_key(self, scope: Scope, caller: Caller) -> None:
         """Count a request with an API key. Raises RateLimited."""
-        per_s = caller.requests_per_second or self._limits.key_requests_per_second
-        if per_s is not None:
-            self._take(scope, _Charge(_KEY_REQUESTS, "", caller.key_id, self._share(per_s), 1))
+        requests = self._of_key(caller).requests
+        if requests is not None:
+            self._take(scope, (requests, 1))
 
     def about_path(self, scope: Scope, named: Mapping[str, str]) -> None:
         """Count a request about the app that its path names, or whose schedule it does. Raises
         RateLimited."""
         app_id = named.get("app_id")
-        if app_id is None:
-            number = _app_number_of(named.get("schedule_id", ""))
+        if app_id is None and "schedule_id" in named:
+            number = _app_number_of(named["schedule_id"])
             app_id = None if number is None else self._apps.known_app_id(number)
-        configuration = None if app_id is None else self._configuration(app_id)
-        if app_id is not None and configuration is not None:
-            charge = self._request(app_id, configuration)
-            if charge is not None:
-                self._take(scope, charge)
+        account = None if app_id is None else self._of_app(app_id)
+        if account is not None and account.requests is not None:
+            self._take(scope, (account.requests, 1))
 
     def creates(
         self, scope: Scope, app_id: str, payloads: Sequence[str], *, is_counted: bool = False
@@ -106,22 +118,21 @@ class Meter:
         Args:
             is_counted: the request itself is already, since its path names the app.
         """
-        limits, charges, count = self._limits, list[_Charge](), len(payloads)
-        configuration = self._configuration(app_id)
-        if configuration is not None:
-            request = None if is_counted else self._request(app_id, configuration)
-            charges += [] if request is None else [request]
-            per_s = configuration.creates_per_second or limits.creates_per_second
-            if per_s is not None:
-                charges.append(_Charge(_APP_CREATES, _SCHEDULES, app_id, self._share(per_s), count))
-            per_s = configuration.payload_bytes_per_second or limits.payload_bytes_per_second
-            if per_s is not None:
-                size = sum(len(each.encode()) for each in payloads)
-                charges.append(_Charge(_APP_BYTES, _BYTES, app_id, self._share(per_s), size))
+        charges: list[_Charge] = []
+        account = self._of_app(app_id)
+        if account is not None:
+            _, requests, creates, payload_bytes = account
+            if requests is not None and not is_counted:
+                charges.append((requests, 1))
+            if creates is not None:
+                charges.append((creates, len(payloads)))
+            if payload_bytes is not None:
+                charges.append((payload_bytes, sum(len(each.encode()) for each in payloads)))
         caller: Caller = scope[CALLER]
-        per_s = caller.creates_per_second or limits.key_creates_per_second
-        if per_s is not None and caller.key_id:
-            charges.append(_Charge(_KEY_CREATES, _SCHEDULES, caller.key_id, self._share(per_s), count))
+        if caller.key_id:
+            of_key = self._of_key(caller).creates
+            if of_key is not None:
+                charges.append((of_key, len(payloads)))
         if charges:
             self._take(scope, *charges)
 
@@ -130,65 +141,116 @@ class Meter:
 
         Raises RateLimited.
         """
-        charges = list[_Charge]()
+        charges: list[_Charge] = []
         for number, count in Counter(app_number_of(each) for each in asked if isinstance(each, UUID)).items():
             app_id = self._apps.known_app_id(number)
-            configuration = None if app_id is None else self._configuration(app_id)
-            if app_id is not None and configuration is not None:
-                charge = self._request(app_id, configuration, count)
-                charges += [] if charge is None else [charge]
+            account = None if app_id is None else self._of_app(app_id)
+            if account is not None and account.requests is not None:
+                charges.append((account.requests, count))
         caller: Caller = scope[CALLER]
-        per_s = caller.requests_per_second or self._limits.key_requests_per_second
-        if per_s is not None and caller.key_id and len(asked) > 1:
-            rate = self._share(per_s)
-            charges.append(_Charge(_KEY_REQUESTS, "", caller.key_id, rate, len(asked) - 1))
+        if caller.key_id and len(asked) > 1:
+            of_key = self._of_key(caller).requests
+            if of_key is not None:
+                charges.append((of_key, len(asked) - 1))
         if charges:
             self._take(scope, *charges)
 
-    def _request(self, app_id: str, configuration: AppConfiguration, count: int = 1) -> _Charge | None:
-        per_s = configuration.requests_per_second or self._limits.requests_per_second
-        return None if per_s is None else _Charge(_APP_REQUESTS, "", app_id, self._share(per_s), count)
+    def headers(self, scope: Scope) -> list[Header]:
+        """Return what the answer to a request says of the limits that it was counted for, which must be some.
+        A batch over several apps tells of the one that has least."""
+        now_ms = self._apps.boot_ms()
+        told: dict[str, tuple[Left, str]] = {}
+        for limit in scope[METERED]:
+            left = limit.left(now_ms)
+            if limit.policy not in told or left < told[limit.policy][0]:
+                told[limit.policy] = left, limit.told
+        lefts = ", ".join(f'"{policy}";r={left.tokens};t={left.full_s}' for policy, (left, _) in told.items())
+        return [
+            (b"ratelimit-policy", ", ".join(text for _, text in told.values()).encode()),
+            (b"ratelimit", lefts.encode()),
+        ]
 
-    def _configuration(self, app_id: str) -> AppConfiguration | None:
+    def _of_app(self, app_id: str) -> _Account | None:
+        """Return the account of an app; None: it is not known here."""
         app = self._apps.known_app(app_id)
-        return None if app is None else app.configuration
+        if app is None:
+            return None
+        account = self._of_apps.get(app_id)
+        if account is None or account.of is not app.configuration:
+            own, limits = app.configuration, self._limits
+            account = self._opened(
+                self._of_apps,
+                app_id,
+                account,
+                own,
+                ("app-requests", own.requests_per_second or limits.requests_per_second, ""),
+                ("app-creates", own.creates_per_second or limits.creates_per_second, _SCHEDULES),
+                (
+                    "app-payload-bytes",
+                    own.payload_bytes_per_second or limits.payload_bytes_per_second,
+                    _BYTES,
+                ),
+            )
+        else:
+            self._of_apps.move_to_end(app_id)
+        return account
 
-    def _share(self, per_s: int) -> Rate:
-        rate = self._rates.get(per_s)
-        if rate is None:
-            if len(self._rates) > _MOST_BUCKETS:
-                self._rates.clear()
-            rate = self._rates[per_s] = Rate.share(per_s, self._processes, self._limits.at_once_s)
-        return rate
+    def _of_key(self, caller: Caller) -> _Account:
+        account = self._of_keys.get(caller.key_id)
+        if account is None:  # a key never changes
+            limits = self._limits
+            return self._opened(
+                self._of_keys,
+                caller.key_id,
+                None,
+                None,
+                ("key-requests", caller.requests_per_second or limits.key_requests_per_second, ""),
+                ("key-creates", caller.creates_per_second or limits.key_creates_per_second, _SCHEDULES),
+                ("", None, ""),
+            )
+        self._of_keys.move_to_end(caller.key_id)
+        return account
+
+    def _opened(
+        self,
+        accounts: OrderedDict[str, _Account],
+        who: str,
+        before: _Account | None,
+        of: object,
+        *wanted: tuple[str, int | None, str],
+    ) -> _Account:
+        """Return the account by new rates, with what was taken by the old ones, and keep it."""
+        now_ms, limits = self._apps.boot_ms(), list[_Limit | None]()
+        for at, (policy, per_s, unit) in enumerate(wanted, 1):
+            limit = None
+            if per_s is not None:
+                limit = _Limit(policy, Rate.share(per_s, self._processes, self._limits.at_once_s), unit)
+                old: _Limit | None = None if before is None else before[at]  # type: ignore[assignment]
+                if old is not None:
+                    limit.follow(old, now_ms)
+            limits.append(limit)
+        account = accounts[who] = _Account(of, *limits)
+        accounts.move_to_end(who)
+        if len(accounts) > _MOST_ACCOUNTS:
+            accounts.popitem(last=False)
+        return account
 
     def _take(self, scope: Scope, *charges: _Charge) -> None:
-        now_ms, buckets = self._apps.boot_ms(), self._buckets
-        scope.setdefault(METERED, []).extend(charges)
-        wait_ms, limit = 0.0, ""
-        for policy, _, who, rate, count in charges:
-            missing_ms = buckets.wait_ms((policy, who), count, rate, now_ms)
-            if missing_ms > wait_ms:
-                wait_ms, limit = missing_ms, policy
-        if limit:
-            raise RateLimited(limit.strip('"'), wait_ms / 1_000)
-        for policy, _, who, rate, count in charges:
-            buckets.take((policy, who), count, rate, now_ms)
-
-    def headers(self, scope: Scope) -> list[Header]:
-        """Return what the answer to a request says of the limits that it was counted for, which must be
-        some."""
+        """Take from all of these limits, or from none. Raises RateLimited."""
         now_ms = self._apps.boot_ms()
-        told: dict[str, tuple[int, bytes, bytes]] = {}
-        for policy, unit, who, rate, _ in scope[METERED]:
-            left = self._buckets.left((policy, who), rate, now_ms)
-            if policy in told and told[policy][0] <= left.tokens:
-                continue  # a batch over several apps tells of the one that has least
-            width = f"{policy};q={int(rate.most)};w={ceil(rate.whole_ms / 1_000)}{unit}"
-            told[policy] = left.tokens, width.encode(), f"{policy};r={left.tokens};t={left.full_s}".encode()
-        return [
-            (b"ratelimit-policy", b", ".join(each for _, each, _ in told.values())),
-            (b"ratelimit", b", ".join(each for _, _, each in told.values())),
-        ]
+        metered = scope.get(METERED)
+        if metered is None:
+            metered = scope[METERED] = []
+        longest_ms, refusing = 0.0, None
+        for limit, count in charges:
+            metered.append(limit)
+            wait_ms = limit.wait_ms(count, now_ms)
+            if wait_ms > longest_ms:
+                longest_ms, refusing = wait_ms, limit
+        if refusing is not None:
+            raise RateLimited(refusing.policy, longest_ms / 1_000)
+        for limit, count in charges:
+            limit.take(count, now_ms)
 
 
 def _app_number_of(schedule_id: str) -> int | None:

@@ -4,6 +4,7 @@ is."""
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -11,6 +12,7 @@ from uuid import UUID
 import pytest
 from tests.unit.ingest.rig import NOW_MS, Reply, Rig, make_rig, schedule_body
 
+from ringtime_ingest.http import meter as meter_module
 from ringtime_ingest.http.guard import CALLER
 from ringtime_ingest.http.meter import METERED, Meter, _app_number_of
 from ringtime_shared.access import ANYBODY, EVERYTHING, Caller
@@ -158,8 +160,10 @@ async def test_a_changed_limit_holds_at_once_here() -> None:
     path = "/goscheduler/apps/test/configuration"
     assert (await rig.client.call("PATCH", path, {"createsPerSecond": 1})).status == 200
     assert [(await create(rig)).status for _ in range(2)] == [200, 429]
-    await rig.client.call("PATCH", path, {"createsPerSecond": 2})
-    assert (await create(rig)).status == 200
+    await rig.client.call("PATCH", path, {"createsPerSecond": 2})  # which is no way to a full bucket
+    assert [(await create(rig)).status for _ in range(2)] == [200, 429]
+    await rig.client.call("PATCH", path, {"weight": 2})
+    assert (await create(rig)).status == 429
 
 
 async def test_the_servers_limit_stands_in_and_bounds_what_apps_may_set() -> None:
@@ -211,16 +215,26 @@ def test_without_limits_nothing_is_kept() -> None:
     meter.creates(scope, "a", ["x"] * 1_000)
     meter.about_path(scope, {"app_id": "a"})
     assert METERED not in scope
-    assert len(meter._buckets) == 0
 
 
-def test_an_app_that_is_not_known_takes_no_bucket() -> None:
+def test_an_app_that_is_not_known_takes_no_memory() -> None:
     meter = Meter(AppLimits(creates_per_second=1, requests_per_second=1), 1, Known(None))
     for n in range(1_000):
         meter.creates(scope_of(), f"nobody-{n}", ["", ""])
         meter.about_path(scope_of(), {"app_id": f"nobody-{n}"})
         meter.about_path(scope_of(), {"schedule_id": str(UUID(int=n))})
-    assert len(meter._buckets) == 0
+    assert len(meter._of_apps) == 0
+
+
+def test_accounts_are_bounded_and_the_one_used_longest_ago_is_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(meter_module, "_MOST_ACCOUNTS", 3)
+    meter = Meter(AppLimits(creates_per_second=1, at_once_s=1), 1, Known())
+    for app_id in ("a", "b", "c", "a", "d"):
+        with suppress(RateLimited):
+            meter.creates(scope_of(), app_id, [""])
+    assert list(meter._of_apps) == ["c", "a", "d"]
 
 
 def test_keys_have_limits_of_their_own_or_those_of_the_settings() -> None:

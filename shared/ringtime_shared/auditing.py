@@ -44,11 +44,12 @@ CAUSE: ContextVar[Cause | None] = ContextVar("ringtime.cause", default=None)
 @contextmanager
 def caused_by(cause: Cause) -> Iterator[None]:
     """Note changes that are made inside as asked for by `cause`."""
-    token = CAUSE.set(cause)
+    before = CAUSE.get()
+    CAUSE.set(cause)
     try:
         yield
     finally:
-        CAUSE.reset(token)
+        CAUSE.set(before)  # a token would have to be given back where it was taken, also by who ends a task
 
 
 def asked_of_library(action: str) -> Callable[[Callable[P, Awaitable[R]]], Callable[P, Awaitable[R]]]:

@@ -151,6 +151,27 @@ async def test_what_each_route_leaves(rig: Rig) -> None:
     assert secret["secret"] not in log
 
 
+async def test_no_secret_of_hooks_or_callbacks_is_in_the_log(rig: Rig) -> None:
+    """What the API masks, the log masks; a callback is its type and destination alone."""
+    leaky = http_callback(
+        url=f"https://example.com/hook?key={SECRET}",
+        headers={"Authorization": f"Bearer {SECRET}", "X-Api-Key": SECRET},
+    )
+    await ok(rig, "PATCH", f"{APP}/configuration", {"hooks": {"onFailure": leaky}})
+    body = DAILY | {"callback": leaky, "hooks": {"onSuccess": leaky}}
+    await ok(rig, "PUT", f"{APP}/recurring/day", body)
+    await ok(rig, "PUT", f"{APP}/recurring/day", body | {"payload": f"{SECRET}!", "overlapPolicy": "skip"})
+    hooked, made, changed = await entries(rig)
+    assert "onFailure" in json.loads(hooked.after)["configuration"]["hooks"]
+    shown = json.loads(made.after)
+    assert (shown["callbackType"], shown["hooks"]) == ("http", ["onSuccess"])
+    assert json.loads(changed.after)["payloadBytes"] == len(SECRET) + 1
+    assert json.loads(changed.before)["overlapPolicy"] == "allow"
+    assert SECRET not in json.dumps([str(entry) for entry in await entries(rig)])
+    for path in ("/goscheduler/audit", f"{APP}/audit"):
+        assert SECRET not in (await ok(rig, "GET", path)).body.decode()
+
+
 async def test_single_schedules_and_batches_leave_nothing(rig: Rig) -> None:
     made = (await ok(rig, "POST", "/goscheduler/schedules", schedule_body())).json["data"]["schedule"]
     await ok(rig, "DELETE", f"/goscheduler/schedules/{made['scheduleId']}")

@@ -4,6 +4,7 @@ Layers, each importing only those below it (import-linter holds this):
 
     stores.*, coordination.*   drivers: each imports one client library, none knows another
     apps, schedules            what clients, operators and services do with them in the same way
+    auditing                   who asked for a change, noted before it is made
     stores.protocol, coordination.protocol
     ring, recurring, callbacks pure rules
     api                        names and shapes on the wire

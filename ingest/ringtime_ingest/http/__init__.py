@@ -6,6 +6,7 @@
 | `shortcut` | the busiest routes, past the router |
 | `gate` | who comes in, how many requests at once, how long a body, and what becomes of a bug |
 | `guard` | what each route needs of its caller: a scope, and the app to be one of his |
+| `changing` | what is noted of a request that changes something, for the audit log; its id |
 | `routes` | one method for each route: parse, ask the service, answer |
 | `plain` | creates as nearly all clients write them, from bytes to what the service is asked |
 | `parsing`, `fields`, `shapes` | from bytes to what the service is asked: form, tables, JSON |

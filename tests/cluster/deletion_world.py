@@ -115,7 +115,7 @@ class DeletionWorld(World):
                 await asyncio.sleep(rng.uniform(0.05, 0.5))
 
     def _deleter(self, pod: Pod) -> Deleter:
-        store = cast("MemoryStore", PodStore(self.store, pod, self.spawn))
+        store = cast("MemoryStore", PodStore(self.store, pod))
         return Deleter(store, pod, self.plan.ingest, LIMITS)
 
     async def _wait_for_outcomes(self, deadline_s: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -89,7 +89,7 @@ class Pod(SystemClock):
         self.is_alive = True
         self.off_ms = float(skew_ms)  #: of the wall clock, ahead of the right time
         self.drift = 0.0  #: ms a ms
-        self.sent: set[asyncio.Task[Any]] = set()  #: its store calls that are not carried out yet
+        self.under_way = 0  #: its store calls that are not carried out yet
         self.uncounted: tuple[int, float] = 0, 0.0  #: what the count was, and when, as it changed an app last
         self._frozen_s: float | None = None
         self._running = asyncio.Event()
@@ -126,12 +126,9 @@ class Pod(SystemClock):
 class PodStore:
     """The shared store as one pod sees it over a network: slow, and not always answering."""
 
-    def __init__(
-        self, store: MemoryStore, pod: Pod, spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
-    ):
+    def __init__(self, store: MemoryStore, pod: Pod) -> None:
         self._store = store
         self._pod = pod
-        self._spawn = spawn
         self.hosts_off_ms: list[float] = []  #: of the store's hosts; none: it has no clock
         self.work: Work | None = None  #: counts what this pod reads
         self.arrival_faults: ArrivalFaults | None = None
@@ -198,7 +195,8 @@ class PodStore:
         self, name: str, method: Callable[..., Awaitable[Any]], *args: Any, **options: Any
     ) -> Any:
         pod, rng, rates = self._pod, self._pod.rng, self._pod.rates
-        await pod.wait_running()
+        if pod.is_paused:
+            await pod.wait_running()
         if rng.random() < rates.refused:
             raise StoreUnavailable(f"{name}: simulated refusal")
         may_be_slow = not rates.slow_calls or name in rates.slow_calls
@@ -209,16 +207,33 @@ class PodStore:
         if is_uncounted:
             method = partial(self._change_uncounted, method)
         # What was sent is carried out, even if the sender dies or stops waiting.
-        call = self._spawn(_later(delay_s, method, args))
-        pod.sent.add(call)
-        call.add_done_callback(pod.sent.discard)
-        answer = await asyncio.shield(call)
+        loop = asyncio.get_running_loop()
+        call: asyncio.Future[Any] = loop.create_future()
+        pod.under_way += 1
+        loop.call_later(delay_s, loop.call_soon, self._carry_out, method, args, call)
+        answer = await call
         if self.work is not None:
             self.work.note(name, args, answer)
-        await pod.wait_running()
+        if pod.is_paused:
+            await pod.wait_running()
         if is_uncounted or rng.random() < rates.lost_reply:
             raise OutcomeUnknown(f"{name}: simulated lost reply")
         return answer
+
+    def _carry_out(
+        self, method: Callable[..., Awaitable[Any]], args: tuple[Any, ...], call: asyncio.Future[Any]
+    ) -> None:
+        self._pod.under_way -= 1
+        try:
+            method(*args).__await__().send(None)
+        except StopIteration as done:
+            if not call.done():
+                call.set_result(done.value)
+        except Exception as error:  # noqa: BLE001 - whoever waits for the call gets it
+            if not call.done():
+                call.set_exception(error)
+        else:
+            raise AssertionError(f"{method!r} waits for something: the memory driver does not")
 
     async def _change_uncounted(self, change: Callable[..., Awaitable[Any]], *args: Any) -> None:
         count = self._store._app_changes
@@ -227,11 +242,6 @@ class PodStore:
             self._store._last_app_changes.pop()
         self._store._app_changes = count
         self._pod.uncounted = count, asyncio.get_running_loop().time()
-
-
-async def _later(delay_s: float, method: Callable[..., Awaitable[Any]], args: tuple[Any, ...]) -> Any:
-    await asyncio.sleep(delay_s)
-    return await method(*args)
 
 
 class PodSession(MemorySession):

@@ -144,7 +144,7 @@ class ResizeWorld(World):
 
     def _resizer(self, pod: Pod, operator: str) -> Resizer:
         deployment = Deployment(
-            store=cast("MemoryStore", PodStore(self.store, pod, self.spawn)),
+            store=cast("MemoryStore", PodStore(self.store, pod)),
             coordination=MemoryOperator(self.hub),
             settings=Settings(ingest=self.plan.ingest, dispatch=self.plan.dispatch),
             operator=operator,

@@ -296,7 +296,7 @@ class WideWorld(World):
     async def _operate(self, pod: Pod, count: int) -> None:
         changer = PartChanger(
             Deployment(
-                store=cast("MemoryStore", PodStore(self.store, pod, self.spawn)),
+                store=cast("MemoryStore", PodStore(self.store, pod)),
                 coordination=None,
                 settings=Settings(ingest=self.plan.ingest, dispatch=self.plan.dispatch),
                 operator=pod.name,

@@ -211,7 +211,7 @@ class World:
 
     def _store_of(self, pod: Pod) -> PodStore:
         """Return the store as this pod sees it."""
-        return PodStore(self.store, pod, self.spawn)
+        return PodStore(self.store, pod)
 
     async def _clock_of(self, pod: Pod, store: PodStore) -> Clock:
         """Return the clock that the pod runs on."""
@@ -329,7 +329,8 @@ class World:
         for work in self.works:
             work.cancel()
         await asyncio.gather(*self.works, return_exceptions=True)
-        await asyncio.gather(*(call for pod in self.operators for call in pod.sent), return_exceptions=True)
+        while any(pod.under_way for pod in self.operators):  # noqa: ASYNC110 - the time is virtual
+            await asyncio.sleep(0.01)
 
     async def _status(self, entry: ClientEntry) -> Status:
         parts = unpack_id(entry.schedule_id)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import subprocess
 import sys
+from copy import copy
 from itertools import product
 from pathlib import Path
 from random import Random
@@ -25,8 +27,10 @@ from ringtime_shared.ids import (
     IdMint,
     IdParts,
     Kind,
+    has_kind,
     home_slot,
     pack_id,
+    to_uuid,
     unpack_id,
 )
 from ringtime_shared.stores.sqlite import SqliteStore
@@ -55,6 +59,24 @@ def test_what_was_packed_is_unpacked(parts: IdParts) -> None:
     assert home_slot(packed) == parts.slot_ms
     assert unpack_id(UUID(str(packed))) == parts
     assert (packed.version, packed.variant) == (8, uuid4().variant)
+
+
+@given(st.one_of(all_parts.map(pack_id), st.uuids()))
+def test_what_is_told_without_unpacking_is_the_same(schedule_id: UUID) -> None:
+    try:
+        kind = unpack_id(schedule_id).kind
+    except ValueError:
+        kind = None
+    assert [each for each in Kind if has_kind(schedule_id, each)] == ([] if kind is None else [kind])
+    made = to_uuid(schedule_id.int)
+    assert (made, hash(made), str(made), made.bytes) == (
+        schedule_id,
+        hash(schedule_id),
+        str(schedule_id),
+        schedule_id.bytes,
+    )
+    assert pickle.loads(pickle.dumps(made)) == copy(made) == schedule_id
+    assert made.is_safe is schedule_id.is_safe
 
 
 def test_every_corner_is_unpacked() -> None:

@@ -225,3 +225,15 @@ def test_a_statement_that_the_node_does_not_know_is_left_to_the_driver() -> None
     request = _Request(lambda *answer: told.append(answer), "call", 7, cast(Any, link), None, 0.0)
     request.answered(0, 0, b"\0\0\x25\0" + b"\0\7unknown" + b"\0\2id")  # an error: UNPREPARED
     assert told == [("call", 7, None, None)]
+
+
+def test_the_usual_warnings_are_passed_over_and_others_logged(caplog: pytest.LogCaptureFixture) -> None:
+    told: list[Any] = []
+    link = SimpleNamespace(user_type_map={}, decompressor=None)
+    usual = "Unlogged batch covering 12 partitions detected against table [ringtime.schedules]."
+    for warnings in ([usual], [usual, "the disk is nearly full"]):
+        request = _Request(lambda *answer: told.append(answer), "call", 7, cast(Any, link), None, 0.0)
+        texts = b"".join(struct.pack(">H", len(text)) + text.encode() for text in warnings)
+        request.answered(8, 8, struct.pack(">H", len(warnings)) + texts + struct.pack(">i", 1))
+    assert told == [("call", 7, [], None)] * 2
+    assert "the disk is nearly full" in caplog.text

@@ -36,15 +36,17 @@ _SYSTEM_CLOCK = SystemClock()
 _SERIAL_OF = {"LOCAL_QUORUM": ConsistencyLevel.LOCAL_SERIAL, "QUORUM": ConsistencyLevel.SERIAL}
 
 
+def is_usual(warning: str) -> bool:
+    """Whether it is one of two warnings of servers that come with each of our batches, and mean batches
+    unlike ours: ours go to the replicas of their rows, and stay under the size that fails."""
+    return "atch" in warning and ("threshold" in warning or "partitions" in warning)
+
+
 class _QuietBatches(logging.Filter):
-    """Drops two warnings that come with each of our batches, and mean batches unlike ours: ours go to
-    the replicas of their rows, and stay under the size that fails."""
+    """Drops the usual warnings."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        is_about_batches = record.msg == "Server warning: %s" and "atch" in str(record.args)
-        return not (
-            is_about_batches and ("threshold" in str(record.args) or "partitions" in str(record.args))
-        )
+        return not (record.msg == "Server warning: %s" and is_usual(str(record.args)))
 
 
 _QUIET_BATCHES = _QuietBatches()  # one object: a logger takes each filter once

@@ -42,11 +42,12 @@ from cassandra.protocol import PreparedQueryNotFound, ProtocolException, Protoco
 from cassandra.query import FETCH_SIZE_UNSET, BatchStatement, BatchType, BoundStatement
 
 from ringtime_shared.stores.cassandra.bridge import Landing
-from ringtime_shared.stores.cassandra.cluster import PLAIN, PROTOCOL
+from ringtime_shared.stores.cassandra.cluster import PLAIN, PROTOCOL, is_usual
 from ringtime_shared.stores.cassandra.loop_connection import LoopConnection, LoopIo
 
 _EXECUTE, _BATCH, _RESULT = 0x0A, 0x0D, 0x08
 _VALUES, _SKIP_METADATA, _PAGE_SIZE, _TIMESTAMP = 0x01, 0x02, 0x04, 0x20
+_WARNED = 0x08
 _VOID = b"\0\0\0\1"
 _ROWS = b"\0\0\0\2"
 _NO_METADATA = (b"\0\0\0\4", b"\0\0\0\5")  # the second: of one table, which it does not name either
@@ -57,6 +58,7 @@ _pack_int = Struct(">i").pack
 _pack_tail = Struct(">HI").pack  # consistency and flags
 _pack_flags = Struct(">I").pack
 _pack_short = Struct(">H").pack
+_unpack_short = Struct(">H").unpack_from
 _pack_long = Struct(">q").pack
 _parse_rows = ListParser().parse_rows
 
@@ -109,6 +111,8 @@ class _Request:
         self.deadline = deadline
 
     def answered(self, flags: int, opcode: int, body: bytes) -> None:
+        if flags == _WARNED and (end := _end_of_usual(body)) is not None:
+            flags, body = 0, body[end:]
         if opcode == _RESULT and not flags:
             if body == _VOID:
                 self._land(self._call, self._index, [], None)
@@ -155,6 +159,17 @@ class _Request:
             if shape is not None and message.column_metadata:
                 shape.learn(message.column_metadata, getattr(message, "result_metadata_id", None))
             self._land(self._call, self._index, message.parsed_rows or [], message.paging_state)
+
+
+def _end_of_usual(body: bytes) -> int | None:
+    """Return where the warnings that a body begins with end; None: one of them is to be logged."""
+    (count,), position = _unpack_short(body), 2
+    for _ in range(count):
+        (length,) = _unpack_short(body, position)
+        start, position = position + 2, position + 2 + length
+        if not is_usual(body[start:position].decode(errors="replace")):
+            return None
+    return position
 
 
 class Direct:

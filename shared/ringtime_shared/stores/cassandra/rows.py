@@ -70,14 +70,15 @@ def ttl_s(end_ms: int, now_ms: int) -> int:
     return ttl if ttl <= MAX_TTL_S else 0
 
 
-CREATED = (
-    "slot_ms, schedule_id, fire_ms, created_ms, expires_ms, attempts,"
-    " callback_type, callback_details, payload"
-)
+_KEY = "slot_ms, schedule_id"
+_CONTENTS = "fire_ms, created_ms, expires_ms, attempts, callback_type, callback_details, payload"
+CREATED = f"{_KEY}, {_CONTENTS}"
 CREATED_AND_EXTRAS = f"{CREATED}, extras"
 WRITTEN_LATER = "cancelled_ms, moved_to, outcome"
 #: The same, each null or a number: the server sends eight bytes instead of an outcome, and we decode them.
 IS_DONE = "writetime(cancelled_ms), writetime(moved_to), writetime(outcome)"
+#: All of a row whose key is known, the columns of which would cost both sides time.
+CONTENTS = f"{_CONTENTS}, extras, {WRITTEN_LATER}"
 
 
 class _Created(CreatedColumns[UUID]):
@@ -162,7 +163,8 @@ def is_there(record: Record) -> bool:
 
 
 def to_row(place: Place, schedule_id: UUID, record: Record) -> Row | None:
-    """Read a record of `CREATED_AND_EXTRAS` and `WRITTEN_LATER`; None: there is no row. Raises Damaged."""
+    """Read a record of `CONTENTS`; None: there is no row. Raises Damaged."""
+    record = (place.slot_ms, schedule_id, *record)
     if not is_there(record):
         return None
     try:

@@ -21,6 +21,7 @@ from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.lwt import change
 from ringtime_shared.stores.cassandra.recurring import PUT_RUN, run_entry
 from ringtime_shared.stores.cassandra.rows import (
+    CONTENTS,
     CREATED,
     CREATED_AND_EXTRAS,
     IS_DONE,
@@ -111,7 +112,7 @@ _PUT_ROW_AND_EXTRAS = (
 _ENDING = "USING TTL ? AND TIMESTAMP ?"
 PUT_INDEX = f"INSERT INTO $due_index (bucket, shard, app_id, partition) VALUES (?, ?, ?, ?) {_ENDING}"
 _PUT_APP_BUCKET = f"INSERT INTO $app_buckets (app_id, day, bucket, partition) VALUES (?, ?, ?, ?) {_ENDING}"
-_GET_ROW = f"SELECT {CREATED_AND_EXTRAS}, {WRITTEN_LATER} FROM $schedules {_BY_KEY}"
+_GET_ROW = f"SELECT {CONTENTS} FROM $schedules {_BY_KEY}"
 _GET_EXPIRY = f"SELECT expires_ms, cancelled_ms, created_ms, fire_ms FROM $schedules {_BY_KEY}"
 _PUT_CANCEL = f"UPDATE $schedules USING TTL ? SET cancelled_ms = ? {_BY_KEY}"
 _PUT_MOVE = f"UPDATE $schedules USING TTL ? SET moved_to = ? {_BY_KEY}"

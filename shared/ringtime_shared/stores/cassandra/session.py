@@ -444,7 +444,7 @@ def _pack(items: Sequence[Item], keyspace: str, max_items: int, closing: Closing
 
 
 def _size(query: Query) -> int:
-    return _BYTES_PER_STATEMENT + sum([len(value) for value in query[2] if value is not None])
+    return _BYTES_PER_STATEMENT + sum(map(len, filter(None, query[2])))
 
 
 class _Filling:

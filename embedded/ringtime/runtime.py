@@ -21,6 +21,7 @@ from ringtime_dispatcher.callbacks.build import close_callbacks, make_callbacks
 from ringtime_dispatcher.engine import Dispatcher, make_dispatcher
 from ringtime_dispatcher.ownership.capacity import fit_to_machine
 from ringtime_ingest.service import IngestParts, IngestService
+from ringtime_shared.callbacks.grants import TlsProfiles
 from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.clock import Clock, SystemClock
 from ringtime_shared.clock.watched import WatchedClock
@@ -113,6 +114,7 @@ async def run(
                     completions=Completions.of(settings.completion),
                     ring=ring,
                     audit=settings.audit,
+                    profiles=TlsProfiles(settings.callbacks),
                 )
             )
             dispatcher = make_dispatcher(

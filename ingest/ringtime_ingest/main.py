@@ -12,6 +12,7 @@ from ringtime_ingest.http import create_app
 from ringtime_ingest.service import IngestParts, IngestService
 from ringtime_shared.access import KeyChecks
 from ringtime_shared.callbacks.egress_policy import EgressPolicy
+from ringtime_shared.callbacks.grants import TlsProfiles
 from ringtime_shared.callbacks.http_rules import HttpRules
 from ringtime_shared.callbacks.kafka_rules import KafkaRules
 from ringtime_shared.callbacks.plugins import load_callback_types
@@ -71,6 +72,7 @@ async def serve(settings: Settings) -> None:
                         completions=Completions.of(settings.completion),
                         ring=ring,
                         audit=settings.audit,
+                        profiles=TlsProfiles(settings.callbacks),
                     )
                 )
                 host, port = listener.getsockname()[:2]

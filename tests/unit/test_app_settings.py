@@ -22,9 +22,10 @@ from ringtime_shared.apps.rules import check_app
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.setting import Entry, FieldPath, entries_of
-from ringtime_shared.settings import AppLimits, Settings
+from ringtime_shared.settings import AppLimits, CallbackSettings, Settings
 from ringtime_shared.stores.codec import decode_configuration, encode_configuration
 
+SETTINGS = Settings(callbacks=CallbackSettings(tls_profiles=("shop.one=/x",), tls_grants=("*=*",)))
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 APP = App(app_id="a", number=1, writable=2, polled=2, active=True, version=1, created_ms=0)
 #: a value of each type, and how the command line spells it; 3 is within the bounds of every number
@@ -72,7 +73,7 @@ def test_each_is_read_checked_stored_shown_and_read_back(key: str, model: type, 
     assert change_configuration(AppConfiguration(), [f"{key}={text}"], ()) == configuration
     assert change_configuration(configuration, (), [key]) == AppConfiguration()
     toml = f"[[apps]]\nappId='a'\nconfiguration.{key} = {orjson.dumps(value).decode()}"
-    assert read_file(toml, Settings())[0].configuration == configuration
+    assert read_file(toml, SETTINGS)[0].configuration == configuration
     assert check_app("a", None, configuration, AppLimits()) == []
     assert decode_configuration(encode_configuration(configuration)) == configuration
 

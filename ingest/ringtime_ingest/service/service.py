@@ -47,6 +47,7 @@ from ringtime_ingest.service.runs import Runs
 from ringtime_ingest.service.signing import SigningSecrets
 from ringtime_ingest.service.stored import Stored
 from ringtime_shared.api.apps import noted_to_json
+from ringtime_shared.api.configuration import TLS_PROFILE
 from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.apps.deleting import Deleter
 from ringtime_shared.apps.feed import AppReading, spread_of
@@ -55,6 +56,7 @@ from ringtime_shared.apps.rules import check_configuration, merge
 from ringtime_shared.apps.states import activate, configure, deactivate, inactive, new_app
 from ringtime_shared.auditing import AuditTrail
 from ringtime_shared.buckets import bucket_of
+from ringtime_shared.callbacks.grants import TlsProfiles
 from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.encryption.keyring import KeyRing
@@ -80,7 +82,7 @@ from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.recurring.completing import Completions
 from ringtime_shared.schedules.cancelling import cancel_home
 from ringtime_shared.schedules.changing import as_shown
-from ringtime_shared.settings import AppLimits, AuditSettings, IngestSettings
+from ringtime_shared.settings import AppLimits, AuditSettings, CallbackSettings, IngestSettings
 from ringtime_shared.stores.codec import check_details, fault_of
 from ringtime_shared.stores.protocol import (
     AppFeedStore,
@@ -135,6 +137,7 @@ class IngestParts:
     completions: Completions | None = None  #: None: nobody can say later that a run is done
     ring: KeyRing | None = None  #: what secrets are stored under; None: they are plain text there
     audit: AuditSettings = field(default_factory=AuditSettings)
+    profiles: TlsProfiles = field(default_factory=lambda: TlsProfiles(CallbackSettings()))
 
 
 class IngestService:
@@ -148,6 +151,7 @@ class IngestService:
         self.boot_ms = parts.clock.boot_ms
         self._margin_ms = parts.settings.commit_margin_ms
         self._limits = parts.limits
+        self._profiles = parts.profiles
         self._rules = {name: kind.validate for name, kind in parts.callbacks.items()}
         self.offer = Offer(parts.limits, sorted(parts.callbacks))
         self._callbacks = parts.callbacks
@@ -279,7 +283,10 @@ class IngestService:
         Raises InvalidRequest, AppExists when the quota would change (that takes a resize), LimitReached when
         there are as many apps or partitions as the settings allow, and VersionConflict.
         """
-        if violations := check_new_app(new, self._limits):
+        violations = check_new_app(new, self._limits)
+        profile = new.configuration.tls_profile
+        violations += self._profiles.check(new.app_id, profile, f"configuration.{TLS_PROFILE}")
+        if violations:
             raise InvalidRequest(violations)
         await self._screen_hooks(new.configuration.hooks, new.app_id, "configuration.")
         partitions = self._limits.partitions if new.partitions is None else new.partitions
@@ -348,7 +355,10 @@ class IngestService:
 
         async def configured(app: App) -> App:
             configuration = merge(app.configuration, given) if merges else given
-            if violations := check_configuration(configuration, self._limits, ""):
+            violations = check_configuration(configuration, self._limits, "")
+            if given.tls_profile != app.configuration.tls_profile:
+                violations += self._profiles.check(app_id, given.tls_profile, TLS_PROFILE)
+            if violations:
                 raise InvalidRequest(violations)
             await self._screen_hooks(given.hooks, app_id)
             return configure(app, configuration, active=app.active, now_ms=self._sure_ms())

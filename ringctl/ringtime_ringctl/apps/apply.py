@@ -19,7 +19,7 @@ from typing import Any, TextIO, cast
 import click
 
 from ringtime_ringctl.apps import hooks
-from ringtime_ringctl.apps.command import HOOKS, KEYS, statuses_of, with_values
+from ringtime_ringctl.apps.command import HOOKS, KEYS, check_profile, statuses_of, with_values
 from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.output import Column, Output
@@ -124,6 +124,7 @@ def _read(table: Mapping[str, Any], settings: Settings) -> Wanted:
     configuration = _read_configuration(given)
     violations = check_app(app_id, partitions, configuration, settings.limits)
     violations += hooks.check(configuration.hooks, app_id, settings)
+    violations += check_profile(app_id, configuration, settings)
     if violations:
         raise InvalidRequest(violations)
     return Wanted(app_id, partitions, active, configuration)

@@ -17,17 +17,19 @@ from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.shell import RingctlGroup, deployed
 from ringtime_ringctl.times import read_whole
 from ringtime_shared.api.apps import app_to_json, resize_to_json
-from ringtime_shared.api.configuration import keys
+from ringtime_shared.api.configuration import TLS_PROFILE, keys
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.apps.deleting import Deleter, Left
 from ringtime_shared.apps.rules import check_app, check_growth
 from ringtime_shared.apps.states import activate, deactivate, new_app, require_staying
+from ringtime_shared.callbacks.grants import TlsProfiles
 from ringtime_shared.clock import require_trust
 from ringtime_shared.errors import AppExists, InvalidRequest, Violation
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.setting import FieldPath, entries_of
+from ringtime_shared.settings import Settings
 
 _LIST = (
     Column("APP"),
@@ -160,7 +162,7 @@ async def configure_command(
         raise InvalidRequest.of("--set", "required, or --unset: at least one of them")
     app = await fetch_app(deployment, app_id)
     configuration = change_configuration(app.configuration, settings, unset)
-    check(app_id, None, configuration, deployment, app.configuration.hooks)
+    check(app_id, None, configuration, deployment, app.configuration)
     await change(deployment, output, "apps configure", app, replace(app, configuration=configuration))
 
 
@@ -283,14 +285,24 @@ def check(
     partitions: int | None,
     configuration: AppConfiguration,
     deployment: Deployment,
-    before: Hooks | None = None,
+    before: AppConfiguration = AppConfiguration(),  # noqa: B008 - frozen
 ) -> None:
-    """Raise InvalidRequest with everything that is wrong; hooks that it had before are as they are."""
-    violations = check_app(app_id, partitions, configuration, deployment.settings.limits)
-    if configuration.hooks != before:
-        violations += hooks.check(configuration.hooks, app_id, deployment.settings)
+    """Raise InvalidRequest with everything that is wrong; hooks, and a TLS profile, that it had before are as
+    they are."""
+    settings = deployment.settings
+    violations = check_app(app_id, partitions, configuration, settings.limits)
+    if configuration.hooks != before.hooks:
+        violations += hooks.check(configuration.hooks, app_id, settings)
+    if configuration.tls_profile != before.tls_profile:
+        violations += check_profile(app_id, configuration, settings)
     if violations:
         raise InvalidRequest(violations)
+
+
+def check_profile(app_id: str, configuration: AppConfiguration, settings: Settings) -> list[Violation]:
+    """Return what a server with these settings would say of the TLS profile that an app names."""
+    profiles = TlsProfiles(settings.callbacks)
+    return profiles.check(app_id, configuration.tls_profile, f"configuration.{TLS_PROFILE}")
 
 
 def show(output: Output, app: App) -> None:

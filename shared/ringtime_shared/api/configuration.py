@@ -14,7 +14,7 @@ from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.setting import Entry, entries_of
 
-POLICY = "retryPolicy"
+POLICY, TLS_PROFILE = "retryPolicy", "tlsProfile"
 ATTEMPTS = f"{POLICY}.attempts"  #: an app says this number as `httpRetries` too; it is kept there
 
 

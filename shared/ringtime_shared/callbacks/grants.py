@@ -5,7 +5,10 @@ from __future__ import annotations
 import fnmatch
 import glob
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+
+from ringtime_shared.errors import Violation
+from ringtime_shared.settings import CallbackSettings
 
 _INTERNAL = "__"  #: how the names of Kafka's own topics begin
 _MOST_KEPT = 1_000
@@ -32,6 +35,26 @@ class AppGrants:
                 _compile(name, app_id) for app, name in self._entries if app.fullmatch(app_id)
             )
         return patterns
+
+
+class TlsProfiles:
+    """The TLS profiles that the operator has names for, and who may use them."""
+
+    def __init__(self, settings: CallbackSettings) -> None:
+        pairs = (entry.partition("=") for entry in settings.tls_profiles)
+        self.folders: Mapping[str, str] = {name: folder for name, _, folder in pairs}  #: by name
+        self._grants = AppGrants(settings.tls_grants)
+
+    def is_open(self, app_id: str, name: str) -> bool:
+        """Whether the app may use the profile of this name, if there is one."""
+        return self._grants.allows(app_id, name)
+
+    def check(self, app_id: str, name: str | None, field: str) -> list[Violation]:
+        """Return what is wrong with the profile that an app names; the same for one that is not there and one
+        that is another app's."""
+        if name is None or (name in self.folders and self.is_open(app_id, name)):
+            return []
+        return [Violation(field, "must be a TLS profile that is open to this app")]
 
 
 class TopicGrants(AppGrants):

@@ -13,7 +13,9 @@ from tests.unit.ingest.test_bad_input import assert_refused
 
 from ringtime import Ringtime
 from ringtime_client import AppConfiguration, AsyncRingtimeClient, RetryRules, RingtimeClient
+from ringtime_shared.callbacks.grants import TlsProfiles
 from ringtime_shared.errors import InvalidRequest, NotFound
+from ringtime_shared.settings import CallbackSettings
 
 PATH = "/goscheduler/apps/test/configuration"
 SET = {"httpTimeout": 900, "httpRetries": 4, "retryPolicy": {"maxDelayMs": 60_000}}
@@ -127,3 +129,21 @@ async def test_clients_and_library(server: Served) -> None:
             await client.configure_app("one", configuration=AppConfiguration(payload_bytes=10**12))
         await ringtime.register_app("two", partitions=1)
         assert (await ringtime.configure_app("two", configuration=wanted)).configuration == wanted
+
+
+async def test_a_tls_profile_must_be_there_and_open_to_the_app(rig: Rig) -> None:
+    profiles = CallbackSettings(
+        tls_profiles=("test=/a", "bank=/b", "shared=/c"), tls_grants=("*={app}", "*=s*")
+    )
+    rig.service._profiles = TlsProfiles(profiles)
+    for name in ("test", "shared"):
+        assert (await call(rig, "PATCH", {"tlsProfile": name})).status == 200
+        assert (await shown(rig))["tlsProfile"] == name
+    for name in ("bank", "some-other", "/etc/passwd", "a" * 65):
+        reply = await call(rig, "PATCH", {"tlsProfile": name})
+        assert_refused(reply, "tlsProfile")
+        new = {"appId": "other", "configuration": {"tlsProfile": name}}
+        assert (await rig.client.call("POST", "/goscheduler/apps", new)).status == 400
+    rig.service._profiles = TlsProfiles(CallbackSettings())
+    for body in ({"tlsProfile": "shared", "httpTimeout": 5}, {"httpTimeout": 6}, {"tlsProfile": ""}):
+        assert (await call(rig, "PATCH", body)).status == 200  # what it was is no matter of this change

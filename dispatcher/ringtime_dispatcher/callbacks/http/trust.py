@@ -22,7 +22,7 @@ import ssl
 from functools import partial
 from pathlib import Path
 
-from ringtime_shared.callbacks.grants import AppGrants
+from ringtime_shared.callbacks.grants import TlsProfiles
 from ringtime_shared.certificates import Contexts, identify, trust
 from ringtime_shared.errors import StartupError
 from ringtime_shared.settings import CallbackSettings
@@ -43,10 +43,9 @@ class Trust:
 
     def __init__(self, settings: CallbackSettings) -> None:
         paths = ssl.get_default_verify_paths()
-        self._grants = AppGrants(settings.tls_grants)
+        self._profiles = TlsProfiles(settings)
         self._contexts = {"": Contexts([settings.ca_file], partial(_make, paths, settings.ca_file, None))}
-        for entry in settings.tls_profiles:
-            name, _, place = entry.partition("=")
+        for name, place in self._profiles.folders.items():
             folder = Path(place)
             files = [settings.ca_file, *(str(folder / each) for each in ("ca.crt", "tls.crt", "tls.key"))]
             self._contexts[name] = Contexts(files, partial(_make, paths, settings.ca_file, folder))
@@ -57,7 +56,7 @@ class Trust:
 
     def fault(self, app_id: str, profile: str) -> str:
         """Return why an app cannot use a profile; "": it can."""
-        if not self._grants.allows(app_id, profile):
+        if not self._profiles.is_open(app_id, profile):
             return f"the TLS profile {profile} is not open to this app"
         return "" if profile in self._contexts else f"this dispatcher knows no TLS profile {profile}"
 

@@ -3,23 +3,27 @@ is."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
-from tests.unit.ingest.rig import NOW_MS, Reply, Rig, make_rig, schedule_body
+from tests.unit.ingest.rig import NOW_MS, Client, Reply, Rig, make_rig, schedule_body
+from tests.unit.spy_store import spin
 
+from ringtime_ingest.http import create_app
 from ringtime_ingest.http import meter as meter_module
 from ringtime_ingest.http.guard import CALLER
 from ringtime_ingest.http.meter import METERED, Meter, _app_number_of
-from ringtime_shared.access import ANYBODY, EVERYTHING, Caller
+from ringtime_shared.access import ANYBODY, EVERYTHING, Caller, KeyChecks, Scope
+from ringtime_shared.access.keys import make_key
 from ringtime_shared.errors import RateLimited
 from ringtime_shared.ids import IdMint, Kind, app_number_of
 from ringtime_shared.models.app import App, AppConfiguration
-from ringtime_shared.settings import AppLimits
+from ringtime_shared.settings import AppLimits, ServerSettings
 
 SCHEDULES = "/goscheduler/schedules"
 BATCH = f"{SCHEDULES}/batch"
@@ -291,3 +295,35 @@ def test_the_number_of_an_app_is_read_out_of_an_id() -> None:
             assert _app_number_of(text) == app_number_of(schedule_id) == number
     for text in ("", "seven", "-" * 36, "\u0665" * 36):
         assert _app_number_of(text) in (None, 0x55555)
+
+
+async def test_one_key_has_so_many_requests_in_progress_and_others_have_theirs() -> None:
+    rig = make_rig()
+
+    async def ready() -> None:
+        """It always is."""
+
+    checks = KeyChecks(cast(Any, rig.store), rig.clock)
+    client = Client(create_app(rig.service, ServerSettings(max_key_concurrency=2), ready, keys=checks))
+    texts = []
+    for _ in range(2):
+        text, key = make_key(Scope, None, label="x", now_ms=NOW_MS)
+        await rig.store.put_key(key)
+        texts.append(text)
+
+    def ask(text: str) -> asyncio.Task[Reply]:
+        sent = [("Authorization", f"Bearer {text}")]
+        return asyncio.create_task(client.call("POST", SCHEDULES, schedule_body(), headers=sent))
+
+    gate = rig.store.hold("put_rows")
+    mine, other = texts
+    under_way = [ask(mine), ask(mine), ask(other)]
+    await spin(50)
+    refused = await ask(mine)
+    assert (refused.status, refused.json["status"]["details"]) == (429, {"limit": "key-concurrency"})
+    assert int(refused.headers["retry-after"]) >= 1
+    gate.set()
+    assert [each.status for each in await asyncio.gather(*under_way)] == [200, 200, 200]
+    assert [each.status for each in [await ask(mine) for _ in range(3)]] == [200, 200, 200]
+    assert len(rig.rows) == 6
+    await checks.close()

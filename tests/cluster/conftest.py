@@ -10,6 +10,11 @@ import pytest
 from tests.cluster.campaign import end_players
 
 
+def quick_and_slow(seeds: range, *, quick: int) -> list[object]:
+    """Return the seeds of a test, of which those after the first `quick` are left to `./test`."""
+    return [*seeds[:quick], *(pytest.param(seed, marks=pytest.mark.slow) for seed in seeds[quick:])]
+
+
 @pytest.fixture(autouse=True)
 def _quiet() -> Iterator[None]:
     """The runs log every simulated fault; nobody reads a thousand of them."""

@@ -10,6 +10,7 @@ import pytest
 
 from tests.cluster.campaign import first_failure, play_change_seed, play_seeds
 from tests.cluster.change_world import ChangePlan
+from tests.cluster.conftest import quick_and_slow
 from tests.cluster.planted import Plant
 from tests.cluster.planted_changes import CHANGE_PLANTS, SLOW_POINTERS
 from tests.harness.report import IS_LONG
@@ -25,7 +26,7 @@ RACING = ChangePlan(
 )
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", quick_and_slow(range(8), quick=3))
 def test_a_few_seeds_keep_the_promise(seed: int) -> None:
     assert play_change_seed(seed) == []
 

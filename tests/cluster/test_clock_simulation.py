@@ -8,13 +8,14 @@ from __future__ import annotations
 import pytest
 
 from tests.cluster.campaign import first_failure, play_clock_seed, play_seeds
+from tests.cluster.conftest import quick_and_slow
 from tests.cluster.planted import Plant
 from tests.cluster.planted_clocks import CLOCK_PLANTS
 from tests.harness.report import IS_LONG
 
 
 #: In 744 a retry was filed so late that the next owner had sealed past it.
-@pytest.mark.parametrize("seed", [*range(12), 744])
+@pytest.mark.parametrize("seed", [*quick_and_slow(range(12), quick=4), 744])
 def test_a_few_seeds_keep_the_promise(seed: int) -> None:
     assert play_clock_seed(seed) == []
 

@@ -8,13 +8,14 @@ from functools import partial
 import pytest
 
 from tests.cluster.campaign import first_failure, play_cron_seed, play_seeds
+from tests.cluster.conftest import quick_and_slow
 from tests.cluster.cron_world import CronPlan
 from tests.cluster.planted import Plant
 from tests.cluster.planted_crons import CRON_PLANTS
 from tests.harness.report import IS_LONG
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", quick_and_slow(range(5), quick=2))
 def test_a_few_seeds_keep_the_promise(seed: int) -> None:
     assert play_cron_seed(seed) == []
 

@@ -12,6 +12,7 @@ import pytest
 from ringtime_shared.coordination.memory import MemoryOperator
 from ringtime_shared.coordination.protocol import Drain
 from ringtime_shared.errors import NotFound
+from tests.cluster.conftest import quick_and_slow
 from tests.cluster.world import Plan, World, random_plan
 from tests.harness.virtual import run_virtual
 
@@ -85,7 +86,7 @@ def test_a_drained_node_hands_over_without_loss_or_repeat_and_takes_back() -> No
     assert max(sent.values()) == 1
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", quick_and_slow(range(12), quick=4))
 def test_drains_among_crashes_pauses_and_lost_replies_keep_the_promise(seed: int) -> None:
     async def play() -> list[str]:
         return await DrainWorld(seed, random_plan(Random(seed ^ 0xD3A1))).run()

@@ -8,13 +8,14 @@ from functools import partial
 import pytest
 
 from tests.cluster.campaign import first_failure, play_resize_seed, play_seeds
+from tests.cluster.conftest import quick_and_slow
 from tests.cluster.planted import Plant
 from tests.cluster.planted_resize import FIRST_SEEDS, RESIZE_PLANTS
 from tests.cluster.resize_world import ResizePlan
 from tests.harness.report import IS_LONG
 
 
-@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("seed", quick_and_slow(range(8), quick=3))
 def test_a_few_seeds_keep_the_promise(seed: int) -> None:
     assert play_resize_seed(seed) == []
 

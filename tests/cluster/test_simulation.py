@@ -13,6 +13,7 @@ from functools import partial
 import pytest
 
 from tests.cluster.campaign import WORLDS, first_failure, play_seed, play_seeds
+from tests.cluster.conftest import quick_and_slow
 from tests.cluster.planted import (
     FIRST_SEEDS,
     PLANTS,
@@ -27,7 +28,7 @@ from tests.cluster.world import BY_MINUTES, Plan
 from tests.harness.report import IS_LONG
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", quick_and_slow(range(20), quick=6))
 def test_a_few_seeds_keep_the_promise(seed: int) -> None:
     assert play_seed(seed) == []
 

@@ -9,6 +9,7 @@ import pytest
 
 from tests.cluster.arrival_faults import ArrivalRates
 from tests.cluster.campaign import first_failure, play_seeds, play_wide_seed
+from tests.cluster.conftest import quick_and_slow
 from tests.cluster.planted import Plant
 from tests.cluster.planted_wide import FIRST_SEEDS, PLANTS, read_no_index_for_those_without_rows
 from tests.cluster.pod import FaultRates
@@ -17,7 +18,7 @@ from tests.harness.report import IS_LONG
 from tests.harness.virtual import run_virtual
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", quick_and_slow(range(10), quick=3))
 def test_a_few_seeds_keep_the_promise(seed: int) -> None:
     assert play_wide_seed(seed) == []
 

@@ -27,6 +27,7 @@ RUN = RunOf(recurring_id=LIKE.recurring_id, version=1, nominal_ms=START_MS)
 CHOSEN = Window(ms=30_000, spread=Spread.LEAST_LOADED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [1 / 20, 1 / 40])
 @on_virtual_time
 async def test_ten_thousand_of_one_time_are_even_over_their_window(share: float) -> None:
@@ -73,6 +74,7 @@ async def test_seconds_in_which_others_are_due_are_left_to_them() -> None:
         assert row.place.slot_ms // 1_000 == second + 13
 
 
+@pytest.mark.slow
 @on_virtual_time
 async def test_a_range_does_not_have_its_end() -> None:
     clock = LoopClock()

@@ -22,7 +22,6 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
-from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -31,13 +30,15 @@ from ringtime_ingest.http.envelope import Answer
 from ringtime_ingest.http.gate import Gate, Room
 from ringtime_ingest.http.guard import Declared, Guard
 from ringtime_ingest.http.meter import Meter
+from ringtime_ingest.service import IngestParts, IngestService, NewApp
 from ringtime_shared.access import KeyChecks, Scope
 from ringtime_shared.access.keys import ApiKey, make_key, read_key
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.errors import Unauthenticated
 from ringtime_shared.http_server import TAKE
 from ringtime_shared.ids import IdMint, Kind
-from ringtime_shared.settings import AppLimits
+from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.settings import AppLimits, IngestSettings
 from ringtime_shared.stores.memory import MemoryStore
 
 ROUNDS, SCOPES = 7, [Scope.SCHEDULES_READ]
@@ -59,28 +60,31 @@ async def _never(*_: Any) -> None:
     raise AssertionError
 
 
-def _gate(keys: KeyChecks | None, clock: SystemClock, named: dict[str, str]) -> Gate:
-    async def app_of(schedule_id: UUID) -> str | None:  # noqa: ARG001 - what the feed of apps knows
-        return "shop"
-
+def _gate(keys: KeyChecks | None, service: IngestService, named: dict[str, str]) -> Gate:
+    meter = Meter(AppLimits(), 1, service)
     endpoint: Endpoint = _answer
     if keys is not None:
         declared = Declared("/x", _answer, ["GET"], SCOPES[0])
-        endpoint = Guard(app_of).over([declared])[0].endpoint
+        endpoint = Guard(service, meter.about_path).over([declared])[0].endpoint
 
     async def short(scope: Any, receive: Any) -> Response:
         scope["path_params"] = named
         return await endpoint(Request(scope, receive))
 
-    meter = Meter(AppLimits(), 1, lambda _: None, clock.boot_ms)
-    return Gate(_never, Room(10), lambda *_: None, short, meter=meter, keys=keys)
+    return Gate(_never, Room(10), lambda *_: None, short, meter=meter, keys=keys, most_of_key=100)
 
 
 async def _cpu_us(gate: Gate, headers: list[tuple[bytes, bytes]], count: int) -> float:
     """Return the processor time of a request, in microseconds."""
     begun = time.process_time()
     for _ in range(count):
-        scope = {"type": "http", "method": "GET", "path": "/x", "headers": headers, TAKE: lambda *_: None}
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/x",
+            "headers": headers,
+            TAKE: (_never, lambda *_: None),
+        }
         await gate(scope, _never, _never)  # type: ignore[arg-type]
     return (time.process_time() - begun) / count * 1e6
 
@@ -89,8 +93,22 @@ async def cost(requests: int) -> None:
     """Print what keys cost a request."""
     clock = SystemClock()
     store = MemoryStore(clock.now_ms)
-    mint = IdMint(1)
-    schedule_id = mint.mint(slot_ms=clock.now_ms(), kind=Kind.ONE_TIME, partition=0, app_number=0)
+    service = await IngestService.start(
+        IngestParts(
+            store=store,
+            clock=clock,
+            settings=IngestSettings(),
+            limits=AppLimits(),
+            callbacks={},
+            holder="bench",
+        )
+    )
+    configuration = AppConfiguration()
+    app = await service.register_app(
+        NewApp(app_id="shop", partitions=1, active=True, configuration=configuration)
+    )
+    now_ms, number = clock.now_ms(), app.number
+    schedule_id = IdMint(1).mint(slot_ms=now_ms, kind=Kind.ONE_TIME, partition=0, app_number=number)
     ways = []
     for name, apps, named in (
         ("a key of all apps", None, {}),
@@ -101,13 +119,14 @@ async def cost(requests: int) -> None:
         await store.put_key(key)
         keys = KeyChecks(store, clock)
         said = [*HEADERS, (b"authorization", b"Bearer " + text.encode())]
-        ways.append((name, _gate(keys, clock, named), said))  # type: ignore[arg-type]
-    plain = _gate(None, clock, {})
+        ways.append((name, _gate(keys, service, named), said))  # type: ignore[arg-type]
+    plain = _gate(None, service, {})
     took: dict[str, list[float]] = {}
     for _ in range(ROUNDS):
         for name, gate, said in ways:
             without = await _cpu_us(plain, HEADERS, requests)
             took.setdefault(name, []).append(await _cpu_us(gate, said, requests) - without)
+    await service.close()
     print(f"cpu us a request more than without keys, median of {ROUNDS} pairs of {requests:,} requests")
     for name, each in took.items():
         print(f"  {name}: {statistics.median(each):.2f} (from {min(each):.2f} to {max(each):.2f})")

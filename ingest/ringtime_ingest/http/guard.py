@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
 from enum import Enum
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from starlette.requests import Request
@@ -26,10 +26,10 @@ from starlette.routing import BaseRoute, Route
 from ringtime_ingest.http.parsing import parse_schedule_id
 from ringtime_shared.access import Caller, Grant, Scope
 from ringtime_shared.errors import Forbidden, NotFound
+from ringtime_shared.ids import app_number_in
 
 T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
-AppOf = Callable[[UUID], Awaitable[str | None]]
 Count = Callable[[MutableMapping[str, Any], Mapping[str, str]], None]
 
 CALLER = "ringtime.caller"  #: in the ASGI scope: the `Caller`, of every request but those of open routes
@@ -55,16 +55,27 @@ class Declared(Route):
         self.needs = needs
 
 
+class Apps(Protocol):
+    """Whose the ids of schedules are."""
+
+    def known_app_id(self, number: int) -> str | None:
+        """Return the id of the app of this number, without asking anybody; None: it is not known here."""
+        ...
+
+    async def app_of(self, schedule_id: UUID) -> str | None:
+        """Return the app that the id of a schedule is of; None: of none. Raises StoreUnavailable."""
+        ...
+
+
 class Guard:
     """Stands before the methods that answer."""
 
-    def __init__(self, app_of: AppOf, count: Count) -> None:
+    def __init__(self, apps: Apps, count: Count) -> None:
         """
         Args:
-            app_of: returns the app that the id of a schedule is of; None: of none.
             count: counts a request about what its path names; raises RateLimited.
         """
-        self._app_of = app_of
+        self._apps = apps
         self._count = count
 
     def over(self, routes: Iterable[BaseRoute]) -> list[Declared]:
@@ -100,12 +111,17 @@ class Guard:
         if "app_id" in named and not grant.sees(named["app_id"]):
             raise not_granted(named["app_id"])
         if "schedule_id" in named:
-            await see_schedule(grant, parse_schedule_id(named["schedule_id"]), self._app_of)
+            number = app_number_in(named["schedule_id"])
+            app_id = None if number is None else self._apps.known_app_id(number)
+            if app_id is None or not grant.sees(
+                app_id
+            ):  # nearly always it is known; a number is one app's ever
+                await see_schedule(grant, parse_schedule_id(named["schedule_id"]), self._apps)
 
 
-async def see_schedule(grant: Grant, schedule_id: UUID, app_of: AppOf) -> None:
+async def see_schedule(grant: Grant, schedule_id: UUID, apps: Apps) -> None:
     """Raise NotFound unless the schedule, if there is one, is of an app of the grant."""
-    app_id = await app_of(schedule_id)
+    app_id = await apps.app_of(schedule_id)
     if app_id is None or not grant.sees(app_id):
         raise NotFound("schedule", str(schedule_id))
 

@@ -32,7 +32,7 @@ from ringtime_ingest.http.guard import CALLER
 from ringtime_shared.access import Caller
 from ringtime_shared.errors import RateLimited
 from ringtime_shared.fairness.rates import Left, Rate, TokenBucket
-from ringtime_shared.ids import APP_BITS, COUNTER_BITS, NONCE_BITS, app_number_of
+from ringtime_shared.ids import app_number_in, app_number_of
 from ringtime_shared.models.app import App
 from ringtime_shared.settings import AppLimits
 
@@ -104,7 +104,7 @@ class Meter:
         RateLimited."""
         app_id = named.get("app_id")
         if app_id is None and "schedule_id" in named:
-            number = _app_number_of(named["schedule_id"])
+            number = app_number_in(named["schedule_id"])
             app_id = None if number is None else self._apps.known_app_id(number)
         account = None if app_id is None else self._of_app(app_id)
         if account is not None and account.requests is not None:
@@ -251,13 +251,3 @@ class Meter:
             raise RateLimited(refusing.policy, longest_ms / 1_000)
         for limit, count in charges:
             limit.take(count, now_ms)
-
-
-def _app_number_of(schedule_id: str) -> int | None:
-    """Return the app's number in the text of an id, as `ids.app_number_of` does, without a UUID; None: it is
-    none."""
-    try:
-        low = int(schedule_id[-17:].replace("-", ""), 16)
-    except ValueError:
-        return None
-    return low >> NONCE_BITS + COUNTER_BITS & (1 << APP_BITS) - 1

@@ -480,4 +480,4 @@ async def test_while_keys_cannot_be_read_nobody_comes_in_and_may_try_again() -> 
 
 async def test_a_route_that_does_not_say_what_it_needs_stops_the_start() -> None:
     with pytest.raises(TypeError, match="must say what its caller needs"):
-        Guard(make_rig().service.app_of, lambda *_: None).over([Route("/new", lambda _: None)])
+        Guard(make_rig().service, lambda *_: None).over([Route("/new", lambda _: None)])

@@ -17,11 +17,11 @@ from tests.unit.spy_store import spin
 from ringtime_ingest.http import create_app
 from ringtime_ingest.http import meter as meter_module
 from ringtime_ingest.http.guard import CALLER
-from ringtime_ingest.http.meter import METERED, Meter, _app_number_of
+from ringtime_ingest.http.meter import METERED, Meter
 from ringtime_shared.access import ANYBODY, EVERYTHING, Caller, KeyChecks, Scope
 from ringtime_shared.access.keys import make_key
 from ringtime_shared.errors import RateLimited
-from ringtime_shared.ids import IdMint, Kind, app_number_of
+from ringtime_shared.ids import IdMint, Kind, app_number_in, app_number_of
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.settings import AppLimits, ServerSettings
 
@@ -292,9 +292,9 @@ def test_the_number_of_an_app_is_read_out_of_an_id() -> None:
     for number in (0, 1, 2**20 - 1):
         schedule_id = IdMint(5).mint(slot_ms=NOW_MS, kind=Kind.ONE_TIME, partition=65_535, app_number=number)
         for text in (str(schedule_id), str(schedule_id).upper()):
-            assert _app_number_of(text) == app_number_of(schedule_id) == number
+            assert app_number_in(text) == app_number_of(schedule_id) == number
     for text in ("", "seven", "-" * 36, "\u0665" * 36):
-        assert _app_number_of(text) in (None, 0x55555)
+        assert app_number_in(text) in (None, 0x55555)
 
 
 async def test_one_key_has_so_many_requests_in_progress_and_others_have_theirs() -> None:

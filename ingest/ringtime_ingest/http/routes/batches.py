@@ -109,7 +109,7 @@ class BatchRoutes(Routes):
         async def seen(each: UUID | Exception) -> UUID | Exception:
             try:
                 if isinstance(each, UUID):
-                    await see_schedule(grant, each, self._service.app_of)
+                    await see_schedule(grant, each, self._service)
             except RingtimeError as error:
                 return error
             return each

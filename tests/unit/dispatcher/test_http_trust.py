@@ -41,6 +41,7 @@ class Town:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.public = Authority(folder / "public", "public")
         self.own = Authority(folder / "own", "own")
         self.partner = Authority(folder / "partner", "partner")
 
@@ -61,6 +62,13 @@ class Town:
 @pytest.fixture(scope="module")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Town:
     return Town(tmp_path_factory.mktemp("town"))
+
+
+@pytest.fixture(autouse=True)
+def roots(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This machine's roots are one that no server here has its certificate from."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(town.public.ca))
+    monkeypatch.setenv("SSL_CERT_DIR", str(town.folder / "none"))
 
 
 def server_of(files: TlsFiles) -> ssl.SSLContext:

@@ -13,6 +13,7 @@ from ringtime_ringctl.doctor.passed_over import PassedOver
 from ringtime_ringctl.times import to_span
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.buckets import BUCKET_MS, bucket_of, last_slot
+from ringtime_shared.encryption.records import PLAIN, keys_of_app
 from ringtime_shared.models.app import App
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.recurring import Definition
@@ -291,6 +292,22 @@ def check_damage(apps: Sequence[App], notes: Sequence[Damage]) -> list[Finding]:
             )
         )
     return findings or [Finding("damage", State.OK, "every record that was met can be read")]
+
+
+def check_secrets(apps: Sequence[App], *, has_ring: bool) -> Finding:
+    """Whether secrets of apps lie in the store as plain text.
+
+    Args:
+        apps: as they are stored.
+        has_ring: the settings name a key ring.
+    """
+    plain = [app.app_id for app in apps if not app.damage and PLAIN in keys_of_app(app)]
+    if plain:
+        what = f"signing secrets, or credentials of hooks, of {_named(plain)} are stored as plain text"
+        advice = "`ringctl secrets rotate --apply`" if has_ring else "give every process a key ring"
+        return Finding("secrets", State.WARNING, what, f"{advice}; see docs/secrets.md")
+    what = "those of apps are stored encrypted" if has_ring else "no app has any; there is no key ring"
+    return Finding("secrets", State.OK, what)
 
 
 def check_buckets(counts: Mapping[IndexEntry, int], passed_over: int) -> list[Finding]:

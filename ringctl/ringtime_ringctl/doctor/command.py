@@ -31,6 +31,7 @@ from ringtime_ringctl.doctor.checks import (
     check_passed_over,
     check_resizes,
     check_schema,
+    check_secrets,
     idle_behind_ms,
     minutes_to_tell,
 )
@@ -121,6 +122,8 @@ async def examine_open(deployment: Deployment, output: Output) -> list[Finding]:
         findings += check_ownership(report, snapshot.apps)
         findings += await _check_marks(deployment, report)
         findings += check_damage(snapshot.apps, await deployment.store.fetch_damage(MAX_DAMAGE))
+        kept = await deployment.kept.fetch_apps()
+        findings.append(check_secrets(kept, has_ring=deployment.ring is not None))
         bar.show(3, "rows passed over")
         from_ms = snapshot.now_ms - trust.look_back_s * 1_000
         passed = await find_passed_over(deployment.store, snapshot.marks, from_ms=from_ms)

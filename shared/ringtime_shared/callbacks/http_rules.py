@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-from ringtime_shared.callbacks.credentials import HEADERS, SECRET_HEADERS, mask_fault
+from ringtime_shared.callbacks.credentials import HEADERS, MASK, SECRET_HEADERS, mask_fault
 from ringtime_shared.callbacks.egress_policy import NOT_ALLOWED, EgressPolicy
 from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.callbacks.url_rules import parse_target, url_fault
@@ -63,35 +63,33 @@ def check_http_details(details: Mapping[str, object]) -> list[Violation]:
     if details.get("method") not in METHODS:
         rule = "required: one of " + ", ".join(METHODS)
         violations.append(Violation("callback.details.method", rule))
-    violations += _check_headers(details, HEADERS, seen := set[str]())
+    violations += _check_headers(details, HEADERS, sizes := dict[str, int]())
     if SECRET_HEADERS in details:
-        violations += _check_headers(details, SECRET_HEADERS, seen)
+        violations += _check_headers(details, SECRET_HEADERS, sizes)
     return violations
 
 
-def _check_headers(details: Mapping[str, object], group: str, seen: set[str]) -> list[Violation]:
-    """Return what is wrong with one group of headers; `seen`: the names of both, in lower case."""
+def _check_headers(details: Mapping[str, object], group: str, sizes: dict[str, int]) -> list[Violation]:
+    """Return what is wrong with one group of headers; `sizes`: of those of both, by name in lower case."""
     headers, field = details.get(group), f"callback.details.{group}"
     if headers is None:
         return []
     if not isinstance(headers, dict):
         return [Violation(field, "must be an object of strings")]
-    if len(headers) + len(seen) > MAX_HEADERS:
+    if len(headers) + len(sizes) > MAX_HEADERS:
         return [Violation(field, f"must be at most {MAX_HEADERS}")]
     violations = []
-    size = 0
     for name, value in headers.items():
         fault = header_fault(name, value)
-        if isinstance(name, str) and name.lower() in seen:
+        if isinstance(name, str) and name.lower() in sizes:
             fault = "given twice; header names do not tell upper from lower case"
-        elif fault is None:
+        elif fault is None and value == MASK:
             fault = mask_fault(name, value, is_secret=group == SECRET_HEADERS)
         if fault is None:
-            seen.add(name.lower())
-            size += len(name) + len(value)
+            sizes[name.lower()] = len(name) + len(value)
         else:
             violations.append(Violation(f"{field}.{shown(name)}".rstrip("."), fault))
-    if size > MAX_HEADER_BYTES:
+    if sum(sizes.values()) > MAX_HEADER_BYTES:
         rule = f"names and values together must be at most {MAX_HEADER_BYTES} bytes"
         violations.append(Violation(field, rule))
     return violations

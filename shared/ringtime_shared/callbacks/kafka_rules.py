@@ -48,8 +48,8 @@ class KafkaRules(CallbackRules):
             ("partition", _partition_fault(details.get("partition"))),
         )
         violations = [Violation(f"callback.details.{name}", fault) for name, fault in faults if fault]
-        violations += _check_headers(details, HEADERS, seen := set[str]())
-        return violations + _check_headers(details, SECRET_HEADERS, seen)
+        violations += _check_headers(details, HEADERS, sizes := dict[str, int]())
+        return violations + _check_headers(details, SECRET_HEADERS, sizes)
 
     def topic_fault(self, topic: object, app_id: str) -> str | None:
         """Return why this app cannot write to this topic, or None."""
@@ -83,28 +83,26 @@ def _partition_fault(partition: object) -> str | None:
     return f"must be a whole number from 0 to {MAX_PARTITION}"
 
 
-def _check_headers(details: Mapping[str, object], group: str, seen: set[str]) -> list[Violation]:
-    """Return what is wrong with one group of headers; `seen`: the names of both."""
+def _check_headers(details: Mapping[str, object], group: str, sizes: dict[str, int]) -> list[Violation]:
+    """Return what is wrong with one group of headers; `sizes`: of those of both, by name."""
     headers, field = details.get(group), f"callback.details.{group}"
     if headers is None:
         return []
     if not isinstance(headers, dict):
         return [Violation(field, "must be an object of strings")]
-    if len(headers) + len(seen) > MAX_HEADERS:
+    if len(headers) + len(sizes) > MAX_HEADERS:
         return [Violation(field, f"must be at most {MAX_HEADERS}")]
     violations = []
-    total = 0
     for name, value in headers.items():
         fault = _name_fault(name) or _value_fault(value)
         fault = fault or mask_fault(name, value, is_secret=group == SECRET_HEADERS)
-        if fault is None and name in seen:
+        if fault is None and name in sizes:
             fault = f"is one of {HEADERS} already"
         if fault is None:
-            seen.add(name)
-            total += (_size(name) or 0) + (_size(value) or 0)
+            sizes[name] = (_size(name) or 0) + (_size(value) or 0)
         else:
             violations.append(Violation(f"{field}.{shown(name)}".rstrip("."), fault))
-    if total > MAX_HEADER_BYTES:
+    if sum(sizes.values()) > MAX_HEADER_BYTES:
         rule = f"names and values together must be at most {MAX_HEADER_BYTES} bytes"
         violations.append(Violation(field, rule))
     return violations

@@ -130,6 +130,37 @@ def test_what_cannot_be_opened_is_never_sent_and_holds_nobody_up(
 
 
 @on_virtual_time
+async def test_what_was_stored_before_there_was_a_ring_is_sent_as_ever() -> None:
+    for ring in (None, RING):
+        rig = make_rig(ring=ring)
+        row = make_row(
+            rig.app, rig.clock.now_ms() + 10, callback_type="sim", callback_details=orjson.dumps(GIVEN)
+        )
+        await rig.put(row)
+        await asyncio.sleep(10)
+        [(_, delivery)] = rig.receiver.sent
+        assert delivery.details["headers"] == {"Authorization": SECRET, "X-Vault": SECRET}
+
+
+@on_virtual_time
+async def test_an_attempt_decrypts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
+    decrypt = KeyRing.decrypt
+
+    def counted(ring: KeyRing, text: str, binding: bytes) -> bytes:
+        nonlocal calls
+        calls += 1
+        return decrypt(ring, text, binding)
+
+    monkeypatch.setattr(KeyRing, "decrypt", counted)
+    rig = make_rig(ring=RING)
+    slot_ms = rig.clock.now_ms() + 10
+    await rig.put(*(row_of(rig, slot_ms + n) for n in range(10)), *(rig.row(slot_ms + n) for n in range(10)))
+    await asyncio.sleep(10)
+    assert (len(rig.receiver.sent), calls) == (20, 10)
+
+
+@on_virtual_time
 async def test_a_secret_of_another_schedule_does_not_open() -> None:
     rig = make_rig(ring=RING, retry=RetrySettings(), configuration=AppConfiguration(http_attempts=1))
     mine, theirs = (row_of(rig, rig.clock.now_ms() + 10) for _ in range(2))

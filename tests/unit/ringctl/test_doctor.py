@@ -16,7 +16,9 @@ from ringtime_ringctl.doctor.checks import Finding, State
 from ringtime_ringctl.doctor.passed_over import PassedOver
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.clock import ManualClock, ServerTime
-from ringtime_shared.models.app import Deletion, Instance, Resize
+from ringtime_shared.encryption.keyring import KeyRing
+from ringtime_shared.encryption.records import encrypt_app
+from ringtime_shared.models.app import Deletion, Instance, Resize, SigningSecret
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.parts import PartChange, PartMap, Phase
 from ringtime_shared.stores.protocol import IndexEntry, Marks
@@ -254,6 +256,17 @@ def test_what_cannot_be_read_is_named() -> None:
     assert records.found.endswith("schedules pay.0 0: extras: x")
     many = notes * 200
     assert "1,000 or more stored records" in checks.check_damage([], many)[0].found
+
+
+def test_secrets_in_plain_text() -> None:
+    secret = SigningSecret(secret_id="1", secret="whsec_x", created_ms=0)
+    plain = replace(pay(), secrets=(secret,))
+    for has_ring, advice in ((False, "key ring"), (True, "secrets rotate")):
+        found = checks.check_secrets([plain], has_ring=has_ring)
+        assert (found.state, "pay" in found.found, advice in found.advice) == (State.WARNING, True, True)
+        assert checks.check_secrets([pay()], has_ring=has_ring).state is State.OK
+    encrypted = encrypt_app(KeyRing.new(), plain)
+    assert checks.check_secrets([encrypted], has_ring=True).state is State.OK
 
 
 def test_a_deletion_that_nobody_goes_on_with() -> None:

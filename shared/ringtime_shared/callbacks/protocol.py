@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 from ringtime_shared.errors import Violation
@@ -132,3 +134,15 @@ class CallbackType(CallbackRules, Protocol):
     async def close(self) -> None:
         """Let go of connections."""
         return
+
+
+def instant(epoch_ms: int) -> str:
+    """Return an instant as callbacks tell it, in a form that every receiver reads: RFC 3339, UTC, to the
+    millisecond. What is due at about the same time shares most of it."""
+    seconds, rest_ms = divmod(epoch_ms, 1_000)
+    return f"{_second(seconds)}.{rest_ms:03}Z"
+
+
+@lru_cache(maxsize=256)
+def _second(epoch_s: int) -> str:
+    return datetime.fromtimestamp(epoch_s, UTC).isoformat(timespec="seconds").removesuffix("+00:00")

@@ -32,12 +32,11 @@ from typing import NamedTuple
 from ringtime_dispatcher.callbacks.http.answer import AnswerReader
 from ringtime_dispatcher.callbacks.http.connections import Connections, Ended, Shortage
 from ringtime_dispatcher.callbacks.http.trust import Trust
-from ringtime_dispatcher.callbacks.instants import instant
 from ringtime_dispatcher.callbacks.signing import signature_headers
 from ringtime_shared.callbacks.address_rules import Address
 from ringtime_shared.callbacks.egress_policy import NOT_ALLOWED, EgressPolicy
 from ringtime_shared.callbacks.http_rules import METHODS, HttpRules, header_fault
-from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
+from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply, instant
 from ringtime_shared.callbacks.resolver import Resolver
 from ringtime_shared.callbacks.url_rules import DEFAULT_PORTS, Target, parse_target, url_fault
 from ringtime_shared.certificates import fault_text

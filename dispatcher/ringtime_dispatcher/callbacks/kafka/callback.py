@@ -26,7 +26,6 @@ from typing import cast
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, KafkaTimeoutError, TopicAuthorizationFailedError
 
-from ringtime_dispatcher.callbacks.instants import instant
 from ringtime_dispatcher.callbacks.kafka.client import (
     TOO_LARGE,
     certificate_fault,
@@ -38,7 +37,7 @@ from ringtime_dispatcher.callbacks.kafka.line import NotConnected, ProducerLine
 from ringtime_dispatcher.callbacks.kafka.topics import TopicBook, TopicWatch, Wait
 from ringtime_shared.callbacks.deadlines import Deadlines
 from ringtime_shared.callbacks.kafka_rules import KafkaRules
-from ringtime_shared.callbacks.protocol import CallbackType, Delivery, OutageRules, Reply
+from ringtime_shared.callbacks.protocol import CallbackType, Delivery, OutageRules, Reply, instant
 from ringtime_shared.settings import KafkaSettings
 
 _MARGIN_MS = 20  #: an attempt ends by itself before the dispatcher ends it, so as to say what it knows

@@ -21,6 +21,8 @@ What must hold, and how:
   ends it when this process is itself killed with SIGKILL.
 - A server comes back on the ports and the data it had, so `restart(kill=True)` is a crash as clients see it.
 - Ready means that a real query was answered, not that a port is open.
+- What is the same at each start is done once: the cache holds a formatted folder for Kafka and, for servers
+  that live for minutes, the classes of Cassandra and Kafka as they are after a start (`archives`).
 - Two runs at once do not meet: ports are locked per user while a run lives, and the cache is filled under a
   lock and by rename.
 """

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Event
 
 from ringtime_local.addresses import Address
+from ringtime_local.archives import WRITE_S, archive_options
 from ringtime_local.cassandra_config import (
     DATA_FOLDERS,
     LOGBACK,
@@ -68,7 +70,15 @@ class CassandraNode(LocalServer):
         )
         (self.folder / "cassandra.yaml").write_text(text, encoding="utf-8")
         (self.folder / "logback.xml").write_text(LOGBACK, encoding="utf-8")
-        return Command(command_line(runtime, self.options, self.folder), image=runtime.image)
+        given = self.options.java_options
+        kept = archive_options(self.name, runtime, given, self._rehearse, self._abort)
+        options = replace(self.options, java_options=(*given, *kept))
+        return Command(command_line(runtime, options, self.folder), image=runtime.image)
+
+    def _rehearse(self, folder: Path, java_options: tuple[str, ...]) -> None:
+        server = CassandraServer(folder, CassandraOptions(java_options=java_options), abort=self._abort)
+        server.start()
+        server.nodes[0].stop(WRITE_S)
 
 
 class CassandraServer:

@@ -34,7 +34,7 @@ def find_java() -> Java:
         raise MissingPrerequisite(
             f"Cassandra and Kafka need Java, and there is no `java` on PATH: {INSTALL}."
         )
-    release = parse_release(_version_text(program))
+    release = parse_release(version_text(program))
     if release < OLDEST:
         raise MissingPrerequisite(
             f"Cassandra and Kafka need Java {OLDEST}, and {program} is Java {release}: {INSTALL}."
@@ -71,6 +71,7 @@ def parse_release(version_text: str) -> int:
 
 
 @cache
-def _version_text(program: str) -> str:
+def version_text(program: str) -> str:
+    """Return what `java -version` prints."""
     answer = subprocess.run([program, "-version"], capture_output=True, text=True, timeout=30, check=False)
     return answer.stderr + answer.stdout

@@ -66,11 +66,11 @@ class LocalServer(ABC):
             if self._abort.wait(PROBE_EVERY_S):
                 raise Aborted(f"the start of {self.name} was given up")
 
-    def stop(self) -> None:
+    def stop(self, grace_s: float = STOP_GRACE_S) -> None:
         """End the process and keep its data; nothing to do for one that is external or already gone."""
         with self._starting:
             if self._process is not None:
-                self._process.stop(STOP_GRACE_S)
+                self._process.stop(grace_s)
 
     def kill(self) -> None:
         """End the process with SIGKILL: a crash."""

@@ -20,6 +20,7 @@ from click.testing import CliRunner
 from ringtime_local import CassandraOptions, KafkaOptions, LocalServers, MissingPrerequisite, NotOurs
 from ringtime_local import cache as cache_module
 from ringtime_local.addresses import Address, parse_addresses
+from ringtime_local.archives import archive_options
 from ringtime_local.cache import cached
 from ringtime_local.cassandra_config import command_line, yaml_text
 from ringtime_local.cli import main
@@ -27,6 +28,7 @@ from ringtime_local.containers import ContainerProcess, compose_text
 from ringtime_local.errors import Aborted, StartFailed
 from ringtime_local.etcd_program import find_etcd
 from ringtime_local.java import BRIEF_VARIABLE, find_java, heap_and_compiler, parse_release
+from ringtime_local.kafka import copy_formatted
 from ringtime_local.kafka_config import KafkaPorts, new_cluster_id, properties_text
 from ringtime_local.maven import fetch_jars
 from ringtime_local.pids import ProcessId
@@ -173,6 +175,70 @@ class TestConfiguration:
             text = new_cluster_id()
             assert len(text) == 22
             assert not text.startswith("-")
+
+
+class TestArchives:
+    """What a server starts from that an earlier start has left."""
+
+    @pytest.fixture
+    def runtime(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runtime:
+        monkeypatch.setenv(BRIEF_VARIABLE, "1")
+        write_program(tmp_path, "java", "echo 'openjdk version \"17.0.1\"' >&2")
+        (tmp_path / "jars").mkdir()
+        (tmp_path / "jars" / "one.jar").write_text("one")
+        return Runtime((str(tmp_path / "java"), "-cp", f"{tmp_path}/jars/*"))
+
+    def ask(self, runtime: Runtime, *, writes: bool = True, given: tuple[str, ...] = ()) -> tuple[str, ...]:
+        def rehearse(folder: Path, options: tuple[str, ...]) -> None:
+            self.rehearsed.append(options)
+            folder.mkdir()
+            assert archive_options("it", runtime, options, rehearse, Event()) == ()
+            if not writes:
+                raise StartFailed("it ended while starting")
+            Path(options[0].partition("=")[2]).write_text("classes")
+
+        return archive_options("it", runtime, given, rehearse, Event())
+
+    @pytest.fixture(autouse=True)
+    def _nothing_rehearsed(self) -> None:
+        self.rehearsed: list[tuple[str, ...]] = []
+
+    def test_a_server_is_rehearsed_once(self, runtime: Runtime) -> None:
+        first, second = self.ask(runtime), self.ask(runtime)
+        assert first == second
+        assert len(self.rehearsed) == 1
+        archive = Path(first[0].partition("=")[2])
+        assert [file.name for file in archive.parent.iterdir()] == ["classes.jsa"]
+
+    def test_a_rehearsal_that_fails_is_not_repeated(self, runtime: Runtime) -> None:
+        assert [self.ask(runtime, writes=False) for _ in range(2)] == [(), ()]
+        assert len(self.rehearsed) == 1
+
+    def test_other_jars_have_another_archive_and_the_old_one_goes(
+        self, runtime: Runtime, tmp_path: Path
+    ) -> None:
+        before = Path(self.ask(runtime)[0].partition("=")[2])
+        (tmp_path / "jars" / "two.jar").write_text("two")
+        after = Path(self.ask(runtime)[0].partition("=")[2])
+        assert (before.exists(), after.exists(), len(self.rehearsed)) == (False, True, 2)
+
+    def test_servers_that_are_measured_and_containers_have_none(
+        self, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert self.ask(Runtime(runtime.argv, image="cassandra:5.0")) == ()
+        monkeypatch.delenv(BRIEF_VARIABLE)
+        assert self.ask(runtime) == ()
+        assert self.rehearsed == []
+
+    def test_a_copy_of_a_formatted_folder_is_of_another_cluster(self, tmp_path: Path) -> None:
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "meta.properties").write_text("version=1\ncluster.id=first\nnode.id=1\n")
+        copy_formatted(tmp_path / "data", tmp_path / "copy")
+        copied = dict(
+            line.split("=") for line in (tmp_path / "copy" / "meta.properties").read_text().splitlines()
+        )
+        assert copied.pop("cluster.id") not in ("", "first")
+        assert copied == {"version": "1", "node.id": "1"}
 
 
 class TestMissingPrerequisites:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
@@ -341,8 +341,11 @@ class IngestService:
         """Return the id of the app of this number in the same way."""
         return self._apps.known_id(number)
 
-    async def fetch_apps(self, app_id: str | None) -> list[App]:
-        """Return one app, or all by id. Raises NotFound."""
+    async def fetch_apps(self, app_id: str | None, among: Collection[str] | None = None) -> list[App]:
+        """Return one app; or all by id, or those of them that are among these. Raises NotFound."""
+        if app_id is None and among is not None:
+            found = await self._store.fetch_some_apps(list(among))
+            return sorted(found, key=lambda app: app.app_id)
         if app_id is None:
             return await self._store.fetch_apps()
         return [(await self._apps.reread(app_id)).app]

@@ -98,13 +98,12 @@ class AppRoutes(Routes):
         asked, grant = request.query_params.get("app_id") or None, grant_in(request)
         if asked is not None:
             parse_app_id(asked)
+            if not grant.sees(asked):
+                raise NotFound("registered app", asked)
         try:
-            apps = [] if asked and not grant.sees(asked) else await self._service.fetch_apps(asked)
-        except NotFound:
-            apps = []
-        apps = [app for app in apps if grant.sees(app.app_id)]
-        if asked is not None and not apps:
-            raise NotFound("registered app", asked)
+            apps = await self._service.fetch_apps(asked, grant.apps)
+        except NotFound as error:
+            raise NotFound("registered app", error.key) from None
         return success({"apps": [app_to_json(app) for app in apps]}, total=len(apps))
 
     async def delete(self, request: Request) -> Response:

@@ -71,7 +71,8 @@ def reencrypt_row(ring: KeyRing, row: Row, *, is_private: bool) -> Row:
     """
     schedule = row.schedule
     if is_private and schedule.hook_of is None:
-        schedule = replace(schedule, sending=as_private(schedule.sending))
+        sending = as_private(schedule.sending)
+        schedule = schedule if sending is schedule.sending else replace(schedule, sending=sending)
     return _with(row, _reencrypt(ring, schedule))
 
 
@@ -89,7 +90,7 @@ def reencrypt_definition(ring: KeyRing, definition: Definition, *, is_private: b
     """The same as `reencrypt_row`."""
     if is_private:
         sending = as_private(definition.sending)
-        definition = definition if sending == definition.sending else replace(definition, sending=sending)
+        definition = definition if sending is definition.sending else replace(definition, sending=sending)
     return _reencrypt(ring, definition)
 
 
@@ -323,7 +324,7 @@ def _row_of(record: Schedule | Definition) -> str:
 
 
 def _with(row: Row, schedule: Schedule) -> Row:
-    return row if schedule == row.schedule else replace(row, schedule=schedule)
+    return row if schedule is row.schedule else replace(row, schedule=schedule)
 
 
 def _required(ring: KeyRing | None) -> KeyRing:

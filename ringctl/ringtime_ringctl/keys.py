@@ -7,7 +7,7 @@ has it.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def keys() -> None:
     required=True,
     type=click.Choice([*SCOPES, _ALL]),
     metavar="SCOPE",
-    help=f"What it may do; repeat it. One of {', '.join(Scope)}, or {_ALL}.",
+    help=f"What it may do; repeat it. One of {', '.join(Scope)}, or {_ALL}: those that go with its apps.",
 )
 @click.option("--expires", metavar="TIME", help=f"When it ends: {FORMS}. Default: when it is revoked.")
 @click.option(
@@ -97,7 +97,7 @@ async def create_command(
         raise InvalidRequest.of("--app", "required, or --all-apps: one of them")
     now_ms = deployment.clock.now_ms()
     made = make_key(
-        Scope if _ALL in scopes else [SCOPES[word] for word in scopes],
+        _scopes_of(scopes, is_for_all=is_for_all),
         None if is_for_all else apps,
         label=label,
         now_ms=now_ms,
@@ -239,6 +239,13 @@ def to_json(key: ApiKey, now_ms: int) -> Mapping[str, object]:
         "lastUsedAt": None if key.used_ms is None else to_iso(key.used_ms),
         "endsAt": None if ends_ms is None else to_iso(ends_ms),
     }
+
+
+def _scopes_of(words: Sequence[str], *, is_for_all: bool) -> list[Scope]:
+    """Return the scopes of the command line; what concerns all apps goes with all."""
+    if _ALL not in words:
+        return [SCOPES[word] for word in words]
+    return [scope for scope in Scope if is_for_all or scope is not Scope.RING_OPERATE]
 
 
 def _state_of(key: ApiKey, now_ms: int) -> str:

@@ -83,6 +83,11 @@ def test_a_key_is_for_apps_and_has_scopes_limits_and_an_end(data: Path) -> None:
     assert who(data, made["key"], in_s=3_601) is None
 
 
+def test_all_scopes_of_an_app_are_those_that_go_with_one(data: Path) -> None:
+    made = create(data, "--app", "shop", "--scope", "all")
+    assert set(made["scopes"]) == set(Scope) - {Scope.RING_OPERATE}
+
+
 def test_a_file_is_for_its_owner_and_is_never_written_over(data: Path, tmp_path: Path) -> None:
     path = tmp_path / "key"
     result = run(data, "keys", "create", "--label", "a", *ALL, "--out", str(path))

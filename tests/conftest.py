@@ -73,27 +73,30 @@ def _processor_time(record_testsuite_property: Callable[[str, object], None]) ->
     record_testsuite_property(CPU_S, round(sum(each.ru_utime + each.ru_stime for each in used), 1))
 
 
-#: A table is made without waiting for the disk, at a third of the work. After a kill it would not be there.
+#: A table is made without waiting for the disk, at a third of the work. After a kill it would not be there:
+#: whoever kills Cassandra asks for `own_cassandra`.
 _TABLES_IN_MEMORY = CassandraOptions(java_options=("-Dcassandra.test.flush_local_schema_changes=false",))
 
 
 @pytest.fixture(scope="session")
 def _own(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServers]:
     asked_for = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
-    may_be_killed = bool(asked_for & {"own_servers", "own_cassandra"})
-    servers = LocalServers(
-        tmp_path_factory.mktemp("servers"), cassandra=may_be_killed or _TABLES_IN_MEMORY, own=True
-    )
+    cassandra = True if "own_cassandra" in asked_for else _TABLES_IN_MEMORY
+    servers = LocalServers(tmp_path_factory.mktemp("servers"), cassandra=cassandra, own=True)
     yield servers
     for node in (node for server in servers.all for node in server.servers if node.is_running):
         node.kill()  # nobody reads its data again, which takes Cassandra five seconds to put in order
     servers.stop()
 
 
+#: What the split deployment needs to start. A test that sends to Kafka asks for `own_kafka` too.
+NOT_OF_CLUSTERS = ("kafka",)
+
+
 @pytest.fixture(scope="session")
 def own_servers(_own: LocalServers) -> LocalServers:
-    """All three. Who keeps them for several tests calls `start` again where one may have ended."""
-    _started(_own.start)
+    """All but Kafka run. Who keeps them for several tests starts them again where one may have ended."""
+    _started(lambda: _own.start(but=NOT_OF_CLUSTERS))
     return _own
 
 

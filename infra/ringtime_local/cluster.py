@@ -159,7 +159,7 @@ class Cluster:
     def write_pids(self) -> None:
         """Write `pids.json` whole or not at all."""
         pids: dict[str, object] = {name: pod.process.pid for name, pod in self.pods.items()}
-        pids |= {server.name: server.pid for server in self.servers.all if not server.is_external}
+        pids |= {server.name: server.pid for server in self.servers.all if server.is_running}
         draft = self.folder / "pids.json.part"
         draft.write_text(json.dumps(pids | {"base": self.base}, indent=2) + "\n")
         draft.replace(self.folder / "pids.json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Collection
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from threading import Event
@@ -87,10 +88,10 @@ class LocalServers:
         """The servers that were asked for."""
         return [server for server in (self._cassandra, self._kafka, self._etcd) if server is not None]
 
-    def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Start all side by side; when one fails, end all of them and raise its error."""
+    def start(self, timeout_s: float = START_TIMEOUT_S, *, but: Collection[str] = ()) -> None:
+        """Start all, or all `but` some by name, side by side; when one fails, end all and raise its error."""
         with ThreadPoolExecutor(3, thread_name_prefix="start") as pool:
-            starts = [pool.submit(server.start, timeout_s) for server in self.all]
+            starts = [pool.submit(server.start, timeout_s) for server in self.all if server.name not in but]
             try:
                 wait(starts, return_when=FIRST_EXCEPTION)
                 if any(start.done() and start.exception() for start in starts):

@@ -15,6 +15,7 @@ import pytest
 
 from ringtime_local import LocalServers
 from ringtime_local.cluster import Cluster
+from tests.conftest import NOT_OF_CLUSTERS
 from tests.harness.claims import Owners
 from tests.harness.client import LoadClient, gather
 from tests.harness.receiver import Receiver, running_receiver
@@ -61,7 +62,7 @@ def clustered(
         "coordination": {**coordination, "prefix": f"/{folder.name}"},
         "ingest": dict(ingest),
     }
-    servers.start()  # what an earlier test may have left ended
+    servers.start(but=NOT_OF_CLUSTERS)  # what an earlier test may have left ended
     running = Cluster(folder, ingest=2, dispatchers=3, settings=settings, servers=servers)
     running.pod_settings.update(pod_settings)
     try:

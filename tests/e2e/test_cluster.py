@@ -23,6 +23,7 @@ import pytest
 
 from ringtime_client import AsyncRingtimeClient, HttpCallbackDetails, calls
 from ringtime_client.exchange import Call
+from ringtime_local import CassandraServer, KafkaServer
 from ringtime_local.cluster import Cluster
 from ringtime_shared.errors import InFlight, OutcomeUnknown, StoreUnavailable
 from tests.e2e.conftest import (
@@ -229,12 +230,12 @@ async def drop_reply(port: int, call: Call[Any]) -> None:
 
 
 async def test_changes_race_what_they_change_and_what_a_schedule_says_is_done(
-    cluster: Cluster, receiver: Receiver
+    cluster: Cluster, receiver: Receiver, own_kafka: KafkaServer
 ) -> None:
     """A change that was answered 200 is what is sent, and alone; one that was refused is not sent."""
     count, over_s = (10_000, 80) if IS_LONG else (500, 4)
     topic = f"{APPS[0]}.{cluster.folder.name}"
-    await asyncio.to_thread(cluster.servers.kafka.create_topic, topic)
+    await asyncio.to_thread(own_kafka.create_topic, topic)
     async with clients_of(cluster, receiver, 12) as clients:
         one, other = clients.clients
         (told, wrong), _ = await asyncio.gather(
@@ -244,7 +245,7 @@ async def test_changes_race_what_they_change_and_what_a_schedule_says_is_done(
     print(f"{count} changes from {FROM_S} to {TO_S} s: {dict(told)}, {len(wrong)} broken")
     assert wrong == []
     assert min(told["done"], told["refused"]) >= count // 25
-    values = {record.value for record in await read_all(cluster.servers.kafka, topic)}
+    values = {record.value for record in await read_all(own_kafka, topic)}
     hooks = [json.loads(value)["hook"] for value in values - {BYTES}]
     assert (BYTES in values, hooks) == (True, ["onSuccess"])
 
@@ -323,7 +324,9 @@ async def test_etcd_killed_and_away(cluster: Cluster, receiver: Receiver) -> Non
     assert verdict.duplicates <= 3 * PER_KILL
 
 
-async def test_cassandra_killed_and_restarted(cluster: Cluster, receiver: Receiver) -> None:
+async def test_cassandra_killed_and_restarted(
+    cluster: Cluster, receiver: Receiver, own_cassandra: CassandraServer
+) -> None:
     rounds = 3 if IS_LONG else 1
     recoveries_s: list[float] = []
     async with clients_of(cluster, receiver, 6) as clients:
@@ -331,8 +334,8 @@ async def test_cassandra_killed_and_restarted(cluster: Cluster, receiver: Receiv
         async def kill() -> None:
             for number in range(rounds):
                 await asyncio.sleep(AFTER_S if number else 0)  # some load between two kills
-                await asyncio.to_thread(cluster.servers.cassandra.kill)
-                await asyncio.to_thread(cluster.servers.cassandra.start)
+                await asyncio.to_thread(own_cassandra.kill)
+                await asyncio.to_thread(own_cassandra.start)
                 up_ms = time.time() * 1000
                 await wait_until(partial(clients.acked_since, up_ms), timeout_s=40)
                 recoveries_s.append(round(time.time() - up_ms / 1000, 1))

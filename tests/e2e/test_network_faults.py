@@ -23,6 +23,7 @@ import pytest
 
 from ringtime_local import LocalServers
 from ringtime_local.cluster import Cluster, Pod
+from tests.conftest import NOT_OF_CLUSTERS
 from tests.e2e.conftest import APPS, COORDINATION, MARGIN_S, TTL_S, clustered, owners_of, register_apps
 from tests.harness.client import Answer, LoadClient
 from tests.harness.fault_proxy import BLACK_HOLE, STALL, CqlReplies, Fault, FaultProxy, Way
@@ -68,7 +69,7 @@ class Network:
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory, own_servers: LocalServers) -> Iterator[Network]:
-    own_servers.start()
+    own_servers.start(but=NOT_OF_CLUSTERS)
     cql = own_servers.cassandra.port
     with (
         FaultProxy("etcd", own_servers.etcd.port) as etcd,

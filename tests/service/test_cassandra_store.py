@@ -308,14 +308,14 @@ class TestWrites:
         row, other = make_rows(app, [START_MS, START_MS + 1])
         await store.put_rows([row, other])
         asked: list[str] = []
-        for name in ("read_all", "write"):
+        for name in ("read", "write"):
             monkeypatch.setattr(store._session, name, counting(asked, name, getattr(store._session, name)))
         found = await store.fetch_row(row.place, row.schedule.schedule_id)
         assert found == row
         await store.put_cancel(row.place, row.schedule.schedule_id, START_MS, row.schedule.expires_ms)
-        assert asked == ["read_all", "write"]
+        assert asked == ["read", "write"]
         await store.put_cancel(other.place, other.schedule.schedule_id, START_MS)
-        assert asked == ["read_all", "write"] * 2
+        assert asked == ["read", "write"] * 2
         monkeypatch.undo()
         lasts = await select(
             store,

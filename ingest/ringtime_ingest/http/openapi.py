@@ -103,7 +103,9 @@ _REASONS = {
 #: by name; behind a colon is what tells one from others of the same name
 _PARAMETERS: Mapping[str, Schema] = {
     "Idempotency-Key": KEY,
-    REQUEST_ID: text_of(REQUEST_ID_PATTERN, description="Kept in the audit log; the answer tells it."),
+    REQUEST_ID: text_of(
+        f"(?:{REQUEST_ID_PATTERN})?", description="Kept in the audit log; the answer tells it."
+    ),
     REASON: text_of(f"[ -~]{{0,{MAX_NOTED}}}", description="Why, for the audit log; may be UTF-8."),
     "appId": APP_ID,
     "app_id": APP_ID,

@@ -49,8 +49,9 @@ def main() -> None:
         authorization = f"Bearer {asyncio.run(_issue_key(folder / 'data'))}"
         with serving(folder, access_keys="required") as server:
             headers = {"Authorization": authorization, "Content-Type": "application/json"}
-            app = json.dumps({"appId": "test", "partitions": 4, "active": True}).encode()
-            _ask(f"{server.base}/apps", headers, app)
+            for app_id in ("test", "configured"):
+                app = json.dumps({"appId": app_id, "partitions": 4, "active": True}).encode()
+                _ask(f"{server.base}/apps", headers, app)
             document = server.base.replace("/goscheduler", "/openapi.json")
             command = [
                 *(str(COMMAND), "--config-file", str(HERE / "schemathesis.toml")),

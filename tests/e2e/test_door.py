@@ -71,6 +71,7 @@ async def test_clients_at_work_do_not_notice_a_siege(server: ServerProcess, rece
     assert most_bytes - before_bytes <= 50 * MIB
 
 
+@pytest.mark.alone  # all of them have to be open before the first is cut off
 async def test_two_thousand_slow_senders_are_cut_off_and_hold_up_nobody(
     tmp_path: Path, receiver: Receiver
 ) -> None:

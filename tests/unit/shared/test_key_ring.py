@@ -91,6 +91,7 @@ def test_a_file_is_read_and_read_again_for_a_key_that_was_added(tmp_path: Path) 
         (f"{OLD}\nhunter2", 0o600, "key 2 must be"),
         ("ключ", 0o600, "is not ASCII"),
     ],
+    ids=range(6),  # keys are drawn anew in each process
 )
 def test_a_file_that_is_no_ring_is_refused_and_not_repeated(
     tmp_path: Path, content: str, mode: int, why: str

@@ -29,6 +29,7 @@ while the call's deadline leaves time for it, other writes never.
 from ringtime_client.clients import AsyncRingtimeClient, RingtimeClient
 from ringtime_client.exchange import UnexpectedAnswer
 from ringtime_client.forms import make_hooks
+from ringtime_client.receiving import NotGenuine, verify
 from ringtime_client.recurring import Interval, RecurringTimes
 from ringtime_client.views import Callback, CancelResult, HttpCallbackDetails, NewSchedule
 from ringtime_shared.api.apps import AppView, NewSigningSecret, SigningSecretView
@@ -52,7 +53,7 @@ from ringtime_shared.api.recurring import (
 )
 from ringtime_shared.api.schedules import AttemptView, SchedulePage, ScheduleView
 from ringtime_shared.api.times import PlannedView
-from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.app import AppConfiguration, SigningKind
 from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.job import JobAction, JobState
 from ringtime_shared.models.recurring import DefinitionState, Misfire, Overlap
@@ -91,6 +92,7 @@ __all__ = [
     "Misfire",
     "NewSchedule",
     "NewSigningSecret",
+    "NotGenuine",
     "Overlap",
     "PlannedView",
     "Priority",
@@ -104,6 +106,7 @@ __all__ = [
     "RunPage",
     "SchedulePage",
     "ScheduleView",
+    "SigningKind",
     "SigningSecretView",
     "SkippedReplay",
     "SpanView",
@@ -112,4 +115,5 @@ __all__ = [
     "UnexpectedAnswer",
     "Unit",
     "make_hooks",
+    "verify",
 ]

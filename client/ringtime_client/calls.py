@@ -40,7 +40,7 @@ from ringtime_shared.api.schedules import LIST_SIZE, SchedulePage, ScheduleView
 from ringtime_shared.api.views import read
 from ringtime_shared.arguments import Instant, checked
 from ringtime_shared.errors import ErrorWord, InvalidRequest, RingtimeError, Violation
-from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.app import AppConfiguration, SigningKind
 from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Status
@@ -135,20 +135,25 @@ def delete_app(app_id: str, *, cancel_schedules: bool = False) -> Call[None]:
 
 
 @checked
-def create_signing_secret(app_id: str, *, secret: str | None = None) -> Call[NewSigningSecret]:
+def create_signing_secret(
+    app_id: str, *, secret: str | None = None, kind: SigningKind = SigningKind.HMAC
+) -> Call[NewSigningSecret]:
     """Sign the app's callbacks with a further secret, which the server shows this once.
 
     After OutcomeUnknown there may be one that nobody has seen; the list tells, and it can be deleted.
 
     Args:
         secret: one of your own, `whsec_` and the base64 of 24 to 64 random bytes; None: one is made.
+        kind: `ed25519` makes a key pair, of which you get the public key alone.
 
-    Raises InvalidRequest, NotFound (app), Conflict (there are two already, or this one is among them).
+    Raises InvalidRequest, NotFound (app), Conflict (there are two of the kind already, or this one is among
+    them).
     """
+    asked = {} if secret is None else {"secret": secret}
     return Call(
         method="POST",
         path=_secrets_path(app_id),
-        body=to_body({} if secret is None else {"secret": secret}),
+        body=to_body(asked if kind is SigningKind.HMAC else asked | {"kind": kind.value}),
         read=partial(read, NewSigningSecret),
         app_id=app_id,
     )
@@ -161,6 +166,18 @@ def list_signing_secrets(app_id: str) -> Call[list[SigningSecretView]]:
     Raises InvalidRequest, NotFound (app).
     """
     return Call(method="GET", path=_secrets_path(app_id), read=_to_secrets, app_id=app_id)
+
+
+@checked
+def list_signing_keys(app_id: str) -> Call[list[SigningSecretView]]:
+    """Return the live Ed25519 keys with their public keys, newest first.
+
+    It takes a key that may read the app, no more.
+
+    Raises InvalidRequest, NotFound (app).
+    """
+    path = f"{BASE}/apps/{safe(app_id)}/signing-keys"
+    return Call(method="GET", path=path, read=partial(_to_secrets, field="signingKeys"), app_id=app_id)
 
 
 @checked
@@ -704,8 +721,8 @@ def _check_activation(data: dict[str, Any]) -> None:
     convert(data.get("Active"), bool)
 
 
-def _to_secrets(data: dict[str, Any]) -> list[SigningSecretView]:
-    return [read(SigningSecretView, shown) for shown in convert(data.get("signingSecrets"), list[Any])]
+def _to_secrets(data: dict[str, Any], field: str = "signingSecrets") -> list[SigningSecretView]:
+    return [read(SigningSecretView, shown) for shown in convert(data.get(field), list[Any])]
 
 
 def _check_deletion(data: dict[str, Any]) -> None:

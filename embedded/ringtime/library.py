@@ -29,17 +29,19 @@ from ringtime_ingest.service.dead_letters import IN_LIBRARY, LetterPage, LetterQ
 from ringtime_ingest.service.listing import ListQuery, SchedulePage
 from ringtime_ingest.service.replay import Replay
 from ringtime_ingest.service.requests import NOW, ScheduleChange
+from ringtime_shared.api.apps import SigningSecretView, secret_to_json
 from ringtime_shared.api.audit import LIST_SIZE as AUDIT_SIZE
 from ringtime_shared.api.dead_letters import LIST_SIZE as LETTERS_SIZE
 from ringtime_shared.api.dead_letters import MAX_SIZE
 from ringtime_shared.api.ids import check_name
 from ringtime_shared.api.schedules import LIST_SIZE
+from ringtime_shared.api.views import read
 from ringtime_shared.arguments import Instant, checked
 from ringtime_shared.auditing import asked_of_library
 from ringtime_shared.callbacks.plugins import NAME_RULE, is_name
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.errors import InvalidRequest, Violation
-from ringtime_shared.models.app import App, AppConfiguration, SigningSecret
+from ringtime_shared.models.app import App, AppConfiguration, SigningKind, SigningSecret, kind_of
 from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row, Status
@@ -214,20 +216,34 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
 
     @checked
     @asked_of_library("signing-secrets create")
-    async def create_signing_secret(self, app_id: str, *, secret: str | None = None) -> SigningSecret:
-        """Sign the app's HTTP callbacks with a further secret; at most two are live at a time.
+    async def create_signing_secret(
+        self, app_id: str, *, secret: str | None = None, kind: SigningKind = SigningKind.HMAC
+    ) -> SigningSecret:
+        """Sign the app's HTTP callbacks with a further secret; at most two of a kind are live at a time.
 
         Args:
             secret: one of your own, `whsec_` and the base64 of 24 to 64 random bytes; None: one is made.
+            kind: `ed25519` makes a key pair; `list_signing_keys` shows its public key.
 
-        Raises InvalidRequest, NotFound (app), Conflict (there are two already, or this one is among them).
+        Raises InvalidRequest, NotFound (app), Conflict (there are two of the kind already, or this one is
+        among them).
         """
-        return await self._running.service.signing.create(app_id, secret)
+        return await self._running.service.signing.create(app_id, secret, kind)
 
     @checked
     async def list_signing_secrets(self, app_id: str) -> list[SigningSecret]:
         """Return the live signing secrets, newest first. Raises NotFound (app)."""
         return list(await self._running.service.signing.fetch(app_id))
+
+    @checked
+    async def list_signing_keys(self, app_id: str) -> list[SigningSecretView]:
+        """Return the live Ed25519 keys with their public keys, newest first. Raises NotFound (app)."""
+        live = await self._running.service.signing.fetch(app_id)
+        return [
+            read(SigningSecretView, secret_to_json(each))
+            for each in live
+            if kind_of(each) is SigningKind.ED25519
+        ]
 
     @checked
     @asked_of_library("signing-secrets delete")

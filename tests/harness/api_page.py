@@ -43,7 +43,7 @@ _PASSING = re.compile(
     r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
     r"|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3}Z)?"
     r"|\b[0-9a-f]{16}\b"
-    r"|whsec_\S{44}"
+    r"|wh(sec|pk)_\S{44}"
 )
 _VARYING = frozenset({"partitionId", "lagMs", "durationMs", "continuationToken"})
 _EPOCH_S = 1_000_000_000

@@ -27,6 +27,7 @@ from ringtime_client import (
     RecurringTimes,
     RetryRules,
     RingtimeClient,
+    SigningKind,
     Unit,
     make_hooks,
 )
@@ -70,8 +71,13 @@ GOOD: dict[str, dict[str, Any]] = {
     "activate_app": {"app_id": "shop"},
     "deactivate_app": {"app_id": "shop"},
     "delete_app": {"app_id": "shop", "cancel_schedules": True},
-    "create_signing_secret": {"app_id": "shop", "secret": "whsec_" + "A" * 32},
+    "create_signing_secret": {
+        "app_id": "shop",
+        "secret": "whsec_" + "A" * 32,
+        "kind": SigningKind.HMAC,
+    },
     "list_signing_secrets": {"app_id": "shop"},
+    "list_signing_keys": {"app_id": "shop"},
     "delete_signing_secret": {"app_id": "shop", "secret_id": "0" * 16},
     "create_schedule": {
         "app_id": "shop",

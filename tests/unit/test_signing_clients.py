@@ -114,12 +114,14 @@ async def test_the_library_has_the_same_verbs() -> None:
 
 def test_examples_of_the_page_run(server: Served, capsys: pytest.CaptureFixture[str]) -> None:
     page = DOCS.read_text()
-    verify, replace_one = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    verify, by_library, replace_one = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
     secrets = set(re.findall(r"whsec_[A-Za-z0-9+/=]{10,}", page))
     assert len(secrets) == 1, "the one that the page creates is the one that it verifies with"
 
     names: dict[str, Any] = {}
+    others: dict[str, Any] = {}
     exec(compile(verify, str(DOCS), "exec"), names)
+    exec(compile(by_library, str(DOCS), "exec"), others)
     delivery = Delivery(
         schedule=make_row(make_app()).schedule,
         details={},
@@ -129,7 +131,10 @@ def test_examples_of_the_page_run(server: Served, capsys: pytest.CaptureFixture[
         secrets=tuple(secrets),
     )
     headers = signature_headers(delivery, "{}", SystemClock().now_ms() // 1_000)
-    is_genuine = names["is_genuine"]
+    assert names["receive"](b"{}", headers) == names["receive"](b"{}", headers) == 204
+    assert names["acted_on"] == {str(delivery.schedule.schedule_id)}
+    assert names["receive"](b"{ }", headers) == 401
+    is_genuine = others["is_genuine"]
     assert is_genuine(b"{}", headers)
     assert not is_genuine(b"{ }", headers)
     for body, changes in (
@@ -140,6 +145,7 @@ def test_examples_of_the_page_run(server: Served, capsys: pytest.CaptureFixture[
         (b"{}", {"webhook-id": ""}),
     ):
         assert not is_genuine(body, headers | changes)
+        assert names["receive"](body, headers | changes) == 401
 
     with RingtimeClient(server.url) as client:
         client.register_app("shop", partitions=1)

@@ -4,7 +4,7 @@
 |---|---|
 | `webhook-id` | the schedule's id, the same in every attempt and replay |
 | `webhook-timestamp` | when this attempt was made, in whole seconds since 1970 |
-| `webhook-signature` | `v1,...` for each live secret, newest first, spaces between |
+| `webhook-signature` | `v1,...`, of Ed25519 `v1a,...`, for each live secret, newest first, spaces between |
 
 Signed is `{id}.{timestamp}.{body}`, the body to the byte; an id holds no dot. Receivers refuse a time that is
 five minutes off. With two secrets a receiver that knows either accepts, so one can be replaced by the other.
@@ -22,6 +22,8 @@ from functools import lru_cache
 from standardwebhooks import Webhook
 
 from ringtime_shared.callbacks.protocol import Delivery
+from ringtime_shared.encryption.ed25519 import sign
+from ringtime_shared.models.app import PRIVATE_PREFIX
 
 _MOST_SIGNERS = 1_024  #: making one costs a fifth of a signature, so a miss does not matter
 
@@ -44,6 +46,9 @@ def signature_headers(delivery: Delivery, body: str | bytes, now_s: int) -> dict
 
 
 def _sign(secret: str, message_id: str, now_s: int, body: str | bytes) -> str:
+    if secret.startswith(PRIVATE_PREFIX):
+        plain = body if isinstance(body, bytes) else body.encode()
+        return f"v1a,{b64encode(sign(secret, f'{message_id}.{now_s}.'.encode() + plain)).decode()}"
     # `Webhook.sign` of the library (1.1.0) takes text alone, puts it in a longer one and encodes that: there
     # is no such text for bytes that are no UTF-8. What is signed, and with which key, is the same here.
     if isinstance(body, bytes):

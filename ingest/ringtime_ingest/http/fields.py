@@ -43,7 +43,7 @@ from ringtime_shared.callbacks import http_rules, kafka_rules
 from ringtime_shared.callbacks.http_rules import METHODS
 from ringtime_shared.callbacks.url_rules import MAX_URL_CHARS, URL_PATTERN
 from ringtime_shared.ids import UUID_PATTERN
-from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.app import AppConfiguration, SigningKind
 from ringtime_shared.models.hooks import HookEvent
 from ringtime_shared.models.recurring import Misfire, Overlap
 from ringtime_shared.models.retry import RetryRules
@@ -249,6 +249,12 @@ NEW_SIGNING_SECRET = Shape(
         TEXT,
         "Your own: `whsec_` and the base64 of 24 to 64 random bytes. Left out: a new one is made.",
         text_of(SECRET_PATTERN),
+    ),
+    Field(
+        "kind",
+        TEXT,
+        "`ed25519`: a key pair, of which only the public key is shown; takes no `secret`. Left out: hmac.",
+        _one_of([each.value for each in SigningKind]),
     ),
 )
 REPLAYS = Shape(

@@ -230,6 +230,7 @@ _CALENDARS_PATH = "/goscheduler/apps/{appId}/calendars"
 _CONFIGURATION_PATH = "/goscheduler/apps/{appId}/configuration"
 _JOBS_PATH = "/goscheduler/apps/{appId}/jobs"
 _SECRETS_PATH = "/goscheduler/apps/{appId}/signing-secrets"
+_KEYS_PATH = "/goscheduler/apps/{appId}/signing-keys"
 _LETTERS_PATH = "/goscheduler/apps/{appId}/dead-letters"
 _BODY_FAILURES = ("400", "408", "409", "413", "503")
 _OPERATIONS = (
@@ -440,7 +441,7 @@ _OPERATIONS = (
     _Operation(
         method="post",
         path=_SECRETS_PATH,
-        summary="Sign the app's callbacks with a further secret, shown this once; two at most",
+        summary="Sign the app's callbacks with a further secret, shown this once; two of a kind at most",
         answer=schemas.CREATED_SECRET,
         failures=("400", "408", "409", "413", "503"),
         body="NewSigningSecret",
@@ -460,6 +461,13 @@ _OPERATIONS = (
         summary="Revoke a signing secret; without any, callbacks are not signed",
         answer=schemas.DELETED_SECRET,
         failures=("400", "404", "409", "503"),
+    ),
+    _Operation(
+        method="get",
+        path=_KEYS_PATH,
+        summary="List the public keys that an app's callbacks can be verified with, newest first",
+        answer=schemas.SIGNING_KEYS,
+        failures=("400", "409", "503"),
     ),
     _Operation(
         method="get",

@@ -394,6 +394,7 @@ ASKED_JOB = record(
 )
 CREATED_SECRET = success_of(ref("CreatedSigningSecret"))
 SECRETS = success_of(record({"signingSecrets": {"type": "array", "items": ref("SigningSecret")}}))
+SIGNING_KEYS = success_of(record({"signingKeys": {"type": "array", "items": ref("SigningSecret")}}))
 DELETED_SECRET = success_of(record({"secretId": SECRET_ID}))
 DEAD_LETTERS = success_of(_object(DeadLetterPage))
 AUDIT = success_of(_object(AuditPage))

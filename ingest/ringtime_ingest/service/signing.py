@@ -1,8 +1,9 @@
-"""The signing secrets of an app: at most two, so that one can be replaced without a gap.
+"""The signing secrets of an app: at most two of a kind, so that one can be replaced without a gap.
 
 Every live secret signs every callback, so a receiver that knows either one accepts. A third is refused
 rather than pushing the oldest out: a create that is repeated by mistake must not end a key that receivers
-still verify with. A secret is told once, to who creates it; nothing that is raised here repeats one.
+still verify with. A secret is told once, to who creates it; nothing that is raised here repeats one. A
+private key of Ed25519 is made here and told nobody, its public key whoever may read the app.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ from dataclasses import replace
 from ringtime_shared.api.ids import SECRET_ID_BYTES, check_secret_id
 from ringtime_shared.apps.changes import Noted, change_app, unnoted
 from ringtime_shared.clock import Clock
+from ringtime_shared.encryption.ed25519 import make_private_key
 from ringtime_shared.errors import Conflict, InvalidRequest, NotFound, Violation
-from ringtime_shared.models.app import App, SigningSecret
+from ringtime_shared.models.app import App, SigningKind, SigningSecret, kind_of
 from ringtime_shared.stores.protocol import AppStore
 
 Secrets = tuple[SigningSecret, ...]
 
-MAX_SECRETS = 2
+MAX_SECRETS = 2  #: of one kind
 _PREFIX = "whsec_"
 _MADE_BYTES, _LEAST_BYTES, _MOST_BYTES = 32, 24, 64
 _GROUP = "[A-Za-z0-9+/]{4}"
@@ -53,6 +55,12 @@ def check_secret(secret: str) -> list[Violation]:
     return [] if is_sound else [Violation("secret", rule)]
 
 
+def _make(kind: SigningKind) -> str:
+    if kind is SigningKind.ED25519:
+        return make_private_key()
+    return _PREFIX + b64encode(secrets.token_bytes(_MADE_BYTES)).decode()
+
+
 class SigningSecrets:
     """Creates, lists and revokes. Every method may also raise StoreUnavailable, writes OutcomeUnknown."""
 
@@ -61,16 +69,25 @@ class SigningSecrets:
         self._noted = noted
         self._clock = clock
 
-    async def create(self, app_id: str, secret: str | None = None) -> SigningSecret:
+    async def create(
+        self, app_id: str, secret: str | None = None, kind: SigningKind = SigningKind.HMAC
+    ) -> SigningSecret:
         """Add a secret, one of the caller's own or a new random one.
 
-        Raises NotFound (app), InvalidRequest, and Conflict if there are two or this one is among them.
+        Raises NotFound (app), InvalidRequest, and Conflict if there are two of the kind or this one is among
+        them.
         """
-        if secret is not None and (violations := check_secret(secret)):
-            raise InvalidRequest(violations)
+        if secret is not None:
+            violations = check_secret(secret)
+            if kind is SigningKind.ED25519:
+                violations = [
+                    Violation("secret", "must be left out: private keys are made here, and stay here")
+                ]
+            if violations:
+                raise InvalidRequest(violations)
         new = SigningSecret(
             secret_id=secrets.token_hex(SECRET_ID_BYTES),
-            secret=secret or _PREFIX + b64encode(secrets.token_bytes(_MADE_BYTES)).decode(),
+            secret=secret or _make(kind),
             created_ms=self._clock.now_ms(),
         )
 
@@ -81,10 +98,12 @@ class SigningSecrets:
                 if secrets.compare_digest(each.secret, new.secret):
                     message = f"app {app_id} has this signing secret already, as {each.secret_id}"
                     raise Conflict(message, "secret")
-            if len(live) >= MAX_SECRETS:
+            alike = [each for each in live if kind_of(each) is kind]
+            if len(alike) >= MAX_SECRETS:
+                what = "signing secrets" if kind is SigningKind.HMAC else f"{kind} signing keys"
                 raise Conflict(
-                    f"app {app_id} has {MAX_SECRETS} signing secrets already; delete one first, the oldest is"
-                    f" {live[-1].secret_id}",
+                    f"app {app_id} has {MAX_SECRETS} {what} already; delete one first, the oldest is"
+                    f" {alike[-1].secret_id}",
                     "secret",
                 )
             return (new, *live)

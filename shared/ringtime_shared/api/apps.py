@@ -14,7 +14,7 @@ from ringtime_shared.api.hooks import FIELD as HOOKS
 from ringtime_shared.api.hooks import read_hooks
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.api.views import Doc, read
-from ringtime_shared.models.app import App, AppConfiguration, Resize, SigningSecret
+from ringtime_shared.models.app import App, AppConfiguration, Resize, SigningSecret, public_key_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,19 +91,26 @@ class SigningSecretView:
 
     secret_id: Annotated[str, Doc("Names the secret; 16 hexadecimal digits.")]
     created_at: Annotated[datetime, Doc("When it was added.")]
+    public_key: Annotated[
+        str, Doc("Of an Ed25519 key: `whpk_` and base64, what receivers verify with. Else left out.")
+    ] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewSigningSecret(SigningSecretView):
     """A signing secret that was just made."""
 
-    secret: Annotated[str, Doc("`whsec_` and base64; the server never shows it again.")] = field(repr=False)
+    secret: Annotated[
+        str, Doc("`whsec_` and base64; the server never shows it again. Of an Ed25519 key left out, always.")
+    ] = field(default="", repr=False)
 
 
 def secret_to_json(secret: SigningSecret, *, is_new: bool = False) -> dict[str, object]:
-    """Return a signing secret; the secret itself only where it was just made."""
+    """Return a signing secret; the secret itself only where it was just made, and a private key never."""
     shown: dict[str, object] = {"secretId": secret.secret_id}
-    if is_new:
+    if public_key := public_key_of(secret):
+        shown["publicKey"] = public_key
+    elif is_new:
         shown["secret"] = secret.secret
     return shown | {"createdAt": to_iso(secret.created_ms)}
 

@@ -35,7 +35,8 @@ class Delivery:
     replay: int = 0  #: of the schedule itself; n: of its n-th replay
     term: int  #: fencing number of the ownership term it is made under; a receiver may refuse older ones
     timeout_ms: int  #: total deadline of the attempt
-    #: the app's live signing secrets, newest first, `whsec_` and base64; not in the repr, which gets logged
+    #: the app's live signing secrets, newest first: `whsec_` and base64, of Ed25519 `whsk_` and base64; not
+    #: in the repr, which gets logged
     secrets: tuple[str, ...] = field(default=(), repr=False)
     tls_profile: str = ""  #: the app's, of `callbacks.tls_profiles`; "": it has none
 

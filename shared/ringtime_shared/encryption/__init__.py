@@ -3,6 +3,7 @@
 | module | has |
 |---|---|
 | `keyring` | the keys, and one text encrypted and decrypted |
+| `ed25519` | private keys that callbacks are signed with: made, and used |
 | `records` | what of a row, a definition and an app is encrypted, and what each ciphertext is bound to |
 | `store` | a store for those who take requests: encrypts what it writes, decrypts what it reads |
 | `rotation` | everything stored under the primary key: `ringctl secrets rotate` |

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from base64 import b64decode, b64encode
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Annotated, NamedTuple
 
 from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.setting import FieldPath, Setting
 
+PRIVATE_PREFIX, PUBLIC_PREFIX = "whsk_", "whpk_"  #: of Ed25519 keys, as Standard Webhooks writes them
+_PUBLIC_BYTES = 32
 _TEN_YEARS_S = 316_224_000
 
 
@@ -192,8 +196,30 @@ class SigningSecret:
     """A key that callbacks are signed with."""
 
     secret_id: str  #: names it where the secret itself is not shown
-    secret: str = field(repr=False)  #: `whsec_` and base64 of 24 to 64 bytes
+    #: `whsec_` and base64 of 24 to 64 bytes; or `whsk_` and base64 of an Ed25519 key's 32 bytes and those of
+    #: its public key
+    secret: str = field(repr=False)
     created_ms: int
+
+
+class SigningKind(StrEnum):
+    """How a key signs."""
+
+    HMAC = "hmac"  #: HMAC-SHA256: who verifies knows the secret too
+    ED25519 = "ed25519"  #: who verifies knows the public key alone
+
+
+def kind_of(secret: SigningSecret) -> SigningKind:
+    """Return how this key signs; the secret is the text itself, not what is stored encrypted."""
+    return SigningKind.ED25519 if secret.secret.startswith(PRIVATE_PREFIX) else SigningKind.HMAC
+
+
+def public_key_of(secret: SigningSecret) -> str:
+    """Return the public key, `whpk_` and base64 of 32 bytes; "" if there is none."""
+    if kind_of(secret) is SigningKind.HMAC:
+        return ""
+    both = b64decode(secret.secret.removeprefix(PRIVATE_PREFIX))
+    return PUBLIC_PREFIX + b64encode(both[-_PUBLIC_BYTES:]).decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

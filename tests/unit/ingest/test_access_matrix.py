@@ -242,6 +242,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
     },
     **{(verb, SECRETS): _secret for verb in ("get", "post")},
     ("delete", f"{SECRETS}/{{secretId}}"): _secret,
+    ("get", f"{BY_APP}/signing-keys"): plain(),
     ("post", f"{LETTERS}/replay"): plain(body={"startTime": NOW_S - 60, "endTime": NOW_S}),
     ("put", f"{RECURRING}/{{name}}"): of_name("recurring", RUNS, RUNS),
     ("patch", f"{RECURRING}/{{name}}"): of_name("recurring", RUNS, {"payload": "x"}),

@@ -87,6 +87,8 @@ async def test_references_and_operation_ids_are_sound(rig: Rig) -> None:
         ("get", "/goscheduler/app", b""),
         ("post", "/goscheduler/apps/test/signing-secrets", b""),
         ("get", "/goscheduler/app/test/signing-secrets", b""),
+        ("post", "/goscheduler/apps/test/signing-secrets", {"kind": "ed25519"}),
+        ("get", "/goscheduler/apps/test/signing-keys", b""),
         ("delete", f"/goscheduler/apps/test/signing-secrets/{LISTED}", b""),
         ("delete", "/goscheduler/apps/test/signing-secrets/x", b""),
         ("get", "/goscheduler/healthcheck", b""),

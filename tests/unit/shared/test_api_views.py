@@ -53,6 +53,7 @@ from ringtime_shared.api.times import (
     times_to_json,
 )
 from ringtime_shared.api.views import keys_of, read
+from ringtime_shared.encryption.ed25519 import make_private_key
 from ringtime_shared.models.app import App, AppConfiguration, Deletion, SigningSecret
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.dead_letter import DeadLetter
@@ -132,6 +133,7 @@ WORKED_ON = replace(
 )
 TELLING = replace(ROW, schedule=replace(SCHEDULE, sending=HOOK))
 SECRET = SigningSecret(secret_id="0123456789abcdef", secret="whsec_x", created_ms=AT_MS)
+PAIR = replace(SECRET, secret=make_private_key())
 APP = App(
     app_id="a",
     number=1,
@@ -196,8 +198,8 @@ THEIRS = {"scheduleTime", "scheduleGroup"}
         (BackfillReport, BACKFILL),
         (BackfillRun, BACKFILL["runs"][0]),
         (AppView, app_to_json(APP)),
-        (SigningSecretView, secret_to_json(SECRET)),
-        (NewSigningSecret, secret_to_json(SECRET, is_new=True)),
+        (SigningSecretView, secret_to_json(SECRET) | secret_to_json(PAIR)),
+        (NewSigningSecret, secret_to_json(SECRET, is_new=True) | secret_to_json(PAIR, is_new=True)),
         (DeadLetterView, letter_to_json(LETTER)),
         (AuditEntryView, entry_to_json(ENTRY)),
         (ReplayView, replay_to_json(ID, 1, AT_MS)),

@@ -18,9 +18,10 @@ from ringtime_ingest.http.routes import BASE, Routes
 from ringtime_ingest.http.shapes import Unreadable
 from ringtime_shared.access import Scope
 from ringtime_shared.api.apps import app_to_json, configured_to_json, secret_to_json
-from ringtime_shared.errors import Forbidden, NotFound, Violation
-from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.errors import Forbidden, InvalidRequest, NotFound, Violation
+from ringtime_shared.models.app import AppConfiguration, SigningKind, kind_of
 
+_KINDS = tuple(each.value for each in SigningKind)
 _READ, _ADMIN = Scope.SCHEDULES_READ, Scope.APPS_ADMIN
 
 
@@ -69,6 +70,7 @@ class AppRoutes(Routes):
                     _ADMIN,
                 ),
                 ("/{app_id}/signing-secrets", self.fetch_secrets, "GET", _ADMIN),
+                ("/{app_id}/signing-keys", self.fetch_keys, "GET", _READ),
                 (
                     "/{app_id}/signing-secrets/{secret_id}",
                     changing("signing-secrets delete", self.delete_secret),
@@ -149,7 +151,7 @@ class AppRoutes(Routes):
     async def create_secret(self, request: Request) -> Response:
         app_id = _app_id_of(request)
         body = await self._bodies.read(request)
-        made = await self._service.signing.create(app_id, parse_new_secret(body, self._depth))
+        made = await self._service.signing.create(app_id, *parse_new_secret(body, self._depth))
         answer = success(secret_to_json(made, is_new=True), code=201, http=self._created)
         answer.raw_headers.append((b"cache-control", b"no-store"))
         return answer
@@ -158,21 +160,30 @@ class AppRoutes(Routes):
         live = await self._service.signing.fetch(_app_id_of(request))
         return success({"signingSecrets": [secret_to_json(each) for each in live]}, total=len(live))
 
+    async def fetch_keys(self, request: Request) -> Response:
+        live = await self._service.signing.fetch(_app_id_of(request))
+        keys = [secret_to_json(each) for each in live if kind_of(each) is SigningKind.ED25519]
+        return success({"signingKeys": keys}, total=len(keys))
+
     async def delete_secret(self, request: Request) -> Response:
         secret_id = request.path_params["secret_id"]
         await self._service.signing.delete(_app_id_of(request), secret_id)
         return success({"secretId": secret_id})
 
 
-def parse_new_secret(body: bytes, max_depth: int) -> str | None:
-    """Return the client's own secret; None, also without a body: make one. Raises Unreadable."""
+def parse_new_secret(body: bytes, max_depth: int) -> tuple[str | None, SigningKind]:
+    """Return the client's own secret, None, also without a body: make one; and its kind. Raises Unreadable,
+    InvalidRequest."""
     if not body:
-        return None
+        return None, SigningKind.HMAC
     wrong: list[Violation] = []
     values = NEW_SIGNING_SECRET.decode(body, max_depth, wrong)
     if wrong:
         raise Unreadable(wrong)
-    return cast("str | None", values.get("secret"))
+    kind = values.get("kind", SigningKind.HMAC.value)
+    if kind not in _KINDS:
+        raise InvalidRequest([Violation("kind", f"must be {' or '.join(_KINDS)}")])
+    return cast("str | None", values.get("secret")), SigningKind(kind)
 
 
 def _app_id_of(request: Request) -> str:

@@ -160,6 +160,8 @@ class RecurringVerbs(ABC):
                 "hooks": hooks,
                 "completion_ms": _whole_seconds(completion),
             }
+            if payload is not None:  # whether it is to be encrypted is what its app says now
+                said |= {"is_private": False, "is_encrypted": False}
             given_now = {key: value for key, value in said.items() if value is not None}
             sending = replace(stored.sending or Sending(), **given_now)
             kept["sending"] = None if sending == Sending() else sending

@@ -204,7 +204,12 @@ def parse_recurring_patch(definition: Definition, body: bytes, max_depth: int) -
         kept.pop("payloadEncoding", None)
     changed = kept | given | patch_times(definition.times, given)
     fields = {key: value for key, value in changed.items() if value is not None}
-    return _to_recurring(definition.app_id, definition.name, fields, wrong)
+    new = _to_recurring(definition.app_id, definition.name, fields, wrong)
+    before = definition.sending
+    if "payload" not in given and before is not None and before.is_private:  # it stays so, as it stays
+        sending = new.sending or Sending()
+        new.sending = replace(sending, is_private=True, is_encrypted=before.is_encrypted)
+    return new
 
 
 def parse_completion(body: bytes, max_depth: int) -> str | None:

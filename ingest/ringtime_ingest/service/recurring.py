@@ -33,7 +33,7 @@ from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.calendars import Calendars
 from ringtime_ingest.service.census import Census
 from ringtime_ingest.service.commit import CommitPath
-from ringtime_ingest.service.requests import NewRecurring
+from ringtime_ingest.service.requests import NewRecurring, check_shown
 from ringtime_ingest.service.runs import DAY_MS, RecurringRows, Runs, check_size, read_token, shown_by
 from ringtime_ingest.service.tokens import encode_token
 from ringtime_shared.api.recurring import LIST_SIZE, MAX_REASON_CHARS, recurring_to_json
@@ -166,6 +166,7 @@ class Recurring:
         }
 
         def edit(stored: Definition, now_ms: int) -> dict[str, Any] | None:  # noqa: ARG001
+            check_shown(new.payload, stored.sending)
             if stored.state in (DefinitionState.ENDED, DefinitionState.DELETED):
                 return fields | _UNPAUSED
             same = all(getattr(stored, name) == value for name, value in fields.items())

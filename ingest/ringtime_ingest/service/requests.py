@@ -34,6 +34,7 @@ from ringtime_shared.settings import AppLimits
 
 CallbackRule = Callable[[Mapping[str, object], str], list[Violation]]
 
+_HIDDEN_PAYLOAD = Violation("payload", "must be the payload itself; a part of this one is hidden")
 _DAY_MS = 86_400_000
 _DAY_S = 86_400
 
@@ -254,7 +255,9 @@ def _check_completion(new: NewRecurring, *, has_completions: bool) -> list[Viola
 
 def _check_contents(new: Contents, app: App, limits: AppLimits) -> list[Violation]:
     most_bytes, sending = app.configuration.payload_bytes or limits.payload_bytes, new.sending
-    if sending is not None and sending.is_base64:
+    if sending is not None and sending.is_encrypted:  # it stays, and this process cannot look into it
+        violations = []
+    elif sending is not None and sending.is_base64:
         violations = _check_base64(new.payload, most_bytes)
     else:
         violations = _check_payload(new.payload, most_bytes)
@@ -268,8 +271,19 @@ def _check_contents(new: Contents, app: App, limits: AppLimits) -> list[Violatio
     if (said.encrypt_payloads and new.payload == MASK) or (
         said.redacted_fields and SHOWN_REDACTED.search(new.payload)
     ):
-        violations.append(Violation("payload", "must be the payload itself; a part of this one is hidden"))
+        violations.append(_HIDDEN_PAYLOAD)
     return violations
+
+
+def check_shown(payload: str | None, before: Sending | None) -> None:
+    """Raise InvalidRequest if a payload is what was shown in place of one that was stored encrypted, which
+    its app may have said no more since.
+
+    Args:
+        before: how the one was sent that this is to take the place of.
+    """
+    if payload == MASK and before is not None and before.is_private:
+        raise InvalidRequest([_HIDDEN_PAYLOAD])
 
 
 def check_callback(new: Contents, callback_rules: Mapping[str, CallbackRule]) -> list[Violation]:

@@ -41,6 +41,7 @@ from ringtime_ingest.service.requests import (
     check_new_app,
     check_new_recurring,
     check_new_schedule,
+    check_shown,
     encode_details,
 )
 from ringtime_ingest.service.runs import Runs
@@ -460,6 +461,7 @@ class IngestService:
 
     async def _apply(self, old: Schedule, asked: ScheduleChange, app: App, now_ms: int) -> Schedule:
         """Return a schedule as it is to be. What stays of it is not judged anew. Raises InvalidRequest."""
+        check_shown(asked.payload, old.sending)
         is_same_payload = asked.payload is None
         sending = _sending_of(old.sending, asked)
         contents = Contents(

@@ -7,16 +7,18 @@ from typing import Any
 
 import orjson
 import pytest
-from tests.unit.ingest.rig import Client, Rig, make_rig, schedule_body
+from tests.unit.ingest.rig import Client, Rig, http_callback, make_rig, schedule_body
 
 from ringtime_ingest.http import create_app
 from ringtime_ingest.service import IngestParts, IngestService
-from ringtime_shared.encryption.keyring import KeyRing
+from ringtime_shared.encryption.keyring import KeyRing, new_entry
+from ringtime_shared.encryption.records import decrypt_definition
 from ringtime_shared.ids import IdMint
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.setting import FieldPath
 from ringtime_shared.settings import AppLimits, IngestSettings, ServerSettings
 
+RECURRING = "/goscheduler/apps/test/recurring/nightly"
 SCHEDULES = "/goscheduler/schedules"
 PAYLOAD = orjson.dumps({"card": {"number": "4111"}, "kind": "b"}).decode()
 
@@ -86,3 +88,48 @@ async def test_hidden_fields_are_hidden_from_those_who_look_and_stored_as_they_a
     assert listed.json["data"]["schedule"]["payload"] == shown["payload"]
     refused = await rig.client.call("POST", SCHEDULES, schedule_body(payload=shown["payload"]))
     assert (refused.status, refused.json["status"]["errors"][0]["field"]) == (400, "payload")
+
+
+def recurring_body(**changes: object) -> dict[str, Any]:
+    return {"cronExpression": "30 9 * * *", "timeZone": "UTC", "callback": http_callback(), **changes}
+
+
+@pytest.mark.parametrize("is_readable", [True, False])
+async def test_a_patch_of_a_recurring_schedule_leaves_its_encrypted_payload_as_it_is(
+    is_readable: bool,
+) -> None:
+    """Also where its app encrypts no more, and where the pod that takes the patch has not the key."""
+    ring, on = KeyRing.new(), AppConfiguration(encrypt_payloads=True)
+    rig = rig_of(on, ring)
+    made = await rig.client.call("PUT", RECURRING, recurring_body(payload=PAYLOAD))
+    assert made.json["data"]["payload"] == "***", made.json
+    for configuration in (on, AppConfiguration()):
+        other = KeyRing.of_entries([new_entry("other")])
+        pod = rig_of(configuration, ring if is_readable else other)
+        pod.store.real._definitions = rig.store.real._definitions
+        changed = await pod.client.call("PATCH", RECURRING, {"overlapPolicy": "skip"})
+        shown = changed.json["data"]
+        assert (changed.status, shown["payload"], shown["payloadEncrypted"]) == (200, "***", True)
+        [stored] = rig.store.real._definitions.values()
+        assert "4111" not in repr(stored)
+        assert decrypt_definition(ring, stored).payload == PAYLOAD
+        refused = await pod.client.call("PATCH", RECURRING, {"payload": "***"})
+        assert (refused.status, refused.json["status"]["errors"][0]["field"]) == (400, "payload")
+        refused = await pod.client.call("PUT", RECURRING, recurring_body(payload="***"))
+        assert (refused.status, refused.json["status"]["errors"][0]["field"]) == (400, "payload")
+
+
+async def test_what_was_shown_in_place_of_a_payload_is_refused_where_its_app_encrypts_no_more() -> None:
+    rig = rig_of(AppConfiguration(encrypt_payloads=True), KeyRing.new())
+    named = "/goscheduler/apps/test/schedules/one"
+    body = {name: value for name, value in schedule_body(payload=PAYLOAD).items() if name != "appId"}
+    made = await rig.client.call("PUT", named, body)
+    assert made.status == 200, made.json
+    await rig.client.call("PUT", "/goscheduler/apps/test/configuration", {})
+    path = f"{SCHEDULES}/{made.json['data']['schedule']['scheduleId']}"
+    for method, target, asked in (
+        ("PATCH", path, {"payload": "***"}),
+        ("PUT", named, body | {"payload": "***"}),
+    ):
+        refused = await rig.client.call(method, target, asked)
+        assert (refused.status, refused.json["status"]["errors"][0]["field"]) == (400, "payload"), method

@@ -21,7 +21,12 @@ from tests.contract.builders import (
 
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.encryption.keyring import KeyRing, new_entry
-from ringtime_shared.encryption.records import decrypt_app, decrypt_definition, decrypt_row
+from ringtime_shared.encryption.records import (
+    decrypt_app,
+    decrypt_definition,
+    decrypt_for_sending,
+    decrypt_row,
+)
 from ringtime_shared.encryption.rotation import Found, Rotation
 from ringtime_shared.encryption.store import encrypted_store
 from ringtime_shared.models.app import App, AppConfiguration, SigningSecret
@@ -159,3 +164,48 @@ async def test_two_rotations_and_a_client_at_once_lose_nothing(store: Store, clo
         replace(each, outcome=outcome) if n % 2 else replace(each, cancelled_ms=5)
         for n, each in enumerate(rows)
     ]
+
+
+DAMAGED = [
+    b'{"url": "https://a.example/?a=1"',
+    b'["headers"]',
+    b'{"headers":1,"url":["?"]}',
+    b'{"ringtimeCiphertext":"rt1"}',
+    b'{"ringtimeCiphertext":7,"secretHeaders":{}}',
+    b'""ringtimeCiphertext":?"',
+    b'{"ringtimeCiphertext": nothing',
+    b'{"ringtimeCiphertext":"x", nothing',
+]
+
+
+async def test_a_record_whose_secrets_cannot_be_found_stops_no_rotation(
+    store: Store, clock: ManualClock
+) -> None:
+    """Details that are damaged; they are as readable through the store of those who take requests."""
+    app = await store.create_app(make_app(app_id=f"app-{uuid4().hex[:12]}"))
+    ring = KeyRing.of_entries([NEW])
+    damaged = [make_row(app, START_MS + n, callback_details=each) for n, each in enumerate(DAMAGED)]
+    good = make_row(app, START_MS + 60, callback_details=DETAILS)
+    await store.put_rows([*damaged, good])
+    found = await rotate(store, clock, app, ring)
+    assert (found.looked, found.changed, found.unreadable) == (len(DAMAGED) + 2, 1, 2)
+    assert found.keys == Counter({"?": 2, "": 1})
+    through = encrypted_store(store, ring)
+    for row in (*damaged, good):
+        assert await through.fetch_row(row.place, row.schedule.schedule_id) == row
+
+
+async def test_a_plain_payload_under_the_word_of_a_rotation_is_a_plain_one(
+    store: Store, clock: ManualClock
+) -> None:
+    """As where a row was filed with a clock ahead, or again at that moment, and had no word of its own."""
+    app = await store.create_app(make_app(configuration=AppConfiguration(encrypt_payloads=True)))
+    ring, said = KeyRing.of_entries([NEW]), Sending(is_private=True, is_encrypted=True)
+    row = make_row(app, payload=SECRET, sending=said)
+    await store.put_rows([row])
+    sent, _ = decrypt_for_sending(ring, row.schedule, {})
+    assert sent.payload == SECRET
+    assert (await rotate(store, clock, app, ring)).changed == 1
+    kept = await stored(store, row)
+    assert SECRET not in kept.schedule.payload
+    assert decrypt_for_sending(ring, kept.schedule, {})[0].payload == SECRET

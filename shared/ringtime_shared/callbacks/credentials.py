@@ -81,8 +81,23 @@ def hide(details: Mapping[str, object]) -> dict[str, object]:
 
 
 def is_kept_encrypted(details: bytes) -> bool:
-    """Whether stored details have their credentials encrypted."""
-    return _CIPHERTEXT_MARK in details and CIPHERTEXT in orjson.loads(details)
+    """Whether stored details have their credentials encrypted; those that are damaged have not."""
+    if _CIPHERTEXT_MARK not in details:
+        return False
+    try:
+        kept = orjson.loads(details)
+    except ValueError:
+        return False
+    return isinstance(kept, dict) and CIPHERTEXT in kept
+
+
+def has_plain(details: bytes) -> bool:
+    """Whether there are credentials in stored details that are not encrypted. Of damaged ones nobody can
+    tell, and nobody is shown them."""
+    try:
+        return hide_details(details) != details and not is_kept_encrypted(details)
+    except (ValueError, TypeError, AttributeError):  # no JSON object
+        return False
 
 
 def with_secret_headers(details: Mapping[str, object]) -> Mapping[str, object]:

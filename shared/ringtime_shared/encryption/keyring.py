@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 FILE_NAME = "KEYS"  #: of the ring in a data folder
+NO_KEY = "?"  #: of a text that is said to be a ciphertext, and is none
 FIRST_ID = "k1"  #: of the key in a ring that is made
 PLAIN_TEXT = (
     "SECRETS LIE IN THE STORE AS PLAIN TEXT: there is no key ring; set secrets.key_file on every process, and"
@@ -46,6 +47,7 @@ FINGERPRINT_CHARS = 12  #: 48 bits
 _FORM: Final = "rt1"
 _ENTRY = re.compile(KEY_PATTERN)
 _CIPHERTEXT = re.compile(r"rt1\.[A-Za-z0-9_-]{1,32}\.[A-Za-z0-9_=-]+")
+_ANY_FORM = re.compile(r"rt[0-9]+\.")
 _SALT_BYTES, _NONCE_BYTES = 16, 12
 _MOST_MESSAGES = 1 << 28  #: under one salt
 _CIPHERS = (
@@ -168,9 +170,14 @@ def is_encrypted(text: str) -> bool:
     return text.startswith("rt1.") and _CIPHERTEXT.fullmatch(text) is not None
 
 
+def has_form(text: str) -> bool:
+    """Whether a text begins as a ciphertext does, of this version or another one, be it whole or damaged."""
+    return _ANY_FORM.match(text) is not None
+
+
 def key_of(text: str) -> str:
-    """Return the id of the key that a ciphertext is encrypted under."""
-    return text.split(".", 2)[1]
+    """Return the id of the key that a ciphertext is encrypted under, `NO_KEY` of one that is damaged."""
+    return text.split(".", 2)[1] if is_encrypted(text) else NO_KEY
 
 
 def new_entry(key_id: str) -> str:

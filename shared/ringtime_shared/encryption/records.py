@@ -28,12 +28,12 @@ import orjson
 
 from ringtime_shared.callbacks.credentials import (
     CIPHERTEXT,
+    has_plain,
     hide,
-    hide_details,
     is_kept_encrypted,
     with_secret_headers,
 )
-from ringtime_shared.encryption.keyring import KeyRing, binding_of, is_encrypted, key_of
+from ringtime_shared.encryption.keyring import KeyRing, binding_of, has_form, is_encrypted, key_of
 from ringtime_shared.errors import SecretUnreadable
 from ringtime_shared.models.app import App
 from ringtime_shared.models.hooks import HookEvent, Hooks
@@ -48,7 +48,7 @@ PLAIN = ""  #: among key ids: something that is to be encrypted is not
 def encrypt_row(ring: KeyRing, row: Row) -> Row:
     """Return a row as it is to be stored."""
     schedule = row.schedule
-    if schedule.sending is None and hide_details(schedule.callback_details) == schedule.callback_details:
+    if schedule.sending is None and not has_plain(schedule.callback_details):
         return row  # as nearly all
     return _with(row, _change(schedule, _Encrypt(ring)))
 
@@ -126,8 +126,10 @@ def decrypt_for_sending(
         with _naming("the credentials of its callback"):
             details = _decrypt_details(_required(ring), details, _binding(schedule))
     if sending is not None and sending.is_encrypted:
-        with _naming("its payload"):
-            payload = _required(ring).decrypt(schedule.payload, _payload_binding(schedule)).decode()
+        payload = schedule.payload
+        if _is_ciphertext(schedule):
+            with _naming("its payload"):
+                payload = _required(ring).decrypt(payload, _payload_binding(schedule)).decode()
         schedule = replace(schedule, payload=payload, sending=replace(sending, is_encrypted=False))
     return schedule, with_secret_headers(details)
 
@@ -158,7 +160,7 @@ def keys_of(record: Schedule | Definition) -> Iterator[str]:
     if sending is not None:
         yield from _keys_of_hooks(sending.hooks)
         if sending.is_private:
-            yield key_of(record.payload) if sending.is_encrypted else PLAIN
+            yield key_of(record.payload) if _is_ciphertext(record) else PLAIN
 
 
 def keys_of_app(app: App) -> Iterator[str]:
@@ -176,7 +178,7 @@ def _keys_of_hooks(hooks: Hooks | None) -> Iterator[str]:
 def _keys_of_details(details: bytes) -> Iterator[str]:
     if is_kept_encrypted(details):
         yield key_of(str(orjson.loads(details)[CIPHERTEXT]))
-    elif hide_details(details) != details:
+    elif has_plain(details):
         yield PLAIN
 
 
@@ -195,7 +197,7 @@ class _Encrypt(_Way):
         self._ring = ring
 
     def details(self, given: bytes, binding: bytes) -> bytes:
-        if hide_details(given) == given or is_kept_encrypted(given):
+        if not has_plain(given):
             return given
         plain = orjson.loads(given)
         visible = hide(plain)
@@ -254,13 +256,24 @@ def _change(record: Kept, way: _Way) -> Kept:
     details = way.details(record.callback_details, _binding(record))
     payload, sending = record.payload, record.sending
     if sending is not None and sending.is_private:
-        payload, is_encrypted = way.text(payload, sending.is_encrypted, _payload_binding(record))
+        payload, is_encrypted = way.text(payload, _is_ciphertext(record), _payload_binding(record))
         sending = replace(sending, is_encrypted=is_encrypted)
     if sending is not None and sending.hooks is not None:
         sending = replace(sending, hooks=_change_hooks(sending.hooks, record.app_id, way))
     if details is record.callback_details and sending is record.sending:
         return record
     return replace(record, callback_details=details, payload=payload, sending=sending)
+
+
+def _is_ciphertext(record: Schedule | Definition) -> bool:
+    """Whether a payload is to be decrypted: its record says so, and it looks like it.
+
+    In Cassandra the two are cells of one row. A rotation writes both; where the process that filed the row
+    has its clock ahead, or files it again at that moment as it was, the newer payload is the plain one, and
+    what the row says is the rotation's, for a plain row has nothing to say.
+    """
+    sending = record.sending
+    return sending is not None and sending.is_encrypted and has_form(record.payload)
 
 
 def _change_app(app: App, way: _Way) -> App:

@@ -56,6 +56,7 @@ from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath, Overtaken, once_filed
 from ringtime_ingest.service.listing import fetch_shown
 from ringtime_ingest.service.requests import Kept, NewSchedule
+from ringtime_ingest.service.stored import Stored
 from ringtime_shared.api.ids import check_key
 from ringtime_shared.apps.feed import AppReading
 from ringtime_shared.clock import Clock
@@ -99,6 +100,7 @@ class Keyed:
         clock: Clock,
         settings: IngestSettings,
         draft: Draft,
+        stored: Stored,
     ) -> None:
         self._store = store
         self._apps = apps
@@ -107,6 +109,7 @@ class Keyed:
         self._keep_ms = settings.idempotency_hours * _HOUR_MS
         self.busy_ms = settings.write_deadline_ms
         self._draft = draft
+        self._stored = stored
 
     async def create(self, new: NewSchedule) -> Kept:
         """File a schedule unless its key stands for one that was asked for in the same way.
@@ -117,8 +120,20 @@ class Keyed:
         key = ClaimKey(new.app_id, ClaimKind.KEY, new.idempotency_key)
         try:
             row, reading = await self._draft(new)
+            await self._stored.admit(reading.app, [row.schedule.expires_ms])
         except (InvalidRequest, AppInactive, RateLimited) as refusal:
             return await self._repeat(new, key, refusal)
+        try:
+            kept = await self._claim(new, key, row, reading)
+        except (KeyReused, InFlight):
+            self._stored.take_back(reading.app, row.schedule.expires_ms)
+            raise
+        if kept.is_replay:
+            self._stored.take_back(reading.app, row.schedule.expires_ms)
+        return kept
+
+    async def _claim(self, new: NewSchedule, key: ClaimKey, row: Row, reading: AppReading) -> Kept:
+        """File the row unless the key stands for another one."""
         schedule = row.schedule
         claim = Claim(
             key=key,

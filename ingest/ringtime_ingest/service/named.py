@@ -39,6 +39,7 @@ from ringtime_ingest.service.changes import Changes
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.keyed import TRIES, Draft, Keyed, KeyedStore, as_first_asked, digest_of
 from ringtime_ingest.service.requests import Cancellation, NewSchedule, ScheduleChange
+from ringtime_ingest.service.stored import Stored
 from ringtime_shared.api.schedules import PutEffect
 from ringtime_shared.apps.feed import AppReading
 from ringtime_shared.callbacks.foreign import describe
@@ -47,8 +48,10 @@ from ringtime_shared.errors import (
     Conflict,
     InFlight,
     InvalidRequest,
+    NotChangeable,
     NotFound,
     OutcomeUnknown,
+    RateLimited,
     RingtimeError,
 )
 from ringtime_shared.ids import app_number_of
@@ -76,6 +79,7 @@ class NamedParts:
     commit: CommitPath
     keyed: Keyed
     draft: Draft
+    stored: Stored
     changes: Changes
     cancel: Callable[[UUID], Awaitable[Cancellation]]
 
@@ -106,6 +110,32 @@ class Named:
             row, reading = await self._parts.draft(new)
         except InvalidRequest as refusal:
             return Put(await self._repeat(new, key, refusal), is_new=False)
+        is_counted = await self._admit(key, row, reading)
+        try:
+            put = await self._claim(new, key, row, reading)
+        except (InFlight, NotChangeable, InvalidRequest):
+            if is_counted:
+                self._parts.stored.take_back(reading.app, row.schedule.expires_ms)
+            raise
+        if is_counted and not put.is_new:
+            self._parts.stored.take_back(reading.app, row.schedule.expires_ms)
+        return put
+
+    async def _admit(self, key: ClaimKey, row: Row, reading: AppReading) -> bool:
+        """Count a schedule that may be filed; False: none will be, and there was no room for it. Raises
+        RateLimited."""
+        try:
+            await self._parts.stored.admit(reading.app, [row.schedule.expires_ms])
+        except RateLimited:
+            stored = await self._store.fetch_claim(key)
+            first = None if stored is None else await self._keyed.first_row(stored)
+            if stored is None or first is None or self._is_free(stored, first, reading):
+                raise
+            return False
+        return True
+
+    async def _claim(self, new: NewSchedule, key: ClaimKey, row: Row, reading: AppReading) -> Put:
+        """File the row, or make what the name stands for what is asked for."""
         claim = Claim(
             key=key,
             schedule_id=row.schedule.schedule_id,
@@ -144,6 +174,8 @@ class Named:
             row, reading = await self._parts.draft(new)
         except InvalidRequest as refusal:
             return Plan(await self._repeat(new, key, refusal), PutEffect.NONE)
+        if await self._admit(key, row, reading):
+            self._parts.stored.take_back(reading.app, row.schedule.expires_ms)
         stored, digest = await self._store.fetch_claim(key), digest_of(new)
         if stored is None or app_number_of(stored.schedule_id) != reading.app.number:
             return Plan(row, PutEffect.CREATE)

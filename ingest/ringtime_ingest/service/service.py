@@ -168,8 +168,10 @@ class IngestService:
         self.signing = SigningSecrets(parts.store, parts.clock, self._noted)
         self._chooser = PartitionChooser(parts.settings.chunk_rows)
         self._commit = CommitPath(parts.store, self._apps, self._chooser, parts.clock, parts.settings)
-        self.keyed = Keyed(parts.store, self._apps, self._commit, parts.clock, parts.settings, self._draft)
         self._stored = Stored(parts.store, parts.clock, parts.limits, mint.nonce)
+        self.keyed = Keyed(
+            parts.store, self._apps, self._commit, parts.clock, parts.settings, self._draft, self._stored
+        )
         self.batches = Batches(
             self._apps,
             self._commit,
@@ -209,6 +211,7 @@ class IngestService:
                 commit=self._commit,
                 keyed=self.keyed,
                 draft=self._draft,
+                stored=self._stored,
                 changes=self._changes,
                 cancel=self.cancel_schedule,
             )
@@ -413,7 +416,9 @@ class IngestService:
         """
         if new.idempotency_key:
             return (await self.keyed.create(new)).row
-        return await self._commit.file(*await self._draft(new))
+        row, reading = await self._draft(new)
+        await self._stored.admit(reading.app, [row.schedule.expires_ms])
+        return await self._commit.file(row, reading)
 
     async def _draft(self, new: NewSchedule) -> tuple[Row, AppReading]:
         """Return the home row of a create that keeps every rule."""
@@ -429,9 +434,7 @@ class IngestService:
             await self._screen_hooks(new.hooks, new.app_id)
         if not self._mint.left:
             await self._refresh_mint()
-        row = self._home_row(new, details, reading, now_ms)
-        await self._stored.admit(reading.app, [row.schedule.expires_ms])
-        return row, reading
+        return self._home_row(new, details, reading, now_ms), reading
 
     async def _screen(self, new: Contents, check: Callable[[], list[Violation]]) -> bytes:
         """Return the details of a callback as they will be kept, if rules and screens let them through.

@@ -1,8 +1,8 @@
 """How many one-time schedules an app has in the store, for a bound on that.
 
 An exact count would cost a round trip at each create. So each process counts what it files, by the day on
-which it expires, writes its counts every ten seconds, and reads those of the others as often. Nothing is ever
-taken off: a row is gone when the store forgets it, and so is its count, with its day.
+which it expires, writes its counts every ten seconds, and reads those of the others as often. Nothing filed
+is ever taken off: a row is gone when the store forgets it, and so is its count, with its day.
 
 | what is not exact | by how much |
 |---|---|
@@ -40,7 +40,7 @@ class _Counts:
     """Those of one app."""
 
     own: Counter[int] = field(default_factory=Counter)  #: what this process filed, by day of expiry
-    written: Counter[int] = field(default_factory=Counter)  #: of that, what the store has
+    written: dict[int, int] = field(default_factory=dict)  #: of that, what the store has
     others: Counter[int] = field(default_factory=Counter)  #: what all others did, as it was last read
     is_used: bool = True  #: since the last exchange
 
@@ -81,6 +81,12 @@ class Stored:
         if self._exchanging is None:
             self._exchanging = asyncio.create_task(self._exchange_for_ever(), name="counts of what is stored")
 
+    def take_back(self, app: App, expires_ms: int) -> None:
+        """Count a schedule no more that was admitted and not filed, since it was there already."""
+        counts, day = self._counts.get(app.number), expires_ms // DAY_MS
+        if counts is not None and counts.own[day] > 0:
+            counts.own[day] -= 1
+
     async def close(self) -> None:
         """Write what was counted."""
         if self._exchanging is not None:
@@ -113,7 +119,7 @@ class Stored:
         those of the rest, which are read when they are at work again."""
         today = self._clock.now_ms() // DAY_MS
         for number, counts in list(self._counts.items()):
-            changed = {day: rows for day, rows in counts.own.items() if counts.written[day] != rows}
+            changed = {day: rows for day, rows in counts.own.items() if counts.written.get(day, 0) != rows}
             if not changed and not counts.is_used:
                 del self._counts[number]
                 continue
@@ -123,12 +129,13 @@ class Stored:
                     await self._store.put_tallies(
                         [Tally(number, day, self._holder, rows) for day, rows in changed.items()]
                     )
-                    counts.written |= changed
+                    counts.written.update(changed)
                 await self._read(number, counts)
             except (StoreUnavailable, OutcomeUnknown) as error:
                 _log.info("what app number %d has stored is not up to date: %s", number, error)
             for day in [day for day in counts.own if day < today]:
-                del counts.own[day], counts.written[day]
+                del counts.own[day]
+                counts.written.pop(day, None)
 
     async def _exchange_for_ever(self) -> None:
         while True:

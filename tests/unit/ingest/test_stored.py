@@ -166,3 +166,51 @@ async def test_a_create_that_was_done_is_answered_again_when_it_is_full() -> Non
     assert again.json["data"]["schedule"] == first.json["data"]["schedule"]
     assert (await rig.client.call("POST", SCHEDULES, schedule_body())).status == 429
     await rig.service.close()
+
+
+NAMED = "/goscheduler/apps/test/schedules/report"
+
+
+async def test_what_files_nothing_counts_for_nothing() -> None:
+    """A dry run, a put of what is there, a change of it, and a create that repeats its key."""
+    rig = bounded(3)
+    call, body = rig.client.call, schedule_body(appId=...)
+    for _ in range(5):
+        assert (await call("PUT", f"{NAMED}?dry_run=true", body)).status == 200
+    for n in range(5):
+        assert (await call("PUT", NAMED, body)).status == 200
+        assert (await call("PUT", NAMED, body | {"payload": f"{n}"})).status == 200
+        assert (await call("POST", SCHEDULES, schedule_body(idempotencyKey="k"))).status == 200
+        other = await call("POST", SCHEDULES, schedule_body(idempotencyKey="k", payload=f"{n}"))
+        assert other.json["status"]["error"] == "KEY_REUSED"
+    assert len({each.schedule.schedule_id for each in rig.rows.values()}) == 2
+    for status in (200, 429):
+        assert (await call("POST", SCHEDULES, schedule_body())).status == status
+    await rig.service.close()
+
+
+async def test_what_has_a_name_is_put_again_and_changed_when_it_is_full() -> None:
+    rig = bounded(1)
+    call, body = rig.client.call, schedule_body(appId=...)
+    assert (await call("PUT", NAMED, body)).json["data"]["created"]
+    for changed in (body, body | {"payload": "other"}):
+        for query in ("?dry_run=true", ""):
+            assert (await call("PUT", f"{NAMED}{query}", changed)).status == 200
+    for query in ("?dry_run=true", ""):
+        assert (await call("PUT", f"{NAMED}s{query}", body)).status == 429
+    assert (await call("DELETE", NAMED)).status == 200
+    assert (await call("PUT", NAMED, body)).status == 429
+    await rig.service.close()
+
+
+async def test_what_is_taken_back_is_taken_back_from_what_others_read() -> None:
+    world = World()
+    stored = world.process()
+    await stored.admit(APP, SOON * 4)
+    await stored.exchange()
+    stored.take_back(APP, SOON[0])
+    await stored.exchange()
+    assert await admitted(world.process()) == 7
+    await stored.exchange()
+    assert stored._counts == {}
+    await stored.close()

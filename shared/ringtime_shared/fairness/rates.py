@@ -11,6 +11,7 @@ batch of 1,000 passes where 10 a second are allowed, once in 100 s.
 | what happens | then |
 |---|---|
 | the rate is changed | what was taken counts, as far as a bucket of the new rate holds |
+| something else is, and the rate stays | what was taken counts, all of it |
 | the clock stands still, or the process is suspended | the clock is the boot clock, which counts both |
 | a process restarts | all buckets are full: at most `most` too many, once |
 """
@@ -55,7 +56,10 @@ class TokenBucket:
         self._full_ms = 0.0
 
     def follow(self, other: TokenBucket, now_ms: float) -> None:
-        """Take the place of a bucket of another rate: what was taken from it counts."""
+        """Take the place of another bucket: what was taken from it counts."""
+        if other.rate == self.rate:
+            self._full_ms = other._full_ms
+            return
         taken = max(0.0, other._full_ms - now_ms) / other._each_ms
         self._full_ms = now_ms + min(taken * self._each_ms, self._whole_ms)
 

@@ -52,6 +52,14 @@ def test_what_was_taken_counts_at_another_rate_as_far_as_that_bucket_holds() -> 
     assert new.left(1_000) == Left(1_000, 0)
 
 
+def test_at_the_same_rate_all_that_was_taken_counts() -> None:
+    """Else whoever changes something else of his app is let off what a large batch is worth."""
+    old, new = TokenBucket(Rate(10.0, 10.0)), TokenBucket(Rate(10.0, 10.0))
+    old.take(1_000, 1_000)
+    new.follow(old, 2_000)
+    assert new.left(2_000) == old.left(2_000) == Left(0, 99)
+
+
 @settings(max_examples=40)
 @given(
     per_s=st.integers(1, 1_000),

@@ -9,13 +9,15 @@ Invariant
 However often, and by however many at once, nominal times are backfilled, each gets one run. Before anything
 is filed the definition remembers the range, with slot and partition (`Backfilled`), by a write on its
 revision. A run's id follows from those and its nominal time, and of ranges that overlap the first counts. So
-whoever repeats a backfill that was broken off files the same rows.
+whoever repeats a backfill that was broken off files the same rows. One that is there is not enough: it may
+lie where nobody reads it any more, so it is filed again where it will be, as for a create with a key
+(`keyed`), before it is told of.
 
 | what fails | what happens |
 |---|---|
 | the definition is changed meanwhile | it is read anew, and what to file is looked at again |
 | the process dies before the range is stored | nothing was filed |
-| it dies later | a repeat finds the range, files what is missing and tells of the rest |
+| it dies later | a repeat finds the range, files what is missing, and confirms and tells the rest |
 | the plan is behind, as nobody could send | what it will make yet is told, and not filed |
 | the record of a range is older than its rows are kept | it is forgotten, as they are |
 """
@@ -25,7 +27,7 @@ from __future__ import annotations
 import asyncio
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from uuid import UUID
@@ -40,7 +42,7 @@ from ringtime_shared.apps.states import inactive
 from ringtime_shared.auditing import AuditTrail
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.clock import Clock, require_trust
-from ringtime_shared.errors import InvalidRequest, NotFound, VersionConflict
+from ringtime_shared.errors import InvalidRequest, NotFound, RingtimeError, VersionConflict
 from ringtime_shared.ids import EPOCH_2020_MS
 from ringtime_shared.models.app import App
 from ringtime_shared.models.recurring import (
@@ -95,6 +97,8 @@ class BackfillParts:
     runs: Runs
     margin_ms: int
     trail: AuditTrail
+    #: sees to it that a home row is read by a dispatcher, or was: `Keyed.confirm`
+    confirm: Callable[[Row, AppReading], Awaitable[Row]]
 
 
 class Backfills:
@@ -131,10 +135,13 @@ class Backfills:
         require_trust(self._clock)
         _check(from_ms, to_ms, most, self._clock.now_ms())
         for _ in range(_TRIES):
-            runs, continues_ms = await self._look(definition, from_ms, to_ms, most)
+            runs, made, continues_ms = await self._look(definition, from_ms, to_ms, most)
             missing = [each.nominal_ms for each in runs if each.effect is BackfillEffect.WOULD_BE_FILED]
-            if is_dry or not missing:
+            if is_dry:
                 return BackfillReport(runs, continues_ms)
+            if not missing:
+                unsure = await self._confirm(made, reading)
+                return BackfillReport([unsure.get(each.nominal_ms, each) for each in runs], continues_ms)
             noted = self._note(definition, missing, reading.app)
             span = {"from": to_iso(missing[0]), "to": to_iso(missing[-1]), "runs": len(missing)}
             subject = f"{definition.app_id}/{definition.name}"
@@ -147,14 +154,16 @@ class Backfills:
                     raise NotFound("recurring schedule", definition.name) from None
                 definition = stored
                 continue
-            filed = await self._file(noted, missing, reading)
-            return BackfillReport([filed.get(each.nominal_ms, each) for each in runs], continues_ms)
+            told = await self._confirm(made, reading)  # first: what is missing may have to wait for these
+            told |= await self._file(noted, missing, reading)
+            return BackfillReport([told.get(each.nominal_ms, each) for each in runs], continues_ms)
         raise VersionConflict(f"recurring schedule {definition.name} is changed by others all the time")
 
     async def _look(
         self, definition: Definition, from_ms: int, to_ms: int, most: int
-    ) -> tuple[list[BackfillRun], int | None]:
-        """Return what is to be said of each nominal time, and where the range goes on."""
+    ) -> tuple[list[BackfillRun], list[Row], int | None]:
+        """Return what is to be said of each nominal time, the runs of earlier backfills among them that have
+        not ended, and where the range goes on."""
         nominals, after_ms, continues_ms = list[int](), from_ms - 1, None
         while planned := next_run(definition.current, definition.recurring_id, after_ms, 0):
             if planned.nominal_ms >= to_ms:
@@ -167,7 +176,7 @@ class Backfills:
             if len(nominals) % _ROWS_AT_ONCE == 0:
                 await asyncio.sleep(0)  # a step takes up to a tenth of a millisecond: others have their turn
         if not nominals:
-            return [], continues_ms
+            return [], [], continues_ms
         rows = await self._rows(definition, nominals)
         behind = await self._behind(definition, nominals[0], rows)
         judged = []
@@ -175,7 +184,13 @@ class Backfills:
             judged.append(_judge(definition, nominal_ms, rows[nominal_ms], behind))
             if len(judged) % _ROWS_AT_ONCE == 0:
                 await asyncio.sleep(0)
-        return judged, continues_ms
+        made = [
+            row
+            for nominal_ms in nominals
+            for row in rows[nominal_ms]
+            if run_in(row).origin is Origin.BACKFILL and row.outcome is None
+        ]
+        return judged, made, continues_ms
 
     async def _rows(self, definition: Definition, nominals: Sequence[int]) -> Mapping[int, list[Row]]:
         """Return the runs of the plan, and of earlier backfills, that these nominal times have."""
@@ -242,6 +257,20 @@ class Backfills:
             partition = self._parts.chooser.choose(app.number, bucket_of(slot_ms), app.writable)
             kept.append(Backfilled(missing[0], missing[-1] + 1, slot_ms, partition))
         return replace(definition, revision=definition.revision + 1, backfilled=tuple(kept[-MAX_BACKFILLED:]))
+
+    async def _confirm(self, made: Sequence[Row], reading: AppReading) -> dict[int, BackfillRun]:
+        """See to it that these home rows are read; return those of which that is not known."""
+        unsure: dict[int, BackfillRun] = {}
+        for start in range(0, len(made), _ROWS_AT_ONCE):
+            part = made[start : start + _ROWS_AT_ONCE]
+            calls = (self._parts.confirm(row, reading) for row in part)
+            for row, answer in zip(part, await asyncio.gather(*calls, return_exceptions=True), strict=True):
+                if isinstance(answer, RingtimeError):
+                    nominal_ms, schedule_id = run_in(row).nominal_ms, row.schedule.schedule_id
+                    unsure[nominal_ms] = BackfillRun(nominal_ms, BackfillEffect.FAILED, schedule_id, answer)
+                elif isinstance(answer, BaseException):
+                    raise answer
+        return unsure
 
     async def _file(
         self, definition: Definition, missing: Sequence[int], reading: AppReading

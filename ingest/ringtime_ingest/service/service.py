@@ -254,6 +254,7 @@ class IngestService:
                 runs=self.runs,
                 margin_ms=self._margin_ms,
                 trail=trail,
+                confirm=self.keyed.confirm,
             )
         )
         actions = JobActions(

@@ -33,6 +33,7 @@ or, where a write of version v + 1 took so long that v followed its run of n bef
 | a pause or a cancel is stored before the chosen second | the run ends there |
 | a run that a pause stops is looked at after the resume | it ends all the same: versions remember it |
 | the dispatchers were away at the chosen second | it is judged by the misfire policy, as of that second |
+| who asks for a run dies before it is sure to be read | who is in line behind it files it again |
 | a calendar is changed | it counts from the next run that is filed |
 | and then a step is taken again | it may file another run: both are followed, by one chain again |
 | and, in that second, the definition | a run that was let go then may come again, as the new version's |
@@ -329,7 +330,16 @@ class Decision:
             return Step(run=self._let_go())
         # Each of a backfill was asked for: where they must not overlap they go one after the other.
         may_wait = definition.overlap is Overlap.BUFFER_ONE or self._run.origin is Origin.BACKFILL
-        return self._wait_behind(self._found[running]) if may_wait else self._miss(_OVERLAP)
+        step = self._wait_behind(self._found[running]) if may_wait else self._miss(_OVERLAP)
+        front = self._found[running].home
+        return step if front is None or not self._may_be_unread(front) else replace(step, files=(front,))
+
+    def _may_be_unread(self, front: Row) -> bool:
+        """Whether a run that was asked for may lie where nobody reads it any more, as whoever filed it died
+        before he knew: it is long due, and in no other place. One that is read all the same, and late, is
+        filed once more, and one of the filings is sent."""
+        is_asked = run_in(front).origin in (Origin.TRIGGER, Origin.BACKFILL)
+        return is_asked and front.is_live and self._now_ms - front.place.slot_ms > LATE_MS
 
     def _follow(self, definition: Definition, span: Span, step: Step) -> Step:
         """Return a step with what follows the run."""

@@ -21,6 +21,7 @@ from ringtime_shared.models.schedule import Outcome, Row, RowUpdate, Status
 from ringtime_shared.models.sending import Priority, Sending
 from ringtime_shared.recurring.chain import Decision, Found
 from ringtime_shared.recurring.run_rows import run_in
+from ringtime_shared.stores.protocol import Marks, MarksWrite
 
 HOUR_MS = 60 * MINUTE_MS
 
@@ -171,6 +172,44 @@ async def test_where_runs_must_not_overlap_they_go_one_after_the_other() -> None
     assert decide(second, first).wait_ms is not None
     ended = replace(first, outcome=Outcome(status=Status.SUCCESS, ended_ms=rig.clock.now_ms()))
     assert decide(second, ended).run.stage is Stage.LET_GO
+
+
+@pytest.mark.parametrize("overlap", [Overlap.ALLOW, Overlap.SKIP])
+async def test_a_run_that_nobody_may_read_is_not_taken_as_there(overlap: Overlap) -> None:
+    """Whoever filed it died before its check, and the final read had come before it."""
+    rig = await make_rig()
+    made = await rig.service.recurring.put(new(overlap=overlap))
+    rig.store.fail("fetch_marks", StoreUnavailable("died"))
+    assert effects(await backfill(rig, made, (60, 59))) == {BackfillEffect.FAILED: 1}
+    (dead,) = runs(rig, made, Origin.BACKFILL)
+    await seal(rig, dead)
+    current = await rig.service.recurring.fetch("shop", "nightly")
+    rig.store.fail("put_rows", StoreUnavailable("away"))
+    again = await backfill(rig, current, (60, 59))
+    assert effects(again) == {BackfillEffect.FAILED: 1}, "of this one it is not known"
+    assert isinstance(again.runs[0].error, StoreUnavailable)
+    again = await backfill(rig, current, (60, 58))
+    assert effects(again) == {BackfillEffect.HAS_RUN: 1, BackfillEffect.FILED: 1}
+    assert await is_read(rig, dead)
+    await end(rig, dead)
+    rig.store.calls.clear()
+    assert effects(await backfill(rig, current, (60, 59))) == {BackfillEffect.HAS_RUN: 1}
+    assert "put_rows" not in rig.store.names(), "what has ended is left alone"
+
+
+async def seal(rig: ServiceRig, row: Row) -> None:
+    """Publish as the owner who has finally read a row's slot."""
+    marks = Marks(row.place.slot_ms, row.place.slot_ms)
+    await rig.store.real.put_marks([MarksWrite(row.place.instance, 1 << 48 | 1, marks)])
+
+
+async def is_read(rig: ServiceRig, sealed: Row) -> bool:
+    """Whether a live filing of a row that lies under the marks is pointed at above them."""
+    home = await rig.store.real.fetch_row(sealed.place, sealed.schedule.schedule_id)
+    if home is None or home.moved_to is None or home.moved_to.slot_ms <= sealed.place.slot_ms:
+        return False
+    filing = await rig.store.real.fetch_row(home.moved_to, sealed.schedule.schedule_id)
+    return filing is not None and filing.is_live
 
 
 async def play(seed: int) -> Counter[int]:

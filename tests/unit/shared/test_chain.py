@@ -457,3 +457,18 @@ class TestOverlap:
         step = take(definition, asked, None, first if is_running else replace(first, outcome=SUCCESS))
         assert (None if step.wait_ms else step.outcome is None) is is_made
         assert (step.files, step.ends) == ((), False)
+
+    @pytest.mark.parametrize("overlap", [Overlap.SKIP, Overlap.BUFFER_ONE])
+    def test_one_that_was_asked_for_and_may_never_be_read_is_filed_again_by_who_is_behind(
+        self, overlap: Overlap
+    ) -> None:
+        definition, _, first = begin(overlap=overlap)
+        run = replace(run_in(first), origin=Origin.BACKFILL)
+        front = replace(first, schedule=replace(first.schedule, run=run))
+        run = replace(run, origin=Origin.TRIGGER, running=ref(front))
+        behind = replace(first, schedule=replace(first.schedule, run=run))
+        moved, long_ms = replace(front, moved_to=front.place), front.place.slot_ms + 61_000
+        assert take(definition, behind, front.place.slot_ms + 59_000, front).files == ()
+        assert take(definition, behind, long_ms, front).files == (front,)
+        assert take(definition, behind, long_ms, moved).files == ()
+        assert take(definition, behind, long_ms, first).files == (), "a run of the plan has its chain"

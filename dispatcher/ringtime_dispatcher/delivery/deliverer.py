@@ -395,7 +395,9 @@ class Deliverer:
         begun_ms = self._clock.boot_ms()
         reply = await make_attempt(self._parts.callbacks, delivery, lambda: self._is_closing, self._guards)
         if reply.error:
-            reply = replace(reply, error=without_credentials(reply.error, kept, details))
+            sending = schedule.sending
+            hidden = schedule.payload if sending is not None and sending.is_private else ""
+            reply = replace(reply, error=without_credentials(reply.error, kept, details, hidden))
         self._conclude(item, policy, reply, at_ms=now_ms, took_ms=self._clock.boot_ms() - begun_ms)
         return False
 

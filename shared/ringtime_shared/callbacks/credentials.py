@@ -110,25 +110,42 @@ def with_secret_headers(details: Mapping[str, object]) -> Mapping[str, object]:
     return sent | {HEADERS: {**(headers if isinstance(headers, Mapping) else {}), **secret}}
 
 
-def without_credentials(text: str, details: Mapping[str, object], sent: Mapping[str, object]) -> str:
+def without_credentials(
+    text: str, details: Mapping[str, object], sent: Mapping[str, object], payload: str = ""
+) -> str:
     """Return a text, such as an error that repeats what it was given, without the credentials that were sent.
 
     Args:
         details: as they are stored.
         sent: the same, decrypted, secret headers among the headers.
+        payload: what was sent, if that is to be hidden as well.
     """
-    secret, headers = details.get(SECRET_HEADERS), sent.get(HEADERS)
+    secret, headers, url = details.get(SECRET_HEADERS), sent.get(HEADERS), sent.get("url")
+    hidden = {payload}
     for name, value in headers.items() if isinstance(headers, Mapping) else ():
-        is_hidden = is_credential(name) or (isinstance(secret, Mapping) and name in secret)
-        if is_hidden and isinstance(value, str) and len(value) >= _LEAST_HIDDEN_CHARS:
+        if is_credential(name) or (isinstance(secret, Mapping) and name in secret):
+            hidden.add(str(value))
+    for name, _, value in _pairs_of(url) if isinstance(url, str) else ():
+        if is_credential(unquote_plus(name)):
+            hidden |= {value, unquote_plus(value)}
+    for value in sorted(hidden, key=len, reverse=True):  # one may be a part of another
+        if len(value) >= _LEAST_HIDDEN_CHARS:
             text = text.replace(value, MASK)
     return text
 
 
+def _pairs_of(url: str) -> list[tuple[str, str, str]]:
+    """Return name, equals sign if there is one, and value of each parameter of a query, as they are there."""
+    _, mark, query = url.partition("?")
+    return [pair.partition("=") for pair in query.split("&")] if mark else []
+
+
 def _hide_query(url: str) -> str:
-    before, _, query = url.partition("?")
-    pairs = [pair.partition("=") for pair in query.split("&")]
-    return f"{before}?" + "&".join(
-        f"{name}={MASK}" if equals and is_credential(unquote_plus(name)) else f"{name}{equals}{value}"
-        for name, equals, value in pairs
+    return (
+        url.partition("?")[0]
+        + "?"
+        + "&".join(
+            f"{name}={MASK}" if equals and is_credential(unquote_plus(name)) else f"{name}{equals}{value}"
+            for name, equals, value in _pairs_of(url)
+        )
     )

@@ -47,6 +47,33 @@ def altered(row: Row, change: Callable[[dict[str, object]], object]) -> Row:
     return replace(row, schedule=replace(row.schedule, callback_details=orjson.dumps(details)))
 
 
+@pytest.mark.parametrize("ring", [RING, None])
+@on_virtual_time
+async def test_an_error_that_repeats_what_was_sent_is_stored_without_its_secrets(
+    ring: KeyRing | None,
+) -> None:
+    """Each of another value, in the query also as it means: as a client library puts a URL into an error."""
+    rig = make_rig(ring=ring)
+    url = "https://a.example/?n=1&token=to%2Fken&token=to%2Fken-longer"
+    given = {"url": url, "headers": {"Authorization": "Bearer b"}, "secretHeaders": {"X-Vault": "vault-1"}}
+    told = f"no answer of {url}, token to/ken, 'Bearer b', vault-1, to pay-load"
+    rig.receiver.answers = [Reply(ok=False, error=told, is_final=True)]
+    sending = Sending(is_private=True) if ring else None
+    row = row_of(rig, rig.clock.now_ms() + 10, payload="pay-load", sending=sending)
+    schedule = replace(
+        row.schedule, callback_details=orjson.dumps(given), payload="pay-load", sending=sending
+    )
+    row = replace(row, schedule=schedule)
+    row = row if ring is None else encrypt_row(ring, row)
+    await rig.put(row)
+    await asyncio.sleep(5)
+    [error] = await letters_of(rig)
+    shown = "***" if ring else "pay-load"
+    assert error == (
+        f"no answer of https://a.example/?n=1&token=***&token=***, token ***, '***', ***, to {shown}"
+    )
+
+
 async def letters_of(rig: Rig) -> list[str]:
     found = await rig.store.real.fetch_dead_letters(rig.app.app_id, Position(0, LAST_ID), 1 << 62, 100)
     return [each.error for each in found]

@@ -216,21 +216,38 @@ def read_file(path: Path) -> dict[str, bytes]:
 
 
 def write_file(path: Path, entries: Iterable[str]) -> None:
-    """Write a key file for its owner alone; one that is there already is replaced as a whole. Raises
-    OSError."""
+    """Write a key file for its owner alone; one that is there already is replaced as a whole, for those who
+    could read it. Durable on return. Raises OSError."""
     new = path.with_name(f".{path.name}.{os.getpid()}")
+    with suppress(FileNotFoundError):
+        new.unlink()  # of one that was killed over it; in a container all have the same process id
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(fd, "w", encoding="ascii") as file:
             file.write(_HEAD)
             file.writelines(f"{entry}\n" for entry in entries)
+            with suppress(FileNotFoundError):
+                before = path.stat()
+                with suppress(PermissionError):
+                    os.fchown(fd, before.st_uid, before.st_gid)
+                    os.fchmod(fd, stat.S_IMODE(before.st_mode) & ~_OTHERS)
             file.flush()
             os.fsync(file.fileno())
         new.rename(path)
+        _sync_folder(path.parent)
     except BaseException:
         with suppress(OSError):
             new.unlink()
         raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the name of a file outlive a power cut, as what is encrypted under its keys does."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def add_key(path: Path, key_id: str, *, is_primary: bool) -> tuple[str, ...]:

@@ -81,6 +81,24 @@ def test_a_file_is_read_and_read_again_for_a_key_that_was_added(tmp_path: Path) 
     assert ring.primary == "old", "until a restart"
 
 
+def test_a_key_is_added_for_those_who_could_read_the_file_also_after_one_who_was_killed_over_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "keys"
+    keyring.write_file(path, [OLD])
+    path.chmod(0o640)
+    (tmp_path / f".keys.{os.getpid()}").write_text("half of a k")
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_ino))
+    owners: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "fchown", lambda _, uid, gid: owners.append((uid, gid)))
+    assert keyring.add_key(path, "k2", is_primary=False) == ("old", "k2")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert owners == [(path.stat().st_uid, path.stat().st_gid)]
+    assert synced == [path.stat().st_ino, tmp_path.stat().st_ino], "what is in it, then its name"
+    assert [each.name for each in tmp_path.iterdir()] == ["keys"]
+
+
 @pytest.mark.parametrize(
     ("content", "mode", "why"),
     [

@@ -1,8 +1,9 @@
 """Routes whose changes are in the audit log: what is noted of a request, and its id.
 
 A request may bring an id of its own; else it gets one. Either way its answer tells it, also a refusal, and
-the entries have it. The busiest routes, those of single schedules, are not noted, and neither read nor write
-these headers.
+the entries have it. Whom the gate or the guard turns away, for the key, the scope, the app or a limit, has
+not come this far, and is told none. The busiest routes, those of single schedules, are not noted, and neither
+read nor write these headers.
 """
 
 from __future__ import annotations

@@ -197,6 +197,17 @@ async def test_an_id_is_made_and_a_refusal_has_it_too(rig: Rig) -> None:
     assert [entry.request_id for entry in await entries(rig)] == ids[:1]
 
 
+async def test_a_recurring_schedule_that_is_posted_is_answered_with_the_id_of_its_entry(rig: Rig) -> None:
+    body = schedule_body(scheduleTime=..., cronExpression="0 9 * * *")
+    ids = []
+    for path in ("schedules", "schedule"):
+        made = await rig.client.call("POST", f"/goscheduler/{path}", body)
+        assert made.status == 200
+        ids.append(made.headers["x-request-id"])
+    assert {entry.request_id for entry in await entries(rig)} == {*ids}
+    assert len({*ids}) == 2
+
+
 @pytest.mark.parametrize(
     ("headers", "field"),
     [

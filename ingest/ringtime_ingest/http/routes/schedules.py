@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from uuid import UUID, uuid4
 
@@ -80,24 +81,12 @@ class ScheduleRoutes(Routes):
         ]
 
     async def create(self, request: Request) -> Response:
-        made = await self._create(request)
-        if isinstance(made, Kept):
-            return success(
-                kept_to_json(made, self._to_json(made.row)),
-                code=201,
-                http=self._created,
-                headers=_headers_of(made),
-            )
-        return success({"schedule": made}, code=201, http=self._created)
+        return await self._create(request, is_flat=False)
 
     async def create_flat(self, request: Request) -> Response:
-        made = await self._create(request)
-        if isinstance(made, Kept):
-            shown = self._to_json(made.row)
-            return success(shown, code=201, http=self._created, headers=_headers_of(made))
-        return success(made, code=201, http=self._created)
+        return await self._create(request, is_flat=True)
 
-    async def _create(self, request: Request) -> dict[str, object] | Kept:
+    async def _create(self, request: Request, *, is_flat: bool) -> Response:
         new: NewSchedule | NewRecurring | None
         body, key = await self._bodies.read(request), _key_of(request)
         new = read_plain(body) if key is None and self._bodies.reads_plain else None
@@ -106,11 +95,18 @@ class ScheduleRoutes(Routes):
         see(request, new.app_id)
         self._meter.creates(request.scope, new.app_id, (new.payload,))
         if not isinstance(new, NewSchedule):
-            with caused_by(cause_of(request, "recurring put")):
-                return self._shown(await self._service.recurring.put(replace(new, name=str(uuid4())), 0))
+            with caused_by(cause := cause_of(request, "recurring put")):
+                made = self._shown(await self._service.recurring.put(replace(new, name=str(uuid4())), 0))
+            return told(self._answer(made if is_flat else {"schedule": made}), cause)
         if new.idempotency_key:
-            return await self._service.keyed.create(new)
-        return self._to_json(await self._service.create_schedule(new))
+            kept = await self._service.keyed.create(new)
+            made = self._to_json(kept.row)
+            return self._answer(made if is_flat else kept_to_json(kept, made), _headers_of(kept))
+        made = self._to_json(await self._service.create_schedule(new))
+        return self._answer(made if is_flat else {"schedule": made})
+
+    def _answer(self, made: dict[str, object], headers: Sequence[tuple[bytes, bytes]] = ()) -> Response:
+        return success(made, code=201, http=self._created, headers=headers)
 
     async def fetch(self, request: Request) -> Response:
         schedule_id = parse_schedule_id(request.path_params["schedule_id"])

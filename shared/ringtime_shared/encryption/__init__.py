@@ -13,9 +13,13 @@ the dispatcher for the length of one attempt. What a dispatcher reads, files aga
 memory stays encrypted. Who is shown a record sees what is stored beside the ciphertext: names, and `***`.
 
 Invariant. A ciphertext can be decrypted only in its own place: of this app, for this field, of this row, and
-beside the same visible rest (URL, method, names of headers). So who can write to the store can neither move a
-secret to a row of another app nor turn the URL of its own row elsewhere: it cannot be decrypted then, and
-nothing is sent.
+credentials beside the same visible rest (URL, method, names of headers). So who can write to the store can
+neither move a secret to a row of another app nor have credentials sent elsewhere by another URL in their own
+row: they cannot be decrypted then, and nothing is sent.
+
+That is not so of payloads. Who can write to the store can give a row, or a hook with `includePayload`,
+another URL without credentials, and have a payload sent there, signed; an app and its hooks are plain text
+that nothing vouches for.
 
 | what fails | what happens |
 |---|---|

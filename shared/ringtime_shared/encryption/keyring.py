@@ -294,7 +294,8 @@ def ring_in(folder: Path) -> KeyRing | None:
     path = folder / FILE_NAME
     try:
         if not path.exists():
-            write_file(path, [new_entry(FIRST_ID)])
+            # An id of its own: one made where a ring was lost can stand beside that, once it is found.
+            write_file(path, [new_entry(f"{FIRST_ID}-{os.urandom(4).hex()}")])
     except OSError as error:
         _log.warning("cannot make key file %s: %s. %s", path, error.strerror, PLAIN_TEXT)
         return None

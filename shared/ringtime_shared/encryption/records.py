@@ -4,7 +4,7 @@
 |---|---|
 | `callback.details` of a schedule | its id, of a run its recurring schedule's, and all of it that shows |
 | of a hook | the event, as one hook serves many schedules, and all of it that shows |
-| payload | as the details of its schedule |
+| payload | the id of its schedule, of a run its recurring schedule's |
 | signing secret | its id |
 
 Details are kept as they are shown, `***` for each credential (see `callbacks.credentials`), and beside that a

@@ -136,6 +136,21 @@ def test_the_ring_of_a_data_folder_is_made_once(tmp_path: Path, caplog: pytest.L
     assert "PLAIN TEXT" in caplog.text
 
 
+def test_a_ring_that_was_lost_and_the_one_made_since_stand_in_one_file(tmp_path: Path) -> None:
+    lost = ring_in(tmp_path)
+    (tmp_path / "KEYS").rename(tmp_path / "found")
+    made = ring_in(tmp_path)
+    assert lost is not None
+    assert made is not None
+    with pytest.raises(SecretUnreadable, match=f"key {lost.primary} is not in the key ring"):
+        made.decrypt(lost.encrypt(b"secret", PLACE), PLACE)
+    lines = [(tmp_path / name).read_text() for name in ("KEYS", "found")]
+    (tmp_path / "KEYS").write_text("".join(lines))
+    both = ring_in(tmp_path)
+    assert both is not None
+    assert [both.decrypt(ring.encrypt(b"secret", PLACE), PLACE) for ring in (lost, made)] == [b"secret"] * 2
+
+
 def test_settings_give_a_ring_or_none_or_refuse_to_start() -> None:
     ring = ring_of(load_settings(None, {"RINGTIME_SECRETS_KEYS": f"{NEW},{OLD}"}).secrets)
     assert ring is not None

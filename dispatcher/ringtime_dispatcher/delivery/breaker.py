@@ -14,18 +14,25 @@ Parked rows are given slots one after the other, `1 / park_per_s` apart, from th
 on: however many there are, a destination that has healed gets them at that rate, and one that has not
 costs no more than that many rows a second to file again.
 
+The same holds of one receiver at a destination, an URL, that answered 410 (`GoneReceivers`), as Standard
+Webhooks asks of senders: one answer opens it, and one replay at a time is sent while it is open.
+
 Source: M. Nygard, "Release It!", 2007, chapter 5 (circuit breaker).
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from dataclasses import replace
 
 from ringtime_shared.callbacks.protocol import OutageRules, Reply
 from ringtime_shared.settings import DispatchSettings
 
 _PARK_MARGIN_MS = 1_000  #: a parked row's slot is at least this far ahead: time for it to become durable
 _MOST = 10_000  #: breakers remembered; beyond that the one not used for longest is forgotten
+
+
+_GONE = Reply(ok=False, error="gone")  #: as a failure that counts against the receiver
 
 
 class Breaker:
@@ -50,14 +57,16 @@ class Breaker:
         """Whether it may be forgotten: closed, no failures, and nothing parked that is still to come."""
         return self.is_closed and not self._failures and self._next_slot_ms <= now_ms
 
-    def admits(self, now_ms: int, timeout_ms: int) -> bool:
+    def admits(self, now_ms: int, timeout_ms: int, *, is_asked_for: bool = False) -> bool:
         """Whether a row may be sent now; in the half-open state the answer yes makes it the probe.
 
-        `timeout_ms`: the longest the attempt may take.
+        Args:
+            timeout_ms: the longest the attempt may take.
+            is_asked_for: somebody wants to know: it may be the probe before its time.
         """
         if self._open_until_ms is None:
             return True
-        if now_ms < self._open_until_ms:
+        if now_ms < self._open_until_ms and not is_asked_for:
             return False
         if self._probe_until_ms is not None and now_ms < self._probe_until_ms:
             return False
@@ -131,3 +140,37 @@ class Destinations:
             self._breakers.popitem(last=False)
         breaker = self._breakers[key] = Breaker(self._most_failures, rules or self._rules)
         return breaker
+
+
+class GoneReceivers:
+    """Receivers of an app that said they are gone. Those of others at the same destination are not meant.
+
+    `receiver`: what names it, among all destinations.
+    """
+
+    def __init__(self, settings: DispatchSettings) -> None:
+        self._is_on = settings.gone_pause_ms > 0
+        self._pauses = Destinations(
+            replace(settings, breaker_failures=1, breaker_open_ms=settings.gone_pause_ms)
+        )
+
+    def pause(self, app_id: str, receiver: str, now_ms: int) -> bool:
+        """Take in that it is gone; return whether that is news."""
+        breaker = self._pauses.find(app_id, receiver)
+        is_news = breaker is None or breaker.is_closed
+        return self._is_on and self._pauses.note(app_id, receiver, _GONE, now_ms) and is_news
+
+    def admits(self, app_id: str, receiver: str, now_ms: int, timeout_ms: int, *, is_asked_for: bool) -> bool:
+        """Whether a row may be sent to it now, as of a `Breaker`."""
+        breaker = self._pauses.find(app_id, receiver)
+        return breaker is None or breaker.admits(now_ms, timeout_ms, is_asked_for=is_asked_for)
+
+    def note(self, app_id: str, receiver: str, reply: Reply, now_ms: int) -> None:
+        """Take in an answer, which ends the pause unless it is no answer or a server's error."""
+        if self._pauses.find(app_id, receiver) is not None:
+            self._pauses.note(app_id, receiver, reply, now_ms)
+
+    def park_slot(self, app_id: str, receiver: str, now_ms: int) -> int | None:
+        """Return the slot under which the next row for it is to wait; None: it is not paused."""
+        breaker = self._pauses.find(app_id, receiver)
+        return None if breaker is None or breaker.is_closed else breaker.park_slot(now_ms)

@@ -21,7 +21,13 @@ from ringtime_dispatcher.delivery.following import Follower, FollowerParts
 from ringtime_dispatcher.delivery.hooks import hook_row
 from ringtime_dispatcher.delivery.ledger import Item, Ledger, RowItem
 from ringtime_dispatcher.delivery.loads import Loads
-from ringtime_dispatcher.delivery.policy import DeliveryPolicy, Policies, is_missed, plan_retry
+from ringtime_dispatcher.delivery.policy import (
+    DeliveryPolicy,
+    Policies,
+    is_missed,
+    is_worth_another,
+    plan_retry,
+)
 from ringtime_dispatcher.delivery.queue import Timetable, Turns
 from ringtime_dispatcher.delivery.recording import (
     FILING_MARGIN_MS,
@@ -436,14 +442,18 @@ class Deliverer:
             self.tally.succeeded += 1
             self._settle(item, outcome_of(row, reply, at_ms=at_ms, took_ms=took_ms))
             return
+        retry = self._policies.of_schedule(row.schedule, policy)
         wait_ms = plan_retry(
             reply,
             attempts=row.attempts + 1,
             age_ms=age_ms(row, now_ms),
-            policy=self._policies.of_schedule(row.schedule, policy),
+            policy=retry,
             rng=self._parts.rng,
         )
         if wait_ms is None:
+            if reply.says_gone and not is_worth_another(reply, retry):
+                for waiting in self._turns.pause(item, policy):
+                    self._park(waiting)
             self._give_up(item, outcome_of(row, reply, at_ms=at_ms, took_ms=took_ms))
             return
         self.tally.retried += 1

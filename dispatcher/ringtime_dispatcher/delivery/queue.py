@@ -10,15 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Hashable, Mapping
+from hashlib import blake2b
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Generic, TypeVar
 
 import orjson
 
-from ringtime_dispatcher.delivery.breaker import Destinations
+from ringtime_dispatcher.delivery.breaker import Destinations, GoneReceivers
 from ringtime_dispatcher.delivery.ledger import RowItem
 from ringtime_dispatcher.delivery.policy import DeliveryPolicy
+from ringtime_shared.callbacks.credentials import CIPHERTEXT, MASK
 from ringtime_shared.callbacks.foreign import describe
 from ringtime_shared.callbacks.protocol import CallbackType, OutageRules, Reply
 from ringtime_shared.clock import Clock
@@ -136,6 +138,8 @@ class Turns:
         self._on_token = on_token
         self._queue: FairQueue[RowItem] = FairQueue(settings.max_in_flight, settings.destination_in_flight)
         self._destinations = Destinations(settings)
+        self._gone = GoneReceivers(settings)
+        self._was_any_gone = False  #: else nothing asks, or looks at URLs
         self._wake: asyncio.TimerHandle | None = None
         self._wake_ms = 0
         self._faults = OnceLog(_log)
@@ -148,6 +152,14 @@ class Turns:
         app_id, destination, rank = item.place.app_id, item.destination, _rank_of(item)
         now_ms = self._clock.boot_ms()
         if self._queue.is_slow(app_id, destination, now_ms - self._settings.slow_after_ms, rank):
+            return False
+        if self._was_any_gone and not self._gone.admits(
+            app_id,
+            self._receiver_of(item),
+            now_ms,
+            self.timeout_ms(item.row.schedule, policy),
+            is_asked_for=item.row.replay > 0,
+        ):
             return False
         breaker = self._destinations.find(app_id, destination)
         if breaker is not None and not breaker.admits(now_ms, self.timeout_ms(item.row.schedule, policy)):
@@ -186,16 +198,43 @@ class Turns:
         """Take in how an attempt ended; return what waits for a destination that is now left alone."""
         now_ms, app_id, destination = self._clock.boot_ms(), item.place.app_id, item.destination
         self._queue.note(app_id, destination, item, now_ms)
+        if self._was_any_gone and not reply.says_gone:
+            self._gone.note(app_id, self._receiver_of(item), reply, now_ms)
         if reply.ok and self._destinations.find(app_id, destination) is None:
             return []  # as nearly every time
         if self._destinations.note(app_id, destination, reply, now_ms, self._rules(item)):
             return self._queue.drain(app_id, destination)
         return []
 
+    def pause(self, item: RowItem, policy: DeliveryPolicy) -> list[RowItem]:
+        """The receiver of an item said that it is gone; return what waits for the same one."""
+        app_id, receiver = item.place.app_id, self._receiver_of(item)
+        if not receiver or not self._gone.pause(app_id, receiver, self._clock.boot_ms()):
+            return []
+        self._was_any_gone = True
+        self._faults.warn(
+            (app_id, receiver),
+            "app %s: a receiver at %s answered 410 (gone): what else is for it waits for %d s",
+            app_id,
+            item.destination,
+            self._settings.gone_pause_ms // 1_000,
+        )
+        waiting = self._queue.drain(app_id, item.destination)
+        paused: list[RowItem] = []
+        for each in waiting:
+            if self._receiver_of(each) == receiver:
+                paused.append(each)
+            else:
+                self.put_back(each, policy)
+        return paused
+
     def park_slot(self, item: RowItem) -> int:
         """Return the slot under which an item that was turned away is to wait."""
-        boot_ms, rules = self._clock.boot_ms(), self._rules(item)
-        parked_ms = self._destinations.park_slot(item.place.app_id, item.destination, boot_ms, rules)
+        app_id, boot_ms = item.place.app_id, self._clock.boot_ms()
+        parked_ms = self._gone.park_slot(app_id, self._receiver_of(item), boot_ms)
+        if parked_ms is None:
+            rules = self._rules(item)
+            parked_ms = self._destinations.park_slot(app_id, item.destination, boot_ms, rules)
         return self._clock.now_ms() + parked_ms - boot_ms
 
     def timeout_ms(self, schedule: Schedule, policy: DeliveryPolicy) -> int:
@@ -220,6 +259,21 @@ class Turns:
         self._queue.clear()
         if self._wake is not None:
             self._wake.cancel()
+
+    def _receiver_of(self, item: RowItem) -> str:
+        """Return what names its receiver, short however long an URL is; "" if nothing does."""
+        name, details = item.row.schedule.callback_type, item.details
+        kind = self._callbacks.get(name)
+        try:
+            key: object = None if kind is None else kind.receiver_key
+        except BaseException as error:  # noqa: BLE001 - a plug-in may raise anything
+            self._blame(name, "receiver_key", describe(error))
+            return ""
+        receiver = details.get(key) if details is not None and isinstance(key, str) else None
+        if not isinstance(receiver, str) or (CIPHERTEXT in (details or ()) and MASK in receiver):
+            return ""  # the credential in the URL may tell one receiver from another, and only *** is here
+        named = f"{item.destination} {receiver}".encode(errors="replace")
+        return blake2b(named, digest_size=16).hexdigest()
 
     def _rules(self, item: RowItem) -> OutageRules | None:
         name = item.row.schedule.callback_type

@@ -21,6 +21,7 @@ from ringtime_shared.models.schedule import Schedule
 
 _MOST_CODE = (1 << 31) - 1
 _SERVER_ERROR = 500
+_GONE = 410
 _TOO_MANY = 429
 
 
@@ -61,6 +62,11 @@ class Reply:
             _check_number("code", self.code, _MOST_CODE)
         if self.retry_after_ms is not None:
             _check_number("retry_after_ms", self.retry_after_ms, None)
+
+    @property
+    def says_gone(self) -> bool:
+        """Whether the receiver said that there is nobody any more."""
+        return self.code == _GONE and not self.ok
 
     @property
     def blames_destination(self) -> bool:
@@ -118,6 +124,9 @@ class CallbackType(CallbackRules, Protocol):
     """One way to call back. `invoke` runs many times at once."""
 
     outage: OutageRules | None = None  #: None: as the `dispatch` settings say
+    #: the key of details that names one receiver at a destination: nothing more is sent to it for a while
+    #: after a 410 that was final. None: there is no such thing
+    receiver_key: str | None = None
 
     def destination(self, details: Mapping[str, object]) -> str:
         """Return what these details have in common with others that fail when they fail: one cap on

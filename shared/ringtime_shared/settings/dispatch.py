@@ -79,6 +79,10 @@ class DispatchSettings:
     breaker_open_ms: Annotated[int, Meta(ge=1_000, le=3_600_000)] = 30_000
     """How long such a destination is left alone before one row is sent to see, in milliseconds."""
 
+    gone_pause_ms: Annotated[int, Meta(ge=0, le=86_400_000)] = 600_000
+    """How long an app's URL that answered 410 (gone) is left alone before one row is sent to see, in
+    milliseconds. What is due for it meanwhile is filed for later, at `park_per_s`. 0: it is not."""
+
     park_per_s: Annotated[int, Meta(ge=1, le=10_000)] = 500
     """Rows a second that are filed for later for one destination of one app, and so the rate at which
     they come back when it has healed."""

@@ -27,6 +27,7 @@ from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
 from ringtime_shared.stores.protocol import LAST_ID, Position
 
 SLOT_MS = START_MS + 1_000
+GONE = Reply(ok=False, code=410, error="answered 410", is_final=True)
 DOWN = Reply(ok=False, code=503, error="answered 503")
 PLAIN = AppConfiguration()
 
@@ -46,11 +47,14 @@ class PickyStore(SpyStore):
 
 
 class Street(Receiver):
-    """Destinations by the name in `to`; each may hang, be slow or be down."""
+    """Destinations by the name in `to`; each may hang, be slow or be down, and each `url` there be gone."""
+
+    receiver_key = "url"
 
     def __init__(self, clock: LoopClock) -> None:
         super().__init__(clock)
         self.down: set[str] = set()
+        self.gone: set[object] = set()
         self.hanging: dict[str, asyncio.Event] = {}
         self.slow_s: dict[str, float] = {}
         self.under_way: Counter[str] = Counter()
@@ -75,6 +79,8 @@ class Street(Receiver):
             if to in self.hanging:
                 await self.hanging[to].wait()
             await asyncio.sleep(self.slow_s.get(to, 0))
+            if delivery.details.get("url") in self.gone:
+                return GONE
             return DOWN if to in self.down else Reply(ok=True, code=200)
         finally:
             self.under_way.subtract(places)

@@ -11,7 +11,7 @@ means one thing to the check and another to the connection gains nothing.
 | answer | outcome of the attempt |
 |---|---|
 | 2xx | success; of 202, its end may come later: see `ringtime_shared.recurring.completing` |
-| 410 | failure, and trying again is of no use |
+| 410 | failure, and trying again is of no use; the URL is left alone for a while |
 | any other status | failure, tried again by policy; `Retry-After` is honoured |
 | none: no such host, refused, reset, timed out | failure, tried again by policy |
 | none: we, or the receiver, refused a certificate | failure that says which, and why; tried again by policy |
@@ -71,6 +71,8 @@ class HttpCallback(HttpRules, CallbackType):
         completions: makes the URLs by which receivers say that they are done; None: there are none.
         trust: certificates; None: the machine's roots.
     """
+
+    receiver_key = "url"
 
     def __init__(
         self,

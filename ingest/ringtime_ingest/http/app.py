@@ -37,6 +37,7 @@ from ringtime_ingest.http.routes.jobs import JobRoutes
 from ringtime_ingest.http.routes.metrics import MetricsRoutes, RequestCounts
 from ringtime_ingest.http.routes.recurring import RecurringRoutes
 from ringtime_ingest.http.routes.schedules import ScheduleRoutes
+from ringtime_ingest.http.routes.security import SecurityRoutes
 from ringtime_ingest.http.shortcut import Shortcut
 from ringtime_ingest.service import IngestService
 from ringtime_shared.access import KeyChecks
@@ -92,6 +93,7 @@ def create_app(
             *AuditRoutes(service, bodies, settings, meter).all(),
             *HealthRoutes(ready, is_stepped=clock is not None).all(),
             *MetricsRoutes(counts).all(),
+            *SecurityRoutes(settings).all(),
             *([] if clock is None else ClockRoutes(clock, bodies, settings.max_json_depth).all()),
             *_docs_routes(
                 lambda: openapi_document(settings, service.offer, needs, noted, is_stepped=clock is not None)

@@ -15,7 +15,16 @@ not read. An application behind it sees whole requests, each read in one way.
 """
 
 from ringtime_shared.http_server.connection import TAKE, WHOLE
-from ringtime_shared.http_server.heads import is_loopback
+from ringtime_shared.http_server.heads import SECURITY_TXT, is_loopback
 from ringtime_shared.http_server.serving import hold_port, listen, serve_http, stop_on_signals
 
-__all__ = ["TAKE", "WHOLE", "hold_port", "is_loopback", "listen", "serve_http", "stop_on_signals"]
+__all__ = [
+    "SECURITY_TXT",
+    "TAKE",
+    "WHOLE",
+    "hold_port",
+    "is_loopback",
+    "listen",
+    "serve_http",
+    "stop_on_signals",
+]

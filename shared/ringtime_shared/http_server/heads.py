@@ -88,6 +88,8 @@ class Refusal(NamedTuple):
         return cls(status, _WORDS[status], Violation(field, rule))
 
 
+SECURITY_TXT = "/.well-known/security.txt"  #: the one path of ours with a dot first
+_SECURITY_TXT = SECURITY_TXT.encode()
 _NOT_PLAIN = Refusal.of(
     400,
     "path",
@@ -131,7 +133,7 @@ def parse_head(block: bytes) -> Head | Refusal:
     if request is None:
         return _refuse_request(first)
     method, path, query, minor = request.groups()
-    if b"//" in path or b"/." in path:
+    if b"//" in path or (b"/." in path and path != _SECURITY_TXT):
         return _NOT_PLAIN
     is_short = len(rest) <= _SHORT_BLOCK_BYTES
     fields = _read_fields(rest, minor) if is_short else _read_fields.__wrapped__(rest, minor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from datetime import date
 
 from ringtime_shared.errors import Violation
 from ringtime_shared.settings.completion import CompletionSettings
@@ -48,6 +49,7 @@ def broken_rules(settings: Settings) -> list[Violation]:
         *_secrets(settings.secrets),
         *_egress(settings.egress),
         *_certificates(settings.server),
+        *_contacts(settings.server),
         *_profiles(settings.callbacks.tls_profiles),
         *_login("coordination", settings.coordination),
         *_login("cassandra", settings.cassandra),
@@ -176,6 +178,16 @@ def _certificates(server: ServerSettings) -> Iterator[Violation]:
     yield from _pair("server", server)
     if server.client_ca_file and not server.cert_file:
         yield Violation("server.cert_file", "server.client_ca_file needs a certificate of the server")
+
+
+def _contacts(server: ServerSettings) -> Iterator[Violation]:
+    if bool(server.security_contacts) != bool(server.security_expires):
+        yield Violation("server.security_expires", "goes with server.security_contacts")
+    if server.security_expires:
+        try:
+            date.fromisoformat(server.security_expires)
+        except ValueError:
+            yield Violation("server.security_expires", "must be a day, as 2027-06-30")
 
 
 def _profiles(profiles: tuple[str, ...]) -> Iterator[Violation]:

@@ -85,6 +85,14 @@ class ServerSettings:
     """Requests in progress at once with one API key; one more is answered 429. Less than `max_concurrency`,
     so that the client of one key leaves places for others."""
 
+    security_contacts: tuple[Annotated[str, Meta(pattern=r"^(mailto:|https://|tel:)[!-~]{1,500}$")], ...] = ()
+    """Whom to tell of a weakness of this service, the best first, as `mailto:security@example.org` or
+    `https://...`: told to anybody by `/.well-known/security.txt` (RFC 9116). Empty: nobody is told."""
+
+    security_expires: Annotated[str, Meta(pattern=r"^([0-9]{4}-[0-9]{2}-[0-9]{2})?$")] = ""
+    """The day on which the contacts are no longer to be relied upon, as `2027-06-30`, best within a year.
+    Needed with contacts."""
+
     drain_s: Annotated[float, Meta(ge=0, le=600)] = 25.0
     """Time in seconds for requests in progress to end after SIGTERM. Under the 30 s most supervisors
     leave before SIGKILL."""

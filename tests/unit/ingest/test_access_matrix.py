@@ -277,6 +277,7 @@ ENTRIES: dict[tuple[str, str], Entry] = {
         for verb in ("get", "post", "put", "patch", "delete", "options")
     },
     **{("get", f"/health/{word}"): plain() for word in ("live", "ready")},
+    ("get", "/.well-known/security.txt"): plain(),
     ("post", f"{BASE}/completions/{{token}}"): plain(),
 }
 #: what a route needs beside its scope, for what is asked here
@@ -285,7 +286,7 @@ ALSO = {("post", f"{BY_APP}/bulk-action/{{action}}"): Scope.DEADLETTERS_REPLAY}
 OF_NO_APP = (Scope.RING_OPERATE, Scope.METRICS_READ)
 DOCS = ("/docs", "/openapi.json")
 OPEN_PATHS = {
-    *(f"{BASE}/healthcheck", "/health/live", "/health/ready"),
+    *(f"{BASE}/healthcheck", "/health/live", "/health/ready", "/.well-known/security.txt"),
     f"{BASE}/completions/{{token}}",
 }
 BATCHES = (f"{BASE}/schedules/batch", f"{BASE}/schedules/batch-cancel")
@@ -314,7 +315,7 @@ async def _routes(world: World) -> dict[tuple[str, str], Needs]:
     for key, route in served.items():
         needs[key] = route.needs
         if key not in described:
-            assert key[1] in ("/docs", "/openapi.json", "/metrics")
+            assert key[1] in ("/docs", "/openapi.json", "/metrics", "/.well-known/security.txt")
             continue
         scopes = [needs[key].value] if isinstance(needs[key], Scope) else []
         assert described[key] == ([] if needs[key] is OPEN else [{"apiKey": scopes}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 from ringtime_dispatcher.delivery import deliverer
 from ringtime_dispatcher.delivery.deliverer import Deliverer
 from ringtime_ingest.service.changes import Changes
-from ringtime_shared.models.schedule import Change, Place, Row
+from ringtime_shared.models.schedule import Change, Place, Row, RowUpdate
 from ringtime_shared.schedules import changing
 from ringtime_shared.schedules.changing import Verdict
+from ringtime_shared.stores.memory import MemoryStore
 from tests.cluster.change_world import ChangePlan
 from tests.cluster.planted import Plant
 from tests.cluster.pod import FaultRates
@@ -71,9 +73,33 @@ def acknowledge_what_came_late(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("ringtime_ingest.service.changes.WINDOW_MS", 60_000)
 
 
+def write_again_as_if_for_the_first_time(patch: pytest.MonkeyPatch) -> None:
+    """Let a pointer that is written again, because its answer was lost, undo what came since."""
+    real = MemoryStore.put_updates
+
+    async def put_updates(self: MemoryStore, updates: Sequence[RowUpdate]) -> None:
+        await real(self, [replace(update, written=0) for update in updates])
+
+    patch.setattr(MemoryStore, "put_updates", put_updates)
+
+
 #: Pointers are long on their way.
 SLOW_POINTERS = ChangePlan(
     rates=FaultRates(slow=0.3, slow_s=6.0, slow_calls=frozenset({"put_updates"})), wait_s=160
+)
+
+#: What a destination that is down makes dispatchers file again is changed a moment later; answers are lost.
+LOST_ANSWERS = ChangePlan(
+    schedules=150,
+    cancel_rate=0.0,
+    kill_rate=0.0,
+    from_s=0.0,
+    to_s=0.6,
+    spread=0.0,
+    outage_s=(1.0, 25.0),
+    rates=FaultRates(lost_reply=0.06),
+    dispatch=replace(ChangePlan().dispatch, breaker_open_ms=8_000, park_per_s=3),
+    wait_s=60,
 )
 
 #: Each with a plan that makes its gap wide; None: what a seed draws.
@@ -83,4 +109,5 @@ CHANGE_PLANTS: list[tuple[Plant, ChangePlan | None]] = [
     (go_by_slots_alone, None),
     (close_what_is_not_in_force, SLOW_POINTERS),
     (acknowledge_what_came_late, None),
+    (write_again_as_if_for_the_first_time, LOST_ANSWERS),
 ]

@@ -210,7 +210,7 @@ class PodStore:
         loop = asyncio.get_running_loop()
         call: asyncio.Future[Any] = loop.create_future()
         pod.under_way += 1
-        loop.call_later(delay_s, loop.call_soon, self._carry_out, method, args, call)
+        loop.call_later(delay_s, self._carry_out, method, args, call)
         answer = await call
         if self.work is not None:
             self.work.note(name, args, answer)

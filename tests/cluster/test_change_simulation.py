@@ -12,7 +12,7 @@ from tests.cluster.campaign import first_failure, play_change_seed, play_seeds
 from tests.cluster.change_world import ChangePlan
 from tests.cluster.conftest import quick_and_slow
 from tests.cluster.planted import Plant
-from tests.cluster.planted_changes import CHANGE_PLANTS, SLOW_POINTERS
+from tests.cluster.planted_changes import CHANGE_PLANTS, LOST_ANSWERS, SLOW_POINTERS
 from tests.harness.report import IS_LONG
 
 #: Changes from 2 s before fire times to 1 s after them: 300 of them, or in the long form 11,000.
@@ -34,6 +34,11 @@ def test_a_few_seeds_keep_the_promise(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_pointers_that_are_long_on_their_way_keep_the_promise(seed: int) -> None:
     assert play_change_seed(seed, SLOW_POINTERS) == []
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_pointers_that_are_written_again_keep_the_promise(seed: int) -> None:
+    assert play_change_seed(seed, LOST_ANSWERS) == []
 
 
 @pytest.mark.timeout(600)

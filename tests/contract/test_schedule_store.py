@@ -233,6 +233,24 @@ async def test_a_forward_pointer_may_be_advanced(store: Store, app: App) -> None
         assert await fetch(store, row) == replace(row, moved_to=moved_to)
 
 
+async def test_an_update_that_is_written_again_undoes_nothing_that_was_written_since(
+    store: Store, app: App
+) -> None:
+    """Its answer was lost, and others have gone on from what it says."""
+    row = make_row(app)
+    earlier, later = (row.place._replace(slot_ms=START_MS + minutes * 60_000) for minutes in (1, 2))
+    await store.put_rows([row])
+    first = make_update(row, make_outcome(status=Status.FAILURE), earlier)
+    await store.put_updates([first])
+    await store.put_updates([make_update(row, make_outcome(replay=1), later)])
+    for again in (first, replace(first, moved_to=row.place._replace(slot_ms=START_MS + 180_000))):
+        await store.put_updates([again])
+        expected = replace(row, outcome=make_outcome(replay=1), moved_to=later)
+        assert await fetch(store, row) == expected
+    await store.put_updates([make_update(row, moved_to=earlier)])
+    assert await fetch(store, row) == replace(expected, moved_to=earlier), "back again, by another update"
+
+
 async def test_of_two_updates_of_a_row_in_one_batch_the_later_counts(store: Store, app: App) -> None:
     row = make_row(app)
     moved_to = row.place._replace(slot_ms=START_MS + 60_000)

@@ -19,9 +19,11 @@ leases take part. It costs one read for each batch with filings, nothing where d
 A pointer to a later filing is written only while the lease is sure to hold, looked at again before each try:
 a node that was suspended, or cut off from the store, after the filing was durable would else put its filing
 in force, over what a client has changed the schedule to meanwhile (`ringtime_shared.schedules.changing`).
-What was sent before is ordered by its write timestamp, however late it arrives. What is left is a process
-that is suspended, for longer than a lease, in the fraction of a millisecond between that look and that
-timestamp.
+What was sent before is ordered by when it was written first, however late it arrives and however often it is
+written: a pointer whose answer was lost is written again, and somebody may have read it, and changed the
+schedule, in between (`ScheduleStore.put_updates`). So all tries of a record write the same updates, and a
+filing that was pointed at is not filed anew. What is left is a process that is suspended, for longer than a
+lease, in the fraction of a millisecond between that look and that first time.
 
 Marks that say nothing (unreadable, or ahead of now by more than clocks may differ) are looked at again a
 second later, until they do, or until this node has given the instance up: then the filing just tried stays
@@ -98,6 +100,11 @@ class Record:
     def goes_on(self) -> bool:
         """Whether the schedule is to be sent as a later filing of it."""
         return bool(self.filings) and self.home is not None and self.home.moved_to is not None
+
+    @property
+    def is_pointed_at(self) -> bool:
+        """Whether a pointer to a later filing may be in the store."""
+        return self.goes_on and self.home is not None and self.home.written > 0
 
     def with_filings(self, again: Mapping[UUID, Row]) -> Record:
         """Return this record with other filings in place of some, by schedule.
@@ -237,6 +244,9 @@ class OutcomeWriter:
         now_ms = self._clock.now_ms()
         readable, overtaken, unsure = list[Record](), list[Record](), list[Record]()
         for record in batch:
+            if record.is_pointed_at:  # after a look that found it readable
+                readable.append(record)
+                continue
             again, is_unsure = dict[UUID, Row](), False
             for filing in record.filings:
                 mark = marks.get(filing.place.instance, _NONE)

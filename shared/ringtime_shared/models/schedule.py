@@ -194,9 +194,13 @@ class Row:
 
 @dataclass(slots=True, kw_only=True, unsafe_hash=True)
 class RowUpdate:
-    """What is written to a row after creation: an outcome, a forward pointer, or both."""
+    """What is written to a row after creation: an outcome, a forward pointer, or both.
+
+    It counts as of when it was written first, however often it is written: see `ScheduleStore.put_updates`.
+    """
 
     place: Place
     schedule_id: UUID
     moved_to: Place | None = None
     outcome: Outcome | None = None
+    written: int = field(default=0, compare=False, repr=False)  #: the store's: since when it counts; 0: unset

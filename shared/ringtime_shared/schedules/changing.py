@@ -7,6 +7,9 @@ itself.
     change    the changed filing is durable  ->  the home row points at it  ->  the change is acknowledged
     send      a filing that is no home row is looked at, with its home row, before it is sent
 
+- Of two pointers the one holds that was written later for the first time. One that is written again, because
+  its answer was lost, counts as of its first time: who changes what it points at has the last word. Whatever
+  points at a filing writes it as one `RowUpdate`, or copies of that, however often.
 - The pointer follows the filing. Whoever dies in between leaves what was in force in force.
 - A filing is sent only if it is in force, or goes on from one that is: a retry names the change of the filing
   it follows, and may be durable before the home row points at it. So of two changes one is sent, never both.

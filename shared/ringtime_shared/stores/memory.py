@@ -185,10 +185,11 @@ class MemoryStore:
     async def put_updates(self, updates: Sequence[RowUpdate]) -> None:
         for update in updates:
             row = self._rows.get(update.place, {}).get(update.schedule_id)
-            if row is not None:
+            if row is not None and not update.written:
                 self._rows[update.place][update.schedule_id] = replace(
                     row, moved_to=update.moved_to or row.moved_to, outcome=update.outcome or row.outcome
                 )
+            update.written = 1
 
     async def replace_contents(self, before: Row, after: Row) -> bool:
         rows, schedule_id = self._rows.get(before.place, {}), before.schedule.schedule_id

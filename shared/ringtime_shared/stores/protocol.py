@@ -231,7 +231,13 @@ class ScheduleStore(Protocol):
         ...
 
     async def put_updates(self, updates: Sequence[RowUpdate]) -> None:
-        """Write outcomes and forward pointers to existing rows."""
+        """Write outcomes and forward pointers to existing rows.
+
+        Of two outcomes, or two pointers, of a row the one holds that was written later for the first time. So
+        an update that is written again, as the same object or a copy of it, because nobody knows what came of
+        the first time, never undoes what others have written since, who may have read it. Notes in an update
+        when it was written first.
+        """
         ...
 
     async def fetch_rows(self, queries: Sequence[DueQuery]) -> list[DuePage]:

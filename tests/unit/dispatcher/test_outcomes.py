@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, Self, cast
 
 import pytest
@@ -12,7 +13,7 @@ from tests.unit.spy_store import SpyStore, spin
 
 from ringtime_dispatcher.delivery.recording import OutcomeWriter, Record
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
-from ringtime_shared.models.schedule import Place, Row
+from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.stores.protocol import DAMAGED_MARKS, Marks, MarksWrite
 
 APP = make_app()
@@ -269,6 +270,52 @@ async def test_nothing_points_at_a_later_filing_while_the_lease_is_not_sure(is_l
     await asyncio.sleep(2)
     assert (await desk.moved_to(0) is None) is is_lost
     assert (desk.durable, desk.refused) == (([1], [0]) if is_lost else ([1, 0], []))
+
+
+@on_virtual_time
+@pytest.mark.parametrize("is_suspect", [False, True])
+async def test_a_pointer_whose_answer_was_lost_does_not_undo_a_change_made_since(is_suspect: bool) -> None:
+    """The client has read it, and changed what it points at; also if the lease was in doubt for so long that
+    the filing had to be looked at again, and was filed anew."""
+    desk = await Refiling().fill()
+    desk.store.fail("put_updates", OutcomeUnknown("lost"), carried_out=True)
+    desk.file(0, START_MS + 9_000)
+    await spin()
+    row, changed = desk.rows[0], Place(APP.app_id, 0, START_MS + 8_001)
+    assert await desk.moved_to(0) == row.place._replace(slot_ms=START_MS + 9_000)
+    await desk.store.real.put_updates([make_update(row, moved_to=changed)])
+    desk.is_trusted = not is_suspect
+    await asyncio.sleep(0.5)
+    desk.is_trusted = True
+    if is_suspect:
+        await desk.publish(START_MS + 9_000)
+    await asyncio.sleep(2)
+    assert desk.durable == [0]
+    assert await desk.moved_to(0) == changed
+
+
+@on_virtual_time
+async def test_what_is_recorded_one_by_one_after_a_bug_undoes_no_change_made_since(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desk = await Refiling().fill()
+    real, row, changed = desk.store.real, desk.rows[0], Place(APP.app_id, 0, START_MS + 8_001)
+    changes = [make_update(row, moved_to=changed)]
+
+    async def put_updates(updates: Sequence[RowUpdate]) -> None:
+        if desk.moves[1].place in {update.place for update in updates}:
+            if changes:
+                await real.put_updates([changes.pop()])
+            raise TypeError("no store takes this")
+        await real.put_updates(updates)
+
+    monkeypatch.setattr(desk.store, "put_updates", put_updates, raising=False)
+    desk.file(0, START_MS + 9_000)
+    desk.put(1, moved=True)
+    await asyncio.sleep(1)
+    assert desk.refused == [1]
+    assert desk.durable == [0]
+    assert await desk.moved_to(0) == changed
 
 
 FALSE_MS = START_MS + 3_600_000

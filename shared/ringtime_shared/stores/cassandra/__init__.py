@@ -8,6 +8,8 @@ No LWT, no logged batch, no view and no delete on the hot path:
 - Create, cancel, move and outcome write columns of their own, so no clock decides between them, and a
   create that is repeated late undoes nothing.
 - Cells end by TTL, rows are read only if their create columns are there (`rows`).
+- Outcomes and pointers carry the timestamp of when they were written first, also when they are written again,
+  by this driver or by its caller: they undo nothing that was written since.
 - Marks are fenced by write timestamp (`marks`). Apps, counters and the era are LWTs, which are rare.
 - Index entries ride in the batch of their rows, and are left out once this process has had them
   acknowledged. An entry outlives every row it stands for.

@@ -108,15 +108,16 @@ _PUT_ROW_AND_EXTRAS = (
     f"INSERT INTO $schedules (app_id, partition, bucket, {CREATED_AND_EXTRAS})"
     " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) USING TTL ?"
 )
-# The timestamp is the time the entry ends: of two writes of one entry the one that ends later wins.
 _ENDING = "USING TTL ? AND TIMESTAMP ?"
+# The timestamp is the time the entry ends: of two writes of one entry the one that ends later wins.
 PUT_INDEX = f"INSERT INTO $due_index (bucket, shard, app_id, partition) VALUES (?, ?, ?, ?) {_ENDING}"
 _PUT_APP_BUCKET = f"INSERT INTO $app_buckets (app_id, day, bucket, partition) VALUES (?, ?, ?, ?) {_ENDING}"
 _GET_ROW = f"SELECT {CONTENTS} FROM $schedules {_BY_KEY}"
 _GET_EXPIRY = f"SELECT expires_ms, cancelled_ms, created_ms, fire_ms FROM $schedules {_BY_KEY}"
 _PUT_CANCEL = f"UPDATE $schedules USING TTL ? SET cancelled_ms = ? {_BY_KEY}"
-_PUT_MOVE = f"UPDATE $schedules USING TTL ? SET moved_to = ? {_BY_KEY}"
-_PUT_OUTCOME = f"UPDATE $schedules USING TTL ? SET outcome = ? {_BY_KEY}"
+# The timestamp is that of the first time: what is written again takes no effect over what came since.
+_PUT_MOVE = f"UPDATE $schedules {_ENDING} SET moved_to = ? {_BY_KEY}"
+_PUT_OUTCOME = f"UPDATE $schedules {_ENDING} SET outcome = ? {_BY_KEY}"
 
 _GET_TEXTS = f"SELECT callback_details, payload FROM $schedules {_BY_KEY}"
 _REPLACE_CONTENTS = (
@@ -300,7 +301,7 @@ class Schedules:
 
     async def put_updates(self, updates: Sequence[RowUpdate]) -> None:
         expiries = await self._fetch_expiries(updates)
-        now_ms = self._now_ms()
+        now_ms, written = self._now_ms(), self._session.write_time()
         partitions: dict[tuple[str, int, int], tuple[Values, bytes]] = {}
         moves: dict[Values, Item] = {}  # by key: of two updates of a row the later one counts
         outcomes: dict[Values, Item] = {}
@@ -312,14 +313,15 @@ class Schedules:
             found = partitions.get(minute)
             if found is None:
                 found = partitions[minute] = _partition_key(*minute)
-            ttl = _later_ttl(slot_ms, expires_ms, now_ms)
+            update.written = update.written or written
+            using = (_later_ttl(slot_ms, expires_ms, now_ms), pack_long(update.written))
             values = (*found[0], pack_long(slot_ms), update.schedule_id.bytes)
             if (outcome := update.outcome) is not None:
-                query = self._put_outcome.in_batch((ttl, encode_outcome(outcome), *values))
+                query = self._put_outcome.in_batch((*using, encode_outcome(outcome), *values))
                 outcomes[values] = Item(found[1], query)
             if (moved_to := update.moved_to) is not None:
                 place_value = pack_tuple(moved_to.partition, moved_to.slot_ms)
-                moves[values] = Item(found[1], self._put_move.in_batch((ttl, place_value, *values)))
+                moves[values] = Item(found[1], self._put_move.in_batch((*using, place_value, *values)))
         items = [*outcomes.values(), *moves.values()]
         await self._session.write(make_batches(items, self._session, UPDATES_PER_BATCH))
 

@@ -1,8 +1,9 @@
 """Statements: put together into batches, repeated, and what an error of the driver means.
 
 Repetition. Every plain statement of this driver may be repeated: writes put the same values under keys made
-by the client. So a statement that failed for another reason than being wrong is tried `ATTEMPTS` times. An
-LWT is never repeated here: whoever sent it reads at SERIAL and decides.
+by the client, and outcomes and pointers, over which others may write, name the time of their first try. So a
+statement that failed for another reason than being wrong is tried `ATTEMPTS` times. An LWT is never repeated
+here: whoever sent it reads at SERIAL and decides.
 
 Errors: was anything sent, and is it worth another try? The driver reports NoHostAvailable only when no
 connection took the request. A coordinator says Unavailable or Overloaded before it writes, but it looks at
@@ -255,6 +256,12 @@ class CqlSession:
         if unsure or len(failures) < len(answers):
             raise OutcomeUnknown((unsure or failures)[0].text)
         raise StoreUnavailable(failures[0].text)
+
+    def write_time(self) -> int:
+        """Return the timestamp of a write of now, in microseconds, for a statement that names its own: it may
+        be executed again, and has that of the first time. See `cluster.WriteTimes`."""
+        time_us: int = self._cluster.timestamp_generator()
+        return time_us
 
     async def write_if(self, statement: Any) -> Record | None:
         """Execute an LWT once; return its row, which begins with whether it was applied; None: no answer.

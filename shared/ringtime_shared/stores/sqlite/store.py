@@ -265,7 +265,12 @@ class SqliteStore:
         await self._write(lambda session: schedules.put_cancel(session, place, schedule_id, cancelled_ms))
 
     async def put_updates(self, updates: Sequence[RowUpdate]) -> None:
-        await self._write(lambda session: schedules.put_updates(session, updates))
+        """What was committed is not written again. A COMMIT of which that is not known is undone as far as
+        this process can see, which is the only one that has these updates."""
+        new = [update for update in updates if not update.written]
+        await self._write(lambda session: schedules.put_updates(session, new))
+        for update in new:
+            update.written = 1
 
     async def replace_contents(self, before: Row, after: Row) -> bool:
         return await self._write(lambda session: schedules.replace_contents(session, before, after))

@@ -17,6 +17,7 @@ check: setup ## Format, lint, types, import rules and the tests that need no ser
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.harness.secret_scan
 	@mkdir -p .ringtime; $(BIN)/mypy > .ringtime/mypy.log 2>&1 & types=$$!; \
 	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not service and not slow and not alone" \
 		tests/unit tests/property tests/contract tests/cluster tests/model; tests=$$?; \
@@ -94,6 +95,13 @@ walkthrough: setup ## Record the walk-through of docs/ringctl.md anew, on a real
 lock: setup ## Write requirements.lock anew from pyproject.toml; UPGRADE=1 takes newer releases
 	$(BIN)/uv pip compile -q pyproject.toml --extra dev --extra load --generate-hashes \
 		--no-annotate --no-header --no-emit-package ringtime --no-emit-package ringtime-local --python-version 3.11 $(if $(UPGRADE),--upgrade) -o requirements.lock
+
+.PHONY: sbom
+sbom: ## Write dist/sbom.json, a CycloneDX list of what requirements.lock holds
+	test -x .ringtime/sbom/bin/cyclonedx-py || python3 -m venv .ringtime/sbom
+	.ringtime/sbom/bin/pip install -q cyclonedx-bom==7.5.0
+	mkdir -p dist && .ringtime/sbom/bin/python -W ignore -m cyclonedx_py requirements requirements.lock \
+		--pyproject pyproject.toml --output-reproducible --of JSON -o dist/sbom.json
 
 .PHONY: clean
 clean: ## Remove caches and builds; .venv and data stay

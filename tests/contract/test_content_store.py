@@ -147,6 +147,18 @@ async def test_what_cannot_be_decrypted_is_counted_and_left_alone(store: Store, 
     assert await stored(store, row) == before
 
 
+async def test_a_home_row_that_is_kept_for_a_later_change_is_rotated(
+    store: Store, clock: ManualClock
+) -> None:
+    """However long ago it was to be sent first."""
+    app = await store.create_app(make_app(app_id=f"app-{uuid4().hex[:12]}", created_ms=START_MS))
+    days = LIMITS.max_retention_days + 40
+    row = make_row(app, START_MS, callback_details=DETAILS, expires_ms=START_MS + 2 * days * 86_400_000)
+    await store.put_rows([row])
+    clock.advance(days * 86_400_000)
+    assert (await rotate(store, clock, app, KeyRing.of_entries([NEW]))).changed == 1
+
+
 async def test_two_rotations_and_a_client_at_once_lose_nothing(store: Store, clock: ManualClock) -> None:
     app = await store.create_app(make_app(app_id=f"app-{uuid4().hex[:12]}"))
     rows = [make_row(app, START_MS + n, callback_details=DETAILS) for n in range(20)]

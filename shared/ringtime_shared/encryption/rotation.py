@@ -1,7 +1,7 @@
 """Everything that is stored, under the primary key: what is encrypted under another one, and what is not yet.
 
-One pass looks at each app, its recurring schedules, and its rows from the oldest that may be kept to the last
-that may be filed. It writes nothing but other texts of the same meaning, each on the condition that what it
+One pass looks at each app, its recurring schedules, and its rows from when it was created to the last that may
+be filed. It writes nothing but other texts of the same meaning, each on the condition that what it
 read is still there, so it may run beside everything else, twice at once, and be killed anywhere: the next
 pass finds what is left, and passes over what is done.
 
@@ -177,8 +177,8 @@ class Rotation:
 
     async def _rows(self, app: App) -> AsyncGenerator[list[Row], None]:
         now_ms = self._clock.now_ms()
-        first = bucket_of(now_ms - (self._limits.max_retention_days + 1) * _DAY_MS)
-        first = max(first, bucket_of(app.created_ms - _DAY_MS))
+        # Not from the longest retention on: a schedule that is changed to a later time keeps its home row.
+        first = bucket_of(app.created_ms - _DAY_MS)
         last = last_bucket(now_ms, self._limits)
         for begin in range(first, last + 1, _BUCKETS_AT_ONCE):
             upto = min(begin + _BUCKETS_AT_ONCE - 1, last)

@@ -64,6 +64,8 @@ class Policies:
     def of_app(self, app_id: str, app: App | None) -> DeliveryPolicy:
         """Return the policy of an app; of one that is not known any more, the server's defaults."""
         kept = self._kept.get(app_id)
+        if kept is not None and kept[1].secrets_fault:
+            kept = None  # its key may be in the ring by now
         if kept is None or kept[0] is not app:  # which is made anew at each read, whether it changed or not
             is_same = kept is not None and kept[0] == app
             kept = self._kept[app_id] = (app, kept[1] if kept and is_same else self._make(app))

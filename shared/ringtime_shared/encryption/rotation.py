@@ -1,8 +1,8 @@
 """Everything that is stored, under the primary key: what is encrypted under another one, and what is not yet.
 
-One pass looks at each app, its recurring schedules, and its rows from when it was created to the last that may
-be filed. It writes nothing but other texts of the same meaning, each on the condition that what it
-read is still there, so it may run beside everything else, twice at once, and be killed anywhere: the next
+One pass looks at each app, its recurring schedules, and its rows from when it was created to the last that
+may be filed. It writes nothing but other texts of the same meaning, each on the condition that what it read
+is still there, so it may run beside everything else, twice at once, and be killed anywhere: the next
 pass finds what is left, and passes over what is done.
 
 Why one pass proves nothing about the old key. A process that was not restarted with the new ring goes on

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import orjson
 import pytest
@@ -14,6 +15,7 @@ from tests.harness.virtual import on_virtual_time
 from tests.unit.dispatcher.rig import Rig, make_rig
 
 from ringtime_shared.callbacks.protocol import Reply
+from ringtime_shared.encryption import keyring
 from ringtime_shared.encryption.keyring import KeyRing, new_entry
 from ringtime_shared.encryption.records import encrypt_app, encrypt_row
 from ringtime_shared.models.app import AppConfiguration, SigningSecret
@@ -216,6 +218,27 @@ async def test_an_app_whose_signing_secret_cannot_be_opened_sends_nothing_unsign
     await asyncio.sleep(10)
     [(_, delivery)] = rig.receiver.sent
     assert delivery.secrets == (secret.secret,)
+
+
+@on_virtual_time
+async def test_an_app_whose_key_comes_into_the_ring_later_is_sent_for_from_then_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The app itself does not change, nor does the process start again."""
+    monkeypatch.setattr(keyring, "_LOOK_AGAIN_S", 0.0)
+    file, own, late = tmp_path / "keys", new_entry("own"), new_entry("late")
+    keyring.write_file(file, [own])
+    rig = make_rig(ring=KeyRing.of_file(file), configuration=AppConfiguration(http_attempts=1))
+    secret = SigningSecret(secret_id="1", secret=f"whsec_{SECRET}", created_ms=1)
+    rig.app = encrypt_app(KeyRing.of_entries([late]), replace(rig.app, secrets=(secret,)))
+    await rig.put(rig.row(rig.clock.now_ms() + 10))
+    await asyncio.sleep(10)
+    assert rig.receiver.sent == []
+    keyring.write_file(file, [own, late])
+    await rig.put(rig.row(rig.clock.now_ms() + 10))
+    await asyncio.sleep(10)
+    [(_, delivery)] = rig.receiver.sent
+    assert delivery.secrets == (f"whsec_{SECRET}",)
 
 
 @on_virtual_time

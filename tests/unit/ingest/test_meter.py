@@ -327,3 +327,43 @@ async def test_one_key_has_so_many_requests_in_progress_and_others_have_theirs()
     assert [each.status for each in [await ask(mine) for _ in range(3)]] == [200, 200, 200]
     assert len(rig.rows) == 6
     await checks.close()
+
+
+@pytest.mark.parametrize("is_short", [True, False])
+async def test_every_request_with_a_key_counts_for_it_and_a_batch_of_cancels_as_its_items(
+    is_short: bool,
+) -> None:
+    rig = make_rig(limits=AppLimits(at_once_s=1))
+
+    async def ready() -> None:
+        """It always is."""
+
+    checks = KeyChecks(cast(Any, rig.store), rig.clock)
+    client = Client(create_app(rig.service, ServerSettings(), ready, keys=checks, is_short=is_short))
+    mine, key = make_key(Scope, None, label="x", now_ms=NOW_MS, requests_per_second=9)
+    other, another = make_key(Scope, None, label="y", now_ms=NOW_MS)
+    await rig.store.put_key(key)
+    await rig.store.put_key(another)
+
+    async def ask(text: str, method: str, path: str, body: object = b"") -> Reply:
+        return await client.call(method, path, body, headers=[("Authorization", f"Bearer {text}")])
+
+    made = await ask(mine, "POST", SCHEDULES, schedule_body())
+    schedule_id = made.json["data"]["schedule"]["scheduleId"]
+    asked = {"scheduleIds": [schedule_id] * 4}
+    calls: list[tuple[str, str, object, int]] = [
+        ("GET", "/goscheduler/nothing", b"", 7),
+        ("GET", f"{SCHEDULES}/{schedule_id}", b"", 6),
+        ("POST", f"{SCHEDULES}/batch-cancel", asked, 2),
+        ("GET", "/", b"", 1),
+    ]
+    for *call, left in calls:
+        told = (await ask(mine, *call)).headers  # type: ignore[arg-type]
+        assert told["ratelimit"] == f'"key-requests";r={left};t=1'
+    refused = [await ask(mine, "POST", f"{SCHEDULES}/batch-cancel", asked) for _ in range(2)]
+    refused[0] = await ask(mine, "GET", "/")  # of the first batch the request itself was counted
+    for each in refused:
+        assert (each.status, each.json["status"]["details"]) == (429, {"limit": "key-requests"})
+    assert (await ask(other, "GET", "/")).status == 200
+    assert (await client.call("GET", "/health/live")).status == 200
+    await checks.close()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.contract.builders import make_app
 from tests.harness.virtual import on_virtual_time
-from tests.unit.ingest.rig import NOW_MS, Rig, make_rig, schedule_body
+from tests.unit.ingest.rig import NOW_MS, NOW_S, Rig, make_rig, schedule_body
 
 from ringtime_ingest.service.stored import FRESH_S, Stored
 from ringtime_shared.clock import ManualClock
@@ -183,9 +183,13 @@ async def test_what_files_nothing_counts_for_nothing() -> None:
         assert (await call("POST", SCHEDULES, schedule_body(idempotencyKey="k"))).status == 200
         other = await call("POST", SCHEDULES, schedule_body(idempotencyKey="k", payload=f"{n}"))
         assert other.json["status"]["error"] == "KEY_REUSED"
+    rig.clock.advance(59_700)  # it is about to be sent
+    for n in range(5):
+        late = await call("PUT", NAMED, body | {"payload": f"late {n}", "scheduleTime": NOW_S + 600})
+        assert late.json["status"]["error"] == "NOT_CHANGEABLE"
     assert len({each.schedule.schedule_id for each in rig.rows.values()}) == 2
     for status in (200, 429):
-        assert (await call("POST", SCHEDULES, schedule_body())).status == status
+        assert (await call("POST", SCHEDULES, schedule_body(scheduleTime=NOW_S + 600))).status == status
     await rig.service.close()
 
 

@@ -169,6 +169,25 @@ async def test_a_revocation_is_in_force_within_five_seconds_on_every_pod(rig: Ri
         assert await rig.is_refused(said)
 
 
+async def test_a_key_is_refused_as_soon_as_its_revocation_is_read_and_when_it_is_retired(rig: Rig) -> None:
+    (said, key_id), (old, old_id) = await rig.issue(), await rig.issue()
+    await rig.ask(said)
+    await rig.ask(old)
+    now_ms = rig.clock.now_ms()
+    await revoke_key(rig.store.real, key_id, now_ms)
+    await rig.store.real.retire_key(old_id, now_ms + AGAIN_MS + 2)
+    rig.clock.advance(AGAIN_MS)
+    await rig.ask(said)  # which has it read again
+    await rig.ask(old)
+    await settle()
+    assert await rig.is_refused(said)
+    rig.clock.advance(1)
+    await rig.ask(old)
+    rig.clock.advance(1)
+    assert await rig.is_refused(old)
+    assert FRESH_MS == 5_000  # what is promised of a revocation
+
+
 async def test_a_read_that_took_too_long_lets_nobody_in(rig: Rig) -> None:
     said, key_id = await rig.issue()
     found = await rig.store.real.fetch_key(key_id)

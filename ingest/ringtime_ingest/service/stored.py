@@ -7,7 +7,7 @@ is ever taken off: a row is gone when the store forgets it, and so is its count,
 | what is not exact | by how much |
 |---|---|
 | processes that create at the same time | they pass the bound by what they file in 10 s |
-| a process that dies | what it filed in its last 10 s is not counted |
+| a process that dies, or ends while the store is away | what it filed in its last 10 s is not counted |
 | schedules of before there was a bound | are not counted, nor runs of recurring schedules |
 | a row that has expired | counts until its day, UTC, is over |
 | a create that failed for want of the store | counts |
@@ -31,6 +31,7 @@ from ringtime_shared.settings import AppLimits
 from ringtime_shared.stores.protocol import TallyStore
 
 FRESH_S = 10
+_CLOSING_S = 5.0  #: a process that ends must not wait for a store that is away, once for each app
 _WAIT_S = 3_600  #: for a refused client: what is stored goes by the day
 _log = logging.getLogger(__name__)
 
@@ -88,11 +89,15 @@ class Stored:
             counts.own[day] -= 1
 
     async def close(self) -> None:
-        """Write what was counted."""
+        """Write what was counted, as far as the store takes it soon."""
         if self._exchanging is not None:
             self._exchanging.cancel()
             await asyncio.wait([self._exchanging])
-            await self.exchange()
+            try:
+                async with asyncio.timeout(_CLOSING_S):
+                    await self.exchange()
+            except TimeoutError:
+                _log.warning("what apps have stored was not written down to the end: the store is slow")
 
     async def _begin(self, number: int) -> _Counts:
         async with self._reading[number]:

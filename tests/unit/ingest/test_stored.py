@@ -218,3 +218,20 @@ async def test_what_is_taken_back_is_taken_back_from_what_others_read() -> None:
     await stored.exchange()
     assert stored._counts == {}
     await stored.close()
+
+
+@on_virtual_time
+async def test_an_end_does_not_wait_for_a_store_that_is_away() -> None:
+    world = World()
+    stored = world.process()
+    for number in range(100):
+        await stored.admit(replace(APP, number=number), SOON)
+
+    async def fail(*_: object) -> None:
+        await asyncio.sleep(2)
+        raise StoreUnavailable("away")
+
+    world.store.put_tallies = fail
+    begun_s = asyncio.get_running_loop().time()
+    await stored.close()
+    assert asyncio.get_running_loop().time() - begun_s < 6

@@ -43,6 +43,8 @@ class Town:
         self.definition: Definition | None = None
         self.mint = IdMint(7)
         self.policies = policies
+        self.seconds: dict[UUID, int] = {}  # that were claimed
+        self.late: list[tuple[Row, Row]] = []  # filings on their way, of an owner who is none any more
         self.begun: dict[UUID, int] = {}  # let go, and when they end
         self.stopped: set[int] = set()  # versions that are pauses
         self.most_at_once = 0
@@ -98,6 +100,11 @@ class Town:
     def pass_time(self, ms: int, *, is_whole: bool = False) -> None:
         """Take the steps of what comes due meanwhile, in time, or leave some of it undone."""
         until_ms = self.now_ms + ms
+        while self.late:
+            row, again = self.late.pop()
+            found = self.home(row.schedule.schedule_id)
+            if found is not None and found.outcome is None:
+                self.point(row, again)
         while True:
             due = [row.place.slot_ms for row in self.waiting() if row.place.slot_ms <= until_ms]
             due += [ended_ms for ended_ms in self.begun.values() if ended_ms <= until_ms]
@@ -155,20 +162,27 @@ class Town:
             self.end(home, schedule_id, step.outcome)
             if row.place != home:
                 self.end(row.place, schedule_id, step.outcome)
-        elif step.wait_ms is not None or step.within is not None:
-            slot_ms = step.wait_ms
-            if step.within is not None:
-                slot_ms = self.rng.randrange(*step.within)
-            assert slot_ms is not None
-            again = replace(row, place=row.place._replace(slot_ms=slot_ms))
-            self.rows[again.place, schedule_id] = again
-            for place in {home, row.place}:
-                self.rows[place, schedule_id] = replace(self.rows[place, schedule_id], moved_to=again.place)
+        elif step.within is not None:
+            second_ms = self.seconds.setdefault(schedule_id, self.rng.randrange(*step.within))
+            place = row.place._replace(slot_ms=max(second_ms, self.now_ms + 1))
+            again = replace(row, schedule=replace(row.schedule, fire_ms=second_ms), place=place)
+            if self.rng.random() < 0.1:
+                self.late.append((row, again))  # who takes the step was suspended; another takes it
+            else:
+                self.point(row, again)
+        elif step.wait_ms is not None:
+            self.point(row, replace(row, place=row.place._replace(slot_ms=step.wait_ms)))
         else:
             assert step.run.stage is Stage.LET_GO
             self.sent.setdefault(step.run.nominal_ms, set()).add(schedule_id)
             self.begun[schedule_id] = self.now_ms + self.rng.choice([1, 500, 500, 4_000])
             self.most_at_once = max(self.most_at_once, len(self.begun))
+
+    def point(self, row: Row, again: Row) -> None:
+        schedule_id = row.schedule.schedule_id
+        self.rows[again.place, schedule_id] = again
+        for place in {Place.of_home("app", schedule_id), row.place}:
+            self.rows[place, schedule_id] = replace(self.rows[place, schedule_id], moved_to=again.place)
 
     # The judge
 
@@ -246,7 +260,11 @@ def judge(town: Town) -> None:
     for nominal_ms, found in runs.items():
         made_by = {row.schedule.schedule_id for row in found if row.outcome and row.outcome.attempts}
         assert len(made_by) <= 1, nominal_ms - START_MS
-        assert len(town.sent.get(nominal_ms, ())) <= 1, nominal_ms - START_MS
+        sent = town.sent.get(nominal_ms, set())
+        assert len(sent) <= 1, nominal_ms - START_MS
+        for row in found:
+            is_dropped = row.outcome is not None and row.outcome.status is Status.DELETED
+            assert not (is_dropped and row.schedule.schedule_id in sent), nominal_ms - START_MS
         assert not town.stopped & {row.schedule.run.version for row in found if row.schedule.run}
     if definition.state is DefinitionState.ACTIVE:
         pending = [row.schedule.run for row in town.live() if row.place.slot_ms > town.now_ms]

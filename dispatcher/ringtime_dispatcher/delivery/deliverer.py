@@ -77,7 +77,7 @@ from ringtime_shared.schedules.changing import (
     needs_pointed,
 )
 from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
-from ringtime_shared.stores.protocol import DamagedRow, Position, RecurringStore
+from ringtime_shared.stores.protocol import ClaimStore, DamagedRow, Position, RecurringStore
 
 _log = logging.getLogger(__name__)
 _LOOK_AGAIN_MS = 1_000
@@ -101,7 +101,7 @@ class Tally:
     found_late: int = 0
 
 
-class DeliveryStore(OutcomeStore, RecurringStore, Protocol):
+class DeliveryStore(OutcomeStore, RecurringStore, ClaimStore, Protocol):
     """What delivering needs of a store."""
 
 

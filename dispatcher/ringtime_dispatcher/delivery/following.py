@@ -32,18 +32,20 @@ from ringtime_dispatcher.delivery.recording import (
 from ringtime_shared.callbacks.foreign import is_own_cancel
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Damaged, VersionConflict
+from ringtime_shared.models.claim import Claim, ClaimKey, ClaimKind
 from ringtime_shared.models.recurring import Definition, DefinitionState, Stage
 from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Status
 from ringtime_shared.recurring.chain import Decision, Found, Step, passed_over
 from ringtime_shared.recurring.completing import place_of_word, told
-from ringtime_shared.stores.protocol import DefinitionKey, RecurringStore, ScheduleStore
+from ringtime_shared.settings.rules import CLOCK_SKEW_MS
+from ringtime_shared.stores.protocol import ClaimStore, DefinitionKey, RecurringStore, ScheduleStore
 
 STEPS_AT_ONCE = 500
 _READS_AT_ONCE = 50  #: of rows, of which few steps need any
 T = TypeVar("T")
 
 
-class FollowStore(RecurringStore, ScheduleStore, Protocol):
+class FollowStore(RecurringStore, ScheduleStore, ClaimStore, Protocol):
     """What steps need of a store."""
 
 
@@ -210,7 +212,29 @@ class Follower:
                 stored = await self._find({(item.place.app_id, schedule_id) for schedule_id in ids})
                 step = passed_over(step, {key: home for key, (home,) in stored.items() if home is not None})
             steps.append(step)
+        choosing = [n for n, step in enumerate(steps) if step.within is not None]
+        if choosing:
+            chosen = await _gather([self._choose(items[n], steps[n]) for n in choosing])
+            for n, step in zip(choosing, chosen, strict=True):
+                steps[n] = step
         return steps
+
+    async def _choose(self, item: RowItem, step: Step) -> Step:
+        """Return a step with the second of its run: ours, unless one was claimed before."""
+        if step.within is None:
+            return step
+        second_ms, now_ms = self._parts.loads.choose(item.row, step.within), self._parts.clock.now_ms()
+        claim = Claim(
+            key=ClaimKey(item.place.app_id, ClaimKind.SECOND, str(item.schedule_id)),
+            schedule_id=item.schedule_id,
+            digest=str(second_ms),
+            claimed_ms=now_ms,
+            busy_until_ms=now_ms,
+            expires_ms=item.row.schedule.expires_ms + CLOCK_SKEW_MS,
+        )
+        with suppress(Damaged):  # then nobody knows what was chosen
+            second_ms = int((await persist(self._store.replace_claim, claim, None)).digest)
+        return replace(step, second_ms=second_ms)
 
     async def _find(self, runs: Iterable[tuple[str, UUID]]) -> dict[UUID, Found]:
         wanted = sorted(runs)
@@ -262,8 +286,9 @@ class Follower:
             row = item.row = replace(row, schedule=replace(row.schedule, run=step.run))
         outcome, filings, home = step.outcome, step.files, None
         again = None
-        if step.within is not None:
-            again = self._parts.loads.place(row, step.within)
+        if step.second_ms is not None:
+            again = next_filing(row, max(step.second_ms, now_ms, row.place.slot_ms + 1))  # a place of its own
+            again = replace(again, schedule=replace(again.schedule, fire_ms=step.second_ms))
         elif step.wait_ms is not None:
             if step.wait_ms > last_slot_ms(row, row.schedule.expires_ms):
                 outcome = unsent(row, Status.MISS, "waited until it was too old", now_ms)

@@ -6,14 +6,14 @@ each `_FRESH_MS`; nobody else pays for it. Of minutes further ahead only what wa
 node evens out what it owns itself, and among seconds that are alike a hash of the run decides; so nodes that
 know nothing of each other do not choose alike.
 
-A choice is not repeated by whoever comes after a crash, and need not be: `ringtime_shared.recurring.chain`.
+A choice is not repeated by whoever comes after a crash: that which was claimed first stands
+(`ringtime_shared.recurring.chain`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from hashlib import blake2b
 
 from ringtime_dispatcher.delivery.recording import last_slot_ms, next_filing
@@ -39,16 +39,15 @@ class Loads:
         self._placed = Counter[int]()  # by second: what was placed here
         self._due = Counter[int]()  # by second: that, and what is known of others
 
-    def place(self, row: Row, within: tuple[int, int]) -> Row:
-        """Return a run's row filed again for a second in this half-open range of ms, at least one long."""
+    def choose(self, row: Row, within: tuple[int, int]) -> int:
+        """Return a slot for a run's row in this half-open range of ms, at least one long."""
         last_ms = last_slot_ms(row, row.schedule.expires_ms)
         digest = int.from_bytes(blake2b(row.schedule.schedule_id.bytes, digest_size=8).digest(), "big")
         slot_ms = min(self._choose(*within, digest), last_ms)
         second = slot_ms // 1_000
         self._placed[second] += 1
         self._due[second] += 1
-        again = next_filing(row, slot_ms)
-        return replace(again, schedule=replace(again.schedule, fire_ms=again.place.slot_ms))
+        return next_filing(row, slot_ms).place.slot_ms
 
     def _choose(self, from_ms: int, until_ms: int, digest: int) -> int:
         self._count()

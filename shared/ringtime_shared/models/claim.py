@@ -1,4 +1,5 @@
-"""Which schedule an idempotency key, or a name, stands for; and which change of one a slot is for."""
+"""Which schedule an idempotency key, or a name, stands for; which change of one a slot is for; and which
+second was chosen for a run."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ class ClaimKind(StrEnum):
     KEY = "key"  #: an idempotency key of a create
     NAME = "name"  #: the name of a one-time schedule
     SLOT = "slot"  #: a schedule and a slot: only one change of it is ever filed there
+    SECOND = "second"  #: a run: the digest is the second of its window that was chosen for it
 
 
 class ClaimKey(NamedTuple):

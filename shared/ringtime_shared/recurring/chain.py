@@ -29,7 +29,8 @@ or, where a write of version v + 1 took so long that v followed its run of n bef
 | the same, and what follows is stored later than that | it is not followed: the new version's is the run |
 | the dispatchers were away | runs are made late or recorded MISS, as the definition's misfire policy says |
 | there were too many versions since a run was filed | the run ends, as superseded |
-| the owner dies between a run's chosen second and the pointer to it | another is chosen; one filing is sent |
+| the owner dies between a run's chosen second and the pointer to it | the next one files it for that second |
+| two owners choose a second, and a pause lies between | one choice stands, and both go by that |
 | a pause or a cancel is stored before the chosen second | the run ends there |
 | a run that a pause stops is looked at after the resume | it ends all the same: versions remember it |
 | the dispatchers were away at the chosen second | it is judged by the misfire policy, as of that second |
@@ -63,10 +64,13 @@ in: v's run of n *stands*, and w's ends, if what follows v's is stored; else v's
 
 *A second that is chosen* (`Spread.LEAST_LOADED`) is no part of a run's identity. The home row's slot, and
 with it the id, is a function of the definition as ever, early in the window; the step is taken there, and
-what follows is filed. Then the run is filed again for the second that was chosen, and the home row points
-there, as with one that waits. Whoever takes the step again chooses again: the home row points at one of the
-filings, and the other sees itself off. The second lies before the slot of the run that follows: runs keep
-their order.
+what follows is filed. Then a second is chosen and claimed (`ClaimKind.SECOND`), the run filed again for it,
+and the home row points there, as with one that waits. The claim is written once: whoever takes the step
+again finds it, and goes by that second. So what stops a run, which is what was stored before its second, is
+the same for all, however late a filing of one who was suspended appears beside another that was sent. Who is
+too late for a choice takes the second that it is, if none is claimed. Where a window is too short for anyone
+to choose, which follows from the plan, nobody does, and the home row's slot is what counts. The second lies
+before the slot of the run that follows: runs keep their order.
 
 Between v and v + 2 nothing can be in the way: `from_ms` is a second later than the clock at the change, which
 is more than clocks differ while nobody doubts them, and that change had read v + 1.
@@ -144,8 +148,10 @@ class Step:
     run: RunOf  #: as it goes on
     outcome: Outcome | None = None  #: how it ends without having been sent
     wait_ms: int | None = None  #: it is filed again for this slot, and not sent
-    #: it is filed again for a slot yet to be chosen in this half-open range; none of the three: it is let go
+    #: it is filed again for the second that was chosen, or is to be in this half-open range of ms; none of
+    #: the three: it is let go
     within: tuple[int, int] | None = None
+    second_ms: int | None = None  #: that second, once it is claimed
     files: tuple[Row, ...] = ()  #: runs that follow; somebody must read them
     missed: tuple[tuple[Row, Outcome], ...] = ()  #: runs that are passed over, with how each ends
     #: those of them that a step before this one has recorded, whose end nobody saw: it may have told nobody
@@ -272,8 +278,8 @@ class Decision:
         return self._place(span, self._follow(definition, span, self._judge(definition)))
 
     def _place(self, span: Span, step: Step) -> Step:
-        """Return the step of a run as it came due: where its second is to be chosen, with the range for it,
-        unless too little is left of that."""
+        """Return the step of a run as it came due: where its second is to be chosen, with the range for it;
+        if too little is left of that, the range is the ms that it is."""
         run, window = self._run, span.version.times.window
         is_let_go = step.outcome is None and step.wait_ms is None
         if (
@@ -284,12 +290,14 @@ class Decision:
         ):
             return step
         planned = self._planned
-        if planned is None or planned.until_ms is None:
+        least_ms = PLACE_AHEAD_MS + _LEAST_CHOICE_MS
+        if planned is None or planned.until_ms is None or planned.until_ms - self._slot_ms < least_ms:
             return step
         until_ms = planned.until_ms if self._next is None else min(planned.until_ms, self._next.effective_ms)
         from_ms = max(self._now_ms + PLACE_AHEAD_MS, self._slot_ms)
         if until_ms - from_ms < _LEAST_CHOICE_MS:
-            return step
+            from_ms = max(min(self._now_ms, until_ms - 1), self._slot_ms)
+            until_ms = from_ms + 1
         placed = replace(run, stage=Stage.PLACED, running=None, buffered=None)
         return replace(step, run=placed, within=(from_ms, until_ms))
 
@@ -467,8 +475,8 @@ class Decision:
         """What stopped its definition before the run came due, if not before its time; None: nothing did. It
         follows from the versions there were by then, so it is the same whenever somebody asks."""
         due_ms, later = self._slot_ms, self._definition and self._definition.later_than(self._run.version)
-        if self._run.stage is Stage.PLACED and (planned := self._planned) is not None and planned.until_ms:
-            due_ms = min(due_ms, planned.until_ms - 1)  # where it was filed too late, it is filed again later
+        if self._run.stage is Stage.PLACED:
+            due_ms = self._row.schedule.fire_ms  # which was claimed; where it is filed may be later
         for span in later or ():
             if span.stops(due_ms):
                 return _DELETED if span.state is DefinitionState.DELETED else _PAUSED

@@ -9,7 +9,7 @@ import pytest
 from tests.contract.builders import START_MS
 from tests.harness.recurring import every, new_definition
 from tests.harness.virtual import LoopClock, on_virtual_time
-from tests.unit.dispatcher.rig import make_rig
+from tests.unit.dispatcher.rig import make_owned, make_rig
 from tests.unit.dispatcher.test_following import begin, runs
 
 from ringtime_dispatcher.delivery.loads import Loads
@@ -48,9 +48,9 @@ async def test_ten_thousand_of_one_time_are_even_over_their_window(share: float)
     loads = Loads(clock, tuple)
     for at_ms, until_ms, number in sorted(steps):
         await asyncio.sleep((at_ms - clock.now_ms()) / 1_000)
-        placed = loads.place(run_row(number, at_ms), (at_ms + PLACE_AHEAD_MS, until_ms))
-        assert at_ms < placed.place.slot_ms < until_ms
-        chosen[placed.place.slot_ms // 1_000] += 1
+        slot_ms = loads.choose(run_row(number, at_ms), (at_ms + PLACE_AHEAD_MS, until_ms))
+        assert at_ms < slot_ms < until_ms
+        chosen[slot_ms // 1_000] += 1
     mean = CRONS / (3_600 * share)
     assert 1.2 * mean < max(hashed.values()) < 1.6 * mean
     assert max(chosen.values()) < 1.15 * mean
@@ -70,8 +70,8 @@ async def test_seconds_in_which_others_are_due_are_left_to_them() -> None:
     busy = [1_000 * (second + n) for n in range(20) if n != 13 for _ in range(3)]
     loads = Loads(clock, lambda: busy)
     for number in range(3):
-        row = loads.place(run_row(number, second * 1_000), (second * 1_000, (second + 20) * 1_000))
-        assert row.place.slot_ms // 1_000 == second + 13
+        slot_ms = loads.choose(run_row(number, second * 1_000), (second * 1_000, (second + 20) * 1_000))
+        assert slot_ms // 1_000 == second + 13
 
 
 @pytest.mark.slow
@@ -82,7 +82,7 @@ async def test_a_range_does_not_have_its_end() -> None:
     for number in range(10_000):
         from_ms = first_ms + number % 7 * 371
         until_ms = from_ms + 1_000 + number % 5 * 777
-        assert from_ms <= loads.place(run_row(number, from_ms), (from_ms, until_ms)).place.slot_ms < until_ms
+        assert from_ms <= loads.choose(run_row(number, from_ms), (from_ms, until_ms)) < until_ms
 
 
 @on_virtual_time
@@ -121,6 +121,39 @@ async def test_a_pause_before_the_chosen_second_holds() -> None:
     rig.give(placed)
     await asyncio.sleep(40)
     assert rig.receiver.sent == []
+    home = (await runs(rig, definition))[0]
+    assert home.outcome is not None
+    assert home.outcome.error == "paused"
+
+
+@on_virtual_time
+async def test_two_owners_of_a_step_go_by_one_second_where_a_pause_lies_between_theirs() -> None:
+    """One has chosen. The other read the home row before that, and comes to it when too little is left."""
+    rig, other = make_rig(), make_rig()
+    other.store.real, other.app, other.owned = rig.store.real, rig.app, make_owned(rig.app)
+    definition, first = await begin(rig, times=every(60, START_MS - 58_000, window=CHOSEN))
+    await asyncio.sleep((first.place.slot_ms - START_MS) / 1_000 + 0.2)
+    home = (await runs(rig, definition))[0]
+    assert home.moved_to is not None
+    placed = await rig.store.real.fetch_row(home.moved_to, home.schedule.schedule_id)
+    assert placed is not None
+    paused = next_version(definition, home.moved_to.slot_ms - 1_100, state=DefinitionState.PAUSED)
+    await rig.store.real.replace_definition(paused)
+    end_ms = run_in(first).nominal_ms + 30_000
+    await asyncio.sleep((end_ms - 500 - rig.clock.now_ms()) / 1_000)
+    other.give(first)
+    await asyncio.sleep(1)
+    home = (await runs(rig, definition))[0]
+    assert home.moved_to is not None
+    assert other.receiver.sent == []
+    second = await rig.store.real.fetch_row(home.moved_to, home.schedule.schedule_id)
+    assert second is not None
+    assert second.schedule.fire_ms == placed.schedule.fire_ms
+    assert second.place.slot_ms > placed.place.slot_ms
+    rig.give(placed)
+    other.give(second)
+    await asyncio.sleep(10)
+    assert [*rig.receiver.sent, *other.receiver.sent] == []
     home = (await runs(rig, definition))[0]
     assert home.outcome is not None
     assert home.outcome.error == "paused"

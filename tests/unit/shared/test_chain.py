@@ -257,12 +257,27 @@ class TestStops:
         window = Window(ms=60_000, spread=Spread.LEAST_LOADED)
         definition, _, first = begin(every(600, window=window))
         end_ms = run_in(first).nominal_ms + 60_000
-        placed = replace(first.schedule, run=replace(run_in(first), stage=Stage.PLACED))
+        run = replace(run_in(first), stage=Stage.PLACED)
+        placed = replace(first.schedule, run=run, fire_ms=end_ms - 1_000)
         again = replace(first, schedule=placed, place=first.place._replace(slot_ms=end_ms + 9_000))
         paused = next_version(definition, end_ms, state=DefinitionState.PAUSED)
         assert take(paused, again).run.stage is Stage.LET_GO
         paused = next_version(definition, end_ms - 5_000, state=DefinitionState.PAUSED)
         assert take(paused, again).outcome is not None
+
+    @pytest.mark.parametrize(("window_ms", "is_chosen"), [(2_000, False), (60_000, True)])
+    def test_whether_a_second_is_chosen_follows_from_the_plan_and_not_from_who_comes_when(
+        self, window_ms: int, is_chosen: bool
+    ) -> None:
+        window = Window(ms=window_ms, spread=Spread.LEAST_LOADED)
+        definition, _, first = begin(every(600, window=window))
+        end_ms = run_in(first).nominal_ms + window_ms
+        for now_ms in (first.place.slot_ms, end_ms - 1_000, end_ms + 5_000):
+            step = take(definition, first, now_ms)
+            assert (step.run.stage is Stage.PLACED, step.within is not None) == (is_chosen, is_chosen)
+            assert step.within is None or first.place.slot_ms <= step.within[0] < step.within[1] <= end_ms
+        late = take(definition, first, end_ms - 1_000).within
+        assert late == ((end_ms - 1_000, end_ms - 999) if is_chosen else None)
 
     def test_what_came_due_before_a_stop_is_made_however_late_it_is_looked_at(
         self, begun: tuple[Definition, Row, int]

@@ -37,6 +37,7 @@ from ringtime_shared.settings import (
 from ringtime_shared.stores.protocol import (
     AppFeedStore,
     AppStore,
+    ClaimStore,
     DamageStore,
     DeadLetterStore,
     DueStore,
@@ -57,6 +58,7 @@ class DispatchStore(
     DeadLetterStore,
     DamageStore,
     RecurringStore,
+    ClaimStore,
     Protocol,
 ):
     """What a dispatcher needs of a store."""

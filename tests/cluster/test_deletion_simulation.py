@@ -118,7 +118,7 @@ def test_a_planted_bug_is_found(
     plant: Plant, plan: DeletionPlan | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(monkeypatch)
-    assert first_failure(range(40), partial(play_deletion_seed, plan=plan)) is not None
+    assert first_failure(range(120), partial(play_deletion_seed, plan=plan)) is not None
 
 
 def test_changes_that_nobody_was_told_of_lose_nothing() -> None:

@@ -136,24 +136,37 @@ class Meter:
         if charges:
             self._take(scope, *charges)
 
-    def cancels(self, scope: Scope, asked: Sequence[object]) -> None:
+    def cancels(self, scope: Scope, asked: Sequence[UUID | Exception]) -> Sequence[UUID | Exception]:
         """Count the ids of a batch, each as a request about its app; of what the key may do, one was counted.
+        Return them with the refusal in place of each whose app has not enough left for its own.
 
-        Raises RateLimited.
+        Raises RateLimited if all are of that app.
         """
-        charges: list[_Charge] = []
-        for number, count in Counter(app_number_of(each) for each in asked if isinstance(each, UUID)).items():
+        counts = Counter(app_number_of(each) for each in asked if isinstance(each, UUID))
+        caller: Caller = scope[CALLER]
+        of_key = self._of_key(caller).requests if caller.key_id else None
+        more = len(asked) - counts.total() - 1  # for the key, beside the ids
+        refused = dict[int, RateLimited]()
+        for number, count in counts.items():
             app_id = self._apps.known_app_id(number)
             account = None if app_id is None else self._of_app(app_id)
+            charges: list[_Charge] = []
             if account is not None and account.requests is not None:
                 charges.append((account.requests, count))
-        caller: Caller = scope[CALLER]
-        if caller.key_id and len(asked) > 1:
-            of_key = self._of_key(caller).requests
-            if of_key is not None:
-                charges.append((of_key, len(asked) - 1))
-        if charges:
-            self._take(scope, *charges)
+            if of_key is not None and count + more > 0:
+                charges.append((of_key, count + more))
+            try:
+                if charges:
+                    self._take(scope, *charges)
+            except RateLimited as error:
+                if len(counts) == 1:
+                    raise
+                refused[number] = error
+            else:
+                more = 0
+        if not refused:
+            return asked
+        return [refused.get(app_number_of(x), x) if isinstance(x, UUID) else x for x in asked]
 
     def headers(self, scope: Scope) -> list[Header]:
         """Return what the answer to a request says of the limits that it was counted for, which must be some.

@@ -288,6 +288,17 @@ async def test_a_batch_of_cancels_counts_as_its_items() -> None:
     assert (refused.status, refused.json["status"]["details"]) == (429, {"limit": "app-requests"})
 
 
+async def test_in_a_batch_of_cancels_of_several_apps_those_of_one_are_refused() -> None:
+    rig = await known(rig_of(requests_per_second=3))
+    made = await batch(rig, test=2, calm=2)
+    ids = [each["schedule"]["scheduleId"] for each in made.json["data"]["results"]]
+    rig.clock.advance(1_000)
+    for _ in range(2):
+        reply = await rig.client.call("POST", f"{SCHEDULES}/batch-cancel", {"scheduleIds": [*ids, "x"]})
+    words = [each.get("status", {}).get("error", "done") for each in reply.json["data"]["results"]]
+    assert words == ["RATE_LIMITED", "RATE_LIMITED", "done", "done", "INVALID_REQUEST"]
+
+
 def test_the_number_of_an_app_is_read_out_of_an_id() -> None:
     for number in (0, 1, 2**20 - 1):
         schedule_id = IdMint(5).mint(slot_ms=NOW_MS, kind=Kind.ONE_TIME, partition=65_535, app_number=number)

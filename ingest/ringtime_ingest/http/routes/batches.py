@@ -125,8 +125,8 @@ class BatchRoutes(Routes):
             if not has_room:
                 return busy()
             asked = await self._seen(request, await self._cancels.read(body, _to_id))
-            self._meter.cancels(request.scope, asked)
-            results = await self._service.batches.cancel(asked)
+            counted = self._meter.cancels(request.scope, asked)
+            results = await self._service.batches.cancel(counted)
             is_sure = all(isinstance(each, Cancellation) and each.promised for each in results)
             return await _answer(results, self._show_cancelled, is_sure=is_sure)
 

@@ -55,6 +55,14 @@ def test_each_form_is_found_and_not_repeated(kind: str) -> None:
         "http://user:pass@example.org",
         letters(200),
     ],
+    ids=[
+        "the standard's vector",
+        "one letter",
+        "wrong checksum",
+        "no key in it",
+        "short password",
+        "letters",
+    ],
 )
 def test_what_is_none_is_passed_over(harmless: str) -> None:
     assert list(scan(harmless.encode(), "a.py")) == []

@@ -42,6 +42,7 @@ from ringtime_shared.models.app import App, AppConfiguration, Instance, Resize
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row
+from ringtime_shared.models.sending import Sending
 from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.arrivals import MOST_ANNOUNCEMENTS, SLOW_WRITE_MS
 from ringtime_shared.stores.cassandra import CassandraStore, migrate
@@ -607,6 +608,25 @@ class TestAudit:
                 slice_,
             )
             assert 3_600 < found[0] <= 3_660  # the store's clock is a minute before
+
+
+async def test_a_row_whose_contents_are_replaced_ends_as_a_whole_and_no_later_than_before(
+    store: CassandraStore, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else some of it is left when the rest has ended, or it outlives its outcome and is to be sent again."""
+    row = make_row(app)
+    await store.put_rows([row])
+    cells = ", ".join(f"TTL({name})" for name in ("fire_ms", "expires_ms", "callback_details", "payload"))
+    text = f"SELECT {cells}, TTL(extras) FROM $schedules WHERE app_id = ? ALLOW FILTERING"
+    [before] = await select(store, text, app.app_id)
+    monkeypatch.setattr(store._schedules, "_now_ms", lambda: row.schedule.expires_ms - 3_600_000)
+    schedule = replace(row.schedule, payload="other", sending=Sending(is_private=True, is_encrypted=True))
+    longer = replace(row, schedule=replace(row.schedule, expires_ms=row.schedule.expires_ms + 1))
+    assert not await store.replace_contents(longer, replace(longer, schedule=schedule))
+    assert await store.replace_contents(row, replace(row, schedule=schedule))
+    [after] = await select(store, text, app.app_id)
+    assert len(set(after)) == 1, after
+    assert before[0] - 30 <= after[0] <= before[0] + 1, (before, after)
 
 
 async def test_a_store_that_was_not_written_to_is_found_ready_by_a_write(

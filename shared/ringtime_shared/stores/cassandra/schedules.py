@@ -119,10 +119,12 @@ _PUT_CANCEL = f"UPDATE $schedules USING TTL ? SET cancelled_ms = ? {_BY_KEY}"
 _PUT_MOVE = f"UPDATE $schedules {_ENDING} SET moved_to = ? {_BY_KEY}"
 _PUT_OUTCOME = f"UPDATE $schedules {_ENDING} SET outcome = ? {_BY_KEY}"
 
-_GET_TEXTS = f"SELECT callback_details, payload FROM $schedules {_BY_KEY}"
+_GET_TEXTS = f"SELECT callback_details, payload, expires_ms, TTL(expires_ms) FROM $schedules {_BY_KEY}"
+# All that a create writes, or some of a row would be left when the rest of it has ended.
 _REPLACE_CONTENTS = (
-    f"UPDATE $schedules USING TTL ? SET callback_details = ?, payload = ?, extras = ? {_BY_KEY}"
-    " IF callback_details = ? AND payload = ?"
+    "UPDATE $schedules USING TTL ? SET fire_ms = ?, created_ms = ?, expires_ms = ?, attempts = ?,"
+    f" callback_type = ?, callback_details = ?, payload = ?, extras = ? {_BY_KEY}"
+    " IF callback_details = ? AND payload = ? AND expires_ms = ?"
 )
 
 
@@ -277,27 +279,39 @@ class Schedules:
     async def replace_contents(self, before: Row, after: Row) -> bool:
         """An LWT: the only one on rows. Its time is the servers', where other writes have the process's;
         should it be the earlier one, because clocks differ by more than the row is old, the row stays as it
-        was."""
+        was.
+
+        The row lasts for what is left of it. No longer: what is written of it later, such as its outcome,
+        outlives it by a margin for clocks alone, and without that it would be a row to be sent.
+        """
         key = _key_values(before.place, before.schedule.schedule_id)
-        now_ms = self._now_ms()
-        ttl = pack_int(ttl_s(row_end_ms(before.place.slot_ms, before.schedule.expires_ms, now_ms), now_ms))
         was, wanted = _texts_of(before), _texts_of(after)
+        found, ttl = await self._fetch_texts(key)
+        if found != was:
+            return found == wanted
+        cells = to_values(after)[2:]
+
+        async def fetch() -> Values:
+            return (await self._fetch_texts(key))[0]
+
         stored = await change(
             self._session,
-            self._replace_contents.with_raw((ttl, *wanted, encode_row_extras(after), *key, *was)),
-            lambda: self._fetch_texts(key),
+            self._replace_contents.with_raw((ttl, *cells, encode_row_extras(after), *key, *was)),
+            fetch,
             wanted=wanted,
             is_before=lambda found: found == was,
             what=f"the rewriting of schedule {before.schedule.schedule_id}",
         )
         return stored == wanted
 
-    async def _fetch_texts(self, key: Values) -> Values:
+    async def _fetch_texts(self, key: Values) -> tuple[Values, bytes]:
+        """Return what tells whether a row is the one that was read, nothing if there is none, and for how
+        long it lasts."""
         records = await self._session.read(self._get_texts.with_raw(key), is_serial=True)
-        if not records or records[0][0] is None:
-            return ()
-        details, payload = records[0]
-        return bytes(details), payload.encode()
+        if not records or None in records[0][:3]:
+            return (), b""
+        details, payload, expires_ms, left_s = records[0]
+        return (bytes(details), payload.encode(), pack_long(expires_ms)), pack_int(left_s or 0)
 
     async def put_updates(self, updates: Sequence[RowUpdate]) -> None:
         expiries = await self._fetch_expiries(updates)
@@ -354,7 +368,8 @@ class Schedules:
 
 
 def _texts_of(row: Row) -> Values:
-    return row.schedule.callback_details, row.schedule.payload.encode()
+    schedule = row.schedule
+    return schedule.callback_details, schedule.payload.encode(), pack_long(schedule.expires_ms)
 
 
 def _later_ttl(slot_ms: int, expires_ms: int, now_ms: int) -> bytes:

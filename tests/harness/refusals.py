@@ -59,6 +59,7 @@ _STATE = (
     ("ics", ""),  # its grammar is not in the document
     ("until", "must"),
     ("secretId", "no signing secret"),
+    ("secret", "must be left out: private keys are made here"),  # of the kind ed25519
     ("scheduleId", "no schedule"),
     ("scheduleId", "no run to complete"),
     ("jobId", "no job"),

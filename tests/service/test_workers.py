@@ -43,7 +43,7 @@ async def test_two_workers_serve_one_port(cassandra_server: CassandraServer) -> 
     pod = await asyncio.create_subprocess_exec(*argv, env=environ, stdout=asyncio.subprocess.PIPE)
     assert pod.stdout is not None
     try:
-        bases = {_base(await pod.stdout.readline()) for _ in range(2)}
+        bases = {await _base(pod.stdout) for _ in range(2)}
         (base,) = bases
         async with AsyncRingtimeClient(base) as client:
             await client.register_app("shop", partitions=1, active=True)
@@ -51,7 +51,7 @@ async def test_two_workers_serve_one_port(cassandra_server: CassandraServer) -> 
             victim = min(_children(pod.pid))
             os.kill(victim, signal.SIGKILL)
             made += [await _create(client) for _ in range(10)]
-            assert _base(await pod.stdout.readline()) == base
+            assert await _base(pod.stdout) == base
             assert len(_children(pod.pid) - {victim}) == 2
         async with AsyncRingtimeClient(base) as client:
             assert [(await client.get_schedule(each)).schedule_id for each in made] == made
@@ -64,10 +64,13 @@ async def test_two_workers_serve_one_port(cassandra_server: CassandraServer) -> 
             await pod.wait()
 
 
-def _base(line: bytes) -> str:
-    found = re.search(rb"http://[0-9.:]+", line)
-    assert found, line
-    return found[0].decode()
+async def _base(lines: asyncio.StreamReader) -> str:
+    """Return what the next worker says that it listens on; before that it says what is unguarded here."""
+    async for line in lines:
+        found = re.search(rb"http://[0-9.:]+", line)
+        if found:
+            return found[0].decode()
+    raise AssertionError("the pod has ended")
 
 
 async def _create(client: AsyncRingtimeClient) -> UUID:

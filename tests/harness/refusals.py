@@ -10,6 +10,9 @@ import re
 #: A hook is what a callback is, at another place.
 _HOOK = re.compile(r"^(configuration\.)?hooks\.on(Success|Failure|Missed)\.details\b")
 
+#: One header is among `headers` and `secretHeaders`, or twice in one of them but for upper and lower case.
+_HEADER_TWICE = re.compile(r"^callback\.details\.(headers|secretHeaders)\.")
+
 #: Refusals that are not about form: (field, words of the rule). Each needs the app, the clock, or two fields.
 _STATE = (
     ("appId", "no app"),
@@ -26,7 +29,11 @@ _STATE = (
     ("configuration.retryPolicy.maxAgeSeconds", "must be from 1 to"),
     ("configuration.retryPolicy.firstDelayMs", "must not exceed maxDelayMs"),
     ("configuration.httpRetries", "must be the same as"),
+    ("configuration.tlsProfile", "must be a TLS profile that is open"),  # by the operator's settings
+    ("tlsProfile", "must be a TLS profile that is open"),
     ("callback.details.headers", "names and values together"),
+    ("callback.details.secretHeaders", "names and values together"),  # with those of `headers`, as the next
+    ("callback.details.secretHeaders", "must be at most"),
     ("start_time", "must"),
     ("start_time", "has no meaning for"),
     ("startTime", "must"),
@@ -81,6 +88,8 @@ def is_of_state(field: str, rule: str) -> bool:
     """Whether a refusal is about what there is, the clock, or two fields; or about a number in an object of
     any keys, which no schema can bound: the document does in words."""
     field = _HOOK.sub("callback.details", field)
+    if _HEADER_TWICE.match(field) and rule.startswith(("given twice", "is one of headers already")):
+        return True
     return rule == "a whole number must fit 64 bits" or any(
         field == known and words in rule for known, words in _STATE
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ringtime_ingest.service.apps import AppMaps
-from ringtime_ingest.service.tokens import decode_token, encode_token
+from ringtime_ingest.service.tokens import decode_token, encode_token, range_faults
 from ringtime_shared.api.audit import (
     LIST_DAYS,
     LIST_SIZE,
@@ -58,15 +58,15 @@ class AuditQuery:
         """Return both ends in ms. Raises InvalidRequest."""
         end_ms = now_ms if self.end_ms is None else self.end_ms
         start_ms = max(end_ms - LIST_DAYS * _DAY_MS, 0) if self.start_ms is None else self.start_ms
-        wrong = []
-        if start_ms > end_ms:
-            until = "now" if self.end_ms is None else self.names.end
-            wrong.append(Violation(self.names.start, f"must not be after {until}"))
-        elif end_ms - start_ms > MAX_DAYS * _DAY_MS:
-            rule = f"must be at most {MAX_DAYS} days before {self.names.end}, which is now if left out"
-            wrong.append(Violation(self.names.start, rule))
-        if not 1 <= self.size <= MAX_SIZE:
-            wrong.append(Violation(self.names.size, f"must be from 1 to {MAX_SIZE}"))
+        wrong = range_faults(
+            start_ms,
+            end_ms,
+            self.size,
+            self.names,
+            ends_now=self.end_ms is None,
+            most_days=MAX_DAYS,
+            most_size=MAX_SIZE,
+        )
         for name, text, most in (
             (self.names.actor, self.actor, MAX_ACTOR_CHARS),
             (self.names.action, self.action, MAX_ACTION_CHARS),

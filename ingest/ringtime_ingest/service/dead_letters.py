@@ -12,7 +12,7 @@ from uuid import UUID
 
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.replay import LetterStore, Replay, Replayer, judge, key_of
-from ringtime_ingest.service.tokens import encode_token, read_token
+from ringtime_ingest.service.tokens import encode_token, range_faults, read_token
 from ringtime_shared.api.dead_letters import LIST_SIZE, MAX_DAYS, MAX_SIZE
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.apps.feed import AppReading
@@ -26,7 +26,6 @@ from ringtime_shared.errors import (
     OutcomeUnknown,
     RingtimeError,
     StoreUnavailable,
-    Violation,
 )
 from ringtime_shared.ids import app_number_of
 from ringtime_shared.models.dead_letter import DeadLetter
@@ -72,15 +71,15 @@ class LetterQuery:
         """Return both ends in ms. Raises InvalidRequest."""
         end_ms = now_ms if self.end_ms is None else self.end_ms
         start_ms = end_ms - _DAY_MS if self.start_ms is None else self.start_ms
-        violations = []
-        if start_ms > end_ms:
-            until = "now" if self.end_ms is None else self.names.end
-            violations.append(Violation(self.names.start, f"must not be after {until}"))
-        elif end_ms - start_ms > MAX_DAYS * _DAY_MS:
-            rule = f"must be at most {MAX_DAYS} days before {self.names.end}, which is now if left out"
-            violations.append(Violation(self.names.start, rule))
-        if not 1 <= self.size <= MAX_SIZE:
-            violations.append(Violation(self.names.size, f"must be from 1 to {MAX_SIZE}"))
+        violations = range_faults(
+            start_ms,
+            end_ms,
+            self.size,
+            self.names,
+            ends_now=self.end_ms is None,
+            most_days=MAX_DAYS,
+            most_size=MAX_SIZE,
+        )
         if violations:
             raise InvalidRequest(violations)
         return start_ms, end_ms

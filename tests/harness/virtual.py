@@ -147,14 +147,21 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
 
 class LoopClock(SystemClock):
-    """Both clocks follow the loop; the wall clock begins at `START_MS`, the first slot of a minute."""
+    """Both clocks follow the loop; the wall clock begins at `START_MS`, the first slot of a minute.
+
+    A virtual loop begins at 0. The machine's own counts since it was switched on, days ago perhaps, in which
+    whatever came due at `START_MS` would have been given up: there the wall clock begins at the first look.
+    """
 
     def __init__(self, start_ms: int = START_MS) -> None:
         self.back_ms = 0  #: how far the wall clock has been set back
         self._start_ms = start_ms
+        self._begun_ms: int | None = None
 
     def now_ms(self) -> int:
-        return self._start_ms + self.boot_ms() - self.back_ms
+        if self._begun_ms is None:
+            self._begun_ms = 0 if isinstance(asyncio.get_running_loop(), VirtualLoop) else self.boot_ms()
+        return self._start_ms + self.boot_ms() - self._begun_ms - self.back_ms
 
     def boot_ms(self) -> int:
         return int(asyncio.get_running_loop().time() * 1000 + 1e-6)

@@ -49,7 +49,7 @@ _ROWS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 #: The values of labels that have few.
 LABEL_VALUES = {
     "result of ringtime_fires_total": ("success", "failure", "miss"),
-    "result of ringtime_attempts_total": ("success", "failure", "shortage"),
+    "result of ringtime_attempts_total": ("success", "retry", "failure", "shortage"),
     "code_class": ("1xx", "2xx", "3xx", "4xx", "5xx", "other", "none"),
     "reason": ("too_late", "passed_over"),
     "mark": ("front", "sealed", "settled"),
@@ -82,8 +82,9 @@ FIRES = Instrument(
 ATTEMPTS = Instrument(
     name="ringtime_attempts_total",
     kind=Kind.COUNTER,
-    help="Attempts to call back that ended, by how and by the class of the receiver's code; none: no answer,"
-    " or a callback type without codes. A shortage is this node's own and counts as no attempt elsewhere.",
+    help="Attempts to call back that ended: retry, failed and to be tried again; failure, failed and given up;"
+    " shortage, this node's own, which counts as no attempt elsewhere. By the class of the receiver's code;"
+    " none: no answer, or a callback type without codes.",
     roles=_DISPATCHER,
     labels=("result", "code_class"),
 )
@@ -126,6 +127,12 @@ PARKED = Instrument(
     kind=Kind.GAUGE,
     help="Rows filed for later without an attempt, as their destination is in trouble or too slow, whose"
     " later slot has not come: as far as this node filed them.",
+    roles=_DISPATCHER,
+)
+PARKINGS = Instrument(
+    name="ringtime_parkings_total",
+    kind=Kind.COUNTER,
+    help="Rows filed for later without an attempt; one may be again and again.",
     roles=_DISPATCHER,
 )
 BREAKER_STATE = Instrument(
@@ -248,6 +255,7 @@ ALL = (
     MARK_AGE,
     IN_FLIGHT,
     PARKED,
+    PARKINGS,
     BREAKER_STATE,
     DEAD_LETTERS,
     RING_IMBALANCE,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from functools import partial
 from pathlib import Path
 from threading import Event
 
 from ringtime_local.cache import cached
+from ringtime_local.debian import NEEDS, unpack_programs
 from ringtime_local.errors import MissingPrerequisite, StartFailed
 from ringtime_local.runtimes import Runtime
 from ringtime_local.tools import run_tool
@@ -16,7 +16,6 @@ from ringtime_local.tools import run_tool
 PACKAGE = "etcd-server"
 GO_MODULE = "go.etcd.io/etcd/server/v3"
 GO_VERSION = "v3.6.5"
-APT_TIMEOUT_S = 120.0
 GO_TIMEOUT_S = 600.0
 
 MAIN_GO = f"""\
@@ -36,7 +35,7 @@ def find_etcd(*, abort: Event) -> Runtime:
         return Runtime((program,))
     reasons = ""
     for name, needs, fill in (
-        ("etcd-debian", ("apt-get", "dpkg-deb"), _unpack_package),
+        ("etcd-debian", NEEDS, _unpack_package),
         (f"etcd-go-{GO_VERSION}", ("go",), _build),
     ):
         if not all(map(shutil.which, needs)):
@@ -56,20 +55,7 @@ def _program_in(folder: Path) -> Path:
 
 
 def _unpack_package(folder: Path, *, abort: Event) -> None:
-    """Take the program out of the package: installing it would need root and start a service on port 2379."""
-    download = ["apt-get", "download", "-qq", PACKAGE]
-    try:
-        run_tool(download, abort=abort, timeout_s=APT_TIMEOUT_S, folder=folder)
-    except StartFailed:
-        if os.geteuid() != 0:
-            raise
-        run_tool(["apt-get", "update", "-qq"], abort=abort, timeout_s=APT_TIMEOUT_S)  # no package lists yet
-        run_tool(download, abort=abort, timeout_s=APT_TIMEOUT_S, folder=folder)
-    package = next(folder.glob("*.deb"))
-    run_tool(["dpkg-deb", "-x", str(package), str(folder / "x")], abort=abort, timeout_s=APT_TIMEOUT_S)
-    (folder / "x" / "usr" / "bin" / "etcd").rename(_program_in(folder))
-    package.unlink()
-    shutil.rmtree(folder / "x")
+    unpack_programs(PACKAGE, ("etcd",), folder, abort=abort)
 
 
 def _build(folder: Path, *, abort: Event) -> None:

@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / ".ringtime" / "test"
 NOTHING_SELECTED = 5  #: pytest's exit code
 SLOWEST = 20
+WHY_CHARS = 400  #: of a failure's message: enough to know what it was
 CPU_S = "cpu_s"  #: property of a report; tests/conftest.py writes it
 
 
@@ -117,6 +118,7 @@ STAGES = (
 class Case:
     took_s: float
     name: str
+    why: str | None = None  #: it failed
 
 
 async def run(stage: Stage, arguments: Sequence[str]) -> int:
@@ -159,9 +161,23 @@ async def run(stage: Stage, arguments: Sequence[str]) -> int:
 def read_cases(stage: Stage) -> list[Case]:
     """Return what a stage ran and how long each took, its fixtures too; nothing if it was ended."""
     return [
-        Case(float(each.get("time", 0)), f"{each.get('classname')}::{each.get('name')}")
+        Case(float(each.get("time", 0)), f"{each.get('classname')}::{each.get('name')}", _why(each))
         for each in _read(stage, "testcase")
     ]
+
+
+def _why(case: ET.Element) -> str | None:
+    """Return what pytest says of a case that failed, or whose fixtures did."""
+    said = [each.get("message", "") for each in case if each.tag in ("failure", "error")]
+    return "; ".join(said)[:WHY_CHARS] if said else None
+
+
+def failures(stage: Stage, code: int, cases: Sequence[Case]) -> list[str]:
+    """Return a line or a few for each case that failed, and one for a stage that failed without one."""
+    told = [f"{stage.name}: {case.name}: {case.why}" for case in cases if case.why is not None]
+    if told or code in (0, NOTHING_SELECTED):
+        return told
+    return [f"{stage.name}: ended with {code} and names no case: read its lines above"]
 
 
 def read_cpu_s(stage: Stage) -> float:
@@ -221,6 +237,13 @@ async def main(arguments: Sequence[str]) -> int:
     )
     print(f"lines of the services that {measured} ran: {await coverage()}")
     failed = [code for code in codes if code not in (0, NOTHING_SELECTED)]
+    told = [
+        line
+        for stage, code in zip(STAGES, codes, strict=True)
+        for line in failures(stage, code, ran[stage.name])
+    ]
+    if told:  # last of all: who reads only the end of a log sees which cases failed, and why
+        print("\nfailed:", *(line.replace("\n", "\n    ") for line in told), sep="\n- ")
     if failed:
         return max(failed)
     return 0 if 0 in codes else NOTHING_SELECTED

@@ -55,6 +55,7 @@ async def test_a_stage_says_its_lines_and_returns_its_code(
     assert "own     | FAILED test_it.py::test_bad" in capfd.readouterr().out
     cases = stages.read_cases(stage)
     assert [case.name for case in cases] == ["test_it::test_good", "test_it::test_bad"]
+    assert stages.failures(stage, 1, cases) == ["own: test_it::test_bad: assert 0"]
     assert stages.read_cases(Stage("ended", 0, ())) == []
 
 
@@ -159,5 +160,12 @@ async def test_the_end_tells_the_slowest_and_fails_with_the_worst(
     assert told.index("7.0 s  servers") < told.index("6.0 s  faults") < told.index(f"{len(STAGES)} cases in")
     codes["faults"] = 1
     assert await stages.main([]) == 1
+    assert capsys.readouterr().out.endswith(
+        "failed:\n- faults: ended with 1 and names no case: read its lines above\n"
+    )
+    bad = Case(1.0, "a::b", "assert 1 == 2\n + more")
+    monkeypatch.setattr(stages, "read_cases", lambda stage: [bad] if stage.name == "faults" else [])
+    assert await stages.main([]) == 1
+    assert capsys.readouterr().out.endswith("failed:\n- faults: a::b: assert 1 == 2\n     + more\n")
     codes |= dict.fromkeys(codes, stages.NOTHING_SELECTED)
     assert await stages.main(["-k", "nothing"]) == stages.NOTHING_SELECTED

@@ -73,7 +73,7 @@ class CassandraNode(LocalServer):
         given = self.options.java_options
         kept = archive_options(self.name, runtime, given, self._rehearse, self._abort)
         options = replace(self.options, java_options=(*given, *kept))
-        return Command(command_line(runtime, options, self.folder), image=runtime.image)
+        return Command(command_line(runtime, options, self.folder, index=self.index), image=runtime.image)
 
     def _rehearse(self, folder: Path, java_options: tuple[str, ...]) -> None:
         server = CassandraServer(folder, CassandraOptions(java_options=java_options), abort=self._abort)

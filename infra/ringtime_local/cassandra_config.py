@@ -128,7 +128,9 @@ LOGBACK = """\
 """
 
 
-def command_line(runtime: Runtime, options: CassandraOptions, folder: Path) -> tuple[str, ...]:
+def command_line(
+    runtime: Runtime, options: CassandraOptions, folder: Path, *, index: int = 0
+) -> tuple[str, ...]:
     """Return the command that runs the node whose files are in `folder`."""
     properties = {
         "cassandra.config": f"file://{folder}/cassandra.yaml",
@@ -140,7 +142,8 @@ def command_line(runtime: Runtime, options: CassandraOptions, folder: Path) -> t
         "java.net.preferIPv4Stack": "true",
         "jdk.attach.allowAttachSelf": "true",
         "io.netty.tryReflectionSetAccessible": "true",
-        "cassandra.ring_delay_ms": "0",
+        # How long, at most, a node asks the first one for the ring before it gives up; the first asks nobody.
+        "cassandra.ring_delay_ms": "30000" if index else "0",
         "cassandra.skip_wait_for_gossip_to_settle": "0",  # `cassandra.py` asks each node for its peers
         "cassandra.shutdown_announce_in_ms": "0",  # it goes on for 2 s after this by default
         "cassandra.superuser_setup_delay_ms": "0",  # the role cassandra is made 10 s after start by default

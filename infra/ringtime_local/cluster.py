@@ -29,7 +29,7 @@ from ringtime_local.servers import LocalServers
 from ringtime_local.tools import last_lines
 from ringtime_shared.entry import INTERRUPTED, take_interrupts
 
-_READY_S = 60.0
+_READY_S = 180.0
 _STOP_S = 40.0
 LOOPBACK = ("127.0.0.0/8", "::1/128")  #: what callbacks of a local cluster may reach besides public addresses
 

@@ -13,7 +13,7 @@ from ringtime_local.containers import ContainerProcess
 from ringtime_local.errors import Aborted, NotOurs, NotReady, StartFailed
 from ringtime_local.process import Command, LocalProcess, Process
 
-START_TIMEOUT_S = 90.0
+START_TIMEOUT_S = 240.0
 PROBE_EVERY_S = 0.1
 STOP_GRACE_S = 15.0
 

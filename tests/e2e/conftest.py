@@ -102,7 +102,7 @@ async def until_shared(cluster: Cluster, total: int = len(APPS) * PARTITIONS) ->
             return False
         return sum(owned.values()) == total and min(owned.values()) * len(owned) >= total * 0.6
 
-    await asyncio.to_thread(wait_blocking, is_shared, 60)
+    await asyncio.to_thread(wait_blocking, is_shared, 120)
 
 
 def wait_blocking(holds: Callable[[], bool], timeout_s: float) -> None:

@@ -59,7 +59,7 @@ def settled_s(server: ServerProcess) -> float:
 
 async def until_accepted(client: LoadClient, receiver: Receiver) -> None:
     """Return when creates for now are: the clock is relied on, and the marks are no more ahead of it."""
-    until_s = time.monotonic() + 20
+    until_s = time.monotonic() + 90
     while (await create(client, receiver, 0)).status != 200:
         assert time.monotonic() < until_s
         await asyncio.sleep(0.1)
@@ -79,7 +79,7 @@ async def test_after_a_clock_was_an_hour_ahead_and_set_right_again_creates_fire_
         assert refused.status == 503
         assert "nothing was written" in json.loads(refused.body)["status"]["statusMessage"]
         await until_accepted(client, receiver)  # the false time is believed
-        await wait_until(lambda: settled_s(server) > HOUR_S / 2, timeout_s=20)
+        await wait_until(lambda: settled_s(server) > HOUR_S / 2, timeout_s=90)
         if is_restarted:
             server.kill()
         steer(clock, 0)
@@ -92,9 +92,9 @@ async def test_after_a_clock_was_an_hour_ahead_and_set_right_again_creates_fire_
             delay_s: (await create(client, receiver, delay_s)).data["schedule"]["scheduleId"]
             for delay_s in (2, 95)
         }
-        await wait_until(lambda: schedules[2] in receiver.arrivals(), timeout_s=20)
+        await wait_until(lambda: schedules[2] in receiver.arrivals(), timeout_s=90)
         lag_ms = receiver.arrivals()[schedules[2]][0].at_ms - created_ms - 2_000
         assert 0 <= lag_ms < 2_000
         steer(clock, 92)  # instead of waiting
-        await wait_until(lambda: schedules[95] in receiver.arrivals(), timeout_s=20)
+        await wait_until(lambda: schedules[95] in receiver.arrivals(), timeout_s=90)
         assert schedules[95] in receiver.arrivals()

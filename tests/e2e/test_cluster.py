@@ -36,7 +36,7 @@ from tests.e2e.conftest import (
     until_shared,
 )
 from tests.harness.claims import history, moves_of, overlaps, revision_now
-from tests.harness.client import BROKEN, REFUSED, LoadClient
+from tests.harness.client import BROKEN, REFUSED, TOO_LATE, LoadClient
 from tests.harness.ledger import Verdict, judge
 from tests.harness.load import Load, wait_for_deliveries, wait_until
 from tests.harness.machine import ForeignWork
@@ -100,7 +100,7 @@ class Clients:
         """Whether a create was acknowledged after this moment."""
         return any(entry.acked_ms > since_ms for entry in reversed(self.load.creates))
 
-    async def verdict(self, name: str, *, timeout_s: float = 60, **facts: Any) -> Verdict:
+    async def verdict(self, name: str, *, timeout_s: float = 90, **facts: Any) -> Verdict:
         """Wait for what is still to come, judge, write it down; nothing may be lost or early."""
         await wait_for_deliveries(self.receiver, self.load.creates, timeout_s=timeout_s)
         verdict = judge(self.load.creates, self.receiver.arrivals())
@@ -126,7 +126,7 @@ async def clients_of(
 async def restart(cluster: Cluster, name: str) -> None:
     """Start a pod that ended again, and return when it is ready."""
     pod = cluster.start_pod(name)
-    await asyncio.to_thread(pod.wait_ready, time.monotonic() + 60)
+    await asyncio.to_thread(pod.wait_ready, time.monotonic() + 90)
 
 
 async def until(due_s: float) -> None:
@@ -205,7 +205,7 @@ async def test_creates_with_one_key_on_both_pods_make_one_schedule(
     took_s = time.monotonic() - begun_s
     assert [len(each) for each in ids.values()] == [1] * keys
     expected = {schedule_id for each in ids.values() for schedule_id in each}
-    await wait_until(lambda: receiver.count() >= keys, timeout_s=30)
+    await wait_until(lambda: receiver.count() >= keys, timeout_s=90)
     await asyncio.sleep(2)  # for what must not come
     arrivals = receiver.arrivals()
     print(f"{keys} keys x {at_once} in {took_s:.1f} s: {len(arrivals)} ids, {receiver.count()} deliveries")
@@ -238,12 +238,18 @@ async def test_changes_race_what_they_change_and_what_a_schedule_says_is_done(
     await asyncio.to_thread(own_kafka.create_topic, topic)
     async with clients_of(cluster, receiver, 12) as clients:
         one, other = clients.clients
-        (told, wrong), _ = await asyncio.gather(
-            race(clients.clients, receiver, APPS, Random(12), count, over_s),
-            say_much(one, other, APPS[0], topic),
-        )
-    print(f"{count} changes from {FROM_S} to {TO_S} s: {dict(told)}, {len(wrong)} broken")
-    assert wrong == []
+
+        async def races(slowness: int = 1) -> Counter[str]:
+            """Each slower than the one before: a busy machine has nearly all of them come too late."""
+            told, wrong = await race(
+                clients.clients, receiver, APPS, Random(12), count, over_s * slowness, 4 * slowness
+            )
+            print(f"{count} changes from {FROM_S} to {TO_S} s: {dict(told)}, {len(wrong)} broken")
+            assert wrong == []
+            is_even = min(told["done"], told["refused"]) >= count // 25
+            return told if is_even or slowness >= 8 else await races(2 * slowness)
+
+        told, _ = await asyncio.gather(races(), say_much(one, other, APPS[0], topic))
     assert min(told["done"], told["refused"]) >= count // 25
     values = {record.value for record in await read_all(own_kafka, topic)}
     hooks = [json.loads(value)["hook"] for value in values - {BYTES}]
@@ -261,7 +267,7 @@ async def test_a_dispatcher_killed_in_a_burst(cluster: Cluster, receiver: Receiv
             await until(due_s + 0.3)
             killed_s = time.time()
             await asyncio.to_thread(cluster.pods[victim].process.kill)
-            await wait_for_deliveries(receiver, clients.load.creates, timeout_s=60)
+            await wait_for_deliveries(receiver, clients.load.creates, timeout_s=90)
             slowest_s = max(slowest_s, time.time() - killed_s)
             await restart(cluster, victim)
             await until_shared(cluster)
@@ -290,7 +296,7 @@ async def test_every_pod_rolled_in_turn(cluster: Cluster, receiver: Receiver) ->
 
         async def roll() -> None:
             for name in list(cluster.pods):
-                await asyncio.to_thread(cluster.pods[name].process.stop, 40)
+                await asyncio.to_thread(cluster.pods[name].process.stop, 120)
                 await restart(cluster, name)
                 await asyncio.sleep(3 if IS_LONG else 1)  # no two at once
 
@@ -299,7 +305,7 @@ async def test_every_pod_rolled_in_turn(cluster: Cluster, receiver: Receiver) ->
         verdict = await clients.verdict(
             "rolling-restart", refused=failed[REFUSED], broken=failed[BROKEN], status_503=failed[503]
         )
-    assert failed.keys() <= {REFUSED, BROKEN, 503}, "nothing a client would not try again"
+    assert failed.keys() <= {REFUSED, BROKEN, TOO_LATE, 503}, "nothing a client would not try again"
     assert verdict.duplicates == 0
     assert verdict.lag_ms(0.99) <= 2_000
 
@@ -337,7 +343,7 @@ async def test_cassandra_killed_and_restarted(
                 await asyncio.to_thread(own_cassandra.kill)
                 await asyncio.to_thread(own_cassandra.start)
                 up_ms = time.time() * 1000
-                await wait_until(partial(clients.acked_since, up_ms), timeout_s=40)
+                await wait_until(partial(clients.acked_since, up_ms), timeout_s=90)
                 recoveries_s.append(round(time.time() - up_ms / 1000, 1))
 
         await through(clients, kill())
@@ -368,11 +374,11 @@ async def test_dispatchers_join_and_leave_in_a_burst(cluster: Cluster, receiver:
         for _ in range(rounds):
             due_s = await clients.burst(2_000, due_in_s=6)
             await until(due_s + 0.3)
-            stop = asyncio.to_thread(cluster.pods["dispatcher-3"].process.stop, 40)
+            stop = asyncio.to_thread(cluster.pods["dispatcher-3"].process.stop, 120)
             extra = asyncio.create_task(restart(cluster, "dispatcher-4"))
             await asyncio.gather(stop, extra)
-            await wait_for_deliveries(receiver, clients.load.creates, timeout_s=30)
-            await asyncio.to_thread(cluster.pods["dispatcher-4"].process.stop, 40)
+            await wait_for_deliveries(receiver, clients.load.creates, timeout_s=90)
+            await asyncio.to_thread(cluster.pods["dispatcher-4"].process.stop, 120)
             await restart(cluster, "dispatcher-3")
         del cluster.pods["dispatcher-4"]
         verdict = await clients.verdict("join-and-leave", rounds=rounds)
@@ -393,7 +399,7 @@ async def test_a_join_and_a_leave_move_only_their_share(cluster: Cluster, receiv
             await until_shared(cluster)
             joined = await history(etcd.host, etcd.port, prefix_of(cluster), since=before)
             before = await revision_now(etcd.host, etcd.port)
-            await asyncio.to_thread(cluster.pods["dispatcher-4"].process.stop, 40)
+            await asyncio.to_thread(cluster.pods["dispatcher-4"].process.stop, 120)
             del cluster.pods["dispatcher-4"]
             await until_shared(cluster)
             left = await history(etcd.host, etcd.port, prefix_of(cluster), since=before)
@@ -420,7 +426,7 @@ async def test_a_flapping_dispatcher_moves_nothing(cluster: Cluster, receiver: R
         before = await revision_now(etcd.host, etcd.port)
         while not load.done():
             await restart(cluster, "dispatcher-5")
-            await asyncio.to_thread(cluster.pods["dispatcher-5"].process.stop, 40)
+            await asyncio.to_thread(cluster.pods["dispatcher-5"].process.stop, 120)
         await load
         del cluster.pods["dispatcher-5"]
         events = await history(etcd.host, etcd.port, prefix_of(cluster), since=before)
@@ -470,7 +476,7 @@ async def test_many_quiet_apps_while_dispatchers_come_and_go(cluster: Cluster, r
         await until_shared(cluster, owned)
 
     async def leave(name: str) -> None:
-        await has_over([name], "left", partial(cluster.pods[name].process.stop, 40))
+        await has_over([name], "left", partial(cluster.pods[name].process.stop, 120))
 
     async def come_and_go() -> None:
         if IS_LONG:

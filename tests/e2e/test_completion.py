@@ -20,7 +20,7 @@ from ringtime_client import (
 )
 from tests.harness.server import serving
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 _URL = re.compile(rb"\r\nRingtime-Completion-Url: (\S+)\r\n")
 

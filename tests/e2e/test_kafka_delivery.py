@@ -27,7 +27,7 @@ from tests.service.kafka_rig import delete_topic, read_all
 pytestmark = [
     pytest.mark.service,
     pytest.mark.slow,
-    pytest.mark.timeout(900 if IS_LONG else 180),
+    pytest.mark.timeout(900 if IS_LONG else 300),
 ]
 
 APP, TOPIC, PARTITIONS = "events", "events.all", 20
@@ -144,7 +144,7 @@ async def test_what_a_topic_does_not_take_fails_alone(tmp_path: Path, kafka_serv
                 assert b"callback.details.topic" in answer.body, (topic, answer)
             await delete_topic(kafka_server, "app.gone")
             assert time.time() * 1000 < due_ms, "too slow at creating"
-            views = await until_ended(client, [*good, large, *bad], timeout_s=60)
+            views = await until_ended(client, [*good, large, *bad], timeout_s=90)
             path = f"/apps/app/dead-letters?end_time={time.time() + 60:.0f}"
             letters = (await client.request("GET", path)).data["deadLetters"]
     found = [*await read_all(kafka_server, "app.wide"), *await read_all(kafka_server, "app.narrow")]

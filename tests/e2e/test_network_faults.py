@@ -176,7 +176,7 @@ class Run:
             ]
             await asyncio.gather(self._suffer(fault, seconds), *loads)
             self.seen = [each for client in clients for each in client.seen]
-        await wait_for_deliveries(self.receiver, self.load.creates, timeout_s=lead_s[1] + 45)
+        await wait_for_deliveries(self.receiver, self.load.creates, timeout_s=lead_s[1] + 90)
         return judge(self.load.creates, self.receiver.arrivals())
 
     async def _suffer(self, fault: Awaitable[None], seconds: float) -> None:
@@ -275,7 +275,7 @@ async def test_a_dispatcher_cut_off_from_etcd_alone(
         ready["after_s"] = round(time.time() - run.healed_ms / 1000, 1)
 
     with owners_of(network.cluster) as owners:
-        await wait_until(lambda: len(owners.of("dispatcher-1", time.time() * 1000)) >= 8, timeout_s=30)
+        await wait_until(lambda: len(owners.of("dispatcher-1", time.time() * 1000)) >= 8, timeout_s=90)
         verdict = await run.through(hole(), hole_s)
         arrivals = [each for found in run.receiver.arrivals().values() for each in found]
     epochs = owners.epochs("dispatcher-1")

@@ -104,8 +104,8 @@ def planned(definition: Definition) -> list[int]:
 
 
 async def ended(store: CassandraStore, definitions: Sequence[Definition]) -> list[list[Row]]:
-    """Return the runs of each when all have an outcome, or after a minute."""
-    until_s = time.monotonic() + 60
+    """Return the runs of each when all have an outcome, or after a minute and a half."""
+    until_s = time.monotonic() + 90
     while True:
         found = [await runs_of(store, each) for each in definitions]
         if all(row.outcome is not None for rows in found for row in rows) or time.monotonic() > until_s:
@@ -128,7 +128,7 @@ async def test_each_minute_has_one_run_while_dispatchers_are_killed_and_an_app_i
             victim = f"dispatcher-{1 + number}"
             await asyncio.to_thread(cluster.pods[victim].process.kill)
             pod = cluster.start_pod(victim)
-            await asyncio.to_thread(pod.wait_ready, time.monotonic() + 60)
+            await asyncio.to_thread(pod.wait_ready, time.monotonic() + 90)
             if not number:
                 await resize(cluster)
         await asyncio.sleep(max(begun_s + MINUTES * 60 - time.time(), 0))

@@ -227,7 +227,7 @@ class Flex:
 
     async def until_used(self, before: int, since_s: float) -> float:
         """Return how long after `since_s`, epoch s, a create was first acknowledged in a new partition."""
-        until_s = time.monotonic() + 10
+        until_s = time.monotonic() + 90
         while time.monotonic() < until_s:
             used_ms = [
                 entry.acked_ms
@@ -263,7 +263,7 @@ class Flex:
         assert entries, "the test has used them"
         assert sum(await self._store.count_live(entries, 10_000)) == 0
 
-    async def verdict(self, name: str, *, timeout_s: float = 60, **facts: Any) -> Verdict:
+    async def verdict(self, name: str, *, timeout_s: float = 90, **facts: Any) -> Verdict:
         """End, wait for what is still to come, judge, write it down; nothing may be lost, early, unpolled."""
         await self.end()
         await wait_for_deliveries(self._receiver, self.load.creates, timeout_s=timeout_s)
@@ -396,4 +396,4 @@ async def _restart(cluster: Cluster, name: str) -> None:
     await asyncio.to_thread(cluster.pods[name].process.kill)
     await asyncio.sleep(2)
     pod: Any = cluster.start_pod(name)
-    await asyncio.to_thread(pod.wait_ready, time.monotonic() + 60)
+    await asyncio.to_thread(pod.wait_ready, time.monotonic() + 90)

@@ -29,6 +29,7 @@ class Answer:
 
 
 REFUSED, BROKEN = 0, -1
+TOO_LATE = -2  #: 400 after the time for which a create asked: the request, or its answer, was long under way
 
 
 class _Connection(asyncio.Protocol):

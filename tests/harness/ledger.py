@@ -14,7 +14,7 @@ class Create:
 
     number: int
     fire_ms: int
-    status: int | None = None  #: of the answer, or `client.REFUSED` or `BROKEN`
+    status: int | None = None  #: of the answer, or `client.REFUSED`, `BROKEN` or `TOO_LATE`
     schedule_id: str | None = None  #: None: not acknowledged
     acked_ms: float = 0.0
     cancel_tried: bool = False

@@ -97,7 +97,7 @@ class Bystander:
         foreign = ForeignWork()
         await self._load.run(self._client, per_s=per_s, seconds=warm_s + seconds, lead_s=lead_s)
         creates = self._load.creates[first:]
-        await wait_for_deliveries(self._receiver, creates, timeout_s=15)
+        await wait_for_deliveries(self._receiver, creates, timeout_s=90)
         self.foreign = round(foreign.share(), 2)
         ids = {entry.schedule_id for entry in creates}
         arrivals = {key: found for key, found in self._receiver.arrivals().items() if key in ids}

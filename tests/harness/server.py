@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-_STOP_S = 40
+_STOP_S = 120
 
 
 class ServerProcess:

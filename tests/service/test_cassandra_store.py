@@ -878,8 +878,8 @@ class TestFaults:
             assert time.monotonic() - began < 6
         finally:
             server.resume()
-        await until(lambda: store.put_rows([row]), timeout_s=60)
-        await until(lambda: store.fetch_row(row.place, row.schedule.schedule_id), timeout_s=60)
+        await until(lambda: store.put_rows([row]), timeout_s=90)
+        await until(lambda: store.fetch_row(row.place, row.schedule.schedule_id), timeout_s=90)
 
     async def test_kill_loses_nothing_acknowledged_and_the_client_comes_back(
         self, server: CassandraServer, settings: CassandraSettings, store: CassandraStore, app: App
@@ -922,7 +922,7 @@ class TestFaults:
             await store.put_rows([make_row(app, NOW_MS + 10**7)])
 
         await asyncio.to_thread(server.restart, kill=True)
-        await until(store.ping, timeout_s=60)
+        await until(store.ping, timeout_s=90)
         assert len(acknowledged) > 20
         buckets = [row.place.bucket for row in acknowledged]
         async with connected(settings) as patient:

@@ -51,7 +51,7 @@ async def test_three_nodes_carry_on_without_one(tmp_path: Path) -> None:
                 await store.put_rows(rows[n : n + 10])
             found = [await store.fetch_row(row.place, row.schedule.schedule_id) for row in rows]
             assert found == rows
-            await until(lambda: store.create_app(make_app()), timeout_s=60)  # LWTs wait for the verdict
+            await until(lambda: store.create_app(make_app()), timeout_s=90)  # LWTs wait for the verdict
     finally:
         await asyncio.to_thread(servers.stop)
 

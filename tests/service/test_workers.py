@@ -18,7 +18,7 @@ from ringtime_local import CassandraServer
 from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.cassandra.migrate import migrate
 
-pytestmark = [pytest.mark.service, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
 
 _CALLBACK = HttpCallbackDetails(url="http://127.0.0.1:8080/x", method="POST")
 

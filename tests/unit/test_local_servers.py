@@ -153,6 +153,13 @@ class TestConfiguration:
         assert "--add-opens=java.base/sun.nio.ch=ALL-UNNAMED" in argv
         assert "-Djava.security.manager=allow" not in argv
 
+    @pytest.mark.parametrize(("index", "most_ms"), [(0, 0), (1, 30_000)])
+    def test_a_node_that_joins_a_busy_one_has_time_to_hear_of_the_ring(
+        self, index: int, most_ms: int
+    ) -> None:
+        argv = command_line(Runtime(("java",)), CassandraOptions(nodes=3), FOLDER, index=index)
+        assert f"-Dcassandra.ring_delay_ms={most_ms}" in argv
+
     @pytest.mark.parametrize(("brief", "first_mib"), [("1", 128), ("", 2048)])
     def test_heap_and_compiler(self, brief: str, first_mib: int, monkeypatch: pytest.MonkeyPatch) -> None:
         """Only servers of tests start small and compile once: benchmarks measure others."""

@@ -63,7 +63,7 @@ class EtcdDriver:
 
 async def until(session: Session, is_so: Callable[[View], bool]) -> View:
     """Wait, by the session's own signal, for a view of which `is_so` holds."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not is_so(session.view()):
             await session.wait_for_change()
     return session.view()

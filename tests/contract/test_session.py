@@ -44,7 +44,7 @@ async def test_close_gives_everything_back_and_ends_the_session(join: Join) -> N
     await until(one, lambda view: set(view.members) == {"n1"} and not view.claims)
     assert two.is_lost()
     assert two.trusted_until_ms() == 0
-    await asyncio.wait_for(two.wait_for_change(), 5)
+    await asyncio.wait_for(two.wait_for_change(), 60)
     with pytest.raises(LeaseLost):
         await two.claim([A0])
     with pytest.raises(LeaseLost):
@@ -163,7 +163,7 @@ async def test_without_renewal_membership_and_claims_end_together(join: Join, dr
 
     await until(one, is_gone)
     assert set(seen) <= {(True, 2), (False, 0)}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not two.is_lost():
             await two.wait_for_change()
     assert two.trusted_until_ms() == 0
@@ -188,7 +188,7 @@ async def test_trust_counts_from_the_start_of_the_last_renewal(join: Join) -> No
     session = await join("n1", clock)
     assert session.trusted_until_ms() == 10_000 + TTL_S * 1000 - MARGIN_MS
     clock.advance(1_000)
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         # A renewal is no change of the view: no event tells of it.
         while session.trusted_until_ms() == 10_000 + TTL_S * 1000 - MARGIN_MS:  # noqa: ASYNC110
             await asyncio.sleep(0.01)

@@ -34,7 +34,7 @@ _HEADING = re.compile(r"^### `([A-Z]+ /\S*)`$", re.MULTILINE)
 _COMMAND = re.compile(r"```bash\n(.*?)```\n(?:\n```json\n(.*?)```\n)?", re.DOTALL)
 _ID = re.compile(r'"(\w+Id)":\s*"([^"]+)"')
 _WIDTH = 118
-_PATIENCE_S = 20.0  #: for what a schedule that is due soon leads to
+_PATIENCE_S = 60.0  #: for what a schedule that is due soon leads to
 _AGAIN_S = 0.1  #: between two looks
 _QUIET_S = 2.5  #: without a change, and an answer is written down
 

@@ -134,7 +134,7 @@ def fetch_ready(server: ServerProcess) -> int:
     """Return the status of `/health/ready`."""
     url = server.base.replace("/goscheduler", "/health/ready")
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             status: int = answer.status
     except urllib.error.HTTPError as error:
         with error:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from ringtime_local import TlsFiles
 
 _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nok"
-_PATIENCE_S = 10.0
+_PATIENCE_S = 60.0
 
 
 @dataclass

@@ -235,7 +235,7 @@ def test_processes_with_nonces_of_one_store_never_collide(tmp_path: Path) -> Non
             assert process.stdin is not None
             process.stdin.write("go\n")
             process.stdin.flush()
-        made = [line for process in processes for line in process.communicate(timeout=30)[0].split()]
+        made = [line for process in processes for line in process.communicate(timeout=120)[0].split()]
     finally:
         for process in processes:
             process.kill()

@@ -54,7 +54,7 @@ async def new_topic(server: KafkaServer, *, partitions: int = 1, **config: str) 
     admin = AIOKafkaAdminClient(bootstrap_servers=server.direct)
     try:
         await admin.start()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while name not in await admin.list_topics():  # noqa: ASYNC110 - in the broker
                 await asyncio.sleep(0.02)
     finally:
@@ -68,7 +68,7 @@ async def delete_topic(server: KafkaServer, name: str) -> None:
     try:
         await admin.start()
         await admin.delete_topics([name])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while name in await admin.list_topics():  # noqa: ASYNC110 - in the broker
                 await asyncio.sleep(0.02)
     finally:
@@ -99,7 +99,7 @@ async def read_all(server: KafkaServer, topic: str) -> list[ConsumerRecord]:
     return records
 
 
-async def until(is_so: Callable[[], bool], patience_s: float = 20) -> None:
+async def until(is_so: Callable[[], bool], patience_s: float = 60) -> None:
     async with asyncio.timeout(patience_s):
         while not is_so():  # noqa: ASYNC110 - set by work that knows of no event
             await asyncio.sleep(0.01)
@@ -107,6 +107,6 @@ async def until(is_so: Callable[[], bool], patience_s: float = 20) -> None:
 
 async def until_ok(callback: KafkaCallback, topic: str, number: int, **details: Any) -> None:
     """Try again and again, as retries would."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (await callback.invoke(delivery(topic, number, **details))).ok:  # noqa: ASYNC110
             await asyncio.sleep(0.1)

@@ -45,7 +45,7 @@ async def _start(settings: CassandraSettings) -> tuple[Process, str]:
 def _ask(base: str, key: str) -> int:
     request = urllib.request.Request(f"{base}/apps", headers={"Authorization": f"Bearer {key}"})
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             status: int = answer.status
     except urllib.error.HTTPError as error:
         with error:

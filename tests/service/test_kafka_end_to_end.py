@@ -49,7 +49,7 @@ async def schedule(ringtime: Ringtime, topic: str) -> Row:
 
 
 async def outcome_of(ringtime: Ringtime, row: Row) -> Outcome:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (outcome := (await ringtime.get_schedule(row.schedule.schedule_id)).outcome) is None:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     return outcome

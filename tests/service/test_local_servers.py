@@ -121,7 +121,7 @@ class TestKafka:
         consumer = AIOKafkaConsumer(
             "crash", bootstrap_servers=own_kafka.bootstrap, auto_offset_reset="earliest"
         )
-        async with consumer, asyncio.timeout(20):
+        async with consumer, asyncio.timeout(60):
             record = await consumer.getone()
         assert (record.partition, record.value) == (1, b"kept")
 
@@ -172,7 +172,7 @@ class TestEtcd:
         with LocalServers(tmp_path, cassandra=False, kafka=False, own=True) as servers:
             servers.etcd.pause()
             began = time.monotonic()
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 60
 
 
 class TestFailures:
@@ -205,7 +205,7 @@ class TestCommandLine:
     def run(self, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, "-m", "ringtime_local", *words, "--dir", str(folder)]
         env = {name: value for name, value in os.environ.items() if not name.startswith("RINGTIME_TEST_")}
-        return subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False, env=env)
+        return subprocess.run(argv, capture_output=True, text=True, timeout=180, check=False, env=env)
 
     def test_up_status_down(self, tmp_path: Path) -> None:
         up = self.run(tmp_path, "up", "--only", "etcd")

@@ -56,7 +56,7 @@ async def test_two_workers_serve_one_port(cassandra_server: CassandraServer) -> 
         async with AsyncRingtimeClient(base) as client:
             assert [(await client.get_schedule(each)).schedule_id for each in made] == made
         os.kill(pod.pid, signal.SIGTERM)
-        assert await asyncio.wait_for(pod.wait(), 30) == 0
+        assert await asyncio.wait_for(pod.wait(), 60) == 0
         assert (await pod.stdout.read()).count(b"has stopped") == 2
     finally:
         if pod.returncode is None:

@@ -74,7 +74,7 @@ class Served:
     def end(self, schedule_id: UUID, outcome: Outcome) -> None:
         """Record an outcome, as a dispatcher does."""
         update = RowUpdate(place=self.store.places[schedule_id], schedule_id=schedule_id, outcome=outcome)
-        asyncio.run_coroutine_threadsafe(self.store.put_updates([update]), self.loop).result(5)
+        asyncio.run_coroutine_threadsafe(self.store.put_updates([update]), self.loop).result(60)
 
 
 @contextmanager
@@ -116,12 +116,12 @@ def served() -> Iterator[Served]:
     with listen(ServerSettings(port=0)) as listener:
         thread = threading.Thread(target=lambda: asyncio.run(main(listener)), daemon=True)
         thread.start()
-        assert ready.wait(10)
+        assert ready.wait(60)
         try:
             yield box[0]
         finally:
             stops[0]()
-            thread.join(10)
+            thread.join(60)
 
 
 @asynccontextmanager
@@ -164,7 +164,7 @@ def scripted(*acts: Act) -> Iterator[Script]:
                 script.got_one.set()
                 act(connection)
                 if act is hang:
-                    done.wait(10)
+                    done.wait(60)
         listener.close()
 
     thread = threading.Thread(target=play, daemon=True)
@@ -176,7 +176,7 @@ def scripted(*acts: Act) -> Iterator[Script]:
         if thread.is_alive():
             with suppress(OSError):  # it may have stopped listening by itself
                 socket.create_connection(listener.getsockname(), 1).close()
-        thread.join(5)
+        thread.join(60)
         listener.close()
 
 
@@ -215,7 +215,7 @@ def babble(connection: socket.socket) -> None:
 
 
 def _read_request(connection: socket.socket) -> bytes:
-    connection.settimeout(5)
+    connection.settimeout(60)
     request = b""
     while b"\r\n\r\n" not in request:
         chunk = connection.recv(65_536)

@@ -144,7 +144,7 @@ def answering_after(delay_s: float) -> Iterator[str]:
         thread = threading.Thread(target=serve)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        thread.join(10)
+        thread.join(60)
 
 
 @needs_go

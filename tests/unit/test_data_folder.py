@@ -99,7 +99,7 @@ def count_rows(folder: Path) -> int:
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not is_so():  # noqa: ASYNC110 - of files, which tell nobody
             await asyncio.sleep(0.02)
 
@@ -385,7 +385,7 @@ async def test_a_store_whose_files_are_taken_away_says_so(
     if is_busy:
         with pytest.raises((OutcomeUnknown, StoreUnavailable)):
             await put(store, app, 2)
-    lost = await asyncio.wait_for(store.wait_lost(), 10)
+    lost = await asyncio.wait_for(store.wait_lost(), 60)
     assert str(folder) in str(lost)
     for call in (put(store, app, 3), store.fetch_apps(), store.ping(), store.check_ready()):
         with pytest.raises(FolderLost, match="under the running server"):
@@ -486,7 +486,7 @@ asyncio.run(main())
         assert parent.stdout is not None
         child = int(parent.stdout.readline())
         try:
-            assert parent.wait(20) == -9
+            assert parent.wait(60) == -9
             os.kill(child, 0)  # it lives
 
             async def reopen() -> None:

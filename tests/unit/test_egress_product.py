@@ -103,7 +103,7 @@ class Product:
 
     async def ended(self, ids: Sequence[str], replay: int = 0) -> list[dict[str, Any]]:
         """Wait until each has failed, so many replays after the first time; return its dead letter."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while True:
                 _, answer = await self.ask("GET", f"{APPS}/shop/dead-letters?size=1000&replayed=false")
                 letters = {each["scheduleId"]: each for each in answer["data"]["deadLetters"]}

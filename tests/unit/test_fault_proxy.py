@@ -63,7 +63,7 @@ class Client:
     def say(self, data: bytes) -> None:
         self.writer.write(data)
 
-    async def hear(self, seconds: float = 2.0) -> bytes | None:
+    async def hear(self, seconds: float = 30.0) -> bytes | None:
         """Return what comes; b"" at the end or a reset, None if nothing comes in time."""
         try:
             async with asyncio.timeout(seconds):

@@ -46,7 +46,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def _run(words: list[str], environment: Mapping[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
     argv = [str(BIN / words[0]), *words[1:]]
     return subprocess.run(
-        argv, env=environment, cwd=folder, capture_output=True, text=True, timeout=60, check=False
+        argv, env=environment, cwd=folder, capture_output=True, text=True, timeout=180, check=False
     )
 
 

@@ -351,7 +351,7 @@ class TestProcesses:
             assert stubborn.stdout is not None
             stubborn.stdout.readline()
             ProcessId.of(stubborn.pid).end(grace_s=0.2)
-            assert stubborn.wait(5) == -signal.SIGKILL
+            assert stubborn.wait(60) == -signal.SIGKILL
 
     def test_tool_is_ended_when_given_up(self) -> None:
         abort = Event()
@@ -359,7 +359,7 @@ class TestProcesses:
         began = time.monotonic()
         with pytest.raises(Aborted):
             run_tool(["sleep", "30"], abort=abort, timeout_s=30)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
 
     def test_failed_tool_shows_its_last_lines(self) -> None:
         script = "for i in $(seq 100); do echo line $i; done; exit 3"
@@ -384,7 +384,7 @@ class TestProcesses:
                 guard.watch(ProcessId.of(process.pid))
             guard.release(ProcessId.of(released.pid))
             guard.close()
-            assert watched.wait(5) == -signal.SIGTERM
+            assert watched.wait(60) == -signal.SIGTERM
             assert released.poll() is None
             released.kill()
 

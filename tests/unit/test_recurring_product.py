@@ -214,7 +214,7 @@ async def test_a_chain_goes_on_where_a_restart_left_it(tmp_path: Path) -> None:
     bell = Bell(SystemClock())
     every = {"every": 1, "unit": "seconds", "anchorTime": "2026-01-01T00:00:00Z"}
     for turn in (1, 2):
-        async with run(settings, callbacks={"bell": bell}) as runtime, asyncio.timeout(20):
+        async with run(settings, callbacks={"bell": bell}) as runtime, asyncio.timeout(60):
             if turn == 1:
                 await runtime.service.register_app(
                     NewApp(app_id="shop", partitions=2, active=True, configuration=AppConfiguration())

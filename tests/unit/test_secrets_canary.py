@@ -93,7 +93,7 @@ class Bearer(Client):
 
 
 async def until_ended(client: Client, schedule_id: str) -> dict[str, Any]:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             shown = (await client.call("GET", f"{BASE}/schedules/{schedule_id}")).json["data"]["schedule"]
             if shown["status"] != "SCHEDULED":
@@ -103,7 +103,7 @@ async def until_ended(client: Client, schedule_id: str) -> dict[str, Any]:
 
 async def told(receiver: Receiver) -> None:
     """Wait until the hook has come, which tells of the failure."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not any("ringtime-hook" in headers for headers, _ in receiver.got):
             receiver.arrived.clear()
             await receiver.arrived.wait()

@@ -27,7 +27,7 @@ async def call_back(ringtime: Ringtime, receiver: Receiver) -> tuple[dict[str, s
         delay=timedelta(milliseconds=60),
         callback={"type": "http", "details": {"url": receiver.url, "method": "POST"}},
     )
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await receiver.arrived.wait()
     return receiver.got[-1]
 
@@ -36,7 +36,7 @@ async def signatures_become(
     ringtime: Ringtime, receiver: Receiver, count: int
 ) -> tuple[dict[str, str], bytes]:
     """Return the first callback with so many signatures; the dispatcher reads the apps every 50 ms."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             headers, body = await call_back(ringtime, receiver)
             if len(headers.get("webhook-signature", "").split()) == count:

@@ -62,7 +62,7 @@ class Site:
         self.requests.append(head + await reader.readexactly(sum(lengths)))
 
     async def until_live(self, count: int) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while self.live != count:
                 self.changed.clear()
                 await self.changed.wait()

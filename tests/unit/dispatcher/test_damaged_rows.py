@@ -110,7 +110,7 @@ async def test_it_is_noted_for_operator_app_and_client_and_settled_goes_on(
     assert note.key == f"{rig.owned.instance} {SLOT_MS} {row.schedule.schedule_id}"
     assert not rig.owned.is_open(key_of(row))
     assert rig.rows_held() == 0
-    await asyncio.wait_for(rig.owned.wait_quiet(), 1)
+    await asyncio.wait_for(rig.owned.wait_quiet(), 60)
     assert caplog.text.count("cannot be read") == 1, "once, not at each turn"
     assert rig.receiver.sent == []
 
@@ -216,7 +216,7 @@ async def test_a_damaged_filing_beside_its_home_row(home_state: str) -> None:
         assert stored.outcome == make_outcome(status=Status.FAILURE), "that of the round before"
     assert len(await store.fetch_damage(10)) == 1
     assert not rig.owned.is_open(key_of(move))
-    await asyncio.wait_for(rig.owned.wait_quiet(), 1)
+    await asyncio.wait_for(rig.owned.wait_quiet(), 60)
 
 
 @on_virtual_time

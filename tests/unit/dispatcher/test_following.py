@@ -249,7 +249,7 @@ async def test_a_step_whose_instance_is_given_up_is_left_to_the_next_owner() -> 
     assert not rig.owned.is_quiet
     rig.owned.stop()
     gate.set()
-    await asyncio.wait_for(rig.owned.wait_quiet(), 5)
+    await asyncio.wait_for(rig.owned.wait_quiet(), 60)
     assert rig.receiver.sent == []
     assert (await rig.stored(first)).is_live
     assert rig.owned.is_open(Position(first.place.slot_ms, first.schedule.schedule_id))

@@ -58,7 +58,7 @@ async def cancels_the_task_it_runs_in(_: Delivery) -> Reply:
 
 
 async def cancels_under_a_timeout_of_its_own(delivery: Delivery) -> Reply:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         return await awaits_what_it_cancelled(delivery)
 
 
@@ -112,7 +112,7 @@ async def failed(rig: Rig, row: Row) -> str:
     assert home.outcome.status is Status.FAILURE
     assert not rig.owned.is_open(key_of(row)), "settled goes on"
     assert rig.rows_held() == 0
-    await asyncio.wait_for(rig.owned.wait_quiet(), 1)
+    await asyncio.wait_for(rig.owned.wait_quiet(), 60)
     return home.outcome.error
 
 

@@ -255,7 +255,7 @@ async def test_of_two_addresses_that_answer_at_once_one_connection_is_left(
     async with serving() as site, serving(host="127.0.0.3", port=site.port) as other:
         async with calling({HOST: ["127.0.0.2", "127.0.0.3"]}, settings=BOTH) as http:
             assert await call(http, site.url(HOST)) == OK
-            await asyncio.wait_for(both.wait(), 5)
+            await asyncio.wait_for(both.wait(), 60)
             assert http._connections._sockets == 1
         assert len(site.requests) + len(other.requests) == 1
 

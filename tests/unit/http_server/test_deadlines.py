@@ -55,7 +55,7 @@ async def test_a_request_that_does_not_come_to_its_end_is_cut_off(
         assert answers.statuses == [200, 408]
         assert error_of(answers.bodies[1])["field"] == field
         await dripping
-        assert time.monotonic() - begun_s < 5
+        assert time.monotonic() - begun_s < 30
         assert len(site.seen) == 1
 
 

@@ -132,7 +132,7 @@ async def test_files_are_read_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> 
     def parse(fields: Mapping[str, object], now_ms: int) -> Exclusions:
         begun.append(str(fields["ics"]))
         loop.call_soon_threadsafe(has_begun.set)
-        may_end.wait(10)
+        may_end.wait(60)
         return Exclusions()
 
     monkeypatch.setattr(service, "parse_calendar", parse)

@@ -170,7 +170,7 @@ def test_one_time_schedules_are_filed_and_changed_and_a_file_that_is_applied_aga
     sent = server.trigger_schedule(server.get_named_schedule("pay", "c").schedule_id)
     home = Place.of_home("pay", sent.schedule_id)
     update = RowUpdate(place=home, schedule_id=sent.schedule_id, outcome=make_outcome())
-    asyncio.run_coroutine_threadsafe(backend.store.put_updates([update]), backend.loop).result(5)
+    asyncio.run_coroutine_threadsafe(backend.store.put_updates([update]), backend.loop).result(60)
     assert counts(apply(edited, "--apply")) == {"unchanged": 2, "over": 3}
     assert server.get_named_schedule("pay", "a").status is Status.DELETED
     other = edited.replace(once("c", soon), once("c", in_hours(3)))  # another time, which lies ahead

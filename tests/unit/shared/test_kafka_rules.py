@@ -146,8 +146,8 @@ def test_grants(entries: tuple[str, ...], app: str, topic: str, may: bool) -> No
 
 def test_many_wildcards_and_many_apps_cost_little() -> None:
     grants = TopicGrants(("*=" + "*a" * 60 + "b", "*={app}.*"))
-    began_s = time.perf_counter()
+    began_s = time.process_time()
     for number in range(3_000):
         assert not grants.allows(f"app{number}", "a" * 249)
-    assert time.perf_counter() - began_s < 5
+    assert time.process_time() - began_s < 5
     assert len(grants._kept) <= 1_000

@@ -61,7 +61,7 @@ class Parent:
 
     def ask(self) -> tuple[int, int]:
         """Return number and process id of the worker that answers."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as client:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as client:
             number, pid = client.recv(100).split()
         return int(number), int(pid)
 
@@ -73,7 +73,7 @@ class Parent:
         return found
 
     def end(self) -> tuple[int, str]:
-        _, told = self.process.communicate(timeout=20)
+        _, told = self.process.communicate(timeout=120)
         return self.process.returncode, told
 
 
@@ -84,7 +84,7 @@ def running(how: str = "well") -> Iterator[Parent]:
         yield parent
     finally:
         parent.process.kill()  # its workers see the pipe end
-        parent.process.communicate(timeout=20)
+        parent.process.communicate(timeout=120)
 
 
 def _is_there(pid: int) -> bool:

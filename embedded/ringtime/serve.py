@@ -14,9 +14,12 @@ from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.http_server import is_loopback, listen, serve_http, stop_on_signals
 from ringtime_shared.http_server.connection import App
 from ringtime_shared.http_server.exposure import require_guarded
+from ringtime_shared.http_server.heads import takes_no_forms
 from ringtime_shared.process.service import settle_memory
 from ringtime_shared.settings import ServerSettings, Settings
 from ringtime_shared.settings.access import NO_KEYS
+from ringtime_web.api import InProcess
+from ringtime_web.app import Dashboard
 
 
 def make_http_app(runtime: Runtime, settings: ServerSettings, keys: KeyChecks | None = None) -> App:
@@ -57,10 +60,21 @@ async def serve(settings: Settings, *, clock: Clock | None = None) -> None:
             if keys is None:
                 click.secho(NO_KEYS, bold=True)
             app = make_http_app(runtime, settings.server, keys)
+            takes_forms = takes_no_forms
+            if settings.web.is_served:
+                dashboard = Dashboard(
+                    settings.web,
+                    InProcess(app),
+                    has_keys=has_keys,
+                    is_secure=bool(settings.server.cert_file) or settings.access.gateway,
+                    boot_ms=runtime.clock.boot_ms,
+                )
+                app, takes_forms = dashboard.before(app), dashboard.has
+                click.echo(f"dashboard: {settings.server.scheme}://{host}:{port}{settings.web.prefix}/")
             losing = asyncio.create_task(runtime.wait_lost(), name="watch the data folder")
             losing.add_done_callback(lambda _: stop.set())
             settle_memory()
-            await serve_http(app, settings.server, listener, stop)
+            await serve_http(app, settings.server, listener, stop, takes_forms=takes_forms)
             if keys is not None:
                 await keys.close()
             if losing.done():

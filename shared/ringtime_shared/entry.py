@@ -88,6 +88,11 @@ def ingest() -> None:
     enter("ringtime_ingest.main", "ringtime-ingest")
 
 
+def web() -> None:
+    """`ringtime-web`."""
+    enter("ringtime_web.main", "ringtime-web")
+
+
 def take_interrupts() -> None:
     """From now on Ctrl-C is a KeyboardInterrupt: there is something to put in order on the way out."""
     if signal.getsignal(signal.SIGINT) is _end_at_once:

@@ -110,6 +110,7 @@ def test_the_wheel_holds_the_product_and_no_launcher_of_servers(tmp_path: Path) 
         "ringtime_ingest",
         "ringtime_ringctl",
         "ringtime_shared",
+        "ringtime_web",
     }
     assert packages_in(build_wheel(ROOT / "infra", tmp_path / "launcher")) == {"ringtime_local"}
 

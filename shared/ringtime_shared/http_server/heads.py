@@ -19,7 +19,8 @@ own. The API has no keys that would stop it, so three things in a request do, wh
 
 - `Host` is the name that the browser thinks it talks to: a name nobody gave the service is refused;
 - `Origin` and `Sec-Fetch-Site` say whose page it is: a foreign one is refused;
-- a JSON content type makes browsers ask first, and the service does not say yes.
+- a JSON content type makes browsers ask first, and the service does not say yes. Only the dashboard's own
+  paths take forms, and of these only what has its token in it.
 
 The first and the last hold where the service knows its names: on a loopback address, and wherever
 `server.hosts` is set. Elsewhere a gateway decides, and what `Host` it sends is not known here.
@@ -28,6 +29,7 @@ The first and the last hold where the service knows its names: on a loopback add
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
@@ -44,6 +46,7 @@ _REQUEST = re.compile(rb"([A-Z]{1,20}) (/[A-Za-z0-9._~/-]*)(?:\?([!-\"$-~]*))? H
 _ANY_REQUEST = re.compile(rb"[A-Z]{1,20} [!-~]+ HTTP/([0-9]\.[0-9])")
 _HOST = re.compile(rb"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
 _CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_JSON, _FORM = b"application/json", b"application/x-www-form-urlencoded"
 _LETTERS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _LOCAL = "localhost"  #: and names under it: browsers and RFC 6761 keep them on the machine
 _READS = ("GET", "HEAD")
@@ -227,10 +230,17 @@ def _read_length(once: dict[bytes, bytes], minor: bytes) -> int | Refusal | None
     return int(length)
 
 
+def takes_no_forms(path: str) -> bool:  # noqa: ARG001
+    """Say of every path that forms are not to be sent there: so it is where there are no pages."""
+    return False
+
+
 class Door:
     """The rules of one server."""
 
-    def __init__(self, settings: ServerSettings) -> None:
+    def __init__(self, settings: ServerSettings, takes_forms: Callable[[str], bool] = takes_no_forms) -> None:
+        """`takes_forms`: says of a path whether it is one of pages, which know their own forms by a token."""
+        self._takes_forms = takes_forms
         self._names = {name.lower() for name in settings.hosts}
         self._knows_names = bool(settings.hosts) or is_loopback(settings.host)
         self._own = {_LOCAL, settings.host.lower()}
@@ -250,16 +260,18 @@ class Door:
                 return _FOREIGN_PAGE
         elif head.method not in _READS and head.once.get(b"sec-fetch-site") in _FOREIGN_PAGES:
             return _FOREIGN_PAGE
-        if self._knows_names and head.length != 0 and not _is_json(head.once.get(b"content-type", b"")):
-            return _NOT_JSON
+        if self._knows_names and head.length != 0:
+            kind = _kind(head.once.get(b"content-type", b""))
+            if kind != _JSON and not (kind == _FORM and self._takes_forms(head.path)):
+                return _NOT_JSON
         return None
 
     def _is_known(self, host: str, address: str) -> bool:
         return host == address or host in self._own or host in self._names or host.endswith(f".{_LOCAL}")
 
 
-def _is_json(content_type: bytes) -> bool:
-    return content_type.partition(b";")[0].strip().lower() == b"application/json"
+def _kind(content_type: bytes) -> bytes:
+    return content_type.partition(b";")[0].strip().lower()
 
 
 def is_loopback(host: str) -> bool:

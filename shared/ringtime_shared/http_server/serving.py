@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ from ringtime_shared.errors import StartupError
 from ringtime_shared.http_server.connection import App, Connection, House
 from ringtime_shared.http_server.crowd import Crowd
 from ringtime_shared.http_server.handshakes import Acceptor
-from ringtime_shared.http_server.heads import Door
+from ringtime_shared.http_server.heads import Door, takes_no_forms
 from ringtime_shared.process.descriptors import descriptor_limit, share_out
 from ringtime_shared.settings import ServerSettings
 
@@ -95,11 +95,20 @@ def stop_on_signals() -> Iterator[asyncio.Event]:
 
 
 async def serve_http(
-    app: App, settings: ServerSettings, listener: socket.socket, stop: asyncio.Event
+    app: App,
+    settings: ServerSettings,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    *,
+    takes_forms: Callable[[str], bool] = takes_no_forms,
 ) -> None:
-    """Serve until `stop` is set, then take no more connections and answer what is open, within `drain_s`."""
+    """Serve until `stop` is set, then take no more connections and answer what is open, within `drain_s`.
+
+    Args:
+        takes_forms: as of `Door`.
+    """
     crowd = Crowd(settings, share_out(descriptor_limit()).clients)
-    server = _Server(app, settings, crowd)
+    server = _Server(app, settings, crowd, takes_forms)
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="http server")
     stopping = asyncio.create_task(stop.wait(), name="wait for a signal")
     sweeping = asyncio.create_task(_sweep_for_ever(crowd, settings), name="sweep of connections")
@@ -131,7 +140,9 @@ class _Server(uvicorn.Server):
     Its own handlers raise a signal again when it is done, which would end the draining.
     """
 
-    def __init__(self, app: App, settings: ServerSettings, crowd: Crowd) -> None:
+    def __init__(
+        self, app: App, settings: ServerSettings, crowd: Crowd, takes_forms: Callable[[str], bool]
+    ) -> None:
         super().__init__(
             uvicorn.Config(
                 cast(Any, app),
@@ -150,7 +161,7 @@ class _Server(uvicorn.Server):
         self._house = House(
             app=app,
             settings=settings,
-            door=Door(settings),
+            door=Door(settings, takes_forms),
             crowd=crowd,
             loop=asyncio.get_running_loop(),
             state=self.server_state,

@@ -32,6 +32,7 @@ from ringtime_shared.settings.root import Settings
 from ringtime_shared.settings.secrets import SecretSettings
 from ringtime_shared.settings.server import ServerSettings
 from ringtime_shared.settings.storage import CassandraSettings, EmbeddedSettings
+from ringtime_shared.settings.web import WebSettings
 
 __all__ = [
     "AccessSettings",
@@ -52,6 +53,7 @@ __all__ = [
     "SecretSettings",
     "ServerSettings",
     "Settings",
+    "WebSettings",
     "check_settings",
     "describe_settings",
     "load_settings",

@@ -105,3 +105,21 @@ def test_bodies_are_json_where_pages_could_send_them(content_type: str, status: 
 def test_no_body_needs_no_type() -> None:
     for length in ("", "\r\nContent-Length: 0"):
         assert judge(LOOPBACK, f"Host: localhost{length}", "POST") == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "status"),
+    [
+        ("/ui/look", "application/x-www-form-urlencoded", 200),
+        ("/ui/look", "Application/X-WWW-Form-Urlencoded; charset=utf-8", 200),
+        ("/ui/look", "text/plain", 415),
+        ("/ui/look", "multipart/form-data; boundary=x", 415),
+        ("/goscheduler/schedules", "application/x-www-form-urlencoded", 415),
+    ],
+)
+def test_forms_may_be_sent_where_there_are_pages_and_nowhere_else(path: str, kind: str, status: int) -> None:
+    lines = f"Host: localhost\r\nContent-Length: 3\r\nContent-Type: {kind}"
+    head = parse_head(f"POST {path} HTTP/1.1\r\n{lines}".encode())
+    assert isinstance(head, Head)
+    refusal = Door(LOOPBACK, lambda path: path.startswith("/ui/")).judge(head, "127.0.0.1")
+    assert (200 if refusal is None else refusal.status) == status

@@ -1,0 +1,26 @@
+"""The pages, one module each. A new one: a class with `all`, its line in `NAV`, its templates."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from starlette.routing import Route
+
+from ringtime_web.pages.entrance import EntrancePages
+from ringtime_web.pages.overview import OverviewPages
+from ringtime_web.site import Site
+
+
+class NavItem(NamedTuple):
+    """A page that every page leads to."""
+
+    path: str
+    title: str
+
+
+NAV = (NavItem("/", "Overview"),)
+
+
+def all_pages(site: Site) -> list[Route]:
+    """Return the routes of all pages."""
+    return [*EntrancePages(site).all(), *OverviewPages(site).all()]

@@ -1,0 +1,74 @@
+"""Templates, and how times, lengths and numbers are written on pages. Everything is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2.ext import Extension
+
+_UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1_000, "s"))
+
+
+class Templates:
+    """The templates of this package."""
+
+    def __init__(self, **shared: object) -> None:
+        """`shared`: what every template knows."""
+        self._environment = Environment(
+            loader=PackageLoader("ringtime_web", "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+            extensions=list[type[Extension]](),
+        )
+        self._environment.filters.update(
+            utc=to_utc, utc_ms=to_utc_ms, iso=to_iso, length=to_length, number=to_number, packed=to_packed
+        )
+        self._environment.globals.update(shared)
+
+    def render(self, name: str, known: Mapping[str, Any]) -> str:
+        """Return a page, or a piece of one."""
+        return self._environment.get_template(name).render(known)
+
+
+def to_utc(at: datetime | None) -> str:
+    """Return an instant to the second."""
+    return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def to_utc_ms(at: datetime | None) -> str:
+    """Return an instant to the millisecond."""
+    return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+
+
+def to_iso(at: datetime | None) -> str:
+    """Return an instant as attributes of HTML have it."""
+    return "" if at is None else at.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def to_length(ms: float | None) -> str:
+    """Return a length of time with one unit, as `850 ms`, `1.2 s` or `3.5 d`."""
+    if ms is None:
+        return ""
+    for unit_ms, unit in _UNITS:
+        if abs(ms) >= unit_ms:
+            return f"{ms / unit_ms:.1f}".removesuffix(".0") + f" {unit}"
+    return f"{ms:.0f} ms"
+
+
+def to_number(number: float | None) -> str:
+    """Return a number with its thousands apart."""
+    if number is None:
+        return ""
+    return f"{number:,.0f}" if abs(number) >= 100 or number == int(number) else f"{number:,.1f}"
+
+
+def to_packed(value: object) -> str:
+    """Return JSON for an attribute of an element; the template escapes it."""
+    return orjson.dumps(value).decode()

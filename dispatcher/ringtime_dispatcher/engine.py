@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from random import Random
 from typing import Protocol
 
@@ -20,12 +21,14 @@ from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_dispatcher.ownership.keeper import BACK_OFF_S, PASSING, Owner, OwnerParts, wait_at_most
 from ringtime_dispatcher.reading.polling import Poller
 from ringtime_dispatcher.reading.sealing import Sealer
+from ringtime_dispatcher.status import Observer
 from ringtime_shared.callbacks.foreign import is_own_cancel
 from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.clock import Clock
 from ringtime_shared.coordination.protocol import Member, Session
 from ringtime_shared.encryption.keyring import KeyRing
 from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.node_status import NodeStatus
 from ringtime_shared.settings import (
     AppLimits,
     ClockSettings,
@@ -47,6 +50,7 @@ from ringtime_shared.stores.protocol import (
 )
 
 _log = logging.getLogger(__name__)
+_VERSION = version("ringtime")
 
 
 class DispatchStore(
@@ -176,6 +180,10 @@ class Dispatcher:
             self._deliverer,
             self._owner.is_retired,
         )
+        self._observer = Observer(
+            parts.member, _VERSION, self._owner, self._deliverer, self._ledger, parts.clock, parts.dispatch
+        )
+        self._is_stopping = False
         self._loops: dict[str, asyncio.Task[None]] = {}
 
     @property
@@ -201,6 +209,10 @@ class Dispatcher:
         horizon_ms = self._clock.now_ms() + self._settings.read_ahead_ms
         return {str(each.instance): each.sealable_ms(horizon_ms) for each in self._owner.instances.active()}
 
+    async def observe(self) -> NodeStatus:
+        """Return what this node says of itself to those who cannot ask it."""
+        return await self._observer.observe(is_ready=self.is_ready(), is_draining=self._is_stopping)
+
     def is_trusted(self) -> bool:
         """Whether this node may act as an owner at this moment."""
         return self._owner.is_trusted()
@@ -219,6 +231,7 @@ class Dispatcher:
 
     async def stop(self) -> None:
         """Drain and leave; bounded by `drain_s`. What is left over is fired again by the next owner."""
+        self._is_stopping = True
         await self._owner.leave()
         await self._end_loops()
         try:

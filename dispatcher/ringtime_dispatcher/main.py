@@ -10,6 +10,7 @@ from ringtime_dispatcher.callbacks.build import close_callbacks, make_callbacks
 from ringtime_dispatcher.engine import make_dispatcher
 from ringtime_dispatcher.health import HealthParts, create_health_app
 from ringtime_dispatcher.ownership.capacity import fit_to_machine
+from ringtime_dispatcher.status import Reporter
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.clock.watched import WatchedClock
 from ringtime_shared.coordination.etcd import EtcdSession
@@ -51,6 +52,8 @@ async def serve(settings: Settings) -> None:
                     ring=ring,
                 )
                 await dispatcher.start()
+                reporter = Reporter(dispatcher.observe, store, settings.node.status_ms)
+                reporter.start()
                 scheme = settings.server.scheme
                 click.echo(f"ringtime-dispatcher {node} listens on {scheme}://{host}:{port}/health/ready")
                 if ring is None:
@@ -72,6 +75,7 @@ async def serve(settings: Settings) -> None:
                 await serve_http(app, settings.server, listener, stop)
                 click.echo(f"ringtime-dispatcher {node} is draining")
                 await dispatcher.stop()
+                await reporter.close()
         finally:
             await close_callbacks(callbacks.values())
             await store.close()

@@ -20,6 +20,7 @@ from ringtime.stepped_clock import Stepper, TestClock, suited
 from ringtime_dispatcher.callbacks.build import close_callbacks, make_callbacks
 from ringtime_dispatcher.engine import Dispatcher, make_dispatcher
 from ringtime_dispatcher.ownership.capacity import fit_to_machine
+from ringtime_dispatcher.status import Reporter
 from ringtime_ingest.service import IngestParts, IngestService
 from ringtime_shared.callbacks.grants import TlsProfiles
 from ringtime_shared.callbacks.protocol import CallbackType
@@ -127,6 +128,10 @@ async def run(
                 ring=ring,
             )
             await dispatcher.start()
+            for status in await store.fetch_node_statuses():  # of processes before this one
+                await store.drop_node_status(status.node)
+            reporter = Reporter(dispatcher.observe, store, settings.node.status_ms)
+            reporter.start()
             stepper = Stepper(store, clock, dispatcher) if isinstance(clock, TestClock) else None
             runtime = Runtime(store, clock, service, dispatcher, stepper)
             service.jobs.start(is_alone=True)
@@ -142,6 +147,7 @@ async def run(
                 await service.close()
                 if halting.cancelled():
                     await dispatcher.stop()
+                await reporter.close()
     finally:
         await close_callbacks(kinds.values())
         await store.close()

@@ -23,6 +23,7 @@ Source: M. Nygard, "Release It!", 2007, chapter 5 (circuit breaker).
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import replace
 
 from ringtime_shared.callbacks.protocol import OutageRules, Reply
@@ -38,12 +39,23 @@ _GONE = Reply(ok=False, error="gone")  #: as a failure that counts against the r
 class Breaker:
     """One destination of one app, as this node sees it. Pure: `now_ms` is passed in."""
 
-    __slots__ = ("_failures", "_most", "_next_slot_ms", "_open_until_ms", "_probe_until_ms", "_rules")
+    __slots__ = (
+        "_failures",
+        "_most",
+        "_next_slot_ms",
+        "_open_until_ms",
+        "_probe_until_ms",
+        "_rules",
+        "error",
+        "failed_ms",
+    )
 
     def __init__(self, most_failures: int, rules: OutageRules) -> None:
         """`most_failures`: as many in a row open it; 0: it never opens."""
         self._most = most_failures
         self._rules = rules
+        self.error = ""  #: of the last failure
+        self.failed_ms: int | None = None  #: when that was
         self._failures = 0
         self._open_until_ms: int | None = None  # None: closed
         self._probe_until_ms: int | None = None  # a probe is under way, to be answered by then
@@ -52,6 +64,20 @@ class Breaker:
     @property
     def is_closed(self) -> bool:
         return self._open_until_ms is None
+
+    @property
+    def failures(self) -> int:
+        """How many in a row blamed the destination."""
+        return self._failures
+
+    def opens_in_ms(self, now_ms: int) -> int:
+        """Return for how long nothing is sent but what is asked for; 0: a probe is, or all."""
+        return max((self._open_until_ms or 0) - now_ms, 0)
+
+    def parked(self, now_ms: int) -> int:
+        """Return about how many rows were given slots that are still to come."""
+        ahead_ms = self._next_slot_ms - max(now_ms, self._open_until_ms or 0)
+        return max(round(ahead_ms * self._rules.park_per_s / 1_000), 0)
 
     def is_idle(self, now_ms: int) -> bool:
         """Whether it may be forgotten: closed, no failures, and nothing parked that is still to come."""
@@ -80,6 +106,7 @@ class Breaker:
             self._open_until_ms = self._probe_until_ms = None
             return False
         self._failures += 1
+        self.error, self.failed_ms = reply.error or "", now_ms
         if not self._most or (self.is_closed and self._failures < self._most):
             return False
         if self._open_until_ms is None or self._open_until_ms <= now_ms:
@@ -114,6 +141,12 @@ class Destinations:
         if breaker is not None:
             self._breakers[key] = breaker  # what is asked for moves to the end: the first goes first
         return breaker
+
+    def each(self) -> Iterator[tuple[str, str, Breaker]]:
+        """Yield app, destination and breaker of those that failed lately, or that rows are parked for. Others
+        may have their turn in between."""
+        for (app_id, destination), breaker in tuple(self._breakers.items()):
+            yield app_id, destination, breaker
 
     def note(
         self, app_id: str, destination: str, reply: Reply, now_ms: int, rules: OutageRules | None = None

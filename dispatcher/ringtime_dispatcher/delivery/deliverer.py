@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from bisect import bisect_left
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -57,6 +58,7 @@ from ringtime_shared.errors import Damaged, SecretUnreadable
 from ringtime_shared.ids import app_number_of
 from ringtime_shared.models.app import App
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.node_status import LAG_BOUNDS_MS
 from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Status
 from ringtime_shared.process.descriptors import is_shortage
 from ringtime_shared.recurring.completing import (
@@ -127,6 +129,7 @@ class Deliverer:
 
     def __init__(self, parts: DeliveryParts, ledger: Ledger) -> None:
         self.tally = Tally()
+        self.lags = [0] * (len(LAG_BOUNDS_MS) + 1)  #: first attempts, by how late they were sent
         self._parts = parts
         self._clock = parts.clock
         self._ledger = ledger
@@ -203,6 +206,11 @@ class Deliverer:
         await self._follower.close()
         await self._damaged.close()
         await self._outcomes.close()
+
+    @property
+    def turns(self) -> Turns:
+        """What is due and waits; to be looked at alone."""
+        return self._turns
 
     @property
     def is_idle(self) -> bool:
@@ -388,6 +396,8 @@ class Deliverer:
             self._conclude(item, policy, reply, at_ms=now_ms, took_ms=0, was_asked=False)
             return False
         self.tally.sent += 1
+        if not row.attempts:
+            self.lags[bisect_left(LAG_BOUNDS_MS, now_ms - row.place.slot_ms)] += 1
         delivery = Delivery(
             schedule=schedule,
             details=details,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from hashlib import blake2b
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -17,7 +17,7 @@ from typing import Generic, TypeVar
 
 import orjson
 
-from ringtime_dispatcher.delivery.breaker import Destinations, GoneReceivers
+from ringtime_dispatcher.delivery.breaker import Breaker, Destinations, GoneReceivers
 from ringtime_dispatcher.delivery.ledger import RowItem
 from ringtime_dispatcher.delivery.policy import DeliveryPolicy
 from ringtime_shared.callbacks.credentials import CIPHERTEXT, MASK
@@ -25,7 +25,7 @@ from ringtime_shared.callbacks.foreign import describe
 from ringtime_shared.callbacks.protocol import CallbackType, OutageRules, Reply
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Damaged
-from ringtime_shared.fairness.fair_queue import FairQueue, Rank
+from ringtime_shared.fairness.fair_queue import FairQueue, LaneState, Rank
 from ringtime_shared.models.schedule import Schedule
 from ringtime_shared.models.sending import Priority
 from ringtime_shared.once import OnceLog
@@ -253,6 +253,14 @@ class Turns:
             fault = describe(error)
         self._blame(schedule.callback_type, "deadline_ms", fault)
         return asked_ms
+
+    def lanes(self) -> Iterator[LaneState]:
+        """Yield what waits for each destination, and how much is under way to it."""
+        return self._queue.lanes()
+
+    def breakers(self) -> Iterator[tuple[str, str, Breaker]]:
+        """Yield the destinations that failed lately, or that rows are parked for."""
+        return self._destinations.each()
 
     def close(self) -> None:
         """Forget what waits."""

@@ -238,6 +238,18 @@ class OwnedInstance:
             return self.checked_ms
         return min(self.checked_ms, min(self._rows.open).slot_ms - 1)
 
+    def oldest_ms(self) -> int | None:
+        """Return the oldest slot whose row has no durable outcome yet, as far as slots are known; None: there
+        is none."""
+        rows = self._rows
+        if rows is None:
+            return None
+        next_ms = self.next_ms()
+        if not rows.open:
+            return next_ms
+        open_ms = min(rows.open).slot_ms
+        return open_ms if next_ms is None else min(open_ms, next_ms)
+
     @property
     def is_settled(self) -> bool:
         """Whether `settled` is published as far as it can be."""

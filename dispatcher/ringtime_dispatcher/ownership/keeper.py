@@ -86,6 +86,10 @@ class Owner:
             return self._session is not None
         return self._session is not None and self._clock.boot_ms() < self._session.trusted_until_ms()
 
+    def is_drained(self) -> bool:
+        """Whether an operator wants this node to own nothing."""
+        return self._session is not None and self._node in self._session.view().drained
+
     def is_retired(self, instance: Instance) -> bool:
         """Whether a resize is to take this instance away, and waits for its `settled`."""
         app = self.apps.get(instance.app_id)

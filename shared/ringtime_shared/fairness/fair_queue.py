@@ -13,7 +13,7 @@ Queuing using Deficit Round Robin", SIGCOMM 1995, with every item of size one.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from heapq import heappop, heappush
@@ -46,6 +46,17 @@ class Rank(Enum):
 class _Start(NamedTuple):
     at_ms: int
     kind: int
+
+
+class LaneState(NamedTuple):
+    """What there is for one destination of one app. Times are of the clock of `put` and `take`."""
+
+    app_id: str
+    destination: str
+    waiting: int
+    oldest_ms: int | None  #: when that was put which waits longest; None: nothing waits
+    under_way: int
+    is_quick: bool
 
 
 class _Lane(Generic[T]):
@@ -283,6 +294,21 @@ class FairQueue(Generic[T]):
         if lane.kind == QUICK and len(lane.under_way) < self._cap:
             return False
         return any(line[0][0] < before_ms for line in lane.lines(rank))
+
+    def lanes(self) -> Iterator[LaneState]:
+        """Yield what there is for each destination. Others may have their turn between two of an iteration:
+        then it is of no one moment."""
+        for app in tuple(self._apps.values()):
+            for destination, lane in tuple(app.lanes.items()):
+                lines = lane.lines()
+                yield LaneState(
+                    app.app_id,
+                    destination,
+                    sum(map(len, lines)),
+                    min((line[0][0] for line in lines), default=None),
+                    len(lane.under_way),
+                    lane.kind == QUICK,
+                )
 
     def next_start_ms(self) -> int | None:
         """When an app that ran out of its rate may go on; None: none did."""

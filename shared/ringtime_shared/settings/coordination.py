@@ -66,3 +66,7 @@ class NodeSettings:
 
     capacity: Annotated[float, Meta(ge=0.1, le=100)] = 1.0
     """Weight in the ring: a node of 2 gets twice the poller instances of a node of 1."""
+
+    status_ms: Annotated[int, Meta(ge=0, le=60_000)] = 5_000
+    """How often a dispatcher writes what the dashboard and `GET /goscheduler/nodes` show of it, in
+    milliseconds: one small write each time. 0: never, and they show nothing of it."""

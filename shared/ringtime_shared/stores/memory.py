@@ -22,6 +22,7 @@ from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.job import Job, JobKey
+from ringtime_shared.models.node_status import KEPT_MS, NodeStatus
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.models.sending import Sending
@@ -52,6 +53,7 @@ from ringtime_shared.stores.protocol import (
     parts_conflict,
     version_conflict,
 )
+from ringtime_shared.stores.status_codec import bounded
 
 Bucket = tuple[str, int, int]  # app id, partition, bucket
 _CHANGES_KEPT = 1_000
@@ -83,6 +85,7 @@ class MemoryStore:
         self._letters: dict[str, dict[Position, DeadLetter]] = defaultdict(dict)
         self._damage: dict[tuple[str, str], Damage] = {}
         self._audit: dict[UUID, AuditEntry] = {}
+        self._statuses: dict[str, tuple[int, NodeStatus]] = {}  # by node: until when it is kept, and it
         self._api_keys: dict[str, ApiKey] = {}
         self._nonces = 0
         self._era = (0, "")
@@ -442,6 +445,17 @@ class MemoryStore:
             and (after is None or (entry.key > after if is_oldest_first else entry.key < after))
         ]
         return sorted(entries, key=lambda entry: entry.key, reverse=not is_oldest_first)[:limit]
+
+    async def put_node_status(self, status: NodeStatus) -> None:
+        self._statuses[status.node] = self._now_ms() + KEPT_MS, bounded(status)
+
+    async def fetch_node_statuses(self) -> list[NodeStatus]:
+        now_ms = self._now_ms()
+        self._statuses = {node: kept for node, kept in self._statuses.items() if kept[0] > now_ms}
+        return [self._statuses[node][1] for node in sorted(self._statuses)]
+
+    async def drop_node_status(self, node: str) -> None:
+        self._statuses.pop(node, None)
 
     async def put_key(self, key: ApiKey) -> None:
         self._api_keys.setdefault(key.key_id, key)

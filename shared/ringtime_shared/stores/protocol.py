@@ -28,6 +28,7 @@ from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.job import Job, JobKey
+from ringtime_shared.models.node_status import NodeStatus
 from ringtime_shared.models.recurring import Definition, Origin
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.models.tally import Tally
@@ -594,6 +595,22 @@ class AuditStore(Protocol):
         ...
 
 
+class NodeStatusStore(Protocol):
+    """What dispatchers said of themselves last, for those who cannot ask them. Nobody depends on it."""
+
+    async def put_node_status(self, status: NodeStatus) -> None:
+        """Keep a status for `KEPT_MS`, in place of the one of the same node."""
+        ...
+
+    async def fetch_node_statuses(self) -> list[NodeStatus]:
+        """Return them by node. One that cannot be read has its key and its `damage`."""
+        ...
+
+    async def drop_node_status(self, node: str) -> None:
+        """Forget the status of a node; no error if there is none."""
+        ...
+
+
 class Store(
     AppStore,
     AppFeedStore,
@@ -609,6 +626,7 @@ class Store(
     DamageStore,
     OperatorStore,
     AuditStore,
+    NodeStatusStore,
     MetaStore,
     PartStore,
     KeyStore,

@@ -16,6 +16,7 @@ from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.job import Job, JobKey
+from ringtime_shared.models.node_status import NodeStatus
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.models.tally import Tally
@@ -33,6 +34,7 @@ from ringtime_shared.stores.cassandra.jobs import JobTables
 from ringtime_shared.stores.cassandra.marks import MarkTable
 from ringtime_shared.stores.cassandra.meta import HostTimes, MetaTable
 from ringtime_shared.stores.cassandra.migrate import check_schema
+from ringtime_shared.stores.cassandra.node_status import NodeStatusTable
 from ringtime_shared.stores.cassandra.operator import DamageTable, OperatorReads
 from ringtime_shared.stores.cassandra.parts import PartTable
 from ringtime_shared.stores.cassandra.recurring import Recurring
@@ -79,6 +81,7 @@ class CassandraStore:
         operator: OperatorReads,
         api_keys: ApiKeyTable,
         audit: AuditTables,
+        node_status: NodeStatusTable,
         meta: MetaTable,
         times: HostTimes,
         parts: PartTable,
@@ -102,6 +105,7 @@ class CassandraStore:
         self._operator = operator
         self._api_keys = api_keys
         self._audit = audit
+        self._node_status = node_status
         self._meta = meta
         self._times = times
         self._parts = parts
@@ -169,6 +173,7 @@ class CassandraStore:
             await OperatorReads.prepare(session),
             await ApiKeyTable.prepare(session),
             await AuditTables.prepare(session, now_ms),
+            await NodeStatusTable.prepare(session, now_ms),
             meta,
             await HostTimes.prepare(session, boot_ms),
             parts,
@@ -356,6 +361,15 @@ class CassandraStore:
         return await self._audit.fetch_audit(
             from_ms, upto_ms, limit, app_id=app_id, after=after, is_oldest_first=is_oldest_first
         )
+
+    async def put_node_status(self, status: NodeStatus) -> None:
+        await self._node_status.put_node_status(status)
+
+    async def fetch_node_statuses(self) -> list[NodeStatus]:
+        return await self._node_status.fetch_node_statuses()
+
+    async def drop_node_status(self, node: str) -> None:
+        await self._node_status.drop_node_status(node)
 
     async def put_key(self, key: ApiKey) -> None:
         await self._api_keys.put_key(key)

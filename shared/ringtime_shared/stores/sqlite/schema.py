@@ -220,6 +220,15 @@ _KEY_RETIREMENT = """
 ALTER TABLE api_keys ADD COLUMN retires_ms INTEGER;
 """
 
+_NODE_STATUS = """
+CREATE TABLE node_status ( -- what a node said of itself last
+    node TEXT PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    expires_ms INTEGER NOT NULL,
+    status TEXT NOT NULL -- JSON object
+) WITHOUT ROWID;
+"""
+
 #: Step n leads from schema version n to n + 1; add at the end, change nothing. A comment holds no semicolon.
 STEPS = (
     _FIRST,
@@ -237,6 +246,7 @@ STEPS = (
     _API_KEYS,
     _AUDIT,
     _KEY_RETIREMENT,
+    _NODE_STATUS,
 )
 SCHEMA_VERSION = len(STEPS)
 

@@ -21,6 +21,7 @@ from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.job import Job, JobKey
+from ringtime_shared.models.node_status import NodeStatus
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.models.tally import Tally
@@ -49,6 +50,7 @@ from ringtime_shared.stores.sqlite import (
     dead_letters,
     jobs,
     marks,
+    node_status,
     operator,
     purge,
     recurring,
@@ -415,6 +417,17 @@ class SqliteStore:
                 session, app_id, from_ms, upto_ms, after, limit, is_oldest_first=is_oldest_first
             )
         )
+
+    async def put_node_status(self, status: NodeStatus) -> None:
+        now_ms = self._now_ms()
+        await self._write(lambda session: node_status.put_node_status(session, status, now_ms))
+
+    async def fetch_node_statuses(self) -> list[NodeStatus]:
+        now_ms = self._now_ms()
+        return await self._reader.run(lambda session: node_status.fetch_node_statuses(session, now_ms))
+
+    async def drop_node_status(self, node: str) -> None:
+        await self._write(lambda session: node_status.drop_node_status(session, node))
 
     async def put_key(self, key: ApiKey) -> None:
         await self._write(lambda session: api_keys.put_key(session, key))

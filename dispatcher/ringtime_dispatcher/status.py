@@ -1,0 +1,268 @@
+"""What a node says of itself: gathered every few seconds, and written where those find it who cannot ask.
+
+Ingest and the dashboard know no dispatcher; they read the store. A node writes one short row there, over its
+own last one. Nothing depends on it: a write that fails is forgotten, and the next one says it all. What is
+gathered has other sources (counts, queues, breakers, marks) and keeps no books beside them; with 100,000
+poller instances it takes some ten milliseconds, a slice of 1,000 at a time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from typing import NamedTuple
+
+from ringtime_dispatcher.delivery.breaker import Breaker
+from ringtime_dispatcher.delivery.deliverer import Deliverer, Tally
+from ringtime_dispatcher.delivery.ledger import Ledger
+from ringtime_dispatcher.ownership.instance import OwnedInstance
+from ringtime_dispatcher.ownership.keeper import Owner
+from ringtime_shared.callbacks.foreign import is_own_cancel
+from ringtime_shared.clock import Clock
+from ringtime_shared.coordination.protocol import Member
+from ringtime_shared.fairness.fair_queue import LaneState
+from ringtime_shared.models.node_status import (
+    ERROR_CHARS,
+    MOST_APPS,
+    MOST_TROUBLES,
+    TROUBLE_STATES,
+    NodeStatus,
+    Trouble,
+    Work,
+)
+from ringtime_shared.settings import DispatchSettings
+from ringtime_shared.stores.protocol import NodeStatusStore
+
+_WINDOW_MS = 60_000  #: what was done is counted over so long
+_MOST_COUNTS = 100  #: remembered; where it is asked more often, over less
+_AT_ONCE = 1_000  #: looked at without letting anybody else run: about a millisecond
+_SLOW_MS = 1_000  #: a row that waits longer for a destination with attempts under way is worth a word
+_WRITE_S = 10.0
+_log = logging.getLogger(__name__)
+_ORDER = {state: n for n, state in enumerate(TROUBLE_STATES)}
+Observe = Callable[[], Awaitable[NodeStatus]]
+
+
+class _Counts(NamedTuple):
+    boot_ms: int
+    tally: Tally
+    lags: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class _Queues:
+    """What waits and is under way, put together."""
+
+    waiting: int = 0
+    under_way: int = 0
+    parked: int = 0
+    troubles: int = 0
+
+
+class Observer:
+    """Looks at the parts of one node."""
+
+    def __init__(
+        self,
+        member: Member,
+        version: str,
+        owner: Owner,
+        deliverer: Deliverer,
+        ledger: Ledger,
+        clock: Clock,
+        settings: DispatchSettings,
+    ) -> None:
+        self._member = member
+        self._version = version
+        self._owner = owner
+        self._deliverer = deliverer
+        self._ledger = ledger
+        self._clock = clock
+        self._settings = settings
+        self._since_ms = clock.now_ms()
+        self._counts = deque([self._count()], maxlen=_MOST_COUNTS)
+
+    async def observe(self, *, is_ready: bool, is_draining: bool) -> NodeStatus:
+        """Return what there is to say now."""
+        member, owner, settings = self._member, self._owner, self._settings
+        work = self._work()
+        queues, troubles = await self._look_at_queues()
+        oldest_ms = await self._oldest_ms(owner.instances.active())
+        mark_ms, apps = await self._look_at_owned(list(owner.owned.values()))
+        now_ms = self._clock.now_ms()
+        return NodeStatus(
+            node=member.node,
+            at_ms=now_ms,
+            version=self._version,
+            address=member.address,
+            since_ms=self._since_ms,
+            capacity=member.capacity,
+            most=member.most,
+            is_ready=is_ready,
+            is_draining=is_draining,
+            is_drained=owner.is_drained(),
+            clock_doubt=self._clock.doubt() or "",
+            work=work,
+            loaded=sum(self._ledger.held.values()),
+            is_short=self._ledger.is_short,
+            backlog=queues.waiting,
+            oldest_due_ms=0 if oldest_ms is None else max(now_ms - oldest_ms, 0),
+            in_flight=queues.under_way,
+            most_in_flight=settings.max_in_flight,
+            parked=queues.parked,
+            mark_age_ms=0 if mark_ms is None else max(now_ms - mark_ms, 0),
+            owned=apps.total(),
+            left_out=owner.left_out,
+            apps=len(apps),
+            owned_by_app=dict(apps.most_common(MOST_APPS)),
+            troubles=tuple(troubles[:MOST_TROUBLES]),
+            troubles_in_all=queues.troubles,
+        )
+
+    def _count(self) -> _Counts:
+        return _Counts(self._clock.boot_ms(), replace(self._deliverer.tally), tuple(self._deliverer.lags))
+
+    def _work(self) -> Work:
+        """Return what was done since the oldest count that is not older than the window, or the last one."""
+        last = self._count()
+        while len(self._counts) > 1 and last.boot_ms - self._counts[0].boot_ms > _WINDOW_MS:
+            self._counts.popleft()
+        first = self._counts[0]
+        self._counts.append(last)
+        done = {
+            each.name: getattr(last.tally, each.name) - getattr(first.tally, each.name)
+            for each in fields(Tally)
+            if each.name in Work.__slots__
+        }
+        lags = tuple(now - before for now, before in zip(last.lags, first.lags, strict=True))
+        return Work(window_ms=last.boot_ms - first.boot_ms, lags=lags, **done)
+
+    async def _look_at_queues(self) -> tuple[_Queues, list[Trouble]]:
+        turns, cap, boot_ms = self._deliverer.turns, self._settings.destination_in_flight, self._clock.boot_ms
+        queues = _Queues()
+        seen: dict[tuple[str, str], LaneState] = {}
+        for n, lane in enumerate(turns.lanes(), start=1):
+            queues.waiting += lane.waiting
+            queues.under_way += lane.under_way
+            if lane.oldest_ms is not None and lane.under_way and boot_ms() - lane.oldest_ms >= _SLOW_MS:
+                seen[lane.app_id, lane.destination] = lane
+            if n % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+        troubles = []
+        for n, (app_id, destination, breaker) in enumerate(turns.breakers(), start=1):
+            queues.parked += breaker.parked(boot_ms())
+            lane_there = seen.pop((app_id, destination), None)
+            if lane_there is not None or not breaker.is_idle(boot_ms()):
+                troubles.append(self._trouble((app_id, destination), breaker, lane_there, cap))
+            if n % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+        troubles += [self._trouble(key, None, lane, cap) for key, lane in seen.items()]
+        troubles.sort(key=lambda each: (_ORDER[each.state], -each.waiting - each.parked, -each.failures))
+        queues.troubles = len(troubles)
+        return queues, troubles
+
+    def _trouble(
+        self, key: tuple[str, str], breaker: Breaker | None, lane: LaneState | None, cap: int
+    ) -> Trouble:
+        boot_ms = self._clock.boot_ms()
+        trouble = Trouble(
+            app_id=key[0],
+            destination=key[1][:ERROR_CHARS],
+            state="slow",
+            most_in_flight=cap,
+            waiting=0 if lane is None else lane.waiting,
+            oldest_wait_ms=boot_ms - lane.oldest_ms if lane is not None and lane.oldest_ms is not None else 0,
+            in_flight=0 if lane is None else lane.under_way,
+        )
+        if breaker is None:
+            return trouble
+        opens_in_ms, state = breaker.opens_in_ms(boot_ms), trouble.state
+        if not breaker.is_closed:
+            state = "open" if opens_in_ms else "half open"
+        elif breaker.failures:
+            state = "failing"
+        elif lane is None:
+            state = "recovering"
+        age_ms = None if breaker.failed_ms is None else boot_ms - breaker.failed_ms
+        return replace(
+            trouble,
+            state=state,
+            failures=breaker.failures,
+            parked=breaker.parked(boot_ms),
+            opens_in_ms=opens_in_ms,
+            error=breaker.error[:ERROR_CHARS],
+            failed_ms=0 if age_ms is None else self._clock.now_ms() - age_ms,
+        )
+
+    async def _oldest_ms(self, active: Iterable[OwnedInstance]) -> int | None:
+        oldest_ms: int | None = None
+        for n, owned in enumerate(active, start=1):
+            each_ms = owned.oldest_ms()
+            if each_ms is not None and (oldest_ms is None or each_ms < oldest_ms):
+                oldest_ms = each_ms
+            if n % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return oldest_ms
+
+    async def _look_at_owned(self, owned: list[OwnedInstance]) -> tuple[int | None, Counter[str]]:
+        """Return the `settled` furthest behind, and how many are of which app."""
+        oldest_ms: int | None = None
+        apps = Counter[str]()
+        for start in range(0, len(owned), _AT_ONCE):
+            part = owned[start : start + _AT_ONCE]
+            apps.update(each.instance.app_id for each in part)
+            least_ms = min(each.settled_ms for each in part)
+            oldest_ms = least_ms if oldest_ms is None else min(oldest_ms, least_ms)
+            await asyncio.sleep(0)
+        return oldest_ms, apps
+
+
+class Reporter:
+    """Writes what a node says of itself, from `start` to `close`."""
+
+    def __init__(self, observe: Observe, store: NodeStatusStore, period_ms: int) -> None:
+        """
+        Args:
+            observe: returns what there is to say.
+            period_ms: between two writes, a second at least; 0: none is made.
+        """
+        self._observe = observe
+        self._store = store
+        self._period_s = max(period_ms, 1_000) / 1_000 if period_ms else 0.0
+        self._task: asyncio.Task[None] | None = None
+        self._node = ""
+
+    def start(self) -> None:
+        if self._period_s:
+            self._task = asyncio.create_task(self._report(), name="node status")
+
+    async def close(self) -> None:
+        """Take away what was written last: this node ends in order. Raises nothing."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        await asyncio.wait([self._task])
+        with suppress(Exception):  # it is forgotten by itself, in a while
+            async with asyncio.timeout(_WRITE_S):
+                await self._store.drop_node_status(self._node)
+
+    async def _report(self) -> None:
+        is_failing = False
+        while True:
+            try:
+                async with asyncio.timeout(_WRITE_S):
+                    status = await self._observe()
+                    self._node = status.node
+                    await self._store.put_node_status(status)
+                is_failing = False
+            except (Exception, asyncio.CancelledError) as error:
+                if is_own_cancel(error):
+                    raise
+                if not is_failing:  # said once: others say what keeps the store from answering
+                    _log.warning("the status of this node is not written: %r", error)
+                is_failing = True
+            await asyncio.sleep(self._period_s)

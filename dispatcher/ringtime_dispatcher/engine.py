@@ -217,6 +217,10 @@ class Dispatcher:
         """Whether this node may act as an owner at this moment."""
         return self._owner.is_trusted()
 
+    def is_first(self) -> bool:
+        """Whether this node does what one node does for all."""
+        return self._owner.is_first()
+
     async def start(self) -> None:
         """Join the ring and start the loops. Raises StartupError, StoreUnavailable."""
         await self._owner.join()

@@ -8,6 +8,7 @@ import click
 
 from ringtime_dispatcher.callbacks.build import close_callbacks, make_callbacks
 from ringtime_dispatcher.engine import make_dispatcher
+from ringtime_dispatcher.forecasting import Forecaster
 from ringtime_dispatcher.health import HealthParts, create_health_app
 from ringtime_dispatcher.ownership.capacity import fit_to_machine
 from ringtime_dispatcher.status import Reporter
@@ -71,8 +72,10 @@ async def serve(settings: Settings) -> None:
                         now_ms=machine.now_ms,  # for whoever compares clocks
                     )
                 )
+                forecaster = Forecaster(store, clock, dispatcher.apps, dispatcher.is_first)
                 settle_memory()
-                await serve_http(app, settings.server, listener, stop)
+                async with forecaster.looking(settings.dispatch.forecast_s):
+                    await serve_http(app, settings.server, listener, stop)
                 click.echo(f"ringtime-dispatcher {node} is draining")
                 await dispatcher.stop()
                 await reporter.close()

@@ -19,6 +19,7 @@ from uuid import uuid4
 from ringtime.stepped_clock import Stepper, TestClock, suited
 from ringtime_dispatcher.callbacks.build import close_callbacks, make_callbacks
 from ringtime_dispatcher.engine import Dispatcher, make_dispatcher
+from ringtime_dispatcher.forecasting import Forecaster
 from ringtime_dispatcher.ownership.capacity import fit_to_machine
 from ringtime_dispatcher.status import Reporter
 from ringtime_ingest.service import IngestParts, IngestService
@@ -137,8 +138,10 @@ async def run(
             service.jobs.start(is_alone=True)
             purging = asyncio.create_task(_purge_for_ever(store, clock), name="purge")
             halting = asyncio.create_task(_halt_when_lost(runtime), name="watch the data folder")
+            forecaster = Forecaster(store, clock, dispatcher.apps, dispatcher.is_first)
             try:
-                yield runtime
+                async with forecaster.looking(settings.dispatch.forecast_s):
+                    yield runtime
             finally:
                 purging.cancel()
                 if not (isinstance(store, SqliteStore) and store.is_lost):

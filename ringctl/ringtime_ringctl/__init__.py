@@ -23,9 +23,8 @@ What they share:
     shell          `--json`, errors as exit codes, an event loop
     output         tables, JSON, progress
     times, sizing  instants, spans and counts as people write them; callbacks a minute as partitions
-    deployment/    the deployment: opened once (`context`, the composition root), read (`ownership`, `probes`,
-                   `buckets_ahead`), asked by HTTP (`http_calls`, `api`), and changed with an audit entry
-                   (`changes`)
+    deployment/    the deployment: opened once (`context`, the composition root), read (`ownership`,
+                   `probes`), asked by HTTP (`http_calls`, `api`), and changed with an audit entry (`changes`)
 
 Straight to the store, or through the API? Everything is read from the store, and a cancel is written there:
 both work while no pod answers. What files rows, a replay or a change of a recurring schedule, goes through

@@ -1,8 +1,4 @@
-"""From callbacks a minute to a quota. Pure.
-
-One partition carries about 1,000 callbacks a minute, as goscheduler counts. What is advised carries a fifth
-more than is asked for.
-"""
+"""From a rate in callbacks a minute to a quota, and why. Pure; see `ringtime_shared.schedules.forecast`."""
 
 from __future__ import annotations
 
@@ -10,10 +6,8 @@ from dataclasses import dataclass
 from math import ceil
 
 from ringtime_shared.errors import InvalidRequest
+from ringtime_shared.schedules.forecast import HEADROOM, PER_PARTITION, quota_for
 from ringtime_shared.settings import AppLimits
-
-PER_PARTITION = 1_000  #: callbacks a minute that one partition carries
-HEADROOM = 1.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +30,6 @@ class Advice:
             f" minute; {HEADROOM - 1:.0%} more are for minutes fuller than the average, and because the"
             " partitions of one minute do not fill exactly alike."
         )
-
-
-def quota_for(per_minute: int) -> int:
-    """Return the partitions that carry so many callbacks a minute, with room to spare."""
-    return max(1, ceil(per_minute * HEADROOM / PER_PARTITION))
 
 
 def advise(rpm: int, limits: AppLimits) -> Advice:

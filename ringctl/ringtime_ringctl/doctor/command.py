@@ -9,7 +9,6 @@ from pathlib import Path
 
 import click
 
-from ringtime_ringctl.deployment.buckets_ahead import count_entries, read_entries
 from ringtime_ringctl.deployment.context import Context, Deployment, open_coordination
 from ringtime_ringctl.deployment.ownership import RingReport, Snapshot, fetch_snapshot, report_ring
 from ringtime_ringctl.deployment.probes import fetch_health, read_time
@@ -42,6 +41,7 @@ from ringtime_ringctl.shell import UNHEALTHY, RingctlCommand
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.errors import RingtimeError, StartupError
 from ringtime_shared.models.recurring import Definition
+from ringtime_shared.schedules.buckets_ahead import count_entries, read_entries
 from ringtime_shared.schedules.chain_repair import find_broken
 from ringtime_shared.settings import Settings
 

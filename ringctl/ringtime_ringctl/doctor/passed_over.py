@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from ringtime_ringctl.deployment.buckets_ahead import read_entries
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
 from ringtime_shared.errors import Damaged
 from ringtime_shared.ids import unpack_id
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Place, Row
+from ringtime_shared.schedules.buckets_ahead import read_entries
 from ringtime_shared.stores.protocol import (
     LAST_ID,
     DueQuery,

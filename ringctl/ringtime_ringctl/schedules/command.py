@@ -9,7 +9,6 @@ from typing import Protocol
 
 import click
 
-from ringtime_ringctl.deployment.buckets_ahead import read_entries
 from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.deployment.ownership import fetch_app
@@ -23,6 +22,7 @@ from ringtime_shared.api.instants import to_iso
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.schedule import Row
+from ringtime_shared.schedules.buckets_ahead import read_entries
 from ringtime_shared.schedules.cancelling import cancel_home
 from ringtime_shared.schedules.row_filter import ALL_ROWS, RowFilter, parse_labels
 from ringtime_shared.stores.protocol import (

@@ -96,6 +96,10 @@ class DispatchSettings:
     which the log, `/health/ready` and `ringctl doctor` say. None: what half of the machine's memory, or of
     the container's, holds at 3,000 bytes each: one takes 1,000 without rows."""
 
+    forecast_s: Annotated[int, Meta(ge=1, le=86_400)] = 300
+    """Time between two looks, in seconds, for apps that have a minute in the next day which their quota does
+    not carry. One node looks, for all; a look costs the store 200,000 rows read at most."""
+
     apps_refresh_ms: Annotated[int, Meta(ge=50, le=60_000)] = 1_000
     """Time between two looks for changes of the registered apps, in milliseconds."""
 

@@ -8,11 +8,11 @@ import pytest
 from tests.contract.builders import BUCKET, make_app, make_rows
 from tests.unit.ringctl.rig import make_rig
 
-from ringtime_ringctl.deployment.buckets_ahead import CHUNK, count_entries, read_entries
-from ringtime_ringctl.forecast import advice, forecast, window
-from ringtime_ringctl.sizing import quota_for
+from ringtime_ringctl.forecast import advice
 from ringtime_shared.buckets import first_slot
 from ringtime_shared.models.app import Instance
+from ringtime_shared.schedules.buckets_ahead import CHUNK, count_entries, read_entries
+from ringtime_shared.schedules.forecast import forecast, quota_for, window
 from ringtime_shared.stores.protocol import IndexEntry
 
 HOUR = BUCKET // 60 * 60

@@ -1,0 +1,169 @@
+"""Which apps have a minute in the next day that their quota does not carry: known before it comes.
+
+One node looks, the first by name of those that have a share of the ring, so that no two do the same. It
+goes round the apps in order of their ids, and each round of `dispatch.forecast_s` costs the store no more
+than `_ROUND` rows read, about: the next one goes on where it stopped. What it found of an app stands until it
+looks at that app again, or the minute is over.
+
+Few rows are counted of most minutes. Rows go round an app's partitions `ingest.chunk_rows` at a time
+(`partition_choice`), so a minute that exceeds the quota has rows in all partitions, and about as many in
+each: only minutes that have something in all of them are counted, one partition first, and the others if that
+one has more than half of what it carries. A `chunk_rows` of more than that, 500, lets some pass unseen.
+
+As `ringctl forecast`, it counts what is filed: no creates to come, and no retries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Protocol
+
+from ringtime_shared.api.instants import to_iso
+from ringtime_shared.buckets import last_slot
+from ringtime_shared.clock import Clock
+from ringtime_shared.errors import RingtimeError
+from ringtime_shared.models.app import App
+from ringtime_shared.schedules.forecast import PER_PARTITION, Minute, window
+from ringtime_shared.stores.protocol import IndexEntry
+
+HOURS = 24.0
+_ROUND = 200_000  #: what a round may cost, in rows read
+_READ = 10  #: what a read costs beside its rows
+_SAMPLE = PER_PARTITION // 2 + 1
+_MOST = 2 * PER_PARTITION  #: counted of one partition: whether it is twice too much or more is all the same
+_ENTRIES = 2_000  #: of the index, read at once
+_MOST_MINUTES = 360
+_AT_ONCE = 8  #: partitions counted at once
+_FIRST_S = 30.0
+
+_log = logging.getLogger(__name__)
+
+
+class AheadStore(Protocol):
+    """What it needs of a store: see `OperatorStore`."""
+
+    async def fetch_app_buckets(
+        self, app_id: str, first: int, last: int, limit: int | None = None
+    ) -> list[IndexEntry]: ...
+
+    async def count_live(self, entries: Sequence[IndexEntry], most: int) -> list[int]: ...
+
+
+class Forecaster:
+    """Looks ahead, a round at a time."""
+
+    def __init__(
+        self, store: AheadStore, clock: Clock, apps: Mapping[str, App], is_mine: Callable[[], bool]
+    ) -> None:
+        """`apps`: as this node has read them; `is_mine`: whether it is this node that looks."""
+        self._store = store
+        self._clock = clock
+        self._apps = apps
+        self._is_mine = is_mine
+        self._over: dict[str, Minute] = {}
+        self._next: tuple[str, int] | None = None  # app, and the bucket in it, where the next round begins
+        self._cost = 0
+
+    def over(self) -> Mapping[str, Minute]:
+        """Return the apps that have more ahead than their quota carries, each with the first such minute."""
+        now_ms = self._clock.now_ms()
+        return {app_id: minute for app_id, minute in self._over.items() if last_slot(minute.bucket) >= now_ms}
+
+    @asynccontextmanager
+    async def looking(self, every_s: float) -> AsyncIterator[None]:
+        """Make a round every so often meanwhile. The first is soon, but not while the process starts."""
+        task = asyncio.create_task(self._look_for_ever(every_s), name="forecast")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+    async def _look_for_ever(self, every_s: float) -> None:
+        await asyncio.sleep(min(every_s, _FIRST_S))
+        while True:
+            try:
+                await self.round()
+            except RingtimeError as error:
+                _log.warning("the forecast waits: %s", error)
+            except Exception:  # noqa: BLE001 - the next round may do better
+                _log.exception("the forecast: a bug; going on")
+            await asyncio.sleep(every_s)
+
+    async def round(self) -> None:
+        """Look at as many apps as may be. Raises StoreUnavailable."""
+        if not self._is_mine():
+            self._over, self._next = {}, None
+            return
+        app_ids = sorted(app_id for app_id, app in self._apps.items() if app.active and not app.damage)
+        over = self.over()
+        self._over = {app_id: over[app_id] for app_id in app_ids if app_id in over}
+        at, bucket = self._next or ("", 0)
+        self._cost = 0
+        order = [each for each in app_ids if each >= at] + [each for each in app_ids if each < at]
+        for app_id in order:
+            bucket = await self._look(app_id, bucket if app_id == at else 0)
+            self._next = app_id, bucket
+            if self._cost >= _ROUND:
+                return
+        self._next = None
+
+    async def _look(self, app_id: str, at: int) -> int:
+        """Look at an app from bucket `at` on; return where to go on, 0: it is done with."""
+        quota = self._apps[app_id].writable
+        now, last = window(self._clock.now_ms(), HOURS)
+        step = max(1, min(_ENTRIES // quota, _MOST_MINUTES))
+        for first in range(max(at, now), last + 1, step):
+            if self._cost >= _ROUND:
+                return first
+            upto = min(first + step - 1, last)
+            minute = await self._first_over(app_id, quota, first, upto)
+            known = self._over.get(app_id)
+            if minute is not None:
+                self._note(app_id, quota, minute, is_new=known is None)
+                return 0
+            if known is not None and first <= known.bucket <= upto:
+                del self._over[app_id]
+        return 0
+
+    def _note(self, app_id: str, quota: int, minute: Minute, *, is_new: bool) -> None:
+        self._over[app_id] = minute
+        if is_new:
+            _log.warning(
+                "app %s has %d or more due in the minute of %s, and its %d partitions carry %d:"
+                " see `ringctl forecast %s`",
+                app_id,
+                minute.due,
+                to_iso(minute.start_ms),
+                quota,
+                quota * PER_PARTITION,
+                app_id,
+            )
+
+    async def _first_over(self, app_id: str, quota: int, first: int, last: int) -> Minute | None:
+        entries = await self._store.fetch_app_buckets(app_id, first, last)
+        self._cost += _READ + len(entries) // 10
+        minutes: dict[int, list[IndexEntry]] = {}
+        for entry in entries:
+            minutes.setdefault(entry.bucket, []).append(entry)
+        full = [minutes[bucket] for bucket in sorted(minutes) if len(minutes[bucket]) >= quota]
+        for start in range(0, len(full), _AT_ONCE):
+            part = full[start : start + _AT_ONCE]
+            samples = await self._count([minute[0] for minute in part], _SAMPLE)
+            for minute, sample in zip(part, samples, strict=True):
+                if sample < _SAMPLE:
+                    continue
+                due = 0
+                for n in range(0, len(minute), _AT_ONCE):
+                    due += sum(await self._count(minute[n : n + _AT_ONCE], _MOST))
+                    if due > quota * PER_PARTITION:
+                        return Minute(minute[0].bucket, due)
+        return None
+
+    async def _count(self, entries: Sequence[IndexEntry], most: int) -> list[int]:
+        counts = await self._store.count_live(entries, most)
+        self._cost += sum(counts) + _READ * len(entries)
+        return counts

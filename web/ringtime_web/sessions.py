@@ -13,8 +13,26 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from ringtime_shared.access.grants import Scope
+
 MOST_PER_KEY = 20  #: so that the holder of one key signs nobody else out
 _BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Who asks, and what the API says he may do: so pages offer nothing else. The API decides."""
+
+    who: str
+    scopes: frozenset[str]
+    apps: tuple[str, ...] | None  #: None: all
+
+    def may(self, scope: str) -> bool:
+        return scope in self.scopes
+
+
+ANYBODY = Person("anybody", frozenset(scope.value for scope in Scope), None)  #: where there are no keys
+NOBODY = Person("nobody", frozenset(), ())
 
 
 @dataclass(slots=True)
@@ -22,6 +40,7 @@ class Session:
     """Somebody who is signed in."""
 
     key: str = field(repr=False)
+    person: Person
     begun_ms: int
     seen_ms: int
 
@@ -55,7 +74,7 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._all)
 
-    def begin(self, key: str) -> str:
+    def begin(self, key: str, person: Person) -> str:
         """Sign the holder of a key in; return what his browser is to show from now on."""
         now_ms = self._boot_ms()
         same = [digest for digest, session in self._all.items() if session.key == key]
@@ -64,7 +83,7 @@ class Sessions:
         while len(self._all) >= self._most:
             self._all.popitem(last=False)
         token = new_token()
-        self._all[_digest(token)] = Session(key, now_ms, now_ms)
+        self._all[_digest(token)] = Session(key, person, now_ms, now_ms)
         return token
 
     def find(self, token: str) -> Session | None:

@@ -31,7 +31,7 @@ from ringtime_shared.errors import (
 )
 from ringtime_web.api import Api, Carrier
 from ringtime_web.rendering import Templates
-from ringtime_web.sessions import Sessions, new_token
+from ringtime_web.sessions import ANYBODY, NOBODY, Person, Sessions, new_token
 from ringtime_web.static_files import static_files
 
 UI = "/ui"  #: below it is every page but the first
@@ -95,6 +95,7 @@ class Visit:
     api: Api
     token: str  #: of the browser
     is_signed_in: bool
+    person: Person
     look: Look
     form: Mapping[str, str]  #: what was sent with a form; of fields given twice the last one
     fields: list[tuple[str, str]]  #: the same, all of them
@@ -102,6 +103,10 @@ class Visit:
     def query(self, name: str, default: str = "") -> str:
         """Return a value of the address."""
         return self.request.query_params.get(name, default).strip()
+
+    def may(self, scope: str) -> bool:
+        """Whether it is worth offering what takes a scope; the API decides."""
+        return self.person.may(scope)
 
     @property
     def is_piece(self) -> bool:
@@ -212,6 +217,7 @@ class Site:
                 api=Api(self.carrier, "" if session is None else session.key, _client_of(request)),
                 token=token or new_token(),
                 is_signed_in=session is not None,
+                person=(NOBODY if session is None else session.person) if self.has_keys else ANYBODY,
                 look=Look.of(request.cookies.get(VIEW, "")),
                 form={},
                 fields=[],

@@ -21,7 +21,7 @@ from ringtime_ingest.http.changing import is_noted
 from ringtime_ingest.http.docs_page import render_docs
 from ringtime_ingest.http.envelope import ERRORS, NO_METHOD, NO_PATH, Answer, Codes, failure, refusal, success
 from ringtime_ingest.http.gate import Bodies, Gate, Room
-from ringtime_ingest.http.guard import ANY_KEY, OPEN, Declared, Guard
+from ringtime_ingest.http.guard import ANY_KEY, CALLER, OPEN, Declared, Guard
 from ringtime_ingest.http.meter import Meter
 from ringtime_ingest.http.openapi import NAMED, Document, openapi_document, to_bytes
 from ringtime_ingest.http.routes import BASE
@@ -40,7 +40,7 @@ from ringtime_ingest.http.routes.schedules import ScheduleRoutes
 from ringtime_ingest.http.routes.security import SecurityRoutes
 from ringtime_ingest.http.shortcut import Shortcut
 from ringtime_ingest.service import IngestService
-from ringtime_shared.access import KeyChecks
+from ringtime_shared.access import Caller, KeyChecks, caller_to_json
 from ringtime_shared.errors import ErrorWord, RingtimeError
 from ringtime_shared.settings import ServerSettings
 
@@ -190,15 +190,19 @@ def _docs_routes(make_document: Callable[[], Document]) -> list[BaseRoute]:
     async def tell(request: Request) -> Response:  # noqa: ARG001
         return success(front)
 
+    async def tell_caller(request: Request) -> Response:
+        caller: Caller = request.scope[CALLER]
+        return success(front | {"caller": caller_to_json(caller)})
+
     return [
         Declared("/", tell, ["GET"], ANY_KEY),
-        Declared(BASE, tell, ["GET"], ANY_KEY),
+        Declared(BASE, tell_caller, ["GET"], ANY_KEY),
         Declared("/openapi.json", openapi, ["GET"], ANY_KEY),
         Declared("/docs", docs, ["GET"], ANY_KEY),
     ]
 
 
-def _front() -> Mapping[str, str]:
+def _front() -> dict[str, object]:
     """Return what whoever opens the server's address is told: what this is, and where the rest is."""
     return {
         "name": "Ringtime",

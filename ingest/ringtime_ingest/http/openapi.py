@@ -695,9 +695,12 @@ _OPERATIONS = (
             ("/goscheduler/audit", "List who changed what, of all apps and of the deployment, newest first"),
         )
     ),
-    *(
-        _Operation(method="get", path=path, summary="Tell what is here", answer=schemas.FRONT)
-        for path in ("/", "/goscheduler")
+    _Operation(method="get", path="/", summary="Tell what is here", answer=schemas.FRONT),
+    _Operation(
+        method="get",
+        path="/goscheduler",
+        summary="Tell what is here, and what the caller may do",
+        answer=schemas.FRONT_OF_CALLER,
     ),
     *(
         _Operation(

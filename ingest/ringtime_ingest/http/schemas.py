@@ -40,6 +40,7 @@ from ringtime_ingest.http.fields import (
 )
 from ringtime_ingest.http.shapes import Shape
 from ringtime_ingest.service.requests import Offer
+from ringtime_shared.access import Scope
 from ringtime_shared.api.apps import AppView, NewSigningSecret, SigningSecretView
 from ringtime_shared.api.audit import AuditEntryView, AuditPage
 from ringtime_shared.api.batches import MAX_ITEMS, BatchCounts
@@ -401,15 +402,35 @@ AUDIT = success_of(_object(AuditPage))
 LETTER_COUNT = success_of(record({"count": _whole("Dead letters that were not filed again.")}))
 REPLAYED = success_of(ref("Replay"))
 REPLAYED_MANY = success_of(ref("ReplayReport"))
-FRONT = success_of(
+_FRONT: Mapping[str, Schema] = {
+    "name": {"const": "Ringtime"},
+    "version": _text("Of the server."),
+    "api": _text("Path of the API."),
+    "docs": _text("Path of the reference, for people."),
+    "openapi": _text("Path of this document."),
+    "health": _text("Path that tells whether requests can be served."),
+}
+FRONT = success_of(record(_FRONT))
+FRONT_OF_CALLER = success_of(
     record(
         {
-            "name": {"const": "Ringtime"},
-            "version": _text("Of the server."),
-            "api": _text("Path of the API."),
-            "docs": _text("Path of the reference, for people."),
-            "openapi": _text("Path of this document."),
-            "health": _text("Path that tells whether requests can be served."),
+            **_FRONT,
+            "caller": record(
+                {
+                    "who": _text("`key` and the id of the API key, or `anybody` where keys are off."),
+                    "scopes": {
+                        "type": "array",
+                        "items": {"type": "string", "enum": [each.value for each in Scope]},
+                        "description": "What you may do.",
+                    },
+                    "apps": {
+                        "type": "array",
+                        "items": {"type": "string"},
+                        "description": "With these apps alone; left out: with all.",
+                    },
+                },
+                "apps",
+            ),
         }
     )
 )

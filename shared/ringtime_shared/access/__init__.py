@@ -40,7 +40,17 @@ GitHub's new authentication token formats", 2021.
 """
 
 from ringtime_shared.access.checks import KeyChecks
-from ringtime_shared.access.grants import ANYBODY, EVERYTHING, Caller, Grant, Scope
+from ringtime_shared.access.grants import ANYBODY, EVERYTHING, Caller, Grant, Scope, caller_to_json
 from ringtime_shared.access.keys import ApiKey, KeyStore
 
-__all__ = ["ANYBODY", "EVERYTHING", "ApiKey", "Caller", "Grant", "KeyChecks", "KeyStore", "Scope"]
+__all__ = [
+    "ANYBODY",
+    "EVERYTHING",
+    "ApiKey",
+    "Caller",
+    "Grant",
+    "KeyChecks",
+    "KeyStore",
+    "Scope",
+    "caller_to_json",
+]

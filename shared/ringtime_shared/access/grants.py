@@ -76,6 +76,16 @@ class Caller:
     creates_per_second: int | None = None
 
 
+def caller_to_json(caller: Caller) -> dict[str, object]:
+    """Return who asks and what he may do, as the API tells it to himself."""
+    grant = caller.grant
+    shown: dict[str, object] = {
+        "who": caller.who,
+        "scopes": [scope.value for scope in Scope if scope in grant.scopes],
+    }
+    return shown if grant.apps is None else shown | {"apps": sorted(grant.apps)}
+
+
 def operator(name: str) -> Caller:
     """Return who works on the store itself, as `ringctl` does: nothing keeps him from anything."""
     return Caller(f"operator {name}", EVERYTHING)

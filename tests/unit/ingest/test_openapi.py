@@ -12,6 +12,7 @@ from starlette.routing import Route
 from tests.unit.ingest.rig import NOW_MS, Client, Rig, make_rig, schedule_body
 
 from ringtime_ingest.http import create_app
+from ringtime_shared.access import Scope
 from ringtime_shared.models.app import SigningSecret
 from ringtime_shared.settings import ServerSettings
 
@@ -141,7 +142,9 @@ async def test_a_test_clock_is_described_where_there_is_one(rig: Rig) -> None:
 
 async def test_the_front_names_what_is_here(rig: Rig) -> None:
     shown = (await rig.client.call("GET", "/")).json["data"]
-    assert shown == (await rig.client.call("GET", "/goscheduler")).json["data"]
+    told = (await rig.client.call("GET", "/goscheduler")).json["data"]
+    assert told.pop("caller") == {"who": "anybody", "scopes": [each.value for each in Scope]}
+    assert shown == told
     for name in ("api", "docs", "openapi", "health"):
         assert (await rig.client.call("GET", shown[name])).status == 200
 

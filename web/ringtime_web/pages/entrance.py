@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from msgspec import convert
 from starlette.responses import Response
 from starlette.routing import Route
 
 from ringtime_client.exchange import BASE, Call
 from ringtime_shared.errors import Unauthenticated
+from ringtime_web.sessions import ANYBODY, Person
 from ringtime_web.site import VIEW, Site, Visit
 
 _MOST_CHARS = 512
@@ -47,12 +50,13 @@ class EntrancePages:
         try:
             if not is_plain:
                 raise Unauthenticated
-            await visit.api.with_key(key).run(_ask_who())
+            person = await visit.api.with_key(key).run(_ASK_WHO)
         except Unauthenticated:
             told = "This is no key that the service knows, or its time is over."
             return visit.render("sign_in.html", 401, back=back, told=told)
         self._site.sessions.end(visit.token)
-        visit.token = self._site.sessions.begin(key)  # another one: whoever knew the old one knows nothing
+        # Another number than before: whoever knew that one knows nothing.
+        visit.token = self._site.sessions.begin(key, person)
         return self._back(visit, back)
 
     async def sign_out(self, visit: Visit) -> Response:
@@ -80,6 +84,17 @@ class EntrancePages:
         return answer
 
 
-def _ask_who() -> Call[Any]:
-    """Return the call that any good key may make."""
-    return Call(method="GET", path=BASE, read=lambda data: data)
+def _to_person(data: Mapping[str, Any]) -> Person:
+    """Return who the API says that its caller is; of an API that does not say, somebody who may try all."""
+    caller = data.get("caller")
+    if not isinstance(caller, Mapping):
+        return ANYBODY
+    apps = caller.get("apps")
+    return Person(
+        who=str(caller.get("who", "")),
+        scopes=frozenset(convert(caller.get("scopes"), list[str])),
+        apps=None if apps is None else tuple(convert(apps, list[str])),
+    )
+
+
+_ASK_WHO = Call(method="GET", path=BASE, read=_to_person)  #: any good key may

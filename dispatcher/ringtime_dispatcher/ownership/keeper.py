@@ -86,11 +86,10 @@ class Owner:
             return self._session is not None
         return self._session is not None and self._clock.boot_ms() < self._session.trusted_until_ms()
 
-<<<<<<< HEAD
     def is_drained(self) -> bool:
         """Whether an operator wants this node to own nothing."""
         return self._session is not None and self._node in self._session.view().drained
-=======
+
     def is_first(self) -> bool:
         """Whether this node does what one does for all: it is the first by name of those with a share."""
         session = self._session
@@ -99,7 +98,6 @@ class Owner:
             and session is not None
             and self._node == min(session.view().eligible(), default="")
         )
->>>>>>> e656156 (Forecast: one dispatcher looks a day ahead for apps whose quota does not carry a minute, at a bounded cost)
 
     def is_retired(self, instance: Instance) -> bool:
         """Whether a resize is to take this instance away, and waits for its `settled`."""

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from random import Random
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ringtime_dispatcher.delivery.deliverer import Deliverer, DeliveryParts, Tally
 from ringtime_dispatcher.delivery.ledger import Ledger
@@ -49,6 +49,9 @@ from ringtime_shared.stores.protocol import (
     ScheduleStore,
 )
 
+if TYPE_CHECKING:
+    from ringtime_shared.traces.spans import Spans
+
 _log = logging.getLogger(__name__)
 _VERSION = version("ringtime")
 
@@ -83,6 +86,7 @@ class DispatcherParts:
     coordination: CoordinationSettings = field(default_factory=CoordinationSettings)
     trust: ClockSettings = field(default_factory=ClockSettings)  #: in the clock
     ring: KeyRing | None = None  #: decrypts secrets
+    spans: Spans | None = None  #: begins those of attempts; None: there are none
     rng: Random = field(default_factory=Random)
 
 
@@ -96,12 +100,14 @@ def make_dispatcher(
     new_session: Callable[[], Session],
     callbacks: Mapping[str, CallbackType],
     ring: KeyRing | None = None,
+    spans: Spans | None = None,
 ) -> Dispatcher:
     """Return a dispatcher as the settings have it; see `fit_to_machine` for what comes before.
 
     Args:
         address: where it answers to health checks; empty: nowhere.
         ring: decrypts secrets of rows and apps.
+        spans: begins those of attempts; None: there are none.
     """
     return Dispatcher(
         DispatcherParts(
@@ -121,6 +127,7 @@ def make_dispatcher(
             coordination=settings.coordination,
             trust=settings.clock,
             ring=ring,
+            spans=spans,
         )
     )
 
@@ -160,6 +167,7 @@ class Dispatcher:
                 rng=parts.rng,
                 slots_ahead=self._owner.instances.slots_ahead,
                 ring=parts.ring,
+                spans=parts.spans,
             ),
             self._ledger,
         )

@@ -20,6 +20,7 @@ from ringtime_shared.http_server import listen, serve_http, stop_on_signals
 from ringtime_shared.process.service import process_name, run_service, settle_memory
 from ringtime_shared.settings import Settings
 from ringtime_shared.stores.cassandra import CassandraStore
+from ringtime_shared.traces.export import open_spans
 
 
 async def serve(settings: Settings) -> None:
@@ -38,6 +39,7 @@ async def serve(settings: Settings) -> None:
         if settings.server.cert_file:
             address = f"https://{address}"
         callbacks = make_callbacks(settings, clock)
+        spans = open_spans(settings.tracing, "ringtime-dispatcher", node)
         store = await CassandraStore.connect(settings.cassandra, now_ms=clock.now_ms, boot_ms=clock.boot_ms)
         try:
             async with clock.watched(store.fetch_times):
@@ -51,6 +53,7 @@ async def serve(settings: Settings) -> None:
                     new_session=lambda: EtcdSession(settings.coordination, clock, raise_era=store.raise_era),
                     callbacks=callbacks,
                     ring=ring,
+                    spans=spans,
                 )
                 await dispatcher.start()
                 reporter = Reporter(dispatcher.observe, store, settings.node.status_ms)
@@ -82,6 +85,8 @@ async def serve(settings: Settings) -> None:
         finally:
             await close_callbacks(callbacks.values())
             await store.close()
+            if spans is not None:
+                spans.close()
     click.echo(f"ringtime-dispatcher {node} has stopped")
 
 

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from ringtime.stepped_clock import Stepper, TestClock, suited
@@ -35,6 +36,10 @@ from ringtime_shared.settings import Settings
 from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import Store
 from ringtime_shared.stores.sqlite import SqliteStore
+from ringtime_shared.traces.export import open_spans
+
+if TYPE_CHECKING:
+    from ringtime_shared.traces.spans import Spans
 
 _log = logging.getLogger(__name__)
 _PURGE_S = 60
@@ -49,6 +54,7 @@ class Runtime:
     service: IngestService
     dispatcher: Dispatcher
     stepper: Stepper | None  #: of a test clock
+    spans: Spans | None = None  #: None: there are none
 
     async def wait_lost(self) -> FolderLost:
         """Wait until the data folder is lost, and return how. Nothing is taken or fired from then on."""
@@ -99,12 +105,13 @@ async def run(
         clock = WatchedClock(machine, settings.clock)
     settings = fit_to_machine(settings)
     kinds = make_callbacks(settings, clock, loopback=settings.embedded.loopback_callbacks) | dict(callbacks)
+    node = settings.node.name or f"embedded-{os.getpid()}"
+    spans = open_spans(settings.tracing, "ringtime", node)
     store = await open_store(settings, clock)
     try:
         ring = own_ring(settings)
         async with clock.watched(store.fetch_times) if isinstance(clock, WatchedClock) else nullcontext():
             hub = Hub(era=await store.raise_era(uuid4().hex))
-            node = settings.node.name or f"embedded-{os.getpid()}"
             service = await IngestService.start(
                 IngestParts(
                     store=store.for_new() if isinstance(store, SqliteStore) else store,
@@ -127,6 +134,7 @@ async def run(
                 new_session=lambda: MemorySession(hub, clock),
                 callbacks=kinds,
                 ring=ring,
+                spans=spans,
             )
             await dispatcher.start()
             for status in await store.fetch_node_statuses():  # of processes before this one
@@ -134,7 +142,7 @@ async def run(
             reporter = Reporter(dispatcher.observe, store, settings.node.status_ms)
             reporter.start()
             stepper = Stepper(store, clock, dispatcher) if isinstance(clock, TestClock) else None
-            runtime = Runtime(store, clock, service, dispatcher, stepper)
+            runtime = Runtime(store, clock, service, dispatcher, stepper, spans)
             service.jobs.start(is_alone=True)
             purging = asyncio.create_task(_purge_for_ever(store, clock), name="purge")
             halting = asyncio.create_task(_halt_when_lost(runtime), name="watch the data folder")
@@ -154,6 +162,8 @@ async def run(
     finally:
         await close_callbacks(kinds.values())
         await store.close()
+        if spans is not None:
+            spans.close()
 
 
 async def _halt_when_lost(runtime: Runtime) -> None:

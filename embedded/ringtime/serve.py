@@ -29,7 +29,7 @@ def make_http_app(runtime: Runtime, settings: ServerSettings, keys: KeyChecks | 
         require_trust(runtime.clock)
         await runtime.store.check_ready()
 
-    return create_app(runtime.service, settings, ready, runtime.stepper, keys=keys)
+    return create_app(runtime.service, settings, ready, runtime.stepper, keys=keys, spans=runtime.spans)
 
 
 async def serve(settings: Settings, *, clock: Clock | None = None) -> None:

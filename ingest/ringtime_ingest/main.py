@@ -29,6 +29,7 @@ from ringtime_shared.recurring.completing import Completions
 from ringtime_shared.settings import Settings
 from ringtime_shared.settings.access import NO_KEYS
 from ringtime_shared.stores.cassandra import CassandraStore
+from ringtime_shared.traces.export import open_spans
 
 _ENDING_S = 10.0  #: what a pod does at its end beside draining
 
@@ -59,6 +60,8 @@ async def serve(settings: Settings) -> None:
             await store.check_ready()
 
         store = await CassandraStore.connect(settings.cassandra, now_ms=clock.now_ms, boot_ms=clock.boot_ms)
+        holder = settings.node.name or process_name("ingest")
+        spans = open_spans(settings.tracing, "ringtime-ingest", holder)
         try:
             async with clock.watched(store.fetch_times):
                 service = await IngestService.start(
@@ -68,7 +71,7 @@ async def serve(settings: Settings) -> None:
                         settings=settings.ingest,
                         limits=settings.limits,
                         callbacks=callback_rules(settings),
-                        holder=settings.node.name or process_name("ingest"),
+                        holder=holder,
                         completions=Completions.of(settings.completion),
                         ring=ring,
                         audit=settings.audit,
@@ -81,7 +84,7 @@ async def serve(settings: Settings) -> None:
                 if keys is None:
                     click.secho(NO_KEYS, bold=True)
                 processes = settings.limits.pods * settings.ingest.workers
-                app = create_app(service, settings.server, ready, processes=processes, keys=keys)
+                app = create_app(service, settings.server, ready, processes=processes, keys=keys, spans=spans)
                 settle_memory()
                 listener.listen()  # `serve_http` lengthens the queue
                 scheme = settings.server.scheme
@@ -94,6 +97,8 @@ async def serve(settings: Settings) -> None:
                 await service.close()
         finally:
             await store.close()
+            if spans is not None:
+                spans.close()
     click.echo("ringtime-ingest has stopped")
 
 

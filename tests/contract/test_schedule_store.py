@@ -26,6 +26,7 @@ from ringtime_shared.models.hooks import Hook, HookEvent, HookOf, Hooks
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import LOG_LENGTH, Change, Outcome, Place, Row, Status
 from ringtime_shared.models.sending import Priority, Sending
+from ringtime_shared.models.trace import Trace
 from ringtime_shared.stores.protocol import IdPage, Store
 
 
@@ -51,6 +52,22 @@ async def test_payload_comes_back_as_it_was(store: Store, app: App, payload: str
     row = make_row(app, payload=payload, callback_details=payload.encode(), callback_type="kafka-ü")
     await store.put_rows([row])
     assert await fetch(store, row) == row
+
+
+@pytest.mark.parametrize("state", ["", "rojo=00f067aa0ba902b7,congo=t61rcWkgMzE"], ids=["parent", "both"])
+async def test_a_trace_comes_back_by_every_way_and_with_a_later_filing(
+    store: Store, app: App, state: str
+) -> None:
+    trace = Trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", state)
+    row, plain = make_row(app, trace=trace), make_row(app, START_MS + 1)
+    move = replace(make_move(row, START_MS + 2), log=make_log())
+    await store.put_rows([row, plain, move])
+    assert [await fetch(store, each) for each in (row, plain, move)] == [row, plain, move]
+    (due,) = await store.fetch_due([make_query(app)])
+    assert [each.schedule.trace for each in due.rows] == [trace, None, trace]
+    await store.put_updates([make_update(row, make_outcome())])
+    (whole,) = await store.fetch_rows([make_query(app)])
+    assert [each.schedule.trace for each in whole.rows] == [trace, None, trace]
 
 
 async def test_every_field_of_a_row_comes_back(store: Store, app: App) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ringtime_shared.traces import names
+
 ROOT = Path(__file__).parents[2]
 KINDS = {".py", ".md", ".toml", ".sh", ".yml", ".pml"}
 FOLDERS = "benchmarks|client|dispatcher|docs|embedded|infra|ingest|loadtests|ringctl|shared|tests"
@@ -20,6 +22,9 @@ BARE = re.compile(r"`([a-z]\w*)(\.py)?`")
 PROSE = re.compile(r'"""(?:[^"]|"(?!""))*"""|#[^\n]*')
 UNREAD = {"CHANGELOG.md", Path(__file__).name}  # one tells what was; this one names what is not there
 NO_MODULES = {"db", "json", "toml"}  # `ringtime.db` is a file
+NO_MODULES |= {
+    each.split(".")[1] for each in vars(names).values() if str(each).startswith("ringtime.")
+}  # spans
 
 pytestmark = pytest.mark.skipif(
     not (ROOT / ".git").exists(), reason="needs the list of files of the repository"

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
 from ringtime_dispatcher.delivery.damaged import DamagedRows
@@ -80,6 +80,10 @@ from ringtime_shared.schedules.changing import (
 )
 from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
 from ringtime_shared.stores.protocol import ClaimStore, DamagedRow, Position, RecurringStore
+from ringtime_shared.traces.names import APP, ATTEMPT, LAG_MS, REPLAY, STATUS, TYPE
+
+if TYPE_CHECKING:
+    from ringtime_shared.traces.spans import Span, Spans
 
 _log = logging.getLogger(__name__)
 _LOOK_AGAIN_MS = 1_000
@@ -122,6 +126,7 @@ class DeliveryParts:
     rng: Random
     slots_ahead: Callable[[], Iterable[int]] = tuple  #: of rows that this node is to read
     ring: KeyRing | None = None  #: decrypts secrets; None: a callback with secrets fails
+    spans: Spans | None = None  #: begins those of attempts; None: there are none
 
 
 class Deliverer:
@@ -407,15 +412,44 @@ class Deliverer:
             timeout_ms=self._turns.timeout_ms(row.schedule, policy),
             secrets=policy.secrets,
             tls_profile=policy.tls_profile,
+            trace=schedule.trace,
         )
         begun_ms = self._clock.boot_ms()
-        reply = await make_attempt(self._parts.callbacks, delivery, lambda: self._is_closing, self._guards)
-        if reply.error:
-            sending = schedule.sending
-            hidden = schedule.payload if sending is not None and sending.is_private else ""
-            reply = replace(reply, error=without_credentials(reply.error, kept, details, hidden))
+        if self._parts.spans is not None and (span := self._span_of(delivery, now_ms)) is not None:
+            with span:
+                reply = await self._invoke(replace(delivery, trace=span.trace), kept)
+                end_span(span, reply)
+        else:
+            reply = await self._invoke(delivery, kept)
         self._conclude(item, policy, reply, at_ms=now_ms, took_ms=self._clock.boot_ms() - begun_ms)
         return False
+
+    async def _invoke(self, delivery: Delivery, kept: Mapping[str, object]) -> Reply:
+        """Make an attempt; return how it ended, without what is secret.
+
+        Args:
+            kept: the details as they are stored.
+        """
+        reply = await make_attempt(self._parts.callbacks, delivery, lambda: self._is_closing, self._guards)
+        if not reply.error:
+            return reply
+        sending = delivery.schedule.sending
+        hidden = delivery.schedule.payload if sending is not None and sending.is_private else ""
+        return replace(reply, error=without_credentials(reply.error, kept, delivery.details, hidden))
+
+    def _span_of(self, delivery: Delivery, now_ms: int) -> Span | None:
+        schedule, spans = delivery.schedule, self._parts.spans
+        if spans is None or (schedule.trace is None and schedule.run is None):
+            return None
+        about: dict[str, str | int] = {
+            APP: schedule.app_id,
+            TYPE: schedule.callback_type,
+            ATTEMPT: delivery.attempt,
+            REPLAY: delivery.replay,
+            LAG_MS: now_ms - schedule.awaited_ms,
+        }
+        recurring_id = None if schedule.run is None else schedule.run.recurring_id
+        return spans.of_fire(schedule.trace, schedule.schedule_id, recurring_id, about)
 
     def _conclude(
         self,
@@ -622,6 +656,14 @@ class Deliverer:
     def _policy(self, item: RowItem) -> DeliveryPolicy:
         app_id = item.place.app_id
         return self._policies.of_app(app_id, self._parts.find_app(app_id))
+
+
+def end_span(span: Span, reply: Reply) -> None:
+    """Tell how an attempt ended."""
+    if reply.code is not None:
+        span.tell({STATUS: reply.code})
+    if not reply.ok:
+        span.fail(reply.error)
 
 
 async def make_attempt(

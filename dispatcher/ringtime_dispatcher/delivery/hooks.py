@@ -81,6 +81,7 @@ def hook_row(
         created_ms=now_ms,
         expires_ms=place.slot_ms + retention_ms,
         sending=Sending(hook_of=hook_of, is_private=sending is not None and sending.is_private),
+        trace=row.schedule.trace,
     )
     return Row(schedule=schedule, place=place)
 

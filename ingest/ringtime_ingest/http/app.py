@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import version
-from typing import cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
 from starlette.applications import Starlette
@@ -44,6 +44,9 @@ from ringtime_shared.access import Caller, KeyChecks, caller_to_json
 from ringtime_shared.errors import ErrorWord, RingtimeError
 from ringtime_shared.settings import ServerSettings
 
+if TYPE_CHECKING:
+    from ringtime_shared.traces.spans import Spans
+
 VERSION = version("ringtime")
 _HTML = b"text/html; charset=utf-8"
 _DOCS_POLICY = (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'")
@@ -58,6 +61,7 @@ def create_app(
     keys: KeyChecks | None = None,
     is_short: bool = True,
     processes: int = 1,
+    spans: Spans | None = None,
 ) -> Starlette:
     """Return the application.
 
@@ -71,6 +75,7 @@ def create_app(
             compare both ways.
         processes: that clients' requests are spread over, this one among them: each has its part of the
         limits.
+        spans: begins those of creates; None: there are none.
     """
     bodies = Bodies(settings, reads_plain=is_short)
     room, counts = Room(settings.max_concurrency), RequestCounts()
@@ -78,8 +83,8 @@ def create_app(
     guard = Guard(service, meter.about_path)
     busiest = guard.over(
         [
-            *ScheduleRoutes(service, bodies, settings, meter).all(),
-            *BatchRoutes(service, bodies, settings, meter, room).all(),
+            *ScheduleRoutes(service, bodies, settings, meter, spans).all(),
+            *BatchRoutes(service, bodies, settings, meter, room, spans).all(),
         ]
     )
     routes = busiest + guard.over(

@@ -45,6 +45,7 @@ from ringtime_shared.models.job import JobAction
 from ringtime_shared.models.recurring import DefinitionState
 from ringtime_shared.models.schedule import Status
 from ringtime_shared.settings import ServerSettings
+from ringtime_shared.traces.context import PARENT, STATE
 
 Document = Mapping[str, object]
 
@@ -103,6 +104,11 @@ _REASONS = {
 #: by name; behind a colon is what tells one from others of the same name
 _PARAMETERS: Mapping[str, Schema] = {
     "Idempotency-Key": KEY,
+    PARENT: {
+        "type": "string",
+        "description": "Of W3C Trace Context: kept, and told on with callbacks. A bad one is passed over.",
+    },
+    STATE: {"type": "string", "description": "Goes with `traceparent`."},
     REQUEST_ID: text_of(
         f"(?:{REQUEST_ID_PATTERN})?", description="Kept in the audit log; the answer tells it."
     ),
@@ -241,7 +247,7 @@ _OPERATIONS = (
         " one key makes one schedule",
         answer=schemas.CREATED_SCHEDULE,
         failures=(*_BODY_FAILURES, "422"),
-        headers=("Idempotency-Key",),
+        headers=("Idempotency-Key", PARENT, STATE),
         body="NewSchedule",
         example=_EXAMPLE,
     ),
@@ -284,6 +290,7 @@ _OPERATIONS = (
         path="/goscheduler/schedules/batch",
         summary="Create up to 1,000 schedules; each has its own result, and a bad one sinks no other",
         answer=schemas.CREATED_MANY,
+        headers=(PARENT, STATE),
         failures=_BODY_FAILURES,
         body="NewSchedules",
         creates=False,
@@ -307,7 +314,7 @@ _OPERATIONS = (
         summary="Create a schedule; answers with the schedule itself as data",
         answer=schemas.FLAT_SCHEDULE,
         failures=(*_BODY_FAILURES, "422"),
-        headers=("Idempotency-Key",),
+        headers=("Idempotency-Key", PARENT, STATE),
         body="NewSchedule",
         example=_EXAMPLE,
     ),
@@ -417,6 +424,7 @@ _OPERATIONS = (
         summary="Create a one-time schedule under a name, or change the one that is pending there to this;"
         " with `dry_run`: say what it would be, and change nothing",
         answer=schemas.PUT_SCHEDULE,
+        headers=(PARENT, STATE),
         query=("dry_run",),
         failures=_BODY_FAILURES,
         body="NamedSchedule",

@@ -252,7 +252,7 @@ def digest_of(new: NewSchedule) -> str:
     What has its default is left out, so a field that a later version adds changes nothing.
     """
     details = orjson.dumps(new.callback_details, option=orjson.OPT_SORT_KEYS)
-    asked = encode_slim(replace(new, idempotency_key="", callback_details={}))
+    asked = encode_slim(replace(new, idempotency_key="", callback_details={}, trace=None))
     return sha256(asked + details).hexdigest()[:32]
 
 

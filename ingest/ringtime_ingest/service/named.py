@@ -304,4 +304,5 @@ def _is_same(pending: Row, drafted: Schedule, new: NewSchedule, is_same_request:
         callback_details=stored.callback_details,
         created_ms=stored.created_ms,
         expires_ms=stored.expires_ms,
+        trace=stored.trace,
     )

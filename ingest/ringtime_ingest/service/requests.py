@@ -30,6 +30,7 @@ from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.models.sending import Priority, Sending
 from ringtime_shared.models.times import Times
+from ringtime_shared.models.trace import Trace
 from ringtime_shared.settings import AppLimits
 
 CallbackRule = Callable[[Mapping[str, object], str], list[Violation]]
@@ -75,6 +76,7 @@ class NewSchedule(Contents):
     name: str = ""  #: stands for one pending schedule of the app at a time; "": it has none
     labels: Labels = ()  #: to find it by
     idempotency_key: str = ""  #: what creates that are one have in common; "": it is one of its own
+    trace: Trace | None = None  #: that the request is a part of; nothing that is asked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

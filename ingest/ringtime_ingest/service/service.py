@@ -545,6 +545,7 @@ class IngestService:
             sending=self._kept(new.sending, app),
             name=new.name,
             labels=new.labels,
+            trace=new.trace,
         )
         return Row(schedule=schedule, place=Place(app.app_id, partition, slot_ms))
 

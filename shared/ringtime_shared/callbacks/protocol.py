@@ -18,6 +18,7 @@ from typing import Protocol, runtime_checkable
 
 from ringtime_shared.errors import Violation
 from ringtime_shared.models.schedule import Schedule
+from ringtime_shared.models.trace import Trace
 
 _MOST_CODE = (1 << 31) - 1
 _SERVER_ERROR = 500
@@ -40,6 +41,7 @@ class Delivery:
     #: in the repr, which gets logged
     secrets: tuple[str, ...] = field(default=(), repr=False)
     tls_profile: str = ""  #: the app's, of `callbacks.tls_profiles`; "": it has none
+    trace: Trace | None = None  #: what the receiver is told that this attempt is a part of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

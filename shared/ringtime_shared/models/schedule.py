@@ -19,6 +19,7 @@ from ringtime_shared.models.hooks import HookOf
 from ringtime_shared.models.recurring import Origin, RunOf, Work
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.sending import Sending
+from ringtime_shared.models.trace import Trace
 
 LOG_LENGTH = 10  #: attempts that are remembered beside the last
 
@@ -83,6 +84,7 @@ class Schedule:
     name: str = ""  #: the client's own, which stands for one pending schedule of the app at a time
     labels: tuple[tuple[str, str], ...] = ()  #: keys and values, by key; for those who list schedules
     sending: Sending | None = None  #: None: as most are
+    trace: Trace | None = None  #: that its create was a part of, and its callbacks go on
 
     @property
     def is_base64(self) -> bool:

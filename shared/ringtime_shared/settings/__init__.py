@@ -32,6 +32,7 @@ from ringtime_shared.settings.root import Settings
 from ringtime_shared.settings.secrets import SecretSettings
 from ringtime_shared.settings.server import ServerSettings
 from ringtime_shared.settings.storage import CassandraSettings, EmbeddedSettings
+from ringtime_shared.settings.tracing import TracingSettings
 from ringtime_shared.settings.web import WebSettings
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "SecretSettings",
     "ServerSettings",
     "Settings",
+    "TracingSettings",
     "WebSettings",
     "check_settings",
     "describe_settings",

@@ -18,6 +18,7 @@ from ringtime_shared.settings.limits import AppLimits
 from ringtime_shared.settings.secrets import SecretSettings
 from ringtime_shared.settings.server import ServerSettings
 from ringtime_shared.settings.storage import CassandraSettings, EmbeddedSettings
+from ringtime_shared.settings.tracing import TracingSettings
 from ringtime_shared.settings.web import WebSettings
 
 
@@ -46,3 +47,4 @@ class Settings:
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
     web: WebSettings = field(default_factory=WebSettings)
+    tracing: TracingSettings = field(default_factory=TracingSettings)

@@ -36,6 +36,7 @@ from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Attempt, Change, Outcome, Place, Row, Schedule, Status
 from ringtime_shared.models.sending import Sending
 from ringtime_shared.models.times import Exclusions, Times
+from ringtime_shared.models.trace import Trace
 from ringtime_shared.parts import PartMap, is_part_count
 from ringtime_shared.stores.protocol import DAMAGED_MARKS, Marks
 
@@ -205,6 +206,7 @@ class Extras:
     sending: Sending | None = None
     changed_in: Place | None = None
     accepted_ms: int | None = None
+    trace: Trace | None = None
 
 
 NO_EXTRAS = Extras()
@@ -218,9 +220,10 @@ def encode_row_extras(row: Row) -> bytes | None:
     schedule, change = row.schedule, row.change
     retry, run, name, labels = schedule.retry, schedule.run, schedule.name, schedule.labels
     is_plain = retry is None and run is None and change is None and not labels and not name
-    if is_plain and schedule.sending is None and not row.replay and not row.log:
+    sending, trace = schedule.sending, schedule.trace
+    if is_plain and sending is None and trace is None and not row.replay and not row.log:
         return None
-    return encode_slim(Extras(retry, row.replay, row.log, run, name, labels, change, schedule.sending))
+    return encode_slim(Extras(retry, row.replay, row.log, run, name, labels, change, sending, trace=trace))
 
 
 def encode_outcome_extras(outcome: Outcome) -> bytes | None:
@@ -305,6 +308,7 @@ def to_live_rows(
                 name=extras.name,
                 labels=extras.labels,
                 sending=extras.sending,
+                trace=extras.trace,
             ),
             place=Place(app_id, partition, slot_ms),
             attempts=attempts,
@@ -359,6 +363,7 @@ def to_written_row(
             name=extras.name,
             labels=extras.labels,
             sending=extras.sending,
+            trace=extras.trace,
         ),
         place=place,
         attempts=attempts,

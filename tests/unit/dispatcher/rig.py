@@ -26,6 +26,7 @@ from ringtime_shared.models.app import App, AppConfiguration, Instance
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
 from ringtime_shared.stores.protocol import Marks, MarksWrite
+from ringtime_shared.traces.spans import Spans
 
 
 class Receiver(CallbackType):
@@ -106,6 +107,7 @@ def make_rig(
     configuration: AppConfiguration | None = None,
     app_number: int = 0,
     ring: KeyRing | None = None,
+    spans: Spans | None = None,
 ) -> Rig:
     clock = LoopClock()
     app = make_app(configuration=configuration or AppConfiguration(), number=app_number)
@@ -126,6 +128,7 @@ def make_rig(
             limits=AppLimits(),
             rng=Random(1),
             ring=ring,
+            spans=spans,
         ),
         ledger,
     )

@@ -43,6 +43,7 @@ from ringtime_shared.certificates import fault_text
 from ringtime_shared.clock import Clock, SystemClock
 from ringtime_shared.recurring.completing import Completions, completion_ms_of, ticket_of
 from ringtime_shared.settings import CallbackSettings
+from ringtime_shared.traces.context import headers_of
 
 _MOST_ADDRESSES = 3  #: tried in one attempt
 _MOST_FAILED = 1_024  #: hosts of which a failed address is remembered
@@ -262,6 +263,8 @@ def request_bytes(route: Route, delivery: Delivery, now_s: int, completion_url: 
             f"Ringtime-Hook-Of: {told.schedule_id}",
             f"Ringtime-Hook-Key: {told.key}",
         )
+    if delivery.trace is not None:
+        lines += (f"{name}: {value}" for name, value in headers_of(delivery.trace, given))
     if delivery.secrets:
         for name, value in signature_headers(
             delivery, body if schedule.is_base64 else schedule.payload, now_s

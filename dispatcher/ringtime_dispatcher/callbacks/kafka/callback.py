@@ -39,6 +39,7 @@ from ringtime_shared.callbacks.deadlines import Deadlines
 from ringtime_shared.callbacks.kafka_rules import KafkaRules
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, OutageRules, Reply, instant
 from ringtime_shared.settings import KafkaSettings
+from ringtime_shared.traces.context import headers_of
 
 _MARGIN_MS = 20  #: an attempt ends by itself before the dispatcher ends it, so as to say what it knows
 _DEAD_PRODUCERS = 5  #: met by one record in one attempt
@@ -228,6 +229,7 @@ class KafkaRecord:
                 ("ringtime-hook-of", str(told.schedule_id).encode()),
                 ("ringtime-hook-key", told.key.encode()),
             ]
+        headers += ((name, value.encode()) for name, value in headers_of(delivery.trace, given))
         return cls(
             topic=cast(str, details["topic"]),
             partition=cast("int | None", details.get("partition")),

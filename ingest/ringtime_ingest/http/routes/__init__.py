@@ -7,6 +7,7 @@ and, for a create, the schedule itself as `data`. Both are served.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.routing import BaseRoute
@@ -22,6 +23,9 @@ from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from ringtime_shared.traces.spans import Spans
 
 BASE = "/goscheduler"
 
@@ -43,9 +47,16 @@ class Routes(ABC):
     """The routes of one subject, and what their methods need."""
 
     def __init__(
-        self, service: IngestService, bodies: Bodies, settings: ServerSettings, meter: Meter
+        self,
+        service: IngestService,
+        bodies: Bodies,
+        settings: ServerSettings,
+        meter: Meter,
+        spans: Spans | None = None,
     ) -> None:
+        """`spans`: begins those of creates; None: there are none."""
         self._service = service
+        self._spans = spans
         self._bodies = bodies
         self._meter = meter
         self._depth = settings.max_json_depth

@@ -10,7 +10,8 @@ import asyncio
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar, cast
 from uuid import UUID
 
 import orjson
@@ -35,7 +36,12 @@ from ringtime_shared.access import Scope
 from ringtime_shared.api.batches import MAX_ITEMS, batch_to_json
 from ringtime_shared.errors import OutcomeUnknown, RateLimited, RingtimeError
 from ringtime_shared.models.schedule import Row
+from ringtime_shared.models.trace import Trace
 from ringtime_shared.settings import ServerSettings
+from ringtime_shared.traces.context import read_headers
+
+if TYPE_CHECKING:
+    from ringtime_shared.traces.spans import Spans
 
 T = TypeVar("T")
 _PLACE_BYTES = 4_096  #: of a body, that are as much work as one request alone
@@ -46,9 +52,15 @@ class BatchRoutes(Routes):
     """Create and cancel many, on the plural paths and on the singular ones."""
 
     def __init__(
-        self, service: IngestService, bodies: Bodies, settings: ServerSettings, meter: Meter, room: Room
+        self,
+        service: IngestService,
+        bodies: Bodies,
+        settings: ServerSettings,
+        meter: Meter,
+        room: Room,
+        spans: Spans | None = None,
     ) -> None:
-        super().__init__(service, bodies, settings, meter)
+        super().__init__(service, bodies, settings, meter, spans)
         self._room = room
         self._most_bytes = most_bytes = settings.max_body_bytes
         depth = settings.max_json_depth
@@ -74,7 +86,13 @@ class BatchRoutes(Routes):
             if grant_in(request).apps is not None:
                 asked = seen_only(request, asked, _app_id_of)
             counted = self._counted(request.scope, asked)
-            return await _answer(await self._service.batches.create(counted), self._show_created)
+            told = read_headers(request.scope["headers"])
+            if self._spans is not None and (span := self._spans.of_batch(told, len(counted))) is not None:
+                with span:
+                    results = await self._service.batches.create(_traced(counted, span.trace))
+            else:
+                results = await self._service.batches.create(_traced(counted, told))
+            return await _answer(results, self._show_created)
 
     def _counted(
         self, scope: HttpScope, asked: Sequence[NewSchedule | Exception]
@@ -142,6 +160,13 @@ class BatchRoutes(Routes):
 
 def _app_id_of(new: NewSchedule | Exception) -> str | None:
     return new.app_id if isinstance(new, NewSchedule) else None
+
+
+def _traced(asked: Sequence[NewSchedule | Exception], trace: Trace | None) -> list[NewSchedule | Exception]:
+    """Return the items as parts of the trace that their request is a part of."""
+    if trace is None:
+        return list(asked)
+    return [replace(each, trace=trace) if isinstance(each, NewSchedule) else each for each in asked]
 
 
 def _to_id(item: object) -> UUID:

@@ -10,7 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 
-from ringtime_ingest.http.changing import cause_of, changing, told
+from ringtime_ingest.http.changing import cause_of, changing
+from ringtime_ingest.http.changing import told as with_id
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.guard import Declared, see
 from ringtime_ingest.http.parsing import (
@@ -39,10 +40,13 @@ from ringtime_shared.api.schedules import (
 )
 from ringtime_shared.auditing import caused_by
 from ringtime_shared.errors import InvalidRequest, NotChangeable, Violation
-from ringtime_shared.models.schedule import Status
+from ringtime_shared.models.schedule import Row, Status
+from ringtime_shared.models.trace import Trace
 from ringtime_shared.schedules.row_filter import RowFilter
+from ringtime_shared.traces.context import read_headers
+from ringtime_shared.traces.names import SCHEDULE
 
-_KEY = b"idempotency-key"  #: the header
+_KEY, _PARENT = b"idempotency-key", b"traceparent"  #: the headers
 
 
 class ScheduleRoutes(Routes):
@@ -88,7 +92,7 @@ class ScheduleRoutes(Routes):
 
     async def _create(self, request: Request, *, is_flat: bool) -> Response:
         new: NewSchedule | NewRecurring | None
-        body, key = await self._bodies.read(request), _key_of(request)
+        body, (key, told) = await self._bodies.read(request), _headers_in(request)
         new = read_plain(body) if key is None and self._bodies.reads_plain else None
         if new is None:
             new = parse_create(load(body, self._depth), key)
@@ -97,13 +101,24 @@ class ScheduleRoutes(Routes):
         if not isinstance(new, NewSchedule):
             with caused_by(cause := cause_of(request, "recurring put")):
                 made = self._shown(await self._service.recurring.put(replace(new, name=str(uuid4())), 0))
-            return told(self._answer(made if is_flat else {"schedule": made}), cause)
+            return with_id(self._answer(made if is_flat else {"schedule": made}), cause)
+        if self._spans is not None and (span := self._spans.of_create(told, new.app_id)) is not None:
+            with span:
+                row, kept = await self._file(replace(new, trace=span.trace))
+                span.tell({SCHEDULE: str(row.schedule.schedule_id)})
+        else:
+            row, kept = await self._file(new if told is None else replace(new, trace=told))
+        made = self._to_json(row)
+        if kept is not None:
+            return self._answer(made if is_flat else kept_to_json(kept, made), _headers_of(kept))
+        return self._answer(made if is_flat else {"schedule": made})
+
+    async def _file(self, new: NewSchedule) -> tuple[Row, Kept | None]:
+        """Create a schedule; with what became of its key, if it has one."""
         if new.idempotency_key:
             kept = await self._service.keyed.create(new)
-            made = self._to_json(kept.row)
-            return self._answer(made if is_flat else kept_to_json(kept, made), _headers_of(kept))
-        made = self._to_json(await self._service.create_schedule(new))
-        return self._answer(made if is_flat else {"schedule": made})
+            return kept.row, kept
+        return await self._service.create_schedule(new), None
 
     def _answer(self, made: dict[str, object], headers: Sequence[tuple[bytes, bytes]] = ()) -> Response:
         return success(made, code=201, http=self._created, headers=headers)
@@ -149,8 +164,16 @@ class ScheduleRoutes(Routes):
             planned, effect = await self._service.named.plan(new)
             return success({"schedule": self._to_json(planned), "created": False, "effect": effect})
         self._meter.creates(request.scope, app_id, (new.payload,), is_counted=True)
-        row, is_new = await self._service.named.put(new)
+        row, is_new = await self._put(new, read_headers(request.scope["headers"]))
         return success({"schedule": self._to_json(row), "created": is_new})
+
+    async def _put(self, new: NewSchedule, told: Trace | None) -> tuple[Row, bool]:
+        if self._spans is None or (span := self._spans.of_create(told, new.app_id)) is None:
+            return await self._service.named.put(new if told is None else replace(new, trace=told))
+        with span:
+            row, is_new = await self._service.named.put(replace(new, trace=span.trace))
+            span.tell({SCHEDULE: str(row.schedule.schedule_id)})
+        return row, is_new
 
     async def fetch_named(self, request: Request) -> Response:
         schedule_id = await self._service.named.fetch(*named_in(request))
@@ -165,7 +188,7 @@ class ScheduleRoutes(Routes):
             definition = await self._service.recurring.fetch_by_id(schedule_id)
             with caused_by(cause := cause_of(request, "recurring delete")):
                 deleted = await self._service.recurring.delete(definition)
-            return told(success({"schedule": self._shown(deleted)}), cause)
+            return with_id(success({"schedule": self._shown(deleted)}), cause)
         return await self._cancelled(schedule_id)
 
     async def _cancelled(self, schedule_id: UUID) -> Response:
@@ -186,15 +209,18 @@ def kept_to_json(kept: Kept, shown: dict[str, object]) -> dict[str, object]:
     return {"schedule": shown, "idempotency": idempotency}
 
 
-def _key_of(request: Request) -> str | None:
-    """Return the idempotency key of the headers. Raises InvalidRequest for two, also if they are the same."""
-    key = None
+def _headers_in(request: Request) -> tuple[str | None, Trace | None]:
+    """Return the idempotency key of the headers, and the trace that the request is a part of. Raises
+    InvalidRequest for two keys, also if they are the same."""
+    key, trace = None, None
     for name, value in request.scope["headers"]:
         if name == _KEY:
             if key is not None:
                 raise InvalidRequest.of("idempotencyKey", "must not be given in two headers")
             key = str(value, "latin-1")
-    return key
+        elif name == _PARENT:
+            trace = read_headers(request.scope["headers"])
+    return key, trace
 
 
 def _headers_of(kept: Kept) -> list[tuple[bytes, bytes]]:

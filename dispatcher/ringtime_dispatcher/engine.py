@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from random import Random
 from typing import TYPE_CHECKING, Protocol
 
-from ringtime_dispatcher.delivery.deliverer import Deliverer, DeliveryParts, Tally
+from ringtime_dispatcher.delivery.deliverer import Deliverer, DeliveryParts
 from ringtime_dispatcher.delivery.ledger import Ledger
+from ringtime_dispatcher.levels import NodeLevels
 from ringtime_dispatcher.ownership.capacity import most_owned
 from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_dispatcher.ownership.keeper import BACK_OFF_S, PASSING, Owner, OwnerParts, wait_at_most
@@ -27,6 +28,9 @@ from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.clock import Clock
 from ringtime_shared.coordination.protocol import Member, Session
 from ringtime_shared.encryption.keyring import KeyRing
+from ringtime_shared.metrics import UNMEASURED, Metrics
+from ringtime_shared.metrics.names import LEFT_OUT, READY, RING_IMBALANCE
+from ringtime_shared.metrics.store_calls import measured_store
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.node_status import NodeStatus
 from ringtime_shared.settings import (
@@ -88,6 +92,7 @@ class DispatcherParts:
     ring: KeyRing | None = None  #: decrypts secrets
     spans: Spans | None = None  #: begins those of attempts; None: there are none
     rng: Random = field(default_factory=Random)
+    metrics: Metrics = UNMEASURED
 
 
 def make_dispatcher(
@@ -101,6 +106,7 @@ def make_dispatcher(
     callbacks: Mapping[str, CallbackType],
     ring: KeyRing | None = None,
     spans: Spans | None = None,
+    metrics: Metrics = UNMEASURED,
 ) -> Dispatcher:
     """Return a dispatcher as the settings have it; see `fit_to_machine` for what comes before.
 
@@ -117,7 +123,7 @@ def make_dispatcher(
                 capacity=settings.node.capacity,
                 most=most_owned(settings.dispatch),
             ),
-            store=store,
+            store=measured_store(store, metrics),
             clock=clock,
             new_session=new_session,
             callbacks=callbacks,
@@ -128,6 +134,7 @@ def make_dispatcher(
             trust=settings.clock,
             ring=ring,
             spans=spans,
+            metrics=metrics,
         )
     )
 
@@ -150,6 +157,7 @@ class Dispatcher:
                 dispatch=parts.dispatch,
                 coordination=parts.coordination,
                 trust=parts.trust,
+                metrics=parts.metrics,
             )
         )
         self._room = asyncio.Event()
@@ -168,6 +176,7 @@ class Dispatcher:
                 slots_ahead=self._owner.instances.slots_ahead,
                 ring=parts.ring,
                 spans=parts.spans,
+                metrics=parts.metrics,
             ),
             self._ledger,
         )
@@ -187,16 +196,18 @@ class Dispatcher:
             self._owner.instances,
             self._deliverer,
             self._owner.is_retired,
+            self._deliverer.counts.found_late,
         )
         self._observer = Observer(
             parts.member, _VERSION, self._owner, self._deliverer, self._ledger, parts.clock, parts.dispatch
         )
         self._is_stopping = False
         self._loops: dict[str, asyncio.Task[None]] = {}
-
-    @property
-    def tally(self) -> Tally:
-        return replace(self._deliverer.tally, found_late=self._sealer.found_late)
+        levels = NodeLevels(self._owner.instances, parts.clock, parts.dispatch.read_ahead_ms)
+        levels.register(parts.metrics)
+        parts.metrics.level(RING_IMBALANCE, self._owner.imbalance)
+        parts.metrics.level(LEFT_OUT, lambda: self.left_out)
+        parts.metrics.level(READY, self.is_ready)
 
     @property
     def owned(self) -> Mapping[Instance, OwnedInstance]:

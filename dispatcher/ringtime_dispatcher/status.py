@@ -17,7 +17,8 @@ from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
 
 from ringtime_dispatcher.delivery.breaker import Breaker
-from ringtime_dispatcher.delivery.deliverer import Deliverer, Tally
+from ringtime_dispatcher.delivery.counts import Tally
+from ringtime_dispatcher.delivery.deliverer import Deliverer
 from ringtime_dispatcher.delivery.ledger import Ledger
 from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_dispatcher.ownership.keeper import Owner
@@ -124,7 +125,8 @@ class Observer:
         )
 
     def _count(self) -> _Counts:
-        return _Counts(self._clock.boot_ms(), replace(self._deliverer.tally), tuple(self._deliverer.lags))
+        counts = self._deliverer.counts
+        return _Counts(self._clock.boot_ms(), replace(counts.tally), tuple(counts.lags.counts))
 
     def _work(self) -> Work:
         """Return what was done since the oldest count that is not older than the window, or the last one."""

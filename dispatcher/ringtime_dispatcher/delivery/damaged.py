@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from functools import partial
 
 from ringtime_dispatcher.delivery.ledger import Item, Ledger, State
@@ -46,12 +47,15 @@ class DamagedRows:
         ledger: Ledger,
         clock: Clock,
         retention_days: int,
+        on_letter: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """`on_letter`: told of which app a schedule ends as a dead letter."""
         self._store = store
         self._outcomes = outcomes
         self._ledger = ledger
         self._clock = clock
         self._kept_ms = retention_days * _DAY_MS
+        self._on_letter = on_letter
         self._looks: set[asyncio.Task[None]] = set()
         self._said = OnceLog(_log)
 
@@ -100,6 +104,8 @@ class DamagedRows:
         there = RowUpdate(place=item.home, schedule_id=item.schedule_id, outcome=outcome)
         is_decided = home is not None and (home.outcome is not None or home.cancelled_ms is not None)
         is_over = home is not None and is_decided and not _may_be_replay(home, item.place)
+        if not is_over:
+            self._on_letter(item.place.app_id)
         self._outcomes.put(
             Record(
                 schedule_id=item.schedule_id,

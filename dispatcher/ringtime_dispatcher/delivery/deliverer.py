@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from bisect import bisect_left
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
+from ringtime_dispatcher.delivery.counts import DeliveryCounts
 from ringtime_dispatcher.delivery.damaged import DamagedRows
 from ringtime_dispatcher.delivery.following import Follower, FollowerParts
 from ringtime_dispatcher.delivery.hooks import hook_row
@@ -56,9 +56,10 @@ from ringtime_shared.encryption.keyring import KeyRing
 from ringtime_shared.encryption.records import decrypt_for_sending, encrypt_row
 from ringtime_shared.errors import Damaged, SecretUnreadable
 from ringtime_shared.ids import app_number_of
+from ringtime_shared.metrics import UNMEASURED, Metrics
+from ringtime_shared.metrics.names import BREAKER_STATE, DUE_BACKLOG, IN_FLIGHT, PARKED
 from ringtime_shared.models.app import App
 from ringtime_shared.models.dead_letter import DeadLetter
-from ringtime_shared.models.node_status import LAG_BOUNDS_MS
 from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Status
 from ringtime_shared.process.descriptors import is_shortage
 from ringtime_shared.recurring.completing import (
@@ -94,19 +95,6 @@ _SHORTAGE_WAIT_MS = (1_000, 3_000)  #: a row that found this node short of somet
 _GRACE_S = 0.004  #: a callback type ends by itself at the deadline, and what it knows by then counts
 
 
-@dataclass(slots=True)
-class Tally:
-    """What a node has done since it started."""
-
-    sent: int = 0
-    succeeded: int = 0
-    failed: int = 0  #: given up; each is a dead letter
-    retried: int = 0
-    parked: int = 0  #: filed for later without an attempt
-    missed: int = 0
-    found_late: int = 0
-
-
 class DeliveryStore(OutcomeStore, RecurringStore, ClaimStore, Protocol):
     """What delivering needs of a store."""
 
@@ -127,14 +115,14 @@ class DeliveryParts:
     slots_ahead: Callable[[], Iterable[int]] = tuple  #: of rows that this node is to read
     ring: KeyRing | None = None  #: decrypts secrets; None: a callback with secrets fails
     spans: Spans | None = None  #: begins those of attempts; None: there are none
+    metrics: Metrics = UNMEASURED
 
 
 class Deliverer:
     """Makes the attempts, and decides what follows each. What it holds is in the ledger."""
 
     def __init__(self, parts: DeliveryParts, ledger: Ledger) -> None:
-        self.tally = Tally()
-        self.lags = [0] * (len(LAG_BOUNDS_MS) + 1)  #: first attempts, by how late they were sent
+        self.counts = DeliveryCounts(parts.metrics)
         self._parts = parts
         self._clock = parts.clock
         self._ledger = ledger
@@ -143,10 +131,19 @@ class Deliverer:
             parts.store, parts.clock, parts.dispatch.outcome_batch, parts.is_trusted
         )
         self._damaged = DamagedRows(
-            parts.store, self._outcomes, ledger, parts.clock, parts.limits.retention_days
+            parts.store,
+            self._outcomes,
+            ledger,
+            parts.clock,
+            parts.limits.retention_days,
+            self.counts.failed,
         )
         self._timetable: Timetable[RowItem] = Timetable(parts.clock, self._on_due, self._drop_stopped)
-        self._turns = Turns(parts.dispatch, parts.clock, parts.callbacks, self.pump)
+        self._turns = turns = Turns(parts.dispatch, parts.clock, parts.callbacks, self.pump)
+        parts.metrics.level(DUE_BACKLOG, lambda: turns.waiting)
+        parts.metrics.level(IN_FLIGHT, lambda: turns.under_way)
+        parts.metrics.levels(BREAKER_STATE, turns.count_troubled)
+        parts.metrics.level(PARKED, turns.count_parked)
         self._follower = Follower(
             FollowerParts(
                 store=parts.store,
@@ -156,7 +153,7 @@ class Deliverer:
                 deliveries=self,
                 is_trusted=parts.is_trusted,
                 retention_ms=self._retention_ms,
-                on_missed=self._note_missed,
+                on_missed=self.counts.passed_over,
                 hook_of=self._hook_of,
                 loads=Loads(parts.clock, parts.slots_ahead),
             )
@@ -312,7 +309,6 @@ class Deliverer:
             self._ledger.leave_open(item)
 
     def _record_damaged(self, item: Item, fault: str) -> None:
-        self.tally.failed += 1
         self._damaged.put(item, fault)
 
     async def is_wanted(self, item: RowItem) -> bool:
@@ -388,7 +384,7 @@ class Deliverer:
             return True
         now_ms = self._clock.now_ms()
         if is_missed(policy, slot_ms=row.place.slot_ms, now_ms=now_ms) and row.schedule.hook_of is None:
-            self.tally.missed += 1
+            self.counts.missed(row.place.app_id)
             self._settle(item, unsent(row, Status.MISS, "came due too late", now_ms))
             return False
         kept = item.details or {}
@@ -400,9 +396,7 @@ class Deliverer:
             reply = Reply(ok=False, error=storable(f"not sent: {error}"))
             self._conclude(item, policy, reply, at_ms=now_ms, took_ms=0, was_asked=False)
             return False
-        self.tally.sent += 1
-        if not row.attempts:
-            self.lags[bisect_left(LAG_BOUNDS_MS, now_ms - row.place.slot_ms)] += 1
+        self.counts.began(row, now_ms)
         delivery = Delivery(
             schedule=schedule,
             details=details,
@@ -468,6 +462,7 @@ class Deliverer:
         """
         row, now_ms = item.row, self._clock.now_ms()
         if reply.is_shortage and not reply.ok:
+            self.counts.attempted(row, reply, "shortage", took_ms)
             self._turns.hold_off(item)
             slot_ms = now_ms + self._parts.rng.randint(*_SHORTAGE_WAIT_MS)
             self._file_for_later(item, slot_ms, why=reply.error)
@@ -475,6 +470,7 @@ class Deliverer:
         for waiting in self._turns.note(item, reply) if was_asked else ():
             self._park(waiting)
         if reply.ok:
+            self.counts.attempted(row, reply, "success", took_ms)
             if reply.code == ACCEPTED_CODE and (completion_ms := completion_ms_of(row.schedule)) is not None:
                 last_ms = last_slot_ms(row, row.schedule.expires_ms)
                 work = accepted(
@@ -483,7 +479,7 @@ class Deliverer:
                 note = (noted(work), Outcome(status=Status.SUCCESS, ended_ms=now_ms))
                 self._file(item, work, notes=(note,))
                 return
-            self.tally.succeeded += 1
+            self.counts.succeeded(item.place.app_id)
             self._settle(item, outcome_of(row, reply, at_ms=at_ms, took_ms=took_ms))
             return
         retry = self._policies.of_schedule(row.schedule, policy)
@@ -494,13 +490,14 @@ class Deliverer:
             policy=retry,
             rng=self._parts.rng,
         )
+        if was_asked:
+            self.counts.attempted(row, reply, "failure" if wait_ms is None else "retry", took_ms)
         if wait_ms is None:
             if reply.says_gone and not is_worth_another(reply, retry):
                 for waiting in self._turns.pause(item, policy):
                     self._park(waiting)
             self._give_up(item, outcome_of(row, reply, at_ms=at_ms, took_ms=took_ms))
             return
-        self.tally.retried += 1
         slot_ms = now_ms + max(wait_ms, FILING_MARGIN_MS)
         self._file(item, next_filing(row, slot_ms, attempt_of(reply, at_ms=at_ms, took_ms=took_ms)))
 
@@ -508,7 +505,7 @@ class Deliverer:
         """Record how the work of a receiver ended, which had answered before. This filing is the last one
         then, where a dead letter is looked for."""
         if outcome.status is Status.SUCCESS:
-            self.tally.succeeded += 1
+            self.counts.succeeded(item.place.app_id)
             self._settle(item, outcome, last=item.place)
         else:
             self._give_up(item, outcome, last=item.place)
@@ -568,10 +565,11 @@ class Deliverer:
             error = storable(f"not sent: {why} until it was too old")
             self._give_up(item, unsent(row, Status.FAILURE, error, now_ms))
             return
-        self.tally.parked += 1
         if slot_ms is None:
             slot_ms = self._turns.park_slot(item)
-        self._file(item, next_filing(row, max(min(slot_ms, last_ms), now_ms + FILING_MARGIN_MS)))
+        again = next_filing(row, max(min(slot_ms, last_ms), now_ms + FILING_MARGIN_MS))
+        self.counts.parked()
+        self._file(item, again)
 
     def _file(self, item: RowItem, again: Row, notes: tuple[tuple[Row, Outcome], ...] = ()) -> None:
         """Make the next filing durable, then point at it: what it knows survives a crash.
@@ -583,10 +581,10 @@ class Deliverer:
         self._record(item, pointer, filings=(again,), notes=notes)
 
     def _give_up(self, item: RowItem, outcome: Outcome, last: Place | None = None) -> None:
-        self.tally.failed += 1
         app = self._parts.find_app(item.place.app_id)
         # Nobody could find the letter of an app that is gone, and the next one of its id must not.
         is_leaving = app is None or (app.deletion is not None and app.deletion.cancels)
+        self.counts.failed(item.place.app_id, is_buried=not is_leaving)
         self._settle(item, outcome, None if is_leaving else dead_letter_of(item.row, outcome), last)
 
     def _settle(
@@ -649,9 +647,6 @@ class Deliverer:
         app = self._parts.find_app(app_id)
         days = app.configuration.retention_days if app is not None else None
         return (days or self._parts.limits.retention_days) * _DAY_MS
-
-    def _note_missed(self, runs: int) -> None:
-        self.tally.missed += runs
 
     def _policy(self, item: RowItem) -> DeliveryPolicy:
         app_id = item.place.app_id

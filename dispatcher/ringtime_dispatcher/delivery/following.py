@@ -84,7 +84,7 @@ class FollowerParts:
     deliveries: Deliveries
     is_trusted: Callable[[], bool]
     retention_ms: Callable[[str], int]  #: of an app: how long its rows are kept after their slots
-    on_missed: Callable[[int], None]  #: so many runs came due too late
+    on_missed: Callable[[str, int], None]  #: so many runs of an app are passed over
     #: of what ended, and how many more ended with it: the row of the hook that tells of it, if there is one
     hook_of: Callable[[Row, Outcome, int], Row | None]
     loads: Loads  #: chooses seconds
@@ -303,7 +303,7 @@ class Follower:
             home = RowUpdate(place=item.home, schedule_id=item.schedule_id, outcome=outcome)
         missed = len(step.missed) + (outcome is not None and outcome.status is Status.MISS)
         if missed:
-            self._parts.on_missed(missed)
+            self._parts.on_missed(item.place.app_id, missed)
         item.has_step = False
         if home is None and not filings and not step.missed:
             self._parts.deliveries.go_on(item)

@@ -177,6 +177,28 @@ class Turns:
         """Whether `take` may find something; cheap, and mostly known beforehand."""
         return self._queue.may_start
 
+    @property
+    def waiting(self) -> int:
+        """How many items are due and wait for their turn."""
+        return self._queue.waiting
+
+    @property
+    def under_way(self) -> int:
+        """How many were taken and have not ended."""
+        return self._queue.under_way
+
+    def count_troubled(self) -> dict[tuple[str, ...], int]:
+        """Return how many breakers are open, and how many half open, by these names."""
+        boot_ms = self._clock.boot_ms()
+        waits_ms = [each.opens_in_ms(boot_ms) for _, _, each in self.breakers() if not each.is_closed]
+        is_open = sum(map(bool, waits_ms))
+        return {("open",): is_open, ("half_open",): len(waits_ms) - is_open}
+
+    def count_parked(self) -> int:
+        """Return about how many rows were filed for later whose slots are still to come."""
+        boot_ms = self._clock.boot_ms()
+        return sum(each.parked(boot_ms) for _, _, each in self.breakers())
+
     def take(self) -> RowItem | None:
         """Return the next item that may start now."""
         item = self._queue.take(self._clock.boot_ms())

@@ -16,6 +16,8 @@ from ringtime_shared.apps.states import APPS_TRUST_MS
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.coordination.protocol import Claim, Member, Session, View
 from ringtime_shared.errors import LeaseLost, OutcomeUnknown, StartupError, StoreUnavailable
+from ringtime_shared.metrics import UNMEASURED, Metrics
+from ringtime_shared.metrics.names import LEASE_LOST, MOVES, TERM_REJECTED
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.settings import ClockSettings, CoordinationSettings, DispatchSettings
 from ringtime_shared.stores.protocol import (
@@ -48,6 +50,7 @@ class OwnerParts:
     dispatch: DispatchSettings
     coordination: CoordinationSettings
     trust: ClockSettings  #: in the clock
+    metrics: Metrics = UNMEASURED
 
 
 class Owner:
@@ -71,6 +74,11 @@ class Owner:
         self._last_claims: Mapping[Instance, Claim] = {}
         self._membership = Membership(join_debounce_ms=parts.coordination.join_debounce_ms)
         self._handovers: set[asyncio.Task[None]] = set()
+        metrics = parts.metrics
+        self._count_in = metrics.count(MOVES, "in").inc
+        self._count_out = metrics.count(MOVES, "out").inc
+        self._count_lost = metrics.count(LEASE_LOST).inc
+        self._count_ended = metrics.count(TERM_REJECTED).inc  # terms, without a handover
 
     @property
     def owned(self) -> Mapping[Instance, OwnedInstance]:
@@ -98,6 +106,10 @@ class Owner:
             and session is not None
             and self._node == min(session.view().eligible(), default="")
         )
+
+    def imbalance(self) -> float:
+        """Return what the ring gives this node over what is its due; 1: just that."""
+        return self._membership.imbalance_of(self._node)
 
     def is_retired(self, instance: Instance) -> bool:
         """Whether a resize is to take this instance away, and waits for its `settled`."""
@@ -166,7 +178,11 @@ class Owner:
 
         Until a new lease is there, the old instances stay: under `on_loss = "continue"` they go on firing.
         """
+        lost = self._session
         await self.join()
+        if lost is not None:
+            self._count_lost()
+        self._count_ended(len(self.owned))
         self._drop(list(self.owned))
 
     async def _stand_down(self) -> None:
@@ -177,6 +193,8 @@ class Owner:
         """
         self._steps = self._clock.steps()
         session, self._session = self._session, None
+        if session is not None:
+            self._count_lost()
         self._drop(list(self.owned))
         if session is None:
             await asyncio.sleep(BACK_OFF_S)
@@ -216,6 +234,7 @@ class Owner:
             most=self._parts.member.most,
         )
         self._note_left_out(plan.left_out)
+        self._count_ended(len(plan.drop))
         self._drop(plan.drop)
         if plan.abandon:
             await session.release(plan.abandon)
@@ -250,6 +269,7 @@ class Owner:
             return
         taken = await take_over(self._store, terms, self._begin_at)
         boot_ms = self._clock.boot_ms()
+        self._count_in(len(taken))
         for owned in taken:
             self.instances.add(owned)
             if came_from_another(owned.instance, self._last_claims, self._node):
@@ -312,6 +332,7 @@ class Owner:
         )
         for owned in leaving:
             if self.owned.get(owned.instance) is owned:
+                self._count_out()
                 self.instances.remove(owned.instance)
                 self._arrived_ms.pop(owned.instance, None)
         # From here on the claims are held without being run: if this call fails, the next ownership step
@@ -322,6 +343,7 @@ class Owner:
     def _drop(self, instances: Sequence[Instance]) -> None:
         """Run these no more; what is in flight ends, nothing new is sent."""
         for instance in instances:
+            self._count_out()
             self.instances.remove(instance)
             self._arrived_ms.pop(instance, None)
 

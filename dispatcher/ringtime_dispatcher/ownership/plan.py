@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 
 from ringtime_shared.coordination.protocol import Claim, Member, View, fit_members
 from ringtime_shared.models.app import Instance
-from ringtime_shared.ring import Ring
+from ringtime_shared.ring import Ring, fair_shares
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,11 @@ class Membership:
                 del self._by_name[name]
             self._wanted.clear()
             self._fit()
+
+    def imbalance_of(self, node: str) -> float:
+        """Return what the ring gives to `node` over what is its due by the nodes' weights; 1 if that is 0."""
+        due = fair_shares(self._ring.nodes, len(self._by_name)).get(node, 0.0)
+        return len(self.wanted_by(node)) / due if due else 1.0
 
     def wanted_by(self, node: str) -> frozenset[Instance]:
         """Return what the ring gives to `node`."""

@@ -135,9 +135,14 @@ class Sealer:
         instances: Instances,
         sink: RowSink,
         is_awaited: Callable[[Instance], bool] = lambda _: False,
+        on_late: Callable[[], None] = lambda: None,
     ) -> None:
-        """`is_awaited`: somebody waits for the marks of this instance, so each round seals it."""
-        self.found_late = 0  #: rows that only the final read has returned
+        """
+        Args:
+            is_awaited: somebody waits for the marks of this instance, so each round seals it.
+            on_late: told of each row that only the final read has returned.
+        """
+        self._on_late = on_late
         self._store = store
         self._clock = clock
         self._settings = settings
@@ -290,7 +295,7 @@ class Sealer:
                 self._sink.reject(owned, DamagedRow(place, key.schedule_id, error.fault))
                 continue
             if row is not None and row.is_live and self._sink.accept(owned, row):
-                self.found_late += 1
+                self._on_late()
 
     async def _plan_final_read(self, seals: Sequence[Seal]) -> list[tuple[OwnedInstance, DueQuery]]:
         queries = []

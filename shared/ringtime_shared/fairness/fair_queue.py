@@ -178,6 +178,12 @@ class FairQueue(Generic[T]):
         self._idle: deque[tuple[int, str]] = deque()  # apps to be forgotten when their rate is
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()  # quick destinations without a lane
         self._rests = 0
+        self.waiting = 0  #: items that were put and not taken, drained or withdrawn
+
+    @property
+    def under_way(self) -> int:
+        """How many items were taken and have not ended."""
+        return self._permits.total
 
     def put(
         self,
@@ -198,6 +204,7 @@ class FairQueue(Generic[T]):
         if lane is None:
             lane = app.lanes[destination] = _Lane(self._kind_of((app_id, destination)))
         (lane.waiting if rank is Rank.USUAL else lane.line_of(rank)).append((now_ms, item))
+        self.waiting += 1
         self._offer(app, lane)
 
     @property
@@ -268,6 +275,7 @@ class FairQueue(Generic[T]):
         if app is None or lane is None:
             return []
         items = [item for line in lane.lines() for _, item in line]
+        self.waiting -= len(items)
         for line in lane.lines():
             line.clear()
         self._leave_rotation(app, lane, destination)
@@ -279,6 +287,7 @@ class FairQueue(Generic[T]):
         lane = app.lanes[destination]
         for line in lane.lines():
             kept = [each for each in line if each[1] is not item]
+            self.waiting -= len(line) - len(kept)
             line.clear()
             line.extend(kept)
         if not lane.next_line:
@@ -325,6 +334,7 @@ class FairQueue(Generic[T]):
                 lane.is_in_rotation = False
             for lanes in app.rotations:
                 lanes.clear()
+        self.waiting = 0
 
     def _next_lane(self, app: _AppQueue[T], now_ms: int) -> _Lane[T] | None:
         """Return the lane to start from, of the two kinds in turn as far as there are permits for them."""
@@ -341,6 +351,7 @@ class FairQueue(Generic[T]):
         app.rotations[kind].popleft()
         app.next_kind = 1 - kind
         item = lane.next_line.popleft()[1]
+        self.waiting -= 1
         lane.under_way[item] = _Start(now_ms, kind)
         app.held[kind] += 1
         self._permits.begin(kind)

@@ -52,6 +52,10 @@ class InFlight:
     def is_full(self) -> bool:
         return self._total >= self._most
 
+    @property
+    def total(self) -> int:
+        return self._total
+
     def used(self, kind: int) -> int:
         return self._others if kind else self._total
 

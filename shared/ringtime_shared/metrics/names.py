@@ -76,18 +76,25 @@ CREATE = Instrument(
 FIRES = Instrument(
     name="ringtime_fires_total",
     kind=Kind.COUNTER,
-    help="Schedules and runs that ended, by how.",
+    help="Schedules, runs, replays and hooks that ended, by how.",
     roles=_DISPATCHER,
     labels=("result",),
 )
 ATTEMPTS = Instrument(
     name="ringtime_attempts_total",
     kind=Kind.COUNTER,
-    help="Attempts to call back that ended: retry, failed and to be tried again; failure, failed and given up;"
-    " shortage, this node's own, which counts as no attempt elsewhere. By the class of the receiver's code;"
-    " none: no answer, or a callback type without codes.",
+    help="Attempts to call back that ended: retry, failed and to be tried again; failure, failed and given"
+    " up; shortage, this node's own, which counts as no attempt elsewhere. By the class of the receiver's"
+    " code; none: no answer, or a callback type without codes.",
     roles=_DISPATCHER,
     labels=("result", "code_class"),
+)
+ATTEMPT = Instrument(
+    name="ringtime_attempt_seconds",
+    kind=Kind.HISTOGRAM,
+    help="Attempts to call back, from the request to the answer, or to what stood for one.",
+    roles=_DISPATCHER,
+    buckets=(*_CALL_S, 30.0, 60.0),
 )
 MISSED = Instrument(
     name="ringtime_missed_total",
@@ -126,8 +133,8 @@ IN_FLIGHT = Instrument(
 PARKED = Instrument(
     name="ringtime_parked",
     kind=Kind.GAUGE,
-    help="Rows filed for later without an attempt, as their destination is in trouble or too slow, whose"
-    " later slot has not come: as far as this node filed them.",
+    help="About how many rows this node has filed for later without an attempt, as their destination is in"
+    " trouble or too slow, whose later slot has not come.",
     roles=_DISPATCHER,
 )
 PARKINGS = Instrument(
@@ -250,6 +257,7 @@ ALL = (
     CREATE,
     FIRES,
     ATTEMPTS,
+    ATTEMPT,
     MISSED,
     DUE_BACKLOG,
     OLDEST_DUE_AGE,

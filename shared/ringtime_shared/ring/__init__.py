@@ -143,7 +143,7 @@ with Globally-Ranked Pairs", WINE 2007; the steps of an update are those of Gale
 """
 
 from ringtime_shared.ring.fit import fitted
-from ringtime_shared.ring.placement import BOUND
+from ringtime_shared.ring.placement import BOUND, fair_shares
 from ringtime_shared.ring.ring import Move, Ring, imbalance, plan_moves
 
-__all__ = ["BOUND", "Move", "Ring", "fitted", "imbalance", "plan_moves"]
+__all__ = ["BOUND", "Move", "Ring", "fair_shares", "fitted", "imbalance", "plan_moves"]

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any, cast
 
 from tests.contract.builders import START_MS, make_app, make_row
+from tests.harness.measured import counted
 from tests.harness.virtual import LoopClock
 from tests.unit.spy_store import SpyStore
 
@@ -22,6 +23,8 @@ from ringtime_shared.coordination.memory import Hub, MemorySession
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.encryption.keyring import KeyRing
 from ringtime_shared.errors import Violation
+from ringtime_shared.metrics import UNMEASURED, Metrics
+from ringtime_shared.metrics.names import Instrument
 from ringtime_shared.models.app import App, AppConfiguration, Instance
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
@@ -72,6 +75,10 @@ class Rig:
     deliverer: Deliverer
     trusted_until_ms: int = 1 << 62  #: boot time
     rooms: int = 0  #: how often room was reported
+    metrics: Metrics = UNMEASURED
+
+    def counted(self, instrument: Instrument, **labels: str) -> float:
+        return counted(self.metrics, instrument, **labels)
 
     async def put(self, *rows: Row) -> None:
         """Store rows and hand them over as a read would."""
@@ -115,6 +122,7 @@ def make_rig(
     receiver = Receiver(clock)
     owned = make_owned(app)
     rig: Rig
+    metrics = Metrics()
     ledger = Ledger((dispatch or DispatchSettings()).max_loaded, lambda: setattr(rig, "rooms", rig.rooms + 1))
     deliverer = Deliverer(
         DeliveryParts(
@@ -129,10 +137,11 @@ def make_rig(
             rng=Random(1),
             ring=ring,
             spans=spans,
+            metrics=metrics,
         ),
         ledger,
     )
-    rig = Rig(clock, store, app, receiver, owned, ledger, deliverer)
+    rig = Rig(clock, store, app, receiver, owned, ledger, deliverer, metrics=metrics)
     return rig
 
 

@@ -11,6 +11,7 @@ from tests.unit.dispatcher.rig import Rig, make_rig
 from tests.unit.dispatcher.test_following import begin, runs
 
 from ringtime_shared.callbacks.protocol import Reply
+from ringtime_shared.metrics.names import DEAD_LETTERS
 from ringtime_shared.models.recurring import Definition, Stage
 from ringtime_shared.models.schedule import Row, RowUpdate, Status
 from ringtime_shared.models.sending import Sending
@@ -58,7 +59,7 @@ async def test_an_answer_of_202_is_filed_for_the_end_of_its_time() -> None:
     ended = (await rig.stored(home)).outcome
     assert ended is not None
     assert (ended.status, ended.error, ended.accepted_ms) == (Status.FAILURE, NOT_IN_TIME, work.accepted_ms)
-    assert rig.deliverer.tally.failed == 1
+    assert rig.counted(DEAD_LETTERS) == 1
 
 
 @on_virtual_time

@@ -17,6 +17,7 @@ from ringtime_shared.callbacks.protocol import Reply
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.coordination.memory import Hub, MemorySession
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
+from ringtime_shared.metrics.names import DEAD_LETTERS, FIRES, MISSED, PARKINGS
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.schedule import Outcome, Place, Status
 from ringtime_shared.settings import CoordinationSettings, DispatchSettings, RetrySettings
@@ -55,7 +56,7 @@ async def test_one_app_that_hangs_has_half_of_the_places_in_flight() -> None:
     rig.receiver.open.set()
     await asyncio.sleep(1)
     assert len(rig.receiver.sent) == 10
-    assert rig.deliverer.tally.succeeded == 10
+    assert rig.counted(FIRES, result="success") == 10
 
 
 @pytest.mark.parametrize(("trusted_until_ms", "sent"), [(999, 0), (1_000, 0), (1_001, 1), (60_000, 1)])
@@ -195,7 +196,7 @@ async def test_a_row_that_is_too_late_is_recorded_as_missed(late_ms: int, status
     assert outcome is not None
     assert outcome.status is status
     assert len(rig.receiver.sent) == (status is Status.SUCCESS)
-    assert rig.deliverer.tally.missed == (status is Status.MISS)
+    assert rig.counted(MISSED) == (status is Status.MISS)
     if status is Status.MISS:
         assert (outcome.attempts, outcome.fired_ms) == (0, None)
 
@@ -363,7 +364,7 @@ async def test_after_the_last_attempt_it_is_given_up() -> None:
     assert (outcome.status, outcome.code, outcome.attempts) == (Status.FAILURE, 503, 1)
     assert outcome.error == "x" * 200
     assert "put_rows" not in rig.store.names()
-    assert rig.deliverer.tally.failed == 1
+    assert rig.counted(DEAD_LETTERS) == 1
 
 
 @pytest.mark.parametrize(
@@ -478,7 +479,7 @@ async def test_a_shortage_of_this_node_parks_the_row_and_uses_up_no_attempt(shor
     await rig.put(row)
     await asyncio.sleep(1.5)
     home = await rig.stored(row)
-    assert (home.outcome, rig.deliverer.tally.parked) == (None, 1)
+    assert (home.outcome, rig.counted(PARKINGS)) == (None, 1)
     assert home.moved_to is not None
     assert SLOT_MS + 1_000 <= home.moved_to.slot_ms <= SLOT_MS + 3_000
     again = await rig.store.real.fetch_row(home.moved_to, row.schedule.schedule_id)
@@ -545,6 +546,6 @@ async def test_no_dead_letter_is_left_to_the_next_app_of_the_id(cancels: bool) -
     rig.app = begin_deletion(rig.app, cancels=cancels, now_ms=START_MS)
     rig.receiver.open.set()
     await asyncio.sleep(1)
-    assert rig.deliverer.tally.failed == 1
+    assert (rig.counted(FIRES, result="failure"), rig.counted(DEAD_LETTERS)) == (1, not cancels)
     letters = await rig.store.real.fetch_dead_letters(rig.app.app_id, Position(0, LAST_ID), 1 << 62, 10)
     assert len(letters) == (0 if cancels else 1)

@@ -15,6 +15,7 @@ from tests.unit.dispatcher.rig import Rig, make_rig
 from ringtime_shared.callbacks.protocol import Reply
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.ids import IdMint
+from ringtime_shared.metrics.names import MISSED
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.recurring import Definition, DefinitionState, Overlap, Stage, recurring_id_of
 from ringtime_shared.models.schedule import Place, Row, Status
@@ -280,7 +281,7 @@ async def test_runs_that_came_due_meanwhile_are_missed_where_they_may_not_overla
     first, second, third = await runs(rig, definition)
     assert (first.status, second.status) == (Status.SUCCESS, Status.MISS)
     assert run_in(third).running == first.schedule.schedule_id
-    assert rig.deliverer.tally.missed == 1
+    assert rig.counted(MISSED) == 1
 
 
 @on_virtual_time

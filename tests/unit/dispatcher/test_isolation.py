@@ -10,6 +10,7 @@ from tests.contract.builders import START_MS, key_of
 from tests.harness.virtual import on_virtual_time
 from tests.unit.dispatcher.town import PLAIN, SLOT_MS, Town, an_outage, small
 
+from ringtime_shared.metrics.names import ATTEMPTS
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.schedule import Status
 from ringtime_shared.settings import DispatchSettings
@@ -222,7 +223,7 @@ async def test_a_batch_that_is_refused_for_a_moment_is_written_one_by_one() -> N
     town.store.fail("put_rows", TypeError("once"))
     town.street.down.add("x")
     await town.live(*rows, until_s=1.6)  # before the retries are read
-    assert town.deliverer.tally.retried == 20
+    assert town.counted(ATTEMPTS, result="retry") == 20
     assert all([(await town.newest(row)).attempts == 1 for row in rows])
     assert town.is_empty()
 

@@ -14,6 +14,7 @@ from tests.unit.dispatcher.town import PLAIN, SLOT_MS, Town, an_outage, small
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.protocol import Delivery, Reply
 from ringtime_shared.errors import StoreUnavailable
+from ringtime_shared.metrics.names import ATTEMPTS, DEAD_LETTERS, PARKINGS
 from ringtime_shared.models.app import AppConfiguration, Instance
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Status
@@ -25,7 +26,7 @@ async def test_what_waits_for_a_destination_that_fails_is_filed_for_later() -> N
     rows = await an_outage(town)
     sent = {delivery.schedule.schedule_id for _, delivery in town.street.sent}
     assert len(sent) == len(town.street.sent) == 2
-    assert (town.deliverer.tally.parked, town.deliverer.tally.retried) == (28, 2)
+    assert (town.counted(PARKINGS), town.counted(ATTEMPTS, result="retry")) == (28, 2)
     slots = []
     for row in rows:
         home, filed = await town.stored(row), await town.newest(row)
@@ -121,7 +122,7 @@ async def test_what_is_parked_for_too_long_is_given_up_unsent() -> None:
     await town.live(until_s=40)
     assert await town.statuses(rows) == {Status.FAILURE: 30}
     letters = {letter.schedule_id: letter for letter in await town.letters(town.apps[0])}
-    assert len(letters) == town.deliverer.tally.failed == 30
+    assert len(letters) == town.counted(DEAD_LETTERS) == 30
     unsent = 0
     for row in rows:
         outcome, letter = await town.outcome(row), letters[row.schedule.schedule_id]
@@ -139,7 +140,7 @@ async def test_with_the_breaker_switched_off_every_row_is_tried() -> None:
     town = Town(PLAIN, dispatch=small(breaker_failures=0))
     await an_outage(town)
     assert len(town.street.sent) == 30
-    assert town.deliverer.tally.parked == 0
+    assert town.counted(PARKINGS) == 0
 
 
 @on_virtual_time
@@ -151,7 +152,7 @@ async def test_too_many_for_a_slow_destination_are_parked_and_sent_when_it_has_c
     overflow = [town.row(app, SLOT_MS + 2_500 + n) for n in range(10)]
     await town.live(*queued, *overflow, until_s=4)
     assert len(town.street.sent) == 2
-    assert town.deliverer.tally.parked == 10
+    assert town.counted(PARKINGS) == 10
     for row in overflow:
         assert await town.newest(row) == replace(row, place=(await town.newest(row)).place)
     assert town.ledger.held == {app.app_id: 10}
@@ -167,7 +168,7 @@ async def test_a_slow_destination_with_a_short_queue_is_not_parked() -> None:
     town = Town(PLAIN, dispatch=small())
     town.street.slow_s = {"x": 0.5}
     await town.live(*(town.row(town.apps[0], SLOT_MS + 250 * n) for n in range(40)), until_s=20)
-    assert town.deliverer.tally.parked == 0
+    assert town.counted(PARKINGS) == 0
     assert len(town.street.sent) == 40
 
 
@@ -197,7 +198,7 @@ async def test_a_row_that_is_cancelled_while_it_is_parked_does_not_fail_of_old_a
     await town.live(until_s=40)
     assert await town.statuses(rows) == {Status.DELETED: 30}
     assert await town.letters(town.apps[0]) == []
-    assert town.deliverer.tally.failed == 0
+    assert town.counted(DEAD_LETTERS) == 0
 
 
 @on_virtual_time
@@ -249,7 +250,7 @@ async def test_parked_rows_of_an_instance_that_drains_stay_open() -> None:
     await town.live(until_s=2)
     await owned.wait_quiet()
     assert len(town.street.sent) == 2
-    assert town.deliverer.tally.parked == 0
+    assert town.counted(PARKINGS) == 0
     for row in rows[2:]:
         assert owned.is_open(key_of(row))
         assert (await town.stored(row)).is_live

@@ -11,6 +11,7 @@ from typing import Any, cast
 from uuid import UUID
 
 from tests.contract.builders import START_MS, make_app, make_row
+from tests.harness.measured import counted
 from tests.harness.virtual import LoopClock, at_end
 from tests.unit.dispatcher.rig import Receiver, instances_of, make_owned
 from tests.unit.spy_store import SpyStore
@@ -20,6 +21,8 @@ from ringtime_dispatcher.delivery.ledger import Ledger
 from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_dispatcher.reading.polling import Poller
 from ringtime_shared.callbacks.protocol import Delivery, Reply
+from ringtime_shared.metrics import Metrics
+from ringtime_shared.metrics.names import Instrument
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Outcome, Row, RowUpdate, Status
@@ -125,6 +128,7 @@ class Town:
         self.owned = self.instances.owned
         self.ledger = Ledger(self.settings.max_loaded, lambda: None)
         by_id = {app.app_id: app for app in self.apps}
+        self.metrics = Metrics()
         self.deliverer = Deliverer(
             DeliveryParts(
                 store=cast(Any, self.store),
@@ -136,6 +140,7 @@ class Town:
                 retry=retry or RetrySettings(),
                 limits=AppLimits(),
                 rng=Random(1),
+                metrics=self.metrics,
             ),
             self.ledger,
         )
@@ -144,6 +149,9 @@ class Town:
         )
         self._polling: asyncio.Task[None] | None = None
         at_end(self.close)
+
+    def counted(self, instrument: Instrument, **labels: str) -> float:
+        return counted(self.metrics, instrument, **labels)
 
     async def close(self) -> None:
         if self._polling is not None:

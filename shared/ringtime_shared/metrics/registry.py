@@ -1,0 +1,218 @@
+"""What one process measures: made by its composition root, and handed to those who have something to tell.
+
+Whoever counts asks for what it counts with when it is made, with the values of all labels, and keeps it
+(`count`, `spread`): 0.3 us an increment, 0.6 an observation. A level at this moment (`level`, `levels`), and
+what somebody counts for himself anyway (`counts`, `buckets`), is asked for by who reads and costs nothing
+else. `UNMEASURED` stands where nobody measures: what it hands out does nothing.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from itertools import accumulate
+from time import monotonic
+from typing import Protocol, TypeVar, cast
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+from prometheus_client.utils import floatToGoString
+
+from ringtime_shared.metrics.apps import AppCounts, NoAppCounts
+from ringtime_shared.metrics.names import Instrument, Kind
+
+SHOWN_APPS = 50  #: that have series of their own, unless the settings say otherwise
+F = TypeVar("F", Counter, Histogram)
+
+
+class Count(Protocol):
+    """A number that grows."""
+
+    def inc(self, amount: float = 1) -> None: ...
+
+
+class Spread(Protocol):
+    """A histogram, in the unit of its name."""
+
+    def observe(self, amount: float) -> None: ...
+
+
+class Buckets:
+    """A histogram in plain numbers, for who needs to know himself what he has counted."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, instrument: Instrument) -> None:
+        self.bounds = instrument.buckets
+        self.counts = [0] * (len(self.bounds) + 1)  #: the last one has no bound
+        self.total = 0.0
+
+    def add(self, amount: float) -> None:
+        self.total += amount
+        self.counts[bisect_left(self.bounds, amount)] += 1
+
+
+Levels = Mapping[tuple[str, ...], float]  #: by the values of the labels
+
+
+class Metrics:
+    """The instruments of one process, and what it counts of single apps."""
+
+    is_on = True  #: whether anybody measures
+
+    def __init__(self, shown_apps: int = SHOWN_APPS, now_s: Callable[[], float] = monotonic) -> None:
+        self.apps = AppCounts(shown_apps, now_s)
+        self._registry = CollectorRegistry()
+        self._families: dict[str, Counter | Histogram] = {}
+        self._looks: list[Callable[[], Awaitable[None]]] = []
+        ProcessCollector(registry=self._registry)
+
+    def count(self, instrument: Instrument, *values: str) -> Count:
+        """Return what counts for these values of its labels."""
+        _require(instrument, Kind.COUNTER)
+        return self._child(Counter, instrument, values, {})
+
+    def spread(self, instrument: Instrument, *values: str) -> Spread:
+        """Return what observes for these values of its labels."""
+        _require(instrument, Kind.HISTOGRAM)
+        return self._child(Histogram, instrument, values, {"buckets": instrument.buckets})
+
+    def level(self, instrument: Instrument, read: Callable[[], float]) -> None:
+        """Let whoever reads ask how high this stands."""
+        self.levels(instrument, lambda: {(): read()})
+
+    def levels(self, instrument: Instrument, read: Callable[[], Levels]) -> None:
+        """Let whoever reads ask how high this stands, by the values of its labels."""
+        _require(instrument, Kind.GAUGE)
+        self.add(_Asked(instrument, read))
+
+    def counts(self, instrument: Instrument, read: Callable[[], Levels]) -> None:
+        """Let whoever reads ask what somebody counts for himself, by the values of its labels."""
+        _require(instrument, Kind.COUNTER)
+        self.add(_Asked(instrument, read))
+
+    def buckets(self, instrument: Instrument, buckets: Buckets) -> None:
+        """Let whoever reads ask for a histogram that somebody keeps for himself."""
+        _require(instrument, Kind.HISTOGRAM)
+        self.add(_AskedBuckets(instrument, buckets))
+
+    def add(self, collector: Collector) -> None:
+        """Let whoever reads ask for families that are made from something else."""
+        self._registry.register(collector)
+
+    def before_reading(self, look: Callable[[], Awaitable[None]]) -> None:
+        """Have this awaited before each reading: what takes long to find out, in slices."""
+        self._looks.append(look)
+
+    async def look(self) -> None:
+        """Do what is to be done before a reading."""
+        for look in self._looks:
+            await look()
+
+    def families(self) -> Iterator[Metric]:
+        """Yield what is measured, a family at a time; what is not asked for yet is not made."""
+        yield from self._registry.collect()
+
+    def _child(
+        self, kind: type[F], instrument: Instrument, values: tuple[str, ...], options: dict[str, object]
+    ) -> F:
+        family = self._families.get(instrument.name)
+        if family is None:
+            make = cast(Callable[..., F], kind)
+            family = make(
+                instrument.name, instrument.help, instrument.labels, registry=self._registry, **options
+            )
+            self._families[instrument.name] = family
+        return cast(F, family.labels(*values) if values else family)
+
+
+class _Unmeasured(Metrics):
+    """Nothing is measured."""
+
+    is_on = False
+
+    def __init__(self) -> None:
+        self.apps = NoAppCounts()
+
+    def count(self, instrument: Instrument, *values: str) -> Count:
+        return _NOTHING
+
+    def spread(self, instrument: Instrument, *values: str) -> Spread:
+        return _NOTHING
+
+    def add(self, collector: Collector) -> None:
+        return
+
+    def before_reading(self, look: Callable[[], Awaitable[None]]) -> None:
+        return
+
+    async def look(self) -> None:
+        return
+
+    def families(self) -> Iterator[Metric]:
+        return iter(())
+
+
+class _Nothing:
+    """What takes everything and keeps nothing."""
+
+    def inc(self, amount: float = 1) -> None:
+        return
+
+    def observe(self, amount: float) -> None:
+        return
+
+
+class _Asked(Collector):
+    """A gauge or counter that is asked for."""
+
+    def __init__(self, instrument: Instrument, read: Callable[[], Levels]) -> None:
+        self._instrument = instrument
+        self._read = read
+
+    def describe(self) -> Iterator[Metric]:
+        yield self._family()
+
+    def collect(self) -> Iterator[Metric]:
+        family = self._family()
+        for values, level in self._read().items():
+            family.add_metric(values, level)
+        yield family
+
+    def _family(self) -> GaugeMetricFamily | CounterMetricFamily:
+        instrument = self._instrument
+        kind = GaugeMetricFamily if instrument.kind is Kind.GAUGE else CounterMetricFamily
+        return kind(instrument.name, instrument.help, labels=instrument.labels)
+
+
+class _AskedBuckets(Collector):
+    """A histogram that is asked for."""
+
+    def __init__(self, instrument: Instrument, buckets: Buckets) -> None:
+        self._instrument = instrument
+        self._buckets = buckets
+        self._bounds = [*map(floatToGoString, buckets.bounds), "+Inf"]
+
+    def describe(self) -> Iterator[Metric]:
+        yield HistogramMetricFamily(self._instrument.name, self._instrument.help)
+
+    def collect(self) -> Iterator[Metric]:
+        family = HistogramMetricFamily(self._instrument.name, self._instrument.help)
+        counts = accumulate(self._buckets.counts)
+        family.add_metric([], list(zip(self._bounds, counts, strict=True)), self._buckets.total)
+        yield family
+
+
+def _require(instrument: Instrument, kind: Kind) -> None:
+    if instrument.kind is not kind:
+        raise TypeError(f"{instrument.name} is a {instrument.kind}, not a {kind}")
+
+
+_NOTHING = _Nothing()
+UNMEASURED: Metrics = _Unmeasured()

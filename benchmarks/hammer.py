@@ -41,7 +41,9 @@ def build() -> Path:
         )
     BUILT.mkdir(parents=True, exist_ok=True)
     draft = BUILT / f"{program.name}.{os.getpid()}"
-    subprocess.run([go, "build", "-o", draft, "."], cwd=SOURCES, check=True, timeout=_BUILD_S)
+    # Without cgo: a third less work where nothing of the library is built yet. Addresses need no resolver.
+    without_c = {**os.environ, "CGO_ENABLED": "0"}
+    subprocess.run([go, "build", "-o", draft, "."], cwd=SOURCES, env=without_c, check=True, timeout=_BUILD_S)
     return draft.replace(program)
 
 

@@ -121,7 +121,8 @@ async def product(kind: CallbackType, folder: Path) -> AsyncIterator[Product]:
         async def ready() -> None: ...
 
         made = Product(Client(create_app(runtime.service, ServerSettings(), ready)))
-        app = {"appId": "shop", "partitions": 4, "active": True, "configuration": {"httpRetries": 1}}
+        once = {"httpRetries": 1, "httpTimeout": 60_000}
+        app = {"appId": "shop", "partitions": 4, "active": True, "configuration": once}
         await made.ask("POST", APPS, app)
         yield made
 

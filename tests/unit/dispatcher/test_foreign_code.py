@@ -89,6 +89,14 @@ def no_ctrl_c() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT as a program has it from the start, also where these tests were started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def a_rig(**changes: Any) -> Rig:
     return make_rig(
         retry=RetrySettings(first_delay_ms=1_000),
@@ -148,9 +156,9 @@ async def test_a_node_that_stops_records_no_failure_of_what_it_cut_off() -> None
     assert rig.owned.is_open(key_of(row))
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_ctrl_c_inside_a_callback_reaches_the_program() -> None:
     """Where nobody took SIGINT over it may come out of any code; the attempt it hit is a failed one."""
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     rig_box: list[tuple[Rig, Row]] = []
 
     async def main() -> None:

@@ -25,6 +25,8 @@ from ringtime_shared.api.instants import to_iso
 from ringtime_shared.buckets import last_slot
 from ringtime_shared.clock import Clock
 from ringtime_shared.errors import RingtimeError
+from ringtime_shared.metrics import Metrics
+from ringtime_shared.metrics.names import FORECAST_OVER_QUOTA
 from ringtime_shared.models.app import App
 from ringtime_shared.schedules.forecast import PER_PARTITION, Minute, window
 from ringtime_shared.stores.protocol import IndexEntry
@@ -66,6 +68,10 @@ class Forecaster:
         self._over: dict[str, Minute] = {}
         self._next: tuple[str, int] | None = None  # app, and the bucket in it, where the next round begins
         self._cost = 0
+
+    def register(self, metrics: Metrics) -> None:
+        """Let it be measured how many apps have too much ahead."""
+        metrics.level(FORECAST_OVER_QUOTA, lambda: len(self.over()))
 
     def over(self) -> Mapping[str, Minute]:
         """Return the apps that have more ahead than their quota carries, each with the first such minute."""

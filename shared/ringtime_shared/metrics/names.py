@@ -222,6 +222,13 @@ FOUND_LATE = Instrument(
     help="Rows that only the final read of their minute found, after their slot.",
     roles=_DISPATCHER,
 )
+FORECAST_OVER_QUOTA = Instrument(
+    name="ringtime_forecast_over_quota_apps",
+    kind=Kind.GAUGE,
+    help="Apps with a minute in the next 24 hours in which more is due than their quota carries. One node"
+    " looks, a part of the apps every `dispatch.forecast_s`; of the others it is 0.",
+    roles=_DISPATCHER,
+)
 BUILD_INFO = Instrument(
     name="ringtime_build_info",
     kind=Kind.GAUGE,
@@ -277,6 +284,7 @@ ALL = (
     LEFT_OUT,
     READY,
     FOUND_LATE,
+    FORECAST_OVER_QUOTA,
     BUILD_INFO,
     APP_CREATES,
     APP_FIRES,

@@ -9,11 +9,14 @@ from typing import Any, cast
 
 import pytest
 from tests.contract.builders import BUCKET, make_app, make_rows
+from tests.harness.measured import counted
 from tests.unit.spy_store import SpyStore
 
 from ringtime_dispatcher.forecasting import Forecaster
 from ringtime_shared.buckets import first_slot
 from ringtime_shared.errors import StoreUnavailable
+from ringtime_shared.metrics import Metrics
+from ringtime_shared.metrics.names import FORECAST_OVER_QUOTA
 from ringtime_shared.models.app import App
 from ringtime_shared.schedules.forecast import PER_PARTITION, Minute
 from ringtime_shared.stores.protocol import IndexEntry
@@ -83,6 +86,15 @@ async def test_a_minute_over_the_quota_is_found_a_day_ahead(
     assert "app pay has 2001 or more due" in caplog.text
     await world.over()
     assert len(caplog.records) == 1, "it is said once"
+
+
+async def test_it_is_measured(world: World) -> None:
+    metrics = Metrics()
+    world.forecaster.register(metrics)
+    assert counted(metrics, FORECAST_OVER_QUOTA) == 0
+    await world.file(await world.add("pay"), FAR, [1_001])
+    await world.over()
+    assert counted(metrics, FORECAST_OVER_QUOTA) == 1
 
 
 async def test_what_lies_beyond_a_day_or_in_one_of_two_partitions_is_not_it(world: World) -> None:

@@ -17,6 +17,8 @@ from ringtime_shared.clock.watched import WatchedClock
 from ringtime_shared.coordination.etcd import EtcdSession
 from ringtime_shared.encryption.keyring import PLAIN_TEXT, split_ring
 from ringtime_shared.http_server import listen, serve_http, stop_on_signals
+from ringtime_shared.metrics.export import exported, new_metrics
+from ringtime_shared.metrics.names import Role
 from ringtime_shared.process.service import process_name, run_service, settle_memory
 from ringtime_shared.settings import Settings
 from ringtime_shared.stores.cassandra import CassandraStore
@@ -32,6 +34,7 @@ async def serve(settings: Settings) -> None:
     clock = WatchedClock(machine, settings.clock)
     settings = fit_to_machine(settings)
     ring = split_ring(settings.secrets)
+    metrics = new_metrics(settings.metrics, Role.DISPATCHER)
     with listen(settings.server) as listener, stop_on_signals() as stop:
         host, port = listener.getsockname()[:2]
         node = settings.node.name or process_name("dispatcher")
@@ -42,7 +45,7 @@ async def serve(settings: Settings) -> None:
         spans = open_spans(settings.tracing, "ringtime-dispatcher", node)
         store = await CassandraStore.connect(settings.cassandra, now_ms=clock.now_ms, boot_ms=clock.boot_ms)
         try:
-            async with clock.watched(store.fetch_times):
+            async with exported(settings, metrics), clock.watched(store.fetch_times):
                 dispatcher = make_dispatcher(
                     settings,
                     node=node,
@@ -54,6 +57,7 @@ async def serve(settings: Settings) -> None:
                     callbacks=callbacks,
                     ring=ring,
                     spans=spans,
+                    metrics=metrics,
                 )
                 await dispatcher.start()
                 reporter = Reporter(dispatcher.observe, store, settings.node.status_ms)

@@ -31,6 +31,7 @@ from ringtime_shared.clock.watched import WatchedClock
 from ringtime_shared.coordination.memory import Hub, MemorySession
 from ringtime_shared.encryption.keyring import KeyRing, ring_in, ring_of
 from ringtime_shared.errors import FolderLost, StartupError
+from ringtime_shared.metrics import UNMEASURED, Metrics
 from ringtime_shared.recurring.completing import Completions
 from ringtime_shared.settings import Settings
 from ringtime_shared.stores.memory import MemoryStore
@@ -82,7 +83,11 @@ def own_ring(settings: Settings) -> KeyRing | None:
 
 @asynccontextmanager
 async def run(
-    settings: Settings, *, callbacks: Mapping[str, CallbackType], clock: Clock | None = None
+    settings: Settings,
+    *,
+    callbacks: Mapping[str, CallbackType],
+    clock: Clock | None = None,
+    metrics: Metrics = UNMEASURED,
 ) -> AsyncIterator[Runtime]:
     """Start everything; on the way out, drain and close in the reverse order.
 
@@ -124,6 +129,7 @@ async def run(
                     ring=ring,
                     audit=settings.audit,
                     profiles=TlsProfiles(settings.callbacks),
+                    metrics=metrics,
                 )
             )
             dispatcher = make_dispatcher(
@@ -135,6 +141,7 @@ async def run(
                 callbacks=kinds,
                 ring=ring,
                 spans=spans,
+                metrics=metrics,
             )
             await dispatcher.start()
             for status in await store.fetch_node_statuses():  # of processes before this one

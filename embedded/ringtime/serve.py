@@ -15,6 +15,8 @@ from ringtime_shared.http_server import is_loopback, listen, serve_http, stop_on
 from ringtime_shared.http_server.connection import App
 from ringtime_shared.http_server.exposure import require_guarded
 from ringtime_shared.http_server.heads import takes_no_forms
+from ringtime_shared.metrics.export import exported, new_metrics
+from ringtime_shared.metrics.names import Role
 from ringtime_shared.process.service import settle_memory
 from ringtime_shared.settings import ServerSettings, Settings
 from ringtime_shared.settings.access import NO_KEYS
@@ -42,8 +44,12 @@ async def serve(settings: Settings, *, clock: Clock | None = None) -> None:
     reach the API unguarded; FolderLost when its files are taken from under the server.
     """
     has_keys = needs_keys(settings)
+    metrics = new_metrics(settings.metrics, Role.INGEST, Role.DISPATCHER)
     with listen(settings.server) as listener, stop_on_signals() as stop:
-        async with run(settings, callbacks={}, clock=clock) as runtime:
+        async with (
+            exported(settings, metrics),
+            run(settings, callbacks={}, clock=clock, metrics=metrics) as runtime,
+        ):
             host, port = listener.getsockname()[:2]
             click.echo(f"ringtime listens on {settings.server.scheme}://{host}:{port}/goscheduler")
             if settings.embedded.loopback_callbacks:

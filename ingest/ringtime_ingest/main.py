@@ -23,6 +23,8 @@ from ringtime_shared.clock.watched import WatchedClock
 from ringtime_shared.encryption.keyring import PLAIN_TEXT, split_ring
 from ringtime_shared.http_server import hold_port, listen, serve_http, stop_on_signals
 from ringtime_shared.http_server.exposure import require_guarded
+from ringtime_shared.metrics.export import exported, new_metrics
+from ringtime_shared.metrics.names import Role
 from ringtime_shared.process.service import process_name, run_service, settle_memory
 from ringtime_shared.process.workers import Workers
 from ringtime_shared.recurring.completing import Completions
@@ -53,6 +55,7 @@ async def serve(settings: Settings) -> None:
     clock = WatchedClock(SystemClock(), settings.clock)
     ring = split_ring(settings.secrets)
     is_shared = settings.ingest.workers > 1
+    metrics = new_metrics(settings.metrics, Role.INGEST)
     with listen(settings.server, is_shared=is_shared) as listener, stop_on_signals() as stop:
 
         async def ready() -> None:
@@ -63,7 +66,7 @@ async def serve(settings: Settings) -> None:
         holder = settings.node.name or process_name("ingest")
         spans = open_spans(settings.tracing, "ringtime-ingest", holder)
         try:
-            async with clock.watched(store.fetch_times):
+            async with exported(settings, metrics), clock.watched(store.fetch_times):
                 service = await IngestService.start(
                     IngestParts(
                         store=store,
@@ -76,6 +79,7 @@ async def serve(settings: Settings) -> None:
                         ring=ring,
                         audit=settings.audit,
                         profiles=TlsProfiles(settings.callbacks),
+                        metrics=metrics,
                     )
                 )
                 host, port = listener.getsockname()[:2]
@@ -112,7 +116,10 @@ def split(settings: Settings) -> Settings:
     node = settings.node
     if node.name:  # else it has the number of its process in it
         node = replace(node, name=f"{node.name}-{number}")
-    return replace(settings, server=replace(settings.server, port=port), node=node)
+    metrics = settings.metrics
+    if metrics.port:
+        metrics = replace(metrics, port=metrics.port + number - 1)
+    return replace(settings, server=replace(settings.server, port=port), node=node, metrics=metrics)
 
 
 @click.command()

@@ -269,6 +269,7 @@ def test_secrets_are_neither_shown_nor_repeated(tmp_path: Path) -> None:
         "completion.secret",
         "coordination.password",
         "kafka.password",
+        "metrics.token",
         "secrets.keys",
     }
 

@@ -22,6 +22,7 @@ from ringtime_shared.metrics.names import (
 from ringtime_shared.metrics.registry import Buckets
 from ringtime_shared.models.schedule import Row
 
+_FROM_START = (("success", "2xx"), ("retry", "none"), ("failure", "none"))  #: so that a first one is a step
 _CLASSES = {n: f"{n}xx" for n in range(1, 6)}
 
 
@@ -47,7 +48,7 @@ class DeliveryCounts:
         self.tally = tally = Tally()
         self.lags = Buckets(FIRE_LAG)  #: of first attempts
         self._took = Buckets(ATTEMPT)
-        self._attempts = Counter[tuple[str, ...]]()  # by result and class of the code
+        self._attempts = Counter[tuple[str, ...]](dict.fromkeys(_FROM_START, 0))  # by result and class
         self._apps = metrics.apps
         metrics.buckets(FIRE_LAG, self.lags)
         metrics.buckets(ATTEMPT, self._took)

@@ -25,6 +25,7 @@ from uuid import UUID
 
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath
+from ringtime_ingest.service.creations import Creations, now_s
 from ringtime_ingest.service.requests import (
     Cancellation,
     Kept,
@@ -85,6 +86,7 @@ class Batches:
         cancel_one: Callable[[UUID], Awaitable[Cancellation]],
         create_keyed: Callable[[NewSchedule], Awaitable[Kept]],
         admit: Callable[[App, list[int]], Awaitable[None]],
+        creations: Creations,
     ) -> None:
         """
         Args:
@@ -93,6 +95,7 @@ class Batches:
             create_keyed: creates one with an idempotency key.
             admit: raises RateLimited if an app may not have so many more stored, by when they expire.
         """
+        self._creations = creations
         self._apps = apps
         self._commit = commit
         self._clock = clock
@@ -113,6 +116,7 @@ class Batches:
         Raises InvalidRequest for their number, and StoreUnavailable (ClockInDoubt among it) if nothing was
         filed because there is no room for the batch.
         """
+        begun_s = now_s()
         _check_count("schedules", asked)
         require_trust(self._clock)
         results: list[Row | Kept | Exception | None] = [
@@ -141,6 +145,9 @@ class Batches:
         filed = [each for each in filed if each[0].schedule.app_id not in refused]
         for draft, result in zip(drafts, await self._commit.file_many(filed) if filed else (), strict=True):
             results[draft.number] = result
+        self._creations.note_many(
+            (draft.new.app_id for draft in drafts if isinstance(results[draft.number], Row)), begun_s
+        )
         for some in _parts(list(keyed.values()), AT_ONCE):
             await asyncio.gather(*(self._create_in_turn(same, results) for same in some))
         return [result for result in results if result is not None]

@@ -62,6 +62,8 @@ from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel
 from ringtime_shared.clock import Clock, require_trust
 from ringtime_shared.errors import MarksAhead, NotFound, OutcomeUnknown, StoreUnavailable
+from ringtime_shared.metrics import UNMEASURED, Metrics
+from ringtime_shared.metrics.names import COMMIT_BATCH_ROWS
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.claim import Claim, ClaimKey, ClaimKind
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
@@ -106,7 +108,9 @@ class CommitPath:
         chooser: PartitionChooser,
         clock: Clock,
         settings: IngestSettings,
+        metrics: Metrics = UNMEASURED,
     ) -> None:
+        self._observe_rows = metrics.spread(COMMIT_BATCH_ROWS).observe
         self._store = store
         self._apps = apps
         self._chooser = chooser
@@ -226,6 +230,7 @@ class CommitPath:
             if any(filing.rounds for filing in batch):  # an earlier filing of these is in the store
                 _refuse([filing for filing in batch if filing.rounds], OutcomeUnknown(str(error)))
             raise
+        self._observe_rows(len(batch))
         again = []
         for filing in batch:
             filing.rounds += 1

@@ -54,6 +54,7 @@ import orjson
 
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.commit import CommitPath, Overtaken, once_filed
+from ringtime_ingest.service.creations import Creations, now_s
 from ringtime_ingest.service.listing import fetch_shown
 from ringtime_ingest.service.requests import Kept, NewSchedule
 from ringtime_ingest.service.stored import Stored
@@ -101,7 +102,9 @@ class Keyed:
         settings: IngestSettings,
         draft: Draft,
         stored: Stored,
+        creations: Creations,
     ) -> None:
+        self._creations = creations
         self._store = store
         self._apps = apps
         self._commit = commit
@@ -117,7 +120,7 @@ class Keyed:
         Raises KeyReused: it stands for another; InFlight: the first create with it is under way; and as
         `create_schedule`.
         """
-        key = ClaimKey(new.app_id, ClaimKind.KEY, new.idempotency_key)
+        key, begun_s = ClaimKey(new.app_id, ClaimKind.KEY, new.idempotency_key), now_s()
         try:
             row, reading = await self._draft(new)
             await self._stored.admit(reading.app, [row.schedule.expires_ms])
@@ -130,6 +133,8 @@ class Keyed:
             raise
         if kept.is_replay:
             self._stored.take_back(reading.app, row.schedule.expires_ms)
+        else:
+            self._creations.note(new.app_id, begun_s)
         return kept
 
     async def _claim(self, new: NewSchedule, key: ClaimKey, row: Row, reading: AppReading) -> Kept:

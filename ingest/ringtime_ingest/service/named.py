@@ -37,6 +37,7 @@ import orjson
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.changes import Changes
 from ringtime_ingest.service.commit import CommitPath
+from ringtime_ingest.service.creations import Creations, now_s
 from ringtime_ingest.service.keyed import TRIES, Draft, Keyed, KeyedStore, as_first_asked, digest_of
 from ringtime_ingest.service.requests import Cancellation, NewSchedule, ScheduleChange
 from ringtime_ingest.service.stored import Stored
@@ -82,6 +83,7 @@ class NamedParts:
     stored: Stored
     changes: Changes
     cancel: Callable[[UUID], Awaitable[Cancellation]]
+    creations: Creations
 
 
 class Plan(NamedTuple):
@@ -105,7 +107,7 @@ class Named:
         Raises InFlight: a put of this name is under way; Conflict: another came in between; as
         `IngestService.create_schedule`, and where one is pending as `Changes.change`.
         """
-        key = ClaimKey(new.app_id, ClaimKind.NAME, new.name)
+        key, begun_s = ClaimKey(new.app_id, ClaimKind.NAME, new.name), now_s()
         try:
             row, reading = await self._parts.draft(new)
         except InvalidRequest as refusal:
@@ -119,6 +121,8 @@ class Named:
             raise
         if is_counted and not put.is_new:
             self._parts.stored.take_back(reading.app, row.schedule.expires_ms)
+        if put.is_new:
+            self._parts.creations.note(new.app_id, begun_s)
         return put
 
     async def _admit(self, key: ClaimKey, row: Row, reading: AppReading) -> bool:

@@ -17,6 +17,7 @@ from ringtime_ingest.service.census import Census
 from ringtime_ingest.service.changes import ChangeParts, Changes
 from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.completions import Completing, CompletingParts
+from ringtime_ingest.service.creations import Creations, now_s
 from ringtime_ingest.service.dead_letters import DeadLetters
 from ringtime_ingest.service.deletions import Deletions
 from ringtime_ingest.service.growth import Growth
@@ -74,6 +75,8 @@ from ringtime_shared.errors import (
     Violation,
 )
 from ringtime_shared.ids import IdMint, Kind, app_number_of, unpack_id
+from ringtime_shared.metrics import UNMEASURED, Metrics
+from ringtime_shared.metrics.store_calls import measured_store
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.recurring import Origin
@@ -139,13 +142,17 @@ class IngestParts:
     ring: KeyRing | None = None  #: what secrets are stored under; None: they are plain text there
     audit: AuditSettings = field(default_factory=AuditSettings)
     profiles: TlsProfiles = field(default_factory=lambda: TlsProfiles(CallbackSettings()))
+    metrics: Metrics = UNMEASURED
 
 
 class IngestService:
     """Create it with `IngestService.start`."""
 
     def __init__(self, parts: IngestParts, mint: IdMint) -> None:
-        parts = replace(parts, store=encrypted_store(parts.store, parts.ring))
+        measured = measured_store(parts.store, parts.metrics)
+        parts = replace(parts, store=encrypted_store(measured, parts.ring))
+        self.metrics = parts.metrics
+        self._creations = creations = Creations(parts.metrics)
         self._ring = parts.ring
         self._store = parts.store
         self._clock = parts.clock
@@ -167,10 +174,19 @@ class IngestService:
         self._deletions = Deletions(deleter, self._apps, parts.clock)
         self.signing = SigningSecrets(parts.store, parts.clock, self._noted)
         self._chooser = PartitionChooser(parts.settings.chunk_rows)
-        self._commit = CommitPath(parts.store, self._apps, self._chooser, parts.clock, parts.settings)
+        self._commit = CommitPath(
+            parts.store, self._apps, self._chooser, parts.clock, parts.settings, parts.metrics
+        )
         self._stored = Stored(parts.store, parts.clock, parts.limits, mint.nonce)
         self.keyed = Keyed(
-            parts.store, self._apps, self._commit, parts.clock, parts.settings, self._draft, self._stored
+            parts.store,
+            self._apps,
+            self._commit,
+            parts.clock,
+            parts.settings,
+            self._draft,
+            self._stored,
+            creations,
         )
         self.batches = Batches(
             self._apps,
@@ -182,6 +198,7 @@ class IngestService:
             self.cancel_schedule,
             self.keyed.create,
             self._stored.admit,
+            creations,
         )
         self.listing = Listing(parts.store, self._apps, parts.clock, parts.limits)
         replayer = Replayer(parts.store, self._commit, self._chooser, parts.clock, self._margin_ms)
@@ -214,6 +231,7 @@ class IngestService:
                 stored=self._stored,
                 changes=self._changes,
                 cancel=self.cancel_schedule,
+                creations=creations,
             )
         )
         self.recurring = Recurring(
@@ -417,9 +435,12 @@ class IngestService:
         """
         if new.idempotency_key:
             return (await self.keyed.create(new)).row
+        begun_s = now_s()
         row, reading = await self._draft(new)
         await self._stored.admit(reading.app, [row.schedule.expires_ms])
-        return await self._commit.file(row, reading)
+        row = await self._commit.file(row, reading)
+        self._creations.note(new.app_id, begun_s)
+        return row
 
     async def _draft(self, new: NewSchedule) -> tuple[Row, AppReading]:
         """Return the home row of a create that keeps every rule."""

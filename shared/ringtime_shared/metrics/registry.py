@@ -53,9 +53,9 @@ class Buckets:
         self.counts = [0] * (len(self.bounds) + 1)  #: the last one has no bound
         self.total = 0.0
 
-    def add(self, amount: float) -> None:
-        self.total += amount
-        self.counts[bisect_left(self.bounds, amount)] += 1
+    def add(self, amount: float, times: int = 1) -> None:
+        self.total += amount * times
+        self.counts[bisect_left(self.bounds, amount)] += times
 
 
 Levels = Mapping[tuple[str, ...], float]  #: by the values of the labels

@@ -15,6 +15,7 @@ from ringtime_shared.settings.egress import EgressSettings
 from ringtime_shared.settings.ingest import IngestSettings
 from ringtime_shared.settings.kafka import KafkaSettings
 from ringtime_shared.settings.limits import AppLimits
+from ringtime_shared.settings.metrics import MetricsSettings
 from ringtime_shared.settings.secrets import SecretSettings
 from ringtime_shared.settings.server import ServerSettings
 from ringtime_shared.settings.storage import CassandraSettings, EmbeddedSettings
@@ -47,4 +48,5 @@ class Settings:
     kafka: KafkaSettings = field(default_factory=KafkaSettings)
     audit: AuditSettings = field(default_factory=AuditSettings)
     web: WebSettings = field(default_factory=WebSettings)
+    metrics: MetricsSettings = field(default_factory=MetricsSettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)

@@ -17,6 +17,7 @@ from ringtime_shared.settings.secrets import SecretSettings
 from ringtime_shared.settings.server import ServerSettings
 from ringtime_shared.settings.storage import CassandraSettings
 
+MOST_PORT = 65_535
 CLOCK_SKEW_MS = 60_000  #: clocks of two machines are taken to differ by less than this
 RECORD_EXTRA_BYTES = 16_384  #: what key, headers and framing of a Kafka record can take
 ESCAPED_BYTES = 6  #: the most that JSON can make of one byte: \u001f, or \u0041 if a client so likes
@@ -50,6 +51,7 @@ def broken_rules(settings: Settings) -> list[Violation]:
         *_egress(settings.egress),
         *_certificates(settings.server),
         *_contacts(settings.server),
+        *_metrics(settings),
         *_profiles(settings.callbacks.tls_profiles),
         *_login("coordination", settings.coordination),
         *_login("cassandra", settings.cassandra),
@@ -178,6 +180,14 @@ def _certificates(server: ServerSettings) -> Iterator[Violation]:
     yield from _pair("server", server)
     if server.client_ca_file and not server.cert_file:
         yield Violation("server.cert_file", "server.client_ca_file needs a certificate of the server")
+
+
+def _metrics(settings: Settings) -> Iterator[Violation]:
+    metrics, server, workers = settings.metrics, settings.server, settings.ingest.workers
+    if metrics.port and metrics.port + workers - 1 > MOST_PORT:
+        yield Violation("metrics.port", "must leave a port for each of ingest.workers")
+    if metrics.port and server.port in range(metrics.port, metrics.port + workers):
+        yield Violation("metrics.port", "must be another than server.port, for each of ingest.workers")
 
 
 def _contacts(server: ServerSettings) -> Iterator[Violation]:

@@ -23,11 +23,12 @@ from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.deployment.ownership import fetch_snapshot, report_ring, ring_of
 from ringtime_ringctl.output import Output
 from ringtime_ringctl.ring.command import ring_to_json
-from ringtime_ringctl.ring.simulation import change_nodes, simulate
+from ringtime_ringctl.ring.simulation import change_nodes
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.coordination.etcd import EtcdOperator, EtcdSession
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.models.app import App
+from ringtime_shared.ring.simulation import simulate
 from ringtime_shared.settings import load_settings
 from ringtime_shared.stores.cassandra import CassandraStore, migrate
 from ringtime_shared.stores.protocol import Marks, MarksWrite, Store

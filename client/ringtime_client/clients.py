@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
-from ringtime_client import calendars, calls, jobs, recurring
+from ringtime_client import calendars, calls, jobs, operating, recurring
 from ringtime_client.answers import settle
 from ringtime_client.certificates import File, find_certificates
 from ringtime_client.coalescing import Coalescer
@@ -188,6 +188,11 @@ class RingtimeClient(_Client):
     list_calendars = _verb(calendars.list_calendars)
     delete_calendar = _verb(calendars.delete_calendar)
     list_audit = _verb(calls.list_audit)
+    get_overview = _verb(operating.get_overview)
+    list_nodes = _verb(operating.list_nodes)
+    get_ring = _verb(operating.get_ring)
+    list_destinations = _verb(operating.list_destinations)
+    get_forecast = _verb(operating.get_forecast)
     list_dead_letters = _verb(calls.list_dead_letters)
     count_dead_letters = _verb(calls.count_dead_letters)
     replay_schedule = _verb(calls.replay_schedule)
@@ -295,6 +300,11 @@ class AsyncRingtimeClient(_Client):
     list_calendars = _async_verb(calendars.list_calendars)
     delete_calendar = _async_verb(calendars.delete_calendar)
     list_audit = _async_verb(calls.list_audit)
+    get_overview = _async_verb(operating.get_overview)
+    list_nodes = _async_verb(operating.list_nodes)
+    get_ring = _async_verb(operating.get_ring)
+    list_destinations = _async_verb(operating.list_destinations)
+    get_forecast = _async_verb(operating.get_forecast)
     list_dead_letters = _async_verb(calls.list_dead_letters)
     count_dead_letters = _async_verb(calls.count_dead_letters)
     replay_schedule = _async_verb(calls.replay_schedule)

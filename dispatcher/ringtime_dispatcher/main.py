@@ -60,8 +60,6 @@ async def serve(settings: Settings) -> None:
                     metrics=metrics,
                 )
                 await dispatcher.start()
-                reporter = Reporter(dispatcher.observe, store, settings.node.status_ms)
-                reporter.start()
                 scheme = settings.server.scheme
                 click.echo(f"ringtime-dispatcher {node} listens on {scheme}://{host}:{port}/health/ready")
                 if ring is None:
@@ -80,6 +78,8 @@ async def serve(settings: Settings) -> None:
                     )
                 )
                 forecaster = Forecaster(store, clock, dispatcher.apps, dispatcher.is_first)
+                reporter = Reporter(dispatcher.observe, store, settings.node.status_ms, forecaster.over)
+                reporter.start()
                 settle_memory()
                 async with forecaster.looking(settings.dispatch.forecast_s):
                     await serve_http(app, settings.server, listener, stop)

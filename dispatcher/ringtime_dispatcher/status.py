@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import NamedTuple
@@ -29,12 +29,15 @@ from ringtime_shared.fairness.fair_queue import LaneState
 from ringtime_shared.models.node_status import (
     ERROR_CHARS,
     MOST_APPS,
+    MOST_OVER,
     MOST_TROUBLES,
     TROUBLE_STATES,
     NodeStatus,
+    OverQuota,
     Trouble,
     Work,
 )
+from ringtime_shared.schedules.forecast import Minute
 from ringtime_shared.settings import DispatchSettings
 from ringtime_shared.stores.protocol import NodeStatusStore
 
@@ -226,12 +229,20 @@ class Observer:
 class Reporter:
     """Writes what a node says of itself, from `start` to `close`."""
 
-    def __init__(self, observe: Observe, store: NodeStatusStore, period_ms: int) -> None:
+    def __init__(
+        self,
+        observe: Observe,
+        store: NodeStatusStore,
+        period_ms: int,
+        over_quota: Callable[[], Mapping[str, Minute]] = dict,
+    ) -> None:
         """
         Args:
             observe: returns what there is to say.
             period_ms: between two writes, a second at least; 0: none is made.
+            over_quota: returns the apps with a minute ahead that their quota does not carry.
         """
+        self._over_quota = over_quota
         self._observe = observe
         self._store = store
         self._period_s = max(period_ms, 1_000) / 1_000 if period_ms else 0.0
@@ -259,7 +270,7 @@ class Reporter:
                 async with asyncio.timeout(_WRITE_S):
                     status = await self._observe()
                     self._node = status.node
-                    await self._store.put_node_status(status)
+                    await self._store.put_node_status(replace(status, over_quota=self._first_over()))
                 is_failing = False
             except (Exception, asyncio.CancelledError) as error:
                 if is_own_cancel(error):
@@ -268,3 +279,10 @@ class Reporter:
                     _log.warning("the status of this node is not written: %r", error)
                 is_failing = True
             await asyncio.sleep(self._period_s)
+
+    def _first_over(self) -> tuple[OverQuota, ...]:
+        over = sorted(self._over_quota().items(), key=lambda each: each[1].bucket)
+        return tuple(
+            OverQuota(app_id=app_id, minute_ms=minute.start_ms, due=minute.due)
+            for app_id, minute in over[:MOST_OVER]
+        )

@@ -146,14 +146,14 @@ async def run(
             await dispatcher.start()
             for status in await store.fetch_node_statuses():  # of processes before this one
                 await store.drop_node_status(status.node)
-            reporter = Reporter(dispatcher.observe, store, settings.node.status_ms)
-            reporter.start()
             stepper = Stepper(store, clock, dispatcher) if isinstance(clock, TestClock) else None
             runtime = Runtime(store, clock, service, dispatcher, stepper, spans)
             service.jobs.start(is_alone=True)
             purging = asyncio.create_task(_purge_for_ever(store, clock), name="purge")
             halting = asyncio.create_task(_halt_when_lost(runtime), name="watch the data folder")
             forecaster = Forecaster(store, clock, dispatcher.apps, dispatcher.is_first)
+            reporter = Reporter(dispatcher.observe, store, settings.node.status_ms, forecaster.over)
+            reporter.start()
             try:
                 async with forecaster.looking(settings.dispatch.forecast_s):
                     yield runtime

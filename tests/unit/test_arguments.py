@@ -189,6 +189,9 @@ GOOD: dict[str, dict[str, Any]] = {
         "actor": "ana",
         "action": "apps",
     },
+    "get_ring": {"app_id": "shop", "join": 1, "leave": ["a"]},
+    "list_destinations": {"app_id": "shop", "size": 5},
+    "get_forecast": {"app_id": "shop", "hours": 2},
     "count_dead_letters": {
         "app_id": "shop",
         "start": datetime(2030, 1, 1, tzinfo=UTC),
@@ -204,7 +207,8 @@ GOOD: dict[str, dict[str, Any]] = {
         "token": "",
     },
 }
-WITHOUT_ARGUMENTS = {"list_apps", "close"}
+WITHOUT_ARGUMENTS = {"list_apps", "close", "get_overview", "list_nodes"}
+MAY_BE_OF_ALL = ("list_audit", "get_ring", "list_destinations")
 OTHERS = {"callback", "register_callback", "advance", "serve_http"}  #: of the library, tested below
 
 #: What is right for an argument, beside what has the type of the good value.
@@ -252,7 +256,7 @@ def wrong_for(verb: str, argument: str) -> Iterator[Any]:
         is_right = type(value) in (type(good), *RIGHT.get(argument, ()))
         if verb == "replay_dead_letters" and argument == "size" and value is None:
             is_right = True
-        if verb == "list_audit" and argument == "app_id" and value is None:
+        if verb in MAY_BE_OF_ALL and argument == "app_id" and value is None:
             is_right = True
         if verb == "patch_recurring" and argument in ("times", "payload", "callback") and value is None:
             is_right = True

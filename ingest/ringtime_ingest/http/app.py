@@ -35,6 +35,7 @@ from ringtime_ingest.http.routes.dead_letters import DeadLetterRoutes
 from ringtime_ingest.http.routes.health import HealthRoutes, Ready
 from ringtime_ingest.http.routes.jobs import JobRoutes
 from ringtime_ingest.http.routes.metrics import MetricsRoutes, RequestCounts
+from ringtime_ingest.http.routes.operating import OperatingRoutes
 from ringtime_ingest.http.routes.recurring import RecurringRoutes
 from ringtime_ingest.http.routes.schedules import ScheduleRoutes
 from ringtime_ingest.http.routes.security import SecurityRoutes
@@ -96,6 +97,7 @@ def create_app(
             *CompletionRoutes(service, bodies, settings, meter).all(),
             *CalendarRoutes(service, bodies, settings, meter).all(),
             *AuditRoutes(service, bodies, settings, meter).all(),
+            *OperatingRoutes(service, bodies, settings, meter).all(),
             *HealthRoutes(ready, is_stepped=clock is not None).all(),
             *MetricsRoutes(counts).all(),
             *SecurityRoutes(settings).all(),

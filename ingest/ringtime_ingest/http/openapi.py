@@ -40,6 +40,7 @@ from ringtime_shared.api.dead_letters import MAX_SIZE
 from ringtime_shared.api.jobs import MAX_LIST_SIZE as MAX_JOBS
 from ringtime_shared.api.labels import KEY_PATTERN as LABEL_KEY_PATTERN
 from ringtime_shared.api.labels import VALUE_PATTERN as LABEL_VALUE_PATTERN
+from ringtime_shared.api.operating import MAX_DESTINATIONS, MAX_FORECAST_HOURS, MAX_JOINS
 from ringtime_shared.api.recurring import MAX_PREVIEW, MAX_REASON_CHARS
 from ringtime_shared.models.job import JobAction
 from ringtime_shared.models.recurring import DefinitionState
@@ -147,6 +148,10 @@ _PARAMETERS: Mapping[str, Schema] = {
         "maxLength": MAX_ACTION_CHARS,
         "description": "Only actions that begin so: `apps`, or `apps configure`.",
     },
+    "size:destinations": {"type": "integer", "minimum": 1, "maximum": MAX_DESTINATIONS},
+    "hours": {"type": "integer", "minimum": 1, "maximum": MAX_FORECAST_HOURS},
+    "join": {"type": "integer", "minimum": 0, "maximum": MAX_JOINS},
+    "leave": text_of("[A-Za-z0-9_.-]{1,128}", description="A node; may be given several times."),
     "zone": {"type": "string", "description": "IANA name of the zone of times without an offset."},
 }
 
@@ -702,6 +707,55 @@ _OPERATIONS = (
             ("/goscheduler/apps/{appId}/audit", "List who changed what of an app, newest first"),
             ("/goscheduler/audit", "List who changed what, of all apps and of the deployment, newest first"),
         )
+    ),
+    _Operation(
+        method="get",
+        path="/goscheduler/overview",
+        summary="Tell how the deployment is: lag, rates, what is due, and what is wrong and to be done",
+        answer=schemas.OVERVIEW,
+        failures=("503",),
+    ),
+    _Operation(
+        method="get",
+        path="/goscheduler/nodes",
+        summary="List the dispatchers, as each said of itself some seconds ago",
+        answer=schemas.NODES,
+        failures=("503",),
+    ),
+    _Operation(
+        method="get",
+        path="/goscheduler/ring",
+        summary="Tell what the ring gives each node and what it owns, where the partitions of an app are, and"
+        " what would move if nodes joined or left",
+        answer=schemas.RING,
+        failures=("400", "404", "503"),
+        query=("app_id", "join", "leave"),
+    ),
+    *(
+        _Operation(
+            method="get",
+            path=path,
+            summary=summary,
+            answer=schemas.DESTINATIONS,
+            failures=("400", "503", *others),
+            query=("size:destinations",),
+        )
+        for path, summary, others in (
+            ("/goscheduler/destinations", "List the destinations that are not well, of all apps", ()),
+            (
+                "/goscheduler/apps/{appId}/destinations",
+                "List the destinations of an app that are not well",
+                ("404", "409"),
+            ),
+        )
+    ),
+    _Operation(
+        method="get",
+        path="/goscheduler/apps/{appId}/forecast",
+        summary="Tell what falls due of an app in the next hours by minutes, and what its quota carries",
+        answer=schemas.FORECAST,
+        failures=("400", "404", "409", "503"),
+        query=("hours",),
     ),
     _Operation(method="get", path="/", summary="Tell what is here", answer=schemas.FRONT),
     _Operation(

@@ -41,6 +41,10 @@ class Query:
         """Return a parameter as it was sent; "": there is none."""
         return self._texts.get(name, "")
 
+    def texts(self, name: str) -> list[str]:
+        """Return a parameter that may be given more than once, as it was sent."""
+        return self._many[name]
+
     def labels(self, name: str) -> Labels:
         """Return labels, each given as `key:value`."""
         try:

@@ -55,6 +55,21 @@ from ringtime_shared.api.dead_letters import (
     SkippedReplay,
 )
 from ringtime_shared.api.jobs import JobPage, JobView
+from ringtime_shared.api.operating import (
+    DestinationList,
+    DestinationView,
+    FlowView,
+    ForecastView,
+    MinuteView,
+    NodeList,
+    NodeView,
+    OverviewView,
+    PartitionView,
+    ProblemView,
+    ResizeView,
+    RingNodeView,
+    RingView,
+)
 from ringtime_shared.api.recurring import (
     MAX_LIST_SIZE,
     BackfillEffect,
@@ -129,10 +144,11 @@ def _object(view: type, **others: Schema) -> Schema:
 def _type_of(key: Key) -> Schema:
     """Return the schema of a value; some have more to them than their type."""
     kind = get_origin(key.kind) or key.kind
-    if key.name in _FORMS:
+    inside = get_args(key.kind)[0] if kind in (tuple, Sequence) else None
+    if key.name in _FORMS and inside not in _OBJECTS:
         return _FORMS[key.name]
     if kind in (tuple, Sequence):
-        return {"type": "array", "items": ref(_OBJECTS[get_args(key.kind)[0]])}
+        return {"type": "array", "items": ref(_OBJECTS[inside])}
     return ref(_OBJECTS[kind]) if kind in _OBJECTS else _TYPES[kind]
 
 
@@ -198,6 +214,14 @@ _OBJECTS: Mapping[Any, str] = {
     PlannedView: "Planned",
     BackfillRun: "BackfillRun",
     SpanView: "Span",
+    NodeView: "Node",
+    RingNodeView: "RingNode",
+    PartitionView: "Partition",
+    FlowView: "Flow",
+    ResizeView: "Resize",
+    DestinationView: "Destination",
+    MinuteView: "Minute",
+    ProblemView: "Problem",
 }
 _SECONDS: Mapping[str, Schema] = {"scheduleTime": _whole("Fire time, epoch seconds, fractions cut off.")}
 _MINUTE: Mapping[str, Schema] = {"scheduleGroup": _whole("The minute of scheduleTime, epoch seconds.")}
@@ -342,6 +366,14 @@ ANSWERS: Mapping[str, Schema] = {
     "Calendar": _object(CalendarView),
     "CalendarSummary": _object(CalendarSummary),
     "Span": _object(SpanView),
+    "Node": _object(NodeView),
+    "RingNode": _object(RingNodeView),
+    "Partition": _object(PartitionView),
+    "Flow": _object(FlowView),
+    "Resize": _object(ResizeView),
+    "Destination": _object(DestinationView),
+    "Minute": _object(MinuteView),
+    "Problem": _object(ProblemView),
     "Status": _STATUS,
     "Failure": _FAILURE,
 }
@@ -399,6 +431,11 @@ SIGNING_KEYS = success_of(record({"signingKeys": {"type": "array", "items": ref(
 DELETED_SECRET = success_of(record({"secretId": SECRET_ID}))
 DEAD_LETTERS = success_of(_object(DeadLetterPage))
 AUDIT = success_of(_object(AuditPage))
+OVERVIEW = success_of(_object(OverviewView))
+NODES = success_of(_object(NodeList))
+RING = success_of(_object(RingView))
+DESTINATIONS = success_of(_object(DestinationList))
+FORECAST = success_of(_object(ForecastView))
 LETTER_COUNT = success_of(record({"count": _whole("Dead letters that were not filed again.")}))
 REPLAYED = success_of(ref("Replay"))
 REPLAYED_MANY = success_of(ref("ReplayReport"))

@@ -26,6 +26,7 @@ from ringtime_ingest.service.jobs import Jobs
 from ringtime_ingest.service.keyed import Keyed
 from ringtime_ingest.service.listing import Listing, fetch_shown
 from ringtime_ingest.service.named import Named, NamedParts
+from ringtime_ingest.service.operating import Operating
 from ringtime_ingest.service.recurring import Recurring, RecurringParts
 from ringtime_ingest.service.redactor import Redactor
 from ringtime_ingest.service.replay import Replayer
@@ -99,6 +100,7 @@ from ringtime_shared.stores.protocol import (
     JobStore,
     MarkStore,
     MetaStore,
+    NodeStatusStore,
     OperatorStore,
     RecurringStore,
     ScheduleStore,
@@ -117,6 +119,7 @@ class IngestStore(
     DeadLetterStore,
     OperatorStore,
     AuditStore,
+    NodeStatusStore,
     MetaStore,
     CalendarStore,
     RecurringStore,
@@ -206,6 +209,7 @@ class IngestService:
             parts.store, self._apps, replayer, parts.clock, self._fetch_shown, trail
         )
         self.audit = AuditLog(parts.store, self._apps, parts.clock)
+        self.operating = Operating(parts.store, parts.clock)
         self.calendars = Calendars(parts.store, self._apps, parts.clock, parts.limits, trail)
         self.runs = Runs(parts.store, self._apps, self.calendars, parts.clock, parts.limits)
         self._changes = Changes(
@@ -296,6 +300,7 @@ class IngestService:
         """Answer what is under way; the store stays open."""
         await self.jobs.close()
         await self._deletions.close()
+        await self.operating.close()
         await self._commit.close()
         await self._stored.close()
         await self._apps.close()

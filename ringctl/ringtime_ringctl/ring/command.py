@@ -16,11 +16,12 @@ from ringtime_ringctl.deployment.ownership import (
 )
 from ringtime_ringctl.deployment.probes import fetch_fronts
 from ringtime_ringctl.output import Column, Output
-from ringtime_ringctl.ring.simulation import FORMS, Simulation, change_nodes, simulate
+from ringtime_ringctl.ring.simulation import FORMS, change_nodes
 from ringtime_ringctl.shell import RingctlCommand, deployed
 from ringtime_ringctl.times import count_of, to_span
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.errors import NotFound
+from ringtime_shared.ring.simulation import Simulation, simulate
 
 SHOWN = 20  #: poller instances without --all
 _HALF_A_DAY_MS = 43_200_000

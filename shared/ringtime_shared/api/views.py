@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from datetime import datetime
 from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from msgspec import convert
 
+from ringtime_shared.api.instants import to_iso
 from ringtime_shared.models.setting import Setting
 
 V = TypeVar("V")
@@ -49,6 +51,27 @@ def keys_of(view: type) -> tuple[Key, ...]:
 def read(view: type[V], shown: object) -> V:
     """Read an object of an answer; keys that are not known are passed over. Raises ValidationError."""
     return convert(_renamed(view, shown), view)
+
+
+def show(view: Any) -> dict[str, object]:
+    """Return an object of an answer as JSON. What may be left out, and has its default, is."""
+    defaults = {each.name: each.default for each in fields(view)}
+    return {
+        key.name: _shown(value)
+        for key in keys_of(cast(Any, type(view)))
+        for value in (getattr(view, key.attribute),)
+        if not (key.is_optional and value == defaults[key.attribute])
+    }
+
+
+def _shown(value: object) -> object:
+    if is_dataclass(value):
+        return show(value)
+    if isinstance(value, datetime):
+        return to_iso(round(value.timestamp() * 1_000))
+    if isinstance(value, (list, tuple)):
+        return [_shown(each) for each in value]
+    return value
 
 
 def _key_of(attribute: Field[Any], hint: Any) -> Key:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 KEPT_MS = 900_000  #: a status is forgotten after this; a node that ends in order takes its own away
 MOST_BYTES = 16_384  #: of one, as it is stored; what is too much of its lists is left out
 MOST_TROUBLES = 50
+MOST_OVER = 50  #: apps over their quota
 MOST_APPS = 200  #: named with what a node owns of them
 ERROR_CHARS = 200
 #: How late an attempt may be to be counted in each place of `Work.lags`; the last place has no bound. As of
@@ -58,6 +59,15 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OverQuota:
+    """An app with a minute ahead that its quota does not carry: the first one."""
+
+    app_id: str
+    minute_ms: int
+    due: int  #: this many or more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
     """One node at one moment. Ages in ms are as of then."""
 
@@ -89,6 +99,7 @@ class NodeStatus:
     owned_by_app: Mapping[str, int] = field(default_factory=dict)  #: of some of them
     troubles: tuple[Trouble, ...] = ()  #: the worst first
     troubles_in_all: int = 0
+    over_quota: tuple[OverQuota, ...] = ()  #: known to the one node that looks ahead
     damage: str = ""  #: why what is stored cannot be read; then nothing else but the node counts
 
 

@@ -6,9 +6,10 @@ import click
 import pytest
 
 from ringtime_ringctl.ring.command import read_changes
-from ringtime_ringctl.ring.simulation import MAX_NODES, change_nodes, simulate
+from ringtime_ringctl.ring.simulation import MAX_NODES, change_nodes
 from ringtime_shared.errors import InvalidRequest, NotFound
 from ringtime_shared.ring import BOUND, Ring, plan_moves
+from ringtime_shared.ring.simulation import simulate
 
 NODES = {"a": 1.0, "b": 1.0, "c": 2.0}
 INSTANCES = [f"pay.{number}" for number in range(1_000)]

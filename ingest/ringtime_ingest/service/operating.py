@@ -187,7 +187,11 @@ class Operating:
             mark_age_ms=max((each.mark_age_ms for each in live), default=0),
             lag_p50_ms=_rounded(quantile_ms(lags, 0.5)),
             lag_p99_ms=_rounded(quantile_ms(lags, 0.99)),
-            ahead=[] if hour is None else [MinuteView(at=_at(n.start_ms), due=n.due) for n in hour.minutes],
+            ahead=[
+                MinuteView(at=_at(each.start_ms), due=each.due)
+                for each in (() if hour is None else hour.minutes)
+                if each.due
+            ],
             ahead_estimated=hour is not None and hour.is_estimate,
             ahead_at=None if hour is None else _at(hour.at_ms),
             problems=find_problems(nodes, destinations, _first(over.values()), known.apps),

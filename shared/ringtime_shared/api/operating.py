@@ -211,11 +211,13 @@ class OverviewView:
     in_flight: Annotated[int, Doc("Attempts under way.")]
     parked: Annotated[int, Doc("Rows filed for later without an attempt that are still to come; about.")]
     mark_age_ms: Annotated[int, Doc("How far the `settled` furthest behind lies in the past.")]
-    ahead: Annotated[Sequence[MinuteView], Doc("The next 60 minutes; empty: they are being counted.")]
+    ahead: Annotated[Sequence[MinuteView], Doc("Of the next 60 minutes, those with something due.")]
     ahead_estimated: Annotated[bool, Doc("Whether they were counted in a sample, as there is much in them.")]
     problems: Annotated[Sequence[ProblemView], Doc("What is wrong, the worst first; at most 60.")]
     lag_p50_ms: Annotated[float | None, Doc("How late half of the first attempts were; left out: none.")] = (
         None
     )
     lag_p99_ms: Annotated[float | None, Doc("The same, of 99 in 100.")] = None
-    ahead_at: Annotated[datetime | None, Doc("When the minutes ahead were counted.")] = None
+    ahead_at: Annotated[datetime | None, Doc("When the minutes ahead were counted; left out: not yet.")] = (
+        None
+    )

@@ -28,7 +28,7 @@ class Templates:
             extensions=list[type[Extension]](),
         )
         self._environment.filters.update(
-            utc=to_utc, utc_ms=to_utc_ms, iso=to_iso, length=to_length, number=to_number, packed=to_packed
+            utc=to_utc, utc_ms=to_utc_ms, iso=to_iso, length_of=to_length, destination=to_destination, number=to_number, packed=to_packed
         )
         self._environment.globals.update(shared)
 
@@ -67,6 +67,14 @@ def to_number(number: float | None) -> str:
     if number is None:
         return ""
     return f"{number:,.0f}" if abs(number) >= 100 or number == int(number) else f"{number:,.1f}"
+
+
+def to_destination(callback: Mapping[str, Any]) -> str:
+    """Return where a callback goes, without the query, which may hold a key."""
+    details = callback.get("details")
+    if not isinstance(details, Mapping):
+        return str(callback.get("type", ""))
+    return str(details.get("url") or details.get("topic") or callback.get("type", "")).partition("?")[0]
 
 
 def to_packed(value: object) -> str:

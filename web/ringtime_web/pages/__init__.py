@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 from starlette.routing import Route
 
+from ringtime_web.pages.choosing import ChoosingPages
 from ringtime_web.pages.entrance import EntrancePages
 from ringtime_web.pages.overview import OverviewPages
+from ringtime_web.pages.schedules import SchedulesPages
 from ringtime_web.site import Site
 
 
@@ -18,9 +20,18 @@ class NavItem(NamedTuple):
     title: str
 
 
-NAV = (NavItem("/", "Overview"),)
+NAV = (
+    NavItem("/", "Overview"),
+    NavItem("/schedules", "Schedules"),
+)
 
 
 def all_pages(site: Site) -> list[Route]:
     """Return the routes of all pages."""
-    return [*EntrancePages(site).all(), *OverviewPages(site).all()]
+    groups = (
+        EntrancePages(site),
+        ChoosingPages(site),
+        OverviewPages(site),
+        SchedulesPages(site),
+    )
+    return [route for group in groups for route in group.all()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -28,7 +29,14 @@ class Templates:
             extensions=list[type[Extension]](),
         )
         self._environment.filters.update(
-            utc=to_utc, utc_ms=to_utc_ms, iso=to_iso, length_of=to_length, destination=to_destination, number=to_number, packed=to_packed
+            utc=to_utc,
+            utc_ms=to_utc_ms,
+            iso=to_iso,
+            length_of=to_length,
+            destination=to_destination,
+            in_zone=to_zone,
+            number=to_number,
+            packed=to_packed,
         )
         self._environment.globals.update(shared)
 
@@ -45,6 +53,11 @@ def to_utc(at: datetime | None) -> str:
 def to_utc_ms(at: datetime | None) -> str:
     """Return an instant to the millisecond."""
     return "" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+
+
+def to_zone(at: datetime | None, zone: str) -> str:
+    """Return an instant on the clocks of a zone, with its offset."""
+    return "" if at is None else at.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S %z")
 
 
 def to_iso(at: datetime | None) -> str:

@@ -115,6 +115,10 @@ class Visit:
 
     def render(self, template: str, /, status: int = 200, **known: Any) -> Response:
         """Return a page."""
+        return HTMLResponse(self.piece(template, **known), status)
+
+    def piece(self, template: str, /, **known: Any) -> str:
+        """Return a page, or a piece of one, as text."""
         shared = {
             "visit": self,
             "look": self.look,
@@ -122,7 +126,7 @@ class Visit:
             "path": self.request.url.path,
             "here": self.site.here(self.request),
         }
-        return HTMLResponse(self.site.templates.render(template, shared | known), status)
+        return self.site.templates.render(template, shared | known)
 
     def go(self, path: str, /, **query: object) -> Response:
         """Return the answer to a form that was carried out: look there. `done` says what was done."""

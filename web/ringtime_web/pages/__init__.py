@@ -9,6 +9,7 @@ from starlette.routing import Route
 from ringtime_web.pages.choosing import ChoosingPages
 from ringtime_web.pages.entrance import EntrancePages
 from ringtime_web.pages.overview import OverviewPages
+from ringtime_web.pages.schedule import SchedulePages
 from ringtime_web.pages.schedules import SchedulesPages
 from ringtime_web.site import Site
 
@@ -33,5 +34,6 @@ def all_pages(site: Site) -> list[Route]:
         ChoosingPages(site),
         OverviewPages(site),
         SchedulesPages(site),
+        SchedulePages(site),
     )
     return [route for group in groups for route in group.all()]

@@ -11,7 +11,13 @@ from ringtime_shared.models.schedule import Status
 
 _WIDTH, _HEIGHT, _MOST = 120, 22, 20
 _KINDS = {Status.SUCCESS: "good", Status.FAILURE: "bad", Status.MISS: "warn", Status.DELETED: "idle"}
-_WORDS = {"good": "succeeded", "bad": "failed", "warn": "missed", "idle": "cancelled", "run": "to come or under way"}
+_WORDS = {
+    "good": "succeeded",
+    "bad": "failed",
+    "warn": "missed",
+    "idle": "cancelled",
+    "run": "to come or under way",
+}
 
 
 def spark(runs: Sequence[ScheduleView]) -> Markup:
@@ -23,11 +29,16 @@ def spark(runs: Sequence[ScheduleView]) -> Markup:
     heights = {"good": _HEIGHT * 0.55, "run": _HEIGHT * 0.3, "idle": _HEIGHT * 0.3}
     bars = Markup("").join(
         Markup('<rect class="{}" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="1"/>').format(
-            kind, (_MOST - len(shown) + n) * step, _HEIGHT - heights.get(kind, _HEIGHT), step - 1.5, heights.get(kind, _HEIGHT)
+            kind,
+            (_MOST - len(shown) + n) * step,
+            _HEIGHT - heights.get(kind, _HEIGHT),
+            step - 1.5,
+            heights.get(kind, _HEIGHT),
         )
         for n, kind in enumerate(shown)
     )
     counts = ", ".join(f"{shown.count(kind)} {word}" for kind, word in _WORDS.items() if kind in shown)
     return Markup(
-        '<svg class="spark" viewBox="0 0 {} {}" width="{}" height="{}" role="img" aria-label="Last {}: {}">{}</svg>'
+        '<svg class="spark" viewBox="0 0 {} {}" width="{}" height="{}" role="img"'
+        ' aria-label="Last {}: {}">{}</svg>'
     ).format(_WIDTH, _HEIGHT, _WIDTH, _HEIGHT, len(shown), counts, bars)

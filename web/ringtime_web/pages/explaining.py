@@ -16,7 +16,8 @@ _USUAL = timedelta(seconds=5)  #: after its time, in which a callback is under w
 _OVERLAPS = {
     "allow": "A run is sent even while the one before it has not ended.",
     "skip": "A run that comes due before the one before it has ended is missed.",
-    "buffer_one": "A run that comes due before the one before it has ended waits for it; further ones are missed.",
+    "buffer_one": "A run that comes due before the one before it has ended waits for it;"
+    " further ones are missed.",
 }
 _MISFIRES = {
     "skip": "What comes due while nothing can be sent is not made up for.",
@@ -48,7 +49,9 @@ def explain_schedule(view: ScheduleView, app: AppView | None, now: datetime) -> 
             if app is not None and app.configuration.max_lateness_s is not None:
                 told.append(f"The app allows {app.configuration.max_lateness_s:,} s of lateness.")
             if view.parent_schedule_id is not None:
-                told.append("Or the policy of its recurring schedule for overlaps or misfires passed it over.")
+                told.append(
+                    "Or the policy of its recurring schedule for overlaps or misfires passed it over."
+                )
             return Condition("MISS", (*told, *_error(view)))
         case Status.DELETED:
             return Condition("DELETED", ("It was cancelled, so it is not sent.",))
@@ -58,11 +61,14 @@ def explain_schedule(view: ScheduleView, app: AppView | None, now: datetime) -> 
 def _waiting(view: ScheduleView, app: AppView | None, now: datetime) -> Condition:
     if app is not None and not app.active:
         return Condition(
-            "INACTIVE", (f"The app {app.app_id} is deactivated: nothing of it is sent until it is activated again.",)
+            "INACTIVE",
+            (f"The app {app.app_id} is deactivated: nothing of it is sent until it is activated again.",),
         )
     if view.accepted_at is not None and view.completes_by is not None:
         told = f"Its receiver answered 202 at {to_utc(view.accepted_at)} and works on it."
-        return Condition("WORKING", (told, f"It has until {to_utc(view.completes_by)} to say that it is done."))
+        return Condition(
+            "WORKING", (told, f"It has until {to_utc(view.completes_by)} to say that it is done.")
+        )
     if view.attempts:
         when = "soon" if view.next_attempt_at is None else f"at {to_utc_ms(view.next_attempt_at)}"
         made = "One attempt was" if view.attempts == 1 else f"{view.attempts} attempts were"
@@ -73,7 +79,8 @@ def _waiting(view: ScheduleView, app: AppView | None, now: datetime) -> Conditio
         return Condition(
             "RETRYING",
             (
-                f"It was filed for later without an attempt, and is due at {to_utc_ms(view.next_attempt_at)}.",
+                "It was filed for later without an attempt, and is due at"
+                f" {to_utc_ms(view.next_attempt_at)}.",
                 "That happens when its destination is in trouble or has as much under way as it may.",
             ),
         )
@@ -88,8 +95,8 @@ def _waiting(view: ScheduleView, app: AppView | None, now: datetime) -> Conditio
         "LATE",
         (
             f"It has been due for {to_length(late / _MS)} and has no outcome.",
-            "It waits for its turn at a destination that is slow or in trouble, or nobody owns its partition: see"
-            " Destinations and Ring.",
+            "It waits for its turn at a destination that is slow or in trouble, or nobody owns its partition:"
+            " see Destinations and Ring.",
         ),
     )
 
@@ -136,7 +143,8 @@ def explain_recurring(view: RecurringView, app: AppView | None, now: datetime) -
     told = tuple(each for each in policies if each)
     if app is not None and not app.active:
         return Condition(
-            "INACTIVE", (f"The app {app.app_id} is deactivated: no runs are sent until it is activated again.",)
+            "INACTIVE",
+            (f"The app {app.app_id} is deactivated: no runs are sent until it is activated again.",),
         )
     match view.state:
         case DefinitionState.PAUSED:
@@ -149,7 +157,9 @@ def explain_recurring(view: RecurringView, app: AppView | None, now: datetime) -
                 ),
             )
         case DefinitionState.ENDED:
-            return Condition("ENDED", (_end_of(view), "It makes no more runs; it can be triggered or put anew."))
+            return Condition(
+                "ENDED", (_end_of(view), "It makes no more runs; it can be triggered or put anew.")
+            )
         case DefinitionState.DELETED:
             return Condition("DELETED", ("It was deleted. What was filed already is not sent.",))
     if view.paused_until is not None and view.paused_until > now:
@@ -161,7 +171,9 @@ def explain_recurring(view: RecurringView, app: AppView | None, now: datetime) -
     when = f"in {to_length(ahead / _MS)}" if ahead > timedelta(0) else "just now"
     next_run = f"Its next run is planned for {to_utc(view.next_nominal_time)}, {when}."
     if view.next_effective_until is not None:
-        next_run += f" It is sent up to {to_utc(view.next_effective_until)}, in the second in which least is due."
+        next_run += (
+            f" It is sent up to {to_utc(view.next_effective_until)}, in the second in which least is due."
+        )
     elif view.next_effective_time is not None and view.next_effective_time != view.next_nominal_time:
         next_run += f" Within its window it is sent at {to_utc_ms(view.next_effective_time)}."
     return Condition("ACTIVE", (next_run, *told))

@@ -1,4 +1,7 @@
-"""What people type into addresses and forms, as the client takes it. Raises InvalidRequest, which names the field."""
+"""What people type into addresses and forms, as the client takes it.
+
+Whatever is wrong raises InvalidRequest, which names the field.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,9 @@ def read_instant(field: str, text: str) -> datetime | None:
     try:
         at = datetime.fromisoformat(text)
     except ValueError:
-        raise InvalidRequest.of(field, "must be a time as 2030-01-31T08:00:00, UTC, or with an offset") from None
+        raise InvalidRequest.of(
+            field, "must be a time as 2030-01-31T08:00:00, UTC, or with an offset"
+        ) from None
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at
 
 

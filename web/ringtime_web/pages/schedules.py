@@ -81,7 +81,9 @@ class SchedulesPages:
         if sought:
             looked = 0
             while True:
-                page = await visit.api.run(recurring.list_recurring(app_id, state=state, size=1_000, token=token))
+                page = await visit.api.run(
+                    recurring.list_recurring(app_id, state=state, size=1_000, token=token)
+                )
                 looked += len(page.recurring)
                 found += [each for each in page.recurring if sought.lower() in each.name.lower()]
                 token = page.token

@@ -78,6 +78,7 @@ async def serve(settings: Settings) -> None:
                     )
                 )
                 forecaster = Forecaster(store, clock, dispatcher.apps, dispatcher.is_first)
+                forecaster.register(metrics)
                 reporter = Reporter(dispatcher.observe, store, settings.node.status_ms, forecaster.over)
                 reporter.start()
                 settle_memory()

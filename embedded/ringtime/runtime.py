@@ -152,6 +152,7 @@ async def run(
             purging = asyncio.create_task(_purge_for_ever(store, clock), name="purge")
             halting = asyncio.create_task(_halt_when_lost(runtime), name="watch the data folder")
             forecaster = Forecaster(store, clock, dispatcher.apps, dispatcher.is_first)
+            forecaster.register(metrics)
             reporter = Reporter(dispatcher.observe, store, settings.node.status_ms, forecaster.over)
             reporter.start()
             try:

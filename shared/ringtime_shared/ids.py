@@ -125,16 +125,6 @@ def app_number_of(schedule_id: UUID) -> int:
     return schedule_id.int >> NONCE_BITS + COUNTER_BITS & MAX_APPS - 1
 
 
-def app_number_in(text: str) -> int | None:
-    """Return the app number in the text of an id as UUIDs are written, without making one; None: it is not
-    the text of one. Of another text it may return any number."""
-    try:
-        low = int(text[-17:].replace("-", ""), 16)
-    except ValueError:
-        return None
-    return low >> NONCE_BITS + COUNTER_BITS & MAX_APPS - 1
-
-
 class IdMint:
     """Makes the ids of one process."""
 

@@ -81,7 +81,7 @@ def create_app(
     bodies = Bodies(settings, reads_plain=is_short)
     room, counts = Room(settings.max_concurrency), RequestCounts()
     meter = Meter(service.offer.limits, processes, service)
-    guard = Guard(service, meter.about_path)
+    guard = Guard(service, meter.about)
     busiest = guard.over(
         [
             *ScheduleRoutes(service, bodies, settings, meter, spans).all(),

@@ -25,14 +25,16 @@ from starlette.routing import BaseRoute, Route
 
 from ringtime_ingest.http.parsing import parse_schedule_id
 from ringtime_shared.access import Caller, Grant, Scope
-from ringtime_shared.errors import Forbidden, NotFound
-from ringtime_shared.ids import app_number_in
+from ringtime_shared.errors import Forbidden, InvalidRequest, NotFound
+from ringtime_shared.ids import app_number_of
 
 T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
-Count = Callable[[MutableMapping[str, Any], Mapping[str, str]], None]
+HttpScope = MutableMapping[str, Any]
+Count = Callable[[HttpScope, str], None]
 
 CALLER = "ringtime.caller"  #: in the ASGI scope: the `Caller`, of every request but those of open routes
+_SCHEDULE_ID = "ringtime.schedule_id"  #: there, too: the id in the path, if there is one that is well-formed
 
 
 class Without(Enum):
@@ -73,7 +75,8 @@ class Guard:
     def __init__(self, apps: Apps, count: Count) -> None:
         """
         Args:
-            count: counts a request about what its path names; raises RateLimited.
+            count: counts a request about the app that its path names, or whose schedule it does; raises
+                RateLimited.
         """
         self._apps = apps
         self._count = count
@@ -93,30 +96,47 @@ class Guard:
     def _guarded(self, endpoint: Endpoint, needs: Scope) -> Endpoint:
         @wraps(endpoint)
         async def guarded(request: Request) -> Response:
-            grant: Grant = request.scope[CALLER].grant
+            scope = request.scope
+            grant: Grant = scope[CALLER].grant
             if needs not in grant.scopes:
                 raise Forbidden(needs)
-            if grant.apps is not None:
-                if needs is Scope.RING_OPERATE:
-                    raise Forbidden(needs, f"{needs} takes a key for all apps")
-                await self._see_path(request, grant)
-            if request.path_params:
-                self._count(request.scope, request.path_params)
+            if grant.apps is not None and needs is Scope.RING_OPERATE:
+                raise Forbidden(needs, f"{needs} takes a key for all apps")
+            if named := scope.get("path_params"):
+                app_id = self._app_in(scope, named)
+                if grant.apps is not None:
+                    await self._see_path(named, app_id, grant)
+                if app_id is not None:
+                    self._count(scope, app_id)
             return await endpoint(request)
 
         return guarded
 
-    async def _see_path(self, request: Request, grant: Grant) -> None:
-        named = request.path_params
+    def _app_in(self, scope: HttpScope, named: Mapping[str, str]) -> str | None:
+        """Return the app that a path names, or whose schedule it does, if that is known here; keep the
+        schedule's id, so that it is read once."""
+        text = named.get("schedule_id")
+        if text is None:
+            return named.get("app_id")
+        try:
+            schedule_id = scope[_SCHEDULE_ID] = parse_schedule_id(text)
+        except InvalidRequest:
+            return None  # the method that answers says what is wrong with it
+        return self._apps.known_app_id(app_number_of(schedule_id))
+
+    async def _see_path(self, named: Mapping[str, str], app_id: str | None, grant: Grant) -> None:
+        """Raise NotFound unless what a path names is of an app of the grant."""
         if "app_id" in named and not grant.sees(named["app_id"]):
             raise not_granted(named["app_id"])
-        if "schedule_id" in named:
-            number = app_number_in(named["schedule_id"])
-            app_id = None if number is None else self._apps.known_app_id(number)
-            if app_id is None or not grant.sees(
-                app_id
-            ):  # nearly always it is known; a number is one app's ever
-                await see_schedule(grant, parse_schedule_id(named["schedule_id"]), self._apps)
+        if "schedule_id" in named and (app_id is None or not grant.sees(app_id)):
+            # nearly always it is known; a number is one app's ever
+            await see_schedule(grant, parse_schedule_id(named["schedule_id"]), self._apps)
+
+
+def schedule_id_in(request: Request) -> UUID:
+    """Return the id of a schedule in the path, which the guard has read. Raises InvalidRequest."""
+    known: UUID | None = request.scope.get(_SCHEDULE_ID)
+    return parse_schedule_id(request.path_params["schedule_id"]) if known is None else known
 
 
 async def see_schedule(grant: Grant, schedule_id: UUID, apps: Apps) -> None:

@@ -23,7 +23,7 @@ draft-ietf-httpapi-ratelimit-headers-10; `q` and `r` are those of this process.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from math import ceil
 from typing import Any, NamedTuple, Protocol
 from uuid import UUID
@@ -32,7 +32,7 @@ from ringtime_ingest.http.guard import CALLER
 from ringtime_shared.access import Caller
 from ringtime_shared.errors import RateLimited
 from ringtime_shared.fairness.rates import Left, Rate, TokenBucket
-from ringtime_shared.ids import app_number_in, app_number_of
+from ringtime_shared.ids import app_number_of
 from ringtime_shared.models.app import App
 from ringtime_shared.settings import AppLimits
 
@@ -99,14 +99,9 @@ class Meter:
         if requests is not None:
             self._take(scope, (requests, 1))
 
-    def about_path(self, scope: Scope, named: Mapping[str, str]) -> None:
-        """Count a request about the app that its path names, or whose schedule it does. Raises
-        RateLimited."""
-        app_id = named.get("app_id")
-        if app_id is None and "schedule_id" in named:
-            number = app_number_in(named["schedule_id"])
-            app_id = None if number is None else self._apps.known_app_id(number)
-        account = None if app_id is None else self._of_app(app_id)
+    def about(self, scope: Scope, app_id: str) -> None:
+        """Count a request about an app, or a schedule of it. Raises RateLimited."""
+        account = self._of_app(app_id)
         if account is not None and account.requests is not None:
             self._take(scope, (account.requests, 1))
 

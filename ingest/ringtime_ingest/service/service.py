@@ -171,6 +171,8 @@ class IngestService:
         self._mint = mint
         self._trail = trail = AuditTrail(parts.store, parts.clock.now_ms, parts.audit)
         self._apps = AppMaps(parts.store, parts.clock, spread=spread_of(parts.holder), noted=self._noted)
+        #: an app as this process knows it, by its id; and its id by its number: asked of nobody else
+        self.known_app, self.known_app_id = self._apps.known, self._apps.known_id
         self.redactor = Redactor(self._apps.known, parts.ring)
         self._growth = Growth(parts.store, self._apps.counts, parts.limits)
         deleter = Deleter(parts.store, parts.clock, parts.settings, parts.limits, self._noted)
@@ -358,16 +360,8 @@ class IngestService:
             self._apps.keep(app, begun_ms)
         return app
 
-    def known_app(self, app_id: str) -> App | None:
-        """Return an app as this process knows it, without asking anybody; None: not at all."""
-        return self._apps.known(app_id)
-
     def _noted(self, before: App, after: App) -> AbstractAsyncContextManager[None]:
         return self._trail.change(after.app_id, after.app_id, noted_to_json(before), noted_to_json(after))
-
-    def known_app_id(self, number: int) -> str | None:
-        """Return the id of the app of this number in the same way."""
-        return self._apps.known_id(number)
 
     async def fetch_apps(self, app_id: str | None, among: Collection[str] | None = None) -> list[App]:
         """Return one app; or all by id, or those of them that are among these. Raises NotFound."""

@@ -21,7 +21,6 @@ from ringtime_ingest.http.meter import METERED, Meter
 from ringtime_shared.access import ANYBODY, EVERYTHING, Caller, KeyChecks, Scope
 from ringtime_shared.access.keys import make_key
 from ringtime_shared.errors import RateLimited
-from ringtime_shared.ids import IdMint, Kind, app_number_in, app_number_of
 from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.settings import AppLimits, ServerSettings
 
@@ -217,7 +216,7 @@ def test_without_limits_nothing_is_kept() -> None:
     scope = scope_of(Caller("key k", EVERYTHING, "k"))
     meter.with_key(scope, scope[CALLER])
     meter.creates(scope, "a", ["x"] * 1_000)
-    meter.about_path(scope, {"app_id": "a"})
+    meter.about(scope, "a")
     assert METERED not in scope
 
 
@@ -225,8 +224,7 @@ def test_an_app_that_is_not_known_takes_no_memory() -> None:
     meter = Meter(AppLimits(creates_per_second=1, requests_per_second=1), 1, Known(None))
     for n in range(1_000):
         meter.creates(scope_of(), f"nobody-{n}", ["", ""])
-        meter.about_path(scope_of(), {"app_id": f"nobody-{n}"})
-        meter.about_path(scope_of(), {"schedule_id": str(UUID(int=n))})
+        meter.about(scope_of(), f"nobody-{n}")
     assert len(meter._of_apps) == 0
 
 
@@ -297,15 +295,6 @@ async def test_in_a_batch_of_cancels_of_several_apps_those_of_one_are_refused() 
         reply = await rig.client.call("POST", f"{SCHEDULES}/batch-cancel", {"scheduleIds": [*ids, "x"]})
     words = [each.get("status", {}).get("error", "done") for each in reply.json["data"]["results"]]
     assert words == ["RATE_LIMITED", "RATE_LIMITED", "done", "done", "INVALID_REQUEST"]
-
-
-def test_the_number_of_an_app_is_read_out_of_an_id() -> None:
-    for number in (0, 1, 2**20 - 1):
-        schedule_id = IdMint(5).mint(slot_ms=NOW_MS, kind=Kind.ONE_TIME, partition=65_535, app_number=number)
-        for text in (str(schedule_id), str(schedule_id).upper()):
-            assert app_number_in(text) == app_number_of(schedule_id) == number
-    for text in ("", "seven", "-" * 36, "\u0665" * 36):
-        assert app_number_in(text) in (None, 0x55555)
 
 
 async def test_one_key_has_so_many_requests_in_progress_and_others_have_theirs() -> None:

@@ -14,8 +14,8 @@ from starlette.routing import BaseRoute
 from ringtime_ingest.http.changing import changing
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.fields import REPLAYS
-from ringtime_ingest.http.guard import Declared
-from ringtime_ingest.http.parsing import parse_app_id, parse_schedule_id, read_time, refused
+from ringtime_ingest.http.guard import Declared, schedule_id_in
+from ringtime_ingest.http.parsing import parse_app_id, read_time, refused
 from ringtime_ingest.http.query import Query
 from ringtime_ingest.http.routes import BASE, Routes
 from ringtime_ingest.service.dead_letters import IN_BODY, IN_QUERY, LetterQuery
@@ -69,7 +69,7 @@ class DeadLetterRoutes(Routes):
         return success({"count": await self._service.dead_letters.count(parse_letter_query(request))})
 
     async def replay(self, request: Request) -> Response:
-        schedule_id = parse_schedule_id(request.path_params["schedule_id"])
+        schedule_id = schedule_id_in(request)
         filed = await self._service.dead_letters.replay(schedule_id)
         return success(replay_to_json(filed.schedule_id, filed.replay, filed.slot_ms))
 

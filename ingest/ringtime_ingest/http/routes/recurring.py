@@ -13,13 +13,12 @@ from starlette.routing import BaseRoute
 from ringtime_ingest.http.changing import changing
 from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.fields import BACKFILL, PAUSE, PREVIEW
-from ringtime_ingest.http.guard import Declared, see
+from ringtime_ingest.http.guard import Declared, schedule_id_in, see
 from ringtime_ingest.http.parsing import (
     parse_app_id,
     parse_flag,
     parse_recurring,
     parse_recurring_patch,
-    parse_schedule_id,
     read_time,
     refused,
 )
@@ -208,7 +207,7 @@ class RecurringRoutes(Routes):
         return await self._runs(request, await self._fetch(request))
 
     async def fetch_runs_by_id(self, request: Request) -> Response:
-        recurring_id = parse_schedule_id(request.path_params["schedule_id"])
+        recurring_id = schedule_id_in(request)
         definition = await self._service.recurring.fetch_by_id(recurring_id)
         return await self._runs(request, definition)
 

@@ -13,13 +13,12 @@ from starlette.routing import BaseRoute
 from ringtime_ingest.http.changing import cause_of, changing
 from ringtime_ingest.http.changing import told as with_id
 from ringtime_ingest.http.envelope import success
-from ringtime_ingest.http.guard import Declared, see
+from ringtime_ingest.http.guard import Declared, schedule_id_in, see
 from ringtime_ingest.http.parsing import (
     is_recurring,
     parse_create,
     parse_flag,
     parse_named,
-    parse_schedule_id,
     parse_schedule_patch,
 )
 from ringtime_ingest.http.plain import read_plain
@@ -124,14 +123,14 @@ class ScheduleRoutes(Routes):
         return success(made, code=201, http=self._created, headers=headers)
 
     async def fetch(self, request: Request) -> Response:
-        schedule_id = parse_schedule_id(request.path_params["schedule_id"])
+        schedule_id = schedule_id_in(request)
         if is_recurring(schedule_id):
             definition = await self._service.recurring.fetch_by_id(schedule_id)
             return success({"schedule": self._shown(definition)})
         return success({"schedule": self._to_json(await self._service.fetch_schedule(schedule_id))})
 
     async def change(self, request: Request) -> Response:
-        schedule_id = parse_schedule_id(request.path_params["schedule_id"])
+        schedule_id = schedule_id_in(request)
         asked = parse_schedule_patch(await self._bodies.read(request), self._depth)
         if is_recurring(schedule_id):
             shown = self._shown(await self._service.recurring.fetch_by_id(schedule_id))
@@ -143,7 +142,7 @@ class ScheduleRoutes(Routes):
 
     async def trigger(self, request: Request) -> Response:
         """Send a schedule now instead of at its time; of a recurring one, a run beside the plan."""
-        schedule_id = parse_schedule_id(request.path_params["schedule_id"])
+        schedule_id = schedule_id_in(request)
         if is_recurring(schedule_id):
             definition = await self._service.recurring.fetch_by_id(schedule_id)
             run = await self._service.recurring.trigger(definition)
@@ -183,7 +182,7 @@ class ScheduleRoutes(Routes):
         return await self._cancelled(await self._service.named.fetch(*named_in(request)))
 
     async def cancel(self, request: Request) -> Response:
-        schedule_id = parse_schedule_id(request.path_params["schedule_id"])
+        schedule_id = schedule_id_in(request)
         if is_recurring(schedule_id):
             definition = await self._service.recurring.fetch_by_id(schedule_id)
             with caused_by(cause := cause_of(request, "recurring delete")):

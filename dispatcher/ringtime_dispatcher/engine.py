@@ -279,10 +279,15 @@ class Dispatcher:
             await asyncio.wait(self._loops.values())
 
     async def _loop(self, name: str, step: Callable[[], Awaitable[None]]) -> None:
+        failed = 0  # steps, one after the other
         while True:
             try:
                 await step()
+                if failed:
+                    _log.info("%s %s: goes on, %d steps failed", self._node, name, failed)
+                    failed = 0
             except PASSING as error:
+                failed += 1
                 _log.warning("%s %s: %s", self._node, name, error)
                 await asyncio.sleep(BACK_OFF_S)
             except (Exception, asyncio.CancelledError) as error:  # a bug in one step must not end the loop

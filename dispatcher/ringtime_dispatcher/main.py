@@ -102,7 +102,12 @@ async def serve(settings: Settings) -> None:
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file, TOML or JSON.")
 def main(port: int | None, host: str | None, name: str | None, config: Path | None) -> None:
     """Run one dispatcher pod: it owns poller instances and delivers their callbacks."""
-    run_service(serve, config=config, flags={"server.port": port, "server.host": host, "node.name": name})
+    run_service(
+        serve,
+        service="dispatcher",
+        config=config,
+        flags={"server.port": port, "server.host": host, "node.name": name},
+    )
 
 
 if __name__ == "__main__":

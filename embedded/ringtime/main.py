@@ -58,7 +58,7 @@ def serve_command(
 
     flags = {"server.port": port, "server.host": host, "embedded.data": data}
     default = flags | {"embedded.data": _DATA}
-    run_service(on_folder, config=config, flags=flags)
+    run_service(on_folder, service="ringtime", config=config, flags=flags)
 
 
 def _serve_stepped(
@@ -78,7 +78,10 @@ def _serve_stepped(
         await serve(settings, clock=clock)
 
     run_service(
-        stepped, config=config, flags={"server.port": port, "server.host": host, "embedded.data": data}
+        stepped,
+        service="ringtime",
+        config=config,
+        flags={"server.port": port, "server.host": host, "embedded.data": data},
     )
 
 
@@ -94,7 +97,7 @@ def migrate_command(config: Path | None) -> None:
             click.echo(f"applied {step}")
         click.echo("the schema is up to date")
 
-    run_service(apply, config=config, flags={})
+    run_service(apply, service="migrate", config=config, flags={})
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ def split(settings: Settings) -> Settings:
 def main(port: int | None, host: str | None, workers: int | None, config: Path | None) -> None:
     """Run one ingest pod: the HTTP API on Cassandra."""
     flags = {"server.port": port, "server.host": host, "ingest.workers": workers}
-    run_service(serve, config=config, flags=flags, split=split)
+    run_service(serve, service="ingest", config=config, flags=flags, split=split)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,7 @@ if __name__ == "__main__":
     clock = SteeredClock(Path(file))
     run_service(
         lambda settings: serve(settings, clock=clock),
+        service="ringtime",
         config=None,
         flags={"server.port": int(port), "embedded.data": data},
     )

@@ -52,7 +52,12 @@ async def serve(settings: Settings) -> None:
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file, TOML or JSON.")
 def main(port: int | None, host: str | None, api_url: str | None, config: Path | None) -> None:
     """Run the dashboard: pages in a browser, which ask the HTTP API."""
-    run_service(serve, config=config, flags={"web.port": port, "web.host": host, "web.api_url": api_url})
+    run_service(
+        serve,
+        service="web",
+        config=config,
+        flags={"web.port": port, "web.host": host, "web.api_url": api_url},
+    )
 
 
 if __name__ == "__main__":

@@ -258,7 +258,7 @@ class Deliverer:
                 except BaseException as error:  # noqa: BLE001 - raised again there where it is meant for us
                     self.end_in_failure(item, error)
         except Exception:  # noqa: BLE001 - logged; nobody waits for this task
-            _log.exception("a bug: the turn of %s ended badly", item.schedule_id)
+            _log.exception("a bug: the turn of %s ended badly", item.schedule_id, extra=_fields_of(item))
         finally:
             # A moment later: what ends beside it may yet tell of its destination, before more is sent there.
             asyncio.get_running_loop().call_soon(self._end_turn, item, has_another)
@@ -300,12 +300,15 @@ class Deliverer:
         if isinstance(error, Damaged):  # its home row; this filing is of no use without it
             self._record_damaged(item, error.fault)
             return
-        _log.error("a bug: the delivery of %s ends as a failure", item.schedule_id, exc_info=error)
+        of_item = _fields_of(item)
+        _log.error(
+            "a bug: the delivery of %s ends as a failure", item.schedule_id, exc_info=error, extra=of_item
+        )
         try:
             about = storable(f"Ringtime failed at it: {describe(error)}")
             self._give_up(item, unsent(item.row, Status.FAILURE, about, self._clock.now_ms()))
         except Exception:  # noqa: BLE001 - logged; the next owner finds the row as it was
-            _log.exception("the failure of %s cannot be recorded", item.schedule_id)
+            _log.exception("the failure of %s cannot be recorded", item.schedule_id, extra=of_item)
             self._ledger.leave_open(item)
 
     def _record_damaged(self, item: Item, fault: str) -> None:
@@ -425,11 +428,13 @@ class Deliverer:
             kept: the details as they are stored.
         """
         reply = await make_attempt(self._parts.callbacks, delivery, lambda: self._is_closing, self._guards)
-        if not reply.error:
-            return reply
-        sending = delivery.schedule.sending
-        hidden = delivery.schedule.payload if sending is not None and sending.is_private else ""
-        return replace(reply, error=without_credentials(reply.error, kept, delivery.details, hidden))
+        if reply.error:
+            sending = delivery.schedule.sending
+            hidden = delivery.schedule.payload if sending is not None and sending.is_private else ""
+            reply = replace(reply, error=without_credentials(reply.error, kept, delivery.details, hidden))
+        if _log.isEnabledFor(logging.DEBUG):
+            _log_attempt(delivery, reply)
+        return reply
 
     def _span_of(self, delivery: Delivery, now_ms: int) -> Span | None:
         schedule, spans = delivery.schedule, self._parts.spans
@@ -651,6 +656,23 @@ class Deliverer:
     def _policy(self, item: RowItem) -> DeliveryPolicy:
         app_id = item.place.app_id
         return self._policies.of_app(app_id, self._parts.find_app(app_id))
+
+
+def _fields_of(item: Item) -> dict[str, object]:
+    """Return what log lines say of an item beside their words."""
+    return {"app_id": item.place.app_id, "schedule_id": item.schedule_id}
+
+
+def _log_attempt(delivery: Delivery, reply: Reply) -> None:
+    """Say how an attempt ended, for whoever follows each one."""
+    schedule = delivery.schedule
+    _log.debug(
+        "attempt %d of %s: %s",
+        delivery.attempt,
+        schedule.schedule_id,
+        "success" if reply.ok else reply.error,
+        extra={"app_id": schedule.app_id, "schedule_id": schedule.schedule_id, "code": reply.code},
+    )
 
 
 def end_span(span: Span, reply: Reply) -> None:

@@ -178,7 +178,8 @@ class OutcomeWriter:
             except (Exception, asyncio.CancelledError) as error:  # the next owner fires it again
                 if is_own_cancel(error):
                     raise
-                _log.exception("the outcome of %s cannot be written", record.schedule_id)
+                of_record = {"schedule_id": record.schedule_id}
+                _log.exception("the outcome of %s cannot be written", record.schedule_id, extra=of_record)
                 _tell(record.on_refused)
             else:
                 for each in written:

@@ -8,11 +8,9 @@ read nor write these headers.
 
 from __future__ import annotations
 
-import random
 import re
 from collections.abc import Callable
 from functools import wraps
-from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,6 +21,7 @@ from ringtime_shared.access import Caller
 from ringtime_shared.api.audit import MAX_REASON_CHARS, REASON, REQUEST_ID, REQUEST_ID_PATTERN
 from ringtime_shared.auditing import caused_by
 from ringtime_shared.errors import InvalidRequest, Violation
+from ringtime_shared.logs.requests import name_request
 from ringtime_shared.models.audit import Cause
 
 _ID = re.compile(REQUEST_ID_PATTERN)
@@ -80,7 +79,7 @@ def cause_of(request: Request, action: str) -> Cause:
         operator=caller.who,
         source=request.client.host if request.client is not None else "",
         reason=reason,
-        request_id=request_id or str(UUID(int=random.getrandbits(128), version=4)),
+        request_id=name_request(request.scope, request_id),
     )
 
 

@@ -21,6 +21,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from logging import DEBUG
 from typing import cast
 
 from starlette.requests import ClientDisconnect, Request
@@ -42,13 +43,16 @@ from ringtime_ingest.http.guard import CALLER
 from ringtime_ingest.http.meter import METERED, Meter
 from ringtime_ingest.http.shapes import Unreadable
 from ringtime_shared.access import ANYBODY, KeyChecks
+from ringtime_shared.api.audit import REQUEST_ID
 from ringtime_shared.api.batches import BATCH_PATHS
 from ringtime_shared.errors import ErrorWord, RateLimited, StoreUnavailable, Unauthenticated
 from ringtime_shared.http_server import TAKE, WHOLE
+from ringtime_shared.logs.requests import begin_request, name_request
 from ringtime_shared.settings import ServerSettings
 
 _OTHER_CHARSET = re.compile(rb"charset\s*+=\s*+\"?+(?!utf-?8\b)", re.IGNORECASE)
 _ALWAYS = ("/health/", "/metrics")
+_REQUEST_ID = REQUEST_ID.lower().encode()
 _STARTED = "ringtime.started"  #: in the scope: that an answer was begun
 _log = logging.getLogger(__name__)
 
@@ -126,7 +130,7 @@ class Gate:
             await self._tell(busy(), scope, receive, send)
             return
         self._room.taken += 1
-        key_id = ""
+        key_id, logged = "", begin_request(scope)
         try:
             if self._keys is None:
                 scope[CALLER] = ANYBODY
@@ -148,8 +152,11 @@ class Gate:
             _log.exception("%s failed", scope["method"])
             if scope.get(_STARTED, False):
                 raise  # the connection has to be cut: the answer cannot be completed
-            await self._tell(failure(FAULT, ErrorWord.INTERNAL_ERROR, FAULT_SENTENCE), scope, receive, send)
+            fault = failure(FAULT, ErrorWord.INTERNAL_ERROR, FAULT_SENTENCE)
+            fault.raw_headers.append((_REQUEST_ID, name_request(scope).encode()))
+            await self._tell(fault, scope, receive, send)
         finally:
+            logged.clear()
             self._room.taken -= 1
             if key_id:
                 self._of_keys[key_id] -= 1
@@ -169,6 +176,8 @@ class Gate:
             if _STARTED not in scope:
                 scope[_STARTED] = True
                 self._note(scope.get("endpoint"), message["status"])
+                if _log.isEnabledFor(DEBUG):
+                    _log_answer(scope, message["status"])
                 if METERED in scope:
                     message["headers"] = [*message["headers"], *self._meter.headers(scope)]
             await send(message)
@@ -179,6 +188,8 @@ class Gate:
         """Count an answer that is whole, and give it to the server: our own takes it in one piece, unless
         something stands in between."""
         self._note(scope.get("endpoint"), answer.status_code)
+        if _log.isEnabledFor(DEBUG):
+            _log_answer(scope, answer.status_code)
         if METERED in scope:
             answer.raw_headers += self._meter.headers(scope)
         scope[_STARTED] = True
@@ -187,6 +198,13 @@ class Gate:
             take(answer.status_code, answer.raw_headers, answer.body)
         else:
             await answer(scope, receive, send)
+
+
+def _log_answer(scope: Scope, status: int) -> None:
+    """Say which route has answered, for whoever follows each request. Not its path: clients put secrets into
+    paths, be it by mistake or as the tickets of completions."""
+    route = getattr(scope.get("endpoint"), "__qualname__", "no route")
+    _log.debug("%s %s: %d", scope["method"], route, status, extra={"status": status})
 
 
 def _given(scope: Scope) -> bytes:

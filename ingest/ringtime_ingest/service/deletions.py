@@ -46,18 +46,19 @@ class Deletions:
             await asyncio.wait(self._tasks.values())
 
     async def _carry_out(self, app: App) -> None:
+        of_app = {"app_id": app.app_id}
         while True:
             try:
                 await self._deleter.finish(app)
                 await self._apps.reread(app.app_id)
             except NotFound:
-                _log.info("app %s, number %d, is deleted", app.app_id, app.number)
+                _log.info("app %s, number %d, is deleted", app.app_id, app.number, extra=of_app)
             except (StoreUnavailable, OutcomeUnknown, VersionConflict) as error:
-                _log.warning("deleting app %s: %s", app.app_id, error)
+                _log.warning("deleting app %s: %s", app.app_id, error, extra=of_app)
                 await asyncio.sleep(_BACK_OFF_S)
                 continue
             except Conflict as error:
-                _log.warning("app %s is not deleted: %s", app.app_id, error)
+                _log.warning("app %s is not deleted: %s", app.app_id, error, extra=of_app)
             except Exception:  # noqa: BLE001 - nobody awaits this task; the app stays as it is
-                _log.exception("deleting app %s: a bug; ask again", app.app_id)
+                _log.exception("deleting app %s: a bug; ask again", app.app_id, extra=of_app)
             return

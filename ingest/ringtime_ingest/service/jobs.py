@@ -208,7 +208,9 @@ class Jobs:
                 try:
                     job = await self._step(job)
                 except (StoreUnavailable, OutcomeUnknown) as error:
-                    _log.warning("job %s of app %s waits: %s", job.job_id, job.app_id, error)
+                    _log.warning(
+                        "job %s of app %s waits: %s", job.job_id, job.app_id, error, extra=_fields_of(job)
+                    )
                     await asyncio.sleep(_BACK_OFF_S)
                     # The lease is taken anew, which also tells what it waits for, unless it was cancelled.
                     job = replace(job, worker="", error=str(error))
@@ -242,7 +244,7 @@ class Jobs:
         except RingtimeError as error:
             return await self._put(bulk.ended(job, JobState.FAILED, self._clock.now_ms(), str(error)))
         except Exception:  # noqa: BLE001 - nobody awaits this; the job says it
-            _log.exception("job %s of app %s: a bug", job.job_id, job.app_id)
+            _log.exception("job %s of app %s: a bug", job.job_id, job.app_id, extra=_fields_of(job))
             why = "a bug; the server's log says more"
             return await self._put(bulk.ended(job, JobState.FAILED, self._clock.now_ms(), why))
         return await self._put(self._moved_on(job, report))
@@ -278,3 +280,8 @@ class Jobs:
         if not report.token:
             return bulk.ended(job, JobState.DONE, now_ms)
         return replace(job, revision=job.revision + 1, leased_until_ms=now_ms + LEASE_MS, changed_ms=now_ms)
+
+
+def _fields_of(job: Job) -> dict[str, object]:
+    """Return what log lines say of a job beside their words."""
+    return {"app_id": job.app_id, "job_id": job.job_id}

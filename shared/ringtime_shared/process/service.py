@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import socket
 import sys
@@ -15,10 +14,10 @@ import uvloop
 
 from ringtime_shared.entry import leave_interrupted
 from ringtime_shared.errors import RingtimeError
+from ringtime_shared.logs.process import ignore_signals, listen_for_signals, start_log
 from ringtime_shared.process.descriptors import raise_limit
 from ringtime_shared.settings import Settings, load_settings
 
-_DRIVERS = frozenset({"cassandra", "aetcd", "grpc", "aiokafka"})
 #: For the system's resolver, read at the first lookup: a silent name server is asked twice for a second each,
 #: not twice for five, because a thread that waits for it cannot be interrupted.
 _RES_OPTIONS = "timeout:1 attempts:2"
@@ -30,29 +29,38 @@ _COLLECTED_AT = (5_000, 20, 50)
 def run_service(
     main: Callable[[Settings], Coroutine[Any, Any, None]],
     *,
+    service: str,
     config: Path | None,
     flags: Mapping[str, object],
     split: Callable[[Settings], Settings] = lambda settings: settings,
 ) -> None:
-    """Load the settings, take all file descriptors there are, run `main` on uvloop.
+    """Load the settings, set up the log, take all file descriptors there are, run `main` on uvloop.
 
     A RingtimeError is printed as one line, and the exit code is 1; it is 130 for a second Ctrl-C, which no
     `main` takes.
 
     Args:
+        service: what its log lines call it.
         flags: values of the command line by key (`server.port`); None stands for a flag not given.
         split: called with the settings before there is a loop; returns those that `main` is to run with, in
             each process that is to run it.
     """
-    logging.basicConfig(level=logging.INFO, handlers=[_log_handler()])
-    raise_limit()
     os.environ.setdefault("RES_OPTIONS", _RES_OPTIONS)
     try:
-        uvloop.run(main(split(load_settings(config, os.environ, flags=flags))))
+        settings = load_settings(config, os.environ, flags=flags)
+        start_log(settings.logs, service)
+        ignore_signals()
+        raise_limit()
+        uvloop.run(_run(main, split(settings)))
     except RingtimeError as error:
         sys.exit(f"Error: {one_line(str(error))}")
     except KeyboardInterrupt:
         leave_interrupted()
+
+
+async def _run(main: Callable[[Settings], Coroutine[Any, Any, None]], settings: Settings) -> None:
+    listen_for_signals(settings.logs)
+    await main(settings)
 
 
 def settle_memory() -> None:
@@ -72,25 +80,6 @@ def settle_memory() -> None:
 def one_line(text: str) -> str:
     """Return a message with its white space folded; the drivers' own have line breaks."""
     return " ".join(text.split())
-
-
-def _log_handler() -> logging.Handler:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    return handler
-
-
-class _Formatter(logging.Formatter):
-    """Drivers log with a traceback that a server is away. It is no bug, and their last line says it all."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        if record.exc_info and record.name.partition(".")[0] in _DRIVERS:
-            error = record.exc_info[1]
-            record = logging.makeLogRecord(record.__dict__)
-            record.exc_info = record.exc_text = None
-            record.msg, record.args = f"{record.getMessage()} {type(error).__name__}: {error}", None
-            return one_line(super().format(record))
-        return super().format(record)
 
 
 def process_name(role: str) -> str:

@@ -19,6 +19,7 @@ milliseconds, with the settings of the first.
 | the system has no room for one | as if it had ended with an error at once |
 | SIGTERM or SIGINT to the parent | SIGTERM to all; they drain, and the parent ends when they have |
 | a second one | is passed on: they end at once |
+| SIGUSR1 or SIGUSR2 to the parent | is passed on to all |
 | they are not done in time | SIGKILL |
 | the parent dies | a pipe that it held open ends: each worker drains and ends |
 
@@ -39,7 +40,8 @@ _log = logging.getLogger(__name__)
 _SETTLED_S = 10.0  #: a worker that lives so long has started well
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 30.0
 _STOPS = (signal.SIGTERM, signal.SIGINT)
-_WATCHED = (*_STOPS, signal.SIGCHLD)
+_PASSED_ON = (signal.SIGUSR1, signal.SIGUSR2)  #: see `ringtime_shared.logs.process`
+_WATCHED = (*_STOPS, *_PASSED_ON, signal.SIGCHLD)
 
 
 class Workers:
@@ -109,6 +111,8 @@ class Workers:
         told = signal.sigtimedwait(_WATCHED, wait_s)
         if told is not None and told.si_signo in _STOPS:
             self._stop()
+        elif told is not None and told.si_signo in _PASSED_ON:
+            self._tell(signal.Signals(told.si_signo))
         elif told is None and self._killed_s is not None and self._killed_s <= time.monotonic():
             _log.warning("%d workers did not end in time and are killed", len(self._running))
             self._tell(signal.SIGKILL)

@@ -28,6 +28,7 @@ from ringtime_shared.settings.ingest import IngestSettings
 from ringtime_shared.settings.kafka import KafkaSettings
 from ringtime_shared.settings.limits import AppLimits
 from ringtime_shared.settings.load import check_settings, load_settings
+from ringtime_shared.settings.logs import LogSettings
 from ringtime_shared.settings.metrics import MetricsSettings
 from ringtime_shared.settings.root import Settings
 from ringtime_shared.settings.secrets import SecretSettings
@@ -50,6 +51,7 @@ __all__ = [
     "EmbeddedSettings",
     "IngestSettings",
     "KafkaSettings",
+    "LogSettings",
     "MetricsSettings",
     "NodeSettings",
     "RetrySettings",

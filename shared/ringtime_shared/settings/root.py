@@ -15,6 +15,7 @@ from ringtime_shared.settings.egress import EgressSettings
 from ringtime_shared.settings.ingest import IngestSettings
 from ringtime_shared.settings.kafka import KafkaSettings
 from ringtime_shared.settings.limits import AppLimits
+from ringtime_shared.settings.logs import LogSettings
 from ringtime_shared.settings.metrics import MetricsSettings
 from ringtime_shared.settings.secrets import SecretSettings
 from ringtime_shared.settings.server import ServerSettings
@@ -49,4 +50,5 @@ class Settings:
     audit: AuditSettings = field(default_factory=AuditSettings)
     web: WebSettings = field(default_factory=WebSettings)
     metrics: MetricsSettings = field(default_factory=MetricsSettings)
+    logs: LogSettings = field(default_factory=LogSettings)
     tracing: TracingSettings = field(default_factory=TracingSettings)

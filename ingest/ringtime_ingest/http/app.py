@@ -99,7 +99,7 @@ def create_app(
             *AuditRoutes(service, bodies, settings, meter).all(),
             *OperatingRoutes(service, bodies, settings, meter).all(),
             *HealthRoutes(ready, is_stepped=clock is not None).all(),
-            *MetricsRoutes(counts).all(),
+            *MetricsRoutes(counts, service).all(),
             *SecurityRoutes(settings).all(),
             *([] if clock is None else ClockRoutes(clock, bodies, settings.max_json_depth).all()),
             *_docs_routes(

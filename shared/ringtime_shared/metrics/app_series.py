@@ -21,19 +21,18 @@ Series = Mapping[str, Sequence[float]]
 class AppSeries(Collector):
     """Counts of the busiest apps; `look` comes before each reading."""
 
-    def __init__(self, metrics: Metrics, roles: Sequence[Role]) -> None:
+    def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._roles = roles
         self._series: Series = {}
 
     async def look(self) -> None:
         self._series = await self._metrics.apps.series()
 
     def describe(self) -> Iterator[Metric]:
-        yield from app_families({}, self._roles)
+        yield from app_families({}, self._metrics.roles)
 
     def collect(self) -> Iterator[Metric]:
-        yield from app_families(self._series, self._roles)
+        yield from app_families(self._series, self._metrics.roles)
 
 
 def app_families(series: Series, roles: Sequence[Role]) -> Iterator[Metric]:

@@ -30,10 +30,10 @@ _PLAIN = b"text/plain; charset=utf-8"
 
 def new_metrics(settings: MetricsSettings, *roles: Role) -> Metrics:
     """Return what a process of these roles measures with: nothing yet, but what it is."""
-    metrics = Metrics(settings.apps)
+    metrics = Metrics(roles, settings.apps)
     runs = version("ringtime"), python_version()
     metrics.levels(BUILD_INFO, lambda: {(role, *runs): 1 for role in roles})
-    series = AppSeries(metrics, roles)
+    series = AppSeries(metrics)
     metrics.add(series)
     metrics.before_reading(series.look)
     return metrics

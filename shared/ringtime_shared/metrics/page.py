@@ -13,6 +13,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from ringtime_shared.metrics.app_series import app_families
 from ringtime_shared.metrics.registry import Metrics
 
 TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -29,6 +30,12 @@ async def page(metrics: Metrics) -> bytes:
             text.append(piece)
             await asyncio.sleep(0)
     return b"".join(text)
+
+
+def app_page(metrics: Metrics, app_id: str) -> bytes:
+    """Return what is measured of one app, in the same format, and of no other."""
+    families = app_families({app_id: metrics.apps.find(app_id)}, metrics.roles)
+    return b"".join(text for family in families for text in text_of(family))
 
 
 def text_of(metric: Metric) -> Iterator[bytes]:

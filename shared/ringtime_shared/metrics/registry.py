@@ -9,7 +9,7 @@ else. `UNMEASURED` stands where nobody measures: what it hands out does nothing.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from time import monotonic
 from typing import Protocol, TypeVar, cast
@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
 from ringtime_shared.metrics.apps import AppCounts, NoAppCounts
-from ringtime_shared.metrics.names import Instrument, Kind
+from ringtime_shared.metrics.names import Instrument, Kind, Role
 
 SHOWN_APPS = 50  #: that have series of their own, unless the settings say otherwise
 F = TypeVar("F", Counter, Histogram)
@@ -66,7 +66,19 @@ class Metrics:
 
     is_on = True  #: whether anybody measures
 
-    def __init__(self, shown_apps: int = SHOWN_APPS, now_s: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        roles: Sequence[Role] = tuple(Role),
+        shown_apps: int = SHOWN_APPS,
+        now_s: Callable[[], float] = monotonic,
+    ) -> None:
+        """
+        Args:
+            roles: what this process is.
+            shown_apps: how many apps may have series of their own.
+            now_s: a clock that never goes back.
+        """
+        self.roles = tuple(roles)
         self.apps = AppCounts(shown_apps, now_s)
         self._registry = CollectorRegistry()
         self._families: dict[str, Counter | Histogram] = {}
@@ -138,6 +150,7 @@ class _Unmeasured(Metrics):
     is_on = False
 
     def __init__(self) -> None:
+        self.roles = ()
         self.apps = NoAppCounts()
 
     def count(self, instrument: Instrument, *values: str) -> Count:

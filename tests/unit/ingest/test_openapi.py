@@ -25,7 +25,10 @@ def rig() -> Rig:
     return make_rig()
 
 
-UNDESCRIBED = ("/docs", "/openapi.json", "/metrics", "/.well-known/security.txt")  #: no API, or text
+UNDESCRIBED = (  #: no API, or text
+    *("/docs", "/openapi.json", "/metrics", "/.well-known/security.txt"),
+    *(f"/goscheduler/{word}/{{app_id}}/metrics" for word in ("apps", "app")),
+)
 
 
 async def _document(rig: Rig) -> Node:

@@ -1,7 +1,9 @@
-"""`GET /metrics`: how many requests this process has answered since it started, for Prometheus.
+"""What Prometheus reads from the API, of the process that answers: `GET /metrics`, how many requests it has
+answered; and of an app, for its owner, what it has counted of that.
 
-Names and labels are goscheduler's, `request` for its routes as well. Nothing here names an app, but how much
-everybody asks for is nobody's to read who is not granted it: Prometheus sends a key, too.
+Names and labels of `/metrics` are goscheduler's, `request` for its routes as well. Nothing there names an
+app, but how much everybody asks for is nobody's to read who is not granted it: Prometheus sends a key, too.
+All else is at a port of its own (`ringtime_shared.metrics.export`), where no tenant reads.
 """
 
 from __future__ import annotations
@@ -16,9 +18,11 @@ from starlette.routing import BaseRoute
 
 from ringtime_ingest.http.envelope import Answer
 from ringtime_ingest.http.guard import Declared
+from ringtime_ingest.http.routes import BASE
+from ringtime_ingest.service import IngestService
 from ringtime_shared.access import Scope
+from ringtime_shared.metrics.page import TYPE, app_page
 
-_TEXT = b"text/plain; version=0.0.4; charset=utf-8"
 #: goscheduler's words for its routes; a route of ours is called by subject and verb
 _WORDS: Mapping[str, str] = {
     "app_register": "register_app",
@@ -73,15 +77,26 @@ class RequestCounts:
 class MetricsRoutes:
     """Show the counts."""
 
-    def __init__(self, counts: RequestCounts) -> None:
+    def __init__(self, counts: RequestCounts, service: IngestService) -> None:
         self._counts = counts
+        self._service = service
 
     def all(self) -> list[BaseRoute]:
-        """Return the route."""
-        return [Declared("/metrics", self.fetch, ["GET"], Scope.METRICS_READ)]
+        """Return the routes."""
+        return [
+            Declared("/metrics", self.fetch, ["GET"], Scope.METRICS_READ),
+            *(
+                Declared(f"{BASE}/{word}/{{app_id}}/metrics", self.fetch_of_app, ["GET"], Scope.METRICS_READ)
+                for word in ("apps", "app")
+            ),
+        ]
 
     async def fetch(self, request: Request) -> Response:
-        return Answer(self._counts.render().encode(), 200, kind=_TEXT)
+        return Answer(self._counts.render().encode(), 200, kind=TYPE)
+
+    async def fetch_of_app(self, request: Request) -> Response:
+        (app,) = await self._service.fetch_apps(request.path_params["app_id"])
+        return Answer(app_page(self._service.metrics, app.app_id), 200, kind=TYPE)
 
 
 def _word_of(endpoint: object) -> str:

@@ -22,6 +22,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from logging import DEBUG
+from time import perf_counter as now_s
 from typing import cast
 
 from starlette.requests import ClientDisconnect, Request
@@ -53,6 +54,7 @@ from ringtime_shared.settings import ServerSettings
 _OTHER_CHARSET = re.compile(rb"charset\s*+=\s*+\"?+(?!utf-?8\b)", re.IGNORECASE)
 _ALWAYS = ("/health/", "/metrics")
 _REQUEST_ID = REQUEST_ID.lower().encode()
+_BEGUN = "ringtime.begun"  #: in the scope: when the request came in, on a clock of its own
 _STARTED = "ringtime.started"  #: in the scope: that an answer was begun
 _log = logging.getLogger(__name__)
 
@@ -95,7 +97,7 @@ class Gate:
         self,
         app: ASGIApp,
         room: Room,
-        note: Callable[[object, int], None],
+        note: Callable[[object, int, float], None],
         short: Callable[[Scope, Receive], Awaitable[Response | None]] | None = None,
         *,
         meter: Meter,
@@ -106,7 +108,8 @@ class Gate:
         """
         Args:
             app: the long way.
-            note: told of each answer: which endpoint's, None if it is none's, and its status.
+            note: told of each answer: which endpoint's, None if it is none's, its status, and the seconds
+                that it took.
             short: the short way, asked first; returns None for what has to go the long one.
             keys: tell callers by their keys; None: anybody may do everything.
             is_open: whether a path needs no key.
@@ -126,6 +129,7 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        scope[_BEGUN] = now_s()
         if self._room.taken >= self._room.most and not scope["path"].startswith(_ALWAYS):
             await self._tell(busy(), scope, receive, send)
             return
@@ -175,7 +179,7 @@ class Gate:
         async def watched(message: Message) -> None:
             if _STARTED not in scope:
                 scope[_STARTED] = True
-                self._note(scope.get("endpoint"), message["status"])
+                self._note(scope.get("endpoint"), message["status"], now_s() - scope[_BEGUN])
                 if _log.isEnabledFor(DEBUG):
                     _log_answer(scope, message["status"])
                 if METERED in scope:
@@ -187,7 +191,7 @@ class Gate:
     async def _tell(self, answer: Response, scope: Scope, receive: Receive, send: Send) -> None:
         """Count an answer that is whole, and give it to the server: our own takes it in one piece, unless
         something stands in between."""
-        self._note(scope.get("endpoint"), answer.status_code)
+        self._note(scope.get("endpoint"), answer.status_code, now_s() - scope[_BEGUN])
         if _log.isEnabledFor(DEBUG):
             _log_answer(scope, answer.status_code)
         if METERED in scope:

@@ -9,8 +9,8 @@ from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricF
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from ringtime_shared.metrics.apps import CREATES, FAILURE, LAG, LAG_BOUNDS, LAG_S, MISS, SUCCESS
-from ringtime_shared.metrics.names import APP_CREATES, APP_FIRE_LAG, APP_FIRES, Role
+from ringtime_shared.metrics.apps import CREATES, FAILURE, LAG, LAG_BOUNDS, LAG_S, MISS, RETRY, SUCCESS
+from ringtime_shared.metrics.names import APP_CREATES, APP_FIRE_LAG, APP_FIRES, APP_RETRIES, Role
 from ringtime_shared.metrics.registry import Metrics
 
 _RESULTS = {"success": SUCCESS, "failure": FAILURE, "miss": MISS}
@@ -48,6 +48,10 @@ def app_families(series: Series, roles: Sequence[Role]) -> Iterator[Metric]:
             for result, place in _RESULTS.items():
                 fires.add_metric([app_id, result], numbers[place])
         yield fires
+        retries = CounterMetricFamily(APP_RETRIES.name, APP_RETRIES.help, labels=APP_RETRIES.labels)
+        for app_id, numbers in series.items():
+            retries.add_metric([app_id], numbers[RETRY])
+        yield retries
         lag = HistogramMetricFamily(APP_FIRE_LAG.name, APP_FIRE_LAG.help, labels=APP_FIRE_LAG.labels)
         for app_id, numbers in series.items():
             counts = accumulate(numbers[LAG:])

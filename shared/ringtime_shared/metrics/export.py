@@ -18,6 +18,7 @@ from ringtime_shared.http_server import listen, serve_http
 from ringtime_shared.http_server.connection import Message, Receive, Send
 from ringtime_shared.http_server.exposure import require_metrics_guarded
 from ringtime_shared.metrics.app_series import AppSeries
+from ringtime_shared.metrics.goscheduler import goscheduler_families
 from ringtime_shared.metrics.names import BUILD_INFO, Role
 from ringtime_shared.metrics.page import TYPE, page
 from ringtime_shared.metrics.registry import Metrics
@@ -33,6 +34,8 @@ def new_metrics(settings: MetricsSettings, *roles: Role) -> Metrics:
     metrics = Metrics(roles, settings.apps)
     runs = version("ringtime"), python_version()
     metrics.levels(BUILD_INFO, lambda: {(role, *runs): 1 for role in roles})
+    if settings.goscheduler:
+        metrics.translate(goscheduler_families)
     series = AppSeries(metrics)
     metrics.add(series)
     metrics.before_reading(series.look)

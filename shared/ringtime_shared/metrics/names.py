@@ -250,6 +250,13 @@ APP_FIRES = Instrument(
     roles=_DISPATCHER,
     labels=("app", "result"),
 )
+APP_RETRIES = Instrument(
+    name="ringtime_app_retries_total",
+    kind=Kind.COUNTER,
+    help="Attempts of the busiest apps that failed and are tried again; all others are `other`.",
+    roles=_DISPATCHER,
+    labels=("app",),
+)
 APP_FIRE_LAG = Instrument(
     name="ringtime_app_fire_lag_seconds",
     kind=Kind.HISTOGRAM,
@@ -288,5 +295,6 @@ ALL = (
     BUILD_INFO,
     APP_CREATES,
     APP_FIRES,
+    APP_RETRIES,
     APP_FIRE_LAG,
 )

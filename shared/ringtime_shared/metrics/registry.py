@@ -9,7 +9,7 @@ else. `UNMEASURED` stands where nobody measures: what it hands out does nothing.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 from time import monotonic
 from typing import Protocol, TypeVar, cast
@@ -82,6 +82,7 @@ class Metrics:
         self.apps = AppCounts(shown_apps, now_s)
         self._registry = CollectorRegistry()
         self._families: dict[str, Counter | Histogram] = {}
+        self._translate: Callable[[Sequence[Metric]], Iterable[Metric]] | None = None
         self._looks: list[Callable[[], Awaitable[None]]] = []
         ProcessCollector(registry=self._registry)
 
@@ -118,6 +119,10 @@ class Metrics:
         """Let whoever reads ask for families that are made from something else."""
         self._registry.register(collector)
 
+    def translate(self, translate: Callable[[Sequence[Metric]], Iterable[Metric]]) -> None:
+        """Add to each reading what this makes of it, under other names."""
+        self._translate = translate
+
     def before_reading(self, look: Callable[[], Awaitable[None]]) -> None:
         """Have this awaited before each reading: what takes long to find out, in slices."""
         self._looks.append(look)
@@ -129,7 +134,14 @@ class Metrics:
 
     def families(self) -> Iterator[Metric]:
         """Yield what is measured, a family at a time; what is not asked for yet is not made."""
-        yield from self._registry.collect()
+        if self._translate is None:
+            yield from self._registry.collect()
+            return
+        families = []
+        for family in self._registry.collect():
+            families.append(family)
+            yield family
+        yield from self._translate(families)
 
     def _child(
         self, kind: type[F], instrument: Instrument, values: tuple[str, ...], options: dict[str, object]

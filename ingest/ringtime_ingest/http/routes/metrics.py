@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import accumulate
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,7 +22,9 @@ from ringtime_ingest.http.guard import Declared
 from ringtime_ingest.http.routes import BASE
 from ringtime_ingest.service import IngestService
 from ringtime_shared.access import Scope
+from ringtime_shared.metrics.names import Instrument, Kind, Role
 from ringtime_shared.metrics.page import TYPE, app_page
+from ringtime_shared.metrics.registry import Buckets
 
 #: goscheduler's words for its routes; a route of ours is called by subject and verb
 _WORDS: Mapping[str, str] = {
@@ -38,6 +41,14 @@ _WORDS: Mapping[str, str] = {
     "recurring_fetch_crons": "GetCronSchedule",
     "job_ask": "BulkAction",
 }
+#: not one of ours, so not among `names`; the buckets are those that goscheduler's library has
+_DURATION = Instrument(
+    name="http_requests_duration",
+    kind=Kind.HISTOGRAM,
+    help="",
+    roles=(Role.INGEST,),
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
 _OTHER = "other"  #: no route's: a path or a method that there is not, or refused at the gate
 
 
@@ -46,10 +57,15 @@ class RequestCounts:
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[object, bool]] = Counter()
+        self._took: dict[object, Buckets] = {}
 
-    def note(self, endpoint: object, status: int) -> None:
+    def note(self, endpoint: object, status: int, took_s: float) -> None:
         """Count one; `endpoint` is what Starlette had found, None: nothing."""
         self._counts[endpoint, status < 400] += 1
+        took = self._took.get(endpoint)
+        if took is None:
+            took = self._took[endpoint] = Buckets(_DURATION)
+        took.add(took_s)
 
     def render(self) -> str:
         """Return them as Prometheus reads them."""
@@ -70,8 +86,24 @@ class RequestCounts:
                     f'request_status{{request="{word}",status="{status}"}} {counts[word, status]}\n'
                     for word, status in sorted(counts)
                 ),
+                "# HELP http_requests_duration How long requests took, in seconds.\n",
+                "# TYPE http_requests_duration histogram\n",
+                *self._durations(),
             ]
         )
+
+    def _durations(self) -> Iterator[str]:
+        bounds = [*map(str, _DURATION.buckets), "+Inf"]
+        of_words: dict[str, list[Buckets]] = {}
+        for endpoint, took in self._took.items():
+            of_words.setdefault(_word_of(endpoint), []).append(took)
+        for word, several in sorted(of_words.items()):
+            counts = list(accumulate(map(sum, zip(*(each.counts for each in several), strict=True))))
+            label = f'request="{word}"'
+            for bound, count in zip(bounds, counts, strict=True):
+                yield f'http_requests_duration_bucket{{{label},le="{bound}"}} {count}\n'
+            yield f"http_requests_duration_count{{{label}}} {counts[-1]}\n"
+            yield f"http_requests_duration_sum{{{label}}} {sum(each.total for each in several)}\n"
 
 
 class MetricsRoutes:

@@ -25,7 +25,7 @@ from ringtime_shared.stores.protocol import DueStore, IndexEntry, OperatorStore
 MINUTES = 60
 _FRESH_MS = 30_000
 _MOST_COUNTED = 3_000
-_MOST_OF_APP = 30_000  #: poller instances and minutes counted for one app's forecast
+_MOST_OF_APP = 3_000  #: poller instances and minutes counted for one app's forecast
 _AT_ONCE = 50
 _MOST_ROWS = 20 * PER_PARTITION  #: counted of one
 _log = logging.getLogger(__name__)

@@ -30,6 +30,7 @@ from ringtime_shared.api.operating import (
     RingNodeView,
     RingView,
 )
+from ringtime_shared.buckets import first_slot
 from ringtime_shared.clock import Clock
 from ringtime_shared.coordination.protocol import Member, View, fit_members
 from ringtime_shared.errors import InvalidRequest, NotFound
@@ -135,8 +136,7 @@ class Operating:
         app = await self._store.fetch_app(app_id)
         if app is None:
             raise NotFound("app", app_id)
-        ahead, _ = await self._ahead.of_app(app_id, app.writable, hours)
-        return _forecast_view(ahead)
+        return _forecast_view(*await self._ahead.of_app(app_id, app.writable, hours))
 
     async def ring(self, app_id: str = "", join: int = 0, leave: Sequence[str] = ()) -> RingView:
         """Return the ring, and what it would be with other nodes.
@@ -391,13 +391,14 @@ def _ring_view(
     )
 
 
-def _forecast_view(ahead: Forecast) -> ForecastView:
+def _forecast_view(ahead: Forecast, last: int) -> ForecastView:
     return ForecastView(
         app_id=ahead.app_id,
         quota=ahead.quota,
         carried_per_minute=ahead.capacity,
         due=ahead.total,
         minutes=[MinuteView(at=_at(each.start_ms), due=each.due) for each in ahead.minutes],
+        through=_at(first_slot(last + 1)),
         over=len(ahead.over),
         advised_quota=ahead.advised,
     )

@@ -173,6 +173,9 @@ class ForecastView:
     carried_per_minute: Annotated[int, Doc("Callbacks a minute that the quota is made for.")]
     due: Annotated[int, Doc("In all these minutes.")]
     minutes: Annotated[Sequence[MinuteView], Doc("Those with something due.")]
+    through: Annotated[
+        datetime, Doc("Up to where it was counted: earlier than asked for, where that is much.")
+    ]
     over: Annotated[int, Doc("Minutes with more than the quota is made for.")]
     advised_quota: Annotated[int | None, Doc("That carries the fullest minute with room to spare.")] = None
 

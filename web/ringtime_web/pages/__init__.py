@@ -6,9 +6,15 @@ from typing import NamedTuple
 
 from starlette.routing import Route
 
+from ringtime_web.pages.apps import AppPages
+from ringtime_web.pages.audit import AuditPages
 from ringtime_web.pages.choosing import ChoosingPages
+from ringtime_web.pages.dead_letters import DeadLetterPages
+from ringtime_web.pages.destinations import DestinationPages
 from ringtime_web.pages.entrance import EntrancePages
+from ringtime_web.pages.fires import FirePages
 from ringtime_web.pages.overview import OverviewPages
+from ringtime_web.pages.ring import RingPages
 from ringtime_web.pages.schedule import SchedulePages
 from ringtime_web.pages.schedules import SchedulesPages
 from ringtime_web.site import Site
@@ -24,6 +30,12 @@ class NavItem(NamedTuple):
 NAV = (
     NavItem("/", "Overview"),
     NavItem("/schedules", "Schedules"),
+    NavItem("/fires", "Fires"),
+    NavItem("/dead-letters", "Dead letters"),
+    NavItem("/destinations", "Destinations"),
+    NavItem("/ring", "Ring"),
+    NavItem("/apps", "Apps"),
+    NavItem("/audit", "Audit"),
 )
 
 
@@ -35,5 +47,11 @@ def all_pages(site: Site) -> list[Route]:
         OverviewPages(site),
         SchedulesPages(site),
         SchedulePages(site),
+        FirePages(site),
+        DeadLetterPages(site),
+        DestinationPages(site),
+        RingPages(site),
+        AppPages(site),
+        AuditPages(site),
     )
     return [route for group in groups for route in group.all()]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.ingest.rig import NOW_S, http_callback, schedule_body
+from tests.unit.ingest.rig import NOW_S, dumps, http_callback, schedule_body
 from tests.unit.ingest.test_shortcut import BothWays
 
 from ringtime_ingest.http.plain import read_plain
@@ -110,3 +110,27 @@ def test_what_clients_write_is_plain(payload: str) -> None:
             payload=payload, labels={"a": "b:c"}, callback=http_callback(headers={"X-A": "a:b"})
         )
         assert read_plain(json.dumps(body, ensure_ascii=False, separators=separators).encode()) is not None
+
+
+def test_callbacks_of_types_that_are_not_ours_are_not_shared() -> None:
+    """What a plugin does to details reaches no other create; those of ours are read once."""
+    for kind, is_shared in (("http", True), ("pager", False)):
+        body = dumps(schedule_body(callback={"type": kind, "details": {"url": "https://example.com/"}}))
+        first, second = read_plain(body), read_plain(body)
+        assert first is not None
+        assert second is not None
+        assert first.callback_details == second.callback_details
+        assert (first.callback_details is second.callback_details) is is_shared
+
+
+def test_a_callback_that_was_read_before_vouches_for_no_other() -> None:
+    good = dumps(schedule_body())
+    assert read_plain(good) is not None
+    for once, twice in (
+        (b'"type": "http"', b'"type": "http", "type": "http"'),
+        (b'"method": "GET"', b'"method": "GET", "method": "GET"'),
+        (b'"Accept":', b'"accept": "x", "Accept":'),
+    ):
+        assert once in good
+        assert read_plain(good.replace(once, twice)) is None
+        assert read_plain(good) is not None

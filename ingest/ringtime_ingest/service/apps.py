@@ -135,10 +135,10 @@ class AppMaps:
                 await self._feed.read_all()
                 app_id = self._feed.id_of(number)
             return app_id
-        reading = self._feed.reading(app_id)
-        if reading is None:
+        known_ms = self._feed.known_ms(app_id)
+        if known_ms is None:
             return app_id  # its record is damaged, and its schedules can be looked at
-        if self._clock.boot_ms() - reading.read_boot_ms < _KNOWN_MS:
+        if self._clock.boot_ms() - known_ms < _KNOWN_MS:
             return app_id
         try:
             app = (await self.get(app_id)).app

@@ -81,10 +81,14 @@ def _parse_text(text: str) -> int:
     return seconds * 1_000 + -(-int((fraction or "0").ljust(9, "0")) // 1_000_000)
 
 
+_SECONDS = [f":{second:02d}" for second in range(60)]
+_THOUSANDTHS = [f".{ms:03d}Z" for ms in range(1_000)]
+
+
 def to_iso(ms: int) -> str:
     """Return epoch ms as `2030-01-31T08:00:00.000Z`."""
-    minute, rest_ms = divmod(ms, 60_000)
-    return f"{_to_minute(minute)}:{rest_ms // 1_000:02d}.{rest_ms % 1_000:03d}Z"
+    second, rest_ms = divmod(ms, 1_000)
+    return _to_minute(second // 60) + _SECONDS[second % 60] + _THOUSANDTHS[rest_ms]
 
 
 @lru_cache(maxsize=1_024)

@@ -149,10 +149,14 @@ class AppFeed:
 
     def reading(self, app_id: str) -> AppReading | None:
         """Return what is known of an app; None: nothing, or its record is damaged."""
-        app = self.apps.get(app_id)
-        if app is None or app_id in self._damaged:
+        known_ms = self.known_ms(app_id)
+        return None if known_ms is None else AppReading(self.apps[app_id], known_ms)
+
+    def known_ms(self, app_id: str) -> int | None:
+        """Return the boot time up to which what is known of an app was proved; None: as of `reading`."""
+        if app_id not in self.apps or app_id in self._damaged:
             return None
-        return AppReading(app, max(self._proof.proved_ms, self._alone_ms.get(app_id, -1)))
+        return max(self._proof.proved_ms, self._alone_ms.get(app_id, -1))
 
     def id_of(self, number: int) -> str | None:
         """Return the id of the app that has this number, as far as is known."""

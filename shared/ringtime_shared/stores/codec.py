@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import lru_cache
 from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
@@ -48,6 +49,7 @@ Id = TypeVar("Id", UUID, bytes)
 KEPT_MS = 30 * 86_400_000  #: how long a note of a damaged record is kept
 LAST_MS = 253_402_300_799_999  #: the end of the year 9999
 MOST_FAULT_CHARS = 200
+_SHORT_BYTES = 1_024  #: details up to here are remembered
 _MOST = (1 << 63) - 1
 _MOST_JSON_CHARS = 1 << 20
 _NATIVE = (bytes, UUID)  #: else text that looks like base64 would do for bytes
@@ -151,10 +153,21 @@ def read_term(term: object) -> int:
 
 def check_details(details: bytes) -> None:
     """Raise ValueError if the details of a callback are no JSON object."""
+    if len(details) <= _SHORT_BYTES:
+        _check_short(details)
+    else:
+        _check_details(details)
+
+
+def _check_details(details: bytes) -> None:
     try:
         _decode_details(details)
     except (ValueError, MsgspecError, RecursionError) as error:
         raise ValueError(f"callback_details: {fault_of(error)}") from None
+
+
+#: Most schedules of an app have one of few callbacks.
+_check_short = lru_cache(maxsize=1_024)(_check_details)
 
 
 def _check_numbers(value: object, least: int) -> None:

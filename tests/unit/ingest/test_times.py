@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -65,3 +66,4 @@ def test_bad_delays(written: object) -> None:
 @pytest.mark.parametrize("ms", [0, 1, 999, 1_800_000_000_123, 5_974_000_000_999])
 def test_what_is_shown_can_be_sent_back(ms: int) -> None:
     assert parse_instant(to_iso(ms)) == ms
+    assert to_iso(ms) == f"{datetime.fromtimestamp(ms // 1_000, UTC):%Y-%m-%dT%H:%M:%S}.{ms % 1_000:03d}Z"

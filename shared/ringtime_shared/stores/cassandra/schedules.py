@@ -136,7 +136,7 @@ class Schedules:
         session: CqlSession,
         statements: Sequence[Prepared],
         parts: HeldParts,
-        expiries: Known[UUID],
+        expiries: Known[int],
         arrivals: Arrivals,
         now_ms: Callable[[], int],
     ) -> None:
@@ -168,7 +168,7 @@ class Schedules:
         cls,
         session: CqlSession,
         parts: HeldParts,
-        expiries: Known[UUID],
+        expiries: Known[int],
         arrivals: Arrivals,
         now_ms: Callable[[], int],
     ) -> Self:
@@ -232,7 +232,7 @@ class Schedules:
         batches = make_batches(items, self._session, ROWS_PER_BATCH, announce)
         await self._session.write(batches)
         indexed.update(entries)
-        self._expiries.update({row.schedule.schedule_id: row.schedule.expires_ms for row in rows})
+        self._expiries.update({row.schedule.schedule_id.int: row.schedule.expires_ms for row in rows})
         if self._now_ms() - now_ms > SLOW_WRITE_MS:
             self._arrivals.announce_again(row.place for row in rows)
 
@@ -260,7 +260,7 @@ class Schedules:
         records = await self._session.read(self._get_row.with_raw(_key_values(place, schedule_id)))
         row = to_row(place, schedule_id, records[0]) if records else None
         if row is not None:
-            self._expiries.update({schedule_id: row.schedule.expires_ms})
+            self._expiries.update({schedule_id.int: row.schedule.expires_ms})
         return row
 
     async def put_cancel(
@@ -342,9 +342,9 @@ class Schedules:
     async def _fetch_expiries(self, updates: Sequence[RowUpdate]) -> list[int | None]:
         """Return when each of the updated schedules expires: known here as a rule, else read; None: there is
         no such row."""
-        known = [self._expiries.get(update.schedule_id) for update in updates]
+        known = [self._expiries.get(update.schedule_id.int) for update in updates]
         unknown = {
-            update.schedule_id: update
+            update.schedule_id.int: update
             for update, expires_ms in zip(updates, known, strict=True)
             if expires_ms is None
         }
@@ -355,13 +355,13 @@ class Schedules:
             ]
             answers = await self._session.read_all(statements)
             read = {
-                schedule_id: expires_ms
-                for (schedule_id, update), records in zip(unknown.items(), answers, strict=True)
+                number: expires_ms
+                for (number, update), records in zip(unknown.items(), answers, strict=True)
                 if records and (expires_ms := _expiry(update.place, records[0])) is not None
             }
             self._expiries.update(read)
             return [
-                read.get(update.schedule_id) if expires_ms is None else expires_ms
+                read.get(update.schedule_id.int) if expires_ms is None else expires_ms
                 for update, expires_ms in zip(updates, known, strict=True)
             ]
         return known
@@ -425,7 +425,7 @@ class Due:
     """`DueStore` on one session."""
 
     def __init__(
-        self, session: CqlSession, statements: Sequence[Prepared], parts: HeldParts, expiries: Known[UUID]
+        self, session: CqlSession, statements: Sequence[Prepared], parts: HeldParts, expiries: Known[int]
     ) -> None:
         """Use `prepare`."""
         self._session = session
@@ -435,7 +435,7 @@ class Due:
         self._expiries = expiries
 
     @classmethod
-    async def prepare(cls, session: CqlSession, parts: HeldParts, expiries: Known[UUID]) -> Self:
+    async def prepare(cls, session: CqlSession, parts: HeldParts, expiries: Known[int]) -> Self:
         ways = [
             f"SELECT {head}{columns} {tail}"
             for columns in (_DUE, _IDS, _ALL)
@@ -470,7 +470,7 @@ class Due:
 
     def _page(self, query: DueQuery, records: list[Record]) -> DuePage:
         rows, damaged = read_live_rows(*query.instance, records)
-        self._expiries.update({row.schedule.schedule_id: row.schedule.expires_ms for row in rows})
+        self._expiries.update({row.schedule.schedule_id.int: row.schedule.expires_ms for row in rows})
         return DuePage(rows, _next_after(query, records), damaged)
 
     async def fetch_live_ids(self, queries: Sequence[DueQuery]) -> list[IdPage]:

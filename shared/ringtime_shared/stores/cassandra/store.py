@@ -150,7 +150,7 @@ class CassandraStore:
             held = HeldParts(parts.fetch_parts, boot_ms, await parts.fetch_parts())
         except Damaged as error:
             raise StartupError(f"keyspace {session.keyspace!r}: {error}") from error
-        expiries: Known[UUID] = Known(EXPIRIES)
+        expiries: Known[int] = Known(EXPIRIES)
         arrivals = await Arrivals.prepare(session, held, now_ms)
         marks = await MarkTable.prepare(session)
         calendars = await Calendars.prepare(session)

@@ -284,7 +284,7 @@ class Dispatcher:
             try:
                 await step()
                 if failed:
-                    _log.info("%s %s: goes on, %d steps failed", self._node, name, failed)
+                    _log.info("%s %s: goes on; steps that failed: %d", self._node, name, failed)
                     failed = 0
             except PASSING as error:
                 failed += 1

@@ -20,6 +20,7 @@ from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import Violation
 from ringtime_shared.ids import IdMint
+from ringtime_shared.metrics import UNMEASURED, Metrics
 from ringtime_shared.models.app import App
 from ringtime_shared.models.schedule import Outcome, Row
 from ringtime_shared.settings import AppLimits, IngestSettings, ServerSettings
@@ -128,6 +129,7 @@ def make_rig(
     is_short: bool = True,
     callbacks: Sequence[CallbackRules] = (FormOfHttp(),),
     limits: AppLimits | None = None,
+    metrics: Metrics = UNMEASURED,
 ) -> Rig:
     """Return a client of an application whose service knows the app `test` and the inactive `idle`.
 
@@ -148,6 +150,7 @@ def make_rig(
         limits=limits or AppLimits(),
         callbacks={each.name: each for each in callbacks},
         holder="test",
+        metrics=metrics,
     )
     service = IngestService(parts, IdMint(1))
 

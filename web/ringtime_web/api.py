@@ -86,6 +86,9 @@ class InProcess:
     ) -> Ending:
         plain, _, query = path.partition("?")
         given = {"host": "localhost"} | ({} if body is None else {"content-type": "application/json"})
+        sent_headers = [
+            (name.lower().encode(), text.encode()) for name, text in (given | {**headers}).items()
+        ]
         scope: _AsgiMessage = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
@@ -96,7 +99,7 @@ class InProcess:
             "raw_path": plain.encode(),
             "root_path": "",
             "query_string": query.encode(),
-            "headers": [(name.encode(), text.encode()) for name, text in (given | dict(headers)).items()],
+            "headers": sent_headers,
             "client": client,
             "server": ("127.0.0.1", 0),
         }

@@ -113,7 +113,7 @@ class Visit:
         """Whether a script asks for a piece of a page."""
         return self.request.headers.get("hx-request") == "true"
 
-    def render(self, template: str, /, status: int = 200, **known: Any) -> Response:
+    def render(self, template: str, status: int = 200, /, **known: Any) -> Response:
         """Return a page."""
         return HTMLResponse(self.piece(template, **known), status)
 
@@ -165,7 +165,12 @@ class Site:
         self.has_keys = has_keys
         self.is_secure = is_secure
         self.templates = Templates(
-            url=self.url, static=self.static, has_keys=has_keys, version=version, nav=nav
+            url=self.url,
+            static=self.static,
+            has_keys=has_keys,
+            version=version,
+            nav=nav,
+            new_key=new_token,
         )
 
     def url(self, path: str, /, **query: object) -> str:

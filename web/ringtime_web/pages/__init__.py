@@ -11,8 +11,10 @@ from ringtime_web.pages.audit import AuditPages
 from ringtime_web.pages.choosing import ChoosingPages
 from ringtime_web.pages.dead_letters import DeadLetterPages
 from ringtime_web.pages.destinations import DestinationPages
+from ringtime_web.pages.editing import EditingPages
 from ringtime_web.pages.entrance import EntrancePages
 from ringtime_web.pages.fires import FirePages
+from ringtime_web.pages.jobs import JobPages
 from ringtime_web.pages.overview import OverviewPages
 from ringtime_web.pages.ring import RingPages
 from ringtime_web.pages.schedule import SchedulePages
@@ -53,5 +55,7 @@ def all_pages(site: Site) -> list[Route]:
         RingPages(site),
         AppPages(site),
         AuditPages(site),
+        EditingPages(site),
+        JobPages(site),
     )
     return [route for group in groups for route in group.all()]

@@ -15,7 +15,13 @@ from starlette.responses import Response
 AGAIN_MS = 2_000
 
 
-def pieces(shown: Mapping[str, str], *, again_ms: int = AGAIN_MS) -> Response:
-    """Return the event that puts new contents into elements, by their ids."""
+def pieces(shown: Mapping[str, str], *, is_over: bool = False, again_ms: int = AGAIN_MS) -> Response:
+    """Return the event that puts new contents into elements, by their ids.
+
+    Args:
+        is_over: nothing more will change: the page is to be loaded anew, and to ask no more.
+    """
+    if is_over:
+        return Response("event: over\ndata: \n\n", media_type="text/event-stream")
     event = f"retry: {again_ms}\nevent: pieces\ndata: {orjson.dumps(dict(shown)).decode()}\n\n"
     return Response(event, media_type="text/event-stream")

@@ -16,10 +16,11 @@ from starlette.routing import Route
 from ringtime_client import calls, recurring
 from ringtime_client.exchange import Call
 from ringtime_shared.api.audit import AuditEntryView
-from ringtime_shared.api.recurring import BackfillReport
+from ringtime_shared.api.recurring import BackfillReport, RecurringView
 from ringtime_shared.api.schedules import ScheduleView
 from ringtime_shared.errors import InvalidRequest, RingtimeError, Unauthenticated
 from ringtime_shared.ids import Kind, unpack_id
+from ringtime_shared.models.recurring import DefinitionState
 from ringtime_shared.models.schedule import Status
 from ringtime_web.pages.explaining import explain_recurring, explain_schedule
 from ringtime_web.pages.live import pieces
@@ -70,15 +71,18 @@ class SchedulePages:
         if schedule_id is None:
             if visit.query("id"):
                 raise InvalidRequest.of("id", "must be the id of a schedule, a UUID")
-            return await self._show_recurring(visit, visit.query("app"), visit.query("name"))
+            found = await visit.api.run(recurring.get_recurring(visit.query("app"), visit.query("name")))
+            return await self._show_recurring(visit, found)
         if unpack_id(schedule_id).kind is Kind.RECURRING:
             view = await visit.api.run(recurring.find_recurring(schedule_id))
+            if view.state is DefinitionState.DELETED:  # by its name there is none, or another
+                return await self._show_recurring(visit, view)
             return visit.go("/schedule", app=view.app_id, name=view.name)
         known = await _know(visit, schedule_id)
         return visit.render("schedule.html", done=_DONE.get(visit.query("done"), ""), **known)
 
-    async def _show_recurring(self, visit: Visit, app_id: str, name: str) -> Response:
-        view = await visit.api.run(recurring.get_recurring(app_id, name))
+    async def _show_recurring(self, visit: Visit, view: RecurringView) -> Response:
+        app_id, name = view.app_id, view.name
         its_app = _try(visit, calls.get_app(app_id))
         its_runs = _try(visit, recurring.list_runs(app_id, name, when="past", size=RUNS))
         its_plan = _try(visit, recurring.preview_recurring(app_id, name, size=PLANNED))
@@ -159,8 +163,8 @@ class SchedulePages:
         app_id, name, reason = _named(visit)
         if visit.form.get("confirm", "").strip() != name:
             raise InvalidRequest.of("confirm", f"type the name {name} to delete it; nothing was done")
-        await visit.api.run(recurring.delete_recurring(app_id, name), reason=reason)
-        return visit.go("/schedule", app=app_id, name=name, done="deleted")
+        view = await visit.api.run(recurring.delete_recurring(app_id, name), reason=reason)
+        return visit.go("/schedule", id=view.schedule_id, done="deleted")
 
     async def backfill(self, visit: Visit) -> Response:
         """Say what runs a range would be given; with `sure`, file them."""

@@ -328,12 +328,14 @@ def last_slot_ms(row: Row, max_age_ms: int) -> int:
 
 
 def closing(row: Row, home: Row, now_ms: int) -> RowUpdate:
-    """Return what closes a filing that is not wanted."""
+    """Return what closes a filing that is not wanted. Its outcome has no attempt: none was made of it, which
+    tells it from a second delivery (`ringtime_shared.schedules.fires`)."""
     outcome = home.outcome
     if outcome is None and home.cancelled_ms is None and home.moved_to is not None:
         return RowUpdate(place=row.place, schedule_id=row.schedule.schedule_id, moved_to=home.moved_to)
     ended = outcome or Outcome(status=Status.DELETED, ended_ms=now_ms)
-    return RowUpdate(place=row.place, schedule_id=row.schedule.schedule_id, outcome=replace(ended, log=()))
+    ended = replace(ended, log=(), attempts=0, fired_ms=None, took_ms=None)
+    return RowUpdate(place=row.place, schedule_id=row.schedule.schedule_id, outcome=ended)
 
 
 def closed(row: Row, outcome: Outcome) -> RowUpdate:

@@ -32,6 +32,7 @@ from ringtime_shared.recurring.calendars import with_calendars
 from ringtime_shared.stores.arrivals import RecentArrivals
 from ringtime_shared.stores.protocol import (
     LAST_ID,
+    RECEIPT_MARGIN_MS,
     AppChange,
     AppCounts,
     Arrival,
@@ -43,12 +44,14 @@ from ringtime_shared.stores.protocol import (
     Marks,
     MarksWrite,
     Position,
+    ReceiptPage,
     RunEntry,
     calendar_conflict,
     definition_conflict,
     drop_conflict,
     first_marks,
     is_listed_run,
+    is_receipted,
     job_conflict,
     parts_conflict,
     version_conflict,
@@ -78,6 +81,7 @@ class MemoryStore:
         self._marks: dict[Instance, tuple[int, Marks]] = {}
         self._definitions: dict[DefinitionKey, Definition] = {}
         self._calendars: dict[str, dict[str, Calendar]] = defaultdict(dict)  # by app and name
+        self._receipts: dict[IndexEntry, dict[bytes, int]] = defaultdict(dict)  # until when each is told
         self._runs: dict[DefinitionKey, list[RunEntry]] = defaultdict(list)
         self._claims: dict[ClaimKey, Claim] = {}
         self._jobs: dict[JobKey, Job] = {}
@@ -160,6 +164,10 @@ class MemoryStore:
             place, schedule_id = row.place, row.schedule.schedule_id
             self._index[place.bucket, part_of(group_of(str(place.instance)), count)].add(place.instance)
             self._app_buckets[place.bucket].add(place.instance)
+            if is_receipted(row):
+                told = self._receipts[IndexEntry(place.bucket, place.instance)]
+                upto_ms = row.schedule.expires_ms - RECEIPT_MARGIN_MS
+                told[schedule_id.bytes] = max(told.get(schedule_id.bytes, 0), upto_ms)
             run = row.schedule.run
             if run is not None and is_listed_run(row):
                 runs = self._runs[DefinitionKey(place.app_id, run.recurring_id)]
@@ -225,6 +233,12 @@ class MemoryStore:
 
     async def fetch_due(self, queries: Sequence[DueQuery]) -> list[DuePage]:
         return [self._page(query) for query in queries]
+
+    async def fetch_receipts(self, entry: IndexEntry, after: bytes | None, limit: int) -> ReceiptPage:
+        told, now_ms = self._receipts.get(entry, {}), self._now_ms()
+        keys = sorted(key for key in told if after is None or key > after)[:limit]
+        ids = [UUID(bytes=key) for key in keys if told[key] > now_ms]
+        return ReceiptPage(ids, keys[-1] if len(keys) == limit else None)
 
     async def fetch_arrivals(self, after_ms: int, groups: Collection[int] | None = None) -> list[Arrival]:
         count, arrivals = self._parts.written, self._arrivals.since(after_ms)

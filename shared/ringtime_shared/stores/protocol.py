@@ -281,6 +281,27 @@ class DueStore(Protocol):
         ...
 
 
+class ReceiptPage(NamedTuple):
+    """Some of the schedules that were filed in one minute of a poller instance, in no order."""
+
+    schedule_ids: Sequence[UUID]
+    next: bytes | None  #: go on after this receipt; None: there was nothing further
+
+
+class ReceiptStore(Protocol):
+    """What was filed, told beside the rows: audits hold the rows against it.
+
+    `put_rows` writes receipts: of each home row that stands for its schedule in lists, in one write with the
+    row, so that none is there without the other. Nothing that is done with a row afterwards
+    touches them. They end a little before their rows do.
+    """
+
+    async def fetch_receipts(self, entry: IndexEntry, after: bytes | None, limit: int) -> ReceiptPage:
+        """Return which schedules were filed in a bucket, of at most `limit` receipts, those after this one;
+        None: from the first. One may be told several times."""
+        ...
+
+
 class MarkStore(Protocol):
     """The marks of poller instances, fenced by term."""
 
@@ -616,6 +637,7 @@ class Store(
     AppFeedStore,
     ScheduleStore,
     DueStore,
+    ReceiptStore,
     MarkStore,
     RecurringStore,
     CalendarStore,
@@ -689,3 +711,17 @@ def is_listed_run(row: Row) -> bool:
     """Whether a row that is filed is the home row of a run that is kept in the list of its definition's."""
     run = row.schedule.run
     return run is not None and run.origin is not Origin.CHECK and row.is_home
+
+
+RECEIPT_IDS = 64  #: most ids in one receipt
+RECEIPT_MARGIN_MS = 600_000  #: a receipt ends so long before the first of its rows: clocks of machines differ
+
+
+def is_receipted(row: Row) -> bool:
+    """Whether a row that is filed gets a receipt."""
+    return row.is_shown
+
+
+def ids_in(receipt: bytes) -> list[UUID]:
+    """Return the ids in a receipt."""
+    return [UUID(bytes=receipt[start : start + 16]) for start in range(0, len(receipt) - 15, 16)]

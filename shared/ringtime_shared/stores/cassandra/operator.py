@@ -15,7 +15,7 @@ from ringtime_shared.stores.cassandra.rows import IS_DONE
 from ringtime_shared.stores.cassandra.schedules import MINUTES_PER_DAY
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
 from ringtime_shared.stores.codec import KEPT_MS
-from ringtime_shared.stores.protocol import LAST_ID, IndexEntry, Position
+from ringtime_shared.stores.protocol import LAST_ID, IndexEntry, Position, ReceiptPage, ids_in
 
 ROWS_PER_READ = 500
 
@@ -28,20 +28,32 @@ _GET_DONE = (
     f"SELECT slot_ms, schedule_id, expires_ms, {IS_DONE} {_OF_BUCKET}"
     " AND (slot_ms, schedule_id) > (?, ?) LIMIT ?"
 )
+_GET_RECEIPTS = (
+    "SELECT ids FROM $receipts WHERE app_id = ? AND partition = ? AND bucket = ? AND ids > ? LIMIT ?"
+)
 _GET_LAST = f"SELECT slot_ms {_OF_BUCKET} ORDER BY slot_ms DESC LIMIT 1"
 
 
 class OperatorReads:
-    """`OperatorStore` without the terms, on one session."""
+    """`OperatorStore` without the terms, and `ReceiptStore`, on one session."""
 
     def __init__(self, session: CqlSession, statements: Sequence[Prepared]) -> None:
         """Use `prepare`."""
         self._session = session
-        self._get_buckets, self._get_first_buckets, self._get_done, self._get_last = statements
+        (
+            self._get_buckets,
+            self._get_first_buckets,
+            self._get_done,
+            self._get_last,
+            self._get_receipts,
+        ) = statements
 
     @classmethod
     async def prepare(cls, session: CqlSession) -> Self:
-        return cls(session, await session.prepare(_GET_BUCKETS, _GET_FIRST_BUCKETS, _GET_DONE, _GET_LAST))
+        return cls(
+            session,
+            await session.prepare(_GET_BUCKETS, _GET_FIRST_BUCKETS, _GET_DONE, _GET_LAST, _GET_RECEIPTS),
+        )
 
     async def fetch_app_buckets(
         self, app_id: str, first: int, last: int, limit: int | None = None
@@ -93,6 +105,16 @@ class OperatorReads:
             [self._get_last.bind(app_id, partition, bucket) for bucket, (app_id, partition) in entries]
         )
         return [records[0][0] if records else None for records in answers]
+
+    async def fetch_receipts(self, entry: IndexEntry, after: bytes | None, limit: int) -> ReceiptPage:
+        bucket, (app_id, partition) = entry
+        found = await self._session.read(
+            self._get_receipts.bind(app_id, partition, bucket, after or b"", limit)
+        )
+        return ReceiptPage(
+            [each for (ids,) in found for each in ids_in(bytes(ids))],
+            bytes(found[-1][0]) if len(found) == limit else None,
+        )
 
     async def fetch_schema(self) -> tuple[int, int]:
         return await fetch_schema_version(self._session), read_steps()[-1].version

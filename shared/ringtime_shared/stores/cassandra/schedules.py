@@ -52,12 +52,14 @@ from ringtime_shared.stores.cassandra.session import (
 from ringtime_shared.stores.codec import encode_outcome, encode_row_extras
 from ringtime_shared.stores.protocol import (
     LAST_ID,
+    RECEIPT_MARGIN_MS,
     DuePage,
     DueQuery,
     IdPage,
     IndexEntry,
     Position,
     is_listed_run,
+    is_receipted,
 )
 
 K = TypeVar("K", bound=Hashable)
@@ -111,6 +113,7 @@ _PUT_ROW_AND_EXTRAS = (
 _ENDING = "USING TTL ? AND TIMESTAMP ?"
 # The timestamp is the time the entry ends: of two writes of one entry the one that ends later wins.
 PUT_INDEX = f"INSERT INTO $due_index (bucket, shard, app_id, partition) VALUES (?, ?, ?, ?) {_ENDING}"
+PUT_RECEIPT = "INSERT INTO $receipts (app_id, partition, bucket, ids) VALUES (?, ?, ?, ?) USING TTL ?"
 _PUT_APP_BUCKET = f"INSERT INTO $app_buckets (app_id, day, bucket, partition) VALUES (?, ?, ?, ?) {_ENDING}"
 _GET_ROW = f"SELECT {CONTENTS} FROM $schedules {_BY_KEY}"
 _GET_EXPIRY = f"SELECT expires_ms, cancelled_ms, created_ms, fire_ms FROM $schedules {_BY_KEY}"
@@ -148,6 +151,7 @@ class Schedules:
             self._put_index,
             self._put_app_bucket,
             self._put_run,
+            self._put_receipt,
             self._get_row,
             self._get_expiry,
             self._put_cancel,
@@ -178,6 +182,7 @@ class Schedules:
             PUT_INDEX,
             _PUT_APP_BUCKET,
             PUT_RUN,
+            PUT_RECEIPT,
             _GET_ROW,
             _GET_EXPIRY,
             _PUT_CANCEL,
@@ -199,6 +204,7 @@ class Schedules:
         keys: dict[IndexKey, tuple[Values, bytes]] = {}
         named: dict[bytes, Instance] = {}
         entries: dict[IndexKey, int] = {}
+        receipts: dict[bytes, tuple[Values, int]] = {}  # what a partition's are of, and when they end
         items: list[Item] = []
         for row in rows:
             app_id, partition, slot_ms = row.place
@@ -224,12 +230,23 @@ class Schedules:
                 companions = self._index_queries(key, count, entry_end_ms, now_ms)
             if (run := row.schedule.run) is not None and is_listed_run(row):
                 companions = (*companions, run_entry(self._put_run, row, run, ttl))
-            items.append(Item(routing, query, companions, note))
+            receipt = b""
+            if is_receipted(row):
+                receipt = row.schedule.schedule_id.bytes
+                told = receipts.get(routing)
+                if told is None or end_ms < told[1]:
+                    receipts[routing] = (values, end_ms)
+            items.append(Item(routing, query, companions, note, receipt))
 
         def announce(near: Mapping[bytes, set[int]]) -> list[tuple[bytes, Query]]:
             return [self._arrivals.announce(*named[key], slots, now_ms, count) for key, slots in near.items()]
 
-        batches = make_batches(items, self._session, ROWS_PER_BATCH, announce)
+        def sign(routing: bytes, ids: Sequence[bytes]) -> Query:
+            values, end_ms = receipts[routing]
+            ttl = pack_int(ttl_s(end_ms - RECEIPT_MARGIN_MS, now_ms))
+            return self._put_receipt.in_batch((*values, b"".join(ids), ttl))
+
+        batches = make_batches(items, self._session, ROWS_PER_BATCH, announce, sign)
         await self._session.write(batches)
         indexed.update(entries)
         self._expiries.update({row.schedule.schedule_id.int: row.schedule.expires_ms for row in rows})

@@ -395,6 +395,7 @@ class Item(NamedTuple):
     query: Query
     companions: Sequence[tuple[bytes, Query]] = ()
     note: int | None = None  #: for what closes its batch
+    receipt: bytes = b""  #: for the receipt of its partition in its batch
 
 
 class Layout(Protocol):
@@ -410,12 +411,20 @@ class Layout(Protocol):
 Closing = Callable[[Mapping[bytes, set[int]]], Iterable[tuple[bytes, Query]]]
 _CLOSING_BYTES = 200
 
+#: Makes the statement of a receipt, of at most `_CLOSING_BYTES` beside its key and what its items say, for a
+#: partition in a batch.
+Signing = Callable[[bytes, Sequence[bytes]], Query]
+
 
 def make_batches(
-    items: Iterable[Item], layout: Layout, max_items: int, closing: Closing = lambda _: ()
+    items: Iterable[Item],
+    layout: Layout,
+    max_items: int,
+    closing: Closing = lambda _: (),
+    signing: Signing | None = None,
 ) -> list[RawBatch]:
     """Return batches that hold all items, at most `max_items` each; companions, and what closes a batch whose
-    items have notes, are not counted."""
+    items have notes, are not counted, nor are receipts, each of which goes with all that it tells of."""
     by_key: dict[bytes, list[Item]] = defaultdict(list)
     for item in items:
         by_key[item.routing_key].append(item)
@@ -423,28 +432,37 @@ def make_batches(
     for routing_key, group in by_key.items():
         by_replicas[layout.replicas_of(routing_key)].extend(group)
     return [
-        batch for group in by_replicas.values() for batch in _pack(group, layout.keyspace, max_items, closing)
+        batch
+        for group in by_replicas.values()
+        for batch in _pack(group, layout.keyspace, max_items, closing, signing)
     ]
 
 
-def _pack(items: Sequence[Item], keyspace: str, max_items: int, closing: Closing) -> Iterable[RawBatch]:
-    filling = _Filling(keyspace, closing)
+def _pack(
+    items: Sequence[Item], keyspace: str, max_items: int, closing: Closing, signing: Signing | None
+) -> Iterable[RawBatch]:
+    filling = _Filling(keyspace, closing, signing)
     for item in items:
         size = _size(item.query)
         if item.note is not None:
             size += 2 if item.routing_key in filling.notes else _CLOSING_BYTES + len(item.routing_key)
+        if item.receipt:
+            is_first = item.routing_key not in filling.receipts
+            size += len(item.receipt) + (_CLOSING_BYTES + len(item.routing_key) if is_first else 0)
         if filling.items == max_items or (filling.queries and filling.size + size > MAX_BYTES):
             yield from filling.close()
-            filling = _Filling(keyspace, closing)
+            filling = _Filling(keyspace, closing, signing)
         filling.items += 1
         filling.add(item.routing_key, item.query, size)
         if item.note is not None:
             filling.notes[item.routing_key].add(item.note)
+        if item.receipt:
+            filling.receipts[item.routing_key].append(item.receipt)
         for routing_key, query in item.companions:
             size = _size(query)
             if filling.size + size > MAX_BYTES:
                 yield from filling.close()
-                filling = _Filling(keyspace, closing)
+                filling = _Filling(keyspace, closing, signing)
             filling.add(routing_key, query, size)
     if filling.queries:
         yield from filling.close()
@@ -457,14 +475,16 @@ def _size(query: Query) -> int:
 class _Filling:
     """A batch that is being filled."""
 
-    def __init__(self, keyspace: str, closing: Closing) -> None:
+    def __init__(self, keyspace: str, closing: Closing, signing: Signing | None) -> None:
         self.items = 0
         self.size = 0
         self.queries: list[Query] = []
         self.notes: dict[bytes, set[int]] = defaultdict(set)
+        self.receipts: dict[bytes, list[bytes]] = defaultdict(list)
         self._keys: dict[bytes, None] = {}
         self._keyspace = keyspace
         self._closing = closing
+        self._signing = signing
 
     def add(self, routing_key: bytes, query: Query, size: int) -> None:
         self.size += size
@@ -472,6 +492,9 @@ class _Filling:
         self._keys[routing_key] = None
 
     def close(self) -> Iterator[RawBatch]:
+        if self._signing is not None:
+            for routing_key, told in self.receipts.items():
+                self.add(routing_key, self._signing(routing_key, told), 0)
         ends = list(self._closing(self.notes)) if self.notes else []
         if self.size <= MAX_BYTES:  # else it is one large row, which goes alone
             for routing_key, query in ends:

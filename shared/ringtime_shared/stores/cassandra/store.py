@@ -53,6 +53,7 @@ from ringtime_shared.stores.protocol import (
     Marks,
     MarksWrite,
     Position,
+    ReceiptPage,
     RunEntry,
 )
 
@@ -242,6 +243,9 @@ class CassandraStore:
         self, first: int, last: int, groups: Collection[int] | None = None
     ) -> list[IndexEntry]:
         return await self._due.fetch_index(first, last, groups)
+
+    async def fetch_receipts(self, entry: IndexEntry, after: bytes | None, limit: int) -> ReceiptPage:
+        return await self._operator.fetch_receipts(entry, after, limit)
 
     async def fetch_arrivals(self, after_ms: int, groups: Collection[int] | None = None) -> list[Arrival]:
         return await self._arrivals.fetch(after_ms, groups)

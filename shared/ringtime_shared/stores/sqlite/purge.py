@@ -14,6 +14,7 @@ from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.models.tally import DAY_MS
 from ringtime_shared.stores.codec import KEPT_MS
 from ringtime_shared.stores.protocol import LAST_ID
+from ringtime_shared.stores.sqlite.receipts import delete_receipts
 from ringtime_shared.stores.sqlite.schedules import IS_LIVE, first_kept_bucket
 from ringtime_shared.stores.sqlite.session import IndexKey, Session
 
@@ -147,8 +148,10 @@ def _close_entry(session: Session, entry: IndexKey, now_ms: int) -> None:
         session.connection.execute(
             "DELETE FROM due_index WHERE bucket = ? AND app = ? AND partition = ?", entry
         )
+        delete_receipts(session, entry, None)
         session.forget_indexed([entry])
     else:
+        delete_receipts(session, entry, now_ms)
         look_ms = earliest_ms if earliest_ms > now_ms else now_ms + LOOK_AGAIN_MS
         session.connection.execute(
             "UPDATE due_index SET purge_ms = ? WHERE bucket = ? AND app = ? AND partition = ?",

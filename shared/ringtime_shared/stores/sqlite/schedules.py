@@ -39,7 +39,9 @@ from ringtime_shared.stores.protocol import (
     IndexEntry,
     Position,
     is_listed_run,
+    is_receipted,
 )
+from ringtime_shared.stores.sqlite.receipts import put_receipts
 from ringtime_shared.stores.sqlite.session import IndexKey, Session, execute_bulk
 
 CREATED = (
@@ -274,12 +276,16 @@ def put_rows(session: Session, rows: Sequence[Row], now_ms: int) -> None:
     records: list[Record] = []
     entries: dict[IndexKey, int] = {}  # with the time purge should look at it
     runs: list[Record] = []
+    filed: dict[IndexKey, list[Row]] = {}
     for row in rows:
         app_id, partition, slot_ms = row.place
         if app_id != last_app_id:
             number, last_app_id = session.give_number(app_id), app_id
         records.append(to_record(number, row))
-        entries.setdefault((slot_ms // BUCKET_MS, number, partition), row.schedule.expires_ms)
+        key = (slot_ms // BUCKET_MS, number, partition)
+        entries.setdefault(key, row.schedule.expires_ms)
+        if is_receipted(row):
+            filed.setdefault(key, []).append(row)
         if (run := row.schedule.run) is not None and is_listed_run(row):
             schedule_id, expires_ms = row.schedule.schedule_id.bytes, row.schedule.expires_ms
             runs.append((number, run.recurring_id.bytes, run.nominal_ms, schedule_id, expires_ms))
@@ -290,6 +296,7 @@ def put_rows(session: Session, rows: Sequence[Row], now_ms: int) -> None:
     ]
     execute_bulk(session.connection, _PUT_INDEX, new)
     execute_bulk(session.connection, _PUT_ROWS, records)
+    put_receipts(session, filed)
     if runs:
         execute_bulk(session.connection, _PUT_RUNS, runs)
 

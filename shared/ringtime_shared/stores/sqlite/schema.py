@@ -229,6 +229,23 @@ CREATE TABLE node_status ( -- what a node said of itself last
 ) WITHOUT ROWID;
 """
 
+_RECEIPTS = """
+CREATE TABLE receipts ( -- which schedules were filed together in a minute, see `ReceiptStore`
+    app INTEGER NOT NULL,
+    partition INTEGER NOT NULL,
+    bucket INTEGER NOT NULL,
+    ids BLOB NOT NULL, -- 16 bytes each
+    expires_ms INTEGER NOT NULL, -- of the first of their rows
+    PRIMARY KEY (app, partition, bucket, ids)
+) WITHOUT ROWID;
+CREATE TABLE moved ( -- minutes of which rows were left for later filings, see `MovedStore`
+    bucket INTEGER NOT NULL,
+    app INTEGER NOT NULL,
+    partition INTEGER NOT NULL,
+    PRIMARY KEY (bucket, app, partition)
+) WITHOUT ROWID;
+"""
+
 #: Step n leads from schema version n to n + 1; add at the end, change nothing. A comment holds no semicolon.
 STEPS = (
     _FIRST,
@@ -247,6 +264,7 @@ STEPS = (
     _AUDIT,
     _KEY_RETIREMENT,
     _NODE_STATUS,
+    _RECEIPTS,
 )
 SCHEMA_VERSION = len(STEPS)
 

@@ -40,6 +40,7 @@ from ringtime_shared.stores.protocol import (
     Marks,
     MarksWrite,
     Position,
+    ReceiptPage,
     RunEntry,
 )
 from ringtime_shared.stores.sqlite import (
@@ -53,6 +54,7 @@ from ringtime_shared.stores.sqlite import (
     node_status,
     operator,
     purge,
+    receipts,
     recurring,
     schedules,
     schema,
@@ -287,6 +289,12 @@ class SqliteStore:
 
     async def fetch_due(self, queries: Sequence[DueQuery]) -> list[DuePage]:
         return await self._reader.run(lambda session: schedules.fetch_due(session, queries))
+
+    async def fetch_receipts(self, entry: IndexEntry, after: bytes | None, limit: int) -> ReceiptPage:
+        now_ms = self._now_ms()
+        return await self._reader.run(
+            lambda session: receipts.fetch_receipts(session, entry, after, limit, now_ms)
+        )
 
     async def fetch_arrivals(self, after_ms: int, groups: Collection[int] | None = None) -> list[Arrival]:
         return self._arrivals.since(after_ms)

@@ -1,0 +1,88 @@
+"""Every ReceiptStore driver passes this file."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from uuid import UUID
+
+from tests.contract.builders import BUCKET, NOW_MS, START_MS, make_app, make_move, make_row, make_rows
+
+from ringtime_shared.clock import ManualClock
+from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.hooks import HookEvent, HookOf
+from ringtime_shared.models.schedule import Row
+from ringtime_shared.models.sending import Sending
+from ringtime_shared.stores.protocol import RECEIPT_MARGIN_MS, IndexEntry, Store
+
+ENTRY_IDS = 70  # more than one receipt holds
+
+
+def entry_at(app: App, partition: int = 0, bucket: int = BUCKET) -> IndexEntry:
+    return IndexEntry(bucket, Instance(app.app_id, partition))
+
+
+async def ids_at(store: Store, entry: IndexEntry, limit: int = 100) -> set[UUID]:
+    """Return what all receipts of a minute tell of."""
+    found: set[UUID] = set()
+    after: bytes | None = None
+    while True:
+        page = await store.fetch_receipts(entry, after, limit)
+        found |= set(page.schedule_ids)
+        if page.next is None:
+            return found
+        after = page.next
+
+
+def ids_of(rows: list[Row]) -> set[UUID]:
+    return {row.schedule.schedule_id for row in rows}
+
+
+async def test_they_tell_what_was_filed_by_minute_and_partition(store: Store, app: App) -> None:
+    rows = make_rows(app, [START_MS + n for n in range(ENTRY_IDS)])
+    beside, later = make_row(app, START_MS, 1), make_row(app, START_MS + 60_000)
+    await store.put_rows([*rows, beside, later])
+    assert await ids_at(store, entry_at(app)) == ids_of(rows)
+    assert await ids_at(store, entry_at(app), limit=1) == ids_of(rows)
+    assert await ids_at(store, entry_at(app, 1)) == ids_of([beside])
+    assert await ids_at(store, entry_at(app, 0, BUCKET + 1)) == ids_of([later])
+    assert await ids_at(store, entry_at(app, 2)) == set()
+    assert await ids_at(store, entry_at(make_app())) == set()
+
+
+async def test_filings_one_by_one_add_up(store: Store, app: App) -> None:
+    rows = make_rows(app, [START_MS + n for n in range(5)])
+    for row in rows:
+        await store.put_rows([row])
+    await store.put_rows(rows[1:3])  # again: their answer was lost
+    await store.put_rows([rows[0]])
+    assert await ids_at(store, entry_at(app), limit=2) == ids_of(rows)
+
+
+async def test_what_stands_for_no_schedule_has_none(store: Store, app: App) -> None:
+    home = make_row(app)
+    hook_of = HookOf(schedule_id=home.schedule.schedule_id, event=HookEvent.MISSED)
+    hook = make_row(app, START_MS + 2, sending=Sending(hook_of=hook_of))
+    await store.put_rows([home, make_move(home, START_MS + 4), hook])
+    assert await ids_at(store, entry_at(app)) == ids_of([home])
+
+
+async def test_they_end_before_their_rows(store: Store, app: App, clock: ManualClock) -> None:
+    """So a row that has expired is not missed: of those filed together, the first counts."""
+    short = make_row(app, START_MS + 1)
+    short = replace(short, schedule=replace(short.schedule, expires_ms=NOW_MS + 2 * 86_400_000))
+    await store.put_rows([make_row(app), short])
+    assert await ids_at(store, entry_at(app))
+    clock.advance(2 * 86_400_000 - RECEIPT_MARGIN_MS)
+    if type(store).__name__ != "CassandraStore":  # which counts by its own clock
+        assert short.schedule.schedule_id not in await ids_at(store, entry_at(app))
+
+
+async def test_a_row_filed_again_for_longer_is_told_of_for_longer(
+    store: Store, app: App, clock: ManualClock
+) -> None:
+    row = make_row(app)
+    await store.put_rows([row])
+    longer = replace(row, schedule=replace(row.schedule, expires_ms=row.schedule.expires_ms + 86_400_000))
+    await store.put_rows([longer])
+    clock.advance(row.schedule.expires_ms - NOW_MS)
+    assert await ids_at(store, entry_at(app)) == ids_of([row])

@@ -24,9 +24,10 @@ from tests.contract.builders import (
 
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.fires import FireCounts, Finding, Reason
 from ringtime_shared.models.schedule import Outcome, Row, Status
 from ringtime_shared.schedules import fires
-from ringtime_shared.schedules.fires import Audit, Finding, FireAudit, Reason
+from ringtime_shared.schedules.fires import FireAudit
 from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import Marks, MarksWrite, Position, Store
 from ringtime_shared.stores.sqlite import schema
@@ -84,10 +85,10 @@ async def settle(store: Store, app: App, upto_ms: int = END_MS) -> None:
     )
 
 
-async def audit(store: Store, app: App, from_ms: int = START_MS, upto_ms: int = END_MS) -> Audit:
-    whole = Audit()
+async def audit(store: Store, app: App, from_ms: int = START_MS, upto_ms: int = END_MS) -> FireCounts:
+    whole = FireCounts()
     async for page in FireAudit(store, ManualClock(END_MS + 3_600_000), app, from_ms, upto_ms).pages():
-        whole.add(page.audit)
+        whole.add(page.found)
     return whole
 
 
@@ -144,8 +145,9 @@ async def test_ten_removed_and_ten_doubled_are_found_and_nothing_else(
     removed, doubled = [rows[n] for n in picked[:10]], [rows[n] for n in picked[10:]]
     erase(removed)
     for n, row in enumerate(doubled):
-        ended_later = {"ended_ms": row.place.slot_ms + 90, "fired_ms": row.place.slot_ms + 50}
-        outcome = sent(row) if n % 2 else replace(sent(row), **ended_later)
+        slot_ms, outcome = row.place.slot_ms, sent(row)
+        if n % 2:  # what was sent a moment later, instead of the same told twice
+            outcome = replace(outcome, ended_ms=slot_ms + 90, fired_ms=slot_ms + 50)
         await double(store, row, after_ms=7, outcome=outcome)
     found = await audit(store, app)
     assert listed(found.findings, Reason.REMOVED) == ids_of(removed)

@@ -1,11 +1,21 @@
-"""Every ReceiptStore driver passes this file."""
+"""Every ReceiptStore and MovedStore driver passes this file."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from uuid import UUID
 
-from tests.contract.builders import BUCKET, NOW_MS, START_MS, make_app, make_move, make_row, make_rows
+from tests.contract.builders import (
+    BUCKET,
+    NOW_MS,
+    START_MS,
+    make_app,
+    make_move,
+    make_outcome,
+    make_row,
+    make_rows,
+    make_update,
+)
 
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.models.app import App, Instance
@@ -86,3 +96,26 @@ async def test_a_row_filed_again_for_longer_is_told_of_for_longer(
     await store.put_rows([longer])
     clock.advance(row.schedule.expires_ms - NOW_MS)
     assert await ids_at(store, entry_at(app)) == ids_of([row])
+
+
+class TestMoved:
+    async def test_minutes_with_a_pointer_are_noted_and_no_others(self, store: Store, app: App) -> None:
+        rows = make_rows(app, [START_MS, START_MS + 1, START_MS + 60_000])
+        far, beside = make_row(app, START_MS + 3 * 3_600_000), make_row(app, START_MS, 1)
+        await store.put_rows([*rows, far, beside])
+        later = rows[0].place._replace(slot_ms=START_MS + 120_000)
+        await store.put_updates([make_update(row, None, later) for row in (*rows[:2], far)])
+        await store.put_updates([make_update(beside, make_outcome())])
+        hours = (BUCKET - 60, BUCKET + 240)
+        noted = [entry_at(app), entry_at(app, 0, BUCKET + 180)]
+        assert await store.fetch_moved(*hours, app.app_id) == noted
+        assert await store.fetch_moved(BUCKET, BUCKET, app.app_id) == noted[:1]
+        assert await store.fetch_moved(BUCKET + 1, BUCKET + 179, app.app_id) == []
+        assert [
+            each for each in await store.fetch_moved(*hours) if each.instance.app_id == app.app_id
+        ] == noted
+
+    async def test_a_pointer_of_a_row_that_is_not_there_is_noted_or_not(self, store: Store, app: App) -> None:
+        row = make_row(app)
+        await store.put_updates([make_update(row, None, row.place._replace(slot_ms=START_MS + 9))])
+        assert await store.fetch_moved(BUCKET, BUCKET, app.app_id) in ([], [entry_at(app)])

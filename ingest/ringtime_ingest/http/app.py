@@ -32,6 +32,7 @@ from ringtime_ingest.http.routes.calendars import CalendarRoutes
 from ringtime_ingest.http.routes.clock import ClockRoutes, SteppedClock
 from ringtime_ingest.http.routes.completions import CompletionRoutes
 from ringtime_ingest.http.routes.dead_letters import DeadLetterRoutes
+from ringtime_ingest.http.routes.fires import FireRoutes
 from ringtime_ingest.http.routes.health import HealthRoutes, Ready
 from ringtime_ingest.http.routes.jobs import JobRoutes
 from ringtime_ingest.http.routes.metrics import MetricsRoutes, RequestCounts
@@ -96,6 +97,7 @@ def create_app(
             *RecurringRoutes(service, bodies, settings, meter).all(),
             *CompletionRoutes(service, bodies, settings, meter).all(),
             *CalendarRoutes(service, bodies, settings, meter).all(),
+            *FireRoutes(service, bodies, settings, meter).all(),
             *AuditRoutes(service, bodies, settings, meter).all(),
             *OperatingRoutes(service, bodies, settings, meter).all(),
             *HealthRoutes(ready, is_stepped=clock is not None).all(),

@@ -698,6 +698,27 @@ _OPERATIONS = (
         _Operation(
             method="get",
             path=path,
+            summary=f"Tell up to when everything that was due has its recorded outcome, of {whose}",
+            answer=schemas.COMPLETENESS,
+            failures=failures,
+        )
+        for path, whose, failures in (
+            ("/goscheduler/apps/{appId}/completeness", "an app", ("400", "404", "409", "503")),
+            ("/goscheduler/completeness", "all active apps", ("503",)),
+        )
+    ),
+    _Operation(
+        method="get",
+        path="/goscheduler/apps/{appId}/audit-fires",
+        summary="Audit the fires of a time range, a part at a time: each has one outcome, or it is listed",
+        answer=schemas.FIRE_AUDIT,
+        failures=("400", "404", "409", "503"),
+        query=("start_time", "end_time", "zone", "continuation_token"),
+    ),
+    *(
+        _Operation(
+            method="get",
+            path=path,
             summary=summary,
             answer=schemas.AUDIT,
             failures=("400", "503"),

@@ -54,6 +54,7 @@ from ringtime_shared.api.dead_letters import (
     ReplayView,
     SkippedReplay,
 )
+from ringtime_shared.api.fires import CompletenessView, FindingView, FireAuditPage
 from ringtime_shared.api.jobs import JobPage, JobView
 from ringtime_shared.api.operating import (
     DestinationList,
@@ -209,6 +210,8 @@ _OBJECTS: Mapping[Any, str] = {
     SkippedReplay: "SkippedReplay",
     AuditEntryView: "AuditEntry",
     JobView: "Job",
+    CompletenessView: "Completeness",
+    FindingView: "Finding",
     RecurringView: "Recurring",
     IntervalView: "ShownInterval",
     PlannedView: "Planned",
@@ -358,6 +361,8 @@ ANSWERS: Mapping[str, Schema] = {
     "AuditEntry": _object(AuditEntryView),
     "Idempotency": _object(IdempotencyView),
     "Job": _object(JobView),
+    "Completeness": _object(CompletenessView),
+    "Finding": _object(FindingView),
     "Completion": _object(CompletionView),
     "Recurring": _object(RecurringView),
     "ShownInterval": _object(IntervalView),
@@ -430,6 +435,8 @@ SECRETS = success_of(record({"signingSecrets": {"type": "array", "items": ref("S
 SIGNING_KEYS = success_of(record({"signingKeys": {"type": "array", "items": ref("SigningSecret")}}))
 DELETED_SECRET = success_of(record({"secretId": SECRET_ID}))
 DEAD_LETTERS = success_of(_object(DeadLetterPage))
+COMPLETENESS = success_of(ref("Completeness"))
+FIRE_AUDIT = success_of(_object(FireAuditPage))
 AUDIT = success_of(_object(AuditPage))
 OVERVIEW = success_of(_object(OverviewView))
 NODES = success_of(_object(NodeList))

@@ -20,6 +20,7 @@ from ringtime_ingest.service.completions import Completing, CompletingParts
 from ringtime_ingest.service.creations import Creations, now_s
 from ringtime_ingest.service.dead_letters import DeadLetters
 from ringtime_ingest.service.deletions import Deletions
+from ringtime_ingest.service.fires import Fires
 from ringtime_ingest.service.growth import Growth
 from ringtime_ingest.service.job_actions import JobActions
 from ringtime_ingest.service.jobs import Jobs
@@ -101,7 +102,9 @@ from ringtime_shared.stores.protocol import (
     MarkStore,
     MetaStore,
     NodeStatusStore,
+    MovedStore,
     OperatorStore,
+    ReceiptStore,
     RecurringStore,
     ScheduleStore,
     TallyStore,
@@ -115,6 +118,8 @@ class IngestStore(
     AppFeedStore,
     ScheduleStore,
     DueStore,
+    ReceiptStore,
+    MovedStore,
     MarkStore,
     DeadLetterStore,
     OperatorStore,
@@ -210,6 +215,7 @@ class IngestService:
         self.dead_letters = DeadLetters(
             parts.store, self._apps, replayer, parts.clock, self._fetch_shown, trail
         )
+        self.fires = Fires(parts.store, self._apps, parts.clock)
         self.audit = AuditLog(parts.store, self._apps, parts.clock)
         self.operating = Operating(parts.store, parts.clock)
         self.calendars = Calendars(parts.store, self._apps, parts.clock, parts.limits, trail)

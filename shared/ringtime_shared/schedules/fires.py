@@ -29,10 +29,8 @@ read again for the rest.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, TypeVar
 from uuid import UUID
@@ -42,6 +40,7 @@ from ringtime_shared.clock import Clock
 from ringtime_shared.errors import Damaged
 from ringtime_shared.ids import app_number_of, home_slot
 from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.fires import Finding, FireCounts, Reason
 from ringtime_shared.models.recurring import Definition, DefinitionState
 from ringtime_shared.models.schedule import Outcome, Place, Row, Status
 from ringtime_shared.schedules.chain_repair import has_broken
@@ -80,70 +79,11 @@ class AuditStore(ScheduleStore, MarkStore, OperatorStore, ReceiptStore, Recurrin
     """What the audit needs of a store."""
 
 
-class Reason(StrEnum):
-    """What is wrong with a fire."""
-
-    REMOVED = "REMOVED"
-    PASSED_OVER = "PASSED_OVER"
-    FILING_LOST = "FILING_LOST"
-    UNREADABLE = "UNREADABLE"
-    CHAIN_BROKEN = "CHAIN_BROKEN"
-    TWO_OUTCOMES = "TWO_OUTCOMES"
-    TWO_RUNS = "TWO_RUNS"
-
-    @property
-    def is_double(self) -> bool:
-        """Whether there is an outcome too many; else there is none."""
-        return self in (Reason.TWO_OUTCOMES, Reason.TWO_RUNS)
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """A fire that has no outcome, or two."""
-
-    schedule_id: UUID  #: of CHAIN_BROKEN: of the recurring schedule
-    reason: Reason
-    due_ms: int  #: the slot of its home row; of runs: the nominal time
-    says: str  #: one sentence
-
-
-@dataclass(slots=True)
-class Audit:
-    """A page of an audit, or several put together."""
-
-    ended: Counter[Status] = field(default_factory=Counter)  #: schedules with one outcome or more
-    waiting: int = 0  #: are to be sent yet, or again
-    gaps: int = 0
-    doubles: int = 0
-    findings: list[Finding] = field(default_factory=list)
-
-    @property
-    def expected(self) -> int:
-        """Fires that were asked for."""
-        return self.ended.total() + self.waiting + self.gaps
-
-    def find(self, finding: Finding) -> None:
-        """Add a finding."""
-        if finding.reason.is_double:
-            self.doubles += 1
-        else:
-            self.gaps += 1
-        self.findings.append(finding)
-
-    def add(self, other: Audit) -> None:
-        """Add what another page has."""
-        self.ended.update(other.ended)
-        self.waiting += other.waiting
-        self.gaps += other.gaps
-        self.doubles += other.doubles
-        self.findings += other.findings
-
-
 @dataclass(frozen=True, slots=True)
 class AuditPage:
     """A page of an audit."""
 
-    audit: Audit
+    found: FireCounts
     next: Position | None  #: go on after this; None: the audit is over
 
 
@@ -173,7 +113,7 @@ class FireAudit:
         The rows come first. The end of a page of rows is the slot that its last minute begins with, and its
         partition as an id; that of a page of definitions is a slot behind the range, and its last definition.
         """
-        audit = Audit()
+        audit = FireCounts()
         if after is not None and after.slot_ms > self._upto_ms:
             return AuditPage(audit, await self._look_at_definitions(audit, after.schedule_id))
         first = self._from_ms if after is None else after.slot_ms
@@ -195,10 +135,10 @@ class FireAudit:
             return AuditPage(audit, _end_of(entries[-1]))
         return AuditPage(audit, Position(self._upto_ms + 1, UUID(int=0)))
 
-    async def _look_at(self, entry: IndexEntry, marks: dict[Instance, Marks]) -> Audit:
+    async def _look_at(self, entry: IndexEntry, marks: dict[Instance, Marks]) -> FireCounts:
         """Audit one minute of a partition."""
         mark = marks.get(entry.instance, DAMAGED_MARKS)
-        audit, parts = Audit(), 1
+        audit, parts = FireCounts(), 1
         while (told := await self._read_receipts(entry, 0, parts)) is None:
             parts *= 4
         async for homes, others, unreadable in self._read_rows(entry):
@@ -264,7 +204,7 @@ class FireAudit:
                 return
             query = query._replace(after=page.next)
 
-    async def _judge(self, audit: Audit, homes: Iterable[Row], settled_ms: int) -> None:
+    async def _judge(self, audit: FireCounts, homes: Iterable[Row], settled_ms: int) -> None:
         """Say of home rows how they ended, or why they did not."""
         moved = []
         for row in homes:
@@ -310,7 +250,7 @@ class FireAudit:
             place = filing.moved_to
         return None
 
-    async def _judge_others(self, audit: Audit, others: Sequence[Row]) -> None:
+    async def _judge_others(self, audit: FireCounts, others: Sequence[Row]) -> None:
         """Find filings with outcomes beside those of their schedules."""
         for row, home in await _side_by_side(others, self._fetch_home):
             if home is None or home.outcome is None or row.outcome is None:
@@ -322,7 +262,7 @@ class FireAudit:
                 )
                 audit.find(Finding(row.schedule.schedule_id, Reason.TWO_OUTCOMES, home.place.slot_ms, says))
 
-    async def _miss(self, audit: Audit, instance: Instance, told: Iterable[UUID]) -> None:
+    async def _miss(self, audit: FireCounts, instance: Instance, told: Iterable[UUID]) -> None:
         """Find what receipts tell of and no page has returned."""
 
         async def fetch(schedule_id: UUID) -> bool:
@@ -347,7 +287,7 @@ class FireAudit:
         except Damaged:
             return None
 
-    async def _look_at_definitions(self, audit: Audit, after: UUID) -> Position | None:
+    async def _look_at_definitions(self, audit: FireCounts, after: UUID) -> Position | None:
         """Audit the next recurring schedules; return where to go on."""
         definitions = await self._store.list_definitions(
             self._app.app_id, after if after.int else None, _DEFINITIONS
@@ -362,7 +302,7 @@ class FireAudit:
             return None
         return Position(self._upto_ms + 1, definitions[-1].recurring_id)
 
-    async def _look_at_runs(self, audit: Audit, key: DefinitionKey) -> int | None:
+    async def _look_at_runs(self, audit: FireCounts, key: DefinitionKey) -> int | None:
         """Find nominal times with two runs that were sent; return the latest nominal time of the range."""
         latest_ms: int | None = None
         found: set[UUID] = set()
@@ -381,7 +321,9 @@ class FireAudit:
                 from_ms = max(runs[-1].nominal_ms, from_ms + 1)
         return latest_ms
 
-    async def _look_at_pair(self, audit: Audit, key: DefinitionKey, one: RunEntry, other: RunEntry) -> None:
+    async def _look_at_pair(
+        self, audit: FireCounts, key: DefinitionKey, one: RunEntry, other: RunEntry
+    ) -> None:
         rows = [
             await self._fetch(Place.of_home(key.app_id, each.schedule_id), each.schedule_id)
             for each in (one, other)
@@ -390,7 +332,7 @@ class FireAudit:
             says = f"so was {one.schedule_id}, a run of the same nominal time"
             audit.find(Finding(other.schedule_id, Reason.TWO_RUNS, other.nominal_ms, says))
 
-    async def _look_at_chain(self, audit: Audit, definition: Definition, latest_ms: int | None) -> None:
+    async def _look_at_chain(self, audit: FireCounts, definition: Definition, latest_ms: int | None) -> None:
         now_ms = self._clock.now_ms()
         if definition.state is not DefinitionState.ACTIVE or now_ms <= self._from_ms:
             return

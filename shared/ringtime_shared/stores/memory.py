@@ -81,6 +81,7 @@ class MemoryStore:
         self._marks: dict[Instance, tuple[int, Marks]] = {}
         self._definitions: dict[DefinitionKey, Definition] = {}
         self._calendars: dict[str, dict[str, Calendar]] = defaultdict(dict)  # by app and name
+        self._moved: dict[IndexEntry, None] = {}
         self._receipts: dict[IndexEntry, dict[bytes, int]] = defaultdict(dict)  # until when each is told
         self._runs: dict[DefinitionKey, list[RunEntry]] = defaultdict(list)
         self._claims: dict[ClaimKey, Claim] = {}
@@ -197,6 +198,8 @@ class MemoryStore:
         for update in updates:
             row = self._rows.get(update.place, {}).get(update.schedule_id)
             if row is not None and not update.written:
+                if update.moved_to is not None:
+                    self._moved[IndexEntry(update.place.bucket, update.place.instance)] = None
                 self._rows[update.place][update.schedule_id] = replace(
                     row, moved_to=update.moved_to or row.moved_to, outcome=update.outcome or row.outcome
                 )
@@ -239,6 +242,13 @@ class MemoryStore:
         keys = sorted(key for key in told if after is None or key > after)[:limit]
         ids = [UUID(bytes=key) for key in keys if told[key] > now_ms]
         return ReceiptPage(ids, keys[-1] if len(keys) == limit else None)
+
+    async def fetch_moved(self, first: int, last: int, app_id: str = "") -> list[IndexEntry]:
+        return sorted(
+            each
+            for each in self._moved
+            if first <= each.bucket <= last and app_id in ("", each.instance.app_id)
+        )
 
     async def fetch_arrivals(self, after_ms: int, groups: Collection[int] | None = None) -> list[Arrival]:
         count, arrivals = self._parts.written, self._arrivals.since(after_ms)

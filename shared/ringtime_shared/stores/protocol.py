@@ -302,6 +302,15 @@ class ReceiptStore(Protocol):
         ...
 
 
+class MovedStore(Protocol):
+    """Where rows were left for a later filing: beyond `settled`, that alone may have no outcome yet."""
+
+    async def fetch_moved(self, first: int, last: int, app_id: str = "") -> list[IndexEntry]:
+        """Return the buckets `first` to `last` inclusive in which some row was given a forward pointer, by
+        bucket, of this app; "": of all. Each is noted by the `put_updates` that writes the first."""
+        ...
+
+
 class MarkStore(Protocol):
     """The marks of poller instances, fenced by term."""
 
@@ -638,6 +647,7 @@ class Store(
     ScheduleStore,
     DueStore,
     ReceiptStore,
+    MovedStore,
     MarkStore,
     RecurringStore,
     CalendarStore,

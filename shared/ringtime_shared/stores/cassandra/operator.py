@@ -28,6 +28,8 @@ _GET_DONE = (
     f"SELECT slot_ms, schedule_id, expires_ms, {IS_DONE} {_OF_BUCKET}"
     " AND (slot_ms, schedule_id) > (?, ?) LIMIT ?"
 )
+_GET_ALL_MOVED = "SELECT app_id, bucket, partition FROM $moved WHERE hour = ?"
+_GET_MOVED = f"{_GET_ALL_MOVED} AND app_id = ?"
 _GET_RECEIPTS = (
     "SELECT ids FROM $receipts WHERE app_id = ? AND partition = ? AND bucket = ? AND ids > ? LIMIT ?"
 )
@@ -35,7 +37,7 @@ _GET_LAST = f"SELECT slot_ms {_OF_BUCKET} ORDER BY slot_ms DESC LIMIT 1"
 
 
 class OperatorReads:
-    """`OperatorStore` without the terms, and `ReceiptStore`, on one session."""
+    """`OperatorStore` without the terms, `ReceiptStore` and `MovedStore`, on one session."""
 
     def __init__(self, session: CqlSession, statements: Sequence[Prepared]) -> None:
         """Use `prepare`."""
@@ -46,13 +48,23 @@ class OperatorReads:
             self._get_done,
             self._get_last,
             self._get_receipts,
+            self._get_moved,
+            self._get_all_moved,
         ) = statements
 
     @classmethod
     async def prepare(cls, session: CqlSession) -> Self:
         return cls(
             session,
-            await session.prepare(_GET_BUCKETS, _GET_FIRST_BUCKETS, _GET_DONE, _GET_LAST, _GET_RECEIPTS),
+            await session.prepare(
+                _GET_BUCKETS,
+                _GET_FIRST_BUCKETS,
+                _GET_DONE,
+                _GET_LAST,
+                _GET_RECEIPTS,
+                _GET_MOVED,
+                _GET_ALL_MOVED,
+            ),
         )
 
     async def fetch_app_buckets(
@@ -114,6 +126,21 @@ class OperatorReads:
         return ReceiptPage(
             [each for (ids,) in found for each in ids_in(bytes(ids))],
             bytes(found[-1][0]) if len(found) == limit else None,
+        )
+
+    async def fetch_moved(self, first: int, last: int, app_id: str = "") -> list[IndexEntry]:
+        hours = range(first // 60, last // 60 + 1)
+        answers = await self._session.read_all(
+            [
+                self._get_moved.bind(hour, app_id) if app_id else self._get_all_moved.bind(hour)
+                for hour in hours
+            ]
+        )
+        return sorted(
+            IndexEntry(bucket, Instance(each, partition))
+            for records in answers
+            for each, bucket, partition in records
+            if first <= bucket <= last
         )
 
     async def fetch_schema(self) -> tuple[int, int]:

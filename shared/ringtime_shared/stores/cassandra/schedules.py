@@ -115,6 +115,7 @@ _ENDING = "USING TTL ? AND TIMESTAMP ?"
 PUT_INDEX = f"INSERT INTO $due_index (bucket, shard, app_id, partition) VALUES (?, ?, ?, ?) {_ENDING}"
 PUT_RECEIPT = "INSERT INTO $receipts (app_id, partition, bucket, ids) VALUES (?, ?, ?, ?) USING TTL ?"
 _PUT_APP_BUCKET = f"INSERT INTO $app_buckets (app_id, day, bucket, partition) VALUES (?, ?, ?, ?) {_ENDING}"
+_PUT_MOVED = f"INSERT INTO $moved (hour, app_id, bucket, partition) VALUES (?, ?, ?, ?) {_ENDING}"
 _GET_ROW = f"SELECT {CONTENTS} FROM $schedules {_BY_KEY}"
 _GET_EXPIRY = f"SELECT expires_ms, cancelled_ms, created_ms, fire_ms FROM $schedules {_BY_KEY}"
 _PUT_CANCEL = f"UPDATE $schedules USING TTL ? SET cancelled_ms = ? {_BY_KEY}"
@@ -152,6 +153,7 @@ class Schedules:
             self._put_app_bucket,
             self._put_run,
             self._put_receipt,
+            self._put_moved,
             self._get_row,
             self._get_expiry,
             self._put_cancel,
@@ -164,6 +166,7 @@ class Schedules:
         self._expiries = expiries
         self._arrivals = arrivals
         self._now_ms = now_ms
+        self._moved: Known[IndexKey] = Known(INDEX_ENTRIES)  # until when an acknowledged note lasts
         self._indexed_under = 0  # this part count
         self._indexed: Known[IndexKey] = Known(INDEX_ENTRIES)  # until when an acknowledged entry lasts
 
@@ -183,6 +186,7 @@ class Schedules:
             _PUT_APP_BUCKET,
             PUT_RUN,
             PUT_RECEIPT,
+            _PUT_MOVED,
             _GET_ROW,
             _GET_EXPIRY,
             _PUT_CANCEL,
@@ -336,6 +340,7 @@ class Schedules:
         partitions: dict[tuple[str, int, int], tuple[Values, bytes]] = {}
         moves: dict[Values, Item] = {}  # by key: of two updates of a row the later one counts
         outcomes: dict[Values, Item] = {}
+        left: dict[IndexKey, int] = {}
         for update, expires_ms in zip(updates, expiries, strict=True):
             if expires_ms is None:
                 continue  # there is no such row
@@ -351,10 +356,25 @@ class Schedules:
                 query = self._put_outcome.in_batch((*using, encode_outcome(outcome), *values))
                 outcomes[values] = Item(found[1], query)
             if (moved_to := update.moved_to) is not None:
+                key = (minute[2], app_id, partition)
+                end_ms = _entry_end_ms(minute[2], slot_ms, row_end_ms(slot_ms, expires_ms, now_ms))
+                if (left.get(key) or self._moved.get(key) or 0) < end_ms:
+                    left[key] = end_ms
                 place_value = pack_tuple(moved_to.partition, moved_to.slot_ms)
                 moves[values] = Item(found[1], self._put_move.in_batch((*using, place_value, *values)))
+        if left:  # before the pointers: whoever dies in between must not leave one that nobody knows of
+            noted = [self._moved_item(key, end_ms, now_ms) for key, end_ms in left.items()]
+            await self._session.write(make_batches(noted, self._session, UPDATES_PER_BATCH))
+            self._moved.update(left)
         items = [*outcomes.values(), *moves.values()]
         await self._session.write(make_batches(items, self._session, UPDATES_PER_BATCH))
+
+    def _moved_item(self, key: IndexKey, end_ms: int, now_ms: int) -> Item:
+        bucket, app_id, partition = key
+        hour = pack_int(bucket // 60)
+        values = (hour, app_id.encode(), pack_int(bucket), pack_int(partition))
+        ending = (pack_int(ttl_s(end_ms, now_ms)), pack_long(end_ms))
+        return Item(hour, self._put_moved.in_batch((*values, *ending)))
 
     async def _fetch_expiries(self, updates: Sequence[RowUpdate]) -> list[int | None]:
         """Return when each of the updated schedules expires: known here as a rule, else read; None: there is

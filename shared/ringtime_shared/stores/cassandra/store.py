@@ -247,6 +247,9 @@ class CassandraStore:
     async def fetch_receipts(self, entry: IndexEntry, after: bytes | None, limit: int) -> ReceiptPage:
         return await self._operator.fetch_receipts(entry, after, limit)
 
+    async def fetch_moved(self, first: int, last: int, app_id: str = "") -> list[IndexEntry]:
+        return await self._operator.fetch_moved(first, last, app_id)
+
     async def fetch_arrivals(self, after_ms: int, groups: Collection[int] | None = None) -> list[Arrival]:
         return await self._arrivals.fetch(after_ms, groups)
 

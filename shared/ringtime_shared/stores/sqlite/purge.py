@@ -148,6 +148,7 @@ def _close_entry(session: Session, entry: IndexKey, now_ms: int) -> None:
         session.connection.execute(
             "DELETE FROM due_index WHERE bucket = ? AND app = ? AND partition = ?", entry
         )
+        session.connection.execute("DELETE FROM moved WHERE bucket = ? AND app = ? AND partition = ?", entry)
         delete_receipts(session, entry, None)
         session.forget_indexed([entry])
     else:

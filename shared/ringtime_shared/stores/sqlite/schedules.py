@@ -240,6 +240,7 @@ _PUT_ROWS = (
 )
 _PUT_CONTENTS = f"UPDATE schedules SET callback_details = ?, payload = ?, extras = ? {_BY_KEY}"
 _PUT_INDEX = "INSERT INTO due_index (bucket, app, partition, purge_ms) {values} ON CONFLICT DO NOTHING"
+_PUT_MOVED = "INSERT INTO moved (bucket, app, partition) {values} ON CONFLICT DO NOTHING"
 _PUT_RUNS = (
     "INSERT INTO runs (app, recurring_id, nominal_ms, schedule_id, expires_ms) {values}"
     " ON CONFLICT DO NOTHING"
@@ -318,6 +319,7 @@ def put_cancel(session: Session, place: Place, schedule_id: UUID, cancelled_ms: 
 
 def put_updates(session: Session, updates: Sequence[RowUpdate]) -> None:
     number, last_app_id = None, None
+    moved: dict[Record, None] = {}
     moves: dict[Record, Record] = {}  # by key: of two updates of a row the later one counts
     outcomes: dict[Record, Record] = {}
     for update in updates:
@@ -329,8 +331,10 @@ def put_updates(session: Session, updates: Sequence[RowUpdate]) -> None:
             outcomes[key] = from_outcome(update.outcome) + key
         if update.moved_to is not None:
             moves[key] = (update.moved_to.partition, update.moved_to.slot_ms, *key)
+            moved[slot_ms // BUCKET_MS, number, partition] = None
     execute_bulk(session.connection, _PUT_OUTCOMES, list(outcomes.values()))
     execute_bulk(session.connection, _PUT_MOVES, list(moves.values()))
+    execute_bulk(session.connection, _PUT_MOVED, [key for key in moved if key[1] is not None])
 
 
 def replace_contents(session: Session, before: Row, after: Row) -> bool:
@@ -353,6 +357,16 @@ def fetch_index(session: Session, first: int, last: int) -> list[IndexEntry]:
         "SELECT bucket, app_id, partition FROM due_index JOIN app_numbers ON number = app"
         " WHERE bucket BETWEEN ? AND ? ORDER BY bucket, app, partition",
         (first, last),
+    )
+    return [IndexEntry(bucket, Instance(app_id, partition)) for bucket, app_id, partition in found]
+
+
+def fetch_moved(session: Session, first: int, last: int, app_id: str) -> list[IndexEntry]:
+    of_app = " AND app_id = ?" if app_id else ""
+    found = session.fetch(
+        "SELECT bucket, app_id, partition FROM moved JOIN app_numbers ON number = app"
+        f" WHERE bucket BETWEEN ? AND ?{of_app} ORDER BY bucket, app, partition",
+        (first, last, *([app_id] if app_id else [])),
     )
     return [IndexEntry(bucket, Instance(app_id, partition)) for bucket, app_id, partition in found]
 

@@ -296,6 +296,9 @@ class SqliteStore:
             lambda session: receipts.fetch_receipts(session, entry, after, limit, now_ms)
         )
 
+    async def fetch_moved(self, first: int, last: int, app_id: str = "") -> list[IndexEntry]:
+        return await self._reader.run(lambda session: schedules.fetch_moved(session, first, last, app_id))
+
     async def fetch_arrivals(self, after_ms: int, groups: Collection[int] | None = None) -> list[Arrival]:
         return self._arrivals.since(after_ms)
 

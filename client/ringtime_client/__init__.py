@@ -42,6 +42,7 @@ from ringtime_shared.api.dead_letters import (
     ReplayView,
     SkippedReplay,
 )
+from ringtime_shared.api.fires import CompletenessView, FindingView, FireAuditPage
 from ringtime_shared.api.jobs import JobPage, JobView
 from ringtime_shared.api.recurring import (
     BackfillEffect,
@@ -76,12 +77,15 @@ __all__ = [
     "CalendarView",
     "Callback",
     "CancelResult",
+    "CompletenessView",
     "DeadLetterPage",
     "DeadLetterView",
     "DefinitionState",
     "DstGap",
     "DstOverlap",
     "Effect",
+    "FindingView",
+    "FireAuditPage",
     "Hooks",
     "HttpCallbackDetails",
     "Interval",

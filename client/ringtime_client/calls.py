@@ -444,6 +444,7 @@ def list_schedules(
     labels: Mapping[str, str] | None = None,
     name_prefix: str = "",
     host: str = "",
+    late_by: timedelta | None = None,
     size: int = LIST_SIZE,
     token: str = "",
 ) -> Call[SchedulePage]:
@@ -457,6 +458,7 @@ def list_schedules(
         labels: only schedules that have these, and perhaps others.
         name_prefix: only those whose name begins so.
         host: only those whose callback goes to this host.
+        late_by: only those sent, or missed, so late, or later.
         size: most schedules on the page, 1 to 1,000.
         token: the one of the page before; "": the first page.
 
@@ -469,6 +471,7 @@ def list_schedules(
         "label": [f"{key}:{value}" for key, value in (labels or {}).items()],
         "name_prefix": name_prefix,
         "host": host,
+        "late_by_ms": None if late_by is None else late_by // _MS,
         "size": size,
         "continuation_token": token,
     }

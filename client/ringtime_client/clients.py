@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
-from ringtime_client import calendars, calls, jobs, operating, recurring
+from ringtime_client import calendars, calls, fires, jobs, operating, recurring
 from ringtime_client.answers import settle
 from ringtime_client.certificates import File, find_certificates
 from ringtime_client.coalescing import Coalescer
@@ -182,6 +182,8 @@ class RingtimeClient(_Client):
     create_job = _verb(jobs.create_job)
     get_job = _verb(jobs.get_job)
     list_jobs = _verb(jobs.list_jobs)
+    get_completeness = _verb(fires.get_completeness)
+    audit_fires = _verb(fires.audit_fires)
     cancel_job = _verb(jobs.cancel_job)
     put_calendar = _verb(calendars.put_calendar)
     get_calendar = _verb(calendars.get_calendar)
@@ -294,6 +296,8 @@ class AsyncRingtimeClient(_Client):
     create_job = _async_verb(jobs.create_job)
     get_job = _async_verb(jobs.get_job)
     list_jobs = _async_verb(jobs.list_jobs)
+    get_completeness = _async_verb(fires.get_completeness)
+    audit_fires = _async_verb(fires.audit_fires)
     cancel_job = _async_verb(jobs.cancel_job)
     put_calendar = _async_verb(calendars.put_calendar)
     get_calendar = _async_verb(calendars.get_calendar)

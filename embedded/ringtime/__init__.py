@@ -6,6 +6,7 @@ from ringtime_client import HttpCallbackDetails, Interval, NewSchedule, Recurrin
 from ringtime_ingest.service import Cancellation
 from ringtime_ingest.service.backfill import BackfillReport, BackfillRun
 from ringtime_ingest.service.dead_letters import LetterPage, ReplayReport, Skipped
+from ringtime_ingest.service.fires import FireAuditPart
 from ringtime_ingest.service.jobs import JobPage
 from ringtime_ingest.service.listing import SchedulePage
 from ringtime_ingest.service.recurring import DefinitionPage
@@ -42,6 +43,7 @@ __all__ = [
     "Delivery",
     "DstGap",
     "DstOverlap",
+    "FireAuditPart",
     "Hooks",
     "HttpCallbackDetails",
     "Interval",

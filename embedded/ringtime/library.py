@@ -14,6 +14,7 @@ from typing import Any, Self, cast
 from uuid import UUID
 
 from ringtime.calendars import CalendarVerbs
+from ringtime.fires import FireVerbs
 from ringtime.instants import to_ms
 from ringtime.jobs import JobVerbs
 from ringtime.recurring import RecurringVerbs, details_of, ms_of, payload_of
@@ -69,7 +70,7 @@ class FunctionCallback(CallbackType):
         return Reply(ok=True) if reply is None else reply
 
 
-class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
+class Ringtime(RecurringVerbs, JobVerbs, FireVerbs, CalendarVerbs):
     """A scheduler in this process.
 
         async with Ringtime("data") as ringtime:
@@ -454,6 +455,7 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
         labels: Mapping[str, str] | None = None,
         name_prefix: str = "",
         host: str = "",
+        late_by: timedelta | None = None,
         size: int = LIST_SIZE,
         token: str = "",
     ) -> SchedulePage:
@@ -467,6 +469,7 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
             labels: only schedules that have these, and perhaps others.
             name_prefix: only those whose name begins so.
             host: only those whose callback goes to this host.
+            late_by: only those sent, or missed, so late, or later.
             size: most schedules on the page, 1 to 1,000.
             token: the one of the page before; "": the first page.
 
@@ -477,7 +480,13 @@ class Ringtime(RecurringVerbs, JobVerbs, CalendarVerbs):
                 app_id=app_id,
                 start_ms=to_ms("start", start),
                 end_ms=to_ms("end", end),
-                only=RowFilter(status=status, labels=labels_of(labels), name_prefix=name_prefix, host=host),
+                only=RowFilter(
+                    status=status,
+                    labels=labels_of(labels),
+                    name_prefix=name_prefix,
+                    host=host,
+                    late_by_ms=None if late_by is None else late_by // timedelta(milliseconds=1),
+                ),
                 size=size,
                 token=token,
             )

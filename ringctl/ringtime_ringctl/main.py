@@ -13,6 +13,7 @@ from ringtime_ringctl.apps.command import apps
 from ringtime_ringctl.audit.command import audit
 from ringtime_ringctl.deployment.context import MAX_OPERATOR, Context, system_operator
 from ringtime_ringctl.doctor.command import doctor
+from ringtime_ringctl.fires import audit_fires, completeness
 from ringtime_ringctl.forecast import forecast_command
 from ringtime_ringctl.keys import keys
 from ringtime_ringctl.parts.command import parts
@@ -153,6 +154,8 @@ for _command in (
     drain,
     undrain,
     forecast_command,
+    completeness,
+    audit_fires,
     doctor,
     schedules,
     recurring,

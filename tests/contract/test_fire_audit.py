@@ -24,7 +24,7 @@ from tests.contract.builders import (
 
 from ringtime_shared.clock import ManualClock
 from ringtime_shared.models.app import App, Instance
-from ringtime_shared.models.fires import FireCounts, Finding, Reason
+from ringtime_shared.models.fires import Finding, FireCounts, Reason
 from ringtime_shared.models.schedule import Outcome, Row, Status
 from ringtime_shared.schedules import fires
 from ringtime_shared.schedules.fires import FireAudit

@@ -45,7 +45,7 @@ _PASSING = re.compile(
     r"|\b[0-9a-f]{16}\b"
     r"|wh(sec|pk)_\S{44}"
 )
-_VARYING = frozenset({"partitionId", "lagMs", "durationMs", "continuationToken"}) | {
+_VARYING = frozenset({"partitionId", "lagMs", "durationMs", "continuationToken", "ageMs"}) | {
     *("version", "node", "silentMs", "oldestDueMs", "markAgeMs", "windowMs", "loaded", "backlog", "inFlight"),
     *("owned", "wanted", "instances", "moving", "apps", "parked", "moves", "imbalance", "imbalanceAfter"),
     *("ownedOfApp", "wantedAfter", "count", "capacity", "share", "source", "target", "carriedPerMinute"),

@@ -132,6 +132,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "labels": {"team": "a"},
         "name_prefix": "night",
         "host": "a.example",
+        "late_by": HOUR,
         "size": 5,
         "token": "",
     },
@@ -168,6 +169,13 @@ GOOD: dict[str, dict[str, Any]] = {
     "get_job": {"app_id": "shop", "job_id": ID},
     "cancel_job": {"app_id": "shop", "job_id": ID},
     "list_jobs": {"app_id": "shop", "size": 5, "token": ""},
+    "get_completeness": {"app_id": "shop"},
+    "audit_fires": {
+        "app_id": "shop",
+        "start": datetime(2030, 1, 1, tzinfo=UTC),
+        "end": datetime(2030, 1, 2, tzinfo=UTC),
+        "token": "",
+    },
     "put_calendar": NAMED | {"dates": [date(2030, 1, 1)], "spans": [SPAN], "ics": "x"},
     "get_calendar": NAMED,
     "list_calendars": {"app_id": "shop"},
@@ -208,7 +216,7 @@ GOOD: dict[str, dict[str, Any]] = {
     },
 }
 WITHOUT_ARGUMENTS = {"list_apps", "close", "get_overview", "list_nodes"}
-MAY_BE_OF_ALL = ("list_audit", "get_ring", "list_destinations")
+MAY_BE_OF_ALL = ("list_audit", "get_ring", "list_destinations", "get_completeness")
 OTHERS = {"callback", "register_callback", "advance", "serve_http"}  #: of the library, tested below
 
 #: What is right for an argument, beside what has the type of the good value.
@@ -257,6 +265,8 @@ def wrong_for(verb: str, argument: str) -> Iterator[Any]:
         if verb == "replay_dead_letters" and argument == "size" and value is None:
             is_right = True
         if verb in MAY_BE_OF_ALL and argument == "app_id" and value is None:
+            is_right = True
+        if argument == "late_by" and value is None:
             is_right = True
         if verb == "patch_recurring" and argument in ("times", "payload", "callback") and value is None:
             is_right = True

@@ -810,13 +810,13 @@ def test_both_clients_have_the_same_verbs() -> None:
         return {name: inspect.signature(value) for name, value in public.items()}
 
     assert verbs(AsyncRingtimeClient) == verbs(RingtimeClient)
-    assert len(verbs(RingtimeClient)) == 55
+    assert len(verbs(RingtimeClient)) == 57
 
 
 def test_verbs_follow_one_pattern_and_the_library_has_them_all() -> None:
     first = (
         "register|configure|list|get|find|activate|deactivate|delete|create|put|patch|cancel|pause|resume|trigger"
-        "|backfill|preview|count|replay|complete"
+        "|backfill|preview|count|replay|complete|audit"
     )
     pattern = re.compile(rf"({first})_[a-z_]+")
     verbs = [name for name in vars(RingtimeClient) if not name.startswith("_") and name != "close"]

@@ -45,6 +45,7 @@ from ringtime_shared.api.recurring import MAX_PREVIEW, MAX_REASON_CHARS
 from ringtime_shared.models.job import JobAction
 from ringtime_shared.models.recurring import DefinitionState
 from ringtime_shared.models.schedule import Status
+from ringtime_shared.schedules.row_filter import MOST_LATE_MS
 from ringtime_shared.settings import ServerSettings
 from ringtime_shared.traces.context import PARENT, STATE
 
@@ -133,6 +134,12 @@ _PARAMETERS: Mapping[str, Schema] = {
         f"{LABEL_KEY_PATTERN}:{LABEL_VALUE_PATTERN}", description="key:value; may be given several times."
     ),
     "host": text_of("[A-Za-z0-9._-]{1,253}", description="Of the callback's URL, without the port."),
+    "late_by_ms": {
+        "type": "integer",
+        "minimum": 0,
+        "maximum": MOST_LATE_MS,
+        "description": "Only those sent, or missed, so many milliseconds late, or later.",
+    },
     "when": {"enum": ["past", "future"]},
     "state": {"enum": [state.value for state in DefinitionState]},
     "size:jobs": {"type": "integer", "minimum": 1, "maximum": MAX_JOBS},
@@ -419,6 +426,7 @@ _OPERATIONS = (
             "label",
             "name_prefix",
             "host",
+            "late_by_ms",
             "size",
             "continuation_token",
         ),

@@ -61,6 +61,14 @@ class Query:
             return usual
         return int(text or usual)
 
+    def whole(self, name: str) -> int | None:
+        """Return a whole number that is not negative; None: there is none."""
+        text = self.text(name)
+        if text and not (text.isascii() and text.isdigit() and len(text) <= 18):
+            self.wrong.append(Violation(name, "must be a whole number, and not negative"))
+            return None
+        return int(text) if text else None
+
     def instant(self, name: str, zone: tzinfo | None = None) -> int | None:
         """Return an instant in ms; None: there is none.
 

@@ -93,6 +93,7 @@ from ringtime_shared.api.views import Key, keys_of
 from ringtime_shared.apps.retry_rules import RetryBounds
 from ringtime_shared.errors import ErrorWord
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.fires import Reason, Waits
 from ringtime_shared.models.hooks import HookEvent, Hooks
 from ringtime_shared.models.job import MOST_PROBLEMS, JobAction, JobState
 from ringtime_shared.models.recurring import DefinitionState
@@ -174,6 +175,11 @@ _FORMS: Mapping[str, Schema] = {
     "exclusionCalendars": {"type": "array", "items": {"type": "string"}},
     "entryId": SCHEDULE_ID,
     "about": SCHEDULE_ID,
+    "ended": {
+        "type": "object",
+        "additionalProperties": {"type": "integer"},
+        "propertyNames": {"enum": [status.value for status in Status]},
+    },
     "before": {},
     "after": {},
 }
@@ -197,6 +203,8 @@ _TYPES: Mapping[Any, Schema] = {
             Effect,
             BackfillEffect,
             Priority,
+            Waits,
+            Reason,
         )
     },
 }

@@ -119,7 +119,10 @@ class AppMaps:
         self._feed.learn(app.app_id, app, begun_ms)
 
     async def follow(self) -> None:
-        """Look at what has changed: what was registered a while ago is known then. Raises StoreUnavailable."""
+        """Look at what has changed: what was registered a while ago is known then.
+
+        Raises StoreUnavailable.
+        """
         await self._feed.refresh()
 
     async def app_id_of(self, number: int) -> str | None:

@@ -76,10 +76,10 @@ class Fires:
         self._clock = clock
         self._marks = CompletenessMarks(store, clock, apps.known)
 
-    async def completeness(self, app_id: str = "") -> Completeness:
-        """Return the mark of an app; "": of all of them. Raises NotFound (app), ClockInDoubt,
+    async def completeness(self, app_id: str | None = None) -> Completeness:
+        """Return the mark of an app; None: of all of them. Raises NotFound (app), ClockInDoubt,
         StoreUnavailable."""
-        if app_id:
+        if app_id is not None:
             return await self._marks.of_app((await self._apps.get(app_id)).app)
         await self._apps.follow()  # rows of an app that is not known yet must not be passed over
         return await self._marks.of_all()

@@ -73,10 +73,13 @@ class ListNames(NamedTuple):
     label: str
     name_prefix: str
     host: str
+    late_by: str
 
 
-IN_QUERY = ListNames("start_time", "end_time", "size", "continuation_token", "label", "name_prefix", "host")
-IN_LIBRARY = ListNames("start", "end", "size", "token", "labels", "name_prefix", "host")
+IN_QUERY = ListNames(
+    "start_time", "end_time", "size", "continuation_token", "label", "name_prefix", "host", "late_by_ms"
+)
+IN_LIBRARY = ListNames("start", "end", "size", "token", "labels", "name_prefix", "host", "late_by")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +110,7 @@ class ListQuery:
             )
         if not 1 <= self.size <= MAX_LIST_SIZE:
             violations.append(Violation(names.size, f"must be from 1 to {MAX_LIST_SIZE}"))
-        violations += self.only.check(names.label, names.name_prefix, names.host)
+        violations += self.only.check(names.label, names.name_prefix, names.host, names.late_by)
         if violations:
             raise InvalidRequest(violations)
         return start_ms, end_ms - 1

@@ -17,11 +17,11 @@ from ringtime_ringctl.schedules.apply import apply_command
 from ringtime_ringctl.schedules.jobs import bulk_command, jobs
 from ringtime_ringctl.schedules.records import Filing, destination_of, fetch_filing, parse_id, row_to_json
 from ringtime_ringctl.shell import RingctlGroup, deployed
-from ringtime_ringctl.times import FORMS, read_window
+from ringtime_ringctl.times import FORMS, read_window, to_span
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
 from ringtime_shared.errors import InvalidRequest
-from ringtime_shared.models.schedule import Row
+from ringtime_shared.models.schedule import Row, Status
 from ringtime_shared.schedules.buckets_ahead import read_entries
 from ringtime_shared.schedules.cancelling import cancel_home
 from ringtime_shared.schedules.row_filter import ALL_ROWS, RowFilter, parse_labels
@@ -44,6 +44,7 @@ _ALL = (
     Column("SLOT"),
     Column("INSTANCE"),
     Column("STATUS"),
+    Column("LAG", right=True),
     Column("CALLBACK"),
     Column("TO", folds=True),
 )
@@ -181,6 +182,14 @@ async def get(deployment: Deployment, output: Output, schedule_id: str) -> None:
 )
 @click.option("--name", "name_prefix", default="", help="Only those whose name begins so.")
 @click.option("--host", default="", help="Only those whose callback goes to this host.")
+@click.option("--status", type=click.Choice(list(Status)), help="Only those with this status; implies --all.")
+@click.option(
+    "--late-by",
+    "late_by_ms",
+    metavar="MS",
+    type=int,
+    help="Only those sent, or missed, so many milliseconds late, or later; implies --all.",
+)
 @deployed
 async def list_command(
     deployment: Deployment,
@@ -193,6 +202,8 @@ async def list_command(
     labels: Sequence[str],
     name_prefix: str,
     host: str,
+    status: str | None,
+    late_by_ms: int | None,
 ) -> None:
     """List what is still to fire, by slot: pending schedules and pending retries, overdue ones included.
 
@@ -201,11 +212,20 @@ async def list_command(
       ringctl schedules list pay
       ringctl schedules list pay --from -10m --to now       what should have fired already
       ringctl schedules list pay --from -1h --to now --all  what did, and how it ended
+      ringctl schedules list pay --from -1h --to now --status MISS
+      ringctl schedules list pay --from -1h --to now --late-by 500
       ringctl schedules list pay --label team:billing --host api.example.com
       ringctl schedules list pay --to +7d --limit 1000 --json | jq -r '.schedules[].scheduleId'
     """
-    only = RowFilter(labels=parse_labels(labels, "--label"), name_prefix=name_prefix, host=host)
-    if violations := only.check("--label", "--name", "--host"):
+    only = RowFilter(
+        status=Status(status) if status else None,
+        labels=parse_labels(labels, "--label"),
+        name_prefix=name_prefix,
+        host=host,
+        late_by_ms=late_by_ms,
+    )
+    is_all = is_all or bool(status) or late_by_ms is not None
+    if violations := only.check("--label", "--name", "--host", "--late-by"):
         raise InvalidRequest(violations)
     await fetch_app(deployment, app_id)
     from_ms, upto_ms = read_window(start, end, deployment.clock.now_ms())
@@ -291,7 +311,11 @@ def _to_list_row(row: Row, is_all: bool) -> list[str | int | None]:
         str(row.schedule.schedule_id),
         to_iso(row.place.slot_ms),
         str(row.place.instance),
-        row.status.value if is_all else row.attempts,
+        *([row.status.value, _lag_of(row)] if is_all else [row.attempts]),
         row.schedule.callback_type,
         destination_of(row) or None,
     ]
+
+
+def _lag_of(row: Row) -> str | None:
+    return None if row.lag_ms is None else to_span(row.lag_ms)

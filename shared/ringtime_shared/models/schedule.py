@@ -187,6 +187,13 @@ class Row:
         return self.outcome is None and self.moved_to is None and self.cancelled_ms is None
 
     @property
+    def lag_ms(self) -> int | None:
+        """How late the last attempt of one that has ended was sent; None: none was."""
+        if self.outcome is None or self.outcome.fired_ms is None:
+            return None
+        return self.outcome.fired_ms - self.schedule.awaited_ms
+
+    @property
     def status(self) -> Status:
         """What a client is told of a home row: an outcome wins over a cancel that came too late."""
         if self.outcome is not None:

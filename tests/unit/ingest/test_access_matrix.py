@@ -231,6 +231,10 @@ ENTRIES: dict[tuple[str, str], Entry] = {
     **{("get", path): plain() for path in (f"{BY_APP}/audit", f"{BASE}/audit")},
     **{("get", f"{BASE}/{word}"): plain() for word in ("overview", "nodes", "ring", "destinations")},
     **{("get", f"{BY_APP}/{word}"): plain() for word in ("destinations", "forecast")},
+    **{
+        ("get", path): plain()
+        for path in (f"{BY_APP}/completeness", f"{BASE}/completeness", f"{BY_APP}/audit-fires")
+    },
     **{("get", path): plain() for path in (f"{BY_APP}/configuration", f"{BY_APP}/schedules", RECURRING)},
     **{("get", path): plain() for path in (CALENDARS, JOBS, LETTERS, f"{LETTERS}/count")},
     **{

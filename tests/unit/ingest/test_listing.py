@@ -27,11 +27,11 @@ from ringtime_ingest.service.requests import ScheduleChange
 from ringtime_shared.errors import InvalidRequest, NotFound, StoreUnavailable
 from ringtime_shared.models.app import App
 from ringtime_shared.models.recurring import Origin
-from ringtime_shared.models.schedule import Row, Status
+from ringtime_shared.models.schedule import Outcome, Row, Status
 from ringtime_shared.schedules.row_filter import RowFilter
 from ringtime_shared.settings import AppLimits
 
-_ASKED = ("status", "labels", "name_prefix", "host")
+_ASKED = ("status", "labels", "name_prefix", "host", "late_by_ms")
 MINUTE_MS = 60_000
 HOUR_MS = 60 * MINUTE_MS
 DAY_MS = 24 * HOUR_MS
@@ -315,10 +315,11 @@ async def test_a_list_may_ask_for_labels_a_name_and_a_host(rig: Rig) -> None:
     assert await found(host="api.EXAMPLE") == [2]
     assert await found(host="[::1]") == await found(host="::1") == [3]
     assert await found(host="example") == []
-    for wrong in ({"labels": (("a b", "c"),)}, {"name_prefix": "-"}, {"host": "a/b"}):
+    for wrong in ({"labels": (("a b", "c"),)}, {"name_prefix": "-"}, {"host": "a/b"}, {"late_by_ms": -1}):
         with pytest.raises(InvalidRequest) as caught:
             await found(**wrong)
-        assert [each.field for each in caught.value.violations] == list(wrong)
+        field = caught.value.violations[0].field
+        assert field in (*wrong, "late_by")
 
 
 async def test_lists_ask_for_what_a_schedule_is_now(rig: Rig) -> None:
@@ -377,3 +378,28 @@ async def test_a_page_of_large_payloads_holds_no_more_than_so_many_bytes(bytes_e
     assert (len(pages) == 1) is (200 * bytes_each <= most)
     asked = [queries for name, queries in rig.store.calls if name == "fetch_rows"]
     assert max(sum(query.limit for query in queries) for queries in asked) * 1_048_576 <= 2.5 * most
+
+
+async def test_late_and_missed_ones_are_found_by_how_late_they_were(rig: Rig) -> None:
+    """Those that were sent by their lag; those that were missed by when that was decided."""
+    sent, late, missed, waiting = rows = [make_row(rig.app, START_MS + n) for n in range(4)]
+    await rig.put(*rows)
+    due_ms = [row.schedule.awaited_ms for row in rows]
+    on_time = make_outcome(fired_ms=due_ms[0] + 499, ended_ms=due_ms[0] + 9_000)
+    after_it = make_outcome(fired_ms=due_ms[1] + 500, ended_ms=due_ms[1] + 501)
+    missed_at = Outcome(status=Status.MISS, ended_ms=due_ms[2] + 60_000)
+    ends = zip((sent, late, missed), (on_time, after_it, missed_at), strict=True)
+    await rig.real.put_updates([make_update(row, outcome) for row, outcome in ends])
+
+    async def ids(**asked: Any) -> list[Row]:
+        found = await rig.all(**asked)
+        return [
+            row for row in rows if row.schedule.schedule_id in {each.schedule.schedule_id for each in found}
+        ]
+
+    assert await ids(late_by_ms=0) == [sent, late, missed]
+    assert await ids(late_by_ms=500) == [late, missed]
+    assert await ids(late_by_ms=60_000) == [missed]
+    assert await ids(late_by_ms=60_001) == []
+    assert await ids(late_by_ms=500, status=Status.SUCCESS) == [late]
+    assert waiting not in await ids(late_by_ms=0)

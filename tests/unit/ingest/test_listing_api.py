@@ -165,7 +165,7 @@ async def test_labels_are_shown_and_asked_for(rig: Rig) -> None:
     reply = await rig.client.call("GET", f"{when}&label=team:billing&label=Stage:a:b+%C3%BC")
     await check_form(rig, reply)
     assert ids_of(reply) == [made.json["data"]["schedule"]["scheduleId"]]
-    for nothing in ("label=team:other", "label=team:", "name_prefix=n", "host=other.example"):
+    for nothing in ("label=team:other", "label=team:", "name_prefix=n", "host=other.example", "late_by_ms=0"):
         assert ids_of(await rig.client.call("GET", f"{when}&{nothing}")) == []
     assert len(ids_of(await rig.client.call("GET", f"{when}&host=127.0.0.1&label="))) == 2
 
@@ -181,6 +181,9 @@ async def test_labels_are_shown_and_asked_for(rig: Rig) -> None:
         ("name_prefix=-", "name_prefix"),
         ("host=a/b", "host"),
         ("host=a:80", "host"),
+        ("late_by_ms=-1", "late_by_ms"),
+        ("late_by_ms=1.5", "late_by_ms"),
+        ("late_by_ms=99999999999999", "late_by_ms"),
     ],
 )
 async def test_what_is_asked_for_has_a_form(rig: Rig, query: str, field: str) -> None:

@@ -30,7 +30,19 @@ from ringtime_shared.stores.sqlite.folder import FolderLock
 from ringtime_shared.stores.sqlite.schema import FILE_NAME
 
 T = TypeVar("T")
-COMMANDS = ["ring", "nodes", "drain", "undrain", "forecast", "doctor", "schedules", "deadletters", "explain"]
+COMMANDS = [
+    "audit-fires",
+    "completeness",
+    "ring",
+    "nodes",
+    "drain",
+    "undrain",
+    "forecast",
+    "doctor",
+    "schedules",
+    "deadletters",
+    "explain",
+]
 
 
 class Folder:

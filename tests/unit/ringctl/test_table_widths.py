@@ -238,6 +238,8 @@ def run_all(world: World) -> None:
         with suppress(SystemExit, ClickException, Exit, Conflict):
             world.run("schedules", "apply", "-f", file.name, "--prune")
     world.run("schedules", "jobs", "list", APP)
+    with suppress(SystemExit, Exit):
+        world.run("audit-fires", APP, "--from", "-1d")
     world.run("forecast", APP)
     world.run("forecast", APP, "--minutes")
     world.run("schedules", "list", APP, "--to", "+2h")

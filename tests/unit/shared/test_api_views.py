@@ -32,6 +32,14 @@ from ringtime_shared.api.dead_letters import (
     replay_to_json,
     replays_to_json,
 )
+from ringtime_shared.api.fires import (
+    CompletenessView,
+    FindingView,
+    FireAuditPage,
+    audit_to_json,
+    completeness_to_json,
+    finding_to_json,
+)
 from ringtime_shared.api.recurring import (
     BackfillEffect,
     BackfillReport,
@@ -54,9 +62,10 @@ from ringtime_shared.api.times import (
 )
 from ringtime_shared.api.views import keys_of, read
 from ringtime_shared.encryption.ed25519 import make_private_key
-from ringtime_shared.models.app import App, AppConfiguration, Deletion, SigningSecret
+from ringtime_shared.models.app import App, AppConfiguration, Deletion, Instance, SigningSecret
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.fires import Completeness, Finding, FireCounts, Reason, Waits
 from ringtime_shared.models.hooks import Hook, HookEvent, HookOf, Hooks
 from ringtime_shared.models.recurring import DefinitionState, Misfire, RunOf, Work
 from ringtime_shared.models.retry import RetryRules
@@ -171,6 +180,16 @@ ENTRY = AuditEntry(
     request_id="r",
     about=ID,
 )
+MARK = Completeness(
+    from_ms=5,
+    through_ms=AT_MS,
+    at_ms=AT_MS + 9,
+    instance=Instance("a", 3),
+    schedule_id=ID,
+    waits=Waits.TRIED_AGAIN,
+)
+FOUND = FireCounts()
+FOUND.find(Finding(ID, Reason.REMOVED, AT_MS, "gone"))
 REPLAYS = replays_to_json(3, [(ID, "why")], "t")
 #: keys for clients of goscheduler alone
 THEIRS = {"scheduleTime", "scheduleGroup"}
@@ -208,6 +227,9 @@ THEIRS = {"scheduleTime", "scheduleGroup"}
         (TimesView, times_to_json(TIMES) | times_to_json(EVERY_DAY)),
         (IntervalView, cast(dict[str, object], times_to_json(EVERY_DAY)["interval"])),
         (PlannedView, planned_to_json(RUN)),
+        (CompletenessView, completeness_to_json(MARK)),
+        (FireAuditPage, audit_to_json(FOUND, "t")),
+        (FindingView, finding_to_json(FOUND.findings[0])),
     ],
 )
 def test_a_view_has_the_keys_that_are_written(view: type, written: dict[str, object]) -> None:
@@ -228,6 +250,7 @@ def test_a_view_has_the_keys_that_are_written(view: type, written: dict[str, obj
         ),
         (TimesView, times_to_json(Times()).keys() - {"cronExpression"}),
         (PlannedView, planned_to_json(Omitted(WALL, Effect.SKIPPED)).keys() - {"effect"}),
+        (CompletenessView, completeness_to_json(replace(MARK, instance=None, schedule_id=None))),
     ],
 )
 def test_what_a_view_needs_is_always_written(view: type, written: Iterable[str]) -> None:

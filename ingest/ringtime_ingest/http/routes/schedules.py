@@ -249,6 +249,7 @@ def parse_list_query(request: Request) -> ListQuery:
             labels=asked.labels(IN_QUERY.label),
             name_prefix=asked.text(IN_QUERY.name_prefix),
             host=asked.text(IN_QUERY.host),
+            late_by_ms=asked.whole(IN_QUERY.late_by),
         ),
         size=asked.size(IN_QUERY.size, LIST_SIZE, MAX_LIST_SIZE),
         token=asked.text(IN_QUERY.token),

@@ -3,8 +3,7 @@
 | module | does |
 |---|---|
 | `app` | all routes, the gate before them, and the answers to what goes wrong |
-| `shortcut` | the busiest routes, past the router |
-| `gate` | who comes in, how many requests at once, how long a body, and what becomes of a bug |
+| `gate` | who comes in, how many at once, how long a body; past the router with most; what becomes of a bug |
 | `guard` | what each route needs of its caller: a scope, and the app to be one of his |
 | `changing` | what is noted of a request that changes something, for the audit log; its id |
 | `routes` | one method for each route: parse, ask the service, answer |

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
 from starlette.applications import Starlette
@@ -15,12 +15,12 @@ from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route, compile_path
-from starlette.types import ASGIApp, Scope
+from starlette.types import Receive, Scope, Send
 
 from ringtime_ingest.http.changing import is_noted
 from ringtime_ingest.http.docs_page import render_docs
 from ringtime_ingest.http.envelope import ERRORS, NO_METHOD, NO_PATH, Answer, Codes, failure, refusal, success
-from ringtime_ingest.http.gate import Bodies, Gate, Room
+from ringtime_ingest.http.gate import Bodies, Gate, Room, Shortcut
 from ringtime_ingest.http.guard import ANY_KEY, CALLER, OPEN, Declared, Guard
 from ringtime_ingest.http.meter import Meter
 from ringtime_ingest.http.openapi import NAMED, Document, openapi_document, to_bytes
@@ -40,7 +40,6 @@ from ringtime_ingest.http.routes.operating import OperatingRoutes
 from ringtime_ingest.http.routes.recurring import RecurringRoutes
 from ringtime_ingest.http.routes.schedules import ScheduleRoutes
 from ringtime_ingest.http.routes.security import SecurityRoutes
-from ringtime_ingest.http.shortcut import Shortcut
 from ringtime_ingest.service import IngestService
 from ringtime_shared.access import Caller, KeyChecks, caller_to_json
 from ringtime_shared.errors import ErrorWord, RingtimeError
@@ -73,7 +72,7 @@ def create_app(
         ready: awaited by `/health/ready`; raises while the process cannot serve.
         clock: a test clock, which has routes of its own; None: time is the machine's.
         keys: tell callers by their API keys; None: whoever asks may do everything.
-        is_short: whether the busiest routes take the short way, by `shortcut` and `plain`; for tests that
+        is_short: whether the busiest routes take the short way, by `gate` and `plain`; for tests that
             compare both ways.
         processes: that clients' requests are spread over, this one among them: each has its part of the
         limits.
@@ -125,7 +124,7 @@ def create_app(
         ExceptionMiddleware(app.router, handlers=app.exception_handlers),
         room=room,
         note=counts.note,
-        short=Shortcut(busiest).answer if is_short else None,
+        short=Shortcut(busiest) if is_short else None,
         meter=meter,
         keys=keys,
         is_open=_open_paths(*routes),
@@ -143,10 +142,11 @@ def _open_paths(*routes: Declared) -> Callable[[str], object]:
 class _Api(Starlette):
     """Without Starlette's own outermost layer, whose work on bugs the gate does."""
 
-    front: ASGIApp
+    front: Gate
 
-    def build_middleware_stack(self) -> ASGIApp:
-        return self.front
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
+        scope["app"] = self
+        return self.front(scope, receive, send)
 
 
 class _Named(Declared):

@@ -1,9 +1,16 @@
 """The outermost layer: who may come in, how many requests at once and how long a body, and what becomes of
 a bug.
 
-The gate stands before the short way (`shortcut`) and the long one alike, so it is the one place for whatever
+The gate stands before the short way (`Shortcut`) and the long one alike, so it is the one place for whatever
 is to be asked of every request. It asks for the API key of all but those to open routes, and says in the ASGI
 scope who the caller is (`guard.CALLER`); what he may do, and with which apps, the guard of the route asks.
+
+The short way is that of the busiest routes, to the method that answers past Starlette's router, which tries
+one pattern after another and wraps what it finds in layers that they have no use for: half of what a read
+costs. There a request finds the same method by its path as it is spelled. All else goes the long way: other
+routes, other methods, another spelling. What stands before both ways (the server, this gate) and what is
+behind them (the guard, the method, what it reads and raises) is the same, so an answer is the same to the
+byte, whichever way it came.
 
 Pure ASGI. An exception nobody expected is logged once and answered without a word about it; Starlette's
 own handler would raise it again and have the server log it a second time.
@@ -19,7 +26,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from logging import DEBUG
 from time import perf_counter as now_s
@@ -27,9 +34,11 @@ from typing import cast
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ringtime_ingest.http.envelope import (
+    ERRORS,
     FAULT,
     FAULT_SENTENCE,
     UNAVAILABLE,
@@ -57,6 +66,10 @@ _REQUEST_ID = REQUEST_ID.lower().encode()
 _BEGUN = "ringtime.begun"  #: in the scope: when the request came in, on a clock of its own
 _STARTED = "ringtime.started"  #: in the scope: that an answer was begun
 _log = logging.getLogger(__name__)
+Endpoint = Callable[[Request], Awaitable[Response]]
+_ID = "{schedule_id}"
+_ID_CHARS = 36  #: whether they are an id is the method's to say, on both ways
+_TOLD = tuple(ERRORS)  #: what a client is told of; all else is a bug
 
 
 def busy() -> Answer:
@@ -89,6 +102,34 @@ class Room:
             self._by_batches -= places
 
 
+class Shortcut:
+    """Finds the methods of routes whose path is plain, or ends in the id of a schedule."""
+
+    def __init__(self, routes: Sequence[BaseRoute]) -> None:
+        """`routes`: those that may be reached by the short way."""
+        self._plain: dict[tuple[str, str], Endpoint] = {}
+        self._by_id: dict[tuple[str, str], Endpoint] = {}
+        for route in routes:
+            if isinstance(route, Route) and "{" not in (path := route.path.removesuffix(_ID)):
+                found = self._plain if path == route.path else self._by_id
+                for method in route.methods or ():
+                    found[method, path] = cast(Endpoint, route.endpoint)
+
+    def find(self, scope: Scope) -> Endpoint | None:
+        """Return the method that answers, with what the path names in the scope; None: the request goes the
+        long way."""
+        method, path = scope["method"], scope["path"]
+        endpoint = self._plain.get((method, path))
+        if endpoint is None:
+            schedule_id = path[-_ID_CHARS:]
+            endpoint = self._by_id.get((method, path[:-_ID_CHARS]))
+            if endpoint is None or "/" in schedule_id:
+                return None
+            scope["path_params"] = {"schedule_id": schedule_id}
+        scope["endpoint"] = endpoint
+        return endpoint
+
+
 class Gate:
     """Lets requests in that have a good key, while there is room; who asks how the server does always
     passes."""
@@ -98,7 +139,7 @@ class Gate:
         app: ASGIApp,
         room: Room,
         note: Callable[[object, int, float], None],
-        short: Callable[[Scope, Receive], Awaitable[Response | None]] | None = None,
+        short: Shortcut | None = None,
         *,
         meter: Meter,
         keys: KeyChecks | None = None,
@@ -110,7 +151,7 @@ class Gate:
             app: the long way.
             note: told of each answer: which endpoint's, None if it is none's, its status, and the seconds
                 that it took.
-            short: the short way, asked first; returns None for what has to go the long one.
+            short: the short way, asked first; None: all go the long one.
             keys: tell callers by their keys; None: anybody may do everything.
             is_open: whether a path needs no key.
             most_of_key: requests in progress with one key.
@@ -143,11 +184,15 @@ class Gate:
                 caller = scope[CALLER] = self._keys.recall(given) or await self._keys.check(given)
                 key_id = self._take_place(caller.key_id)
                 self._meter.with_key(scope, caller)
-            answer = None if self._short is None else await self._short(scope, receive)
-            if answer is None:
+            endpoint = None if self._short is None else self._short.find(scope)
+            if endpoint is None:
                 await self._go_long(scope, receive, send)
-            else:
-                await self._tell(answer, scope, receive, send)
+                return
+            try:
+                answer = await endpoint(Request(scope, receive))
+            except _TOLD as error:
+                answer = refusal(error)
+            await self._tell(answer, scope, receive, send)
         except ClientDisconnect:
             return  # nobody is left to answer
         except (Unauthenticated, StoreUnavailable) as error:  # of the key: the ways answer their own

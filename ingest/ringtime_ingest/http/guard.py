@@ -166,7 +166,8 @@ def require(request: Request, scope: Scope) -> None:
 
 def see(request: Request, app_id: str) -> None:
     """Raise NotFound unless the app is one of the caller's."""
-    if not grant_in(request).sees(app_id):
+    grant = grant_in(request)
+    if grant.apps is not None and not grant.sees(app_id):
         raise not_granted(app_id)
 
 

@@ -523,6 +523,9 @@ def parse_schedule_id(text: str) -> UUID:
     return to_uuid(int(text.replace("-", ""), 16))
 
 
+_RECURRING = Kind.RECURRING
+
+
 def is_recurring(schedule_id: UUID) -> bool:
     """Whether an id is that of a recurring schedule."""
-    return has_kind(schedule_id, Kind.RECURRING)
+    return has_kind(schedule_id, _RECURRING)

@@ -8,8 +8,7 @@ a tiny one is made, and at most one a second, whoever asks how often.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 
@@ -18,7 +17,7 @@ PROBE_EVERY_MS = 1_000
 
 
 class WriteProbe:
-    """Of one store, on one event loop."""
+    """Of one store, on one event loop. It is entered around each write, and learns what came of it."""
 
     def __init__(self, boot_ms: Callable[[], int]) -> None:
         self._boot_ms = boot_ms
@@ -27,21 +26,20 @@ class WriteProbe:
         self._probed_ms: int | None = None
         self._turn = asyncio.Lock()
 
-    @contextmanager
-    def noting(self) -> Iterator[None]:
-        """Learn from the write in the body."""
-        try:
-            yield
-        except (StoreUnavailable, OutcomeUnknown):
+    def __enter__(self) -> None:
+        """A write begins; others may be under way."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._written_ms = self._boot_ms()
+        elif issubclass(kind, (StoreUnavailable, OutcomeUnknown)):
             self._written_ms = None
-            raise
-        self._written_ms = self._boot_ms()
 
     async def check(self, write: Callable[[], Awaitable[None]]) -> None:
         """Return if a write was possible just now. Raises StoreUnavailable, OutcomeUnknown.
 
         Args:
-            write: a tiny write, made through `noting`.
+            write: a tiny write, around which this is entered, too.
         """
         if self._is_fresh():
             return

@@ -21,7 +21,7 @@ class Disk:
         self.writes = 0
 
     async def write(self) -> None:
-        with self.probe.noting():
+        with self.probe:
             self.writes += 1
             await asyncio.sleep(0)
             if self.error is not None:

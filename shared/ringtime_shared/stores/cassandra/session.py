@@ -244,18 +244,15 @@ class CqlSession:
             StoreUnavailable: none was written.
             OutcomeUnknown: some were, or may have been.
         """
-        with self.writes.noting():
-            await self._write(statements)
-
-    async def _write(self, statements: Sequence[Any]) -> None:
-        answers = await self._run(statements, PLAIN, ATTEMPTS)
-        failures = [answer for answer in answers if isinstance(answer, Failure)]
-        if not failures:
-            return
-        unsure = [failure for failure in failures if failure.may_be_written]
-        if unsure or len(failures) < len(answers):
-            raise OutcomeUnknown((unsure or failures)[0].text)
-        raise StoreUnavailable(failures[0].text)
+        with self.writes:
+            answers = await self._run(statements, PLAIN, ATTEMPTS)
+            failures = [answer for answer in answers if isinstance(answer, Failure)]
+            if not failures:
+                return
+            unsure = [failure for failure in failures if failure.may_be_written]
+            if unsure or len(failures) < len(answers):
+                raise OutcomeUnknown((unsure or failures)[0].text)
+            raise StoreUnavailable(failures[0].text)
 
     def write_time(self) -> int:
         """Return the timestamp of a write of now, in microseconds, for a statement that names its own: it may

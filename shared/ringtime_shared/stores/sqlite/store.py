@@ -496,7 +496,7 @@ class SqliteStore:
             self._server.reserve.require()
 
     async def _write(self, operation: Callable[[Session], T]) -> T:
-        with self._writable.noting():
+        with self._writable:
             return await self._writer.run(operation)
 
     async def purge(self, now_ms: int) -> int:

@@ -83,9 +83,10 @@ load: setup ## Play each load shape on a cluster of its own for a minute; FACTOR
 	done; exit $$failed
 
 .PHONY: docs
-docs: setup ## Write docs/settings.md, docs/app-settings.md and the dashboards of Grafana anew
+docs: setup ## Write docs/settings.md, docs/app-settings.md, the table of docs/metrics.md and the dashboards of Grafana anew
 	$(BIN)/python -m ringtime_shared.settings > docs/settings.md
 	$(BIN)/python -m ringtime_shared.apps.reference > docs/app-settings.md
+	$(BIN)/python -m ringtime_shared.metrics docs/metrics.md
 	$(BIN)/python -m ringtime_local.dashboards
 
 .PHONY: walkthrough

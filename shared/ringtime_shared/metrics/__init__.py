@@ -7,6 +7,8 @@
 | `apps`, `app_series` | counts of single apps in bounded memory, and the series of the busiest |
 | `store_calls` | a store whose calls are timed |
 | `page` | what Prometheus reads, in pieces |
+| `goscheduler` | the same under goscheduler's names |
+| `export` | how it leaves the process: the port |
 
 Every name is used in one place, where the thing happens that it names. Nothing is counted twice: what a node
 needs to know of itself it reads from here, or what is read here from it.

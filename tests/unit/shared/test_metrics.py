@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -19,6 +20,7 @@ from ringtime_shared.metrics.apps import CREATES, LAG, OTHER, SUCCESS, AppCounts
 from ringtime_shared.metrics.export import MetricsApp, new_metrics
 from ringtime_shared.metrics.names import BUILD_INFO, FIRES, LEASE_LOST, READY, STORE, Instrument, Kind, Role
 from ringtime_shared.metrics.page import app_page, page, text_of
+from ringtime_shared.metrics.reference import with_instruments
 from ringtime_shared.metrics.registry import Buckets
 from ringtime_shared.metrics.store_calls import measured_store
 from ringtime_shared.settings import MetricsSettings, load_settings
@@ -39,6 +41,14 @@ def test_every_instrument_of_the_module_is_in_its_list_and_named_by_its_kind() -
         assert list(each.buckets) == sorted(each.buckets)
         assert each.help.endswith(".")
         assert each.roles
+
+
+def test_the_page_has_the_table_that_is_made_from_the_names() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "metrics.md").read_text()
+    assert page == with_instruments(page), "run: make docs"
+    assert all(f"| `{each.name}` |" in page for each in names.ALL)
+    with pytest.raises(ValueError, match="the page has no"):
+        with_instruments("# nothing")
 
 
 class Clock:

@@ -234,6 +234,13 @@ CALLBACKS = (
                 series=_one(_quantile(0.99, names.APP_FIRE_LAG, by="app"), "{{app}}"),
             ),
             Panel(
+                title="Retries by app",
+                about="Attempts that failed and are made again; of the busiest.",
+                unit="ops",
+                series=_one(_rate(names.APP_RETRIES, by="app"), "{{app}}"),
+                stacked=True,
+            ),
+            Panel(
                 title="Creates by app",
                 about="Acknowledged; of the busiest.",
                 unit="ops",

@@ -96,8 +96,3 @@ def test_panels_have_places_of_their_own(file: Path) -> None:
 
     assert [(a["title"], b["title"]) for a, b in combinations(found, 2) if overlap(a, b)] == []
     assert max(panel["gridPos"]["x"] + panel["gridPos"]["w"] for panel in found) == 24
-
-
-def test_every_instrument_is_drawn() -> None:
-    drawn = "".join(file.read_text() for file in DASHBOARDS.glob("*.json"))
-    assert [each.name for each in names.ALL if each.name not in drawn] == []

@@ -93,10 +93,16 @@ docs: setup ## Write docs/settings.md, docs/app-settings.md, the table of docs/m
 walkthrough: setup ## Record the walk-through of docs/ringctl.md anew, on a real cluster
 	$(BIN)/python -m tests.harness.record_ringctl
 
+IN_IMAGE := calendars cluster kafka otel
+
 .PHONY: lock
-lock: setup ## Write requirements.lock anew from pyproject.toml; UPGRADE=1 takes newer releases
+lock: setup ## Write requirements.lock, and of it what the image needs, anew from pyproject.toml; UPGRADE=1 takes newer releases
 	$(BIN)/uv pip compile -q pyproject.toml --extra dev --extra load --generate-hashes \
 		--no-annotate --no-header --no-emit-package ringtime --no-emit-package ringtime-local --python-version 3.11 $(if $(UPGRADE),--upgrade) -o requirements.lock
+	$(BIN)/uv pip compile -q pyproject.toml $(addprefix --extra ,$(IN_IMAGE)) --constraints requirements.lock --generate-hashes \
+		--no-annotate --no-header --python-version 3.11 -o infra/image.lock
+	printf 'hatchling\nuv\n' | $(BIN)/uv pip compile -q - --constraints requirements.lock --generate-hashes \
+		--no-annotate --no-header --python-version 3.11 -o infra/build.lock
 
 .PHONY: sbom
 sbom: ## Write dist/sbom.json, a CycloneDX list of what requirements.lock holds

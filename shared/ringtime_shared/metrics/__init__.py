@@ -8,7 +8,7 @@
 | `store_calls` | a store whose calls are timed |
 | `page` | what Prometheus reads, in pieces |
 | `goscheduler` | the same under goscheduler's names |
-| `export` | how it leaves the process: the port |
+| `export`, `statsd` | how it leaves the process: at the port, and by UDP |
 
 Every name is used in one place, where the thing happens that it names. Nothing is counted twice: what a node
 needs to know of itself it reads from here, or what is read here from it.

@@ -22,10 +22,12 @@ from ringtime_shared.metrics.goscheduler import goscheduler_families
 from ringtime_shared.metrics.names import BUILD_INFO, Role
 from ringtime_shared.metrics.page import TYPE, page
 from ringtime_shared.metrics.registry import Metrics
+from ringtime_shared.metrics.statsd import sending
 from ringtime_shared.settings import MetricsSettings, Settings
 
 PATH = "/metrics"
 _CONNECTIONS = 16
+_DRAIN_S = 2  #: for a page that is being written when the process ends
 _PLAIN = b"text/plain; charset=utf-8"
 
 
@@ -50,6 +52,8 @@ async def exported(settings: Settings, metrics: Metrics) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         if settings.metrics.port:
             await stack.enter_async_context(_served(settings, metrics))
+        if settings.metrics.statsd_host:
+            await stack.enter_async_context(sending(settings.metrics, metrics))
         yield
 
 
@@ -60,7 +64,7 @@ async def _served(settings: Settings, metrics: Metrics) -> AsyncIterator[None]:
         host=settings.metrics.host,
         port=settings.metrics.port,
         max_connections=_CONNECTIONS,
-        drain_s=0,
+        drain_s=_DRAIN_S,
     )
     stop = asyncio.Event()
     with listen(own) as listener:

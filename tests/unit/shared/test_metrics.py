@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import urllib.request
 from collections import Counter
 from pathlib import Path
 from random import Random
@@ -12,16 +14,18 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from tests.harness.measured import counted
 
+from ringtime_local.ports import take_ports
 from ringtime_shared.errors import SettingsError, StartupError, StoreUnavailable
 from ringtime_shared.http_server.connection import Message
 from ringtime_shared.http_server.exposure import require_metrics_guarded
 from ringtime_shared.metrics import UNMEASURED, Metrics, names
 from ringtime_shared.metrics.apps import CREATES, LAG, OTHER, SUCCESS, AppCounts
-from ringtime_shared.metrics.export import MetricsApp, new_metrics
+from ringtime_shared.metrics.export import MetricsApp, exported, new_metrics
 from ringtime_shared.metrics.names import BUILD_INFO, FIRES, LEASE_LOST, READY, STORE, Instrument, Kind, Role
 from ringtime_shared.metrics.page import app_page, page, text_of
 from ringtime_shared.metrics.reference import with_instruments
 from ringtime_shared.metrics.registry import Buckets
+from ringtime_shared.metrics.statsd import Statsd, open_client
 from ringtime_shared.metrics.store_calls import measured_store
 from ringtime_shared.settings import MetricsSettings, load_settings
 
@@ -323,3 +327,86 @@ def test_a_lag_is_counted_in_the_bucket_that_holds_it() -> None:
     for lag_s in (0.0, 0.005, 0.0051, 300.0, 301.0):
         apps.lagged("shop", lag_s)
     assert list(apps.find("shop")[LAG:]) == [2, 1, 0, 0, 0, 0, 0, 1, 1]
+
+
+class Wire:
+    """A server of statsd on loopback."""
+
+    def __init__(self) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.socket.settimeout(10)
+        self.port: int = self.socket.getsockname()[1]
+
+    def read(self, last: str) -> dict[str, str]:
+        """Return what came, by name and tags, up to the line that begins so."""
+        lines: dict[str, str] = {}
+        while not any(line.startswith(last) for line in lines):
+            datagram = self.socket.recv(65_536)
+            assert len(datagram) <= 1_432, "it would be cut on its way"
+            for line in datagram.decode().splitlines():
+                name, _, rest = line.partition(":")
+                value, kind, *tags = rest.split("|")
+                lines[name + "".join(tags)] = f"{value}|{kind}"
+        return lines
+
+
+async def test_statsd_is_sent_what_counts_grew_by_and_how_levels_stand() -> None:
+    wire, metrics, level = Wire(), Metrics(), 7.0
+    lost, calls = metrics.count(LEASE_LOST), metrics.spread(STORE, "ping")
+    metrics.level(READY, lambda: level)
+    statsd = Statsd(metrics, open_client("127.0.0.1", wire.port))
+    with wire.socket:
+        lost.inc(3)
+        calls.observe(0.5)
+        await statsd.send()
+        first = wire.read("ringtime_ready")
+        assert first["ringtime_lease_lost_total"] == "3|c"
+        assert first["ringtime_store_seconds_count#call:ping"] == "1|c"
+        assert first["ringtime_store_seconds_sum#call:ping"] == "0.5|c"
+        assert first["ringtime_ready"] == "7|g"
+        assert not any("_bucket" in line or "_created" in line for line in first)
+        lost.inc()
+        level = 8
+        await statsd.send()
+        second = wire.read("ringtime_ready")
+        assert second["ringtime_lease_lost_total"] == "1|c"
+        assert second["ringtime_ready"] == "8|g"
+        assert not any(line.startswith("ringtime_store_seconds") for line in second), "nothing new"
+    statsd.close()
+
+
+async def test_a_process_sends_to_statsd_once_more_when_it_ends() -> None:
+    wire, metrics = Wire(), Metrics()
+    environ = {"RINGTIME_METRICS_STATSD_HOST": "localhost", "RINGTIME_METRICS_STATSD_PORT": str(wire.port)}
+    settings = load_settings(None, environ)
+    with wire.socket:
+        if socket.getaddrinfo("localhost", 1)[0][0] is not socket.AF_INET:
+            settings = load_settings(None, {**environ, "RINGTIME_METRICS_STATSD_HOST": "127.0.0.1"})
+        async with exported(settings, metrics):
+            metrics.count(LEASE_LOST).inc(2)
+        assert wire.read("ringtime_lease_lost_total")["ringtime_lease_lost_total"] == "2|c"
+
+
+async def test_a_statsd_host_that_there_is_not_stops_the_start() -> None:
+    settings = load_settings(None, {"RINGTIME_METRICS_STATSD_HOST": "a..b"})
+    with pytest.raises(StartupError, match=r"metrics.statsd_host = a\.\.b is not known here"):
+        async with exported(settings, Metrics()):
+            pass
+
+
+async def test_the_port_is_served_until_the_block_ends_and_taken_by_one() -> None:
+    (port,) = take_ports(1)
+    settings = load_settings(None, {"RINGTIME_METRICS_PORT": str(port)})
+    metrics = Metrics()
+    metrics.count(LEASE_LOST).inc(4)
+    async with exported(settings, metrics):
+        url = f"http://127.0.0.1:{port}/metrics"
+        with await asyncio.to_thread(urllib.request.urlopen, url) as answer:
+            assert b"ringtime_lease_lost_total 4.0" in answer.read()
+            assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+        with pytest.raises(StartupError, match=f"cannot listen on 127.0.0.1:{port}"):
+            async with exported(settings, metrics):
+                pass
+    async with exported(settings, metrics):
+        pass

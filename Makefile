@@ -93,7 +93,7 @@ docs: setup ## Write docs/settings.md, docs/app-settings.md, the table of docs/m
 walkthrough: setup ## Record the walk-through of docs/ringctl.md anew, on a real cluster
 	$(BIN)/python -m tests.harness.record_ringctl
 
-IN_IMAGE := calendars cluster kafka otel
+IN_IMAGE := calendars cluster kafka otel statsd
 
 .PHONY: lock
 lock: setup ## Write requirements.lock, and of it what the image needs, anew from pyproject.toml; UPGRADE=1 takes newer releases

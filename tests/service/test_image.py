@@ -105,11 +105,11 @@ def test_compose_sets_what_the_pods_read(services: Mapping[str, Mapping[str, Any
                 assert settings.node.name == name
                 assert settings.node.address.split(":")[0] == name
     assert len(nodes) == 3
-    scraped = re.findall(r'"([a-z0-9-]+):9090"', (INFRA / "prometheus" / "prometheus.yml").read_text())
+    scraped = re.findall(r'"([a-z0-9-]+):9464"', (INFRA / "prometheus" / "prometheus.yml").read_text())
     measured = {
         name
         for name, each in services.items()
-        if (each.get("environment") or {}).get("RINGTIME_METRICS_PORT") == "9090"
+        if (each.get("environment") or {}).get("RINGTIME_METRICS_PORT") == "9464"
     }
     assert sorted(scraped) == sorted(measured - {"migrate"})
     provisioned = re.search(

@@ -7,13 +7,16 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from tests.harness.monitoring import DASHBOARDS, ROOT, RULE_TESTS, RULES, alert_names, panels
 
 from ringtime_local import dashboards
+from ringtime_ringctl.main import main as ringctl
 from ringtime_shared.metrics import names
 from ringtime_shared.metrics.names import Kind
 
+PAGES = ("Dead letters", "Destinations")  #: of the dashboard
 PAGE = ROOT / "docs" / "operate.md"
 FILES = [RULES, RULE_TESTS, *sorted(DASHBOARDS.glob("*.json")), PAGE]
 RECORDED = set(re.findall(r"record: ([\w:]+)", RULES.read_text()))
@@ -69,8 +72,21 @@ def test_the_page_has_no_section_of_an_alert_that_is_gone() -> None:
 def test_the_page_names_panels_that_there_are() -> None:
     there = {str(panel["title"]) for file in DASHBOARDS.glob("*.json") for panel in panels(file)}
     said = re.findall(r"\*([A-Z][^*\n]+)\*(?!\*)", PAGE.read_text().replace("**", ""))
-    titles = {title for title in said if not title.startswith("Ringtime: ")}
-    assert {each for each in titles if not any(known.startswith(each) for known in there)} == {"Destinations"}
+    unknown = {title for title in said if not any(known.startswith(title) for known in there)}
+    assert unknown == {"Ringtime: callbacks", "Ringtime: nodes", *PAGES}
+
+
+@pytest.mark.parametrize("words", sorted(set(re.findall(r"`ringctl ([^`|]+)", PAGE.read_text()))))
+def test_the_page_names_commands_and_options_that_there_are(words: str) -> None:
+    command: click.Command = ringctl
+    options = {option for each in command.params for option in each.opts}
+    for word in words.split():
+        if isinstance(command, click.Group) and not word.startswith("-"):
+            command = command.commands[word]
+            options |= {option for each in command.params for option in each.opts}
+        elif word.startswith("--"):
+            assert word in options
+    assert not isinstance(command, click.Group) or command.invoke_without_command
 
 
 @pytest.mark.parametrize("uid", dashboards.DASHBOARDS)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from starlette.responses import Response
 from starlette.routing import Route
 
-from ringtime_client import calls, operating
+from ringtime_client import calls, fires, operating
 from ringtime_shared.access import Scope
 from ringtime_shared.api.apps import SigningSecretView
 from ringtime_shared.api.configuration import configuration_to_json
@@ -81,10 +81,11 @@ class AppPages:
         app_id, hours = visit.query("app"), visit.query("hours", "1")
         if hours not in map(str, _HOURS):
             raise InvalidRequest.of("hours", f"must be one of {', '.join(map(str, _HOURS))}")
-        app, ahead, destinations = await asyncio.gather(
+        app, ahead, destinations, complete = await asyncio.gather(
             visit.api.run(calls.get_app(app_id)),
             visit.api.run(operating.get_forecast(app_id, hours=int(hours))),
             visit.api.run(operating.list_destinations(app_id, size=_MOST_DESTINATIONS)),
+            visit.api.run(fires.get_completeness(app_id)),
         )
         secrets: list[SigningSecretView] | None = None
         if visit.may(Scope.APPS_ADMIN):
@@ -94,6 +95,7 @@ class AppPages:
             app=app,
             settings=configuration_to_json(app.configuration),
             ahead=ahead,
+            complete=complete,
             plot=draw(ahead, int(hours)),
             hours=int(hours),
             every_hours=_HOURS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 
 from starlette.responses import Response
 from starlette.routing import Route
@@ -13,10 +14,10 @@ from ringtime_shared.api.schedules import ScheduleView
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.schedule import Status
 from ringtime_web.pages.asking import SPANS, asked_range, read_range
+from ringtime_web.pages.reading import read_span
 from ringtime_web.site import Site, Visit
 
 LATE_MS = 1_000  #: shown as late
-TROUBLE = "missed, failed and late first"
 KINDS = {
     Status.SUCCESS: "good",
     Status.FAILURE: "bad",
@@ -25,6 +26,7 @@ KINDS = {
     Status.DELETED: "idle",
 }
 _SIZE = 100
+_LATE = timedelta(milliseconds=LATE_MS)
 _ORDER = {Status.MISS: 0, Status.FAILURE: 1}
 
 
@@ -44,23 +46,33 @@ class FirePages:
         if status and status not in Status.__members__:
             raise InvalidRequest.of("status", f"must be one of {', '.join(Status.__members__)}")
         start, end, span = read_range(visit, "1h")
+        late = read_span("late", visit.query("late"), timedelta(milliseconds=1))
         token, fires, found_token = visit.query("token"), list[ScheduleView](), ""
 
-        async def ask(wanted: Status | None) -> tuple[Sequence[ScheduleView], str]:
+        async def ask(
+            wanted: Status | None, late_by: timedelta | None = late
+        ) -> tuple[Sequence[ScheduleView], str]:
             page = await visit.api.run(
                 calls.list_schedules(
-                    app_id, start=start, end=end, status=wanted, host=host, size=_SIZE, token=token
+                    app_id,
+                    start=start,
+                    end=end,
+                    status=wanted,
+                    host=host,
+                    late_by=late_by,
+                    size=_SIZE,
+                    token=token,
                 )
             )
             return page.schedules, page.token
 
-        if app_id and (status or token):
+        if app_id and (status or token or late):
             some, found_token = await ask(Status(status) if status else None)
             fires = list(some)
         elif app_id:
-            missed, failed, others = await asyncio.gather(ask(Status.MISS), ask(Status.FAILURE), ask(None))
-            fires = _worst_first([*missed[0], *failed[0], *others[0]])
-            found_token = others[1]
+            parts = await asyncio.gather(ask(Status.MISS), ask(Status.FAILURE), ask(None, _LATE), ask(None))
+            fires = _worst_first([each for some, _ in parts for each in some])
+            found_token = parts[-1][1]
         return visit.render(
             "fires.html",
             app_id=app_id,
@@ -74,11 +86,13 @@ class FirePages:
             fires=fires,
             token=found_token,
             kinds=KINDS,
+            late=visit.query("late"),
             late_ms=LATE_MS,
             asked={
                 "app": app_id,
                 "status": status,
                 "host": host,
+                "late": visit.query("late"),
                 **asked_range(visit),
             },
         )

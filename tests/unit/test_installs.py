@@ -71,6 +71,16 @@ def test_brokers_without_the_kafka_extra_are_one_line(plain: Mapping[str, str], 
     assert "Traceback" not in ended.stderr
 
 
+def test_spans_without_the_otel_extra_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['opentelemetry.sdk'] = None\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "RINGTIME_TRACING_ENABLED": "true"}
+    ended = _run(["ringtime", "serve", "--port", "0", "--data", "data"], environment, tmp_path)
+    *_, line = ended.stderr.splitlines()
+    assert line == "Error: tracing.enabled needs pip install 'ringtime[otel]'"
+    assert ended.returncode == 1
+    assert "Traceback" not in ended.stderr
+
+
 async def test_the_library_says_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     brokers = Settings(kafka=KafkaSettings(bootstrap=("127.0.0.1:9",)))
     monkeypatch.setitem(sys.modules, "aiokafka", None)  # it cannot be imported any more

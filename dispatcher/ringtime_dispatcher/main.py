@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from ringtime_dispatcher.callbacks.build import close_callbacks, make_callbacks
+from ringtime_dispatcher.callbacks.build import close_callbacks, make_callbacks, open_mark_topic
+from ringtime_dispatcher.completeness import CompletenessWatch
 from ringtime_dispatcher.engine import make_dispatcher
 from ringtime_dispatcher.forecasting import Forecaster
 from ringtime_dispatcher.health import HealthParts, create_health_app
@@ -41,7 +42,7 @@ async def serve(settings: Settings) -> None:
         address = settings.node.address or f"{host}:{port}"
         if settings.server.cert_file:
             address = f"https://{address}"
-        callbacks = make_callbacks(settings, clock)
+        callbacks, topic = make_callbacks(settings, clock), open_mark_topic(settings.kafka)
         spans = open_spans(settings.tracing, "ringtime-dispatcher", node)
         store = await CassandraStore.connect(settings.cassandra, now_ms=clock.now_ms, boot_ms=clock.boot_ms)
         try:
@@ -79,10 +80,15 @@ async def serve(settings: Settings) -> None:
                 )
                 forecaster = Forecaster(store, clock, dispatcher.apps, dispatcher.is_first)
                 forecaster.register(metrics)
+                watch = CompletenessWatch(store, clock, dispatcher.apps, dispatcher.is_first, topic)
+                watch.register(metrics)
                 reporter = Reporter(dispatcher.observe, store, settings.node.status_ms, forecaster.over)
                 reporter.start()
                 settle_memory()
-                async with forecaster.looking(settings.dispatch.forecast_s):
+                async with (
+                    forecaster.looking(settings.dispatch.forecast_s),
+                    watch.looking(settings.dispatch.completeness_s),
+                ):
                     await serve_http(app, settings.server, listener, stop)
                 click.echo(f"ringtime-dispatcher {node} is draining")
                 await dispatcher.stop()

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from ringtime.stepped_clock import Stepper, TestClock, suited
-from ringtime_dispatcher.callbacks.build import close_callbacks, make_callbacks
+from ringtime_dispatcher.callbacks.build import close_callbacks, make_callbacks, open_mark_topic
+from ringtime_dispatcher.completeness import CompletenessWatch
 from ringtime_dispatcher.engine import Dispatcher, make_dispatcher
 from ringtime_dispatcher.forecasting import Forecaster
 from ringtime_dispatcher.ownership.capacity import fit_to_machine
@@ -112,6 +113,7 @@ async def run(
     kinds = make_callbacks(settings, clock, loopback=settings.embedded.loopback_callbacks) | dict(callbacks)
     node = settings.node.name or f"embedded-{os.getpid()}"
     spans = open_spans(settings.tracing, "ringtime", node)
+    topic = open_mark_topic(settings.kafka)
     store = await open_store(settings, clock)
     try:
         ring = own_ring(settings)
@@ -153,10 +155,15 @@ async def run(
             halting = asyncio.create_task(_halt_when_lost(runtime), name="watch the data folder")
             forecaster = Forecaster(store, clock, dispatcher.apps, dispatcher.is_first)
             forecaster.register(metrics)
+            watch = CompletenessWatch(store, clock, dispatcher.apps, dispatcher.is_first, topic)
+            watch.register(metrics)
             reporter = Reporter(dispatcher.observe, store, settings.node.status_ms, forecaster.over)
             reporter.start()
             try:
-                async with forecaster.looking(settings.dispatch.forecast_s):
+                async with (
+                    forecaster.looking(settings.dispatch.forecast_s),
+                    watch.looking(settings.dispatch.completeness_s),
+                ):
                     yield runtime
             finally:
                 purging.cancel()

@@ -1,10 +1,11 @@
-"""The callback types a process can deliver by."""
+"""The callback types a process can deliver by, and where it tells marks."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from ringtime_dispatcher.callbacks.http.callback import HttpCallback
 from ringtime_dispatcher.callbacks.http.trust import Trust
@@ -21,6 +22,21 @@ from ringtime_shared.settings import KafkaSettings, Settings
 
 _log = logging.getLogger(__name__)
 _CLOSE_S = 20.0  #: for one type; Kafka takes ten at most
+
+
+class MarkTopic(Protocol):
+    """Where marks are told."""
+
+    async def send(self, records: Sequence[tuple[bytes, bytes]]) -> None:
+        """Send keys and values, and wait for their acknowledgement.
+
+        Raises StoreUnavailable: some may not be there.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Disconnect."""
+        ...
 
 
 def make_callbacks(settings: Settings, clock: Clock, *, loopback: bool = False) -> dict[str, CallbackType]:
@@ -57,6 +73,20 @@ def _make_kafka(settings: KafkaSettings) -> CallbackType:
             raise
         raise StartupError(f"kafka.bootstrap is set, and a callback to Kafka {need}") from error
     return KafkaCallback(settings)
+
+
+def open_mark_topic(settings: KafkaSettings) -> MarkTopic | None:
+    """Return where completeness marks are told; None: nowhere. Raises StartupError."""
+    if not settings.completeness_topic:
+        return None
+    try:
+        from ringtime_dispatcher.callbacks.kafka.marks import KafkaMarks
+    except ModuleNotFoundError as error:
+        need = extra_needed(error)
+        if need is None:
+            raise
+        raise StartupError(f"kafka.completeness_topic is set, and Kafka {need}") from error
+    return KafkaMarks(settings)
 
 
 async def close_callbacks(kinds: Iterable[CallbackType]) -> None:

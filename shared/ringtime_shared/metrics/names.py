@@ -222,6 +222,13 @@ FOUND_LATE = Instrument(
     help="Rows that only the final read of their minute found, after their slot.",
     roles=_DISPATCHER,
 )
+COMPLETENESS_AGE = Instrument(
+    name="ringtime_completeness_age_seconds",
+    kind=Kind.GAUGE,
+    help="How far the mark lies in the past under which everything due of all active apps has its recorded"
+    " outcome: 90 to 150 while nothing is late. One node looks; of the others there is none.",
+    roles=_DISPATCHER,
+)
 FORECAST_OVER_QUOTA = Instrument(
     name="ringtime_forecast_over_quota_apps",
     kind=Kind.GAUGE,
@@ -291,6 +298,7 @@ ALL = (
     LEFT_OUT,
     READY,
     FOUND_LATE,
+    COMPLETENESS_AGE,
     FORECAST_OVER_QUOTA,
     BUILD_INFO,
     APP_CREATES,

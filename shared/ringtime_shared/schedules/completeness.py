@@ -71,7 +71,8 @@ _MARKS = 5_000  #: read at once
 _MOST_NOTED = 20_000  #: minutes that are remembered because a schedule in them waits
 _PAGE_ROWS = 500
 _MOST_PAGES = 40  #: of such minutes, in one look
-_APPS = 1_000  #: whose marks are remembered
+_APPS = 10_000  #: whose marks are remembered
+_MOST_TOUCHED = 10_000  #: apps that are remembered for `take_touched`
 _FRESH_MS = 1_000  #: a look at most so often
 
 
@@ -104,6 +105,7 @@ class CompletenessMarks:
         self._app_of = app_of
         self._all: _Scope | None = None
         self._of_apps: OrderedDict[str, _Scope] = OrderedDict()
+        self._touched: dict[str, None] = {}
 
     async def of_all(self) -> Completeness:
         """Return the mark of all active apps. Raises ClockInDoubt, StoreUnavailable."""
@@ -122,6 +124,12 @@ class CompletenessMarks:
                 self._of_apps.popitem(last=False)
         self._of_apps.move_to_end(app.app_id)
         return await self._ask(scope)
+
+    def take_touched(self) -> list[str]:
+        """Return the apps that had rows in the minutes which `of_all` has looked at since this was asked; if
+        there are very many, the first of them."""
+        touched, self._touched = [*self._touched], {}
+        return touched
 
     def _new_scope(self, app_id: str) -> _Scope:
         first = bucket_of(self._clock.now_ms() - LATEST_MS) - LOOK_BACK_MINUTES
@@ -183,7 +191,10 @@ class CompletenessMarks:
             entries = await self._store.fetch_app_buckets(scope.app_id, first, last)
         else:
             entries = await self._store.fetch_index(first, last)
-        return [each for each in entries if self._counts(scope, each)]
+        counting = [each for each in entries if self._counts(scope, each)]
+        if not scope.app_id and len(self._touched) < _MOST_TOUCHED:
+            self._touched |= dict.fromkeys(each.instance.app_id for each in counting)
+        return counting
 
     def _counts(self, scope: _Scope, entry: IndexEntry) -> bool:
         """Whether what an entry names is to be sent by anybody. Partitions that are polled no more were

@@ -100,6 +100,10 @@ class DispatchSettings:
     """Time between two looks, in seconds, for apps that have a minute in the next day which their quota does
     not carry. One node looks, for all; a look costs the store 200,000 rows read at most."""
 
+    completeness_s: Annotated[int, Meta(ge=1, le=3_600)] = 15
+    """Time between two looks, in seconds, at the completeness mark of all apps, for the metrics and for
+    `kafka.completeness_topic`. One node looks, for all; a look costs what was due since the last."""
+
     apps_refresh_ms: Annotated[int, Meta(ge=50, le=60_000)] = 1_000
     """Time between two looks for changes of the registered apps, in milliseconds."""
 

@@ -72,3 +72,8 @@ class KafkaSettings:
 
     max_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 2_000
     """Records handed over and not acknowledged on one node; more wait. Bounds memory."""
+
+    completeness_topic: Annotated[str, Meta(pattern=r"^([A-Za-z0-9._-]{1,249})?$")] = ""
+    """Topic that is told how far everything that was due has its outcome: a record of an app, or of all, when
+    that has moved, at most 200 a round of `dispatch.completeness_s`; empty: none. Give it
+    `cleanup.policy=compact`, and no app a grant for it."""

@@ -211,6 +211,8 @@ def _kafka(settings: Settings) -> Iterator[Violation]:
     kafka = settings.kafka
     if kafka.security.startswith("SASL") and not kafka.username:
         yield Violation("kafka.username", "required by kafka.security SASL_PLAINTEXT and SASL_SSL")
+    if kafka.completeness_topic and not kafka.bootstrap:
+        yield Violation("kafka.bootstrap", "required by kafka.completeness_topic")
     if kafka.username and not kafka.security.startswith("SASL"):
         yield Violation("kafka.security", "must be SASL_PLAINTEXT or SASL_SSL for a login")
     if (kafka.ca_file or kafka.cert_file) and not kafka.security.endswith("SSL"):

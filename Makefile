@@ -95,6 +95,10 @@ walkthrough: setup ## Record the walk-through of docs/ringctl.md anew, on a real
 
 IN_IMAGE := calendars cluster kafka otel statsd
 
+.PHONY: screenshots
+screenshots: setup ## Take the pictures of the dashboard in docs/images anew, in Chromium
+	$(BIN)/python -m tests.harness.screenshots
+
 .PHONY: lock
 lock: setup ## Write requirements.lock, and of it what the image needs, anew from pyproject.toml; UPGRADE=1 takes newer releases
 	$(BIN)/uv pip compile -q pyproject.toml --extra dev --extra load --generate-hashes \

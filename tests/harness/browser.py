@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _PATIENCE_S = 600
@@ -40,18 +40,18 @@ def find_chromium() -> str | None:
     return shutil.which("chromium")
 
 
-@asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
+@contextmanager
+def chromium() -> Iterator[Browser]:
     """Run a browser until the block ends; skip the test where there is none."""
     path = find_chromium()
     if path is None:
         pytest.skip("needs Chromium: apt-get install chromium")
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=[*_FLAGS])
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=[*_FLAGS])
         try:
             yield browser
         finally:
-            await browser.close()
+            browser.close()
 
 
 @dataclass(slots=True)
@@ -65,16 +65,16 @@ class Watched:
     complaints: list[str] = field(default_factory=list)  #: errors of scripts, and what the policy refused
     dialogs: list[str] = field(default_factory=list)
 
-    async def open(self, path: str) -> None:
+    def open(self, path: str) -> None:
         """Load a page and wait until its scripts have run."""
-        answer = await self.page.goto(self.origin + path, wait_until="load")
+        answer = self.page.goto(self.origin + path, wait_until="load")
         assert answer is not None
         assert answer.ok, f"{answer.status} {path}"
-        await self.page.wait_for_selector("html.js")
+        self.page.wait_for_selector("html.js")
 
-    async def violations(self) -> list[str]:
+    def violations(self) -> list[str]:
         """Return what axe finds wrong for those who do not see, or use no mouse."""
-        results = await Axe().run(self.page)
+        results = Axe().run(self.page)
         return [
             f"{each['id']}: {each['help']}: {[node['html'][:200] for node in each['nodes'][:3]]}"
             for each in results.response["violations"]
@@ -87,11 +87,11 @@ class Watched:
         assert not self.dialogs, self.dialogs
 
 
-@asynccontextmanager
-async def watched(browser: Browser, origin: str, **context: Any) -> AsyncIterator[Watched]:
+@contextmanager
+def watched(browser: Browser, origin: str, **context: Any) -> Iterator[Watched]:
     """Open an empty page in a context of its own; `context`: as of Playwright's `new_context`."""
-    made: BrowserContext = await browser.new_context(**({"viewport": WIDE} | context))
-    page = await made.new_page()
+    made = browser.new_context(**({"viewport": WIDE} | context))
+    page = made.new_page()
     seen = Watched(page, origin)
 
     def on_request(request: Any) -> None:
@@ -101,10 +101,11 @@ async def watched(browser: Browser, origin: str, **context: Any) -> AsyncIterato
 
     def on_dialog(dialog: Any) -> None:
         seen.dialogs.append(dialog.message)
+        dialog.dismiss()
 
     page.on("request", on_request)
-    page.on("pageerror", lambda error: seen.complaints.append(str(error)))
     page.on("dialog", on_dialog)
+    page.on("pageerror", lambda error: seen.complaints.append(str(error)))
     page.on(
         "console",
         lambda message: seen.complaints.append(message.text) if message.type == "error" else None,
@@ -112,4 +113,4 @@ async def watched(browser: Browser, origin: str, **context: Any) -> AsyncIterato
     try:
         yield seen
     finally:
-        await made.close()
+        made.close()

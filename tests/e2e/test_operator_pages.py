@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from datetime import timedelta
 from pathlib import Path
@@ -52,16 +51,16 @@ def give_up_some(base: str) -> None:
         wait_blocking(is_given_up, 60)
 
 
-async def test_pages_for_operators_in_a_browser(tmp_path: Path) -> None:
+def test_pages_for_operators_in_a_browser(tmp_path: Path) -> None:
     with serving(tmp_path) as server:
         origin = server.base.removesuffix("/goscheduler")
-        await asyncio.to_thread(give_up_some, origin)
-        async with chromium() as browser:
+        give_up_some(origin)
+        with chromium() as browser:
             for scheme, viewport in (("light", WIDE), ("dark", PHONE)):
-                async with watched(browser, origin, color_scheme=scheme, viewport=viewport) as seen:
+                with watched(browser, origin, color_scheme=scheme, viewport=viewport) as seen:
                     for path in PAGES:
-                        await seen.open(path)
-                        assert await seen.violations() == [], (scheme, path)
-                        wide = await seen.page.evaluate("document.documentElement.scrollWidth")
+                        seen.open(path)
+                        assert seen.violations() == [], (scheme, path)
+                        wide = seen.page.evaluate("document.documentElement.scrollWidth")
                         assert wide <= viewport["width"], (path, wide)
                     seen.assert_clean()

@@ -1,11 +1,13 @@
 """What metrics cost a create and a fire, and whether somebody who reads them makes a callback late.
 
-    PYTHONPATH=. python benchmarks/metrics_cost.py [rounds] [schedules] [seconds]
+    PYTHONPATH=. python benchmarks/metrics_cost.py [rounds] [fires] [seconds]
 
-Two products run in this process on SQLite, one measured and one not, and work in turns: creates through the
-API's application, 64 at once, without a socket, then these schedules fire at a callback type that answers at
-once. So nothing of what a socket or a receiver costs is in the denominator, and the shares are the largest
-there can be. Processor time of this process; the share is the median over the pairs of a round.
+Two products run in this process on SQLite, one measured and one not. Creates go through the API's
+application, 64 at once and without a socket, 128 with metrics, 128 without, and so on. Then some hundred
+schedules come due in one second with metrics, in the next without, and so on, for a callback type that answers
+at once. So nothing of what a socket or a receiver costs is in the denominator, and the shares are the largest
+there can be. Processor time of this process; the share is the median over the pairs. What counting takes by
+itself is measured as well, as a busy machine blurs pairs; and how long a page holds the loop at a time.
 
 Then the measured one fires 100 a second of 200 apps, in turns with and without a reader, who asks for the
 page every 5 s and, to see what 5 s may hide, every 0.5 s: lag of the callbacks at p50, p99 and the most.
@@ -19,6 +21,7 @@ import statistics
 import sys
 import tempfile
 import time
+import timeit
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -28,19 +31,24 @@ import uvloop
 
 from ringtime.runtime import Runtime, run
 from ringtime.serve import make_http_app
+from ringtime_dispatcher.delivery.counts import DeliveryCounts
 from ringtime_ingest.service import NewApp, NewSchedule
+from ringtime_ingest.service.creations import Creations
+from ringtime_ingest.service.creations import now_s as creating_since
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.errors import Violation
 from ringtime_shared.http_server.connection import App, Message
-from ringtime_shared.metrics import UNMEASURED, Metrics
+from ringtime_shared.ids import IdMint, Kind
+from ringtime_shared.metrics import UNMEASURED, Metrics, names
 from ringtime_shared.metrics.export import new_metrics
 from ringtime_shared.metrics.names import Role
 from ringtime_shared.metrics.page import page
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.models.schedule import Place, Row, Schedule
+from ringtime_shared.process.service import settle_memory
 from ringtime_shared.settings import load_settings
 
 AT_ONCE, APPS, PER_S = 64, 200, 100
-AHEAD_MS = 8_000  #: of a batch that is to fire together, so that its creates are over by then
 
 
 class AtOnce(CallbackType):
@@ -138,37 +146,110 @@ def body_of(n: int, fire_ms: int) -> bytes:
     return json.dumps(made).encode()
 
 
-async def round_of(it: Product, count: int) -> tuple[float, float]:
-    """Return the processor time of a create and of a fire, in us."""
-    fire_ms = int(time.time() * 1_000) + AHEAD_MS
-    it.kind.expect(count)
-    create_us = await it.create([body_of(n, fire_ms) for n in range(count)])
-    await asyncio.sleep(max(fire_ms // 1_000 - time.time() - 0.6, 0))  # reading ahead begins after that
-    begun_s = time.process_time()
-    await asyncio.wait_for(it.kind.done.wait(), 60)
-    await asyncio.sleep(0.5)  # outcomes are written behind
-    return create_us, (time.process_time() - begun_s) / count * 1e6
+async def creates(products: Mapping[str, Product], rounds: int) -> None:
+    """Print what a create costs: a few at a time with metrics, as many without, and so on."""
+    fire_ms = int(time.time() * 1_000) + 86_400_000
+    bodies = [body_of(n, fire_ms) for n in range(2 * AT_ONCE)]
+    found: dict[str, list[float]] = {name: [] for name in products}
+    for turn in range(rounds + 5):
+        for name in sorted(products, reverse=bool(turn % 2)):
+            took_us = await products[name].create(bodies)
+            if turn >= 5:  # warm by then
+                found[name].append(took_us)
+    _print_pairs("create", found, len(bodies))
 
 
-async def cost(products: Mapping[str, Product], rounds: int, count: int) -> None:
-    """Print what creates and fires cost, with metrics and without, in turns."""
-    for it in products.values():
-        await round_of(it, count // 4)  # warm
-    shares: dict[str, list[float]] = {"create": [], "fire": []}
-    costs: dict[tuple[str, str], list[float]] = {}
-    for turn in range(rounds):
-        order = list(products) if turn % 2 else list(products)[::-1]
-        found = {name: await round_of(products[name], count) for name in order}
-        for n, what in enumerate(shares):
-            shares[what].append(found["on"][n] / found["off"][n] - 1)
-            for name, took_us in found.items():
-                costs.setdefault((what, name), []).append(took_us[n])
-    for what, pairs in shares.items():
-        on_us, off_us = (statistics.median(costs[what, name]) for name in ("on", "off"))
-        print(
-            f"{what:6}: {off_us:6.1f} us without, {on_us:6.1f} with; in pairs {statistics.median(pairs):+.1%}"
-            f" (from {min(pairs):+.1%} to {max(pairs):+.1%}, {rounds} pairs of {count:,})"
-        )
+async def fires(products: Mapping[str, Product], rounds: int, count: int) -> None:
+    """Print what a fire costs: so many come due in a second with metrics, in the next without, and so on."""
+    first_s = int(time.time()) + 10 + rounds * count // 1_000
+    names_in_turn = sorted(products) * rounds
+    for n, name in enumerate(names_in_turn):
+        products[name].kind.expect(rounds * count)
+        await products[name].create([body_of(k, (first_s + n) * 1_000) for k in range(count)])
+    found: dict[str, list[float]] = {name: [] for name in products}
+    await asyncio.sleep(first_s - 0.5 - time.time())  # reading ahead begins after that
+    before_s = time.process_time()
+    for n, name in enumerate(names_in_turn):
+        await asyncio.sleep(first_s + n + 0.5 - time.time())  # by then outcomes are written
+        now_s = time.process_time()
+        found[name].append((now_s - before_s) / count * 1e6)
+        before_s = now_s
+    _print_pairs("fire", found, count)
+
+
+def _print_pairs(what: str, found: Mapping[str, list[float]], count: int) -> None:
+    on, off = found["on"], found["off"]
+    shares = sorted(one / other - 1 for one, other in zip(on, off, strict=True))
+    low, middle, high = statistics.quantiles(shares, n=4)
+    costs = f"{statistics.median(off):6.1f} us without, {statistics.median(on):6.1f} with"
+    spread = f"half of them from {low:+.1%} to {high:+.1%}; {len(on)} pairs of {count:,}"
+    print(f"{what:6}: {costs}; in pairs {middle:+.1%} ({spread})")
+
+
+async def print_pieces(it: Product) -> None:
+    """Print how long a page holds the loop between two turns of others, in processor time of this thread."""
+    pieces: list[float] = []
+    is_over = False
+
+    async def take_turns() -> None:
+        before_s = time.thread_time()
+        while not is_over:
+            await asyncio.sleep(0)
+            now_s = time.thread_time()
+            pieces.append((now_s - before_s) * 1e3)
+            before_s = now_s
+
+    turns = asyncio.create_task(take_turns())
+    await asyncio.sleep(0)
+    for _ in range(20):
+        text = await page(it.metrics)
+    is_over = True
+    await turns
+    pieces.sort()
+    size = f"{text.count(b'{'):,} series, {len(text):,} bytes, {sum(pieces) / 20:.1f} ms of processor time"
+    held = f"p99 {pieces[len(pieces) * 99 // 100]:.2f} ms, at most {pieces[-1]:.2f}"
+    print(f"page  : {size}; others wait for a piece of it, {held}")
+
+
+def print_counting() -> None:
+    """Print what counting takes by itself, in us: what each create and each fire adds, and a call of the
+    store, which many share."""
+    metrics = new_metrics(load_settings(None, {}).metrics, *Role)
+    deliveries, creations = DeliveryCounts(metrics), Creations(metrics)
+    row, reply = _a_row(), Reply(ok=True, code=200)
+    observe = metrics.spread(names.STORE, "put_rows").observe
+
+    def fire() -> None:
+        deliveries.began(row, row.place.slot_ms + 3)
+        deliveries.attempted(row, reply, "success", 5)
+        deliveries.succeeded(row.place.app_id)
+
+    def create() -> None:
+        creations.note(row.place.app_id, creating_since())
+
+    for what, count in (
+        ("a create", create),
+        ("a fire", fire),
+        ("a call of the store", lambda: observe(0.01)),
+    ):
+        took = timeit.repeat(count, number=50_000, repeat=5, timer=time.process_time)
+        print(f"counting {what:19}: {min(took) / 50_000 * 1e6:.2f} us")
+
+
+def _a_row() -> Row:
+    now_ms = int(time.time() * 1_000)
+    schedule_id = IdMint(1).mint(slot_ms=now_ms, kind=Kind.ONE_TIME, partition=0, app_number=1)
+    schedule = Schedule(
+        schedule_id=schedule_id,
+        app_id="app-1",
+        fire_ms=now_ms,
+        payload="x",
+        callback_type=AtOnce.name,
+        callback_details=b"{}",
+        created_ms=now_ms - 60_000,
+        expires_ms=now_ms + 60_000,
+    )
+    return Row(schedule=schedule, place=Place("app-1", 0, now_ms))
 
 
 async def lags(it: Product, seconds: float, every_s: float | None) -> list[float]:
@@ -206,13 +287,11 @@ async def main(rounds: int, count: int, seconds: float) -> None:
                 name: await stack.enter_async_context(product(Path(folder) / name, metrics))
                 for name, metrics in (("on", measured), ("off", UNMEASURED))
             }
-            await cost(products, rounds, count)
-            text = await page(measured)
-            begun_s, wall_s = time.process_time(), time.perf_counter()
-            await page(measured)
-            cpu_ms, wall_ms = (time.process_time() - begun_s) * 1e3, (time.perf_counter() - wall_s) * 1e3
-            size = f"{text.count(b'{'):,} series, {len(text):,} bytes"
-            print(f"page  : {size}, {cpu_ms:.1f} ms of processor time in {wall_ms:.1f} ms")
+            settle_memory()  # as a service does, or collections would be longer than pieces of a page
+            print_counting()
+            await creates(products, 10 * rounds)
+            await fires(products, rounds, count)
+            await print_pieces(products["on"])
             found: dict[float | None, list[float]] = {}
             for every_s in (None, 5.0, 0.5) * 2:
                 found.setdefault(every_s, []).extend(await lags(products["on"], seconds, every_s))
@@ -228,4 +307,4 @@ def _print_lags(about: str, lags_ms: list[float]) -> None:
 
 if __name__ == "__main__":
     given = [int(each) for each in sys.argv[1:]]
-    uvloop.run(main(*(given + [9, 2_000, 20][len(given) :])))
+    uvloop.run(main(*(given + [15, 300, 15][len(given) :])))

@@ -4,10 +4,11 @@
 
 Two products run in this process on SQLite, one measured and one not. Creates go through the API's
 application, 64 at once and without a socket, 128 with metrics, 128 without, and so on. Then some hundred
-schedules come due in one second with metrics, in the next without, and so on, for a callback type that answers
-at once. So nothing of what a socket or a receiver costs is in the denominator, and the shares are the largest
-there can be. Processor time of this process; the share is the median over the pairs. What counting takes by
-itself is measured as well, as a busy machine blurs pairs; and how long a page holds the loop at a time.
+schedules come due in one second with metrics, in the next without, and so on, for a callback type that
+answers at once. So nothing of what a socket or a receiver costs is in the denominator, and the shares are the
+largest there can be. Processor time of this process; the share is the median over the pairs. What counting
+takes by itself is measured as well, as a busy machine blurs pairs; and how long a page holds the loop at a
+time.
 
 Then the measured one fires 100 a second of 200 apps, in turns with and without a reader, who asks for the
 page every 5 s and, to see what 5 s may hide, every 0.5 s: lag of the callbacks at p50, p99 and the most.

@@ -101,7 +101,8 @@ def main() -> None:
         fill_s=options.fill_s,
         patience_s=options.patience_s,
     )
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended on the way out
+    if not options.report:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is ended on the way out
     _RESULTS.mkdir(parents=True, exist_ok=True)
     for name in () if options.report else names:
         began_s = time.monotonic()

@@ -14,6 +14,7 @@ counted against the limits of the app (`meter`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
+from copy import copy
 from enum import Enum
 from functools import wraps
 from typing import Any, Protocol, TypeVar
@@ -21,7 +22,7 @@ from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute, Route, request_response
 
 from ringtime_ingest.http.parsing import parse_schedule_id
 from ringtime_shared.access import Caller, Grant, Scope
@@ -56,6 +57,12 @@ class Declared(Route):
         self.given_methods = tuple(methods)
         self.needs = needs
 
+    def behind(self, endpoint: Endpoint) -> Declared:
+        """Return the same route with this method before its own; what its path matches is known already."""
+        other = copy(self)
+        other.endpoint, other.app = endpoint, request_response(endpoint)
+        return other
+
 
 class Apps(Protocol):
     """Whose the ids of schedules are."""
@@ -87,10 +94,9 @@ class Guard:
         for route in routes:
             if not isinstance(route, Declared):
                 raise TypeError(f"a route must say what its caller needs: {route}")
-            endpoint = route.endpoint
             if isinstance(route.needs, Scope):
-                endpoint = self._guarded(endpoint, route.needs)
-            guarded.append(Declared(route.path, endpoint, route.given_methods, route.needs))
+                route = route.behind(self._guarded(route.endpoint, route.needs))
+            guarded.append(route)
         return guarded
 
     def _guarded(self, endpoint: Endpoint, needs: Scope) -> Endpoint:

@@ -23,21 +23,10 @@ from ringtime_local import (
     LocalServers,
     MissingPrerequisite,
 )
-from tests.harness.give_way import IDLE
 from tests.harness.logs import last_said
 from tests.harness.stages import CPU_S
 
 _BEGUN_S = pytest.StashKey[float]()
-
-
-def pytest_configure() -> None:
-    """What takes only the time that nobody else asks for is held to no time for each example."""
-    if os.nice(0) == IDLE:
-        from hypothesis import HealthCheck, settings  # half a second, which other stages do without
-
-        patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-        settings.register_profile("idle", patient)
-        settings.load_profile("idle")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -167,6 +167,7 @@ class TestConfiguration:
         options = heap_and_compiler(2048)
         assert options[:2] == (f"-Xms{first_mib}m", "-Xmx2048m")
         assert ("-XX:TieredStopAtLevel=1" in options) is bool(brief)
+        assert ("-XX:+UseSerialGC" in options, "-XX:+UseG1GC" in options) == (bool(brief), not brief)
 
     def test_kafka_advertises_a_proxy_to_clients_only(self) -> None:
         options = KafkaOptions(advertised="127.0.0.9:99", settings={"num.partitions": 7})

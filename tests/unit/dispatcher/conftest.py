@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 import uvloop
+from tests.harness.examples import take_any_time
+
+take_any_time()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,0 +1,5 @@
+"""Rules that hold for every input."""
+
+from tests.harness.examples import take_any_time
+
+take_any_time()

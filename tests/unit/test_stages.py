@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.harness import give_way, stages
+from tests.harness import give_way, lines_run, stages
 from tests.harness.stages import ROOT, STAGES, Case, Stage
 
 FILES = [file.relative_to(ROOT).as_posix() for file in (ROOT / "tests").rglob("test_*.py")]
@@ -147,7 +147,7 @@ async def test_the_end_tells_the_slowest_and_fails_with_the_worst(
     async def run(stage: Stage, arguments: list[str]) -> int:
         return codes[stage.name]
 
-    async def coverage() -> str:
+    def coverage() -> str:
         return "90 %"
 
     monkeypatch.setattr(stages, "FOLDER", tmp_path / "reports")
@@ -169,3 +169,33 @@ async def test_the_end_tells_the_slowest_and_fails_with_the_worst(
     assert capsys.readouterr().out.endswith("failed:\n- faults: a::b: assert 1 == 2\n     + more\n")
     codes |= dict.fromkeys(codes, stages.NOTHING_SELECTED)
     assert await stages.main(["-k", "nothing"]) == stages.NOTHING_SELECTED
+
+
+def test_a_measured_stage_says_which_share_of_the_lines_ran(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = tmp_path / "services" / "one.py"
+    service.parent.mkdir()
+    service.write_text("def yes():\n    return 1\n\ndef no():\n    return 2\n")
+    (tmp_path / "test_it.py").write_text(
+        "import sys\nsys.path.insert(0, 'services')\n\ndef test_it():\n    import one\n    assert one.yes()\n"
+    )
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    program = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(ROOT)!r})
+from tests.harness import lines_run
+sys.exit(lines_run.run(Path("share"), ["-q", "-p", "no:cacheprovider", "-p", "no:slipcover"], ["services"]))
+"""
+    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True)
+    assert (tmp_path / "share").read_text() == "75"  # three lines of four
+    monkeypatch.setattr(stages, "COVERAGE", tmp_path / "share")
+    assert stages.coverage() == "75 %"
+    monkeypatch.setattr(stages, "COVERAGE", tmp_path / "none")
+    assert stages.coverage() == "not measured"
+
+
+def test_what_is_measured_is_what_the_wheel_holds() -> None:
+    assert len(lines_run.services()) >= 7
+    assert [folder for folder in lines_run.services() if not Path(folder, "__init__.py").exists()] == []

@@ -46,8 +46,8 @@ def heap_and_compiler(heap_mib: int) -> tuple[str, ...]:
     """Return how a server keeps its heap, and how it compiles.
 
     A server that measures something has its whole heap from the beginning. One that lives for minutes would
-    spend half of its start on that and on compiling for speed: its heap grows, and it compiles once. Garbage is
-    collected by one thread then, without what G1 keeps for pauses that no test of minutes has.
+    spend half of its start on that and on compiling for speed: its heap grows, and it compiles once. A thread
+    collects its garbage, without what G1 keeps for pauses that no test of minutes has.
     """
     first_mib = min(heap_mib, BRIEF_HEAP_MIB) if is_brief() else heap_mib
     options = (

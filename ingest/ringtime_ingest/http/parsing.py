@@ -13,6 +13,8 @@ from decimal import Decimal
 from typing import Any, cast
 from uuid import UUID
 
+from msgspec import convert
+
 from ringtime_ingest.http.fields import (
     CALLBACK,
     COMPLETED,
@@ -56,7 +58,7 @@ from ringtime_shared.apps.hook_rules import at_hook
 from ringtime_shared.apps.retry_rules import STATUS_RULE
 from ringtime_shared.callbacks import http_rules
 from ringtime_shared.errors import InvalidRequest, Violation
-from ringtime_shared.ids import Kind, has_kind, to_uuid
+from ringtime_shared.ids import Kind, has_kind
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.hooks import Hook, HookEvent, Hooks
 from ringtime_shared.models.recurring import Definition, Misfire, Overlap
@@ -520,7 +522,7 @@ def parse_schedule_id(text: str) -> UUID:
     """
     if violations := check_schedule_id(text):
         raise InvalidRequest(violations)
-    return to_uuid(int(text.replace("-", ""), 16))
+    return convert(text, UUID)
 
 
 _RECURRING = Kind.RECURRING

@@ -111,6 +111,7 @@ from ringtime_shared.stores.protocol import (
 )
 
 _DAY_MS = 86_400_000
+_ONE_TIME = Kind.ONE_TIME
 
 
 class IngestStore(
@@ -558,7 +559,7 @@ class IngestService:
         retention_days = app.configuration.retention_days or self._limits.retention_days
         schedule = Schedule(
             schedule_id=self._mint.mint(
-                slot_ms=slot_ms, kind=Kind.ONE_TIME, partition=partition, app_number=app.number
+                slot_ms=slot_ms, kind=_ONE_TIME, partition=partition, app_number=app.number
             ),
             app_id=app.app_id,
             fire_ms=fire_ms,

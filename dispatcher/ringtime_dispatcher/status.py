@@ -2,8 +2,8 @@
 
 Ingest and the dashboard know no dispatcher; they read the store. A node writes one short row there, over its
 own last one. Nothing depends on it: a write that fails is forgotten, and the next one says it all. What is
-gathered has other sources (counts, queues, breakers, marks) and keeps no books beside them; with 100,000
-poller instances it takes some ten milliseconds, a slice of 1,000 at a time.
+gathered has other sources (counts, queues, breakers, marks) and keeps no books beside them. With 100,000
+poller instances and 10,000 destinations in trouble it takes 50 ms of CPU, a slice of 1,000 at a time.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from heapq import nsmallest
 from typing import NamedTuple
 
 from ringtime_dispatcher.delivery.breaker import Breaker
@@ -65,6 +66,34 @@ class _Queues:
     under_way: int = 0
     parked: int = 0
     troubles: int = 0
+
+
+class _Case:
+    """A destination that is not well: cheap, for there may be 10,000, of which fifty are told."""
+
+    __slots__ = ("breaker", "held", "key", "lane", "state")
+
+    def __init__(
+        self, key: tuple[str, str], breaker: Breaker | None, lane: LaneState | None, now_ms: int
+    ) -> None:
+        self.key = key
+        self.breaker = breaker
+        self.lane = lane
+        self.held = 0 if lane is None else lane.waiting
+        self.state = "slow"
+        if breaker is None:
+            return
+        self.held += breaker.parked(now_ms)
+        if not breaker.is_closed:
+            self.state = "open" if breaker.opens_in_ms(now_ms) else "half open"
+        elif breaker.failures:
+            self.state = "failing"
+        elif lane is None:
+            self.state = "recovering"
+
+    def rank(self) -> tuple[int, int, int]:
+        """The worst has the least."""
+        return _ORDER[self.state], -self.held, 0 if self.breaker is None else -self.breaker.failures
 
 
 class Observer:
@@ -147,58 +176,48 @@ class Observer:
         return Work(window_ms=last.boot_ms - first.boot_ms, lags=lags, **done)
 
     async def _look_at_queues(self) -> tuple[_Queues, list[Trouble]]:
-        turns, cap, boot_ms = self._deliverer.turns, self._settings.destination_in_flight, self._clock.boot_ms
+        turns, boot_ms = self._deliverer.turns, self._clock.boot_ms
         queues = _Queues()
-        seen: dict[tuple[str, str], LaneState] = {}
+        waiting: dict[tuple[str, str], LaneState] = {}
         for n, lane in enumerate(turns.lanes(), start=1):
             queues.waiting += lane.waiting
             queues.under_way += lane.under_way
             if lane.oldest_ms is not None and lane.under_way and boot_ms() - lane.oldest_ms >= _SLOW_MS:
-                seen[lane.app_id, lane.destination] = lane
+                waiting[lane.app_id, lane.destination] = lane
             if n % _AT_ONCE == 0:
                 await asyncio.sleep(0)
-        troubles = []
+        cases = []
         for n, (app_id, destination, breaker) in enumerate(turns.breakers(), start=1):
-            queues.parked += breaker.parked(boot_ms())
-            lane_there = seen.pop((app_id, destination), None)
-            if lane_there is not None or not breaker.is_idle(boot_ms()):
-                troubles.append(self._trouble((app_id, destination), breaker, lane_there, cap))
+            now_ms, key = boot_ms(), (app_id, destination)
+            queues.parked += breaker.parked(now_ms)
+            lane_there = waiting.pop(key, None)
+            if lane_there is not None or not breaker.is_idle(now_ms):
+                cases.append(_Case(key, breaker, lane_there, now_ms))
             if n % _AT_ONCE == 0:
                 await asyncio.sleep(0)
-        troubles += [self._trouble(key, None, lane, cap) for key, lane in seen.items()]
-        troubles.sort(key=lambda each: (_ORDER[each.state], -each.waiting - each.parked, -each.failures))
-        queues.troubles = len(troubles)
-        return queues, troubles
+        cases += [_Case(key, None, lane, boot_ms()) for key, lane in waiting.items()]
+        queues.troubles = len(cases)
+        return queues, [self._tell(each) for each in nsmallest(MOST_TROUBLES, cases, key=_Case.rank)]
 
-    def _trouble(
-        self, key: tuple[str, str], breaker: Breaker | None, lane: LaneState | None, cap: int
-    ) -> Trouble:
-        boot_ms = self._clock.boot_ms()
+    def _tell(self, case: _Case) -> Trouble:
+        now_ms, breaker, lane = self._clock.boot_ms(), case.breaker, case.lane
         trouble = Trouble(
-            app_id=key[0],
-            destination=key[1][:ERROR_CHARS],
-            state="slow",
-            most_in_flight=cap,
+            app_id=case.key[0],
+            destination=case.key[1][:ERROR_CHARS],
+            state=case.state,
+            most_in_flight=self._settings.destination_in_flight,
             waiting=0 if lane is None else lane.waiting,
-            oldest_wait_ms=boot_ms - lane.oldest_ms if lane is not None and lane.oldest_ms is not None else 0,
+            oldest_wait_ms=now_ms - lane.oldest_ms if lane is not None and lane.oldest_ms is not None else 0,
             in_flight=0 if lane is None else lane.under_way,
         )
         if breaker is None:
             return trouble
-        opens_in_ms, state = breaker.opens_in_ms(boot_ms), trouble.state
-        if not breaker.is_closed:
-            state = "open" if opens_in_ms else "half open"
-        elif breaker.failures:
-            state = "failing"
-        elif lane is None:
-            state = "recovering"
-        age_ms = None if breaker.failed_ms is None else boot_ms - breaker.failed_ms
+        age_ms = None if breaker.failed_ms is None else now_ms - breaker.failed_ms
         return replace(
             trouble,
-            state=state,
             failures=breaker.failures,
-            parked=breaker.parked(boot_ms),
-            opens_in_ms=opens_in_ms,
+            parked=breaker.parked(now_ms),
+            opens_in_ms=breaker.opens_in_ms(now_ms),
             error=breaker.error[:ERROR_CHARS],
             failed_ms=0 if age_ms is None else self._clock.now_ms() - age_ms,
         )

@@ -14,7 +14,7 @@ from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
-from heapq import nsmallest
+from heapq import nlargest, nsmallest
 from typing import NamedTuple
 
 from ringtime_dispatcher.delivery.breaker import Breaker
@@ -29,10 +29,13 @@ from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.fairness.fair_queue import LaneState
 from ringtime_shared.models.node_status import (
     ERROR_CHARS,
+    LATE_S,
     MOST_APPS,
     MOST_OVER,
     MOST_TROUBLES,
+    MOST_WORST,
     TROUBLE_STATES,
+    AppWork,
     NodeStatus,
     OverQuota,
     Trouble,
@@ -56,6 +59,7 @@ class _Counts(NamedTuple):
     boot_ms: int
     tally: Tally
     lags: tuple[int, ...]
+    apps: Mapping[str, tuple[int, int, int]]  #: missed, given up, late
 
 
 @dataclass(slots=True)
@@ -122,7 +126,7 @@ class Observer:
     async def observe(self, *, is_ready: bool, is_draining: bool) -> NodeStatus:
         """Return what there is to say now."""
         member, owner, settings = self._member, self._owner, self._settings
-        work = self._work()
+        work, worst = self._work()
         queues, troubles = await self._look_at_queues()
         oldest_ms = await self._oldest_ms(owner.instances.active())
         mark_ms, apps = await self._look_at_owned(list(owner.owned.values()))
@@ -140,6 +144,7 @@ class Observer:
             is_drained=owner.is_drained(),
             clock_doubt=self._clock.doubt() or "",
             work=work,
+            worst_apps=worst,
             loaded=sum(self._ledger.held.values()),
             is_short=self._ledger.is_short,
             backlog=queues.waiting,
@@ -158,9 +163,14 @@ class Observer:
 
     def _count(self) -> _Counts:
         counts = self._deliverer.counts
-        return _Counts(self._clock.boot_ms(), replace(counts.tally), tuple(counts.lags.counts))
+        return _Counts(
+            self._clock.boot_ms(),
+            replace(counts.tally),
+            tuple(counts.lags.counts),
+            counts.gone_wrong(LATE_S),
+        )
 
-    def _work(self) -> Work:
+    def _work(self) -> tuple[Work, tuple[AppWork, ...]]:
         """Return what was done since the oldest count that is not older than the window, or the last one."""
         last = self._count()
         while len(self._counts) > 1 and last.boot_ms - self._counts[0].boot_ms > _WINDOW_MS:
@@ -173,7 +183,8 @@ class Observer:
             if each.name in Work.__slots__
         }
         lags = tuple(now - before for now, before in zip(last.lags, first.lags, strict=True))
-        return Work(window_ms=last.boot_ms - first.boot_ms, lags=lags, **done)
+        work = Work(window_ms=last.boot_ms - first.boot_ms, lags=lags, **done)
+        return work, _worst(first.apps, last.apps)
 
     async def _look_at_queues(self) -> tuple[_Queues, list[Trouble]]:
         turns, boot_ms = self._deliverer.turns, self._clock.boot_ms
@@ -243,6 +254,19 @@ class Observer:
             oldest_ms = least_ms if oldest_ms is None else min(oldest_ms, least_ms)
             await asyncio.sleep(0)
         return oldest_ms, apps
+
+
+def _worst(
+    before: Mapping[str, tuple[int, int, int]], now: Mapping[str, tuple[int, int, int]]
+) -> tuple[AppWork, ...]:
+    """Return the apps of which most went wrong in between."""
+    gone = ((app_id, counts, before.get(app_id, (0, 0, 0))) for app_id, counts in now.items())
+    wrong = ((app_id, [max(a - b, 0) for a, b in zip(*both, strict=True)]) for app_id, *both in gone)
+    worst = nlargest(MOST_WORST, (each for each in wrong if any(each[1])), key=lambda each: each[1])
+    return tuple(
+        AppWork(app_id=app_id, missed=missed, failed=failed, late=late)
+        for app_id, (missed, failed, late) in worst
+    )
 
 
 class Reporter:

@@ -194,7 +194,13 @@ class Operating:
             ],
             ahead_estimated=hour is not None and hour.is_estimate,
             ahead_at=None if hour is None else _at(hour.at_ms),
-            problems=find_problems(nodes, destinations, _first(over.values()), known.apps),
+            problems=find_problems(
+                nodes,
+                destinations,
+                _first(over.values()),
+                known.apps,
+                [each for status in live for each in status.worst_apps],
+            ),
         )
 
     async def _know(self) -> _Known:

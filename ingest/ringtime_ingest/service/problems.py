@@ -19,18 +19,37 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.api.operating import MAX_PROBLEMS, DestinationView, NodeView, ProblemView
 from ringtime_shared.models.app import App
-from ringtime_shared.models.node_status import OverQuota
+from ringtime_shared.models.node_status import AppWork, OverQuota
 from ringtime_shared.schedules.forecast import PER_PARTITION, quota_for
 
 OVERDUE_WARN_MS, OVERDUE_BAD_MS = 10_000, 60_000
 LATE_MS = 5_000
 MARKS_MS = 900_000
 _MOST_OF_A_KIND = 20
+_MOST_OF_A_WORD = 6  #: apps named for one kind of what went wrong
+_FIRES = (
+    (
+        "missed",
+        "came too late to be sent: missed",
+        "Look at the fires that were missed: the app's maxLateness, and what made them late.",
+    ),
+    (
+        "late",
+        "were sent more than 5 s late",
+        "Look at its fires: a destination that is slow holds up its own rows, and a full node everybody's.",
+    ),
+    (
+        "given_up",
+        "were given up as failures",
+        "Look at the dead letters: why they failed, and replay them when that is mended.",
+    ),
+)
 _RESIZE = "Nothing, unless it stands still: `ringctl resize {0} --status` tells how far it is."
 
 
@@ -39,11 +58,20 @@ def find_problems(
     destinations: Sequence[DestinationView],
     over: Iterable[OverQuota],
     apps: Iterable[App],
+    wrong: Iterable[AppWork] = (),
 ) -> list[ProblemView]:
-    """Return them, the worst first. `over`: apps whose quota does not carry a minute ahead."""
+    """Return them, the worst first.
+
+    Args:
+        over: apps whose quota does not carry a minute ahead.
+        wrong: what went wrong of apps in the last minute, on each node.
+    """
+    of_apps = _of_fires(wrong)
+    told = {each.word for each in of_apps}
     kinds = (
         _of_nodes(nodes),
-        _of_work(nodes),
+        of_apps,
+        [each for each in _of_work(nodes) if each.word not in told],
         _of_destinations(destinations),
         _of_quotas(over, known := {app.app_id: app for app in apps}),
         _of_apps(known.values()),
@@ -126,6 +154,29 @@ def _of_work(nodes: Sequence[NodeView]) -> list[ProblemView]:
             told = f"On {each.node} some poller instance is settled no further than {behind_min} min ago."
             remedy = "`ringctl ring --node` shows which; a row of it has no outcome, or the node is too slow."
             found.append(_warn("marks_behind", told, remedy, node=each.node))
+    return found
+
+
+def _of_fires(wrong: Iterable[AppWork]) -> list[ProblemView]:
+    counts: dict[str, Counter[str]] = {}
+    for each in wrong:
+        counts.setdefault(each.app_id, Counter()).update(
+            missed=each.missed, given_up=each.failed, late=each.late
+        )
+    found = []
+    for word, what, remedy in _FIRES:
+        make = _bad if word == "missed" else _warn
+        worst = sorted(counts, key=lambda app_id: -counts[app_id][word])
+        found += [
+            make(
+                word,
+                f"{counts[app_id][word]:,} of {app_id} {what} in the last minute.",
+                remedy,
+                app_id=app_id,
+            )
+            for app_id in worst[:_MOST_OF_A_WORD]
+            if counts[app_id][word]
+        ]
     return found
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 KEPT_MS = 900_000  #: a status is forgotten after this; a node that ends in order takes its own away
 MOST_BYTES = 16_384  #: of one, as it is stored; what is too much of its lists is left out
 MOST_TROUBLES = 50
+MOST_WORST = 20
+LATE_S = 5.0  #: one of the bounds of an app's lag
 MOST_OVER = 50  #: apps over their quota
 MOST_APPS = 200  #: named with what a node owns of them
 ERROR_CHARS = 200
@@ -68,6 +70,16 @@ class OverQuota:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AppWork:
+    """What went wrong of one app in the last minute."""
+
+    app_id: str
+    missed: int = 0
+    failed: int = 0
+    late: int = 0  #: first attempts that were later than `LATE_S`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
     """One node at one moment. Ages in ms are as of then."""
 
@@ -99,6 +111,7 @@ class NodeStatus:
     owned_by_app: Mapping[str, int] = field(default_factory=dict)  #: of some of them
     troubles: tuple[Trouble, ...] = ()  #: the worst first
     troubles_in_all: int = 0
+    worst_apps: tuple[AppWork, ...] = ()  #: those of which most was missed, late or given up
     over_quota: tuple[OverQuota, ...] = ()  #: known to the one node that looks ahead
     damage: str = ""  #: why what is stored cannot be read; then nothing else but the node counts
 

@@ -13,13 +13,14 @@ from ringtime_shared.stores.codec import fault_of
 def bounded(status: NodeStatus) -> NodeStatus:
     """Return the status as it is kept: one that is too long without the tail of its lists."""
     while len(json.encode(status)) > MOST_BYTES and (
-        status.troubles or status.owned_by_app or status.over_quota
+        status.troubles or status.owned_by_app or status.over_quota or status.worst_apps
     ):
         apps = list(status.owned_by_app.items())
         status = replace(
             status,
             troubles=status.troubles[: len(status.troubles) // 2],
             owned_by_app=dict(apps[: len(apps) // 2]),
+            worst_apps=status.worst_apps[: len(status.worst_apps) // 2],
             over_quota=status.over_quota[: len(status.over_quota) // 2],
         )
     return status

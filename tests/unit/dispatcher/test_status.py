@@ -19,9 +19,10 @@ from ringtime_dispatcher.status import Reporter
 from ringtime_shared.coordination.memory import Hub
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.errors import StoreUnavailable
+from ringtime_shared.metrics import Metrics
 from ringtime_shared.metrics.names import FIRE_LAG
 from ringtime_shared.models.app import App
-from ringtime_shared.models.node_status import LAG_BOUNDS_MS, NodeStatus, quantile_ms, summed
+from ringtime_shared.models.node_status import LAG_BOUNDS_MS, AppWork, NodeStatus, quantile_ms, summed
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import DispatchSettings, RetrySettings
 
@@ -43,6 +44,7 @@ class World:
             callbacks={"sim": self.street},
             dispatch=DispatchSettings(destination_in_flight=2, breaker_failures=3),
             retry=RetrySettings(first_delay_ms=600_000, max_delay_ms=3_600_000),
+            metrics=Metrics(),
         )
 
     async def start(self) -> App:
@@ -114,6 +116,7 @@ async def test_a_destination_that_is_down_is_told_with_its_last_error() -> None:
     assert 30 <= trouble.parked <= 40
     assert status.parked == trouble.parked
     assert status.work.parked >= 30
+    assert status.worst_apps == ()
     status = await world.at(29.9)
     assert status.troubles[0].state == "open"
     world.street.down.clear()
@@ -136,6 +139,20 @@ async def test_a_destination_that_is_slow_is_told_with_what_waits_for_it() -> No
     assert 3_500 <= trouble.oldest_wait_ms <= 4_500
     assert (status.backlog, status.in_flight) == (4, 2)
     assert 3_500 <= status.oldest_due_ms <= 4_500
+    await world.node.stop()
+
+
+@on_virtual_time
+async def test_the_apps_of_which_most_went_wrong_are_told_for_a_minute() -> None:
+    world = World()
+    app = await world.start()
+    await world.put(app, "well", [SLOT_MS - 60_000 + n for n in range(3)])  # filed long after their time
+    status = await world.at(3)
+    assert status.work.sent == 3
+    assert status.worst_apps == (AppWork(app_id=app.app_id, late=3),)
+    for second in (33, 63, 93):
+        status = await world.at(second)
+    assert status.worst_apps == ()
     await world.node.stop()
 
 

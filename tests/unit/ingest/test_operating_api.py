@@ -16,7 +16,7 @@ from ringtime_shared.api.views import read, show
 from ringtime_shared.buckets import BUCKET_MS
 from ringtime_shared.coordination.protocol import Member, fit_members
 from ringtime_shared.errors import StoreUnavailable
-from ringtime_shared.models.node_status import NodeStatus, OverQuota, Trouble, Work
+from ringtime_shared.models.node_status import AppWork, NodeStatus, OverQuota, Trouble, Work
 from ringtime_shared.ring import Ring
 
 BASE = "/goscheduler"
@@ -204,6 +204,19 @@ async def test_the_next_hour_is_counted_in_the_background() -> None:
         ([status("a", work=Work(window_ms=60_000, missed=1))], "missed", "bad", {"node": "a"}),
         ([status("a", work=Work(window_ms=60_000, failed=1))], "given_up", "warn", {"node": "a"}),
         ([status("a", work=Work(window_ms=60_000, lags=(0,) * 12 + (9,)))], "late", "warn", {"node": "a"}),
+        (
+            [
+                status(
+                    "a", work=Work(window_ms=60_000, missed=3), worst_apps=(AppWork(app_id="x", missed=2),)
+                ),
+                status("b", worst_apps=(AppWork(app_id="x", missed=1),)),
+            ],
+            "missed",
+            "bad",
+            {"appId": "x"},
+        ),
+        ([status("a", worst_apps=(AppWork(app_id="x", failed=2),))], "given_up", "warn", {"appId": "x"}),
+        ([status("a", worst_apps=(AppWork(app_id="x", late=2),))], "late", "warn", {"appId": "x"}),
         ([status("a", mark_age_ms=900_000)], "marks_behind", "warn", {"node": "a"}),
         (
             [status("a", troubles=(trouble(),))],

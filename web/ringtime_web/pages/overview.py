@@ -74,14 +74,16 @@ class OverviewPages:
         url = self._site.url
         match problem.word:
             case "destination":
-                return "Destination", url("/destinations", app=problem.app_id)
+                return "Destination", url(
+                    "/destinations", app=problem.app_id, destination=problem.destination
+                )
             case "given_up":
                 return "Dead letters", url("/dead-letters", app=problem.app_id)
-            case "missed" | "late" | "overdue":
+            case "missed" | "late" if problem.app_id:
                 return "Fires", url("/fires", app=problem.app_id)
             case "over_quota" | "app_damaged" | "resizing":
                 return "App", url("/app", app=problem.app_id)
-        return "Ring", url("/ring")
+        return "Ring", url("/ring", node=problem.node)
 
 
 def _lag_chart(samples: deque[OverviewView]) -> str:

@@ -46,6 +46,10 @@ class CalmWorld(World):
     drain_s = 0.0
     undrain_s = 0.0
 
+    def firsts(self) -> list[str]:
+        """Return the nodes that do what one does for all."""
+        return [node for node, (_, dispatcher, _) in self._dispatchers.items() if dispatcher.is_first()]
+
     def owned(self) -> int:
         return Counter(claim.node for claim in self.hub.claims.values())[NODE]
 
@@ -54,12 +58,15 @@ class CalmWorld(World):
         await asyncio.sleep(4)  # the shares have settled
         before = self.owned()
         assert before
+        first = min(self._dispatchers)
+        assert self.firsts() == [first]
         await operator.put_drain(Drain(node=NODE, operator="sim", since_ms=0))
         self.drain_s = await seconds_until(lambda: not self.owned())
         for _ in range(40):
             await asyncio.sleep(0.1)
             assert self.owned() == 0
             assert len(self.hub.claims) == 6
+        assert self.firsts() == [min(self._dispatchers.keys() - {NODE})], "and a drained one does not"
         await operator.delete_drain(NODE)
         self.undrain_s = await seconds_until(lambda: self.owned() == before)
 

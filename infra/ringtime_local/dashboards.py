@@ -19,6 +19,29 @@ from ringtime_shared.metrics.names import Instrument
 FOLDER = Path(__file__).parents[1] / "grafana" / "dashboards"
 _WIDTH = 24
 _SOURCE = {"type": "prometheus", "uid": "${datasource}"}
+_STAT = {
+    "reduceOptions": {"calcs": ["lastNotNull"]},
+    "colorMode": "value",
+    "graphMode": "area",
+    "justifyMode": "auto",
+    "textMode": "auto",
+    "wideLayout": True,
+    "showPercentChange": False,
+    "percentChangeColorMode": "standard",
+    "orientation": "auto",
+}
+_LINK = {
+    "type": "dashboards",
+    "title": "Ringtime",
+    "tags": ["ringtime"],
+    "icon": "external link",
+    "tooltip": "",
+    "asDropdown": False,
+    "targetBlank": False,
+    "includeVars": True,
+    "keepTime": True,
+}
+_UNSET = {"text": "", "value": ""}  #: Grafana takes the first there is
 _HERE = '{job="$job"}'
 _RANGE = "[$__rate_interval]"
 
@@ -459,7 +482,7 @@ def dashboard(uid: str, title: str, sections: Sequence[Section]) -> dict[str, An
         "time": {"from": "now-1h", "to": "now"},
         "templating": {"list": [_datasource_variable(), _job_variable()]},
         "annotations": {"list": [_alerts()]},
-        "links": [{"type": "dashboards", "title": "Ringtime", "tags": ["ringtime"], "keepTime": True}],
+        "links": [_LINK],
         "panels": panels,
     }
 
@@ -481,11 +504,11 @@ def _panel(panel: Panel, number: int, left: int, top: int) -> dict[str, Any]:
             "showPoints": "never",
         }
         options: dict[str, Any] = {
-            "legend": {"displayMode": "list", "placement": "bottom"},
+            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
             "tooltip": {"mode": "multi", "sort": "desc"},
         }
     else:
-        options = {"reduceOptions": {"calcs": ["lastNotNull"]}, "colorMode": "value", "graphMode": "area"}
+        options = _STAT
     return {
         "id": number,
         "type": panel.kind,
@@ -513,7 +536,7 @@ def _datasource_variable() -> dict[str, Any]:
         "label": "Source",
         "type": "datasource",
         "query": "prometheus",
-        "current": {},
+        "current": _UNSET,
     }
 
 
@@ -527,7 +550,7 @@ def _job_variable() -> dict[str, Any]:
         "query": {"query": query, "refId": "job"},
         "refresh": 2,
         "sort": 1,
-        "current": {},
+        "current": _UNSET,
     }
 
 

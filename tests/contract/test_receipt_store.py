@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from uuid import UUID
 
 from tests.contract.builders import (
@@ -22,7 +23,9 @@ from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.hooks import HookEvent, HookOf
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.models.sending import Sending
+from ringtime_shared.settings import EmbeddedSettings
 from ringtime_shared.stores.protocol import RECEIPT_MARGIN_MS, IndexEntry, Store
+from ringtime_shared.stores.sqlite import SqliteStore
 
 ENTRY_IDS = 70  # more than one receipt holds
 
@@ -96,6 +99,18 @@ async def test_a_row_filed_again_for_longer_is_told_of_for_longer(
     await store.put_rows([longer])
     clock.advance(row.schedule.expires_ms - NOW_MS)
     assert await ids_at(store, entry_at(app)) == ids_of([row])
+
+
+async def test_without_them_nothing_is_told(clock: ManualClock, tmp_path: Path) -> None:
+    store = await SqliteStore.open(
+        tmp_path / "data", now_ms=clock.now_ms, settings=EmbeddedSettings(receipts=False)
+    )
+    try:
+        app = await store.create_app(make_app())
+        await store.for_new().put_rows([make_row(app)])
+        assert await ids_at(store, entry_at(app)) == set()
+    finally:
+        await store.close()
 
 
 class TestMoved:

@@ -269,7 +269,7 @@ class TestWrites:
         )
         for rows in ([row], [row, same], [longer], [same, same]):
             await store.put_rows(rows)
-        assert written == [3, 2, 3, 2]
+        assert written == [4, 3, 4, 3], "each with a receipt"
 
     async def test_nothing_counts_as_indexed_before_the_server_said_so(
         self, store: CassandraStore, app: App, monkeypatch: pytest.MonkeyPatch
@@ -414,7 +414,7 @@ class TestArrivals:
             far = make_row(app, START_MS + 60_000)
             await store.put_rows([far])
             await store.put_rows([far])
-            assert written == [[4], [6], [65, 37], [3], [1]], "of a far row nothing"
+            assert written == [[5], [7], [66, 38], [4], [2]], "of a far row nothing; each with a receipt"
             found = await store.fetch_arrivals(START_MS - 2_000)
             slots = sorted(
                 slot_ms for each in found if each.instance.app_id == app.app_id for slot_ms in each.slots

@@ -6,7 +6,7 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -392,3 +392,38 @@ def test_steps_are_numbered_without_a_gap() -> None:
     steps = read_steps()
     assert [step.version for step in steps] == list(range(1, len(steps) + 1))
     assert all(step.statements and step.name[:4].isdecimal() for step in steps)
+
+
+def receipted(key: bytes, size: int, receipt: bytes) -> Item:
+    return item(key, size)._replace(receipt=receipt)
+
+
+def sign(key: bytes, told: Sequence[bytes]) -> Query:
+    return (True, b"receipt", (key, b"".join(told)))
+
+
+def receipts_in(batch: RawBatch) -> dict[bytes | None, bytes | None]:
+    return {
+        values[0]: values[1] for _, name, values in batch._statements_and_parameters if name == b"receipt"
+    }
+
+
+def test_a_receipt_is_in_the_batch_of_all_that_it_tells_of() -> None:
+    """Also with one that is too large to go with others: there must be no receipt without its row."""
+    items = [receipted(b"a", 10, b"1"), receipted(b"a", 10, b"2"), receipted(b"b", 10, b"3")]
+    items += [receipted(b"b", 100_000, b"4"), receipted(b"b", 10, b"5"), item(b"c", 10)]
+    batches = make_batches(items, ONE_NODE, 2, close_with, sign)
+    told = [receipts_in(batch) for batch in batches]
+    assert told == [{b"a": b"12"}, {b"b": b"3"}, {b"b": b"4"}, {b"b": b"5"}]
+    for batch, receipts in zip(batches, told, strict=True):
+        rows = [values[0] for _, name, values in batch._statements_and_parameters if name == b"id"]
+        assert receipts.keys() <= {*rows}
+
+
+def test_batches_stay_within_bounds_with_their_receipts() -> None:
+    items = [receipted(b"k%d" % (n % 90), n * 37 % 900, bytes(16)) for n in range(500)]
+    batches = make_batches(items, ONE_NODE, 64, close_with, sign)
+    assert sum(len(value or b"") for batch in batches for value in receipts_in(batch).values()) == 500 * 16
+    for batch in batches:
+        queries = batch._statements_and_parameters
+        assert sum(len(value or b"") for *_, values in queries for value in values) <= MAX_BYTES

@@ -42,6 +42,11 @@ class CassandraSettings:
     """How statements travel: `loop`, on the event loop of the service, several times cheaper; or `driver`,
     through the Cassandra driver's own thread, should the other way ever be in doubt."""
 
+    receipts: bool = True
+    """Whether what is filed is told beside its row, by which `ringctl audit-fires` misses a row that is gone.
+    Off saves a small write in the row's partition of each create, and rows that are gone from then on are not
+    missed."""
+
     username: str = ""
     """User name at Cassandra; empty: no login."""
 
@@ -68,6 +73,10 @@ class EmbeddedSettings:
     loopback_callbacks: bool = True
     """Development mode: callbacks may reach this machine (127.0.0.0/8 and ::1) on any port. Switch it off
     where others than you create schedules."""
+
+    receipts: bool = True
+    """Whether what is filed is told beside its row, by which `ringctl audit-fires` misses a row that is gone.
+    Off saves a few microseconds of each create, and rows that are gone from then on are not missed."""
 
     checkpoint_ms: Annotated[int, Meta(ge=100, le=3_600_000)] = 5_000
     """How long a write may rest in SQLite's log alone before it is moved to the database, in milliseconds.

@@ -143,9 +143,12 @@ class Schedules:
         expiries: Known[int],
         arrivals: Arrivals,
         now_ms: Callable[[], int],
+        *,
+        has_receipts: bool,
     ) -> None:
         """Use `prepare`."""
         self._session = session
+        self._has_receipts = has_receipts
         (
             self._put_row,
             self._put_row_and_extras,
@@ -178,6 +181,8 @@ class Schedules:
         expiries: Known[int],
         arrivals: Arrivals,
         now_ms: Callable[[], int],
+        *,
+        has_receipts: bool = True,
     ) -> Self:
         statements = await session.prepare(
             _PUT_ROW,
@@ -195,7 +200,7 @@ class Schedules:
             _REPLACE_CONTENTS,
             _GET_TEXTS,
         )
-        return cls(session, statements, parts, expiries, arrivals, now_ms)
+        return cls(session, statements, parts, expiries, arrivals, now_ms, has_receipts=has_receipts)
 
     async def put_rows(self, rows: Sequence[Row]) -> None:
         await self._parts.write(partial(self._file, rows))
@@ -235,7 +240,7 @@ class Schedules:
             if (run := row.schedule.run) is not None and is_listed_run(row):
                 companions = (*companions, run_entry(self._put_run, row, run, ttl))
             receipt = b""
-            if is_receipted(row):
+            if self._has_receipts and is_receipted(row):
                 receipt = row.schedule.schedule_id.bytes
                 told = receipts.get(routing)
                 if told is None or end_ms < told[1]:

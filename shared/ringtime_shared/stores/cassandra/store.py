@@ -127,7 +127,9 @@ class CassandraStore:
         """
         session = await CqlSession.connect(settings, now_ms)
         try:
-            return await cls.on_session(session, now_ms=now_ms, boot_ms=boot_ms)
+            return await cls.on_session(
+                session, now_ms=now_ms, boot_ms=boot_ms, has_receipts=settings.receipts
+            )
         except StoreUnavailable as error:
             await session.close()
             raise StartupError(f"Cassandra does not answer: {error}") from error
@@ -142,6 +144,7 @@ class CassandraStore:
         *,
         now_ms: Callable[[], int],
         boot_ms: Callable[[], int] = _SYSTEM_CLOCK.boot_ms,
+        has_receipts: bool = True,
     ) -> Self:
         """Check the schema and prepare the statements."""
         await check_schema(session)
@@ -158,7 +161,7 @@ class CassandraStore:
         app_changes = await AppChangeTables.prepare(session, now_ms)
         return cls(
             session,
-            await Schedules.prepare(session, held, expiries, arrivals, now_ms),
+            await Schedules.prepare(session, held, expiries, arrivals, now_ms, has_receipts=has_receipts),
             await Due.prepare(session, held, expiries),
             arrivals,
             await Apps.prepare(session, marks, meta, app_changes, now_ms),

@@ -267,8 +267,8 @@ def first_kept_bucket(now_ms: int) -> int:
     return bucket_of(now_ms) - 1
 
 
-def put_rows(session: Session, rows: Sequence[Row], now_ms: int) -> None:
-    """Insert rows, and index entries that are not known to be there.
+def put_rows(session: Session, rows: Sequence[Row], now_ms: int, *, has_receipts: bool = True) -> None:
+    """Insert rows, with their receipts, and index entries that are not known to be there.
 
     Before `first_kept_bucket` that is not trusted: a purge of another process may have deleted them.
     """
@@ -285,7 +285,7 @@ def put_rows(session: Session, rows: Sequence[Row], now_ms: int) -> None:
         records.append(to_record(number, row))
         key = (slot_ms // BUCKET_MS, number, partition)
         entries.setdefault(key, row.schedule.expires_ms)
-        if is_receipted(row):
+        if has_receipts and is_receipted(row):
             filed.setdefault(key, []).append(row)
         if (run := row.schedule.run) is not None and is_listed_run(row):
             schedule_id, expires_ms = row.schedule.schedule_id.bytes, row.schedule.expires_ms

@@ -97,6 +97,7 @@ class SqliteStore:
         arrivals: RecentArrivals,
         *,
         is_for_new: bool = False,
+        has_receipts: bool = True,
     ) -> None:
         """Use `open`."""
         self._writer = writer
@@ -106,6 +107,7 @@ class SqliteStore:
         self._writable = writable
         self._arrivals = arrivals  # of this process; a tool's rows beside it wait for their minute's seal
         self._is_for_new = is_for_new
+        self._has_receipts = has_receipts
 
     @classmethod
     async def open(
@@ -172,7 +174,8 @@ class SqliteStore:
             refuse=refuse,
         )
         probe = WriteProbe(_SYSTEM_CLOCK.boot_ms)
-        store = cls(writer, reader, server, now_ms, probe, RecentArrivals())
+        arrivals = RecentArrivals()
+        store = cls(writer, reader, server, now_ms, probe, arrivals, has_receipts=settings.receipts)
         try:
             await writer.run(marks.ping)
             await reader.run(marks.ping)
@@ -202,6 +205,7 @@ class SqliteStore:
             self._writable,
             self._arrivals,
             is_for_new=True,
+            has_receipts=self._has_receipts,
         )
 
     @property
@@ -255,7 +259,7 @@ class SqliteStore:
         def put(session: Session) -> None:
             if reserve is not None and not reserve.is_held:
                 reserve.require()
-            schedules.put_rows(session, rows, now_ms)
+            schedules.put_rows(session, rows, now_ms, has_receipts=self._has_receipts)
 
         await self._write(put)
         self._arrivals.announce([row.place for row in rows], self._now_ms())

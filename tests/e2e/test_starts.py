@@ -43,7 +43,7 @@ def _end(process: subprocess.Popen[str]) -> tuple[int, str, str]:
         out, err = process.communicate(timeout=_WAIT_S)
     finally:
         process.kill()
-    told = [line for line in err.splitlines(keepends=True) if " INFO ringtime_shared." not in line]
+    told = [line for line in err.splitlines(keepends=True) if '"level":"info"' not in line]
     return process.returncode, out, "".join(told)
 
 

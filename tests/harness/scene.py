@@ -52,6 +52,7 @@ class Scene:
             "dead-letters": "/ui/dead-letters?app=shop",
             "destinations": "/ui/destinations",
             "ring": "/ui/ring",
+            "ring-what-if": "/ui/ring?app=shop&join=2",
             "apps": "/ui/apps",
             "app": "/ui/app?app=shop",
             "audit": "/ui/audit",

@@ -187,7 +187,8 @@ def _of_destinations(destinations: Sequence[DestinationView]) -> list[ProblemVie
             continue
         held = each.waiting + each.parked
         why = f" Last: {each.error}." if each.error else ""
-        told = f"{each.destination} of {each.app_id} is {each.state}; {held:,} of its rows wait.{why}"
+        waits = f"; {held:,} of its rows wait" if held else ""
+        told = f"{each.destination} of {each.app_id} is {each.state}{waits}.{why}"
         if each.state == "slow":
             remedy = "Ask who runs it to answer sooner, or have more attempts under way to it at once."
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,9 +15,10 @@ from tests.unit.ingest.rig import NOW_MS, http_callback, schedule_body
 from tests.unit.web.rig import Web, make_web
 
 from ringtime_shared.access import Scope
-from ringtime_shared.api.operating import RingNodeView
+from ringtime_shared.api.operating import ForecastView, MinuteView, RingNodeView
 from ringtime_shared.models.node_status import NodeStatus, Trouble, Work
 from ringtime_shared.models.schedule import Outcome, Status
+from ringtime_web.pages.apps import draw as draw_plot
 from ringtime_web.pages.ring_drawing import draw
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
@@ -270,3 +271,20 @@ def test_the_bands_of_the_ring_go_round_once() -> None:
     assert len(draw(nodes, is_after=True).arcs) == 5
     assert draw([]).arcs == []
     assert all("nan" not in arc.path for arc in draw(nodes[:1]).arcs)
+
+
+@pytest.mark.parametrize(("due", "line"), [([5, 20], None), ([500, 20], 0), ([2_000, 10], 70)])
+def test_the_plot_of_what_is_ahead_shows_its_bars_and_the_quota_where_it_is_near(
+    due: list[int], line: float | None
+) -> None:
+    at = datetime(2030, 1, 31, 8, tzinfo=UTC)
+    minutes = [MinuteView(at=at + timedelta(minutes=5 * n), due=count) for n, count in enumerate(due)]
+    ahead = ForecastView(
+        app_id="a", quota=1, carried_per_minute=1_000, due=sum(due), minutes=minutes, through=at, over=0
+    )
+    plot = draw_plot(ahead, 1)
+    assert plot.line_y == line
+    assert [bar.is_over for bar in plot.bars] == [count > 1_000 for count in due]
+    assert all(bar.height >= 1 for bar in plot.bars)
+    assert max(bar.height for bar in plot.bars) >= 70
+    assert plot.bars[1].x == 60.0

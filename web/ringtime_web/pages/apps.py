@@ -23,6 +23,7 @@ _SIZE = 100
 _HOURS = (1, 6, 24)
 _WIDTH, _HEIGHT = 720.0, 140.0
 _MOST_DESTINATIONS = 20
+_FAR = 10  #: times the fullest minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Plot:
     width: float
     height: float
     bars: list[Bar]
-    line_y: float
+    line_y: float | None  #: None: it is far above
     most: int
 
 
@@ -118,9 +119,11 @@ class AppPages:
 
 def draw(ahead: ForecastView, hours: int) -> Plot:
     """Return the plot of a forecast."""
-    top = max([each.due for each in ahead.minutes] + [ahead.carried_per_minute], default=1) or 1
     if not ahead.minutes:
-        return Plot(_WIDTH, _HEIGHT, [], _HEIGHT * (1 - ahead.carried_per_minute / top), 0)
+        return Plot(_WIDTH, _HEIGHT, [], None, 0)
+    most = max(each.due for each in ahead.minutes)
+    is_line_near = ahead.carried_per_minute <= _FAR * most  # else the bars could not be seen below it
+    top = max(most, ahead.carried_per_minute) if is_line_near else most
     start_s = ahead.minutes[0].at.timestamp()
     minutes = max(hours * 60, int((ahead.minutes[-1].at.timestamp() - start_s) // 60) + 1)
     step = _WIDTH / minutes
@@ -135,5 +138,5 @@ def draw(ahead: ForecastView, hours: int) -> Plot:
         )
         for each in ahead.minutes
     ]
-    most = max(each.due for each in ahead.minutes)
-    return Plot(_WIDTH, _HEIGHT, bars, round(_HEIGHT * (1 - ahead.carried_per_minute / top), 2), most)
+    line_y = round(_HEIGHT * (1 - ahead.carried_per_minute / top), 2) if is_line_near else None
+    return Plot(_WIDTH, _HEIGHT, bars, line_y, most)

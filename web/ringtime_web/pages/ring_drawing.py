@@ -92,4 +92,4 @@ def _point(share: float, radius: float) -> tuple[float, float]:
 
 def _label(share: float, text: str) -> Label:
     x, y = _point(share, (_OUTER[0] + _OUTER[1]) / 2)
-    return Label(round(x, 1), round(y + 4, 1), "middle", text if len(text) <= 14 else f"{text[:13]}…")
+    return Label(round(x, 1), round(y + 4, 1), "middle", text if len(text) <= 10 else f"{text[:9]}…")

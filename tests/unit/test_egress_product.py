@@ -90,14 +90,14 @@ class Product:
         answer: dict[str, Any] = reply.json
         return reply.status, answer
 
-    async def create(self, url: str) -> tuple[int, dict[str, Any]]:
+    async def create(self, url: str, delay_s: int = 1) -> tuple[int, dict[str, Any]]:
         callback = {"type": "http", "details": {"url": url, "method": "POST"}}
-        body = {"appId": "shop", "payload": "{}", "delaySeconds": 1, "callback": callback}
+        body = {"appId": "shop", "payload": "{}", "delaySeconds": delay_s, "callback": callback}
         return await self.ask("POST", SCHEDULES, body)
 
-    async def create_all(self, urls: Sequence[str]) -> list[str]:
+    async def create_all(self, urls: Sequence[str], delay_s: int = 1) -> list[str]:
         """Create a schedule for each; return their ids."""
-        answers = await asyncio.gather(*map(self.create, urls))
+        answers = await asyncio.gather(*(self.create(url, delay_s) for url in urls))
         assert [status for status, _ in answers] == [200] * len(urls), answers
         return [answer["data"]["schedule"]["scheduleId"] for _, answer in answers]
 
@@ -196,8 +196,11 @@ async def test_no_form_in_no_way_gets_inside(tmp_path: Path) -> None:
                 assert status == 400, url
                 assert [each["field"] for each in answer["status"]["errors"]] == ["callback.details.url"], url
 
-            bound = await strict.create_all([f"http://{name}:{site.port}/" for name in names.inside])
+            named = [f"http://{name}:{site.port}/" for name in names.inside]
+            bound = await strict.create_all(named, delay_s=3_600)
             names.is_inside = True
+            for each in bound:
+                assert (await strict.ask("POST", f"{SCHEDULES}/{each}/trigger"))[0] == 200
             letters = await strict.ended(bound)
             assert {each["errorMessage"] for each in letters} == {"the target is not allowed"}
 

@@ -6,6 +6,7 @@ import asyncio
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from tests.unit.web.rig import Web, make_web
 
 from ringtime_shared.access import Scope
 from ringtime_shared.api.operating import ForecastView, MinuteView, RingNodeView
-from ringtime_shared.models.node_status import NodeStatus, Trouble, Work
+from ringtime_shared.models.node_status import AppWork, NodeStatus, OverQuota, Trouble, Work
 from ringtime_shared.models.schedule import Outcome, Status
 from ringtime_web.pages.apps import draw as draw_plot
 from ringtime_web.pages.ring_drawing import draw
@@ -288,3 +289,35 @@ def test_the_plot_of_what_is_ahead_shows_its_bars_and_the_quota_where_it_is_near
     assert all(bar.height >= 1 for bar in plot.bars)
     assert max(bar.height for bar in plot.bars) >= 70
     assert plot.bars[1].x == 60.0
+
+
+@pytest.mark.parametrize(
+    ("told", "cause"),
+    [
+        ("c has said nothing", ("c silent", "ended without a word")),
+        ("pay.example:443 of test is open", ("https://pay.example:443", "nothing is sent")),
+        ("slow.example:443 of test is slow", ("https://slow.example:443", "as many attempts are under way")),
+        ("test has 9,000 or more due", ("test", "Due ahead")),
+        ("7 of test came too late", ("Fires of test",)),
+        ("2 of test were given up", ("Dead letters of test",)),
+    ],
+)
+async def test_a_link_of_the_overview_leads_to_each_cause(told: str, cause: tuple[str, ...]) -> None:
+    web = await make_world()
+    slow = replace(TROUBLE, destination="https://slow.example:443", state="slow", error="")
+    await web.rig.store.real.put_node_status(
+        status(
+            "b",
+            troubles=(slow,),
+            over_quota=(OverQuota(app_id="test", minute_ms=NOW_MS, due=9_000),),
+            worst_apps=(AppWork(app_id="test", missed=7, failed=2),),
+        )
+    )
+    browser = web.browser()
+    entries = re.findall(r"<li class=\"(?:bad|warn)\">.*?</li>", (await browser.get("/")).html, re.DOTALL)
+    (entry,) = [each for each in entries if told in " ".join(re.sub(r"<[^>]*>", " ", each).split())]
+    (address,) = re.findall(r'href="([^"]+)"', entry)
+    page = await browser.get(unescape(address))
+    assert page.status == 200
+    for words in cause:
+        assert words in page.text, page.text

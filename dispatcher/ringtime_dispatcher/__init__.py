@@ -14,6 +14,7 @@ Three marks describe how far the owner of a poller instance is (slots, in ms):
 - `ownership` claims what the ring gives this node, and starts a new term at `settled`.
 - `delivery` fires each row at its slot, and records how that ended; its ledger has every row the node holds.
 - `callbacks` are the callback types that ship. `engine` puts all of it together and runs the loops.
+- `forecasting`, on one node for all, looks for apps with more ahead than their quota carries.
 
 Invariant. A row that was acknowledged is at every moment either above its instance's `settled` mark, or
 has a durable outcome, a durable cancel, or a durable later filing for which the same holds.

@@ -119,7 +119,10 @@ class Forecaster:
 
     async def _look(self, app_id: str, at: int) -> int:
         """Look at an app from bucket `at` on; return where to go on, 0: it is done with."""
-        quota = self._apps[app_id].writable
+        app = self._apps.get(app_id)
+        if app is None:  # it was deleted meanwhile
+            return 0
+        quota = app.writable
         now, last = window(self._clock.now_ms(), HOURS)
         step = max(1, min(_ENTRIES // quota, _MOST_MINUTES))
         for first in range(max(at, now), last + 1, step):

@@ -25,6 +25,9 @@ What must hold, and how:
   that live for minutes, the classes of Cassandra and Kafka as they are after a start (`archives`).
 - Two runs at once do not meet: ports are locked per user while a run lives, and the cache is filled under a
   lock and by rename.
+
+Beside these: `prometheus`, which alert rules are tested with, `compose`, which reads what Docker would, and
+`dashboards`, which makes those of Grafana.
 """
 
 from ringtime_local.cassandra import CassandraServer

@@ -116,6 +116,22 @@ async def test_it_is_over_when_it_is_mended_or_past(world: World) -> None:
     assert await world.over() == {}
 
 
+async def test_an_app_that_is_deleted_during_a_round_is_passed_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pay, _, sla = [await world.add(app_id) for app_id in ("pay", "quit", "sla")]
+    await world.file(pay, FAR, [1])
+    await world.file(sla, FAR, [1_001])
+    fetch = world.store.real.fetch_app_buckets
+
+    async def deleting(app_id: str, *args: int) -> list[IndexEntry]:
+        world.apps.pop("quit", None)
+        return await fetch(app_id, *args)
+
+    monkeypatch.setattr(world.store.real, "fetch_app_buckets", deleting)
+    assert (await world.over()).keys() == {"sla"}
+
+
 async def test_only_one_node_looks(world: World) -> None:
     await world.file(await world.add("pay"), FAR, [1_001])
     assert await world.over()

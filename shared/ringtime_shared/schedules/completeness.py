@@ -26,6 +26,7 @@ A mark of an instance is read before the notes of its minutes, so that none can 
 | a destination is away | stands at the first schedule that is tried again, until that has an outcome |
 | the store is away | there is no answer; then it goes on where it was |
 | an app is deactivated | stands, of the app itself; of all apps, it is left out until it is activated |
+| the record of an app cannot be read | none of it is sent; of all apps, it is left out, and `doctor` tells |
 | an app is activated, or a false clock is put right | may go back, as what was passed over counts again |
 | a row is lost, with what tells of it | goes on: that is what audits are for (`fires`) |
 | a process starts | looks back `LOOK_BACK_MINUTES`; what is older than that is not promised |

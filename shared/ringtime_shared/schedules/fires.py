@@ -116,14 +116,7 @@ class FireAudit:
         audit = FireCounts()
         if after is not None and after.slot_ms > self._upto_ms:
             return AuditPage(audit, await self._look_at_definitions(audit, after.schedule_id))
-        first = self._from_ms if after is None else after.slot_ms
-        entries = await self._store.fetch_app_buckets(
-            self._app.app_id, bucket_of(first), bucket_of(self._upto_ms), _ENTRIES + self._app.polled
-        )
-        is_last = len(entries) < _ENTRIES + self._app.polled
-        if after is not None:
-            done = (bucket_of(after.slot_ms), after.schedule_id.int)
-            entries = [each for each in entries if (each.bucket, each.instance.partition) > done]
+        entries, is_last = await self._read_entries(after)
         for start in range(0, len(entries), _AT_ONCE):
             part = entries[start : start + _AT_ONCE]
             marks = await self._store.fetch_marks([*{each.instance for each in part}])
@@ -134,6 +127,21 @@ class FireAudit:
         if not is_last:
             return AuditPage(audit, _end_of(entries[-1]))
         return AuditPage(audit, Position(self._upto_ms + 1, UUID(int=0)))
+
+    async def _read_entries(self, after: Position | None) -> tuple[list[IndexEntry], bool]:
+        """Return the next minutes of partitions, and whether these are the last."""
+        first_ms, done, limit = self._from_ms, (-1, -1), _ENTRIES
+        if after is not None:
+            first_ms, done = after.slot_ms, (bucket_of(after.slot_ms), after.schedule_id.int)
+        while True:
+            entries = await self._store.fetch_app_buckets(
+                self._app.app_id, bucket_of(first_ms), bucket_of(self._upto_ms), limit
+            )
+            is_last = len(entries) < limit
+            entries = [each for each in entries if (each.bucket, each.instance.partition) > done]
+            if entries or is_last:
+                return entries, is_last
+            limit *= 2  # one minute of more partitions, some of which may be polled no more
 
     async def _look_at(self, entry: IndexEntry, marks: dict[Instance, Marks]) -> FireCounts:
         """Audit one minute of a partition."""

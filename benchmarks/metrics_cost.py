@@ -263,16 +263,19 @@ async def lags(it: Product, seconds: float, every_s: float | None) -> list[float
 
     reading = asyncio.create_task(read())
     it.kind.expect(int(seconds * PER_S))
-    begun_ms = int(time.time() * 1_000) + 2_000
-    for n in range(it.kind.expected):
-        new = NewSchedule(
+    begun_ms = int(time.time() * 1_000) + 5_000
+    news = [
+        NewSchedule(
             app_id=f"app-{n % APPS}",
             payload="x" * 200,
             fire_ms=begun_ms + n * 1_000 // PER_S,
             callback_type=AtOnce.name,
             callback_details={"url": "http://127.0.0.1:1/x"},
         )
-        await it.runtime.service.create_schedule(new)
+        for n in range(it.kind.expected)
+    ]
+    for start in range(0, len(news), AT_ONCE):
+        await asyncio.gather(*map(it.runtime.service.create_schedule, news[start : start + AT_ONCE]))
     await asyncio.wait_for(it.kind.done.wait(), seconds + 30)
     reading.cancel()
     with suppress(asyncio.CancelledError):

@@ -39,9 +39,10 @@ def app_page(metrics: Metrics, app_id: str) -> bytes:
 
 
 def text_of(metric: Metric) -> Iterator[bytes]:
-    """Yield the text of a family in pieces. When each series began (`_created`) nobody asks."""
+    """Yield the text of a family in pieces; one without series is named all the same. When each series began
+    (`_created`) nobody asks."""
     samples = [each for each in metric.samples if not each.name.endswith("_created")]
-    for start in range(0, len(samples), _SAMPLES_AT_ONCE):
+    for start in range(0, max(len(samples), 1), _SAMPLES_AT_ONCE):
         part = Metric(metric.name, metric.documentation, metric.type)
         part.samples = samples[start : start + _SAMPLES_AT_ONCE]
         text = generate_latest(_Part(part))

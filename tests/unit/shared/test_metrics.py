@@ -170,6 +170,13 @@ async def test_where_nobody_measures_nothing_is_kept() -> None:
     assert measured_store(store, UNMEASURED) is store
 
 
+async def test_a_family_without_series_is_named_all_the_same() -> None:
+    metrics = Metrics()
+    metrics.levels(names.COMPLETENESS_AGE, dict)
+    text = (await page(metrics)).decode()
+    assert names.COMPLETENESS_AGE.name in {each.name for each in text_string_to_metric_families(text)}
+
+
 def test_a_kind_is_not_taken_for_another() -> None:
     with pytest.raises(TypeError, match="is a counter, not a gauge"):
         Metrics().level(LEASE_LOST, lambda: 1)

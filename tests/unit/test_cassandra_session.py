@@ -20,7 +20,15 @@ from ringtime_shared.stores.cassandra import session as session_module
 from ringtime_shared.stores.cassandra.bridge import WIDTH, Bridge, Landing
 from ringtime_shared.stores.cassandra.cluster import PLAIN, SERIAL
 from ringtime_shared.stores.cassandra.migrate import read_steps
-from ringtime_shared.stores.cassandra.rows import LATER_MARGIN_MS, LEAST_KEPT_MS, row_end_ms, ttl_s
+from ringtime_shared.stores.cassandra.rows import (
+    LATER_MARGIN_MS,
+    LEAST_KEPT_MS,
+    minute_key,
+    pack_int,
+    routing_key,
+    row_end_ms,
+    ttl_s,
+)
 from ringtime_shared.stores.cassandra.schedules import Known
 from ringtime_shared.stores.cassandra.session import (
     MAX_BYTES,
@@ -427,3 +435,9 @@ def test_batches_stay_within_bounds_with_their_receipts() -> None:
     for batch in batches:
         queries = batch._statements_and_parameters
         assert sum(len(value or b"") for *_, values in queries for value in values) <= MAX_BYTES
+
+
+@pytest.mark.parametrize("app", [b"a", b"checkout-service", b"x" * 128])
+@pytest.mark.parametrize(("partition", "bucket"), [(0, 0), (3, 29_999_999), (65_535, 2**31 - 1)])
+def test_the_key_of_a_minute_is_that_of_its_parts(app: bytes, partition: int, bucket: int) -> None:
+    assert minute_key(app, partition, bucket) == routing_key(app, pack_int(partition), pack_int(bucket))

@@ -173,7 +173,8 @@ class Row:
         run = self.schedule.run
         if run is not None:
             return self.is_home and run.origin is not Origin.CHECK
-        return self.is_home and self.schedule.hook_of is None
+        sending = self.schedule.sending
+        return self.is_home and (sending is None or sending.hook_of is None)
 
     @property
     def shown_in(self) -> Place | None:

@@ -54,6 +54,14 @@ def routing_key(*parts: bytes) -> bytes:
     return b"".join(_pack_short(len(part)) + part + b"\0" for part in parts)
 
 
+_pack_minute = Struct(">HixHix").pack  # two integers, each with its length before it and a zero behind
+
+
+def minute_key(app: bytes, partition: int, bucket: int) -> bytes:
+    """Return the `routing_key` of a minute of a poller instance: nearly every row has its own."""
+    return b"%b%b\0%b" % (_pack_short(len(app)), app, _pack_minute(4, partition, 4, bucket))
+
+
 LEAST_KEPT_MS = 86_400_000
 LATER_MARGIN_MS = 180_000  #: clocks of two machines are taken to differ by less than a minute
 MAX_TTL_S = 630_720_000  #: the server's limit, 20 years; what should be kept longer has no TTL at all

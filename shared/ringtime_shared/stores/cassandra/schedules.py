@@ -27,6 +27,7 @@ from ringtime_shared.stores.cassandra.rows import (
     IS_DONE,
     LATER_MARGIN_MS,
     WRITTEN_LATER,
+    minute_key,
     pack_int,
     pack_long,
     pack_tuple,
@@ -420,8 +421,8 @@ def _later_ttl(slot_ms: int, expires_ms: int, now_ms: int) -> bytes:
 
 
 def _partition_key(app_id: str, partition: int, bucket: int) -> tuple[Values, bytes]:
-    values = (app_id.encode(), pack_int(partition), pack_int(bucket))
-    return values, routing_key(*values)
+    app = app_id.encode()
+    return (app, pack_int(partition), pack_int(bucket)), minute_key(app, partition, bucket)
 
 
 def _key_values(place: Place, schedule_id: UUID) -> Values:

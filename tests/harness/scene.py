@@ -43,7 +43,7 @@ class Scene:
             "schedules": "/ui/schedules?app=shop",
             "schedules-once": "/ui/schedules?app=shop&kind=once",
             "schedule": f"/ui/schedule?id={self.failed}",
-            "recurring": "/ui/schedule?app=shop&name=nightly-report",
+            "recurring": "/ui/schedule?app=shop&name=heartbeat",
             "new": "/ui/schedule/new?app=shop",
             "edit": "/ui/schedule/edit?app=shop&name=nightly-report",
             "bulk": "/ui/bulk?app=shop",

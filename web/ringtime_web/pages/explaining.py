@@ -13,6 +13,7 @@ from ringtime_shared.models.schedule import Status
 from ringtime_web.rendering import to_length, to_utc, to_utc_ms
 
 _USUAL = timedelta(seconds=5)  #: after its time, in which a callback is under way and its outcome written
+_REPLAYABLE = "It is a dead letter, and can be sent again: replay."
 _OVERLAPS = {
     "allow": "A run is sent even while the one before it has not ended.",
     "skip": "A run that comes due before the one before it has ended is missed.",
@@ -117,7 +118,9 @@ def _failed(view: ScheduleView) -> list[str]:
     told = [f"It was given up after {made}; the last one was sent at {to_utc_ms(view.fired_at)}."]
     if view.http_code is not None:
         told.append(f"The receiver answered {view.http_code}.")
-    return [*told, *_error(view), "It is a dead letter, and can be sent again: replay."]
+        if view.error == f"answered {view.http_code}":
+            return [*told, _REPLAYABLE]
+    return [*told, *_error(view), _REPLAYABLE]
 
 
 def _error(view: ScheduleView) -> list[str]:

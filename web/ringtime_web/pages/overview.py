@@ -48,6 +48,7 @@ class OverviewPages:
         return pieces(
             {
                 "tiles": visit.piece("overview_tiles.html", **known),
+                "problem-count": visit.piece("overview_count.html", **known),
                 "problems": visit.piece("overview_problems.html", **known),
                 "lag-chart": known["lag_chart"],
                 "rate-chart": known["rate_chart"],

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import time
 from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from urllib.parse import quote
 import orjson
 import pytest
 from click.testing import CliRunner
+from tests.harness.collector import Collector, collecting
 from tests.unit.ingest.rig import Client
 from tests.unit.signed_receiver import Receiver, receiving, verify
 
@@ -34,6 +36,7 @@ from ringtime_shared.settings import (
     SecretSettings,
     ServerSettings,
     Settings,
+    TracingSettings,
 )
 
 BASE = "/goscheduler"
@@ -58,8 +61,9 @@ def spellings() -> list[bytes]:
     return list(dict.fromkeys(found))
 
 
-def settings_of(folder: Path) -> Settings:
+def settings_of(folder: Path, collector: str) -> Settings:
     return Settings(
+        tracing=TracingSettings(enabled=True, share=1.0, endpoint=collector),
         ingest=IngestSettings(commit_margin_ms=50),
         dispatch=DispatchSettings(tick_ms=10, read_ahead_ms=40, apps_refresh_ms=50),
         retry=RetrySettings(first_delay_ms=1),
@@ -217,11 +221,17 @@ def ringctl(folder: Path, ids: list[str]) -> bytes:
     return shown
 
 
+@pytest.fixture
+def collector() -> Iterator[Collector]:
+    with collecting() as running:
+        yield running
+
+
 async def test_secrets_are_delivered_and_nowhere_else(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, collector: Collector
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    settings = settings_of(tmp_path / "data")
+    settings = settings_of(tmp_path / "data", collector.url)
     runtime: Runtime
     async with receiving() as good, receiving() as bad, run(settings, callbacks={}) as runtime:
         bad.status = 500
@@ -246,10 +256,12 @@ async def test_secrets_are_delivered_and_nowhere_else(
     assert canary("payload") in orjson.loads(orjson.loads(hook_body)["schedule"]["payload"])["card"]["number"]
 
     assert b"rt1.k1." in dump, "there is something to be found"
+    assert {each.span.name for each in collector.spans} == {"ringtime.create", "ringtime.fire"}
     searched = {
         "answers": b"\n".join(bodies),
         "ringctl": shown,
         "logs": caplog.text.encode(),
+        "spans": b"".join(each.body for each in collector.heard),
         "store": dump,
         "repr": f"{settings!r} {replace(settings)}".encode(),
     }

@@ -56,13 +56,12 @@ _UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff\u202a-\u202e
 _TRACEBACK_UNSAFE = re.compile(_UNSAFE.pattern.replace(r"\x00-\x1f", r"\x00-\x09\x0b-\x1f"))
 
 
-def formatter(service: str, pid: int, *, is_json: bool, has_colours: bool = False) -> logging.Formatter:
+def formatter(service: str, *, is_json: bool, has_colours: bool = False) -> logging.Formatter:
     """Return what makes a line of a record, for people or for programs."""
 
-    process = {"service": service, "pid": pid} if is_json else {}
-
     def fields(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-        return _fields(event["_record"], event, process)
+        record = event["_record"]
+        return _fields(record, event, {"service": service, "pid": record.process} if is_json else {})
 
     spell: list[Processor]
     if is_json:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import signal
 import sys
 import threading
@@ -54,9 +53,7 @@ def start_log(settings: LogSettings, service: str) -> None:
     """
     is_for_people = sys.stderr.isatty() if settings.format == "auto" else settings.format == "console"
     handler = _Handler(sys.stderr, Bounds(settings.quiet_s, settings.max_per_second))
-    handler.setFormatter(
-        formatter(service, os.getpid(), is_json=not is_for_people, has_colours=sys.stderr.isatty())
-    )
+    handler.setFormatter(formatter(service, is_json=not is_for_people, has_colours=sys.stderr.isatty()))
     logging.basicConfig(handlers=[handler], force=True)
     logging.captureWarnings(True)
     sys.excepthook = _log_crash

@@ -25,12 +25,13 @@ def record_of(message: object, *args: object, name: str = OURS, **fields: Any) -
     error = fields.pop("error", None)
     told = None if error is None else (type(error), error, error.__traceback__)
     record = logging.LogRecord(name, level, __file__, 7, message, args, told)
+    record.process = 42
     vars(record).update(fields)
     return record
 
 
 def json_of(record: logging.LogRecord) -> dict[str, Any]:
-    text = formatter("ingest", 42, is_json=True).format(record)
+    text = formatter("ingest", is_json=True).format(record)
     assert len(text.splitlines()) == 1
     assert text.isascii()
     line: dict[str, Any] = json.loads(text)
@@ -64,7 +65,7 @@ def test_nothing_in_a_text_begins_a_line_or_moves_a_cursor() -> None:
     record = record_of("no such app: %s", HOSTILE, app_id=HOSTILE)
     line = json_of(record)
     assert (line["event"], line["app_id"]) == (f"no such app: {HOSTILE}", HOSTILE)
-    shown = formatter("ingest", 42, is_json=False).format(record_of("%s", HOSTILE, app_id=HOSTILE))
+    shown = formatter("ingest", is_json=False).format(record_of("%s", HOSTILE, app_id=HOSTILE))
     assert shown.isprintable()
     assert len(shown.splitlines()) == 1
     assert "\\u001b[2J" in shown
@@ -84,7 +85,7 @@ def test_a_bug_has_its_traceback_in_the_line_and_a_driver_has_none() -> None:
     assert bug["exception"].endswith("\nValueError: what is wrong")
     away = json_of(record_of("no connection", name="cassandra.pool", error=raised("host\n is away")))
     assert (away["error"], "exception" in away) == ("ValueError: host is away", False)
-    shown = formatter("ingest", 42, is_json=False).format(record_of("a bug", error=raised(HOSTILE)))
+    shown = formatter("ingest", is_json=False).format(record_of("a bug", error=raised(HOSTILE)))
     assert shown.splitlines()[1] == "Traceback (most recent call last):"
     assert "\x1b" not in shown
 
@@ -96,7 +97,7 @@ class Log:
         self.now_s = 1_000.0
         self._stream = io.StringIO()
         self._handler = _Handler(self._stream, Bounds(quiet_s, most), lambda: self.now_s)
-        self._handler.setFormatter(formatter("ingest", 42, is_json=True))
+        self._handler.setFormatter(formatter("ingest", is_json=True))
 
     def say(self, *args: Any, **fields: Any) -> dict[str, Any] | None:
         """Log something; return its line, if one was written."""

@@ -38,6 +38,8 @@ number = Workers(2, 1.0 if sys.argv[1] == "hangs" else 20.0, 0.05).start()
 if sys.argv[1] == "fails" and number == 2:
     sys.exit(5)
 signal.signal(signal.SIGTERM, signal.SIG_IGN if sys.argv[1] == "hangs" else lambda *_: sys.exit(0))
+if sys.argv[1] == "louder":
+    signal.signal(signal.SIGUSR1, lambda *_: os.write(1, f"told {number}\\n".encode()))
 listener = listen(ServerSettings(host="127.0.0.1", port=port), is_shared=True)
 listener.listen()
 listener.setblocking(True)
@@ -109,6 +111,16 @@ def test_both_answer_one_that_dies_is_started_again_and_sigterm_ends_all() -> No
         code, told = parent.end()
         assert (code, told.count("worker 2 has ended with -9")) == (0, 2)
         assert not any(map(_is_there, before.values()))
+
+
+def test_what_is_meant_for_all_reaches_all() -> None:
+    with running("louder") as parent:
+        assert {parent.line(), parent.line()} == {"worker 1\n", "worker 2\n"}
+        os.kill(parent.pid, signal.SIGUSR1)
+        assert {parent.line(), parent.line()} == {"told 1\n", "told 2\n"}
+        assert len(parent.ask_both()) == 2
+        os.kill(parent.pid, signal.SIGTERM)
+        assert parent.end()[0] == 0
 
 
 def test_what_keeps_one_from_starting_keeps_all() -> None:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 from tests.harness.virtual import LoopClock, on_virtual_time
@@ -183,3 +184,29 @@ async def test_changes_and_triggers_are_neither_gaps_nor_doubles() -> None:
             0,
         )
         assert (await product.mark())["waits"] == "NOTHING"
+
+
+@on_virtual_time
+async def test_the_mark_never_says_more_than_is_so() -> None:
+    """Whatever fails, and is tried again, cancelled or changed: what is due up to the mark has ended."""
+    rng = Random(5)
+    async with serve() as product:
+        asked: list[str] = []
+        marks = set()
+        for _ in range(60):
+            product.bell.is_broken = rng.random() < 0.5
+            schedule_id = await product.create(rng.randrange(1, 200))
+            asked.append(schedule_id)
+            if rng.random() < 0.2:
+                changed = {"delaySeconds": rng.randrange(100, 300)}
+                await product.ask("PATCH", f"/goscheduler/schedules/{schedule_id}", changed)
+            if rng.random() < 0.1:
+                await product.ask("DELETE", f"/goscheduler/schedules/{schedule_id}")
+            await asyncio.sleep(rng.randrange(5, 40))
+            mark = await product.mark()
+            marks.add(mark["through"])
+            for each in asked:
+                shown = (await product.ask("GET", f"/goscheduler/schedules/{each}"))["schedule"]
+                if shown["fireTime"] <= mark["through"]:
+                    assert shown["status"] != "SCHEDULED", (shown, mark)
+        assert len(marks) > 5, "it goes on meanwhile"

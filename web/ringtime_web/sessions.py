@@ -86,8 +86,12 @@ class Sessions:
         self._all[_digest(token)] = Session(key, person, now_ms, now_ms)
         return token
 
-    def find(self, token: str) -> Session | None:
-        """Return whose browser shows this; None: nobody's, or not any more."""
+    def find(self, token: str, *, is_asked: bool = True) -> Session | None:
+        """Return whose browser shows this; None: nobody's, or not any more.
+
+        Args:
+            is_asked: by somebody; a page that asks by itself does not keep a session that nobody uses.
+        """
         digest = _digest(token)
         session = self._all.get(digest)
         if session is None:
@@ -96,8 +100,9 @@ class Sessions:
         if now_ms - session.begun_ms >= self._life_ms or now_ms - session.seen_ms >= self._idle_ms:
             del self._all[digest]
             return None
-        session.seen_ms = now_ms
-        self._all.move_to_end(digest)
+        if is_asked:
+            session.seen_ms = now_ms
+            self._all.move_to_end(digest)
         return session
 
     def end(self, token: str) -> None:

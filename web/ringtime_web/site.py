@@ -193,7 +193,8 @@ class Site:
         home = f"{self.prefix}/"
         below = f"{self.prefix}{UI}/"
         path = address.partition("?")[0]
-        return (path == home or path.startswith(below)) and "\\" not in path and "//" not in path
+        is_plain = address.isascii() and address.isprintable() and " " not in address  # it becomes a header
+        return is_plain and (path == home or path.startswith(below)) and "\\" not in path and "//" not in path
 
     def page(self, path: str, endpoint: Endpoint, *, is_open: bool = False) -> Route:
         """Return the route of a page. `is_open`: also for whoever is not signed in."""
@@ -219,7 +220,8 @@ class Site:
         @wraps(endpoint)
         async def answered(request: Request) -> Response:
             token = request.cookies.get(SESSION, "")
-            session = self.sessions.find(token) if self.has_keys else None
+            is_asked = not request.url.path.startswith(self.url("/live/"))
+            session = self.sessions.find(token, is_asked=is_asked) if self.has_keys else None
             visit = Visit(
                 request=request,
                 site=self,

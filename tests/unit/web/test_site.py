@@ -119,6 +119,17 @@ async def test_a_session_ends_with_its_time_and_with_its_key() -> None:
     assert len(web.dashboard.site.sessions) == 0
 
 
+async def test_a_page_that_asks_by_itself_keeps_no_session_that_nobody_uses() -> None:
+    web = make_web(has_keys=True, idle_minutes=30)
+    browser = web.browser()
+    await browser.sign_in(web.key())
+    for _ in range(2):
+        web.rig.clock.advance(14 * 60_000)
+        assert (await browser.get("/ui/live/overview")).status == 200
+    web.rig.clock.advance(3 * 60_000)
+    assert (await browser.get("/")).location == "/ui/sign-in"
+
+
 async def test_sessions_are_bounded_and_one_key_pushes_nobody_else_out() -> None:
     web = make_web(has_keys=True, max_sessions=30)
     first = web.browser()
@@ -157,7 +168,16 @@ async def test_a_form_is_a_form_and_not_longer_than_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "back", ["https://evil.example/", "//evil.example", "/\\evil.example", "/goscheduler", "x"]
+    "back",
+    [
+        "https://evil.example/",
+        "//evil.example",
+        "/\\evil.example",
+        "/ui/x\r\nset-cookie: a=b",
+        "/ui/\u00e4",
+        "/goscheduler",
+        "x",
+    ],
 )
 async def test_nobody_is_sent_to_another_site_after_a_form(back: str) -> None:
     browser = make_web().browser()

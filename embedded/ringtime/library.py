@@ -17,6 +17,7 @@ from ringtime.calendars import CalendarVerbs
 from ringtime.fires import FireVerbs
 from ringtime.instants import to_ms
 from ringtime.jobs import JobVerbs
+from ringtime.operating import OperatingVerbs
 from ringtime.recurring import RecurringVerbs, details_of, ms_of, payload_of
 from ringtime.runtime import Runtime, run
 from ringtime.stepped_clock import LIMIT_S, TestClock
@@ -70,7 +71,7 @@ class FunctionCallback(CallbackType):
         return Reply(ok=True) if reply is None else reply
 
 
-class Ringtime(RecurringVerbs, JobVerbs, FireVerbs, CalendarVerbs):
+class Ringtime(RecurringVerbs, JobVerbs, FireVerbs, CalendarVerbs, OperatingVerbs):
     """A scheduler in this process.
 
         async with Ringtime("data") as ringtime:

@@ -16,7 +16,10 @@ from typing import Protocol
 from ringtime_ingest.service.ahead import Ahead, AheadStore
 from ringtime_ingest.service.problems import find_problems
 from ringtime_shared.api.operating import (
+    MAX_DESTINATIONS,
+    MAX_FORECAST_HOURS,
     MAX_JOINS,
+    MAX_LEAVES,
     DestinationList,
     DestinationView,
     FlowView,
@@ -118,6 +121,8 @@ class Operating:
             app_id: only those of this app; "": of all.
             among: only those of these apps; None: of all.
         """
+        if not 1 <= size <= MAX_DESTINATIONS:
+            raise InvalidRequest.of("size", f"must be a whole number from 1 to {MAX_DESTINATIONS}")
         known = await self._know()
         every = [
             each
@@ -133,6 +138,8 @@ class Operating:
 
     async def forecast(self, app_id: str, hours: float) -> ForecastView:
         """Return what falls due of an app. Raises NotFound, StoreUnavailable."""
+        if not 1 <= hours <= MAX_FORECAST_HOURS:
+            raise InvalidRequest.of("hours", f"must be a whole number from 1 to {MAX_FORECAST_HOURS}")
         app = await self._store.fetch_app(app_id)
         if app is None:
             raise NotFound("app", app_id)
@@ -148,6 +155,10 @@ class Operating:
 
         Raises InvalidRequest, NotFound (app, node), StoreUnavailable.
         """
+        if not 0 <= join <= MAX_JOINS:
+            raise InvalidRequest.of("join", f"must be a whole number from 0 to {MAX_JOINS}")
+        if len(leave) > MAX_LEAVES:
+            raise InvalidRequest.of("leave", f"must be given at most {MAX_LEAVES} times")
         known = await self._know()
         app = next((each for each in known.apps if each.app_id == app_id), None)
         if app_id and app is None:
@@ -226,8 +237,6 @@ def _simulate(ring: Ring, nodes: Mapping[str, float]) -> tuple[Simulation, Ring]
 
 
 def _changed(nodes: Mapping[str, float], join: int, leave: Sequence[str]) -> dict[str, float]:
-    if not 0 <= join <= MAX_JOINS:
-        raise InvalidRequest.of("join", f"must be a whole number from 0 to {MAX_JOINS}")
     after = dict(nodes)
     for node in leave:
         if after.pop(node, None) is None:

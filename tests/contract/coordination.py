@@ -13,7 +13,7 @@ from ringtime_shared.coordination.memory import Hub, MemoryOperator, MemorySessi
 from ringtime_shared.coordination.protocol import OperatorCoordination, Session, View
 from ringtime_shared.settings import CoordinationSettings
 
-TTL_S = 2  # etcd knows no shorter one
+TTL_S = 5  # etcd knows 2, in which a busy machine may come to no renewal
 MARGIN_MS = 500
 
 Join = Callable[..., Awaitable[Session]]

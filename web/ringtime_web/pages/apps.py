@@ -10,11 +10,12 @@ from starlette.routing import Route
 
 from ringtime_client import calls, fires, operating
 from ringtime_shared.access import Scope
-from ringtime_shared.api.apps import SigningSecretView
+from ringtime_shared.api.apps import SigningSecretView, read_app
 from ringtime_shared.api.configuration import configuration_to_json
 from ringtime_shared.api.operating import ForecastView
 from ringtime_shared.errors import InvalidRequest
 from ringtime_web.pages.asking import read_reason
+from ringtime_web.pages.choosing import seek_apps
 from ringtime_web.pages.destinations import KINDS as DESTINATION_KINDS
 from ringtime_web.pages.reading import read_whole
 from ringtime_web.site import Site, Visit
@@ -67,10 +68,10 @@ class AppPages:
     async def show(self, visit: Visit) -> Response:
         """Show the apps whose id has some text in it."""
         text, first = visit.query("q"), read_whole("start", visit.query("start")) or 0
-        apps = [app for app in await visit.api.run(calls.list_apps()) if text.lower() in app.app_id.lower()]
+        apps = await seek_apps(visit, text)
         return visit.render(
             "apps.html",
-            shown=apps[first : first + _SIZE],
+            shown=[read_app(app) for app in apps[first : first + _SIZE]],
             count=len(apps),
             text=text,
             first=first,

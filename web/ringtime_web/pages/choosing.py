@@ -38,8 +38,10 @@ async def find_apps(visit: Visit, part: str) -> list[str]:
 
 
 async def seek_apps(visit: Visit, part: str) -> list[Mapping[str, Any]]:
-    """Return the apps whose ids hold this as the API shows them: `read_app` reads those that are shown. To read
-    a thousand takes ten times as long as all the rest."""
+    """Return the apps whose ids hold this as the API shows them; `read_app` reads those that are shown.
+
+    To read a thousand would take ten times as long as all the rest.
+    """
     part = part.lower()
     return [app for app in await visit.api.run(_LIST) if part in str(app["appId"]).lower()]
 

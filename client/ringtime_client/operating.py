@@ -39,7 +39,7 @@ def get_ring(app_id: str | None = None, *, join: int = 0, leave: Sequence[str] =
         join: as if so many nodes joined, 0 to 100.
         leave: as if these left.
 
-    Raises InvalidRequest, NotFound (app, node), Forbidden.
+    Raises InvalidRequest, NotFound (app), Forbidden.
     """
     asked: dict[str, object] = {
         "app_id": "" if app_id is None else safe(app_id),

@@ -45,7 +45,7 @@ class OperatingVerbs(ABC):
             join: as if so many nodes joined, 0 to 100.
             leave: as if these left.
 
-        Raises InvalidRequest, NotFound (app, node).
+        Raises InvalidRequest, NotFound (app).
         """
         return await self._service.operating.ring(app_id or "", join, leave)
 

@@ -43,6 +43,7 @@ _STATE = (
     ("continuation_token", "must be the continuation token of an earlier answer"),
     ("continuationToken", "must be the continuation token of an earlier answer"),
     ("app_id", "no registered app"),
+    ("leave", "no node"),
     ("httpRetries", "must be the same as"),
     ("cronExpression", ""),  # its grammar is not in the document
     ("interval", ""),

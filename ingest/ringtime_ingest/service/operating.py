@@ -153,7 +153,7 @@ class Operating:
             join: so many nodes of capacity 1 more.
             leave: without these.
 
-        Raises InvalidRequest, NotFound (app, node), StoreUnavailable.
+        Raises InvalidRequest, NotFound (app), StoreUnavailable.
         """
         if not 0 <= join <= MAX_JOINS:
             raise InvalidRequest.of("join", f"must be a whole number from 0 to {MAX_JOINS}")
@@ -240,7 +240,7 @@ def _changed(nodes: Mapping[str, float], join: int, leave: Sequence[str]) -> dic
     after = dict(nodes)
     for node in leave:
         if after.pop(node, None) is None:
-            raise NotFound("node", node)
+            raise InvalidRequest.of("leave", f"no node {node}")
     number = 0
     for _ in range(join):
         while (name := f"new-{(number := number + 1)}") in after:

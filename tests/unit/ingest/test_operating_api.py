@@ -129,7 +129,8 @@ async def test_a_join_and_a_leave_are_simulated() -> None:
     moved = Counter((each.node, each.node_after) for each in ring.partitions if each.node != each.node_after)
     assert ring.moves == sum(each.count for each in ring.flows) >= sum(moved.values())
     assert all(each.node_after != "c" for each in ring.partitions)
-    await get(rig, "/ring?leave=nobody", 404)
+    refused = await get(rig, "/ring?leave=nobody", 400)
+    assert refused["status"]["errors"] == [{"field": "leave", "rule": "no node nobody"}]
     await get(rig, "/ring?app_id=nobody", 400)
     for query, field in (("join=101", "join"), ("join=x", "join"), ("app_id=.", "app_id")):
         refused = await get(rig, f"/ring?{query}", 400)

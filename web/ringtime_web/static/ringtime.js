@@ -60,12 +60,17 @@
     const axis = { stroke: colour("soft"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line") } };
     const unit = given.unit || "";
     const short = (number) => number >= 10000 ? `${Math.round(number / 100) / 10}k` : `${number}`;
+    const iso = (seconds) => new Date(seconds * 1000).toISOString();
+    const clock = (chart, at) => {
+      const wide = chart.scales.x.max - chart.scales.x.min;
+      return at.map((seconds) => wide > 86400 ? iso(seconds).slice(5, 16).replace("T", " ") : iso(seconds).slice(11, wide > 600 ? 16 : 19));
+    };
     charts.set(place, new uPlot({
       width: Math.max(place.clientWidth, 200), height: given.height || 180,
       cursor: { y: false }, legend: { live: true },
       scales: { x: { time: true }, y: { range: (_, low, high) => [Math.min(0, low), Math.max(high * 1.05, given.least || 1)] } },
-      axes: [axis, { ...axis, size: 62, values: (_, all) => all.map((value) => `${short(value)}${unit}`) }],
-      series: [{ label: "UTC" }, ...given.series.map((one) => ({
+      axes: [{ ...axis, space: 70, values: clock }, { ...axis, size: 62, values: (_, all) => all.map((value) => `${short(value)}${unit}`) }],
+      series: [{ label: "UTC", value: (_, seconds) => seconds == null ? "–" : iso(seconds).slice(0, 19).replace("T", " ") }, ...given.series.map((one) => ({
         label: one.label, stroke: colour(one.kind), width: one.dashed ? 1.5 : 2, dash: one.dashed ? [6, 4] : undefined,
         points: { show: one.points === true, size: 6, fill: colour(one.kind) },
         paths: one.points === true ? () => null : one.bars ? uPlot.paths.bars({ size: [0.8, 60] }) : undefined,

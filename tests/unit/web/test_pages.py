@@ -356,7 +356,15 @@ async def test_live_pieces_are_one_event_and_say_when_to_ask_again(web: Web) -> 
     retry, event, data, *rest = page.html.split("\n")
     assert (retry, event, rest) == ("retry: 2000", "event: pieces", ["", ""])
     shown = json.loads(data.removeprefix("data: "))
-    assert {"tiles", "problem-count", "problems", "lag-chart", "rate-chart", "ahead-chart"} == set(shown)
+    assert {
+        "tiles",
+        "problem-count",
+        "problems",
+        "lag-chart",
+        "rate-chart",
+        "ahead-note",
+        "ahead-chart",
+    } == set(shown)
     assert json.loads(shown["ahead-chart"])["series"][1]["label"] == "quota carries"
 
 

@@ -54,6 +54,7 @@ class OverviewPages:
                 "problems": visit.piece("overview_problems.html", **known),
                 "lag-chart": known["lag_chart"],
                 "rate-chart": known["rate_chart"],
+                "ahead-note": visit.piece("overview_ahead.html", **known),
                 "ahead-chart": known["ahead_chart"],
             }
         )

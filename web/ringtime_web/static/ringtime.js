@@ -69,9 +69,9 @@
       width: Math.max(place.clientWidth, 200), height: given.height || 180,
       cursor: { y: false }, legend: { live: true },
       scales: { x: { time: true }, y: { range: (_, low, high) => [Math.min(0, low), Math.max(high * 1.05, given.least || 1)] } },
-      axes: [{ ...axis, space: 70, values: clock }, { ...axis, size: 62, values: (_, all) => all.map((value) => `${short(value)}${unit}`) }],
+      axes: [{ ...axis, space: 70, values: clock }, { ...axis, size: 76, values: (_, all) => all.map((value) => `${short(value)}${unit}`) }],
       series: [{ label: "UTC", value: (_, seconds) => seconds == null ? "–" : iso(seconds).slice(0, 19).replace("T", " ") }, ...given.series.map((one) => ({
-        label: one.label, stroke: colour(one.kind), width: one.dashed ? 1.5 : 2, dash: one.dashed ? [6, 4] : undefined,
+        label: one.label, stroke: colour(one.kind), width: one.bars ? 0 : one.dashed ? 1.5 : 2, dash: one.dashed ? [6, 4] : undefined,
         points: { show: one.points === true, size: 6, fill: colour(one.kind) },
         paths: one.points === true ? () => null : one.bars ? uPlot.paths.bars({ size: [0.8, 60] }) : undefined,
         fill: one.bars ? colour(one.kind) : undefined,

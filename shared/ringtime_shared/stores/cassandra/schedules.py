@@ -253,7 +253,7 @@ class Schedules:
 
         def sign(routing: bytes, ids: Sequence[bytes]) -> Query:
             values, end_ms = receipts[routing]
-            ttl = pack_int(ttl_s(end_ms - RECEIPT_MARGIN_MS, now_ms))
+            ttl = pack_int(ttl_s(max(end_ms - RECEIPT_MARGIN_MS, now_ms + 1_000), now_ms))
             return self._put_receipt.in_batch((*values, b"".join(ids), ttl))
 
         batches = make_batches(items, self._session, ROWS_PER_BATCH, announce, sign)

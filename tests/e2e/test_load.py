@@ -1,8 +1,8 @@
 """Load runs with Locust against one process: one of a minute, with every promise judged, and shorter ones.
 
 Other tests work beside these, on the same cores. So they hold a run to what is kept and to what was asked
-for, at a rate that leaves most of a core. What an answer and a callback may take, and how much of its rate a
-run must reach, are relaxed here, and judged as published by `make load`.
+for, at a rate that leaves most of a core; what an answer and a callback may take is relaxed here, and judged
+as published by `make load`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.harness.server import serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-RELAXED = {"p99_ms": 30_000.0, "lag_p99_ms": 30_000.0, "late_ms": 60_000.0}
+RELAXED = {"p99_ms": 5_000.0, "lag_p99_ms": 5_000.0}
 
 
 def short(shape: str, base: str, *, factor: float, seconds: float = 6, ramp_s: float = 2) -> Plan:
@@ -35,7 +35,7 @@ def short(shape: str, base: str, *, factor: float, seconds: float = 6, ramp_s: f
         ramp_s=ramp_s,
         lead_s=(2.0, 4.0),
         tenants=20 if shape == "wide" else None,
-        reached_share=0.5,  # the start of a process is a part of few seconds, and a client waits for answers
+        reached_share=0.5 if seconds < 60 else 0.9,  # the start of a process is a part of few seconds
         **RELAXED,
     )
     return msgspec.structs.replace(plan, hosts=(base,))
@@ -121,4 +121,4 @@ def test_a_minute_of_creates_and_cancels_with_kafka_callbacks(
     }
     assert {"delete: p99, ms", "delete: failed, %"} <= {check.what for check in checks}
     acknowledged = next(check for check in checks if check.what == "creates acknowledged")
-    assert int(acknowledged.found.replace(",", "")) > 1_000
+    assert int(acknowledged.found.replace(",", "")) > 2_000

@@ -68,7 +68,7 @@ class _Connection(asyncio.Protocol):
             waiting.set_result(answer)
 
     def close(self) -> None:
-        self._transport.close()
+        self._transport.abort()
 
 
 class LoadClient:
@@ -80,6 +80,7 @@ class LoadClient:
         self._connections = connections
         self._open = 0
         self._idle: list[_Connection] = []
+        self._made: set[_Connection] = set()
         self._queue: deque[tuple[bytes, asyncio.Future[Answer]]] = deque()
         self._opening: set[asyncio.Task[None]] = set()
 
@@ -87,10 +88,14 @@ class LoadClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for connection in self._idle:
-            connection.close()
         for task in self._opening:
             task.cancel()
+        if self._opening:
+            await asyncio.wait(self._opening)
+        for connection in self._made:  # those too whose answer nobody waits for any more
+            connection.close()
+        while any(connection.is_open for connection in self._made):
+            await asyncio.sleep(0)
 
     def request(self, method: str, path: str, body: object = None) -> Awaitable[Answer]:
         """Send soon, as JSON what is not bytes; the status is `REFUSED` or `BROKEN` if no answer comes."""
@@ -129,6 +134,7 @@ class LoadClient:
                 self._queue.popleft()[1].set_result(Answer(REFUSED, b""))
             loop.call_soon(self._pump)
             return
+        self._made = {each for each in self._made if each.is_open} | {connection}
         self._on_free(connection)
 
     def _on_free(self, connection: _Connection) -> None:

@@ -38,6 +38,7 @@ class _Connection(asyncio.Protocol):
         self._waiting: asyncio.Future[Answer] | None = None
         self._body = b""
         self.is_open = False
+        self.lost = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -60,6 +61,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.is_open = False
+        self.lost.set()
         self._finish(Answer(BROKEN, b""))
 
     def _finish(self, answer: Answer) -> None:
@@ -94,8 +96,8 @@ class LoadClient:
             await asyncio.wait(self._opening)
         for connection in self._made:  # those too whose answer nobody waits for any more
             connection.close()
-        while any(connection.is_open for connection in self._made):
-            await asyncio.sleep(0)
+        for connection in self._made:
+            await connection.lost.wait()
 
     def request(self, method: str, path: str, body: object = None) -> Awaitable[Answer]:
         """Send soon, as JSON what is not bytes; the status is `REFUSED` or `BROKEN` if no answer comes."""

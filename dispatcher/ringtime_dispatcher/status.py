@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from heapq import nlargest, nsmallest
@@ -128,8 +128,7 @@ class Observer:
         member, owner, settings = self._member, self._owner, self._settings
         work, worst = self._work()
         queues, troubles = await self._look_at_queues()
-        oldest_ms = await self._oldest_ms(owner.instances.active())
-        mark_ms, apps = await self._look_at_owned(list(owner.owned.values()))
+        oldest_ms, mark_ms, apps = await self._look_at_owned(list(owner.owned.values()))
         now_ms = self._clock.now_ms()
         return NodeStatus(
             node=member.node,
@@ -233,27 +232,23 @@ class Observer:
             failed_ms=0 if age_ms is None else self._clock.now_ms() - age_ms,
         )
 
-    async def _oldest_ms(self, active: Iterable[OwnedInstance]) -> int | None:
+    async def _look_at_owned(self, owned: list[OwnedInstance]) -> tuple[int | None, int | None, Counter[str]]:
+        """Return the oldest slot without an outcome, the least `settled`, and how many are of which app."""
         oldest_ms: int | None = None
-        for n, owned in enumerate(active, start=1):
-            each_ms = owned.oldest_ms()
-            if each_ms is not None and (oldest_ms is None or each_ms < oldest_ms):
-                oldest_ms = each_ms
-            if n % _AT_ONCE == 0:
-                await asyncio.sleep(0)
-        return oldest_ms
-
-    async def _look_at_owned(self, owned: list[OwnedInstance]) -> tuple[int | None, Counter[str]]:
-        """Return the `settled` furthest behind, and how many are of which app."""
-        oldest_ms: int | None = None
+        mark_ms: int | None = None
         apps = Counter[str]()
         for start in range(0, len(owned), _AT_ONCE):
             part = owned[start : start + _AT_ONCE]
             apps.update(each.instance.app_id for each in part)
             least_ms = min(each.settled_ms for each in part)
-            oldest_ms = least_ms if oldest_ms is None else min(oldest_ms, least_ms)
+            mark_ms = least_ms if mark_ms is None else min(mark_ms, least_ms)
+            for each in part:
+                # Open rows count also where all has been read: such a row is what holds `settled` back.
+                each_ms = each.oldest_ms() if each.has_rows or each.has_open_rows else None
+                if each_ms is not None and (oldest_ms is None or each_ms < oldest_ms):
+                    oldest_ms = each_ms
             await asyncio.sleep(0)
-        return oldest_ms, apps
+        return oldest_ms, mark_ms, apps
 
 
 def _worst(

@@ -143,6 +143,18 @@ async def test_a_destination_that_is_slow_is_told_with_what_waits_for_it() -> No
 
 
 @on_virtual_time
+async def test_a_row_without_an_outcome_is_told_also_when_its_minute_is_read_no_more() -> None:
+    world = World()
+    app = await world.start()
+    gate = world.store.hold("put_updates")
+    await world.put(app, "well", [SLOT_MS])
+    assert (await world.at(400)).oldest_due_ms == pytest.approx(400_000, abs=5_000)
+    gate.set()
+    assert (await world.at(600)).oldest_due_ms == 0
+    await world.node.stop()
+
+
+@on_virtual_time
 async def test_the_apps_of_which_most_went_wrong_are_told_for_a_minute() -> None:
     world = World()
     app = await world.start()

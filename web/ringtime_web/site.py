@@ -8,6 +8,7 @@ from one of our own pages. What a page raises of `RingtimeError` becomes a page 
 from __future__ import annotations
 
 import logging
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -62,6 +63,7 @@ _HTTP: tuple[tuple[type[RingtimeError], int, str], ...] = (
     (OutcomeUnknown, 504, "It may have been done, or not"),
     (StoreUnavailable, 503, "The service cannot answer just now"),
 )
+_STEPS = re.compile(r"/(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)  #: browsers walk up by them
 _log = logging.getLogger(__name__)
 
 
@@ -194,7 +196,8 @@ class Site:
         below = f"{self.prefix}{UI}/"
         path = address.partition("?")[0]
         is_plain = address.isascii() and address.isprintable() and " " not in address  # it becomes a header
-        return is_plain and (path == home or path.startswith(below)) and "\\" not in path and "//" not in path
+        leads_away = "\\" in path or "//" in path or _STEPS.search(path) is not None
+        return is_plain and (path == home or path.startswith(below)) and not leads_away
 
     def page(self, path: str, endpoint: Endpoint, *, is_open: bool = False) -> Route:
         """Return the route of a page. `is_open`: also for whoever is not signed in."""

@@ -17,9 +17,11 @@ from tests.unit.web.rig import Web, make_web
 
 from ringtime_shared.access import Scope
 from ringtime_shared.api.operating import ForecastView, MinuteView, RingNodeView
+from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.node_status import AppWork, NodeStatus, OverQuota, Trouble, Work
 from ringtime_shared.models.schedule import Outcome, Status
 from ringtime_web.pages.apps import draw as draw_plot
+from ringtime_web.pages.reading import read_instant
 from ringtime_web.pages.ring_drawing import draw
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
@@ -253,6 +255,22 @@ async def test_who_may_only_read_is_offered_nothing_else() -> None:
     assert (await browser.post("/ui/dead-letters/replay", form)).status == 403
     for target in ("/ui/app?app=other", "/ui/fires?app=other", "/ui/destinations?app=other"):
         assert (await browser.get(target)).status in (400, 404), target
+
+
+async def test_a_key_of_many_apps_sees_how_many_were_not_asked_and_apps_that_are_gone_hide_none() -> None:
+    web = await make_world(has_keys=True)
+    await fail_one(web)
+    browser = web.browser()
+    await browser.sign_in(web.key([Scope.SCHEDULES_READ], ["gone", "test", *(f"z-{n}" for n in range(20))]))
+    text = (await browser.get("/ui/destinations")).text
+    assert "pay.example" in text
+    assert "Your other 2 apps were not asked" in text
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00", "2030-13-01"])
+def test_a_time_that_is_none_in_utc_is_refused_by_its_field(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="until"):
+        read_instant("until", text)
 
 
 def test_the_bands_of_the_ring_go_round_once() -> None:

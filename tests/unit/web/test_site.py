@@ -176,6 +176,9 @@ async def test_a_form_is_a_form_and_not_longer_than_one() -> None:
         "/ui/x\r\nset-cookie: a=b",
         "/ui/\u00e4",
         "/goscheduler",
+        "/ui/../goscheduler",
+        "/ui/%2E%2e/goscheduler",
+        "/ui/x/..",
         "x",
     ],
 )

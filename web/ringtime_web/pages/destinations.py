@@ -9,10 +9,12 @@ from starlette.routing import Route
 
 from ringtime_client import operating
 from ringtime_shared.access import Scope
-from ringtime_shared.api.operating import DestinationList
+from ringtime_shared.api.operating import DestinationList, DestinationView
+from ringtime_shared.errors import NotFound
 from ringtime_web.site import Site, Visit
 
 KINDS = {"open": "bad", "half open": "bad", "slow": "warn", "failing": "warn", "recovering": "run"}
+_ORDER = {state: n for n, state in enumerate(KINDS)}
 _SIZE = 200
 _MOST_APPS = 20  #: asked one by one for whoever may not see all
 
@@ -30,7 +32,7 @@ class DestinationPages:
     async def show(self, visit: Visit) -> Response:
         """Show those in trouble, the worst first."""
         app_id, state, chosen = visit.query("app"), visit.query("state"), visit.query("destination")
-        listed = await _list(visit, app_id)
+        listed, unasked = await _list(visit, app_id)
         found = [
             each
             for each in listed.destinations
@@ -40,6 +42,7 @@ class DestinationPages:
             "destinations.html",
             found=found,
             more=listed.more,
+            unasked=unasked,
             app_id=app_id,
             state=state,
             states=list(KINDS),
@@ -48,18 +51,28 @@ class DestinationPages:
         )
 
 
-async def _list(visit: Visit, app_id: str) -> DestinationList:
+async def _list(visit: Visit, app_id: str) -> tuple[DestinationList, int]:
+    """Return the worst, and of how many apps nobody was asked."""
     if app_id:
+        return await visit.api.run(operating.list_destinations(app_id, size=_SIZE)), 0
+    apps = visit.person.apps
+    if visit.may(Scope.RING_OPERATE) or apps is None:
+        return await visit.api.run(operating.list_destinations(size=_SIZE)), 0
+    asked = apps[:_MOST_APPS]
+    lists = await asyncio.gather(*(_list_of(visit, each) for each in asked))
+    worst = sorted((each for one in lists for each in one.destinations), key=_rank)
+    more = sum(one.more for one in lists) + len(worst[_SIZE:])
+    return DestinationList(destinations=worst[:_SIZE], more=more), len(apps) - len(asked)
+
+
+async def _list_of(visit: Visit, app_id: str) -> DestinationList:
+    try:
         return await visit.api.run(operating.list_destinations(app_id, size=_SIZE))
-    if visit.may(Scope.RING_OPERATE) or visit.person.apps is None:
-        return await visit.api.run(operating.list_destinations(size=_SIZE))
-    lists = await asyncio.gather(
-        *(
-            visit.api.run(operating.list_destinations(each, size=_SIZE))
-            for each in visit.person.apps[:_MOST_APPS]
-        )
-    )
-    return DestinationList(
-        destinations=[each for one in lists for each in one.destinations],
-        more=sum(one.more for one in lists),
-    )
+    except NotFound:  # a key outlives the apps it was given
+        return DestinationList(destinations=[], more=0)
+
+
+def _rank(shown: DestinationView) -> tuple[int, int, str, str]:
+    """The worst has the least, as in the API's own lists."""
+    order = _ORDER.get(shown.state, len(_ORDER))
+    return order, -shown.waiting - shown.parked, shown.app_id, shown.destination

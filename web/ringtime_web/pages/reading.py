@@ -19,7 +19,8 @@ def read_instant(field: str, text: str) -> datetime | None:
         return None
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        at.astimezone(UTC)
+    except (ValueError, OverflowError):  # hours before the first year, or after the last
         raise InvalidRequest.of(
             field, "must be a time as 2030-01-31T08:00:00, UTC, or with an offset"
         ) from None

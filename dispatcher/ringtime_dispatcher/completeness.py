@@ -12,8 +12,6 @@ the latest `through`.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -21,6 +19,7 @@ from contextlib import asynccontextmanager
 import orjson
 
 from ringtime_dispatcher.callbacks.build import MarkTopic
+from ringtime_dispatcher.rounds import rounds
 from ringtime_shared.api.fires import completeness_to_json
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.clock import Clock
@@ -35,8 +34,6 @@ MOST_TOLD = 200  #: apps that are told of in one round
 OF_ALL = "*"  #: key of the mark of all apps; no app is called so
 _FIRST_S = 10.0
 _TOLD = 20_000  #: apps of which it is remembered what was told last
-
-_log = logging.getLogger(__name__)
 
 
 class CompletenessWatch:
@@ -71,26 +68,13 @@ class CompletenessWatch:
 
     @asynccontextmanager
     async def looking(self, every_s: float) -> AsyncIterator[None]:
-        """Make a round every so often meanwhile. The first is soon, but not while the process starts."""
-        task = asyncio.create_task(self._look_for_ever(every_s), name="completeness")
+        """Make a round every so often meanwhile."""
         try:
-            yield
+            async with rounds("the completeness mark", self.round, first_s=_FIRST_S, every_s=every_s):
+                yield
         finally:
-            task.cancel()
-            await asyncio.wait([task])
             if self._topic is not None:
                 await self._topic.close()
-
-    async def _look_for_ever(self, every_s: float) -> None:
-        await asyncio.sleep(min(every_s, _FIRST_S))
-        while True:
-            try:
-                await self.round()
-            except RingtimeError as error:
-                _log.warning("the completeness mark waits: %s", error)
-            except Exception:  # noqa: BLE001 - the next round may do better
-                _log.exception("the completeness mark: a bug; going on")
-            await asyncio.sleep(every_s)
 
     async def round(self) -> None:
         """Look once, and tell what has moved. Raises ClockInDoubt, StoreUnavailable."""

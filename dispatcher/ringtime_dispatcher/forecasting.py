@@ -15,16 +15,15 @@ As `ringctl forecast`, it counts what is filed: no creates to come, and no retri
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
+from ringtime_dispatcher.rounds import rounds
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.buckets import last_slot
 from ringtime_shared.clock import Clock
-from ringtime_shared.errors import RingtimeError
 from ringtime_shared.metrics import Metrics
 from ringtime_shared.metrics.names import FORECAST_OVER_QUOTA
 from ringtime_shared.models.app import App
@@ -78,26 +77,9 @@ class Forecaster:
         now_ms = self._clock.now_ms()
         return {app_id: minute for app_id, minute in self._over.items() if last_slot(minute.bucket) >= now_ms}
 
-    @asynccontextmanager
-    async def looking(self, every_s: float) -> AsyncIterator[None]:
-        """Make a round every so often meanwhile. The first is soon, but not while the process starts."""
-        task = asyncio.create_task(self._look_for_ever(every_s), name="forecast")
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.wait([task])
-
-    async def _look_for_ever(self, every_s: float) -> None:
-        await asyncio.sleep(min(every_s, _FIRST_S))
-        while True:
-            try:
-                await self.round()
-            except RingtimeError as error:
-                _log.warning("the forecast waits: %s", error)
-            except Exception:  # noqa: BLE001 - the next round may do better
-                _log.exception("the forecast: a bug; going on")
-            await asyncio.sleep(every_s)
+    def looking(self, every_s: float) -> AbstractAsyncContextManager[None]:
+        """Make a round every so often meanwhile."""
+        return rounds("the forecast", self.round, first_s=_FIRST_S, every_s=every_s)
 
     async def round(self) -> None:
         """Look at as many apps as may be. Raises StoreUnavailable."""

@@ -1,0 +1,44 @@
+"""What a node does once in a while, beside its work and for as long as it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from ringtime_shared.errors import RingtimeError
+
+_log = logging.getLogger(__name__)
+
+
+@asynccontextmanager
+async def rounds(
+    what: str, make_round: Callable[[], Awaitable[None]], *, first_s: float, every_s: float
+) -> AsyncIterator[None]:
+    """Make a round every so often meanwhile; one that fails is told in the log, and the next may do better.
+
+    Args:
+        what: begins the sentences in the log.
+        first_s: when the first is made at the latest: soon, but not while the process starts.
+    """
+    task = asyncio.create_task(_go_round(what, make_round, min(first_s, every_s), every_s), name=what)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _go_round(
+    what: str, make_round: Callable[[], Awaitable[None]], first_s: float, every_s: float
+) -> None:
+    await asyncio.sleep(first_s)
+    while True:
+        try:
+            await make_round()
+        except RingtimeError as error:
+            _log.warning("%s waits: %s", what, error)
+        except Exception:  # noqa: BLE001 - a bug of a round is not the end of what is made in it
+            _log.exception("%s: a bug; going on", what)
+        await asyncio.sleep(every_s)

@@ -130,7 +130,7 @@ async def cost(requests: int) -> None:
         await store.put_key(key)
         keys = KeyChecks(store, clock)
         said = [*HEADERS, (b"authorization", b"Bearer " + text.encode())]
-        ways.append((name, _gate(keys, service, named), said))  # type: ignore[arg-type]
+        ways.append((name, _gate(keys, service, named), said))
     plain = _gate(None, service, {})
     took: dict[str, list[float]] = {}
     for _ in range(ROUNDS):

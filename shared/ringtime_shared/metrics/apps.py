@@ -4,10 +4,11 @@ Two thousand histograms of apps make a page of Prometheus that takes 219 ms to w
 apps have series of their own, and all others together are `other`; of some thousand the counts are kept all
 the same, for who asks about his own app.
 
-Invariant: the sum over all series is what was counted, and none of them ever falls. An app that becomes busy
-begins at what it is counted from then on (what was before stays in `other`), and one that is so no longer
-leaves its part to `other` again. So a rate is right whoever comes and goes, as Prometheus takes a series that
-is back for one that began anew.
+Invariant: what all series together grow by from one reading to the next is what was counted in between, and
+none of them ever falls. An app that becomes busy begins at 0 (what was before stays in `other`). Of one that
+is so no longer `other` takes what is counted from its last reading on, and nothing that its own series told:
+a rate would count that twice. So a rate is right whoever comes and goes, as Prometheus takes a series that is
+back for one that began anew.
 
 | what happens | what follows |
 |---|---|
@@ -58,6 +59,8 @@ class AppCounts:
         self._numbers: dict[str, Numbers] = {}
         self._others: Numbers = [0] * _WIDTH  # of apps that are not kept
         self._shown: dict[str, Numbers] = {}  # with what each had when its series began
+        self._read: dict[str, Numbers] = {}  # what the series of these told last
+        self._told: dict[str, Numbers] = {}  # what earlier series of an app have told, and `other` does not
         self._scores: dict[str, float] = {}  # how busy each was lately
         self._seen: dict[str, float] = {}  # what had been counted of each at the last ranking
         self._reading = asyncio.Lock()  # a ranking between two slices of another reader would show in `other`
@@ -108,17 +111,16 @@ class AppCounts:
             await self._rank()
         other = list(self._others)
         for n, (app_id, numbers) in enumerate(list(self._numbers.items()), start=1):
-            part = self._shown.get(app_id, numbers)
-            for place, number in enumerate(part):
-                other[place] += number
+            _add(other, self._untold(app_id, self._shown.get(app_id, numbers)))
             if n % _SLICE == 0:
                 await asyncio.sleep(0)
-        found: dict[str, Sequence[float]] = {
-            app_id: [now - then for now, then in zip(self._numbers[app_id], base, strict=True)]
-            for app_id, base in self._shown.items()
-        }
-        found[OTHER] = other
-        return found
+        self._read = {app_id: _less(self._numbers[app_id], begun) for app_id, begun in self._shown.items()}
+        return {**self._read, OTHER: other}
+
+    def _untold(self, app_id: str, numbers: Numbers) -> Numbers:
+        """Return of these numbers of an app what no earlier series of its own has told."""
+        told = self._told.get(app_id)
+        return numbers if told is None else _less(numbers, told)
 
     async def _rank(self) -> None:
         """Choose the apps with series of their own anew, and forget the quietest if there are many."""
@@ -142,7 +144,10 @@ class AppCounts:
             await asyncio.sleep(0)
         self._scores = scores
         chosen = {app_id for _, app_id in best if app_id != OTHER}  # an app may be called so
-        # What an app had before it was shown stays in `other`; that one is shown no more adds the rest.
+        for app_id in self._shown.keys() - chosen:
+            if (read := self._read.pop(app_id, None)) is not None:  # else its reading was given up
+                _add(self._told.setdefault(app_id, [0] * _WIDTH), read)
+        # What an app had before it was shown stays in `other`.
         self._shown = {
             app_id: self._shown[app_id] if app_id in self._shown else list(self._numbers[app_id])
             for app_id in sorted(chosen)
@@ -156,11 +161,20 @@ class AppCounts:
             (each for each in self._scores if each not in self._shown), key=self._scores.__getitem__
         )
         for n, app_id in enumerate(quiet[:count], start=1):
-            for place, number in enumerate(self._numbers.pop(app_id)):
-                self._others[place] += number
+            _add(self._others, self._untold(app_id, self._numbers.pop(app_id)))
+            self._told.pop(app_id, None)
             del self._scores[app_id], self._seen[app_id]
             if n % _SLICE == 0:
                 await asyncio.sleep(0)
+
+
+def _add(to: Numbers, numbers: Numbers) -> None:
+    for place, number in enumerate(numbers):
+        to[place] += number
+
+
+def _less(numbers: Numbers, others: Numbers) -> Numbers:
+    return [number - other for number, other in zip(numbers, others, strict=True)]
 
 
 class NoAppCounts(AppCounts):

@@ -13,6 +13,7 @@ from ringtime_shared.clock import ManualClock
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.fires import Completeness, Waits
 from ringtime_shared.models.schedule import Change, Row
+from ringtime_shared.schedules import completeness
 from ringtime_shared.schedules.completeness import LATEST_MS, CompletenessMarks
 from ringtime_shared.stores.protocol import Marks, MarksWrite, Store
 
@@ -89,6 +90,56 @@ async def test_it_stands_at_a_schedule_that_is_tried_again_until_it_has_its_outc
         assert (found.through_ms, found.waits) == (due_ms - 1, Waits.TRIED_AGAIN)
         assert found.schedule_id == tried.schedule.schedule_id
     await rig.store.put_updates([make_update(tried, make_outcome()), make_update(again, make_outcome())])
+    assert (await rig.of_app(app)).through_ms == rig.at_best()
+
+
+async def file_again(rig: Rig, app: App, due_ms: int, *, has_ended: bool, partition: int = 0) -> Row:
+    """File a schedule that failed at this time and was, or is to be, sent again."""
+    tried = make_row(app, due_ms, partition)
+    again = replace(tried, place=tried.place._replace(slot_ms=rig.clock.now_ms() + MINUTE_MS), attempts=1)
+    outcome = make_outcome() if has_ended else None
+    await rig.store.put_rows([tried, again])
+    await rig.store.put_updates([make_update(tried, outcome, again.place)])
+    return tried
+
+
+async def test_a_minute_of_more_rows_than_a_look_reads_is_gone_through_in_several(
+    rig: Rig, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completeness, "_PAGE_ROWS", 2)
+    monkeypatch.setattr(completeness, "_MOST_PAGES", 1)
+    due_ms = minute_start(rig.clock, 30)
+    for n in range(7):
+        await file_again(rig, app, due_ms + n, has_ended=True)
+    last = await file_again(rig, app, due_ms + 7, has_ended=False)
+    await rig.settle(app, rig.clock.now_ms() - 2_000)
+    found = [await rig.of_app(app) for _ in range(6)]
+    assert {each.through_ms for each in found} == {due_ms - 1}
+    assert {each.waits for each in found} == {Waits.TRIED_AGAIN}
+    assert found[-1].schedule_id == last.schedule.schedule_id
+    await rig.store.put_updates([make_update(last, make_outcome())])
+    assert (await rig.of_app(app)).through_ms == due_ms - 1  # the rest of its page
+    assert (await rig.of_app(app)).through_ms == rig.at_best()
+
+
+async def test_minutes_with_more_that_waits_than_is_remembered_are_gone_through_in_turn(
+    rig: Rig, app: App, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(completeness, "_MOST_NOTED", 2)
+    due_ms = minute_start(rig.clock, 30)
+    waiting = [
+        await file_again(rig, app, due_ms + n * MINUTE_MS, has_ended=False, partition=partition)
+        for n in range(3)
+        for partition in range(3)
+    ]
+    await rig.settle(app, rig.clock.now_ms() - 2_000)
+    for n in range(3):
+        found = await rig.of_app(app)
+        assert (found.through_ms, found.waits) == (due_ms + n * MINUTE_MS - 1, Waits.TRIED_AGAIN)
+        await rig.store.put_updates(
+            [make_update(each, make_outcome()) for each in waiting[3 * n : 3 * n + 3]]
+        )
+        await rig.of_app(app)  # forgets them, and has room for the next
     assert (await rig.of_app(app)).through_ms == rig.at_best()
 
 

@@ -32,14 +32,19 @@ A mark of an instance is read before the notes of its minutes, so that none can 
 | a process starts | looks back `LOOK_BACK_MINUTES`; what is older than that is not promised |
 
 The cost follows the minutes that have rows: each is read once, and the marks of those who have rows in it.
+Nothing is looked at in one go that would make the callbacks of this process late: not a day of all apps after
+a start, nor the minutes in which many wait after an outage.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 from typing import Protocol
 from uuid import UUID
 
@@ -49,6 +54,7 @@ from ringtime_shared.errors import Damaged
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.fires import Completeness, Waits
 from ringtime_shared.models.schedule import Place, Row
+from ringtime_shared.schedules.index_spans import read_spans
 from ringtime_shared.settings.rules import CLOCK_SKEW_MS
 from ringtime_shared.stores.protocol import (
     DAMAGED_MARKS,
@@ -66,12 +72,11 @@ from ringtime_shared.stores.protocol import (
 _SLOWEST_WRITE_MS = 30_000  #: no write that was sent can become durable later than this
 LATEST_MS = CLOCK_SKEW_MS + _SLOWEST_WRITE_MS  #: minutes that ended later are not looked at
 LOOK_BACK_MINUTES = 1_440
-_MINUTES = 60  #: of the index, read at once
-_ENTRIES = 5_000  #: of an app's, read at once
-_MARKS = 5_000  #: read at once
-_MOST_NOTED = 20_000  #: minutes that are remembered because a schedule in them waits
+_MARKS = 1_000  #: read at once, and entries looked at
+_MOST_NOTED = 20_000  #: minutes that are remembered because a schedule in them waits, or those of one minute
 _PAGE_ROWS = 500
 _MOST_PAGES = 40  #: of such minutes, in one look
+_MINUTES_AT_ONCE = 50  #: of these, in a page
 _APPS = 10_000  #: whose marks are remembered
 _MOST_TOUCHED = 10_000  #: apps that are remembered for `take_touched`
 _FRESH_MS = 1_000  #: a look at most so often
@@ -82,13 +87,21 @@ class MarkedStore(DueStore, ScheduleStore, MarkStore, MovedStore, OperatorStore,
 
 
 @dataclass(slots=True)
+class _Noted:
+    """A minute in which schedules may wait."""
+
+    schedule_id: UUID | None = None  #: the one that was found to wait
+    after: Position | None = None  #: before it nothing waits; None: it was not looked at yet
+
+
+@dataclass(slots=True)
 class _Scope:
     """What is known of one app, or of all."""
 
     app_id: str  #: "": all
     from_bucket: int
     next: int  #: all minutes before this one are settled
-    noted: dict[IndexEntry, UUID | None] = field(default_factory=dict)  #: where schedules may wait, and which
+    noted: dict[IndexEntry, _Noted] = field(default_factory=dict)
     stuck: IndexEntry | None = None  #: the minute that was not settled when it was last looked at
     left_out: set[str] = field(default_factory=set)  #: apps that are not active, and have rows
     found: Completeness | None = None
@@ -153,7 +166,7 @@ class CompletenessMarks:
         waiting = await self._find_waiting(scope)
         at, waits, schedule_id = unsettled, Waits.NOT_SETTLED, None
         if waiting is not None:
-            at, waits, schedule_id = waiting, Waits.TRIED_AGAIN, scope.noted[waiting]
+            at, waits, schedule_id = waiting, Waits.TRIED_AGAIN, scope.noted[waiting].schedule_id
         return Completeness(
             from_ms=first_slot(scope.from_bucket),
             through_ms=first_slot(scope.next if at is None else at.bucket) - 1,
@@ -171,30 +184,49 @@ class CompletenessMarks:
             scope.stuck = await self._first_unsettled([stuck], {})
             if scope.stuck is not None:
                 return stuck
-        while scope.next <= last:
-            upto = min(scope.next + _MINUTES - 1, last)
-            entries = await self._read_index(scope, scope.next, upto)
-            unsettled = await self._first_unsettled(entries, settled_ms)
-            noted = await self._store.fetch_moved(scope.next, upto, scope.app_id)
-            end = upto + 1 if unsettled is None else unsettled.bucket
-            fresh = [each for each in noted if each.bucket < end and self._counts(scope, each)]
-            if len(scope.noted) + len(fresh) > _MOST_NOTED:
-                return fresh[0]
-            scope.noted.update(dict.fromkeys(fresh))
-            scope.next = end
-            if unsettled is not None:
-                scope.stuck = unsettled
-                return unsettled
+        async with aclosing(read_spans(partial(self._fetch_index, scope), scope.next, last)) as spans:
+            async for upto, read in spans:
+                entries = await self._counting(scope, read)
+                unsettled = await self._first_unsettled(entries, settled_ms)
+                noted = await self._store.fetch_moved(scope.next, upto, scope.app_id)
+                end = upto + 1 if unsettled is None else unsettled.bucket
+                fresh = [each for each in noted if each.bucket < end and self._counts(scope, each)]
+                full = self._first_without_room(scope, fresh)
+                if full is not None:
+                    end = full.bucket
+                scope.noted.update((each, _Noted()) for each in fresh if each.bucket < end)
+                scope.next = end
+                if full is not None:
+                    return full
+                if unsettled is not None:
+                    scope.stuck = unsettled
+                    return unsettled
         return None
 
-    async def _read_index(self, scope: _Scope, first: int, last: int) -> list[IndexEntry]:
+    def _first_without_room(self, scope: _Scope, fresh: Sequence[IndexEntry]) -> IndexEntry | None:
+        """Return the first of these, by bucket, whose minute is to be noted when others were forgotten."""
+        room = max(_MOST_NOTED - len(scope.noted), 0)
+        if len(fresh) <= room:
+            return None
+        full = fresh[room]
+        if not scope.noted and full.bucket == fresh[0].bucket:  # else it would never be noted
+            return next((each for each in fresh if each.bucket > full.bucket), None)
+        return next(each for each in fresh if each.bucket == full.bucket)
+
+    async def _fetch_index(self, scope: _Scope, first: int, last: int) -> list[IndexEntry]:
         if scope.app_id:
-            entries = await self._store.fetch_app_buckets(scope.app_id, first, last)
-        else:
-            entries = await self._store.fetch_index(first, last)
-        counting = [each for each in entries if self._counts(scope, each)]
-        if not scope.app_id and len(self._touched) < _MOST_TOUCHED:
-            self._touched |= dict.fromkeys(each.instance.app_id for each in counting)
+            return await self._store.fetch_app_buckets(scope.app_id, first, last)
+        return await self._store.fetch_index(first, last)
+
+    async def _counting(self, scope: _Scope, entries: Sequence[IndexEntry]) -> list[IndexEntry]:
+        """Return those that count, a slice at a time."""
+        counting: list[IndexEntry] = []
+        for start in range(0, len(entries), _MARKS):
+            part = [each for each in entries[start : start + _MARKS] if self._counts(scope, each)]
+            if not scope.app_id and len(self._touched) < _MOST_TOUCHED:
+                self._touched |= dict.fromkeys(each.instance.app_id for each in part)
+            counting += part
+            await asyncio.sleep(0)
         return counting
 
     def _counts(self, scope: _Scope, entry: IndexEntry) -> bool:
@@ -212,47 +244,48 @@ class CompletenessMarks:
     async def _first_unsettled(
         self, entries: Sequence[IndexEntry], settled_ms: dict[Instance, int]
     ) -> IndexEntry | None:
-        instances = [*{each.instance for each in entries if each.instance not in settled_ms}]
-        for start in range(0, len(instances), _MARKS):
-            marks = await self._store.fetch_marks(instances[start : start + _MARKS])
-            settled_ms |= {instance: each.settled_ms for instance, each in marks.items()}
-        least = DAMAGED_MARKS.settled_ms
-        return min(
-            (each for each in entries if settled_ms.get(each.instance, least) < last_slot(each.bucket)),
-            default=None,
-        )
+        least, first = DAMAGED_MARKS.settled_ms, None
+        for start in range(0, len(entries), _MARKS):
+            part = entries[start : start + _MARKS]
+            instances = {each.instance for each in part} - settled_ms.keys()
+            if instances:
+                marks = await self._store.fetch_marks([*instances])
+                settled_ms |= {instance: each.settled_ms for instance, each in marks.items()}
+            behind = [each for each in part if settled_ms.get(each.instance, least) < last_slot(each.bucket)]
+            first = min(behind if first is None else [first, *behind], default=None)
+            await asyncio.sleep(0)
+        return first
 
     async def _find_waiting(self, scope: _Scope) -> IndexEntry | None:
-        """Return the first minute in which a schedule waits for another attempt; forget those before it."""
-        pages = 0
-        for entry in sorted(scope.noted):
-            if not self._counts(scope, entry):
+        """Return the first minute in which a schedule waits for another attempt, or may; forget those before
+        it."""
+        order = deque(sorted(each for each in scope.noted if self._counts(scope, each)))
+        scope.noted = {each: scope.noted[each] for each in order}
+        for _ in range(_MOST_PAGES):
+            if not order:
+                return None
+            first = scope.noted[order[0]]
+            if first.schedule_id is not None and await self._waits(order[0], first.schedule_id):
+                return order[0]
+            first.schedule_id = None
+            part = [order[0]] if first.after is not None else [*islice(order, _MINUTES_AT_ONCE)]
+            queries = [_query(each, scope.noted[each], _PAGE_ROWS // len(part)) for each in part]
+            for entry, page in zip(part, await self._store.fetch_rows(queries), strict=True):
+                noted = scope.noted[entry]
+                noted.schedule_id = await self._first_waiting(page.rows)
+                if noted.schedule_id is not None:
+                    return entry
+                noted.after = page.next
+                if page.next is not None:
+                    break  # what is behind it says nothing yet
+                order.popleft()
                 del scope.noted[entry]
-                continue
-            schedule_id = scope.noted[entry]
-            if schedule_id is not None and await self._waits(entry, schedule_id):
-                return entry
-            scope.noted[entry] = None
-            query = DueQuery(
-                entry.instance,
-                entry.bucket,
-                Position(first_slot(entry.bucket) - 1, LAST_ID),
-                last_slot(entry.bucket),
-                _PAGE_ROWS,
-            )
-            while True:
-                if pages == _MOST_PAGES:
-                    return entry  # the next look goes on from here
-                (page,) = await self._store.fetch_rows([query])
-                pages += 1
-                for row in page.rows:
-                    if row.moved_to is not None and await self._waits_of(row):
-                        scope.noted[entry] = row.schedule.schedule_id
-                        return entry
-                if page.next is None:
-                    break
-                query = query._replace(after=page.next)
-            del scope.noted[entry]
+        return order[0] if order else None  # the next look goes on there
+
+    async def _first_waiting(self, rows: Iterable[Row]) -> UUID | None:
+        for row in rows:
+            if row.moved_to is not None and await self._waits_of(row):
+                return row.schedule.schedule_id
         return None
 
     async def _waits(self, entry: IndexEntry, schedule_id: UUID) -> bool:
@@ -275,3 +308,8 @@ class CompletenessMarks:
             return await self._store.fetch_row(place, schedule_id)
         except Damaged:
             return None
+
+
+def _query(entry: IndexEntry, noted: _Noted, limit: int) -> DueQuery:
+    after = noted.after or Position(first_slot(entry.bucket) - 1, LAST_ID)
+    return DueQuery(entry.instance, entry.bucket, after, last_slot(entry.bucket), limit)

@@ -21,6 +21,7 @@ from uuid import UUID
 from ringtime_shared.access.keys import KeyStore
 from ringtime_shared.clock import ServerTime
 from ringtime_shared.errors import VersionConflict
+from ringtime_shared.ids import to_uuid
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry, EntryKey
 from ringtime_shared.models.calendar import Calendar
@@ -734,4 +735,5 @@ def is_receipted(row: Row) -> bool:
 
 def ids_in(receipt: bytes) -> list[UUID]:
     """Return the ids in a receipt."""
-    return [UUID(bytes=receipt[start : start + 16]) for start in range(0, len(receipt) - 15, 16)]
+    ends = range(16, len(receipt) + 1, 16)
+    return [to_uuid(int.from_bytes(receipt[end - 16 : end])) for end in ends]

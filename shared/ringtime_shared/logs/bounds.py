@@ -1,7 +1,7 @@
 """Which lines are written: not those that say again what one has said, and not more than so many a second.
 
 What is left out is counted, and told by the next line that is written: of the same, in `repeated`; of any, in
-`dropped`. The first of a kind is always written at once. Pure.
+`dropped`. The first of a kind is written at once, unless it is one too many: then the next of it is. Pure.
 """
 
 from __future__ import annotations
@@ -42,26 +42,28 @@ class Bounds:
 
     def judge(self, record: LogRecord, now_s: float) -> Verdict:
         """Return what becomes of a line at this moment."""
-        repeated = 0
-        if self._quiet_s and record.levelno >= INFO:  # who asks for more wants to see it all
-            key = kind_of(record)
-            kind = self._kinds.get(key)
-            if kind is not None and now_s < kind.told_s + self._quiet_s:
-                kind.left_out += 1
-                return Verdict(is_written=False)
-            repeated = 0 if kind is None else kind.left_out
-            self._kinds.pop(key, None)
-            if len(self._kinds) >= _MOST_KINDS:
-                del self._kinds[next(iter(self._kinds))]
-            self._kinds[key] = _Kind(now_s)
+        is_bound = bool(self._quiet_s) and record.levelno >= INFO  # who asks for more wants to see it all
+        key = kind_of(record) if is_bound else None
+        kind = self._kinds.get(key) if is_bound else None
+        if kind is not None and now_s < kind.told_s + self._quiet_s:
+            kind.left_out += 1
+            return Verdict(is_written=False)
         if int(now_s) != self._second:
             self._second, self._written = int(now_s), 0
         if self._written >= self._most:
             self._dropped += 1
-            return Verdict(is_written=False)
+            return Verdict(is_written=False)  # its kind was not told, so the next of it is
         self._written += 1
         dropped, self._dropped = self._dropped, 0
-        return Verdict(is_written=True, repeated=repeated, dropped=dropped)
+        if is_bound:
+            self._remember(key, now_s)
+        return Verdict(is_written=True, repeated=0 if kind is None else kind.left_out, dropped=dropped)
+
+    def _remember(self, key: Hashable, now_s: float) -> None:
+        self._kinds.pop(key, None)
+        if len(self._kinds) >= _MOST_KINDS:
+            del self._kinds[next(iter(self._kinds))]
+        self._kinds[key] = _Kind(now_s)
 
 
 def kind_of(record: LogRecord) -> Hashable:

@@ -159,6 +159,16 @@ def test_no_more_lines_than_so_many_a_second_and_the_next_one_tells() -> None:
     assert line["dropped"] == 7
 
 
+def test_a_line_that_was_one_too_many_has_not_been_said() -> None:
+    log = Log(most=3)
+    for n in range(3):
+        log.say("bug of %s", n)
+    assert log.say("the lease is lost") is None
+    log.now_s += 1
+    assert log.say("the lease is lost") is not None
+    assert log.say("the lease is lost") is None
+
+
 def test_kinds_of_lines_that_are_remembered_are_bounded() -> None:
     log = Log(most=10_000)
     for n in range(1_001):

@@ -1,10 +1,16 @@
-"""Spans of creates and attempts, through the API of OpenTelemetry, which does nothing without an SDK."""
+"""Spans of creates and attempts, through the API of OpenTelemetry, which does nothing without an SDK.
+
+Behind it may be a provider of the program around the library, with samplers and processors of its own.
+Whatever these raise is said once in the log and costs the span: no create or callback fails for its trace.
+"""
 
 from __future__ import annotations
 
+import logging
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -14,6 +20,7 @@ from opentelemetry import trace as otel
 from opentelemetry.context import Context
 
 from ringtime_shared.models.trace import Trace
+from ringtime_shared.once import OnceLog
 from ringtime_shared.settings import TracingSettings
 from ringtime_shared.traces.context import ids_of, is_sampled, trace_of
 from ringtime_shared.traces.names import APP, CREATE, ERROR_TYPE, FIRE, ITEMS, RECURRING, SCHEDULE
@@ -21,6 +28,18 @@ from ringtime_shared.traces.names import APP, CREATE, ERROR_TYPE, FIRE, ITEMS, R
 Attributes = Mapping[str, str | int]
 _WHOLE = 1 << 32
 _FAILED = otel.Status(otel.StatusCode.ERROR)
+_log = logging.getLogger(__name__)
+_said = OnceLog(_log)
+
+
+@contextmanager
+def _spared() -> Iterator[None]:
+    """Keep from who is traced what the provider raises."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - it is somebody else's code
+        name = type(error).__name__  # its text may have anything in it
+        _said.warn(name, "a span is lost: the tracer provider raised %s", name)
 
 
 class Span:
@@ -34,11 +53,13 @@ class Span:
 
     def tell(self, attributes: Attributes) -> None:
         """Add what is known by now."""
-        self._span.set_attributes(attributes)
+        with _spared():
+            self._span.set_attributes(attributes)
 
     def fail(self, why: str) -> None:
         """Say that it came to nothing; `why`: without secrets."""
-        self._span.set_status(otel.Status(otel.StatusCode.ERROR, why))
+        with _spared():
+            self._span.set_status(otel.Status(otel.StatusCode.ERROR, why))
 
     def __enter__(self) -> Self:
         return self
@@ -46,10 +67,11 @@ class Span:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:  # its text may have what a client sent
-            self._span.set_attribute(ERROR_TYPE, kind.__name__)
-            self._span.set_status(_FAILED)
-        self._span.end()
+        with _spared():
+            if kind is not None:  # its text may have what a client sent
+                self._span.set_attribute(ERROR_TYPE, kind.__name__)
+                self._span.set_status(_FAILED)
+            self._span.end()
 
 
 class Spans:
@@ -129,19 +151,21 @@ class Spans:
                 return None
             flags = otel.TraceFlags(otel.TraceFlags.SAMPLED)
             parent = otel.SpanContext(trace_id, span_id, True, flags, state)
-        span = self._tracer.start_span(
-            name,
-            Context()
-            if parent is None
-            else otel.set_span_in_context(otel.NonRecordingSpan(parent), Context()),
-            kind=kind,
-            attributes=about,
-            links=[otel.Link(parent)] if is_linked and parent is not None else (),
-        )
-        if not span.is_recording():  # no provider is set up, or the program's own has another mind
-            return None
-        own = span.get_span_context()
-        return Span(span, trace_of(own.trace_id, own.span_id, "" if told is None else told.state))
+        with _spared():
+            span = self._tracer.start_span(
+                name,
+                Context()
+                if parent is None
+                else otel.set_span_in_context(otel.NonRecordingSpan(parent), Context()),
+                kind=kind,
+                attributes=about,
+                links=[otel.Link(parent)] if is_linked and parent is not None else (),
+            )
+            if not span.is_recording():  # no provider is set up, or the program's own has another mind
+                return None
+            own = span.get_span_context()
+            return Span(span, trace_of(own.trace_id, own.span_id, "" if told is None else told.state))
+        return None
 
     def _has_room(self) -> bool:
         second = int(self._now_s())

@@ -7,7 +7,7 @@ import sys
 from uuid import UUID
 
 import pytest
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
@@ -195,6 +195,35 @@ def test_an_error_is_told_by_its_name_alone() -> None:
         {APP: "shop", "error.type": "ValueError"},
     )
     assert "kanarie" not in span.to_json()
+
+
+class Raising(SpanProcessor):
+    """Of a program around the library: it raises whatever it is told."""
+
+    def __init__(self, at: str) -> None:
+        self._at = at
+
+    def on_start(self, span: object, parent_context: object = None) -> None:
+        if self._at == "start":
+            raise ValueError("kanarie-8")
+
+    def on_end(self, span: ReadableSpan) -> None:
+        raise ValueError("kanarie-9")
+
+
+@pytest.mark.parametrize("at", ["start", "end"])
+def test_a_provider_that_raises_costs_a_span_and_nothing_else(
+    at: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(Raising(at))
+    spans = Spans(provider.get_tracer("t"), TracingSettings(enabled=True, share=1.0))
+    fire = spans.of_fire(Trace(PARENT), ID, None, {APP: "shop"})
+    assert (fire is None) == (at == "start")
+    if fire is not None:
+        with fire:
+            fire.tell({SCHEDULE: str(ID)})
+    assert "kanarie" not in caplog.text
 
 
 def test_without_a_provider_or_the_setting_there_are_no_spans() -> None:

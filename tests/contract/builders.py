@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from dataclasses import replace
 from datetime import date
 from typing import Any
@@ -162,6 +163,12 @@ def make_query(app: App, partition: int = 0, **changes: Any) -> DueQuery:
     """All of `BUCKET`, in one page."""
     query = DueQuery(Instance(app.app_id, partition), BUCKET, before(START_MS), last_slot(BUCKET), limit=500)
     return query._replace(**changes)
+
+
+def pretend_schema(connection: sqlite3.Connection, version: int) -> None:
+    """Have a file say that its schema is this one, and that a program has to know all of it."""
+    connection.execute("DROP TABLE IF EXISTS schema_steps")
+    connection.execute(f"PRAGMA user_version = {version}")
 
 
 def before(slot_ms: int) -> Position:

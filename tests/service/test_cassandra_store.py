@@ -48,7 +48,7 @@ from ringtime_shared.stores.arrivals import MOST_ANNOUNCEMENTS, SLOW_WRITE_MS
 from ringtime_shared.stores.cassandra import CassandraStore, migrate
 from ringtime_shared.stores.cassandra import rows as ttl
 from ringtime_shared.stores.cassandra.cluster import SERIAL
-from ringtime_shared.stores.cassandra.migrate import read_steps
+from ringtime_shared.stores.cassandra.migrate import FIRST_FLOOR, Step, read_steps
 from ringtime_shared.stores.cassandra.rows import pack_int
 from ringtime_shared.stores.cassandra.schedules import _key_values
 from ringtime_shared.stores.cassandra.session import CqlSession, RawBatch
@@ -755,7 +755,7 @@ class TestSchema:
         await migrate(settings)
         async with connected(settings) as store:
             await select(
-                store, "DELETE FROM $schema_steps WHERE version IN ?", [step.version for step in read_steps()]
+                store, "DELETE FROM $schema_steps WHERE version IN ?", [step.note for step in read_steps()]
             )
         with pytest.raises(StartupError, match=f"version 0.*needs {len(STEPS)}.*migrate"):
             await CassandraStore.connect(settings)
@@ -815,6 +815,32 @@ class TestSchema:
             await store.put_audit(entry)
             assert await store.fetch_audit(NOW_MS, NOW_MS, 9) == [entry]
             assert await store.fetch_schema() == (len(STEPS), len(STEPS))
+
+    async def test_a_program_runs_on_later_steps_until_one_takes_something_away(
+        self, cassandra_server: CassandraServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings, known = make_settings(cassandra_server), read_steps()
+        last = known[-1].version
+        added = Step(last + 1, "added.cql", ("ALTER TABLE calendars ADD IF NOT EXISTS more text",))
+        taken = Step(last + 2, "taken.cql", ("ALTER TABLE calendars DROP IF EXISTS more",), floor=last + 1)
+        module = import_module("ringtime_shared.stores.cassandra.migrate")
+
+        async def migrate_later(*steps: Step) -> list[str]:
+            with monkeypatch.context() as patch:
+                patch.setattr(module, "read_steps", lambda: [*known, *steps])
+                return await migrate(settings)
+
+        assert await migrate_later(added) == [*STEPS, "added.cql"]
+        assert await migrate(settings) == []
+        async with connected(settings) as store:
+            assert await store.fetch_schema() == (last + 1, last)
+            noted = [version for (version,) in await select(store, "SELECT version FROM $schema_steps")]
+        assert max(noted) == FIRST_FLOOR, "release 0.1.0 starts on no other"
+        assert await migrate_later(added, taken) == ["taken.cql"]
+        assert await migrate_later(added, taken) == []
+        for attempt in (CassandraStore.connect, migrate):
+            with pytest.raises(StartupError, match=f"has to know {last + 1}; this one knows only {last}"):
+                await attempt(settings)
 
     async def test_wrong_datacenter_is_named(self, cassandra_server: CassandraServer) -> None:
         with pytest.raises(StartupError, match=r"no datacenter 'mars', only: datacenter1"):

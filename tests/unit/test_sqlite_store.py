@@ -29,6 +29,7 @@ from tests.contract.builders import (
     make_row,
     make_rows,
     make_update,
+    pretend_schema,
 )
 from tests.contract.test_claim_store import make_claim
 
@@ -150,11 +151,11 @@ async def test_tool_reads_and_writes_beside_the_server(store: SqliteStore, tmp_p
 async def test_newer_schema_is_refused_with_both_versions(tmp_path: Path) -> None:
     await (await SqliteStore.open(tmp_path)).close()
     with closing(sqlite3.connect(tmp_path / schema.FILE_NAME)) as connection:
-        connection.execute("PRAGMA user_version = 99")
+        pretend_schema(connection, 99)
     with pytest.raises(StartupError, match=f"version 99, .* {schema.SCHEMA_VERSION}"):
         await SqliteStore.open(tmp_path)
     with closing(sqlite3.connect(tmp_path / schema.FILE_NAME)) as connection:
-        connection.execute(f"PRAGMA user_version = {schema.SCHEMA_VERSION}")
+        pretend_schema(connection, schema.SCHEMA_VERSION)
     await (await SqliteStore.open(tmp_path)).close()  # and the lock was released
 
 

@@ -52,15 +52,14 @@ class Finding(NamedTuple):
 
 
 def check_schema(there: int, needed: int) -> Finding:
+    """Of a schema that may be used: a later one whose steps only add may."""
     if there == needed:
         return Finding("schema", State.OK, f"version {there}")
-    older = there < needed
-    return Finding(
-        "schema",
-        State.FAILED,
-        f"version {there}, this Ringtime needs {needed}",
-        "run `ringtime migrate`" if older else "use a ringctl of the release that the pods run",
-    )
+    if there > needed:
+        found = f"version {there}, made by a later release; this one knows {needed}"
+        return Finding("schema", State.OK, found)
+    found = f"version {there}, this Ringtime needs {needed}"
+    return Finding("schema", State.FAILED, found, "run `ringtime migrate`")
 
 
 def check_nodes(snapshot: Snapshot, healths: Sequence[Health]) -> list[Finding]:

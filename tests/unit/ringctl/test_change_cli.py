@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from tests.contract.builders import pretend_schema
 from tests.unit.ringctl.test_cli import Folder, failed
 
 from ringtime_client import make_hooks
@@ -297,7 +298,7 @@ class TestResize:
     @pytest.mark.parametrize("version", [schema.SCHEMA_VERSION - 1, schema.SCHEMA_VERSION + 1])
     def test_another_schema(self, folder: Folder, version: int) -> None:
         connection = sqlite3.connect(folder.path / schema.FILE_NAME)
-        connection.execute(f"PRAGMA user_version = {version}")
+        pretend_schema(connection, version)
         connection.commit()
         connection.close()
         before = folder.dump()

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.contract.builders import make_app, make_row, make_rows
+from tests.contract.builders import make_app, make_row, make_rows, pretend_schema
 
 from ringtime_ringctl.doctor import checks
 from ringtime_ringctl.main import main
@@ -27,7 +27,7 @@ from ringtime_shared.models.schedule import Outcome, Row, RowUpdate, Status
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 from ringtime_shared.stores.sqlite import SqliteStore
 from ringtime_shared.stores.sqlite.folder import FolderLock
-from ringtime_shared.stores.sqlite.schema import FILE_NAME
+from ringtime_shared.stores.sqlite.schema import FILE_NAME, SCHEMA_VERSION
 
 T = TypeVar("T")
 COMMANDS = [
@@ -317,11 +317,10 @@ def test_a_folder_without_data_is_not_made_into_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("step", "says"), [(-1, "this Ringtime needs"), (1, "this Ringtime knows")])
 def test_another_schema_is_refused_and_left_alone(folder: Folder, step: int, says: str) -> None:
     connection = sqlite3.connect(folder.path / FILE_NAME)
-    (there,) = connection.execute("PRAGMA user_version").fetchone()
-    connection.execute(f"PRAGMA user_version = {there + step}")
+    pretend_schema(connection, SCHEMA_VERSION + step)
     connection.close()
     before = folder.dump()
-    failed(folder.run("ring"), f"schema version {there + step}", says)
+    failed(folder.run("ring"), f"schema version {SCHEMA_VERSION + step}", says)
     doctor = folder.run("doctor")
     assert doctor.exit_code == 4
     assert says in doctor.stdout

@@ -4,6 +4,13 @@
 its holder dies. Steps may be run again, so a step cut short is no harm. `schema_steps` itself gets a fixed
 table id: two processes that create a table at once through two nodes would else make two tables of one
 name.
+
+Programs of the release before run, start and start again on a schema that has later steps, as long as these
+only add. The highest number in `schema_steps` is the floor: the last step that a program has to know to run
+here. Release 0.1.0 reads it as the version of the schema, and starts on no other than 17. So a later step is
+noted under its number below zero, which that release does not see; a step that takes something away says in
+a line `-- floor: N` which step a program has to know from then on, and N is noted before it begins. See
+docs/upgrade.md.
 """
 
 from __future__ import annotations
@@ -13,7 +20,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -39,6 +46,8 @@ _APPLIED = (
     "INSERT INTO schema_steps (version, name, applied_at) VALUES (%s, %s, toTimestamp(now())) IF NOT EXISTS"
 )
 _GET_VERSIONS = "SELECT version FROM $schema_steps"
+_FLOOR = "-- floor: "
+FIRST_FLOOR = 17  #: the steps of release 0.1.0, which are all noted above zero
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +57,47 @@ class Step:
     version: int
     name: str
     statements: tuple[str, ...]
+    floor: int = 0  #: the last step that a program has to know to run beside this one; 0: it only adds
+
+    @property
+    def note(self) -> int:
+        """Its number in `schema_steps`."""
+        return self.version if self.version <= FIRST_FLOOR else -self.version
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What `schema_steps` says."""
+
+    versions: frozenset[int]
+    floor: int
+
+    @property
+    def version(self) -> int:
+        """The last step that was applied."""
+        return max(self.versions, default=0)
+
+
+def read_applied(notes: Iterable[int]) -> Applied:
+    """Read the numbers of `schema_steps`, the lock's among them."""
+    found = {*notes, 0}
+    return Applied(frozenset(abs(note) for note in found if note), max(found))
 
 
 def read_steps() -> list[Step]:
     """Return the steps this Ringtime knows, in order."""
     folder = resources.files("ringtime_shared.stores.cassandra") / "cql"
     names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(".cql"))
-    return [
-        Step(int(name.partition("_")[0]), name, tuple(_split((folder / name).read_text(encoding="utf-8"))))
-        for name in names
-    ]
+    return [_to_step(name, (folder / name).read_text(encoding="utf-8")) for name in names]
+
+
+def _to_step(name: str, text: str) -> Step:
+    version = int(name.partition("_")[0])
+    said = [line.removeprefix(_FLOOR) for line in text.splitlines() if line.startswith(_FLOOR)]
+    floor = int(said[0]) if said else 0
+    if floor >= version:
+        raise ValueError(f"{name}: a program that needs step {floor} cannot be older than this step")
+    return Step(version, name, tuple(_split(text)), floor)
 
 
 def _split(text: str) -> Iterator[str]:
@@ -68,32 +108,34 @@ def _split(text: str) -> Iterator[str]:
 
 
 async def check_schema(session: CqlSession) -> None:
-    """Raise StartupError unless the keyspace has exactly the schema this Ringtime knows."""
+    """Raise StartupError unless this Ringtime can run on the schema of the keyspace."""
     keyspace = session.keyspace
     known = read_steps()[-1].version
-    found = await fetch_schema_version(session)
+    found = await fetch_applied(session)
     _refuse_newer(keyspace, found, known)
-    if found < known:
+    if found.version < known:
         raise StartupError(
-            f"keyspace {keyspace!r} has schema version {found}, this Ringtime needs {known}: run `migrate`"
+            f"keyspace {keyspace!r} has schema version {found.version}, this Ringtime needs {known}:"
+            " run `migrate`"
         )
 
 
-async def fetch_schema_version(session: CqlSession) -> int:
-    """Return the last step that was applied. Raises StartupError when there is no schema at all."""
+async def fetch_applied(session: CqlSession) -> Applied:
+    """Return which steps were applied. Raises StartupError when there is no schema at all."""
     try:
         (statement,) = await session.prepare(_GET_VERSIONS)
     except StartupError as error:
         raise StartupError(
             f"keyspace {session.keyspace!r} has no Ringtime schema: run `migrate` first"
         ) from error
-    return max((version for (version,) in await session.read(statement.bind())), default=0)
+    return read_applied(version for (version,) in await session.read(statement.bind()))
 
 
-def _refuse_newer(keyspace: str, found: int, known: int) -> None:
-    if found > known:
+def _refuse_newer(keyspace: str, found: Applied, known: int) -> None:
+    if found.floor > known:
         raise StartupError(
-            f"keyspace {keyspace!r} has schema version {found}, this Ringtime knows only {known}"
+            f"keyspace {keyspace!r} has schema version {found.version}, of which a Ringtime has to know"
+            f" {found.floor}; this one knows only {known}"
         )
 
 
@@ -155,9 +197,10 @@ class _Migration:
         )
 
     def _missing(self, steps: list[Step]) -> list[Step]:
-        applied = {version for (version,) in self._execute(_GET_VERSIONS.replace("$", ""), profile=SERIAL)}
-        _refuse_newer(self._settings.keyspace, max(applied, default=0), steps[-1].version)
-        return [step for step in steps if step.version not in applied]
+        notes = self._execute(_GET_VERSIONS.replace("$", ""), profile=SERIAL)
+        applied = read_applied(version for (version,) in notes)
+        _refuse_newer(self._settings.keyspace, applied, steps[-1].version)
+        return [step for step in steps if step.version not in applied.versions]
 
     def _take_lock(self) -> None:
         give_up_at = time.monotonic() + WAIT_S
@@ -172,6 +215,8 @@ class _Migration:
             time.sleep(_POLL_S)
 
     def _apply(self, step: Step) -> None:
+        if step.floor > FIRST_FLOOR:  # first: from now on no older program may start
+            self._execute(_APPLIED, step.floor, f"floor of {step.name}")
         for statement in step.statements:
             ((is_ours, *_),) = self._execute(_RENEW, self._holder, self._holder)
             if not is_ours:
@@ -179,7 +224,7 @@ class _Migration:
                     f"{step.name}: this process was so slow that another took over; run it again"
                 )
             self._execute(statement)
-        self._execute(_APPLIED, step.version, step.name)
+        self._execute(_APPLIED, step.note, step.name)
 
     def _execute(self, text: str, *values: object, profile: object = PLAIN, is_global: bool = False) -> Any:
         """Return the rows. Every statement may be run again: the LWTs name their holder."""

@@ -10,7 +10,7 @@ from typing import Any, Self
 from ringtime_shared.buckets import first_slot
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.damage import Damage
-from ringtime_shared.stores.cassandra.migrate import fetch_schema_version, read_steps
+from ringtime_shared.stores.cassandra.migrate import fetch_applied, read_steps
 from ringtime_shared.stores.cassandra.rows import IS_DONE
 from ringtime_shared.stores.cassandra.schedules import MINUTES_PER_DAY
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
@@ -144,7 +144,7 @@ class OperatorReads:
         )
 
     async def fetch_schema(self) -> tuple[int, int]:
-        return await fetch_schema_version(self._session), read_steps()[-1].version
+        return (await fetch_applied(self._session)).version, read_steps()[-1].version
 
 
 _SHARDS = 16

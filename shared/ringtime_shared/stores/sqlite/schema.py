@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
 
 from ringtime_shared.errors import StartupError
@@ -247,7 +248,7 @@ CREATE TABLE moved ( -- minutes of which rows were left for later filings, see `
 """
 
 #: Step n leads from schema version n to n + 1; add at the end, change nothing. A comment holds no semicolon.
-STEPS = (
+STEPS: tuple[str, ...] = (
     _FIRST,
     _DELIVERY,
     _OPERATOR,
@@ -267,6 +268,16 @@ STEPS = (
     _RECEIPTS,
 )
 SCHEMA_VERSION = len(STEPS)
+
+# A Ringtime of the release before opens a file with later steps, as long as these only add: it can be gone
+# back to. So `user_version`, on which release 0.1.0 insists, is the last step that a program has to know;
+# what was applied beyond it stands in a table. See docs/upgrade.md.
+
+FIRST_FLOOR = 17  #: the steps of release 0.1.0
+#: By the version that a step leads to which takes something away: the one that a program has to know then.
+FLOORS: Mapping[int, int] = {}
+FLOOR = max((FIRST_FLOOR, *FLOORS.values()))
+_STEPS_TABLE = "CREATE TABLE IF NOT EXISTS schema_steps (version INTEGER PRIMARY KEY)"
 
 
 def connect_writer(folder: Path, *, checkpoint_pages: int) -> sqlite3.Connection:
@@ -300,12 +311,12 @@ def check_file(folder: Path) -> None:
     try:
         connection = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
         try:
-            found = fetch_version(connection)
+            floor, found = fetch_floor(connection), fetch_version(connection)
         finally:
             connection.close()
     except sqlite3.Error as error:
         raise StartupError(f"cannot read {file}: {error}") from error
-    _refuse_newer(found, folder)
+    _refuse_newer(floor, found, folder)
     if found < SCHEMA_VERSION:
         raise StartupError(
             f"{file} has schema version {found}, this Ringtime needs {SCHEMA_VERSION}: `ringtime serve` of"
@@ -336,26 +347,47 @@ def _upgrade(connection: sqlite3.Connection, folder: Path) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        found = fetch_version(connection)  # again: another process may have been faster
-        _refuse_newer(found, folder)
+        floor, found = (
+            fetch_floor(connection),
+            fetch_version(connection),
+        )  # again: another may have been faster
+        _refuse_newer(floor, found, folder)
         for step in STEPS[found:]:
             for statement in step.split(";"):
                 connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        if found < SCHEMA_VERSION:
+            _note(connection)
     except BaseException:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
 
 
-def _refuse_newer(found: int, folder: Path) -> None:
-    if found > SCHEMA_VERSION:
+def _note(connection: sqlite3.Connection) -> None:
+    """Write down that all steps were applied."""
+    connection.execute(f"PRAGMA user_version = {min(FLOOR, SCHEMA_VERSION)}")
+    if SCHEMA_VERSION > FLOOR:
+        connection.execute(_STEPS_TABLE)
+        connection.execute("INSERT OR REPLACE INTO schema_steps VALUES (?)", (SCHEMA_VERSION,))
+
+
+def _refuse_newer(floor: int, found: int, folder: Path) -> None:
+    if floor > SCHEMA_VERSION:
         raise StartupError(
-            f"{folder / FILE_NAME} has schema version {found}, this Ringtime knows {SCHEMA_VERSION}"
+            f"{folder / FILE_NAME} has schema version {found}, of which a Ringtime has to know {floor}; this"
+            f" Ringtime knows {SCHEMA_VERSION}"
         )
 
 
+def fetch_floor(connection: sqlite3.Connection) -> int:
+    """Return the last step that a program has to know to use the open file."""
+    floor: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return floor
+
+
 def fetch_version(connection: sqlite3.Connection) -> int:
-    """Return the schema version of the open file."""
-    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-    return version
+    """Return the last step that was applied to the open file."""
+    noted = 0
+    if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema_steps'").fetchone():
+        noted = connection.execute("SELECT max(version) FROM schema_steps").fetchone()[0] or 0
+    return max(noted, fetch_floor(connection))

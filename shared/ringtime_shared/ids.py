@@ -117,6 +117,12 @@ def to_uuid(number: int) -> UUID:
     return made
 
 
+def is_ours(schedule_id: UUID) -> bool:
+    """Whether it has the form of the ids that are given out here."""
+    number = schedule_id.int
+    return number >> 76 & 0xF == 8 and number >> 62 & 3 == 2
+
+
 def has_kind(schedule_id: UUID, kind: Kind) -> bool:
     """Whether it is an id of ours that names this, without making its parts."""
     number = schedule_id.int

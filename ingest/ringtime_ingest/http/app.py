@@ -34,6 +34,7 @@ from ringtime_ingest.http.routes.completions import CompletionRoutes
 from ringtime_ingest.http.routes.dead_letters import DeadLetterRoutes
 from ringtime_ingest.http.routes.fires import FireRoutes
 from ringtime_ingest.http.routes.health import HealthRoutes, Ready
+from ringtime_ingest.http.routes.imports import ImportRoutes
 from ringtime_ingest.http.routes.jobs import JobRoutes
 from ringtime_ingest.http.routes.metrics import MetricsRoutes, RequestCounts
 from ringtime_ingest.http.routes.operating import OperatingRoutes
@@ -96,6 +97,7 @@ def create_app(
             *RecurringRoutes(service, bodies, settings, meter).all(),
             *CompletionRoutes(service, bodies, settings, meter).all(),
             *CalendarRoutes(service, bodies, settings, meter).all(),
+            *ImportRoutes(service, bodies, settings, meter, room).all(),
             *FireRoutes(service, bodies, settings, meter).all(),
             *AuditRoutes(service, bodies, settings, meter).all(),
             *OperatingRoutes(service, bodies, settings, meter).all(),

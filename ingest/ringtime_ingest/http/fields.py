@@ -576,6 +576,32 @@ NEW_SCHEDULES = Shape(
     required=("schedules",),
     is_closed=True,
 )
+IMPORTS = Shape(
+    Field(
+        "schedules",
+        LIST,
+        "Of any apps: each what one create sends, or what is put as a recurring schedule with its `appId`;"
+        " and its `scheduleId` in the scheduler that it comes from, by which it is found here from then on."
+        " It may be past: it is sent at once then.",
+        {
+            "type": "array",
+            "minItems": 1,
+            "maxItems": MAX_ITEMS,
+            "items": {
+                "type": "object",
+                "properties": {
+                    "appId": APP_ID,
+                    "scheduleId": SCHEDULE_ID,
+                    "payload": {"type": "string"},
+                    "callback": _ref("Callback"),
+                },
+                "required": ["appId", "scheduleId", "payload", "callback"],
+            },
+        },
+    ),
+    required=("schedules",),
+    is_closed=True,
+)
 CANCELS = Shape(
     Field(
         "scheduleIds",

@@ -27,7 +27,7 @@ from starlette.routing import BaseRoute, Route, request_response
 from ringtime_ingest.http.parsing import parse_schedule_id
 from ringtime_shared.access import Caller, Grant, Scope
 from ringtime_shared.errors import Forbidden, InvalidRequest, NotFound
-from ringtime_shared.ids import app_number_of
+from ringtime_shared.ids import app_number_of, is_ours
 
 T = TypeVar("T")
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -71,6 +71,11 @@ class Apps(Protocol):
         """Return the id of the app of this number, without asking anybody; None: it is not known here."""
         ...
 
+    async def resolve(self, asked: Sequence[UUID]) -> Mapping[UUID, UUID]:
+        """Return which schedules are meant by ids of another scheduler: those that are meant by one. Raises
+        StoreUnavailable."""
+        ...
+
     async def app_of(self, schedule_id: UUID) -> str | None:
         """Return the app that the id of a schedule is of; None: of none. Raises StoreUnavailable."""
         ...
@@ -110,6 +115,8 @@ class Guard:
                 raise Forbidden(needs, f"{needs} takes a key for all apps")
             if named := scope.get("path_params"):
                 app_id = self._app_in(scope, named)
+                if app_id is None and _SCHEDULE_ID in scope and not is_ours(scope[_SCHEDULE_ID]):
+                    app_id = await self._find_alias(scope, named)
                 if grant.apps is not None:
                     await self._see_path(named, app_id, grant)
                 if app_id is not None:
@@ -128,6 +135,17 @@ class Guard:
             schedule_id = scope[_SCHEDULE_ID] = parse_schedule_id(text)
         except InvalidRequest:
             return None  # the method that answers says what is wrong with it
+        return self._apps.known_app_id(app_number_of(schedule_id)) if is_ours(schedule_id) else None
+
+    async def _find_alias(self, scope: HttpScope, named: MutableMapping[str, str]) -> str | None:
+        """Let an id of another scheduler stand for the schedule that is meant by it here, if there is one;
+        return its app, if that is known here."""
+        alias = scope[_SCHEDULE_ID]
+        schedule_id = (await self._apps.resolve([alias])).get(alias)
+        if schedule_id is None:
+            return None
+        scope[_SCHEDULE_ID] = schedule_id
+        named["schedule_id"] = str(schedule_id)
         return self._apps.known_app_id(app_number_of(schedule_id))
 
     async def _see_path(self, named: Mapping[str, str], app_id: str | None, grant: Grant) -> None:

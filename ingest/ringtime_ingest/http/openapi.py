@@ -37,6 +37,7 @@ from ringtime_shared.api.audit import (
 from ringtime_shared.api.completions import PATH as COMPLETIONS
 from ringtime_shared.api.completions import URL_PATTERN
 from ringtime_shared.api.dead_letters import MAX_SIZE
+from ringtime_shared.api.imports import IMPORTS_PATH
 from ringtime_shared.api.jobs import MAX_LIST_SIZE as MAX_JOBS
 from ringtime_shared.api.labels import KEY_PATTERN as LABEL_KEY_PATTERN
 from ringtime_shared.api.labels import VALUE_PATTERN as LABEL_VALUE_PATTERN
@@ -319,6 +320,19 @@ _OPERATIONS = (
         creates=False,
         also=("207",),
         example={"scheduleIds": ["01a3b2c4-0000-8000-8000-000000000001"]},
+    ),
+    _Operation(
+        method="post",
+        path=IMPORTS_PATH,
+        summary="File up to 1,000 schedules of another scheduler, which are found by their ids there as well;"
+        " one that was imported before is left alone. With `dry_run`: say what would become of each",
+        answer=schemas.IMPORTED_MANY,
+        query=("dry_run",),
+        failures=("400", "408", "413", "503"),
+        body="Imports",
+        creates=False,
+        also=("207",),
+        example={"schedules": [_EXAMPLE | {"scheduleId": "2e6a7d2c-ca0c-11f0-8de9-0242ac120002"}]},
     ),
     _Operation(
         method="post",

@@ -36,6 +36,7 @@ from ringtime_ingest.http.fields import (
     SETTINGS,
 )
 from ringtime_ingest.http.shapes import Shape, Unreadable, is_all_text, to_plain
+from ringtime_ingest.service.imports import Foreign
 from ringtime_ingest.service.requests import (
     NewApp,
     NewRecurring,
@@ -57,8 +58,8 @@ from ringtime_shared.api.schedules import BASE64, ENCODINGS
 from ringtime_shared.apps.hook_rules import at_hook
 from ringtime_shared.apps.retry_rules import STATUS_RULE
 from ringtime_shared.callbacks import http_rules
-from ringtime_shared.errors import InvalidRequest, Violation
-from ringtime_shared.ids import Kind, has_kind
+from ringtime_shared.errors import WHOLE_BODY, InvalidRequest, Violation
+from ringtime_shared.ids import Kind, has_kind, is_ours
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.hooks import Hook, HookEvent, Hooks
 from ringtime_shared.models.recurring import Definition, Misfire, Overlap
@@ -109,6 +110,27 @@ def parse_create(document: object, key: str | None = None) -> NewSchedule | NewR
         told = wrong + broken
         raise refused(wrong, broken + _check_rest(new, {violation.field for violation in told}))
     return new
+
+
+def parse_import(document: object) -> Foreign:
+    """Read a schedule of another scheduler, as `load` returns it: a create, or a put of a recurring one with
+    its `appId`; with the id that it has there. Raises InvalidRequest."""
+    if not isinstance(document, dict):
+        raise Unreadable.of(WHOLE_BODY, "must be an object")
+    schedule_id = document.get("scheduleId")
+    if not isinstance(schedule_id, str):
+        raise InvalidRequest.of("scheduleId", "required: the id that it has there")
+    alias = parse_schedule_id(schedule_id)
+    if is_ours(alias):
+        raise InvalidRequest.of("scheduleId", "must not be an id of the form that is given out here")
+    if not ("cronExpression" in document or "interval" in document):
+        return Foreign(alias, replace(parse_new_schedule(document), idempotency_key=""))
+    app_id = document.get("appId")
+    if not isinstance(app_id, str) or check_app_id(app_id):
+        raise InvalidRequest(check_app_id(app_id if isinstance(app_id, str) else ""))
+    rest = {key: value for key, value in document.items() if key not in ("appId", "scheduleId")}
+    wrong: list[Violation] = []
+    return Foreign(alias, _to_recurring(app_id, str(alias), NEW_RECURRING.read(rest, "", wrong), wrong))
 
 
 def parse_named(app_id: str, name: str, body: bytes, max_depth: int) -> NewSchedule:

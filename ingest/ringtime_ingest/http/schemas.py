@@ -18,6 +18,7 @@ from ringtime_ingest.http.fields import (
     CONFIGURATION,
     DETAILS,
     HOOKS,
+    IMPORTS,
     INTERVAL,
     LABELS,
     NAMED_SCHEDULE,
@@ -55,6 +56,7 @@ from ringtime_shared.api.dead_letters import (
     SkippedReplay,
 )
 from ringtime_shared.api.fires import CompletenessView, FindingView, FireAuditPage
+from ringtime_shared.api.imports import ImportedView, ImportEffect
 from ringtime_shared.api.jobs import JobPage, JobView
 from ringtime_shared.api.operating import (
     DestinationList,
@@ -202,6 +204,7 @@ _TYPES: Mapping[Any, Schema] = {
             DstOverlap,
             Effect,
             BackfillEffect,
+            ImportEffect,
             Priority,
             Waits,
             Reason,
@@ -322,6 +325,7 @@ def requests_of(offer: Offer, *, is_stepped: bool = False) -> Mapping[str, Schem
         "NamedSchedule": NAMED_SCHEDULE.schema(most),
         "NewSchedules": NEW_SCHEDULES.schema(),
         "Cancels": CANCELS.schema(),
+        "Imports": IMPORTS.schema(),
         "Callback": {**CALLBACK.schema(), "oneOf": kinds},
         "Hooks": HOOKS.schema(),
         "OwnCallback": {**OWN_CALLBACK.schema(), "oneOf": kinds},
@@ -415,6 +419,7 @@ FLAT_SCHEDULE = success_of(_EITHER)
 CANCELLED = success_of(record({"schedule": _EITHER, "cancel": {"const": "best_effort"}}, "cancel"))
 CREATED_MANY = success_of(_results(_CREATED))
 CANCELLED_MANY = success_of(_results(_CANCELLED))
+IMPORTED_MANY = success_of(_results(_object(ImportedView)))
 COMPLETED_RUN = success_of(ref("Completion"))
 CONFIGURED = success_of(ref("Configured"))
 SCHEDULES = success_of(_object(SchedulePage))

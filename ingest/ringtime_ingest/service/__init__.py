@@ -13,6 +13,7 @@ answers named here. Behind it:
 | `keyed` | creates with an idempotency key |
 | `named` | one-time schedules under a client's own names |
 | `batches` | many creates, or many cancels, in one request |
+| `imports` | schedules of another scheduler, and its ids |
 | `dead_letters`, `replay` | deliveries that were given up: list, count, file again |
 | `recurring` | recurring schedules: every change of a definition |
 | `calendars` | the calendars of apps |

@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 from uuid import UUID
 
 from ringtime_ingest.service.apps import AppMaps
@@ -48,6 +48,7 @@ from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import AppLimits
 
 T = TypeVar("T")
+R = TypeVar("R")
 STINT = 50  #: items between two moments at which other requests may go on: 2 to 3 ms
 AT_ONCE = 50  #: cancels and creates with keys under way, and reads of apps
 
@@ -102,7 +103,7 @@ class Batches:
         self._limits = limits
         self._callbacks = callbacks
         self._rules = {name: kind.validate for name, kind in callbacks.items()}
-        self._make_rows = make_rows
+        self.make_rows = make_rows
         self._cancel_one = cancel_one
         self._create_keyed = create_keyed
         self._admit = admit
@@ -117,7 +118,7 @@ class Batches:
         filed because there is no room for the batch.
         """
         begun_s = now_s()
-        _check_count("schedules", asked)
+        check_count("schedules", asked)
         require_trust(self._clock)
         results: list[Row | Kept | Exception | None] = [
             None if isinstance(x, NewSchedule) else x for x in asked
@@ -130,15 +131,15 @@ class Batches:
                     keyed[new.app_id, new.idempotency_key][n] = new
                 else:
                     news.append((n, new))
-        readings = await self._read_apps({new.app_id for _, new in news})
-        drafts = await self._screen(await self._check(news, readings, results), results)
+        readings = await self.read_apps({new.app_id for _, new in news})
+        drafts = await self.judge(news, readings, results)
         made_ms = self._clock.now_ms()
         filed: list[tuple[Row, AppReading]] = []
-        for part in _parts(drafts, STINT):
-            rows = await self._make_rows(part, made_ms)
+        for part in parts_of(drafts, STINT):
+            rows = await self.make_rows(part, made_ms)
             filed += zip(rows, (draft.reading for draft in part), strict=True)
             await asyncio.sleep(0)
-        refused = await self._find_full(filed)
+        refused = await self.find_full(filed)
         for draft in drafts:
             results[draft.number] = refused.get(draft.new.app_id)
         drafts = [draft for draft in drafts if draft.new.app_id not in refused]
@@ -148,11 +149,11 @@ class Batches:
         self._creations.note_many(
             (draft.new.app_id for draft in drafts if isinstance(results[draft.number], Row)), begun_s
         )
-        for some in _parts(list(keyed.values()), AT_ONCE):
+        for some in parts_of(list(keyed.values()), AT_ONCE):
             await asyncio.gather(*(self._create_in_turn(same, results) for same in some))
         return [result for result in results if result is not None]
 
-    async def _find_full(self, filed: Sequence[tuple[Row, AppReading]]) -> dict[str, Exception]:
+    async def find_full(self, filed: Sequence[tuple[Row, AppReading]]) -> dict[str, Exception]:
         """Return, by app, why none of its rows may be filed: those that may not have so many more stored."""
         expiries = defaultdict[str, list[int]](list)
         for row, _ in filed:
@@ -171,16 +172,39 @@ class Batches:
     ) -> None:
         """Create what has one key; the second of two is a repetition of the first, not in its way."""
         for n, new in same.items():
-            results[n] = await _outcome(self._create_keyed(new))
+            results[n] = await outcome(self._create_keyed(new))
 
-    async def _read_apps(self, app_ids: set[str]) -> dict[str, AppReading | Exception]:
+    async def judge(
+        self,
+        news: Sequence[tuple[int, NewSchedule]],
+        readings: Mapping[str, AppReading | Exception],
+        results: list[R],
+        *,
+        may_be_past: bool = False,
+    ) -> list[Draft]:
+        """Return those creates, by their numbers, that keep every rule; put the errors of the others into
+        `results`.
+
+        Args:
+            readings: of their apps.
+            may_be_past: they may be due already.
+        """
+        told = cast("list[Exception]", results)
+        return await self._screen(await self._check(news, readings, told, may_be_past), told)
+
+    async def read_apps(
+        self, app_ids: set[str], *, may_be_inactive: bool = False
+    ) -> dict[str, AppReading | Exception]:
+        """Return what is known of apps, or why nothing can be created in one."""
         readings: dict[str, AppReading | Exception] = {}
-        for part in _parts(sorted(app_ids), AT_ONCE):
-            answers = await asyncio.gather(*(_outcome(self._apps.get(app_id)) for app_id in part))
+        for part in parts_of(sorted(app_ids), AT_ONCE):
+            answers = await asyncio.gather(*(outcome(self._apps.get(app_id)) for app_id in part))
             readings.update(zip(part, answers, strict=True))
         return {
             app_id: inactive(reading.app)
-            if isinstance(reading, AppReading) and not reading.app.active
+            if isinstance(reading, AppReading)
+            and not reading.app.active
+            and (reading.app.deletion is not None or not may_be_inactive)
             else reading
             for app_id, reading in readings.items()
         }
@@ -189,20 +213,20 @@ class Batches:
         self,
         news: Sequence[tuple[int, NewSchedule]],
         readings: Mapping[str, AppReading | Exception],
-        results: list[Row | Kept | Exception | None],
+        results: list[Exception],
+        may_be_past: bool,
     ) -> list[Draft]:
-        """Return those that keep every rule; put the errors of the others into `results`."""
         now_ms = self._clock.now_ms()
         verdicts: dict[Destination, Verdict] = {}  # by type, app and details
         drafts: list[Draft] = []
-        for part in _parts(news, STINT):
+        for part in parts_of(news, STINT):
             for n, new in part:
                 reading = readings[new.app_id]
                 if isinstance(reading, Exception):
                     results[n] = reading
                     continue
                 try:
-                    drafts.append(self._draft(n, new, reading, now_ms, verdicts))
+                    drafts.append(self._draft(n, new, reading, now_ms, verdicts, may_be_past))
                 except BaseException as error:  # noqa: BLE001 - of a callback type: it fails this item alone
                     results[n] = contained(new.callback_type, error)
             await asyncio.sleep(0)
@@ -215,9 +239,10 @@ class Batches:
         reading: AppReading,
         now_ms: int,
         verdicts: dict[Destination, Verdict],
+        may_be_past: bool,
     ) -> Draft:
         """Return a create that keeps every rule. Raises InvalidRequest, and what its callback type raises."""
-        violations = check_values(new, reading.app, self._limits, now_ms)
+        violations = check_values(new, reading.app, self._limits, now_ms, may_be_past=may_be_past)
         try:
             details = encode_details(new.callback_details)
         except InvalidRequest as error:  # told if nothing else is wrong, as of a create alone
@@ -241,7 +266,7 @@ class Batches:
         by = None if known is None else known.screened(new.callback_details)
         return Verdict(violations, key if by is None else (kind, app_id, by))
 
-    async def _screen(self, drafts: list[Draft], results: list[Row | Kept | Exception | None]) -> list[Draft]:
+    async def _screen(self, drafts: list[Draft], results: list[Exception]) -> list[Draft]:
         """Return those whose callbacks may go where they lead, by one look at each destination."""
         firsts: dict[tuple[Destination, Hooks | None], Draft] = {}
         for draft in drafts:
@@ -275,25 +300,25 @@ class Batches:
 
         Raises InvalidRequest for their number.
         """
-        _check_count("scheduleIds", asked)
+        check_count("scheduleIds", asked)
         results: dict[UUID, Cancellation | Exception] = {}
-        for part in _parts(list(dict.fromkeys(x for x in asked if isinstance(x, UUID))), AT_ONCE):
-            answers = await asyncio.gather(*(_outcome(self._cancel_one(each)) for each in part))
+        for part in parts_of(list(dict.fromkeys(x for x in asked if isinstance(x, UUID))), AT_ONCE):
+            answers = await asyncio.gather(*(outcome(self._cancel_one(each)) for each in part))
             results.update(zip(part, answers, strict=True))
         return [results[each] if isinstance(each, UUID) else each for each in asked]
 
 
-def _check_count(name: str, asked: Sequence[object]) -> None:
+def check_count(name: str, asked: Sequence[object]) -> None:
     if not 1 <= len(asked) <= MAX_ITEMS:
         raise InvalidRequest.of(name, f"must hold 1 to {MAX_ITEMS:,} items")
 
 
-def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+def parts_of(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for n in range(0, len(items), size):
         yield items[n : n + size]
 
 
-async def _outcome(call: Awaitable[T]) -> T | Exception:
+async def outcome(call: Awaitable[T]) -> T | Exception:
     try:
         return await call
     except Exception as error:  # noqa: BLE001 - it is told to whoever asked for this item

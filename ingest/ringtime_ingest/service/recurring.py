@@ -136,7 +136,12 @@ class Recurring:
         self._runs = parts.runs
 
     async def put(
-        self, new: NewRecurring, revision: int | None = None, *, is_plan: bool = False
+        self,
+        new: NewRecurring,
+        revision: int | None = None,
+        *,
+        is_plan: bool = False,
+        may_be_inactive: bool = False,
     ) -> Definition:
         """Create a recurring schedule, or put it in place of the one of its name; its runs go on being
         numbered, and its id stays. If nothing would change, nothing does. In place of one that cannot be read
@@ -145,10 +150,11 @@ class Recurring:
         Args:
             revision: the one it must be at; 0: there must be none; None: whatever there is.
             is_plan: change nothing, and return what it would be.
+            may_be_inactive: its app may; what comes due meanwhile is by its misfire policy.
 
         Raises NotFound (app), AppInactive, InvalidRequest, VersionConflict, StoreUnavailable, OutcomeUnknown.
         """
-        reading = await self._writable(new.app_id)
+        reading = await self._writable(new.app_id, may_be_inactive=may_be_inactive)
         details = await self._parts.screen(new, reading.app)
         fields: dict[str, Any] = {
             "times": new.times,
@@ -412,9 +418,9 @@ class Recurring:
         is_sure = self._clock.doubt() is None and self._clock.now_ms() < slot_ms - CANCEL_PROMISE_MS
         return Cancelled(shown_by(row, definition), promised=is_sure)
 
-    async def _writable(self, app_id: str) -> AppReading:
+    async def _writable(self, app_id: str, *, may_be_inactive: bool = False) -> AppReading:
         reading = await self._parts.apps.get(app_id)
-        if not reading.app.active:
+        if not reading.app.active and (reading.app.deletion is not None or not may_be_inactive):
             raise inactive(reading.app)
         require_trust(self._clock)
         return reading

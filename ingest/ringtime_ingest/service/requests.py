@@ -186,10 +186,13 @@ def check_new_schedule(
     )
 
 
-def check_values(new: NewSchedule, app: App, limits: AppLimits, now_ms: int) -> list[Violation]:
+def check_values(
+    new: NewSchedule, app: App, limits: AppLimits, now_ms: int, *, may_be_past: bool = False
+) -> list[Violation]:
     """Return everything that is wrong with a create for `app`, but for what `check_callback` tells."""
     days = app.configuration.future_period_days or limits.future_period_days
-    return check_form(new) + _check_contents(new, app, limits) + _check_time(new, now_ms, days)
+    told = check_form(new) + _check_contents(new, app, limits)
+    return told + _check_time(new, now_ms, days, may_be_past=may_be_past)
 
 
 def check_change(
@@ -344,7 +347,9 @@ def _check_payload(payload: str, most_bytes: int) -> list[Violation]:
     return [Violation("payload", f"must be at most {most_bytes} bytes")] if size > most_bytes else []
 
 
-def _check_time(new: NewSchedule | ScheduleChange, now_ms: int, days: int) -> list[Violation]:
+def _check_time(
+    new: NewSchedule | ScheduleChange, now_ms: int, days: int, *, may_be_past: bool = False
+) -> list[Violation]:
     """The current second is not past: clients that send whole seconds mean "now" by it."""
     field, fire_ms = "scheduleTime", new.fire_ms
     if fire_ms is None:
@@ -353,7 +358,7 @@ def _check_time(new: NewSchedule | ScheduleChange, now_ms: int, days: int) -> li
         if new.delay_ms < 0:
             return [Violation("delaySeconds", "must be 0 or more seconds")]
         field, fire_ms = "delaySeconds", now_ms + new.delay_ms
-    if fire_ms < now_ms - now_ms % 1_000:
+    if fire_ms < now_ms - now_ms % 1_000 and not may_be_past:
         return [Violation(field, "must not be in the past")]
     if fire_ms > now_ms + days * _DAY_MS:
         return [Violation(field, f"must be at most {days} days ahead")]

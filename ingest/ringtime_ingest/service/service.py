@@ -22,6 +22,7 @@ from ringtime_ingest.service.dead_letters import DeadLetters
 from ringtime_ingest.service.deletions import Deletions
 from ringtime_ingest.service.fires import Fires
 from ringtime_ingest.service.growth import Growth
+from ringtime_ingest.service.imports import ImportParts, Imports
 from ringtime_ingest.service.job_actions import JobActions
 from ringtime_ingest.service.jobs import Jobs
 from ringtime_ingest.service.keyed import Keyed
@@ -76,7 +77,7 @@ from ringtime_shared.errors import (
     StoreUnavailable,
     Violation,
 )
-from ringtime_shared.ids import IdMint, Kind, app_number_of, unpack_id
+from ringtime_shared.ids import IdMint, Kind, app_number_of, is_ours, unpack_id
 from ringtime_shared.metrics import UNMEASURED, Metrics
 from ringtime_shared.metrics.store_calls import measured_store
 from ringtime_shared.models.app import App, AppConfiguration
@@ -91,6 +92,7 @@ from ringtime_shared.schedules.changing import as_shown
 from ringtime_shared.settings import AppLimits, AuditSettings, CallbackSettings, IngestSettings
 from ringtime_shared.stores.codec import check_details, fault_of
 from ringtime_shared.stores.protocol import (
+    AliasStore,
     AppFeedStore,
     AppStore,
     AuditStore,
@@ -130,6 +132,7 @@ class IngestStore(
     CalendarStore,
     RecurringStore,
     ClaimStore,
+    AliasStore,
     JobStore,
     TallyStore,
     Protocol,
@@ -264,6 +267,21 @@ class IngestService:
                 kept=self._kept,
                 mint=self._mint_run,
                 trail=trail,
+            )
+        )
+        self.imports = Imports(
+            ImportParts(
+                store=parts.store,
+                apps=self._apps,
+                commit=self._commit,
+                clock=parts.clock,
+                batches=self.batches,
+                keyed=self.keyed,
+                recurring=self.recurring,
+                trail=trail,
+                near_ms=parts.settings.near_ms,
+                limits=parts.limits,
+                screen_recurring=self._screen_recurring,
             )
         )
         self.completing = Completing(
@@ -614,6 +632,12 @@ class IngestService:
         """Return the app whose schedule has this id, if there is such a schedule; None: nobody's has it. No
         row is read. Raises StoreUnavailable."""
         return await self._apps.app_id_of(app_number_of(schedule_id))
+
+    async def resolve(self, asked: Sequence[UUID]) -> dict[UUID, UUID]:
+        """Return what is meant here by ids that are not of our form: those of them that mean something.
+        Raises StoreUnavailable."""
+        foreign = [each for each in asked if not is_ours(each)]
+        return await self._store.fetch_aliases(foreign) if foreign else {}
 
     async def _fetch_home(self, schedule_id: UUID) -> Row:
         try:

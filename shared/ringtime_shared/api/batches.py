@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
+from ringtime_shared.api.imports import IMPORTS_PATH
 from ringtime_shared.api.views import Doc
 
 MAX_ITEMS = 1_000  #: of one batch
 #: where a body may be as long as a batch of creates
-BATCH_PATHS = frozenset(f"/goscheduler/{word}/batch" for word in ("schedules", "schedule"))
+BATCH_PATHS = frozenset({"/goscheduler/schedules/batch", "/goscheduler/schedule/batch", IMPORTS_PATH})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.clock import ServerTime
 from ringtime_shared.errors import AppExists, Damaged, NotFound
 from ringtime_shared.ids import MAX_NONCES
+from ringtime_shared.models.alias import Alias
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry, EntryKey
 from ringtime_shared.models.calendar import Calendar
@@ -85,6 +86,7 @@ class MemoryStore:
         self._receipts: dict[IndexEntry, dict[bytes, int]] = defaultdict(dict)  # until when each is told
         self._runs: dict[DefinitionKey, list[RunEntry]] = defaultdict(list)
         self._claims: dict[ClaimKey, Claim] = {}
+        self._aliases: dict[UUID, UUID] = {}
         self._jobs: dict[JobKey, Job] = {}
         self._tallies: dict[tuple[int, int, int], int] = {}  # by app, day and holder
         self._letters: dict[str, dict[Position, DeadLetter]] = defaultdict(dict)
@@ -358,6 +360,12 @@ class MemoryStore:
             return stored
         self._claims[claim.key] = claim
         return claim
+
+    async def put_aliases(self, aliases: Sequence[Alias]) -> None:
+        self._aliases |= {each.alias: each.schedule_id for each in aliases}
+
+    async def fetch_aliases(self, aliases: Sequence[UUID]) -> dict[UUID, UUID]:
+        return {alias: self._aliases[alias] for alias in aliases if alias in self._aliases}
 
     async def put_tallies(self, tallies: Sequence[Tally]) -> None:
         self._tallies |= {(number, day, holder): rows for number, day, holder, rows in tallies}

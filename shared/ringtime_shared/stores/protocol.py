@@ -22,6 +22,7 @@ from ringtime_shared.access.keys import KeyStore
 from ringtime_shared.clock import ServerTime
 from ringtime_shared.errors import VersionConflict
 from ringtime_shared.ids import to_uuid
+from ringtime_shared.models.alias import Alias
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry, EntryKey
 from ringtime_shared.models.calendar import Calendar
@@ -460,6 +461,19 @@ class ClaimStore(Protocol):
         ...
 
 
+class AliasStore(Protocol):
+    """Which schedules are meant by ids of another scheduler. One may be returned for a while after it has
+    expired."""
+
+    async def put_aliases(self, aliases: Sequence[Alias]) -> None:
+        """Store these, over what they meant before."""
+        ...
+
+    async def fetch_aliases(self, aliases: Sequence[UUID]) -> dict[UUID, UUID]:
+        """Return the ids of the schedules that are meant, of those that mean one."""
+        ...
+
+
 class JobStore(Protocol):
     """Bulk jobs. Nothing here is on a hot path."""
 
@@ -653,6 +667,7 @@ class Store(
     RecurringStore,
     CalendarStore,
     ClaimStore,
+    AliasStore,
     JobStore,
     TallyStore,
     DeadLetterStore,

@@ -225,6 +225,9 @@ ENTRIES: dict[tuple[str, str], Entry] = {
     ("get", f"{BY_ID}/runs"): of_schedule(make=_recurring_id),
     ("post", f"{BASE}/schedules/batch"): plain(body={"schedules": [schedule_body(appId="APP")]}),
     ("post", f"{BASE}/schedules/batch-cancel"): of_schedule({"scheduleIds": ["ID"]}),
+    ("post", f"{BASE}/imports"): plain(
+        body={"schedules": [schedule_body(appId="APP", scheduleId=str(UUID(int=1)))]}
+    ),
     ("post", f"{BASE}/apps"): plain(body={"appId": "APP"}),
     ("get", f"{BASE}/apps"): plain("app_id=APP"),
     ("delete", BY_APP): plain("cancel_schedules=true"),

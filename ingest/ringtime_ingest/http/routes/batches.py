@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from ringtime_shared.traces.spans import Spans
 
 T = TypeVar("T")
-_PLACE_BYTES = 4_096  #: of a body, that are as much work as one request alone
+PLACE_BYTES = 4_096  #: of a body, that are as much work as one request alone
 _log = logging.getLogger(__name__)
 
 
@@ -78,7 +78,7 @@ class BatchRoutes(Routes):
 
     async def create(self, request: Request) -> Response:
         body = await self._bodies.read(request)
-        with self._room.for_batch(len(body) // _PLACE_BYTES + 1) as has_room:
+        with self._room.for_batch(len(body) // PLACE_BYTES + 1) as has_room:
             if not has_room:
                 return busy()
             plain = await read_plain_batch(body, self._most_bytes) if self._bodies.reads_plain else None
@@ -92,7 +92,7 @@ class BatchRoutes(Routes):
                     results = await self._service.batches.create(_traced(counted, span.trace))
             else:
                 results = await self._service.batches.create(_traced(counted, told))
-            return await _answer(results, self._show_created)
+            return await answer(results, self._show_created)
 
     def _counted(
         self, scope: HttpScope, asked: Sequence[NewSchedule | Exception]
@@ -142,11 +142,14 @@ class BatchRoutes(Routes):
         with self._room.for_batch(AT_ONCE) as has_room:
             if not has_room:
                 return busy()
-            asked = await self._seen(request, await self._cancels.read(body, _to_id))
-            counted = self._meter.cancels(request.scope, asked)
+            asked = await self._cancels.read(body, _to_id)
+            meant = await self._service.resolve([each for each in asked if isinstance(each, UUID)])
+            if meant:
+                asked = [meant.get(each, each) if isinstance(each, UUID) else each for each in asked]
+            counted = self._meter.cancels(request.scope, await self._seen(request, asked))
             results = await self._service.batches.cancel(counted)
             is_sure = all(isinstance(each, Cancellation) and each.promised for each in results)
-            return await _answer(results, self._show_cancelled, is_sure=is_sure)
+            return await answer(results, self._show_cancelled, is_sure=is_sure)
 
     def _show_created(self, made: object) -> dict[str, object]:
         if isinstance(made, Kept):
@@ -173,7 +176,7 @@ def _to_id(item: object) -> UUID:
     return parse_schedule_id(item if isinstance(item, str) else "")
 
 
-async def _answer(
+async def answer(
     results: Sequence[T | Exception], show: Callable[[T], dict[str, object]], *, is_sure: bool = True
 ) -> Response:
     """Return the answer to a batch.

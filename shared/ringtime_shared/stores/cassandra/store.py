@@ -9,6 +9,7 @@ from uuid import UUID
 from ringtime_shared.access.keys import ApiKey
 from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.errors import Damaged, StartupError, StoreUnavailable
+from ringtime_shared.models.alias import Alias
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry, EntryKey
 from ringtime_shared.models.calendar import Calendar
@@ -22,6 +23,7 @@ from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.models.tally import Tally
 from ringtime_shared.parts import CopyPage, HeldParts, PartMap
 from ringtime_shared.settings import CassandraSettings
+from ringtime_shared.stores.cassandra.aliases import AliasTable
 from ringtime_shared.stores.cassandra.api_keys import ApiKeyTable
 from ringtime_shared.stores.cassandra.app_feed import AppChangeTables
 from ringtime_shared.stores.cassandra.apps import Apps
@@ -75,6 +77,7 @@ class CassandraStore:
         recurring: Recurring,
         calendars: Calendars,
         claims: Claims,
+        aliases: AliasTable,
         jobs: JobTables,
         tallies: Tallies,
         dead_letters: DeadLetters,
@@ -99,6 +102,7 @@ class CassandraStore:
         self._recurring = recurring
         self._calendars = calendars
         self._claims = claims
+        self._aliases = aliases
         self._jobs = jobs
         self._tallies = tallies
         self._dead_letters = dead_letters
@@ -170,6 +174,7 @@ class CassandraStore:
             await Recurring.prepare(session, calendars),
             calendars,
             await Claims.prepare(session, now_ms),
+            await AliasTable.prepare(session, now_ms),
             await JobTables.prepare(session, now_ms),
             await Tallies.prepare(session, now_ms),
             await DeadLetters.prepare(session, now_ms),
@@ -308,6 +313,12 @@ class CassandraStore:
 
     async def replace_claim(self, claim: Claim, before: Claim | None) -> Claim:
         return await self._claims.replace_claim(claim, before)
+
+    async def put_aliases(self, aliases: Sequence[Alias]) -> None:
+        await self._aliases.put_aliases(aliases)
+
+    async def fetch_aliases(self, aliases: Sequence[UUID]) -> dict[UUID, UUID]:
+        return await self._aliases.fetch_aliases(aliases)
 
     async def replace_job(self, job: Job) -> None:
         await self._jobs.replace_job(job)

@@ -2,8 +2,8 @@
 
 Each entry of `due_index` says when its rows are worth a look: when the first one filed under it expires,
 later when the earliest one that was left expires. A look deletes what has expired and is finished.
-Dead letters, claims, the entries of runs, jobs, and entries of the audit log go when they expire; an index of
-their own says which.
+Dead letters, claims, aliases, the entries of runs, jobs, and entries of the audit log go when they expire; an
+index of their own says which.
 """
 
 from __future__ import annotations
@@ -45,7 +45,11 @@ def purge_chunk(session: Session, now_ms: int) -> Chunk:
     _delete_tallies(session, now_ms)
     _delete_audit(session, now_ms)
     letters = _delete_letters(session, now_ms)
-    others = (_delete_runs(session, now_ms), _delete_claims(session, now_ms))
+    others = (
+        _delete_runs(session, now_ms),
+        _delete_claims(session, now_ms),
+        _delete_aliases(session, now_ms),
+    )
     if ROWS_PER_CHUNK in (letters, *others):
         return Chunk(letters, is_last=False)
     entries: list[IndexKey] = session.connection.execute(
@@ -119,6 +123,15 @@ def _delete_claims(session: Session, now_ms: int) -> int:
     return session.connection.execute(
         "DELETE FROM claims WHERE (app, kind, claimed) IN"
         " (SELECT app, kind, claimed FROM claims INDEXED BY claims_expiry WHERE expires_ms <= ? LIMIT ?)",
+        (now_ms, ROWS_PER_CHUNK),
+    ).rowcount
+
+
+def _delete_aliases(session: Session, now_ms: int) -> int:
+    return session.connection.execute(
+        "DELETE FROM aliases WHERE alias IN"
+        " (SELECT alias FROM aliases INDEXED BY aliases_expiry"
+        " WHERE expires_ms IS NOT NULL AND expires_ms <= ? LIMIT ?)",
         (now_ms, ROWS_PER_CHUNK),
     ).rowcount
 

@@ -247,6 +247,15 @@ CREATE TABLE moved ( -- minutes of which rows were left for later filings, see `
 ) WITHOUT ROWID;
 """
 
+_ALIASES = """
+CREATE TABLE aliases ( -- which schedules are meant by ids of another scheduler
+    alias BLOB PRIMARY KEY, -- 16 bytes
+    schedule_id BLOB NOT NULL,
+    expires_ms INTEGER -- null: never
+) WITHOUT ROWID;
+CREATE INDEX aliases_expiry ON aliases (expires_ms) WHERE expires_ms IS NOT NULL;
+"""
+
 #: Step n leads from schema version n to n + 1; add at the end, change nothing. A comment holds no semicolon.
 STEPS: tuple[str, ...] = (
     _FIRST,
@@ -266,6 +275,7 @@ STEPS: tuple[str, ...] = (
     _KEY_RETIREMENT,
     _NODE_STATUS,
     _RECEIPTS,
+    _ALIASES,
 )
 SCHEMA_VERSION = len(STEPS)
 

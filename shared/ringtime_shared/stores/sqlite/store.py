@@ -14,6 +14,7 @@ from uuid import UUID
 from ringtime_shared.access.keys import ApiKey
 from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.errors import Conflict, FolderLost, StartupError, StoreUnavailable
+from ringtime_shared.models.alias import Alias
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry, EntryKey
 from ringtime_shared.models.calendar import Calendar
@@ -44,6 +45,7 @@ from ringtime_shared.stores.protocol import (
     RunEntry,
 )
 from ringtime_shared.stores.sqlite import (
+    aliases,
     api_keys,
     apps,
     calendars,
@@ -361,6 +363,12 @@ class SqliteStore:
 
     async def replace_claim(self, claim: Claim, before: Claim | None) -> Claim:
         return await self._write(lambda session: claims.replace_claim(session, claim, before))
+
+    async def put_aliases(self, named: Sequence[Alias]) -> None:
+        await self._write(lambda session: aliases.put_aliases(session, named))
+
+    async def fetch_aliases(self, asked: Sequence[UUID]) -> dict[UUID, UUID]:
+        return await self._reader.run(lambda session: aliases.fetch_aliases(session, asked))
 
     async def replace_job(self, job: Job) -> None:
         await self._write(lambda session: jobs.replace_job(session, job))

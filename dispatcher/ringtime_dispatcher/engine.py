@@ -236,6 +236,10 @@ class Dispatcher:
         """Whether this node may act as an owner at this moment."""
         return self._owner.is_trusted()
 
+    def is_emptied(self) -> bool:
+        """Whether this node is drained and has no share of the ring for it."""
+        return self._owner.is_emptied()
+
     def is_first(self) -> bool:
         """Whether this node does what one node does for all."""
         return self._owner.is_first()

@@ -43,7 +43,7 @@ _FIRST_S = 30.0
 _log = logging.getLogger(__name__)
 
 
-class AheadStore(Protocol):
+class QuotaStore(Protocol):
     """What it needs of a store: see `OperatorStore`."""
 
     async def fetch_app_buckets(
@@ -57,7 +57,7 @@ class Forecaster:
     """Looks ahead, a round at a time."""
 
     def __init__(
-        self, store: AheadStore, clock: Clock, apps: Mapping[str, App], is_mine: Callable[[], bool]
+        self, store: QuotaStore, clock: Clock, apps: Mapping[str, App], is_mine: Callable[[], bool]
     ) -> None:
         """`apps`: as this node has read them; `is_mine`: whether it is this node that looks."""
         self._store = store

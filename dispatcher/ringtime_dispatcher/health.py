@@ -19,6 +19,7 @@ class HealthParts:
 
     check: Callable[[], Awaitable[None]]  #: returns if the store answers and takes writes
     is_ready: Callable[[], bool]
+    is_emptied: Callable[[], bool]  #: it is drained, and others are there that are not
     clock_doubt: Callable[[], str | None]  #: why its clock is not to be relied on; None: it is
     count_owned: Callable[[], int]  #: poller instances this node runs
     count_left_out: Callable[[], int]  #: those nobody owns, because this node may not own more
@@ -29,9 +30,10 @@ class HealthParts:
 def create_health_app(parts: HealthParts) -> Starlette:
     """Return an application with `/health/live`, `/health/ready` and `/health/fronts`, and `/` to name them.
 
-    Ready means: a query was answered and a write was possible just now, the node's clock is relied on, and it
-    holds a lease it can trust. The answer tells how many poller instances the node runs, how many have no
-    owner because it may not run more, and what time it is here, for whoever compares clocks.
+    Ready means: a query was answered and a write was possible just now, the node's clock is relied on, it
+    holds a lease it can trust, and it is not drained: then all is well with it, but it takes no work. The
+    answer tells how many poller instances the node runs, how many have no owner because it may not run more,
+    and what time it is here, for whoever compares clocks.
     """
 
     async def live(request: Request) -> JSONResponse:  # noqa: ARG001 - the signature of a route
@@ -47,6 +49,9 @@ def create_health_app(parts: HealthParts) -> Starlette:
             return _not_ready(f"its clock is in doubt: {doubt}", parts.now_ms())
         if not parts.is_ready():
             return _not_ready("no trusted lease", parts.now_ms())
+        if parts.is_emptied():
+            drained = {"status": "drained", "reason": "it is drained", "owned": parts.count_owned()}
+            return JSONResponse(drained | {"nowMs": parts.now_ms()}, status_code=503)
         told = {"status": "ready", "owned": parts.count_owned(), "nowMs": parts.now_ms()}
         left_out = parts.count_left_out()
         return JSONResponse(told | {"leftOut": left_out} if left_out else told)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from ringtime_dispatcher.bursts import BurstWatch
 from ringtime_dispatcher.callbacks.build import close_callbacks, make_callbacks, open_mark_topic
 from ringtime_dispatcher.completeness import CompletenessWatch
 from ringtime_dispatcher.engine import make_dispatcher
@@ -71,6 +72,7 @@ async def serve(settings: Settings) -> None:
                     HealthParts(
                         check=store.check_ready,
                         is_ready=dispatcher.is_ready,
+                        is_emptied=dispatcher.is_emptied,
                         clock_doubt=clock.doubt,
                         count_owned=lambda: len(dispatcher.owned),
                         count_left_out=lambda: dispatcher.left_out,
@@ -80,6 +82,8 @@ async def serve(settings: Settings) -> None:
                 )
                 forecaster = Forecaster(store, clock, dispatcher.apps, dispatcher.is_first)
                 forecaster.register(metrics)
+                bursts = BurstWatch(store, clock, dispatcher.is_first)
+                bursts.register(metrics)
                 watch = CompletenessWatch(store, clock, dispatcher.apps, dispatcher.is_first, topic)
                 watch.register(metrics)
                 reporter = Reporter(dispatcher.observe, store, settings.node.status_ms, forecaster.over)
@@ -87,6 +91,7 @@ async def serve(settings: Settings) -> None:
                 settle_memory()
                 async with (
                     forecaster.looking(settings.dispatch.forecast_s),
+                    bursts.looking(settings.dispatch.ahead_s),
                     watch.looking(settings.dispatch.completeness_s),
                 ):
                     await serve_http(app, settings.server, listener, stop)

@@ -385,6 +385,12 @@ NODES = (
                 series=_one(_rate(names.FOUND_LATE, by="instance"), "{{instance}}"),
             ),
             Panel(
+                title="Fullest minute ahead",
+                about="Rows due in the fullest of the next minutes: what dispatchers are added for.",
+                unit="short",
+                series=_one(_most(names.FORECAST_DUE, by="minutes"), "{{minutes}} minutes"),
+            ),
+            Panel(
                 title="Apps over quota ahead, by who looks",
                 about="One node looks for all.",
                 unit="short",

@@ -106,6 +106,22 @@ async def test_a_drain_outlives_its_node(join: Join, operator: OperatorCoordinat
     assert dict(again.view().eligible()) == dict(again.view().members)  # everybody is drained
 
 
+async def test_a_drain_for_the_rest_of_a_life_ends_with_it(
+    join: Join, operator: OperatorCoordination
+) -> None:
+    one, two = await join("n1"), await join("n2")
+    mark = replace(N2, ends_with_node=True)
+    with pytest.raises(NotFound, match="no node n3"):
+        await operator.put_drain(replace(mark, node="n3"))
+    await operator.put_drain(mark)
+    await until(one, lambda view: bool(view.drained))
+    assert await operator.fetch_drains() == {"n2": mark}
+    await two.close()
+    await until(one, lambda view: not view.drained)
+    again = await join("n2")
+    assert again.view().drained == frozenset()
+
+
 async def test_who_joins_later_knows_of_the_drain(join: Join, operator: OperatorCoordination) -> None:
     await join("n2")
     await operator.put_drain(N2)

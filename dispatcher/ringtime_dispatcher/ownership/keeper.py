@@ -98,6 +98,11 @@ class Owner:
         """Whether an operator wants this node to own nothing."""
         return self._session is not None and self._node in self._session.view().drained
 
+    def is_emptied(self) -> bool:
+        """Whether it is to own nothing, and there is another node that may."""
+        session = self._session
+        return self.is_drained() and session is not None and self._node not in session.view().eligible()
+
     def is_first(self) -> bool:
         """Whether this node does what one does for all: it is the first by name of those with a share."""
         session = self._session

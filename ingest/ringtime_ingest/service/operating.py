@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from ringtime_ingest.service.ahead import Ahead, AheadStore
+from ringtime_ingest.service.ahead import Ahead
 from ringtime_ingest.service.problems import find_problems
 from ringtime_shared.api.operating import (
     MAX_DESTINATIONS,
@@ -49,6 +49,7 @@ from ringtime_shared.models.node_status import (
 from ringtime_shared.ring import Ring, imbalance
 from ringtime_shared.ring.simulation import Simulation, simulate
 from ringtime_shared.schedules.forecast import PER_PARTITION, Forecast
+from ringtime_shared.schedules.minutes_ahead import AheadStore
 from ringtime_shared.stores.protocol import AppStore, NodeStatusStore
 
 SILENT_MS = 20_000  #: a node that said nothing for so long is not counted on; more than hosts' clocks differ

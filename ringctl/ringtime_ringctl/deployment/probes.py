@@ -50,7 +50,7 @@ def read_health(node: str, answer: Answer) -> Health:
     """Judge one answer."""
     now_ms, reason = answer.body.get("nowMs"), answer.body.get("reason")
     middle_ms = (answer.asked_ms + answer.answered_ms) / 2
-    is_ready = answer.status == 200
+    is_ready = answer.status == 200 or answer.body.get("status") == "drained"  # as it was told to be
     why = answer.error or str(reason or f"HTTP {answer.status}")
     return Health(
         node=node,

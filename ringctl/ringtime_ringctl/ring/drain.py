@@ -40,6 +40,12 @@ def drained_json(view: View, node: str) -> Mapping[str, object]:
 @click.argument("node")
 @click.option("--wait", "is_waiting", is_flag=True, help="Return when the node owns nothing.")
 @click.option(
+    "--until-exit",
+    "ends_with_node",
+    is_flag=True,
+    help="The mark goes when the node ends: for a hook that runs before it is stopped.",
+)
+@click.option(
     "--timeout",
     "timeout_s",
     default=WAIT_S,
@@ -49,30 +55,50 @@ def drained_json(view: View, node: str) -> Mapping[str, object]:
 )
 @deployed
 async def drain(
-    deployment: Deployment, output: Output, node: str, is_waiting: bool, timeout_s: float
+    deployment: Deployment,
+    output: Output,
+    node: str,
+    is_waiting: bool,
+    ends_with_node: bool,
+    timeout_s: float,
 ) -> None:
     """Let a node hand over all it owns, and keep it empty until it is undrained.
 
     The node finishes what is in flight, publishes its marks and gives its poller instances up one by one; the
-    others claim them at once. Nothing is lost or sent twice. The mark outlives a restart of the node.
+    others claim them at once. Nothing is lost or sent twice. The mark outlives a restart of the node,
+    but with --until-exit.
 
     \b
     Examples:
       ringctl drain dispatcher-2 --wait && systemctl stop ringtime-dispatcher
       ringctl drain dispatcher-2 --wait --timeout 30
+      ringctl drain "$RINGTIME_NODE_NAME" --until-exit --wait
     """
-    await drain_node(deployment, output, node, is_waiting=is_waiting, timeout_s=timeout_s)
+    await drain_node(
+        deployment, output, node, is_waiting=is_waiting, timeout_s=timeout_s, ends_with_node=ends_with_node
+    )
 
 
 async def drain_node(
-    deployment: Deployment, output: Output, node: str, *, is_waiting: bool, timeout_s: float
+    deployment: Deployment,
+    output: Output,
+    node: str,
+    *,
+    is_waiting: bool,
+    timeout_s: float,
+    ends_with_node: bool = False,
 ) -> None:
     """Carry `drain` out. Raises NotFound, Conflict, WaitExpired, StoreUnavailable, OutcomeUnknown."""
     coordination = require_ring(deployment)
     view = await coordination.fetch_view()
     check_drain(view, node)
     if node not in view.drained:
-        mark = Drain(node=node, operator=deployment.operator, since_ms=deployment.clock.now_ms())
+        mark = Drain(
+            node=node,
+            operator=deployment.operator,
+            since_ms=deployment.clock.now_ms(),
+            ends_with_node=ends_with_node,
+        )
         async with audited(
             deployment, "drain", node, before=drained_json(view, node), after={"drained": True}
         ):

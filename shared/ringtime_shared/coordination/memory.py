@@ -35,9 +35,11 @@ class Hub:
         self._sessions[session] = None
 
     def expire(self, session: MemorySession) -> None:
-        """End a session's lease: its membership and its claims go together."""
+        """End a session's lease: its membership, its claims and a drain that ends with it go together."""
         self._sessions.pop(session, None)
         self.members.pop(session.node, None)
+        if session.node in self.drains and self.drains[session.node].ends_with_node:
+            del self.drains[session.node]
         for instance in [key for key, claim in self.claims.items() if claim.node == session.node]:
             del self.claims[instance]
         self.announce()

@@ -10,7 +10,7 @@ have been given this node's poller instances. Source: River's leader election ke
 
 Drains. An operator may mark a node as drained: it stays a member and keeps its lease, but has no share of
 the ring, so it hands over all it runs. The mark is no part of the node's lease: a node that restarts under
-its name is drained still.
+its name is drained still. One that `ends_with_node` is part of it: that of a hook before a stop.
 """
 
 from __future__ import annotations
@@ -128,6 +128,7 @@ class Drain:
     node: str
     operator: str
     since_ms: int
+    ends_with_node: bool = False  #: the mark goes when the node's lease does
 
 
 class CoordinationReader(Protocol):
@@ -146,7 +147,8 @@ class Drains(Protocol):
     """Marking nodes. Both methods may be repeated; raise StoreUnavailable, OutcomeUnknown."""
 
     async def put_drain(self, drain: Drain) -> None:
-        """Mark a member as drained; an earlier mark stands. Raises NotFound if it is no member."""
+        """Mark a member as drained; an earlier mark stands. Raises NotFound if it is no member, or is one no
+        more when the mark is made."""
         ...
 
     async def delete_drain(self, node: str) -> None:

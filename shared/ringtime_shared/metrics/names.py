@@ -56,6 +56,7 @@ LABEL_VALUES = {
     "mark": ("front", "sealed", "settled"),
     "state": ("open", "half_open"),
     "direction": ("in", "out"),
+    "minutes": ("5", "10", "15"),
     "role": tuple(Role),
 }
 
@@ -236,6 +237,14 @@ FORECAST_OVER_QUOTA = Instrument(
     " looks, a part of the apps every `dispatch.forecast_s`; of the others it is 0.",
     roles=_DISPATCHER,
 )
+FORECAST_DUE = Instrument(
+    name="ringtime_forecast_due_rows",
+    kind=Kind.GAUGE,
+    help="About how many rows are due in the fullest of the next minutes, this one included, of all apps"
+    " together. One node looks, every `dispatch.ahead_s`; of the others there is none.",
+    roles=_DISPATCHER,
+    labels=("minutes",),
+)
 BUILD_INFO = Instrument(
     name="ringtime_build_info",
     kind=Kind.GAUGE,
@@ -300,6 +309,7 @@ ALL = (
     FOUND_LATE,
     COMPLETENESS_AGE,
     FORECAST_OVER_QUOTA,
+    FORECAST_DUE,
     BUILD_INFO,
     APP_CREATES,
     APP_FIRES,

@@ -107,6 +107,12 @@ def test_a_node_that_is_not_ready_says_why_and_what_time_it_is() -> None:
     assert (health.skew_ms, health.doubt_ms) == (0, 51)
 
 
+def test_a_node_that_is_drained_is_as_it_was_told_to_be() -> None:
+    told = {"status": "drained", "reason": "it is drained", "nowMs": 1_050}
+    health = read_health("n1", answered(503, told))
+    assert (health.is_reached, health.is_ready, health.reason) == (True, True, "")
+
+
 def test_an_older_node_tells_no_time() -> None:
     assert read_health("n1", answered(200, {"status": "ready"})).skew_ms is None
     assert read_fronts(answered(404)) == {}

@@ -4,7 +4,7 @@
 |---|---|---|
 | `{prefix}/nodes/{node}` | JSON: address, capacity, version | with the node's lease |
 | `{prefix}/pollers/{app}/{partition}` | name of the owner | with the node's lease |
-| `{prefix}/drains/{node}` | JSON: who drained it, and when | until it is undrained |
+| `{prefix}/drains/{node}` | JSON: who drained it, and when | until it is undrained, or with that lease |
 | `{prefix}/identity` | a random word, written once | for ever |
 
 **Claims.** One transaction carries up to 120 small ones, each `if the key is not there: put it, else: read

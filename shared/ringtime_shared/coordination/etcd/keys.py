@@ -92,10 +92,10 @@ def drain_to_value(drain: Drain) -> bytes:
     return msgspec.json.encode(_Drain(drain.operator, drain.since_ms))
 
 
-def parse_drain(node: str, value: bytes) -> Drain:
+def parse_drain(node: str, value: bytes, lease: int) -> Drain:
     """Read a drain's value; one that cannot be read is a drain all the same, made by hand perhaps."""
     try:
         read = msgspec.json.decode(value, type=_Drain)
     except msgspec.DecodeError:
         read = _Drain()
-    return Drain(node=node, operator=read.operator, since_ms=read.since_ms)
+    return Drain(node=node, operator=read.operator, since_ms=read.since_ms, ends_with_node=bool(lease))

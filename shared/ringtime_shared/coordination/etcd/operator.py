@@ -10,7 +10,7 @@ from aetcd import rpc
 from ringtime_shared.coordination.etcd.book import Book
 from ringtime_shared.coordination.etcd.connection import Connection
 from ringtime_shared.coordination.etcd.keys import DrainKey, Layout, drain_to_value, parse_drain
-from ringtime_shared.coordination.etcd.requests import absent, delete, get, put
+from ringtime_shared.coordination.etcd.requests import absent, delete, present, put, under_lease
 from ringtime_shared.coordination.etcd.watching import PAGE, Watching
 from ringtime_shared.coordination.protocol import Drain, View
 from ringtime_shared.errors import NotFound, OutcomeUnknown, StoreUnavailable
@@ -39,13 +39,12 @@ class EtcdOperator:
 
     async def put_drain(self, drain: Drain) -> None:
         member, key = self._layout.node_key(drain.node), self._layout.drain_key(drain.node)
-        if_absent = rpc.RequestOp(
-            request_txn=rpc.TxnRequest(compare=[absent(key)], success=[put(key, drain_to_value(drain))])
-        )
-        # The outer comparison holds when the member is not there.
-        request = rpc.TxnRequest(compare=[absent(member)], success=[get(member)], failure=[if_absent])
-        reply = await self._connection.txn_again(request)
-        if reply.succeeded:
+        lease = await self._lease_of(drain.node) if drain.ends_with_node else 0
+        mark = put(key, drain_to_value(drain), lease)
+        if_absent = rpc.RequestOp(request_txn=rpc.TxnRequest(compare=[absent(key)], success=[mark]))
+        is_there = under_lease(member, lease) if lease else present(member)
+        reply = await self._connection.txn_again(rpc.TxnRequest(compare=[is_there], success=[if_absent]))
+        if not reply.succeeded:
             raise NotFound("node", drain.node)
 
     async def delete_drain(self, node: str) -> None:
@@ -53,6 +52,14 @@ class EtcdOperator:
 
     async def close(self) -> None:
         await self._connection.close()
+
+    async def _lease_of(self, node: str) -> int:
+        """Return the lease that a member has now, and in no later life. Raises NotFound."""
+        found = await self._connection.fetch_range(rpc.RangeRequest(key=self._layout.node_key(node)))
+        if not found.kvs:
+            raise NotFound("node", node)
+        lease: int = found.kvs[0].lease
+        return lease
 
     async def _load_drains(self) -> dict[str, Drain]:
         drains: dict[str, Drain] = {}
@@ -62,7 +69,7 @@ class EtcdOperator:
             for item in page.kvs:
                 place = self._layout.parse(item.key)
                 if isinstance(place, DrainKey):
-                    drains[place.node] = parse_drain(place.node, item.value)
+                    drains[place.node] = parse_drain(place.node, item.value, item.lease)
             if not page.more:
                 return drains
             key = page.kvs[-1].key + b"\0"

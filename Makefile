@@ -83,11 +83,12 @@ load: setup ## Play each load shape on a cluster of its own for a minute; FACTOR
 	done; exit $$failed
 
 .PHONY: docs
-docs: setup ## Write docs/settings.md, docs/app-settings.md, the table of docs/metrics.md and the dashboards of Grafana anew
+docs: setup ## Write docs/settings.md, docs/app-settings.md, the table of docs/metrics.md, the dashboards of Grafana and what the chart has of them anew
 	$(BIN)/python -m ringtime_shared.settings > docs/settings.md
 	$(BIN)/python -m ringtime_shared.apps.reference > docs/app-settings.md
 	$(BIN)/python -m ringtime_shared.metrics docs/metrics.md
 	$(BIN)/python -m ringtime_local.dashboards
+	$(BIN)/python -m ringtime_local.chart
 
 .PHONY: walkthrough
 walkthrough: setup ## Record the walk-through of docs/ringctl.md anew, on a real cluster

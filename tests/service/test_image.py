@@ -23,6 +23,7 @@ from threading import Event
 from typing import Any
 
 import pytest
+from tests.harness.chart import image_environment
 
 from ringtime_local import MissingPrerequisite
 from ringtime_local.compose import compose_config
@@ -99,7 +100,8 @@ def test_compose_sets_what_the_pods_read(services: Mapping[str, Mapping[str, Any
     nodes = set()
     for name, each in services.items():
         if each["image"] == "ringtime":
-            settings = load_settings(None, each["environment"])
+            settings = load_settings(None, image_environment() | each["environment"])
+            assert not settings.embedded.data or name == "dashboard", "ringctl would open a folder"
             if each["command"] == ["ringtime-dispatcher"]:
                 nodes.add(settings.node.name)
                 assert settings.node.name == name

@@ -10,14 +10,20 @@ from tests.unit.dispatcher.rig import make_node
 from tests.unit.ingest.rig import Client
 
 from ringtime_dispatcher.health import HealthParts, create_health_app
-from ringtime_shared.coordination.memory import Hub
+from ringtime_shared.coordination.memory import Hub, MemoryOperator
+from ringtime_shared.coordination.protocol import Drain, Member
 from ringtime_shared.errors import StoreUnavailable
 from ringtime_shared.settings import DispatchSettings
 from ringtime_shared.stores.memory import MemoryStore
 
 
 def health(
-    *, error: Exception | None = None, is_ready: bool = True, doubt: str | None = None, left_out: int = 0
+    *,
+    error: Exception | None = None,
+    is_ready: bool = True,
+    is_emptied: bool = False,
+    doubt: str | None = None,
+    left_out: int = 0,
 ) -> Client:
     async def ping() -> None:
         if error is not None:
@@ -28,6 +34,7 @@ def health(
             HealthParts(
                 check=ping,
                 is_ready=lambda: is_ready,
+                is_emptied=lambda: is_emptied,
                 clock_doubt=lambda: doubt,
                 count_owned=lambda: 7,
                 count_left_out=lambda: left_out,
@@ -58,6 +65,30 @@ async def test_not_ready_says_why_and_what_time_it_is() -> None:
     ):
         reply = await client.call("GET", "/health/ready")
         assert (reply.status, reply.json) == (503, {"status": "not ready", "reason": reason, "nowMs": 99})
+
+
+async def test_a_node_that_is_drained_takes_no_work() -> None:
+    reply = await health(is_emptied=True).call("GET", "/health/ready")
+    told = {"status": "drained", "reason": "it is drained", "owned": 7, "nowMs": 99}
+    assert (reply.status, reply.json) == (503, told)
+    reply = await health(is_emptied=True, is_ready=False).call("GET", "/health/ready")
+    assert reply.json["reason"] == "no trusted lease", "that is worse"
+
+
+@on_virtual_time
+async def test_a_node_is_emptied_while_it_is_drained_and_another_one_is_not() -> None:
+    clock, hub = LoopClock(), Hub()
+    store, operator = MemoryStore(clock.now_ms), MemoryOperator(hub)
+    one, two = [make_node(store, clock, hub, member=Member(node=name)) for name in ("n1", "n2")]
+    for node in (one, two):
+        await node.start()
+    for name in ("n1", "n2"):
+        await operator.put_drain(Drain(node=name, operator="ann", since_ms=0))
+        assert one.is_emptied() is (name == "n1"), "if all are drained, all go on"
+    await operator.delete_drain("n2")
+    assert (one.is_emptied(), two.is_emptied()) == (True, False)
+    for node in (one, two):
+        await node.stop()
 
 
 async def test_fronts_are_told() -> None:

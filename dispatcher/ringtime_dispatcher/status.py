@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from heapq import nlargest, nsmallest
 from typing import NamedTuple
 
@@ -70,6 +70,7 @@ class _Queues:
     under_way: int = 0
     parked: int = 0
     troubles: int = 0
+    of_apps: Counter[str] = field(default_factory=Counter)  #: of these
 
 
 class _Case:
@@ -156,8 +157,9 @@ class Observer:
             left_out=owner.left_out,
             apps=len(apps),
             owned_by_app=dict(apps.most_common(MOST_APPS)),
-            troubles=tuple(troubles[:MOST_TROUBLES]),
+            troubles=tuple(troubles),
             troubles_in_all=queues.troubles,
+            troubles_of_app={each.app_id: queues.of_apps[each.app_id] for each in troubles},
         )
 
     def _count(self) -> _Counts:
@@ -196,7 +198,7 @@ class Observer:
                 waiting[lane.app_id, lane.destination] = lane
             if n % _AT_ONCE == 0:
                 await asyncio.sleep(0)
-        cases = []
+        cases: list[_Case] = []
         for n, (app_id, destination, breaker) in enumerate(turns.breakers(), start=1):
             now_ms, key = boot_ms(), (app_id, destination)
             queues.parked += breaker.parked(now_ms)
@@ -207,7 +209,8 @@ class Observer:
                 await asyncio.sleep(0)
         cases += [_Case(key, None, lane, boot_ms()) for key, lane in waiting.items()]
         queues.troubles = len(cases)
-        return queues, [self._tell(each) for each in nsmallest(MOST_TROUBLES, cases, key=_Case.rank)]
+        told = await _worst_of_each(cases, queues.of_apps)
+        return queues, [self._tell(each) for each in told]
 
     def _tell(self, case: _Case) -> Trouble:
         now_ms, breaker, lane = self._clock.boot_ms(), case.breaker, case.lane
@@ -249,6 +252,25 @@ class Observer:
                     oldest_ms = each_ms
             await asyncio.sleep(0)
         return oldest_ms, mark_ms, apps
+
+
+async def _worst_of_each(cases: Sequence[_Case], of_apps: Counter[str]) -> list[_Case]:
+    """Return those that are told, the worst first: the worst of each app, then the next of each. An app with
+    a thousand that are dead hides no other's. Count them by app, too."""
+    by_app: dict[str, list[tuple[tuple[int, int, int], int]]] = {}
+    for start in range(0, len(cases), _AT_ONCE):
+        for n in range(start, min(start + _AT_ONCE, len(cases))):
+            by_app.setdefault(cases[n].key[0], []).append((cases[n].rank(), n))
+        await asyncio.sleep(0)
+    turns = []
+    for app_id, ranked in by_app.items():
+        of_apps[app_id] = len(ranked)
+        turns += [(turn, *each) for turn, each in enumerate(nsmallest(MOST_TROUBLES, ranked))]
+        if len(turns) >= _AT_ONCE:
+            turns = nsmallest(MOST_TROUBLES, turns)
+            await asyncio.sleep(0)
+    chosen = sorted(each[1:] for each in nsmallest(MOST_TROUBLES, turns))
+    return [cases[n] for _, n in chosen]
 
 
 def _worst(

@@ -38,6 +38,7 @@ def status_of(node: str) -> NodeStatus:
         owned=2,
         owned_by_app={"pay": 2},
         troubles=(TROUBLE,),
+        troubles_of_app={TROUBLE.app_id: 7},
     )
 
 
@@ -63,14 +64,17 @@ async def test_the_longest_status_is_kept_within_its_bound(store: Store) -> None
     trouble = replace(TROUBLE, app_id="x" * 100, destination="https://" + "y" * 250, error="\x01" * 200)
     wide = replace(
         status_of(node),
-        troubles=(trouble,) * MOST_TROUBLES,
+        troubles=tuple(replace(trouble, app_id=f"{n:0100}") for n in range(MOST_TROUBLES)),
+        troubles_of_app={f"{n:0100}": n for n in range(MOST_TROUBLES)},
         owned_by_app={f"{n:0100}": n for n in range(MOST_APPS)},
     )
     await store.put_node_status(wide)
     (kept,) = await fetch(store, node)
-    assert replace(kept, troubles=wide.troubles, owned_by_app=wide.owned_by_app) == wide
+    lists = {name: getattr(wide, name) for name in ("troubles", "troubles_of_app", "owned_by_app")}
+    assert replace(kept, **lists) == wide
     assert 0 < len(kept.troubles) < MOST_TROUBLES
-    assert kept.troubles[0] == trouble
+    assert kept.troubles[0] == wide.troubles[0]
+    assert [*kept.troubles_of_app] == [each.app_id for each in kept.troubles]
     assert len(encode_status(kept).encode()) <= MOST_BYTES
 
 

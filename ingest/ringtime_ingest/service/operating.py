@@ -62,6 +62,14 @@ class OperatingStore(AheadStore, NodeStatusStore, AppStore, Protocol):
     """What it needs of a store."""
 
 
+class Apps(Protocol):
+    """All apps, as this process follows them."""
+
+    async def all(self) -> Sequence[App]:
+        """Return them by id. Raises StoreUnavailable."""
+        ...
+
+
 class _Known:
     """Nodes and apps at one moment, and the ring that follows from them."""
 
@@ -95,8 +103,9 @@ class _Known:
 class Operating:
     """Tells how the deployment is."""
 
-    def __init__(self, store: OperatingStore, clock: Clock) -> None:
+    def __init__(self, store: OperatingStore, apps: Apps, clock: Clock) -> None:
         self._store = store
+        self._apps = apps
         self._clock = clock
         self._ahead = Ahead(store, clock)
         self._known: tuple[int, _Known] | None = None  # boot time
@@ -113,28 +122,17 @@ class Operating:
         known = await self._know()
         return NodeList(nodes=_nodes_of(known, await self._ring_of(known)))
 
-    async def destinations(
-        self, size: int, app_id: str = "", among: Collection[str] | None = None
-    ) -> DestinationList:
+    async def destinations(self, size: int, app_id: str = "") -> DestinationList:
         """Return the destinations in trouble, the worst first. Raises StoreUnavailable.
 
         Args:
             app_id: only those of this app; "": of all.
-            among: only those of these apps; None: of all.
         """
         if not 1 <= size <= MAX_DESTINATIONS:
             raise InvalidRequest.of("size", f"must be a whole number from 1 to {MAX_DESTINATIONS}")
         known = await self._know()
-        every = [
-            each
-            for each in _destinations_of(known)
-            if app_id in ("", each.app_id) and (among is None or each.app_id in among)
-        ]
-        untold = sum(
-            max(each.troubles_in_all - len(each.troubles), 0)
-            for each in known.statuses
-            if known.states[each.node] != "silent"
-        )
+        every = [each for each in _destinations_of(known) if app_id in ("", each.app_id)]
+        untold = sum(_untold(each, app_id) for each in known.statuses if known.states[each.node] != "silent")
         return DestinationList(destinations=every[:size], more=max(len(every) - size, 0) + untold)
 
     async def forecast(self, app_id: str, hours: float) -> ForecastView:
@@ -219,9 +217,7 @@ class Operating:
         async with self._reading:  # whoever waits has what was read meanwhile
             boot_ms = self._clock.boot_ms()
             if self._known is None or boot_ms - self._known[0] >= _FRESH_MS:
-                statuses, apps = await asyncio.gather(
-                    self._store.fetch_node_statuses(), self._store.fetch_apps()
-                )
+                statuses, apps = await asyncio.gather(self._store.fetch_node_statuses(), self._apps.all())
                 self._known = boot_ms, _Known(statuses, apps, self._clock.now_ms())
             return self._known[1]
 
@@ -320,6 +316,12 @@ def _destinations_of(known: _Known) -> list[DestinationView]:
             each.destination,
         ),
     )
+
+
+def _untold(status: NodeStatus, app_id: str) -> int:
+    """Return how many destinations in trouble a node does not name; of an app, how many of its own."""
+    in_all = status.troubles_of_app.get(app_id, 0) if app_id else status.troubles_in_all
+    return max(in_all - sum(app_id in ("", each.app_id) for each in status.troubles), 0)
 
 
 def _destination_view(app_id: str, destination: str, troubles: Sequence[Trouble]) -> DestinationView:

@@ -221,7 +221,7 @@ class IngestService:
         )
         self.fires = Fires(parts.store, self._apps, parts.clock)
         self.audit = AuditLog(parts.store, self._apps, parts.clock)
-        self.operating = Operating(parts.store, parts.clock)
+        self.operating = Operating(parts.store, self._apps, parts.clock)
         self.calendars = Calendars(parts.store, self._apps, parts.clock, parts.limits, trail)
         self.runs = Runs(parts.store, self._apps, self.calendars, parts.clock, parts.limits)
         self._changes = Changes(

@@ -115,7 +115,7 @@ class AppFeed:
         self._proof = Proof(spread)
         self._polled = 0
         self._ids: dict[int, str] = {}  # by number
-        self._damaged: set[str] = set()
+        self._damaged: dict[str, App] = {}  # as they were read
         self._alone_ms: dict[str, int] = {}  # apps that were read alone since the last full read, and when
         self._merging_ms = -1  # when the full read began that is in the map, or is on its way into it
         self._handled: set[AppChange] = set()
@@ -131,6 +131,10 @@ class AppFeed:
     def counts(self) -> AppCounts:
         """Return how much is known to be registered."""
         return AppCounts(len(self.apps), self._polled)
+
+    def all(self) -> list[App]:
+        """Return all as they were read last, by id; also those that are damaged now, which say so."""
+        return [app for _, app in sorted({**self.apps, **self._damaged}.items())]
 
     def age_ms(self) -> int:
         """Return how long ago everything known was proved to be so; 0 before the first read."""
@@ -234,14 +238,15 @@ class AppFeed:
         """Let this be what is known of an app, unless something newer is: numbers and versions only rise."""
         known = self.apps.get(app_id)
         if app is not None and app.damage:
-            self._damaged.add(app_id)
+            self.turn += self._damaged.get(app_id) != app
+            self._damaged[app_id] = app
             self._said.warn((app_id, app.damage), "app %s cannot be read: %s", app_id, app.damage)
             if known is not None:
                 return
         else:
             if app is not None and known is not None and not known.damage and _order(app) < _order(known):
                 return
-            self._damaged.discard(app_id)
+            self.turn += self._damaged.pop(app_id, None) is not None
         if app == known:
             return
         self.turn += 1

@@ -109,8 +109,9 @@ class NodeStatus:
     left_out: int = 0  #: poller instances without an owner, for this node may not own more
     apps: int = 0  #: of which it owns poller instances
     owned_by_app: Mapping[str, int] = field(default_factory=dict)  #: of some of them
-    troubles: tuple[Trouble, ...] = ()  #: the worst first
+    troubles: tuple[Trouble, ...] = ()  #: the worst first, and of many apps some of each
     troubles_in_all: int = 0
+    troubles_of_app: Mapping[str, int] = field(default_factory=dict)  #: in all, of the apps of these
     worst_apps: tuple[AppWork, ...] = ()  #: those of which most was missed, late or given up
     over_quota: tuple[OverQuota, ...] = ()  #: known to the one node that looks ahead
     damage: str = ""  #: why what is stored cannot be read; then nothing else but the node counts

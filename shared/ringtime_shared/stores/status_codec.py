@@ -16,9 +16,12 @@ def bounded(status: NodeStatus) -> NodeStatus:
         status.troubles or status.owned_by_app or status.over_quota or status.worst_apps
     ):
         apps = list(status.owned_by_app.items())
+        troubles = status.troubles[: len(status.troubles) // 2]
+        told = {each.app_id for each in troubles}
         status = replace(
             status,
-            troubles=status.troubles[: len(status.troubles) // 2],
+            troubles=troubles,
+            troubles_of_app={each: n for each, n in status.troubles_of_app.items() if each in told},
             owned_by_app=dict(apps[: len(apps) // 2]),
             worst_apps=status.worst_apps[: len(status.worst_apps) // 2],
             over_quota=status.over_quota[: len(status.over_quota) // 2],

@@ -22,7 +22,14 @@ from ringtime_shared.errors import StoreUnavailable
 from ringtime_shared.metrics import Metrics
 from ringtime_shared.metrics.names import FIRE_LAG
 from ringtime_shared.models.app import App
-from ringtime_shared.models.node_status import LAG_BOUNDS_MS, AppWork, NodeStatus, quantile_ms, summed
+from ringtime_shared.models.node_status import (
+    LAG_BOUNDS_MS,
+    MOST_TROUBLES,
+    AppWork,
+    NodeStatus,
+    quantile_ms,
+    summed,
+)
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import DispatchSettings, RetrySettings
 
@@ -139,6 +146,27 @@ async def test_a_destination_that_is_slow_is_told_with_what_waits_for_it() -> No
     assert 3_500 <= trouble.oldest_wait_ms <= 4_500
     assert (status.backlog, status.in_flight) == (4, 2)
     assert 3_500 <= status.oldest_due_ms <= 4_500
+    await world.node.stop()
+
+
+@on_virtual_time
+async def test_an_app_with_many_dead_destinations_hides_no_other_s_trouble() -> None:
+    world = World()
+    loud = await world.start()
+    quiet = await world.store.real.create_app(
+        make_app(app_id="quiet", writable=1, polled=1, created_ms=START_MS - 60_000)
+    )
+    dead = [f"dead-{n:02}" for n in range(MOST_TROUBLES + 10)]
+    world.street.down.update(dead, ["lame"])
+    for each in dead:
+        await world.put(loud, each, [SLOT_MS] * 4)
+    await world.put(quiet, "lame", [SLOT_MS])  # one failure: less than any of the others has
+    status = await world.at(8)
+    assert len(status.troubles) == MOST_TROUBLES
+    assert [each.destination for each in status.troubles if each.app_id == "quiet"] == ["lame"]
+    assert status.troubles[-1].app_id == "quiet", "the worst come first all the same"
+    assert status.troubles_in_all == len(dead) + 1
+    assert status.troubles_of_app == {loud.app_id: len(dead), "quiet": 1}
     await world.node.stop()
 
 

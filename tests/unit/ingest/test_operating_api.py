@@ -154,9 +154,32 @@ async def test_a_destination_is_told_once_for_all_nodes() -> None:
     assert read(DestinationList, await get(rig, "/destinations?size=1")).more == 11
     own = read(DestinationList, await get(rig, "/apps/test/destinations"))
     assert [each.app_id for each in own.destinations] == ["test"]
+    assert own.more == 0, "how many others have is nobody's to know"
     await get(rig, "/apps/nobody/destinations", 400)
     for size in ("0", "501", "x"):
         await get(rig, f"/destinations?size={size}", 400)
+
+
+async def test_what_a_node_did_not_name_of_an_app_counts_for_that_app_alone() -> None:
+    other = trouble(app_id="other")
+    of_app = {"test": 4, "other": 9}
+    rig = await make_world(
+        status("a", troubles=(trouble(), other), troubles_in_all=13, troubles_of_app=of_app),
+        status("b", troubles=(other,), troubles_in_all=9, troubles_of_app={"other": 9}),
+    )
+    assert read(DestinationList, await get(rig, "/apps/test/destinations")).more == 3
+    assert read(DestinationList, await get(rig, "/destinations")).more == 11 + 8
+
+
+async def test_looks_at_the_deployment_read_no_app_while_none_changes() -> None:
+    rig = await make_world(status("a"))
+    for _ in range(20):
+        await get(rig, "/overview")
+        rig.clock.advance(1_000)
+    assert rig.store.names().count("fetch_apps") == 1
+    await rig.service.set_active("idle", True)
+    rig.clock.advance(1_000)
+    assert read(OverviewView, await get(rig, "/overview")).instances == 10
 
 
 async def test_the_overview_is_quiet_where_all_is_well() -> None:

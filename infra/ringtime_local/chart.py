@@ -8,6 +8,8 @@ each of ours does, by the settings' own types: what would not be read is refused
 from __future__ import annotations
 
 import json
+import re
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -45,8 +47,15 @@ def files() -> Mapping[str, str]:
     return {
         "files/ringtime.rules.yml": RULES.read_text(encoding="utf-8"),
         **{f"files/dashboards/{uid}.json": dashboards.text_of(uid) for uid in dashboards.DASHBOARDS},
+        "Chart.yaml": _of_the_release((FOLDER / "Chart.yaml").read_text(encoding="utf-8")),
         "values.schema.json": json.dumps(schema(), indent=2) + "\n",
     }
+
+
+def _of_the_release(text: str) -> str:
+    """Return Chart.yaml with the version of the distribution as its `appVersion`."""
+    project = tomllib.loads((INFRA.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return re.sub(r"^appVersion: .*$", f'appVersion: "{project["version"]}"', text, flags=re.MULTILINE)
 
 
 def schema() -> _Schema:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import tomllib
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -56,6 +57,10 @@ FOREIGN = {
 }
 
 
+#: Read once: the definitions alone are megabytes.
+_schema = cache(kubernetes_validate.utils.schema_contents)
+
+
 @pytest.fixture(scope="module")
 def helm() -> str:
     try:
@@ -89,13 +94,7 @@ def test_helm_finds_nothing_to_say(helm: str, name: str) -> None:
 def test_kubernetes_takes_what_is_made(
     charts: Mapping[str, Chart], name: str, version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: dict[str, Any] = {}
-    read_once = kubernetes_validate.utils.schema_contents
-    monkeypatch.setattr(
-        kubernetes_validate.utils,
-        "schema_contents",
-        lambda file, wanted: read.get(file) or read.setdefault(file, read_once(file, wanted)),
-    )
+    monkeypatch.setattr(kubernetes_validate.utils, "schema_contents", _schema)
     seen = set()
     for each in charts[name].manifests:
         key = each["kind"], each["metadata"]["name"]
@@ -198,6 +197,7 @@ WRONG: list[tuple[Values, str]] = [
         {"metrics": {"enabled": False}, "dispatcher": {"keda": {"enabled": True}}},
         "metrics.enabled: dispatcher",
     ),
+    ({"dispatcher": {"keda": {"minReplicas": 30}}}, "dispatcher.keda.maxReplicas: must be at least"),
     ({"dispatcher": {"keda": {"forecast": {"minutes": "60"}}}}, "/dispatcher/keda/forecast/minutes"),
     (
         {"dispatcher": {"terminationGracePeriodSeconds": 60}},
@@ -478,6 +478,8 @@ def test_dispatchers_grow_with_what_is_overdue_and_before_a_burst(full: Chart) -
     assert (forecast["metricType"], forecast["metadata"]["threshold"]) == ("AverageValue", "150000")
     assert forecast["metadata"]["query"] == 'max(ringtime_forecast_due_rows{job="ringtime-rt", minutes="10"})'
     assert {each["authenticationRef"]["name"] for each in scaled["triggers"]} == {"prometheus"}
+    assert {each["metadata"]["ignoreNullValues"] for each in scaled["triggers"]} == {"false"}
+    assert "fallback" not in scaled, "KEDA takes none beside a trigger by Value"
     behavior = scaled["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     assert behavior["scaleDown"]["policies"][0]["value"] == 1
 

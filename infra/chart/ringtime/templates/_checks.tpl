@@ -24,6 +24,9 @@
 {{- if and $v.dispatcher.keda.enabled (not $v.metrics.enabled) -}}
 {{- $missing = append $missing "metrics.enabled: dispatcher.keda scales by it" -}}
 {{- end -}}
+{{- range $name, $bounds := dict "ingest.autoscaling" $v.ingest.autoscaling "dispatcher.keda" $v.dispatcher.keda -}}
+{{- if gt (int $bounds.minReplicas) (int $bounds.maxReplicas) }}{{ $missing = append $missing (printf "%s.maxReplicas: must be at least minReplicas" $name) }}{{ end -}}
+{{- end -}}
 {{- range list "cassandra" "etcd" "kafka" -}}
 {{- $tls := (get $v .).tls -}}
 {{- if and $tls.clientCertificate (not $tls.existingSecret) }}{{ $missing = append $missing (printf "%s.tls.existingSecret: clientCertificate needs it" .) }}{{ end -}}

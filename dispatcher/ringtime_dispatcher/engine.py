@@ -49,6 +49,7 @@ from ringtime_shared.stores.protocol import (
     DeadLetterStore,
     DueStore,
     MarkStore,
+    MetaStore,
     RecurringStore,
     ScheduleStore,
 )
@@ -70,6 +71,7 @@ class DispatchStore(
     DamageStore,
     RecurringStore,
     ClaimStore,
+    MetaStore,
     Protocol,
 ):
     """What a dispatcher needs of a store."""
@@ -246,6 +248,7 @@ class Dispatcher:
 
     async def start(self) -> None:
         """Join the ring and start the loops. Raises StartupError, StoreUnavailable."""
+        self._deliverer.sent_until_ms = await self._store.fetch_sent_until()
         await self._owner.join()
         for name, step in (
             ("ownership", self._owner.step),

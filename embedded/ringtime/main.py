@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from ringtime.backups import backup_command, restore_command
 from ringtime.serve import serve
 from ringtime.stepped_clock import TestClock
 from ringtime_shared.errors import InvalidRequest
@@ -99,6 +100,9 @@ def migrate_command(config: Path | None) -> None:
 
     run_service(apply, service="migrate", config=config, flags={})
 
+
+main.add_command(backup_command)
+main.add_command(restore_command)
 
 if __name__ == "__main__":
     main()

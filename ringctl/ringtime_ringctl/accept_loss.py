@@ -24,7 +24,7 @@ def accept_loss(context: click.Context, is_applied: bool) -> None:
     """Go on with a data folder from which something acknowledged is missing, and note that in the audit log.
 
     A server refuses to start on such a folder. Restore a backup if there is one: what is given up here was
-    promised to somebody. After a restore this is needed too, because the backup is older.
+    promised to somebody: `ringtime restore`.
 
     \b
     Examples:

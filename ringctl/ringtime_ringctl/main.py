@@ -20,6 +20,7 @@ from ringtime_ringctl.parts.command import parts
 from ringtime_ringctl.recurring.calendars import calendars
 from ringtime_ringctl.recurring.command import recurring
 from ringtime_ringctl.resize.command import resize
+from ringtime_ringctl.restored import restored
 from ringtime_ringctl.ring.command import ring
 from ringtime_ringctl.ring.drain import drain, undrain
 from ringtime_ringctl.ring.nodes import nodes
@@ -169,6 +170,7 @@ for _command in (
     audit,
     secrets,
     accept_loss,
+    restored,
     completion,
 ):
     main.add_command(_command)

@@ -10,10 +10,17 @@ The free bits are laid around the version and variant bits in order, so ids of o
 Uniqueness. No two live processes hold the same nonce, nonces are given out in rising order (so one
 comes round again only after 2**18 process starts), and a process counts up for every id it makes and
 takes a new nonce before the counter wraps. Two ids therefore differ in nonce or in counter.
+
+A store that went back in time, or is there twice, gives nonces out that others have had: it was restored from
+a backup, or copied. So whoever restores it, or finds it elsewhere than it was, passes over a random number of
+nonces, `LEAST_PASSED` at least: what was backed up may have been started as often since, and no id is made
+twice. Two copies of one store pass over numbers of their own, and meet in one of 2**17 starts; and because a
+process begins to count at random, they differ in the counter then, unless they made ids by the million.
 """
 
 from __future__ import annotations
 
+import secrets
 from enum import IntEnum
 from typing import NamedTuple
 from uuid import UUID, SafeUUID
@@ -25,6 +32,7 @@ MAX_PARTITIONS = 1 << PARTITION_BITS
 MAX_APPS = 1 << APP_BITS
 MAX_NONCES = 1 << NONCE_BITS
 MAX_COUNT = 1 << COUNTER_BITS
+LEAST_PASSED = 1 << 14  #: nonces
 
 #: how ids are written: one spelling of the many that a UUID may have
 UUID_PATTERN = "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
@@ -137,11 +145,12 @@ def app_number_of(schedule_id: UUID) -> int:
 class IdMint:
     """Makes the ids of one process."""
 
-    def __init__(self, nonce: int) -> None:
+    def __init__(self, nonce: int, first: int = 0) -> None:
+        """`first`: where to begin to count."""
         if not 0 <= nonce < MAX_NONCES:
             raise ValueError(f"nonce does not fit {NONCE_BITS} bits: {nonce}")
         self.nonce = nonce
-        self._counter = 0
+        self._counter = first
 
     @property
     def left(self) -> int:
@@ -161,6 +170,16 @@ class IdMint:
         self._counter = counter + 1
         head = (offset_ms << KIND_BITS | kind) << PARTITION_BITS | partition
         return _dress(((head << APP_BITS | app_number) << NONCE_BITS | self.nonce) << COUNTER_BITS | counter)
+
+
+def nonces_to_pass() -> int:
+    """Return how many nonces to pass over where a store went back in time, or is a copy."""
+    return LEAST_PASSED + secrets.randbelow(MAX_NONCES - 2 * LEAST_PASSED)
+
+
+def random_first() -> int:
+    """Return where an `IdMint` may begin to count: half of the counter is left at least."""
+    return secrets.randbelow(MAX_COUNT // 2)
 
 
 def _dress(value: int) -> UUID:

@@ -34,6 +34,15 @@ async def test_every_other_identity_raises_the_era(store: Store) -> None:
     assert eras == [first, first + 1, first + 1, first + 2]
 
 
+async def test_a_restore_passes_over_nonces_and_keeps_its_instant(store: Store) -> None:
+    """Long ago: other tests' rows on a shared store are not to be passed over."""
+    before = await store.claim_nonce("a")
+    for until_ms in (1_000, 2_000, 0):
+        await store.note_restore(until_ms, 20_000)
+        assert await store.fetch_sent_until() == until_ms
+    assert 60_000 < (await store.claim_nonce("a") - before) % MAX_NONCES < 61_000
+
+
 async def test_ping_answers(store: Store) -> None:
     await store.ping()
 

@@ -44,6 +44,18 @@ async def test_reading_joins_nothing(join: Join, operator: OperatorCoordination)
     assert set(one.view().members) == set((await operator.fetch_view()).members) == {"n1"}
 
 
+async def test_a_history_that_is_forgotten_ends_the_session_or_waits_for_the_next(
+    join: Join, operator: OperatorCoordination
+) -> None:
+    one = await join("n1")
+    await one.claim([Instance("a", 1)])
+    await operator.forget_history()
+    await one.forget_history()
+    assert one.is_lost()
+    two = await join("n2")
+    assert await two.claim([Instance("a", 2)])
+
+
 async def test_a_drain_reaches_every_node_and_the_operator(
     join: Join, operator: OperatorCoordination
 ) -> None:

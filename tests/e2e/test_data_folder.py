@@ -185,22 +185,6 @@ async def statuses(server: ServerProcess, load: Load) -> list[int]:
         ]
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 24 MiB; see `test_serve` for a full disk that needs no rights."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(place)],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode:
-        pytest.skip("only root may mount a small file system")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
 def fill_disk(place: Path) -> Path:
     """Take all that is left."""
     filler = place / "filler"

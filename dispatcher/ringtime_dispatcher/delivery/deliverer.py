@@ -92,6 +92,9 @@ _LOOKS_AT_ONCE = 100  #: of one app, at changed filings before their turns
 _DAY_MS = 86_400_000
 _NO_GOOD_ANSWER = "its destination gave no good answer"
 _SHORTAGE_WAIT_MS = (1_000, 3_000)  #: a row that found this node short of something waits so long
+PASSED_OVER = (
+    "came due before the restore from a backup, up to when it is taken as sent by what was backed up"
+)
 _GRACE_S = 0.004  #: a callback type ends by itself at the deadline, and what it knows by then counts
 
 
@@ -163,6 +166,9 @@ class Deliverer:
         # By app, while some are taken or waited for.
         self._first_looks: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._is_closing = False
+        self.sent_until_ms = (
+            0  #: what lies under slots up to then was sent before a restore: `apps.restoring`
+        )
 
     def accept(self, owned: OwnedInstance, row: Row) -> bool:
         """Fire `row` at its slot; not one that a deleted app of the same id has left behind.
@@ -386,6 +392,9 @@ class Deliverer:
             self._ledger.put_back(item)
             return True
         now_ms = self._clock.now_ms()
+        if row.place.slot_ms <= self.sent_until_ms:
+            self._pass_over(item, now_ms)
+            return False
         if is_missed(policy, slot_ms=row.place.slot_ms, now_ms=now_ms) and row.schedule.hook_of is None:
             self.counts.missed(row.place.app_id)
             self._settle(item, unsent(row, Status.MISS, "came due too late", now_ms))
@@ -509,11 +518,20 @@ class Deliverer:
     def conclude(self, item: RowItem, outcome: Outcome) -> None:
         """Record how the work of a receiver ended, which had answered before. This filing is the last one
         then, where a dead letter is looked for."""
+        if item.place.slot_ms <= self.sent_until_ms:
+            self._pass_over(item, self._clock.now_ms())
+            return
         if outcome.status is Status.SUCCESS:
             self.counts.succeeded(item.place.app_id)
             self._settle(item, outcome, last=item.place)
         else:
             self._give_up(item, outcome, last=item.place)
+
+    def _pass_over(self, item: RowItem, now_ms: int) -> None:
+        """Record a row that the deployment which was backed up is taken to have sent. Nobody is told that it
+        was not."""
+        self.counts.missed(item.place.app_id)
+        self._settle(item, unsent(item.row, Status.MISS, PASSED_OVER, now_ms))
 
     def _park(self, item: RowItem) -> None:
         """File a row for later without an attempt: its destination is in trouble."""
@@ -564,6 +582,9 @@ class Deliverer:
             why: what kept it from being sent.
         """
         row, now_ms = item.row, self._clock.now_ms()
+        if row.place.slot_ms <= self.sent_until_ms:
+            self._pass_over(item, now_ms)
+            return
         retry = self._policies.of_schedule(row.schedule, self._policy(item))
         last_ms = last_slot_ms(row, retry.max_age_ms)
         if now_ms >= last_ms:
@@ -610,6 +631,8 @@ class Deliverer:
         Args:
             others: how many more of the same recurring schedule ended so with it.
         """
+        if row.place.slot_ms <= self.sent_until_ms:
+            return None
         sending, app = row.schedule.sending, self._parts.find_app(row.place.app_id)
         app_hooks = None if app is None else app.configuration.hooks
         if app_hooks is None and (sending is None or sending.hooks is None):

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from ringtime_dispatcher.ownership.instance import Instances, OwnedInstance
 from ringtime_dispatcher.ownership.plan import Membership, OwnershipPlan, came_from_another, plan_ownership
-from ringtime_dispatcher.ownership.recovery import marks_to_begin_at, take_over, walk
+from ringtime_dispatcher.ownership.recovery import TermsWentBack, marks_to_begin_at, take_over, walk
 from ringtime_shared.apps.feed import AppFeed, spread_of
 from ringtime_shared.apps.states import APPS_TRUST_MS
 from ringtime_shared.clock import Clock, require_trust
@@ -272,7 +272,14 @@ class Owner:
         terms = {instance: session.era << 48 | epoch for instance, epoch in won.items()}
         if not terms:
             return
-        taken = await take_over(self._store, terms, self._begin_at)
+        try:
+            taken = await take_over(self._store, terms, self._begin_at)
+        except TermsWentBack as error:
+            _log.error(
+                "%s: %s: the coordination service was restored; joining anew, in a new era", self._node, error
+            )
+            await session.forget_history()
+            raise LeaseLost(str(error)) from error
         boot_ms = self._clock.boot_ms()
         self._count_in(len(taken))
         for owned in taken:

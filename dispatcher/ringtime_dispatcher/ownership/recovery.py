@@ -12,6 +12,11 @@ moment of its create. Rows acknowledged before that are not looked for; `ringctl
 window. Nor is anything lowered by a term that begins when the time is there that the false marks say: they
 look like any others then, and what was filed under them meanwhile is left to `ringctl doctor`, too.
 
+Terms that go back. An epoch lower than one that the store knows, within one era, means that the coordination
+service forgot some of its past: it was restored from a backup. What is written under such a term loses in the
+store, without a word: `sealed` would seem published to its owner and would not be, and ingest would file rows
+below it that nobody reads. So a term begins only if it is above the stored one.
+
 Marks that are ahead by no more than two clocks may differ are left: rows filed under them are near, so ingest
 sees the mark and files them above it, late by that much.
 """
@@ -42,6 +47,10 @@ _log = logging.getLogger(__name__)
 ENTRIES_AT_ONCE = 1_000  #: of the index, opened without letting anybody else run
 
 
+class TermsWentBack(Exception):
+    """The store knows of later terms than the one that was given out now."""
+
+
 class RecoveryStore(DueStore, MarkStore, Protocol):
     """What recovery needs of a store."""
 
@@ -70,8 +79,16 @@ async def take_over(
 
     Args:
         begin_at: from the marks that are stored, None if there are none, to what the term begins with.
+
+    Raises TermsWentBack, and has written nothing then.
     """
-    stored = await store.fetch_marks(list(terms))
+    stored, known = await asyncio.gather(store.fetch_marks(list(terms)), store.fetch_terms(list(terms)))
+    later = [each for each, term in known.items() if term > terms[each]]
+    if later:
+        raise TermsWentBack(
+            f"{len(later)} poller instances, {later[0]} among them, were owned under later terms than those"
+            " given out now"
+        )
     readable = {instance: marks for instance, marks in stored.items() if marks != DAMAGED_MARKS}
     lost = [instance for instance in stored if instance not in readable]
     if lost:

@@ -77,7 +77,7 @@ from ringtime_shared.errors import (
     StoreUnavailable,
     Violation,
 )
-from ringtime_shared.ids import IdMint, Kind, app_number_of, is_ours, unpack_id
+from ringtime_shared.ids import IdMint, Kind, app_number_of, is_ours, random_first, unpack_id
 from ringtime_shared.metrics import UNMEASURED, Metrics
 from ringtime_shared.metrics.store_calls import measured_store
 from ringtime_shared.models.app import App, AppConfiguration
@@ -178,6 +178,7 @@ class IngestService:
         self._holder = parts.holder
         self._has_completions = parts.completions is not None
         self._mint = mint
+        self._mint_steps = parts.clock.steps()  # of the clock, when it was made
         self._trail = trail = AuditTrail(parts.store, parts.clock.now_ms, parts.audit)
         self._apps = AppMaps(parts.store, parts.clock, spread=spread_of(parts.holder), noted=self._noted)
         #: an app as this process knows it, by its id; and its id by its number: asked of nobody else
@@ -319,7 +320,7 @@ class IngestService:
     @classmethod
     async def start(cls, parts: IngestParts) -> IngestService:
         """Claim a nonce, read the apps, and return a service that is ready. Raises StoreUnavailable."""
-        service = cls(parts, IdMint(await parts.store.claim_nonce(parts.holder)))
+        service = cls(parts, IdMint(await parts.store.claim_nonce(parts.holder), random_first()))
         await service._apps.load()
         return service
 
@@ -478,7 +479,7 @@ class IngestService:
         )
         if new.hooks is not None:
             await self._screen_hooks(new.hooks, new.app_id)
-        if not self._mint.left:
+        if self._is_mint_over(1):
             await self._refresh_mint()
         return self._home_row(new, details, reading, now_ms), reading
 
@@ -565,9 +566,15 @@ class IngestService:
         await self._refresh_mint()
         return self._mint.mint(slot_ms=slot_ms, kind=Kind.RUN, partition=partition, app_number=app_number)
 
+    def _is_mint_over(self, count: int) -> bool:
+        """Whether `count` more ids need another nonce: the counter is over; or the clock was set, as it is
+        where a machine went back to a snapshot of its memory, and would give out what it gave out before."""
+        return self._mint.left < count or self._clock.steps() != self._mint_steps
+
     async def _refresh_mint(self, count: int = 1) -> None:
-        if self._mint.left < count:
-            self._mint = IdMint(await self._store.claim_nonce(self._holder))
+        if self._is_mint_over(count):
+            self._mint_steps = self._clock.steps()
+            self._mint = IdMint(await self._store.claim_nonce(self._holder), random_first())
 
     def _home_row(self, new: NewSchedule, details: bytes, reading: AppReading, now_ms: int) -> Row:
         app = reading.app

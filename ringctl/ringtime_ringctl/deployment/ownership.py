@@ -12,7 +12,7 @@ from ringtime_shared.coordination.protocol import Claim, Drain, Member, View, fi
 from ringtime_shared.errors import NotFound
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.ring import Ring, imbalance
-from ringtime_shared.stores.protocol import DAMAGED_MARKS, Marks, OperatorStore
+from ringtime_shared.stores.protocol import DAMAGED_MARKS, Marks, MarkStore
 
 EPOCH_BITS = 48
 _EPOCH_MASK = (1 << EPOCH_BITS) - 1
@@ -83,9 +83,7 @@ async def _fetch_ownership(deployment: Deployment) -> tuple[View, Mapping[str, D
     return view, await deployment.coordination.fetch_drains() if view.drained else {}
 
 
-async def _fetch_one_process_claim(
-    store: OperatorStore, instance: Instance, server: str | None
-) -> Claim | None:
+async def _fetch_one_process_claim(store: MarkStore, instance: Instance, server: str | None) -> Claim | None:
     terms = await store.fetch_terms([instance])
     return one_process_view(terms, server).claims.get(instance)
 

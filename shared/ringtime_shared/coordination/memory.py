@@ -128,6 +128,10 @@ class MemorySession:
         if held:
             self._hub.announce()
 
+    async def forget_history(self) -> None:
+        self._hub.era += 1
+        self._end()
+
     def view(self) -> View:
         return self._hub.view()
 
@@ -184,6 +188,9 @@ class MemoryOperator:
     async def delete_drain(self, node: str) -> None:
         if self._hub.drains.pop(node, None) is not None:
             self._hub.announce()
+
+    async def forget_history(self) -> None:
+        self._hub.era += 1
 
     async def close(self) -> None:
         return

@@ -120,6 +120,11 @@ class Session(Lease, Ownership, Protocol):
         """The era of the coordination service; a term is `era << 48 | epoch`."""
         ...
 
+    async def forget_history(self) -> None:
+        """End this session, for the service went back in time: it gave out an epoch lower than an
+        earlier one. Whoever joins from then on is in a new era. Raises StoreUnavailable, OutcomeUnknown."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drain:
@@ -158,6 +163,11 @@ class Drains(Protocol):
 
 class OperatorCoordination(CoordinationReader, Drains, Protocol):
     """All that the operator's tool needs, as a composition root hands it out."""
+
+    async def forget_history(self) -> None:
+        """Let whoever joins next be in a new era, as if the service had lost its memory. Sessions that notice
+        it end. Raises StoreUnavailable, OutcomeUnknown."""
+        ...
 
     async def close(self) -> None:
         """Let go of the connection."""

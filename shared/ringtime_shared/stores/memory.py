@@ -95,6 +95,7 @@ class MemoryStore:
         self._statuses: dict[str, tuple[int, NodeStatus]] = {}  # by node: until when it is kept, and it
         self._api_keys: dict[str, ApiKey] = {}
         self._nonces = 0
+        self._sent_until_ms = 0
         self._era = (0, "")
 
     async def create_app(self, app: App) -> App:
@@ -521,6 +522,13 @@ class MemoryStore:
     async def claim_nonce(self, holder: str) -> int:
         self._nonces += 1
         return (self._nonces - 1) % MAX_NONCES
+
+    async def note_restore(self, sent_until_ms: int, nonces: int) -> None:
+        self._nonces += nonces
+        self._sent_until_ms = sent_until_ms
+
+    async def fetch_sent_until(self) -> int:
+        return self._sent_until_ms
 
     async def raise_era(self, identity: str) -> int:
         if self._era[1] != identity:

@@ -325,12 +325,29 @@ class MarkStore(Protocol):
         and within one term each mark keeps the greater value."""
         ...
 
+    async def fetch_terms(self, instances: Sequence[Instance]) -> dict[Instance, int]:
+        """Return the term under which the marks of those instances that have any were last written; 0:
+        nobody owned it yet."""
+        ...
+
 
 class MetaStore(Protocol):
     """Numbers the whole deployment agrees on."""
 
     async def claim_nonce(self, holder: str) -> int:
         """Return a process nonce that no live process holds; see `ids`."""
+        ...
+
+    async def note_restore(self, sent_until_ms: int, nonces: int) -> None:
+        """Note that the store went back in time: pass over so many nonces, and take what lies under slots up
+        to `sent_until_ms` as sent by the deployment that was backed up; 0: nothing. See `apps.restoring`.
+
+        Servers that run go by it after their next start.
+        """
+        ...
+
+    async def fetch_sent_until(self) -> int:
+        """Return the instant that `note_restore` was last called with, in ms; 0: never."""
         ...
 
     async def raise_era(self, identity: str) -> int:
@@ -587,11 +604,6 @@ class OperatorStore(Protocol):
     async def fetch_last_slots(self, entries: Sequence[IndexEntry]) -> list[int | None]:
         """Return the highest slot any row of each of these buckets was filed under, live or not; None: no
         row is left. What the driver may return beside it is a higher slot, never a lower one."""
-        ...
-
-    async def fetch_terms(self, instances: Sequence[Instance]) -> dict[Instance, int]:
-        """Return the term under which the marks of those instances that have any were last written; 0:
-        nobody owned it yet."""
         ...
 
     async def fetch_schema(self) -> tuple[int, int]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, cast
 
 import pytest
 from tests.contract.builders import BUCKET, START_MS, make_app, make_row
-from tests.unit.dispatcher.rig import instances_of, make_owned
+from tests.harness.virtual import LoopClock, on_virtual_time
+from tests.unit.dispatcher.rig import instances_of, make_node, make_owned
 from tests.unit.spy_store import SpyStore
 
-from ringtime_dispatcher.ownership.recovery import marks_to_begin_at, take_over, walk
+from ringtime_dispatcher.ownership.recovery import TermsWentBack, marks_to_begin_at, take_over, walk
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.clock import ManualClock
+from ringtime_shared.coordination.memory import Hub
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.ids import EPOCH_2020_MS
 from ringtime_shared.models.app import Instance
@@ -39,7 +42,7 @@ def store(clock: ManualClock) -> Any:
 async def test_marks_are_written_back_under_the_new_term_before_use(store: Any) -> None:
     await store.real.put_marks([MarksWrite(MINE, 5, Marks(100, 90))])
     owned, new = await take_over(store, {MINE: 6, OTHER: 7}, as_found)
-    assert store.names() == ["fetch_marks", "put_marks"]
+    assert store.names() == ["fetch_marks", "fetch_terms", "put_marks"]
     assert (owned.instance, owned.term) == (MINE, 6)
     assert (owned.sealed_ms, owned.settled_ms, owned.checked_ms) == (100, 90, 90)
     assert (new.term, new.sealed_ms, new.settled_ms) == (7, 11, 11), "an instance that has no marks yet"
@@ -53,6 +56,31 @@ async def test_no_term_begins_without_the_write(store: Any, name: str, error: Ex
     store.fail(name, error)
     with pytest.raises(type(error)):
         await take_over(store, {MINE: 6}, as_found)
+
+
+async def test_no_term_begins_that_is_below_one_that_the_store_knows(store: Any) -> None:
+    """What it would write would lose, and nobody would know."""
+    await store.real.put_marks([MarksWrite(MINE, 9, Marks(100, 90))])
+    with pytest.raises(TermsWentBack, match=f"1 poller instances, {MINE}"):
+        await take_over(store, {MINE: 8, OTHER: 10}, as_found)
+    assert "put_marks" not in store.names()
+
+
+@on_virtual_time
+async def test_a_node_whose_etcd_went_back_joins_anew_in_a_new_era() -> None:
+    clock = LoopClock()
+    store, hub = SpyStore(clock.now_ms), Hub(era=4)
+    app = await store.real.create_app(make_app(created_ms=clock.now_ms()))
+    instance = Instance(app.app_id, 1)
+    before = Marks(clock.now_ms() - 5_000, clock.now_ms() - 9_000)
+    await store.real.put_marks([MarksWrite(instance, 4 << 48 | 70, before)])
+    node = make_node(store, clock, hub)
+    await node.start()
+    await asyncio.sleep(200)
+    assert set(node.owned) == {Instance(app.app_id, number) for number in range(app.polled)}
+    assert {each.term >> 48 for each in node.owned.values()} == {5}
+    assert (await store.real.fetch_marks([instance]))[instance].sealed_ms > before.sealed_ms
+    await node.kill()
 
 
 HOUR_MS = 3_600_000

@@ -31,8 +31,9 @@ revision seen; if that was compacted, and every five minutes in any case, everyt
 **Era.** Epochs only grow while etcd keeps its history. `fetch_identity` names that history: cluster id,
 and the word in `{prefix}/identity`, which a wiped etcd does not have. A session whose etcd went back in time
 (restored from a backup under it) declares itself lost and removes the word, so the next life gets a new
-era. Nobody can notice that if all nodes were down meanwhile: **after restoring etcd from a backup, delete
-`{prefix}/identity` before starting the nodes.**
+era. If all nodes were down meanwhile, it is noticed as soon as somebody takes over an instance whose marks
+were written under a later term (`ownership.recovery`), and he does the same by `forget_history`. `ringctl
+restored` does it beforehand.
 
 | what fails | what happens |
 |---|---|

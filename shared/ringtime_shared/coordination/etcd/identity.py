@@ -46,6 +46,15 @@ async def read_identity(connection: Connection, layout: Layout) -> str:
     raise StartupError(f"cannot use etcd at {', '.join(connection.endpoints)}: {fault}{failure}") from failure
 
 
+async def forget_identity(connection: Connection, layout: Layout, identity: str) -> None:
+    """Let whoever joins next find no word, and get a new era; if another session was faster, the word is no
+    longer the one of `identity`."""
+    word = identity.partition("-")[2].encode()
+    await connection.txn_again(
+        rpc.TxnRequest(compare=[has_value(layout.identity, word)], success=[delete(layout.identity)])
+    )
+
+
 async def check_history(connection: Connection, layout: Layout, identity: str, revision: int) -> None:
     """Raise HistoryChanged unless etcd has this identity and everything up to `revision`."""
     reply = await connection.fetch_range(rpc.RangeRequest(key=layout.identity))
@@ -53,13 +62,5 @@ async def check_history(connection: Connection, layout: Layout, identity: str, r
     if f"{reply.header.cluster_id:x}-{word}" != identity:
         raise HistoryChanged("etcd was wiped, replaced, or its identity was removed")
     if reply.header.revision < revision:
-        # Epochs would be given out a second time. Whoever joins next finds no word and gets a new era; if
-        # another session was faster, the word is no longer the one we know.
-        value = word.encode()
-        await connection.txn(
-            rpc.TxnRequest(
-                compare=[has_value(layout.identity, value)],
-                success=[delete(layout.identity)],
-            )
-        )
+        await forget_identity(connection, layout, identity)  # epochs would be given out a second time
         raise HistoryChanged(f"etcd went back from revision {revision} to {reply.header.revision}")

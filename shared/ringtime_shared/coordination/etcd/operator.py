@@ -50,6 +50,9 @@ class EtcdOperator:
     async def delete_drain(self, node: str) -> None:
         await self._connection.txn_again(rpc.TxnRequest(success=[delete(self._layout.drain_key(node))]))
 
+    async def forget_history(self) -> None:
+        await self._connection.txn_again(rpc.TxnRequest(success=[delete(self._layout.identity)]))
+
     async def close(self) -> None:
         await self._connection.close()
 

@@ -14,7 +14,7 @@ from ringtime_shared.clock import Clock
 from ringtime_shared.coordination.etcd.book import Book
 from ringtime_shared.coordination.etcd.claims import Claims
 from ringtime_shared.coordination.etcd.connection import Connection
-from ringtime_shared.coordination.etcd.identity import HistoryChanged, read_identity
+from ringtime_shared.coordination.etcd.identity import HistoryChanged, forget_identity, read_identity
 from ringtime_shared.coordination.etcd.keys import Layout, parse_member, to_value
 from ringtime_shared.coordination.etcd.lease import KeptLease
 from ringtime_shared.coordination.etcd.requests import delete, put_if_absent, under_lease
@@ -44,6 +44,7 @@ class EtcdSession:
         self, settings: CoordinationSettings, clock: Clock, *, era: int = 1, raise_era: RaiseEra | None = None
     ) -> None:
         self.node = ""
+        self._identity = ""
         self._settings = settings
         self._era = era
         self._raise_era = raise_era
@@ -66,7 +67,7 @@ class EtcdSession:
     async def join(self, member: Member) -> None:
         self.node = self._claims.node = member.node
         try:
-            identity = await read_identity(self._connection, self._layout)
+            identity = self._identity = await read_identity(self._connection, self._layout)
             if self._raise_era is not None:
                 self._era = await self._raise_era(identity)
             await self._enter(member)
@@ -112,6 +113,10 @@ class EtcdSession:
 
     async def release(self, instances: Sequence[Instance]) -> None:
         await self._under_lease(self._claims.release(instances))
+
+    async def forget_history(self) -> None:
+        await forget_identity(self._connection, self._layout, self._identity)
+        self._lose("etcd went back: the store knows of later terms")
 
     def view(self) -> View:
         return self._book.view()

@@ -23,6 +23,7 @@ from ringtime_shared.stores.cassandra.lwt import ROUNDS, back_off
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
 
 PROBES = 16
+_SENT_UNTIL = "sent_until_ms"
 _HOLDER_TTL_S = 90 * 86_400
 
 _GET = "SELECT number, note FROM $meta WHERE name = ?"
@@ -79,6 +80,20 @@ class MetaTable:
                 if n:
                     await back_off(n)
         raise StoreUnavailable(f"Cassandra: too many others take numbers of {counter!r}")
+
+    async def note_restore(self, sent_until_ms: int, nonces: int) -> None:
+        await self.take_numbers("nonces", nonces)
+        async with self._turn:
+            for n in range(ROUNDS):
+                stored, _ = await self._fetch(_SENT_UNTIL)
+                if stored == sent_until_ms or await self._put_if(_SENT_UNTIL, sent_until_ms, None, stored):
+                    return
+                await back_off(n)
+        raise StoreUnavailable("Cassandra: too many others note a restore")
+
+    async def fetch_sent_until(self) -> int:
+        stored, _ = await self._fetch(_SENT_UNTIL)
+        return stored or 0
 
     async def raise_era(self, identity: str) -> int:
         async with self._turn:

@@ -419,6 +419,12 @@ class CassandraStore:
     async def claim_nonce(self, holder: str) -> int:
         return await self._meta.claim_nonce(holder)
 
+    async def note_restore(self, sent_until_ms: int, nonces: int) -> None:
+        await self._meta.note_restore(sent_until_ms, nonces)
+
+    async def fetch_sent_until(self) -> int:
+        return await self._meta.fetch_sent_until()
+
     async def raise_era(self, identity: str) -> int:
         return await self._meta.raise_era(identity)
 

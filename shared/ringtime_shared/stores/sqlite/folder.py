@@ -25,6 +25,7 @@ import stat
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple, Self
 from weakref import WeakSet
 
 from ringtime_shared.errors import StartupError
@@ -36,8 +37,10 @@ LOCK_NAME = "LOCK"
 COUNT_NAME = "COMMITS"
 RESERVE_NAME = "RESERVE"
 KEYS_NAME = "KEYS"  #: the key ring, which `ringtime_shared.encryption` makes
+MANIFEST_NAME = "BACKUP.json"  #: what makes a folder a backup, and no data folder
 
 _OURS = (DATABASE_NAME, WAL_NAME, SHM_NAME, LOCK_NAME, COUNT_NAME, RESERVE_NAME, KEYS_NAME)
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _log = logging.getLogger(__name__)
 
@@ -71,6 +74,13 @@ def make_folder(folder: Path) -> None:
         raise StartupError(f"cannot create data folder {folder}: {error.strerror}") from error
 
 
+def refuse_backup(folder: Path) -> None:
+    """Raise StartupError if the folder is a backup: whoever worked on it would spoil it, and give out ids
+    that the deployment it was made of has given out."""
+    if (folder / MANIFEST_NAME).exists():
+        raise StartupError(f"{folder} is a backup: `ringtime restore {folder}` makes a data folder of it")
+
+
 def _tighten(folder: Path) -> None:
     names = {path.name for path in folder.iterdir()}
     for name in sorted(names.intersection(_OURS)):
@@ -92,6 +102,35 @@ def _restrict(path: Path, mode: int) -> None:
             path.chmod(mode)
     except OSError as error:
         _log.warning("cannot make %s private: %s", path, error.strerror)
+
+
+class Home(NamedTuple):
+    """Where a folder is served: what is other for a copy of it, as far as a process can tell.
+
+    The file's number and file system stay when the folder is renamed, or its disk is attached to another
+    machine; a copy has another number. A disk that is copied as a whole has the same ones; the boot of the
+    machine that runs on it is another.
+    """
+
+    place: str
+    boot: str
+
+    def __str__(self) -> str:
+        return f"{self.place} {self.boot}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        place, _, boot = text.partition(" ")
+        return cls(place, boot)
+
+    @classmethod
+    def of(cls, folder: Path) -> Self:
+        """Raises OSError."""
+        database = folder / DATABASE_NAME
+        boot = ""
+        with suppress(OSError):
+            boot = _BOOT_ID.read_text().strip()
+        return cls(f"{os.statvfs(database).f_fsid:x}-{database.stat().st_ino}", boot)
 
 
 _TRIES, _PAUSE_S = 10, 0.02  # `find_server` holds the lock for a moment, too

@@ -10,6 +10,7 @@ from ringtime_shared.ids import MAX_NONCES
 from ringtime_shared.models.app import Instance
 from ringtime_shared.stores.codec import LAST_MS, read_marks
 from ringtime_shared.stores.protocol import Marks, MarksWrite
+from ringtime_shared.stores.sqlite.folder import Home
 from ringtime_shared.stores.sqlite.session import Session, execute_bulk
 
 #: What cannot be read has no say in what follows it: the next write of the owner mends it.
@@ -17,6 +18,7 @@ _IS_DAMAGED = f"""(typeof(term) <> 'integer'
     OR typeof(sealed_ms) <> 'integer' OR typeof(settled_ms) <> 'integer'
     OR min(term, sealed_ms, settled_ms) < 0 OR max(sealed_ms, settled_ms) > {LAST_MS})"""
 _IS_NEWER = f"excluded.term > term OR {_IS_DAMAGED}"
+_SENT_UNTIL, _HOME = "sent_until_ms", "home"  # in `meta`, once there is such a thing
 _PUT_MARKS = f"""
 INSERT INTO partition_state (app, partition, term, sealed_ms, settled_ms) {{values}}
 ON CONFLICT DO UPDATE SET
@@ -52,6 +54,28 @@ def claim_nonce(session: Session, holder: str) -> int:
     return claimed % MAX_NONCES
 
 
+def note_restore(session: Session, sent_until_ms: int, nonces: int) -> None:
+    _set_meta(session, "nonces", _get_number(session, "nonces") + nonces)
+    _set_meta(session, _SENT_UNTIL, sent_until_ms)
+
+
+def fetch_sent_until(session: Session) -> int:
+    return _get_number(session, _SENT_UNTIL) if _has_meta(session, _SENT_UNTIL) else 0
+
+
+def note_home(session: Session, home: Home, nonces: int) -> Home | None:
+    """Note where the folder is served; pass over nonces, and return where it was served before, if that is
+    another place, or a machine that was started since."""
+    before = None
+    if _has_meta(session, _HOME):
+        before = Home.parse(str(_get_meta(session, _HOME)))
+        if before == home:
+            return None
+        _set_meta(session, "nonces", _get_number(session, "nonces") + nonces)
+    _set_meta(session, _HOME, str(home))
+    return before
+
+
 def raise_era(session: Session, identity: str) -> int:
     era = _get_number(session, "era")
     if _get_meta(session, "era_identity") != identity:
@@ -83,5 +107,9 @@ def _get_number(session: Session, name: str) -> int:
     return value
 
 
+def _has_meta(session: Session, name: str) -> bool:
+    return bool(session.fetch("SELECT 1 FROM meta WHERE name = ?", (name,)))
+
+
 def _set_meta(session: Session, name: str, value: int | str) -> None:
-    session.connection.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
+    session.connection.execute("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (name, value))

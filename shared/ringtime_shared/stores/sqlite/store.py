@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ from uuid import UUID
 from ringtime_shared.access.keys import ApiKey
 from ringtime_shared.clock import ServerTime, SystemClock
 from ringtime_shared.errors import Conflict, FolderLost, StartupError, StoreUnavailable
+from ringtime_shared.ids import nonces_to_pass
 from ringtime_shared.models.alias import Alias
 from ringtime_shared.models.app import App, Instance
 from ringtime_shared.models.audit import AuditEntry, EntryKey
@@ -64,7 +66,14 @@ from ringtime_shared.stores.sqlite import (
 )
 from ringtime_shared.stores.sqlite.engine import Worker
 from ringtime_shared.stores.sqlite.examine import refuse_loss
-from ringtime_shared.stores.sqlite.folder import FolderLock, find_server, make_folder, open_private
+from ringtime_shared.stores.sqlite.folder import (
+    FolderLock,
+    Home,
+    find_server,
+    make_folder,
+    open_private,
+    refuse_backup,
+)
 from ringtime_shared.stores.sqlite.keeper import Keeper, ServerKeeper
 from ringtime_shared.stores.sqlite.reserve import Reserve
 from ringtime_shared.stores.sqlite.session import Session
@@ -72,6 +81,7 @@ from ringtime_shared.stores.write_probe import WriteProbe
 
 CHECKPOINT_PAGES = 4_000  # of a tool; a server has its `keeper`
 QUEUE_LIMIT = 10_000  # operations that may wait for each of the two threads
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
 _SYSTEM_CLOCK = SystemClock()
 _DEFAULTS = EmbeddedSettings()
@@ -181,6 +191,8 @@ class SqliteStore:
         try:
             await writer.run(marks.ping)
             await reader.run(marks.ping)
+            if exclusive:
+                await _settle_in(writer, folder)
         except StoreUnavailable as error:
             await store.close()
             raise StartupError(f"cannot open {folder / schema.FILE_NAME}: {error}") from error
@@ -479,6 +491,12 @@ class SqliteStore:
     async def claim_nonce(self, holder: str) -> int:
         return await self._write(lambda session: marks.claim_nonce(session, holder))
 
+    async def note_restore(self, sent_until_ms: int, nonces: int) -> None:
+        await self._write(lambda session: marks.note_restore(session, sent_until_ms, nonces))
+
+    async def fetch_sent_until(self) -> int:
+        return await self._reader.run(marks.fetch_sent_until)
+
     async def raise_era(self, identity: str) -> int:
         return await self._write(lambda session: marks.raise_era(session, identity))
 
@@ -530,6 +548,7 @@ class SqliteStore:
 
 def _prepare(folder: Path, settings: EmbeddedSettings) -> tuple[FolderLock, Reserve]:
     """Make the folder ready for the server of this process. Raises StartupError."""
+    refuse_backup(folder)
     make_folder(folder)
     lock = FolderLock(folder)
     try:
@@ -546,8 +565,26 @@ def _prepare(folder: Path, settings: EmbeddedSettings) -> tuple[FolderLock, Rese
     return lock, reserve
 
 
+async def _settle_in(writer: Worker, folder: Path) -> None:
+    """Note where the folder is served; see to it that a copy of it gives out no ids that the other one does.
+    Raises StoreUnavailable, OutcomeUnknown."""
+    try:
+        home = Home.of(folder)
+    except OSError as error:
+        raise StartupError(f"cannot look at {folder / schema.FILE_NAME}: {error.strerror}") from error
+    nonces = nonces_to_pass()
+    before = await writer.run(lambda session: marks.note_home(session, home, nonces))
+    if before is not None and before.place != home.place:
+        _log.warning(
+            "data folder %s was copied, or moved to another disk: its ids go on from other numbers. If a"
+            " server runs where it was before, what was filed by then is sent by both, with the same ids",
+            folder,
+        )
+
+
 def _check(folder: Path) -> None:
     """Make sure that a tool which is alone on the folder does not drop what it cannot read."""
+    refuse_backup(folder)
     make_folder(folder)
     if find_server(folder) is None:
         refuse_loss(folder, check_s=0)

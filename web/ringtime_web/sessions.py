@@ -17,6 +17,7 @@ from ringtime_shared.access.grants import Scope
 
 MOST_PER_KEY = 20  #: so that the holder of one key signs nobody else out
 _BYTES = 32
+_SEAL_CHARS = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +118,15 @@ class Sessions:
     def is_own_form(self, token: str, given: str) -> bool:
         """Whether a form comes from a page that this browser got here."""
         return bool(token) and hmac.compare_digest(self.form_token(token).encode(), given.encode())
+
+    def seal(self, token: str, told: str) -> str:
+        """Return what proves to the browser with this token that we told it this: somebody else's link cannot
+        have it say so."""
+        return hmac.digest(self._secret, f"told\n{token}\n{told}".encode(), "sha256").hex()[:_SEAL_CHARS]
+
+    def is_sealed(self, token: str, told: str, given: str) -> bool:
+        """Whether we told it."""
+        return hmac.compare_digest(self.seal(token, told).encode(), given.encode())
 
 
 def new_token() -> str:

@@ -31,10 +31,12 @@ from ringtime_shared.errors import (
     Unauthenticated,
 )
 from ringtime_web.api import Api, Carrier
+from ringtime_web.events import over, stale
 from ringtime_web.rendering import Templates
 from ringtime_web.sessions import ANYBODY, NOBODY, Person, Sessions, new_token
 from ringtime_web.static_files import static_files
 
+BY_ITSELF = ("live", "job")  #: ids of the parts of pages that ask again and again
 UI = "/ui"  #: below it is every page but the first
 SESSION, VIEW = "ringtime_session", "ringtime_view"  #: cookies
 FORM_TOKEN = "form_token"  # noqa: S105 - the name of a field
@@ -111,6 +113,12 @@ class Visit:
         return self.person.may(scope)
 
     @property
+    def done(self) -> str:
+        """What a form has done that led here; "": none did. No link makes a page say so."""
+        told = self.query("done")
+        return told if self.site.sessions.is_sealed(self.token, told, self.query("seal")) else ""
+
+    @property
     def is_piece(self) -> bool:
         """Whether a script asks for a piece of a page."""
         return self.request.headers.get("hx-request") == "true"
@@ -132,6 +140,8 @@ class Visit:
 
     def go(self, path: str, /, **query: object) -> Response:
         """Return the answer to a form that was carried out: look there. `done` says what was done."""
+        if query.get("done"):
+            query["seal"] = self.site.sessions.seal(self.token, str(query["done"]).strip())
         given = {name: value for name, value in query.items() if value not in (None, "")}
         url = self.site.url(path) + (f"?{urlencode(given, doseq=True)}" if given else "")
         if self.is_piece:
@@ -223,7 +233,7 @@ class Site:
         @wraps(endpoint)
         async def answered(request: Request) -> Response:
             token = request.cookies.get(SESSION, "")
-            is_asked = not request.url.path.startswith(self.url("/live/"))
+            is_asked = not self._asks_by_itself(request)
             session = self.sessions.find(token, is_asked=is_asked) if self.has_keys else None
             visit = Visit(
                 request=request,
@@ -246,6 +256,14 @@ class Site:
             return answer
 
         return answered
+
+    def _asks_by_itself(self, request: Request) -> bool:
+        """Whether a page asks that nobody may be looking at."""
+        by = request.headers.get("hx-trigger", "")  # the id of the part of a page that asks
+        return request.method == "GET" and (by in BY_ITSELF or self._is_live(request))
+
+    def _is_live(self, request: Request) -> bool:
+        return request.url.path.startswith(self.url("/live/"))
 
     async def _answer(self, endpoint: Endpoint, visit: Visit, *, is_open: bool) -> Response:
         request = visit.request
@@ -290,6 +308,8 @@ class Site:
 
     def fault(self, visit: Visit, status: int, title: str, told: str) -> Response:
         """Return a page that says what is wrong; to a script, a piece that says it."""
+        if self._is_live(visit.request):  # an answer that is no event would be the last one asked for
+            return stale(f"{title}. {told}")
         template = "fault_piece.html" if visit.is_piece else "fault.html"
         return visit.render(template, status, title=title, told=told)
 
@@ -297,6 +317,8 @@ class Site:
         request = visit.request
         if visit.is_piece:
             return Response(status_code=401, headers={"hx-refresh": "true"})
+        if self._is_live(request):
+            return over()
         back = self.here(request) if request.method == "GET" else ""
         return visit.go("/sign-in", back="" if back == self.url("/") else back)
 

@@ -24,6 +24,7 @@ from ringtime_ingest.http.guard import ANY_KEY, OPEN, Needs
 from ringtime_ingest.http.schemas import Schema, ref
 from ringtime_ingest.service.requests import Offer
 from ringtime_shared.access import Scope
+from ringtime_shared.api.apps import MAX_APPS, MAX_CONTAINS_CHARS
 from ringtime_shared.api.audit import (
     MAX_ACTION_CHARS,
     MAX_ACTOR_CHARS,
@@ -143,6 +144,13 @@ _PARAMETERS: Mapping[str, Schema] = {
     },
     "when": {"enum": ["past", "future"]},
     "state": {"enum": [state.value for state in DefinitionState]},
+    "contains": {
+        "type": "string",
+        "maxLength": MAX_CONTAINS_CHARS,
+        "description": "What an id has in it, in upper or lower case.",
+    },
+    "after": APP_ID,
+    "size:apps": {"type": "integer", "minimum": 1, "maximum": MAX_APPS},
     "size:jobs": {"type": "integer", "minimum": 1, "maximum": MAX_JOBS},
     "action": {"enum": [action.value for action in JobAction]},
     "jobId": SCHEDULE_ID,
@@ -368,10 +376,11 @@ _OPERATIONS = (
     _Operation(
         method="get",
         path="/goscheduler/apps",
-        summary="List all apps, or the one named by app_id",
+        summary="List all apps, or the one named by app_id; with size, contains or after a page of those"
+        " whose ids have the text in them, the ones that begin with it first",
         answer=schemas.APPS,
         failures=("400", "404", "409", "503"),
-        query=("app_id",),
+        query=("app_id", "contains", "after", "size:apps"),
     ),
     _Operation(
         method="delete",

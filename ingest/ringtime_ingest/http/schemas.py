@@ -432,7 +432,15 @@ BACKFILLED = success_of(_object(BackfillReport))
 CALENDAR_ANSWER = success_of(ref("Calendar"))
 CALENDARS = success_of(record({"calendars": {"type": "array", "items": ref("CalendarSummary")}}))
 ONE_APP = success_of(ref("App"))
-APPS = success_of(record({"apps": {"type": "array", "items": ref("App")}}))
+APPS = success_of(
+    record(
+        {
+            "apps": {"type": "array", "items": ref("App")},
+            "count": _whole("How many there are on all pages; where a page was asked for."),
+        },
+        "count",
+    )
+)
 ACTIVATED = success_of(ref("Activation"))
 ONE_JOB = success_of(ref("Job"))
 JOBS = success_of(_object(JobPage))

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from ringtime_shared.apps.changes import Decision, Noted, change_app, unnoted
 from ringtime_shared.apps.feed import AppFeed, AppReading, FeedStore
@@ -28,6 +30,25 @@ _LOOK_MS = 1_000  #: between two looks, while somebody asks
 _FRESH_MS = 2_000  #: a change by another process is seen after this, well under the map age of `commit`
 _FOLLOWED_MS = 5_000  #: and what the log did not name while others changed, after this
 _KNOWN_MS = 10_000  #: and that an app is gone, by those who only read its schedules, after this
+
+
+@dataclass(frozen=True, slots=True)
+class AppsAsked:
+    """Which apps somebody wants to see."""
+
+    contains: str = (
+        ""  #: what their ids have in them, in upper or lower case; those that begin with it come first
+    )
+    after: str = ""  #: those behind this id, which an earlier page ended with
+    size: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class AppsPage:
+    """Some apps, and how many there are of these on all pages."""
+
+    apps: Sequence[App]
+    count: int
 
 
 class AppMaps:
@@ -130,6 +151,18 @@ class AppMaps:
             self._all = self._feed.turn, self._feed.all()
         return self._all[1]
 
+    async def page(self, asked: AppsAsked, among: Collection[str] | None) -> AppsPage:
+        """Return a page of all apps, or of those among these. Raises StoreUnavailable."""
+        every = await self.all()
+        if among is not None:
+            every = [app for app in every if app.app_id in among]
+        text = asked.contains.lower()
+        if text:
+            every = [app for app in every if text in app.app_id.lower()]
+            every.sort(key=lambda app: _place(app.app_id, text))  # by id already: it stays so among equals
+        first = bisect_right(every, _place(asked.after, text), key=lambda app: _place(app.app_id, text))
+        return AppsPage(every[first if asked.after else 0 :][: asked.size], len(every))
+
     async def follow(self) -> None:
         """Look at what has changed: what was registered a while ago is known then.
 
@@ -180,3 +213,8 @@ class AppMaps:
             _log.exception("the apps are not up to date: a bug")
         finally:
             self._refreshing = None
+
+
+def _place(app_id: str, text: str) -> tuple[bool, str]:
+    """Return what the apps with a text in their ids are ordered by."""
+    return not app_id.lower().startswith(text), app_id

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 from uuid import UUID
 
-from ringtime_ingest.service.apps import AppMaps
+from ringtime_ingest.service.apps import AppMaps, AppsAsked, AppsPage
 from ringtime_ingest.service.audit import AuditLog
 from ringtime_ingest.service.backfill import BackfillParts, Backfills
 from ringtime_ingest.service.batches import Batches, Draft, contained
@@ -397,6 +397,11 @@ class IngestService:
         if app_id is None:
             return await self._store.fetch_apps()
         return [(await self._apps.reread(app_id)).app]
+
+    async def find_apps(self, asked: AppsAsked, among: Collection[str] | None = None) -> AppsPage:
+        """Return a page of all apps, or of those among these, as they were some seconds ago. Raises
+        StoreUnavailable."""
+        return await self._apps.page(asked, among)
 
     async def configure_app(self, app_id: str, given: AppConfiguration, *, merges: bool) -> App:
         """Replace an app's configuration, or with `merges` change what is given and leave the rest.

@@ -16,6 +16,9 @@ from ringtime_shared.api.instants import to_iso
 from ringtime_shared.api.views import Doc, read
 from ringtime_shared.models.app import App, AppConfiguration, Resize, SigningSecret, public_key_of
 
+MAX_APPS = 1_000  #: on a page
+MAX_CONTAINS_CHARS = 256
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppView:

@@ -129,7 +129,7 @@ async def test_every_page_shows_and_has_nothing_inline(target: str) -> None:
         "/ui/ring?join=101",
         "/ui/ring?join=x",
         "/ui/app?app=test&hours=3",
-        "/ui/apps?start=x",
+        "/ui/apps?after=/",
         "/ui/audit?span=1s",
     ],
 )

@@ -10,14 +10,13 @@ from starlette.routing import Route
 
 from ringtime_client import calls, fires, operating
 from ringtime_shared.access import Scope
-from ringtime_shared.api.apps import SigningSecretView, read_app
+from ringtime_shared.api.apps import SigningSecretView
 from ringtime_shared.api.configuration import configuration_to_json
 from ringtime_shared.api.operating import ForecastView
 from ringtime_shared.errors import InvalidRequest
 from ringtime_web.pages.asking import read_reason
 from ringtime_web.pages.choosing import seek_apps
 from ringtime_web.pages.destinations import KINDS as DESTINATION_KINDS
-from ringtime_web.pages.reading import read_whole
 from ringtime_web.site import Site, Visit
 
 _SIZE = 100
@@ -67,15 +66,15 @@ class AppPages:
 
     async def show(self, visit: Visit) -> Response:
         """Show the apps whose id has some text in it."""
-        text, first = visit.query("q"), read_whole("start", visit.query("start")) or 0
-        apps = await seek_apps(visit, text)
+        text, after = visit.query("q"), visit.query("after")
+        found = await seek_apps(visit, text, size=_SIZE, after=after)
+        is_full = len(found.apps) == _SIZE
         return visit.render(
             "apps.html",
-            shown=[read_app(app) for app in apps[first : first + _SIZE]],
-            count=len(apps),
+            shown=found.apps,
+            count=found.in_all,
             text=text,
-            first=first,
-            following=first + _SIZE if first + _SIZE < len(apps) else None,
+            following=found.apps[-1].app_id if is_full and found.in_all > _SIZE else None,
         )
 
     async def show_one(self, visit: Visit) -> Response:
@@ -105,7 +104,7 @@ class AppPages:
             kinds=DESTINATION_KINDS,
             secrets=secrets,
             may_change=visit.may(Scope.APPS_ADMIN),
-            done=visit.query("done"),
+            done=visit.done,
         )
 
     async def set_active(self, visit: Visit) -> Response:

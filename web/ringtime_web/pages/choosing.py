@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import convert
 from starlette.responses import Response
 from starlette.routing import Route
 
 from ringtime_client.exchange import BASE, Call
+from ringtime_client.forms import safe, with_query
+from ringtime_shared.api.apps import AppView, read_app
 from ringtime_web.site import Site, Visit
 
 MOST_SHOWN = 50
@@ -32,22 +34,22 @@ class ChoosingPages:
 
 async def find_apps(visit: Visit, part: str) -> list[str]:
     """Return ids of apps that hold this, those that begin with it first."""
-    found = [str(app["appId"]) for app in await seek_apps(visit, part)]
-    found.sort(key=lambda app_id: (not app_id.lower().startswith(part.lower()), app_id))
-    return found[:MOST_SHOWN]
+    return [app.app_id for app in (await seek_apps(visit, part, size=MOST_SHOWN)).apps]
 
 
-async def seek_apps(visit: Visit, part: str) -> list[Mapping[str, Any]]:
-    """Return the apps whose ids hold this as the API shows them; `read_app` reads those that are shown.
+class Found(NamedTuple):
+    """A page of apps."""
 
-    To read a thousand would take ten times as long as all the rest.
-    """
-    part = part.lower()
-    return [app for app in await visit.api.run(_LIST) if part in str(app["appId"]).lower()]
+    apps: list[AppView]
+    in_all: int  #: on all pages
 
 
-def _to_apps(data: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return convert(data.get("apps"), list[Mapping[str, Any]])
+async def seek_apps(visit: Visit, part: str, *, size: int, after: str = "") -> Found:
+    """Return those whose ids hold this, those that begin with it first, from behind one on."""
+    asked = {"contains": part, "after": safe(after) if after else "", "size": size}
+    return await visit.api.run(Call(method="GET", path=with_query(f"{BASE}/apps", asked), read=_to_found))
 
 
-_LIST = Call(method="GET", path=f"{BASE}/apps", read=_to_apps)
+def _to_found(data: Mapping[str, Any]) -> Found:
+    apps = [read_app(app) for app in convert(data.get("apps"), list[Mapping[str, Any]])]
+    return Found(apps, convert(data.get("count", len(apps)), int))  # an API of the release before lists all

@@ -75,7 +75,7 @@ class DeadLetterPages:
             count=count,
             job=job,
             is_ongoing=job is not None and job.state in _ONGOING,
-            done=visit.query("done"),
+            done=visit.done,
             may_replay=visit.may(Scope.DEADLETTERS_REPLAY),
             # What a filter was, for a link to the same with something else.
             asked={"app": app_id, "replayed": replayed, **asked_range(visit)},

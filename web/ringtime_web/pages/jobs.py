@@ -12,7 +12,7 @@ from ringtime_shared.api.jobs import JobView
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.job import JobAction, JobState
 from ringtime_shared.models.schedule import Status
-from ringtime_web.pages.live import pieces
+from ringtime_web.events import pieces
 from ringtime_web.pages.reading import read_instant
 from ringtime_web.site import Site, Visit
 

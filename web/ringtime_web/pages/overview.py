@@ -10,11 +10,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from ringtime_client import operating
-from ringtime_shared.api.apps import read_app
 from ringtime_shared.api.operating import OverviewView, ProblemView
 from ringtime_shared.errors import Forbidden
+from ringtime_web.events import pieces
 from ringtime_web.pages.choosing import MOST_SHOWN, seek_apps
-from ringtime_web.pages.live import pieces
 from ringtime_web.rendering import to_packed
 from ringtime_web.site import Site, Visit
 
@@ -39,9 +38,8 @@ class OverviewPages:
         try:
             known = await self._know(visit)
         except Forbidden:
-            apps = await seek_apps(visit, "")
-            shown = [read_app(app) for app in apps[:MOST_SHOWN]]
-            return visit.render("overview_apps.html", apps=shown, count=len(apps))
+            found = await seek_apps(visit, "", size=MOST_SHOWN)
+            return visit.render("overview_apps.html", apps=found.apps, count=found.in_all)
         return visit.render("overview.html", **known)
 
     async def live(self, visit: Visit) -> Response:

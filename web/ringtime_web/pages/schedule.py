@@ -22,8 +22,8 @@ from ringtime_shared.errors import InvalidRequest, RingtimeError, Unauthenticate
 from ringtime_shared.ids import Kind, unpack_id
 from ringtime_shared.models.recurring import DefinitionState
 from ringtime_shared.models.schedule import Status
+from ringtime_web.events import pieces
 from ringtime_web.pages.explaining import explain_recurring, explain_schedule
-from ringtime_web.pages.live import pieces
 from ringtime_web.pages.reading import read_instant, read_uuid, read_whole
 from ringtime_web.site import Site, Visit
 
@@ -79,7 +79,7 @@ class SchedulePages:
                 return await self._show_recurring(visit, view)
             return visit.go("/schedule", app=view.app_id, name=view.name)
         known = await _know(visit, schedule_id)
-        return visit.render("schedule.html", done=_DONE.get(visit.query("done"), ""), **known)
+        return visit.render("schedule.html", done=_DONE.get(visit.done, ""), **known)
 
     async def _show_recurring(self, visit: Visit, view: RecurringView) -> Response:
         app_id, name = view.app_id, view.name
@@ -102,7 +102,7 @@ class SchedulePages:
             entries=entries,
             payload=_shown_payload(view.payload),
             callback=orjson.dumps(dict(view.callback), option=orjson.OPT_INDENT_2).decode(),
-            done=_DONE.get(visit.query("done"), ""),
+            done=_DONE.get(visit.done, ""),
         )
 
     async def live(self, visit: Visit) -> Response:

@@ -125,6 +125,12 @@
           }
         }
         place.classList.remove("stale");
+        place.removeAttribute("title");
+      });
+      source.addEventListener("stale", (event) => {
+        place.classList.add("stale");
+        place.title = JSON.parse(event.data);
+        say(`Not up to date: ${place.title}`);
       });
       source.addEventListener("over", () => { stop(); location.reload(); });
       source.addEventListener("error", () => { if (source && source.readyState === EventSource.CLOSED) place.classList.add("stale"); });

@@ -3,6 +3,7 @@ create."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import cast
 
 from starlette.requests import Request
@@ -14,14 +15,25 @@ from ringtime_ingest.http.envelope import success
 from ringtime_ingest.http.fields import NEW_SIGNING_SECRET
 from ringtime_ingest.http.guard import Declared, grant_in, see
 from ringtime_ingest.http.parsing import parse_app_id, parse_configuration, parse_flag, parse_new_app
+from ringtime_ingest.http.query import Query
 from ringtime_ingest.http.routes import BASE, Routes
 from ringtime_ingest.http.shapes import Unreadable
-from ringtime_shared.access import Scope
-from ringtime_shared.api.apps import app_to_json, configured_to_json, secret_to_json
+from ringtime_ingest.service.apps import AppsAsked
+from ringtime_shared.access import Grant, Scope
+from ringtime_shared.api.apps import (
+    MAX_APPS,
+    MAX_CONTAINS_CHARS,
+    app_to_json,
+    configured_to_json,
+    secret_to_json,
+)
+from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.errors import Forbidden, InvalidRequest, NotFound, Violation
 from ringtime_shared.models.app import AppConfiguration, SigningKind, kind_of
 
 _KINDS = tuple(each.value for each in SigningKind)
+_USUAL = 100  #: apps on a page, if nobody says how many
+_AT_ONCE = 500  #: apps written down without letting anybody else run
 _READ, _ADMIN = Scope.SCHEDULES_READ, Scope.APPS_ADMIN
 
 
@@ -97,7 +109,11 @@ class AppRoutes(Routes):
             raise Forbidden(_ADMIN, why) from None
 
     async def fetch(self, request: Request) -> Response:
-        asked, grant = request.query_params.get("app_id") or None, grant_in(request)
+        grant = grant_in(request)
+        query = Query(request, ("app_id", "contains", "after", "size"))
+        if not query.text("app_id") and any(map(query.text, ("contains", "after", "size"))):
+            return await self._find(query, grant)
+        asked = request.query_params.get("app_id") or None
         if asked is not None:
             parse_app_id(asked)
             if not grant.sees(asked):
@@ -106,7 +122,26 @@ class AppRoutes(Routes):
             apps = await self._service.fetch_apps(asked, grant.apps)
         except NotFound as error:
             raise NotFound("registered app", error.key) from None
-        return success({"apps": [app_to_json(app) for app in apps]}, total=len(apps))
+        shown: list[object] = []
+        for start in range(0, len(apps), _AT_ONCE):
+            shown += [app_to_json(app) for app in apps[start : start + _AT_ONCE]]
+            await asyncio.sleep(0)  # of 10,000 it takes a tenth of a second
+        return success({"apps": shown}, total=len(apps))
+
+    async def _find(self, query: Query, grant: Grant) -> Response:
+        """Return a page of those that fit, of which there may be many."""
+        if query.text("after"):
+            query.wrong += [Violation("after", each.rule) for each in check_app_id(query.text("after"))]
+        if len(query.text("contains")) > MAX_CONTAINS_CHARS:
+            query.wrong.append(Violation("contains", f"must be at most {MAX_CONTAINS_CHARS} characters"))
+        size = query.size("size", _USUAL, MAX_APPS)
+        if not 1 <= size <= MAX_APPS:
+            query.wrong.append(Violation("size", f"must be a whole number from 1 to {MAX_APPS}"))
+        query.check()
+        asked = AppsAsked(query.text("contains"), query.text("after"), size)
+        page = await self._service.find_apps(asked, grant.apps)
+        data = {"apps": [app_to_json(app) for app in page.apps], "count": page.count}
+        return success(data, total=len(page.apps))
 
     async def delete(self, request: Request) -> Response:
         app_id = _app_id_of(request)

@@ -106,6 +106,7 @@ lock: setup ## Write requirements.lock, and of it what the image needs, anew fro
 		--no-annotate --no-header --no-emit-package ringtime --no-emit-package ringtime-local --python-version 3.11 $(if $(UPGRADE),--upgrade) -o requirements.lock
 	$(BIN)/uv pip compile -q pyproject.toml $(addprefix --extra ,$(IN_IMAGE)) --constraints requirements.lock --generate-hashes \
 		--no-annotate --no-header --python-version 3.11 -o infra/image.lock
+	$(BIN)/python -m ringtime_local.sbom
 	printf 'hatchling\nuv\n' | $(BIN)/uv pip compile -q - --constraints requirements.lock --generate-hashes \
 		--no-annotate --no-header --python-version 3.11 -o infra/build.lock
 

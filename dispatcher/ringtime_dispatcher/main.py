@@ -21,8 +21,10 @@ from ringtime_shared.encryption.keyring import PLAIN_TEXT, split_ring
 from ringtime_shared.http_server import listen, serve_http, stop_on_signals
 from ringtime_shared.metrics.export import exported, new_metrics
 from ringtime_shared.metrics.names import Role
+from ringtime_shared.process.options import conf_option, host_option, node_port_option
 from ringtime_shared.process.service import process_name, run_service, settle_memory
 from ringtime_shared.settings import Settings
+from ringtime_shared.settings.goscheduler import Conf
 from ringtime_shared.stores.cassandra import CassandraStore
 from ringtime_shared.traces.export import open_spans
 
@@ -108,16 +110,27 @@ async def serve(settings: Settings) -> None:
 
 @click.command()
 @click.option("--port", type=int, help="TCP port of the health endpoints; 0 takes a free one.")
-@click.option("--host", help="Address to listen on. Default: this machine only.")
+@host_option
 @click.option("--name", help="Name of the node. Default: made from the host name and the process id.")
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file, TOML or JSON.")
-def main(port: int | None, host: str | None, name: str | None, config: Path | None) -> None:
+@conf_option
+@node_port_option
+def main(
+    port: int | None,
+    host: str | None,
+    name: str | None,
+    config: Path | None,
+    conf: Path | None,
+    ring_port: str | None,
+) -> None:
     """Run one dispatcher pod: it owns poller instances and delivers their callbacks."""
+    at_port = ring_port if port is None else port
     run_service(
         serve,
         service="dispatcher",
         config=config,
-        flags={"server.port": port, "server.host": host, "node.name": name},
+        flags={"server.port": at_port, "server.host": host, "node.name": name},
+        conf=None if conf is None else Conf(path=conf, is_node=True),
     )
 
 

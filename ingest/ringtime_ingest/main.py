@@ -25,11 +25,13 @@ from ringtime_shared.http_server import hold_port, listen, serve_http, stop_on_s
 from ringtime_shared.http_server.exposure import require_guarded
 from ringtime_shared.metrics.export import exported, new_metrics
 from ringtime_shared.metrics.names import Role
+from ringtime_shared.process.options import conf_option, host_option, ring_port_option
 from ringtime_shared.process.service import process_name, run_service, settle_memory
 from ringtime_shared.process.workers import Workers
 from ringtime_shared.recurring.completing import Completions
 from ringtime_shared.settings import Settings
 from ringtime_shared.settings.access import NO_KEYS
+from ringtime_shared.settings.goscheduler import Conf
 from ringtime_shared.stores.cassandra import CassandraStore
 from ringtime_shared.traces.export import open_spans
 
@@ -124,13 +126,22 @@ def split(settings: Settings) -> Settings:
 
 @click.command()
 @click.option("--port", type=int, help="TCP port; 0 takes a free one. Default: PORT, or 8080.")
-@click.option("--host", help="Address to listen on. Default: this machine only.")
+@host_option
 @click.option("--workers", type=int, help="Processes that share the port, one a core. Default: 1.")
 @click.option("--config", type=click.Path(path_type=Path), help="Settings file, TOML or JSON.")
-def main(port: int | None, host: str | None, workers: int | None, config: Path | None) -> None:
+@conf_option
+@ring_port_option
+def main(
+    port: int | None,
+    host: str | None,
+    workers: int | None,
+    config: Path | None,
+    conf: Path | None,
+) -> None:
     """Run one ingest pod: the HTTP API on Cassandra."""
     flags = {"server.port": port, "server.host": host, "ingest.workers": workers}
-    run_service(serve, service="ingest", config=config, flags=flags, split=split)
+    of_conf = None if conf is None else Conf(path=conf)
+    run_service(serve, service="ingest", config=config, flags=flags, conf=of_conf, split=split)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import socket
 import sys
@@ -17,6 +18,10 @@ from ringtime_shared.errors import RingtimeError
 from ringtime_shared.logs.process import ignore_signals, listen_for_signals, start_log
 from ringtime_shared.process.descriptors import raise_limit
 from ringtime_shared.settings import Settings, load_settings
+from ringtime_shared.settings.goscheduler import Conf, Conversion, read_conf
+
+_log = logging.getLogger(__name__)
+_NO_CONF = Conversion((), ())
 
 #: For the system's resolver, read at the first lookup: a silent name server is asked twice for a second each,
 #: not twice for five, because a thread that waits for it cannot be interrupted.
@@ -32,6 +37,7 @@ def run_service(
     service: str,
     config: Path | None,
     flags: Mapping[str, object],
+    conf: Conf | None = None,
     split: Callable[[Settings], Settings] = lambda settings: settings,
 ) -> None:
     """Load the settings, set up the log, take all file descriptors there are, run `main` on uvloop.
@@ -42,13 +48,17 @@ def run_service(
     Args:
         service: what its log lines call it.
         flags: values of the command line by key (`server.port`); None stands for a flag not given.
+        conf: a configuration of goscheduler's, under `config`; the log says what of it has no effect.
         split: called with the settings before there is a loop; returns those that `main` is to run with, in
             each process that is to run it.
     """
     os.environ.setdefault("RES_OPTIONS", _RES_OPTIONS)
     try:
-        settings = load_settings(config, os.environ, flags=flags)
+        of_conf = _NO_CONF if conf is None else read_conf(conf, os.environ)
+        settings = load_settings(config, os.environ, flags=flags, under=of_conf.given)
         start_log(settings.logs, service)
+        for each in of_conf.unused:
+            _log.info("without effect here: %s", each)
         ignore_signals()
         raise_limit()
         uvloop.run(_run(main, split(settings)))

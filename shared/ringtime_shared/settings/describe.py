@@ -17,7 +17,8 @@ A value comes from, later ones winning: the default, the file named by `--config
 group), the environment, the command line. The variable of a setting is `RINGTIME_`, the group, `_` and the
 name, in capitals: `dispatch.tick_ms` is `RINGTIME_DISPATCH_TICK_MS`. In a variable, commas separate the items
 of a list.
-`PORT` sets `server.port` and wins over `RINGTIME_SERVER_PORT`.
+`PORT` sets `server.port` and wins over `RINGTIME_SERVER_PORT`. `--conf` names a configuration of
+goscheduler's instead, or as well: [compatibility.md](compatibility.md#configuration).
 
 Unknown keys, unknown `RINGTIME_` variables and bad values stop the start, all named at once. Passed over are
 `RINGTIME_TEST_*`, which name servers for the tests; `RINGTIME_KEY`, `RINGTIME_KEY_FILE`, `RINGTIME_CA_FILE`,

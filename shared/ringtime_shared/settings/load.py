@@ -17,7 +17,11 @@ _NO_FLAGS: Mapping[str, object] = MappingProxyType({})
 
 
 def load_settings(
-    path: Path | None, environ: Mapping[str, str], *, flags: Mapping[str, object] = _NO_FLAGS
+    path: Path | None,
+    environ: Mapping[str, str],
+    *,
+    flags: Mapping[str, object] = _NO_FLAGS,
+    under: Iterable[Given] = (),
 ) -> Settings:
     """Return the settings of this process.
 
@@ -25,13 +29,14 @@ def load_settings(
         path: the file named by `--config`; None: there is none.
         environ: the environment, `os.environ` outside of tests.
         flags: values of the command line by key (`server.port`); None stands for a flag not given.
+        under: values that all of these win over, as those of goscheduler's file.
 
     Raises:
         SettingsError: everything that is wrong, each with its key, variable or flag.
     """
     filed, unknown_keys = from_file(path) if path is not None else ([], [])
     exported, unknown_variables = from_environment(environ)
-    values, bad = _read([*filed, *exported, *from_flags(flags)])
+    values, bad = _read([*under, *filed, *exported, *from_flags(flags)])
     violations = [*unknown_keys, *unknown_variables, *bad]
     if violations:
         raise SettingsError(violations)

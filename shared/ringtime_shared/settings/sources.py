@@ -43,7 +43,7 @@ def from_file(path: Path) -> tuple[list[Given], list[Violation]]:
     """Return the values of a TOML or JSON file, and its unknown keys. Raises SettingsError."""
     given: list[Given] = []
     unknown: list[Violation] = []
-    for group, values in _parse(path).items():
+    for group, values in parse_file(path).items():
         if group not in group_names():
             unknown.append(_unknown(group, group_names()))
         elif not isinstance(values, dict):
@@ -84,7 +84,8 @@ def from_flags(flags: Mapping[str, object]) -> Iterator[Given]:
             yield Given(catalog()[key], name, value, is_text=isinstance(value, str))
 
 
-def _parse(path: Path) -> dict[str, object]:
+def parse_file(path: Path) -> dict[str, object]:
+    """Return what a TOML or JSON file holds. Raises SettingsError, which quotes nothing of it."""
     readers = {".toml": tomllib.loads, ".json": json.loads}
     if path.suffix not in readers:
         raise _refused(path, "must be a .toml or a .json file")

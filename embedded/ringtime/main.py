@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from ringtime.backups import backup_command, restore_command
+from ringtime.importing.command import import_group
 from ringtime.serve import serve
 from ringtime.stepped_clock import TestClock
 from ringtime_shared.errors import InvalidRequest, RingtimeError
@@ -124,6 +125,7 @@ def convert_command(conf: Path) -> None:
 
 main.add_command(backup_command)
 main.add_command(restore_command)
+main.add_command(import_group)
 
 if __name__ == "__main__":
     main()

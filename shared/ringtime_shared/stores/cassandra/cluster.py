@@ -103,18 +103,21 @@ def make_cluster(
     settings: CassandraSettings,
     now_ms: Callable[[], int] = _SYSTEM_CLOCK.now_ms,
     connection_class: Any = None,
+    *,
+    protocol: int = PROTOCOL,
 ) -> Any:
     """Return a driver cluster that is not connected yet. Raises StartupError.
 
     Args:
         now_ms: the time of writes.
         connection_class: what its connections are made of; None: the driver's own, with a thread for I/O.
+        protocol: version of the native protocol.
     """
     logging.getLogger("cassandra.protocol").addFilter(_QUIET_BATCHES)
     return Cluster(
         list(settings.contact_points),
         settings.port,
-        protocol_version=PROTOCOL,
+        protocol_version=protocol,
         connection_class=connection_class,
         execution_profiles=_profiles(settings),
         auth_provider=_login(settings),

@@ -7,6 +7,8 @@ import json
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from random import Random
 from typing import Any
 
@@ -84,6 +86,26 @@ async def test_a_node_is_drained_under_load_and_taken_back(cluster: Cluster, rec
     assert verdict.duplicates == 0
     doctor = ringctl(cluster, "doctor")
     assert doctor.returncode == 0, doctor.stdout
+
+
+async def test_a_pod_is_empty_before_it_is_stopped_and_has_its_share_when_it_is_back(
+    cluster: Cluster,
+) -> None:
+    """As the chart's hook has it: nobody undrains."""
+    await until_shared(cluster)
+    pod = cluster.pods[NODE]
+    done = ringctl(cluster, "--reason", "preStop", "drain", NODE, "--until-exit", "--wait", "--timeout", "70")
+    assert done.returncode == 0, done.stderr
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        await asyncio.to_thread(urllib.request.urlopen, f"{pod.root}/health/ready", timeout=10)
+    told = json.loads(refused.value.read())
+    assert (refused.value.code, told["status"], told["owned"]) == (503, "drained", 0)
+    assert ringctl(cluster, "doctor").returncode == 0, "it is as it was told to be"
+    await asyncio.to_thread(pod.process.stop, 60)
+    assert shown(cluster, "nodes")["nodes"][1]["node"] != NODE
+    cluster.start_pod(NODE).wait_ready(time.monotonic() + 60)
+    await until_shared(cluster)
+    assert not any(each["drained"] for each in shown(cluster, "nodes")["nodes"])
 
 
 async def test_one_schedule_from_filing_to_cancel(cluster: Cluster, receiver: Receiver) -> None:

@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from threading import Event
@@ -32,12 +32,16 @@ from tests.harness.chart import (
 )
 from tests.harness.monitoring import DASHBOARDS, ROOT, RULES
 
+from ringtime.main import main as ringtime
+from ringtime_dispatcher.main import main as dispatcher
+from ringtime_ingest.main import main as ingest
 from ringtime_local import MissingPrerequisite
 from ringtime_local.helm import find_helm
 from ringtime_local.prometheus import find_prometheus
 from ringtime_ringctl.main import main as ringctl
 from ringtime_shared.http_server.exposure import require_guarded, require_metrics_guarded
 from ringtime_shared.settings import Settings
+from ringtime_web.main import main as web
 
 pytestmark = pytest.mark.service
 
@@ -57,6 +61,14 @@ FOREIGN = {
 }
 
 
+COMMANDS: Mapping[str, click.Command] = {
+    "ringtime": ringtime,
+    "ringtime-ingest": ingest,
+    "ringtime-dispatcher": dispatcher,
+    "ringtime-web": web,
+}
+#: Where the command line of a component ends.
+ENDS = {"ingest": "main", "dispatcher": "main", "web": "main", "serve": "serve", "migrate": "migrate"}
 #: Read once: the definitions alone are megabytes.
 _schema = cache(kubernetes_validate.utils.schema_contents)
 
@@ -144,9 +156,8 @@ def test_every_pod_has_few_rights(charts: Mapping[str, Chart], name: str) -> Non
 
 @pytest.mark.parametrize("name", SETS)
 def test_commands_ports_and_probes_are_those_of_the_image(charts: Mapping[str, Chart], name: str) -> None:
-    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     for pod in charts[name].pods():
-        assert pod.command[0] in scripts
+        assert _ends_at(COMMANDS[pod.command[0]], pod.command[1:]) == ENDS[pod.component]
         ports = {each["name"] for each in pod.container.get("ports", ())}
         for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
             for asked in ("httpGet", "tcpSocket"):
@@ -154,12 +165,12 @@ def test_commands_ports_and_probes_are_those_of_the_image(charts: Mapping[str, C
                     assert pod.container[probe][asked]["port"] in ports
         if "preStop" in pod.container.get("lifecycle", {}):
             words = pod.container["lifecycle"]["preStop"]["exec"]["command"]
-            assert words[0] == "sleep" or _are_of_ringctl(words[-1])
+            line = words[-1].removeprefix("exec ringctl ").split()
+            assert words[0] == "sleep" or _ends_at(ringctl, line) == "drain"
 
 
-def _are_of_ringctl(line: str) -> bool:
-    command: click.Command = ringctl
-    words = line.removeprefix("exec ringctl ").split()
+def _ends_at(command: click.Command, words: Sequence[str]) -> str | None:
+    """Return the name of the command that a line runs, all of whose options there are."""
     options = {option for each in command.params for option in each.opts}
     for word in words:
         if isinstance(command, click.Group) and word in command.commands:
@@ -167,7 +178,7 @@ def _are_of_ringctl(line: str) -> bool:
             options = {option for each in command.params for option in each.opts}
         elif word.startswith("--"):
             assert word in options
-    return command.name == "drain"
+    return command.name
 
 
 # Refusals

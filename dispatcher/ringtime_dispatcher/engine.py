@@ -123,6 +123,7 @@ def make_dispatcher(
                 node=node,
                 address=address,
                 capacity=settings.node.capacity,
+                version=_VERSION,
                 most=most_owned(settings.dispatch),
             ),
             store=measured_store(store, metrics),

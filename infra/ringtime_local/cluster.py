@@ -74,7 +74,8 @@ class Cluster:
 
     `pod_settings` holds, by a pod's name, settings that differ from the others'; set them before it starts.
     `servers`, if given, run already and outlive the cluster; without, it starts and ends its own.
-    `python` runs the pods: that of another checkout's environment, to run its pods.
+    `python` runs the pods: that of another checkout's environment, to run its pods; `pod_pythons` names, by a
+    pod's name, those that another runs from its next start.
     `tls`: everything is encrypted, and the servers want a certificate of each other, of an authority that is
     made in `certificates`; of the API's clients none is wanted.
     """
@@ -102,6 +103,7 @@ class Cluster:
         self._starts_servers = servers is None
         self.pods: dict[str, Pod] = {}
         self.pod_settings: dict[str, dict[str, object]] = {}
+        self.pod_pythons: dict[str, str] = {}
         self._ingest = ingest
         self._dispatchers = dispatchers
         self._settings = settings
@@ -124,7 +126,7 @@ class Cluster:
         if self._starts_servers:
             self.servers.start()
         self._write_settings()
-        self._migrate()
+        self.migrate(self._python)
         for number in range(1, self._ingest + 1):
             self.start_pod(f"ingest-{number}")
         for number in range(1, self._dispatchers + 1):
@@ -140,7 +142,8 @@ class Cluster:
         port = self.pods[name].port if name in self.pods else take_ports(1)[0]
         flags = ("--name", name) if role == "dispatcher" else ()
         config = self._write_settings(name) if name in self.pod_settings else self._config
-        self.pods[name] = Pod(name, f"ringtime_{role}.main", port, config, flags, self._python, self.tls)
+        python = self.pod_pythons.get(name, self._python)
+        self.pods[name] = Pod(name, f"ringtime_{role}.main", port, config, flags, python, self.tls)
         return self.pods[name]
 
     def stop(self) -> None:
@@ -189,10 +192,11 @@ class Cluster:
         file.write_text(json.dumps(settings, indent=2) + "\n")
         return file
 
-    def _migrate(self) -> None:
+    def migrate(self, python: str = sys.executable) -> None:
+        """Bring the schema up to what this interpreter's Ringtime knows. Raises StartFailed."""
         log = self.folder / "migrate.log"
         argv = (
-            self._python,
+            python,
             "-m",
             "ringtime.main",
             "migrate",

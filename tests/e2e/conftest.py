@@ -72,15 +72,17 @@ def clustered(
     coordination: Mapping[str, object] = COORDINATION,
     ingest: Mapping[str, object] = {},
     pod_settings: Mapping[str, dict[str, object]] = {},
+    python: str | None = None,
 ) -> Iterator[Cluster]:
     """Run a split deployment of two ingest pods and three dispatchers, with keys and tables of its own."""
     settings: dict[str, object] = {
         "cassandra": {"keyspace": folder.name.translate(str.maketrans("-", "_"))},
         "coordination": {**coordination, "prefix": f"/{folder.name}"},
         "ingest": dict(ingest),
+        "access": {"keys": "off"},
     }
     servers.start(but=NOT_OF_CLUSTERS)  # what an earlier test may have left ended
-    running = Cluster(folder, ingest=2, dispatchers=3, settings=settings, servers=servers)
+    running = Cluster(folder, ingest=2, dispatchers=3, settings=settings, servers=servers, python=python)
     running.pod_settings.update(pod_settings)
     try:
         running.start()

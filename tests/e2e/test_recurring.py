@@ -16,22 +16,18 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from uuid import UUID
 
 import pytest
 
 from ringtime_local.cluster import Cluster
-from ringtime_shared.models.recurring import Definition, DefinitionState
+from ringtime_shared.models.recurring import DefinitionState
 from ringtime_shared.models.schedule import Place, Row, Status
 from ringtime_shared.models.times import Spread
 from ringtime_shared.recurring.run_rows import run_in
-from ringtime_shared.recurring.runs import next_after
-from ringtime_shared.settings import load_settings
 from ringtime_shared.stores.cassandra.store import CassandraStore
 from ringtime_shared.stores.protocol import DefinitionKey
 from tests.e2e.conftest import APPS, PARTITIONS, register_apps, until_shared
+from tests.e2e.crons import EACH_MINUTE, connected, ended, planned, put_all
 from tests.harness.client import LoadClient, gather
 from tests.harness.ledger import Verdict
 from tests.harness.receiver import Receiver
@@ -46,30 +42,8 @@ KILLS = 2
 RESIZED, QUOTA = APPS[0], PARTITIONS + 8
 
 
-@asynccontextmanager
-async def connected(cluster: Cluster) -> AsyncIterator[CassandraStore]:
-    """The deployment's store."""
-    store = await CassandraStore.connect(load_settings(cluster.folder / "ringtime.json", {}).cassandra)
-    try:
-        yield store
-    finally:
-        await store.close()
-
-
 def path_of(number: int) -> str:
     return f"/apps/{APPS[number % len(APPS)]}/recurring/cron-{number}"
-
-
-async def put_all(
-    client: LoadClient, url: str, paths: Sequence[str], **window: object
-) -> list[DefinitionKey]:
-    """Put what runs each minute; return what it is known as."""
-    callback = {"type": "http", "details": {"url": url, "method": "POST"}}
-    body = {"cronExpression": "* * * * *", "timeZone": "UTC", "payload": "{}", "callback": callback}
-    answers = await gather(client.request("PUT", path, body | window) for path in paths)
-    assert {answer.status for answer in answers} <= {200, 201}
-    shown = [answer.data for answer in answers]
-    return [DefinitionKey(each["appId"], UUID(each["scheduleId"])) for each in shown]
 
 
 async def resize(cluster: Cluster) -> None:
@@ -80,37 +54,6 @@ async def resize(cluster: Cluster) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["appId"] == RESIZED
-
-
-async def runs_of(store: CassandraStore, definition: Definition) -> list[Row]:
-    """Return the home rows of a definition's runs."""
-    key = DefinitionKey(definition.app_id, definition.recurring_id)
-    begun_ms, ended_ms = definition.earlier[-1].from_ms, definition.from_ms
-    entries = await store.fetch_runs(key, begun_ms, ended_ms + 120_000, 10_000)
-    ids = [entry.schedule_id for entry in entries]
-    rows = [await store.fetch_row(Place.of_home(key.app_id, each), each) for each in ids]
-    return [row for row in rows if row is not None]
-
-
-def planned(definition: Definition) -> list[int]:
-    """Return the nominal times from the put to the pause."""
-    after_ms, found = definition.earlier[-1].from_ms, list[int]()
-    while (run := next_after(definition.times, after_ms, key=definition.key)) is not None:
-        if run.nominal_ms > definition.from_ms:
-            break
-        found.append(run.nominal_ms)
-        after_ms = run.nominal_ms
-    return found
-
-
-async def ended(store: CassandraStore, definitions: Sequence[Definition]) -> list[list[Row]]:
-    """Return the runs of each when all have an outcome, or after a minute and a half."""
-    until_s = time.monotonic() + 90
-    while True:
-        found = [await runs_of(store, each) for each in definitions]
-        if all(row.outcome is not None for rows in found for row in rows) or time.monotonic() > until_s:
-            return found
-        await asyncio.sleep(1)
 
 
 @pytest.mark.skipif(not IS_LONG, reason="in the long set: make faults; the simulation holds it in each run")
@@ -176,9 +119,10 @@ async def test_many_of_one_minute_are_on_time_and_spread_over_their_window(
     apps = [f"at-once-{spread}-{number}" for number in range(3)]
     await register_apps(cluster.base, apps)
     window = {} if spread is None else {"windowMs": 60_000, "windowSpread": spread}
+    times = {**EACH_MINUTE, **window}
     async with LoadClient(cluster.base, 32) as client:
         paths = [f"/apps/{apps[number % 3]}/recurring/cron-{number}" for number in range(AT_ONCE)]
-        keys = await put_all(client, receiver.url, paths, **window)
+        keys = await put_all(client, receiver.url, paths, times)
         minute_ms = int((time.time() + 2) // 60 + 1) * 60_000  # a version begins a second after its put
         # The length of the minute, and of its window, is what it is about.
         await asyncio.sleep(minute_ms / 1_000 + (5 if spread is None else 62) - time.time())

@@ -73,7 +73,10 @@ COMPUTING = (
 STAGES = (
     Stage("pods", 0, _e2e("cluster"), "faults and not alone"),
     Stage(
-        "faults", 0, _e2e("bulk", "network_faults", "recurring", "resize", "ringctl"), "faults and not alone"
+        "faults",
+        0,
+        _e2e("bulk", "network_faults", "recurring", "resize", "ringctl", "upgrade"),
+        "faults and not alone",
     ),
     Stage(
         "restarts",

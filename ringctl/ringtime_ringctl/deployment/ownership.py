@@ -11,6 +11,7 @@ from ringtime_ringctl.deployment.context import Deployment
 from ringtime_shared.coordination.protocol import Claim, Drain, Member, View, fit_members
 from ringtime_shared.errors import NotFound
 from ringtime_shared.models.app import App, Instance
+from ringtime_shared.models.node_status import NodeStatus
 from ringtime_shared.ring import Ring, imbalance
 from ringtime_shared.stores.protocol import DAMAGED_MARKS, Marks, MarkStore
 
@@ -42,6 +43,12 @@ async def fetch_snapshot(deployment: Deployment, *, with_marks: bool = True) -> 
     stored = await deployment.store.fetch_marks(instances) if with_marks else {}
     marks = {instance: each for instance, each in stored.items() if each != DAMAGED_MARKS}
     return Snapshot(now_ms=deployment.clock.now_ms(), apps=apps, view=view, drains=drains, marks=marks)
+
+
+def node_versions(view: View, statuses: Sequence[NodeStatus]) -> dict[str, str]:
+    """Return what each member runs, empty where it did not say; release 0.1.0 tells the store alone."""
+    told = {each.node: each.version for each in statuses}
+    return {node: member.version or told.get(node, "") for node, member in view.members.items()}
 
 
 async def fetch_app(deployment: Deployment, app_id: str) -> App:

@@ -85,6 +85,15 @@ def check_nodes(snapshot: Snapshot, healths: Sequence[Health]) -> list[Finding]:
     return findings or [Finding("nodes", State.OK, f"{len(snapshot.view.members):,} in the ring{answers}")]
 
 
+def check_versions(versions: Mapping[str, str]) -> Finding:
+    """Whether all nodes run one version; some run another while they are upgraded."""
+    counts = Counter(version or "a version it does not tell" for version in versions.values())
+    told = ", ".join(f"{count:,} run{'s' * (count == 1)} {name}" for name, count in counts.items())
+    if len(counts) < 2:
+        return Finding("versions", State.OK, told or "no node")
+    return Finding("versions", State.WARNING, told, "finish the upgrade, or go back: docs/upgrade.md")
+
+
 def check_clocks(healths: Sequence[Health]) -> list[Finding]:
     """Whether the clocks of nodes, servers and this machine agree; a callback leaves by its node's clock."""
     doubts = {each.node: each.doubt_ms for each in healths}

@@ -10,7 +10,13 @@ from pathlib import Path
 import click
 
 from ringtime_ringctl.deployment.context import Context, Deployment, open_coordination
-from ringtime_ringctl.deployment.ownership import RingReport, Snapshot, fetch_snapshot, report_ring
+from ringtime_ringctl.deployment.ownership import (
+    RingReport,
+    Snapshot,
+    fetch_snapshot,
+    node_versions,
+    report_ring,
+)
 from ringtime_ringctl.deployment.probes import fetch_health, read_time
 from ringtime_ringctl.doctor.checks import (
     BUCKET_FAIL,
@@ -31,6 +37,7 @@ from ringtime_ringctl.doctor.checks import (
     check_resizes,
     check_schema,
     check_secrets,
+    check_versions,
     idle_behind_ms,
     minutes_to_tell,
 )
@@ -117,7 +124,10 @@ async def examine_open(deployment: Deployment, output: Output) -> list[Finding]:
         bar.show(2, "nodes")
         healths = await fetch_health(snapshot.view.members)
         times = [read_time(each, deployment.clock) for each in await deployment.store.fetch_times()]
-        findings += check_nodes(snapshot, healths) + check_clocks([*healths, *times])
+        findings += check_nodes(snapshot, healths)
+        statuses = await deployment.store.fetch_node_statuses()
+        findings.append(check_versions(node_versions(snapshot.view, statuses)))
+        findings += check_clocks([*healths, *times])
         trust = deployment.settings.clock
         findings += check_ownership(report, snapshot.apps)
         findings += await _check_marks(deployment, report)

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 import click
 
 from ringtime_ringctl.deployment.context import Deployment
-from ringtime_ringctl.deployment.ownership import Snapshot, fetch_snapshot, report_ring
+from ringtime_ringctl.deployment.ownership import Snapshot, fetch_snapshot, node_versions, report_ring
 from ringtime_ringctl.deployment.probes import Health, fetch_health
 from ringtime_ringctl.output import Column, Output
 from ringtime_ringctl.shell import RingctlCommand, deployed
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.coordination.protocol import Drain
+from ringtime_shared.models.node_status import NodeStatus
 
 _COLUMNS = (
     Column("NODE"),
     Column("STATE"),
+    Column("VERSION"),
     Column("OWNS", right=True),
     Column("RING GIVES", right=True),
     Column("HEALTH", folds=True),
@@ -43,8 +45,11 @@ class NodeState:
     drain: Drain | None
 
 
-def report_nodes(snapshot: Snapshot, healths: Sequence[Health]) -> list[NodeState]:
-    """Put together what etcd and the nodes say, by name."""
+def report_nodes(
+    snapshot: Snapshot, healths: Sequence[Health], statuses: Sequence[NodeStatus] = ()
+) -> list[NodeState]:
+    """Put together what etcd, the nodes and the store say, by name."""
+    versions = node_versions(snapshot.view, statuses)
     by_node = {each.node: each for each in healths}
     members = snapshot.view.members
     states = []
@@ -56,7 +61,7 @@ def report_nodes(snapshot: Snapshot, healths: Sequence[Health]) -> list[NodeStat
                 state="drained" if load.is_drained else "active" if member is not None else "leaving",
                 address="" if member is None else member.address,
                 capacity=load.capacity,
-                version="" if member is None else member.version,
+                version=versions.get(load.node, ""),
                 owned=load.owned,
                 wanted=load.wanted,
                 health=by_node.get(load.node),
@@ -79,7 +84,8 @@ async def nodes(deployment: Deployment, output: Output) -> None:
       ringctl nodes --json | jq -r '.nodes[] | select(.drained) | .node'
     """
     snapshot = await fetch_snapshot(deployment, with_marks=False)
-    states = report_nodes(snapshot, await fetch_health(snapshot.view.members))
+    healths = await fetch_health(snapshot.view.members)
+    states = report_nodes(snapshot, healths, await deployment.store.fetch_node_statuses())
     if output.is_json:
         output.data({"nodes": [node_to_json(each) for each in states]})
         return
@@ -96,6 +102,7 @@ def _to_row(each: NodeState) -> list[str | int | None]:
     return [
         each.node,
         each.state,
+        each.version or None,
         each.owned,
         each.wanted,
         verdict,

@@ -95,6 +95,15 @@ def test_another_schema() -> None:
     assert "later release" in newer.found
 
 
+def test_versions_that_differ() -> None:
+    same = checks.check_versions({"n1": "0.2.0", "n2": "0.2.0"})
+    assert (same.state, same.found) == (State.OK, "2 run 0.2.0")
+    mixed = checks.check_versions({"n1": "0.2.0", "n2": "0.1.0", "n3": ""})
+    assert mixed.state is State.WARNING
+    assert mixed.found == "1 runs 0.2.0, 1 runs 0.1.0, 1 runs a version it does not tell"
+    assert "upgrade.md" in mixed.advice
+
+
 def test_no_nodes() -> None:
     assert states(checks.check_nodes(make_snapshot([pay()], nodes=[]), [])) == {State.FAILED}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.contract.builders import NOW_MS, make_app
 from tests.unit.ringctl.rig import FRESH, make_health, make_snapshot, pay
@@ -10,6 +12,7 @@ from ringtime_ringctl.deployment.ownership import one_process_view, report_ring,
 from ringtime_ringctl.ring.nodes import report_nodes
 from ringtime_shared.coordination.protocol import Claim
 from ringtime_shared.models.app import Instance
+from ringtime_shared.models.node_status import NodeStatus
 from ringtime_shared.stores.protocol import Marks
 
 P0, P1 = Instance("pay", 0), Instance("pay", 1)
@@ -92,6 +95,15 @@ def test_nodes_tell_their_state_health_and_drain() -> None:
     assert found["n1"].health is not None
     assert found["n3"].health is None
     assert found["n3"].address == "n3:80"
+
+
+def test_a_node_of_release_0_1_0_tells_its_version_to_the_store_alone() -> None:
+    snapshot = make_snapshot([pay()])
+    n1 = replace(snapshot.view.members["n1"], version="0.2.0")
+    snapshot = replace(snapshot, view=replace(snapshot.view, members={**snapshot.view.members, "n1": n1}))
+    statuses = [NodeStatus(node=name, at_ms=1, version="0.1.0") for name in ("n1", "n2", "gone")]
+    found = {each.node: each.version for each in report_nodes(snapshot, [], statuses)}
+    assert found == {"n1": "0.2.0", "n2": "0.1.0", "n3": ""}
 
 
 @pytest.mark.parametrize("server", ["embedded-9", None])

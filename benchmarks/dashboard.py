@@ -1,7 +1,7 @@
 """How long the server takes for each page of the dashboard, with 1,000 apps and 1,000,000 schedules stored.
 
-`ringtime serve` on a folder of its own; filled by batches over HTTP, then each page is asked for several
-times.
+`ringtime serve` on a folder of its own; or with `--split` an ingest pod, a dispatcher and `ringtime-web` on
+Cassandra and etcd of this machine. Filled by batches over HTTP, then each page is asked for several times.
 """
 
 from __future__ import annotations
@@ -9,15 +9,21 @@ from __future__ import annotations
 import argparse
 import http.client
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from tests.harness.server import serving
 
 from ringtime_client import HttpCallbackDetails, NewSchedule, RecurringTimes, RingtimeClient
+from ringtime_local import LocalServers
+from ringtime_local.cluster import Cluster
 
 BATCH = 1_000
 HEAVY = "app-0000"  #: has a tenth of all schedules
@@ -25,6 +31,7 @@ LOOKS = 7
 _AT_ONCE = 4
 _SPREAD = timedelta(days=7)
 _PATIENCE_S = 600.0
+_PAUSE_S = 0.3  #: between two looks, so that what is remembered for a second is not all that is seen
 
 
 def fill(client: RingtimeClient, apps: int, schedules: int) -> str:
@@ -66,15 +73,49 @@ def fill(client: RingtimeClient, apps: int, schedules: int) -> str:
     return ids[0]
 
 
+@contextmanager
+def one_process(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield where the API is, and where the pages are."""
+    with serving(folder) as server:
+        origin = server.base.removesuffix("/goscheduler")
+        yield origin, origin
+
+
+@contextmanager
+def split(folder: Path) -> Iterator[tuple[str, str]]:
+    """The same of a split deployment."""
+    with LocalServers(folder / "servers", kafka=False) as servers:
+        cluster = Cluster(folder / "pods", ingest=1, dispatchers=1, settings={}, servers=servers)
+        try:
+            cluster.start()
+            api = cluster.base.removesuffix("/goscheduler")
+            command = ["ringtime_web.main", "--port", "0", "--api-url", api]
+            with subprocess.Popen(
+                ["env", "RINGTIME_ACCESS_KEYS=off", "PYTHONUNBUFFERED=1", sys.executable, "-m", *command],
+                stdout=subprocess.PIPE,
+                text=True,
+            ) as web:
+                try:
+                    assert web.stdout is not None
+                    yield api, web.stdout.readline().split("listens on ")[1].strip().removesuffix("/")
+                finally:
+                    web.terminate()
+        finally:
+            cluster.stop()
+
+
 def main() -> None:
     """Fill, ask for each page, print a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--apps", type=int, default=1_000)
     parser.add_argument("--schedules", type=int, default=1_000_000)
+    parser.add_argument(
+        "--split", action="store_true", help="pods on Cassandra and etcd, not `ringtime serve`"
+    )
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as server:
-        origin = server.base.removesuffix("/goscheduler")
-        with RingtimeClient(origin, deadline=timedelta(seconds=_PATIENCE_S)) as client:
+    start = split if asked.split else one_process
+    with tempfile.TemporaryDirectory() as folder, start(Path(folder)) as (api, origin):
+        with RingtimeClient(api, deadline=timedelta(seconds=_PATIENCE_S)) as client:
             begun_s = time.monotonic()
             schedule_id = fill(client, asked.apps, asked.schedules)
             print(f"{asked.apps:,} apps, {asked.schedules:,} schedules in {time.monotonic() - begun_s:.0f} s")
@@ -84,6 +125,7 @@ def main() -> None:
         for name, path in pages(schedule_id).items():
             took_ms = []
             for _ in range(LOOKS):
+                time.sleep(_PAUSE_S)
                 started_s = time.perf_counter()
                 connection.request("GET", path, headers={"Accept": "text/html"})
                 answer = connection.getresponse()

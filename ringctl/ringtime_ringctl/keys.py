@@ -229,7 +229,7 @@ def to_json(key: ApiKey, now_ms: int) -> Mapping[str, object]:
     ends_ms = key.ends_ms()
     return {
         "keyId": key.key_id,
-        "state": _state_of(key, now_ms),
+        "state": key.state(now_ms),
         "label": key.label,
         "apps": _ALL if key.grant.apps is None else sorted(key.grant.apps),
         "scopes": sorted(key.grant.scopes),
@@ -246,14 +246,6 @@ def _scopes_of(words: Sequence[str], *, is_for_all: bool) -> list[Scope]:
     if _ALL not in words:
         return [SCOPES[word] for word in words]
     return [scope for scope in Scope if is_for_all or scope is not Scope.RING_OPERATE]
-
-
-def _state_of(key: ApiKey, now_ms: int) -> str:
-    if key.damage:
-        return "cannot be read"
-    if key.revoked_ms is not None:
-        return "revoked"
-    return "active" if key.ended_ms(now_ms) is None else "expired"
 
 
 async def _fetch(deployment: Deployment, key_id: str) -> ApiKey:

@@ -56,6 +56,7 @@ class Scene:
             "apps": "/ui/apps",
             "app": "/ui/app?app=shop",
             "audit": "/ui/audit",
+            "keys": "/ui/keys",
         }
 
 

@@ -36,6 +36,7 @@ from ringtime_ingest.http.routes.fires import FireRoutes
 from ringtime_ingest.http.routes.health import HealthRoutes, Ready
 from ringtime_ingest.http.routes.imports import ImportRoutes
 from ringtime_ingest.http.routes.jobs import JobRoutes
+from ringtime_ingest.http.routes.keys import KeyRoutes
 from ringtime_ingest.http.routes.metrics import MetricsRoutes, RequestCounts
 from ringtime_ingest.http.routes.operating import OperatingRoutes
 from ringtime_ingest.http.routes.recurring import RecurringRoutes
@@ -100,6 +101,7 @@ def create_app(
             *ImportRoutes(service, bodies, settings, meter, room).all(),
             *FireRoutes(service, bodies, settings, meter).all(),
             *AuditRoutes(service, bodies, settings, meter).all(),
+            *KeyRoutes(service, bodies, settings, meter).all(),
             *OperatingRoutes(service, bodies, settings, meter).all(),
             *HealthRoutes(ready, is_stepped=clock is not None).all(),
             *MetricsRoutes(counts, service).all(),

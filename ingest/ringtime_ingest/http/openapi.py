@@ -24,6 +24,7 @@ from ringtime_ingest.http.guard import ANY_KEY, OPEN, Needs
 from ringtime_ingest.http.schemas import Schema, ref
 from ringtime_ingest.service.requests import Offer
 from ringtime_shared.access import Scope
+from ringtime_shared.access.keys import ID_PATTERN
 from ringtime_shared.api.apps import MAX_APPS, MAX_CONTAINS_CHARS
 from ringtime_shared.api.audit import (
     MAX_ACTION_CHARS,
@@ -40,6 +41,7 @@ from ringtime_shared.api.completions import URL_PATTERN
 from ringtime_shared.api.dead_letters import MAX_SIZE
 from ringtime_shared.api.imports import IMPORTS_PATH
 from ringtime_shared.api.jobs import MAX_LIST_SIZE as MAX_JOBS
+from ringtime_shared.api.keys import MAX_SIZE as MAX_KEYS
 from ringtime_shared.api.labels import KEY_PATTERN as LABEL_KEY_PATTERN
 from ringtime_shared.api.labels import VALUE_PATTERN as LABEL_VALUE_PATTERN
 from ringtime_shared.api.operating import MAX_DESTINATIONS, MAX_FORECAST_HOURS, MAX_JOINS
@@ -151,6 +153,8 @@ _PARAMETERS: Mapping[str, Schema] = {
     },
     "after": APP_ID,
     "size:apps": {"type": "integer", "minimum": 1, "maximum": MAX_APPS},
+    "size:keys": {"type": "integer", "minimum": 1, "maximum": MAX_KEYS},
+    "after:keys": text_of(ID_PATTERN, description="The id of a key."),
     "size:jobs": {"type": "integer", "minimum": 1, "maximum": MAX_JOBS},
     "action": {"enum": [action.value for action in JobAction]},
     "jobId": SCHEDULE_ID,
@@ -758,6 +762,24 @@ _OPERATIONS = (
         for path, summary in (
             ("/goscheduler/apps/{appId}/audit", "List who changed what of an app, newest first"),
             ("/goscheduler/audit", "List who changed what, of all apps and of the deployment, newest first"),
+        )
+    ),
+    *(
+        _Operation(
+            method="get",
+            path=path,
+            summary=summary,
+            answer=schemas.KEYS,
+            failures=("400", "503", *others),
+            query=("size:keys", "after:keys"),
+        )
+        for path, summary, others in (
+            (
+                "/goscheduler/apps/{appId}/keys",
+                "List the API keys that may do something with an app, without the keys themselves",
+                ("404", "409"),
+            ),
+            ("/goscheduler/keys", "List all API keys, without the keys themselves", ()),
         )
     ),
     _Operation(

@@ -58,6 +58,7 @@ from ringtime_shared.api.dead_letters import (
 from ringtime_shared.api.fires import CompletenessView, FindingView, FireAuditPage
 from ringtime_shared.api.imports import ImportedView, ImportEffect
 from ringtime_shared.api.jobs import JobPage, JobView
+from ringtime_shared.api.keys import KeyList, KeyView
 from ringtime_shared.api.operating import (
     DestinationList,
     DestinationView,
@@ -151,6 +152,8 @@ def _type_of(key: Key) -> Schema:
     inside = get_args(key.kind)[0] if kind in (tuple, Sequence) else None
     if key.name in _FORMS and inside not in _OBJECTS:
         return _FORMS[key.name]
+    if inside is str:
+        return {"type": "array", "items": {"type": "string"}}
     if kind in (tuple, Sequence):
         return {"type": "array", "items": ref(_OBJECTS[inside])}
     return ref(_OBJECTS[kind]) if kind in _OBJECTS else _TYPES[kind]
@@ -234,6 +237,7 @@ _OBJECTS: Mapping[Any, str] = {
     FlowView: "Flow",
     ResizeView: "Resize",
     DestinationView: "Destination",
+    KeyView: "ApiKey",
     MinuteView: "Minute",
     ProblemView: "Problem",
 }
@@ -374,6 +378,7 @@ ANSWERS: Mapping[str, Schema] = {
     "Idempotency": _object(IdempotencyView),
     "Job": _object(JobView),
     "Completeness": _object(CompletenessView),
+    "ApiKey": _object(KeyView),
     "Finding": _object(FindingView),
     "Completion": _object(CompletionView),
     "Recurring": _object(RecurringView),
@@ -463,6 +468,7 @@ OVERVIEW = success_of(_object(OverviewView))
 NODES = success_of(_object(NodeList))
 RING = success_of(_object(RingView))
 DESTINATIONS = success_of(_object(DestinationList))
+KEYS = success_of(_object(KeyList))
 FORECAST = success_of(_object(ForecastView))
 LETTER_COUNT = success_of(record({"count": _whole("Dead letters that were not filed again.")}))
 REPLAYED = success_of(ref("Replay"))

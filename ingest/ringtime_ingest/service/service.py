@@ -26,6 +26,7 @@ from ringtime_ingest.service.imports import ImportParts, Imports
 from ringtime_ingest.service.job_actions import JobActions
 from ringtime_ingest.service.jobs import Jobs
 from ringtime_ingest.service.keyed import Keyed
+from ringtime_ingest.service.keys import Keys
 from ringtime_ingest.service.listing import Listing, fetch_shown
 from ringtime_ingest.service.named import Named, NamedParts
 from ringtime_ingest.service.operating import Operating
@@ -51,6 +52,7 @@ from ringtime_ingest.service.requests import (
 from ringtime_ingest.service.runs import Runs
 from ringtime_ingest.service.signing import SigningSecrets
 from ringtime_ingest.service.stored import Stored
+from ringtime_shared.access import KeyStore
 from ringtime_shared.api.apps import noted_to_json
 from ringtime_shared.api.configuration import TLS_PROFILE
 from ringtime_shared.api.ids import check_app_id
@@ -128,6 +130,7 @@ class IngestStore(
     OperatorStore,
     AuditStore,
     NodeStatusStore,
+    KeyStore,
     MetaStore,
     CalendarStore,
     RecurringStore,
@@ -222,6 +225,7 @@ class IngestService:
         )
         self.fires = Fires(parts.store, self._apps, parts.clock)
         self.audit = AuditLog(parts.store, self._apps, parts.clock)
+        self.keys = Keys(parts.store, parts.clock)
         self.operating = Operating(parts.store, self._apps, parts.clock)
         self.calendars = Calendars(parts.store, self._apps, parts.clock, parts.limits, trail)
         self.runs = Runs(parts.store, self._apps, self.calendars, parts.clock, parts.limits)

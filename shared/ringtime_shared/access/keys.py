@@ -69,6 +69,14 @@ class ApiKey:
         ends_ms = self.ends_ms()
         return ends_ms if ends_ms is not None and (ends_ms <= now_ms or self.revoked_ms is not None) else None
 
+    def state(self, now_ms: int) -> str:
+        """Return how it is, in a word for people."""
+        if self.damage:
+            return "cannot be read"
+        if self.revoked_ms is not None:
+            return "revoked"
+        return "active" if self.ended_ms(now_ms) is None else "expired"
+
 
 class KeyStore(Protocol):
     """The keys of a deployment. Every method may raise StoreUnavailable, writes also OutcomeUnknown; each may

@@ -232,8 +232,8 @@ ENTRIES: dict[tuple[str, str], Entry] = {
     ("get", f"{BASE}/apps"): plain("app_id=APP"),
     ("delete", BY_APP): plain("cancel_schedules=true"),
     **{("get", path): plain() for path in (f"{BY_APP}/audit", f"{BASE}/audit")},
-    **{("get", f"{BASE}/{word}"): plain() for word in ("overview", "nodes", "ring", "destinations")},
-    **{("get", f"{BY_APP}/{word}"): plain() for word in ("destinations", "forecast")},
+    **{("get", f"{BASE}/{word}"): plain() for word in ("overview", "nodes", "ring", "destinations", "keys")},
+    **{("get", f"{BY_APP}/{word}"): plain() for word in ("destinations", "forecast", "keys")},
     **{
         ("get", path): plain()
         for path in (f"{BY_APP}/completeness", f"{BASE}/completeness", f"{BY_APP}/audit-fires")

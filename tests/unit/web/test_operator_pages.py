@@ -16,6 +16,7 @@ from tests.unit.ingest.rig import NOW_MS, http_callback, schedule_body
 from tests.unit.web.rig import Web, make_web
 
 from ringtime_shared.access import Scope
+from ringtime_shared.access.keys import make_key
 from ringtime_shared.api.operating import ForecastView, MinuteView, RingNodeView
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.node_status import AppWork, NodeStatus, OverQuota, Trouble, Work
@@ -54,6 +55,7 @@ PAGES = (
     "/ui/apps?q=es",
     "/ui/app?app=test",
     "/ui/app?app=test&hours=24",
+    "/ui/keys",
     f"/ui/audit?{RANGE}",
     f"/ui/audit?app=test&{RANGE}",
 )
@@ -69,6 +71,8 @@ async def make_world(*, has_keys: bool = False) -> Web:
     """Two nodes that are well, one that is silent, a destination that is down."""
     web = make_web(has_keys=has_keys)
     store = web.rig.store.real
+    _, key = make_key(Scope, None, label=f"ana {HOSTILE}", now_ms=1, expires_ms=NOW_MS)
+    store._api_keys[key.key_id] = key
     for each in (
         status("a", troubles=(TROUBLE,), troubles_in_all=1),
         status("b"),

@@ -15,13 +15,23 @@ from tests.unit.ingest.rig import NOW_MS, http_callback, schedule_body
 from tests.unit.web.rig import Browser, Page, Web, make_web
 
 from ringtime_shared.access import Scope
+from ringtime_shared.access.keys import make_key
 from ringtime_shared.errors import StoreUnavailable
 from ringtime_shared.models.node_status import NodeStatus, OverQuota, Trouble, Work
 
 FORM = "application/x-www-form-urlencoded"
 OWN, THEIRS = "test", "their-app"
 #: what is known of another tenant, and what only operators know
-MARKS = ("their-host", "their-error", "their-label", "their-name", "their-node", "their-payload", "7,654,321")
+MARKS = (
+    "their-key-label",
+    "their-host",
+    "their-error",
+    "their-label",
+    "their-name",
+    "their-node",
+    "their-payload",
+    "7,654,321",
+)
 PAGES = (
     "/",
     "/ui/apps",
@@ -29,6 +39,7 @@ PAGES = (
     "/ui/destinations",
     "/ui/ring",
     "/ui/audit",
+    "/ui/keys",
     "/ui/live/overview",
     *(
         f"/ui/{page}{'&' if '?' in page else '?'}app={app}"
@@ -100,6 +111,9 @@ async def make_neighbours() -> tuple[Web, str]:
             over_quota=(OverQuota(app_id=THEIRS, minute_ms=NOW_MS + 60_000, due=7_654_321),),
         )
     )
+    _, theirs = make_key([Scope.SCHEDULES_READ], [OWN, THEIRS], label="both", now_ms=1)
+    _, alone = make_key([Scope.SCHEDULES_READ], [THEIRS], label="their-key-label", now_ms=1)
+    web.rig.store.real._api_keys.update({each.key_id: each for each in (theirs, alone)})
     return web, schedule_id
 
 

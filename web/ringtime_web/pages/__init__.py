@@ -15,6 +15,7 @@ from ringtime_web.pages.editing import EditingPages
 from ringtime_web.pages.entrance import EntrancePages
 from ringtime_web.pages.fires import FirePages
 from ringtime_web.pages.jobs import JobPages
+from ringtime_web.pages.keys import KeyPages
 from ringtime_web.pages.overview import OverviewPages
 from ringtime_web.pages.ring import RingPages
 from ringtime_web.pages.schedule import SchedulePages
@@ -54,6 +55,7 @@ def all_pages(site: Site) -> list[Route]:
         DestinationPages(site),
         RingPages(site),
         AppPages(site),
+        KeyPages(site),
         AuditPages(site),
         EditingPages(site),
         JobPages(site),

@@ -12,11 +12,14 @@ from ringtime_client import calls, fires, operating
 from ringtime_shared.access import Scope
 from ringtime_shared.api.apps import SigningSecretView
 from ringtime_shared.api.configuration import configuration_to_json
+from ringtime_shared.api.keys import KeyList
 from ringtime_shared.api.operating import ForecastView
 from ringtime_shared.errors import InvalidRequest
 from ringtime_web.pages.asking import read_reason
 from ringtime_web.pages.choosing import seek_apps
 from ringtime_web.pages.destinations import KINDS as DESTINATION_KINDS
+from ringtime_web.pages.keys import KINDS as KEY_KINDS
+from ringtime_web.pages.keys import list_keys
 from ringtime_web.site import Site, Visit
 
 _SIZE = 100
@@ -89,8 +92,10 @@ class AppPages:
             visit.api.run(fires.get_completeness(app_id)),
         )
         secrets: list[SigningSecretView] | None = None
+        keys: KeyList | None = None
         if visit.may(Scope.APPS_ADMIN):
             secrets = await visit.api.run(calls.list_signing_secrets(app_id))
+            keys = await list_keys(visit, app_id)
         return visit.render(
             "app.html",
             app=app,
@@ -103,6 +108,8 @@ class AppPages:
             destinations=destinations.destinations,
             kinds=DESTINATION_KINDS,
             secrets=secrets,
+            keys=keys,
+            key_kinds=KEY_KINDS,
             may_change=visit.may(Scope.APPS_ADMIN),
             done=visit.done,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 from tests.contract.builders import (
@@ -116,6 +117,14 @@ async def test_many_definitions_of_several_apps_come_back_by_key(store: Store, a
         await store.replace_definition(definition)
     keys = [key_of(definition) for definition in stored]
     assert await store.fetch_definitions([*keys, UNKNOWN, keys[0]]) == dict(zip(keys, stored, strict=True))
+
+
+async def test_many_definitions_that_are_kept_together_come_back_by_key(store: Store, app: App) -> None:
+    stored = [make_definition(app, recurring_id=UUID(int=n)) for n in range(25)]  # one shard in Cassandra
+    for definition in stored:
+        await store.replace_definition(definition)
+    keys = [key_of(definition) for definition in stored]
+    assert await store.fetch_definitions(keys) == dict(zip(keys, stored, strict=True))
 
 
 async def test_a_definition_is_replaced_only_from_the_revision_before(store: Store, app: App) -> None:

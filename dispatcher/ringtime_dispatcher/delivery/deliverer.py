@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 
 from ringtime_dispatcher.delivery.counts import DeliveryCounts
 from ringtime_dispatcher.delivery.damaged import DamagedRows
-from ringtime_dispatcher.delivery.following import Follower, FollowerParts
+from ringtime_dispatcher.delivery.following import STEPS_AT_ONCE, Follower, FollowerParts
 from ringtime_dispatcher.delivery.hooks import hook_row
 from ringtime_dispatcher.delivery.ledger import Item, Ledger, RowItem
 from ringtime_dispatcher.delivery.loads import Loads
@@ -141,6 +141,13 @@ class Deliverer:
             parts.limits.retention_days,
             self.counts.failed,
         )
+        # Of its own: what follows a run need not wait for the outcomes of those before it, nor they for that.
+        self._steps = OutcomeWriter(
+            parts.store,
+            parts.clock,
+            max(parts.dispatch.outcome_batch, STEPS_AT_ONCE),
+            parts.is_trusted,
+        )
         self._timetable: Timetable[RowItem] = Timetable(parts.clock, self._on_due, self._drop_stopped)
         self._turns = turns = Turns(parts.dispatch, parts.clock, parts.callbacks, self.pump)
         parts.metrics.level(DUE_BACKLOG, lambda: turns.waiting)
@@ -152,7 +159,7 @@ class Deliverer:
                 store=parts.store,
                 clock=parts.clock,
                 ledger=ledger,
-                outcomes=self._outcomes,
+                outcomes=self._steps,
                 deliveries=self,
                 is_trusted=parts.is_trusted,
                 retention_ms=self._retention_ms,
@@ -213,6 +220,7 @@ class Deliverer:
             await asyncio.wait(under_way)
         await self._follower.close()
         await self._damaged.close()
+        await self._steps.close()
         await self._outcomes.close()
 
     @property

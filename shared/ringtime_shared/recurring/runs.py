@@ -16,6 +16,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from hashlib import blake2b
 
 from ringtime_shared.models.times import (
@@ -63,10 +64,11 @@ def next_after(
     Raises:
         ValueError: the times are not such as `parse_times` makes, or of a dialect of a later version.
     """
-    moments = _moments_of(times)
     if times.count is not None and index >= times.count:
+        _moments_of(times)
         return None
-    moment, _ = _first_moment(times, moments, after_ms, exclusions)
+    first = _first_of_all if exclusions == NO_EXCLUSIONS else _first_with
+    moments, moment = first(times, after_ms, exclusions)
     return None if moment is None else _to_run(times, moments, moment, index + 1, key)
 
 
@@ -232,6 +234,18 @@ def _moments_of(times: Times) -> _Walls | _Elapsed:
         return _Elapsed(times.interval, zone)
     rule = calendar_rule(times.interval, zone.wall_at(times.interval.anchor_ms))
     return _Walls(rule, zone, times.dst_gap, times.dst_overlap)
+
+
+def _first_with(
+    times: Times, after_ms: int, exclusions: Exclusions
+) -> tuple[_Walls | _Elapsed, _Moment | None]:
+    """Return what the times name, and the first moment of it after an instant. Raises ValueError."""
+    moments = _moments_of(times)
+    return moments, _first_moment(times, moments, after_ms, exclusions)[0]
+
+
+#: Most definitions that come due together have the same times as others of them.
+_first_of_all = lru_cache(maxsize=1_000)(_first_with)
 
 
 def _first_moment(

@@ -174,14 +174,32 @@ def _check_numbers(value: object, least: int) -> None:
     if isinstance(value, tuple):
         for item in value:
             _check_numbers(item, least)
-    elif is_dataclass(value):
-        for field in fields(value):
-            found = getattr(value, field.name)
-            if isinstance(found, (int, float)) and not isinstance(found, bool):
-                if not least <= found <= (LAST_MS if field.name.endswith("_ms") else _MOST):
-                    raise ValueError(f"{field.name} is out of range: {found}")
-            else:
+        return
+    of: Any = value.__class__
+    if (limits := _limits_of(of)) is not None:
+        for name, most, _ in limits:
+            found = getattr(value, name)
+            kind = found.__class__
+            if kind is int or kind is float:
+                if not least <= found <= most:
+                    raise ValueError(f"{name} is out of range: {found}")
+            elif kind not in _NO_NUMBERS:
                 _check_numbers(found, least)
+
+
+_NO_NUMBERS = {bool, bytes, str, type(None), UUID}
+
+
+@lru_cache(maxsize=256)
+def _limits_of(kind: type) -> tuple[tuple[str, int, object], ...] | None:
+    """Return of each field of a dataclass its name, the most that it may be if it is a number, and its
+    default; None: it is no dataclass. To ask for them costs more than what is done with them."""
+    if not is_dataclass(kind):
+        return None
+    return tuple(
+        (field.name, LAST_MS if field.name.endswith("_ms") else _MOST, field.default)
+        for field in fields(kind)
+    )
 
 
 _encode = Encoder().encode
@@ -193,12 +211,18 @@ def encode_slim(model: object) -> bytes:
 
 
 def _slim(value: object) -> object:
-    if is_dataclass(value):
-        named = ((field, getattr(value, field.name)) for field in fields(value))
-        return {field.name: _slim(item) for field, item in named if item != field.default}
+    kind: Any = value.__class__
+    if kind in _PLAIN:
+        return value
     if isinstance(value, tuple):
         return [_slim(item) for item in value]
+    if (limits := _limits_of(kind)) is not None:
+        found = ((name, getattr(value, name), default) for name, _, default in limits)
+        return {name: _slim(item) for name, item, default in found if item != default}
     return value
+
+
+_PLAIN = {*_NO_NUMBERS, int, float}
 
 
 # Rows and outcomes

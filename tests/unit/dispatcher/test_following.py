@@ -115,6 +115,22 @@ async def test_a_row_that_is_no_run_reads_no_definition() -> None:
     assert rig.store.names() == ["put_updates"]
 
 
+@on_virtual_time
+async def test_what_follows_a_run_does_not_wait_for_the_outcomes_of_others() -> None:
+    rig = make_rig()
+    definition, _ = await begin(rig)
+    gate = rig.store.hold("put_updates")
+    await asyncio.sleep(3)
+    first, second = await runs(rig, definition)
+    rig.give(second)
+    await asyncio.sleep(5)
+    assert len(rig.receiver.sent) == 2
+    assert (await rig.stored(first)).outcome is None
+    gate.set()
+    await asyncio.sleep(1)
+    assert rig.deliverer.is_idle
+
+
 @pytest.mark.parametrize("name", ["fetch_definitions", "put_rows", "fetch_marks"])
 @on_virtual_time
 async def test_a_store_that_is_away_is_waited_for(name: str) -> None:

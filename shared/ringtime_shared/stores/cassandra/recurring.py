@@ -19,7 +19,7 @@ from ringtime_shared.recurring.calendars import names_of, with_calendars
 from ringtime_shared.stores.cassandra.calendars import Calendars
 from ringtime_shared.stores.cassandra.lwt import ROUNDS, back_off, change
 from ringtime_shared.stores.cassandra.rows import pack_int, pack_long, routing_key
-from ringtime_shared.stores.cassandra.session import CqlSession, Prepared, Query
+from ringtime_shared.stores.cassandra.session import CqlSession, Prepared, Query, pack_list
 from ringtime_shared.stores.codec import encode_definition, read_definition
 from ringtime_shared.stores.protocol import (
     RUNS_WINDOW_MS,
@@ -33,11 +33,16 @@ SHARDS = 16
 _SHARD_SHIFT = 124
 SHARDS_AT_ONCE = 4  #: read side by side for a page of a list
 WEEKS_AT_ONCE = 8
+DEFINITIONS_AT_ONCE = 10  #: in one read; each may have a payload of a MiB
 _FIRST_ID = UUID(int=0)
 
 _COLUMNS = "revision, definition, payload"
 _BY_KEY = "WHERE app_id = ? AND shard = ? AND recurring_id = ?"
 _GET = f"SELECT {_COLUMNS} FROM $definitions {_BY_KEY}"
+# Those of one shard that come due together: a statement costs Cassandra more than a row does.
+_GET_SOME = (
+    f"SELECT recurring_id, {_COLUMNS} FROM $definitions WHERE app_id = ? AND shard = ? AND recurring_id IN ?"
+)
 _LIST = (
     f"SELECT recurring_id, {_COLUMNS} FROM $definitions"
     " WHERE app_id = ? AND shard = ? AND recurring_id > ? LIMIT ?"
@@ -68,15 +73,15 @@ class Recurring:
         """Use `prepare`."""
         self._session = session
         self._calendars = calendars
-        self._get, self._list, self._create, self._replace, self._drop, self._delete, *get_runs = statements
+        self._get, self._get_some, self._list, self._create, self._replace, self._drop, *others = statements
+        self._delete, *get_runs = others
         self._get_runs = dict(zip((False, True), get_runs, strict=True))
 
     @classmethod
     async def prepare(cls, session: CqlSession, calendars: Calendars) -> Self:
         runs = (f"{_GET_RUNS} {_LIMIT}", f"{_GET_RUNS} {_NEWEST_FIRST}")
-        return cls(
-            session, calendars, await session.prepare(_GET, _LIST, _CREATE, _REPLACE, _DROP, _DELETE, *runs)
-        )
+        changes = (_CREATE, _REPLACE, _DROP, _DELETE)
+        return cls(session, calendars, await session.prepare(_GET, _GET_SOME, _LIST, *changes, *runs))
 
     async def fetch_definition(self, key: DefinitionKey) -> Definition | None:
         definition = (await self.fetch_definitions([key])).get(key)
@@ -85,11 +90,24 @@ class Recurring:
         return definition
 
     async def fetch_definitions(self, keys: Sequence[DefinitionKey]) -> dict[DefinitionKey, Definition]:
-        asked = list(dict.fromkeys(keys))
-        answers = await self._session.read_all([self._get.bind(*_key(key)) for key in asked])
+        by_shard: dict[tuple[str, int], list[UUID]] = defaultdict(list)
+        for app_id, recurring_id in dict.fromkeys(keys):
+            by_shard[app_id, _shard(recurring_id)].append(recurring_id)
+        asked = [
+            (app_id, shard, ids[n : n + DEFINITIONS_AT_ONCE])
+            for (app_id, shard), ids in by_shard.items()
+            for n in range(0, len(ids), DEFINITIONS_AT_ONCE)
+        ]
+        statements = [
+            self._get_some.with_raw(
+                (app_id.encode(), pack_int(shard), pack_list([each.bytes for each in ids]))
+            )
+            for app_id, shard, ids in asked
+        ]
+        answers = await self._session.read_all(statements)
         found = [
-            read_definition(*key, *record)
-            for key, records in zip(asked, answers, strict=True)
+            read_definition(app_id, *record)
+            for (app_id, _, _), records in zip(asked, answers, strict=True)
             for record in records
         ]
         complete = await self._complete(found)

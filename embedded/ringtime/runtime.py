@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from ringtime.stepped_clock import Stepper, TestClock, suited
-from ringtime_dispatcher.bursts import BurstWatch
 from ringtime_dispatcher.callbacks.build import close_callbacks, make_callbacks, open_mark_topic
 from ringtime_dispatcher.completeness import CompletenessWatch
 from ringtime_dispatcher.engine import Dispatcher, make_dispatcher
@@ -156,8 +155,6 @@ async def run(
             halting = asyncio.create_task(_halt_when_lost(runtime), name="watch the data folder")
             forecaster = Forecaster(store, clock, dispatcher.apps, dispatcher.is_first)
             forecaster.register(metrics)
-            bursts = BurstWatch(store, clock, dispatcher.is_first)
-            bursts.register(metrics)
             watch = CompletenessWatch(store, clock, dispatcher.apps, dispatcher.is_first, topic)
             watch.register(metrics)
             reporter = Reporter(dispatcher.observe, store, settings.node.status_ms, forecaster.over)
@@ -165,7 +162,6 @@ async def run(
             try:
                 async with (
                     forecaster.looking(settings.dispatch.forecast_s),
-                    bursts.looking(settings.dispatch.ahead_s),
                     watch.looking(settings.dispatch.completeness_s),
                 ):
                     yield runtime

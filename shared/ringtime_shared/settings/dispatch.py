@@ -100,10 +100,10 @@ class DispatchSettings:
     """Time between two looks, in seconds, for apps that have a minute in the next day which their quota does
     not carry. One node looks, for all; a look costs the store 200,000 rows read at most."""
 
-    ahead_s: Annotated[int, Meta(ge=1, le=3_600)] = 30
+    ahead_s: Annotated[int, Meta(ge=1, le=3_600)] = 60
     """Time between two looks, in seconds, at how much of all apps is due in the next 15 minutes, for the
-    metrics, by which dispatchers can be added before a burst. One node looks, for all, in a twentieth of its
-    time at most; a look costs the counts of at most 750 poller instances and minutes."""
+    metrics, by which dispatchers can be added before a burst. One node looks, for all, where metrics are
+    read, in a twentieth of its time at most; a look counts at most 750 poller instances and minutes."""
 
     completeness_s: Annotated[int, Meta(ge=1, le=3_600)] = 15
     """Time between two looks, in seconds, at the completeness mark of all apps, for the metrics and for

@@ -18,6 +18,10 @@ from ringtime_shared.stores.protocol import DefinitionKey
 from tests.harness.client import LoadClient, gather
 
 EACH_MINUTE: Mapping[str, object] = {"cronExpression": "* * * * *", "timeZone": "UTC"}
+EVERY_5_S: Mapping[str, object] = {
+    "interval": {"every": 5, "unit": "seconds", "anchorTime": "2026-01-01T00:00:00Z"},
+    "timeZone": "UTC",
+}
 
 
 async def put_all(

@@ -29,7 +29,7 @@ from ringtime_shared.stores.cassandra.migrate import Step, read_steps
 from ringtime_shared.stores.protocol import DefinitionKey
 from tests.e2e.clients import PER_KILL, Clients, clients_of, restart, through
 from tests.e2e.conftest import clustered, register_apps, until_shared
-from tests.e2e.crons import connected, ended, planned, put_all
+from tests.e2e.crons import EVERY_5_S, connected, ended, planned, put_all
 from tests.harness.client import BROKEN, REFUSED, TOO_LATE, gather
 from tests.harness.planned import fetch_all
 from tests.harness.previous import previous_python, read_releases
@@ -38,16 +38,12 @@ from tests.harness.report import IS_LONG
 
 pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(900)]
 
-#: Who reads comes before who writes, and goes after it.
-FORWARD = ("dispatcher-1", "dispatcher-2", "dispatcher-3", "ingest-1", "ingest-2")
-ROLLED = FORWARD if IS_LONG else ("dispatcher-1", "ingest-1")
+#: In the same order there and back, so that old and new dispatchers each send what the other release took.
+ALL = ("dispatcher-1", "dispatcher-2", "dispatcher-3", "ingest-1", "ingest-2")
+ROLLED = ALL if IS_LONG else ("dispatcher-1", "ingest-1")
 NEW, OLD = version("ringtime"), read_releases()[-1].tag.removeprefix("v")
 LEAD_S = (1, 60) if IS_LONG else (1, 8)  #: near, and so far that another release sends it than took it
 CRONS = 60 if IS_LONG else 12
-EVERY_5_S = {
-    "interval": {"every": 5, "unit": "seconds", "anchorTime": "2026-01-01T00:00:00Z"},
-    "timeZone": "UTC",
-}
 READ_BACK = 200
 
 
@@ -134,6 +130,7 @@ async def test_a_rolling_upgrade_and_back(
 ) -> None:
     paths = [f"/apps/pay/recurring/tick-{number}" for number in range(CRONS)]
     seen: list[Counter[str]] = []
+    told: list[set[str]] = []
     async with clients_of(cluster, receiver, 31) as clients:
         stable = clients.clients[1]
         keys = await put_all(stable, receiver.url, paths, EVERY_5_S)
@@ -143,7 +140,9 @@ async def test_a_rolling_upgrade_and_back(
             await add_a_step(cluster, monkeypatch)
             await replace(cluster, ROLLED, new=True)
             seen.append(await asyncio.to_thread(versions, cluster))
-            await replace(cluster, ROLLED[::-1], new=False)
+            async with connected(cluster) as store:
+                told.append({each.node for each in await store.fetch_node_statuses()})
+            await replace(cluster, ROLLED, new=False)
             seen.append(await asyncio.to_thread(versions, cluster))
 
         await through(clients, there_and_back(), lead_s=LEAD_S)
@@ -155,6 +154,7 @@ async def test_a_rolling_upgrade_and_back(
         await read_back(clients)
         print(f"{runs} runs of {CRONS} recurring schedules, each nominal time once; {dict(failed)}")
     assert failed.keys() <= {REFUSED, BROKEN, TOO_LATE, 503}, "nothing a client would not try again"
+    assert told == [{f"dispatcher-{number}" for number in (1, 2, 3)}], "the overview shows all of them"
     assert seen[1] == {OLD: 3}
     rolled = sum(name.startswith("dispatcher") for name in ROLLED)
     assert seen[0] == Counter({NEW: rolled}) + Counter({OLD: 3 - rolled})

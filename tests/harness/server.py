@@ -39,6 +39,7 @@ class ServerProcess:
         """
         self.base = ""
         self.data = data
+        self.python = sys.executable  #: that of another release's environment, to run it from the next start
         self._descriptors = descriptors
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
         self._clock = clock
@@ -57,7 +58,7 @@ class ServerProcess:
             stepped = ("--clock", "manual", "--clock-start", self._stepped_from)
             module = ["ringtime.main", "serve", "--port", port, *stepped]
         self._process = subprocess.Popen(
-            [sys.executable, "-m", *module],
+            [self.python, "-m", *module],
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,

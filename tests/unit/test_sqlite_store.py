@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -39,7 +40,7 @@ from ringtime_shared.models.app import AppConfiguration, Instance, Resize
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.stores.protocol import IdPage, IndexEntry, Marks, MarksWrite
-from ringtime_shared.stores.sqlite import SqliteStore, schema
+from ringtime_shared.stores.sqlite import SqliteStore, purge, receipts, schema
 from ringtime_shared.stores.sqlite.engine import Worker
 from ringtime_shared.stores.sqlite.purge import LOOK_AGAIN_MS
 
@@ -582,3 +583,27 @@ async def test_purge_deletes_what_a_deleted_app_has_left_when_it_expires(store: 
     await store.delete_app(app)
     assert await store.purge(START_MS + 60_000 * 5) == 0
     assert await store.purge(START_MS + 2 * WEEK_MS) == 3
+
+
+async def test_purge_deletes_no_more_receipts_at_once_than_rows(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deleted: list[int] = []
+
+    def noted(*asked: Any) -> int:
+        deleted.append(receipts.delete_receipts(*asked))
+        return deleted[-1]
+
+    monkeypatch.setattr(purge, "ROWS_PER_CHUNK", 10)
+    monkeypatch.setattr(purge, "delete_receipts", noted)
+    app = await store.create_app(make_app())
+    rows = [make_row(app, START_MS + n, expires_ms=AFTER_RETENTION_MS) for n in range(35)]
+    for row in rows:
+        await store.put_rows([row])  # a receipt each
+    await store.put_updates([make_update(row, make_outcome()) for row in rows])
+    assert await store.purge(AFTER_RETENTION_MS) == 35
+    assert sum(deleted) == 35
+    assert max(deleted) <= 10
+    entry = IndexEntry(BUCKET, Instance(app.app_id, 0))
+    assert (await store.fetch_receipts(entry, None, 100)).schedule_ids == []
+    assert await store.fetch_index(BUCKET, BUCKET) == []

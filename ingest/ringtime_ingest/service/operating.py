@@ -111,6 +111,7 @@ class Operating:
         self._known: tuple[int, _Known] | None = None  # boot time
         self._reading = asyncio.Lock()
         self._ring: tuple[object, Ring] | None = None
+        self._simulated: tuple[Ring, Mapping[str, float], tuple[Simulation, Ring]] | None = None
         self._placing = asyncio.Lock()
 
     async def close(self) -> None:
@@ -165,10 +166,8 @@ class Operating:
         ring = await self._ring_of(known)
         simulation, after = None, None
         if join or leave:
-            nodes = _changed(ring.nodes, join, leave)
-            async with self._placing:
-                simulation, after = await asyncio.to_thread(_simulate, ring, nodes)
-        return _ring_view(known, ring, app, simulation, after)
+            simulation, after = await self._simulated_with(ring, _changed(ring.nodes, join, leave))
+        return await asyncio.to_thread(_ring_view, known, ring, app, simulation, after)
 
     async def overview(self) -> OverviewView:
         """Return the whole in one answer. Raises StoreUnavailable."""
@@ -227,6 +226,15 @@ class Operating:
             if self._ring is None or self._ring[0] != key:
                 self._ring = key, await asyncio.to_thread(known.make_ring)
             return self._ring[1]
+
+    async def _simulated_with(self, ring: Ring, nodes: Mapping[str, float]) -> tuple[Simulation, Ring]:
+        """Return what would move. A page that shows it asks again every few seconds; nothing is computed anew
+        until the ring changes, or somebody asks for other nodes."""
+        async with self._placing:
+            last = self._simulated
+            if last is None or last[0] is not ring or last[1] != nodes:
+                self._simulated = last = ring, nodes, await asyncio.to_thread(_simulate, ring, nodes)
+            return last[2]
 
 
 def _simulate(ring: Ring, nodes: Mapping[str, float]) -> tuple[Simulation, Ring]:

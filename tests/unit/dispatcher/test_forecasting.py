@@ -29,12 +29,13 @@ class Hand:
 
     def __init__(self) -> None:
         self.bucket = BUCKET
+        self.late_ms = 0  #: what has passed on the boot clock
 
     def now_ms(self) -> int:
         return first_slot(self.bucket)
 
     def boot_ms(self) -> int:
-        return self.now_ms()
+        return self.now_ms() + self.late_ms
 
     def doubt(self) -> None:
         return None
@@ -190,3 +191,22 @@ async def test_a_store_that_is_away_is_tried_again(world: World) -> None:
     with pytest.raises(StoreUnavailable):
         await world.over()
     assert await world.over()
+
+
+async def test_a_round_has_a_fifth_of_the_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    apps, rests = [await world.add(f"app-{n}") for n in range(3)], list[float]()
+    look = world.store.real.fetch_app_buckets
+
+    async def slow(*asked: Any) -> list[IndexEntry]:
+        world.clock.late_ms += 20
+        return await look(*asked)
+
+    async def rest(seconds: float) -> None:
+        rests.append(seconds)
+
+    monkeypatch.setattr(world.store.real, "fetch_app_buckets", slow)
+    monkeypatch.setattr("ringtime_dispatcher.forecasting.asyncio.sleep", rest)
+    await world.forecaster.round()
+    assert len(rests) == len(apps)
+    assert sum(rests) == pytest.approx(4 * world.clock.late_ms / 1_000)
+    assert world.clock.late_ms > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from tests.contract.builders import make_app, make_rows
 from tests.unit.ingest.rig import NOW_MS, Rig, make_rig
 
+from ringtime_ingest.service import operating
 from ringtime_shared.api.operating import DestinationList, NodeList, OverviewView, RingView
 from ringtime_shared.api.views import read, show
 from ringtime_shared.buckets import BUCKET_MS
@@ -18,6 +20,7 @@ from ringtime_shared.coordination.protocol import Member, fit_members
 from ringtime_shared.errors import StoreUnavailable
 from ringtime_shared.models.node_status import AppWork, NodeStatus, OverQuota, Trouble, Work
 from ringtime_shared.ring import Ring
+from ringtime_shared.ring.simulation import Simulation, simulate
 
 BASE = "/goscheduler"
 LAGS = (0, 0, 50, 0, 0, 0, 0, 50)
@@ -135,6 +138,30 @@ async def test_a_join_and_a_leave_are_simulated() -> None:
     for query, field in (("join=101", "join"), ("join=x", "join"), ("app_id=.", "app_id")):
         refused = await get(rig, f"/ring?{query}", 400)
         assert [each["field"] for each in refused["status"]["errors"]] == [field]
+
+
+async def test_a_page_that_shows_a_simulation_again_and_again_has_it_computed_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = await make_world(status("a"), status("b"))
+    computed = 0
+
+    def counted(ring: Ring, nodes: Mapping[str, float]) -> Simulation:
+        nonlocal computed
+        computed += 1
+        return simulate(ring, nodes)
+
+    monkeypatch.setattr(operating, "simulate", counted)
+    for query, count in (("join=1", 1), ("join=1&app_id=test", 1), ("join=2", 2), ("leave=a", 3), ("", 3)):
+        for _ in range(3):
+            await get(rig, f"/ring?{query}")
+            rig.clock.advance(1_500)
+        assert computed == count, query
+    await get(rig, "/ring?join=1")
+    await rig.service.set_active("idle", True)
+    rig.clock.advance(1_500)
+    assert read(RingView, await get(rig, "/ring?join=1")).instances == 10
+    assert computed == 5, "of another ring more is to be told"
 
 
 async def test_a_destination_is_told_once_for_all_nodes() -> None:

@@ -57,14 +57,13 @@ def purge_chunk(session: Session, now_ms: int) -> Chunk:
         " WHERE purge_ms <= ? AND bucket < ? ORDER BY purge_ms LIMIT ?",
         (now_ms, first_kept_bucket(now_ms), ENTRIES_PER_CHUNK),
     ).fetchall()
-    deleted = letters
+    deleted, left = letters, ROWS_PER_CHUNK - letters  # receipts count for what may be done, too
     for entry in entries:
-        left = ROWS_PER_CHUNK - deleted
         found = _delete_rows(session, entry, now_ms, left)
-        deleted += found
-        if found == left:
+        deleted, left = deleted + found, left - found
+        left = _close_entry(session, entry, now_ms, left) if left else 0
+        if not left:
             return Chunk(deleted, is_last=False)
-        _close_entry(session, entry, now_ms)
     return Chunk(deleted, is_last=len(entries) < ENTRIES_PER_CHUNK)
 
 
@@ -150,24 +149,27 @@ def _delete_rows(session: Session, entry: IndexKey, now_ms: int, limit: int) -> 
     ).rowcount
 
 
-def _close_entry(session: Session, entry: IndexKey, now_ms: int) -> None:
-    """Drop the index entry if no row is left under it, else note when to look again."""
+def _close_entry(session: Session, entry: IndexKey, now_ms: int, limit: int) -> int:
+    """Drop the index entry if no row is left under it, else note when to look again. Return how many receipts
+    more might have been deleted; 0: it stays as it was, for another look."""
     bucket, app, partition = entry
     (earliest_ms,) = session.connection.execute(
         f"SELECT min(expires_ms) FROM schedules {_RANGE}",
         (app, partition, first_slot(bucket), last_slot(bucket)),
     ).fetchone()
+    left = limit - delete_receipts(session, entry, None if earliest_ms is None else now_ms, limit)
+    if not left:
+        return 0
     if earliest_ms is None:
         session.connection.execute(
             "DELETE FROM due_index WHERE bucket = ? AND app = ? AND partition = ?", entry
         )
         session.connection.execute("DELETE FROM moved WHERE bucket = ? AND app = ? AND partition = ?", entry)
-        delete_receipts(session, entry, None)
         session.forget_indexed([entry])
     else:
-        delete_receipts(session, entry, now_ms)
         look_ms = earliest_ms if earliest_ms > now_ms else now_ms + LOOK_AGAIN_MS
         session.connection.execute(
             "UPDATE due_index SET purge_ms = ? WHERE bucket = ? AND app = ? AND partition = ?",
             (look_ms, *entry),
         )
+    return left

@@ -43,10 +43,14 @@ def fetch_receipts(
     )
 
 
-def delete_receipts(session: Session, entry: IndexKey, now_ms: int | None) -> None:
-    """Forget the receipts of a bucket that have expired; None: all of them."""
+def delete_receipts(session: Session, entry: IndexKey, now_ms: int | None, limit: int) -> int:
+    """Forget receipts of a bucket that have expired, at most so many; None: of all of them. Return how many
+    were."""
     bucket, app, partition = entry
-    session.connection.execute(
-        "DELETE FROM receipts WHERE app = ? AND partition = ? AND bucket = ? AND expires_ms <= ?",
-        (app, partition, bucket, (1 << 62) if now_ms is None else now_ms),
-    )
+    bounds = app, partition, bucket, (1 << 62) if now_ms is None else now_ms
+    return session.connection.execute(
+        "DELETE FROM receipts WHERE (app, partition, bucket, ids) IN"
+        " (SELECT app, partition, bucket, ids FROM receipts"
+        " WHERE app = ? AND partition = ? AND bucket = ? AND expires_ms <= ? LIMIT ?)",
+        (*bounds, limit),
+    ).rowcount

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from ringtime_dispatcher.delivery.deliverer import Deliverer, DeliveryParts
 from ringtime_dispatcher.delivery.ledger import Ledger
+from ringtime_dispatcher.delivery.recording import persist
 from ringtime_dispatcher.levels import NodeLevels
 from ringtime_dispatcher.ownership.capacity import most_owned
 from ringtime_dispatcher.ownership.instance import OwnedInstance
@@ -248,8 +249,9 @@ class Dispatcher:
         return self._owner.is_first()
 
     async def start(self) -> None:
-        """Join the ring and start the loops. Raises StartupError, StoreUnavailable."""
-        self._deliverer.sent_until_ms = await self._store.fetch_sent_until()
+        """Join the ring and start the loops, when the store has said what was sent before it was put back.
+        Raises StartupError."""
+        self._deliverer.sent_until_ms = await persist(self._store.fetch_sent_until)
         await self._owner.join()
         for name, step in (
             ("ownership", self._owner.step),

@@ -14,6 +14,7 @@ from tests.unit.dispatcher.test_hooks import HOOKS
 from ringtime_dispatcher.delivery.deliverer import PASSED_OVER
 from ringtime_shared.callbacks.protocol import Reply
 from ringtime_shared.coordination.memory import Hub
+from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.schedule import Row, Status
 from ringtime_shared.settings import RetrySettings
@@ -87,10 +88,11 @@ async def test_a_retry_that_was_due_is_passed_over_as_a_first_attempt_is() -> No
 
 
 @on_virtual_time
-async def test_a_node_asks_the_store_at_its_start() -> None:
+async def test_a_node_asks_the_store_at_its_start_until_it_answers() -> None:
     rig = make_rig()
     await rig.store.real.note_restore(START_MS, 1)
-    node = make_node(rig.store.real, rig.clock, Hub())
+    rig.store.fail("fetch_sent_until", StoreUnavailable("away"), OutcomeUnknown("no answer"))
+    node = make_node(rig.store, rig.clock, Hub())
     await node.start()
     try:
         assert node._deliverer.sent_until_ms == START_MS

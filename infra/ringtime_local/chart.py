@@ -166,7 +166,7 @@ _VALUES: Mapping[str, _Schema] = {
     "commonLabels": _WORDS,
     "settings": _settings(),
     "gateway": _YES_OR_NO,
-    "tls": _object({"existingSecret": _SECRET, "clientCa": _YES_OR_NO}),
+    "tls": _object({"existingSecret": _SECRET, "ownAuthority": _YES_OR_NO, "clientCa": _YES_OR_NO}),
     "keyRing": _object({"existingSecret": _SECRET, "file": _SECRET_KEY}),
     "completion": _object(
         {
@@ -214,7 +214,9 @@ _VALUES: Mapping[str, _Schema] = {
             "keda": _KEDA,
         }
     ),
-    "web": _object({**_PODS, "enabled": _YES_OR_NO, "service": _SERVICE}),
+    "web": _object(
+        {**_PODS, "enabled": _YES_OR_NO, "apiUrl": _matching(r"^(https?://\S+)?$"), "service": _SERVICE}
+    ),
     "serve": _object(
         {
             **_POD,

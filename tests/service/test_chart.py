@@ -202,6 +202,7 @@ WRONG: list[tuple[Values, str]] = [
     ({"callbacks": {"tlsProfiles": [{"name": "bank"}]}}, "existingSecret"),
     ({"completion": {"baseUrl": "https://example.org"}}, "completion: baseUrl and existingSecret"),
     ({"cassandra": {"tls": {"clientCertificate": True}}}, "cassandra.tls.existingSecret: clientCertificate"),
+    ({"tls": {"ownAuthority": False, "clientCa": True}}, "tls.ownAuthority: tls.clientCa needs"),
     ({"tls": {"clientCa": True}}, "tls.existingSecret: tls.clientCa needs it"),
     ({"metrics": {"enabled": False}, "serviceMonitor": {"enabled": True}}, "metrics.enabled: serviceMonitor"),
     (
@@ -374,6 +375,20 @@ def test_the_dashboard_asks_the_api(charts: Mapping[str, Chart], helm: str, tmp_
     assert pod.environment()["RINGTIME_CA_FILE"] == "/etc/ringtime/tls/server/ca.crt"
     without = render(helm, BEHIND_GATEWAY, {"web": {"enabled": False}})
     assert [each.component for each in without.pods()] == ["ingest", "dispatcher", "migrate"]
+
+
+def test_a_certificate_of_a_public_authority_needs_no_other(helm: str, tmp_path: Path) -> None:
+    public = {
+        "tls": {"ownAuthority": False},
+        "web": {"apiUrl": "https://ringtime.example.org"},
+        "serviceMonitor": {"enabled": True, "tls": {"serverName": "ringtime.example.org"}},
+    }
+    chart = render(helm, WITH_TLS, public)
+    pod = chart.pod("web")
+    assert "RINGTIME_CA_FILE" not in pod.environment()
+    assert pod.settings(tmp_path).web.api_url == "https://ringtime.example.org"
+    (endpoint,) = chart.one("ServiceMonitor")["spec"]["endpoints"]
+    assert endpoint["tlsConfig"] == {"serverName": "ringtime.example.org"}
 
 
 def test_one_process_has_its_data_in_a_volume(helm: str, charts: Mapping[str, Chart], tmp_path: Path) -> None:

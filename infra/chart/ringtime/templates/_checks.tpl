@@ -15,6 +15,9 @@
 {{- if and $v.tls.clientCa (not $v.tls.existingSecret) -}}
 {{- $missing = append $missing "tls.existingSecret: tls.clientCa needs it" -}}
 {{- end -}}
+{{- if and $v.tls.clientCa (not $v.tls.ownAuthority) -}}
+{{- $missing = append $missing "tls.ownAuthority: tls.clientCa needs the secret's ca.crt" -}}
+{{- end -}}
 {{- if ne (not $v.completion.baseUrl) (not $v.completion.existingSecret) -}}
 {{- $missing = append $missing "completion: baseUrl and existingSecret go together" -}}
 {{- end -}}

@@ -31,7 +31,7 @@
 {{- $_ := set $own "coordination" (include "ringtime.tlsFiles" (dict "name" "etcd" "tls" $v.etcd.tls) | fromJson) -}}
 {{- $_ := set $own.coordination "endpoints" $v.etcd.endpoints -}}
 {{- $_ := set $own "embedded" (dict "data" "") -}}
-{{- $_ := set $own "web" (dict "host" "0.0.0.0" "port" 8090 "api_url" (printf "%s://%s:%d" (include "ringtime.scheme" .) (include "ringtime.apiHost" .) (int $v.ingest.service.port))) -}}
+{{- $_ := set $own "web" (dict "host" "0.0.0.0" "port" 8090 "api_url" (default (printf "%s://%s:%d" (include "ringtime.scheme" .) (include "ringtime.apiHost" .) (int $v.ingest.service.port)) $v.web.apiUrl)) -}}
 {{- $_ := set $own "limits" (dict "pods" (int (ternary $v.ingest.autoscaling.minReplicas $v.ingest.replicas $v.ingest.autoscaling.enabled))) -}}
 {{- if hasKey (default dict $v.settings.limits) "pods" }}{{ $_ := unset $own "limits" }}{{ end -}}
 {{- else -}}
@@ -59,7 +59,7 @@
   value: "8080"
 - name: RINGTIME_EMBEDDED_DATA
   value: {{ ternary "/data" "" (eq $v.mode "serve") | quote }}
-{{- if $v.tls.existingSecret }}
+{{- if and $v.tls.existingSecret $v.tls.ownAuthority }}
 - name: RINGTIME_CA_FILE
   value: /etc/ringtime/tls/server/ca.crt
 {{- end }}

@@ -127,19 +127,19 @@ def on_cassandra(folder: Path, server: CassandraServer) -> Iterator[str]:
         "RINGTIME_CASSANDRA_CONTACT_POINTS": ",".join(server.contact_points),
         "RINGTIME_CASSANDRA_PORT": str(server.port),
         "RINGTIME_CASSANDRA_KEYSPACE": f"new_{uuid4().hex[:8]}",
+        "RINGTIME_ACCESS_KEYS": "off",
         "RINGTIME_EGRESS_ALLOW": "127.0.0.1",
+        "RINGTIME_EGRESS_PORTS": "1-65535",
     }
     subprocess.run([BIN / "ringtime", "migrate"], env=environ, check=True, capture_output=True)
-    pod = subprocess.Popen(
-        [BIN / "ringtime-ingest", "--port", "0"], env=environ, stdout=subprocess.PIPE, text=True
-    )
-    try:
+    argv = [str(BIN / "ringtime-ingest"), "--port", "0"]
+    with subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, text=True) as pod:
         assert pod.stdout is not None
-        line = next(line for line in iter(pod.stdout.readline, "") if "http://" in line)
-        yield line[line.index("http://") :].split()[0].removesuffix("/goscheduler")
-    finally:
-        pod.terminate()
-        pod.wait()
+        try:
+            line = next(line for line in iter(pod.stdout.readline, "") if "http://" in line)
+            yield line[line.index("http://") :].split()[0].removesuffix("/goscheduler")
+        finally:
+            pod.terminate()
 
 
 @pytest.mark.parametrize("target", [on_folder, on_cassandra])

@@ -47,6 +47,7 @@ _PUT_STATUS = (
     " error_msg, reconciliation_history) VALUES (?, ?, ?, ?, ?, '', '')"
 )
 _PUT_APP = "INSERT INTO {cluster}.apps (id, partitions, active, configuration) VALUES (?, ?, ?, ?)"
+_TABLE_S = 120  #: for a change of tables, where others keep the machine busy
 _NOBODY = orjson.dumps({"url": "http://127.0.0.1:1/", "method": "POST", "headers": None}).decode()
 
 
@@ -75,7 +76,7 @@ class OldScheduler:
         self._partitions: dict[str, int] = {}
         for statement in self._named(_TABLES).split(";"):
             if statement.strip():
-                session.execute(statement)
+                session.execute(statement, timeout=_TABLE_S)
         texts = (_PUT, _PUT_CRON, _PUT_STATUS, _PUT_APP)
         self._put, self._put_cron, self._put_status, self._put_app = (
             session.prepare(self._named(text)) for text in texts
@@ -127,7 +128,7 @@ class OldScheduler:
 
     def drop(self) -> None:
         for keyspace in (self.schedules, self.cluster):
-            self._session.execute(f"DROP KEYSPACE {keyspace}")
+            self._session.execute(f"DROP KEYSPACE {keyspace}", timeout=_TABLE_S)
 
     def _key(self, filed: Filed) -> tuple[str, int, datetime]:
         """Return where goscheduler files it: the partition by the text of its id."""

@@ -1,7 +1,7 @@
 """From goscheduler's rows to requests of ours; what is not carried, and why. Pure.
 
-What goscheduler ignores is left out: the headers that Go's client sets itself, and an empty object of
-headers. What Ringtime does not take is not judged here: the server says of each item what is wrong with it.
+What goscheduler ignores is left out: headers that Go's client sets itself. What Ringtime does not take is not
+judged here: the server says of each item what is wrong with it.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ringtime_shared.errors import InvalidRequest
 
 MAX_CONFIG = "maxConfig"  #: goscheduler's name for the limits of all apps; no app
 LABEL = "goscheduler-id"
+HEADER = "Goscheduler-Schedule-Id"  #: of each HTTP callback: the id that its receiver may know it by
 _DELETED = "DELETED"
 #: Go's HTTP client, or goscheduler itself, sets these, whatever the callback says.
 _IGNORED = frozenset({"host", "content-length", "transfer-encoding", "trailer", "schedule-id"})
@@ -109,8 +110,7 @@ def _body(old: OldSchedule | OldCron) -> dict[str, Any]:
             for name, value in (headers.items() if isinstance(headers, dict) else ())
             if name.lower() not in _IGNORED
         }
-        details = {key: value for key, value in details.items() if key != "headers"}
-        details |= {"headers": sent} if sent else {}
+        details |= {"headers": sent | {HEADER: str(old.schedule_id)}}
     return {
         "scheduleId": str(old.schedule_id),
         "appId": old.app_id or "",

@@ -7,10 +7,12 @@ All three read the same and ask the same server; a plan and the comparison ask w
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import orjson
 
 from ringtime.importing.account import Account
 from ringtime.importing.carrying import (
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from ringtime.importing.source import Source
 
 SENT_AT_ONCE = 500  #: schedules in a request
+SENT_BYTES = 1 << 20  #: in a request
+_TOO_LARGE = 413
 CRONS_AT_ONCE = 50  #: each takes a conditional write
 _IN_FLIGHT = 2  #: requests: one is read for while others are answered
 _TRIES = 6  #: of an item that the server could not say anything about
@@ -195,6 +199,21 @@ async def _cancel(this: Pass, account: Account, ids: Sequence[tuple[str, str]]) 
     await asyncio.gather(*(cancel(*each) for each in ids))
 
 
+def in_requests(items: Sequence[Json], size: int) -> Iterator[list[Json]]:
+    """Give the items of one request after the other: at most so many, and at most `SENT_BYTES` if that is
+    more than one."""
+    some, held_bytes = list[Json](), 0
+    for item in items:
+        item_bytes = len(orjson.dumps(item))
+        if some and (len(some) == size or held_bytes + item_bytes > SENT_BYTES):
+            yield some
+            some, held_bytes = [], 0
+        some.append(item)
+        held_bytes += item_bytes
+    if some:
+        yield some
+
+
 class _Sender:
     """Hands items over, a few requests side by side, and counts what they come to."""
 
@@ -216,16 +235,16 @@ class _Sender:
             raise group.exceptions[0] from None
 
     async def send(self, items: Sequence[Json], size: int) -> None:
-        """Hand items over, so many in a request; return when all are on their way."""
-        for start in range(0, len(items), size):
+        """Hand items over, at most so many in a request; return when all are on their way."""
+        for some in in_requests(items, size):
             await self._free.acquire()
-            self._group.create_task(self._send(items[start : start + size]))
+            self._group.create_task(self._send(some))
 
     async def _send(self, items: Sequence[Json]) -> None:
         try:
             left = list(items)
             for n in range(_TRIES):
-                results = await self._target.send(left, is_plan=self._is_plan)
+                results = await self._ask(left)
                 again = []
                 for item, result in zip(left, results, strict=True):
                     if is_passing(result) and n < _TRIES - 1:
@@ -238,6 +257,18 @@ class _Sender:
                 await asyncio.sleep(_WAIT_S)
         finally:
             self._free.release()
+
+    async def _ask(self, items: Sequence[Json]) -> list[Json]:
+        """Return the result of each; one that is too much for any request has its refusal for a result."""
+        try:
+            return await self._target.send(items, is_plan=self._is_plan)
+        except Refused as error:
+            if error.http != _TOO_LARGE:
+                raise
+            if len(items) == 1:
+                return [{"status": {"statusMessage": str(error)}}]
+            middle = len(items) // 2
+            return [*await self._ask(items[:middle]), *await self._ask(items[middle:])]
 
     def _count(self, item: Json, result: Json) -> None:
         app_id = item["appId"]

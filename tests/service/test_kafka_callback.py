@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -24,6 +25,7 @@ from tests.service.kafka_rig import (
 from ringtime_dispatcher.callbacks.kafka.callback import KafkaCallback
 from ringtime_local import KafkaServer
 from ringtime_shared.callbacks.protocol import Reply
+from ringtime_shared.traces.context import PARENT, STATE, read_trace
 
 pytestmark = [pytest.mark.service, pytest.mark.alone]
 
@@ -49,6 +51,26 @@ class TestRecord:
             ("ringtime-fire-time", "2027-01-15T08:00:00.250Z"),
             ("ringtime-term", "7"),
         ]
+
+    async def test_tells_of_the_trace_unless_the_client_has_one_of_its_own(
+        self, kafka_server: KafkaServer
+    ) -> None:
+        topic, parent = (
+            await new_topic(kafka_server),
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        )
+        trace = read_trace(parent.encode(), [b"shop=1,pay=2"])
+        assert trace is not None
+        own = {"TraceParent": "mine"}
+        async with callback_for(kafka_server.bootstrap) as callback:
+            for number, headers in enumerate((None, own)):
+                sent = replace(delivery(topic, number, headers=headers), trace=trace)
+                assert await callback.invoke(sent) == Reply(ok=True)
+        told = [
+            {name: value.decode() for name, value in record.headers if name.lower() in (PARENT, STATE)}
+            for record in await read_all(kafka_server, topic)
+        ]
+        assert told == [{PARENT: parent, STATE: "shop=1,pay=2"}, own]
 
     async def test_key_is_the_schedules_id_if_none_is_given(self, kafka_server: KafkaServer) -> None:
         topic = await new_topic(kafka_server)

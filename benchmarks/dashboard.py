@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -34,8 +34,10 @@ _PATIENCE_S = 600.0
 _PAUSE_S = 0.3  #: between two looks, so that what is remembered for a second is not all that is seen
 
 
-def fill(client: RingtimeClient, apps: int, schedules: int) -> str:
-    """Register and create; return the id of a schedule of the app that has most."""
+def fill(client: RingtimeClient, apps: int, schedules: int, most_s: float) -> tuple[str, int]:
+    """Register and create, for no longer than that; return the id of a schedule of the app that has most, and
+    how many there are."""
+    until_s = time.monotonic() + most_s
     names = [f"app-{n:04}" for n in range(apps)]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         list(pool.map(lambda name: client.register_app(name, partitions=2), names))
@@ -51,6 +53,8 @@ def fill(client: RingtimeClient, apps: int, schedules: int) -> str:
         )
 
     def create(batch: int) -> str:
+        if time.monotonic() > until_s:
+            return ""
         app_id = HEAVY if batch % 10 == 0 else names[batch * 7 % apps]
         made = client.create_schedules(
             [
@@ -70,7 +74,7 @@ def fill(client: RingtimeClient, apps: int, schedules: int) -> str:
 
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         ids = list(pool.map(create, range(schedules // BATCH)))
-    return ids[0]
+    return ids[0], BATCH * sum(map(bool, ids))
 
 
 @contextmanager
@@ -84,7 +88,10 @@ def one_process(folder: Path) -> Iterator[tuple[str, str]]:
 @contextmanager
 def split(folder: Path) -> Iterator[tuple[str, str]]:
     """The same of a split deployment."""
-    with LocalServers(folder / "servers", kafka=False) as servers:
+    with ExitStack() as stack:
+        servers = LocalServers(folder / "servers")
+        stack.callback(servers.stop)
+        servers.start(but=("kafka",))
         cluster = Cluster(folder / "pods", ingest=1, dispatchers=1, settings={}, servers=servers)
         try:
             cluster.start()
@@ -112,13 +119,14 @@ def main() -> None:
     parser.add_argument(
         "--split", action="store_true", help="pods on Cassandra and etcd, not `ringtime serve`"
     )
+    parser.add_argument("--most-s", type=float, default=3_600.0, help="it is filled no longer than that")
     asked = parser.parse_args()
     start = split if asked.split else one_process
     with tempfile.TemporaryDirectory() as folder, start(Path(folder)) as (api, origin):
         with RingtimeClient(api, deadline=timedelta(seconds=_PATIENCE_S)) as client:
             begun_s = time.monotonic()
-            schedule_id = fill(client, asked.apps, asked.schedules)
-            print(f"{asked.apps:,} apps, {asked.schedules:,} schedules in {time.monotonic() - begun_s:.0f} s")
+            schedule_id, count = fill(client, asked.apps, asked.schedules, asked.most_s)
+            print(f"{asked.apps:,} apps, {count:,} schedules in {time.monotonic() - begun_s:.0f} s")
         connection = http.client.HTTPConnection(origin.removeprefix("http://"), timeout=60)
         print("| page | bytes | first ms | median ms | most ms |\n|---|---|---|---|---|")
         worst_ms = 0.0

@@ -122,12 +122,12 @@ class Observer:
         self._clock = clock
         self._settings = settings
         self._since_ms = clock.now_ms()
-        self._counts = deque([self._count()], maxlen=_MOST_COUNTS)
+        self._counts = deque([self._count({})], maxlen=_MOST_COUNTS)  # nothing was done yet
 
     async def observe(self, *, is_ready: bool, is_draining: bool) -> NodeStatus:
         """Return what there is to say now."""
         member, owner, settings = self._member, self._owner, self._settings
-        work, worst = self._work()
+        work, worst = self._work(await self._deliverer.counts.gone_wrong(LATE_S))
         queues, troubles = await self._look_at_queues()
         oldest_ms, mark_ms, apps = await self._look_at_owned(list(owner.owned.values()))
         now_ms = self._clock.now_ms()
@@ -162,18 +162,18 @@ class Observer:
             troubles_of_app={each.app_id: queues.of_apps[each.app_id] for each in troubles},
         )
 
-    def _count(self) -> _Counts:
+    def _count(self, apps: Mapping[str, tuple[int, int, int]]) -> _Counts:
         counts = self._deliverer.counts
         return _Counts(
             self._clock.boot_ms(),
             replace(counts.tally),
             tuple(counts.lags.counts),
-            counts.gone_wrong(LATE_S),
+            apps,
         )
 
-    def _work(self) -> tuple[Work, tuple[AppWork, ...]]:
+    def _work(self, apps: Mapping[str, tuple[int, int, int]]) -> tuple[Work, tuple[AppWork, ...]]:
         """Return what was done since the oldest count that is not older than the window, or the last one."""
-        last = self._count()
+        last = self._count(apps)
         while len(self._counts) > 1 and last.boot_ms - self._counts[0].boot_ms > _WINDOW_MS:
             self._counts.popleft()
         first = self._counts[0]

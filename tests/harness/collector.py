@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
@@ -60,6 +61,31 @@ class Collector:
             time.sleep(0.05)
 
 
+class _Server(ThreadingHTTPServer):
+    """Closes, when it ends, also the connections that clients keep open, and waits for their threads."""
+
+    daemon_threads = False
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._open: set[socket.socket] = set()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        request, address = super().get_request()
+        self._open.add(request)
+        return request, address
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        for each in list(self._open):
+            with suppress(OSError):  # it ends by itself just now
+                each.shutdown(socket.SHUT_RDWR)
+        super().server_close()
+
+
 @contextmanager
 def collecting() -> Iterator[Collector]:
     """Run one."""
@@ -77,8 +103,7 @@ def collecting() -> Iterator[Collector]:
         def log_request(self, code: object = "-", size: object = "-") -> None:
             """Say nothing."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), Handler)
     collector = Collector(server.server_port)
     thread = threading.Thread(target=server.serve_forever, name="collector")
     thread.start()

@@ -113,9 +113,9 @@ class DeliveryCounts:
         self.tally.passed_over += runs
         self._apps.of(app_id)[MISS] += runs
 
-    def gone_wrong(self, late_s: float) -> dict[str, tuple[int, int, int]]:
+    async def gone_wrong(self, late_s: float) -> dict[str, tuple[int, int, int]]:
         """Return how many were missed, given up, and first sent later than this, of each app that has any."""
-        return self._apps.gone_wrong(late_s)
+        return await self._apps.gone_wrong(late_s)
 
     def parked(self) -> None:
         """A row is filed for later without an attempt."""

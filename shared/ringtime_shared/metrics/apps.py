@@ -84,12 +84,14 @@ class AppCounts:
         """Return what was counted of an app; zeros if nothing was, or it was quiet for long."""
         return self._numbers.get(app_id) or [0] * _WIDTH
 
-    def gone_wrong(self, late_s: float) -> dict[str, tuple[int, int, int]]:
+    async def gone_wrong(self, late_s: float) -> dict[str, tuple[int, int, int]]:
         """Return of each app that has any how many were missed, given up, and first sent later than this,
         which is one of the bounds."""
         first = LAG + LAG_BOUNDS.index(late_s) + 1
         found = {}
-        for app_id, numbers in self._numbers.items():
+        for n, (app_id, numbers) in enumerate(list(self._numbers.items()), start=1):
+            if n % _SLICE == 0:
+                await asyncio.sleep(0)
             late = sum(numbers[first:])
             if numbers[MISS] or numbers[FAILURE] or late:
                 found[app_id] = int(numbers[MISS]), int(numbers[FAILURE]), int(late)

@@ -105,6 +105,25 @@ async def test_ten_thousand_apps_take_no_more_than_their_bound() -> None:
     assert counted(metrics, names.APP_FIRE_LAG) == 10_000
 
 
+async def test_what_went_wrong_of_thousands_is_looked_at_in_slices() -> None:
+    apps, turns = AppCounts(5, Clock()), 0
+    for n in range(4_000):
+        apps.lagged(f"app-{n}", 6.0 if n % 2 else 0.1)
+
+    async def other() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(other())
+    found = await apps.gone_wrong(5.0)
+    task.cancel()
+    assert len(found) == 2_000
+    assert set(found.values()) == {(0, 0, 1)}
+    assert turns >= 15
+
+
 async def test_an_app_called_other_has_no_series_of_its_own() -> None:
     apps = AppCounts(5, Clock())
     apps.of(OTHER)[CREATES] += 7

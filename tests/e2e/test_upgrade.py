@@ -156,6 +156,7 @@ async def test_a_rolling_upgrade_and_back(
             assert theirs.total() == 3, "the ringctl of the release before goes on"
             async with connected(cluster) as store:
                 told.append({each.node for each in await store.fetch_node_statuses()})
+            await asyncio.to_thread(cluster.migrate, str(previous_python()))  # as a hook of Helm's may
             await replace(cluster, ROLLED, new=False)
             seen.append(await asyncio.to_thread(versions, cluster))
 

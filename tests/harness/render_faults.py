@@ -26,6 +26,8 @@ over, one is killed while another is frozen, and one leaves. `parts-4-to-64` is 
 under the creates of 2,000 apps (50), killed in its copy (quick: as the new parts begin to be written) and
 gone on with; what lies too far ahead to be waited for is looked for in the new parts and cancelled.
 
+`upgrade` rolls pods from the release before to this code and back ([upgrade.md](upgrade.md)).
+
 Lag is the first delivery after max(fire time, acknowledgement). Duplicates carry the same schedule id; their
 bound is 1,000 for each dispatcher killed or frozen: what it had in flight and what it had not recorded.
 """

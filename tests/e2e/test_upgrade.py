@@ -182,6 +182,7 @@ async def test_an_old_dispatcher_that_is_killed_amid_a_roll_comes_back(
     cluster: Cluster, receiver: Receiver
 ) -> None:
     """The schema is that of a later release by then, and what it held went to old and new ones."""
+    await asyncio.to_thread(cluster.migrate)
     await replace(cluster, ["dispatcher-1"], new=True)
     async with clients_of(cluster, receiver, 32) as clients:
 

@@ -110,6 +110,17 @@ lock: setup ## Write requirements.lock, and of it what the image needs, anew fro
 	printf 'hatchling\nuv\n' | $(BIN)/uv pip compile -q - --constraints requirements.lock --generate-hashes \
 		--no-annotate --no-header --python-version 3.11 -o infra/build.lock
 
+.PHONY: version
+version: ## Write VERSION= wherever the version stands; a release's also heads what CHANGELOG.md has unreleased
+	@python3 infra/ringtime_local/release.py $(VERSION)
+	@infra/setup.sh
+
+.PHONY: dist
+dist: setup ## Build wheel and source archive of the product and of the client alone into dist/
+	rm -rf dist/release && mkdir -p dist/release
+	for project in . client; do (cd $$project && $(CURDIR)/$(BIN)/python -m hatchling build -t sdist -t wheel -d $(CURDIR)/dist/release) || exit; done
+	cd dist/release && sha256sum ringtime* > SHA256SUMS && cat SHA256SUMS
+
 .PHONY: sbom
 sbom: ## Write dist/sbom.json, a CycloneDX list of what requirements.lock holds
 	test -x .ringtime/sbom/bin/cyclonedx-py || python3 -m venv .ringtime/sbom

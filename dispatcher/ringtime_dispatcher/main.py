@@ -110,6 +110,7 @@ async def serve(settings: Settings) -> None:
 
 
 @click.command()
+@click.version_option(package_name="ringtime")
 @click.option("--port", type=int, help="TCP port of the health endpoints; 0 takes a free one.")
 @host_option
 @click.option("--name", help="Name of the node. Default: made from the host name and the process id.")

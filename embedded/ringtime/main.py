@@ -63,11 +63,16 @@ def serve_command(
         raise click.UsageError("--clock-start goes with --clock manual")
 
     async def on_folder(settings: Settings) -> None:
-        if not settings.embedded.data:
-            settings = replace(settings, embedded=replace(settings.embedded, data=_DATA))
-        await serve(settings)
+        await serve(_on_folder(settings))
 
     run_service(stepped or on_folder, service="ringtime", config=config, flags=flags, conf=of_conf)
+
+
+def _on_folder(settings: Settings) -> Settings:
+    """Return settings that name a data folder: this one where they name none."""
+    if settings.embedded.data:
+        return settings
+    return replace(settings, embedded=replace(settings.embedded, data=_DATA))
 
 
 def _stepped(data: str | None, start: str | None) -> Callable[[Settings], Coroutine[Any, Any, None]]:
@@ -102,6 +107,41 @@ def migrate_command(config: Path | None, conf: Path | None) -> None:
 
     of_conf = None if conf is None else Conf(path=conf)
     run_service(apply, service="migrate", config=config, flags={}, conf=of_conf)
+
+
+@main.command("doctor")
+@click.option("--data", help=f"Folder of the store. Default: {_DATA}.")
+@click.option("--port", type=int, help="TCP port that the server is to listen on.")
+@host_option
+@config_option
+@conf_option
+@click.option("--json", "is_json", is_flag=True, help="Print JSON.")
+def doctor_command(
+    data: str | None,
+    port: int | None,
+    host: str | None,
+    config: Path | None,
+    conf: Path | None,
+    is_json: bool,
+) -> None:
+    """Check whether `ringtime serve` would start with the same options, and a server that runs on the folder.
+
+    Settings, guard, folder, disk, port and clock; beside a server also what `ringctl doctor` looks at. The
+    exit code is 4 if something failed, 1 if the settings are wrong. It changes nothing.
+    """
+    from ringtime.doctor import run_doctor  # here, for `serve` does without all that it needs
+
+    try:
+        of_conf = None if conf is None else read_conf(Conf(path=conf, is_alone=True), os.environ)
+        settings = load_settings(
+            config,
+            os.environ,
+            flags={"server.port": port, "server.host": host, "embedded.data": data},
+            under=() if of_conf is None else of_conf.given,
+        )
+    except RingtimeError as error:
+        sys.exit(f"Error: {one_line(str(error))}")
+    sys.exit(run_doctor(_on_folder(settings), config, is_json=is_json))
 
 
 @main.command("convert-config")

@@ -125,6 +125,7 @@ def split(settings: Settings) -> Settings:
 
 
 @click.command()
+@click.version_option(package_name="ringtime")
 @click.option("--port", type=int, help="TCP port; 0 takes a free one. Default: PORT, or 8080.")
 @host_option
 @click.option("--workers", type=int, help="Processes that share the port, one a core. Default: 1.")

@@ -46,7 +46,18 @@ _PASSING = re.compile(
     r"|wh(sec|pk)_\S{44}"
 )
 _VARYING = frozenset({"partitionId", "lagMs", "durationMs", "continuationToken", "ageMs"}) | {
-    *("version", "node", "silentMs", "oldestDueMs", "markAgeMs", "windowMs", "loaded", "backlog", "inFlight"),
+    *(
+        "version",
+        "python",
+        "node",
+        "silentMs",
+        "oldestDueMs",
+        "markAgeMs",
+        "windowMs",
+        "loaded",
+        "backlog",
+        "inFlight",
+    ),
     *("owned", "wanted", "instances", "moving", "apps", "parked", "moves", "imbalance", "imbalanceAfter"),
     *("ownedOfApp", "wantedAfter", "count", "capacity", "share", "source", "target", "carriedPerMinute"),
     *(

@@ -5,24 +5,27 @@ Wheels are built and unpacked without a network; what they need is taken from th
 
 from __future__ import annotations
 
+import json
 import os
-import re
 import shutil
+import signal
 import subprocess
 import sys
+import tarfile
 import tomllib
-import venv
+import urllib.request
 import zipfile
 from collections.abc import Mapping
 from contextlib import closing
-from email.parser import Parser
-from importlib.metadata import distribution
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from tests.harness.server import ServerProcess, serving
+from tests.harness.wheelhouse import UV, build, install, pack, packages_needed
 
 from ringtime import Ringtime
+from ringtime_local.release import version_of
 from ringtime_shared.errors import StartupError
 from ringtime_shared.settings import KafkaSettings, Settings
 
@@ -98,14 +101,6 @@ def test_one_process_and_its_operator_need_no_extra(plain: Mapping[str, str], tm
         assert (ended.returncode, ended.stderr) == (0, "")
 
 
-def build_wheel(project: Path, into: Path) -> Path:
-    """Return the wheel of one of the projects of this repository; made without a network."""
-    argv = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(into)]
-    subprocess.run(argv, cwd=project, check=True, capture_output=True)
-    (wheel,) = into.glob("*.whl")
-    return wheel
-
-
 def packages_in(wheel: Path) -> set[str]:
     with zipfile.ZipFile(wheel) as archive:
         tops = {name.partition("/")[0] for name in archive.namelist()}
@@ -113,7 +108,7 @@ def packages_in(wheel: Path) -> set[str]:
 
 
 def test_the_wheel_holds_the_product_and_no_launcher_of_servers(tmp_path: Path) -> None:
-    assert packages_in(build_wheel(ROOT, tmp_path / "product")) == {
+    assert packages_in(build(ROOT, tmp_path / "product")) == {
         "ringtime",
         "ringtime_client",
         "ringtime_dispatcher",
@@ -122,55 +117,124 @@ def test_the_wheel_holds_the_product_and_no_launcher_of_servers(tmp_path: Path) 
         "ringtime_shared",
         "ringtime_web",
     }
-    assert packages_in(build_wheel(ROOT / "infra", tmp_path / "launcher")) == {"ringtime_local"}
+    assert packages_in(build(ROOT / "infra", tmp_path / "launcher")) == {"ringtime_local"}
+
+
+class Built(NamedTuple):
+    """A project, built as for a release."""
+
+    wheel: Path  #: made of the source archive, as others would make it
+    archive: Path
+    programs: Path  #: of an environment that holds the wheel, what it needs, and no more
+
+
+def _release(project: Path, folder: Path) -> Built:
+    archive = build(project, folder / "archive", "sdist")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder / "source", filter="data")
+    (source,) = (folder / "source").iterdir()
+    wheel = build(source, folder / "wheel")
+    wheels = folder / "wheels"
+    wheels.mkdir()
+    pack(packages_needed(wheel), wheels)
+    shutil.copy(wheel, wheels)
+    return Built(wheel, archive, install(wheel, wheels, folder / "venv"))
 
 
 @pytest.fixture(scope="module")
-def client_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build_wheel(ROOT / "client", tmp_path_factory.mktemp("client"))
+def product(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return _release(ROOT, tmp_path_factory.mktemp("product"))
 
 
 @pytest.fixture(scope="module")
-def client_python(client_wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the interpreter of an environment that holds the client, what its wheel needs, and no more."""
-    folder = tmp_path_factory.mktemp("venv")
-    venv.create(folder, with_pip=False)
-    (site,) = folder.glob("lib/python*/site-packages")
-    with zipfile.ZipFile(client_wheel) as archive:
-        archive.extractall(site)
-    for name in packages_needed(client_wheel):
-        for file in distribution(name).files or ():
-            if ".." not in file.parts and "__pycache__" not in file.parts:
-                (site / file).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(str(file.locate()), site / file)
-    return folder / "bin" / "python"
+def client(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    return _release(ROOT / "client", tmp_path_factory.mktemp("client"))
 
 
-def packages_needed(wheel: Path) -> set[str]:
-    """Return what pip would install with a wheel, without extras."""
+@pytest.fixture
+def client_wheel(client: Built) -> Path:
+    return client.wheel
+
+
+@pytest.fixture
+def client_python(client: Built) -> Path:
+    return client.programs / "python"
+
+
+@pytest.mark.parametrize("name", ["product", "client"])
+def test_a_source_archive_holds_what_the_wheel_is_made_of(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    built: Built = request.getfixturevalue(name)
+    of_tree = build(ROOT if name == "product" else ROOT / name, tmp_path)
+    assert of_tree.name == built.wheel.name
+    assert _contents(of_tree) == _contents(built.wheel)
+    assert built.archive.stat().st_size < 3_000_000, "tests and tools stay out of it"
+
+
+def _contents(wheel: Path) -> dict[str, int]:
     with zipfile.ZipFile(wheel) as archive:
-        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        told = Parser().parsestr(archive.read(metadata).decode())
-    asked, needed = list(told.get_all("Requires-Dist", [])), set[str]()
-    while asked:
-        name, _, marker = asked.pop().partition(";")
-        name = re.split(r"[^A-Za-z0-9_.-]", name.strip())[0]
-        if "extra ==" not in marker and name not in needed:
-            needed.add(name)
-            asked += distribution(name).requires or ()
-    return needed
+        return {each.filename: each.CRC for each in archive.infolist()}
+
+
+def test_commands_of_an_install_say_its_version(product: Built) -> None:
+    for command in ("ringtime", "ringctl", "ringtime-web"):
+        argv = [str(product.programs / command), "--version"]
+        told = subprocess.run(argv, env=_clean(), check=True, capture_output=True, text=True).stdout
+        assert told == f"{command}, version {version_of()}\n"
+
+
+def test_a_pod_needs_its_extra_in_an_install_without(product: Built) -> None:
+    argv = [str(product.programs / "ringtime-ingest"), "--version"]
+    ended = subprocess.run(argv, env=_clean(), capture_output=True, text=True, check=False)
+    assert ended.stderr == "ringtime-ingest: needs pip install 'ringtime[cluster]'\n"
+
+
+def test_a_wheel_runs_without_being_installed(product: Built, tmp_path: Path) -> None:
+    """What `pipx run --spec WHEEL ringtime serve` does, by uv, which is here; then the doctor beside it."""
+    wheels = product.wheel.parent.parent / "wheels"
+    offline = ["--offline", "--no-index", "--no-config", "--find-links", str(wheels)]
+    tool = [str(UV), "tool", "run", "-q", *offline, "--from", str(product.wheel), "ringtime"]
+    environment = {**_clean(), "UV_CACHE_DIR": str(tmp_path / "cache"), "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        [*tool, "serve", "--port", "0", "--data", "data"],
+        cwd=tmp_path,
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    ) as server:
+        try:
+            assert server.stdout is not None
+            line = next(each for each in server.stdout if "listens on " in each)
+            root = line.split("listens on ")[1].strip().removesuffix("/goscheduler")
+            with urllib.request.urlopen(f"{root}/info", timeout=60) as answer:
+                assert json.load(answer)["data"]["version"] == version_of()
+            looked = subprocess.run(
+                [product.programs / "ringtime", "doctor", "--data", "data", "--json"],
+                cwd=tmp_path,
+                env=_clean(),
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            found = {each["check"]: each for each in json.loads(looked.stdout)["findings"]}
+            assert found["server"]["found"].endswith("serves this folder")
+            assert found["version"]["found"].startswith(f"Ringtime {version_of()} ")
+            assert looked.returncode == 0, looked.stdout
+        finally:
+            os.killpg(server.pid, signal.SIGTERM)
+
+
+def _clean() -> dict[str, str]:
+    """Return this environment without what leads to the packages of the repository."""
+    leading = ("PYTHONPATH", "VIRTUAL_ENV", "PYTHONHOME")
+    return {name: value for name, value in os.environ.items() if name not in leading}
 
 
 def test_a_client_needs_four_packages_with_itself(client_wheel: Path) -> None:
     assert packages_needed(client_wheel) == {"msgspec", "orjson", "pyreqwest"}
     assert packages_in(client_wheel) == {"ringtime_client", "ringtime_shared"}
-
-
-def test_the_projects_are_of_one_version() -> None:
-    projects = [tomllib.loads((ROOT / each / "pyproject.toml").read_text())["project"] for each in PROJECTS]
-    assert len({project["version"] for project in projects}) == 1
-    launcher = projects[-1]
-    assert launcher["dependencies"] == [f"ringtime[cluster,kafka]=={launcher['version']}"]
 
 
 def test_the_client_asks_for_no_other_versions_than_the_product() -> None:

@@ -46,6 +46,7 @@ async def serve(settings: Settings) -> None:
 
 
 @click.command()
+@click.version_option(package_name="ringtime")
 @click.option("--port", type=int, help="TCP port; 0 takes a free one. Default: 8090.")
 @click.option("--host", help="Address to listen on. Default: this machine only.")
 @click.option("--api-url", help="Where the API is. Default: http://127.0.0.1:8080.")

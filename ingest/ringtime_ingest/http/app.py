@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Coroutine, Mapping
 from functools import cache
 from importlib.metadata import version
+from platform import python_version
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
 
@@ -108,7 +109,8 @@ def create_app(
             *SecurityRoutes(settings).all(),
             *([] if clock is None else ClockRoutes(clock, bodies, settings.max_json_depth).all()),
             *_docs_routes(
-                lambda: openapi_document(settings, service.offer, needs, noted, is_stepped=clock is not None)
+                lambda: openapi_document(settings, service.offer, needs, noted, is_stepped=clock is not None),
+                _info(is_stepped=clock is not None, has_keys=keys is not None),
             ),
         ]
     )
@@ -189,7 +191,7 @@ def _spelt_out(paths: tuple[str, ...]) -> Mapping[str, re.Pattern[str]]:
     return patterns
 
 
-def _docs_routes(make_document: Callable[[], Document]) -> list[BaseRoute]:
+def _docs_routes(make_document: Callable[[], Document], info: Mapping[str, object]) -> list[BaseRoute]:
     document = cache(make_document)  # made when somebody first asks
     text, page = cache(lambda: to_bytes(document())), cache(lambda: render_docs(document()))
     front = _front()
@@ -203,6 +205,9 @@ def _docs_routes(make_document: Callable[[], Document]) -> list[BaseRoute]:
     async def tell(request: Request) -> Response:  # noqa: ARG001
         return success(front)
 
+    async def tell_more(request: Request) -> Response:  # noqa: ARG001
+        return success(info)
+
     async def tell_caller(request: Request) -> Response:
         caller: Caller = request.scope[CALLER]
         return success(front | {"caller": caller_to_json(caller)})
@@ -210,6 +215,7 @@ def _docs_routes(make_document: Callable[[], Document]) -> list[BaseRoute]:
     return [
         Declared("/", tell, ["GET"], ANY_KEY),
         Declared(BASE, tell_caller, ["GET"], ANY_KEY),
+        Declared("/info", tell_more, ["GET"], ANY_KEY),
         Declared("/openapi.json", openapi, ["GET"], ANY_KEY),
         Declared("/docs", docs, ["GET"], ANY_KEY),
     ]
@@ -224,6 +230,17 @@ def _front() -> dict[str, object]:
         "docs": "/docs",
         "openapi": "/openapi.json",
         "health": "/health/ready",
+    }
+
+
+def _info(*, is_stepped: bool, has_keys: bool) -> dict[str, object]:
+    """Return what whoever writes of a problem should name: which release this is, and how it was started."""
+    return {
+        "name": "Ringtime",
+        "version": VERSION,
+        "python": python_version(),
+        "clock": "manual" if is_stepped else "machine",
+        "keys": "required" if has_keys else "off",
     }
 
 

@@ -838,6 +838,12 @@ _OPERATIONS = (
         summary="Tell what is here, and what the caller may do",
         answer=schemas.FRONT_OF_CALLER,
     ),
+    _Operation(
+        method="get",
+        path="/info",
+        summary="Tell which release this is, and how it was started",
+        answer=schemas.INFO,
+    ),
     *(
         _Operation(
             method=method,

@@ -482,6 +482,17 @@ _FRONT: Mapping[str, Schema] = {
     "health": _text("Path that tells whether requests can be served."),
 }
 FRONT = success_of(record(_FRONT))
+INFO = success_of(
+    record(
+        {
+            "name": _FRONT["name"],
+            "version": _FRONT["version"],
+            "python": _text("Version of the interpreter."),
+            "clock": {"enum": ["machine", "manual"], "description": "Whether time is the machine's."},
+            "keys": {"enum": ["required", "off"], "description": "Whether requests need an API key."},
+        }
+    )
+)
 FRONT_OF_CALLER = success_of(
     record(
         {

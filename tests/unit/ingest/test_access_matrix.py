@@ -279,7 +279,10 @@ ENTRIES: dict[tuple[str, str], Entry] = {
     ("get", f"{BASE}/crons/schedules"): plain("app_id=APP"),
     ("post", f"{BY_APP}/bulk-action/{{action}}"): _bulk,
     **{(verb, f"{JOBS}/{{jobId}}"): _job for verb in ("get", "delete")},
-    **{("get", path): plain() for path in ("/", BASE, "/docs", "/openapi.json", "/metrics", "/clock")},
+    **{
+        ("get", path): plain()
+        for path in ("/", BASE, "/info", "/docs", "/openapi.json", "/metrics", "/clock")
+    },
     ("get", f"{BY_APP}/metrics"): plain(),
     ("post", "/clock/advance"): plain(body={"seconds": 1}),
     **{
@@ -340,7 +343,7 @@ async def test_every_route_with_every_kind_of_key(is_short: bool) -> None:
     routes = await _routes(world)
     assert {(verb, _plural(path)) for verb, path in routes} == ENTRIES.keys()  # each has an entry
     assert {path for (_, path), needs in routes.items() if needs is OPEN} == OPEN_PATHS
-    assert {path for (_, path), needs in routes.items() if needs is ANY_KEY} == {"/", BASE, *DOCS}
+    assert {path for (_, path), needs in routes.items() if needs is ANY_KEY} == {"/", BASE, "/info", *DOCS}
     text = await world.key()
     parts, other = read_key(text.encode()), make_key(Scope, None, label="x", now_ms=1)[0]
     assert parts is not None

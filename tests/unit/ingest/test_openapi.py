@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import re
 from dataclasses import replace
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -101,6 +103,7 @@ async def test_references_and_operation_ids_are_sound(rig: Rig) -> None:
         ("get", "/goscheduler/healthcheck", b""),
         ("get", "/health/ready", b""),
         ("get", "/", b""),
+        ("get", "/info", b""),
         ("get", "/goscheduler", b""),
     ],
 )
@@ -150,6 +153,17 @@ async def test_the_front_names_what_is_here(rig: Rig) -> None:
     assert shown == told
     for name in ("api", "docs", "openapi", "health"):
         assert (await rig.client.call("GET", shown[name])).status == 200
+
+
+async def test_info_tells_which_release_this_is(rig: Rig) -> None:
+    told = (await rig.client.call("GET", "/info")).json["data"]
+    assert told == {
+        "name": "Ringtime",
+        "version": version("ringtime"),
+        "python": platform.python_version(),
+        "clock": "machine",
+        "keys": "off",
+    }
 
 
 async def test_examples_are_accepted(rig: Rig) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Mapping
 from contextlib import closing
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.contract.builders import make_app
+from tests.harness.previous import read_releases
 
 from ringtime_shared.errors import StartupError
 from ringtime_shared.stores.cassandra.migrate import (
@@ -80,6 +82,14 @@ def test_the_floor_of_a_step_is_in_its_file() -> None:
     assert (step.floor, step.statements) == (18, ("DROP TABLE later",))
     with pytest.raises(ValueError, match="cannot be older"):
         _to_step("0019_less.cql", "-- floor: 19\nDROP TABLE later;")
+
+
+def test_tables_that_release_0_1_0_writes_by_position_get_no_column() -> None:
+    """While it is the release before: with one more column each of its writes would fail."""
+    if read_releases()[-1].tag != "v0.1.0":
+        return
+    for text in schema.STEPS[FIRST_FLOOR:]:
+        assert not re.search(r"ALTER TABLE (tallies|node_status) ADD", text, re.IGNORECASE)
 
 
 def test_no_step_takes_anything_away_unsaid() -> None:

@@ -13,7 +13,7 @@ _GET = "SELECT node, at_ms, status FROM node_status WHERE expires_ms > ? ORDER B
 def put_node_status(session: Session, status: NodeStatus, now_ms: int) -> None:
     session.connection.execute(_FORGET, (now_ms,))
     session.connection.execute(
-        "REPLACE INTO node_status VALUES (?, ?, ?, ?)",
+        "REPLACE INTO node_status (node, at_ms, expires_ms, status) VALUES (?, ?, ?, ?)",
         (status.node, status.at_ms, now_ms + KEPT_MS, encode_status(status)),
     )
 

@@ -9,11 +9,13 @@ from ringtime_shared.stores.sqlite.session import Session
 
 
 def put_tallies(session: Session, tallies: Sequence[Tally]) -> None:
-    session.connection.executemany("REPLACE INTO tallies VALUES (?, ?, ?, ?)", tallies)
+    put = "REPLACE INTO tallies (app, day, holder, rows) VALUES (?, ?, ?, ?)"
+    session.connection.executemany(put, tallies)
 
 
 def fetch_tallies(session: Session, app_number: int, from_day: int) -> list[Tally]:
     found = session.fetch(
-        "SELECT * FROM tallies WHERE app = ? AND day >= ? ORDER BY day, holder", (app_number, from_day)
+        "SELECT app, day, holder, rows FROM tallies WHERE app = ? AND day >= ? ORDER BY day, holder",
+        (app_number, from_day),
     )
     return [Tally(*record) for record in found]

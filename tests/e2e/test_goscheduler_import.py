@@ -13,20 +13,23 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
+from uuid import uuid1, uuid4
 
 import pytest
 
 from ringtime_client import RingtimeClient, Status
 from ringtime_local import CassandraServer
 from ringtime_shared.errors import NotFound
+from tests.e2e.conftest import wait_blocking
 from tests.harness.goscheduler import Filed, OldScheduler, spread
+from tests.harness.receiver import Receiver
 from tests.harness.report import IS_LONG
 from tests.harness.server import serving
 from tests.service.cql import cql_session
@@ -219,3 +222,50 @@ def hold_cancels(client: RingtimeClient, old: Old, importing: Import) -> None:
     with pytest.raises(NotFound):
         client.get_recurring(cron.app_id, str(cron.schedule_id))
     old.tables.add_crons([cron])  # for the next target
+
+
+def test_what_is_imported_is_sent_once_and_what_was_due_is_sent_at_once(
+    tmp_path: Path, receiver: Receiver
+) -> None:
+    """Also of an app that is deactivated: when it is activated. Imported again meanwhile, it stays one."""
+    at_s = int(time.time())
+    with serving(tmp_path) as server, RingtimeClient(server.base) as client:
+        client.register_app("live", partitions=3)
+        client.register_app("idle", partitions=3, active=False)
+        items: list[dict[str, Any]] = [
+            {
+                "scheduleId": str(uuid1()),
+                "appId": app_id,
+                "payload": "{}",
+                "scheduleTime": at_s + ahead_s,
+                "callback": {"type": "http", "details": {"url": f"{receiver.url}/{n}", "method": "POST"}},
+            }
+            for n, (app_id, ahead_s) in enumerate(
+                [("live", 2), ("live", -90), ("live", 60), ("idle", 1), ("idle", -90)]
+            )
+        ]
+        made = _import(server.base, items)
+        assert [each["effect"] for each in made] == ["created"] * 5
+        for _ in range(3):
+            again = _import(server.base, items)
+            assert [each["effect"] for each in again] == ["there"] * 5
+        ids = [each["scheduleId"] for each in made]
+        wait_blocking(lambda: receiver.count() == 2, 60)
+        client.activate_app("idle")
+        wait_blocking(lambda: receiver.count() == 4, 60)
+        _import(server.base, items)
+        wait_blocking(lambda: client.get_schedule(items[4]["scheduleId"]).status is Status.SUCCESS, 60)
+        found = receiver.arrivals()
+        assert {each: len(found[each]) for each in found} == {ids[n]: 1 for n in (0, 1, 3, 4)}
+        assert found[ids[0]][0].at_ms >= (at_s + 2) * 1_000
+
+
+def _import(base: str, items: list[dict[str, Any]]) -> list[Any]:
+    request = urllib.request.Request(
+        f"{base.removesuffix('/goscheduler')}/goscheduler/imports",
+        json.dumps({"schedules": items}).encode(),
+        {"content-type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        results: list[Any] = json.loads(answer.read())["data"]["results"]
+        return results

@@ -10,7 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID, uuid1, uuid4
 
 import pytest
 from starlette.applications import Starlette
@@ -468,6 +468,33 @@ async def test_who_has_some_apps_operates_nothing_that_concerns_all() -> None:
     )
     reply = await world.refuse("post", Ask("/clock/advance", {"seconds": 1}), text)
     assert (reply.status, reply.json["status"]["details"]) == (403, {"scope": "ring:operate"})
+    await world.keys.close()
+
+
+@pytest.mark.parametrize("is_short", [True, False])
+async def test_an_id_of_another_scheduler_is_of_the_app_whose_schedule_it_means(is_short: bool) -> None:
+    world = World(is_short=is_short)
+    mine, theirs, nobodys = (str(uuid1()) for _ in range(3))
+    items = [
+        schedule_body(appId=app_id, scheduleId=alias) for app_id, alias in ((MINE, mine), (THEIRS, theirs))
+    ]
+    await world.prepare("POST", f"{BASE}/imports", {"schedules": items})
+    key = await world.key()
+    for method, tail in (
+        ("get", ""),
+        ("delete", ""),
+        ("patch", ""),
+        ("post", "/trigger"),
+        ("post", "/replay"),
+    ):
+        for alias in (theirs, nobodys):
+            ask = Ask(f"{BASE}/schedules/{alias}{tail}", {"payload": "x"} if method == "patch" else b"")
+            assert (await world.refuse(method, ask, key)).status == 404
+    cancels = Ask(f"{BASE}/schedules/batch-cancel", {"scheduleIds": [theirs, nobodys]})
+    results = (await world.refuse("post", cancels, key)).json["data"]["results"]
+    assert [each["status"]["statusCode"] for each in results] == [404, 404]
+    assert (await world.call("get", Ask(f"{BASE}/schedules/{mine}"), key)).status == 200
+    assert (await world.call("delete", Ask(f"{BASE}/schedules/{mine}"), key)).status == 200
     await world.keys.close()
 
 

@@ -1,12 +1,13 @@
 """What completeness costs: receipts of creates, the mark of 10,000 idle apps, an audit of many fires.
 
-    python -m benchmarks.completeness receipts [host:port of Cassandra]
+    python -m benchmarks.completeness receipts [host:port of Cassandra, and its process]
     python -m benchmarks.completeness idle [apps]
     python -m benchmarks.completeness audit [fires]
 
-`receipts`: microseconds a row of `put_rows`, with receipts and without, in turns; many rows of one minute,
-and each row in a minute of its own, which is the worst case. `audit` removes ten rows, doubles ten outcomes
-with SQL, and says whether those are what is found.
+`receipts`: microseconds a row of `put_rows`, with receipts and without, in turns; rows of one minute, of 64
+minutes that many batches have, and each in a minute that no other has, which is the worst case: processor
+time here and of Cassandra, and what it is more of both. `audit` removes ten rows, doubles ten outcomes with
+SQL, and says whether those are what is found.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from types import ModuleType
 from uuid import uuid4
 
 from benchmarks.cassandra_store import make_row
+from benchmarks.processes import cpu_s
 from ringtime_shared.buckets import first_slot
 from ringtime_shared.clock import ManualClock, SystemClock
 from ringtime_shared.models.app import App, Instance
@@ -58,39 +60,39 @@ def new_app(partitions: int = 1) -> App:
     )  # fmt: skip
 
 
-async def receipts(store: Store, module: ModuleType) -> None:
-    """Time creates in turns, and print medians."""
+async def receipts(store: Store, module: ModuleType, pid: int | None = None) -> None:
+    """Time creates in turns, and print medians.
+
+    Args:
+        pid: of the store's own process, if it has one.
+    """
     app = await store.create_app(new_app())
     bucket = FIRST
-    for name, spread in (("one minute", 1), ("a minute each", BATCH)):
-        took: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+    kinds = (("one minute", 1, 1), ("the same 64", BATCH, 0), ("a minute each", BATCH, BATCH))
+    for name, spread, step in kinds:
+        took: dict[bool, list[tuple[float, float, float]]] = {True: [], False: []}
         for number in range(2 * (ROUNDS + 1)):
             has_receipts = bool(number % 2)
             module.is_receipted = is_receipted if has_receipts else (lambda _: False)  # type: ignore[attr-defined]
             batches = []
+            bucket += spread
             for _ in range(BATCHES):
-                bucket += spread
+                bucket += step
                 batches.append([make_row(app, 0, first_slot(bucket + n % spread) + n) for n in range(BATCH)])
-            cpu_s, wall_s = time.process_time(), time.perf_counter()
+            begun = time.process_time(), 0.0 if pid is None else cpu_s(pid), time.perf_counter()
             for rows in batches:
                 await store.put_rows(rows)
-            rows_put = BATCH * BATCHES
+            ended = time.process_time(), 0.0 if pid is None else cpu_s(pid), time.perf_counter()
+            here, there, wall = ((b - a) / (BATCH * BATCHES) * 1e6 for a, b in zip(begun, ended, strict=True))
             if number > 1:
-                took[has_receipts].append(
-                    (
-                        (time.process_time() - cpu_s) / rows_put * 1e6,
-                        (time.perf_counter() - wall_s) / rows_put * 1e6,
-                    )
-                )
-        medians = {
-            key: [statistics.median(column) for column in zip(*each, strict=True)]
-            for key, each in took.items()
-        }
-        (cpu, wall), (cpu_without, wall_without) = medians[True], medians[False]
-        print(
-            f"{name:15} {cpu_without:6.1f} -> {cpu:6.1f} us of processor,"
-            f" {wall_without:6.1f} -> {wall:6.1f} us of time a row"
+                took[has_receipts].append((here, there, wall))
+        with_them, without = (
+            [statistics.median(column) for column in zip(*took[key], strict=True)] for key in (True, False)
         )
+        columns = zip(("here", "of Cassandra", "of time"), without, with_them, strict=True)
+        share = (with_them[0] + with_them[1]) / (without[0] + without[1]) - 1
+        shown = ", ".join(f"{before:6.1f} -> {after:6.1f} us {what}" for what, before, after in columns)
+        print(f"{name:15} {shown} a row: {share:+.0%} of processor")
 
 
 async def idle(count: int) -> None:
@@ -162,7 +164,7 @@ async def audit(count: int) -> bool:
             print(f"{count:,} fires filed and ended in {time.perf_counter() - begun_s:.0f} s")
             removed, doubled = [kept[n] for n in picked[:10]], [kept[n] for n in picked[10:]]
             _damage(Path(folder), removed, doubled)
-            before_kib, begun_s, cpu_s = _peak_kib(), time.perf_counter(), time.process_time()
+            before_kib, begun_s, used_s = _peak_kib(), time.perf_counter(), time.process_time()
             whole = FireCounts()
             async for page in FireAudit(
                 store, ManualClock(end_ms + 60_000), app, first_slot(FIRST), end_ms
@@ -170,7 +172,7 @@ async def audit(count: int) -> bool:
                 whole.add(page.found)
             print(
                 f"audited {whole.expected:,} in {time.perf_counter() - begun_s:.0f} s"
-                f" ({time.process_time() - cpu_s:.0f} s of processor); peak memory grew by"
+                f" ({time.process_time() - used_s:.0f} s of processor); peak memory grew by"
                 f" {(_peak_kib() - before_kib) / 1024:.0f} MiB; {dict(whole.ended)}, {whole.gaps} gaps,"
                 f" {whole.doubles} doubles"
             )
@@ -216,7 +218,7 @@ def _peak_kib() -> int:
     return int(status.partition("VmHWM:")[2].split()[0])
 
 
-async def _receipts_of_each(address: str) -> None:
+async def _receipts_of_each(address: str, pid: int | None) -> None:
     with tempfile.TemporaryDirectory() as folder:
         sqlite = await SqliteStore.open(Path(folder))
         print("sqlite")
@@ -230,15 +232,17 @@ async def _receipts_of_each(address: str) -> None:
         await migrate(settings)
         store = await CassandraStore.connect(settings)
         print("cassandra")
-        await receipts(store, in_cassandra)
+        await receipts(store, in_cassandra, pid)
         await store.close()
 
 
 def main(words: Sequence[str]) -> int:
     """Run what the words name."""
     match words:
-        case ["receipts", *address]:
-            asyncio.run(_receipts_of_each("".join(address)))
+        case ["receipts"]:
+            asyncio.run(_receipts_of_each("", None))
+        case ["receipts", address, pid]:
+            asyncio.run(_receipts_of_each(address, int(pid)))
         case ["idle", *count]:
             asyncio.run(idle(int("".join(count) or 10_000)))
         case ["audit", *count]:

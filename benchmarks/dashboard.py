@@ -169,6 +169,7 @@ def pages(schedule_id: str) -> dict[str, str]:
         "Ring, simulated": f"/ui/ring?app={HEAVY}&join=2",
         "Apps": "/ui/apps",
         "App": f"/ui/app?app={HEAVY}",
+        "Keys": "/ui/keys",
         "Audit": "/ui/audit",
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -92,6 +93,12 @@ class Import:
         ]
         self._client = RingtimeClient(base)
         self.took_s = 0.0
+        self._begun_cpu_s = _children_s()
+
+    @property
+    def cpu_s(self) -> float:
+        """Processor time of the commands that have ended."""
+        return _children_s() - self._begun_cpu_s
 
     def run(self, *flags: str, code: int = 0) -> Any:
         """Return what it says at its end."""
@@ -108,6 +115,7 @@ class Import:
         try:
             while self._requests() < before + requests:
                 assert process.poll() is None, "it was over before it could be killed"
+                time.sleep(0.05)  # the server has other things to do
         finally:
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
@@ -115,6 +123,11 @@ class Import:
 
     def _requests(self) -> int:
         return len(self._client.list_audit(action="imports create", size=1_000).entries)
+
+
+def _children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @contextmanager
@@ -159,7 +172,7 @@ def test_all_is_there_once_though_the_import_is_killed_twice(
         for requests in KILLED_AFTER:
             importing.kill_after(requests)
         told = importing.run()
-        took_s = importing.took_s
+        took_s, used_s = importing.took_s, importing.cpu_s
         assert told["compared"] == {"found": SCHEDULES + CRONS, "missing": 0}
         total = told["total"]
         assert total["created"] + total["there"] == SCHEDULES + CRONS
@@ -173,7 +186,8 @@ def test_all_is_there_once_though_the_import_is_killed_twice(
         hold_cancels(client, old, importing)
         if IS_LONG:
             what = f"{SCHEDULES:,} + {CRONS} + {APPS}"
-            print(f"\n{target.__name__}: {what} in {took_s:.1f} s, two kills among them")
+            used = f"{used_s:.1f} s of processor time of the command"
+            print(f"\n{target.__name__}: {what} in {took_s:.1f} s, two kills among them; {used}, all runs")
             assert took_s <= MOST_S
 
 

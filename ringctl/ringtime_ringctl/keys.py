@@ -153,17 +153,20 @@ async def rotate_command(
 
 
 @keys.command("list")
+@click.option("--app", "app_id", metavar="APP", help="Only those that may do something with this app.")
 @deployed
-async def list_command(deployment: Deployment, output: Output) -> None:
+async def list_command(deployment: Deployment, output: Output, app_id: str | None) -> None:
     """List the keys, those that ended within 90 days too.
 
     \b
     Examples:
       ringctl keys list
+      ringctl keys list --app shop
       ringctl keys list --json | jq -r '.keys[] | select(.lastUsedAt == null) | .keyId'
     """
     now_ms = deployment.clock.now_ms()
-    found = [to_json(key, now_ms) for key in await fetch_all_keys(deployment.store)]
+    every = await fetch_all_keys(deployment.store)
+    found = [to_json(key, now_ms) for key in every if app_id is None or key.grant.sees(app_id)]
     if output.is_json:
         output.data({"keys": found})
         return

@@ -63,6 +63,13 @@ async def _who(data: Path, text: str, in_s: float) -> Any:
         await store.close()
 
 
+def test_the_keys_of_an_app_are_those_that_name_it_and_those_for_all(data: Path) -> None:
+    operators, shop = create(data, *ALL)["keyId"], create(data, *SHOP)["keyId"]
+    other = create(data, "--app", "pay", "--scope", "schedules:read")["keyId"]
+    for app_id, expected in (("mail", {operators, shop}), ("pay", {operators, other}), ("none", {operators})):
+        assert {key["keyId"] for key in done(data, "keys", "list", "--app", app_id)["keys"]} == expected
+
+
 def test_the_first_key_opens_everything(data: Path) -> None:
     result = run(data, "keys", "create", "--label", "ana", *ALL)
     assert result.exit_code == 0

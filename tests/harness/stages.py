@@ -75,7 +75,7 @@ STAGES = (
     Stage(
         "faults",
         0,
-        _e2e("bulk", "network_faults", "recurring", "resize", "ringctl", "upgrade"),
+        _e2e("bulk", "network_faults", "recurring", "resize", "restored", "ringctl", "upgrade"),
         "faults and not alone",
     ),
     Stage(

@@ -30,10 +30,11 @@ revision seen; if that was compacted, and every five minutes in any case, everyt
 
 **Era.** Epochs only grow while etcd keeps its history. `fetch_identity` names that history: cluster id,
 and the word in `{prefix}/identity`, which a wiped etcd does not have. A session whose etcd went back in time
-(restored from a backup under it) declares itself lost and removes the word, so the next life gets a new
-era. If all nodes were down meanwhile, it is noticed as soon as somebody takes over an instance whose marks
-were written under a later term (`ownership.recovery`), and he does the same by `forget_history`. `ringctl
-restored` does it beforehand.
+(restored from a backup under it) declares itself lost and removes the word, so the next life gets a new era.
+So do all others as soon as they see the word deleted; where somebody has deleted every key under the prefix,
+no member would be left in the ring. If all nodes were down meanwhile, it is noticed as soon as somebody takes
+over an instance whose marks were written under a later term (`ownership.recovery`), and he does the same by
+`forget_history`. `ringctl restored` does it beforehand.
 
 | what fails | what happens |
 |---|---|

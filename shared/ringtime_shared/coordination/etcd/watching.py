@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import aclosing
+from typing import Any
 
 from aetcd import rpc
 
@@ -103,3 +104,8 @@ class Watching:
                 if answer.events:
                     self._book.apply(answer.events)
                     self._on_change()
+                    if any(self._ends_history(event) for event in answer.events):
+                        raise HistoryChanged("what was kept in etcd was deleted, or belongs to a new era")
+
+    def _ends_history(self, event: Any) -> bool:
+        return event.type == rpc.Event.DELETE and event.kv.key == self._layout.identity

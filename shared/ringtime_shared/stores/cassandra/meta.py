@@ -23,6 +23,7 @@ from ringtime_shared.stores.cassandra.lwt import ROUNDS, back_off
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
 
 PROBES = 16
+_NUMBERS_PASSED = 1_000
 _SENT_UNTIL = "sent_until_ms"
 _HOLDER_TTL_S = 90 * 86_400
 
@@ -83,6 +84,9 @@ class MetaTable:
 
     async def note_restore(self, sent_until_ms: int, nonces: int) -> None:
         await self.take_numbers("nonces", nonces)
+        await self.take_numbers(
+            "app_numbers", _NUMBERS_PASSED
+        )  # its table may have been copied before `apps`
         async with self._turn:
             for n in range(ROUNDS):
                 stored, _ = await self._fetch(_SENT_UNTIL)

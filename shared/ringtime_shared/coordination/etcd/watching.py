@@ -108,4 +108,4 @@ class Watching:
                         raise HistoryChanged("what was kept in etcd was deleted, or belongs to a new era")
 
     def _ends_history(self, event: Any) -> bool:
-        return event.type == rpc.Event.DELETE and event.kv.key == self._layout.identity
+        return bool(event.type == rpc.Event.DELETE and event.kv.key == self._layout.identity)

@@ -17,8 +17,8 @@ import pytest
 from ringtime_local.cassandra_config import DATA_FOLDERS
 from ringtime_local.cluster import Cluster
 from ringtime_local.server import LocalServer
+from tests.e2e.clients import BEFORE_S, LEAD_S, PER_KILL, clients_of, through
 from tests.e2e.conftest import prefix_of
-from tests.e2e.test_cluster import BEFORE_S, LEAD_S, PER_KILL, clients_of, through
 from tests.e2e.test_ringctl import ringctl
 from tests.harness.load import wait_for_deliveries
 from tests.harness.receiver import Receiver

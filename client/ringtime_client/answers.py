@@ -53,6 +53,7 @@ NOTHING_DONE = frozenset(
         ErrorWord.CLOCK_IN_DOUBT,
         ErrorWord.DISK_FULL,
         ErrorWord.FOLDER_LOST,
+        ErrorWord.UPSTREAM_UNAVAILABLE,
         ErrorWord.TOO_SLOW,
         ErrorWord.SERVER_BUSY,
         ErrorWord.NOT_READY,

@@ -25,6 +25,7 @@ from ringtime_dispatcher.forecasting import Forecaster
 from ringtime_dispatcher.ownership.capacity import fit_to_machine
 from ringtime_dispatcher.status import Reporter
 from ringtime_ingest.service import IngestParts, IngestService
+from ringtime_ingest.shadow import Receivers
 from ringtime_shared.callbacks.grants import TlsProfiles
 from ringtime_shared.callbacks.protocol import CallbackType
 from ringtime_shared.clock import Clock, SystemClock
@@ -132,6 +133,12 @@ async def run(
                     audit=settings.audit,
                     profiles=TlsProfiles(settings.callbacks),
                     metrics=metrics,
+                    shadow=settings.shadow,
+                    receivers=(
+                        Receivers(settings, loopback=settings.embedded.loopback_callbacks)
+                        if settings.shadow.upstream_url
+                        else None
+                    ),
                 )
             )
             dispatcher = make_dispatcher(

@@ -10,6 +10,7 @@ import click
 
 from ringtime_ingest.http import create_app
 from ringtime_ingest.service import IngestParts, IngestService
+from ringtime_ingest.shadow import Receivers
 from ringtime_shared.access import KeyChecks
 from ringtime_shared.callbacks.egress_policy import EgressPolicy
 from ringtime_shared.callbacks.grants import TlsProfiles
@@ -82,6 +83,8 @@ async def serve(settings: Settings) -> None:
                         audit=settings.audit,
                         profiles=TlsProfiles(settings.callbacks),
                         metrics=metrics,
+                        shadow=settings.shadow,
+                        receivers=Receivers(settings) if settings.shadow.upstream_url else None,
                     )
                 )
                 host, port = listener.getsockname()[:2]

@@ -30,6 +30,7 @@ from ringtime_ringctl.schedules.deadletters import deadletters
 from ringtime_ringctl.schedules.explain import explain
 from ringtime_ringctl.schedules.put import put_command
 from ringtime_ringctl.secrets import secrets
+from ringtime_ringctl.shadow import shadow
 from ringtime_ringctl.shell import EXIT_CODES, RingctlCommand, RingctlGroup, quieten_drivers
 from ringtime_shared.api.audit import MAX_REASON_CHARS
 
@@ -169,6 +170,7 @@ for _command in (
     parts,
     audit,
     secrets,
+    shadow,
     accept_loss,
     restored,
     completion,

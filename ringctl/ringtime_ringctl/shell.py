@@ -27,7 +27,7 @@ Exit codes:
        unless the line says that the outcome is unknown
   2    the command line is wrong
   3    a --wait ran out of time; what was begun goes on
-  4    doctor found something that failed, or audit-fires a gap or a double
+  4    doctor found something that failed, audit-fires a gap or a double, or a shadow report a difference
   130  interrupted by Ctrl-C; a resize can be resumed
 """
 

@@ -21,6 +21,7 @@ RingtimeError
 │   └── NotChangeable     the schedule is over, or is being sent
 ├── StoreUnavailable      nothing was written; try again later
 │   ├── ClockInDoubt      this node's wall clock cannot be relied on
+│   ├── UpstreamUnavailable  goscheduler, which an app in shadow needs, took nothing
 │   ├── RateLimited       more than a limit of the key or the app allows
 │   ├── DiskFull          there is no room; what is filed is fired all the same
 │   └── FolderLost        the files were taken from under the server, which stops
@@ -93,6 +94,10 @@ class ErrorWord(StrEnum):
     CLOCK_IN_DOUBT = "CLOCK_IN_DOUBT", "the server's clock cannot be relied on; nothing was written"
     DISK_FULL = "DISK_FULL", "there is no room; nothing was written"
     FOLDER_LOST = "FOLDER_LOST", "the server's files were taken from under it; nothing was written"
+    UPSTREAM_UNAVAILABLE = (
+        "UPSTREAM_UNAVAILABLE",
+        "goscheduler, in whose shadow the app is, could not be reached; nothing was written",
+    )
     OUTCOME_UNKNOWN = (
         "OUTCOME_UNKNOWN",
         "the store gave no answer, or had too few replicas for a part of it: it may have been done, or not",
@@ -376,6 +381,12 @@ class StoreUnavailable(RingtimeError):
     """The store refused or could not be reached before anything was written."""
 
     word = ErrorWord.STORE_UNAVAILABLE
+
+
+class UpstreamUnavailable(StoreUnavailable):
+    """goscheduler, in whose shadow an app is, took nothing, and nothing was written."""
+
+    word = ErrorWord.UPSTREAM_UNAVAILABLE
 
 
 class RateLimited(StoreUnavailable):

@@ -271,6 +271,7 @@ def test_secrets_are_neither_shown_nor_repeated(tmp_path: Path) -> None:
         "kafka.password",
         "metrics.token",
         "secrets.keys",
+        "shadow.secret",
     }
 
 

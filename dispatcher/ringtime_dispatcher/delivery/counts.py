@@ -37,6 +37,7 @@ class Tally:
     retried: int = 0
     parked: int = 0  #: filed for later without an attempt
     missed: int = 0
+    shadowed: int = 0  #: left to goscheduler
     passed_over: int = 0  #: of those missed: runs that their rules leave out
     found_late: int = 0
 
@@ -55,7 +56,12 @@ class DeliveryCounts:
         metrics.counts(ATTEMPTS, lambda: self._attempts)
         metrics.counts(
             FIRES,
-            lambda: {("success",): tally.succeeded, ("failure",): tally.failed, ("miss",): tally.missed},
+            lambda: {
+                ("success",): tally.succeeded,
+                ("failure",): tally.failed,
+                ("miss",): tally.missed,
+                ("shadow",): tally.shadowed,
+            },
         )
         metrics.counts(
             MISSED,
@@ -72,6 +78,15 @@ class DeliveryCounts:
         """An attempt is made. The first says how late its schedule is; a run is so from its slot on, not for
         the second it was given within a window, or the run that it waited for."""
         self.tally.sent += 1
+        self._lag(row, now_ms)
+
+    def shadowed(self, row: Row, now_ms: int) -> None:
+        """One came due that goscheduler delivers. It counts for how late this node is, as an attempt
+        would."""
+        self.tally.shadowed += 1
+        self._lag(row, now_ms)
+
+    def _lag(self, row: Row, now_ms: int) -> None:
         if row.attempts or row.replay or row.schedule.hook_of is not None:
             return
         awaited_ms = row.schedule.awaited_ms

@@ -61,6 +61,7 @@ from ringtime_shared.metrics.names import BREAKER_STATE, DUE_BACKLOG, IN_FLIGHT,
 from ringtime_shared.models.app import App
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Status
+from ringtime_shared.models.shadow import Side, side_of
 from ringtime_shared.process.descriptors import is_shortage
 from ringtime_shared.recurring.completing import (
     ACCEPTED_CODE,
@@ -399,9 +400,14 @@ class Deliverer:
         if not self._parts.is_trusted() or item.owned.is_draining:  # no await between this and the send
             self._ledger.put_back(item)
             return True
-        now_ms = self._clock.now_ms()
+        now_ms, sending = self._clock.now_ms(), row.schedule.sending
         if row.place.slot_ms <= self.sent_until_ms:
             self._pass_over(item, now_ms)
+            return False
+        if sending is not None and sending.twin and self._is_goschedulers(row):
+            self.counts.shadowed(row, now_ms)
+            outcome = unsent(row, Status.SHADOW, "goscheduler delivers it", now_ms)
+            self._settle(item, replace(outcome, fired_ms=now_ms))
             return False
         if is_missed(policy, slot_ms=row.place.slot_ms, now_ms=now_ms) and row.schedule.hook_of is None:
             self.counts.missed(row.place.app_id)
@@ -437,6 +443,11 @@ class Deliverer:
             reply = await self._invoke(delivery, kept)
         self._conclude(item, policy, reply, at_ms=now_ms, took_ms=self._clock.boot_ms() - begun_ms)
         return False
+
+    def _is_goschedulers(self, row: Row) -> bool:
+        """Whether goscheduler delivers a schedule that it has as well; see `ringtime_shared.shadow`."""
+        app = self._parts.find_app(row.place.app_id)
+        return side_of(None if app is None else app.shadow, row.schedule.fire_ms) is Side.GOSCHEDULER
 
     async def _invoke(self, delivery: Delivery, kept: Mapping[str, object]) -> Reply:
         """Make an attempt; return how it ended, without what is secret.

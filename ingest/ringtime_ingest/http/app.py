@@ -43,6 +43,7 @@ from ringtime_ingest.http.routes.operating import OperatingRoutes
 from ringtime_ingest.http.routes.recurring import RecurringRoutes
 from ringtime_ingest.http.routes.schedules import ScheduleRoutes
 from ringtime_ingest.http.routes.security import SecurityRoutes
+from ringtime_ingest.http.routes.shadow import ShadowRoutes
 from ringtime_ingest.service import IngestService
 from ringtime_shared.access import Caller, KeyChecks, caller_to_json
 from ringtime_shared.errors import ErrorWord, RingtimeError
@@ -107,6 +108,7 @@ def create_app(
             *HealthRoutes(ready, is_stepped=clock is not None).all(),
             *MetricsRoutes(counts, service).all(),
             *SecurityRoutes(settings).all(),
+            *([] if service.tap is None else ShadowRoutes(service.tap, bodies).all()),
             *([] if clock is None else ClockRoutes(clock, bodies, settings.max_json_depth).all()),
             *_docs_routes(
                 lambda: openapi_document(settings, service.offer, needs, noted, is_stepped=clock is not None),

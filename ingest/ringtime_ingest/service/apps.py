@@ -103,6 +103,16 @@ class AppMaps:
             self._refresh()
         return await self.reread(app_id) if reading is None else reading
 
+    async def recent(self, app_id: str, most_ms: int) -> AppReading:
+        """Return the app as it was so long ago or later: as it is known, without waiting, if that is young
+        enough. Raises NotFound, Damaged, StoreUnavailable."""
+        reading = self._feed.reading(app_id)
+        if reading is None or self._clock.boot_ms() - reading.read_boot_ms >= most_ms:
+            return await self.get(app_id)
+        if (looked_ms := self._feed.looked_ms_ago()) is None or looked_ms >= _LOOK_MS:
+            self._refresh()
+        return reading
+
     def _fresh(self, app_id: str) -> AppReading | None:
         """Return what is known of the app if it may be used."""
         reading = self._feed.reading(app_id)

@@ -34,6 +34,7 @@ from ringtime_ingest.service.requests import (
     check_values,
     encode_details,
 )
+from ringtime_ingest.shadow import in_shadow
 from ringtime_shared.api.batches import MAX_ITEMS
 from ringtime_shared.apps.feed import AppReading
 from ringtime_shared.apps.hook_rules import check_hooks, screen_hooks
@@ -46,6 +47,7 @@ from ringtime_shared.models.app import App
 from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.settings import AppLimits
+from ringtime_shared.shadow.moves import is_forwarding
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -201,7 +203,9 @@ class Batches:
             answers = await asyncio.gather(*(outcome(self._apps.get(app_id)) for app_id in part))
             readings.update(zip(part, answers, strict=True))
         return {
-            app_id: inactive(reading.app)
+            app_id: in_shadow(reading.app, "it is asked for one schedule at a time")
+            if isinstance(reading, AppReading) and is_forwarding(reading.app)
+            else inactive(reading.app)
             if isinstance(reading, AppReading)
             and not reading.app.active
             and (reading.app.deletion is not None or not may_be_inactive)

@@ -36,6 +36,7 @@ from ringtime_ingest.service.commit import CommitPath
 from ringtime_ingest.service.requests import NewRecurring, check_shown
 from ringtime_ingest.service.runs import DAY_MS, RecurringRows, Runs, check_size, read_token, shown_by
 from ringtime_ingest.service.tokens import encode_token
+from ringtime_ingest.shadow import in_shadow
 from ringtime_shared.api.recurring import LIST_SIZE, MAX_REASON_CHARS, recurring_to_json
 from ringtime_shared.api.schedules import outline_of
 from ringtime_shared.apps.feed import AppReading
@@ -82,6 +83,7 @@ from ringtime_shared.recurring.run_rows import (
 from ringtime_shared.recurring.zones import LAST_MS
 from ringtime_shared.schedules.cancelling import CANCEL_PROMISE_MS, Cancelled
 from ringtime_shared.settings import AppLimits
+from ringtime_shared.shadow.moves import is_forwarding
 from ringtime_shared.stores.protocol import (
     DefinitionKey,
     Position,
@@ -155,6 +157,8 @@ class Recurring:
         Raises NotFound (app), AppInactive, InvalidRequest, VersionConflict, StoreUnavailable, OutcomeUnknown.
         """
         reading = await self._writable(new.app_id, may_be_inactive=may_be_inactive)
+        if is_forwarding(reading.app):
+            raise in_shadow(reading.app, "recurring schedules are not forwarded; create them there")
         details = await self._parts.screen(new, reading.app)
         fields: dict[str, Any] = {
             "times": new.times,

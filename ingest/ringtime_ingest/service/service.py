@@ -52,6 +52,7 @@ from ringtime_ingest.service.requests import (
 from ringtime_ingest.service.runs import Runs
 from ringtime_ingest.service.signing import SigningSecrets
 from ringtime_ingest.service.stored import Stored
+from ringtime_ingest.shadow import Forwarding, Receivers, TapCalls, alias_of, check_forwardable, in_shadow
 from ringtime_shared.access import KeyStore
 from ringtime_shared.api.apps import noted_to_json
 from ringtime_shared.api.configuration import TLS_PROFILE
@@ -76,6 +77,7 @@ from ringtime_shared.errors import (
     InvalidRequest,
     LimitReached,
     NotFound,
+    RingtimeError,
     StoreUnavailable,
     Violation,
 )
@@ -87,11 +89,19 @@ from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.recurring import Origin
 from ringtime_shared.models.schedule import Place, Row, Schedule
 from ringtime_shared.models.sending import Priority, Sending
+from ringtime_shared.models.shadow import Side, side_of
 from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.recurring.completing import Completions
 from ringtime_shared.schedules.cancelling import cancel_home
 from ringtime_shared.schedules.changing import as_shown
-from ringtime_shared.settings import AppLimits, AuditSettings, CallbackSettings, IngestSettings
+from ringtime_shared.settings import (
+    AppLimits,
+    AuditSettings,
+    CallbackSettings,
+    IngestSettings,
+    ShadowSettings,
+)
+from ringtime_shared.shadow.moves import CLOCKS_MS, EARLY_MS, is_forwarding
 from ringtime_shared.stores.codec import check_details, fault_of
 from ringtime_shared.stores.protocol import (
     AliasStore,
@@ -112,6 +122,7 @@ from ringtime_shared.stores.protocol import (
     RecurringStore,
     ScheduleStore,
     TallyStore,
+    TapStore,
 )
 
 _DAY_MS = 86_400_000
@@ -138,6 +149,7 @@ class IngestStore(
     AliasStore,
     JobStore,
     TallyStore,
+    TapStore,
     Protocol,
 ):
     """What ingest needs of a store."""
@@ -157,6 +169,8 @@ class IngestParts:
     ring: KeyRing | None = None  #: what secrets are stored under; None: they are plain text there
     audit: AuditSettings = field(default_factory=AuditSettings)
     profiles: TlsProfiles = field(default_factory=lambda: TlsProfiles(CallbackSettings()))
+    shadow: ShadowSettings = field(default_factory=ShadowSettings)
+    receivers: Receivers | None = None  #: what the tap passes calls on by; None: there is no tap here
     metrics: Metrics = UNMEASURED
 
 
@@ -194,6 +208,12 @@ class IngestService:
         self._chooser = PartitionChooser(parts.settings.chunk_rows)
         self._commit = CommitPath(
             parts.store, self._apps, self._chooser, parts.clock, parts.settings, parts.metrics
+        )
+        self._forwarding = Forwarding(parts.shadow)
+        self.tap = (
+            None
+            if parts.receivers is None
+            else TapCalls(parts.shadow, parts.receivers, parts.store, self._apps, parts.clock)
         )
         self._stored = Stored(parts.store, parts.clock, parts.limits, mint.nonce)
         self.keyed = Keyed(
@@ -335,6 +355,9 @@ class IngestService:
         await self.operating.close()
         await self._commit.close()
         await self._stored.close()
+        if self.tap is not None:
+            await self.tap.close()
+        await self._forwarding.close()
         await self._apps.close()
 
     async def register_app(self, new: NewApp) -> App:
@@ -472,15 +495,32 @@ class IngestService:
         begun_s = now_s()
         row, reading = await self._draft(new)
         await self._stored.admit(reading.app, [row.schedule.expires_ms])
-        row = await self._commit.file(row, reading)
+        if is_forwarding(reading.app):
+            row = await self._file_both(row, reading)
+        else:
+            row = await self._commit.file(row, reading)
         self._creations.note(new.app_id, begun_s)
         return row
+
+    async def _file_both(self, row: Row, reading: AppReading) -> Row:
+        """File a row of an app in shadow: see `ringtime_shared.shadow`. Raises as `create_schedule`, and
+        UpstreamUnavailable."""
+        row = await self._forwarding.create(row)
+        try:
+            if (alias := alias_of(row.schedule)) is not None:
+                await self._store.put_aliases([alias])
+            return await self._commit.file(row, reading)
+        except RingtimeError:
+            await self._forwarding.take_back(row)
+            raise
 
     async def _draft(self, new: NewSchedule) -> tuple[Row, AppReading]:
         """Return the home row of a create that keeps every rule."""
         reading = await self._apps.get(new.app_id)
         if not reading.app.active:
             raise inactive(reading.app)
+        if is_forwarding(reading.app):
+            check_forwardable(new, reading.app)
         require_trust(self._clock)
         now_ms = self._clock.now_ms()
         details = await self._screen(
@@ -519,7 +559,10 @@ class IngestService:
         return row
 
     async def _apply(self, old: Schedule, asked: ScheduleChange, app: App, now_ms: int) -> Schedule:
-        """Return a schedule as it is to be. What stays of it is not judged anew. Raises InvalidRequest."""
+        """Return a schedule as it is to be. What stays of it is not judged anew. Raises InvalidRequest, and
+        Conflict for one that goscheduler has as well."""
+        if old.sending is not None and old.sending.twin and is_forwarding(app):
+            raise in_shadow(app, "its schedules cannot be changed there", "scheduleId")
         check_shown(asked.payload, old.sending)
         is_same_payload = asked.payload is None
         sending = _sending_of(old.sending, asked)
@@ -690,7 +733,9 @@ class IngestService:
         return await self._cancel(row, None)
 
     async def _cancel(self, row: Row, read_ms: int | None) -> Cancellation:
-        run = row.schedule.run
+        run, sending = row.schedule.run, row.schedule.sending
+        if sending is not None and sending.twin and row.outcome is None and row.cancelled_ms is None:
+            read_ms = await self._cancel_twin(row, read_ms)
         if run is not None and run.origin is Origin.PLAN:
             row, is_promised = await self.recurring.cancel_run(row)
         else:
@@ -698,6 +743,18 @@ class IngestService:
         shown = await self._in_force(row)
         # Of one that its receiver works on, the result may be on its way.
         return Cancellation(shown, is_promised and shown.schedule.work is None)
+
+    async def _cancel_twin(self, row: Row, read_ms: int | None) -> int | None:
+        """Cancel a schedule at goscheduler before it is cancelled here. Return when its row was read, as
+        `_cancel` takes it: None where goscheduler may have taken it up already. Raises UpstreamUnavailable,
+        OutcomeUnknown."""
+        app, schedule = (await self._apps.get(row.place.app_id)).app, row.schedule
+        if not is_forwarding(app):
+            return read_ms
+        await self._forwarding.cancel(schedule)
+        if side_of(app.shadow, schedule.fire_ms) is Side.RINGTIME:
+            return read_ms
+        return read_ms if self._clock.now_ms() < schedule.fire_ms - EARLY_MS - CLOCKS_MS else None
 
 
 def _sending_of(old: Sending | None, asked: ScheduleChange) -> Sending | None:

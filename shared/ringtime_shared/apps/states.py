@@ -62,6 +62,10 @@ def begin_deletion(app: App, *, cancels: bool, now_ms: int) -> App:
         raise Conflict(
             f"app {app.app_id} is being resized: `ringctl resize {app.app_id} --abort` or `--resume` first"
         )
+    if app.shadow is not None and not app.shadow.is_over:
+        raise Conflict(
+            f"app {app.app_id} is in the shadow of goscheduler: `ringctl shadow end {app.app_id}` first"
+        )
     if app.deletion is not None:
         return replace(app, deletion=replace(app.deletion, cancels=cancels), version=app.version + 1)
     halted = _switched(app, False, now_ms)

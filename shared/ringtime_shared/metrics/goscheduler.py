@@ -36,7 +36,7 @@ from ringtime_shared.metrics.names import (
 
 _ALL = "all"
 _APP = {"appId": _ALL, "partitionId": _ALL}
-_STATUS = {"success": "Success", "failure": "Fail", "miss": ""}
+_STATUS = {"success": "Success", "failure": "Fail", "miss": "", "shadow": ""}
 _METHODS = {"in": "Start", "out": "Stop"}
 _HISTOGRAM = ("_bucket", "_count", "_sum")
 Labels = Mapping[str, str]

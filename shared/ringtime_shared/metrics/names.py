@@ -49,7 +49,7 @@ _ROWS = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0)
 
 #: The values of labels that have few.
 LABEL_VALUES = {
-    "result of ringtime_fires_total": ("success", "failure", "miss"),
+    "result of ringtime_fires_total": ("success", "failure", "miss", "shadow"),
     "result of ringtime_attempts_total": ("success", "retry", "failure", "shortage"),
     "code_class": ("1xx", "2xx", "3xx", "4xx", "5xx", "other", "none"),
     "reason": ("too_late", "passed_over"),

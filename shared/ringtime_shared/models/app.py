@@ -10,6 +10,7 @@ from typing import Annotated, NamedTuple
 from ringtime_shared.models.hooks import Hooks
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.setting import FieldPath, Setting
+from ringtime_shared.models.shadow import Shadow
 
 PRIVATE_PREFIX, PUBLIC_PREFIX = "whsk_", "whpk_"  #: of Ed25519 keys, as Standard Webhooks writes them
 _PUBLIC_BYTES = 32
@@ -259,6 +260,7 @@ class App:
     resize: Resize | None = None  #: None: the quota is not being changed
     halted_ms: int | None = None  #: since when it is deactivated; None: it is active, or nobody noted it
     deletion: Deletion | None = None  #: None: it is to stay. While there is one, the app is not active
+    shadow: Shadow | None = None  #: how it moves from goscheduler; None: it does not
     damage: str = ""  #: why what is stored cannot be read; then the other fields say nothing. Never stored
 
     def instances(self) -> list[Instance]:

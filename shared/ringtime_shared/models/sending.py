@@ -29,4 +29,6 @@ class Sending:
     completion_ms: int | None = None
     #: its payload is stored encrypted and shown to nobody; see `ringtime_shared.encryption`
     is_private: bool = False
+    #: the id of its twin, which goscheduler has of it; "": it has none. See `ringtime_shared.shadow`
+    twin: str = ""
     is_encrypted: bool = False  #: of a private one: its payload is a ciphertext, as a store has it

@@ -33,6 +33,7 @@ from ringtime_shared.settings.metrics import MetricsSettings
 from ringtime_shared.settings.root import Settings
 from ringtime_shared.settings.secrets import SecretSettings
 from ringtime_shared.settings.server import ServerSettings
+from ringtime_shared.settings.shadow import ShadowSettings
 from ringtime_shared.settings.storage import CassandraSettings, EmbeddedSettings
 from ringtime_shared.settings.tracing import TracingSettings
 from ringtime_shared.settings.web import WebSettings
@@ -58,6 +59,7 @@ __all__ = [
     "SecretSettings",
     "ServerSettings",
     "Settings",
+    "ShadowSettings",
     "TracingSettings",
     "WebSettings",
     "check_settings",

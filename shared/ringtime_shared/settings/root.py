@@ -19,6 +19,7 @@ from ringtime_shared.settings.logs import LogSettings
 from ringtime_shared.settings.metrics import MetricsSettings
 from ringtime_shared.settings.secrets import SecretSettings
 from ringtime_shared.settings.server import ServerSettings
+from ringtime_shared.settings.shadow import ShadowSettings
 from ringtime_shared.settings.storage import CassandraSettings, EmbeddedSettings
 from ringtime_shared.settings.tracing import TracingSettings
 from ringtime_shared.settings.web import WebSettings
@@ -40,6 +41,7 @@ class Settings:
     clock: ClockSettings = field(default_factory=ClockSettings)
     callbacks: CallbackSettings = field(default_factory=CallbackSettings)
     completion: CompletionSettings = field(default_factory=CompletionSettings)
+    shadow: ShadowSettings = field(default_factory=ShadowSettings)
     secrets: SecretSettings = field(default_factory=SecretSettings)
     egress: EgressSettings = field(default_factory=EgressSettings)
     embedded: EmbeddedSettings = field(default_factory=EmbeddedSettings)

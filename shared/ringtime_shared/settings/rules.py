@@ -15,6 +15,7 @@ from ringtime_shared.settings.kafka import KafkaSettings
 from ringtime_shared.settings.root import Settings
 from ringtime_shared.settings.secrets import SecretSettings
 from ringtime_shared.settings.server import ServerSettings
+from ringtime_shared.settings.shadow import ShadowSettings
 from ringtime_shared.settings.storage import CassandraSettings
 
 MOST_PORT = 65_535
@@ -47,6 +48,7 @@ def broken_rules(settings: Settings) -> list[Violation]:
         *_limits(settings),
         *_sizes(settings),
         *_completion(settings.completion),
+        *_shadow(settings.shadow),
         *_secrets(settings.secrets),
         *_egress(settings.egress),
         *_certificates(settings.server),
@@ -129,6 +131,15 @@ def _completion(completion: CompletionSettings) -> Iterator[Violation]:
     for one, other in (("base_url", "secret"), ("secret", "base_url")):
         if getattr(completion, one) and not getattr(completion, other):
             yield Violation(f"completion.{other}", f"goes with completion.{one}")
+
+
+def _shadow(shadow: ShadowSettings) -> Iterator[Violation]:
+    names = ("upstream_url", "tap_url", "secret")
+    given = [name for name in names if getattr(shadow, name)]
+    if given:
+        yield from (
+            Violation(f"shadow.{name}", f"goes with shadow.{given[0]}") for name in names if name not in given
+        )
 
 
 def _secrets(secrets: SecretSettings) -> Iterator[Violation]:

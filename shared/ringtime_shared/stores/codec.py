@@ -36,6 +36,7 @@ from ringtime_shared.models.recurring import NO_EXCLUSIONS, Definition, Definiti
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Attempt, Change, Outcome, Place, Row, Schedule, Status
 from ringtime_shared.models.sending import Sending
+from ringtime_shared.models.shadow import Shadow, Tap
 from ringtime_shared.models.times import Exclusions, Times
 from ringtime_shared.models.trace import Trace
 from ringtime_shared.parts import PartMap, is_part_count
@@ -417,7 +418,7 @@ def to_written_row(
 
 APP_COLUMNS = (
     "app_id, number, writable, polled, active, version, created_ms, configuration, secrets, resize,"
-    " halted_ms, deletion"
+    " halted_ms, deletion, shadow"
 )
 
 _Partitions = Annotated[int, Meta(ge=1, le=MAX_PARTITIONS)]
@@ -436,6 +437,7 @@ class _AppColumns(Columns):
     resize: Json | None
     halted_ms: Millis | None
     deletion: Json | None
+    shadow: Json | None
 
 
 _APP = Shape(_AppColumns)
@@ -444,6 +446,7 @@ NO_NUMBER = -1  #: of an app whose number cannot be read either
 decode_configuration = Decoder(AppConfiguration).decode
 _decode_deletion = Decoder(Deletion).decode
 _decode_resize = Decoder(Resize).decode
+_decode_shadow = Decoder(Shadow).decode
 _decode_secrets = Decoder(tuple[SigningSecret, ...]).decode
 
 
@@ -472,6 +475,11 @@ def encode_deletion(deletion: Deletion | None) -> str | None:
     return None if deletion is None else encode_slim(deletion).decode()
 
 
+def encode_shadow(shadow: Shadow | None) -> str | None:
+    """Return a JSON object; None stays None."""
+    return None if shadow is None else encode_slim(shadow).decode()
+
+
 def read_app(record: tuple[Any, ...]) -> App:
     """Read a record of `APP_COLUMNS`; of one that is damaged, what can be told of it and its `damage`."""
     (
@@ -487,6 +495,7 @@ def read_app(record: tuple[Any, ...]) -> App:
         resize,
         halted_ms,
         deletion,
+        shadow,
     ) = record
     try:
         _APP.check(record)
@@ -505,6 +514,7 @@ def read_app(record: tuple[Any, ...]) -> App:
             resize=None if resize is None else read_json("resize", _decode_resize, resize),
             halted_ms=halted_ms,
             deletion=None if deletion is None else read_json("deletion", _decode_deletion, deletion),
+            shadow=None if shadow is None else read_json("shadow", _decode_shadow, shadow),
         )
     except ValueError as error:
         return App(
@@ -836,6 +846,50 @@ def read_api_key(key_id: str, text: Any, revoked_ms: Any, used_ms: Any, retires_
             created_ms=0,
             damage=fault_of(error),
         )
+
+
+# What came by the tap: the key of the record is left out.
+
+
+class _TapText(Struct, omit_defaults=True):
+    fire_ms: Millis
+    at_ms: Millis
+    expires_ms: Millis
+    is_passed: bool
+    took_ms: Millis | None = None
+    code: int | None = None
+    error: str = ""
+
+
+_decode_tap = Decoder(_TapText).decode
+
+
+def encode_tap(tap: Tap) -> str:
+    """Return a JSON object."""
+    text = _TapText(tap.fire_ms, tap.at_ms, tap.expires_ms, tap.is_passed, tap.took_ms, tap.code, tap.error)
+    return _encode(text).decode()
+
+
+def read_tap(app_id: str, schedule_id: UUID, tap_id: UUID, text: object) -> Tap:
+    """Read key and column. Raises Damaged."""
+    try:
+        if not isinstance(text, str):
+            raise ValueError(f"tap: must be text, not {type(text).__name__}")
+        said = read_json("tap", _decode_tap, text)
+    except ValueError as error:
+        raise Damaged("tap of schedule", str(schedule_id), fault_of(error)) from None
+    return Tap(
+        app_id=app_id,
+        schedule_id=schedule_id,
+        tap_id=tap_id,
+        fire_ms=said.fire_ms,
+        at_ms=said.at_ms,
+        expires_ms=said.expires_ms,
+        is_passed=said.is_passed,
+        took_ms=said.took_ms,
+        code=said.code,
+        error=said.error,
+    )
 
 
 # The part map: the count that is written has a column of its own, and was the only one at first.

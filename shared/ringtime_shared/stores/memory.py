@@ -11,7 +11,7 @@ from operator import attrgetter
 from uuid import UUID
 
 from ringtime_shared.access.keys import ApiKey
-from ringtime_shared.buckets import first_slot, last_slot
+from ringtime_shared.buckets import bucket_of, first_slot, last_slot
 from ringtime_shared.clock import ServerTime
 from ringtime_shared.errors import AppExists, Damaged, NotFound
 from ringtime_shared.ids import MAX_NONCES
@@ -27,6 +27,7 @@ from ringtime_shared.models.node_status import KEPT_MS, NodeStatus
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
 from ringtime_shared.models.sending import Sending
+from ringtime_shared.models.shadow import Tap
 from ringtime_shared.models.tally import Tally
 from ringtime_shared.parts import CopyPage, PartMap, group_of, part_of, parts_of
 from ringtime_shared.recurring.calendars import with_calendars
@@ -47,6 +48,7 @@ from ringtime_shared.stores.protocol import (
     Position,
     ReceiptPage,
     RunEntry,
+    TapKey,
     calendar_conflict,
     definition_conflict,
     drop_conflict,
@@ -89,6 +91,7 @@ class MemoryStore:
         self._aliases: dict[UUID, UUID] = {}
         self._jobs: dict[JobKey, Job] = {}
         self._tallies: dict[tuple[int, int, int], int] = {}  # by app, day and holder
+        self._taps: dict[tuple[str, int], dict[TapKey, Tap]] = defaultdict(dict)  # by app and bucket
         self._letters: dict[str, dict[Position, DeadLetter]] = defaultdict(dict)
         self._damage: dict[tuple[str, str], Damage] = {}
         self._audit: dict[UUID, AuditEntry] = {}
@@ -377,6 +380,13 @@ class MemoryStore:
             for key, rows in sorted(self._tallies.items())
             if key[0] == app_number and key[1] >= from_day
         ]
+
+    async def put_tap(self, tap: Tap) -> None:
+        self._taps[tap.app_id, bucket_of(tap.fire_ms)][TapKey(tap.schedule_id, tap.tap_id)] = tap
+
+    async def fetch_taps(self, app_id: str, bucket: int, after: TapKey | None, limit: int) -> list[Tap]:
+        found = sorted(self._taps.get((app_id, bucket), {}).items())
+        return [tap for key, tap in found if after is None or key > after][:limit]
 
     async def replace_job(self, job: Job) -> None:
         stored = self._jobs.get(job.key)

@@ -33,6 +33,7 @@ from ringtime_shared.models.job import Job, JobKey
 from ringtime_shared.models.node_status import NodeStatus
 from ringtime_shared.models.recurring import Definition, Origin
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
+from ringtime_shared.models.shadow import Tap
 from ringtime_shared.models.tally import Tally
 from ringtime_shared.parts import CopyPage, PartMap
 
@@ -548,6 +549,25 @@ class TallyStore(Protocol):
         ...
 
 
+class TapKey(NamedTuple):
+    """Which call of goscheduler's, in its app and minute."""
+
+    schedule_id: UUID
+    tap_id: UUID
+
+
+class TapStore(Protocol):
+    """Calls of goscheduler's that came by the tap, by app and the minute of their fire time."""
+
+    async def put_tap(self, tap: Tap) -> None:
+        """Keep a call until it expires, in place of what was kept of the same one."""
+        ...
+
+    async def fetch_taps(self, app_id: str, bucket: int, after: TapKey | None, limit: int) -> list[Tap]:
+        """Return the calls of an app and minute after that one, by their keys. Raises Damaged."""
+        ...
+
+
 class DeadLetterStore(Protocol):
     """Deliveries that were given up, by app and slot."""
 
@@ -682,6 +702,7 @@ class Store(
     AliasStore,
     JobStore,
     TallyStore,
+    TapStore,
     DeadLetterStore,
     DamageStore,
     OperatorStore,

@@ -30,6 +30,7 @@ from tests.contract.builders import (
     make_update,
 )
 from tests.contract.test_job_store import make_job
+from tests.contract.test_tap_store import make_tap
 from tests.harness.recurring import checked, first_of, new_definition
 from tests.unit.ringctl.rig import Rig, make_health, make_rig
 
@@ -172,6 +173,9 @@ async def fill(rig: Rig) -> list[str]:
     await store.put_updates([make_update(failed, outcome)])
     letter = make_letter(app, failed.place.slot_ms, code=503, error="no answer within httpTimeout")
     await store.put_dead_letters([letter])
+    await store.put_tap(
+        replace(make_tap(failed.schedule.schedule_id), app_id=APP, fire_ms=failed.schedule.fire_ms)
+    )
     after = {"scheduleIds": [APP] * 3}
     async with audited(rig.deployment, "deadletters replay failed", APP, before={}, after=after):
         pass
@@ -240,6 +244,8 @@ def run_all(world: World) -> None:
     world.run("schedules", "jobs", "list", APP)
     with suppress(SystemExit, Exit):
         world.run("audit-fires", APP, "--from", "-1d")
+    with suppress(SystemExit, Exit):
+        world.run("shadow", "report", APP)
     world.run("forecast", APP)
     world.run("forecast", APP, "--minutes")
     world.run("schedules", "list", APP, "--to", "+2h")

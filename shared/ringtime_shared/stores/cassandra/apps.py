@@ -29,6 +29,7 @@ from ringtime_shared.stores.codec import (
     encode_deletion,
     encode_resize,
     encode_secrets,
+    encode_shadow,
     read_app,
 )
 from ringtime_shared.stores.protocol import AppCounts, FirstMarks, first_marks, version_conflict
@@ -41,10 +42,10 @@ READ_AT_ONCE = 500  # records that become apps without letting anybody else run:
 _GET_ALL = f"SELECT {APP_COLUMNS} FROM $apps"
 _COUNT = "SELECT count(*), sum(polled) FROM $apps"
 _GET = f"{_GET_ALL} WHERE app_id = ?"
-_CREATE = f"INSERT INTO $apps ({APP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"
+_CREATE = f"INSERT INTO $apps ({APP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"
 _REPLACE = (
     "UPDATE $apps SET number = ?, writable = ?, polled = ?, active = ?, version = ?, created_ms = ?,"
-    " configuration = ?, secrets = ?, resize = ?, halted_ms = ?, deletion = ?"
+    " configuration = ?, secrets = ?, resize = ?, halted_ms = ?, deletion = ?, shadow = ?"
     " WHERE app_id = ? IF version = ? AND number = ?"
 )
 _DELETE = "DELETE FROM $apps WHERE app_id = ? IF version = ? AND number = ?"
@@ -195,6 +196,7 @@ def _values(app: App) -> tuple[object, ...]:
         encode_resize(app.resize),
         app.halted_ms,
         encode_deletion(app.deletion),
+        encode_shadow(app.shadow),
     )
 
 

@@ -20,6 +20,7 @@ from ringtime_shared.models.job import Job, JobKey
 from ringtime_shared.models.node_status import NodeStatus
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
+from ringtime_shared.models.shadow import Tap
 from ringtime_shared.models.tally import Tally
 from ringtime_shared.parts import CopyPage, HeldParts, PartMap
 from ringtime_shared.settings import CassandraSettings
@@ -43,6 +44,7 @@ from ringtime_shared.stores.cassandra.recurring import Recurring
 from ringtime_shared.stores.cassandra.schedules import EXPIRIES, Due, Known, Schedules
 from ringtime_shared.stores.cassandra.session import CqlSession
 from ringtime_shared.stores.cassandra.tallies import Tallies
+from ringtime_shared.stores.cassandra.taps import Taps
 from ringtime_shared.stores.protocol import (
     AppChange,
     AppCounts,
@@ -57,6 +59,7 @@ from ringtime_shared.stores.protocol import (
     Position,
     ReceiptPage,
     RunEntry,
+    TapKey,
 )
 
 _SYSTEM_CLOCK = SystemClock()
@@ -80,6 +83,7 @@ class CassandraStore:
         aliases: AliasTable,
         jobs: JobTables,
         tallies: Tallies,
+        taps: Taps,
         dead_letters: DeadLetters,
         damage: DamageTable,
         operator: OperatorReads,
@@ -105,6 +109,7 @@ class CassandraStore:
         self._aliases = aliases
         self._jobs = jobs
         self._tallies = tallies
+        self._taps = taps
         self._dead_letters = dead_letters
         self._damage = damage
         self._operator = operator
@@ -177,6 +182,7 @@ class CassandraStore:
             await AliasTable.prepare(session, now_ms),
             await JobTables.prepare(session, now_ms),
             await Tallies.prepare(session, now_ms),
+            await Taps.prepare(session, now_ms),
             await DeadLetters.prepare(session, now_ms),
             await DamageTable.prepare(session),
             await OperatorReads.prepare(session),
@@ -287,6 +293,12 @@ class CassandraStore:
 
     async def fetch_tallies(self, app_number: int, from_day: int) -> list[Tally]:
         return await self._tallies.fetch_tallies(app_number, from_day)
+
+    async def put_tap(self, tap: Tap) -> None:
+        await self._taps.put_tap(tap)
+
+    async def fetch_taps(self, app_id: str, bucket: int, after: TapKey | None, limit: int) -> list[Tap]:
+        return await self._taps.fetch_taps(app_id, bucket, after, limit)
 
     async def fetch_calendars(self, app_id: str) -> list[Calendar]:
         return await self._calendars.fetch_calendars(app_id)

@@ -13,6 +13,7 @@ from ringtime_shared.stores.codec import (
     encode_deletion,
     encode_resize,
     encode_secrets,
+    encode_shadow,
     read_app,
 )
 from ringtime_shared.stores.protocol import (
@@ -126,7 +127,7 @@ def announce_app(session: Session, app_id: str, now_ms: int) -> None:
 
 def _put_app(session: Session, app: App) -> None:
     session.connection.execute(
-        f"REPLACE INTO apps ({APP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        f"REPLACE INTO apps ({APP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             app.app_id,
             app.number,
@@ -140,6 +141,7 @@ def _put_app(session: Session, app: App) -> None:
             encode_resize(app.resize),
             app.halted_ms,
             encode_deletion(app.deletion),
+            encode_shadow(app.shadow),
         ),
     )
 

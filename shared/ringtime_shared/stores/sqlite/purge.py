@@ -2,8 +2,8 @@
 
 Each entry of `due_index` says when its rows are worth a look: when the first one filed under it expires,
 later when the earliest one that was left expires. A look deletes what has expired and is finished.
-Dead letters, claims, aliases, the entries of runs, jobs, and entries of the audit log go when they expire; an
-index of their own says which.
+Dead letters, claims, aliases, the entries of runs, jobs, taps, and entries of the audit log go when they
+expire; an index of their own says which.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ def purge_chunk(session: Session, now_ms: int) -> Chunk:
     _delete_jobs(session, now_ms)
     _delete_tallies(session, now_ms)
     _delete_audit(session, now_ms)
+    _delete_taps(session, now_ms)
     letters = _delete_letters(session, now_ms)
     others = (
         _delete_runs(session, now_ms),
@@ -96,6 +97,15 @@ def _delete_audit(session: Session, now_ms: int) -> None:
         "DELETE FROM audit_log WHERE (at_ms, entry_id) IN"
         " (SELECT at_ms, entry_id FROM audit_log INDEXED BY audit_log_expiry"
         " WHERE expires_ms > 0 AND expires_ms <= ? LIMIT ?)",
+        (now_ms, ROWS_PER_CHUNK),
+    )
+
+
+def _delete_taps(session: Session, now_ms: int) -> None:
+    session.connection.execute(
+        "DELETE FROM taps WHERE (app_id, bucket, schedule_id, tap_id) IN"
+        " (SELECT app_id, bucket, schedule_id, tap_id FROM taps INDEXED BY taps_expiry"
+        " WHERE expires_ms <= ? LIMIT ?)",
         (now_ms, ROWS_PER_CHUNK),
     )
 

@@ -256,6 +256,20 @@ CREATE TABLE aliases ( -- which schedules are meant by ids of another scheduler
 CREATE INDEX aliases_expiry ON aliases (expires_ms) WHERE expires_ms IS NOT NULL;
 """
 
+_SHADOW = """
+ALTER TABLE apps ADD COLUMN shadow TEXT; -- JSON object
+CREATE TABLE taps ( -- calls of goscheduler that came by the tap
+    app_id TEXT NOT NULL,
+    bucket INTEGER NOT NULL, -- of the fire time
+    schedule_id BLOB NOT NULL,
+    tap_id BLOB NOT NULL,
+    expires_ms INTEGER NOT NULL,
+    tap TEXT NOT NULL, -- JSON object
+    PRIMARY KEY (app_id, bucket, schedule_id, tap_id)
+) WITHOUT ROWID;
+CREATE INDEX taps_expiry ON taps (expires_ms);
+"""
+
 #: Step n leads from schema version n to n + 1; add at the end, change nothing. A comment holds no semicolon.
 STEPS: tuple[str, ...] = (
     _FIRST,
@@ -276,6 +290,7 @@ STEPS: tuple[str, ...] = (
     _NODE_STATUS,
     _RECEIPTS,
     _ALIASES,
+    _SHADOW,
 )
 SCHEMA_VERSION = len(STEPS)
 

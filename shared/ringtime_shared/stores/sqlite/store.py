@@ -27,6 +27,7 @@ from ringtime_shared.models.job import Job, JobKey
 from ringtime_shared.models.node_status import NodeStatus
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Place, Row, RowUpdate
+from ringtime_shared.models.shadow import Tap
 from ringtime_shared.models.tally import Tally
 from ringtime_shared.parts import CopyPage, PartMap
 from ringtime_shared.settings import EmbeddedSettings
@@ -45,6 +46,7 @@ from ringtime_shared.stores.protocol import (
     Position,
     ReceiptPage,
     RunEntry,
+    TapKey,
 )
 from ringtime_shared.stores.sqlite import (
     aliases,
@@ -63,6 +65,7 @@ from ringtime_shared.stores.sqlite import (
     schedules,
     schema,
     tallies,
+    taps,
 )
 from ringtime_shared.stores.sqlite.engine import Worker
 from ringtime_shared.stores.sqlite.examine import refuse_loss
@@ -343,6 +346,12 @@ class SqliteStore:
 
     async def fetch_tallies(self, app_number: int, from_day: int) -> list[Tally]:
         return await self._reader.run(lambda session: tallies.fetch_tallies(session, app_number, from_day))
+
+    async def put_tap(self, tap: Tap) -> None:
+        await self._write(lambda session: taps.put_tap(session, tap))
+
+    async def fetch_taps(self, app_id: str, bucket: int, after: TapKey | None, limit: int) -> list[Tap]:
+        return await self._reader.run(lambda session: taps.fetch_taps(session, app_id, bucket, after, limit))
 
     async def fetch_calendars(self, app_id: str) -> list[Calendar]:
         return await self._reader.run(lambda session: calendars.fetch_calendars(session, app_id))

@@ -61,7 +61,7 @@ from ringtime_shared.metrics.names import BREAKER_STATE, DUE_BACKLOG, IN_FLIGHT,
 from ringtime_shared.models.app import App
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Status
-from ringtime_shared.models.shadow import Side, side_of
+from ringtime_shared.models.shadow import LEFT_TO_GOSCHEDULER, Side, side_of
 from ringtime_shared.process.descriptors import is_shortage
 from ringtime_shared.recurring.completing import (
     ACCEPTED_CODE,
@@ -406,8 +406,9 @@ class Deliverer:
             return False
         if sending is not None and sending.twin and self._is_goschedulers(row):
             self.counts.shadowed(row, now_ms)
-            outcome = unsent(row, Status.SHADOW, "goscheduler delivers it", now_ms)
-            self._settle(item, replace(outcome, fired_ms=now_ms))
+            outcome = replace(unsent(row, Status.MISS, LEFT_TO_GOSCHEDULER, now_ms), fired_ms=now_ms)
+            # Without a hook: what became of it is not known here.
+            self._record(item, RowUpdate(place=item.home, schedule_id=item.schedule_id, outcome=outcome))
             return False
         if is_missed(policy, slot_ms=row.place.slot_ms, now_ms=now_ms) and row.schedule.hook_of is None:
             self.counts.missed(row.place.app_id)

@@ -32,7 +32,6 @@ class Status(StrEnum):
     FAILURE = "FAILURE"  #: given up after the last attempt
     MISS = "MISS"  #: came due too late by the app's own policy, not sent
     DELETED = "DELETED"  #: cancelled
-    SHADOW = "SHADOW"  #: came due while goscheduler delivers for its app, not sent
 
 
 _SCHEDULED, _DELETED = Status.SCHEDULED, Status.DELETED  # found in a tenth of the time, for every row shown

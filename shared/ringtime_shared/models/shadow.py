@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from uuid import UUID
 
+#: what is recorded of a row that goscheduler delivers, as a MISS: no release before could read a new status
+LEFT_TO_GOSCHEDULER = "shadow: goscheduler delivers it"
+
 
 class Side(StrEnum):
     """Who delivers."""

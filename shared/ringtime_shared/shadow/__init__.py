@@ -9,7 +9,7 @@ due, and answer it in the same way:
 
                                t before every handover     t after a handover to Ringtime
     goscheduler calls the tap  passed on to the receiver   kept: it goes no further
-    the row here comes due     SHADOW, sent to nobody      sent, as any row
+    the row here comes due     noted, sent to nobody       sent, as any row
 
 Who delivers is `side_of(shadow, fire time)`, a function of what never changes: the fire time of a row with a
 twin, and the handovers, which are added to and never taken back. It is no question of when either side comes
@@ -26,8 +26,8 @@ of which one, H, is not after t, and one of them had not read it. H was asked fo
 and written before a + WRITE_MS, by a clock that is off by less than CLOCKS_MS. Nobody asks before t -
 EARLY_MS, and nobody answers on a reading of the app older than STALE_MS. LEAD_MS is the sum of these four, so
 each reading was begun after H was written, and has it. A handover that was asked for is put off by the same
-rule, so nobody has acted on it then. Hence the answer is one: if it is goscheduler, the dispatcher records
-SHADOW and sends nothing while the tap passes on every call, the repeated ones too, as goscheduler's own
+rule, so nobody has acted on it then. Hence the answer is one: if it is goscheduler, the dispatcher notes
+that and sends nothing while the tap passes on every call, the repeated ones too, as goscheduler's own
 retries are; if it is Ringtime, the tap keeps every call and the dispatcher sends. Neither both nor none.
 
 | what happens | what comes of it |

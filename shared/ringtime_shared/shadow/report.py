@@ -1,10 +1,10 @@
 """What goscheduler did against what Ringtime did, or would have done, for schedules that both have.
 
 goscheduler's side is the calls that came by the tap, passed on or kept; Ringtime's is the outcomes of its
-rows, SHADOW among them, which come about by the same reading, waiting and recording as any. Read minute by
-minute: the calls of two minutes are held at a time, since a row that was created as it came due is filed a
-moment behind its fire time. Lags are kept to 10 ms, and to a minute beyond ten, so a report
-has a bound however long its range.
+rows, those left to goscheduler among them, which come about by the same reading, waiting and recording as
+any. Read minute by minute: the calls of two minutes are held at a time, since a row that was created as it
+came due is filed a moment behind its fire time. Lags are kept to 10 ms, and to a minute beyond ten, so a
+report has a bound however long its range.
 
 | finding | what is there |
 |---|---|

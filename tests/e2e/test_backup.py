@@ -65,8 +65,7 @@ async def test_what_was_acknowledged_before_a_backup_under_load_fires_once_after
     backup = tmp_path / "backup"
     async with LoadClient(old.base, 8) as client:
         await soon.run(client, per_s=PER_S, seconds=1, lead_s=(1, 2))
-        later_s = time.time() + 14
-        loading = asyncio.create_task(later.run(client, per_s=PER_S, seconds=60, lead_s=(14, 16)))
+        loading = asyncio.create_task(later.run(client, per_s=PER_S, seconds=60, lead_s=(10, 40)))
         await wait_until(lambda: len(later.creates) > 100, timeout_s=60)
         begun_s = time.time()
         made = await asyncio.to_thread(ringtime, "backup", "--data", str(old.data), str(backup))
@@ -76,7 +75,6 @@ async def test_what_was_acknowledged_before_a_backup_under_load_fires_once_after
     assert made.returncode == 0, made.stderr
     await asyncio.to_thread(old.kill)
     dead_s = time.time()
-    assert dead_s < later_s, "this machine is too slow for the test: what is due later has come due"
     sent_until = datetime.fromtimestamp(dead_s, UTC).isoformat()
     words = (
         "restore",
@@ -91,8 +89,9 @@ async def test_what_was_acknowledged_before_a_backup_under_load_fires_once_after
     restored = await asyncio.to_thread(ringtime, *words)
     assert restored.returncode == 0, restored.stderr
     await asyncio.to_thread(new.start)
-    owed = acknowledged(later.creates, begun_s)
-    assert len(owed) > 80
+    # What came due before the end was sent by then, or is taken as sent; on a slow machine that is more.
+    owed = [each for each in acknowledged(later.creates, begun_s) if each.fire_ms > dead_s * 1000]
+    assert owed, "this machine is too slow for the test: all of it has come due"
     after = Load(receiver, apps=APPS, rng=Random(3))
     async with LoadClient(new.base, 8) as client:
         await after.run(client, per_s=PER_S, seconds=1, lead_s=(1, 2))

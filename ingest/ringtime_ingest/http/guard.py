@@ -115,10 +115,11 @@ class Guard:
                 raise Forbidden(needs, f"{needs} takes a key for all apps")
             if named := scope.get("path_params"):
                 app_id = self._app_in(scope, named)
-                if app_id is None and _SCHEDULE_ID in scope and not is_ours(scope[_SCHEDULE_ID]):
+                asked: UUID | None = scope.get(_SCHEDULE_ID)
+                if app_id is None and asked is not None and not is_ours(asked):
                     app_id = await self._find_alias(scope, named)
                 if grant.apps is not None:
-                    await self._see_path(named, app_id, grant)
+                    await self._see_path(named, app_id, grant, asked)
                 if app_id is not None:
                     self._count(scope, app_id)
             return await endpoint(request)
@@ -148,13 +149,15 @@ class Guard:
         named["schedule_id"] = str(schedule_id)
         return self._apps.known_app_id(app_number_of(schedule_id))
 
-    async def _see_path(self, named: Mapping[str, str], app_id: str | None, grant: Grant) -> None:
+    async def _see_path(
+        self, named: Mapping[str, str], app_id: str | None, grant: Grant, asked: UUID | None
+    ) -> None:
         """Raise NotFound unless what a path names is of an app of the grant."""
         if "app_id" in named and not grant.sees(named["app_id"]):
             raise not_granted(named["app_id"])
         if "schedule_id" in named and (app_id is None or not grant.sees(app_id)):
             # nearly always it is known; a number is one app's ever
-            await see_schedule(grant, parse_schedule_id(named["schedule_id"]), self._apps)
+            await see_schedule(grant, parse_schedule_id(named["schedule_id"]), self._apps, asked)
 
 
 def schedule_id_in(request: Request) -> UUID:
@@ -163,11 +166,16 @@ def schedule_id_in(request: Request) -> UUID:
     return parse_schedule_id(request.path_params["schedule_id"]) if known is None else known
 
 
-async def see_schedule(grant: Grant, schedule_id: UUID, apps: Apps) -> None:
-    """Raise NotFound unless the schedule, if there is one, is of an app of the grant."""
+async def see_schedule(grant: Grant, schedule_id: UUID, apps: Apps, asked: UUID | None = None) -> None:
+    """Raise NotFound unless the schedule, if there is one, is of an app of the grant.
+
+    Args:
+        asked: the id that the caller gave, if that is another scheduler's: what it means here tells whose it
+            is and when it is due, so the refusal names this.
+    """
     app_id = await apps.app_of(schedule_id)
     if app_id is None or not grant.sees(app_id):
-        raise NotFound("schedule", str(schedule_id))
+        raise NotFound("schedule", str(asked or schedule_id))
 
 
 def not_granted(app_id: str) -> NotFound:

@@ -489,10 +489,13 @@ async def test_an_id_of_another_scheduler_is_of_the_app_whose_schedule_it_means(
     ):
         for alias in (theirs, nobodys):
             ask = Ask(f"{BASE}/schedules/{alias}{tail}", {"payload": "x"} if method == "patch" else b"")
-            assert (await world.refuse(method, ask, key)).status == 404
+            reply = await world.refuse(method, ask, key)
+            told = reply.json["status"]["statusMessage"]
+            assert (reply.status, told) == (404, f"no schedule {alias}"), "nor by whom it is meant here"
     cancels = Ask(f"{BASE}/schedules/batch-cancel", {"scheduleIds": [theirs, nobodys]})
     results = (await world.refuse("post", cancels, key)).json["data"]["results"]
-    assert [each["status"]["statusCode"] for each in results] == [404, 404]
+    said = [(each["status"]["statusCode"], each["status"]["statusMessage"]) for each in results]
+    assert said == [(404, f"no schedule {alias}") for alias in (theirs, nobodys)]
     assert (await world.call("get", Ask(f"{BASE}/schedules/{mine}"), key)).status == 200
     assert (await world.call("delete", Ask(f"{BASE}/schedules/{mine}"), key)).status == 200
     await world.keys.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar, cast
 from uuid import UUID
@@ -118,19 +118,23 @@ class BatchRoutes(Routes):
             return asked
         return [refused.get(x.app_id, x) if isinstance(x, NewSchedule) else x for x in asked]
 
-    async def _seen(self, request: Request, asked: Sequence[UUID | Exception]) -> Sequence[UUID | Exception]:
-        """Return the ids, with the refusal in place of each that is of another's app."""
+    async def _seen(
+        self, request: Request, asked: Sequence[UUID | Exception], meant: Mapping[UUID, UUID]
+    ) -> Sequence[UUID | Exception]:
+        """Return the ids that are meant, with the refusal in place of each that is of another's app."""
         grant = grant_in(request)
         if grant.apps is None:
-            return asked
+            return [meant.get(each, each) if isinstance(each, UUID) else each for each in asked]
 
         async def seen(each: UUID | Exception) -> UUID | Exception:
+            if not isinstance(each, UUID):
+                return each
+            schedule_id = meant.get(each, each)
             try:
-                if isinstance(each, UUID):
-                    await see_schedule(grant, each, self._service)
+                await see_schedule(grant, schedule_id, self._service, each)
             except RingtimeError as error:
                 return error
-            return each
+            return schedule_id
 
         parts = range(0, len(asked), AT_ONCE)
         return [
@@ -144,9 +148,7 @@ class BatchRoutes(Routes):
                 return busy()
             asked = await self._cancels.read(body, _to_id)
             meant = await self._service.resolve([each for each in asked if isinstance(each, UUID)])
-            if meant:
-                asked = [meant.get(each, each) if isinstance(each, UUID) else each for each in asked]
-            counted = self._meter.cancels(request.scope, await self._seen(request, asked))
+            counted = self._meter.cancels(request.scope, await self._seen(request, asked, meant))
             results = await self._service.batches.cancel(counted)
             is_sure = all(isinstance(each, Cancellation) and each.promised for each in results)
             return await answer(results, self._show_cancelled, is_sure=is_sure)

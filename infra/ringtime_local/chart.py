@@ -100,6 +100,11 @@ def _matching(pattern: str) -> _Schema:
     return {"type": "string", "pattern": pattern}
 
 
+def _hosts(key: str) -> _Schema:
+    """What a setting takes that is a list; here it may be empty."""
+    return _list(msgspec.json.schema(catalog()[key].type)["items"])
+
+
 _YES_OR_NO: _Schema = {"type": "boolean"}
 _TEXT: _Schema = {"type": "string"}
 _ANY: _Schema = {"type": "object"}  #: Kubernetes itself says what it takes
@@ -107,6 +112,7 @@ _ITEMS: _Schema = _list(_ANY)
 _WORDS: _Schema = {"type": "object", "additionalProperties": {"type": "string"}}
 _SECRET = _matching(r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")
 _SECRET_KEY = _matching(r"^[-._a-zA-Z0-9]+$")
+_NAME = _matching(r"^([a-z]([-a-z0-9]*[a-z0-9])?)?$")
 _PORT = _integer(1, 65_535)
 _SECONDS_OR_COMPUTED: _Schema = {"type": ["integer", "null"], "minimum": 0}
 _COUNT_OR_SHARE: _Schema = {"type": ["integer", "string"], "minimum": 0, "pattern": "^[0-9]{1,3}%$"}
@@ -161,8 +167,8 @@ _VALUES: Mapping[str, _Schema] = {
         }
     ),
     "imagePullSecrets": _ITEMS,
-    "nameOverride": _TEXT,
-    "fullnameOverride": _TEXT,
+    "nameOverride": _NAME,
+    "fullnameOverride": _NAME,
     "commonLabels": _WORDS,
     "settings": _settings(),
     "gateway": _YES_OR_NO,
@@ -175,9 +181,9 @@ _VALUES: Mapping[str, _Schema] = {
             "key": _SECRET_KEY,
         }
     ),
-    "cassandra": _object({"contactPoints": _list(_matching(r"^\S+$")), **_LOGIN}),
-    "etcd": _object({"endpoints": _list(_matching(r"^\S+:\d{1,5}$")), **_LOGIN}),
-    "kafka": _object({"bootstrap": _list(_matching(r"^\S+:\d{1,5}$")), **_LOGIN}),
+    "cassandra": _object({"contactPoints": _list(_matching(r"^([^\s:/]+|[0-9a-fA-F:]+)$")), **_LOGIN}),
+    "etcd": _object({"endpoints": _hosts("coordination.endpoints"), **_LOGIN}),
+    "kafka": _object({"bootstrap": _hosts("kafka.bootstrap"), **_LOGIN}),
     "callbacks": _object(
         {
             "caSecret": _SECRET,

@@ -198,6 +198,11 @@ WRONG: list[tuple[Values, str]] = [
     ({"settings": {"server": {"port": 80}}}, "'port' not allowed"),
     ({"settings": {"cassandra": {"keyspace": "No"}}}, "/settings/cassandra/keyspace"),
     ({"etcd": {"endpoints": ["etcd"]}}, "/etcd/endpoints/0"),
+    ({"etcd": {"endpoints": ["https://etcd:2379"]}}, "/etcd/endpoints/0"),
+    ({"kafka": {"bootstrap": ["PLAINTEXT://kafka:9092"]}}, "/kafka/bootstrap/0"),
+    ({"cassandra": {"contactPoints": ["cassandra:9042"]}}, "/cassandra/contactPoints/0"),
+    ({"fullnameOverride": "Ring_Time"}, "/fullnameOverride"),
+    ({"nameOverride": "ring.time"}, "/nameOverride"),
     ({"image": {"digest": "latest"}}, "/image/digest"),
     ({"callbacks": {"tlsProfiles": [{"name": "bank"}]}}, "existingSecret"),
     ({"completion": {"baseUrl": "https://example.org"}}, "completion: baseUrl and existingSecret"),
@@ -373,6 +378,11 @@ def test_the_dashboard_asks_the_api(charts: Mapping[str, Chart], helm: str, tmp_
         pod = charts[name].pod("web")
         assert pod.settings(tmp_path).web.api_url == f"{scheme}://{NAME}-ingest.{NAMESPACE}.svc:8080"
     assert pod.environment()["RINGTIME_CA_FILE"] == "/etc/ringtime/tls/server/ca.crt"
+    assert "RINGTIME_CLIENT_CERT_FILE" not in pod.environment()
+    shown = charts["everything"].pod("web")  # the API asks clients for a certificate
+    for variable, file in (("CERT", "tls.crt"), ("KEY", "tls.key")):
+        path = f"/etc/ringtime/tls/server/{file}"
+        assert shown.environment()[f"RINGTIME_CLIENT_{variable}_FILE"] == path
     without = render(helm, BEHIND_GATEWAY, {"web": {"enabled": False}})
     assert [each.component for each in without.pods()] == ["ingest", "dispatcher", "migrate"]
 
@@ -660,6 +670,22 @@ def test_who_reaches_what_may_be_said(helm: str) -> None:
     assert web["ingress"][0]["from"] == peer("offices")
     assert {"ports": [{"port": 4318}]} in ingest["egress"]
     assert peer("databases") in [each.get("to") for each in ingest["egress"]]
+
+
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [("https://ringtime.example.org", 443), ("http://ringtime.lan/", 80), ("https://ringtime.lan:8443/", 8443)],
+)
+def test_the_dashboard_reaches_an_api_behind_a_gateway(helm: str, url: str, port: int) -> None:
+    values = {"networkPolicy": {"enabled": True}, "web": {"apiUrl": url}}
+    policy = render(helm, BEHIND_GATEWAY, values).one("NetworkPolicy", "web")
+    assert {"ports": [{"port": port}]} in policy["spec"]["egress"]
+
+
+def test_pods_of_a_long_name_can_be_made(helm: str) -> None:
+    chart = render(helm, BEHIND_GATEWAY, {"fullnameOverride": "r" * 60})
+    (found,) = chart.all("StatefulSet")
+    assert len(found["metadata"]["name"]) <= 63 - len("-0123456789"), "it is in the label of its revision"
 
 
 def test_an_account_of_its_own_or_one_that_is_there(helm: str, plain: Chart) -> None:

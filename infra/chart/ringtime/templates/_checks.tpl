@@ -2,6 +2,10 @@
 {{- define "ringtime.checks" -}}
 {{- $v := .Values -}}
 {{- $missing := list -}}
+{{- $name := include "ringtime.fullname" . -}}
+{{- if not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name) -}}
+{{- $missing = append $missing (printf "fullnameOverride: %s is no name of a service: small letters, digits and dashes, a letter first" $name) -}}
+{{- end -}}
 {{- if eq $v.mode "split" -}}
 {{- if not $v.cassandra.contactPoints }}{{ $missing = append $missing "cassandra.contactPoints: name at least one host of Cassandra" }}{{ end -}}
 {{- if not $v.etcd.endpoints }}{{ $missing = append $missing "etcd.endpoints: name at least one host:port of etcd" }}{{ end -}}

@@ -1,14 +1,16 @@
 {{/* Names and labels. A component is one of ingest, dispatcher, web, serve, migrate. */}}
 
+{{/* 41 characters: a StatefulSet may have 52, as each of its pods has a label of its name, `-` and a hash of ten. */}}
+
 {{- define "ringtime.fullname" -}}
 {{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 50 | trimSuffix "-" -}}
+{{- .Values.fullnameOverride | trunc 41 | trimSuffix "-" -}}
 {{- else -}}
 {{- $name := default .Chart.Name .Values.nameOverride -}}
 {{- if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 50 | trimSuffix "-" -}}
+{{- .Release.Name | trunc 41 | trimSuffix "-" -}}
 {{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 50 | trimSuffix "-" -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 41 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -60,4 +62,9 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- define "ringtime.job" -}}
 {{- $name := default .Release.Name .Values.serviceMonitor.job -}}
 {{- hasPrefix "ringtime" $name | ternary $name (printf "ringtime-%s" $name) -}}
+{{- end -}}
+
+{{- define "ringtime.urlPort" -}}
+{{- $url := urlParse . -}}
+{{- regexFind ":[0-9]+$" $url.host | trimPrefix ":" | default (ternary "443" "80" (eq $url.scheme "https")) -}}
 {{- end -}}

@@ -63,6 +63,13 @@
 - name: RINGTIME_CA_FILE
   value: /etc/ringtime/tls/server/ca.crt
 {{- end }}
+{{- if $v.tls.clientCa }}
+# The dashboard and `ringctl` are clients, too.
+- name: RINGTIME_CLIENT_CERT_FILE
+  value: /etc/ringtime/tls/server/tls.crt
+- name: RINGTIME_CLIENT_KEY_FILE
+  value: /etc/ringtime/tls/server/tls.key
+{{- end }}
 {{- if eq $v.mode "split" }}
 {{- include "ringtime.login" (dict "group" "CASSANDRA" "secret" $v.cassandra.existingSecret) }}
 {{- include "ringtime.login" (dict "group" "COORDINATION" "secret" $v.etcd.existingSecret) }}

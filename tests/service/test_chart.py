@@ -674,7 +674,7 @@ def test_who_reaches_what_may_be_said(helm: str) -> None:
 
 @pytest.mark.parametrize(
     ("url", "port"),
-    [("https://ringtime.example.org", 443), ("http://ringtime.lan/", 80), ("https://ringtime.lan:8443/", 8443)],
+    [("https://ringtime.example.org", 443), ("http://ringtime.lan/", 80), ("https://ringtime.lan:84/", 84)],
 )
 def test_the_dashboard_reaches_an_api_behind_a_gateway(helm: str, url: str, port: int) -> None:
     values = {"networkPolicy": {"enabled": True}, "web": {"apiUrl": url}}

@@ -2,7 +2,7 @@
 
 A cache entry is a folder that is complete from the moment it exists: it is filled under another name, then
 renamed. Only one run fills at a time, under a lock, because Maven 3 may damage its own repository when two of
-it run at once.
+it run at once. What takes minutes and no Maven has a lock of its own, so that servers need not wait for it.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ def cache_folder() -> Path:
     return (Path(root) if root else Path.home() / ".cache") / "ringtime"
 
 
-def cached(name: str, fill: Callable[[Path], None], abort: Event) -> Path:
-    """Return the entry `name`; when it does not exist, let `fill` write it into an empty folder first."""
+def cached(name: str, fill: Callable[[Path], None], abort: Event, *, lock: str = ".lock") -> Path:
+    """Return the entry `name`; when it does not exist, let `fill` write it into an empty folder first, while
+    nobody else fills under the same lock. Raises Aborted and what `fill` does."""
     entry = cache_folder() / name
     if entry.is_dir():
         return entry
     entry.parent.mkdir(parents=True, exist_ok=True)
-    with _only_one_at_a_time(entry.parent / ".lock", abort):
+    with _only_one_at_a_time(entry.parent / lock, abort):
         if entry.is_dir():  # another run filled it while we waited
             return entry
         for left_behind in entry.parent.glob(f".{name}-*"):  # by a run that was killed while filling

@@ -62,6 +62,9 @@ def _e2e_but(*names: str) -> tuple[str, ...]:
 HARM = ("damage", "data_folder", "door", "egress", "kafka_delivery")
 
 
+#: It may have Go build a Helm first, for minutes.
+CHART = "tests/service/test_chart.py"
+
 #: Unit tests on virtual time that compute for long.
 COMPUTING = (
     "tests/unit/dispatcher/test_isolation.py",
@@ -89,7 +92,7 @@ STAGES = (
         "three", 5, ("tests/service/test_three_nodes.py",), "faults and not alone", after=("pods", "faults")
     ),
     # What starts servers comes first, while nobody measures time.
-    Stage("servers", 5, ("tests/service", "tests/contract")),
+    Stage("servers", 5, ("tests/service", "tests/contract"), but=(CHART,)),
     Stage("nodes", 5, _e2e_but("load", *HARM), after=("faults",)),
     Stage("harm", 5, _e2e(*HARM), after=("faults",)),
     Stage("load", 5, _e2e("load"), after=("faults",)),  # it waits for a minute of its own rate
@@ -106,13 +109,17 @@ STAGES = (
         after=("pods", "faults"),
     ),
     # From the beginning, with what the others leave.
+    Stage("chart", 10, (CHART,)),
     Stage("units", 10, ("tests/unit",), but=COMPUTING, is_measured=True),
     Stage(
         "alone",
         0,
         _e2e("cluster", "delivery", "door", "kafka_delivery", "neighbours", "serve"),
         "alone",
-        after=("pods", "faults", "restarts", "three", "servers", "nodes", "harm", "load", "timed", "units"),
+        after=(
+            *("pods", "faults", "restarts", "three", "servers", "nodes", "harm", "load", "timed"),
+            *("chart", "units"),
+        ),
     ),
     Stage("cluster", IDLE, ("tests/cluster", "tests/property", "tests/model", *COMPUTING)),
 )

@@ -36,14 +36,15 @@ from ringtime.main import main as ringtime
 from ringtime_dispatcher.main import main as dispatcher
 from ringtime_ingest.main import main as ingest
 from ringtime_local import MissingPrerequisite
-from ringtime_local.helm import find_helm
+from ringtime_local.helm import BUILD_TIMEOUT_S, find_helm
 from ringtime_local.prometheus import find_prometheus
 from ringtime_ringctl.main import main as ringctl
 from ringtime_shared.http_server.exposure import require_guarded, require_metrics_guarded
 from ringtime_shared.settings import Settings
 from ringtime_web.main import main as web
 
-pytestmark = pytest.mark.service
+# Where there is no Helm yet, the first test waits until it is built.
+pytestmark = [pytest.mark.service, pytest.mark.timeout(BUILD_TIMEOUT_S + 300)]
 
 SETS = {
     "behind a gateway": BEHIND_GATEWAY,

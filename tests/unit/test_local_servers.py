@@ -17,7 +17,7 @@ from threading import Event
 import pytest
 from click.testing import CliRunner
 
-from ringtime_local import CassandraOptions, KafkaOptions, LocalServers, MissingPrerequisite, NotOurs
+from ringtime_local import CassandraOptions, KafkaOptions, LocalServers, MissingPrerequisite, NotOurs, helm
 from ringtime_local import cache as cache_module
 from ringtime_local.addresses import Address, parse_addresses
 from ringtime_local.archives import archive_options
@@ -27,6 +27,7 @@ from ringtime_local.cli import main
 from ringtime_local.containers import ContainerProcess, compose_text
 from ringtime_local.errors import Aborted, StartFailed
 from ringtime_local.etcd_program import find_etcd
+from ringtime_local.helm import find_helm
 from ringtime_local.java import BRIEF_VARIABLE, find_java, heap_and_compiler, parse_release
 from ringtime_local.kafka import copy_formatted
 from ringtime_local.kafka_config import KafkaPorts, new_cluster_id, properties_text
@@ -329,6 +330,70 @@ class TestCache:
         left_behind.mkdir(parents=True)
         cached("jars", lambda folder: (folder / "jar").touch(), Event())
         assert not left_behind.exists()
+
+    def test_a_lock_of_its_own_holds_nobody_else_up(self) -> None:
+        def build(folder: Path) -> None:
+            cached("jars", lambda folder: (folder / "jar").touch(), Event())
+
+        assert cached("program", build, Event(), lock=".program.lock").is_dir()
+        assert (cache_module.cache_folder() / "jars" / "jar").exists()
+
+
+class TestHelm:
+    @staticmethod
+    def _program(folder: Path, name: str, script: str) -> str:
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+        return str(folder / name)
+
+    @pytest.fixture(autouse=True)
+    def _path(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", str(tmp_path))
+
+    def test_one_on_the_path_is_taken(self, tmp_path: Path) -> None:
+        there = self._program(tmp_path, "helm", "")
+        assert find_helm(abort=Event()) == there
+
+    def test_else_go_builds_one_once(self, tmp_path: Path) -> None:
+        go = self._program(tmp_path, "go", f'echo built >> {tmp_path}/builds; echo "$@" > $GOBIN/helm')
+        built = find_helm(abort=Event())
+        assert find_helm(abort=Event()) == built
+        assert f"{helm.MODULE}@{helm.VERSION}" in Path(built).read_text()
+        assert (tmp_path / "builds").read_text() == "built\n", go
+
+    def test_without_either_it_says_what_to_install(self) -> None:
+        with pytest.raises(MissingPrerequisite, match="install Helm 3, or Go"):
+            find_helm(abort=Event())
+
+    def test_a_build_that_fails_or_takes_too_long_says_why(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self._program(tmp_path, "go", "echo no network; exit 1")
+        with pytest.raises(MissingPrerequisite, match="no network"):
+            find_helm(abort=Event())
+        self._program(tmp_path, "go", "while :; do :; done")
+        monkeypatch.setattr(helm, "BUILD_TIMEOUT_S", 0.1)
+        with pytest.raises(MissingPrerequisite, match=r"took more than 0 s"):
+            find_helm(abort=Event())
+
+    def test_another_run_that_builds_for_too_long_is_not_waited_for(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self._program(tmp_path, "go", "")
+        monkeypatch.setattr(cache_module, "FILL_TIMEOUT_S", 0.0)
+
+        def build_beside(folder: Path) -> None:
+            with pytest.raises(MissingPrerequisite, match="another run holds"):
+                find_helm(abort=Event())
+
+        cached("program", build_beside, Event(), lock=".helm.lock")
+
+    def test_who_gives_up_is_not_told_to_install_anything(self, tmp_path: Path) -> None:
+        self._program(tmp_path, "go", "while :; do :; done")
+        abort = Event()
+        abort.set()
+        with pytest.raises(Aborted):
+            find_helm(abort=abort)
 
 
 class TestProcesses:

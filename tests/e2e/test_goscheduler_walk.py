@@ -33,11 +33,12 @@ def test_the_commands_of_the_page_carry_everything_over(
     now_s, app_id = int(time.time()), f"walk-{uuid4().hex[:6]}"
     later, soon = Filed(app_id=app_id, at_s=now_s + 86_400), Filed(app_id=app_id, at_s=now_s + 400)
     next_one, cron = Filed(app_id=app_id, at_s=now_s + 401), Filed(app_id=app_id, expression="30 9 * * *")
+    run = Filed(app_id=app_id, at_s=now_s + 402, parent=cron.schedule_id)
     with cql_session(cassandra_server) as session, serving(tmp_path) as server:
         tables = OldScheduler(session, f"walk_{uuid4().hex[:8]}")
         try:
             tables.add_app(app_id)
-            tables.add([later, soon, next_one])
+            tables.add([later, soon, next_one, run])
             tables.add_crons([cron])
             where = f"--contact-point {cassandra_server.contact_points[0]} --port {cassandra_server.port}"
             spaces = (
@@ -62,10 +63,11 @@ def test_the_commands_of_the_page_carry_everything_over(
                 assert definition.start_time is not None
                 assert definition.start_time > datetime.now(UTC)
                 told = _run(environ | {"FROM": start}, rest)
-                assert "compared: all 4 that can be carried are here" in told
-                assert client.get_schedule(soon.schedule_id).fire_time == datetime.fromtimestamp(
-                    soon.at_s, UTC
-                )
+                assert "compared: all 5 that can be carried are here" in told
+                for left in (soon, run):
+                    assert client.get_schedule(left.schedule_id).fire_time == datetime.fromtimestamp(
+                        left.at_s, UTC
+                    )
         finally:
             tables.drop()
 

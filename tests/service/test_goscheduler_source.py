@@ -52,7 +52,7 @@ async def test_each_row_is_read_once(cassandra_server: CassandraServer) -> None:
                     )
                     one = found[rest[3].schedule_id]
                     assert (one.fire_ms, one.payload) == ((AT_S + 180) * 1_000, "3")
-                    assert (found[run.schedule_id].is_run, one.is_run) == (True, False)
+                    assert (found[run.schedule_id].parent, one.parent) == (run.parent, None)
                     ids = [row.schedule_id async for page in source.crons() for row in page]
                     assert Counter(ids) == Counter(each.schedule_id for each in crons)
                     apps = await source.apps()

@@ -15,11 +15,11 @@ _EXAMPLES = 3
 class Counts:
     """Of one app, or of all."""
 
-    schedules: int = 0  #: one-time schedules that were read, but for runs
+    schedules: int = 0  #: one-time schedules that were read, and runs that are carried like them
     crons: int = 0  #: that were read
     past: int = 0  #: due before the instant from which on schedules are carried
     ended: int = 0  #: due since, and goscheduler noted how they ended
-    runs: int = 0  #: that goscheduler made of crons: ours makes its own
+    runs: int = 0  #: that goscheduler made of crons, and ours makes itself
     deleted: int = 0  #: crons that are deleted there
     refused: int = 0  #: cannot be carried; the reasons say why
     failed: int = 0  #: the server could not say: the next import goes on with them

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import orjson
 
@@ -38,6 +39,8 @@ _IN_FLIGHT = 2  #: requests: one is read for while others are answered
 _TRIES = 6  #: of an item that the server could not say anything about
 _WAIT_S = 0.5
 _CANCELS_AT_ONCE = 16
+_ASKED_AT_ONCE = 16
+_MOST_CRONS = 10_000  #: of which is kept from when on they run here
 Tell = Callable[[str, int], None]
 
 
@@ -140,16 +143,17 @@ async def _schedules(
     known: frozenset[str],
     pages: AsyncIterator[list[OldSchedule]],
 ) -> None:
-    read = 0
+    read, runs = 0, _Runs(this)
     async for page in pages:
         wanted = [old for old in page if this.terms.wants(old.app_id)]
-        ended = await _ended(this, wanted)
+        made_here = await runs.made_here(wanted)
+        left = [old for old in wanted if old not in made_here]
+        ended = await _ended(this, left)
+        for old in made_here:
+            account.of(old.app_id).runs += 1
         items = list[Json]()
-        for old in wanted:
+        for old in left:
             counts = account.of(old.app_id)
-            if old.is_run:
-                counts.runs += 1
-                continue
             read += 1
             counts.schedules += 1
             if old.fire_ms is not None and old.fire_ms < this.terms.from_ms:
@@ -167,14 +171,44 @@ async def _schedules(
         this.tell("schedules", read)
 
 
+class _Runs:
+    """Which runs that goscheduler made of crons are not to be carried, because the cron makes them here."""
+
+    def __init__(self, this: Pass) -> None:
+        self._this = this
+        self._from_ms: dict[UUID, int | None] = {}  # by cron: see `Target.runs_from_ms`
+        self._free = asyncio.Semaphore(_ASKED_AT_ONCE)
+
+    async def made_here(self, rows: Sequence[OldSchedule]) -> set[OldSchedule]:
+        """Return the runs among these rows but for those that are due in what is carried, and before their
+        cron begins here: of an import with an earlier `--from` than the one that brought the cron."""
+        runs = {old: old.parent for old in rows if old.parent is not None}
+        asked = {
+            cron
+            for old, cron in runs.items()
+            if old.fire_ms is not None and old.fire_ms >= self._this.terms.from_ms
+        }
+        if len(self._from_ms) + len(asked) > _MOST_CRONS:
+            self._from_ms.clear()
+        await asyncio.gather(*(self._ask(cron) for cron in asked - self._from_ms.keys()))
+
+        def is_left(old: OldSchedule, cron: UUID) -> bool:
+            from_ms = self._from_ms.get(cron) if cron in asked else None
+            return from_ms is not None and self._this.terms.from_ms <= (old.fire_ms or 0) < from_ms
+
+        return {old for old, cron in runs.items() if not is_left(old, cron)}
+
+    async def _ask(self, cron: UUID) -> None:
+        async with self._free:
+            self._from_ms[cron] = await self._this.target.runs_from_ms(str(cron))
+
+
 async def _ended(this: Pass, rows: Sequence[OldSchedule]) -> set[OldSchedule]:
     """Return those that are due already, but not too long to be carried, and that goscheduler has sent."""
     due = [
         old
         for old in rows
-        if not old.is_run
-        and old.fire_ms is not None
-        and this.terms.from_ms <= old.fire_ms < this.terms.now_ms
+        if old.fire_ms is not None and this.terms.from_ms <= old.fire_ms < this.terms.now_ms
     ]
     if not due:
         return set()

@@ -26,7 +26,7 @@ class OldSchedule(NamedTuple):
     callback_details: str | None  #: JSON
     payload: str | None
     fire_ms: int | None
-    is_run: bool  #: it was made of a cron
+    parent: UUID | None  #: the cron that it was made of
 
 
 class OldCron(NamedTuple):

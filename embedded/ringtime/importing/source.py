@@ -120,5 +120,5 @@ class Source:
 
 def _to_schedule(row: Any) -> OldSchedule:
     _, app_id, partition, _, schedule_id, kind, details, payload, fire_ms, parent = row
-    is_run = parent is not None and parent != _NO_ID
-    return OldSchedule(app_id, partition, schedule_id, kind, details, payload, fire_ms, is_run)
+    cron = None if parent == _NO_ID else parent
+    return OldSchedule(app_id, partition, schedule_id, kind, details, payload, fire_ms, cron)

@@ -16,10 +16,14 @@ from ringtime_client.credentials import find_key, with_key
 from ringtime_client.exchange import BASE, Answer
 from ringtime_client.transport import AsyncTransport, root_of
 from ringtime_shared.api.imports import IMPORTS_PATH
+from ringtime_shared.api.instants import parse_instant
 from ringtime_shared.errors import Conflict, ErrorWord, StoreUnavailable
+from ringtime_shared.models.schedule import Status
+from ringtime_shared.recurring.run_rows import CHANGE_AHEAD_MS
 
 REQUEST_S = 60.0
 PATIENCE_S = 60.0  #: how long a server may be away before the import ends
+_NOT_FOUND = 404
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 2.0
 _AGAIN = frozenset(
     {*NOTHING_DONE, ErrorWord.OUTCOME_UNKNOWN, ErrorWord.IN_FLIGHT, ErrorWord.VERSION_CONFLICT}
@@ -62,10 +66,24 @@ class Target:
         try:
             await self._ask("DELETE", f"{BASE}/schedules/{quote(schedule_id)}")
         except Refused as refused:
-            if refused.http in (404, 409):
+            if refused.http in (_NOT_FOUND, 409):
                 return False
             raise
         return True
+
+    async def runs_from_ms(self, schedule_id: str) -> int | None:
+        """Return from when on a cron, by its old id, makes its runs here; None: it was not imported, or is
+        deleted. Raises StoreUnavailable, Conflict."""
+        try:
+            shown = (await self._ask("GET", f"{BASE}/schedules/{quote(schedule_id)}"))["schedule"]
+        except Refused as refused:
+            if refused.http == _NOT_FOUND:
+                return None
+            raise
+        if shown["status"] == Status.DELETED:
+            return None
+        first_ms = parse_instant(shown["createdAt"]) + CHANGE_AHEAD_MS + 1
+        return max(first_ms, parse_instant(shown["startTime"])) if "startTime" in shown else first_ms
 
     async def _ask(self, method: str, path: str, body: Json | None = None) -> Json:
         """Return the `data` of an answer, asking again while the server cannot say."""

@@ -33,7 +33,7 @@ def old_schedule(**given: Any) -> OldSchedule:
         "callback_details": orjson.dumps(DETAILS).decode(),
         "payload": "{}",
         "fire_ms": NOW_MS + 5_000,
-        "is_run": False,
+        "parent": None,
     }
     return OldSchedule(**fields | given)
 

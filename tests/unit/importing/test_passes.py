@@ -60,7 +60,7 @@ class RigTarget(Target):
 
 
 def row(at_ms: int, app_id: str = "shop", **given: Any) -> OldSchedule:
-    old = OldSchedule(app_id, 0, uuid1(), "http", DETAILS, "{}", at_ms, is_run=False)
+    old = OldSchedule(app_id, 0, uuid1(), "http", DETAILS, "{}", at_ms, parent=None)
     return old._replace(**given)
 
 
@@ -86,7 +86,7 @@ async def test_all_that_is_read_is_counted_once() -> None:
         [
             *(row(NOW_MS + n * 1_000) for n in range(1, 4)),
             *(row(NOW_MS - 60_000), ended, row(NOW_MS - 2_000)),
-            row(NOW_MS + 1_000, is_run=True),
+            row(NOW_MS + 1_000, parent=uuid1()),
             row(NOW_MS + 1_000, callback_type="airbus"),
             row(NOW_MS + 1_000, "nobodys"),
             row(NOW_MS + 1_000, "maxConfig"),
@@ -124,6 +124,33 @@ async def test_what_the_store_could_not_take_is_asked_for_again(monkeypatch: pyt
     account = await carry(rig, Rows([row(NOW_MS + 1_000)]))
     assert (account.total.created, account.total.failed) == (0, 1)
     rig.store.heal("put_rows")
+
+
+async def test_runs_that_goscheduler_left_before_the_cron_begins_here_are_carried() -> None:
+    rig, running, gone = make_rig(), cron(), cron()
+    from_ms = NOW_MS + 120_000
+    both = [running, gone]
+    made = [row(from_ms + n * 60_000, parent=each.schedule_id) for each in both for n in range(-3, 3)]
+    assert (await carry(rig, Rows(made, both), from_ms=from_ms)).total.created == 2
+    sent, unsent, soon, *later = made[:6]
+    rows = Rows([*made, row(NOW_MS, parent=uuid1())], [running, gone._replace(status="DELETED")])
+    rows.ended[sent.schedule_id] = "SUCCESS"
+    account = await carry(rig, rows, from_ms=from_ms - 180_000)
+    total = account.total
+    assert (total.schedules, total.created, total.ended, total.there) == (3, 2, 1, 1)
+    assert total.runs == len(rows.rows) - 3
+    for old in (unsent, soon):
+        shown = await found(rig, old.schedule_id)
+        assert shown["scheduleTime"] == (old.fire_ms or 0) // 1_000
+    again = await carry(rig, rows, from_ms=from_ms - 180_000)
+    assert (again.total.created, again.total.there) == (0, 3)
+    assert {each.fire_ms for each in later} == {from_ms, from_ms + 60_000, from_ms + 120_000}
+
+
+async def found(rig: Rig, schedule_id: UUID) -> Any:
+    reply = await rig.client.call("GET", f"/goscheduler/schedules/{schedule_id}")
+    assert reply.status == 200, reply.body
+    return reply.json["data"]["schedule"]
 
 
 async def test_a_cron_that_is_deleted_there_ends_here() -> None:

@@ -18,7 +18,8 @@ from ringtime_shared.schedules.forecast import Minute
 from ringtime_shared.schedules.minutes_ahead import AheadStore, count_minutes
 
 HORIZONS = tuple(map(int, LABEL_VALUES["minutes"]))
-_MOST_COUNTED = 750  #: poller instances and minutes, in one look
+_SPARE = 5  #: minutes that are counted beyond, so that a count which is that old still holds all that is told
+_MOST_COUNTED = 1_000  #: poller instances and minutes, in one look
 _PAUSE = 19  #: times as long as a look took, none is made again
 _FIRST_S = 10.0
 
@@ -52,18 +53,19 @@ class BurstWatch:
         if begun_ms < self._next_ms:
             return
         first = bucket_of(self._clock.now_ms())
-        self._minutes, _ = await count_minutes(self._store, first, first + max(HORIZONS) - 1, _MOST_COUNTED)
+        last = first + max(HORIZONS) + _SPARE - 1
+        self._minutes, _ = await count_minutes(self._store, first, last, _MOST_COUNTED)
         ended_ms = self._clock.boot_ms()
         self._next_ms = ended_ms + _PAUSE * (ended_ms - begun_ms)
 
     def _peaks(self) -> Mapping[tuple[str, ...], float]:
-        """Return the peaks by horizon; minutes that are over count no more."""
-        if not self._minutes:
-            return {}
+        """Return the peaks by horizon. Minutes that are over count no more, and a horizon some of whose
+        minutes were not counted has none: whoever scales by it would take that for a lull."""
         now = bucket_of(self._clock.now_ms())
+        if not self._minutes or now < self._minutes[0].bucket:  # the clock was set back
+            return {}
         return {
-            (str(horizon),): max(
-                (each.due for each in self._minutes if now <= each.bucket < now + horizon), default=0
-            )
+            (str(horizon),): max(each.due for each in self._minutes if now <= each.bucket < now + horizon)
             for horizon in HORIZONS
+            if now + horizon - 1 <= self._minutes[-1].bucket
         }

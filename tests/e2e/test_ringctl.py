@@ -37,7 +37,7 @@ def ringctl(cluster: Cluster, *words: str) -> subprocess.CompletedProcess[str]:
         "--config",
         str(cluster.folder / "ringtime.json"),
     ]
-    return subprocess.run([*command, *words], capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run([*command, *words], capture_output=True, text=True, timeout=90, check=False)
 
 
 def shown(cluster: Cluster, *words: str) -> Any:

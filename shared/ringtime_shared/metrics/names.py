@@ -241,8 +241,8 @@ FORECAST_DUE = Instrument(
     name="ringtime_forecast_due_rows",
     kind=Kind.GAUGE,
     help="About how many rows are due in the fullest of the next minutes, this one included, of all apps"
-    " together. One node looks, every `dispatch.ahead_s`; of the others there is none, nor of"
-    " `ringtime serve`.",
+    " together. One node looks, every `dispatch.ahead_s` or, where a look takes long, less often; none is"
+    " told while it is not known, nor by the others and by `ringtime serve`.",
     roles=_DISPATCHER,
     labels=("minutes",),
 )

@@ -39,6 +39,11 @@ class World:
     def peaks(self) -> dict[str, float]:
         return {each: counted(self.metrics, FORECAST_DUE, minutes=each) for each in ("5", "10", "15")}
 
+    def told(self) -> set[str]:
+        """Return the horizons that there are series of."""
+        samples = [each for family in self.metrics.families() for each in family.samples]
+        return {each.labels["minutes"] for each in samples if each.name == FORECAST_DUE.name}
+
 
 @pytest.fixture
 def world() -> World:
@@ -57,8 +62,24 @@ async def test_minutes_that_are_over_count_no_more(world: World) -> None:
     assert world.peaks() == {"5": 60, "10": 60, "15": 60}
     world.clock.advance(60_000)
     assert world.peaks() == {"5": 20, "10": 20, "15": 20}
+    world.clock.advance(4 * 60_000)
+    assert world.peaks() == {"5": 0, "10": 10, "15": 10}
+
+
+async def test_no_minute_is_told_that_was_not_counted(world: World) -> None:
+    """A look that takes long is followed by a long rest."""
+    await world.file({19: 5})
+    await world.watch.round()
+    world.clock.advance(5 * 60_000)
+    assert world.peaks() == {"5": 0, "10": 0, "15": 10}
+    world.clock.advance(60_000)
+    assert world.told() == {"5", "10"}
     world.clock.advance(9 * 60_000)
-    assert world.peaks() == {"5": 10, "10": 10, "15": 10}
+    assert world.told() == {"5"}
+    world.clock.advance(60_000)
+    assert world.told() == set()
+    world.clock.step_wall(-17 * 60_000)  # it is set back
+    assert world.told() == set()
 
 
 async def test_one_node_tells_and_the_others_have_no_series(world: World) -> None:
@@ -68,8 +89,7 @@ async def test_one_node_tells_and_the_others_have_no_series(world: World) -> Non
     world.store.calls.clear()
     await world.watch.round()
     assert not world.store.calls
-    told = [each for family in world.metrics.families() for each in family.samples]
-    assert [each for each in told if each.name == FORECAST_DUE.name] == []
+    assert world.told() == set()
 
 
 async def test_a_store_that_is_away_leaves_what_was_told(world: World) -> None:

@@ -215,6 +215,12 @@ WRONG: list[tuple[Values, str]] = [
         {"metrics": {"enabled": False}, "dispatcher": {"keda": {"enabled": True}}},
         "metrics.enabled: dispatcher",
     ),
+    ({"metrics": {"port": 8080}}, "metrics.port: 8080 is the API's"),
+    ({"metrics": {"port": 8079}, "settings": {"ingest": {"workers": 2}}}, "metrics.port: 8080 is the API's"),
+    (
+        {"ingest": {"autoscaling": {"enabled": True}, "resources": {"requests": {"cpu": None}}}},
+        "ingest.resources.requests.cpu: ingest.autoscaling counts in shares of it",
+    ),
     ({"dispatcher": {"keda": {"minReplicas": 30}}}, "dispatcher.keda.maxReplicas: must be at least"),
     ({"dispatcher": {"keda": {"forecast": {"minutes": "60"}}}}, "/dispatcher/keda/forecast/minutes"),
     (

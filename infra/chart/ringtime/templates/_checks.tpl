@@ -31,6 +31,12 @@
 {{- if and $v.dispatcher.keda.enabled (not $v.metrics.enabled) -}}
 {{- $missing = append $missing "metrics.enabled: dispatcher.keda scales by it" -}}
 {{- end -}}
+{{- range include "ringtime.metricsPorts" (dict "root" . "component" "ingest") | fromJsonArray -}}
+{{- if eq (int .port) 8080 }}{{ $missing = append $missing "metrics.port: 8080 is the API's; each of ingest.workers has one, from metrics.port on" }}{{ end -}}
+{{- end -}}
+{{- if and $v.ingest.autoscaling.enabled (not (dig "requests" "cpu" "" $v.ingest.resources)) -}}
+{{- $missing = append $missing "ingest.resources.requests.cpu: ingest.autoscaling counts in shares of it" -}}
+{{- end -}}
 {{- range $name, $bounds := dict "ingest.autoscaling" $v.ingest.autoscaling "dispatcher.keda" $v.dispatcher.keda -}}
 {{- if gt (int $bounds.minReplicas) (int $bounds.maxReplicas) }}{{ $missing = append $missing (printf "%s.maxReplicas: must be at least minReplicas" $name) }}{{ end -}}
 {{- end -}}

@@ -94,7 +94,8 @@ def restore_command(
     """Make a data folder of BACKUP, with a new identity: no id is made twice.
 
     What was created, changed or cancelled after the backup began is not in it: what was cancelled since is
-    scheduled again. Make sure that the server which was backed up is stopped, for good.
+    scheduled again, and a key that was revoked since is good again. Make sure that the server which was
+    backed up is stopped, for good.
 
     \b
     Examples:

@@ -103,6 +103,10 @@ async def drain_node(
             deployment, "drain", node, before=drained_json(view, node), after={"drained": True}
         ):
             await coordination.put_drain(mark)
+    elif not ends_with_node:
+        found = (await coordination.fetch_drains()).get(node)
+        if found is not None and found.ends_with_node:
+            raise Conflict(f"{node} is drained until it ends, and no longer: drain it when it is back")
     left = count_owned(view, node)
     if is_waiting:
         left = await wait_until_empty(coordination, output, node, left, timeout_s)

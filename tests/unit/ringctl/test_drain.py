@@ -50,6 +50,18 @@ async def test_a_drain_is_noted_with_who_when_before_and_after(capsys: pytest.Ca
     assert "hands over 3 poller instances" in capsys.readouterr().out
 
 
+async def test_a_hook_that_is_run_again_goes_on_and_a_drain_that_shall_last_is_refused_meanwhile() -> None:
+    rig = make_rig()
+    await rig.join("n1")
+    await rig.join("n2")
+    for _ in range(2):
+        await drain_node(rig.deployment, Output(), "n2", is_waiting=True, timeout_s=5, ends_with_node=True)
+    with pytest.raises(Conflict, match="n2 is drained until it ends"):
+        await drain(rig, "n2")
+    assert rig.hub.drains["n2"].ends_with_node
+    assert [entry.action for entry in await entries(rig)] == ["drain"]
+
+
 async def test_waiting_ends_when_the_node_owns_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     rig = make_rig()
     await rig.join("n1")

@@ -190,7 +190,9 @@ async def test_a_spent_mint_is_replaced(rig: ServiceRig) -> None:
     rig.service._mint._counter = MAX_COUNT - 1
     last, fresh = await rig.create(), await rig.create()
     parts = [unpack_id(row.schedule.schedule_id) for row in (first, last, fresh)]
-    assert [each.counter for each in parts] == [0, MAX_COUNT - 1, 0]
+    begun, spent, begun_anew = (each.counter for each in parts)
+    assert max(begun, begun_anew) < MAX_COUNT // 2  # each begins anywhere there
+    assert spent == MAX_COUNT - 1
     assert parts[0].nonce == parts[1].nonce != parts[2].nonce
 
 

@@ -15,8 +15,10 @@ from tests.harness.goscheduler_api import Goscheduler, Heard, listening
 from ringtime.runtime import Runtime, run
 from ringtime.stepped_clock import TestClock
 from ringtime_ingest.service import NewApp, NewRecurring, NewSchedule
+from ringtime_ingest.service.replay import judge
 from ringtime_ingest.service.requests import NOW
 from ringtime_ingest.shadow import Passed
+from ringtime_shared.api.schedules import schedule_to_json
 from ringtime_shared.errors import (
     AlreadyDone,
     Conflict,
@@ -27,10 +29,13 @@ from ringtime_shared.errors import (
     UpstreamUnavailable,
 )
 from ringtime_shared.models.app import App, AppConfiguration
+from ringtime_shared.models.fires import FireCounts
+from ringtime_shared.models.hooks import Hook, Hooks
 from ringtime_shared.models.schedule import Row, Status
 from ringtime_shared.models.sending import Sending
 from ringtime_shared.models.shadow import Side
 from ringtime_shared.models.times import Times
+from ringtime_shared.schedules.fires import FireAudit
 from ringtime_shared.settings import Settings, ShadowSettings
 from ringtime_shared.shadow import moves
 from ringtime_shared.shadow.report import Difference, ShadowReport, compare
@@ -164,8 +169,10 @@ async def test_goscheduler_has_what_is_kept_here_and_its_call_is_passed_on(desk:
     assert await desk.status(row) is Status.MISS
     home = await desk.runtime.service.fetch_schedule(row.schedule.schedule_id)
     assert home.outcome is not None
-    assert (home.outcome.attempts, home.outcome.fired_ms) == (0, row.schedule.fire_ms)
+    assert (home.outcome.attempts, home.outcome.ended_ms) == (0, row.schedule.fire_ms)
     assert home.outcome.error == "shadow: goscheduler delivers it"
+    shown = schedule_to_json(home)
+    assert not shown.keys() & {"firedAt", "attemptLog"}
     assert len(desk.heard) == 1
 
     report = await desk.report(later_ms=10 * MINUTE_MS)
@@ -280,6 +287,11 @@ async def test_what_goscheduler_has_no_words_for_is_refused(desk: Desk) -> None:
         ({"name": "n"}, "name"),
         ({"callback_type": "kafka"}, "callback.type"),
         ({"sending": Sending(is_base64=True)}, "payloadEncoding"),
+        (
+            {"sending": Sending(hooks=Hooks(on_missed=Hook(callback_type="http", callback_details="{}")))},
+            "hooks",
+        ),
+        ({"sending": Sending(completion_ms=1_000)}, "completionTimeoutSeconds"),
     ):
         with pytest.raises(Conflict) as caught:
             await desk.create(MINUTE_MS, **changes)
@@ -326,6 +338,52 @@ async def test_the_tap_takes_no_ticket_but_ours(desk: Desk) -> None:
         with pytest.raises(NotFound):
             await tap.take(wrong, b"")
     assert not desk.heard
+
+
+async def test_the_tap_takes_no_call_while_who_delivers_may_change_nor_when_all_is_over(desk: Desk) -> None:
+    row = await desk.create(10 * MINUTE_MS)
+    with pytest.raises(Conflict, match="not due yet"):
+        await desk.fire(row)
+    # as it would be then: the handover comes before it, so it is Ringtime's
+    await desk.advance(1_000)  # two changes of one instant have one name in the log of changes
+    at_ms = row.schedule.fire_ms
+    await desk.change(lambda app, now_ms: moves.hand_over(app, Side.RINGTIME, at_ms, now_ms))
+    await desk.advance(8 * MINUTE_MS)
+    assert await desk.fire(row) == Passed(200)
+    assert not desk.heard
+    await desk.advance(row.schedule.expires_ms - desk.now_ms)
+    with pytest.raises(NotFound):
+        await desk.fire(row)
+    assert desk.sent(row) == 1
+
+
+async def test_what_is_left_to_goscheduler_alarms_nobody_and_is_not_sent_again(desk: Desk) -> None:
+    hook = Hook(callback_type="http", callback_details=f'{{"url":"{desk.receiver}/told","method":"POST"}}')
+    await desk.change(
+        lambda app, now_ms: replace(
+            app,
+            configuration=replace(app.configuration, hooks=Hooks(on_missed=hook, on_failure=hook)),
+            version=app.version + 1,
+        )
+    )
+    row = await desk.create(MINUTE_MS)
+    await desk.advance(30 * MINUTE_MS)
+    assert await desk.status(row) is Status.MISS
+    assert desk.heard == []
+    service, store = desk.runtime.service, desk.runtime.store
+    assert await store.count_dead_letters("shop", 0, desk.now_ms) == 0
+    tally = desk.runtime.dispatcher._deliverer.counts.tally
+    assert (tally.shadowed, tally.missed, tally.failed, tally.succeeded) == (1, 0, 0, 0)
+    app = await store.fetch_app("shop")
+    assert app is not None
+    audit = FireAudit(store, desk.runtime.clock, app, row.schedule.created_ms, desk.now_ms)
+    found = FireCounts()
+    async for page in audit.pages():
+        found.add(page.found)
+    assert (found.ended, found.gaps, found.doubles) == ({Status.MISS: 1}, 0, 0)
+    home = await service.fetch_schedule(row.schedule.schedule_id)
+    refusal, _ = judge(home, [], also=(Status.MISS,))
+    assert "goscheduler delivers it" in str(refusal)
 
 
 async def test_when_it_is_over_nothing_is_forwarded_and_calls_are_kept(desk: Desk) -> None:

@@ -406,7 +406,7 @@ class Deliverer:
             return False
         if sending is not None and sending.twin and self._is_goschedulers(row):
             self.counts.shadowed(row, now_ms)
-            outcome = replace(unsent(row, Status.MISS, LEFT_TO_GOSCHEDULER, now_ms), fired_ms=now_ms)
+            outcome = unsent(row, Status.MISS, LEFT_TO_GOSCHEDULER, now_ms)
             # Without a hook: what became of it is not known here.
             self._record(item, RowUpdate(place=item.home, schedule_id=item.schedule_id, outcome=outcome))
             return False

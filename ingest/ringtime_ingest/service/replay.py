@@ -32,6 +32,7 @@ from ringtime_shared.clock import Clock
 from ringtime_shared.errors import NotReplayable, OutcomeUnknown, RingtimeError, StoreUnavailable
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Place, Row, RowUpdate, Status
+from ringtime_shared.models.shadow import LEFT_TO_GOSCHEDULER
 from ringtime_shared.partition_choice import PartitionChooser
 from ringtime_shared.stores.protocol import DeadLetterStore, Position, ScheduleStore
 
@@ -69,6 +70,8 @@ def judge(
     if outcome is None:
         return NotReplayable(schedule_id, home.status), []
     over = [letter for letter in letters if letter.replay <= outcome.replay]
+    if outcome.error == LEFT_TO_GOSCHEDULER:
+        return NotReplayable(schedule_id, outcome.status, "goscheduler delivers it"), over
     if outcome.status not in (Status.FAILURE, *also) or home.cancelled_ms is not None:
         return NotReplayable(schedule_id, outcome.status), over
     newest = max((letter.replay for letter in letters), default=outcome.replay)

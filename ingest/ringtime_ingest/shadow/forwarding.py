@@ -10,6 +10,7 @@ from uuid import UUID
 import orjson
 
 from ringtime_ingest.shadow.upstream import Upstream
+from ringtime_shared.api.completions import FIELD as COMPLETION
 from ringtime_shared.callbacks.credentials import HEADERS, SECRET_HEADERS
 from ringtime_shared.callbacks.http_rules import NAME as HTTP
 from ringtime_shared.errors import Conflict, OutcomeUnknown, StoreUnavailable, UpstreamUnavailable
@@ -40,7 +41,7 @@ class Forwarding:
         Raises InvalidRequest: goscheduler refuses it; UpstreamUnavailable, OutcomeUnknown.
         """
         schedule = row.schedule
-        twin = await self._upstream_or_raise().create(self._body_of(schedule))
+        twin = await self._upstream_or_raise().create(schedule.app_id, self._body_of(schedule))
         sending = replace(schedule.sending or Sending(), twin=str(twin))
         return replace(row, schedule=replace(schedule, sending=sending))
 
@@ -48,7 +49,7 @@ class Forwarding:
         """Have goscheduler forget the twin of a schedule that is about to be cancelled. Raises
         UpstreamUnavailable, OutcomeUnknown."""
         if schedule.sending is not None and schedule.sending.twin:
-            await self._upstream_or_raise().delete(UUID(schedule.sending.twin))
+            await self._upstream_or_raise().delete(schedule.app_id, UUID(schedule.sending.twin))
 
     async def take_back(self, row: Row) -> None:
         """Have goscheduler forget what could not be filed here. Raises OutcomeUnknown if it may not have."""
@@ -124,6 +125,10 @@ def check_forwardable(new: _New, app: App) -> None:
         raise in_shadow(app, "goscheduler calls by http alone", "callback.type")
     if new.sending is not None and new.sending.is_base64:
         raise in_shadow(app, "goscheduler sends payloads as text", "payloadEncoding")
+    if new.sending is not None and new.sending.hooks is not None:
+        raise in_shadow(app, "goscheduler tells nobody how one ended", "hooks")
+    if new.sending is not None and new.sending.completion_ms is not None:
+        raise in_shadow(app, "an answer is the end of one at goscheduler", COMPLETION)
 
 
 def in_shadow(app: App, why: str, field: str = "appId") -> Conflict:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 from urllib.parse import urljoin
 
+from ringtime_ingest.shadow.places import Places
 from ringtime_shared.callbacks.address_rules import Address
 from ringtime_shared.callbacks.egress_policy import NOT_ALLOWED, EgressPolicy
 from ringtime_shared.callbacks.http_rules import METHODS, header_fault
@@ -50,25 +51,23 @@ class Receivers:
         if settings.callbacks.ca_file:
             self._trust.load_default_certs()
         self._timeout_s = settings.shadow.receiver_timeout_ms / 1_000
-        self._free = settings.shadow.most_passed
+        self._places = Places(settings.shadow.most_passed)
 
     async def send(self, ticket: TapTicket, app_id: str, body: bytes) -> Received:
         """Send what goscheduler sent to where the ticket says. Raises StoreUnavailable if this process has as
-        many under way as it may."""
-        if not self._free:
+        many under way as it may, or as the app may."""
+        if self._places.are_full(app_id):
             raise StoreUnavailable("too many calls are being passed on; try again")
-        self._free -= 1
         try:
-            async with asyncio.timeout(self._timeout_s):
-                return await self._send(ticket, app_id, body)
+            with self._places.one(app_id):
+                async with asyncio.timeout(self._timeout_s):
+                    return await self._send(ticket, app_id, body)
         except TimeoutError:
             return Received(error=f"no answer within {self._timeout_s:g} s")
         except OSError as error:
             if is_shortage(error):
                 raise StoreUnavailable("this process is short of descriptors or memory") from error
             return Received(error=fault_text(error))
-        finally:
-            self._free += 1
 
     async def _send(self, ticket: TapTicket, app_id: str, body: bytes) -> Received:
         target = parse_target(ticket.url)

@@ -15,11 +15,11 @@ from uuid import uuid4
 from ringtime_ingest.shadow.receivers import Received, Receivers
 from ringtime_shared.apps.feed import AppReading
 from ringtime_shared.clock import Clock
-from ringtime_shared.errors import NotFound, RingtimeError
+from ringtime_shared.errors import Conflict, NotFound, RingtimeError
 from ringtime_shared.ids import app_number_of
 from ringtime_shared.models.shadow import Side, Tap, side_of
 from ringtime_shared.settings import ShadowSettings
-from ringtime_shared.shadow.moves import STALE_MS
+from ringtime_shared.shadow.moves import CLOCKS_MS, EARLY_MS, STALE_MS
 from ringtime_shared.shadow.tickets import TapTicket, TapTickets
 from ringtime_shared.stores.protocol import TapStore
 
@@ -77,10 +77,16 @@ class TapCalls:
         Args:
             text: the ticket.
 
-        Raises NotFound: the ticket is none of ours, or its app is gone; StoreUnavailable.
+        Raises NotFound: the ticket is none of ours, or over, or its app is gone; Conflict: who delivers may
+        still change; StoreUnavailable.
         """
         at_ms = self._clock.now_ms()
         ticket = self._read(text)
+        if at_ms >= ticket.expires_ms:
+            raise NotFound("schedule", str(ticket.schedule_id))
+        if at_ms < ticket.fire_ms - EARLY_MS - CLOCKS_MS:
+            _log.warning("goscheduler called for %s minutes before it is due", ticket.schedule_id)
+            raise Conflict("it is not due yet; the clock there, or here, is wrong", "scheduleTime")
         number = app_number_of(ticket.schedule_id)
         app_id = self._apps.known_id(number) or await self._apps.app_id_of(number)
         app = None if app_id is None else (await self._apps.recent(app_id, STALE_MS)).app

@@ -24,6 +24,7 @@ import orjson
 
 from ringtime_client.exchange import Answer
 from ringtime_client.transport import AsyncTransport
+from ringtime_ingest.shadow.places import Places
 from ringtime_shared.errors import InvalidRequest, OutcomeUnknown, UpstreamUnavailable
 from ringtime_shared.settings import ShadowSettings
 
@@ -38,15 +39,15 @@ class Upstream:
     def __init__(self, settings: ShadowSettings) -> None:
         self._url = settings.upstream_url + _SCHEDULES
         self._timeout_s = settings.upstream_timeout_ms / 1_000
-        self._free = settings.most_forwarded
+        self._places = Places(settings.most_forwarded)
         self._http = AsyncTransport(timedelta(seconds=self._timeout_s))
 
-    async def create(self, body: Mapping[str, object]) -> UUID:
+    async def create(self, app_id: str, body: Mapping[str, object]) -> UUID:
         """Create a schedule; return its id there.
 
         Raises InvalidRequest, UpstreamUnavailable, OutcomeUnknown.
         """
-        answer = await self._ask("POST", self._url, orjson.dumps(body))
+        answer = await self._ask(app_id, "POST", self._url, orjson.dumps(body))
         if answer.http == 200:
             schedule_id = _id_in(answer.body)
             if schedule_id is None:
@@ -60,9 +61,9 @@ class Upstream:
             field, f"goscheduler refused it with {code or answer.http}: {said}".rstrip(": ")
         )
 
-    async def delete(self, schedule_id: UUID) -> None:
+    async def delete(self, app_id: str, schedule_id: UUID) -> None:
         """See to it that a schedule is not there. Raises UpstreamUnavailable, OutcomeUnknown."""
-        answer = await self._ask("DELETE", f"{self._url}/{schedule_id}", None)
+        answer = await self._ask(app_id, "DELETE", f"{self._url}/{schedule_id}", None)
         if answer.http not in (200, 404):
             raise UpstreamUnavailable(f"goscheduler answered {answer.http}; nothing was cancelled")
 
@@ -70,15 +71,12 @@ class Upstream:
         """Close the connections."""
         await self._http.close()
 
-    async def _ask(self, method: str, url: str, body: bytes | None) -> Answer:
+    async def _ask(self, app_id: str, method: str, url: str, body: bytes | None) -> Answer:
         """Return an answer that tells what became of it."""
-        if not self._free:
+        if self._places.are_full(app_id):
             raise UpstreamUnavailable("too many requests to goscheduler at once; try again")
-        self._free -= 1
-        try:
+        with self._places.one(app_id):
             ending = await self._http.send(method, url, body, self._timeout_s)
-        finally:
-            self._free += 1
         if not isinstance(ending, Answer):
             if ending.sent:
                 raise OutcomeUnknown(f"goscheduler did not answer: {ending.reason}")

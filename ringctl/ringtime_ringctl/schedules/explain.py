@@ -19,6 +19,7 @@ from ringtime_shared.api.instants import to_iso
 from ringtime_shared.coordination.protocol import Claim
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.schedule import Attempt, Outcome, Row, Status
+from ringtime_shared.models.shadow import LEFT_TO_GOSCHEDULER, Side, side_of
 from ringtime_shared.stores.protocol import DAMAGED_MARKS, Marks, Position
 
 IN_FLIGHT_MS = 5_000  #: how long after its slot an unrecorded delivery is nothing to wonder at
@@ -125,6 +126,12 @@ def tell_next(facts: Facts) -> str:
             f"its receiver works on it, and says when it is done; if not until {to_iso(work.until_ms)},"
             f" {node} records it as FAILURE a moment later."
         )
+    sending = row.schedule.sending
+    if sending is not None and sending.twin and side_of(app.shadow, row.schedule.fire_ms) is Side.GOSCHEDULER:
+        return (
+            f"goscheduler delivers it, as {sending.twin}, due at {to_iso(row.schedule.fire_ms)};"
+            f" {node} notes that then, and sends nothing."
+        )
     if late_ms < 0:
         return f"{node} sends {what} at {to_iso(place.slot_ms)}, in {to_span(-late_ms)}."
     sealed_ms, settled_ms = facts.marks or Marks(0, 0)
@@ -143,6 +150,10 @@ def _tell_end(home: Row) -> str:
     if outcome is None:
         return "nothing: it is cancelled and will not fire."
     schedule = home.schedule
+    if outcome.error == LEFT_TO_GOSCHEDULER:
+        return (
+            f"nothing from here: goscheduler delivers it. `ringctl shadow report {schedule.app_id}` compares."
+        )
     if outcome.status is Status.FAILURE and home.cancelled_ms is None:
         return (
             "nothing by itself: it was given up."
@@ -157,6 +168,8 @@ def _tell_attempt(attempt: Attempt) -> str:
 
 def _tell_outcome(outcome: Outcome) -> list[Event]:
     events = []
+    if outcome.error == LEFT_TO_GOSCHEDULER:
+        events.append(Event(outcome.ended_ms, "came due, and was left to goscheduler"))
     if outcome.fired_ms is not None:
         took = "" if outcome.took_ms is None else f", answered after {outcome.took_ms:,} ms"
         sent = f"sent for the {_ordinal(outcome.attempts)} time{took}{_why(outcome.code, outcome.error)}"

@@ -37,7 +37,9 @@ class ShadowSettings:
     for `HttpConnector.TimeoutMillis`."""
 
     most_forwarded: Annotated[int, Meta(ge=1, le=10_000)] = 200
-    """Creates and cancels that one process has under way at goscheduler; more are answered 503."""
+    """Creates and cancels that one process has under way at goscheduler; more are
+    answered 503. An app has no more of them than are free."""
 
     most_passed: Annotated[int, Meta(ge=1, le=10_000)] = 250
-    """Calls that one process is passing on; more are answered 503, and goscheduler tries again."""
+    """Calls that one process is passing on; more are answered 503, and goscheduler tries again. An
+    app has no more of them than are free."""

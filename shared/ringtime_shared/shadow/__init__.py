@@ -37,6 +37,7 @@ retries are; if it is Ringtime, the tap keeps every call and the dispatcher send
 | it gives no answer, or a 500 | OUTCOME_UNKNOWN; not filed here, and if it is there, its call goes as any |
 | it has it, and our write fails | it is deleted there, or the answer is OUTCOME_UNKNOWN |
 | a cancel does not get through to it | the same answers; nothing is cancelled here, so try again |
+| goscheduler calls before t - EARLY_MS - CLOCKS_MS | refused: the answer might be another one later |
 | goscheduler calls twice, or on two nodes | both calls pass, or none; the report lists it as a double |
 | the receiver refuses a call that passed | its answer is goscheduler's, which tries again as it does |
 | no pod of Ringtime takes the call | goscheduler tries again at once, then FAILURE: the tap is on the way |

@@ -31,7 +31,7 @@ from ringtime_shared.buckets import bucket_of, first_slot, last_slot
 from ringtime_shared.ids import app_number_of
 from ringtime_shared.models.app import App
 from ringtime_shared.models.schedule import Row, Status
-from ringtime_shared.models.shadow import Tap
+from ringtime_shared.models.shadow import LEFT_TO_GOSCHEDULER, Tap
 from ringtime_shared.stores.protocol import (
     LAST_ID,
     DueQuery,
@@ -165,7 +165,9 @@ def _judge(report: ShadowReport, row: Row, taps: Sequence[Tap], now_ms: int) -> 
         if passed:
             report.find(schedule.schedule_id, Difference.CANCELLED, schedule.fire_ms)
         return
-    if row.lag_ms is not None:
+    if outcome is not None and outcome.error == LEFT_TO_GOSCHEDULER:
+        report.ringtime.add(outcome.ended_ms - schedule.awaited_ms)
+    elif row.lag_ms is not None:
         report.ringtime.add(row.lag_ms)
     if outcome is not None and taps:
         report.both += 1

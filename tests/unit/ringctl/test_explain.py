@@ -24,6 +24,8 @@ from ringtime_shared.models.app import App, AppConfiguration, Instance
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.recurring import RunOf, Work
 from ringtime_shared.models.schedule import Attempt, Change, Outcome, Row, RowUpdate, Status
+from ringtime_shared.models.sending import Sending
+from ringtime_shared.models.shadow import LEFT_TO_GOSCHEDULER, Shadow
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 
 FAILED = Attempt(at_ms=START_MS + 3, took_ms=20, code=503, error="")
@@ -61,10 +63,11 @@ class Case:
         return tell_next(await self.facts(now_ms))
 
 
-async def a_case(*, is_owned: bool = True, **app_changes: Any) -> Case:
+async def a_case(*, is_owned: bool = True, sending: Sending | None = None, **app_changes: Any) -> Case:
     rig = make_rig()
     app = await rig.store.create_app(make_app(**app_changes))
     row = make_row(app)
+    row = replace(row, schedule=replace(row.schedule, sending=sending))
     await rig.store.put_rows([row])
     if is_owned:
         await (await rig.join("n1")).claim([Instance(app.app_id, n) for n in range(3)])
@@ -106,6 +109,21 @@ async def test_a_change_is_told_and_shown() -> None:
         "created",
         f"changed, to fire at {to_iso(START_MS + 60_000)}",
     ]
+
+
+async def test_what_goscheduler_delivers_is_not_said_to_be_sent_from_here() -> None:
+    case = await a_case(shadow=Shadow(begun_ms=START_MS - 90_000), sending=Sending(twin="f00"))
+    due = to_iso(case.row.schedule.fire_ms)
+    told = await case.next_at(START_MS - 60_000)
+    assert told.startswith(f"goscheduler delivers it, as f00, due at {due}; n1 notes that then")
+    left = Outcome(status=Status.MISS, ended_ms=START_MS, error=LEFT_TO_GOSCHEDULER)
+    await case.update(outcome=left)
+    facts = await case.facts(START_MS + 1_000)
+    assert [event.what for event in tell_history(facts)][1:] == [
+        "came due, and was left to goscheduler",
+        "recorded as MISS",
+    ]
+    assert tell_next(facts).startswith("nothing from here: goscheduler delivers it.")
 
 
 async def test_nobody_owns_it() -> None:

@@ -10,6 +10,7 @@ from ringtime_shared.api.recurring import RecurringView
 from ringtime_shared.api.schedules import ScheduleView
 from ringtime_shared.models.recurring import DefinitionState
 from ringtime_shared.models.schedule import Status
+from ringtime_shared.models.shadow import LEFT_TO_GOSCHEDULER
 from ringtime_web.rendering import to_length, to_utc, to_utc_ms
 
 _USUAL = timedelta(seconds=5)  #: after its time, in which a callback is under way and its outcome written
@@ -45,6 +46,9 @@ def explain_schedule(view: ScheduleView, app: AppView | None, now: datetime) -> 
             return Condition("SUCCESS", tuple(_succeeded(view)))
         case Status.FAILURE:
             return Condition("FAILURE", tuple(_failed(view)))
+        case Status.MISS if view.error == LEFT_TO_GOSCHEDULER:
+            told = ["goscheduler delivers it: it came due, and was sent to nobody from here."]
+            return Condition("MISS", tuple(told))
         case Status.MISS:
             told = ["It came due later than is allowed, so it was not sent."]
             if app is not None and app.configuration.max_lateness_s is not None:

@@ -28,6 +28,7 @@ class ServerProcess:
         log: Path | None = None,
         descriptors: int | None = None,
         stepped_from: str = "",
+        port: int = 0,
     ) -> None:
         """Prepare a server.
 
@@ -35,6 +36,7 @@ class ServerProcess:
             clock: the file that says what time it is there; see `steered_clock`.
             log: where to keep what it says; beside the folder if it is not given.
             descriptors: how many the process may have open, and cannot raise.
+            port: where it listens; 0: anywhere.
             stepped_from: an instant; it runs on a test clock from then on, and keeps nothing in the folder.
         """
         self.base = ""
@@ -44,7 +46,7 @@ class ServerProcess:
         self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
         self._clock = clock
         self._stepped_from = stepped_from
-        self._port = 0
+        self._port = port
         self._process: subprocess.Popen[str] | None = None
         self._log = (log or data.parent / f"{data.name}.log").open("a")
 

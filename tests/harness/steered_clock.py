@@ -1,7 +1,8 @@
 """A wall clock that a test sets while a real process runs on it.
 
 `python -m tests.harness.steered_clock FILE PORT DATA` is `ringtime serve` on the clock of the file, which
-says how far ahead of the machine's it is, in seconds. Boot time is the machine's own.
+says how far ahead of the machine's it is, in seconds. Boot time is the machine's own. `... ringctl FILE
+WORDS` is `ringctl` on it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import sys
 from pathlib import Path
 
 from ringtime.serve import serve
+from ringtime_ringctl.deployment import context
+from ringtime_ringctl.main import main
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.process.service import run_service
 
@@ -33,6 +36,10 @@ def steer(file: Path, ahead_s: float) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "ringctl":
+        of_ringctl = SteeredClock(Path(sys.argv[2]))
+        vars(context)["SystemClock"] = lambda: of_ringctl
+        main(sys.argv[3:])
     file, port, data = sys.argv[1:]
     clock = SteeredClock(Path(file))
     run_service(

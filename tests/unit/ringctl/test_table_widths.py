@@ -173,9 +173,7 @@ async def fill(rig: Rig) -> list[str]:
     await store.put_updates([make_update(failed, outcome)])
     letter = make_letter(app, failed.place.slot_ms, code=503, error="no answer within httpTimeout")
     await store.put_dead_letters([letter])
-    await store.put_tap(
-        replace(make_tap(failed.schedule.schedule_id), app_id=APP, fire_ms=failed.schedule.fire_ms)
-    )
+    await store.put_tap(make_tap(APP, failed.schedule.schedule_id, fire_ms=failed.schedule.fire_ms))
     after = {"scheduleIds": [APP] * 3}
     async with audited(rig.deployment, "deadletters replay failed", APP, before={}, after=after):
         pass

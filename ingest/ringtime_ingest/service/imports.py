@@ -15,7 +15,8 @@ The id of a one-time schedule follows from its alias, too, as far as its slot is
 once file one row, unless the app gets another quota just then: operators are to run one at a time.
 
 What is imported may be of an app that is deactivated, and may be past: it is sent at once, when its app is
-active.
+active. It may not be past for longer than rows are kept: the row of one that was sent may be forgotten then,
+and it would be sent again.
 
 | what fails | what the next import of it finds |
 |---|---|

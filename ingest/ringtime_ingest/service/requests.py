@@ -32,6 +32,7 @@ from ringtime_shared.models.sending import Priority, Sending
 from ringtime_shared.models.times import Times
 from ringtime_shared.models.trace import Trace
 from ringtime_shared.settings import AppLimits
+from ringtime_shared.settings.rules import CLOCK_SKEW_MS
 
 CallbackRule = Callable[[Mapping[str, object], str], list[Violation]]
 
@@ -189,10 +190,19 @@ def check_new_schedule(
 def check_values(
     new: NewSchedule, app: App, limits: AppLimits, now_ms: int, *, may_be_past: bool = False
 ) -> list[Violation]:
-    """Return everything that is wrong with a create for `app`, but for what `check_callback` tells."""
+    """Return everything that is wrong with a create for `app`, but for what `check_callback` tells.
+
+    Args:
+        may_be_past: of an import; but not as long as what was sent is kept, since it may have been.
+    """
     days = app.configuration.future_period_days or limits.future_period_days
-    told = check_form(new) + _check_contents(new, app, limits)
-    return told + _check_time(new, now_ms, days, may_be_past=may_be_past)
+    told = check_form(new) + _check_contents(new, app, limits) + _check_time(new, now_ms, days, may_be_past)
+    kept_days = app.configuration.retention_days or limits.retention_days
+    known_ms = now_ms - kept_days * _DAY_MS + CLOCK_SKEW_MS
+    if may_be_past and new.fire_ms is not None and new.fire_ms < known_ms:
+        rule = f"must be less than {kept_days} days ago: of what is older it is forgotten here"
+        told.append(Violation("scheduleTime", f"{rule} whether it was sent"))
+    return told
 
 
 def check_change(
@@ -348,7 +358,7 @@ def _check_payload(payload: str, most_bytes: int) -> list[Violation]:
 
 
 def _check_time(
-    new: NewSchedule | ScheduleChange, now_ms: int, days: int, *, may_be_past: bool = False
+    new: NewSchedule | ScheduleChange, now_ms: int, days: int, may_be_past: bool = False
 ) -> list[Violation]:
     """The current second is not past: clients that send whole seconds mean "now" by it."""
     field, fire_ms = "scheduleTime", new.fire_ms

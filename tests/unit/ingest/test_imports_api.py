@@ -134,6 +134,23 @@ async def test_what_is_past_is_filed_to_be_sent_at_once(rig: Rig) -> None:
     assert len(rig.rows) == 1
 
 
+async def test_what_may_have_been_sent_and_forgotten_here_is_not_sent_again(rig: Rig) -> None:
+    alias, day_s = uuid1(), 86_400
+    await ask(rig, item(alias))
+    kept_s = rig.service.imports._parts.limits.retention_days * day_s
+    rig.store.real._aliases.clear()  # it was sent, and its time is over
+    rig.clock.advance(kept_s * 1_000)
+    for query in ("", "?dry_run=true"):
+        (refused,) = await ask(rig, item(alias, scheduleTime=NOW_S - 1), query=query, status=207)
+        (error,) = refused["status"]["errors"]
+        assert (error["field"], error["rule"]) == (
+            "scheduleTime",
+            "must be less than 10 days ago: of what is older it is forgotten here whether it was sent",
+        )
+    assert len(rig.rows) == 1
+    assert (await ask(rig, item(uuid1(), scheduleTime=NOW_S + day_s)))[0]["effect"] == "created"
+
+
 async def test_what_is_of_an_app_that_is_deactivated_waits(rig: Rig) -> None:
     once, often = uuid1(), uuid1()
     made = await ask(rig, item(once, appId="idle"), cron(often, appId="idle"))

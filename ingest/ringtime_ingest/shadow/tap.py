@@ -98,7 +98,8 @@ class TapCalls:
         begun_ms = self._clock.boot_ms()
         received = await self._receivers.send(ticket, app_id, body)
         self._note(_tap_of(ticket, app_id, at_ms, received, self._clock.boot_ms() - begun_ms))
-        return Passed(received.code or NO_ANSWER_CODE, received.location)
+        code = received.code if received.code is not None and 200 <= received.code < 600 else NO_ANSWER_CODE
+        return Passed(code, received.location)
 
     async def close(self) -> None:
         """Wait for the notes that are being written."""

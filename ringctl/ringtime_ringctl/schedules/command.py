@@ -20,11 +20,12 @@ from ringtime_ringctl.shell import RingctlGroup, deployed
 from ringtime_ringctl.times import FORMS, read_window, to_span
 from ringtime_shared.api.instants import to_iso
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
-from ringtime_shared.errors import InvalidRequest
+from ringtime_shared.errors import Conflict, InvalidRequest
 from ringtime_shared.models.schedule import Row, Status
 from ringtime_shared.schedules.buckets_ahead import read_entries
 from ringtime_shared.schedules.cancelling import cancel_home
 from ringtime_shared.schedules.row_filter import ALL_ROWS, RowFilter, parse_labels
+from ringtime_shared.shadow.moves import is_forwarding
 from ringtime_shared.stores.protocol import (
     LAST_ID,
     DuePage,
@@ -252,7 +253,14 @@ async def cancel(deployment: Deployment, output: Output, schedule_id: str) -> No
     """
     parsed, limits = parse_id(schedule_id), deployment.settings.limits
     begun_ms = deployment.clock.boot_ms()
-    home = (await fetch_filing(deployment.store, parsed)).home
+    filing = await fetch_filing(deployment.store, parsed)
+    home, sending = filing.home, filing.home.schedule.sending
+    if sending is not None and sending.twin and is_forwarding(filing.app):
+        raise Conflict(
+            f"goscheduler has {parsed} as well, and would fire it: DELETE /goscheduler/schedules/{parsed} at"
+            " Ringtime's API cancels it on both sides",
+            "scheduleId",
+        )
     before = {"status": home.status.value}
     if home.status == "SCHEDULED":
         async with audited(

@@ -9,9 +9,11 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from tests.contract.builders import make_row
 from tests.unit.ringctl.test_cli import Folder, failed
 
 from ringtime_shared.models.app import App
+from ringtime_shared.models.sending import Sending
 from ringtime_shared.models.shadow import Handover, Side, Tap
 from ringtime_shared.stores.sqlite import SqliteStore
 
@@ -47,6 +49,21 @@ def test_a_move_and_what_is_told_of_it(folder: Folder) -> None:
     assert folder.json("shadow", "switch", "pay", "--to", "goscheduler")["shadow"]["handovers"] == []
     actions = [each["action"] for each in folder.json("audit", "list", "--app", "pay")["entries"]]
     assert actions == ["shadow switch", "shadow switch", "shadow begin"]
+
+
+def test_what_goscheduler_has_as_well_is_not_cancelled_here_alone(folder: Folder) -> None:
+    async def file(store: SqliteStore) -> str:
+        row = make_row(folder.app, folder.now_ms + 600_000, 9, expires_ms=folder.now_ms + 10**9)
+        twin = replace(row, schedule=replace(row.schedule, sending=Sending(twin=str(uuid4()))))
+        await store.put_rows([twin])
+        return str(row.schedule.schedule_id)
+
+    schedule_id = folder.on_store(file)
+    folder.run("shadow", "begin", "pay")
+    failed(folder.run("schedules", "cancel", schedule_id), "goscheduler has")
+    assert "SCHEDULED" in folder.run("schedules", "get", schedule_id).stdout
+    own = str(folder.pending.schedule.schedule_id)
+    assert folder.json("schedules", "cancel", own)["promised"]
 
 
 def test_the_end(folder: Folder) -> None:

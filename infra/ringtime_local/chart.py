@@ -110,6 +110,9 @@ _TEXT: _Schema = {"type": "string"}
 _ANY: _Schema = {"type": "object"}  #: Kubernetes itself says what it takes
 _ITEMS: _Schema = _list(_ANY)
 _WORDS: _Schema = {"type": "object", "additionalProperties": {"type": "string"}}
+#: Beside the chart's own: one that is there twice is no YAML to Kubernetes.
+_OWN_LABELS = r"^(app\.kubernetes\.io/(name|instance|component|version|managed-by)|helm\.sh/chart)$"
+_LABELS: _Schema = {**_WORDS, "propertyNames": {"not": {"pattern": _OWN_LABELS}}}
 _SECRET = _matching(r"^([a-z0-9]([-a-z0-9.]*[a-z0-9])?)?$")
 _SECRET_KEY = _matching(r"^[-._a-zA-Z0-9]+$")
 _NAME = _matching(r"^([a-z]([-a-z0-9]*[a-z0-9])?)?$")
@@ -129,7 +132,7 @@ _POD = {
     "tolerations": _ITEMS,
     "affinity": _ANY,
     "podAnnotations": _WORDS,
-    "podLabels": _WORDS,
+    "podLabels": _LABELS,
     "extraEnv": _ITEMS,
 }
 _PODS = {
@@ -169,7 +172,7 @@ _VALUES: Mapping[str, _Schema] = {
     "imagePullSecrets": _ITEMS,
     "nameOverride": _NAME,
     "fullnameOverride": _NAME,
-    "commonLabels": _WORDS,
+    "commonLabels": _LABELS,
     "settings": _settings(),
     "gateway": _YES_OR_NO,
     "tls": _object({"existingSecret": _SECRET, "ownAuthority": _YES_OR_NO, "clientCa": _YES_OR_NO}),

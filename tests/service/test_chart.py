@@ -204,6 +204,8 @@ WRONG: list[tuple[Values, str]] = [
     ({"cassandra": {"contactPoints": ["cassandra:9042"]}}, "/cassandra/contactPoints/0"),
     ({"fullnameOverride": "Ring_Time"}, "/fullnameOverride"),
     ({"nameOverride": "ring.time"}, "/nameOverride"),
+    ({"commonLabels": {"app.kubernetes.io/component": "us"}}, "Name 'app.kubernetes.io/component'"),
+    ({"ingest": {"podLabels": {"app.kubernetes.io/name": "us"}}}, "Name 'app.kubernetes.io/name'"),
     ({"image": {"digest": "latest"}}, "/image/digest"),
     ({"callbacks": {"tlsProfiles": [{"name": "bank"}]}}, "existingSecret"),
     ({"completion": {"baseUrl": "https://example.org"}}, "completion: baseUrl and existingSecret"),

@@ -147,14 +147,16 @@ def test_another_schema_is_refused_by_name(cluster: Cluster) -> None:
     driver = make_cluster(settings)
     try:
         session = driver.connect(settings.keyspace)
-        known = max(version for (version,) in session.execute("SELECT version FROM schema_steps"))
+        noted = [version for (version,) in session.execute("SELECT version FROM schema_steps")]
+        last = max(noted, key=abs)  # a step that only adds is noted under its negative number
+        floor = abs(last) + 1
         steps = {
-            known + 1: ("INSERT INTO schema_steps (version, name) VALUES (%s, 'x')", "knows only"),
-            known: ("DELETE FROM schema_steps WHERE version = %s", "run `migrate`"),
+            floor: ("INSERT INTO schema_steps (version, name) VALUES (%s, 'x')", "knows only"),
+            last: ("DELETE FROM schema_steps WHERE version = %s", "run `migrate`"),
         }
         undo = {
-            known + 1: "DELETE FROM schema_steps WHERE version = %s",
-            known: "INSERT INTO schema_steps (version, name) VALUES (%s, 'put back')",
+            floor: "DELETE FROM schema_steps WHERE version = %s",
+            last: "INSERT INTO schema_steps (version, name) VALUES (%s, 'put back')",
         }
         for version, (change, says) in steps.items():
             session.execute(change, (version,))

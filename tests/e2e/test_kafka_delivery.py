@@ -126,7 +126,7 @@ async def test_what_a_topic_does_not_take_fails_alone(tmp_path: Path, kafka_serv
     with serving(tmp_path, kafka_bootstrap=kafka_server.bootstrap) as server:
         async with LoadClient(server.base) as client:
             await register(client, "app", payloadSize=20_000)
-            due_ms = time.time() * 1000 + 3_000
+            due_ms = time.time() * 1000 + 8_000
             good = [
                 await create(client, "app", kafka_to(topic), due_ms + n)
                 for n in range(100)

@@ -56,6 +56,17 @@ async def test_a_history_that_is_forgotten_ends_the_session_or_waits_for_the_nex
     assert await two.claim([Instance("a", 2)])
 
 
+async def test_the_history_may_be_forgotten_by_a_session_that_ended(
+    join: Join, operator: OperatorCoordination
+) -> None:
+    """Its node was about to forget it when it heard that another one had."""
+    one = await join("n1")
+    await operator.forget_history()
+    await one.close()
+    await one.forget_history()
+    assert one.is_lost()
+
+
 async def test_a_drain_reaches_every_node_and_the_operator(
     join: Join, operator: OperatorCoordination
 ) -> None:

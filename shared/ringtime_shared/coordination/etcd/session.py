@@ -115,7 +115,11 @@ class EtcdSession:
         await self._under_lease(self._claims.release(instances))
 
     async def forget_history(self) -> None:
-        await forget_identity(self._connection, self._layout, self._identity)
+        try:
+            await forget_identity(self._connection, self._layout, self._identity)
+        except (StoreUnavailable, OutcomeUnknown):
+            if not self._is_lost:  # else another was faster, and the end of this session cut the call
+                raise
         self._lose("etcd went back: the store knows of later terms")
 
     def view(self) -> View:

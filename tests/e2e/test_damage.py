@@ -79,13 +79,13 @@ async def test_a_broken_row_and_a_broken_app_harm_nobody_else(
             body = {"appId": app_id, "partitions": 2, "active": True}
             assert (await client.request("POST", "/apps", body)).status == 200
         bad = [await create(client, "pay", receiver, 4) for _ in range(2)]
-        good = [await create(client, app_id, receiver, 4) for app_id in ("pay", "mail") for _ in range(20)]
         for schedule_id, column in zip(bad, ("extras", "payload"), strict=True):
             break_cell(
                 tmp_path,
                 f"UPDATE schedules SET {column} = CAST(x'7bff' AS TEXT) WHERE schedule_id = ?",
                 UUID(schedule_id).bytes,
             )
+        good = [await create(client, app_id, receiver, 4) for app_id in ("pay", "mail") for _ in range(20)]
         await wait_until(lambda: set(good) <= receiver.arrivals().keys(), timeout_s=90)
         assert receiver.arrivals().keys() == set(good)
 

@@ -235,7 +235,7 @@ async def test_on_a_full_disk_it_starts_fires_and_takes_nothing_new(
         filler.unlink()
         await wait_until(lambda: fetch_ready(server) == 200, timeout_s=90)
         async with LoadClient(server.base, 1) as client:
-            assert (await load.create(client, int(time.time() * 1000) + 1_000)).schedule_id is not None
+            assert (await load.create(client, int(time.time() * 1000) + 5_000)).schedule_id is not None
         await wait_for_deliveries(receiver, load.creates, timeout_s=90)
         verdict = judge(load.creates, receiver.arrivals())
         assert verdict.broken() == []

@@ -33,7 +33,7 @@ from ringtime_shared.models.schedule import Place
 from ringtime_shared.parts import Phase, group_of, part_of
 from ringtime_shared.settings import Settings, load_settings
 from ringtime_shared.stores.cassandra import CassandraStore
-from tests.e2e.conftest import clustered, register_apps
+from tests.e2e.conftest import PATIENT, clustered, register_apps
 from tests.harness.client import LoadClient
 from tests.harness.ledger import Create, Verdict, judge
 from tests.harness.load import Load, wait_for_deliveries
@@ -55,7 +55,8 @@ BETWEEN_S = 8  #: load without a resize: two kills of a dispatcher in ten minute
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory, own_servers: LocalServers) -> Iterator[Cluster]:
     """Two ingest pods and three dispatchers. Rows are spread finely, so that a new partition is soon hit."""
-    with clustered(tmp_path_factory.mktemp("resize"), own_servers, ingest={"chunk_rows": 5}) as running:
+    folder, ingest = tmp_path_factory.mktemp("resize"), {"chunk_rows": 5}
+    with clustered(folder, own_servers, coordination=PATIENT, ingest=ingest) as running:
         yield running
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from random import Random
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from ringtime_local.cluster import Cluster
 from ringtime_shared.settings import load_settings
 from ringtime_shared.stores.cassandra.cluster import make_cluster
-from tests.e2e.conftest import APPS, PARTITIONS, until_shared
+from tests.e2e.conftest import APPS, PARTITIONS, PATIENT, until_shared
 from tests.harness.client import LoadClient
 from tests.harness.ledger import judge
 from tests.harness.load import Load, wait_for_deliveries
@@ -27,6 +28,11 @@ pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.faults, pytest.
 
 TOTAL = len(APPS) * PARTITIONS
 NODE = "dispatcher-2"
+
+
+@pytest.fixture(scope="module")
+def coordination() -> Mapping[str, object]:
+    return PATIENT
 
 
 def ringctl(cluster: Cluster, *words: str) -> subprocess.CompletedProcess[str]:

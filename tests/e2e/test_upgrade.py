@@ -28,7 +28,7 @@ from ringtime_shared.settings import load_settings
 from ringtime_shared.stores.cassandra.migrate import Step, read_steps
 from ringtime_shared.stores.protocol import DefinitionKey
 from tests.e2e.clients import PER_KILL, Clients, clients_of, restart, through
-from tests.e2e.conftest import clustered, register_apps, until_shared
+from tests.e2e.conftest import PATIENT, clustered, register_apps, until_shared
 from tests.e2e.crons import EVERY_5_S, connected, ended, planned, put_all
 from tests.harness.client import BROKEN, REFUSED, TOO_LATE, gather
 from tests.harness.planned import fetch_all
@@ -51,7 +51,8 @@ READ_BACK = 200
 def cluster(tmp_path_factory: pytest.TempPathFactory, own_servers: LocalServers) -> Iterator[Cluster]:
     """Pods of the release before, with the apps registered."""
     folder = tmp_path_factory.mktemp("upgrade")
-    with clustered(folder, own_servers, python=str(previous_python())) as running:
+    python = str(previous_python())
+    with clustered(folder, own_servers, coordination=PATIENT, python=python) as running:
         asyncio.run(register_apps(running.base))
         yield running
 

@@ -31,6 +31,7 @@ from ringtime_shared.entry import INTERRUPTED, take_interrupts
 
 _READY_S = 180.0
 _STOP_S = 40.0
+_ENTRY = "ringtime_shared.entry"  #: begins a module as the installed command does
 LOOPBACK = ("127.0.0.0/8", "::1/128")  #: what callbacks of a local cluster may reach besides public addresses
 
 
@@ -53,7 +54,7 @@ class Pod:
         self.root = f"{'http' if tls is None else 'https'}://127.0.0.1:{port}"
         self._tls = tls
         self.log = folder / f"{name}.log"
-        argv = (python, "-m", module, "--port", str(port), "--config", str(config), *flags)
+        argv = (python, "-m", _ENTRY, module, "--port", str(port), "--config", str(config), *flags)
         self.process = LocalProcess(Command(argv), folder=folder, log=self.log)
 
     def wait_ready(self, until_s: float) -> None:
@@ -198,6 +199,7 @@ class Cluster:
         argv = (
             python,
             "-m",
+            _ENTRY,
             "ringtime.main",
             "migrate",
             "--config",

@@ -53,12 +53,13 @@ class ServerProcess:
     def start(self) -> None:
         """Start and return once it takes requests."""
         port, data = str(self._port), str(self.data)
-        module = ["ringtime.main", "serve", "--port", port, "--data", data]
+        serve = ["ringtime_shared.entry", "ringtime.main", "serve"]  # as the installed command begins
+        module = [*serve, "--port", port, "--data", data]
         if self._clock is not None:
             module = ["tests.harness.steered_clock", str(self._clock), port, data]
         if self._stepped_from:
             stepped = ("--clock", "manual", "--clock-start", self._stepped_from)
-            module = ["ringtime.main", "serve", "--port", port, *stepped]
+            module = [*serve, "--port", port, *stepped]
         self._process = subprocess.Popen(
             [self.python, "-m", *module],
             stdout=subprocess.PIPE,

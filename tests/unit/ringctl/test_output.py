@@ -8,7 +8,8 @@ import re
 
 import pytest
 
-from ringtime_ringctl.output import DRAWN, Column, Output, draw_table
+from ringtime_ringctl.drawing import draw_table
+from ringtime_ringctl.output import DRAWN, Column, Output
 
 COLUMNS = (Column("NAME"), Column("N", right=True))
 ROWS = [("[red]x", 1_234), ("y", None), ("ok", 5)]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 import orjson
 
-from ringtime_ingest.shadow.upstream import Upstream
 from ringtime_shared.api.completions import FIELD as COMPLETION
 from ringtime_shared.callbacks.credentials import HEADERS, SECRET_HEADERS
 from ringtime_shared.callbacks.http_rules import NAME as HTTP
@@ -22,6 +21,9 @@ from ringtime_shared.models.sending import Sending
 from ringtime_shared.settings import ShadowSettings
 from ringtime_shared.shadow.tickets import HEADER, PATH, TapTicket, TapTickets
 
+if TYPE_CHECKING:
+    from ringtime_ingest.shadow.upstream import Upstream
+
 _log = logging.getLogger(__name__)
 
 
@@ -31,7 +33,7 @@ class Forwarding:
     def __init__(self, settings: ShadowSettings) -> None:
         """Raises nothing for settings that name no goscheduler: then each create of an app in shadow is
         refused."""
-        self._upstream = Upstream(settings) if settings.upstream_url else None
+        self._upstream = _open(settings) if settings.upstream_url else None
         self._tickets = TapTickets(settings.secret)
         self._tap_url = settings.tap_url + PATH
 
@@ -134,3 +136,9 @@ def check_forwardable(new: _New, app: App) -> None:
 def in_shadow(app: App, why: str, field: str = "appId") -> Conflict:
     """Return the error for what cannot be asked for while an app is in shadow."""
     return Conflict(f"app {app.app_id} is in the shadow of goscheduler: {why}", field)
+
+
+def _open(settings: ShadowSettings) -> Upstream:
+    from ringtime_ingest.shadow.upstream import Upstream  # with an HTTP client, which most pods do without
+
+    return Upstream(settings)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from ringtime_ringctl.output import Bar, Column, turned, widths_of
+from ringtime_ringctl.columns import Column, turned, widths_of
 
 STYLES = {"ok": "green", "warning": "yellow", "failed": "red", "drained": "yellow", "unowned": "red"}
 
@@ -31,7 +31,7 @@ def print_table(columns: Sequence[Column], cells: Sequence[Sequence[str]], *, is
 
 
 @contextmanager
-def drawn_bar(label: str, total: int | None, *, is_plain: bool) -> Iterator[Bar]:
+def drawn_bar(label: str, total: int | None, *, is_plain: bool) -> Iterator[DrawnBar]:
     """Draw a bar on stderr while the body runs."""
     with Progress(
         TextColumn("{task.description}"),
@@ -41,15 +41,18 @@ def drawn_bar(label: str, total: int | None, *, is_plain: bool) -> Iterator[Bar]
         console=_console(sys.stderr, is_plain),
         transient=True,
     ) as progress:
-        yield _DrawnBar(progress, label, total)
+        yield DrawnBar(progress, label, total)
 
 
-class _DrawnBar(Bar):
+class DrawnBar:
+    """A progress bar that is being shown."""
+
     def __init__(self, progress: Progress, label: str, total: int | None) -> None:
         self._progress = progress
         self._task = progress.add_task(label, total=total)
 
     def show(self, done: int, label: str | None = None) -> None:
+        """Move to `done` of the total."""
         self._progress.update(self._task, completed=done, description=label)
 
 

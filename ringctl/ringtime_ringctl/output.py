@@ -5,25 +5,31 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Protocol
 
 import click
 import orjson
-from rich.cells import cell_len
+
+from ringtime_ringctl.columns import Column, plain_table
+
+__all__ = ["DRAWN", "Bar", "Cell", "Column", "Output"]
 
 DRAWN = 1_000  #: rows of a drawn table; more are for a program, or a pager
 Cell = str | int | None
 
 
-class Column(NamedTuple):
-    """A column of a table, the most telling first: on a narrow terminal the last ones stand under their row.
+class Bar(Protocol):
+    """A progress bar."""
 
-    Numbers are `right`. A sentence `folds` between its words; names and ids are kept whole.
-    """
+    def show(self, done: int, label: str | None = None) -> None:
+        """Move to `done` of the total."""
 
-    title: str
-    right: bool = False
-    folds: bool = False
+
+class _Unseen:
+    """A bar where nobody looks."""
+
+    def show(self, done: int, label: str | None = None) -> None:
+        pass
 
 
 class Output:
@@ -64,43 +70,12 @@ class Output:
             total: what `Bar.show` counts up to; None: nobody knows.
         """
         if not sys.stderr.isatty():
-            yield Bar()
+            yield _Unseen()
             return
         from ringtime_ringctl.drawing import drawn_bar
 
         with drawn_bar(label, total, is_plain=self._is_plain) as bar:
             yield bar
-
-
-class Bar:
-    """A progress bar, which nobody sees where there is no terminal."""
-
-    def show(self, done: int, label: str | None = None) -> None:
-        """Move to `done` of the total."""
-
-
-def turned(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Return the cells of each column."""
-    return [[row[at] for row in cells] for at in range(len(columns))]
-
-
-def widths_of(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> list[int]:
-    """Return how wide each column is when nothing is folded."""
-    return [
-        max(map(cell_len, [column.title, *each]))
-        for column, each in zip(columns, turned(columns, cells), strict=True)
-    ]
-
-
-def plain_table(columns: Sequence[Column], cells: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield lines of columns two spaces apart, for logs, pipes and documents; long cells are kept whole."""
-    widths = widths_of(columns, cells)
-    for row in ([column.title for column in columns], *cells):
-        aligned = (
-            cell.rjust(width) if column.right else cell.ljust(width)
-            for cell, width, column in zip(row, widths, columns, strict=True)
-        )
-        yield "  ".join(aligned).rstrip()
 
 
 def _to_text(cell: Cell) -> str:

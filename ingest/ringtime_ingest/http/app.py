@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.metadata import version
 from platform import python_version
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import quote
 
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, Route, compile_path
-from starlette.types import Receive, Scope, Send
+from starlette.routing import BaseRoute, Match, Route, Router, compile_path
+from starlette.types import Scope
 
 from ringtime_ingest.http.changing import is_noted
 from ringtime_ingest.http.docs_page import render_docs
 from ringtime_ingest.http.envelope import ERRORS, NO_METHOD, NO_PATH, Answer, Codes, failure, refusal, success
-from ringtime_ingest.http.gate import Bodies, Gate, Room, Shortcut
+from ringtime_ingest.http.gate import Bodies, Gate, RequestCounts, Room, Shortcut
 from ringtime_ingest.http.guard import ANY_KEY, CALLER, OPEN, Declared, Guard
 from ringtime_ingest.http.meter import Meter
 from ringtime_ingest.http.openapi import NAMED, Document, openapi_document, to_bytes
@@ -38,7 +37,7 @@ from ringtime_ingest.http.routes.health import HealthRoutes, Ready
 from ringtime_ingest.http.routes.imports import ImportRoutes
 from ringtime_ingest.http.routes.jobs import JobRoutes
 from ringtime_ingest.http.routes.keys import KeyRoutes
-from ringtime_ingest.http.routes.metrics import MetricsRoutes, RequestCounts
+from ringtime_ingest.http.routes.metrics import MetricsRoutes
 from ringtime_ingest.http.routes.operating import OperatingRoutes
 from ringtime_ingest.http.routes.recurring import RecurringRoutes
 from ringtime_ingest.http.routes.schedules import ScheduleRoutes
@@ -67,7 +66,7 @@ def create_app(
     is_short: bool = True,
     processes: int = 1,
     spans: Spans | None = None,
-) -> Starlette:
+) -> Gate:
     """Return the application.
 
     Args:
@@ -85,7 +84,7 @@ def create_app(
     bodies = Bodies(settings, reads_plain=is_short)
     room, counts = Room(settings.max_concurrency), RequestCounts()
     meter = Meter(service.offer.limits, processes, service)
-    guard = Guard(service, meter.about)
+    guard = Guard(service, meter.about, has_keys=keys is not None)
     busiest = guard.over(
         [
             *ScheduleRoutes(service, bodies, settings, meter, spans).all(),
@@ -123,38 +122,26 @@ def create_app(
     }
     needs = {key: route.needs for key, route in declared.items()}
     noted = {key for key, route in declared.items() if is_noted(route.endpoint)}
-    app = _Api(
-        routes=_without_rivals(*routes),
-        exception_handlers={**dict.fromkeys(ERRORS, _on_error), HTTPException: _on_no_route},
-    )
-    app.router.redirect_slashes = False  # Starlette answers 307; clients of goscheduler know 301
-    app.front = Gate(
-        ExceptionMiddleware(app.router, handlers=app.exception_handlers),
+    # Starlette would answer a slash too many with 307; clients of goscheduler know 301.
+    router = Router(_without_rivals(*routes), redirect_slashes=False)
+    handlers = {**dict.fromkeys(ERRORS, _on_error), HTTPException: _on_no_route}
+    return Gate(
+        ExceptionMiddleware(router, handlers=handlers),
         room=room,
-        note=counts.note,
+        counts=counts,
         short=Shortcut(busiest) if is_short else None,
         meter=meter,
         keys=keys,
         is_open=_open_paths(*routes),
         most_of_key=settings.max_key_concurrency,
+        routes=router.routes,
     )
-    return app
 
 
 def _open_paths(*routes: Declared) -> Callable[[str], object]:
     """Return what says of a path whether it is that of an open route."""
     patterns = {compile_path(route.path)[0].pattern for route in routes if route.needs is OPEN}
     return re.compile("|".join(re.sub(r"\?P<\w+>", "?:", each) for each in sorted(patterns))).fullmatch
-
-
-class _Api(Starlette):
-    """Without Starlette's own outermost layer, whose work on bugs the gate does."""
-
-    front: Gate
-
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Coroutine[Any, Any, None]:
-        scope["app"] = self
-        return self.front(scope, receive, send)
 
 
 class _Named(Declared):
@@ -271,7 +258,7 @@ def _methods_at(request: Request, path: str) -> set[str]:
     scope = dict(request.scope, path=path)
     matching = [
         route
-        for route in request.app.router.routes
+        for route in cast(Sequence[BaseRoute], request.app.routes)
         if isinstance(route, Route) and route.matches(scope)[0] is not Match.NONE
     ]
     return {method for route in matching for method in route.methods or ()}

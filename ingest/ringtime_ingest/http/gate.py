@@ -26,6 +26,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from logging import DEBUG
@@ -57,7 +59,9 @@ from ringtime_shared.api.audit import REQUEST_ID
 from ringtime_shared.api.batches import BATCH_PATHS
 from ringtime_shared.errors import ErrorWord, RateLimited, StoreUnavailable, Unauthenticated
 from ringtime_shared.http_server import TAKE, WHOLE
-from ringtime_shared.logs.requests import begin_request, name_request
+from ringtime_shared.logs.requests import name_request, under_way
+from ringtime_shared.metrics.names import Instrument, Kind, Role
+from ringtime_shared.metrics.registry import Buckets
 from ringtime_shared.settings import ServerSettings
 
 _OTHER_CHARSET = re.compile(rb"charset\s*+=\s*+\"?+(?!utf-?8\b)", re.IGNORECASE)
@@ -70,6 +74,14 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 _ID = "{schedule_id}"
 _ID_CHARS = 36  #: whether they are an id is the method's to say, on both ways
 _TOLD = tuple(ERRORS)  #: what a client is told of; all else is a bug
+#: not one of ours, so not among `names`; the buckets are those that goscheduler's library has
+DURATION = Instrument(
+    name="http_requests_duration",
+    kind=Kind.HISTOGRAM,
+    help="",
+    roles=(Role.INGEST,),
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
 
 
 def busy() -> Answer:
@@ -130,44 +142,64 @@ class Shortcut:
         return endpoint
 
 
+class RequestCounts:
+    """Requests that were answered, by the endpoint that they found, None: none; see `routes.metrics`."""
+
+    def __init__(self) -> None:
+        self.counts = Counter[tuple[object, bool]]()  #: beside it, whether they got what they asked for
+        self.took: dict[object, Buckets] = {}
+
+    def note(self, endpoint: object, status: int, took_s: float) -> None:
+        """Count one."""
+        self.counts[endpoint, status < 400] += 1
+        took = self.took.get(endpoint)
+        if took is None:
+            took = self.took[endpoint] = Buckets(DURATION)
+        took.total += took_s
+        took.counts[bisect_left(DURATION.buckets, took_s)] += 1
+
+
 class Gate:
-    """Lets requests in that have a good key, while there is room; who asks how the server does always
-    passes."""
+    """The application as the server calls it: lets requests in that have a good key, while there is room; who
+    asks how the server does always passes."""
 
     def __init__(
         self,
         app: ASGIApp,
         room: Room,
-        note: Callable[[object, int, float], None],
+        counts: RequestCounts,
         short: Shortcut | None = None,
         *,
         meter: Meter,
         keys: KeyChecks | None = None,
         is_open: Callable[[str], object] = lambda _: False,
         most_of_key: int,
+        routes: Sequence[BaseRoute],
     ) -> None:
         """
         Args:
             app: the long way.
-            note: told of each answer: which endpoint's, None if it is none's, its status, and the seconds
-                that it took.
+            counts: told of each answer.
             short: the short way, asked first; None: all go the long one.
             keys: tell callers by their keys; None: anybody may do everything.
             is_open: whether a path needs no key.
             most_of_key: requests in progress with one key.
+            routes: all there are, for whoever asks which.
         """
         self._app = app
         self._room = room
-        self._note = note
+        self._note = counts.note
         self._short = short
         self._meter = meter
         self._keys = keys
         self._is_open = is_open
         self._most_of_key = most_of_key
         self._of_keys: dict[str, int] = {}  # requests in progress, by key
+        self.routes = routes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
+            scope["app"] = self
             await self._app(scope, receive, send)
             return
         scope[_BEGUN] = now_s()
@@ -175,7 +207,8 @@ class Gate:
             await self._tell(busy(), scope, receive, send)
             return
         self._room.taken += 1
-        key_id, logged = "", begin_request(scope)
+        key_id, logged = "", [scope]
+        under_way.set(logged)
         try:
             if self._keys is None:
                 scope[CALLER] = ANYBODY
@@ -231,6 +264,7 @@ class Gate:
                     message["headers"] = [*message["headers"], *self._meter.headers(scope)]
             await send(message)
 
+        scope["app"] = self  # so Starlette's router raises for a path there is not, and we answer
         await self._app(scope, receive, watched)
 
     async def _tell(self, answer: Response, scope: Scope, receive: Receive, send: Send) -> None:

@@ -84,14 +84,16 @@ class Apps(Protocol):
 class Guard:
     """Stands before the methods that answer."""
 
-    def __init__(self, apps: Apps, count: Count) -> None:
+    def __init__(self, apps: Apps, count: Count, *, has_keys: bool = True) -> None:
         """
         Args:
             count: counts a request about the app that its path names, or whose schedule it does; raises
                 RateLimited.
+            has_keys: callers are told by keys; else every caller is `ANYBODY`, whom no route keeps out.
         """
         self._apps = apps
         self._count = count
+        self._has_keys = has_keys
 
     def over(self, routes: Iterable[BaseRoute]) -> list[Declared]:
         """Return the same routes, guarded. Raises TypeError for one that does not say what it needs."""
@@ -99,7 +101,7 @@ class Guard:
         for route in routes:
             if not isinstance(route, Declared):
                 raise TypeError(f"a route must say what its caller needs: {route}")
-            if isinstance(route.needs, Scope):
+            if isinstance(route.needs, Scope) and (self._has_keys or "{" in route.path):
                 route = route.behind(self._guarded(route.endpoint, route.needs))
             guarded.append(route)
         return guarded

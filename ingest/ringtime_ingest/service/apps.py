@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from bisect import bisect_right
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -68,6 +68,10 @@ class AppMaps:
         self._feed = AppFeed(store, clock, spread=spread)
         self._refreshing: asyncio.Task[None] | None = None
         self._all: tuple[int, Sequence[App]] | None = None  # with the turn of the feed that they are of
+        #: an app as this process has last heard of it, by its id; it may be gone by now. None: it has not
+        self.known: Callable[[str], App | None] = self._feed.apps.get
+        #: the id of the app of a number, in the same way
+        self.known_id = self._feed.id_of
 
     async def load(self) -> None:
         """Read all apps. Raises StoreUnavailable."""
@@ -82,14 +86,6 @@ class AppMaps:
     def counts(self) -> AppCounts:
         """Return how much is registered, as far as is known."""
         return self._feed.counts()
-
-    def known(self, app_id: str) -> App | None:
-        """Return the app as this process has last heard of it; it may be gone by now. None: it has not."""
-        return self._feed.apps.get(app_id)
-
-    def known_id(self, number: int) -> str | None:
-        """Return the id of the app of this number, as far as this process has heard of it."""
-        return self._feed.id_of(number)
 
     async def get(self, app_id: str) -> AppReading:
         """Return the app as it was two seconds ago or later. Raises NotFound, Damaged."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 from uuid import UUID
 
@@ -31,7 +32,6 @@ from ringtime_ingest.service.listing import Listing, fetch_shown
 from ringtime_ingest.service.named import Named, NamedParts
 from ringtime_ingest.service.operating import Operating
 from ringtime_ingest.service.recurring import Recurring, RecurringParts
-from ringtime_ingest.service.redactor import Redactor
 from ringtime_ingest.service.replay import Replayer
 from ringtime_ingest.service.requests import (
     Cancellation,
@@ -60,10 +60,11 @@ from ringtime_shared.api.ids import check_app_id
 from ringtime_shared.apps.deleting import Deleter
 from ringtime_shared.apps.feed import AppReading, spread_of
 from ringtime_shared.apps.hook_rules import check_hooks, screen_hooks
+from ringtime_shared.apps.redaction import Fingerprint, plain_fingerprint
 from ringtime_shared.apps.rules import check_configuration, merge
 from ringtime_shared.apps.states import activate, configure, deactivate, inactive, new_app
 from ringtime_shared.auditing import AuditTrail
-from ringtime_shared.buckets import bucket_of
+from ringtime_shared.buckets import BUCKET_MS
 from ringtime_shared.callbacks.grants import TlsProfiles
 from ringtime_shared.callbacks.protocol import CallbackRules
 from ringtime_shared.clock import Clock, require_trust
@@ -200,7 +201,6 @@ class IngestService:
         self._apps = AppMaps(parts.store, parts.clock, spread=spread_of(parts.holder), noted=self._noted)
         #: an app as this process knows it, by its id; and its id by its number: asked of nobody else
         self.known_app, self.known_app_id = self._apps.known, self._apps.known_id
-        self.redactor = Redactor(self._apps.known, parts.ring)
         self._growth = Growth(parts.store, self._apps.counts, parts.limits)
         deleter = Deleter(parts.store, parts.clock, parts.settings, parts.limits, self._noted)
         self._deletions = Deletions(deleter, self._apps, parts.clock)
@@ -494,12 +494,15 @@ class IngestService:
             return (await self.keyed.create(new)).row
         begun_s = now_s()
         row, reading = await self._draft(new)
-        await self._stored.admit(reading.app, [row.schedule.expires_ms])
-        if is_forwarding(reading.app):
+        app = reading.app
+        if (app.configuration.stored_schedules or self._limits.stored_schedules) is not None:
+            await self._stored.admit(app, [row.schedule.expires_ms])
+        if app.shadow is not None and is_forwarding(app):
             row = await self._file_both(row, reading)
         else:
             row = await self._commit.file(row, reading)
-        self._creations.note(new.app_id, begun_s)
+        if self.metrics.is_on:
+            self._creations.note(new.app_id, begun_s)
         return row
 
     async def _file_both(self, row: Row, reading: AppReading) -> Row:
@@ -517,14 +520,15 @@ class IngestService:
     async def _draft(self, new: NewSchedule) -> tuple[Row, AppReading]:
         """Return the home row of a create that keeps every rule."""
         reading = await self._apps.get(new.app_id)
-        if not reading.app.active:
-            raise inactive(reading.app)
-        if is_forwarding(reading.app):
-            check_forwardable(new, reading.app)
+        app = reading.app
+        if not app.active:
+            raise inactive(app)
+        if app.shadow is not None and is_forwarding(app):
+            check_forwardable(new, app)
         require_trust(self._clock)
         now_ms = self._clock.now_ms()
         details = await self._screen(
-            new, lambda: check_new_schedule(new, reading.app, self._limits, now_ms, self._rules)
+            new, lambda: check_new_schedule(new, app, self._limits, now_ms, self._rules)
         )
         if new.hooks is not None:
             await self._screen_hooks(new.hooks, new.app_id)
@@ -632,7 +636,7 @@ class IngestService:
         app = reading.app
         fire_ms = now_ms + (new.delay_ms or 0) if new.fire_ms is None else new.fire_ms
         slot_ms = max(fire_ms, now_ms + self._margin_ms)
-        partition = self._chooser.choose(app.number, bucket_of(slot_ms), app.writable)
+        partition = self._chooser.choose(app.number, slot_ms // BUCKET_MS, app.writable)
         retention_days = app.configuration.retention_days or self._limits.retention_days
         schedule = Schedule(
             schedule_id=self._mint.mint(
@@ -667,6 +671,10 @@ class IngestService:
     async def _home_rows(self, drafts: Sequence[Draft], now_ms: int) -> list[Row]:
         await self._refresh_mint(len(drafts))
         return [self._home_row(each.new, each.details, each.reading, now_ms) for each in drafts]
+
+    def fingerprint_of(self, app_id: str) -> Fingerprint:
+        """Return what tells hidden values of an app from each other."""
+        return plain_fingerprint if self._ring is None else partial(self._ring.fingerprint, app_id=app_id)
 
     async def fetch_schedule(self, schedule_id: UUID) -> Row:
         """Return the home row of a schedule, with the attempts of the filing that is pending. Raises

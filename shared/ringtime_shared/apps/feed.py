@@ -114,7 +114,9 @@ class AppFeed:
         self._clock = clock
         self._proof = Proof(spread)
         self._polled = 0
-        self._ids: dict[int, str] = {}  # by number
+        self._ids: dict[int, str] = {}  # by number; the same dict always
+        #: the id of the app that has a number, as far as is known
+        self.id_of: Callable[[int], str | None] = self._ids.get
         self._damaged: dict[str, App] = {}  # as they were read
         self._alone_ms: dict[str, int] = {}  # apps that were read alone since the last full read, and when
         self._merging_ms = -1  # when the full read began that is in the map, or is on its way into it
@@ -161,10 +163,6 @@ class AppFeed:
         if app_id not in self.apps or app_id in self._damaged:
             return None
         return max(self._proof.proved_ms, self._alone_ms.get(app_id, -1))
-
-    def id_of(self, number: int) -> str | None:
-        """Return the id of the app that has this number, as far as is known."""
-        return self._ids.get(number)
 
     async def look(self) -> None:
         """Read the count, and the apps that the log names if it has moved. Raises StoreUnavailable."""

@@ -20,7 +20,7 @@ MASK = "***"
 HEADERS, SECRET_HEADERS = "headers", "secretHeaders"  #: of details; the second's values are all credentials
 CIPHERTEXT = "ringtimeCiphertext"  #: member of details as they are stored: what is hidden in them, encrypted
 CIPHERTEXT_RULE = "is Ringtime's own, and cannot be given"
-_CIPHERTEXT_MARK = f'"{CIPHERTEXT}":'.encode()
+CIPHERTEXT_MARK = f'"{CIPHERTEXT}":'.encode()  #: in every such member; details without it have none
 
 _CREDENTIAL = re.compile(
     r"auth(?!or(?:s|ity)?(?![a-z]))|cookie|token|secret|passw|passphrase|credential|bearer|session|signature"
@@ -82,7 +82,7 @@ def hide(details: Mapping[str, object]) -> dict[str, object]:
 
 def is_kept_encrypted(details: bytes) -> bool:
     """Whether stored details have their credentials encrypted; those that are damaged have not."""
-    if _CIPHERTEXT_MARK not in details:
+    if CIPHERTEXT_MARK not in details:
         return False
     try:
         kept = orjson.loads(details)

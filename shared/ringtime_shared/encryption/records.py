@@ -47,18 +47,12 @@ PLAIN = ""  #: among key ids: something that is to be encrypted is not
 
 def encrypt_row(ring: KeyRing, row: Row) -> Row:
     """Return a row as it is to be stored."""
-    schedule = row.schedule
-    if schedule.sending is None and not has_plain(schedule.callback_details):
-        return row  # as nearly all
-    return _with(row, _change(schedule, _Encrypt(ring)))
+    return _with(row, _change(row.schedule, _Encrypt(ring)))
 
 
 def decrypt_row(ring: KeyRing, row: Row) -> Row:
     """Return a row as its client gave it, as far as it can be decrypted here."""
-    schedule = row.schedule
-    if schedule.sending is None and not is_kept_encrypted(schedule.callback_details):
-        return row
-    return _with(row, _change(schedule, _Decrypt(ring)))
+    return _with(row, _change(row.schedule, _Decrypt(ring)))
 
 
 def reencrypt_row(ring: KeyRing, row: Row, *, is_private: bool) -> Row:

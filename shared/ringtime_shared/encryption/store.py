@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 from uuid import UUID
 
+from ringtime_shared.callbacks.credentials import CIPHERTEXT_MARK, has_plain
 from ringtime_shared.encryption.keyring import KeyRing
 from ringtime_shared.encryption.records import (
     decrypt_app,
@@ -63,19 +64,28 @@ class _EncryptedStore:
         return [decrypt_app(self._ring, app) for app in await self._store.fetch_some_apps(app_ids)]
 
     async def put_rows(self, rows: Sequence[Row]) -> None:
-        ring = self._ring
-        await self._store.put_rows([encrypt_row(ring, row) for row in rows])
+        ring, written = self._ring, list[Row]()
+        for row in rows:
+            schedule = row.schedule
+            is_plain = schedule.sending is None and not has_plain(schedule.callback_details)  # as nearly all
+            written.append(row if is_plain else encrypt_row(ring, row))
+        await self._store.put_rows(written)
 
     async def fetch_row(self, place: Place, schedule_id: UUID) -> Row | None:
         row = await self._store.fetch_row(place, schedule_id)
-        return None if row is None else decrypt_row(self._ring, row)
+        return None if row is None else self._decrypted(row)
 
     async def fetch_rows(self, queries: Sequence[DueQuery]) -> list[DuePage]:
         pages: list[DuePage] = await self._store.fetch_rows(queries)
-        ring = self._ring
         return [
-            DuePage([decrypt_row(ring, row) for row in page.rows], page.next, page.damaged) for page in pages
+            DuePage([self._decrypted(row) for row in page.rows], page.next, page.damaged) for page in pages
         ]
+
+    def _decrypted(self, row: Row) -> Row:
+        schedule = row.schedule
+        if schedule.sending is None and CIPHERTEXT_MARK not in schedule.callback_details:
+            return row  # as nearly all
+        return decrypt_row(self._ring, row)
 
     async def replace_definition(self, definition: Definition) -> None:
         await self._store.replace_definition(encrypt_definition(self._ring, definition))

@@ -20,14 +20,8 @@ Scope = MutableMapping[str, Any]  #: of ASGI
 _KEY = "ringtime.request_id"  #: in the scope
 _HEADER = REQUEST_ID.lower().encode()
 _ID = re.compile(REQUEST_ID_PATTERN)
-_under_way: ContextVar[list[Scope] | None] = ContextVar("request", default=None)
-
-
-def begin_request(scope: Scope) -> list[Scope]:
-    """Let lines of this context belong to a request until what is returned is cleared."""
-    held = [scope]
-    _under_way.set(held)
-    return held
+#: Lines of this context belong to the one request in the list that is set, until that is cleared.
+under_way: ContextVar[list[Scope] | None] = ContextVar("request", default=None)
 
 
 def name_request(scope: Scope, given: str = "") -> str:
@@ -44,7 +38,7 @@ def name_request(scope: Scope, given: str = "") -> str:
 
 def request_id() -> str | None:
     """Return the id of the request that this context belongs to; None: it belongs to none."""
-    held = _under_way.get()
+    held = under_way.get()
     return name_request(held[0]) if held else None
 
 

@@ -13,8 +13,9 @@ Rules for every method of every driver:
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -776,9 +777,8 @@ RECEIPT_IDS = 64  #: most ids in one receipt
 RECEIPT_MARGIN_MS = 600_000  #: a receipt ends so long before the first of its rows: clocks of machines differ
 
 
-def is_receipted(row: Row) -> bool:
-    """Whether a row that is filed gets a receipt."""
-    return row.is_shown
+#: whether a row that is filed gets a receipt
+is_receipted: Callable[[Row], bool] = attrgetter("is_shown")
 
 
 def ids_in(receipt: bytes) -> list[UUID]:

@@ -17,36 +17,28 @@ PROBE_EVERY_MS = 1_000
 
 
 class WriteProbe:
-    """Of one store, on one event loop. It is entered around each write, and learns what came of it."""
+    """Of one store, on one event loop. The store notes in `written_ms` what came of each write."""
 
     def __init__(self, boot_ms: Callable[[], int]) -> None:
-        self._boot_ms = boot_ms
-        self._written_ms: int | None = None  # None: the last write failed, or there was none
+        self.boot_ms = boot_ms
+        #: when the last write ended, by `boot_ms`; None: the store did not take it, or there was none
+        self.written_ms: int | None = None
         self._failure: StoreUnavailable | OutcomeUnknown | None = None
         self._probed_ms: int | None = None
         self._turn = asyncio.Lock()
-
-    def __enter__(self) -> None:
-        """A write begins; others may be under way."""
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None:
-            self._written_ms = self._boot_ms()
-        elif issubclass(kind, (StoreUnavailable, OutcomeUnknown)):
-            self._written_ms = None
 
     async def check(self, write: Callable[[], Awaitable[None]]) -> None:
         """Return if a write was possible just now. Raises StoreUnavailable, OutcomeUnknown.
 
         Args:
-            write: a tiny write, around which this is entered, too.
+            write: a tiny write, which is noted like others.
         """
         if self._is_fresh():
             return
         async with self._turn:
             if self._is_fresh():
                 return
-            now_ms = self._boot_ms()
+            now_ms = self.boot_ms()
             if self._failure is None or self._probed_ms is None or now_ms - self._probed_ms >= PROBE_EVERY_MS:
                 self._probed_ms = now_ms
                 self._failure = None
@@ -58,4 +50,4 @@ class WriteProbe:
                 raise type(self._failure)(*self._failure.args)
 
     def _is_fresh(self) -> bool:
-        return self._written_ms is not None and self._boot_ms() - self._written_ms < FRESH_MS
+        return self.written_ms is not None and self.boot_ms() - self.written_ms < FRESH_MS

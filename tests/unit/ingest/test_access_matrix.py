@@ -13,12 +13,12 @@ from typing import Any
 from uuid import UUID, uuid1, uuid4
 
 import pytest
-from starlette.applications import Starlette
 from starlette.routing import Route
 from tests.contract.builders import make_letter
 from tests.unit.ingest.rig import NOW_MS, NOW_S, Client, Reply, Rig, http_callback, make_rig, schedule_body
 
 from ringtime_ingest.http import create_app
+from ringtime_ingest.http.gate import Gate
 from ringtime_ingest.http.guard import ANY_KEY, OPEN, Declared, Guard, Needs
 from ringtime_shared.access import KeyChecks, Scope
 from ringtime_shared.access.keys import make_key, read_key
@@ -312,10 +312,10 @@ def _plural(path: str) -> str:
 
 async def _routes(world: World) -> dict[tuple[str, str], Needs]:
     """Return what each route needs, by method and path; the document and the application say the same."""
-    assert isinstance(world.app, Starlette)
+    assert isinstance(world.app, Gate)
     served = {
         (method.lower(), re.sub(r"_(\w)", lambda found: found[1].upper(), route.path)): route
-        for route in world.app.router.routes
+        for route in world.app.routes
         if isinstance(route, Declared)
         for method in route.given_methods
     }

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from starlette.applications import Starlette
 from starlette.routing import Route
 from tests.unit.ingest.rig import NOW_S, Reply, Rig, make_rig
 
+from ringtime_ingest.http.gate import Gate
 from ringtime_ingest.http.routes.metrics import _WORDS, _word_of
 
 #: What the wiki sends with every request.
@@ -164,8 +164,8 @@ async def test_metrics_are_prometheus_text_under_its_names(rig: Rig) -> None:
 
 def test_its_words_are_those_of_routes_there_are(rig: Rig) -> None:
     app = rig.client.app
-    assert isinstance(app, Starlette)
-    words = {_word_of(route.endpoint) for route in app.router.routes if isinstance(route, Route)}
+    assert isinstance(app, Gate)
+    words = {_word_of(route.endpoint) for route in app.routes if isinstance(route, Route)}
     assert words >= {*_WORDS.values()}
     assert "recurring_pause" in words
 

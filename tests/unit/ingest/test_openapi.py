@@ -9,11 +9,11 @@ from importlib.metadata import version
 from typing import Any
 
 import pytest
-from starlette.applications import Starlette
 from starlette.routing import Route
 from tests.unit.ingest.rig import NOW_MS, Client, Rig, make_rig, schedule_body
 
 from ringtime_ingest.http import create_app
+from ringtime_ingest.http.gate import Gate
 from ringtime_shared.access import Scope
 from ringtime_shared.models.app import SigningSecret
 from ringtime_shared.settings import ServerSettings
@@ -64,10 +64,10 @@ def _check(schema: Node, value: Any, document: Node, path: str = "") -> None:
 async def test_every_route_is_described(rig: Rig) -> None:
     document = await _document(rig)
     app = rig.client.app
-    assert isinstance(app, Starlette)
+    assert isinstance(app, Gate)
     served = {
         (re.sub(r"_(\w)", lambda found: found[1].upper(), route.path), method.lower())
-        for route in app.router.routes
+        for route in app.routes
         if isinstance(route, Route) and route.path not in UNDESCRIBED
         for method in route.methods or ()
         if method != "HEAD"

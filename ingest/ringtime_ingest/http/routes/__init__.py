@@ -2,11 +2,14 @@
 
 goscheduler's code has plural paths and nests a schedule as `data.schedule`; its README shows singular ones
 and, for a create, the schedule itself as `data`. Both are served.
+
+Whoever shows a schedule sends it through `Routes`, which hides the fields of payloads that its app hides.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -19,6 +22,8 @@ from ringtime_shared.access import Scope
 from ringtime_shared.api.ids import check_app_id, check_name
 from ringtime_shared.api.recurring import recurring_to_json
 from ringtime_shared.api.schedules import schedule_to_json
+from ringtime_shared.apps.redaction import REDACTED, redact
+from ringtime_shared.callbacks.credentials import MASK
 from ringtime_shared.errors import InvalidRequest
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Row
@@ -69,8 +74,36 @@ class Routes(ABC):
     def _shown(self, definition: Definition) -> dict[str, object]:
         """Return a recurring schedule as JSON."""
         now_ms, upcoming = self._service.runs.outlook(definition)
-        return recurring_to_json(self._service.redactor.definition(definition), now_ms, upcoming)
+        sending = definition.sending
+        is_opaque = sending is not None and sending.is_base64
+        payload = self._payload(definition.app_id, definition.payload, is_opaque=is_opaque)
+        if payload is not definition.payload:
+            definition = replace(definition, payload=payload)
+        return recurring_to_json(definition, now_ms, upcoming)
 
     def _to_json(self, row: Row) -> dict[str, object]:
         """Return a schedule as JSON."""
-        return schedule_to_json(self._service.redactor.row(row))
+        return schedule_to_json(self._redacted(row))
+
+    def _redacted(self, row: Row) -> Row:
+        """Return a row as it may be shown."""
+        schedule = row.schedule
+        app = self._service.known_app(schedule.app_id)
+        if app is not None and not app.damage and not app.configuration.redacted_fields:
+            return row  # as nearly all
+        # What is inside of these has no paths of its own.
+        is_opaque = schedule.is_base64 or schedule.hook_of is not None
+        payload = self._payload(schedule.app_id, schedule.payload, is_opaque=is_opaque)
+        if payload is schedule.payload:
+            return row
+        return replace(row, schedule=replace(schedule, payload=payload))
+
+    def _payload(self, app_id: str, payload: str, *, is_opaque: bool) -> str:
+        app = self._service.known_app(app_id)
+        if app is None or app.damage:
+            return MASK  # what its app hides cannot be known
+        paths = app.configuration.redacted_fields
+        if not paths:
+            return payload
+        fingerprint = self._service.fingerprint_of(app_id)
+        return REDACTED + fingerprint(payload.encode()) if is_opaque else redact(payload, paths, fingerprint)

@@ -18,11 +18,11 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from ringtime_ingest.http.envelope import Answer
+from ringtime_ingest.http.gate import DURATION, RequestCounts
 from ringtime_ingest.http.guard import Declared
 from ringtime_ingest.http.routes import BASE
 from ringtime_ingest.service import IngestService
 from ringtime_shared.access import Scope
-from ringtime_shared.metrics.names import Instrument, Kind, Role
 from ringtime_shared.metrics.page import TYPE, app_page
 from ringtime_shared.metrics.registry import Buckets
 
@@ -41,69 +41,47 @@ _WORDS: Mapping[str, str] = {
     "recurring_fetch_crons": "GetCronSchedule",
     "job_ask": "BulkAction",
 }
-#: not one of ours, so not among `names`; the buckets are those that goscheduler's library has
-_DURATION = Instrument(
-    name="http_requests_duration",
-    kind=Kind.HISTOGRAM,
-    help="",
-    roles=(Role.INGEST,),
-    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
-)
 _OTHER = "other"  #: no route's: a path or a method that there is not, or refused at the gate
 
 
-class RequestCounts:
-    """Requests that were answered, by what they asked for and whether they got it."""
+def render(counted: RequestCounts) -> str:
+    """Return requests that were answered, as Prometheus reads them."""
+    counts: Counter[tuple[str, str]] = Counter()
+    for (endpoint, is_good), count in counted.counts.items():
+        counts[_word_of(endpoint), "Success" if is_good else "Fail"] += count
+    totals: Counter[str] = Counter()
+    for (word, _), count in counts.items():
+        totals[word] += count
+    return "".join(
+        [
+            "# HELP http_requests_total Requests that were answered, by what they asked for.\n",
+            "# TYPE http_requests_total counter\n",
+            *(f'http_requests_total{{request="{word}"}} {totals[word]}\n' for word in sorted(totals)),
+            "# HELP request_status The same, by whether they got it.\n",
+            "# TYPE request_status counter\n",
+            *(
+                f'request_status{{request="{word}",status="{status}"}} {counts[word, status]}\n'
+                for word, status in sorted(counts)
+            ),
+            "# HELP http_requests_duration How long requests took, in seconds.\n",
+            "# TYPE http_requests_duration histogram\n",
+            *_durations(counted.took),
+        ]
+    )
 
-    def __init__(self) -> None:
-        self._counts: Counter[tuple[object, bool]] = Counter()
-        self._took: dict[object, Buckets] = {}
 
-    def note(self, endpoint: object, status: int, took_s: float) -> None:
-        """Count one; `endpoint` is what Starlette had found, None: nothing."""
-        self._counts[endpoint, status < 400] += 1
-        took = self._took.get(endpoint)
-        if took is None:
-            took = self._took[endpoint] = Buckets(_DURATION)
-        took.add(took_s)
-
-    def render(self) -> str:
-        """Return them as Prometheus reads them."""
-        counts: Counter[tuple[str, str]] = Counter()
-        for (endpoint, is_good), count in self._counts.items():
-            counts[_word_of(endpoint), "Success" if is_good else "Fail"] += count
-        totals: Counter[str] = Counter()
-        for (word, _), count in counts.items():
-            totals[word] += count
-        return "".join(
-            [
-                "# HELP http_requests_total Requests that were answered, by what they asked for.\n",
-                "# TYPE http_requests_total counter\n",
-                *(f'http_requests_total{{request="{word}"}} {totals[word]}\n' for word in sorted(totals)),
-                "# HELP request_status The same, by whether they got it.\n",
-                "# TYPE request_status counter\n",
-                *(
-                    f'request_status{{request="{word}",status="{status}"}} {counts[word, status]}\n'
-                    for word, status in sorted(counts)
-                ),
-                "# HELP http_requests_duration How long requests took, in seconds.\n",
-                "# TYPE http_requests_duration histogram\n",
-                *self._durations(),
-            ]
-        )
-
-    def _durations(self) -> Iterator[str]:
-        bounds = [*map(str, _DURATION.buckets), "+Inf"]
-        of_words: dict[str, list[Buckets]] = {}
-        for endpoint, took in self._took.items():
-            of_words.setdefault(_word_of(endpoint), []).append(took)
-        for word, several in sorted(of_words.items()):
-            counts = list(accumulate(map(sum, zip(*(each.counts for each in several), strict=True))))
-            label = f'request="{word}"'
-            for bound, count in zip(bounds, counts, strict=True):
-                yield f'http_requests_duration_bucket{{{label},le="{bound}"}} {count}\n'
-            yield f"http_requests_duration_count{{{label}}} {counts[-1]}\n"
-            yield f"http_requests_duration_sum{{{label}}} {sum(each.total for each in several)}\n"
+def _durations(durations: Mapping[object, Buckets]) -> Iterator[str]:
+    bounds = [*map(str, DURATION.buckets), "+Inf"]
+    of_words: dict[str, list[Buckets]] = {}
+    for endpoint, took in durations.items():
+        of_words.setdefault(_word_of(endpoint), []).append(took)
+    for word, several in sorted(of_words.items()):
+        counts = list(accumulate(map(sum, zip(*(each.counts for each in several), strict=True))))
+        label = f'request="{word}"'
+        for bound, count in zip(bounds, counts, strict=True):
+            yield f'http_requests_duration_bucket{{{label},le="{bound}"}} {count}\n'
+        yield f"http_requests_duration_count{{{label}}} {counts[-1]}\n"
+        yield f"http_requests_duration_sum{{{label}}} {sum(each.total for each in several)}\n"
 
 
 class MetricsRoutes:
@@ -124,7 +102,7 @@ class MetricsRoutes:
         ]
 
     async def fetch(self, request: Request) -> Response:
-        return Answer(self._counts.render().encode(), 200, kind=TYPE)
+        return Answer(render(self._counts).encode(), 200, kind=TYPE)
 
     async def fetch_of_app(self, request: Request) -> Response:
         (app,) = await self._service.fetch_apps(request.path_params["app_id"])

@@ -13,7 +13,7 @@ from starlette.routing import BaseRoute
 from ringtime_ingest.http.changing import cause_of, changing
 from ringtime_ingest.http.changing import told as with_id
 from ringtime_ingest.http.envelope import success
-from ringtime_ingest.http.guard import Declared, schedule_id_in, see
+from ringtime_ingest.http.guard import CALLER, Declared, schedule_id_in, see
 from ringtime_ingest.http.parsing import (
     is_recurring,
     parse_create,
@@ -95,7 +95,8 @@ class ScheduleRoutes(Routes):
         new = read_plain(body) if key is None and self._bodies.reads_plain else None
         if new is None:
             new = parse_create(load(body, self._depth), key)
-        see(request, new.app_id)
+        if request.scope[CALLER].grant.apps is not None:
+            see(request, new.app_id)
         self._meter.creates(request.scope, new.app_id, (new.payload,))
         if not isinstance(new, NewSchedule):
             with caused_by(cause := cause_of(request, "recurring put")):
@@ -151,7 +152,7 @@ class ScheduleRoutes(Routes):
 
     async def fetch_page(self, request: Request) -> Response:
         page = await self._service.listing.fetch(parse_list_query(request))
-        rows = [self._service.redactor.row(row) for row in page.rows]
+        rows = [self._redacted(row) for row in page.rows]
         shown = page_to_json(rows, page.token, page.next_ms, page.unreadable)
         return success(shown, total=len(page.rows))
 

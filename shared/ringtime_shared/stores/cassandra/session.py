@@ -244,15 +244,19 @@ class CqlSession:
             StoreUnavailable: none was written.
             OutcomeUnknown: some were, or may have been.
         """
-        with self.writes:
+        probe = self.writes
+        try:
             answers = await self._run(statements, PLAIN, ATTEMPTS)
             failures = [answer for answer in answers if isinstance(answer, Failure)]
-            if not failures:
-                return
-            unsure = [failure for failure in failures if failure.may_be_written]
-            if unsure or len(failures) < len(answers):
-                raise OutcomeUnknown((unsure or failures)[0].text)
-            raise StoreUnavailable(failures[0].text)
+            if failures:
+                unsure = [failure for failure in failures if failure.may_be_written]
+                if unsure or len(failures) < len(answers):
+                    raise OutcomeUnknown((unsure or failures)[0].text)
+                raise StoreUnavailable(failures[0].text)
+        except (StoreUnavailable, OutcomeUnknown):
+            probe.written_ms = None
+            raise
+        probe.written_ms = probe.boot_ms()
 
     def write_time(self) -> int:
         """Return the timestamp of a write of now, in microseconds, for a statement that names its own: it may

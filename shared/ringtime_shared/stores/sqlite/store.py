@@ -14,7 +14,7 @@ from uuid import UUID
 
 from ringtime_shared.access.keys import ApiKey
 from ringtime_shared.clock import ServerTime, SystemClock
-from ringtime_shared.errors import Conflict, FolderLost, StartupError, StoreUnavailable
+from ringtime_shared.errors import Conflict, FolderLost, OutcomeUnknown, StartupError, StoreUnavailable
 from ringtime_shared.ids import nonces_to_pass
 from ringtime_shared.models.alias import Alias
 from ringtime_shared.models.app import App, Instance
@@ -535,8 +535,14 @@ class SqliteStore:
             self._server.reserve.require()
 
     async def _write(self, operation: Callable[[Session], T]) -> T:
-        with self._writable:
-            return await self._writer.run(operation)
+        probe = self._writable
+        try:
+            done = await self._writer.run(operation)
+        except (StoreUnavailable, OutcomeUnknown):
+            probe.written_ms = None
+            raise
+        probe.written_ms = probe.boot_ms()
+        return done
 
     async def purge(self, now_ms: int) -> int:
         """Delete rows and dead letters past their retention, and index entries of minutes left empty;

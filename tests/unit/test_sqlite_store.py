@@ -41,8 +41,8 @@ from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.stores.protocol import IdPage, IndexEntry, Marks, MarksWrite
 from ringtime_shared.stores.sqlite import SqliteStore, purge, receipts, schema
-from ringtime_shared.stores.sqlite.engine import Worker
 from ringtime_shared.stores.sqlite.purge import LOOK_AGAIN_MS
+from ringtime_shared.stores.sqlite.session import Worker
 
 AFTER_RETENTION_MS = START_MS + WEEK_MS + 60_000
 

@@ -1,7 +1,7 @@
 """One file, one machine: the store of the embedded mode.
 
 Threads. The event loop never touches SQLite. A writer thread and a reader thread own one connection
-each (`engine.Worker`); methods of the store hand them functions and await the answers.
+each (`session.Worker`); methods of the store hand them functions and await the answers.
 
 Group commit. Whatever has queued up while the writer was busy runs in one transaction, is made durable
 by one fsync (WAL, synchronous=FULL) and is answered by one wake-up of the event loop. There is no timer:

@@ -1,4 +1,4 @@
-"""Operations of `AppStore`. Each raises its errors before it writes, as `engine.Worker` asks."""
+"""Operations of `AppStore`. Each raises its errors before it writes, as `session.Worker` asks."""
 
 from __future__ import annotations
 

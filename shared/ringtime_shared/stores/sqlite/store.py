@@ -67,7 +67,6 @@ from ringtime_shared.stores.sqlite import (
     tallies,
     taps,
 )
-from ringtime_shared.stores.sqlite.engine import Worker
 from ringtime_shared.stores.sqlite.examine import refuse_loss
 from ringtime_shared.stores.sqlite.folder import (
     FolderLock,
@@ -79,7 +78,7 @@ from ringtime_shared.stores.sqlite.folder import (
 )
 from ringtime_shared.stores.sqlite.keeper import Keeper, ServerKeeper
 from ringtime_shared.stores.sqlite.reserve import Reserve
-from ringtime_shared.stores.sqlite.session import Session
+from ringtime_shared.stores.sqlite.session import Session, Worker
 from ringtime_shared.stores.write_probe import WriteProbe
 
 CHECKPOINT_PAGES = 4_000  # of a tool; a server has its `keeper`

@@ -1,5 +1,5 @@
-"""A thread with an SQLite connection of its own: it runs functions on it, many to a transaction; knows what is
-in the file; writes many records in few statements; and says what an SQLite error means to a caller.
+"""A thread with an SQLite connection of its own: it runs functions on that, many to a transaction; knows what
+is in the file; writes many records in few statements; and says what an SQLite error means to a caller.
 """
 
 from __future__ import annotations

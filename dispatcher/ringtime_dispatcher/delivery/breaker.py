@@ -132,20 +132,21 @@ class Destinations:
     def __init__(self, settings: DispatchSettings) -> None:
         self._most_failures = settings.breaker_failures
         self._rules = OutageRules(open_ms=settings.breaker_open_ms, park_per_s=settings.park_per_s)
-        self._breakers: OrderedDict[tuple[str, str], Breaker] = OrderedDict()
+        #: by app and destination: those that failed lately, or that rows are parked for; mostly none
+        self.known: OrderedDict[tuple[str, str], Breaker] = OrderedDict()
 
     def find(self, app_id: str, destination: str) -> Breaker | None:
         """Return the breaker of a destination that failed lately, or that rows are parked for."""
         key = (app_id, destination)
-        breaker = self._breakers.pop(key, None)
+        breaker = self.known.pop(key, None)
         if breaker is not None:
-            self._breakers[key] = breaker  # what is asked for moves to the end: the first goes first
+            self.known[key] = breaker  # what is asked for moves to the end: the first goes first
         return breaker
 
     def each(self) -> Iterator[tuple[str, str, Breaker]]:
         """Yield app, destination and breaker of those that failed lately, or that rows are parked for. Others
         may have their turn in between."""
-        for (app_id, destination), breaker in tuple(self._breakers.items()):
+        for (app_id, destination), breaker in tuple(self.known.items()):
             yield app_id, destination, breaker
 
     def note(
@@ -160,7 +161,7 @@ class Destinations:
             breaker = self._add(key, rules)
         is_open = breaker.note(reply, now_ms)
         if breaker.is_idle(now_ms):
-            del self._breakers[key]
+            del self.known[key]
         return is_open
 
     def park_slot(self, app_id: str, destination: str, now_ms: int, rules: OutageRules | None = None) -> int:
@@ -169,9 +170,9 @@ class Destinations:
         return (self.find(app_id, destination) or self._add(key, rules)).park_slot(now_ms)
 
     def _add(self, key: tuple[str, str], rules: OutageRules | None) -> Breaker:
-        if len(self._breakers) >= _MOST:
-            self._breakers.popitem(last=False)
-        breaker = self._breakers[key] = Breaker(self._most_failures, rules or self._rules)
+        if len(self.known) >= _MOST:
+            self.known.popitem(last=False)
+        breaker = self.known[key] = Breaker(self._most_failures, rules or self._rules)
         return breaker
 
 

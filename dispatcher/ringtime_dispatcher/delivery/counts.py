@@ -3,6 +3,7 @@ the node are read from it; nobody keeps another."""
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
 
@@ -51,6 +52,7 @@ class DeliveryCounts:
         self._took = Buckets(ATTEMPT)
         self._attempts = Counter[tuple[str, ...]](dict.fromkeys(_FROM_START, 0))  # by result and class
         self._apps = metrics.apps
+        self._is_measured = metrics.is_on
         metrics.buckets(FIRE_LAG, self.lags)
         metrics.buckets(ATTEMPT, self._took)
         metrics.counts(ATTEMPTS, lambda: self._attempts)
@@ -92,16 +94,19 @@ class DeliveryCounts:
         awaited_ms = row.schedule.awaited_ms
         if row.schedule.run is not None:
             awaited_ms = max(awaited_ms, row.place.slot_ms)
-        lag_s = max(now_ms - awaited_ms, 0) / 1_000
-        self.lags.add(lag_s)
-        self._apps.lagged(row.place.app_id, lag_s)
+        lag_s, lags = max(now_ms - awaited_ms, 0) / 1_000, self.lags
+        lags.total += lag_s
+        lags.counts[bisect_left(lags.bounds, lag_s)] += 1
+        if self._is_measured:
+            self._apps.lagged(row.place.app_id, lag_s)
 
     def attempted(self, row: Row, reply: Reply, result: str, took_ms: int) -> None:
         """An attempt ended; `result` as of `ringtime_attempts_total`."""
         code = reply.code
         code_class = "none" if code is None else _CLASSES.get(code // 100, "other")
         self._attempts[result, code_class] += 1
-        self._took.add(took_ms / 1_000)
+        if self._is_measured:
+            self._took.add(took_ms / 1_000)
         if result == "retry":
             self.tally.retried += 1
             self._apps.of(row.place.app_id)[RETRY] += 1
@@ -109,7 +114,8 @@ class DeliveryCounts:
     def succeeded(self, app_id: str) -> None:
         """A schedule, run, replay or hook has ended well."""
         self.tally.succeeded += 1
-        self._apps.of(app_id)[SUCCESS] += 1
+        if self._is_measured:
+            self._apps.of(app_id)[SUCCESS] += 1
 
     def failed(self, app_id: str, *, is_buried: bool = True) -> None:
         """One was given up; `is_buried`: and is kept as a dead letter."""

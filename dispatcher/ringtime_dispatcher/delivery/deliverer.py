@@ -47,7 +47,7 @@ from ringtime_dispatcher.delivery.recording import (
     unsent,
 )
 from ringtime_dispatcher.ownership.instance import OwnedInstance
-from ringtime_shared.callbacks.credentials import without_credentials
+from ringtime_shared.callbacks.credentials import CIPHERTEXT, SECRET_HEADERS, without_credentials
 from ringtime_shared.callbacks.deadlines import Deadlines
 from ringtime_shared.callbacks.foreign import describe, forget_cancels, is_own_cancel, let_interrupt_through
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
@@ -202,7 +202,8 @@ class Deliverer:
 
     def pump(self) -> None:
         """Start what is ready, as far as the caps and the lease allow."""
-        self._follower.go()
+        if self._follower.waiting:
+            self._follower.go()
         while self._turns.may_start and self._parts.is_trusted():
             item = self._turns.take()
             if item is None:
@@ -414,11 +415,13 @@ class Deliverer:
             self.counts.missed(row.place.app_id)
             self._settle(item, unsent(row, Status.MISS, "came due too late", now_ms))
             return False
-        kept = item.details or {}
+        kept: Mapping[str, object] = item.details or {}
         try:
             if policy.secrets_fault:
                 raise SecretUnreadable(policy.secrets_fault)
-            schedule, details = decrypt_for_sending(self._parts.ring, row.schedule, kept)
+            schedule, details = row.schedule, kept
+            if sending is not None or CIPHERTEXT in kept or SECRET_HEADERS in kept:
+                schedule, details = decrypt_for_sending(self._parts.ring, schedule, kept)
         except SecretUnreadable as error:
             reply = Reply(ok=False, error=storable(f"not sent: {error}"))
             self._conclude(item, policy, reply, at_ms=now_ms, took_ms=0, was_asked=False)

@@ -96,23 +96,23 @@ class Follower:
     def __init__(self, parts: FollowerParts) -> None:
         self._parts = parts
         self._store = parts.store
-        self._waiting: list[RowItem] = []
+        self.waiting: list[RowItem] = []  #: for their step
         self._task: asyncio.Task[None] | None = None
 
     def put(self, item: RowItem) -> None:
         """Take the step of an item whose slot has come."""
-        self._waiting.append(item)
+        self.waiting.append(item)
         self.go()
 
     def go(self) -> None:
         """Take the steps that wait, while this node is trusted."""
         is_at_work = self._task is not None and not self._task.done()
-        if self._waiting and not is_at_work and self._parts.is_trusted():
+        if self.waiting and not is_at_work and self._parts.is_trusted():
             self._task = asyncio.create_task(self._run(), name="steps of runs")
 
     @property
     def is_idle(self) -> bool:
-        return not self._waiting and (self._task is None or self._task.done())
+        return not self.waiting and (self._task is None or self._task.done())
 
     async def close(self) -> None:
         """Stop at once; whoever owns the rows next takes their steps."""
@@ -121,8 +121,8 @@ class Follower:
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        while self._waiting and self._parts.is_trusted():
-            some, self._waiting = self._waiting[:STEPS_AT_ONCE], self._waiting[STEPS_AT_ONCE:]
+        while self.waiting and self._parts.is_trusted():
+            some, self.waiting = self.waiting[:STEPS_AT_ONCE], self.waiting[STEPS_AT_ONCE:]
             taken = [item for item in some if self._parts.deliveries.take_up(item)]
             if await self._try(taken):
                 continue
@@ -273,7 +273,7 @@ class Follower:
 
     def _put_back(self, item: RowItem) -> None:
         self._parts.ledger.put_back(item)
-        self._waiting.append(item)
+        self.waiting.append(item)
 
     def _carry_out(self, item: RowItem, step: Step, now_ms: int) -> None:
         """Write what is decided of an item, and see to it that it goes on when that is durable."""

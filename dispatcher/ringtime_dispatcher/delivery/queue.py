@@ -161,7 +161,7 @@ class Turns:
             is_asked_for=item.row.replay > 0,
         ):
             return False
-        breaker = self._destinations.find(app_id, destination)
+        breaker = self._destinations.find(app_id, destination) if self._destinations.known else None
         if breaker is not None and not breaker.admits(now_ms, self.timeout_ms(item.row.schedule, policy)):
             return False
         self._queue.put(app_id, policy.share, destination, item, now_ms, rank)
@@ -222,7 +222,8 @@ class Turns:
         self._queue.note(app_id, destination, item, now_ms)
         if self._was_any_gone and not reply.says_gone:
             self._gone.note(app_id, self._receiver_of(item), reply, now_ms)
-        if reply.ok and self._destinations.find(app_id, destination) is None:
+        known = self._destinations.known
+        if reply.ok and (not known or (app_id, destination) not in known):
             return []  # as nearly every time
         if self._destinations.note(app_id, destination, reply, now_ms, self._rules(item)):
             return self._queue.drain(app_id, destination)

@@ -278,7 +278,7 @@ def test_a_destination_in_good_order_is_not_kept() -> None:
     for n in range(100):
         assert not several.note("a", str(n), GOOD, NOW_MS)
         assert sends(several, "a", str(n), NOW_MS)
-    assert not several._breakers
+    assert not several.known
 
 
 @pytest.mark.parametrize("failures", [1, 3])
@@ -287,7 +287,7 @@ def test_a_destination_that_has_healed_is_forgotten(failures: int) -> None:
     for _ in range(failures):
         several.note("a", "x", DOWN, NOW_MS)
     assert not several.note("a", "x", GOOD, NOW_MS + OPEN_MS)
-    assert not several._breakers
+    assert not several.known
     assert sends(several, "a", "x", NOW_MS + OPEN_MS)
 
 
@@ -299,7 +299,7 @@ def test_one_with_slots_to_come_is_kept_so_that_they_are_not_given_twice() -> No
     several.note("a", "x", GOOD, healed_ms - 900)
     assert several.park_slot("a", "x", healed_ms - 900) == slots[-1] + 100
     several.note("a", "x", GOOD, healed_ms + 600)
-    assert not several._breakers
+    assert not several.known
 
 
 def test_a_callback_type_may_have_its_own_rules() -> None:
@@ -326,10 +326,10 @@ def test_no_more_are_remembered_than_the_bound() -> None:
     most = destinations_module._MOST
     for n in range(most + 50):
         several.note("a", str(n), DOWN, NOW_MS)
-        assert len(several._breakers) <= most
-    assert len(several._breakers) == most == 10_000
+        assert len(several.known) <= most
+    assert len(several.known) == most == 10_000
     several.park_slot("b", "x", NOW_MS)
-    assert len(several._breakers) == most
+    assert len(several.known) == most
 
 
 def test_beyond_the_bound_the_one_not_used_for_longest_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,10 @@ class HttpCallback(HttpRules, CallbackType):
 
     def destination(self, details: Mapping[str, object]) -> str:
         """Return scheme, host and port: what is down together."""
-        target = parse_target(str(details.get("url")))
+        url = str(details.get("url"))
+        if (route := parse_route(url)) is not None:
+            return route.origin
+        target = parse_target(url)
         return target.origin if target else self.name
 
     async def invoke(self, delivery: Delivery) -> Reply:
@@ -122,7 +125,8 @@ class HttpCallback(HttpRules, CallbackType):
                 return _BLOCKED
             usable = self._in_order(target.host, addresses)
         now_ms, completion_url = self._clock.now_ms(), ""
-        if (completion_ms := completion_ms_of(delivery.schedule)) is not None:
+        schedule = delivery.schedule
+        if schedule.run is not None and (completion_ms := completion_ms_of(schedule)) is not None:
             if self._completions is None:
                 return _NO_COMPLETIONS
             completion_url = self._completions.url_of(
@@ -211,6 +215,7 @@ class Route(NamedTuple):
     target: Target
     resource: str  #: what the request line asks for: path and query
     host: str  #: the Host header
+    origin: str  #: of the target
 
 
 @lru_cache(maxsize=1_024)
@@ -225,7 +230,7 @@ def parse_route(url: str) -> Route | None:
     host = f"[{target.host}]" if ":" in target.host else target.host
     if target.port != DEFAULT_PORTS[target.scheme]:
         host = f"{host}:{target.port}"
-    return Route(target, resource if resource.startswith("/") else f"/{resource}", host)
+    return Route(target, resource if resource.startswith("/") else f"/{resource}", host, target.origin)
 
 
 def request_bytes(route: Route, delivery: Delivery, now_s: int, completion_url: str = "") -> bytes:

@@ -89,6 +89,11 @@ class AppMaps:
 
     async def get(self, app_id: str) -> AppReading:
         """Return the app as it was two seconds ago or later. Raises NotFound, Damaged."""
+        feed, now_ms = self._feed, self._clock.boot_ms()
+        if feed.is_current(now_ms, _LOOK_MS):  # as nearly always, where there are requests
+            known_ms = feed.known_ms(app_id)
+            if known_ms is not None and now_ms - known_ms < _FOLLOWED_MS:
+                return AppReading(feed.apps[app_id], known_ms)
         reading = self._fresh(app_id)
         if reading is None and self._feed.is_loaded and app_id in self._feed.apps:
             with suppress(StoreUnavailable, OutcomeUnknown):  # its own read will say so, or succeed

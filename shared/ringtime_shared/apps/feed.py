@@ -75,6 +75,7 @@ class Proof:
         """
         self.full_ms = -1  #: when the last full read began; -1: there was none
         self.proved_ms = -1  #: the map shows every change that had returned by then
+        self.due_ms = -1  #: when all apps are to be read (again)
         self._every_ms = round(FULL_MS * (1 - spread / 4))
         self._base = -1  # the count before the last full read began
         self._counted = (-1, -1)  # the last read of the count: when it began, and what it was
@@ -84,6 +85,8 @@ class Proof:
         self._counted = max(self._counted, (begun_ms, count))  # of two in one millisecond, the higher
         if count == self._base:
             self.proved_ms = max(self.proved_ms, begun_ms)
+        if self.full_ms >= 0:
+            self.due_ms = self.full_ms + (self._every_ms if self.is_proved else SETTLE_MS)
 
     def note_full(self, count: int, begun_ms: int) -> None:
         """All apps are in the map; the count was read before, by a call that began at `begun_ms`."""
@@ -94,12 +97,6 @@ class Proof:
     def is_proved(self) -> bool:
         """Whether the last count that was read is that of the map."""
         return self._counted[1] == self._base
-
-    def is_full_due(self, now_ms: int) -> bool:
-        """Whether all apps are to be read (again)."""
-        if self.full_ms < 0:
-            return True
-        return now_ms - self.full_ms >= (self._every_ms if self.is_proved else SETTLE_MS)
 
 
 class AppFeed:
@@ -151,7 +148,13 @@ class AppFeed:
         return None if self._looked_ms < 0 else self._clock.boot_ms() - self._looked_ms
 
     def is_full_due(self) -> bool:
-        return self._proof.is_full_due(self._clock.boot_ms())
+        """Whether all apps are to be read (again)."""
+        return self._clock.boot_ms() >= self._proof.due_ms
+
+    def is_current(self, now_ms: int, within_ms: int) -> bool:
+        """Whether a look began so lately, and no read of all apps is due."""
+        is_looked = 0 <= self._looked_ms and now_ms - self._looked_ms < within_ms
+        return is_looked and now_ms < self._proof.due_ms
 
     def reading(self, app_id: str) -> AppReading | None:
         """Return what is known of an app; None: nothing, or its record is damaged."""

@@ -153,7 +153,7 @@ class AppFeed:
 
     def is_current(self, now_ms: int, within_ms: int) -> bool:
         """Whether a look began so lately, and no read of all apps is due."""
-        is_looked = 0 <= self._looked_ms and now_ms - self._looked_ms < within_ms
+        is_looked = self._looked_ms >= 0 and now_ms - self._looked_ms < within_ms
         return is_looked and now_ms < self._proof.due_ms
 
     def reading(self, app_id: str) -> AppReading | None:

@@ -33,7 +33,7 @@ from ringtime_shared.models.job import Job
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Row
-from ringtime_shared.stores.codec import LAST_MS
+from ringtime_shared.stores.codec.cells import LAST_MS
 from ringtime_shared.stores.protocol import (
     DAMAGED_MARKS,
     LAST_ID,

@@ -12,7 +12,7 @@ from ringtime_shared.access import ApiKey, Scope
 from ringtime_shared.access.grants import grant_of
 from ringtime_shared.access.keys import fetch_all_keys, issue_key, make_key, revoke_key
 from ringtime_shared.errors import NotFound
-from ringtime_shared.stores.codec import encode_api_key, read_api_key
+from ringtime_shared.stores.codec.documents import encode_api_key, read_api_key
 from ringtime_shared.stores.protocol import Store
 
 

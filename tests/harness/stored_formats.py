@@ -39,8 +39,9 @@ from ringtime_shared.models.recurring import Definition
 from ringtime_shared.models.schedule import Outcome, Row
 from ringtime_shared.models.times import Exclusions
 from ringtime_shared.parts import FIRST_COUNT, PartMap
-from ringtime_shared.stores import codec, status_codec
+from ringtime_shared.stores import status_codec
 from ringtime_shared.stores.cassandra.migrate import read_steps
+from ringtime_shared.stores.codec import apps, cells, documents, recurring, rows
 from ringtime_shared.stores.sqlite.schema import STEPS
 
 ID = UUID("01234567-89ab-7def-8123-456789abcdef")
@@ -131,7 +132,7 @@ class Format(NamedTuple):
 
 
 def _slim(kind: Any, decode: Callable[[str], Any]) -> Format:
-    return Format(lambda: codec.encode_slim(sample(kind)), lambda text: codec.encode_slim(decode(text)))
+    return Format(lambda: cells.encode_slim(sample(kind)), lambda text: cells.encode_slim(decode(text)))
 
 
 def _sound(model: Any) -> Any:
@@ -142,30 +143,34 @@ def _sound(model: Any) -> Any:
 
 
 def _extras(text: str) -> bytes:
-    return codec.encode_slim(codec.read_extras(text))
+    return cells.encode_slim(rows.read_extras(text))
 
 
 def _row_extras() -> bytes | None:
-    return codec.encode_row_extras(sample(Row))
+    return rows.encode_row_extras(sample(Row))
 
 
 def _of_definition(text: str) -> str:
-    return codec.encode_definition(
-        _sound(codec.read_definition(f"a {'app_id'}", ID, json.loads(text)["revision"], text, ""))
+    return recurring.encode_definition(
+        _sound(recurring.read_definition(f"a {'app_id'}", ID, json.loads(text)["revision"], text, ""))
     )
 
 
 def _of_job(text: str) -> str:
-    return codec.encode_job(_sound(codec.read_job("a app_id", ID, json.loads(text)["revision"], text)))
+    return documents.encode_job(
+        _sound(documents.read_job("a app_id", ID, json.loads(text)["revision"], text))
+    )
 
 
 def _calendar(text: str) -> str:
-    return codec.encode_calendar(_sound(codec.read_calendar("shop", "days", 1, INSTANT_MS, False, text)))[3]
+    return recurring.encode_calendar(
+        _sound(recurring.read_calendar("shop", "days", 1, INSTANT_MS, False, text))
+    )[3]
 
 
 def _full_calendar() -> str:
     said = Exclusions(frozenset([date(2027, 1, 6)]), ((INSTANT_MS, INSTANT_MS + 1),))
-    return codec.encode_calendar(
+    return recurring.encode_calendar(
         Calendar(app_id="shop", name="days", changed_ms=INSTANT_MS, exclusions=said)
     )[3]
 
@@ -174,12 +179,12 @@ _CLAIM = ClaimKey("shop", ClaimKind.KEY, "k-1")
 
 
 def _key(text: str) -> str:
-    return codec.encode_api_key(_sound(codec.read_api_key("k1", text, None, None, None)))
+    return documents.encode_api_key(_sound(documents.read_api_key("k1", text, None, None, None)))
 
 
 def _full_key() -> str:
     grant = grant_of(SCOPES.values(), ["shop"])
-    return codec.encode_api_key(
+    return documents.encode_api_key(
         ApiKey(
             key_id="k1", digest=b"\x07" * 32, grant=grant, label="a label", created_ms=INSTANT_MS,
             expires_ms=INSTANT_MS, requests_per_second=3, creates_per_second=3,
@@ -188,7 +193,7 @@ def _full_key() -> str:
 
 
 def _parts(text: str) -> str | None:
-    return codec.encode_parts(codec.read_parts(FIRST_COUNT, text))
+    return documents.encode_parts(documents.read_parts(FIRST_COUNT, text))
 
 
 def _status(text: str) -> str:
@@ -203,34 +208,34 @@ def _drain(text: str) -> Drain:
 FORMATS: Mapping[str, Format] = {
     "row extras": Format(_row_extras, _extras),
     "outcome": Format(
-        lambda: codec.encode_outcome(sample(Outcome)),
-        lambda text: codec.encode_outcome(codec.read_outcome(text)),
+        lambda: rows.encode_outcome(sample(Outcome)),
+        lambda text: rows.encode_outcome(rows.read_outcome(text)),
     ),
-    "outcome extras": Format(lambda: codec.encode_outcome_extras(sample(Outcome)), _extras),
-    "app configuration": _slim(AppConfiguration, codec.decode_configuration),
+    "outcome extras": Format(lambda: rows.encode_outcome_extras(sample(Outcome)), _extras),
+    "app configuration": _slim(AppConfiguration, apps.decode_configuration),
     "app secrets": Format(
-        lambda: codec.encode_secrets((sample(SigningSecret),)),
-        lambda text: codec.encode_secrets(codec.decode_secrets(text)),
+        lambda: apps.encode_secrets((sample(SigningSecret),)),
+        lambda text: apps.encode_secrets(apps.decode_secrets(text)),
     ),
-    "app resize": _slim(Resize, codec._decode_resize),
-    "app deletion": _slim(Deletion, codec._decode_deletion),
-    "definition": Format(lambda: codec.encode_definition(sample(Definition)), _of_definition),
+    "app resize": _slim(Resize, apps._decode_resize),
+    "app deletion": _slim(Deletion, apps._decode_deletion),
+    "definition": Format(lambda: recurring.encode_definition(sample(Definition)), _of_definition),
     "calendar": Format(_full_calendar, _calendar),
     "claim": Format(
-        lambda: codec.encode_claim(sample(Claim)),
-        lambda text: codec.encode_claim(codec.read_claim(_CLAIM, text)),
+        lambda: documents.encode_claim(sample(Claim)),
+        lambda text: documents.encode_claim(documents.read_claim(_CLAIM, text)),
     ),
-    "job": Format(lambda: codec.encode_job(sample(Job)), _of_job),
+    "job": Format(lambda: documents.encode_job(sample(Job)), _of_job),
     "dead letter": Format(
-        lambda: codec.encode_letter(sample(DeadLetter)),
-        lambda text: codec.encode_letter(codec.decode_letter(text, None)),
+        lambda: documents.encode_letter(sample(DeadLetter)),
+        lambda text: documents.encode_letter(documents.decode_letter(text, None)),
     ),
     "audit entry": Format(
-        lambda: codec.encode_entry(sample(AuditEntry)),
-        lambda text: codec.encode_entry(_sound(codec.read_entry(INSTANT_MS, ID, text))),
+        lambda: documents.encode_entry(sample(AuditEntry)),
+        lambda text: documents.encode_entry(_sound(documents.read_entry(INSTANT_MS, ID, text))),
     ),
     "api key": Format(_full_key, _key),
-    "part map": Format(lambda: codec.encode_parts(sample(PartMap)), _parts),
+    "part map": Format(lambda: documents.encode_parts(sample(PartMap)), _parts),
     "node status": Format(lambda: status_codec.encode_status(sample(NodeStatus)), _status),
     "etcd member": Format(
         lambda: etcd.to_value(sample(Member)),

@@ -14,21 +14,22 @@ from ringtime_shared.models.app import AppConfiguration, SigningSecret
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Attempt, Outcome, Status
-from ringtime_shared.stores.codec import (
-    NO_EXTRAS,
-    Extras,
+from ringtime_shared.stores.codec.apps import (
     decode_configuration,
-    decode_extras,
-    decode_letter,
-    decode_outcome,
     decode_secrets,
     encode_configuration,
-    encode_letter,
+    encode_secrets,
+)
+from ringtime_shared.stores.codec.cells import encode_slim
+from ringtime_shared.stores.codec.documents import decode_letter, encode_letter
+from ringtime_shared.stores.codec.rows import (
+    NO_EXTRAS,
+    Extras,
+    decode_extras,
+    decode_outcome,
     encode_outcome,
     encode_outcome_extras,
     encode_row_extras,
-    encode_secrets,
-    encode_slim,
 )
 
 numbers = st.integers(0, 1 << 53)

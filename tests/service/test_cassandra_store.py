@@ -52,7 +52,7 @@ from ringtime_shared.stores.cassandra.migrate import FIRST_FLOOR, Step, read_ste
 from ringtime_shared.stores.cassandra.rows import pack_int
 from ringtime_shared.stores.cassandra.schedules import _key_values
 from ringtime_shared.stores.cassandra.session import CqlSession, RawBatch
-from ringtime_shared.stores.codec import encode_entry
+from ringtime_shared.stores.codec.documents import encode_entry
 from ringtime_shared.stores.protocol import Arrival, Marks, MarksWrite
 
 pytestmark = pytest.mark.service

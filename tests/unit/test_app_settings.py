@@ -23,7 +23,7 @@ from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.setting import Entry, FieldPath, entries_of
 from ringtime_shared.settings import AppLimits, CallbackSettings, Settings
-from ringtime_shared.stores.codec import decode_configuration, encode_configuration
+from ringtime_shared.stores.codec.apps import decode_configuration, encode_configuration
 
 SETTINGS = Settings(callbacks=CallbackSettings(tls_profiles=("shop.one=/x",), tls_grants=("*=*",)))
 DOCS = Path(__file__).resolve().parents[2] / "docs"

@@ -77,7 +77,7 @@ from ringtime_shared.models.schedule import Place, Row, RowUpdate, Status
 from ringtime_shared.schedules.changing import as_shown
 from ringtime_shared.settings import IngestSettings
 from ringtime_shared.settings.rules import CLOCK_SKEW_MS
-from ringtime_shared.stores.codec import encode_slim
+from ringtime_shared.stores.codec.cells import encode_slim
 from ringtime_shared.stores.protocol import ClaimStore, ScheduleStore
 
 TRIES = 5  #: each lost one is a claim of somebody else's

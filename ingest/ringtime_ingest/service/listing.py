@@ -37,7 +37,7 @@ from ringtime_shared.schedules.changing import as_shown
 from ringtime_shared.schedules.row_filter import ALL_ROWS, RowFilter
 from ringtime_shared.settings import AppLimits
 from ringtime_shared.settings.rules import MOST_PAGE_BYTES
-from ringtime_shared.stores.codec import check_details
+from ringtime_shared.stores.codec.rows import check_details
 from ringtime_shared.stores.protocol import (
     LAST_ID,
     DamagedRow,

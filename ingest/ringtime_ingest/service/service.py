@@ -103,7 +103,8 @@ from ringtime_shared.settings import (
     ShadowSettings,
 )
 from ringtime_shared.shadow.moves import CLOCKS_MS, EARLY_MS, is_forwarding
-from ringtime_shared.stores.codec import check_details, fault_of
+from ringtime_shared.stores.codec.cells import fault_of
+from ringtime_shared.stores.codec.rows import check_details
 from ringtime_shared.stores.protocol import (
     AliasStore,
     AppFeedStore,

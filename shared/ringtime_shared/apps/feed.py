@@ -37,7 +37,7 @@ from typing import NamedTuple, Protocol
 from ringtime_shared.clock import Clock
 from ringtime_shared.models.app import App
 from ringtime_shared.once import OnceLog
-from ringtime_shared.stores.codec import NO_NUMBER
+from ringtime_shared.stores.codec.apps import NO_NUMBER
 from ringtime_shared.stores.protocol import AppChange, AppCounts, AppFeedStore, AppStore
 
 _log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from msgspec import MsgspecError, json
 
 from ringtime_shared.models.node_status import MOST_BYTES, NodeStatus
-from ringtime_shared.stores.codec import fault_of
+from ringtime_shared.stores.codec.cells import fault_of
 
 
 def bounded(status: NodeStatus) -> NodeStatus:

@@ -17,7 +17,7 @@ from ringtime_ingest.service import calendars as service
 from ringtime_shared.errors import AppInactive, Conflict, Damaged, InvalidRequest, LimitReached, NotFound
 from ringtime_shared.models.times import Exclusions, Times
 from ringtime_shared.settings import AppLimits
-from ringtime_shared.stores.codec import read_calendar
+from ringtime_shared.stores.codec.recurring import read_calendar
 
 DAY = {"dates": ["2027-05-01"]}
 HOUR_MS = 3_600_000

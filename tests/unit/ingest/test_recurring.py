@@ -28,7 +28,7 @@ from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Stat
 from ringtime_shared.models.times import Run, Times
 from ringtime_shared.recurring.chain import Decision, Found
 from ringtime_shared.recurring.run_rows import CHECK_AFTER_MS, run_in
-from ringtime_shared.stores.codec import read_definition
+from ringtime_shared.stores.codec.recurring import read_definition
 from ringtime_shared.stores.protocol import DefinitionKey
 
 MINUTE_MS = 60_000

@@ -10,7 +10,7 @@ from typing import Self
 from ringtime_shared.access.keys import ApiKey
 from ringtime_shared.errors import NotFound
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
-from ringtime_shared.stores.codec import encode_api_key, read_api_key
+from ringtime_shared.stores.codec.documents import encode_api_key, read_api_key
 
 _SHARDS = 16
 _KEPT_S = 365 * 86_400  #: a use that is noted of a key which was dropped just then goes in the end

@@ -23,7 +23,7 @@ from ringtime_shared.stores.cassandra.lwt import change
 from ringtime_shared.stores.cassandra.marks import MarkTable
 from ringtime_shared.stores.cassandra.meta import MetaTable
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
-from ringtime_shared.stores.codec import (
+from ringtime_shared.stores.codec.apps import (
     APP_COLUMNS,
     encode_configuration,
     encode_deletion,

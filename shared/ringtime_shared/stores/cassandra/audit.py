@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 from ringtime_shared.models.audit import AuditEntry, EntryKey
 from ringtime_shared.stores.cassandra.rows import ttl_s
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
-from ringtime_shared.stores.codec import encode_entry, read_entry
+from ringtime_shared.stores.codec.documents import encode_entry, read_entry
 from ringtime_shared.stores.protocol import LAST_ID
 
 DAY_MS = 86_400_000

@@ -8,7 +8,7 @@ from typing import Any, Self
 from ringtime_shared.models.calendar import Calendar
 from ringtime_shared.stores.cassandra.lwt import change
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
-from ringtime_shared.stores.codec import encode_calendar, read_calendar
+from ringtime_shared.stores.codec.recurring import encode_calendar, read_calendar
 from ringtime_shared.stores.protocol import calendar_conflict
 
 _COLUMNS = "revision, changed_ms, is_deleted, calendar"

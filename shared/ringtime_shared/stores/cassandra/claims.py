@@ -14,7 +14,7 @@ from ringtime_shared.models.claim import Claim, ClaimKey
 from ringtime_shared.stores.cassandra.lwt import ROUNDS, back_off
 from ringtime_shared.stores.cassandra.rows import ttl_s
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
-from ringtime_shared.stores.codec import encode_claim, read_claim
+from ringtime_shared.stores.codec.documents import encode_claim, read_claim
 
 _BY_KEY = "WHERE app_id = ? AND kind = ? AND claimed = ?"
 _GET = f"SELECT claim FROM $claims {_BY_KEY}"

@@ -15,7 +15,7 @@ from ringtime_shared.models.app import App
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.stores.cassandra.rows import pack_int, pack_long, routing_key, row_end_ms, ttl_s
 from ringtime_shared.stores.cassandra.session import CqlSession, Item, Prepared, make_batches
-from ringtime_shared.stores.codec import encode_letter, read_letter
+from ringtime_shared.stores.codec.documents import encode_letter, read_letter
 from ringtime_shared.stores.protocol import LAST_ID, Position
 
 DAY_MS = 86_400_000

@@ -13,7 +13,7 @@ from uuid import UUID
 from ringtime_shared.models.job import KEPT_MS, Job, JobKey, made_ms
 from ringtime_shared.stores.cassandra.lwt import change
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
-from ringtime_shared.stores.codec import encode_job, read_job, sound_job
+from ringtime_shared.stores.codec.documents import encode_job, read_job, sound_job
 from ringtime_shared.stores.protocol import LAST_ID, job_conflict
 
 _PART = 0

@@ -24,7 +24,7 @@ from ringtime_shared.stores.cassandra.session import (
     make_batches,
     pack_list,
 )
-from ringtime_shared.stores.codec import read_marks, read_term
+from ringtime_shared.stores.codec.rows import read_marks, read_term
 from ringtime_shared.stores.protocol import FirstMarks, Marks, MarksWrite
 
 WRITES_PER_BATCH = 100

@@ -14,7 +14,7 @@ from ringtime_shared.stores.cassandra.migrate import fetch_applied, read_steps
 from ringtime_shared.stores.cassandra.rows import IS_DONE
 from ringtime_shared.stores.cassandra.schedules import MINUTES_PER_DAY
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
-from ringtime_shared.stores.codec import KEPT_MS
+from ringtime_shared.stores.codec.cells import KEPT_MS
 from ringtime_shared.stores.protocol import LAST_ID, IndexEntry, Position, ReceiptPage, ids_in
 
 ROWS_PER_READ = 500

@@ -18,7 +18,7 @@ from ringtime_shared.stores.cassandra.lwt import change
 from ringtime_shared.stores.cassandra.rows import ttl_s
 from ringtime_shared.stores.cassandra.schedules import PUT_INDEX
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
-from ringtime_shared.stores.codec import encode_parts, read_parts
+from ringtime_shared.stores.codec.documents import encode_parts, read_parts
 from ringtime_shared.stores.protocol import parts_conflict
 
 KEYS_AT_ONCE = 500  #: of `due_index`, read and copied before the cursor moves

@@ -20,7 +20,7 @@ from ringtime_shared.stores.cassandra.calendars import Calendars
 from ringtime_shared.stores.cassandra.lwt import ROUNDS, back_off, change
 from ringtime_shared.stores.cassandra.rows import pack_int, pack_long, routing_key
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared, Query, pack_list
-from ringtime_shared.stores.codec import encode_definition, read_definition
+from ringtime_shared.stores.codec.recurring import encode_definition, read_definition
 from ringtime_shared.stores.protocol import (
     RUNS_WINDOW_MS,
     DefinitionKey,

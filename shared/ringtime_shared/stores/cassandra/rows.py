@@ -25,17 +25,8 @@ from ringtime_shared.errors import Damaged
 from ringtime_shared.models.schedule import Place, Row
 from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.session import Values
-from ringtime_shared.stores.codec import (
-    Count,
-    CreatedColumns,
-    Json,
-    Millis,
-    Shape,
-    fault_of,
-    read_outcome,
-    to_live_rows,
-    to_written_row,
-)
+from ringtime_shared.stores.codec.cells import Count, Json, Millis, Shape, fault_of
+from ringtime_shared.stores.codec.rows import CreatedColumns, read_outcome, to_live_rows, to_written_row
 from ringtime_shared.stores.protocol import DamagedRow
 
 pack_int = Struct(">i").pack

@@ -50,7 +50,7 @@ from ringtime_shared.stores.cassandra.session import (
     make_batches,
     pack_list,
 )
-from ringtime_shared.stores.codec import encode_outcome, encode_row_extras
+from ringtime_shared.stores.codec.rows import encode_outcome, encode_row_extras
 from ringtime_shared.stores.protocol import (
     LAST_ID,
     RECEIPT_MARGIN_MS,

@@ -9,7 +9,7 @@ from ringtime_shared.buckets import bucket_of
 from ringtime_shared.models.shadow import Tap
 from ringtime_shared.stores.cassandra.rows import ttl_s
 from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
-from ringtime_shared.stores.codec import encode_tap, read_tap
+from ringtime_shared.stores.codec.documents import encode_tap, read_tap
 from ringtime_shared.stores.protocol import TapKey
 
 _PUT = "INSERT INTO $taps (app_id, bucket, schedule_id, tap_id, tap) VALUES (?, ?, ?, ?, ?) USING TTL ?"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ringtime_shared.access.keys import ApiKey
 from ringtime_shared.errors import NotFound
-from ringtime_shared.stores.codec import encode_api_key, read_api_key
+from ringtime_shared.stores.codec.documents import encode_api_key, read_api_key
 from ringtime_shared.stores.sqlite.session import Session
 
 _COLUMNS = "key_id, facts, revoked_ms, used_ms, retires_ms"

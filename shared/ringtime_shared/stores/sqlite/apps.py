@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ringtime_shared.errors import AppExists, Damaged, NotFound
 from ringtime_shared.models.app import App
-from ringtime_shared.stores.codec import (
+from ringtime_shared.stores.codec.apps import (
     APP_COLUMNS,
     encode_configuration,
     encode_deletion,

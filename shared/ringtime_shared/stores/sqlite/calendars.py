@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ringtime_shared.models.calendar import Calendar
-from ringtime_shared.stores.codec import encode_calendar, read_calendar
+from ringtime_shared.stores.codec.recurring import encode_calendar, read_calendar
 from ringtime_shared.stores.protocol import calendar_conflict
 from ringtime_shared.stores.sqlite.session import Session
 

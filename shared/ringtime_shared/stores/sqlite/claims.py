@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ringtime_shared.models.claim import Claim, ClaimKey
-from ringtime_shared.stores.codec import encode_claim, read_claim
+from ringtime_shared.stores.codec.documents import encode_claim, read_claim
 from ringtime_shared.stores.sqlite.session import Session
 
 _GET = "SELECT claim FROM claims WHERE app = ? AND kind = ? AND claimed = ?"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ringtime_shared.models.dead_letter import DeadLetter
-from ringtime_shared.stores.codec import encode_letter, read_letter
+from ringtime_shared.stores.codec.documents import encode_letter, read_letter
 from ringtime_shared.stores.protocol import Position
 from ringtime_shared.stores.sqlite.schedules import id_of
 from ringtime_shared.stores.sqlite.session import Session, execute_bulk

@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from ringtime_shared.models.job import KEPT_MS, Job, JobKey
-from ringtime_shared.stores.codec import encode_job, read_job, sound_job
+from ringtime_shared.stores.codec.documents import encode_job, read_job, sound_job
 from ringtime_shared.stores.protocol import LAST_ID, job_conflict
 from ringtime_shared.stores.sqlite.schedules import id_of
 from ringtime_shared.stores.sqlite.session import Session

@@ -8,7 +8,8 @@ from typing import Any
 from ringtime_shared.errors import Damaged
 from ringtime_shared.ids import MAX_NONCES
 from ringtime_shared.models.app import Instance
-from ringtime_shared.stores.codec import LAST_MS, read_marks
+from ringtime_shared.stores.codec.cells import LAST_MS
+from ringtime_shared.stores.codec.rows import read_marks
 from ringtime_shared.stores.protocol import Marks, MarksWrite
 from ringtime_shared.stores.sqlite.folder import Home
 from ringtime_shared.stores.sqlite.session import Session, execute_bulk

@@ -8,7 +8,8 @@ from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.audit import AuditEntry, EntryKey
 from ringtime_shared.models.damage import Damage
-from ringtime_shared.stores.codec import encode_entry, read_entry, read_term
+from ringtime_shared.stores.codec.documents import encode_entry, read_entry
+from ringtime_shared.stores.codec.rows import read_term
 from ringtime_shared.stores.protocol import IndexEntry
 from ringtime_shared.stores.sqlite.schedules import IS_LIVE, Record, id_of
 from ringtime_shared.stores.sqlite.schema import SCHEMA_VERSION, fetch_version

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.models.tally import DAY_MS
-from ringtime_shared.stores.codec import KEPT_MS
+from ringtime_shared.stores.codec.cells import KEPT_MS
 from ringtime_shared.stores.protocol import LAST_ID
 from ringtime_shared.stores.sqlite.receipts import delete_receipts
 from ringtime_shared.stores.sqlite.schedules import IS_LIVE, first_kept_bucket

@@ -8,7 +8,7 @@ from uuid import UUID
 from ringtime_shared.errors import Damaged
 from ringtime_shared.models.recurring import Definition
 from ringtime_shared.recurring.calendars import names_of, with_calendars
-from ringtime_shared.stores.codec import encode_definition, read_definition
+from ringtime_shared.stores.codec.recurring import encode_definition, read_definition
 from ringtime_shared.stores.protocol import DefinitionKey, RunEntry, definition_conflict, drop_conflict
 from ringtime_shared.stores.sqlite.calendars import fetch_some
 from ringtime_shared.stores.sqlite.schedules import ID_BYTES, id_of

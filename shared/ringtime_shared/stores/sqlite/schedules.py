@@ -14,18 +14,13 @@ from ringtime_shared.buckets import BUCKET_MS, bucket_of, first_slot, last_slot
 from ringtime_shared.errors import Damaged
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Status
-from ringtime_shared.stores.codec import (
+from ringtime_shared.stores.codec.cells import Count, IdBytes, Json, Millis, Shape, fault_of
+from ringtime_shared.stores.codec.rows import (
     NO_EXTRAS,
-    Count,
     CreatedColumns,
     Extras,
-    IdBytes,
-    Json,
-    Millis,
-    Shape,
     encode_outcome_extras,
     encode_row_extras,
-    fault_of,
     read_extras,
     to_live_rows,
     to_written_row,

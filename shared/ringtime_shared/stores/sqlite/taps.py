@@ -6,7 +6,7 @@ from uuid import UUID
 
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.models.shadow import Tap
-from ringtime_shared.stores.codec import encode_tap, read_tap
+from ringtime_shared.stores.codec.documents import encode_tap, read_tap
 from ringtime_shared.stores.protocol import TapKey
 from ringtime_shared.stores.sqlite.session import Session
 

@@ -1,0 +1,144 @@
+"""What a cell may hold, how a stored record is checked, and models as JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from typing import Annotated, Any, Generic, TypeVar
+from uuid import UUID
+
+from msgspec import Meta, MsgspecError, Struct, ValidationError, convert
+from msgspec.json import Encoder
+
+T = TypeVar("T")
+
+KEPT_MS = 30 * 86_400_000  #: how long a note of a damaged record is kept
+LAST_MS = 253_402_300_799_999  #: the end of the year 9999
+MOST_FAULT_CHARS = 200
+_MOST = (1 << 63) - 1
+_MOST_JSON_CHARS = 1 << 20
+_NATIVE = (bytes, UUID)  #: else text that looks like base64 would do for bytes
+_IN_PATH = re.compile(r" - at `\$([^`]*)`")
+
+Millis = Annotated[int, Meta(ge=0, le=LAST_MS)]
+Count = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
+Json = Annotated[str, Meta(max_length=_MOST_JSON_CHARS)]
+IdBytes = Annotated[bytes, Meta(min_length=16, max_length=16)]
+
+
+class Columns(Struct, array_like=True, gc=False):
+    """Base of the columns of a `Shape`."""
+
+
+class Shape(Generic[T]):
+    """What the columns of a record may hold.
+
+    Args:
+        columns: a `Struct` with `array_like`, its fields named as the columns.
+    """
+
+    def __init__(self, columns: type[T]) -> None:
+        self._one = columns
+        self._many = list[columns]  # type: ignore[valid-type]
+        self._names: tuple[str, ...] = columns.__struct_fields__  # type: ignore[attr-defined]
+
+    def fits(self, records: Sequence[tuple[Any, ...]]) -> bool:
+        """Whether every record may be read."""
+        try:
+            convert(records, self._many, builtin_types=_NATIVE)
+        except ValidationError:
+            return False
+        return True
+
+    def check(self, record: tuple[Any, ...]) -> None:
+        """Raise ValueError, which names the column and says what is wrong with it."""
+        try:
+            convert(record, self._one, builtin_types=_NATIVE)
+        except ValidationError as error:
+            raise ValueError(self._named(str(error))) from None
+
+    def _named(self, message: str) -> str:
+        path = _IN_PATH.search(message)
+        index = re.match(r"\[(\d+)\]", path[1]) if path else None
+        if path is None or index is None:
+            return message
+        return f"{self._names[int(index[1])]}: {message[: path.start()]}"
+
+
+def fault_of(error: Exception) -> str:
+    """Return what is wrong, short, and as text that every store takes."""
+    text = str(error) if isinstance(error, (ValueError, MsgspecError)) else f"{type(error).__name__}: {error}"
+    return text[:MOST_FAULT_CHARS].encode(errors="replace").decode()
+
+
+def read_json(column: str, decode: Callable[[str], T], text: str, least: int = 0) -> T:
+    """Return the model that a JSON cell holds. Raises ValueError, which names the column.
+
+    Args:
+        least: the smallest value of its numbers; instants and durations end at `LAST_MS`.
+    """
+    try:
+        if len(text) > _MOST_JSON_CHARS:
+            raise ValueError(f"more than {_MOST_JSON_CHARS} characters")
+        model = decode(text)
+        _check_numbers(model, least)
+    except Exception as error:  # noqa: BLE001 - whatever text makes the decoder do
+        raise ValueError(f"{column}: {fault_of(error)}") from None
+    return model
+
+
+def _check_numbers(value: object, least: int) -> None:
+    if isinstance(value, tuple):
+        for item in value:
+            _check_numbers(item, least)
+        return
+    of: Any = value.__class__
+    if (limits := _limits_of(of)) is not None:
+        for name, most, _ in limits:
+            found = getattr(value, name)
+            kind = found.__class__
+            if kind is int or kind is float:
+                if not least <= found <= most:
+                    raise ValueError(f"{name} is out of range: {found}")
+            elif kind not in _NO_NUMBERS:
+                _check_numbers(found, least)
+
+
+_NO_NUMBERS = {bool, bytes, str, type(None), UUID}
+
+
+@lru_cache(maxsize=256)
+def _limits_of(kind: type) -> tuple[tuple[str, int, object], ...] | None:
+    """Return of each field of a dataclass its name, the most that it may be if it is a number, and its
+    default; None: it is no dataclass. To ask for them costs more than what is done with them."""
+    if not is_dataclass(kind):
+        return None
+    return tuple(
+        (field.name, LAST_MS if field.name.endswith("_ms") else _MOST, field.default)
+        for field in fields(kind)
+    )
+
+
+encode = Encoder().encode
+
+
+def encode_slim(model: object) -> bytes:
+    """Return a dataclass, or a tuple of them, as JSON."""
+    return encode(_slim(model))
+
+
+def _slim(value: object) -> object:
+    kind: Any = value.__class__
+    if kind in _PLAIN:
+        return value
+    if isinstance(value, tuple):
+        return [_slim(item) for item in value]
+    if (limits := _limits_of(kind)) is not None:
+        found = ((name, getattr(value, name), default) for name, _, default in limits)
+        return {name: _slim(item) for name, item, default in found if item != default}
+    return value
+
+
+_PLAIN = {*_NO_NUMBERS, int, float}

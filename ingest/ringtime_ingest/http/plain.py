@@ -29,7 +29,7 @@ from ringtime_ingest.http.fields import DETAILS
 from ringtime_ingest.service.batches import STINT
 from ringtime_ingest.service.requests import NewSchedule
 from ringtime_shared.api.batches import MAX_ITEMS
-from ringtime_shared.api.ids import check_app_id
+from ringtime_shared.api.ids import APP_ID
 from ringtime_shared.api.instants import parse_delay, parse_instant
 from ringtime_shared.api.labels import Labels, check_labels
 from ringtime_shared.schedules.row_filter import labels_of
@@ -85,7 +85,7 @@ def read_plain(body: bytes) -> NewSchedule | None:
             delay_ms, colons = _read(text, parse_delay), colons + 1 + text.count(b":")
     except _ODD:
         return None
-    if colons != body.count(b":") or check_app_id(new.appId):
+    if colons != body.count(b":") or APP_ID.fullmatch(new.appId) is None:
         return None
     if labels and check_labels(labels, "labels"):
         return None

@@ -60,8 +60,8 @@ from ringtime_ingest.service.apps import AppMaps
 from ringtime_shared.apps.feed import AppReading
 from ringtime_shared.buckets import bucket_of
 from ringtime_shared.callbacks.foreign import describe, is_own_cancel
-from ringtime_shared.clock import Clock, require_trust
-from ringtime_shared.errors import MarksAhead, NotFound, OutcomeUnknown, StoreUnavailable
+from ringtime_shared.clock import Clock
+from ringtime_shared.errors import ClockInDoubt, MarksAhead, NotFound, OutcomeUnknown, StoreUnavailable
 from ringtime_shared.metrics import UNMEASURED, Metrics
 from ringtime_shared.metrics.names import COMMIT_BATCH_ROWS
 from ringtime_shared.models.app import Instance
@@ -158,7 +158,8 @@ class CommitPath:
         return [_ending(filing.done) for filing in filings]
 
     def _take_in(self, rows: Sequence[tuple[Row, AppReading]], line: deque[_Filing]) -> list[_Filing]:
-        require_trust(self._clock)
+        if (doubt := self._clock.doubt()) is not None:
+            raise ClockInDoubt(doubt)
         waiting = len(self._waiting) + len(self._waiting_many)
         if waiting + len(rows) > self._settings.max_pending:
             raise StoreUnavailable(f"{waiting} creates are waiting for the store already")
@@ -258,8 +259,9 @@ class CommitPath:
         near: set[Instance] = set()
         aged: set[str] = set()
         for filing in batch:
-            if filing.row.place.slot_ms < near_ms:
-                near.add(filing.row.place.instance)
+            app_id, partition, slot_ms = filing.row.place
+            if slot_ms < near_ms:
+                near.add(Instance(app_id, partition))
             if filing.reading.read_boot_ms < oldest_boot_ms:
                 aged.add(filing.home.place.app_id)
         marks = await once_filed(self._store.fetch_marks(sorted(near))) if near else {}
@@ -269,7 +271,7 @@ class CommitPath:
         overtaken = {}
         for filing in batch:
             place = filing.row.place
-            mark = marks.get(place.instance)
+            mark = marks.get(Instance(place.app_id, place.partition)) if marks else None
             if mark == DAMAGED_MARKS:  # it cannot be told whether the final read will see the row
                 about = f"the marks of {place.instance} cannot be read; the schedule may exist and fire"
                 _refuse([filing], OutcomeUnknown(about))

@@ -36,6 +36,7 @@ from ringtime_shared.settings.rules import CLOCK_SKEW_MS
 
 CallbackRule = Callable[[Mapping[str, object], str], list[Violation]]
 
+_NO_TYPE = Violation("callback.type", "required: a non-empty string")
 _HIDDEN_PAYLOAD = Violation("payload", "must be the payload itself; a part of this one is hidden")
 _DAY_MS = 86_400_000
 _DAY_S = 86_400
@@ -151,7 +152,11 @@ def check_new_app(new: NewApp, limits: AppLimits) -> list[Violation]:
 
 def check_form(new: NewSchedule) -> list[Violation]:
     """Return what is wrong with a create whatever its app: fields that are missing or contradict."""
-    violations = check_contents_form(new)
+    return check_app_id(new.app_id) + _check_own_form(new)
+
+
+def _check_own_form(new: NewSchedule) -> list[Violation]:
+    violations = [] if new.callback_type else [_NO_TYPE]
     if (new.fire_ms is None) == (new.delay_ms is None):
         violations.append(
             Violation("scheduleTime", "required: either scheduleTime or delaySeconds, not both")
@@ -167,10 +172,7 @@ def check_form(new: NewSchedule) -> list[Violation]:
 
 def check_contents_form(new: Contents) -> list[Violation]:
     """Return what is wrong with contents whatever their app."""
-    violations = check_app_id(new.app_id)
-    if not new.callback_type:
-        violations.append(Violation("callback.type", "required: a non-empty string"))
-    return violations
+    return check_app_id(new.app_id) + ([] if new.callback_type else [_NO_TYPE])
 
 
 def check_new_schedule(
@@ -196,7 +198,8 @@ def check_values(
         may_be_past: of an import; but not as long as what was sent is kept, since it may have been.
     """
     days = app.configuration.future_period_days or limits.future_period_days
-    told = check_form(new) + _check_contents(new, app, limits) + _check_time(new, now_ms, days, may_be_past)
+    told = _check_own_form(new)  # its app is known, so the id has the form of one
+    told += _check_contents(new, app, limits) + _check_time(new, now_ms, days, may_be_past)
     kept_days = app.configuration.retention_days or limits.retention_days
     known_ms = now_ms - kept_days * _DAY_MS + CLOCK_SKEW_MS
     if may_be_past and new.fire_ms is not None and new.fire_ms < known_ms:

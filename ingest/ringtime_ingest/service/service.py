@@ -526,7 +526,8 @@ class IngestService:
             raise inactive(app)
         if app.shadow is not None and is_forwarding(app):
             check_forwardable(new, app)
-        require_trust(self._clock)
+        if (doubt := self._clock.doubt()) is not None:
+            raise ClockInDoubt(doubt)
         now_ms = self._clock.now_ms()
         details = await self._screen(
             new, lambda: check_new_schedule(new, app, self._limits, now_ms, self._rules)

@@ -15,7 +15,7 @@ APP_ID_PATTERN = "[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
 NAME_PATTERN = "[A-Za-z0-9][A-Za-z0-9_.-]{0,127}"
 SECRET_ID_BYTES = 8  #: written as twice as many hexadecimal digits
 SECRET_ID_PATTERN = f"[0-9a-f]{{{SECRET_ID_BYTES * 2}}}"
-_APP_ID = re.compile(APP_ID_PATTERN)
+APP_ID = re.compile(APP_ID_PATTERN)
 _MOST_APP_ID_CHARS = 128  #: more is none, and is not remembered
 _APP_ID_RULE = "must be 1 to 128 of A-Z, a-z, 0-9, _ and -, the first a letter or a digit"
 _NAME = re.compile(NAME_PATTERN)
@@ -36,7 +36,7 @@ def spell_id(schedule_id: UUID) -> str:
 @lru_cache(maxsize=1_024)
 def _is_app_id(text: str) -> bool:
     """Whether it has the form of one. Few are asked for again and again, twice in each create."""
-    return _APP_ID.fullmatch(text) is not None
+    return APP_ID.fullmatch(text) is not None
 
 
 def check_app_id(app_id: str) -> list[Violation]:

@@ -15,7 +15,7 @@ from functools import lru_cache
 from ringtime_shared.callbacks.credentials import HEADERS, MASK, SECRET_HEADERS, mask_fault
 from ringtime_shared.callbacks.egress_policy import NOT_ALLOWED, EgressPolicy
 from ringtime_shared.callbacks.resolver import Resolver
-from ringtime_shared.callbacks.url_rules import parse_target, url_fault
+from ringtime_shared.callbacks.url_rules import MAX_URL_CHARS, Target, parse_target, url_fault
 from ringtime_shared.errors import Violation
 
 NAME = "http"  #: the `callback.type`
@@ -55,10 +55,8 @@ _VALUE = re.compile(VALUE_PATTERN)
 def check_http_details(details: Mapping[str, object]) -> list[Violation]:
     """Return what is wrong with `callback.details` of an HTTP callback, all of it."""
     violations: list[Violation] = []
-    url = details.get("url")
-    if not isinstance(url, str) or not url:
-        violations.append(Violation("callback.details.url", "required: a non-empty string"))
-    elif fault := url_fault(url):
+    fault, _ = _url_in(details)
+    if fault:
         violations.append(Violation("callback.details.url", fault))
     if details.get("method") not in METHODS:
         rule = "required: one of " + ", ".join(METHODS)
@@ -67,6 +65,19 @@ def check_http_details(details: Mapping[str, object]) -> list[Violation]:
     if SECRET_HEADERS in details:
         violations += _check_headers(details, SECRET_HEADERS, sizes)
     return violations
+
+
+def _url_in(details: Mapping[str, object]) -> tuple[str | None, Target | None]:
+    """Return the rule that the URL breaks, and where it leads; None: none, or nowhere."""
+    url = details.get("url")
+    if not isinstance(url, str) or not url:
+        return "required: a non-empty string", None
+    return _read_url(url) if len(url) <= MAX_URL_CHARS else _read_url.__wrapped__(url)
+
+
+@lru_cache(maxsize=1_024)  # an app's schedules often call one URL
+def _read_url(url: str) -> tuple[str | None, Target | None]:
+    return url_fault(url), parse_target(url)
 
 
 def _check_headers(details: Mapping[str, object], group: str, sizes: dict[str, int]) -> list[Violation]:
@@ -138,7 +149,7 @@ class HttpRules:
         """Return what is wrong with url, method and headers, and whether the URL's own words lead where
         no callback may go."""
         violations = check_http_details(details)
-        target = parse_target(str(details.get("url")))
+        _, target = _url_in(details)
         if target is not None and self._is_refused(target):
             violations.append(_NOT_ALLOWED)
         return violations
@@ -148,7 +159,7 @@ class HttpRules:
 
         A name without an address now is no violation: it may get one before the callback is due.
         """
-        target = parse_target(str(details.get("url")))
+        _, target = _url_in(details)
         if target is None or target.address is not None or self._resolver is None:
             return []
         answer = await self._resolver.screen(target.host, app_id=app_id, timeout_s=_SCREEN_S)
@@ -158,7 +169,7 @@ class HttpRules:
 
     def screened(self, details: Mapping[str, object]) -> str | None:
         """Return the origin of the URL."""
-        target = parse_target(str(details.get("url")))
+        _, target = _url_in(details)
         return None if target is None else target.origin
 
 

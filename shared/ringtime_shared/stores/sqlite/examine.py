@@ -42,6 +42,7 @@ from typing import BinaryIO, NamedTuple
 from ringtime_shared.errors import StartupError
 from ringtime_shared.stores.sqlite.folder import COUNT_NAME, DATABASE_NAME, WAL_NAME, open_private
 
+COUNT_FORM = b"%020d %s\n"  #: of `COMMITS`: a number of transactions, and the name of their database
 _FORM = re.compile(rb"(\d{20}) ([0-9a-f]{32})\n")
 _MAGIC = 0x377F0682  # its lowest bit tells the byte order of the checksums
 _HEADER, _FRAME = struct.Struct(">8I"), struct.Struct(">6I")
@@ -58,7 +59,7 @@ class Count(NamedTuple):
 
     def to_bytes(self) -> bytes:
         """Return the content of `COMMITS`."""
-        return b"%020d %s\n" % (self.commits, self.database.encode())
+        return COUNT_FORM % (self.commits, self.database.encode())
 
 
 def read_count(folder: Path) -> Count | None:

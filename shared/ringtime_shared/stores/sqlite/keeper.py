@@ -23,6 +23,7 @@ from pathlib import Path
 
 from ringtime_shared.errors import DiskFull, FolderLost, OutcomeUnknown
 from ringtime_shared.stores.sqlite.examine import (
+    COUNT_FORM,
     Count,
     fetch_count,
     read_count,
@@ -116,7 +117,7 @@ class CommitCount:
         try:
             if self._fd < 0:
                 self._fd = open_private(self._folder / COUNT_NAME)
-            os.pwrite(self._fd, count.to_bytes(), 0)
+            os.pwrite(self._fd, COUNT_FORM % (count.commits, count.database.encode()), 0)
             self._is_failing = False
         except OSError as error:
             if not self._is_failing:

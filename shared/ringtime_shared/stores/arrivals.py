@@ -32,7 +32,7 @@ MOST_ANNOUNCEMENTS = 3
 
 def announced_below(now_ms: int) -> int:
     """Return the slot below which a row filed now is announced: its minute may have been read already."""
-    return first_slot(bucket_of(now_ms + ANNOUNCE_AHEAD_MS - 1) + 1)
+    return ((now_ms + ANNOUNCE_AHEAD_MS - 1) // BUCKET_MS + 1) * BUCKET_MS
 
 
 def find_arrivals(places: Iterable[Place], now_ms: int) -> list[Arrival]:
@@ -42,7 +42,7 @@ def find_arrivals(places: Iterable[Place], now_ms: int) -> list[Arrival]:
     found: dict[tuple[str, int, int], set[int]] = defaultdict(set)
     for app_id, partition, slot_ms in places:
         if slot_ms < limit_ms:
-            found[app_id, partition, bucket_of(slot_ms)].add(slot_ms)
+            found[app_id, partition, slot_ms // BUCKET_MS].add(slot_ms)
     arrivals = []
     for (app_id, partition, _), slots in found.items():
         ordered = iter(sorted(slots))

@@ -142,7 +142,7 @@ def schedule_to_json(row: Row) -> dict[str, object]:
     schedule = row.schedule
     fire_ms = schedule.fire_ms
     shown: dict[str, object] = {
-        "scheduleId": orjson.dumps(schedule.schedule_id)[1:-1].decode(),  # as of `str`, in a fifth of the time
+        "scheduleId": orjson.dumps(schedule.schedule_id)[1:-1].decode(),  # `str`, five times as fast
         "payload": schedule.payload,
         "appId": schedule.app_id,
         "scheduleTime": fire_ms // 1_000,

@@ -19,7 +19,7 @@ from tests.contract.builders import START_MS, make_app, make_row
 from ringtime_shared.errors import DiskFull, FolderLost, OutcomeUnknown, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App
 from ringtime_shared.settings import EmbeddedSettings
-from ringtime_shared.stores.sqlite import SqliteStore, engine, find_server, keeper, schema
+from ringtime_shared.stores.sqlite import SqliteStore, find_server, keeper, schema, session
 from ringtime_shared.stores.sqlite.accept import accept_loss, plan_acceptance
 from ringtime_shared.stores.sqlite.examine import (
     WalReport,
@@ -362,7 +362,7 @@ HARMS = [
 
 def look_often(patch: pytest.MonkeyPatch) -> None:
     """A store that nobody uses looks after its files each 50 ms, not each second."""
-    patch.setattr(engine, "IDLE_S", 0.05)
+    patch.setattr(session, "IDLE_S", 0.05)
     patch.setattr(keeper, "_CHORES_S", 0.05)
 
 

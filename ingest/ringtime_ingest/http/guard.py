@@ -24,8 +24,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route, request_response
 
-from ringtime_ingest.http.parsing import parse_schedule_id
 from ringtime_shared.access import Caller, Grant, Scope
+from ringtime_shared.api.ids import parse_schedule_id
 from ringtime_shared.errors import Forbidden, InvalidRequest, NotFound
 from ringtime_shared.ids import app_number_of, is_ours
 

@@ -33,7 +33,7 @@ from ringtime_shared.access import Caller
 from ringtime_shared.errors import RateLimited
 from ringtime_shared.fairness.rates import Left, Rate, TokenBucket
 from ringtime_shared.ids import app_number_of
-from ringtime_shared.models.app import App
+from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.settings import AppLimits
 
 METERED = "ringtime.metered"  #: in the scope: the limits that were counted, for the headers
@@ -66,6 +66,7 @@ class _Account(NamedTuple):
 
 
 _Charge = tuple[_Limit, int]
+_NO_LIMITS = None, None, None
 
 
 class Apps(Protocol):
@@ -92,6 +93,8 @@ class Meter:
         self._apps = apps
         self._of_apps: OrderedDict[str, _Account] = OrderedDict()  # used longest ago first
         self._of_keys: OrderedDict[str, _Account] = OrderedDict()
+        #: by id, the configuration of apps with which they have no limit: nothing of them need be asked here
+        self.free: OrderedDict[str, AppConfiguration] = OrderedDict()
 
     def with_key(self, scope: Scope, caller: Caller) -> None:
         """Count a request with an API key. Raises RateLimited."""
@@ -179,9 +182,9 @@ class Meter:
         ]
 
     def _of_app(self, app_id: str) -> _Account | None:
-        """Return the account of an app; None: it is not known here."""
+        """Return the account of an app; None: it is not known here, or has no limits."""
         app = self._apps.known_app(app_id)
-        if app is None:
+        if app is None or self.free.get(app_id) is app.configuration:
             return None
         account = self._of_apps.get(app_id)
         if account is None or account.of is not app.configuration:
@@ -199,6 +202,12 @@ class Meter:
                     _BYTES,
                 ),
             )
+            self.free.pop(app_id, None)
+            if account[1:] == _NO_LIMITS:
+                del self._of_apps[app_id]
+                self.free[app_id] = app.configuration
+                if len(self.free) > _MOST_ACCOUNTS:
+                    self.free.popitem(last=False)
         else:
             self._of_apps.move_to_end(app_id)
         return account

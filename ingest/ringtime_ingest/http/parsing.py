@@ -11,9 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any, cast
-from uuid import UUID
-
-from msgspec import convert
 
 from ringtime_ingest.http.fields import (
     CALLBACK,
@@ -50,7 +47,13 @@ from ringtime_shared.api.completions import ENDINGS, SUCCESS
 from ringtime_shared.api.completions import FIELD as COMPLETION
 from ringtime_shared.api.configuration import ATTEMPTS, POLICY
 from ringtime_shared.api.hooks import FIELD, PAYLOAD, hooks_of
-from ringtime_shared.api.ids import KEY_FIELD, check_app_id, check_key, check_schedule_id
+from ringtime_shared.api.ids import (
+    KEY_FIELD,
+    check_app_id,
+    check_key,
+    check_schedule_id,
+    parse_schedule_id,
+)
 from ringtime_shared.api.instants import NoInstant, parse_delay, parse_instant
 from ringtime_shared.api.labels import check_labels
 from ringtime_shared.api.recurring import KEEP, recurring_to_request
@@ -59,7 +62,7 @@ from ringtime_shared.apps.hook_rules import at_hook
 from ringtime_shared.apps.retry_rules import STATUS_RULE
 from ringtime_shared.callbacks import http_rules
 from ringtime_shared.errors import WHOLE_BODY, InvalidRequest, Violation
-from ringtime_shared.ids import Kind, has_kind, is_ours
+from ringtime_shared.ids import is_ours
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.hooks import Hook, HookEvent, Hooks
 from ringtime_shared.models.recurring import Definition, Misfire, Overlap
@@ -535,21 +538,3 @@ def parse_app_id(text: str) -> str:
     if violations := check_app_id(text):
         raise InvalidRequest(violations)
     return text
-
-
-def parse_schedule_id(text: str) -> UUID:
-    """Return a schedule id from a path; whether it was ever given out is the service's to say.
-
-    Raises InvalidRequest.
-    """
-    if violations := check_schedule_id(text):
-        raise InvalidRequest(violations)
-    return convert(text, UUID)
-
-
-_RECURRING = Kind.RECURRING
-
-
-def is_recurring(schedule_id: UUID) -> bool:
-    """Whether an id is that of a recurring schedule."""
-    return has_kind(schedule_id, _RECURRING)

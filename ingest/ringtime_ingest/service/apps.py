@@ -29,6 +29,7 @@ _log = logging.getLogger(__name__)
 _LOOK_MS = 1_000  #: between two looks, while somebody asks
 _FRESH_MS = 2_000  #: a change by another process is seen after this, well under the map age of `commit`
 _FOLLOWED_MS = 5_000  #: and what the log did not name while others changed, after this
+_MOST_KEPT = 20_000  #: readings; one more, and all are made anew
 _KNOWN_MS = 10_000  #: and that an app is gone, by those who only read its schedules, after this
 
 
@@ -68,6 +69,7 @@ class AppMaps:
         self._feed = AppFeed(store, clock, spread=spread)
         self._refreshing: asyncio.Task[None] | None = None
         self._all: tuple[int, Sequence[App]] | None = None  # with the turn of the feed that they are of
+        self._kept: dict[str, tuple[AppReading, int, int]] = {}  # until when each is good, and in which turn
         #: an app as this process has last heard of it, by its id; it may be gone by now. None: it has not
         self.known: Callable[[str], App | None] = self._feed.apps.get
         #: the id of the app of a number, in the same way
@@ -89,11 +91,14 @@ class AppMaps:
 
     async def get(self, app_id: str) -> AppReading:
         """Return the app as it was two seconds ago or later. Raises NotFound, Damaged."""
-        feed, now_ms = self._feed, self._clock.boot_ms()
-        if feed.is_current(now_ms, _LOOK_MS):  # as nearly always, where there are requests
-            known_ms = feed.known_ms(app_id)
-            if known_ms is not None and now_ms - known_ms < _FOLLOWED_MS:
-                return AppReading(feed.apps[app_id], known_ms)
+        kept = self._kept.get(app_id)
+        if kept is not None:
+            reading, until_ms, turn = kept
+            if self._clock.boot_ms() < until_ms and turn == self._feed.turn:
+                return reading  # as nearly always, where there are requests
+        return await self._get(app_id)
+
+    async def _get(self, app_id: str) -> AppReading:
         reading = self._fresh(app_id)
         if reading is None and self._feed.is_loaded and app_id in self._feed.apps:
             with suppress(StoreUnavailable, OutcomeUnknown):  # its own read will say so, or succeed
@@ -102,7 +107,13 @@ class AppMaps:
         looked_ms = self._feed.looked_ms_ago()
         if self._feed.is_loaded and (looked_ms is None or looked_ms >= _LOOK_MS or self._feed.is_full_due()):
             self._refresh()
-        return await self.reread(app_id) if reading is None else reading
+        if reading is None:
+            return await self.reread(app_id)
+        if len(self._kept) >= _MOST_KEPT:
+            self._kept.clear()
+        until_ms = min(self._feed.next_ms(_LOOK_MS), reading.read_boot_ms + _FOLLOWED_MS)
+        self._kept[app_id] = reading, until_ms, self._feed.turn
+        return reading
 
     async def recent(self, app_id: str, most_ms: int) -> AppReading:
         """Return the app as it was so long ago or later: as it is known, without waiting, if that is young

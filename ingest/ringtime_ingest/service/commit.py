@@ -110,6 +110,7 @@ class CommitPath:
         settings: IngestSettings,
         metrics: Metrics = UNMEASURED,
     ) -> None:
+        self._is_measured = metrics.is_on
         self._observe_rows = metrics.spread(COMMIT_BATCH_ROWS).observe
         self._store = store
         self._apps = apps
@@ -231,7 +232,8 @@ class CommitPath:
             if any(filing.rounds for filing in batch):  # an earlier filing of these is in the store
                 _refuse([filing for filing in batch if filing.rounds], OutcomeUnknown(str(error)))
             raise
-        self._observe_rows(len(batch))
+        if self._is_measured:
+            self._observe_rows(len(batch))
         again = []
         for filing in batch:
             filing.rounds += 1

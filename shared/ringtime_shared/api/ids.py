@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from uuid import UUID
 
-from ringtime_shared.errors import Violation
+from msgspec import convert
+
+from ringtime_shared.errors import InvalidRequest, Violation
 from ringtime_shared.ids import UUID_PATTERN
 
 APP_ID_PATTERN = "[A-Za-z0-9][A-Za-z0-9_-]{0,127}"
@@ -65,3 +68,13 @@ def check_schedule_id(value: object, field: str = "scheduleId") -> list[Violatio
     if isinstance(value, str) and _UUID.fullmatch(value):
         return []
     return [Violation(field, _UUID_RULE)]
+
+
+def parse_schedule_id(text: str) -> UUID:
+    """Return a schedule id that a client spells; whether it was ever given out is the service's to say.
+
+    Raises InvalidRequest.
+    """
+    if _UUID.fullmatch(text) is None:
+        raise InvalidRequest(check_schedule_id(text))
+    return convert(text, UUID)

@@ -151,10 +151,9 @@ class AppFeed:
         """Whether all apps are to be read (again)."""
         return self._clock.boot_ms() >= self._proof.due_ms
 
-    def is_current(self, now_ms: int, within_ms: int) -> bool:
-        """Whether a look began so lately, and no read of all apps is due."""
-        is_looked = self._looked_ms >= 0 and now_ms - self._looked_ms < within_ms
-        return is_looked and now_ms < self._proof.due_ms
+    def next_ms(self, pause_ms: int) -> int:
+        """Return when something is to be read again: so long after the last look began, or all apps."""
+        return -1 if self._looked_ms < 0 else min(self._looked_ms + pause_ms, self._proof.due_ms)
 
     def reading(self, app_id: str) -> AppReading | None:
         """Return what is known of an app; None: nothing, or its record is damaged."""

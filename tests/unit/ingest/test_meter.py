@@ -16,6 +16,7 @@ from tests.unit.spy_store import spin
 
 from ringtime_ingest.http import create_app
 from ringtime_ingest.http import meter as meter_module
+from ringtime_ingest.http.gate import Gate
 from ringtime_ingest.http.guard import CALLER
 from ringtime_ingest.http.meter import METERED, Meter
 from ringtime_shared.access import ANYBODY, EVERYTHING, Caller, KeyChecks, Scope
@@ -218,6 +219,20 @@ def test_without_limits_nothing_is_kept() -> None:
     meter.creates(scope, "a", ["x"] * 1_000)
     meter.about(scope, "a")
     assert METERED not in scope
+
+
+@pytest.mark.parametrize("is_short", [True, False])
+async def test_an_app_without_limits_is_not_asked_about_until_it_has_one(is_short: bool) -> None:
+    rig = await known(rig_of(is_short))
+    gate = rig.client.app
+    assert isinstance(gate, Gate)
+    assert (await create(rig)).status == 200
+    assert [*gate._meter.free] == ["test"]
+    assert not gate._meter._of_apps
+    await rig.service.configure_app("test", AppConfiguration(creates_per_second=1), merges=True)
+    assert [(await create(rig)).status for _ in range(3)] == [200, 429, 429]
+    await rig.service.configure_app("test", AppConfiguration(), merges=False)
+    assert [(await create(rig)).status for _ in range(3)] == [200, 200, 200]
 
 
 def test_an_app_that_is_not_known_takes_no_memory() -> None:

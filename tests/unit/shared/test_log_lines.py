@@ -14,7 +14,7 @@ import pytest
 from ringtime_shared.logs.bounds import Bounds
 from ringtime_shared.logs.form import MOST_CHARS, MOST_TRACEBACK_CHARS, formatter
 from ringtime_shared.logs.process import _Handler
-from ringtime_shared.logs.requests import name_request, request_id, under_way
+from ringtime_shared.logs.requests import Scope, name_request, request_id, under_way
 
 OURS = "ringtime_shared.there"
 HOSTILE = 'a"b\\\r\nc\x00\x1b[2J\x7f\x9b\u2028\u202e\ud800é'
@@ -180,7 +180,8 @@ def test_kinds_of_lines_that_are_remembered_are_bounded() -> None:
 @contextmanager
 def within(*headers: tuple[bytes, bytes]) -> Iterator[dict[str, Any]]:
     scope: dict[str, Any] = {"headers": list(headers)}
-    under_way.set(held := [scope])
+    held: list[Scope] = [scope]
+    under_way.set(held)
     try:
         yield scope
     finally:

@@ -26,7 +26,7 @@ from ringtime_ingest.http.gate import Bodies, Room, busy
 from ringtime_ingest.http.guard import Declared, grant_in, see_schedule, seen_only
 from ringtime_ingest.http.items import ItemReader
 from ringtime_ingest.http.meter import Meter
-from ringtime_ingest.http.parsing import parse_new_schedule, parse_schedule_id
+from ringtime_ingest.http.parsing import parse_new_schedule
 from ringtime_ingest.http.plain import read_plain_batch
 from ringtime_ingest.http.routes import BASE, Routes
 from ringtime_ingest.http.routes.schedules import kept_to_json
@@ -34,6 +34,7 @@ from ringtime_ingest.service import Cancellation, IngestService, Kept, NewSchedu
 from ringtime_ingest.service.batches import AT_ONCE, STINT
 from ringtime_shared.access import Scope
 from ringtime_shared.api.batches import MAX_ITEMS, batch_to_json
+from ringtime_shared.api.ids import parse_schedule_id
 from ringtime_shared.errors import OutcomeUnknown, RateLimited, RingtimeError
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.models.trace import Trace

@@ -68,7 +68,7 @@ def test_every_route_that_writes_is_noted_or_named_above(rig: Rig) -> None:
     app: Any = rig.client.app
     unnoted = {
         route.endpoint.__qualname__
-        for route in app.router.routes
+        for route in app.routes
         if isinstance(route, Route)
         and {*(route.methods or ())} - {"GET", "HEAD"}
         and not is_noted(route.endpoint)

@@ -28,6 +28,7 @@ from ringtime_shared.ids import (
     IdParts,
     Kind,
     has_kind,
+    home_of,
     home_slot,
     pack_id,
     to_uuid,
@@ -57,6 +58,7 @@ def test_what_was_packed_is_unpacked(parts: IdParts) -> None:
     packed = pack_id(parts)
     assert unpack_id(packed) == parts
     assert home_slot(packed) == parts.slot_ms
+    assert home_of(packed) == (parts.slot_ms, parts.partition, parts.app_number)
     assert unpack_id(UUID(str(packed))) == parts
     assert (packed.version, packed.variant) == (8, uuid4().variant)
 
@@ -120,6 +122,7 @@ def test_text_and_number_sort_alike(fire_times: list[int]) -> None:
 def test_an_id_of_another_version_is_refused(foreign: UUID) -> None:
     with pytest.raises(ValueError, match="not a schedule id"):
         unpack_id(foreign)
+    assert home_of(foreign) is None
 
 
 @pytest.mark.parametrize(
@@ -139,6 +142,7 @@ def test_an_id_of_another_version_is_refused(foreign: UUID) -> None:
 def test_a_foreign_id_is_refused(foreign: UUID) -> None:
     with pytest.raises(ValueError, match="not a schedule id"):
         unpack_id(foreign)
+    assert home_of(foreign) is None
 
 
 def test_a_kind_never_given_out_is_refused() -> None:

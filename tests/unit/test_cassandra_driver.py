@@ -29,10 +29,13 @@ from cassandra.query import (
     PreparedStatement,
     SimpleStatement,
 )
+from tests.contract.builders import make_app, make_row
 
 from ringtime_shared.stores.cassandra.cluster import PLAIN
 from ringtime_shared.stores.cassandra.direct import Direct, _Request, _Shape
 from ringtime_shared.stores.cassandra.loop_connection import MOST_PAYLOAD, crc24, to_segments
+from ringtime_shared.stores.cassandra.rows import pack_int, pack_minute, receipt_wire, row_wire, to_values
+from ringtime_shared.stores.cassandra.wire import Wire
 
 VERSION = "3.30."
 OF_CONNECTION = (
@@ -175,6 +178,28 @@ def test_frames_are_the_drivers_own_but_for_what_is_left_out(values: tuple[bytes
     queries = batch._statements_and_parameters
     message = protocol.BatchMessage(BatchType.UNLOGGED, queries, quorum, timestamp=1_234_567)
     assert link.sent.pop() == encoded(message)
+
+
+@pytest.mark.parametrize("extras", [None, b'{"name":"n"}'])
+def test_values_that_are_packed_at_one_go_are_those_that_were_packed_one_by_one(extras: bytes | None) -> None:
+    row = make_row(make_app(app_id="app"), 1_800_000_000_123, 7)
+    key = (b"app", pack_int(7), pack_int(30_000_000))
+    wire = row_wire(pack_minute(b"app", 7, 30_000_000), row, extras, 99)
+    values = (*key, *to_values(row), *([] if extras is None else [extras]), pack_int(99))
+    assert (len(wire), tuple(wire), wire[3], wire[:3]) == (len(values), values, values[3], key)
+    receipt = receipt_wire(pack_minute(b"app", 7, 30_000_000), b"i" * 32, 98)
+    assert tuple(receipt) == (*key, b"i" * 32, pack_int(98))
+    assert tuple(Wire(2, b"\xff\xff\xff\xff\0\0\0\0")) == (None, b"")
+    batch, sent = BatchStatement(BatchType.UNLOGGED), []
+    direct, link = make_direct()
+    for each in (values, wire):
+        batch._statements_and_parameters = [(True, b"id-of-it", each), (True, b"another", (None,))]
+        assert direct.send(batch, None, 0)
+        sent.append(link.sent.pop())
+        queries = batch._statements_and_parameters
+        message = protocol.BatchMessage(BatchType.UNLOGGED, queries, direct._consistency, timestamp=1_234_567)
+        assert sent[-1] == encoded(message), "the driver's own way takes them, too"
+    assert sent[0] == sent[1]
 
 
 def test_a_connection_is_taken_where_nothing_has_to_wait() -> None:

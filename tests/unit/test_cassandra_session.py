@@ -233,6 +233,36 @@ async def test_what_goes_straight_to_a_node_and_what_the_driver_has_to_do() -> N
     await asyncio.wait_for(bridge.wait_idle(), 60)
 
 
+async def test_one_statement_alone_is_answered_as_one_of_many() -> None:
+    driver = FakeDriver({"unknown": [[(2,)]], "paged": [FakeFuture([(4,)], b"third"), FakeFuture([(5,)])]})
+    answers = {
+        "straight": ([(0,)], None),
+        "unknown": (None, None),
+        "paged": ([(3,)], b"second"),
+        "broken": (LOST, None),
+        "busy": ConnectionBusy("too many wait"),
+    }
+    bridge = Bridge(driver, lambda land: cast(Any, FakeDirect(land, answers)))
+    found = [await bridge.ask_one(each, PLAIN) for each in answers]
+    assert found[:4] == [[(0,)], [(2,)], [(3,), (4,), (5,)], LOST]
+    assert not from_driver(cast(Exception, found[4])).may_be_written
+    assert (driver.asked, driver.paging_states) == (
+        ["unknown", "paged", "paged"],
+        [None, b"second", b"third"],
+    )
+    asking = asyncio.ensure_future(bridge.ask_one("straight", PLAIN))
+    asking.cancel()  # nobody waits for its answer, which comes all the same
+    await asyncio.wait_for(bridge.wait_idle(), 60)
+
+
+async def test_a_read_that_fails_once_is_tried_again() -> None:
+    session, driver = make_session(a=[TIMED_OUT, [(1,)]], b=[REFUSED])
+    assert await session.read("a") == [(1,)]
+    with pytest.raises(StoreUnavailable, match="Cassandra"):
+        await session.read("b")
+    assert driver.asked == ["a", "a", "b"]
+
+
 async def test_close_waits_for_what_is_under_way_straight_to_a_node() -> None:
     landings: list[Callable[[], None]] = []
 

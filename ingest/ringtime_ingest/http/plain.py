@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from functools import lru_cache
 from typing import cast
@@ -50,6 +50,10 @@ class _Create(Struct, forbid_unknown_fields=True, gc=False):
 
 
 class _Batch(Struct, forbid_unknown_fields=True, gc=False):
+    schedules: list[_Create]
+
+
+class _LongBatch(Struct, forbid_unknown_fields=True, gc=False):
     schedules: list[Raw]
 
 
@@ -57,7 +61,8 @@ _MOST_BYTES = 1_048_576  #: of a batch: msgspec goes through them at a stretch, 
 _ODD = (MsgspecError, ValueError, RecursionError)
 _KEYS = 3  #: that every create has
 _SHORT_BYTES = 1_024  #: callbacks up to here are remembered
-_CREATE, _CALLBACK, _BATCH = Decoder(_Create), Decoder(_Callback), Decoder(_Batch)
+_CREATE, _CALLBACK = Decoder(_Create), Decoder(_Callback)
+_BATCH, _LONG_BATCH = Decoder(_Batch), Decoder(_LongBatch)
 _FRACTION = re.compile(rb"[0-9]+\.[0-9]+")
 #: which type the keys have that a callback type of ours reads; it has no others
 _KINDS: Mapping[str, Mapping[str, type]] = {
@@ -70,34 +75,10 @@ def read_plain(body: bytes) -> NewSchedule | None:
     if b"\\u" in body:
         return None
     try:
-        new = _CREATE.decode(body)
-        callback, labels = bytes(new.callback), Labels()
-        kind, details = _callback_in(callback)
-        colons = _KEYS + new.appId.count(":") + new.payload.count(":") + callback.count(b":")
-        if new.labels is not UNSET:
-            labels, colons = labels_of(new.labels), colons + 1 + _colons(new.labels)
-        fire_ms = delay_ms = None
-        if new.scheduleTime is not UNSET:
-            text = bytes(new.scheduleTime)
-            fire_ms, colons = _read(text, parse_instant), colons + 1 + text.count(b":")
-        if new.delaySeconds is not UNSET:
-            text = bytes(new.delaySeconds)
-            delay_ms, colons = _read(text, parse_delay), colons + 1 + text.count(b":")
+        new, colons = _read_create(_CREATE.decode(body))
     except _ODD:
         return None
-    if colons != body.count(b":") or APP_ID.fullmatch(new.appId) is None:
-        return None
-    if labels and check_labels(labels, "labels"):
-        return None
-    return NewSchedule(
-        app_id=new.appId,
-        payload=new.payload,
-        callback_type=kind,
-        callback_details=details,
-        fire_ms=fire_ms,
-        delay_ms=delay_ms,
-        labels=labels,
-    )
+    return new if colons == body.count(b":") else None
 
 
 async def read_plain_batch(body: bytes, most_bytes: int) -> list[NewSchedule] | None:
@@ -106,26 +87,62 @@ async def read_plain_batch(body: bytes, most_bytes: int) -> list[NewSchedule] | 
     Args:
         most_bytes: of one item.
     """
-    if len(body) > _MOST_BYTES:
-        return None
-    try:
-        items = _BATCH.decode(body).schedules
-    except _ODD:
-        return None
-    if len(items) > MAX_ITEMS:
+    if len(body) > _MOST_BYTES or b"\\u" in body:
         return None
     asked: list[NewSchedule] = []
     colons = 1
-    for n, item in enumerate(items, 1):
-        text = bytes(item)
-        new = read_plain(text) if len(text) <= most_bytes else None
-        if new is None:
-            return None
-        asked.append(new)
-        colons += text.count(b":")
-        if n % STINT == 0:
-            await asyncio.sleep(0)
+    try:
+        for n, item in enumerate(_decode_batch(body, most_bytes), 1):
+            new, those = _read_create(item)
+            asked.append(new)
+            colons += those
+            if n % STINT == 0:
+                await asyncio.sleep(0)
+    except _ODD:
+        return None
     return asked if asked and colons == body.count(b":") else None
+
+
+def _decode_batch(body: bytes, most_bytes: int) -> Iterable[_Create]:
+    """Return the items. Raises MsgspecError, and ValueError for too many, or one that is too long."""
+    if len(body) <= most_bytes:  # so no item is longer
+        items = _BATCH.decode(body).schedules
+        if len(items) > MAX_ITEMS:
+            raise ValueError
+        return items
+    texts = _LONG_BATCH.decode(body).schedules
+    if len(texts) > MAX_ITEMS or any(len(bytes(each)) > most_bytes for each in texts):
+        raise ValueError
+    return map(_CREATE.decode, texts)
+
+
+def _read_create(new: _Create) -> tuple[NewSchedule, int]:
+    """Return what it asks for, and with how many colons it is written if each key is given once. Raises
+    MsgspecError, ValueError."""
+    callback, labels = bytes(new.callback), Labels()
+    kind, details, colons = _callback_in(callback)
+    colons += _KEYS + new.appId.count(":") + new.payload.count(":")
+    if new.labels is not UNSET:
+        labels, colons = labels_of(new.labels), colons + 1 + _colons(new.labels)
+    fire_ms = delay_ms = None
+    if new.scheduleTime is not UNSET:
+        text = bytes(new.scheduleTime)
+        fire_ms, colons = _read(text, parse_instant), colons + 1 + text.count(b":")
+    if new.delaySeconds is not UNSET:
+        text = bytes(new.delaySeconds)
+        delay_ms, colons = _read(text, parse_delay), colons + 1 + text.count(b":")
+    if APP_ID.fullmatch(new.appId) is None or (labels and check_labels(labels, "labels")):
+        raise ValueError
+    asked = NewSchedule(
+        app_id=new.appId,
+        payload=new.payload,
+        callback_type=kind,
+        callback_details=details,
+        fire_ms=fire_ms,
+        delay_ms=delay_ms,
+        labels=labels,
+    )
+    return asked, colons
 
 
 def _read(text: bytes, parse: Callable[[object], int]) -> int:
@@ -141,20 +158,20 @@ def _read(text: bytes, parse: Callable[[object], int]) -> int:
     return parse(Decimal(text.decode()))
 
 
-def _callback_in(text: bytes) -> tuple[str, dict[str, object]]:
-    """Return type and details of a callback. Raises MsgspecError, ValueError."""
+def _callback_in(text: bytes) -> tuple[str, dict[str, object], int]:
+    """Return type and details of a callback, and its colons. Raises MsgspecError, ValueError."""
     if len(text) > _SHORT_BYTES:
         return _read_callback(text)
-    kind, details = _read_short(text)
+    found = _read_short(text)
     # Those of a type of ours are looked at by nobody who would change them, so many creates share them.
-    return (kind, details) if kind in _KINDS else _read_callback(text)
+    return found if found[0] in _KINDS else _read_callback(text)
 
 
-def _read_callback(text: bytes) -> tuple[str, dict[str, object]]:
-    callback = _CALLBACK.decode(text)
-    if 2 + callback.type.count(":") + _colons_of_details(callback) != text.count(b":"):
+def _read_callback(text: bytes) -> tuple[str, dict[str, object], int]:
+    callback, colons = _CALLBACK.decode(text), text.count(b":")
+    if 2 + callback.type.count(":") + _colons_of_details(callback) != colons:
         raise ValueError  # a key is given twice
-    return callback.type, cast(dict[str, object], callback.details)
+    return callback.type, cast(dict[str, object], callback.details), colons
 
 
 #: Most schedules of an app have one of few callbacks.

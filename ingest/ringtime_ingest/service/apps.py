@@ -192,6 +192,14 @@ class AppMaps:
         """
         await self._feed.refresh()
 
+    def sure_id(self, number: int) -> str | None:
+        """Return what `app_id_of` does, if that is known without asking anybody; else None."""
+        app_id = self._feed.id_of(number)
+        if app_id is None:
+            return None
+        known_ms = self._feed.known_ms(app_id)  # None: its record is damaged, and its schedules can be read
+        return app_id if known_ms is None or self._clock.boot_ms() - known_ms < _KNOWN_MS else None
+
     async def app_id_of(self, number: int) -> str | None:
         """Return the id of the app with this number, or None if there is none.
 
@@ -200,6 +208,8 @@ class AppMaps:
         serves all who asked before it began. A known one is looked at again every ten seconds, since its app
         may be gone.
         """
+        if (sure := self.sure_id(number)) is not None:
+            return sure
         app_id = self._feed.id_of(number)
         if app_id is None:
             if self._feed.is_loaded:
@@ -208,11 +218,6 @@ class AppMaps:
             if app_id is None and not self._feed.is_proved():
                 await self._feed.read_all()
                 app_id = self._feed.id_of(number)
-            return app_id
-        known_ms = self._feed.known_ms(app_id)
-        if known_ms is None:
-            return app_id  # its record is damaged, and its schedules can be looked at
-        if self._clock.boot_ms() - known_ms < _KNOWN_MS:
             return app_id
         try:
             app = (await self.get(app_id)).app

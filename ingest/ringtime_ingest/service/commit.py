@@ -266,6 +266,12 @@ class CommitPath:
                 near.add(Instance(app_id, partition))
             if filing.reading.read_boot_ms < oldest_boot_ms:
                 aged.add(filing.home.place.app_id)
+        if (
+            not near
+            and not aged
+            and all(each.row.place.partition < each.reading.app.writable for each in batch)
+        ):
+            return {}  # as of nearly all that are due later
         marks = await once_filed(self._store.fetch_marks(sorted(near))) if near else {}
         fresh: dict[str, AppReading | None] = {}
         for app_id in sorted(aged):

@@ -82,7 +82,7 @@ from ringtime_shared.errors import (
     StoreUnavailable,
     Violation,
 )
-from ringtime_shared.ids import IdMint, Kind, app_number_of, is_ours, random_first, unpack_id
+from ringtime_shared.ids import IdMint, Kind, app_number_of, home_of, is_ours, random_first
 from ringtime_shared.metrics import UNMEASURED, Metrics
 from ringtime_shared.metrics.store_calls import measured_store
 from ringtime_shared.models.app import App, AppConfiguration
@@ -688,7 +688,7 @@ class IngestService:
             pending = await self._store.fetch_row(row.moved_to, schedule_id)
             if pending is not None:
                 return replace(as_shown(row, pending), attempts=pending.attempts, log=pending.log)
-        return await self._in_force(row)
+        return row if row.shown_in is None else await self._in_force(row)
 
     async def _in_force(self, home: Row) -> Row:
         """Return a home row with the schedule that is in force."""
@@ -709,14 +709,14 @@ class IngestService:
         return await self._store.fetch_aliases(foreign) if foreign else {}
 
     async def _fetch_home(self, schedule_id: UUID) -> Row:
-        try:
-            parts = unpack_id(schedule_id)
-        except ValueError:
-            raise NotFound("schedule", str(schedule_id)) from None
-        app_id = await self._apps.app_id_of(parts.app_number)
+        home = home_of(schedule_id)
+        if home is None:
+            raise NotFound("schedule", str(schedule_id))
+        slot_ms, partition, number = home
+        app_id = self._apps.sure_id(number) or await self._apps.app_id_of(number)
         row = None
         if app_id is not None:
-            row = await self._store.fetch_row(Place(app_id, parts.partition, parts.slot_ms), schedule_id)
+            row = await self._store.fetch_row(Place(app_id, partition, slot_ms), schedule_id)
         run = None if row is None else row.schedule.run
         if row is None or (run is not None and run.origin is Origin.CHECK):
             raise NotFound("schedule", str(schedule_id))
@@ -750,7 +750,7 @@ class IngestService:
             row, is_promised = await self.recurring.cancel_run(row)
         else:
             row, is_promised = await cancel_home(self._store, self._clock, row, self._limits, read_ms)
-        shown = await self._in_force(row)
+        shown = row if row.shown_in is None else await self._in_force(row)
         # Of one that its receiver works on, the result may be on its way.
         return Cancellation(shown, is_promised and shown.schedule.work is None)
 

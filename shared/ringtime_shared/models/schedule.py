@@ -185,6 +185,20 @@ class Row:
             return None if is_plain else self.moved_to  # which tells whether its receiver works on it
         return self.moved_to if self.outcome is None else self.outcome.changed_in
 
+    def cancelled(self, at_ms: int) -> Row:
+        """Return this row with a cancel; `replace` takes five times as long."""
+        return Row(
+            schedule=self.schedule,
+            place=self.place,
+            attempts=self.attempts,
+            replay=self.replay,
+            log=self.log,
+            change=self.change,
+            cancelled_ms=at_ms,
+            moved_to=self.moved_to,
+            outcome=self.outcome,
+        )
+
     @property
     def is_live(self) -> bool:
         """Whether this row may still have to fire."""

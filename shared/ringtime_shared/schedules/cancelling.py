@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from dataclasses import replace
 from typing import NamedTuple, Protocol, TypeVar
 
 from ringtime_shared.apps.states import APPS_TRUST_MS
@@ -70,7 +69,7 @@ async def cancel_home(
         begun_ms, expires_ms = clock.now_ms(), row.schedule.expires_ms
         is_new = read_ms is not None and clock.boot_ms() - read_ms < WINDOW_MS
         await store.put_cancel(row.place, schedule_id, begun_ms, expires_ms if is_new else None)
-        row = replace(row, cancelled_ms=begun_ms)
+        row = row.cancelled(begun_ms)
         durable_ms = clock.now_ms()
     else:  # somebody cancelled before; that write may have taken long to become durable
         durable_ms = min(clock.now_ms(), row.cancelled_ms + _SLOWEST_WRITE_MS)

@@ -31,7 +31,7 @@ from ringtime_ingest.http.plain import read_plain_batch
 from ringtime_ingest.http.routes import BASE, Routes
 from ringtime_ingest.http.routes.schedules import kept_to_json
 from ringtime_ingest.service import Cancellation, IngestService, Kept, NewSchedule
-from ringtime_ingest.service.batches import AT_ONCE, STINT
+from ringtime_ingest.service.batches import AT_ONCE, STINT, parts_of
 from ringtime_shared.access import Scope
 from ringtime_shared.api.batches import MAX_ITEMS, batch_to_json
 from ringtime_shared.api.ids import parse_schedule_id
@@ -189,16 +189,18 @@ async def answer(
         is_sure: whether those that were done hold.
     """
     failed = unknown = 0
-    shown: list[object] = []
-    for n, result in enumerate(results):
-        if isinstance(result, Exception):
-            failed += not isinstance(result, OutcomeUnknown)
-            unknown += isinstance(result, OutcomeUnknown)
-        shown.append(orjson.Fragment(orjson.dumps(_show(result, show))))
-        if n % STINT == STINT - 1:
-            await asyncio.sleep(0)
+    texts: list[bytes] = []
+    for part in parts_of(results, STINT):
+        for result in part:
+            if isinstance(result, Exception):
+                failed += not isinstance(result, OutcomeUnknown)
+                unknown += isinstance(result, OutcomeUnknown)
+        texts.append(orjson.dumps([_show(result, show) for result in part])[1:-1])
+        await asyncio.sleep(0)
     code = 200 if is_sure and not failed and not unknown else 207
-    return success(batch_to_json(shown, failed, unknown), code=code, http=code, total=len(results))
+    shown = batch_to_json(results, failed, unknown)
+    shown["results"] = orjson.Fragment(b"[" + b",".join(texts) + b"]")
+    return success(shown, code=code, http=code, total=len(results))
 
 
 def _show(result: T | Exception, show: Callable[[T], dict[str, object]]) -> dict[str, object]:

@@ -37,7 +37,7 @@ class Bridge:
         self._session = session
         self._loop = asyncio.get_running_loop()
         self._direct = direct(self._take) if direct is not None else None
-        self._landed: deque[tuple[_Group, int, Any, Any]] = deque()
+        self._landed: deque[tuple[_Call, int, Any, Any]] = deque()
         self._is_woken = False
         self._under_way = 0
         self._idle = asyncio.Event()
@@ -54,59 +54,66 @@ class Bridge:
         group.begin()
         return await group.done
 
+    def ask_one(self, statement: Any, profile: object) -> asyncio.Future[Answer]:
+        """Execute one statement; what is returned becomes its rows or its error. As `ask` does, for half of
+        what that costs."""
+        call = _Single(statement, profile, self._loop.create_future())
+        self.send(call, 0)
+        return call.done
+
     async def wait_idle(self) -> None:
         """Wait until every statement has its answer; timeouts bound it."""
         while self._under_way:
             self._idle.clear()
             await self._idle.wait()
 
-    def send(self, group: _Group, index: int) -> None:
+    def send(self, call: _Call, index: int) -> None:
         self._under_way += 1
-        if self._direct is not None and group.profile is PLAIN and group.host is None:
+        if self._direct is not None and call.profile is PLAIN and call.host is None:
             try:
-                if self._direct.send(group.statements[index], group, index):
+                if self._direct.send(call.statements[index], call, index):
                     return
             except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever it is
-                self._crash(error, group, index, None)
+                self._crash(error, call, index, None)
                 return
-        self._execute(group, index, None)
+        self._execute(call, index, None)
 
-    def _execute(self, group: _Group, index: int, paging_state: bytes | None) -> None:
+    def _execute(self, call: _Call, index: int, paging_state: bytes | None) -> None:
         try:
             future = self._session.execute_async(
-                group.statements[index],
-                execution_profile=group.profile,
+                call.statements[index],
+                execution_profile=call.profile,
                 paging_state=paging_state,
-                host=group.host,
+                host=call.host,
             )
-            place = (group, index, future)
+            place = (call, index, future)
             future.add_callbacks(self._land, self._crash, callback_args=place, errback_args=place)
         except Exception as error:  # noqa: BLE001 - as above
-            self._crash(error, group, index, None)
+            self._crash(error, call, index, None)
 
-    def _take(self, group: _Group, index: int, answer: Answer | None, paging_state: bytes | None) -> None:
+    def _take(self, call: _Call, index: int, answer: Answer | None, paging_state: bytes | None) -> None:
         """Take what came of a statement; None: the driver's own way has to do it."""
         if answer is None:
-            self._execute(group, index, None)
+            self._execute(call, index, None)
             return
         if paging_state is not None and not isinstance(answer, BaseException):
-            group.add_page(index, answer)
+            call.add_page(index, answer)
             # Asked for anew: the driver's own way to the next page runs without a timeout.
-            self._execute(group, index, paging_state)
+            self._execute(call, index, paging_state)
             return
         self._under_way -= 1
-        group.take(index, answer)
+        call.take(index, answer)
         if not self._under_way:
             self._idle.set()
 
     # The next three run in the driver's thread, or in ours if the answer is there at once.
 
-    def _land(self, rows: list[Record] | None, group: _Group, index: int, future: Any) -> None:
-        self._landed.append((group, index, rows or [], future))
+    def _land(self, rows: list[Record] | None, call: _Call, index: int, future: Any) -> None:
+        self._landed.append((call, index, rows or [], future))
         self._wake()
 
-    def _crash(self, error: BaseException, group: _Group, index: int, future: Any) -> None:
-        self._landed.append((group, index, error, future))
+    def _crash(self, error: BaseException, call: _Call, index: int, future: Any) -> None:
+        self._landed.append((call, index, error, future))
         self._wake()
 
     def _wake(self) -> None:
@@ -119,12 +126,47 @@ class Bridge:
     def _drain(self) -> None:
         self._is_woken = False
         for _ in range(len(self._landed)):
-            group, index, answer, future = self._landed.popleft()
+            call, index, answer, future = self._landed.popleft()
             has_more = future is not None and not isinstance(answer, BaseException) and future.has_more_pages
-            self._take(group, index, answer, future.result().paging_state if has_more else None)
+            self._take(call, index, answer, future.result().paging_state if has_more else None)
         if self._landed and not self._is_woken:  # came in between: after the other callbacks
             self._is_woken = True
             self._loop.call_soon(self._drain)
+
+
+class _Call(Protocol):
+    """Statements that were asked for, and what came of them."""
+
+    statements: Sequence[Any]
+    profile: object
+    host: Any
+
+    def add_page(self, index: int, rows: list[Record]) -> None:
+        """Take a page of an answer that goes on."""
+
+    def take(self, index: int, answer: Answer) -> None:
+        """Take the answer to a statement, or the last page of it, or its error."""
+
+
+class _Single:
+    """The statement of one `ask_one`."""
+
+    __slots__ = ("_pages", "done", "host", "profile", "statements")
+
+    def __init__(self, statement: Any, profile: object, done: asyncio.Future[Answer]) -> None:
+        self.statements: Sequence[Any] = (statement,)
+        self.profile = profile
+        self.host: Any = None
+        self.done = done
+        self._pages: list[Record] = []
+
+    def add_page(self, index: int, rows: list[Record]) -> None:
+        self._pages += rows
+
+    def take(self, index: int, answer: Answer) -> None:
+        if self.done.done():
+            return  # its caller was cancelled
+        self.done.set_result(self._pages + answer if self._pages and isinstance(answer, list) else answer)
 
 
 class _Group:
@@ -159,7 +201,6 @@ class _Group:
         self._answers[index] = so_far + rows if so_far and isinstance(so_far, list) else rows
 
     def take(self, index: int, answer: Answer) -> None:
-        """Take the answer to a statement, or the last page of it, or its error."""
         if isinstance(answer, BaseException):
             self._answers[index] = answer
         else:

@@ -44,6 +44,7 @@ from cassandra.query import FETCH_SIZE_UNSET, BatchStatement, BatchType, BoundSt
 from ringtime_shared.stores.cassandra.bridge import Landing
 from ringtime_shared.stores.cassandra.cluster import PLAIN, PROTOCOL, is_usual
 from ringtime_shared.stores.cassandra.loop_connection import LoopConnection, LoopIo
+from ringtime_shared.stores.cassandra.wire import Wire
 
 _EXECUTE, _BATCH, _RESULT = 0x0A, 0x0D, 0x08
 _VALUES, _SKIP_METADATA, _PAGE_SIZE, _TIMESTAMP = 0x01, 0x02, 0x04, 0x20
@@ -265,6 +266,9 @@ class Direct:
 
 def _add_values(parts: list[bytes], values: Sequence[bytes | None]) -> None:
     add = parts.append
+    if values.__class__ is Wire:
+        add(values.packed)
+        return
     for value in values:
         if value is None:
             add(_NULL)

@@ -1,6 +1,6 @@
 """Schedule rows as Cassandra keeps them, and for how long. What is called per row is kept flat on purpose.
 
-What is written per row is serialised here and not by the driver.
+What is written per row is serialised here and not by the driver, in one piece.
 
 A row is read as one only if its create columns are there. An outcome, a move or a cancel that came for a
 row that is not there, or that outlived it, leaves a key with nothing to fire behind it.
@@ -25,6 +25,7 @@ from ringtime_shared.errors import Damaged
 from ringtime_shared.models.schedule import Place, Row
 from ringtime_shared.stores.cassandra.bridge import Record
 from ringtime_shared.stores.cassandra.session import Values
+from ringtime_shared.stores.cassandra.wire import Wire
 from ringtime_shared.stores.codec.cells import Count, Json, Millis, Shape, fault_of
 from ringtime_shared.stores.codec.rows import CreatedColumns, read_outcome, to_live_rows, to_written_row
 from ringtime_shared.stores.protocol import DamagedRow
@@ -43,6 +44,44 @@ def pack_tuple(first: int, second: int) -> bytes:
 def routing_key(*parts: bytes) -> bytes:
     """Return the key of a partition whose key has several columns, as it is hashed."""
     return b"".join(_pack_short(len(part)) + part + b"\0" for part in parts)
+
+
+_pack_in_app = Struct(">iiii").pack  # partition and bucket
+_pack_fixed = Struct(">iqi16siqiqiqiii").pack  # those of `CREATED` up to the callback's type, and its length
+_pack_ttl = Struct(">ii").pack
+
+
+def pack_minute(app: bytes, partition: int, bucket: int) -> bytes:
+    """Return the values of a partition's key, for a `Wire`."""
+    return b"%b%b%b" % (pack_int(len(app)), app, _pack_in_app(4, partition, 4, bucket))
+
+
+def row_wire(minute: bytes, row: Row, extras: bytes | None, ttl_s: int) -> Wire:
+    """Return the values of the partition's key, of `CREATED`, or `CREATED_AND_EXTRAS` if there are any, and
+    the TTL.
+
+    Args:
+        minute: from `pack_minute`.
+    """
+    schedule = row.schedule
+    kind, details, payload = (
+        schedule.callback_type.encode(),
+        schedule.callback_details,
+        schedule.payload.encode(),
+    )
+    number, slot_ms = schedule.schedule_id.int.to_bytes(16), row.place.slot_ms
+    times = 8, schedule.fire_ms, 8, schedule.created_ms, 8, schedule.expires_ms
+    fixed = _pack_fixed(8, slot_ms, 16, number, *times, 4, row.attempts, len(kind))
+    details_size, payload_size = pack_int(len(details)), pack_int(len(payload))
+    head = (minute, fixed, kind, details_size, details, payload_size, payload)
+    if extras is None:
+        return Wire(13, b"".join((*head, _pack_ttl(4, ttl_s))))
+    return Wire(14, b"".join((*head, pack_int(len(extras)), extras, _pack_ttl(4, ttl_s))))
+
+
+def receipt_wire(minute: bytes, ids: bytes, ttl_s: int) -> Wire:
+    """Return the values of a receipt of so many ids of a minute, and the TTL."""
+    return Wire(5, b"".join((minute, pack_int(len(ids)), ids, _pack_ttl(4, ttl_s))))
 
 
 _pack_minute = Struct(">HixHix").pack  # two integers, each with its length before it and a zero behind

@@ -30,11 +30,14 @@ from ringtime_shared.stores.cassandra.rows import (
     minute_key,
     pack_int,
     pack_long,
+    pack_minute,
     pack_tuple,
     read_live_rows,
     read_rows,
+    receipt_wire,
     routing_key,
     row_end_ms,
+    row_wire,
     to_row,
     to_values,
     ttl_s,
@@ -211,10 +214,10 @@ class Schedules:
         now_ms = self._now_ms()
         near_ms = announced_below(now_ms)
         indexed = self._known_under(count)
-        keys: dict[IndexKey, tuple[Values, bytes]] = {}
+        keys: dict[IndexKey, tuple[bytes, bytes]] = {}  # of a partition: its key's values, and routing key
         named: dict[bytes, Instance] = {}
         entries: dict[IndexKey, int] = {}
-        receipts: dict[bytes, tuple[Values, int]] = {}  # what a partition's are of, and when they end
+        receipts: dict[bytes, tuple[bytes, int]] = {}  # what a partition's are of, and when they end
         items: list[Item] = []
         for row in rows:
             app_id, partition, slot_ms = row.place
@@ -223,14 +226,14 @@ class Schedules:
             key = (bucket, app_id, partition)
             found = keys.get(key)
             if found is None:
-                found = keys[key] = _partition_key(app_id, partition, bucket)
+                app = app_id.encode()
+                minute = pack_minute(app, partition, bucket)
+                found = keys[key] = minute, minute_key(app, partition, bucket)
                 named[found[1]] = Instance(app_id, partition)
-            values, routing = found
-            ttl, extras = pack_int(ttl_s(end_ms, now_ms)), encode_row_extras(row)
-            if extras is None:
-                query = self._put_row.in_batch((*values, *to_values(row), ttl))
-            else:
-                query = self._put_row_and_extras.in_batch((*values, *to_values(row), extras, ttl))
+            minute, routing = found
+            left_s, extras = ttl_s(end_ms, now_ms), encode_row_extras(row)
+            put = self._put_row if extras is None else self._put_row_and_extras
+            query = put.in_batch(row_wire(minute, row, extras, left_s))
             entry_end_ms = _entry_end_ms(bucket, slot_ms, end_ms)
             known_ms = entries.get(key) or indexed.get(key)
             note = slot_ms if slot_ms < near_ms else None
@@ -239,22 +242,22 @@ class Schedules:
                 entries[key] = entry_end_ms
                 companions = self._index_queries(key, count, entry_end_ms, now_ms)
             if (run := row.schedule.run) is not None and is_listed_run(row):
-                companions = (*companions, run_entry(self._put_run, row, run, ttl))
+                companions = (*companions, run_entry(self._put_run, row, run, pack_int(left_s)))
             receipt = b""
             if self._has_receipts and is_receipted(row):
                 receipt = row.schedule.schedule_id.bytes
                 told = receipts.get(routing)
                 if told is None or end_ms < told[1]:
-                    receipts[routing] = (values, end_ms)
+                    receipts[routing] = (minute, end_ms)
             items.append(Item(routing, query, companions, note, receipt))
 
         def announce(near: Mapping[bytes, set[int]]) -> list[tuple[bytes, Query]]:
             return [self._arrivals.announce(*named[key], slots, now_ms, count) for key, slots in near.items()]
 
         def sign(routing: bytes, ids: Sequence[bytes]) -> Query:
-            values, end_ms = receipts[routing]
-            ttl = pack_int(ttl_s(max(end_ms - RECEIPT_MARGIN_MS, now_ms + 1_000), now_ms))
-            return self._put_receipt.in_batch((*values, b"".join(ids), ttl))
+            minute, end_ms = receipts[routing]
+            left_s = ttl_s(max(end_ms - RECEIPT_MARGIN_MS, now_ms + 1_000), now_ms)
+            return self._put_receipt.in_batch(receipt_wire(minute, b"".join(ids), left_s))
 
         batches = make_batches(items, self._session, ROWS_PER_BATCH, announce, sign)
         await self._session.write(batches)

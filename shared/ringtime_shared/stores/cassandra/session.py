@@ -45,6 +45,7 @@ from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.cassandra.bridge import Answer, Bridge, Landing, Record, ShortWay
 from ringtime_shared.stores.cassandra.cluster import PLAIN, SERIAL, held_logs, make_cluster
 from ringtime_shared.stores.cassandra.loop_connection import LoopIo
+from ringtime_shared.stores.cassandra.wire import Wire
 from ringtime_shared.stores.write_probe import WriteProbe
 
 _REFUSED = (
@@ -96,7 +97,7 @@ ATTEMPTS = 2  # `cassandra.request_timeout_ms` is limited so that this many fit 
 BACKOFF_S = (0.02, 0.1)
 
 Values = tuple[bytes | None, ...]
-Query = tuple[bool, bytes, Values]  #: as the driver keeps a prepared statement in a batch
+Query = tuple[bool, bytes, Values | Wire]  #: as the driver keeps a prepared statement in a batch
 Result = list[Record] | Failure
 
 
@@ -119,7 +120,7 @@ class _Raw(BoundStatement):  # type: ignore[misc] # the driver is untyped
 
     fetch_size = None
 
-    def __init__(self, prepared: Any, keyspace: str, values: Values) -> None:
+    def __init__(self, prepared: Any, keyspace: str, values: Values | Wire) -> None:
         self.prepared_statement = prepared
         self.keyspace = keyspace
         self.values = self.raw_values = values
@@ -143,7 +144,7 @@ class Prepared:
         """Return the statement with these values, serialised by the driver: 3 to 5 us a value."""
         return self._prepared.bind(values)
 
-    def with_raw(self, values: Values) -> Any:
+    def with_raw(self, values: Values | Wire) -> Any:
         """Return the statement with values that are serialised already."""
         return _Raw(self._prepared, self._keyspace, values)
 
@@ -153,7 +154,7 @@ class Prepared:
         bound.routing_key = routing_key
         return bound
 
-    def in_batch(self, values: Values) -> Query:
+    def in_batch(self, values: Values | Wire) -> Query:
         return (True, self._id, values)
 
 
@@ -223,7 +224,11 @@ class CqlSession:
 
     async def read(self, statement: Any, *, is_serial: bool = False) -> list[Record]:
         """Return all rows. Raises StoreUnavailable."""
-        (rows,) = await self._run((statement,), SERIAL if is_serial else PLAIN, ATTEMPTS)
+        profile = SERIAL if is_serial else PLAIN
+        self._check_open()
+        rows: Answer | Result = await self._bridge.ask_one(statement, profile)
+        if isinstance(rows, BaseException):
+            (rows,) = await self._repeat((statement,), [rows], profile, ATTEMPTS)
         if isinstance(rows, Failure):
             raise StoreUnavailable(rows.text)
         return rows
@@ -290,12 +295,24 @@ class CqlSession:
             await _shut_down(self._cluster, self._io)
 
     async def _run(self, statements: Sequence[Any], profile: object, attempts: int) -> list[Result]:
+        self._check_open()
+        if len(statements) == 1:
+            answers = [await self._bridge.ask_one(statements[0], profile)]
+        else:
+            answers = await self._bridge.ask(statements, profile)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                return await self._repeat(statements, answers, profile, attempts)
+        return cast(list[Result], answers)  # as nearly always
+
+    def _check_open(self) -> None:
         if self._is_closing:
             raise StoreUnavailable("the store is closed")
-        answers = await self._bridge.ask(statements, profile)
-        errors = [answer for answer in answers if isinstance(answer, BaseException)]
-        if not errors:  # as nearly always
-            return cast(list[Result], answers)
+
+    async def _repeat(
+        self, statements: Sequence[Any], answers: Sequence[Answer], profile: object, attempts: int
+    ) -> list[Result]:
+        """Return what came of statements, tried once, after further tries of those that are worth it."""
         results = _to_results(statements, answers)
         for _ in range(attempts - 1):
             failed = {
@@ -470,7 +487,10 @@ def _pack(
 
 
 def _size(query: Query) -> int:
-    return _BYTES_PER_STATEMENT + sum(map(len, filter(None, query[2])))
+    values = query[2]
+    if isinstance(values, Wire):
+        return _BYTES_PER_STATEMENT + len(values.packed)
+    return _BYTES_PER_STATEMENT + sum(map(len, filter(None, values)))
 
 
 class _Filling:

@@ -142,10 +142,11 @@ class Batches:
             filed += zip(rows, (draft.reading for draft in part), strict=True)
             await asyncio.sleep(0)
         refused = await self.find_full(filed)
-        for draft in drafts:
-            results[draft.number] = refused.get(draft.new.app_id)
-        drafts = [draft for draft in drafts if draft.new.app_id not in refused]
-        filed = [each for each in filed if each[0].schedule.app_id not in refused]
+        if refused:
+            for draft in drafts:
+                results[draft.number] = refused.get(draft.new.app_id)
+            drafts = [draft for draft in drafts if draft.new.app_id not in refused]
+            filed = [each for each in filed if each[0].schedule.app_id not in refused]
         for draft, result in zip(drafts, await self._commit.file_many(filed) if filed else (), strict=True):
             results[draft.number] = result
         self._creations.note_many(
@@ -277,6 +278,8 @@ class Batches:
             firsts.setdefault(draft.screened, draft)
         found = await asyncio.gather(*(self._screen_one(draft.new) for draft in firsts.values()))
         refusals = {key: each for key, each in zip(firsts, found, strict=True) if each is not None}
+        if not refusals:
+            return drafts  # as nearly always
         passed = []
         for draft in drafts:
             if draft.screened in refusals:

@@ -67,7 +67,17 @@ _parse_rows = ListParser().parse_rows
 class _Shape:
     """What of a prepared statement's frames and answers stays the same."""
 
-    __slots__ = ("bare", "columns", "description", "head", "is_conditional", "is_read", "prepared", "values")
+    __slots__ = (
+        "bare",
+        "columns",
+        "description",
+        "head",
+        "is_conditional",
+        "is_read",
+        "opening",
+        "prepared",
+        "values",
+    )
 
     def __init__(self, prepared: Any, consistency: int) -> None:
         self.prepared = prepared
@@ -82,6 +92,9 @@ class _Shape:
         self.description = _describe(columns) if columns else None
         ids = [_pack_short(len(each)) + each for each in (prepared.query_id, metadata_id)]
         self.head = b"".join(ids) + _pack_short(consistency)
+        flags = _VALUES | (_SKIP_METADATA if self.is_read else _TIMESTAMP)
+        #: all before the values, unless a page is to have so many rows
+        self.opening = self.head + _pack_flags(flags) + _pack_short(self.values)
 
     def learn(self, columns: Any, metadata_id: bytes | None) -> None:
         """Take the description that the server has now, from the next request on."""
@@ -218,17 +231,17 @@ class Direct:
         return True
 
     def _execution(self, shape: _Shape, values: Sequence[bytes | None], page_rows: object) -> bytes:
-        flags, end = _VALUES, b""
-        if not shape.is_read:
-            flags, end = _VALUES | _TIMESTAMP, _pack_long(self._stamp())
-        elif page_rows is None:
-            flags |= _SKIP_METADATA
+        if page_rows is None or not shape.is_read:
+            parts = [shape.opening]
+            _add_values(parts, values)
+            if not shape.is_read:
+                parts.append(_pack_long(self._stamp()))
         else:
-            flags |= _SKIP_METADATA | _PAGE_SIZE
-            end = _pack_int(self._session.default_fetch_size if page_rows is FETCH_SIZE_UNSET else page_rows)
-        parts = [shape.head, _pack_flags(flags), _pack_short(shape.values)]
-        _add_values(parts, values)
-        parts.append(end)
+            flags = _pack_flags(_VALUES | _SKIP_METADATA | _PAGE_SIZE)
+            parts = [shape.head, flags, _pack_short(shape.values)]
+            _add_values(parts, values)
+            rows = self._session.default_fetch_size if page_rows is FETCH_SIZE_UNSET else page_rows
+            parts.append(_pack_int(rows))
         return b"".join(parts)
 
     def _batch(self, queries: Sequence[tuple[bool, bytes, Sequence[bytes | None]]]) -> bytes:

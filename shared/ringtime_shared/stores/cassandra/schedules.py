@@ -87,6 +87,13 @@ class Known(Generic[K]):
     def get(self, key: K) -> int | None:
         return self._numbers.get(key)
 
+    def add(self, key: K, number: int) -> None:
+        """Remember one, as the newest unless it was known already."""
+        known = self._numbers
+        known[key] = number
+        if len(known) > self._limit:
+            known.popitem(last=False)
+
     def update(self, numbers: Mapping[K, int]) -> None:
         """Remember `numbers`, as the newest."""
         known = self._numbers
@@ -290,7 +297,7 @@ class Schedules:
         records = await self._session.read(self._get_row.with_raw(_key_values(place, schedule_id)))
         row = to_row(place, schedule_id, records[0]) if records else None
         if row is not None:
-            self._expiries.update({schedule_id.int: row.schedule.expires_ms})
+            self._expiries.add(schedule_id.int, row.schedule.expires_ms)
         return row
 
     async def put_cancel(

@@ -41,6 +41,9 @@ UUID_PATTERN = "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 _new, _set, _IS_SAFE = object.__new__, object.__setattr__, SafeUUID.unknown
 
 _LOW62 = (1 << 62) - 1
+_SLOT_MASK = (1 << SLOT_BITS) - 1
+_REST_BITS = NONCE_BITS + COUNTER_BITS
+_REST_MASK = (1 << _REST_BITS) - 1
 _VERSION = 8 << 76
 _VARIANT = 2 << 62
 
@@ -180,6 +183,20 @@ class IdMint:
         self._counter = counter + 1
         head = (offset_ms << KIND_BITS | kind) << PARTITION_BITS | partition
         return _dress(((head << APP_BITS | app_number) << NONCE_BITS | self.nonce) << COUNTER_BITS | counter)
+
+
+def id_from(rest: int, *, offset_ms: int, kind: Kind, partition: int, app_number: int) -> UUID:
+    """Return an id that follows from what it is of; of each number, the bits there is room for.
+
+    Args:
+        rest: a hash, in place of what a mint would give out.
+        offset_ms: from the first slot there is to that of the home row.
+    """
+    value = offset_ms & _SLOT_MASK
+    value = value << KIND_BITS | kind
+    value = value << PARTITION_BITS | partition & MAX_PARTITIONS - 1
+    value = value << APP_BITS | app_number & MAX_APPS - 1
+    return _dress(value << _REST_BITS | rest & _REST_MASK)
 
 
 def nonces_to_pass() -> int:

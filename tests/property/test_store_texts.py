@@ -10,10 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.contract.builders import make_app, make_letter, make_log, make_outcome, make_row
 
+from ringtime_shared.copies import copy_with
 from ringtime_shared.models.app import AppConfiguration, SigningSecret
 from ringtime_shared.models.dead_letter import DeadLetter
+from ringtime_shared.models.recurring import Origin, RunOf, Stage, Work
 from ringtime_shared.models.retry import RetryRules
-from ringtime_shared.models.schedule import Attempt, Outcome, Status
+from ringtime_shared.models.schedule import Attempt, Change, Outcome, Status
+from ringtime_shared.models.sending import Priority, Sending
+from ringtime_shared.models.trace import Trace
 from ringtime_shared.stores.codec.apps import (
     decode_configuration,
     decode_secrets,
@@ -57,6 +61,20 @@ outcomes = st.builds(
     replay=numbers,
     log=logs,
 )
+labels = st.lists(st.tuples(texts, texts), max_size=3).map(tuple)
+works = st.builds(
+    Work, **dict.fromkeys(("sent_ms", "attempt"), numbers), ended_ms=st.none() | numbers, error=texts
+)
+runs = st.builds(
+    RunOf,
+    recurring_id=st.uuids(),
+    **dict.fromkeys(("version", "nominal_ms", "ordinal"), numbers),
+    origin=st.sampled_from(Origin),
+    **dict.fromkeys(("running", "buffered"), st.none() | st.uuids()),
+    stage=st.sampled_from(Stage),
+    is_contested=st.booleans(),
+    work=st.none() | works,
+)
 configurations = st.builds(
     AppConfiguration,
     **dict.fromkeys(("retention_days", "http_attempts", "max_in_flight", "weight"), st.none() | numbers),
@@ -82,6 +100,34 @@ def test_extras_of_a_row(retry: RetryRules | None, replay: int, log: tuple[Attem
     encoded = encode_row_extras(changed)
     assert (encoded is None) == (extras == NO_EXTRAS)
     assert encoded is None or decode_extras(encoded) == decode_extras(encoded.decode()) == extras
+
+
+@given(runs, st.none() | rules, st.integers(0, 9), logs, labels)
+def test_extras_of_a_run_are_written_as_all_else_is(
+    run: RunOf,
+    retry: RetryRules | None,
+    replay: int,
+    log: tuple[Attempt, ...],
+    labels: tuple[tuple[str, str], ...],
+) -> None:
+    row = make_row(make_app(), retry=retry)
+    sending, trace, change = Sending(is_base64=True, priority=Priority.HIGH), Trace("parent"), Change(1, 2)
+    for extras in (
+        Extras(run=run),
+        Extras(retry, replay, log, run, "name", labels),
+        Extras(retry, 0, (), None, "", labels, change, sending, trace=trace),
+    ):
+        schedule = copy_with(
+            row.schedule,
+            retry=extras.retry,
+            run=extras.run,
+            name=extras.name,
+            labels=extras.labels,
+            sending=extras.sending,
+            trace=extras.trace,
+        )
+        whole = copy_with(row, schedule=schedule, replay=extras.replay, log=extras.log, change=extras.change)
+        assert encode_row_extras(whole) == (None if extras == NO_EXTRAS else encode_slim(extras))
 
 
 @given(outcomes)

@@ -8,16 +8,7 @@ from enum import StrEnum
 from hashlib import sha256
 from uuid import UUID
 
-from ringtime_shared.ids import (
-    COUNTER_BITS,
-    EPOCH_2020_MS,
-    NONCE_BITS,
-    PARTITION_BITS,
-    SLOT_BITS,
-    IdParts,
-    Kind,
-    pack_id,
-)
+from ringtime_shared.ids import EPOCH_2020_MS, PARTITION_BITS, SLOT_BITS, Kind, id_from
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.sending import Sending
 from ringtime_shared.models.times import Exclusions, Times
@@ -89,9 +80,10 @@ class Work:
     error: str = ""  #: why it failed; "": it did not
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True, unsafe_hash=True)  # not frozen, as of those in `models.schedule`
 class RunOf:
-    """What a run knows of its definition; it is kept with the row, and with each later filing of it.
+    """What a run knows of its definition; it is kept with the row, and with each later filing of it. Nobody
+    changes it.
 
     A run is wanted, and what follows it is filed, by a look at its definition when it comes due. Whoever does
     that may do it twice: `run_id` gives the same run the same id.
@@ -229,6 +221,8 @@ class Definition:
 
     def later_than(self, version: int) -> Iterator[VersionSpan]:
         """Yield the versions after one, the newest first."""
+        if self.version <= version:  # as nearly always
+            return
         for span in (self.current, *self.earlier):
             if span.version <= version:
                 return
@@ -246,7 +240,14 @@ def recurring_id_of(app_number: int, name: str) -> UUID:
     """Return the id of the recurring schedule of this name in an app: the same for whoever asks, and whatever
     became of it before."""
     rest = int.from_bytes(sha256(f"recurring\0{name}".encode()).digest(), "big")
-    return _pack(rest, rest >> SLOT_BITS, rest >> SLOT_BITS + PARTITION_BITS, Kind.RECURRING, app_number)
+    partition = rest >> SLOT_BITS
+    return id_from(
+        rest >> SLOT_BITS + PARTITION_BITS,
+        offset_ms=rest,
+        kind=Kind.RECURRING,
+        partition=partition,
+        app_number=app_number,
+    )
 
 
 def run_id(
@@ -270,18 +271,5 @@ def run_id(
     """
     what = f"run\0{recurring_id.hex}\0{origin}\0{version}\0{nominal_ms}\0{request}"
     rest = int.from_bytes(sha256(what.encode()).digest(), "big")
-    return _pack(slot_ms - EPOCH_2020_MS, partition, rest, Kind.RUN, app_number)
-
-
-def _pack(offset_ms: int, partition: int, rest: int, kind: Kind, app_number: int) -> UUID:
-    """Return an id; of each number, the bits there is room for."""
-    return pack_id(
-        IdParts(
-            slot_ms=EPOCH_2020_MS + (offset_ms & (1 << SLOT_BITS) - 1),
-            kind=kind,
-            partition=partition & (1 << PARTITION_BITS) - 1,
-            app_number=app_number,
-            nonce=rest >> COUNTER_BITS & (1 << NONCE_BITS) - 1,
-            counter=rest & (1 << COUNTER_BITS) - 1,
-        )
-    )
+    offset_ms = slot_ms - EPOCH_2020_MS
+    return id_from(rest, offset_ms=offset_ms, kind=Kind.RUN, partition=partition, app_number=app_number)

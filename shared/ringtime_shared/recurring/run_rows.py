@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from ringtime_shared.copies import copy_with
 from ringtime_shared.ids import app_number_of, unpack_id
 from ringtime_shared.models.recurring import (
     MAX_EARLIER,
@@ -37,8 +38,10 @@ class Span(NamedTuple):
 
 def span_of(definition: Definition, version: int) -> Span | None:
     """Return a version; None: it is too old to be known, or not stored yet."""
-    until_ms = None
-    for each in (definition.current, *definition.earlier):
+    if definition.version == version:
+        return Span(definition.current, None)
+    until_ms = definition.from_ms
+    for each in definition.earlier:
         if each.version == version:
             return Span(each, until_ms)
         until_ms = each.from_ms
@@ -144,7 +147,8 @@ def next_run(version: VersionSpan, recurring_id: UUID, after_ms: int, index: int
     Args:
         index: how many runs of the definition there were up to then.
     """
-    return next_after(version.times, after_ms, index, key=str(recurring_id), exclusions=version.exclusions)
+    key = "" if version.times.window is None else str(recurring_id)  # which nobody else asks for
+    return next_after(version.times, after_ms, index, key=key, exclusions=version.exclusions)
 
 
 def index_of(run: RunOf) -> int:
@@ -194,7 +198,7 @@ def id_of(like: Row, run: RunOf, planned: Run, partition: int | None = None) -> 
 def row_of(run: RunOf, planned: Run, like: Row, now_ms: int, retention_ms: int) -> Row:
     """Return the home row of a run, with the contents of another row of the same version."""
     schedule_id = id_of(like, run, planned)
-    schedule = replace(
+    schedule = copy_with(
         like.schedule,
         schedule_id=schedule_id,
         fire_ms=planned.effective_ms,

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
+from enum import Enum
 from functools import lru_cache
-from typing import Annotated, Any, Generic, TypeVar
+from types import NoneType
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_type_hints
 from uuid import UUID
 
 from msgspec import Meta, MsgspecError, Struct, ValidationError, convert
@@ -95,30 +97,41 @@ def _check_numbers(value: object, least: int) -> None:
             _check_numbers(item, least)
         return
     of: Any = value.__class__
-    if (limits := _limits_of(of)) is not None:
-        for name, most, _ in limits:
-            found = getattr(value, name)
-            kind = found.__class__
-            if kind is int or kind is float:
-                if not least <= found <= most:
-                    raise ValueError(f"{name} is out of range: {found}")
-            elif kind not in _NO_NUMBERS:
-                _check_numbers(found, least)
-
-
-_NO_NUMBERS = {bool, bytes, str, type(None), UUID}
+    for name, most in _limits_of(of):
+        found = getattr(value, name)
+        kind = found.__class__
+        if kind is int or kind is float:
+            if not least <= found <= most:
+                raise ValueError(f"{name} is out of range: {found}")
+        elif found is not None:
+            _check_numbers(found, least)
 
 
 @lru_cache(maxsize=256)
-def _limits_of(kind: type) -> tuple[tuple[str, int, object], ...] | None:
-    """Return of each field of a dataclass its name, the most that it may be if it is a number, and its
-    default; None: it is no dataclass. To ask for them costs more than what is done with them."""
+def _limits_of(kind: type) -> tuple[tuple[str, int], ...]:
+    """Return of each field of a dataclass that may hold numbers its name, and the most that they may be;
+    nothing of what is no dataclass. Most fields hold none, and are not worth a look in each record."""
     if not is_dataclass(kind):
-        return None
+        return ()
+    hints = get_type_hints(kind)
     return tuple(
-        (field.name, LAST_MS if field.name.endswith("_ms") else _MOST, field.default)
+        (field.name, LAST_MS if field.name.endswith("_ms") else _MOST)
         for field in fields(kind)
+        if _may_hold_numbers(hints[field.name])
     )
+
+
+def _may_hold_numbers(hint: Any) -> bool:
+    if arguments := get_args(hint):  # of a union, or a tuple
+        return any(_may_hold_numbers(each) for each in arguments if each is not Ellipsis)
+    return not (isinstance(hint, type) and issubclass(hint, (str, bytes, bool, UUID, NoneType, Enum)))
+
+
+@lru_cache(maxsize=256)
+def _defaults_of(kind: type) -> tuple[tuple[str, object], ...] | None:
+    """Return of each field of a dataclass its name and default; None: it is no dataclass. To ask for them
+    costs more than what is done with them."""
+    return tuple((field.name, field.default) for field in fields(kind)) if is_dataclass(kind) else None
 
 
 encode = Encoder().encode
@@ -135,10 +148,10 @@ def _slim(value: object) -> object:
         return value
     if isinstance(value, tuple):
         return [_slim(item) for item in value]
-    if (limits := _limits_of(kind)) is not None:
-        found = ((name, getattr(value, name), default) for name, _, default in limits)
+    if (defaults := _defaults_of(kind)) is not None:
+        found = ((name, getattr(value, name), default) for name, default in defaults)
         return {name: _slim(item) for name, item, default in found if item != default}
     return value
 
 
-_PLAIN = {*_NO_NUMBERS, int, float}
+_PLAIN = {bool, bytes, str, NoneType, UUID, int, float}

@@ -11,7 +11,7 @@ from uuid import UUID
 from msgspec import MsgspecError, Raw, Struct
 from msgspec.json import Decoder
 
-from ringtime_shared.models.recurring import RunOf
+from ringtime_shared.models.recurring import Origin, RunOf, Stage
 from ringtime_shared.models.retry import RetryRules
 from ringtime_shared.models.schedule import Attempt, Change, Outcome, Place, Row, Schedule, Status
 from ringtime_shared.models.sending import Sending
@@ -114,7 +114,67 @@ def encode_row_extras(row: Row) -> bytes | None:
     sending, trace = schedule.sending, schedule.trace
     if is_plain and sending is None and trace is None and not row.replay and not row.log:
         return None
-    return encode_slim(Extras(retry, row.replay, row.log, run, name, labels, change, sending, trace=trace))
+    return encode(
+        _ExtrasText(
+            _raw_slim(retry),
+            row.replay,
+            _raw_slim(row.log or None),
+            None if run is None else _text_of_run(run),
+            name,
+            labels,
+            change,
+            _raw_slim(sending),
+            _raw_slim(trace),
+        )
+    )
+
+
+class _RunText(Struct, omit_defaults=True):
+    """`RunOf` spelled so that msgspec leaves the defaults out: a row of a run is written for each run."""
+
+    recurring_id: UUID
+    version: int
+    nominal_ms: int
+    ordinal: int = 0
+    origin: Origin = Origin.PLAN
+    running: UUID | None = None
+    buffered: UUID | None = None
+    stage: Stage = Stage.NEW
+    is_contested: bool = False
+    work: Raw | None = None
+
+
+class _ExtrasText(Struct, omit_defaults=True):
+    """The extras of a row, in the same way."""
+
+    retry: Raw | None = None
+    replay: int = 0
+    log: Raw | None = None
+    run: _RunText | None = None
+    name: str = ""
+    labels: tuple[tuple[str, str], ...] = ()
+    change: Change | None = None
+    sending: Raw | None = None
+    trace: Raw | None = None
+
+
+def _text_of_run(run: RunOf) -> _RunText:
+    return _RunText(
+        run.recurring_id,
+        run.version,
+        run.nominal_ms,
+        run.ordinal,
+        run.origin,
+        run.running,
+        run.buffered,
+        run.stage,
+        run.is_contested,
+        _raw_slim(run.work),
+    )
+
+
+def _raw_slim(model: object) -> Raw | None:
+    return None if model is None else Raw(encode_slim(model))
 
 
 def encode_outcome_extras(outcome: Outcome) -> bytes | None:
@@ -156,7 +216,7 @@ def encode_outcome(outcome: Outcome) -> bytes:
             outcome.error,
             outcome.took_ms,
             outcome.replay,
-            Raw(encode_slim(outcome.log)) if outcome.log else None,
+            _raw_slim(outcome.log or None),
             outcome.changed_in,
             outcome.accepted_ms,
         )

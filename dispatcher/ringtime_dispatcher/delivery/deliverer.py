@@ -202,7 +202,7 @@ class Deliverer:
 
     def pump(self) -> None:
         """Start what is ready, as far as the caps and the lease allow."""
-        if self._follower.waiting:
+        if self._follower.has_waiting:
             self._follower.go()
         while self._turns.may_start and self._parts.is_trusted():
             item = self._turns.take()

@@ -5,6 +5,10 @@ it out: a row of a run that comes due is put here first. Many steps are taken to
 definitions, one filing for all that follows, by the writer of `recording`, who looks whether it will be read.
 Then the row waits for its turn like any other, unless it ended, or was filed again to wait.
 
+There are three lanes. What comes due for the first time has what follows it to be filed. What was filed
+again, for the second chosen for it above all, does not wait behind that. Nor does anybody behind those whose
+second is to be chosen: each is a claim of its own, and thousands may begin their windows together.
+
 What is filed again of a run that was let go, after a failed attempt or for a destination in trouble, says so
 and is not followed again; it comes here to see whether the run was cancelled meanwhile.
 """
@@ -16,9 +20,10 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
+from ringtime_dispatcher.delivery.lanes import Lane
 from ringtime_dispatcher.delivery.ledger import Ledger, RowItem, State
 from ringtime_dispatcher.delivery.loads import Loads
 from ringtime_dispatcher.delivery.recording import (
@@ -91,42 +96,59 @@ class FollowerParts:
     loads: Loads  #: chooses seconds
 
 
+class _Placing(NamedTuple):
+    """A step that has something of its own to be written before it is carried out."""
+
+    item: RowItem
+    definition: Definition
+    step: Step
+    now_ms: int
+
+
 class Follower:
     """Takes the steps of what is put here. `go` again when this node is trusted."""
 
     def __init__(self, parts: FollowerParts) -> None:
         self._parts = parts
         self._store = parts.store
-        self.waiting: list[RowItem] = []  #: for their step
-        self._task: asyncio.Task[None] | None = None
+        self._first = Lane("first steps of runs", self._run, STEPS_AT_ONCE)
+        self._again = Lane("steps of runs filed again", self._run, STEPS_AT_ONCE)
+        self._placings = Lane("seconds of runs", self._place_some, _READS_AT_ONCE)
 
     def put(self, item: RowItem) -> None:
         """Take the step of an item whose slot has come."""
-        self.waiting.append(item)
+        self._wait(item)
         self.go()
+
+    def _wait(self, item: RowItem) -> None:
+        run = item.row.schedule.run
+        lane = self._first if run is not None and run.stage is Stage.NEW else self._again
+        lane.waiting.append(item)
 
     def go(self) -> None:
         """Take the steps that wait, while this node is trusted."""
-        is_at_work = self._task is not None and not self._task.done()
-        if self.waiting and not is_at_work and self._parts.is_trusted():
-            self._task = asyncio.create_task(self._run(), name="steps of runs")
+        self._again.go(self._parts.is_trusted)
+        self._first.go(self._parts.is_trusted)
+
+    @property
+    def has_waiting(self) -> bool:
+        """Whether `go` may find something; cheap."""
+        return bool(self._first.waiting or self._again.waiting)
 
     @property
     def is_idle(self) -> bool:
-        return not self.waiting and (self._task is None or self._task.done())
+        return self._first.is_idle and self._again.is_idle and self._placings.is_idle
 
     async def close(self) -> None:
         """Stop at once; whoever owns the rows next takes their steps."""
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        await self._first.close()
+        await self._again.close()
+        for placing in await self._placings.close():
+            self._parts.ledger.leave_open(placing.item)
 
-    async def _run(self) -> None:
-        while self.waiting and self._parts.is_trusted():
-            some, self.waiting = self.waiting[:STEPS_AT_ONCE], self.waiting[STEPS_AT_ONCE:]
-            taken = [item for item in some if self._parts.deliveries.take_up(item)]
-            if await self._try(taken):
-                continue
+    async def _run(self, some: Sequence[RowItem]) -> None:
+        taken = [item for item in some if self._parts.deliveries.take_up(item)]
+        if not await self._try(taken):
             for item in taken:  # one of them met a bug, which must cost it alone
                 await self._try([item], is_last=True)
 
@@ -165,13 +187,32 @@ class Follower:
             for item in items:
                 self._put_back(item)
             return
-        ending = []
         for item, step in zip(items, steps, strict=True):
-            if step.ends:
-                ending.append(self._end(item, definitions[_key_of(item)], step, now_ms))
+            if step.within is not None or step.ends:
+                item.has_step = False  # it is out of our hands
+                self._placings.waiting.append(_Placing(item, definitions[_key_of(item)], step, now_ms))
             else:
                 self._carry_out(item, step, now_ms)
-        await _gather(ending)
+        self._placings.go()
+
+    async def _place_some(self, placings: Sequence[_Placing]) -> None:
+        await asyncio.gather(*map(self._place_or_end, placings))
+
+    async def _place_or_end(self, placing: _Placing) -> None:
+        item, definition, step, now_ms = placing
+        begun_ms = self._parts.clock.boot_ms()
+        try:
+            if step.within is not None and self._parts.is_trusted():
+                step = await self._choose(item, step, step.within)
+            if not self._parts.is_trusted():  # no await between this and what is decided
+                self._put_back(item)
+            elif not step.ends or await self._is_ended(item, definition, now_ms):
+                self._carry_out(item, step, now_ms, begun_ms)
+        except (Exception, asyncio.CancelledError) as error:
+            if is_own_cancel(error):
+                self._parts.ledger.leave_open(item)
+                raise
+            self._parts.deliveries.end_in_failure(item, error)
 
     async def _look_home(self, item: RowItem) -> None:
         if not await self._parts.deliveries.is_wanted(item):
@@ -213,18 +254,11 @@ class Follower:
                 stored = await self._find({(item.place.app_id, schedule_id) for schedule_id in ids})
                 step = passed_over(step, {key: home for key, (home,) in stored.items() if home is not None})
             steps.append(step)
-        choosing = [n for n, step in enumerate(steps) if step.within is not None]
-        if choosing:
-            chosen = await _gather([self._choose(items[n], steps[n]) for n in choosing])
-            for n, step in zip(choosing, chosen, strict=True):
-                steps[n] = step
         return steps
 
-    async def _choose(self, item: RowItem, step: Step) -> Step:
+    async def _choose(self, item: RowItem, step: Step, within: tuple[int, int]) -> Step:
         """Return a step with the second of its run: ours, unless one was claimed before."""
-        if step.within is None:
-            return step
-        second_ms, now_ms = self._parts.loads.choose(item.row, step.within), self._parts.clock.now_ms()
+        now_ms, second_ms = self._parts.clock.now_ms(), self._parts.loads.choose(item.row, within)
         claim = Claim(
             key=ClaimKey(item.place.app_id, ClaimKind.SECOND, str(item.schedule_id)),
             schedule_id=item.schedule_id,
@@ -249,16 +283,17 @@ class Follower:
         except Damaged:
             return Found(None)  # whoever reads it records it, as ended
 
-    async def _end(self, item: RowItem, definition: Definition, step: Step, now_ms: int) -> None:
-        """Mark a definition as one that has made its last run, before that goes on."""
+    async def _is_ended(self, item: RowItem, definition: Definition, now_ms: int) -> bool:
+        """Mark a definition as one that has made its last run, before that goes on; False: not now, and the
+        step is taken again."""
         ended = DefinitionState.ENDED if definition.keeps else DefinitionState.DELETED
         marked = replace(definition, revision=definition.revision + 1, changed_ms=now_ms, state=ended)
         try:
             await persist(self._store.replace_definition, marked)
         except VersionConflict:
             self._put_back(item)  # it was changed meanwhile, so the step may be another one
-        else:
-            self._carry_out(item, step, now_ms)
+            return False
+        return True
 
     def _hook_of(self, row: Row, outcome: Outcome | None, step: Step) -> Row | None:
         """Return the row of the hook that tells of what is missed by a step, if there is one: of the last of
@@ -273,11 +308,16 @@ class Follower:
         return self._parts.hook_of(last, end, len(missed) - 1)
 
     def _put_back(self, item: RowItem) -> None:
+        item.has_step = True
         self._parts.ledger.put_back(item)
-        self.waiting.append(item)
+        self._wait(item)
 
-    def _carry_out(self, item: RowItem, step: Step, now_ms: int) -> None:
-        """Write what is decided of an item, and see to it that it goes on when that is durable."""
+    def _carry_out(self, item: RowItem, step: Step, now_ms: int, begun_ms: int = 0) -> None:
+        """Write what is decided of an item, and see to it that it goes on when that is durable.
+
+        Args:
+            begun_ms: when its second was begun to be chosen, on the boot clock.
+        """
         row = item.row
         if step.outcome is not None and step.run.work is not None and step.outcome.attempts:
             item.has_step = False
@@ -310,6 +350,12 @@ class Follower:
             self._parts.deliveries.go_on(item)
             return
         ledger = self._parts.ledger
+        if home is None:
+            on_durable = partial(self._parts.deliveries.go_on, item)
+        elif step.second_ms is not None:
+            on_durable = partial(self._settle_placed, item, begun_ms)
+        else:
+            on_durable = partial(ledger.settle, item)
         self._parts.outcomes.put(
             Record(
                 schedule_id=item.schedule_id,
@@ -317,13 +363,15 @@ class Follower:
                 move=None if home is None or item.home is item.place else replace(home, place=item.place),
                 filings=filings,
                 missed=step.missed,
-                on_durable=partial(self._parts.deliveries.go_on, item)
-                if home is None
-                else partial(ledger.settle, item),
+                on_durable=on_durable,
                 on_refused=partial(ledger.leave_open, item),
                 is_given_up=lambda: item.owned.is_draining,
             )
         )
+
+    def _settle_placed(self, item: RowItem, begun_ms: int) -> None:
+        self._parts.loads.note(self._parts.clock.boot_ms() - begun_ms)
+        self._parts.ledger.settle(item)
 
 
 def _untaken(items: Sequence[RowItem]) -> list[RowItem]:

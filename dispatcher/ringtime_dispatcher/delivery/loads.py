@@ -19,6 +19,7 @@ from hashlib import blake2b
 from ringtime_dispatcher.delivery.recording import last_slot_ms, next_filing
 from ringtime_shared.clock import Clock
 from ringtime_shared.models.schedule import Row
+from ringtime_shared.recurring.chain import PLACE_AHEAD_MS
 
 _FRESH_MS = 5_000  #: what is known of others' rows is counted again after that
 _MOST_COUNTED = 200_000  #: slots; some 10 ms
@@ -35,19 +36,31 @@ class Loads:
         """
         self._clock = clock
         self._known = known
+        self._took_ms = 0  # from the latest choice whose filing is durable until it was
         self._counted_ms: int | None = None  # on the boot clock
         self._placed = Counter[int]()  # by second: what was placed here
         self._due = Counter[int]()  # by second: that, and what is known of others
 
     def choose(self, row: Row, within: tuple[int, int]) -> int:
-        """Return a slot for a run's row in this half-open range of ms, at least one long."""
+        """Return a slot for a run's row in this half-open range of ms, at least one long.
+
+        Of a busy minute's begin it is no second that would be over when the filing for it is durable, as far
+        as the range goes.
+        """
+        ahead_ms = max(PLACE_AHEAD_MS, 2 * self._took_ms)
+        from_ms, until_ms = within
+        from_ms = max(from_ms, min(self._clock.now_ms() + ahead_ms, until_ms - 1_000))
         last_ms = last_slot_ms(row, row.schedule.expires_ms)
         digest = int.from_bytes(blake2b(row.schedule.schedule_id.bytes, digest_size=8).digest(), "big")
-        slot_ms = min(self._choose(*within, digest), last_ms)
+        slot_ms = min(self._choose(from_ms, until_ms, digest), last_ms)
         second = slot_ms // 1_000
         self._placed[second] += 1
         self._due[second] += 1
         return next_filing(row, slot_ms).place.slot_ms
+
+    def note(self, took_ms: int) -> None:
+        """From a choice until the filing for it was durable it took so long."""
+        self._took_ms = took_ms
 
     def _choose(self, from_ms: int, until_ms: int, digest: int) -> int:
         self._count()

@@ -74,6 +74,19 @@ async def test_seconds_in_which_others_are_due_are_left_to_them() -> None:
         assert slot_ms // 1_000 == second + 13
 
 
+@on_virtual_time
+async def test_no_second_is_chosen_that_is_over_when_its_filing_is_durable() -> None:
+    clock = LoopClock()
+    loads, now_ms = Loads(clock, tuple), clock.now_ms()
+    within = (now_ms + PLACE_AHEAD_MS, now_ms + 20_000)
+    loads.note(4_000)
+    assert min(loads.choose(run_row(number, now_ms), within) for number in range(100)) >= now_ms + 8_000
+    loads.note(60_000)  # then the last second is the least bad
+    assert min(loads.choose(run_row(number, now_ms), within) for number in range(100)) >= within[1] - 1_000
+    loads.note(0)
+    assert min(loads.choose(run_row(number, now_ms), within) for number in range(100)) < now_ms + 4_000
+
+
 @pytest.mark.slow
 @on_virtual_time
 async def test_a_range_does_not_have_its_end() -> None:
@@ -105,6 +118,28 @@ async def test_a_run_is_sent_at_the_second_chosen_for_it_whoever_takes_its_step_
     assert home.outcome is not None
     assert home.outcome.fired_ms == placed.place.slot_ms
     assert run_in(following).nominal_ms == run_in(first).nominal_ms + 60_000
+
+
+@on_virtual_time
+async def test_nobody_waits_behind_a_run_whose_second_is_to_be_chosen() -> None:
+    """Thousands of claims take a while. Neither what is due at once nor what has its second does."""
+    rig = make_rig()
+    _, placed_first = await begin(rig, times=every(60, START_MS - 58_000, window=CHOSEN))
+    await asyncio.sleep((placed_first.place.slot_ms - START_MS) / 1_000 + 0.2)
+    home = await rig.stored(placed_first)
+    assert home.moved_to is not None
+    placed = await rig.store.real.fetch_row(home.moved_to, home.schedule.schedule_id)
+    assert placed is not None
+    rig.store.hold("replace_claim")
+    at_s = rig.clock.now_ms() // 1_000 + 1
+    _, choosing = await begin(rig, "choosing", every(60, at_s * 1_000, window=CHOSEN))
+    await asyncio.sleep((max(placed.place.slot_ms, choosing.place.slot_ms) - rig.clock.now_ms()) / 1_000 + 1)
+    assert (await rig.stored(choosing)).moved_to is None
+    rig.give(placed)
+    _, plain = await begin(rig, "plain", every(60, rig.clock.now_ms() // 1_000 * 1_000 + 1_000))
+    await asyncio.sleep(2)
+    sent = {delivery.schedule.schedule_id for _, delivery in rig.receiver.sent}
+    assert sent == {placed.schedule.schedule_id, plain.schedule.schedule_id}
 
 
 @on_virtual_time

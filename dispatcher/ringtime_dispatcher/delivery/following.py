@@ -197,6 +197,7 @@ class Follower:
 
     async def _place_some(self, placings: Sequence[_Placing]) -> None:
         await asyncio.gather(*map(self._place_or_end, placings))
+        self.go()  # for what was put back
 
     async def _place_or_end(self, placing: _Placing) -> None:
         item, definition, step, now_ms = placing

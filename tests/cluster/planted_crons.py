@@ -25,7 +25,7 @@ def file_what_follows_later(patch: pytest.MonkeyPatch) -> None:
     """The run goes on first, and what follows it is written some time after that."""
     real = Follower._carry_out
 
-    def carry_out(self: Follower, item: Any, step: Step, now_ms: int) -> None:
+    def carry_out(self: Follower, item: Any, step: Step, now_ms: int, begun_ms: int = 0) -> None:
         async def follow() -> None:
             await asyncio.sleep(1)
             await self._store.put_rows(step.files)
@@ -34,7 +34,7 @@ def file_what_follows_later(patch: pytest.MonkeyPatch) -> None:
             task = asyncio.create_task(follow())
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
             writing.append(task)
-        real(self, item, replace(step, files=()), now_ms)
+        real(self, item, replace(step, files=()), now_ms, begun_ms)
 
     async def close(self: Follower) -> None:
         for task in writing:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
@@ -68,6 +68,7 @@ def way_of_the_driver(cassandra_connections: tuple[Any, Any, str]) -> Opener:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def cassandra_session(cassandra_settings: CassandraSettings) -> AsyncIterator[CqlSession]:
     session = await CqlSession.connect(cassandra_settings)
+    prepare_once(session._session)
     try:
         yield session
     finally:
@@ -93,9 +94,19 @@ def cassandra_connections(cassandra_settings: CassandraSettings) -> Iterator[tup
     """What a `CqlSession` is made of, on the driver's own connections."""
     cluster = make_cluster(cassandra_settings)
     try:
-        yield cluster, connect_session(cluster, cassandra_settings), cassandra_settings.keyspace
+        session = connect_session(cluster, cassandra_settings)
+        prepare_once(session)
+        yield cluster, session, cassandra_settings.keyspace
     finally:
         cluster.shutdown()
+
+
+def prepare_once(session: Any) -> None:
+    """Have a session of the driver's prepare each text once.
+
+    Every case has a store of its own, and all have the same hundred and more statements, a round trip each.
+    """
+    session.prepare = cache(session.prepare)
 
 
 #: An opener, or the name of a fixture that is one.

@@ -10,6 +10,7 @@ from threading import Event
 from ringtime_local.addresses import Address
 from ringtime_local.archives import WRITE_S, archive_options
 from ringtime_local.cassandra_config import (
+    BRIEF_SLACK_MS,
     DATA_FOLDERS,
     LOGBACK,
     CassandraOptions,
@@ -19,6 +20,7 @@ from ringtime_local.cassandra_config import (
 )
 from ringtime_local.cassandra_probe import Login, ask_now
 from ringtime_local.errors import NotReady
+from ringtime_local.java import is_brief
 from ringtime_local.ports import take_ports
 from ringtime_local.process import Command
 from ringtime_local.runtimes import Runtime, jar_runtime
@@ -73,7 +75,8 @@ class CassandraNode(LocalServer):
         given = self.options.java_options
         kept = archive_options(self.name, runtime, given, self._rehearse, self._abort)
         options = replace(self.options, java_options=(*given, *kept))
-        return Command(command_line(runtime, options, self.folder, index=self.index), image=runtime.image)
+        run = command_line(runtime, options, self.folder, index=self.index)
+        return Command(run, image=runtime.image, slack_ms=BRIEF_SLACK_MS if is_brief() else 0)
 
     def _rehearse(self, folder: Path, java_options: tuple[str, ...]) -> None:
         server = CassandraServer(folder, CassandraOptions(java_options=java_options), abort=self._abort)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ringtime_local.certificates import TlsFiles
-from ringtime_local.java import heap_and_compiler
+from ringtime_local.java import heap_and_compiler, is_brief
 from ringtime_local.runtimes import Runtime
 
 DATA_FOLDERS = ("data", "commitlog", "hints", "saved_caches", "cdc_raw")
@@ -43,6 +43,12 @@ OPENS = (
     "java.base/sun.nio.ch",
     "jdk.management/com.sun.management.internal",
 )
+
+
+#: How much longer than it asks a brief node may sleep. Workers without work look for some again and again, 10
+#: to 1,000 µs apart, as long as there was any of late: half of what a node does that idle dispatchers poll, a
+#: third under the load of tests. Answers come a few milliseconds later.
+BRIEF_SLACK_MS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +154,8 @@ def command_line(
         "cassandra.shutdown_announce_in_ms": "0",  # it goes on for 2 s after this by default
         "cassandra.superuser_setup_delay_ms": "0",  # the role cassandra is made 10 s after start by default
     }
+    if is_brief():
+        properties["cassandra.approximate_time_precision_ms"] = "20"  # else a thread does nothing but tell it
     java = [*heap_and_compiler(options.heap_mib)]
     if 18 <= runtime.java_release < 24:
         java.append("-Djava.security.manager=allow")

@@ -34,7 +34,7 @@ from ringtime_local.kafka_config import KafkaPorts, new_cluster_id, properties_t
 from ringtime_local.maven import fetch_jars
 from ringtime_local.pids import ProcessId
 from ringtime_local.ports import HIGHEST, LOWEST, is_free, take_ports
-from ringtime_local.process import Command
+from ringtime_local.process import Command, LocalProcess
 from ringtime_local.runtimes import Runtime, docker_answers, this_machine_else
 from ringtime_local.tools import last_lines, run_tool
 
@@ -169,6 +169,14 @@ class TestConfiguration:
         assert options[:2] == (f"-Xms{first_mib}m", "-Xmx2048m")
         assert ("-XX:TieredStopAtLevel=1" in options) is bool(brief)
         assert ("-XX:+UseSerialGC" in options, "-XX:+UseG1GC" in options) == (bool(brief), not brief)
+
+    @pytest.mark.parametrize("brief", ["1", ""])
+    def test_a_brief_node_tells_the_time_less_often(
+        self, brief: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(BRIEF_VARIABLE, brief)
+        argv = command_line(Runtime(("java",)), CassandraOptions(), FOLDER)
+        assert ("-Dcassandra.approximate_time_precision_ms=20" in argv) is bool(brief)
 
     def test_kafka_advertises_a_proxy_to_clients_only(self) -> None:
         options = KafkaOptions(advertised="127.0.0.9:99", settings={"num.partitions": 7})
@@ -418,6 +426,20 @@ class TestProcesses:
             stubborn.stdout.readline()
             ProcessId.of(stubborn.pid).end(grace_s=0.2)
             assert stubborn.wait(60) == -signal.SIGKILL
+
+    @pytest.mark.skipif(not Path("/proc/self/timerslack_ns").exists(), reason="only Linux has it")
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root may tell another process")
+    @pytest.mark.parametrize(("slack_ms", "slack_ns"), [(7, 7_000_000), (0, None)])
+    def test_a_process_sleeps_longer_where_it_is_told_to(
+        self, tmp_path: Path, slack_ms: int, slack_ns: int | None
+    ) -> None:
+        command = Command(("sleep", "30"), slack_ms=slack_ms)
+        process = LocalProcess(command, folder=tmp_path, log=tmp_path / "log")
+        try:
+            own_ns = int(Path("/proc/self/timerslack_ns").read_text())
+            assert int(Path(f"/proc/{process.pid}/timerslack_ns").read_text()) == (slack_ns or own_ns)
+        finally:
+            process.kill()
 
     def test_tool_is_ended_when_given_up(self) -> None:
         abort = Event()

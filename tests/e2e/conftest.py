@@ -118,7 +118,7 @@ def count_owned(cluster: Cluster) -> dict[str, int]:
     found = {}
     for name, pod in cluster.pods.items():
         if name.startswith("dispatcher") and pod.process.is_running():
-            with urllib.request.urlopen(f"http://127.0.0.1:{pod.port}/health/ready", timeout=10) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{pod.port}/health/ready", timeout=60) as answer:
                 found[name] = json.loads(answer.read())["owned"]
     return found
 

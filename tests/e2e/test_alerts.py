@@ -27,7 +27,7 @@ from tests.harness.client import Answer, LoadClient
 from tests.harness.monitoring import RULES, alert_names, queries
 from tests.harness.receiver import LedgerConnection
 
-pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.timeout(600)]
 
 TTL_S = 6  #: a busy machine takes no lease away while all is well
 SLOW_S = 0.3  #: what the slow receiver takes

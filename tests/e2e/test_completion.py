@@ -45,7 +45,7 @@ async def accepting() -> AsyncIterator[tuple[str, asyncio.Queue[str]]]:
 
 async def until(client: AsyncRingtimeClient, run: ScheduleView, has: str) -> ScheduleView:
     """Return the run once it has this."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             shown = await client.get_schedule(run.schedule_id)
             if getattr(shown, has):

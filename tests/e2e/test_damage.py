@@ -30,7 +30,7 @@ def server(tmp_path: Path) -> Iterator[ServerProcess]:
 
 
 def break_cell(folder: Path, statement: str, *values: Any) -> None:
-    with closing(sqlite3.connect(folder / "data" / "ringtime.db", timeout=10)) as connection, connection:
+    with closing(sqlite3.connect(folder / "data" / "ringtime.db", timeout=60)) as connection, connection:
         assert connection.execute(statement, values).rowcount == 1
 
 
@@ -45,7 +45,7 @@ def doctor(folder: Path) -> tuple[int, list[dict[str, str]]]:
         "--json",
         "doctor",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     findings = json.loads(done.stdout)["findings"]
     return done.returncode, [each for each in findings if each["check"] == "damage"]
 
@@ -93,7 +93,7 @@ async def test_a_broken_row_and_a_broken_app_harm_nobody_else(
             found = (await client.request("GET", "/apps/pay/dead-letters")).data["deadLetters"]
             return list(found)
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(await letters()) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         assert {letter["scheduleId"] for letter in await letters()} == set(bad)

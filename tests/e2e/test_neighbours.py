@@ -99,7 +99,7 @@ async def unreadable_rows(client: LoadClient, hostile: HostileReceiver, server: 
     await register(client, "broken", partitions=4)
     ids = await create_all(client, "broken", [hostile.at("/ok")], 100, 5)
     statement = "UPDATE schedules SET extras = CAST(x'7bff' AS TEXT) WHERE schedule_id = ?"
-    with closing(sqlite3.connect(server.data / "ringtime.db", timeout=10)) as connection, connection:
+    with closing(sqlite3.connect(server.data / "ringtime.db", timeout=60)) as connection, connection:
         connection.executemany(statement, [(UUID(each).bytes,) for each in ids[::2]])
 
 

@@ -50,7 +50,7 @@ def test_the_quick_start_on_a_server(server: ServerProcess, tmp_path: Path) -> N
         if found := re.search(r'"scheduleId":"([0-9a-f-]{36})"', answer):
             shell = shell.replace(EXAMPLE_ID, found[1])
         shell = f'set -e; curl() {{ command curl --silent --show-error --fail "$@"; }}\n{shell}'
-        done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=120, check=False)
         assert (done.returncode, done.stderr) == (0, ""), done.stderr
         answer = done.stdout
     assert answer.count('"status":"SCHEDULED"') == 1

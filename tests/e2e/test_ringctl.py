@@ -24,7 +24,7 @@ from tests.harness.ledger import judge
 from tests.harness.load import Load, wait_for_deliveries
 from tests.harness.receiver import Receiver
 
-pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.service, pytest.mark.slow, pytest.mark.faults, pytest.mark.timeout(600)]
 
 TOTAL = len(APPS) * PARTITIONS
 NODE = "dispatcher-2"
@@ -103,7 +103,7 @@ async def test_a_pod_is_empty_before_it_is_stopped_and_has_its_share_when_it_is_
     done = ringctl(cluster, "--reason", "preStop", "drain", NODE, "--until-exit", "--wait", "--timeout", "70")
     assert done.returncode == 0, done.stderr
     with pytest.raises(urllib.error.HTTPError) as refused:
-        await asyncio.to_thread(urllib.request.urlopen, f"{pod.root}/health/ready", timeout=10)
+        await asyncio.to_thread(urllib.request.urlopen, f"{pod.root}/health/ready", timeout=60)
     told = json.loads(refused.value.read())
     assert (refused.value.code, told["status"], told["owned"]) == (503, "drained", 0)
     assert ringctl(cluster, "doctor").returncode == 0, "it is as it was told to be"

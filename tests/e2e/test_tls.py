@@ -48,7 +48,7 @@ def port(tmp_path: Path) -> Iterator[int]:
 
 
 def shell(text: str, folder: Path) -> str:
-    done = subprocess.run(["sh", "-ec", text], cwd=folder, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(["sh", "-ec", text], cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

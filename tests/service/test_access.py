@@ -22,7 +22,7 @@ from ringtime_shared.clock import SystemClock
 from ringtime_shared.settings import CassandraSettings
 from ringtime_shared.stores.cassandra import CassandraStore, migrate
 
-pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
 IN_FORCE_S = 10
 
 

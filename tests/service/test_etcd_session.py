@@ -433,6 +433,6 @@ with asyncio.Runner(loop_factory={"uvloop.new_event_loop" if loop == "uvloop" el
     runner.run(main())
 """
         done = subprocess.run(
-            [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=30
+            [sys.executable, "-W", "error", "-c", script], capture_output=True, text=True, timeout=120
         )
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.service
 
 @pytest.mark.slow
 @pytest.mark.faults
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 async def test_three_nodes_carry_on_without_one(tmp_path: Path) -> None:
     options = CassandraOptions(
         nodes=3,

@@ -14,15 +14,15 @@ counted against the limits of the app (`meter`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping, Sequence
-from copy import copy
 from enum import Enum
-from functools import wraps
+from functools import cache, cached_property, wraps
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route, request_response
+from starlette.routing import BaseRoute, Route, get_name, request_response
+from starlette.types import ASGIApp
 
 from ringtime_shared.access import Caller, Grant, Scope
 from ringtime_shared.api.ids import parse_schedule_id
@@ -53,15 +53,32 @@ class Declared(Route):
     """A route that says what it needs."""
 
     def __init__(self, path: str, endpoint: Endpoint, methods: Sequence[str], needs: Needs) -> None:
-        super().__init__(path, endpoint, methods=list(methods))
         self.given_methods = tuple(methods)
         self.needs = needs
+        vars(self).update(_of_path(path, self.given_methods))
+        self.endpoint, self.name = endpoint, get_name(endpoint)
+
+    @cached_property
+    def app(self) -> ASGIApp:  # type: ignore[override]
+        """What answers, made for the first request: most of an application's routes never see one."""
+        return request_response(self.endpoint)
 
     def behind(self, endpoint: Endpoint) -> Declared:
-        """Return the same route with this method before its own; what its path matches is known already."""
-        other = copy(self)
-        other.endpoint, other.app = endpoint, request_response(endpoint)
-        return other
+        """Return the same route with this method before its own."""
+        return Declared(self.path, endpoint, self.given_methods, self.needs)
+
+
+@cache
+def _of_path(path: str, methods: tuple[str, ...]) -> Mapping[str, object]:
+    """Return what Starlette makes of a path and its methods: the same in each application of a process."""
+    made = vars(Route(path, _nothing, methods=list(methods)))
+    del made["app"]
+    return made
+
+
+async def _nothing(_: Request) -> Response:
+    """Stands in a route for the method that answers."""
+    raise NotImplementedError
 
 
 class Apps(Protocol):

@@ -12,16 +12,37 @@ help: ## List the targets
 setup: ## Make .venv hold what requirements.lock says
 	@infra/setup.sh
 
-.PHONY: check
+# Side by side, one more than there are cores, for some of them wait: what takes longest comes first. Tests are
+# shared out by folders, not by xdist, whose workers each import and collect all that the others run.
+CHECKS := types test-rest test-ingest test-rooms test-stores format lint imports secrets
+CHECKED := $(BIN)/python -m pytest -q -p no:cacheprovider -m "not service and not slow and not alone"
+INGEST := tests/unit/ingest
+ROOMS := tests/unit/dispatcher tests/unit/http_server tests/unit/importing tests/unit/ringctl tests/unit/shared tests/unit/web
+STORES := tests/cluster tests/contract tests/model tests/property
+
+.PHONY: check $(addprefix check-,$(CHECKS))
 check: setup ## Format, lint, types, import rules and the tests that need no server
+	@$(MAKE) --no-print-directory --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) \
+		--jobs=$$(($$(getconf _NPROCESSORS_ONLN) + 1)) $(addprefix check-,$(CHECKS))
+
+check-format:
 	$(BIN)/ruff format --check
+check-lint:
 	$(BIN)/ruff check
+check-imports:
 	$(BIN)/lint-imports
+check-secrets:
 	$(BIN)/python -m tests.harness.secret_scan
-	@mkdir -p .ringtime; $(BIN)/mypy > .ringtime/mypy.log 2>&1 & types=$$!; \
-	$(BIN)/python -m pytest -q -n 3 --dist loadfile -m "not service and not slow and not alone" \
-		tests/unit tests/property tests/contract tests/cluster tests/model; tests=$$?; \
-	wait $$types; types=$$?; cat .ringtime/mypy.log; exit $$((tests || types))
+check-types:
+	$(BIN)/mypy
+check-test-ingest:
+	$(CHECKED) $(INGEST)
+check-test-rooms:
+	$(CHECKED) $(ROOMS)
+check-test-stores:
+	$(CHECKED) $(STORES)
+check-test-rest:
+	$(CHECKED) tests/unit $(addprefix --ignore=,$(INGEST) $(ROOMS))
 
 .PHONY: fix
 fix: setup ## Format and repair what ruff can

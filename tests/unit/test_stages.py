@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,25 @@ def stages_of(file: str, marks: str) -> list[str]:
 
 def test_every_file_is_in_one_stage_of_those_without_a_mark() -> None:
     assert [file for file in FILES if len(stages_of(file, "not alone and not faults")) != 1] == []
+
+
+def test_make_check_runs_every_file_that_needs_no_server_once() -> None:
+    goals = re.findall(r"^(check-test-\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    shown = subprocess.run(
+        ["make", "-n", *goals], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    runs = [re.findall(r"(--ignore=|)(tests/\S+)", line) for line in shown.splitlines()]
+    for file in FILES:
+        if not file.startswith(("tests/e2e/", "tests/service/")):
+            where = [{ignored for ignored, path in run if f"{file}/".startswith(f"{path}/")} for run in runs]
+            assert where.count({""}) == 1, file
+    named = {f"check-{goal}" for goal in re.findall(r"\btest-\w+", _line("CHECKS := "))}
+    assert named == set(goals)
+
+
+def _line(beginning: str) -> str:
+    (line,) = (each for each in (ROOT / "Makefile").read_text().splitlines() if each.startswith(beginning))
+    return line
 
 
 @pytest.mark.parametrize(("mark", "marks"), [("alone", "alone"), ("faults", "faults and not alone")])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import asyncio
-import inspect
 import io
 import json
 import re
+import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -116,13 +116,13 @@ def world(width: int, monkeypatch: pytest.MonkeyPatch) -> World:
     real = Output.table
 
     def table(self: Output, columns: Any, rows: Any, *, title: str = "") -> None:
-        call = inspect.stack()[1]
+        call = sys._getframe(1)  # `inspect.stack` reads the sources of all the callers
         screen = Terminal()
         with monkeypatch.context() as patch:
             patch.setattr("sys.stdout", screen)
             real(self, columns, rows, title=title)
         drawn = re.sub(r"\x1b\[[0-9;]*m", "", screen.getvalue()).splitlines()
-        tables.append(Table((call.filename, call.lineno), columns, rows, drawn))
+        tables.append(Table((call.f_code.co_filename, call.f_lineno), columns, rows, drawn))
 
     @asynccontextmanager
     async def open_rig(self: Context) -> AsyncIterator[Deployment]:

@@ -3,7 +3,8 @@
 One node looks, the first by name of those that have a share of the ring, so that no two do the same. It
 goes round the apps in order of their ids, and each round of `dispatch.forecast_s` costs the store no more
 than `_ROUND` rows read, about: the next one goes on where it stopped. What it found of an app stands until it
-looks at that app again, or the minute is over.
+looks at that app again, or the minute is over. Of apps that have little in the next day, as most have where
+there are many, hundreds are looked at together.
 
 Few rows are counted of most minutes. Rows go round an app's partitions `ingest.chunk_rows` at a time
 (`partition_choice`), so a minute that exceeds the quota has rows in all partitions, and about as many in
@@ -17,9 +18,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ringtime_dispatcher.rounds import rounds
 from ringtime_shared.api.instants import to_iso
@@ -38,11 +39,14 @@ _SAMPLE = PER_PARTITION // 2 + 1
 _MOST = 2 * PER_PARTITION  #: counted of one partition: whether it is twice too much or more is all the same
 _ENTRIES = 2_000  #: of the index, read at once
 _MOST_MINUTES = 360
+_APPS = 500  #: whose first entries are read together
+_FEW = 20  #: of these, of one app
 _AT_ONCE = 8  #: partitions counted at once
 _FIRST_S = 30.0
 _REST = 4  #: times as long as an app took, nothing is read: a round has a fifth of the time, and no burst
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class QuotaStore(Protocol):
@@ -51,6 +55,10 @@ class QuotaStore(Protocol):
     async def fetch_app_buckets(
         self, app_id: str, first: int, last: int, limit: int | None = None
     ) -> list[IndexEntry]: ...
+
+    async def fetch_first_buckets(
+        self, app_ids: Sequence[str], first: int, last: int, limit: int
+    ) -> dict[str, list[IndexEntry]]: ...
 
     async def count_live(self, entries: Sequence[IndexEntry], most: int) -> list[int]: ...
 
@@ -94,28 +102,55 @@ class Forecaster:
         at, bucket = self._next or ("", 0)
         self._cost = 0
         order = [each for each in app_ids if each >= at] + [each for each in app_ids if each < at]
-        for app_id in order:
-            begun_ms = self._clock.boot_ms()
-            bucket = await self._look(app_id, bucket if app_id == at else 0)
-            await asyncio.sleep(_REST * (self._clock.boot_ms() - begun_ms) / 1_000)
-            self._next = app_id, bucket
+        for start in range(0, len(order), _APPS):
+            asked = order[start : start + _APPS]
+            found = await self._resting(self._fetch_first(asked))
+            for app_id in asked:
+                entries = found.get(app_id)
+                if entries is None:
+                    self._over.pop(app_id, None)
+                    continue
+                bucket = await self._resting(self._look(app_id, bucket if app_id == at else 0, entries))
+                self._next = app_id, bucket
+                if self._cost >= _ROUND:
+                    return
             if self._cost >= _ROUND:
+                self._next = asked[-1], 0
                 return
         self._next = None
 
-    async def _look(self, app_id: str, at: int) -> int:
-        """Look at an app from bucket `at` on; return where to go on, 0: it is done with."""
+    async def _resting(self, reading: Awaitable[T]) -> T:
+        begun_ms = self._clock.boot_ms()
+        found = await reading
+        await asyncio.sleep(_REST * (self._clock.boot_ms() - begun_ms) / 1_000)
+        return found
+
+    async def _fetch_first(self, app_ids: Sequence[str]) -> Mapping[str, Sequence[IndexEntry]]:
+        self._cost += len(app_ids)
+        return await self._store.fetch_first_buckets(app_ids, *window(self._clock.now_ms(), HOURS), _FEW)
+
+    async def _look(self, app_id: str, at: int, entries: Sequence[IndexEntry]) -> int:
+        """Look at an app from bucket `at` on; return where to go on, 0: it is done with.
+
+        Args:
+            entries: the first it has; fewer than `_FEW` are all.
+        """
         app = self._apps.get(app_id)
         if app is None:  # it was deleted meanwhile
             return 0
         quota = app.writable
         now, last = window(self._clock.now_ms(), HOURS)
         step = max(1, min(_ENTRIES // quota, _MOST_MINUTES))
+        if is_few := len(entries) < _FEW:
+            step = last - now + 1
         for first in range(max(at, now), last + 1, step):
             if self._cost >= _ROUND:
                 return first
             upto = min(first + step - 1, last)
-            minute = await self._first_over(app_id, quota, first, upto)
+            if not is_few:
+                entries = await self._store.fetch_app_buckets(app_id, first, upto)
+                self._cost += _READ + len(entries) // 10
+            minute = await self._first_over(quota, entries)
             known = self._over.get(app_id)
             if minute is not None:
                 self._note(app_id, quota, minute, is_new=known is None)
@@ -138,9 +173,7 @@ class Forecaster:
                 app_id,
             )
 
-    async def _first_over(self, app_id: str, quota: int, first: int, last: int) -> Minute | None:
-        entries = await self._store.fetch_app_buckets(app_id, first, last)
-        self._cost += _READ + len(entries) // 10
+    async def _first_over(self, quota: int, entries: Sequence[IndexEntry]) -> Minute | None:
         minutes: dict[int, list[IndexEntry]] = {}
         for entry in entries:
             minutes.setdefault(entry.bucket, []).append(entry)

@@ -71,6 +71,26 @@ class TestAppBuckets:
         await store.put_updates([make_update(row, make_outcome())])
         assert await store.fetch_app_buckets(app.app_id, BUCKET, BUCKET) == [entry_at(app)]
 
+    async def test_the_first_of_many_apps(self, store: Store, app: App) -> None:
+        """Of more apps than one statement takes, in a time over midnight."""
+        apps = [app, *[await store.create_app(make_app()) for _ in range(30)]]
+        midnight = bucket_of((START_MS // DAY_MS + 1) * DAY_MS)
+        first, last = midnight - 2, midnight + 1
+        for number, bucket, partition in (
+            *((1, first - 1, 0), (2, first, 0), (3, last, 0), (4, last + 1, 0)),
+            *((28, first, 0), (28, midnight, 2), (28, midnight, 1), (28, last, 0)),
+        ):
+            await store.put_rows([make_row(apps[number], first_slot(bucket), partition)])
+        asked = ["app-nobody", *(each.app_id for each in apps if each is not apps[3])]
+        all_28 = await store.fetch_app_buckets(apps[28].app_id, first, last)
+        assert len(all_28) == 4
+        for limit in (1, 2, 3, 100):
+            assert await store.fetch_first_buckets(asked, first, last, limit) == {
+                apps[2].app_id: [entry_at(apps[2], first)],
+                apps[28].app_id: all_28[:limit],
+            }
+        assert await store.fetch_first_buckets([], first, last, 1) == {}
+
 
 class TestCounts:
     async def test_only_live_rows_count(self, store: Store, app: App) -> None:

@@ -453,6 +453,12 @@ class MemoryStore:
         )
         return list(islice(entries, limit))
 
+    async def fetch_first_buckets(
+        self, app_ids: Sequence[str], first: int, last: int, limit: int
+    ) -> dict[str, list[IndexEntry]]:
+        found = {each: await self.fetch_app_buckets(each, first, last, limit) for each in app_ids}
+        return {app_id: entries for app_id, entries in found.items() if entries}
+
     async def count_live(self, entries: Sequence[IndexEntry], most: int) -> list[int]:
         return [min(sum(row.is_live for row in self._rows_of(entry)), most) for entry in entries]
 

@@ -618,6 +618,13 @@ class OperatorStore(Protocol):
         partition, the first `limit` of them. Every acknowledged row's bucket is among all of them."""
         ...
 
+    async def fetch_first_buckets(
+        self, app_ids: Sequence[str], first: int, last: int, limit: int
+    ) -> dict[str, list[IndexEntry]]:
+        """Return `fetch_app_buckets` of each of these apps that has some. Of many apps with few each, it
+        costs a tenth of asking for them one by one."""
+        ...
+
     async def count_live(self, entries: Sequence[IndexEntry], most: int) -> list[int]:
         """Return how many live rows each of these buckets holds, counted up to `most` each."""
         ...

@@ -120,16 +120,17 @@ async def test_it_is_over_when_it_is_mended_or_past(world: World) -> None:
 async def test_an_app_that_is_deleted_during_a_round_is_passed_over(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pay, _, sla = [await world.add(app_id) for app_id in ("pay", "quit", "sla")]
+    pay, gone, sla = [await world.add(app_id) for app_id in ("pay", "quit", "sla")]
     await world.file(pay, FAR, [1])
+    await world.file(gone, FAR, [1_001])
     await world.file(sla, FAR, [1_001])
-    fetch = world.store.real.fetch_app_buckets
+    fetch = world.store.real.fetch_first_buckets
 
-    async def deleting(app_id: str, *args: int) -> list[IndexEntry]:
+    async def deleting(*args: Any) -> dict[str, list[IndexEntry]]:
         world.apps.pop("quit", None)
-        return await fetch(app_id, *args)
+        return await fetch(*args)
 
-    monkeypatch.setattr(world.store.real, "fetch_app_buckets", deleting)
+    monkeypatch.setattr(world.store.real, "fetch_first_buckets", deleting)
     assert (await world.over()).keys() == {"sla"}
 
 
@@ -147,6 +148,7 @@ async def test_a_round_costs_a_bounded_number_of_rows_and_the_next_goes_on(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ringtime_dispatcher.forecasting._ROUND", 1_500)
+    monkeypatch.setattr("ringtime_dispatcher.forecasting._FEW", 1)  # as if each had much
     counted: list[int] = []
     count_live = world.store.real.count_live
 
@@ -172,6 +174,40 @@ async def test_a_round_costs_a_bounded_number_of_rows_and_the_next_goes_on(
     assert world.forecaster.over().keys() == {"app-3"}
 
 
+async def test_apps_that_have_little_are_looked_at_together(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(1_200):
+        await world.add(f"app-{n:04}")
+    for n in range(19):
+        await world.file(world.apps["app-0700"], FAR - n, [1_001 if n == 0 else 1])
+    for n in range(20):
+        await world.file(world.apps["app-0800"], FAR - n, [1_001 if n == 0 else 1])
+    assert (await world.over()).keys() == {"app-0700", "app-0800"}
+    assert world.store.sizes("fetch_first_buckets") == [500, 500, 200]
+    assert {app_id for name, app_id in world.store.calls if name == "fetch_app_buckets"} == {"app-0800"}
+    world.clock.bucket = FAR + 1  # nothing is ahead
+    monkeypatch.setattr("ringtime_dispatcher.forecasting._ROUND", 700)
+    for first in ("app-0000", "app-0999", "app-0798"):  # it goes on where it ended, and all round
+        world.store.calls.clear()
+        await world.forecaster.round()
+        assert world.store.sizes("fetch_first_buckets") == [500, 500]
+        assert world.store.calls[0][1][0] == first
+
+
+async def test_what_was_over_is_not_when_its_rows_are_gone(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await world.file(await world.add("pay"), FAR, [1_001])
+    assert await world.over()
+
+    async def none(*_: object) -> dict[str, list[IndexEntry]]:
+        return {}
+
+    monkeypatch.setattr(world.store.real, "fetch_first_buckets", none)
+    assert await world.over() == {}
+
+
 async def test_a_large_app_is_looked_at_over_several_rounds(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -187,7 +223,7 @@ async def test_a_large_app_is_looked_at_over_several_rounds(
 
 async def test_a_store_that_is_away_is_tried_again(world: World) -> None:
     await world.file(await world.add("pay"), FAR, [1_001])
-    world.store.fail("fetch_app_buckets", StoreUnavailable("away"))
+    world.store.fail("fetch_first_buckets", StoreUnavailable("away"))
     with pytest.raises(StoreUnavailable):
         await world.over()
     assert await world.over()
@@ -195,18 +231,20 @@ async def test_a_store_that_is_away_is_tried_again(world: World) -> None:
 
 async def test_a_round_has_a_fifth_of_the_time(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     apps, rests = [await world.add(f"app-{n}") for n in range(3)], list[float]()
-    look = world.store.real.fetch_app_buckets
+    for app in apps:
+        await world.file(app, FAR, [1])
+    count = world.store.real.count_live
 
-    async def slow(*asked: Any) -> list[IndexEntry]:
+    async def slow(*asked: Any) -> list[int]:
         world.clock.late_ms += 20
-        return await look(*asked)
+        return await count(*asked)
 
     async def rest(seconds: float) -> None:
         rests.append(seconds)
 
-    monkeypatch.setattr(world.store.real, "fetch_app_buckets", slow)
+    monkeypatch.setattr(world.store.real, "count_live", slow)
     monkeypatch.setattr("ringtime_dispatcher.forecasting.asyncio.sleep", rest)
     await world.forecaster.round()
-    assert len(rests) == len(apps)
+    assert len(rests) == 1 + len(apps)
     assert sum(rests) == pytest.approx(4 * world.clock.late_ms / 1_000)
     assert world.clock.late_ms > 0

@@ -11,9 +11,15 @@ from ringtime_shared.buckets import first_slot
 from ringtime_shared.models.app import Instance
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.stores.cassandra.migrate import fetch_applied, read_steps
-from ringtime_shared.stores.cassandra.rows import IS_DONE
+from ringtime_shared.stores.cassandra.rows import IS_DONE, pack_int, routing_key
 from ringtime_shared.stores.cassandra.schedules import MINUTES_PER_DAY
-from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
+from ringtime_shared.stores.cassandra.session import (
+    PARTITIONS_AT_ONCE,
+    CqlSession,
+    Prepared,
+    alike,
+    pack_list,
+)
 from ringtime_shared.stores.codec.cells import KEPT_MS
 from ringtime_shared.stores.protocol import LAST_ID, IndexEntry, Position, ReceiptPage, ids_in
 
@@ -23,6 +29,10 @@ _GET_BUCKETS = (
     "SELECT bucket, partition FROM $app_buckets WHERE app_id = ? AND day = ? AND bucket >= ? AND bucket <= ?"
 )
 _GET_FIRST_BUCKETS = f"{_GET_BUCKETS} LIMIT ?"
+_GET_MANY_BUCKETS = (
+    "SELECT app_id, bucket, partition FROM $app_buckets"
+    " WHERE app_id IN ? AND day = ? AND bucket >= ? AND bucket <= ? PER PARTITION LIMIT ?"
+)
 _OF_BUCKET = "FROM $schedules WHERE app_id = ? AND partition = ? AND bucket = ?"
 _GET_DONE = (
     f"SELECT slot_ms, schedule_id, expires_ms, {IS_DONE} {_OF_BUCKET}"
@@ -45,6 +55,7 @@ class OperatorReads:
         (
             self._get_buckets,
             self._get_first_buckets,
+            self._get_many_buckets,
             self._get_done,
             self._get_last,
             self._get_receipts,
@@ -59,6 +70,7 @@ class OperatorReads:
             await session.prepare(
                 _GET_BUCKETS,
                 _GET_FIRST_BUCKETS,
+                _GET_MANY_BUCKETS,
                 _GET_DONE,
                 _GET_LAST,
                 _GET_RECEIPTS,
@@ -85,6 +97,28 @@ class OperatorReads:
             for bucket, partition in records
         )
         return list(islice(entries, limit))
+
+    async def fetch_first_buckets(
+        self, app_ids: Sequence[str], first: int, last: int, limit: int
+    ) -> dict[str, list[IndexEntry]]:
+        apps = [app_id.encode() for app_id in app_ids]
+        statements = []
+        for day in range(first // MINUTES_PER_DAY, last // MINUTES_PER_DAY + 1):
+            number = pack_int(day)
+            rest = (number, pack_int(first), pack_int(last), pack_int(limit))
+            keys = [routing_key(app, number) for app in apps]
+            for numbers in alike([(key, day) for key in keys], self._session):
+                for start in range(0, len(numbers), PARTITIONS_AT_ONCE):
+                    some = numbers[start : start + PARTITIONS_AT_ONCE]
+                    values = (pack_list([apps[n] for n in some]), *rest)
+                    statements.append(self._get_many_buckets.for_many(values, keys[some[0]]))
+        entries: dict[str, list[IndexEntry]] = {}
+        for records in await self._session.read_all(statements):  # day by day
+            for app_id, bucket, partition in records:
+                of_app = entries.setdefault(app_id, [])
+                if len(of_app) < limit:
+                    of_app.append(IndexEntry(bucket, Instance(app_id, partition)))
+        return entries
 
     async def count_live(self, entries: Sequence[IndexEntry], most: int) -> list[int]:
         """Rows that are not live count towards the limit of a read, so a bucket may take several."""

@@ -369,6 +369,11 @@ class CassandraStore:
     ) -> list[IndexEntry]:
         return await self._operator.fetch_app_buckets(app_id, first, last, limit)
 
+    async def fetch_first_buckets(
+        self, app_ids: Sequence[str], first: int, last: int, limit: int
+    ) -> dict[str, list[IndexEntry]]:
+        return await self._operator.fetch_first_buckets(app_ids, first, last, limit)
+
     async def count_live(self, entries: Sequence[IndexEntry], most: int) -> list[int]:
         return await self._operator.count_live(entries, most)
 

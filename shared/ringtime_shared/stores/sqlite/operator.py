@@ -29,6 +29,23 @@ def fetch_app_buckets(
     return [IndexEntry(bucket, Instance(app_id, partition)) for bucket, partition in found]
 
 
+def fetch_first_buckets(
+    session: Session, app_ids: Sequence[str], first: int, last: int, limit: int
+) -> dict[str, list[IndexEntry]]:
+    asked = {session.number_of(app_id): app_id for app_id in app_ids}
+    found = session.connection.execute(
+        "SELECT bucket, app, partition FROM due_index WHERE bucket BETWEEN ? AND ?"
+        " ORDER BY bucket, app, partition",
+        (first, last),
+    )
+    entries: dict[str, list[IndexEntry]] = {}
+    for bucket, number, partition in found:
+        app_id = asked.get(number)
+        if app_id is not None and len(of_app := entries.setdefault(app_id, [])) < limit:
+            of_app.append(IndexEntry(bucket, Instance(app_id, partition)))
+    return entries
+
+
 def count_live(session: Session, entries: Sequence[IndexEntry], most: int) -> list[int]:
     return [
         session.connection.execute(

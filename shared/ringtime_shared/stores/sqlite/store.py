@@ -433,6 +433,13 @@ class SqliteStore:
             lambda session: operator.fetch_app_buckets(session, app_id, first, last, limit)
         )
 
+    async def fetch_first_buckets(
+        self, app_ids: Sequence[str], first: int, last: int, limit: int
+    ) -> dict[str, list[IndexEntry]]:
+        return await self._reader.run(
+            lambda session: operator.fetch_first_buckets(session, app_ids, first, last, limit)
+        )
+
     async def count_live(self, entries: Sequence[IndexEntry], most: int) -> list[int]:
         return await self._reader.run(lambda session: operator.count_live(session, entries, most))
 

@@ -130,7 +130,11 @@ class Link:
 
 def make_direct() -> tuple[Direct, Link]:
     link = Link()
-    profile = SimpleNamespace(consistency_level=ConsistencyLevel.LOCAL_QUORUM, request_timeout=1.0)
+    profile = SimpleNamespace(
+        consistency_level=ConsistencyLevel.LOCAL_QUORUM,
+        serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL,
+        request_timeout=1.0,
+    )
     cluster = SimpleNamespace(
         profile_manager=SimpleNamespace(profiles={PLAIN: profile}),
         timestamp_generator=lambda: 1_234_567,
@@ -158,11 +162,18 @@ def test_frames_are_the_drivers_own_but_for_what_is_left_out(values: tuple[bytes
     direct, link = make_direct()
     quorum = ConsistencyLevel.LOCAL_QUORUM
     read, write = prepare("SELECT * FROM t WHERE a = ? AND b = ?", 2), prepare("INSERT ...", 0)
+    lwt = prepare("UPDATE t SET b = ? WHERE a = 1 if b = ?", 0)
     ids = {"result_metadata_id": b"id-of-columns"}
+    serial = {"serial_consistency_level": ConsistencyLevel.LOCAL_SERIAL}
     for prepared, fetch_size, message in (
         (read, None, protocol.ExecuteMessage(b"id-of-it", values, quorum, **ids)),
         (read, FETCH_SIZE_UNSET, protocol.ExecuteMessage(b"id-of-it", values, quorum, None, 5_000, **ids)),
         (write, None, protocol.ExecuteMessage(b"id-of-it", values, quorum, timestamp=1_234_567, **ids)),
+        (
+            lwt,
+            None,
+            protocol.ExecuteMessage(b"id-of-it", values, quorum, timestamp=1_234_567, **serial, **ids),
+        ),
     ):
         statement = BoundStatement(prepared, fetch_size=fetch_size)
         statement.values = values
@@ -224,13 +235,39 @@ def test_a_connection_is_taken_where_nothing_has_to_wait() -> None:
 
 def test_what_is_not_everyday_is_left_to_the_driver() -> None:
     direct, link = make_direct()
-    lwt = BoundStatement(prepare("UPDATE t SET b = ? WHERE a = 1 if b = ?", 1))
-    lwt.values = (b"x", b"y")
     short = BoundStatement(prepare("INSERT ...", 0))
     short.values = (b"x",)
-    for statement in (lwt, short, BatchStatement(BatchType.LOGGED), SimpleStatement("SELECT 1")):
+    for statement in (short, BatchStatement(BatchType.LOGGED), SimpleStatement("SELECT 1")):
         assert not direct.send(statement, None, 0)
     assert link.sent == []
+
+
+@pytest.mark.parametrize("is_applied", [True, False])
+def test_an_lwt_says_what_came_of_it_in_columns_of_its_own(is_applied: bool) -> None:
+    """One that was applied answers with one column, one that was not with what is stored beside it."""
+    told: list[Any] = []
+    direct, link = make_direct()
+    direct._land = lambda *answer: told.append(answer)
+    sent: list[Any] = []
+    link.send = lambda request, opcode, body: sent.append(request)  # type: ignore[method-assign]
+    link.user_type_map, link.decompressor = {}, None  # type: ignore[attr-defined]
+    prepared = prepare("UPDATE t SET b = ? WHERE a = 1 IF b = ?", 0)
+    columns = [("[applied]", 0x0004), *([] if is_applied else [("b", 0x0009)])]
+    for _ in range(2):  # what one answer has is nothing to the next
+        statement = BoundStatement(prepared)
+        statement.values = (b"x", b"y")
+        assert direct.send(statement, "call", 7)
+        text = b"".join(
+            struct.pack(">H", len(name)) + name.encode() + struct.pack(">H", kind) for name, kind in columns
+        )
+        tables = struct.pack(">H", 2) + b"ks" + struct.pack(">H", 1) + b"t"
+        cells = (
+            struct.pack(">i", 1) + bytes([is_applied]) + (b"" if is_applied else struct.pack(">ii", 4, 41))
+        )
+        head = struct.pack(">iii", 2, 1, len(columns))
+        sent.pop().answered(0, 8, head + tables + text + struct.pack(">i", 1) + cells)
+    assert told == [("call", 7, [(True,) if is_applied else (False, 41)], None)] * 2
+    assert not prepared.result_metadata
 
 
 def test_a_page_says_where_the_next_one_begins() -> None:

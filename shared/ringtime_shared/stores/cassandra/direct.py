@@ -1,9 +1,10 @@
 """Prepared statements straight to a node that has the rows: what the driver's `execute_async` does, in a
 fraction of its time.
 
-It takes the everyday statements: prepared ones, and unlogged batches of them. All else goes the driver's own
-way (`bridge`): LWTs, SERIAL reads, one particular host, what follows the first page of a result, a statement
-that the node does not know (any more) and that has to be prepared again, and whatever finds no live replica.
+It takes the everyday statements: prepared ones, LWTs among them, and unlogged batches of them. All else goes
+the driver's own way (`bridge`): SERIAL reads, one particular host, what follows the first page of a result, a
+statement that the node does not know (any more) and that has to be prepared again, and whatever finds no live
+replica. None of these was carried out before it goes there, so neither is an LWT twice.
 
 Where the time is saved: the part of a frame that never changes is made once; the result comes without the
 description of its columns, and is read by the driver's compiled parser; there is no future and no timer a
@@ -47,7 +48,7 @@ from ringtime_shared.stores.cassandra.loop_connection import LoopConnection, Loo
 from ringtime_shared.stores.cassandra.wire import Wire
 
 _EXECUTE, _BATCH, _RESULT = 0x0A, 0x0D, 0x08
-_VALUES, _SKIP_METADATA, _PAGE_SIZE, _TIMESTAMP = 0x01, 0x02, 0x04, 0x20
+_VALUES, _SKIP_METADATA, _PAGE_SIZE, _SERIAL, _TIMESTAMP = 0x01, 0x02, 0x04, 0x10, 0x20
 _WARNED = 0x08
 _VOID = b"\0\0\0\1"
 _ROWS = b"\0\0\0\2"
@@ -83,8 +84,8 @@ class _Shape:
         self.prepared = prepared
         metadata_id = prepared.result_metadata_id or b""  # before the columns: the driver sets it after
         self.columns = prepared.result_metadata
-        self.is_read = bool(self.columns)
         self.is_conditional = _CONDITION.search(prepared.query_string) is not None
+        self.is_read = bool(self.columns) and not self.is_conditional
         self.values = len(prepared.column_metadata)
         columns = self.columns or []
         #: how an answer begins that the description fits
@@ -93,6 +94,8 @@ class _Shape:
         ids = [_pack_short(len(each)) + each for each in (prepared.query_id, metadata_id)]
         self.head = b"".join(ids) + _pack_short(consistency)
         flags = _VALUES | (_SKIP_METADATA if self.is_read else _TIMESTAMP)
+        if self.is_conditional:
+            flags |= _SERIAL
         #: all before the values, unless a page is to have so many rows
         self.opening = self.head + _pack_flags(flags) + _pack_short(self.values)
 
@@ -194,6 +197,7 @@ class Direct:
         self._session = session
         self._land = land
         self._consistency: int = profile.consistency_level
+        self._serial = _pack_short(profile.serial_consistency_level)
         self._timeout_s: float = profile.request_timeout
         self._stamp: Callable[[], int] = cluster.timestamp_generator
         self._replicas = _Replicas(cluster.metadata, keyspace)
@@ -215,9 +219,11 @@ class Direct:
             if shape is None or shape.columns is not prepared.result_metadata:
                 shape = self._shapes[prepared.query_id] = _Shape(prepared, self._consistency)
             values = statement.values
-            if shape.is_conditional or len(values) != shape.values:
+            if len(values) != shape.values:
                 return False
             opcode, body = _EXECUTE, self._execution(shape, values, statement.fetch_size)
+            if shape.is_conditional:
+                shape = None  # each answer describes its own columns, which depend on what came of it
         elif isinstance(statement, BatchStatement) and statement.batch_type is BatchType.UNLOGGED:
             shape = None
             opcode, body = _BATCH, self._batch(statement._statements_and_parameters)
@@ -234,6 +240,8 @@ class Direct:
         if page_rows is None or not shape.is_read:
             parts = [shape.opening]
             _add_values(parts, values)
+            if shape.is_conditional:
+                parts.append(self._serial)
             if not shape.is_read:
                 parts.append(_pack_long(self._stamp()))
         else:

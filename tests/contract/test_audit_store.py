@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -57,6 +58,16 @@ class TestAudit:
         for _ in range(2):
             await store.put_audit(entry)
         assert await audit_of(store, [entry]) == [entry]
+
+    async def test_those_that_come_at_once_are_each_kept(self, store: Store) -> None:
+        apps, base_ms = [f"app-{uuid4().hex}" for _ in range(3)], own_time()
+        entries = [make_entry(base_ms + n, app_id=apps[n % 3]) for n in range(300)]
+        for part in (entries[:1], entries[1:]):
+            await asyncio.gather(*map(store.put_audit, part))
+        assert await store.fetch_audit(base_ms, base_ms + 300, 1_000) == entries[::-1]
+        for n, app_id in enumerate(apps):
+            found = await store.fetch_audit(base_ms, base_ms + 300, 1_000, app_id=app_id)
+            assert found == entries[n::3][::-1]
 
     async def test_newest_first_over_days(self, store: Store) -> None:
         times = [NOW_MS + n * DAY_MS // 2 + 1 for n in range(6)] + [NOW_MS + 80 * DAY_MS]

@@ -3,6 +3,9 @@
 An entry lies under its app's id and under "", where all are. Changes may come many a second, from clients, or
 none for months: so a partition is short, and the slices of a day tell which ones to read. Nothing here is on
 the way of a create or callback. Versions before wrote to `audit_log`, a partition a day, and may still.
+
+Entries of the same moment are written together, as when many apps are registered: one by one, four statements
+each, they would cost more than the registrations.
 """
 
 from __future__ import annotations
@@ -11,8 +14,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 from ringtime_shared.models.audit import AuditEntry, EntryKey
-from ringtime_shared.stores.cassandra.rows import ttl_s
-from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
+from ringtime_shared.stores.cassandra.gathering import Gathering
+from ringtime_shared.stores.cassandra.rows import pack_int, pack_long, routing_key, ttl_s
+from ringtime_shared.stores.cassandra.session import CqlSession, Item, Prepared, make_batches
 from ringtime_shared.stores.codec.documents import encode_entry, read_entry
 from ringtime_shared.stores.protocol import LAST_ID
 
@@ -21,6 +25,10 @@ SLICE_MS = 600_000
 DAYS_AT_ONCE = 32  #: read side by side; most days have no entry
 _SLICES_AT_ONCE = 16
 _SAME_MS = 100  #: entries of one millisecond that one partition of `audit_log` may have
+_TOGETHER = 500  #: entries that are written at once
+_PER_BATCH = 100
+_SLICES_KNOWN = 10_000
+_FOR_EVER = 1 << 62
 
 _ENTRY = "SELECT at_ms, entry_id, entry FROM"
 _PUT = "INSERT INTO $audit_entries (app_id, slice, at_ms, entry_id, entry) VALUES (?, ?, ?, ?, ?) USING TTL ?"
@@ -55,6 +63,8 @@ class AuditTables:
         self._now_ms = now_ms
         self._put, self._put_slice, self._get_slices, *of_entries = statements
         self._get, self._get_up, self._get_earlier, self._get_earlier_up = of_entries
+        self._puts = Gathering(self._write, most=_TOGETHER)
+        self._known: dict[tuple[str, int], int] = {}  # slices that are told of: entries up to when they last
 
     @classmethod
     async def prepare(cls, session: CqlSession, now_ms: Callable[[], int]) -> Self:
@@ -70,13 +80,32 @@ class AuditTables:
         return cls(session, statements, now_ms)
 
     async def put_audit(self, entry: AuditEntry) -> None:
-        ttl = max(ttl_s(entry.expires_ms, self._now_ms()), 1) if entry.expires_ms else 0
-        slice_, day, text = entry.at_ms // SLICE_MS, entry.at_ms // DAY_MS, encode_entry(entry)
-        statements = []
-        for app_id in dict.fromkeys(("", entry.app_id)):
-            statements.append(self._put.bind(app_id, slice_, entry.at_ms, entry.entry_id, text, ttl))
-            statements.append(self._put_slice.bind(app_id, day, slice_, ttl and ttl + DAY_MS // 1_000))
-        await self._session.write(statements)
+        await self._puts.ask(entry)
+
+    async def _write(self, entries: Sequence[AuditEntry]) -> Sequence[None]:
+        now_ms = self._now_ms()
+        items: list[Item] = []
+        slices: dict[tuple[str, int], int] = {}
+        for entry in entries:
+            slice_, expires_ms = entry.at_ms // SLICE_MS, entry.expires_ms or _FOR_EVER
+            key = (pack_long(entry.at_ms), entry.entry_id.bytes)
+            rest = (*key, encode_entry(entry).encode(), _ttl(entry.expires_ms, now_ms))
+            for app_id in dict.fromkeys(("", entry.app_id)):
+                partition = (app_id.encode(), pack_int(slice_))
+                items.append(Item(routing_key(*partition), self._put.in_batch((*partition, *rest))))
+                place = (app_id, slice_)
+                if self._known.get(place, 0) < expires_ms:
+                    slices[place] = max(slices.get(place, 0), expires_ms)
+        for (app_id, slice_), expires_ms in slices.items():
+            last_ms = 0 if expires_ms == _FOR_EVER else expires_ms + DAY_MS
+            partition = (app_id.encode(), pack_int(slice_ * SLICE_MS // DAY_MS))
+            values = (*partition, pack_int(slice_), _ttl(last_ms, now_ms))
+            items.append(Item(routing_key(*partition), self._put_slice.in_batch(values)))
+        await self._session.write(make_batches(items, self._session, _PER_BATCH))
+        if len(self._known) + len(slices) > _SLICES_KNOWN:
+            self._known.clear()
+        self._known.update(slices)
+        return [None] * len(entries)
 
     async def fetch_audit(
         self,
@@ -133,3 +162,8 @@ class AuditTables:
     def _of_slice(self, read: _Reading, slice_: int) -> Any:
         statement = self._get_up if read.is_oldest_first else self._get
         return statement.bind(read.app_id, slice_, *read.low, *read.high, read.limit)
+
+
+def _ttl(expires_ms: int, now_ms: int) -> bytes:
+    """Return the TTL of what expires then; 0: never."""
+    return pack_int(ttl_s(max(expires_ms, now_ms + 1_000), now_ms) if expires_ms else 0)

@@ -22,7 +22,13 @@ from ringtime_shared.stores.cassandra.gathering import Gathering
 from ringtime_shared.stores.cassandra.lwt import change
 from ringtime_shared.stores.cassandra.marks import MarkTable
 from ringtime_shared.stores.cassandra.meta import MetaTable
-from ringtime_shared.stores.cassandra.session import CqlSession, Prepared
+from ringtime_shared.stores.cassandra.session import (
+    PARTITIONS_AT_ONCE,
+    CqlSession,
+    Prepared,
+    alike,
+    pack_list,
+)
 from ringtime_shared.stores.codec.apps import (
     APP_COLUMNS,
     encode_configuration,
@@ -40,9 +46,16 @@ REGISTERED_AT_ONCE = 500  # that take their numbers together
 READ_AT_ONCE = 500  # records that become apps without letting anybody else run: some 5 ms
 
 _GET_ALL = f"SELECT {APP_COLUMNS} FROM $apps"
+_GET_SOME = f"{_GET_ALL} WHERE app_id IN ?"
 _COUNT = "SELECT count(*), sum(polled) FROM $apps"
 _GET = f"{_GET_ALL} WHERE app_id = ?"
 _CREATE = f"INSERT INTO $apps ({APP_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"
+# A statement of its own, because a null in the other is a tombstone, and every read of all apps meets it.
+_CREATE_PLAIN = (
+    "INSERT INTO $apps (app_id, number, writable, polled, active, version, created_ms, configuration)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) IF NOT EXISTS"
+)
+_PLAIN = 8  # columns that every app has something in; they are the first
 _REPLACE = (
     "UPDATE $apps SET number = ?, writable = ?, polled = ?, active = ?, version = ?, created_ms = ?,"
     " configuration = ?, secrets = ?, resize = ?, halted_ms = ?, deletion = ?, shadow = ?"
@@ -66,7 +79,8 @@ class Apps:
         """Use `prepare`."""
         self._session = session
         self._changes = changes
-        self._get, self._get_all, self._count, self._create, self._replace, self._delete = statements
+        self._get, self._get_some, self._get_all, self._count, *lwts = statements
+        self._create, self._create_plain, self._replace, self._delete = lwts
         self._marks = marks
         self._meta = meta
         self._now_ms = now_ms
@@ -82,7 +96,9 @@ class Apps:
         changes: AppChangeTables,
         now_ms: Callable[[], int],
     ) -> Self:
-        statements = await session.prepare(_GET, _GET_ALL, _COUNT, _CREATE, _REPLACE, _DELETE)
+        statements = await session.prepare(
+            _GET, _GET_SOME, _GET_ALL, _COUNT, _CREATE, _CREATE_PLAIN, _REPLACE, _DELETE
+        )
         return cls(session, statements, marks, meta, changes, now_ms)
 
     async def create_app(self, app: App) -> App:
@@ -99,13 +115,17 @@ class Apps:
         if number >= MAX_APPS:
             raise Conflict(f"all {MAX_APPS} app numbers are given out")
         created = replace(app, number=number)
-        stored = await self._change(
-            app.app_id, self._create.bind(app.app_id, *_values(created)), created, None
-        )
+        stored = await self._change(app.app_id, self._creation_of(created), created, None)
         if stored != created:
             raise AppExists(f"app {app.app_id} is registered already")
         await self._changes.announce(app.app_id)
         return created
+
+    def _creation_of(self, app: App) -> Any:
+        values = (app.app_id, *_values(app))
+        if any((app.secrets, app.resize, app.halted_ms is not None, app.deletion, app.shadow)):
+            return self._create.bind(*values)
+        return self._create_plain.bind(*values[:_PLAIN])
 
     async def fetch_app(self, app_id: str) -> App | None:
         records = await self._session.read(self._get.bind(app_id))
@@ -149,7 +169,13 @@ class Apps:
         await self._changes.announce(app.app_id)
 
     async def fetch_some_apps(self, app_ids: Sequence[str]) -> list[App]:
-        answers = await self._session.read_all([self._get.bind(app_id) for app_id in set(app_ids)])
+        keys = [app_id.encode() for app_id in set(app_ids)]
+        statements = []
+        for numbers in alike([(key, None) for key in keys], self._session):
+            for start in range(0, len(numbers), PARTITIONS_AT_ONCE):
+                some = [keys[n] for n in numbers[start : start + PARTITIONS_AT_ONCE]]
+                statements.append(self._get_some.for_many((pack_list(some),), some[0]))
+        answers = await self._session.read_all(statements)
         return [read_app(record) for records in answers for record in records]
 
     async def _fetch_terms(self, asked: Sequence[Sequence[Instance]]) -> Sequence[Terms]:

@@ -54,6 +54,8 @@ class Sizes:
     idle_apps: int = 10
     idle_partitions: int = 1_000
     idle_s: float = 60.0
+    registered: int = 3_000
+    quiet_apps: int = 1_000
     wide_apps: int = 10_000
     wide_s: int = 60
     stored: tuple[int, ...] = (1_000_000, 5_000_000, 20_000_000)
@@ -66,6 +68,7 @@ QUICK = Sizes(
     batches=(100,),
     ids=3_000,
     cancels=3_000,
+    registered=300,
     fires=2_000,
     steady_s=4.0,
     steady_lead=(1, 2),
@@ -89,6 +92,7 @@ class Bench:
         self.ids = folder / f"{target.name}.ids"
         self.filed = folder / f"{target.name}.filed"
         self.stored = 0  #: schedules that wait, as far as this run knows
+        self.rounds = 0  #: of registrations: each has apps of its own
         self._registered: set[str] = set()
         self._instances = 0
 
@@ -119,7 +123,7 @@ class Bench:
         """Have `name-0`, `name-1`, ...; return when all their poller instances have an owner."""
         if name in self._registered:
             return
-        self.load("apps", n=apps, c=16, seconds=0, app=name, partitions=partitions)
+        self.load("apps", n=apps, seconds=0, app=name, partitions=partitions)
         self._registered.add(name)
         self._wait_owned(apps * partitions)
 
@@ -207,6 +211,33 @@ def create(connections: int, payload: int) -> Step:
             )
 
     return Step(f"create, {connections} connections, {payload} B", US_PER_ITEM, measure)
+
+
+def create_wide() -> Step:
+    """One schedule a request, of each app in turn."""
+
+    def measure(bench: Bench, samples: list[Sample]) -> None:
+        sizes = bench.sizes
+        with bench.measuring(US_PER_ITEM, samples) as measured:
+            measured.answered(
+                bench.load("create", app="wide", apps=sizes.wide_apps, seconds=sizes.seconds, whole=True)
+            )
+
+    def prepare(bench: Bench) -> None:
+        bench.register_many("wide", bench.sizes.wide_apps, 1)
+
+    return Step("create of many apps in turn, 64 connections", US_PER_ITEM, measure, prepare)
+
+
+def register() -> Step:
+    def measure(bench: Bench, samples: list[Sample]) -> None:
+        bench.rounds += 1
+        with bench.measuring(US_PER_ITEM, samples) as measured:
+            measured.answered(
+                bench.load("apps", n=bench.sizes.registered, seconds=0, app=f"new-{bench.rounds}")
+            )
+
+    return Step("register apps, 64 connections", US_PER_ITEM, measure, lambda _: None)
 
 
 def batch(items: int) -> Step:
@@ -434,6 +465,48 @@ def wide() -> Step:
     return Step("wide: many apps, one callback a minute each", SHARE, measure, prepare, warms_up=False)
 
 
+def beside_burst() -> Step:
+    """What others feel of a burst: many quiet apps, and one of 64 partitions that is called back evenly."""
+
+    def prepare(bench: Bench) -> None:
+        bench.register()
+        bench.register_many("quiet", bench.sizes.quiet_apps, 1)
+        bench.register_many("even", 1, 64)
+        time.sleep(5)
+
+    def measure(bench: Bench, samples: list[Sample]) -> None:
+        sizes, seconds = bench.sizes, 60
+        quiet, even = (bench.filed.with_suffix(f".{name}") for name in ("quiet", "even"))
+        due_s = _due_in(bench, 6 + (sizes.fires + sizes.quiet_apps) / _CREATES_PER_S)
+        with _callbacks(bench, False) as (arrivals, options):
+            burst: dict[str, object] = {"n": sizes.fires, "due_at": due_s + seconds // 2}
+            bench.load("create", seconds=0, write_ids=bench.filed, **burst, **options)
+            apps = sizes.quiet_apps
+            many: dict[str, object] = {"n": apps, "apps": apps, "app": "quiet", "due_at": due_s}
+            bench.load("create", seconds=0, spread=seconds, write_ids=quiet, **many, **options)
+            time.sleep(max(due_s - time.time(), 0))
+            with bench.measuring(SHARE, samples) as measured:
+                one: dict[str, object] = {"rate": 20, "app": "even-0", "due_from": 2, "due_to": 4}
+                bench.load("create", n=20 * seconds, seconds=0, write_ids=even, **one, **options)
+            count = sizes.fires + apps + 20 * seconds
+            _wait_all(arrivals, count, time.time() + _LATE_S)
+            came = arrivals.arrivals()
+        of_burst = judge(read_filed(bench.filed), came)
+        measured.figures = {"burst per s": of_burst.per_s}
+        faults = [of_burst.faults()]
+        for name, file in (("quiet", quiet), ("64 partitions", even)):
+            found = judge(read_filed(file), came)
+            faults.append(found.faults())
+            measured.figures |= {
+                f"{name} lag p50 ms": found.lag_ms(0.5),
+                f"{name} lag p99 ms": found.lag_ms(0.99),
+            }
+        measured.faults = "; ".join(filter(None, faults))
+        samples[-1] = replace(samples[-1], figures=measured.figures, faults=measured.faults)
+
+    return Step("others beside a burst", SHARE, measure, prepare, warms_up=False)
+
+
 def growth(stored: Sequence[int]) -> list[Step]:
     """Create, get and steady lag again, with so many schedules waiting that are due in weeks."""
 
@@ -466,6 +539,8 @@ PROFILES: dict[str, tuple[str, Callable[[Sizes], list[Step]]]] = {
         "POST of one schedule: by connections and size of the payload",
         lambda sizes: [create(each, payload) for each in sizes.connections for payload in sizes.payloads],
     ),
+    "create-wide": ("POST of one schedule, of 10,000 apps in turn", lambda _: [create_wide()]),
+    "register": ("POST of an app", lambda _: [register()]),
     "batch": ("POST of many: by how many", lambda sizes: [batch(each) for each in sizes.batches]),
     "get": ("GET by id", lambda _: [get()]),
     "cancel": ("DELETE by id", lambda _: [cancel()]),
@@ -484,6 +559,10 @@ PROFILES: dict[str, tuple[str, Callable[[Sizes], list[Step]]]] = {
     "life-http": ("its published 1,667 a second", lambda _: [life("whole life, HTTP", into_kafka=False)]),
     "idle": ("10,000 poller instances and nothing to do", lambda _: [idle()]),
     "wide": ("10,000 apps, one callback a minute each", lambda _: [wide()]),
+    "beside-burst": (
+        "20,000 due at one moment beside 1,000 quiet apps and one of 64 partitions",
+        lambda _: [beside_burst()],
+    ),
     "growth": ("create, get and steady at 1, 5 and 20 million stored", lambda sizes: growth(sizes.stored)),
 }
 QUICK_PROFILES = ("create", "batch", "get", "cancel", "fire-http", "steady")

@@ -3,8 +3,9 @@
     PYTHONPATH=. python benchmarks/way.py [--show]
 
 The one-process product runs in this process. Two schedules warm it up; then every call of a function of
-ours is noted, first from a POST to its answer, then from a callback's slot to its durable outcome; then those
-of a GET and of a cancel, of a schedule that is a minute ahead. What the service enters while nothing is due
+ours is noted, first from a POST to its answer, of one that comes after a rest, so that the apps are looked at
+again, and of one that follows another; then from a callback's slot to its durable outcome; then those of a
+GET and of a cancel, of a schedule that is a minute ahead. What the service enters while nothing is due
 (ticks, seals, leases) is noted beforehand and left out, so the figures are those of the schedule. `--show`
 lists the functions in the order of their first call.
 
@@ -39,8 +40,8 @@ from ringtime_shared.settings import load_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = tuple(str(ROOT / each) + "/" for each in ("shared", "client", "ingest", "dispatcher", "embedded"))
-POST, FIRED = "POST to answer", "due to outcome"
-IDLE_S = 5.0  #: covers ticks, seals and looks at the apps
+POST, RESTED, FIRED = "POST to answer", "the same, rested", "due to outcome"
+IDLE_S = 11.0  #: covers ticks, seals, looks at the apps and sweeps of arrivals
 LEAD_S = 1.5
 
 
@@ -98,9 +99,9 @@ def _note(frame: FrameType, event: str, _: object) -> None:
 
 async def trace(folder: Path, receiver_url: str) -> dict[str, Way]:
     """Return the ways of a POST, a callback, a GET and a cancel."""
-    settings = load_settings(
-        None, {}, flags={"server.port": 0, "embedded.data": str(folder), "embedded.loopback_callbacks": True}
-    )
+    flags = {"server.port": 0, "embedded.data": str(folder), "embedded.loopback_callbacks": True}
+    flags |= {"dispatch.completeness_s": 3_600, "dispatch.forecast_s": 3_600}  # no schedule's way
+    settings = load_settings(None, {}, flags=flags)
     stop = asyncio.Event()
     with listen(settings.server) as listener:
         async with run(settings, callbacks={}) as runtime:
@@ -138,9 +139,15 @@ async def _follow(client: LoadClient, url: str) -> dict[str, Way]:
     assert answer.status == 200, answer
     for _ in range(2):  # connections, caches, policies
         await outcome(await create())
-    idle, post, fired, get, cancel = Way(), Way(), Way(), Way(), Way()
+    idle, rested, post, fired, get, cancel = Way(), Way(), Way(), Way(), Way(), Way()
     with idle.noting():
         await asyncio.sleep(IDLE_S)
+    with rested.noting():
+        schedule_id = await create()
+    await outcome(schedule_id)
+    for _ in range(3):  # the apps are looked at, and what that has shown of this one is kept
+        await create(60)
+        await asyncio.sleep(0.1)
     with post.noting():
         schedule_id = await create()
     with fired.noting():
@@ -151,7 +158,7 @@ async def _follow(client: LoadClient, url: str) -> dict[str, Way]:
         await client.request("GET", later)
     with cancel.noting():
         await client.request("DELETE", later)
-    ways = {POST: post, FIRED: fired, "GET": get, "cancel": cancel}
+    ways = {POST: post, RESTED: rested, FIRED: fired, "GET": get, "cancel": cancel}
     return {name: way.without(idle) for name, way in ways.items()}
 
 

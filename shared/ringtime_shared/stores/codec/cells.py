@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from enum import Enum
-from functools import lru_cache, partial
+from functools import lru_cache
 from types import NoneType
 from typing import Annotated, Any, Generic, TypeVar, get_args, get_type_hints
 from uuid import UUID
@@ -43,17 +43,13 @@ class Shape(Generic[T]):
 
     def __init__(self, columns: type[T]) -> None:
         self._one = columns
-        many = list[columns]  # type: ignore[valid-type]
-        #: raises ValidationError unless every record may be read
-        self.require: Callable[[Sequence[tuple[Any, ...]]], object] = partial(
-            convert, type=many, builtin_types=_NATIVE
-        )
+        self._many = list[columns]  # type: ignore[valid-type]
         self._names: tuple[str, ...] = columns.__struct_fields__  # type: ignore[attr-defined]
 
     def fits(self, records: Sequence[tuple[Any, ...]]) -> bool:
         """Whether every record may be read."""
         try:
-            self.require(records)
+            convert(records, self._many, builtin_types=_NATIVE)
         except ValidationError:
             return False
         return True

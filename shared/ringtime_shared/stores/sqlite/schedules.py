@@ -10,8 +10,6 @@ from math import ceil
 from typing import Any, TypeVar
 from uuid import UUID
 
-from msgspec import ValidationError
-
 from ringtime_shared.buckets import BUCKET_MS, bucket_of, first_slot, last_slot
 from ringtime_shared.errors import Damaged
 from ringtime_shared.models.app import Instance
@@ -103,11 +101,11 @@ def read_live_rows(
 ) -> tuple[list[Row], list[DamagedRow]]:
     """Read records of the columns of `CREATED` as rows nothing was written to later; tell apart those that
     cannot be read."""
-    try:
-        _CREATED.require(records)
-        return _to_live_rows(app_id, partition, records), []
-    except (ValidationError, ValueError):
-        pass  # one of them
+    if _CREATED.fits(records):
+        try:
+            return _to_live_rows(app_id, partition, records), []
+        except ValueError:
+            pass  # the extras of one of them
     rows, damaged = [], []
     for record in records:
         try:
@@ -142,13 +140,14 @@ def _to_live_rows(app_id: str, partition: int, records: Sequence[Record]) -> lis
 
 def read_rows(app_id: str, partition: int, records: Sequence[Record]) -> tuple[list[Row], list[DamagedRow]]:
     """Read records of the columns of `CREATED` and `WRITTEN_LATER`; tell apart those that cannot be read."""
-    try:
-        _WHOLE.require(records)
-        return [
-            _to_row(Place(app_id, partition, record[0]), UUID(bytes=record[1]), record) for record in records
-        ], []
-    except (ValidationError, ValueError):
-        pass  # one of them
+    if _WHOLE.fits(records):
+        try:
+            return [
+                _to_row(Place(app_id, partition, record[0]), UUID(bytes=record[1]), record)
+                for record in records
+            ], []
+        except ValueError:
+            pass  # the extras of one of them
     rows, damaged = [], []
     for record in records:
         slot_ms, schedule_id = key_of(record)

@@ -1,12 +1,12 @@
 """What a list of one app's schedules costs on real Cassandra: rows a second, processor time, memory.
 
-    PYTHONPATH=. python benchmarks/list_schedules.py [--rows N] [--address host:port | --sqlite] [--profile]
+    PYTHONPATH=. python benchmarks/list_schedules.py [--rows N] [--address HOST:PORT:PID | --sqlite]
 
 Files N rows (a million, unless said otherwise) of one app with 16 partitions over two hours, every third
 with its outcome, and lists them in pages of 1,000 as the HTTP route does, while others are created; then an
-empty month. Without an address a server is started, as for the service tests. With `--sqlite` the rows are in
-a folder, and the processor time is that of the database, too; `--profile` says where this process spends it,
-`--minutes` makes the rows lie closer.
+empty month. Without an address, and the id of Cassandra's process, a server is started, as for the service
+tests. With `--sqlite` the rows are in a folder, and the processor time is that of the database, too;
+`--profile` says where this process spends it, `--minutes` makes the rows lie closer.
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ import os
 import pstats
 import resource
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 import orjson
+import uvloop
 
 from benchmarks.cassandra_store import done, make_row
+from benchmarks.processes import cpu_s
 from ringtime_ingest.service import IngestParts, IngestService, NewApp
 from ringtime_ingest.service.listing import ListQuery
 from ringtime_local import LocalServers
@@ -43,7 +46,7 @@ HOUR_MS = 3_600_000
 SPAN_MS = 2 * HOUR_MS
 
 
-async def run_cassandra(address: Address, count: int, profiled: bool) -> None:
+async def run_cassandra(address: Address, pid: int, count: int, profiled: bool) -> None:
     settings = CassandraSettings(
         contact_points=(address.host,),
         port=address.port,
@@ -51,7 +54,7 @@ async def run_cassandra(address: Address, count: int, profiled: bool) -> None:
         request_timeout_ms=20_000,
     )
     await migrate(settings)
-    await run(await CassandraStore.connect(settings), count, profiled)
+    await run(await CassandraStore.connect(settings), count, profiled, pid)
 
 
 async def run_sqlite(count: int, profiled: bool) -> None:
@@ -59,7 +62,9 @@ async def run_sqlite(count: int, profiled: bool) -> None:
         await run(await SqliteStore.open(Path(folder)), count, profiled)
 
 
-async def run(store: CassandraStore | SqliteStore, count: int, profiled: bool) -> None:
+async def run(
+    store: CassandraStore | SqliteStore, count: int, profiled: bool, pid: int | None = None
+) -> None:
     service = await IngestService.start(
         IngestParts(
             store=store,
@@ -91,7 +96,7 @@ async def run(store: CassandraStore | SqliteStore, count: int, profiled: bool) -
         profile = cProfile.Profile()
         if profiled:
             profile.enable()
-        await list_all(service, start_ms, count, fill)
+        await list_all(service, start_ms, count, fill, pid)
         if profiled:
             profile.disable()
             pstats.Stats(profile).sort_stats("tottime").print_stats(25)
@@ -106,7 +111,10 @@ async def run(store: CassandraStore | SqliteStore, count: int, profiled: bool) -
         await store.close()
 
 
-async def list_all(service: IngestService, start_ms: int, count: int, fill) -> None:  # type: ignore[no-untyped-def]
+async def list_all(
+    service: IngestService, start_ms: int, count: int, fill: Callable[[int], Awaitable[None]], pid: int | None
+) -> None:
+    """`pid`: of Cassandra."""
     stopped = asyncio.Event()
 
     async def create_meanwhile() -> None:
@@ -116,7 +124,8 @@ async def list_all(service: IngestService, start_ms: int, count: int, fill) -> N
 
     others = asyncio.create_task(create_meanwhile())
     before_mib = peak_mib()
-    wall_s, cpu_s = time.perf_counter(), time.process_time()
+    there_s = 0.0 if pid is None else cpu_s(pid)
+    wall_s, here_s = time.perf_counter(), time.process_time()
     seen, last, sizes, slowest, token = 0, (0, ""), 0, 0.0, ""
     pages = 0
     while True:
@@ -134,13 +143,14 @@ async def list_all(service: IngestService, start_ms: int, count: int, fill) -> N
         token = page.token
         if not token:
             break
-    wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
+    wall_s, here_s = time.perf_counter() - wall_s, time.process_time() - here_s
+    there = "" if pid is None else f" and {(cpu_s(pid) - there_s) / seen * 1e6:.1f} of Cassandra"
     stopped.set()
     await others
     assert seen >= count, f"{count - seen} are missing"
     print(
         f"{seen:,} listed in {pages:,} pages, {wall_s:.1f} s: {seen / wall_s:,.0f}/s,"
-        f" {cpu_s / seen * 1e6:.1f} cpu us a row here, slowest page {slowest * 1_000:.0f} ms,"
+        f" {here_s / seen * 1e6:.1f} cpu us a row here{there}, slowest page {slowest * 1_000:.0f} ms,"
         f" {sizes / seen:.0f} B a row, {peak_mib() - before_mib:.0f} MiB more at the peak"
     )
 
@@ -159,12 +169,13 @@ if __name__ == "__main__":
     options = parser.parse_args()
     SPAN_MS = options.minutes * 60_000
     if options.sqlite:
-        asyncio.run(run_sqlite(options.rows, options.profile))
+        uvloop.run(run_sqlite(options.rows, options.profile))
     elif options.address:
-        address = parse_addresses(options.address, source="the address")[0]
-        asyncio.run(run_cassandra(address, options.rows, options.profile))
+        host_and_port, _, number = options.address.rpartition(":")
+        address = parse_addresses(host_and_port, source="the address")[0]
+        uvloop.run(run_cassandra(address, int(number), options.rows, options.profile))
     else:
         os.environ.pop(CASSANDRA_VARIABLE, None)
         with LocalServers(kafka=False, etcd=False) as servers:
             node = servers.cassandra.nodes[0]
-            asyncio.run(run_cassandra(node.address, options.rows, options.profile))
+            uvloop.run(run_cassandra(node.address, node.pid, options.rows, options.profile))

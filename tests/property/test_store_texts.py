@@ -24,7 +24,7 @@ from ringtime_shared.stores.codec.apps import (
     encode_configuration,
     encode_secrets,
 )
-from ringtime_shared.stores.codec.cells import encode_slim
+from ringtime_shared.stores.codec.cells import LAST_MS, encode_slim
 from ringtime_shared.stores.codec.documents import decode_letter, encode_letter
 from ringtime_shared.stores.codec.rows import (
     NO_EXTRAS,
@@ -37,6 +37,7 @@ from ringtime_shared.stores.codec.rows import (
 )
 
 numbers = st.integers(0, 1 << 53)
+instants = st.integers(0, LAST_MS)
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 rules = st.builds(
     RetryRules,
@@ -47,17 +48,17 @@ rules = st.builds(
     max_age_s=st.none() | numbers,
     statuses=st.none() | st.lists(texts).map(tuple),
 )
-attempts = st.builds(Attempt, at_ms=numbers, took_ms=numbers, code=st.none() | numbers, error=texts)
+attempts = st.builds(Attempt, at_ms=instants, took_ms=instants, code=st.none() | numbers, error=texts)
 logs = st.lists(attempts, max_size=10).map(tuple)
 outcomes = st.builds(
     Outcome,
     status=st.sampled_from(Status),
-    ended_ms=numbers,
-    fired_ms=st.none() | numbers,
+    ended_ms=instants,
+    fired_ms=st.none() | instants,
     attempts=numbers,
     code=st.none() | numbers,
     error=texts,
-    took_ms=st.none() | numbers,
+    took_ms=st.none() | instants,
     replay=numbers,
     log=logs,
 )

@@ -19,7 +19,7 @@ from ringtime_shared.api.instants import to_iso
 from ringtime_shared.api.views import Doc
 from ringtime_shared.callbacks.credentials import MASK, hide_details
 from ringtime_shared.models.retry import RetryRules
-from ringtime_shared.models.schedule import Attempt, Outcome, Row, Status
+from ringtime_shared.models.schedule import Attempt, Row, Status
 from ringtime_shared.models.sending import Priority, Sending
 
 MAX_ERROR_CHARS = 200
@@ -49,15 +49,17 @@ def attempt_to_json(attempt: Attempt, awaited_ms: int) -> dict[str, object]:
         awaited_ms: `Schedule.awaited_ms`. The lag of all attempts counts from it, so the waits between them
             are part of it.
     """
-    shown: dict[str, object] = {
-        "at": to_iso(attempt.at_ms),
-        "lagMs": attempt.at_ms - awaited_ms,
-        "durationMs": attempt.took_ms,
-    }
-    if attempt.code is not None:
-        shown["httpCode"] = attempt.code
-    if attempt.error:
-        shown["errorMessage"] = attempt.error
+    return _attempt_to_json(
+        to_iso(attempt.at_ms), attempt.at_ms - awaited_ms, attempt.took_ms, attempt.code, attempt.error
+    )
+
+
+def _attempt_to_json(at: str, lag_ms: int, took_ms: int, code: int | None, error: str) -> dict[str, object]:
+    shown: dict[str, object] = {"at": at, "lagMs": lag_ms, "durationMs": took_ms}
+    if code is not None:
+        shown["httpCode"] = code
+    if error:
+        shown["errorMessage"] = error
     return shown
 
 
@@ -179,26 +181,30 @@ def schedule_to_json(row: Row) -> dict[str, object]:
             shown["completesBy"] = to_iso(work.until_ms)
         elif row.moved_to is not None and row.cancelled_ms is None:
             shown["nextAttemptAt"] = to_iso(row.moved_to.slot_ms)
-        log = row.log
+        log = [attempt_to_json(each, schedule.awaited_ms) for each in row.log] if row.log else []
     else:
+        fired_ms, log = outcome.fired_ms, list[dict[str, object]]()
         if outcome.error:
             shown["errorMessage"] = outcome.error[:MAX_ERROR_CHARS]
-        if outcome.fired_ms is not None:
-            shown["firedAt"] = to_iso(outcome.fired_ms)
-            shown["lagMs"] = outcome.fired_ms - schedule.awaited_ms
+        if outcome.log:
+            log = [attempt_to_json(each, schedule.awaited_ms) for each in outcome.log]
+        if fired_ms is not None:  # so there is a last attempt, which the log is without
+            shown["firedAt"] = fired_at = to_iso(fired_ms)
+            shown["lagMs"] = lag_ms = fired_ms - schedule.awaited_ms
+            took_ms = outcome.ended_ms - fired_ms if outcome.took_ms is None else outcome.took_ms
+            log.append(_attempt_to_json(fired_at, lag_ms, took_ms, outcome.code, outcome.error))
         shown["attempts"] = outcome.attempts
         if outcome.code is not None:
             shown["httpCode"] = outcome.code
         if outcome.accepted_ms is not None:
             shown["acceptedAt"] = to_iso(outcome.accepted_ms)
             shown["completedAt"] = to_iso(outcome.ended_ms)
-        log = _whole_log(outcome)
     if (run := schedule.run) is not None:
         shown["parentScheduleId"] = str(run.recurring_id)
         shown["nominalTime"] = to_iso(run.nominal_ms)
         shown["origin"] = run.origin
     if log:
-        shown["attemptLog"] = [attempt_to_json(attempt, schedule.awaited_ms) for attempt in log]
+        shown["attemptLog"] = log
     return shown
 
 
@@ -220,15 +226,6 @@ def sending_to_json(sending: Sending, *, is_hidden: bool = True) -> dict[str, ob
     if (told := sending.hook_of) is not None:
         shown["hookOf"] = {"scheduleId": str(told.schedule_id), "event": told.event}
     return shown
-
-
-def _whole_log(outcome: Outcome) -> tuple[Attempt, ...]:
-    """Return the attempts that are remembered, the last included."""
-    if outcome.fired_ms is None:
-        return outcome.log
-    took_ms = outcome.ended_ms - outcome.fired_ms if outcome.took_ms is None else outcome.took_ms
-    last = Attempt(at_ms=outcome.fired_ms, took_ms=took_ms, code=outcome.code, error=outcome.error)
-    return (*outcome.log, last)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,7 @@ _IN_PATH = re.compile(r" - at `\$([^`]*)`")
 
 Millis = Annotated[int, Meta(ge=0, le=LAST_MS)]
 Count = Annotated[int, Meta(ge=0, le=(1 << 31) - 1)]
+Whole = Annotated[int, Meta(ge=0, le=_MOST)]
 Json = Annotated[str, Meta(max_length=_MOST_JSON_CHARS)]
 IdBytes = Annotated[bytes, Meta(min_length=16, max_length=16)]
 
@@ -81,20 +82,30 @@ def read_json(column: str, decode: Callable[[str], T], text: str, least: int = 0
     Args:
         least: the smallest value of its numbers; instants and durations end at `LAST_MS`.
     """
+    model = read_text(column, decode, text)
     try:
-        if len(text) > _MOST_JSON_CHARS:
-            raise ValueError(f"more than {_MOST_JSON_CHARS} characters")
-        model = decode(text)
-        _check_numbers(model, least)
-    except Exception as error:  # noqa: BLE001 - whatever text makes the decoder do
+        check_numbers(model, least)
+    except ValueError as error:
         raise ValueError(f"{column}: {fault_of(error)}") from None
     return model
 
 
-def _check_numbers(value: object, least: int) -> None:
+def read_text(column: str, decode: Callable[[str], T], text: str) -> T:
+    """Return what a decoder makes of a cell, which is to have checked its numbers. Raises ValueError, which
+    names the column."""
+    try:
+        if len(text) > _MOST_JSON_CHARS:
+            raise ValueError(f"more than {_MOST_JSON_CHARS} characters")
+        return decode(text)
+    except Exception as error:  # noqa: BLE001 - whatever text makes the decoder do
+        raise ValueError(f"{column}: {fault_of(error)}") from None
+
+
+def check_numbers(value: object, least: int) -> None:
+    """Raise ValueError for a number of a model, or of those in a tuple, that is out of range."""
     if isinstance(value, tuple):
         for item in value:
-            _check_numbers(item, least)
+            check_numbers(item, least)
         return
     of: Any = value.__class__
     for name, most in _limits_of(of):
@@ -104,7 +115,7 @@ def _check_numbers(value: object, least: int) -> None:
             if not least <= found <= most:
                 raise ValueError(f"{name} is out of range: {found}")
         elif found is not None:
-            _check_numbers(found, least)
+            check_numbers(found, least)
 
 
 @lru_cache(maxsize=256)

@@ -37,6 +37,7 @@ from ringtime_local.servers import CASSANDRA_VARIABLE
 from ringtime_shared.api.schedules import page_to_json
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.models.app import AppConfiguration
+from ringtime_shared.process.service import settle_memory
 from ringtime_shared.settings import AppLimits, CassandraSettings, IngestSettings
 from ringtime_shared.stores.cassandra import CassandraStore, migrate
 from ringtime_shared.stores.sqlite import SqliteStore
@@ -93,6 +94,7 @@ async def run(
         for _ in range(0, count, 4_000):
             await asyncio.gather(*(fill(500) for _ in range(8)))
         print(f"{count:,} rows filed in {time.perf_counter() - begun:.0f} s")
+        settle_memory()  # as a server does when it has started
         profile = cProfile.Profile()
         if profiled:
             profile.enable()

@@ -18,6 +18,8 @@ from dataclasses import MISSING, fields, is_dataclass
 from datetime import date
 from enum import Enum
 from hashlib import sha256
+from importlib import import_module
+from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from types import NoneType, UnionType
@@ -41,8 +43,18 @@ from ringtime_shared.models.times import Exclusions
 from ringtime_shared.parts import FIRST_COUNT, PartMap
 from ringtime_shared.stores import status_codec
 from ringtime_shared.stores.cassandra.migrate import read_steps
-from ringtime_shared.stores.codec import apps, cells, documents, recurring, rows
 from ringtime_shared.stores.sqlite.schema import STEPS
+
+
+def _codec(room: str) -> Any:
+    """Return a module of the codec. The release before, whose Python runs this file too, has one for all."""
+    name = "ringtime_shared.stores.codec"
+    spec = find_spec(name)
+    is_room = spec is not None and spec.submodule_search_locations is not None
+    return import_module(f"{name}.{room}" if is_room else name)
+
+
+apps, cells, documents, recurring, rows = map(_codec, ("apps", "cells", "documents", "recurring", "rows"))
 
 ID = UUID("01234567-89ab-7def-8123-456789abcdef")
 INSTANT_MS = 1_800_000_000_000

@@ -23,7 +23,7 @@ from importlib.util import find_spec
 from inspect import signature
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
 
 from ringtime_shared.access.grants import SCOPES, grant_of
@@ -54,7 +54,10 @@ def _codec(room: str) -> Any:
     return import_module(f"{name}.{room}" if is_room else name)
 
 
-apps, cells, documents, recurring, rows = map(_codec, ("apps", "cells", "documents", "recurring", "rows"))
+if TYPE_CHECKING:
+    from ringtime_shared.stores.codec import apps, cells, documents, recurring, rows
+else:
+    apps, cells, documents, recurring, rows = map(_codec, ("apps", "cells", "documents", "recurring", "rows"))
 
 ID = UUID("01234567-89ab-7def-8123-456789abcdef")
 INSTANT_MS = 1_800_000_000_000

@@ -91,32 +91,28 @@ class Pod(SystemClock):
         self.drift = 0.0  #: ms a ms
         self.under_way = 0  #: its store calls that are not carried out yet
         self.uncounted: tuple[int, float] = 0, 0.0  #: what the count was, and when, as it changed an app last
-        self._frozen_s: float | None = None
+        self.is_paused = False
+        self.loop = asyncio.get_running_loop()  # asked each time, it would be a tenth of a run
+        self._frozen_s = 0.0  # when it was paused
         self._running = asyncio.Event()
         self._running.set()
-
-    @property
-    def is_paused(self) -> bool:
-        return self._frozen_s is not None
 
     def now_ms(self) -> int:
         boot_ms = self.boot_ms()
         return START_MS + boot_ms + int(self.off_ms + self.drift * boot_ms)
 
     def boot_ms(self) -> int:
-        time_s = asyncio.get_running_loop().time() if self._frozen_s is None else self._frozen_s
-        return int(time_s * 1000)
+        return int((self._frozen_s if self.is_paused else self.loop.time()) * 1000)
 
     def pause(self, seconds: float) -> None:
         """Freeze the process as SIGSTOP does: no call goes out or comes back, the clock seems to stand."""
-        loop = asyncio.get_running_loop()
-        if self._frozen_s is None:
-            self._frozen_s = loop.time()
+        if not self.is_paused:
+            self.is_paused, self._frozen_s = True, self.loop.time()
             self._running.clear()
-            loop.call_later(seconds, self._resume)
+            self.loop.call_later(seconds, self._resume)
 
     def _resume(self) -> None:
-        self._frozen_s = None
+        self.is_paused = False
         self._running.set()
 
     async def wait_running(self) -> None:
@@ -189,7 +185,8 @@ class PodStore:
         return faults.shown(earlier, after_ms=after_ms, now_ms=right_ms())
 
     def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
-        return partial(self._call, name, getattr(self._store, name))
+        call = self.__dict__[name] = partial(self._call, name, getattr(self._store, name))
+        return call  # and the next time it is found without being asked for here
 
     async def _call(
         self, name: str, method: Callable[..., Awaitable[Any]], *args: Any, **options: Any
@@ -207,10 +204,9 @@ class PodStore:
         if is_uncounted:
             method = partial(self._change_uncounted, method)
         # What was sent is carried out, even if the sender dies or stops waiting.
-        loop = asyncio.get_running_loop()
-        call: asyncio.Future[Any] = loop.create_future()
+        call: asyncio.Future[Any] = pod.loop.create_future()
         pod.under_way += 1
-        loop.call_later(delay_s, self._carry_out, method, args, call)
+        pod.loop.call_later(delay_s, self._carry_out, method, args, call)
         answer = await call
         if self.work is not None:
             self.work.note(name, args, answer)
@@ -225,7 +221,7 @@ class PodStore:
     ) -> None:
         self._pod.under_way -= 1
         try:
-            method(*args).__await__().send(None)
+            method(*args).send(None)
         except StopIteration as done:
             if not call.done():
                 call.set_result(done.value)

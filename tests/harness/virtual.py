@@ -21,43 +21,60 @@ T = TypeVar("T")
 
 
 class _Call:
-    """What the loop is to call: an `asyncio.TimerHandle` at a third of its cost."""
+    """What the loop is to call: an `asyncio.Handle` at a third of its cost."""
 
-    __slots__ = ("args", "callback", "context", "is_cancelled", "loop", "when_s")
+    __slots__ = ("args", "callback", "context", "is_cancelled")
 
     def __init__(
-        self,
-        loop: VirtualLoop,
-        when_s: float | None,
-        callback: Callable[..., object],
-        args: tuple[object, ...],
-        context: Context | None,
+        self, callback: Callable[..., object], args: tuple[object, ...], context: Context | None
     ) -> None:
-        self.loop = loop
-        self.when_s = when_s  #: while a timer holds it
         self.callback = callback
         self.args = args
         self.context = copy_context() if context is None else context
         self.is_cancelled = False
 
-    def __lt__(self, other: _Call) -> bool:
-        return False  # no timer is before one that is due at the same moment
-
     def __repr__(self) -> str:
         return f"<call of {self.callback!r}>"
 
     def cancel(self) -> None:
-        if not self.is_cancelled:
-            self.is_cancelled = True
-            self.callback, self.args = _nothing, ()  # they may hold much, and the timer is long
-            if self.when_s is not None:
-                self.loop.cancelled_timers += 1
+        self.is_cancelled = True
+        self.callback, self.args = _nothing, ()  # they may hold much
 
     def cancelled(self) -> bool:
         return self.is_cancelled
 
+
+class _Timer(_Call):
+    """What the loop is to call later: an `asyncio.TimerHandle`."""
+
+    __slots__ = ("loop", "when_s")
+
+    def __init__(
+        self,
+        callback: Callable[..., object],
+        args: tuple[object, ...],
+        context: Context | None,
+        loop: VirtualLoop,
+        when_s: float,
+    ) -> None:
+        self.callback = callback
+        self.args = args
+        self.context = copy_context() if context is None else context
+        self.is_cancelled = False
+        self.loop: VirtualLoop | None = loop  #: until the time has come
+        self.when_s = when_s
+
+    def __lt__(self, other: _Timer) -> bool:
+        return False  # no timer is before one that is due at the same moment
+
+    def cancel(self) -> None:
+        if not self.is_cancelled:
+            super().cancel()
+            if self.loop is not None:
+                self.loop.cancelled_timers += 1
+
     def when(self) -> float:
-        return 0.0 if self.when_s is None else self.when_s
+        return self.when_s
 
 
 def _nothing() -> None:
@@ -76,12 +93,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def __init__(self) -> None:
         super().__init__()
+        self.get_debug = bool  # type: ignore[method-assign]  # no: asked for each future, and in C that is cheap
         self.offset_s = 0.0
         self.endings: list[Callable[[], Awaitable[None]]] = []
         self.cancelled_timers = 0
         self._calls: deque[_Call] = deque()
         #: Of two that are due at once, neither is before the other: `heapq` decides, as it does in asyncio.
-        self._timers: list[tuple[float, _Call]] = []
+        self._timers: list[tuple[float, _Timer]] = []
 
     def time(self) -> float:
         return self.offset_s
@@ -89,9 +107,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_soon(
         self, callback: Callable[..., object], *args: object, context: Context | None = None
     ) -> Any:
-        if self.is_closed():
+        if self._closed:
             raise RuntimeError("the virtual loop is closed")
-        call = _Call(self, None, callback, args, context)
+        call = _Call(callback, args, context)
         self._calls.append(call)
         return call
 
@@ -100,40 +118,50 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def call_later(
         self, delay: float, callback: Callable[..., object], *args: object, context: Context | None = None
     ) -> Any:
-        return self.call_at(self.offset_s + delay, callback, *args, context=context)
+        if self._closed:
+            raise RuntimeError("the virtual loop is closed")
+        when_s = self.offset_s + delay
+        timer = _Timer(callback, args, context, self, when_s)
+        heappush(self._timers, (when_s, timer))
+        return timer
 
     def call_at(
         self, when: float, callback: Callable[..., object], *args: object, context: Context | None = None
     ) -> Any:
-        if self.is_closed():
+        if self._closed:
             raise RuntimeError("the virtual loop is closed")
-        call = _Call(self, when, callback, args, context)
-        heappush(self._timers, (when, call))
-        return call
+        timer = _Timer(callback, args, context, self, when)
+        heappush(self._timers, (when, timer))
+        return timer
 
     def _run_once(self) -> None:
-        """Call what is to be called now; if that is nothing, move time on to the next timer first."""
-        calls, timers = self._calls, self._drop_cancelled()
-        if not calls:
-            if not timers:
+        """Call what is to be called now, and if that is nothing, move time on to the next timer; until the
+        loop is to stop. asyncio would come back for each moment, which costs as much as what is called."""
+        calls, timers, next_call = self._calls, self._timers, self._calls.popleft
+        while not self._stopping:
+            if self.cancelled_timers:
+                self._drop_cancelled()
+            if timers:
+                if not calls:
+                    self.offset_s += max(0.0, timers[0][0] - self.offset_s)
+                end_s = self.offset_s + self.RESOLUTION_S
+                while timers and timers[0][0] < end_s:
+                    timer = heappop(timers)[1]
+                    timer.loop = None
+                    calls.append(timer)
+            elif not calls:
                 raise RuntimeError("every task waits for something that no timer will bring")
-            self.offset_s += max(0.0, timers[0][0] - self.offset_s)
-        end_s = self.offset_s + self.RESOLUTION_S
-        while timers and timers[0][0] < end_s:
-            _, call = heappop(timers)
-            call.when_s = None
-            calls.append(call)
-        for _ in range(len(calls)):
-            call = calls.popleft()
-            if not call.is_cancelled:
-                try:
-                    call.context.run(call.callback, *call.args)
-                except (SystemExit, KeyboardInterrupt):
-                    raise
-                except BaseException as error:  # noqa: BLE001 - as asyncio does: the loop goes on
-                    self.call_exception_handler({"message": f"exception in {call!r}", "exception": error})
+            for _ in range(len(calls)):
+                call = next_call()
+                if not call.is_cancelled:
+                    try:
+                        call.context.run(call.callback, *call.args)
+                    except (SystemExit, KeyboardInterrupt):
+                        raise
+                    except BaseException as error:  # noqa: BLE001 - as asyncio does: the loop goes on
+                        self.call_exception_handler({"message": f"exception in {call!r}", "exception": error})
 
-    def _drop_cancelled(self) -> list[tuple[float, _Call]]:
+    def _drop_cancelled(self) -> None:
         timers = self._timers
         if len(timers) > self.MIN_TIMERS and self.cancelled_timers > len(timers) * self.MIN_CANCELLED:
             timers[:] = [timer for timer in timers if not timer[1].is_cancelled]
@@ -143,7 +171,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
             while timers and timers[0][1].is_cancelled:
                 heappop(timers)
                 self.cancelled_timers -= 1
-        return timers
 
 
 class LoopClock(SystemClock):

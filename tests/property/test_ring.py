@@ -36,7 +36,8 @@ def hard_cases(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def by_definition(nodes: Mapping[str, float], instances: list[str]) -> dict[str, str]:
     """Place by walking the ranking of all pairs, as the package docstring defines the placement."""
-    room = {node: Placement(nodes, instances)._room()[tag_of(node)] for node in nodes}
+    rooms = Placement(nodes, instances)._room() if nodes else {}
+    room = {node: rooms[tag_of(node)] for node in nodes}
     circle = {
         node: [point >> TAG_BITS for point in points_of(node, nodes[node], scale_of(nodes))] for node in nodes
     }

@@ -231,8 +231,8 @@ class Decision:
             looks += [each for each in (self._rival.schedule_id, self._rival.next_id) if each is not None]
         if definition.overlap is not Overlap.ALLOW or run.stage is Stage.FOLLOWED:
             looks += [each for each in (run.running, run.buffered) if each is not None]
-        if self._may_be_second and self._next is not None:
-            looks.append(self._id_of(self._next))
+        if self._may_be_second and self._next_id is not None:
+            looks.append(self._next_id)
         return looks
 
     def make(self, found: Mapping[UUID, Found]) -> Step:
@@ -501,12 +501,16 @@ class Decision:
             return None
         return next_run(span.version, run.recurring_id, run.nominal_ms, index_of(run))
 
+    @cached_property
+    def _next_id(self) -> UUID | None:
+        return None if self._next is None else id_of(self._row, self._run, self._next)
+
     @property
     def _following(self) -> Row | None:
         """What follows the run, if that was looked at and is stored: a step before this one filed it."""
-        if self._next is None or not self._may_be_second:
+        if self._next_id is None or not self._may_be_second:
             return None
-        return self._found[self._id_of(self._next)].home
+        return self._found[self._next_id].home
 
     @property
     def _was_followed(self) -> bool:
@@ -531,7 +535,7 @@ class Decision:
             planned = next_run(span.version, run.recurring_id, planned.nominal_ms, planned.index)
         return _Walk(ahead, ahead, is_all=False, is_over=False)
 
-    @property
+    @cached_property
     def _may_be_second(self) -> bool:
         """Whether the step may have been taken before, and to know it matters: something would be decided
         otherwise now, or several runs be filed, or what was filed not be filed now."""
@@ -567,9 +571,6 @@ class Decision:
             return True
         is_followed = rival.next_id is not None and self._found[rival.next_id].home is not None
         return is_followed or run_in(found.home).stage is Stage.FOLLOWED
-
-    def _id_of(self, planned: Run) -> UUID:
-        return id_of(self._row, self._run, planned)
 
     def _has_ended(self, schedule_id: UUID) -> bool:
         found, definition = self._found[schedule_id], self._definition

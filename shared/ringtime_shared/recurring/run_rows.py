@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from ringtime_shared.copies import copy_with
-from ringtime_shared.ids import app_number_of, unpack_id
+from ringtime_shared.ids import app_number_of, partition_of
 from ringtime_shared.models.recurring import (
     MAX_EARLIER,
     Definition,
@@ -183,7 +183,7 @@ def id_of(like: Row, run: RunOf, planned: Run, partition: int | None = None) -> 
         partition: None: that of the other row's home, as all runs of a version have the same.
     """
     if partition is None:
-        partition = unpack_id(like.schedule.schedule_id).partition
+        partition = partition_of(like.schedule.schedule_id)
     return run_id(
         recurring_id=run.recurring_id,
         version=run.version,

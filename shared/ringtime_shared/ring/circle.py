@@ -12,6 +12,7 @@ import zlib
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from ringtime_shared.parts import GROUPS, group_of
 
@@ -43,12 +44,18 @@ def tag_of(node: str) -> int:
 
 
 def points_of(node: str, weight: float, scale: int) -> tuple[int, ...]:
-    """Return the node's points; those of a smaller weight are a prefix of those of a greater."""
-    count = max(1, round(POINTS * math.ldexp(weight, -scale)))
+    """Return the node's points, in order; those of a smaller weight are among those of a greater."""
+    return _first_points(node, max(1, round(POINTS * math.ldexp(weight, -scale))))
+
+
+@lru_cache(maxsize=32)  # nodes come and go and come again; half a megabyte for each 10.0 of capacity
+def _first_points(node: str, count: int) -> tuple[int, ...]:
     tag = tag_of(node)
     digest = hashlib.shake_128(b"point:" + node.encode()).digest(8 * count)
     shift = 64 - POSITION_BITS
-    return tuple(bits >> shift << TAG_BITS | tag for bits in struct.unpack(f"<{count}Q", digest))
+    points = [bits >> shift << TAG_BITS | tag for bits in struct.unpack(f"<{count}Q", digest)]
+    points.sort()  # once: whoever puts those of all nodes in order merges them
+    return tuple(points)
 
 
 def scale_of(nodes: Mapping[str, float]) -> int:

@@ -258,6 +258,8 @@ class MemoryStore:
 
     async def fetch_arrivals(self, after_ms: int, groups: Collection[int] | None = None) -> list[Arrival]:
         count, arrivals = self._parts.written, self._arrivals.since(after_ms)
+        if not arrivals:
+            return arrivals
         parts = set(parts_of(groups, [count]))
         return [each for each in arrivals if part_of(group_of(str(each.instance)), count) in parts]
 

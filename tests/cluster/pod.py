@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -189,7 +189,7 @@ class PodStore:
         return call  # and the next time it is found without being asked for here
 
     async def _call(
-        self, name: str, method: Callable[..., Awaitable[Any]], *args: Any, **options: Any
+        self, name: str, method: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **options: Any
     ) -> Any:
         pod, rng, rates = self._pod, self._pod.rng, self._pod.rates
         if pod.is_paused:
@@ -217,7 +217,10 @@ class PodStore:
         return answer
 
     def _carry_out(
-        self, method: Callable[..., Awaitable[Any]], args: tuple[Any, ...], call: asyncio.Future[Any]
+        self,
+        method: Callable[..., Coroutine[Any, Any, Any]],
+        args: tuple[Any, ...],
+        call: asyncio.Future[Any],
     ) -> None:
         self._pod.under_way -= 1
         try:

@@ -35,6 +35,7 @@ COVERAGE = FOLDER / "coverage"
 NOTHING_SELECTED = 5  #: pytest's exit code
 SLOWEST = 20
 WHY_CHARS = 400  #: of a failure's message: enough to know what it was
+IDLE_TIMEOUT_S = 1_800  #: of a case that only gets what others leave, which for minutes may be nothing
 CPU_S = "cpu_s"  #: property of a report; tests/conftest.py writes it
 
 
@@ -121,7 +122,9 @@ STAGES = (
             *("chart", "units"),
         ),
     ),
-    Stage("cluster", IDLE, ("tests/cluster", "tests/property", "tests/model", *COMPUTING)),
+    # Two, as one would leave a core idle for most of what it does, and be the last by ten minutes.
+    Stage("cluster", IDLE, ("tests/cluster",)),
+    Stage("property", IDLE, ("tests/property", "tests/model", *COMPUTING)),
 )
 
 
@@ -146,6 +149,7 @@ async def run(stage: Stage, arguments: Sequence[str]) -> int:
         *program,
         "-q",
         f"--junitxml={FOLDER / stage.name}.xml",
+        *([f"--timeout={IDLE_TIMEOUT_S}"] if stage.niceness == IDLE else []),
         "-m",
         stage.marks,
         *stage.paths,

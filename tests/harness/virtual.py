@@ -90,6 +90,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
     #: As asyncio has it: so few timers, or so small a part of them that is cancelled, is not worth a look.
     MIN_TIMERS, MIN_CANCELLED = 100, 0.5
     RESOLUTION_S = 1e-9
+    _closed: bool  # asyncio's own
+    _stopping: bool
 
     def __init__(self) -> None:
         super().__init__()

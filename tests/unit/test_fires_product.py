@@ -25,7 +25,8 @@ RECURRING = {
     "timeZone": "UTC",
     "callback": {"type": "bell", "details": {}},
 }
-POLICY = {"attempts": 10, "firstDelayMs": 60_000, "maxDelayMs": 60_000, "maxAgeSeconds": 86_400}
+#: each delay is drawn from 0 to 240 s: ten attempts are not over in the four minutes after which a test looks
+POLICY = {"attempts": 10, "firstDelayMs": 240_000, "maxDelayMs": 240_000, "maxAgeSeconds": 86_400}
 
 
 @dataclass
@@ -129,7 +130,7 @@ async def test_what_is_tried_again_holds_the_mark_until_it_has_ended() -> None:
         found = await product.audit_now()
         assert (found["ended"], found["waiting"], found["gaps"]) == ({"SUCCESS": 1}, 1, 0)
         product.bell.is_broken = False
-        await asyncio.sleep(240)
+        await asyncio.sleep(480)
         mark = await product.mark()
         assert (mark["waits"], mark["through"] > held) == ("NOTHING", True)
         found = await product.audit_now()
@@ -146,7 +147,7 @@ async def test_what_was_given_up_and_sent_again_is_no_double() -> None:
     async with serve() as product:
         product.bell.is_broken = True
         schedule_id = await product.create(5)
-        await asyncio.sleep(1_500)
+        await asyncio.sleep(2_500)
         shown = (await product.ask("GET", f"/goscheduler/schedules/{schedule_id}"))["schedule"]
         assert shown["status"] == "FAILURE"
         product.bell.is_broken = False

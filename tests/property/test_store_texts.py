@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.contract.builders import make_app, make_letter, make_log, make_outcome, make_row
 
-from ringtime_shared.copies import copy_with
 from ringtime_shared.models.app import AppConfiguration, SigningSecret
 from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.recurring import Origin, RunOf, Stage, Work
@@ -118,7 +118,7 @@ def test_extras_of_a_run_are_written_as_all_else_is(
         Extras(retry, replay, log, run, "name", labels),
         Extras(retry, 0, (), None, "", labels, change, sending, trace=trace),
     ):
-        schedule = copy_with(
+        schedule = replace(
             row.schedule,
             retry=extras.retry,
             run=extras.run,
@@ -127,7 +127,7 @@ def test_extras_of_a_run_are_written_as_all_else_is(
             sending=extras.sending,
             trace=extras.trace,
         )
-        whole = copy_with(row, schedule=schedule, replay=extras.replay, log=extras.log, change=extras.change)
+        whole = replace(row, schedule=schedule, replay=extras.replay, log=extras.log, change=extras.change)
         assert encode_row_extras(whole) == (None if extras == NO_EXTRAS else encode_slim(extras))
 
 

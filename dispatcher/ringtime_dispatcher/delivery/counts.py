@@ -3,7 +3,6 @@ the node are read from it; nobody keeps another."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from dataclasses import dataclass
 
@@ -94,9 +93,8 @@ class DeliveryCounts:
         awaited_ms = row.schedule.awaited_ms
         if row.schedule.run is not None:
             awaited_ms = max(awaited_ms, row.place.slot_ms)
-        lag_s, lags = max(now_ms - awaited_ms, 0) / 1_000, self.lags
-        lags.total += lag_s
-        lags.counts[bisect_left(lags.bounds, lag_s)] += 1
+        lag_s = max(now_ms - awaited_ms, 0) / 1_000
+        self.lags.add(lag_s)
         if self._is_measured:
             self._apps.lagged(row.place.app_id, lag_s)
 

@@ -36,7 +36,6 @@ from ringtime_dispatcher.delivery.recording import (
 )
 from ringtime_shared.callbacks.foreign import is_own_cancel
 from ringtime_shared.clock import Clock
-from ringtime_shared.copies import copy_with
 from ringtime_shared.errors import Damaged, VersionConflict
 from ringtime_shared.models.claim import Claim, ClaimKey, ClaimKind
 from ringtime_shared.models.recurring import Definition, DefinitionState, Stage
@@ -325,12 +324,12 @@ class Follower:
             self._parts.deliveries.conclude(item, step.outcome)
             return
         if step.run is not row.schedule.run:
-            row = item.row = copy_with(row, schedule=copy_with(row.schedule, run=step.run))
+            row = item.row = replace(row, schedule=replace(row.schedule, run=step.run))
         outcome, filings, home = step.outcome, step.files, None
         again = None
         if step.second_ms is not None:
             again = next_filing(row, max(step.second_ms, now_ms, row.place.slot_ms + 1))  # a place of its own
-            again = copy_with(again, schedule=copy_with(again.schedule, fire_ms=step.second_ms))
+            again = replace(again, schedule=replace(again.schedule, fire_ms=step.second_ms))
         elif step.wait_ms is not None:
             if step.wait_ms > last_slot_ms(row, row.schedule.expires_ms):
                 outcome = unsent(row, Status.MISS, "waited until it was too old", now_ms)

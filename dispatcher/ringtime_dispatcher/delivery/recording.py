@@ -49,7 +49,6 @@ from ringtime_dispatcher.delivery.ledger import home_of
 from ringtime_shared.callbacks.foreign import is_own_cancel
 from ringtime_shared.callbacks.protocol import Reply
 from ringtime_shared.clock import Clock
-from ringtime_shared.copies import copy_with
 from ringtime_shared.errors import OutcomeUnknown, StoreUnavailable
 from ringtime_shared.ids import home_slot
 from ringtime_shared.models.damage import Damage
@@ -349,12 +348,12 @@ def next_filing(row: Row, slot_ms: int, attempt: Attempt | None = None) -> Row:
     again = _filed_at(row, slot_ms)
     if attempt is None:
         return again
-    return copy_with(again, attempts=row.attempts + 1, log=(*row.log, attempt)[-LOG_LENGTH:])
+    return replace(again, attempts=row.attempts + 1, log=(*row.log, attempt)[-LOG_LENGTH:])
 
 
 def _filed_at(row: Row, at_ms: int) -> Row:
     slot_ms = slot_again(row.schedule.schedule_id, at_ms)
-    return copy_with(row, place=row.place._replace(slot_ms=slot_ms))
+    return replace(row, place=row.place._replace(slot_ms=slot_ms))
 
 
 def attempt_of(reply: Reply, *, at_ms: int, took_ms: int) -> Attempt:

@@ -26,7 +26,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -155,8 +154,7 @@ class RequestCounts:
         took = self.took.get(endpoint)
         if took is None:
             took = self.took[endpoint] = Buckets(DURATION)
-        took.total += took_s
-        took.counts[bisect_left(DURATION.buckets, took_s)] += 1
+        took.add(took_s)
 
 
 class Gate:

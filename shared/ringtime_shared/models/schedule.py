@@ -186,7 +186,7 @@ class Row:
         return self.moved_to if self.outcome is None else self.outcome.changed_in
 
     def cancelled(self, at_ms: int) -> Row:
-        """Return this row with a cancel; `replace` takes five times as long."""
+        """Return this row with a cancel; `replace` takes two to three times as long."""
         return Row(
             schedule=self.schedule,
             place=self.place,

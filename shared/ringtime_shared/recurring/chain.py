@@ -84,7 +84,6 @@ from functools import cached_property
 from typing import NamedTuple
 from uuid import UUID
 
-from ringtime_shared.copies import copy_with
 from ringtime_shared.ids import home_slot
 from ringtime_shared.models.recurring import (
     Definition,
@@ -583,7 +582,7 @@ class Decision:
         return _is_skipped(self._run, definition)
 
     def _let_go(self) -> RunOf:
-        return copy_with(self._run, stage=Stage.LET_GO, running=None, buffered=None)
+        return replace(self._run, stage=Stage.LET_GO, running=None, buffered=None)
 
     def _drop(self, why: str) -> Step:
         return self._end(Status.DELETED, why)

@@ -10,7 +10,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from ringtime_shared.copies import copy_with
 from ringtime_shared.ids import app_number_of, partition_of
 from ringtime_shared.models.recurring import (
     MAX_EARLIER,
@@ -198,7 +197,7 @@ def id_of(like: Row, run: RunOf, planned: Run, partition: int | None = None) -> 
 def row_of(run: RunOf, planned: Run, like: Row, now_ms: int, retention_ms: int) -> Row:
     """Return the home row of a run, with the contents of another row of the same version."""
     schedule_id = id_of(like, run, planned)
-    schedule = copy_with(
+    schedule = replace(
         like.schedule,
         schedule_id=schedule_id,
         fire_ms=planned.effective_ms,

@@ -1,4 +1,4 @@
-"""What `models.schedule` makes by hand what `replace` would make in five times the time."""
+"""What `models.schedule` makes by hand what `replace` would make in more time."""
 
 from __future__ import annotations
 

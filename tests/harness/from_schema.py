@@ -29,16 +29,24 @@ _MOST_TEXT, _MOST_ITEMS = 60, 4
 
 
 class FromSchema:
-    """Makes strategies of the schemas of one document. A `not` is left to whoever validates the values."""
+    """Makes strategies of the schemas of one document. A `not` is left to whoever validates the values.
+
+    Hypothesis looks into a strategy when it is first drawn from, which takes longer than drawing:
+    make one of a schema once, and draw from it often.
+    """
 
     def __init__(self, document: Node) -> None:
         self._named = document["components"]["schemas"]
+        self._made: dict[str, st.SearchStrategy[Any]] = {}
 
     def values(self, schema: Node) -> st.SearchStrategy[Any]:
         """Return a strategy of values that are valid, or hardly ever not."""
         assert schema.keys() <= _KNOWN, schema.keys() - _KNOWN
         if "$ref" in schema:
-            return self.values(self._named[schema["$ref"].rpartition("/")[2]])
+            name = schema["$ref"].rpartition("/")[2]
+            if name not in self._made:
+                self._made[name] = self.values(self._named[name])
+            return self._made[name]
         if "const" in schema:
             return st.just(schema["const"])
         if "enum" in schema:

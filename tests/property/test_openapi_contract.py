@@ -20,6 +20,7 @@ from tests.unit.ingest.rig import Reply, make_rig
 from ringtime_shared.callbacks.url_rules import URL_PATTERN, url_fault
 
 Node = dict[str, Any]
+APP_IDS = st.sampled_from(["test", "idle"])
 
 
 @cache
@@ -63,31 +64,45 @@ def hold_form(reply: Reply) -> None:
         assert is_of_state(error["field"], error["rule"]), error
 
 
-@st.composite
-def requests(draw: st.DrawFn, verb: str, path: str) -> tuple[str, bytes, list[tuple[str, str]]]:
-    """Return a target, a body and headers that the document calls valid."""
-    described, make = document()["paths"][path][verb], FromSchema(document())
-    query, headers = {}, list[tuple[str, str]]()
-    for parameter in described["parameters"]:
-        name, value = parameter["name"], make.values(parameter["schema"])
-        if parameter["in"] == "path":
-            known = {"appId": st.sampled_from(["test", "idle"])}.get(name, st.nothing())
-            path = path.replace(f"{{{name}}}", quote(str(draw(known | value)), safe=""))
-        elif parameter["in"] == "header":
-            headers += [(name, draw(value))] * draw(st.booleans())
-        elif parameter["required"] or draw(st.booleans()):
-            query[name] = draw(value)
-    body = b""
+@cache
+def from_document() -> FromSchema:
+    return FromSchema(document())
+
+
+def requests(verb: str, path: str) -> st.SearchStrategy[tuple[str, bytes, list[tuple[str, str]]]]:
+    """Return a strategy of targets, bodies and headers that the document calls valid."""
+    described, make = document()["paths"][path][verb], from_document()
+    values = [(each, make.values(each["schema"])) for each in described["parameters"]]
+    contents = is_valid = None
     if "requestBody" in described:
         schema = described["requestBody"]["content"]["application/json"]["schema"]
-        content = draw(make.values(schema))
-        if "payload" in content and draw(st.integers(0, 9)):
-            content["appId"] = "test"  # of an unknown app nothing else is said
-        assume(validator(schema).is_valid(content))
-        if headers:  # one place for a key is enough, and only one-time schedules have one
-            assume(content.get("idempotencyKey") is None and not content.get("cronExpression"))
-        body = json.dumps(content).encode()
-    return path + (f"?{urlencode(query)}" if query else ""), body, headers
+        contents, is_valid = make.values(schema), validator(schema).is_valid
+
+    @st.composite
+    def request(draw: st.DrawFn) -> tuple[str, bytes, list[tuple[str, str]]]:
+        target, query, headers = path, {}, list[tuple[str, str]]()
+        for parameter, value in values:
+            name = parameter["name"]
+            if parameter["in"] == "path":
+                known = {"appId": APP_IDS}.get(name, st.nothing())
+                target = target.replace(f"{{{name}}}", quote(str(draw(known | value)), safe=""))
+            elif parameter["in"] == "header":
+                headers += [(name, draw(value))] * draw(st.booleans())
+            elif parameter["required"] or draw(st.booleans()):
+                query[name] = draw(value)
+        body = b""
+        if contents is not None and is_valid is not None:
+            content = draw(contents)
+            for each in (content, *content.get("schedules", [])):
+                if "appId" in each and "payload" in each and draw(st.integers(0, 9)):
+                    each["appId"] = "test"  # of an unknown app nothing else is said
+            assume(is_valid(content))
+            if headers:  # one place for a key is enough, and only one-time schedules have one
+                assume(content.get("idempotencyKey") is None and not content.get("cronExpression"))
+            body = json.dumps(content).encode()
+        return target + (f"?{urlencode(query)}" if query else ""), body, headers
+
+    return request()
 
 
 @pytest.mark.slow

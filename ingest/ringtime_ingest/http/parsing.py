@@ -360,7 +360,7 @@ def _read_hook(value: object, path: str, wrong: list[Violation]) -> Hook:
     try:
         return Hook(callback_type=kind, callback_details=encode_details(details).decode())
     except InvalidRequest as error:
-        wrong += at_hook(path, list(error.violations))
+        wrong += [] if misread else at_hook(path, list(error.violations))
         return Hook(callback_type=kind, callback_details="{}")
 
 

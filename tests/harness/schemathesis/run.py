@@ -1,8 +1,9 @@
 """Run Schemathesis against a server of its own: `python -m tests.harness.schemathesis.run [options]`.
 
 The options are those of `st run`. With `--each SECONDS` the routes are run one after the other, each for so
-many seconds at most, and a line says what came of each; `--only REGEX` chooses some, as 'PUT .*/recurring/'.
-The server asks for API keys, and Schemathesis has one.
+many seconds at most, and a line says what came of each: how many requests were made up at random, which is
+what `-n` bounds, and how many with those of the other phases. A route that is out of time has failed.
+`--only REGEX` chooses some, as 'PUT .*/recurring/'. The server asks for API keys, and Schemathesis has one.
 
 Schemathesis lives in a virtual environment of its own, which `make schemathesis` makes: it is no dependency.
 The singular paths have the same handlers, and are left out.
@@ -22,6 +23,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ringtime_shared.access.grants import Scope
@@ -34,7 +36,8 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 COMMAND = ROOT / ".ringtime" / "schemathesis" / "bin" / "st"
 _SINGULAR = r"^/goscheduler/(app|schedule)(/|$)"
-_COUNTS = re.compile(r"(\d+) generated.*")
+_COUNTS = re.compile(r"\d+ generated.*")
+_FUZZED = re.compile(r"^fuzzed: (\d+)$", re.MULTILINE)  #: as hooks.py says it in the end
 _ENDING_S = 20  #: to say what came of it
 
 
@@ -99,7 +102,7 @@ def _routes(document: Mapping[str, Mapping[str, Mapping[str, object]]]) -> list[
 
 
 def _run_one(command: Sequence[str], name: str, folder: Path, most_s: float) -> bool:
-    """Run one route and say what came of it; False: there were failures, which are shown."""
+    """Run one route and say what came of it; False: it has failed, and what was found is shown."""
     begun_s = time.monotonic()
     log = folder / "route.log"
     with log.open("wb") as out:
@@ -108,23 +111,46 @@ def _run_one(command: Sequence[str], name: str, folder: Path, most_s: float) -> 
             route, cwd=folder, env=_environment(), stdout=out, stderr=subprocess.STDOUT
         )
         try:
-            code, note = running.wait(most_s), ""
+            running.wait(most_s)
+            is_in_time = True
         except subprocess.TimeoutExpired:
+            is_in_time = False
             running.send_signal(signal.SIGINT)
-            note = ", out of time"
             try:
-                code = running.wait(_ENDING_S)
+                running.wait(_ENDING_S)
             except subprocess.TimeoutExpired:
                 running.kill()
-                code = running.wait()
-    said = log.read_text(errors="replace")
-    counts = _COUNTS.search(said)
-    is_good = "FAILURES" not in said and (code == 0 or bool(note))
-    told = counts[0] if counts else "no counts"
-    print(f"{name}: {told}{note}, {time.monotonic() - begun_s:.0f} s", flush=True)
-    if not is_good:
-        print(said, flush=True)
-    return is_good
+                running.wait()
+    outcome = judge(log.read_text(errors="replace"), running.returncode, is_in_time=is_in_time)
+    print(f"{name}: {outcome.told}, {time.monotonic() - begun_s:.0f} s", flush=True)
+    if outcome.shown:
+        print(outcome.shown, flush=True)
+    return outcome.is_good
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of one route."""
+
+    is_good: bool
+    told: str  #: in its line
+    shown: str  #: what Schemathesis said, if it found something
+
+
+def judge(said: str, code: int, *, is_in_time: bool) -> Outcome:
+    """Return what came of a route of which Schemathesis said this.
+
+    Args:
+        code: what it exited with.
+        is_in_time: whether it ended by itself.
+    """
+    fuzzed, counts = _FUZZED.search(said), _COUNTS.search(said)
+    told = f"{fuzzed[1] if fuzzed else 'unknown how many'} at random, {counts[0] if counts else 'no counts'}"
+    is_clean = "FAILURES" not in said
+    if not is_in_time:
+        return Outcome(False, f"{told}, OUT OF TIME", "" if is_clean else said)
+    is_good = is_clean and code == 0 and bool(fuzzed and counts)
+    return Outcome(is_good, told, "" if is_good else said)
 
 
 if __name__ == "__main__":

@@ -60,8 +60,9 @@ async def test_while_nothing_changes_the_store_is_asked_for_no_app() -> None:
 @pytest.mark.parametrize(
     "query", ["size=0", "size=1001", "size=x", "after=%2F", "size=1&size=2", "contains=" + 257 * "a"]
 )
-async def test_what_is_wrong_is_told_by_its_field(query: str) -> None:
-    reply = await make_world().client.call("GET", f"{BASE}?{query}")
+@pytest.mark.parametrize("app", ["", "&app_id=test"])
+async def test_what_is_wrong_is_told_by_its_field(query: str, app: str) -> None:
+    reply = await make_world().client.call("GET", f"{BASE}?{query}{app}")
     assert reply.status == 400
     assert reply.json["status"]["errors"][0]["field"] == query.partition("=")[0]
 

@@ -78,6 +78,15 @@ async def test_what_makes_no_sense_is_refused_by_its_field(
     assert [each["field"] for each in reply.json["status"]["errors"]] == [field]
 
 
+async def test_a_number_in_a_hook_that_does_not_fit_is_told_once(rig: Rig) -> None:
+    details = {"url": "https://example.com/", "method": "POST", "own": 1 << 64}
+    hooks = {"onFailure": {"type": "http", "details": details}}
+    reply = await rig.client.call("POST", SCHEDULES, schedule_body(hooks=hooks))
+    assert reply.status == 400
+    wrong = [(each["field"], each["rule"]) for each in reply.json["status"]["errors"]]
+    assert wrong == [("hooks.onFailure.details.own", "a whole number must fit 64 bits")]
+
+
 async def test_the_size_is_that_of_the_bytes(rig: Rig) -> None:
     most = AppLimits().payload_bytes
     await create(rig, payload=b64encode(bytes(most)).decode(), payloadEncoding="base64")

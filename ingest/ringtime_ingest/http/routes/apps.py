@@ -111,9 +111,11 @@ class AppRoutes(Routes):
     async def fetch(self, request: Request) -> Response:
         grant = grant_in(request)
         query = Query(request, ("app_id", "contains", "after", "size"))
+        page = _page_of(query)
+        query.check()
         if not query.text("app_id") and any(map(query.text, ("contains", "after", "size"))):
-            return await self._find(query, grant)
-        asked = request.query_params.get("app_id") or None
+            return await self._find(page, grant)
+        asked = query.text("app_id") or None
         if asked is not None:
             parse_app_id(asked)
             if not grant.sees(asked):
@@ -128,17 +130,8 @@ class AppRoutes(Routes):
             await asyncio.sleep(0)  # of 10,000 it takes a tenth of a second
         return success({"apps": shown}, total=len(apps))
 
-    async def _find(self, query: Query, grant: Grant) -> Response:
+    async def _find(self, asked: AppsAsked, grant: Grant) -> Response:
         """Return a page of those that fit, of which there may be many."""
-        if query.text("after"):
-            query.wrong += [Violation("after", each.rule) for each in check_app_id(query.text("after"))]
-        if len(query.text("contains")) > MAX_CONTAINS_CHARS:
-            query.wrong.append(Violation("contains", f"must be at most {MAX_CONTAINS_CHARS} characters"))
-        size = query.size("size", _USUAL, MAX_APPS)
-        if not 1 <= size <= MAX_APPS:
-            query.wrong.append(Violation("size", f"must be a whole number from 1 to {MAX_APPS}"))
-        query.check()
-        asked = AppsAsked(query.text("contains"), query.text("after"), size)
         page = await self._service.find_apps(asked, grant.apps)
         data = {"apps": [app_to_json(app) for app in page.apps], "count": page.count}
         return success(data, total=len(page.apps))
@@ -204,6 +197,19 @@ class AppRoutes(Routes):
         secret_id = request.path_params["secret_id"]
         await self._service.signing.delete(_app_id_of(request), secret_id)
         return success({"secretId": secret_id})
+
+
+def _page_of(query: Query) -> AppsAsked:
+    """Return which page is asked for; what is wrong with that is noted in the query."""
+    after, contains = query.text("after"), query.text("contains")
+    if after:
+        query.wrong += [Violation("after", each.rule) for each in check_app_id(after)]
+    if len(contains) > MAX_CONTAINS_CHARS:
+        query.wrong.append(Violation("contains", f"must be at most {MAX_CONTAINS_CHARS} characters"))
+    size = query.size("size", _USUAL, MAX_APPS)
+    if not 1 <= size <= MAX_APPS:
+        query.wrong.append(Violation("size", f"must be a whole number from 1 to {MAX_APPS}"))
+    return AppsAsked(contains, after, size)
 
 
 def parse_new_secret(body: bytes, max_depth: int) -> tuple[str | None, SigningKind]:

@@ -292,3 +292,25 @@ async def test_rows_are_read_whole_whether_live_or_not(store: Store, app: App) -
     assert (list(first.rows), first.next) == (whole[:3], key_of(cancelled))
     assert (list(rest.rows), rest.next) == (whole[3:], None)
     assert await store.fetch_rows([]) == []
+
+
+async def test_rows_of_many_partitions_are_read_side_by_side(store: Store) -> None:
+    """Each with its own, in the order of the queries, up to its own limit, whatever lies beside it."""
+    app = await store.create_app(make_app(writable=60, polled=60))
+    rows = {
+        partition: [make_row(app, START_MS + n, partition) for n in range(partition % 4)]
+        for partition in range(60)
+    }
+    await store.put_rows([row for each in rows.values() for row in each])
+    order = [*range(59, -1, -1), 3, 3]
+    for limit in (2, 30, 600):
+        pages = await store.fetch_rows([make_query(app, partition=n, limit=limit) for n in order])
+        for n, page in zip(order, pages, strict=True):
+            assert list(page.rows) == rows[n][:limit]
+            assert page.next == (key_of(rows[n][limit - 1]) if len(rows[n]) >= limit else None)
+    mixed = [
+        make_query(app, partition=n % 4, limit=1 + n % 3, after=before(START_MS + n % 2)) for n in range(24)
+    ]
+    for query, page in zip(mixed, await store.fetch_rows(mixed), strict=True):
+        of = [row for row in rows[query.instance.partition] if key_of(row) > query.after]
+        assert list(page.rows) == of[: query.limit]

@@ -55,12 +55,14 @@ _MOST_READ = 10_000  #: rows read for one page; whoever looks for few among many
 _READ_SPARSELY = 500  #: at a time, while a filter may pass over most of them
 _MINUTES = 15  #: asked for entries at first; where there are few, eight times as many the next time
 _ENTRIES = 2_000  #: minutes of partitions, read at once
+_FIRST_ENTRIES = 100  #: of these at first: where they are crowded, a page needs no more
 _AT_ONCE = 250  #: of these whose rows are read side by side
 _MOST_HELD_BYTES = MOST_PAGE_BYTES // 2  #: of payloads; as much again is read beyond a page's end
 _SHOWN_AT_ONCE = 50  #: filings that home rows point at, read side by side
 
 
-_Item = tuple[Position, Row | DamagedRow]
+_Key = tuple[int, UUID]  #: a `Position`, made in a third of the time: each row that is read has one
+_Item = tuple[_Key, Row | DamagedRow]
 
 
 class ListNames(NamedTuple):
@@ -149,29 +151,26 @@ class Listing:
         page = _Page(query.size, _READ_SPARSELY if query.only.is_sparse else 1, self._most_rows)
         looked = 0
         async for upto, items in self._walk(query.app_id, position, last_ms, page.missing):
-            for key, item in await self._items(items, query.only):
-                if isinstance(item, DamagedRow):
-                    page.unreadable.append(item.schedule_id)
-                elif item.is_shown and query.only.wants(item):
-                    if page.is_full:
-                        return await self._end(page, query.app_id, position)
-                    page.add(item)
-                position = key
-                looked += 1
+            seen = await self._items(items, query.only)
+            taken = page.take(seen, query.only)
+            if taken < len(seen):
+                behind = Position(*seen[taken - 1][0]) if taken else position
+                return await self._end(page, query.app_id, behind)
             position = upto
+            looked += taken
             if looked >= _MOST_READ:
                 return await self._end(page, query.app_id, position)
         return await self._end(page, query.app_id, None)
 
     async def _items(self, items: list[_Item], only: RowFilter) -> Sequence[_Item]:
         """Return what was read, as it is shown, where a change may decide."""
+        if not only.is_about_contents:
+            return items
         moved = [
             n
             for n, (_, item) in enumerate(items)
             if isinstance(item, Row) and item.shown_in and item.is_shown
         ]
-        if not moved or not only.is_about_contents:
-            return items
         shown = await fetch_shown(self._store, [cast(Row, items[n][1]) for n in moved])
         for n, row in zip(moved, shown, strict=True):
             items[n] = (items[n][0], row)
@@ -216,18 +215,21 @@ class Listing:
         self, app_id: str, first: int, last_ms: int
     ) -> AsyncIterator[Sequence[Sequence[IndexEntry]]]:
         """Return the app's entries, a list for each minute that has any."""
-        span, limit, last = _MINUTES, _ENTRIES, bucket_of(last_ms)
+        span, limit, last = _MINUTES, _FIRST_ENTRIES, bucket_of(last_ms)
         while first <= last:
             upto = min(last, first + span - 1)
             entries = await self._store.fetch_app_buckets(app_id, first, upto, limit)
-            if len(entries) == limit:  # the last minute may be cut
+            is_cut = len(entries) == limit
+            if is_cut:  # the last minute may be so
                 upto = entries[-1].bucket - 1
                 entries = [entry for entry in entries if entry.bucket <= upto]
                 if not entries:
                     limit *= 2  # a minute with more partitions than that
                     continue
             yield [list(minute) for _, minute in groupby(entries, attrgetter("bucket"))]
-            if len(entries) < _ENTRIES // 16:
+            if is_cut:
+                limit = max(limit, min(8 * limit, _ENTRIES))
+            elif len(entries) < _ENTRIES // 16:
                 span *= 8
             first = upto + 1
 
@@ -267,9 +269,9 @@ class _Part:
 
     def take(self, page: DuePage) -> None:
         """Add the answer."""
-        self.waiting += [(Position(row.place.slot_ms, row.schedule.schedule_id), row) for row in page.rows]
+        self.waiting += [((row.place.slot_ms, row.schedule.schedule_id), row) for row in page.rows]
         if page.damaged:
-            self.waiting += [(Position(each.place.slot_ms, each.schedule_id), each) for each in page.damaged]
+            self.waiting += [((each.place.slot_ms, each.schedule_id), each) for each in page.damaged]
             self.waiting.sort(key=itemgetter(0))
         self.next = page.next
 
@@ -301,18 +303,25 @@ class _Page:
         """Return how many more rows to read, at least one."""
         return min(max(self._size - len(self._rows), self._least), self._most)
 
-    @property
-    def is_full(self) -> bool:
-        return len(self._rows) >= self._size or self._held_bytes >= _MOST_HELD_BYTES
-
-    def add(self, row: Row) -> None:
-        try:
-            check_details(row.schedule.callback_details)
-        except ValueError:
-            self.unreadable.append(row.schedule.schedule_id)
-        else:
-            self._rows.append(row)
-            self._held_bytes += len(row.schedule.payload)
+    def take(self, items: Sequence[_Item], only: RowFilter) -> int:
+        """Add those of `items` that are to be shown, up to the first for which there is no room; return how
+        many come before that. Kept flat on purpose: a page has a thousand."""
+        rows, wants = self._rows, only.wants if only.is_sparse else None
+        for number, (_, item) in enumerate(items):
+            if isinstance(item, DamagedRow):
+                self.unreadable.append(item.schedule_id)
+            elif item.is_shown and (wants is None or wants(item)):
+                if len(rows) >= self._size or self._held_bytes >= _MOST_HELD_BYTES:
+                    return number
+                schedule = item.schedule
+                try:
+                    check_details(schedule.callback_details)
+                except ValueError:
+                    self.unreadable.append(schedule.schedule_id)
+                else:
+                    rows.append(item)
+                    self._held_bytes += len(schedule.payload)
+        return len(items)
 
     def end(self, app_id: str, position: Position | None) -> SchedulePage:
         """Return the page; it goes on behind `position`, None: there is nothing more."""

@@ -170,11 +170,13 @@ class Row:
     @property
     def is_shown(self) -> bool:
         """Whether this row stands for its schedule in lists: the home row of what is to be sent, or was."""
-        run = self.schedule.run
+        schedule = self.schedule
+        if self.place.slot_ms != home_slot(schedule.schedule_id):
+            return False
+        run, sending = schedule.run, schedule.sending
         if run is not None:
-            return self.is_home and run.origin is not Origin.CHECK
-        sending = self.schedule.sending
-        return self.is_home and (sending is None or sending.hook_of is None)
+            return run.origin is not Origin.CHECK
+        return sending is None or sending.hook_of is None
 
     @property
     def shown_in(self) -> Place | None:

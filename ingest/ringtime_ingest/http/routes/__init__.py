@@ -9,6 +9,7 @@ Whoever shows a schedule sends it through `Routes`, which hides the fields of pa
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -97,6 +98,13 @@ class Routes(ABC):
         if payload is schedule.payload:
             return row
         return replace(row, schedule=replace(schedule, payload=payload))
+
+    def _redacted_all(self, app_id: str, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return rows of one app as they may be shown."""
+        app = self._service.known_app(app_id)
+        if app is not None and not app.damage and not app.configuration.redacted_fields:
+            return rows  # as nearly all
+        return [self._redacted(row) for row in rows]
 
     def _payload(self, app_id: str, payload: str, *, is_opaque: bool) -> str:
         app = self._service.known_app(app_id)

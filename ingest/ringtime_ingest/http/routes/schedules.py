@@ -154,8 +154,9 @@ class ScheduleRoutes(Routes):
         return success({"schedule": self._to_json(await self._service.change_schedule(schedule_id, NOW))})
 
     async def fetch_page(self, request: Request) -> Response:
-        page = await self._service.listing.fetch(parse_list_query(request))
-        rows = [self._redacted(row) for row in page.rows]
+        query = parse_list_query(request)
+        page = await self._service.listing.fetch(query)
+        rows = self._redacted_all(query.app_id, page.rows)
         shown = page_to_json(rows, page.token, page.next_ms, page.unreadable)
         return success(shown, total=len(page.rows))
 

@@ -1,6 +1,7 @@
 """Operations of `ScheduleStore` and `DueStore`.
 
-A fetch of due rows is one statement for queries that differ in their app alone, many statements at once.
+A fetch of rows is few statements: one for queries that differ in their app alone, where due rows are asked
+for, or in their partition alone, where an app's rows are; many statements at once.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from functools import partial
-from typing import Generic, Self, TypeVar
+from typing import Generic, NamedTuple, Self, TypeVar
 from uuid import UUID
 
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
@@ -463,8 +464,11 @@ def _entry_end_ms(bucket: int, slot_ms: int, end_ms: int) -> int:
 
 _AFTER = "(slot_ms, schedule_id) > (?, ?) AND (slot_ms) <= (?)"
 _RANGE = f"FROM $schedules WHERE app_id = ? AND partition = ? AND bucket = ? AND {_AFTER} LIMIT ?"
-_RANGES = (
+_OF_APPS = (
     f"FROM $schedules WHERE app_id IN ? AND partition = ? AND bucket = ? AND {_AFTER} PER PARTITION LIMIT ?"
+)
+_OF_PARTITIONS = (
+    f"FROM $schedules WHERE app_id = ? AND partition IN ? AND bucket = ? AND {_AFTER} PER PARTITION LIMIT ?"
 )
 _DUE = f"{CREATED_AND_EXTRAS}, {IS_DONE}"
 _ALL = f"{CREATED_AND_EXTRAS}, {WRITTEN_LATER}"
@@ -483,17 +487,21 @@ class Due:
         """Use `prepare`."""
         self._session = session
         self._get_index, *ways = statements
-        self._get_due, self._get_ids, self._get_all = ways[:2], ways[2:4], ways[4:]
+        self._get_due = _Way(_APP, *ways[:2])
+        self._get_ids = _Way(_APP, *ways[2:4])
+        self._get_all = _Way(_PARTITION, *ways[4:])
         self._parts = parts
         self._expiries = expiries
 
     @classmethod
     async def prepare(cls, session: CqlSession, parts: HeldParts, expiries: Known[int]) -> Self:
-        ways = [
-            f"SELECT {head}{columns} {tail}"
-            for columns in (_DUE, _IDS, _ALL)
-            for head, tail in (("", _RANGE), ("app_id, ", _RANGES))
-        ]
+        ways = []
+        for columns, first, many in (
+            (_DUE, "app_id", _OF_APPS),
+            (_IDS, "app_id", _OF_APPS),
+            (_ALL, "partition", _OF_PARTITIONS),
+        ):
+            ways += [f"SELECT {columns} {_RANGE}", f"SELECT {first}, {columns} {many}"]
         return cls(session, await session.prepare(_GET_INDEX, *ways), parts, expiries)
 
     async def fetch_index(
@@ -541,43 +549,54 @@ class Due:
             pages.append(DuePage(rows, _next_after(query, records), damaged))
         return pages
 
-    async def _ask(
-        self, ways: Sequence[Prepared], queries: Sequence[DueQuery], most_rows: int
-    ) -> list[list[Record]]:
-        """Return the records of each query. Those that differ in their app alone share statements."""
-        of_one, of_many = ways
+    async def _ask(self, way: _Way, queries: Sequence[DueQuery], most_rows: int) -> list[list[Record]]:
+        """Return the records of each query. Those that differ in one part of the key share statements."""
+        varying = way.varying
         bound = [_bind(query) for query in queries]
-        reads = [(routing_key(app, *values[:2]), values) for app, values in bound]
+        reads = [(routing_key(*values[:3]), (values[:varying], values[varying + 1 :])) for values in bound]
         groups = []
         for numbers in alike(reads, self._session):
             size = max(1, min(PARTITIONS_AT_ONCE, most_rows // queries[numbers[0]].limit))
             groups += [numbers[n : n + size] for n in range(0, len(numbers), size)]
         statements = []
         for first, *others in groups:
-            app, values = bound[first]
+            values = bound[first]
             if others:
-                apps = pack_list([app, *(bound[other][0] for other in others)])
-                statements.append(of_many.for_many((apps, *values), reads[first][0]))
+                several = pack_list([values[varying], *(bound[other][varying] for other in others)])
+                values = (*values[:varying], several, *values[varying + 1 :])
+                statements.append(way.of_many.for_many(values, reads[first][0]))
             else:
-                statements.append(of_one.with_raw((app, *values)))
+                statements.append(way.of_one.with_raw(values))
         answers: list[list[Record]] = [[]] * len(queries)
         for group, records in zip(groups, await self._session.read_all(statements), strict=True):
             if len(group) == 1:
                 answers[group[0]] = records
                 continue
-            by_app: dict[str, list[Record]] = defaultdict(list)
+            found: dict[object, list[Record]] = defaultdict(list)
             for record in records:
-                by_app[record[0]].append(record[1:])
+                found[record[0]].append(record[1:])
             for number in group:
-                answers[number] = by_app[queries[number].instance.app_id]
+                answers[number] = found[queries[number].instance[varying]]
         return answers
 
 
-def _bind(query: DueQuery) -> tuple[bytes, tuple[bytes, ...]]:
-    """Return the app, and the other values of a statement about this query's range."""
+_APP, _PARTITION = range(2)  #: of a query's instance, and of the values of `_bind`
+
+
+class _Way(NamedTuple):
+    """Statements about a range of one poller instance, and of several."""
+
+    varying: int  #: in which part of the key those of one statement differ
+    of_one: Prepared
+    of_many: Prepared
+
+
+def _bind(query: DueQuery) -> tuple[bytes, ...]:
+    """Return the values of a statement about this query's range."""
     (app_id, partition), bucket, after, upto_ms, limit = query
     after = max(after, Position(first_slot(bucket) - 1, LAST_ID))
-    return app_id.encode(), (
+    return (
+        app_id.encode(),
         pack_int(partition),
         pack_int(bucket),
         pack_long(after.slot_ms),

@@ -178,6 +178,7 @@ class Dispatcher:
                 limits=parts.limits,
                 rng=parts.rng,
                 slots_ahead=self._owner.instances.slots_ahead,
+                sure_ahead=self._owner.instances.sure_ahead,
                 ring=parts.ring,
                 spans=parts.spans,
                 metrics=parts.metrics,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
+from collections import Counter
 from collections.abc import Iterator
 from uuid import UUID
 
@@ -65,7 +66,7 @@ class Model:
 
     def look(self, limit: int) -> None:
         rows, cut = self.page(self.minute.look_from(), END_MS, limit)
-        self.minute.learn([row.slot_ms for row in rows], cut)
+        self.minute.learn(rows, cut)
 
     def read(self, upto_ms: int) -> None:
         while (next_ms := self.minute.next_ms()) is not None and next_ms <= upto_ms:
@@ -103,6 +104,7 @@ def test_every_row_that_was_there_or_was_announced_is_read_when_it_is_due(
     model = Model(filed)
     for _ in model.play(plan):
         assert len(model.minute._ahead) <= FEW
+        assert not Counter(model.minute.sure_ahead()) - Counter(model.minute.slots_ahead())
         oldest = min((row.slot_ms for row in model.unread), default=None)
         next_ms = model.minute.next_ms()
         if oldest is not None:
@@ -124,6 +126,17 @@ def test_what_is_known_is_read_once_a_slot_and_nothing_else_is(filed: list[int],
         before = model.reads
         model.read(START_MS + offset)
         assert (model.reads > before) is due
+
+
+@given(st.lists(offsets, max_size=1), st.lists(offsets, min_size=2, max_size=2))
+def test_a_row_that_was_announced_and_is_looked_at_is_known_once(
+    filed: list[int], announced: list[int]
+) -> None:
+    model = Model(filed)
+    model.file(announced, 2)
+    model.look(FEW)
+    assert [*model.minute.slots_ahead()] == [row.slot_ms for row in model.rows]
+    assert [*model.minute.sure_ahead()] == [row.slot_ms for row in model.rows]
 
 
 @given(

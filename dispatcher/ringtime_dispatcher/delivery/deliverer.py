@@ -117,6 +117,7 @@ class DeliveryParts:
     limits: AppLimits
     rng: Random
     slots_ahead: Callable[[], Iterable[int]] = tuple  #: of rows that this node is to read
+    sure_ahead: Callable[[], Iterable[int]] = tuple  #: of those of them that are no first filings of runs
     ring: KeyRing | None = None  #: decrypts secrets; None: a callback with secrets fails
     spans: Spans | None = None  #: begins those of attempts; None: there are none
     metrics: Metrics = UNMEASURED
@@ -166,7 +167,7 @@ class Deliverer:
                 retention_ms=self._retention_ms,
                 on_missed=self.counts.passed_over,
                 hook_of=self._hook_of,
-                loads=Loads(parts.clock, parts.slots_ahead),
+                loads=Loads(parts.clock, parts.slots_ahead, parts.sure_ahead),
             )
         )
         self._guards = Deadlines(waits_a_turn=True)

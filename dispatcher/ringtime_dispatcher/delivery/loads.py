@@ -6,6 +6,14 @@ each `_FRESH_MS`; nobody else pays for it. Of minutes further ahead only what wa
 node evens out what it owns itself, and among seconds that are alike a hash of the run decides; so nodes that
 know nothing of each other do not choose alike.
 
+In the begin of a window lie the runs of others with the same window, and wait for their own second. Nothing
+is sent of them there, so they do not count, or all would choose from what comes after. Which they are is not
+known before they are read. So of that part of a window only those rows count that are none for sure, which
+are the one-time ones that a look found and what was filed again; others that were told of by an arrival, or
+are runs of other definitions, are passed over there. Those that wait are themselves to choose, from what is
+left of the window by then; what they may be expected to put into a second counts there, so that the first to
+choose take the seconds that nobody else will be in time for.
+
 A choice is not repeated by whoever comes after a crash: that which was claimed first stands
 (`ringtime_shared.recurring.chain`).
 """
@@ -15,11 +23,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
+from itertools import islice
+from math import inf
 
 from ringtime_dispatcher.delivery.recording import last_slot_ms, next_filing
 from ringtime_shared.clock import Clock
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.recurring.chain import PLACE_AHEAD_MS
+from ringtime_shared.recurring.run_rows import run_in
+from ringtime_shared.recurring.runs import choices_ms
 
 _FRESH_MS = 5_000  #: what is known of others' rows is counted again after that
 _MOST_COUNTED = 200_000  #: slots; some 10 ms
@@ -29,17 +41,23 @@ _MOST_SECONDS = 600  #: looked at for one choice: of a longer window, so many of
 class Loads:
     """What is due in each second ahead, as far as this node knows."""
 
-    def __init__(self, clock: Clock, known: Callable[[], Iterable[int]]) -> None:
+    def __init__(
+        self, clock: Clock, known: Callable[[], Iterable[int]], sure: Callable[[], Iterable[int]]
+    ) -> None:
         """
         Args:
             known: returns the slots ahead that are known of what this node owns.
+            sure: those of them at which something is sent for sure.
         """
         self._clock = clock
         self._known = known
+        self._sure = sure
         self._took_ms = 0  # from the latest choice whose filing is durable until it was
         self._counted_ms: int | None = None  # on the boot clock
         self._placed = Counter[int]()  # by second: what was placed here
         self._due = Counter[int]()  # by second: that, and what is known of others
+        self._sent = Counter[int]()  # by second: that, and what is sure of others
+        self._waiting = Counter[int]()  # by second: what is known and not sure
 
     def choose(self, row: Row, within: tuple[int, int]) -> int:
         """Return a slot for a run's row in this half-open range of ms, at least one long.
@@ -52,17 +70,20 @@ class Loads:
         from_ms = max(from_ms, min(self._clock.now_ms() + ahead_ms, until_ms - 1_000))
         last_ms = last_slot_ms(row, row.schedule.expires_ms)
         digest = int.from_bytes(blake2b(row.schedule.schedule_id.bytes, digest_size=8).digest(), "big")
-        slot_ms = min(self._choose(from_ms, until_ms, digest), last_ms)
+        nominal_ms = run_in(row).nominal_ms
+        waited_ms = nominal_ms + choices_ms(until_ms - nominal_ms)  # up to when others like it wait
+        slot_ms = min(self._choose(from_ms, until_ms, waited_ms, ahead_ms, digest), last_ms)
         second = slot_ms // 1_000
         self._placed[second] += 1
         self._due[second] += 1
+        self._sent[second] += 1
         return next_filing(row, slot_ms).place.slot_ms
 
     def note(self, took_ms: int) -> None:
         """From a choice until the filing for it was durable it took so long."""
         self._took_ms = took_ms
 
-    def _choose(self, from_ms: int, until_ms: int, digest: int) -> int:
+    def _choose(self, from_ms: int, until_ms: int, waited_ms: int, ahead_ms: int, digest: int) -> int:
         self._count()
         first, last = from_ms // 1_000, (until_ms - 1) // 1_000
         if until_ms - from_ms >= 3_000:  # seconds that are cut at an end are not worth it
@@ -70,11 +91,17 @@ class Loads:
         span = last - first + 1
         step = -(-span // _MOST_SECONDS)
         begin = digest % span  # who comes first among equals
-        due = self._due
-        second = first + min(
-            ((begin + n) % span for n in range(0, span, step)), key=lambda each: due[first + each]
-        )
-        # A counter answers 0 for what it does not have, and keeps nothing of it.
+        second, least, order = first, inf, 0
+        due, sent, waiting = self._due.get, self._sent.get, self._waiting.get
+        now, waited, ahead = self._clock.now_ms() // 1_000, -(-waited_ms // 1_000), -(-ahead_ms // 1_000)
+        later = 0.0  # what those who wait may be expected to put into a second, if each takes any of the rest
+        for n in range(0, span, step):
+            each = first + n
+            if now < each - ahead < waited:
+                later += waiting(each - ahead, 0) / (span - n)
+            load = (sent if each < waited else due)(each, 0) + later
+            if load <= least and (load < least or (n - begin) % span < order):
+                second, least, order = each, load, (n - begin) % span
         low_ms, high_ms = max(from_ms, second * 1_000), min(until_ms, second * 1_000 + 1_000)
         slot_ms = low_ms + (digest >> 32) % (high_ms - low_ms)
         return max(slot_ms - (slot_ms & 1), low_ms)  # an odd slot is moved up, and might be at the end then
@@ -86,9 +113,10 @@ class Loads:
         self._counted_ms = boot_ms
         now = self._clock.now_ms() // 1_000
         self._placed = Counter({second: rows for second, rows in self._placed.items() if second >= now})
-        known = Counter[int]()
-        for n, slot_ms in enumerate(self._known()):
-            if n >= _MOST_COUNTED:
-                break
-            known[slot_ms // 1_000] += 1
-        self._due = known | self._placed  # what was placed is known a moment later: the larger of both
+        # What was placed is known a moment later: the larger of both.
+        known, sure = _by_second(self._known()), _by_second(self._sure())
+        self._due, self._sent, self._waiting = known | self._placed, sure | self._placed, known - sure
+
+
+def _by_second(slots: Iterable[int]) -> Counter[int]:
+    return Counter(slot_ms // 1_000 for slot_ms in islice(slots, _MOST_COUNTED))

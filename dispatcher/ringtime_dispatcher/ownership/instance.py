@@ -110,6 +110,11 @@ class OwnedInstance:
         for minute in () if self._rows is None else self._rows.minutes.values():
             yield from minute.slots_ahead()
 
+    def sure_ahead(self) -> Iterator[int]:
+        """Yield those of them at which something is sent for sure, as far as that is known."""
+        for minute in () if self._rows is None else self._rows.minutes.values():
+            yield from minute.sure_ahead()
+
     def next_read(self, horizon_ms: int) -> tuple[int, Position] | None:
         """Return the bucket with the oldest slot that is to be read, and how far that bucket is read; None:
         there is no such slot up to `horizon_ms`."""
@@ -138,7 +143,7 @@ class OwnedInstance:
         """A look at the positions of `bucket` found these."""
         minute = self.minute(bucket)
         if minute is not None:
-            minute.learn([each.slot_ms for each in page.ids], page.next)
+            minute.learn(page.ids, page.next)
 
     def expect(self, slots: Sequence[int], *, is_first: bool) -> tuple[int, int] | None:
         """Rows were filed at these slots of one bucket; return from where to where they were read past
@@ -383,6 +388,11 @@ class Instances:
         """Yield the slots ahead of all of them, as far as they are known."""
         for owned in self.active():
             yield from owned.slots_ahead()
+
+    def sure_ahead(self) -> Iterator[int]:
+        """Yield those of them at which something is sent for sure, as far as that is known."""
+        for owned in self.active():
+            yield from owned.sure_ahead()
 
     def _note(self, owned: OwnedInstance) -> None:
         if owned.has_rows:

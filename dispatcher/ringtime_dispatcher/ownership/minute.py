@@ -8,6 +8,10 @@ A bucket is opened with nothing known, so it is read tick by tick. A look at its
 ahead known, a page at a time, and arrivals add those of rows that are filed later: then it is read only when
 one of them comes due. Slots that did not fit are not known, so nothing is forgotten: reading goes on there.
 
+A look shows ids as well, and with them which rows are first filings of runs. Such a one may only wait at its
+slot for a second to be chosen for it (`delivery.loads`), so those that are sent at theirs for sure are known
+apart. What was announced has no id.
+
 Knowledge is for promptness. A slot that nobody told of is found when the bucket is sealed.
 """
 
@@ -15,19 +19,21 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from ringtime_shared.buckets import BUCKET_MS, first_slot
+from ringtime_shared.ids import Kind, has_kind, home_slot
 from ringtime_shared.stores.protocol import LAST_ID, Position
 
-SLOTS_KNOWN = 500  #: of one bucket at a time, two bytes each; more of them are another look
+SLOTS_KNOWN = 500  #: of one bucket at a time, two to four bytes each; more of them are another look
 FEW_ROWS = 10  #: asked for where fewer are known to come: others may have been filed beside them
 
 
 class Minute:
     """What a node keeps of one bucket with rows."""
 
-    __slots__ = ("_ahead", "_known", "_start_ms", "front")
+    __slots__ = ("_ahead", "_known", "_start_ms", "_sure", "front")
 
     def __init__(self, bucket: int, after_ms: int) -> None:
         """`after_ms`: everything up to this slot was finally read, or was before the bucket."""
@@ -35,6 +41,7 @@ class Minute:
         self.front = Position(max(after_ms, self._start_ms - 1), LAST_ID)  #: rows are read up to here
         self._known = self.front  # all live rows up to here lie at the front, or at a slot in `_ahead`
         self._ahead = array("H")  # known slots after the front, in order, as offsets; one a row of a look
+        self._sure = array("H")  # those of rows that a look found and that are no first filings of runs
 
     @property
     def last_ms(self) -> int:
@@ -63,6 +70,10 @@ class Minute:
         """Yield the slots after the front that rows are known at, one for each."""
         return (self._start_ms + offset for offset in self._ahead)
 
+    def sure_ahead(self) -> Iterator[int]:
+        """Yield those of them at which something is sent, as far as ids tell."""
+        return (self._start_ms + offset for offset in self._sure)
+
     def look_from(self) -> Position:
         """Return where the next look at the positions begins."""
         return self._known
@@ -84,16 +95,25 @@ class Minute:
         if front > self.front:
             self.front = front
             self._known = max(self._known, front)
-            del self._ahead[: bisect_right(self._ahead, min(front.slot_ms, self.last_ms) - self._start_ms)]
+            offset = min(front.slot_ms, self.last_ms) - self._start_ms
+            del self._ahead[: bisect_right(self._ahead, offset)]
+            del self._sure[: bisect_right(self._sure, offset)]
 
-    def learn(self, slots: Iterable[int], upto: Position | None) -> None:
-        """A look from `look_from` found rows at these slots, in order.
+    def learn(self, rows: Sequence[Position], upto: Position | None) -> None:
+        """A look from `look_from` found these rows, in order.
 
         Args:
             upto: as far as it went; None: to the end.
         """
         self._known = max(self._known, upto or Position(self.last_ms, LAST_ID))
-        self._add(slots)
+        front_ms, start_ms = self.front.slot_ms, self._start_ms
+        self._sure.extend(
+            slot_ms - start_ms
+            for slot_ms, schedule_id in rows
+            if slot_ms > front_ms
+            and not (has_kind(schedule_id, Kind.RUN) and home_slot(schedule_id) == slot_ms)
+        )
+        self._add([row.slot_ms for row in rows])
 
     def expect(self, slots: Sequence[int]) -> None:
         """Rows were filed at these slots. Those up to the front are passed over."""
@@ -103,6 +123,7 @@ class Minute:
         """Nothing is known of what lies after the front any more."""
         self._known = self.front
         del self._ahead[:]
+        del self._sure[:]
 
     def _add(self, slots: Iterable[int]) -> None:
         ahead = self._ahead
@@ -110,17 +131,22 @@ class Minute:
         new = [slot_ms - start_ms for slot_ms in slots if slot_ms > front_ms]
         if not new:
             return
-        if not ahead or new[0] >= ahead[-1]:
+        if not ahead or new[0] > ahead[-1]:
             ahead.extend(new)
         elif len(new) == 1:
             at = bisect_left(ahead, new[0])
             if ahead[at] != new[0]:
                 ahead.insert(at, new[0])
         else:
-            ahead[:] = array("H", sorted([*ahead, *new]))
+            fresh: list[int] = []
+            for slot, rows in Counter(new).items():  # a row that was announced and is found by a look is one
+                known = bisect_right(ahead, slot) - bisect_left(ahead, slot)
+                fresh += [slot] * (rows - known)
+            ahead[:] = array("H", sorted([*ahead, *fresh]))
         if len(ahead) > SLOTS_KNOWN:
             cut = ahead[SLOTS_KNOWN]
             del ahead[SLOTS_KNOWN:]
+            del self._sure[bisect_left(self._sure, cut) :]
             self._known = max(min(self._known, Position(start_ms + cut - 1, LAST_ID)), self.front)
 
 

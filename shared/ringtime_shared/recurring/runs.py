@@ -42,9 +42,7 @@ MOST_PREVIEWED = 100
 _UNIT_MS = {Unit.SECONDS: 1_000, Unit.MINUTES: 60_000, Unit.HOURS: 3_600_000}
 _DAY_MS = 86_400_000
 _HASH_BITS = 64
-#: Where seconds are to be chosen, the steps that do so are spread over the begin of the window: a quarter of
-#: it, and no more than this.
-_CHOICES_MS = 15_000
+_CHOICES_MS = 15_000  #: see `choices_ms`
 
 
 def next_after(
@@ -295,9 +293,14 @@ def _to_run(times: Times, moments: _Walls | _Elapsed, moment: _Moment, index: in
     window_ms = _window_ms(times, moments, moment)
     spread_ms, until_ms = window_ms, None
     if times.window is not None and times.window.spread is Spread.LEAST_LOADED and window_ms:
-        spread_ms, until_ms = min(window_ms // 4, _CHOICES_MS), moment.ms + window_ms
+        spread_ms, until_ms = choices_ms(window_ms), moment.ms + window_ms
     late_ms = _hash(key) * spread_ms >> _HASH_BITS if spread_ms else 0
     return Run(moment.ms, moment.ms + late_ms, index, window_ms, moment.wall, moment.effect, until_ms)
+
+
+def choices_ms(window_ms: int) -> int:
+    """Return over how much of the begin of a window the steps are spread that choose a second of it."""
+    return min(window_ms // 4, _CHOICES_MS)
 
 
 def _window_ms(times: Times, moments: _Walls | _Elapsed, moment: _Moment) -> int:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
 
 import pytest
-from tests.contract.builders import START_MS
+from tests.contract.builders import START_MS, make_app
 from tests.harness.recurring import every, new_definition
 from tests.harness.virtual import LoopClock, on_virtual_time
-from tests.unit.dispatcher.rig import make_owned, make_rig
+from tests.unit.dispatcher.rig import instances_of, make_owned, make_rig
 from tests.unit.dispatcher.test_following import begin, runs
 
 from ringtime_dispatcher.delivery.loads import Loads
-from ringtime_shared.models.recurring import DefinitionState, Misfire, RunOf, recurring_id_of
+from ringtime_shared.buckets import bucket_of
+from ringtime_shared.models.recurring import DefinitionState, Misfire, RunOf, recurring_id_of, run_id
 from ringtime_shared.models.schedule import Place, Row, Status
 from ringtime_shared.models.times import Spread, Window
 from ringtime_shared.recurring.chain import PLACE_AHEAD_MS
 from ringtime_shared.recurring.run_rows import next_version, run_in, schedule_of
 from ringtime_shared.recurring.runs import next_after
+from ringtime_shared.stores.protocol import LAST_ID, IdPage, Position
 
 HOUR_S = 3_600
 CRONS = 10_000
@@ -45,7 +48,7 @@ async def test_ten_thousand_of_one_time_are_even_over_their_window(share: float)
         assert run is not None
         assert run.until_ms is not None
         steps.append((run.effective_ms, run.until_ms, number))
-    loads = Loads(clock, tuple)
+    loads = Loads(clock, tuple, tuple)
     for at_ms, until_ms, number in sorted(steps):
         await asyncio.sleep((at_ms - clock.now_ms()) / 1_000)
         slot_ms = loads.choose(run_row(number, at_ms), (at_ms + PLACE_AHEAD_MS, until_ms))
@@ -56,28 +59,87 @@ async def test_ten_thousand_of_one_time_are_even_over_their_window(share: float)
     assert max(chosen.values()) < 1.15 * mean
 
 
-def run_row(number: int, slot_ms: int) -> Row:
-    like = schedule_of(
-        LIKE, recurring_id_of(1, f"cron-{number}"), RUN, fire_ms=slot_ms, now_ms=slot_ms, expires_ms=1 << 50
+@pytest.mark.parametrize("is_announced", [False, True])
+@on_virtual_time
+async def test_those_that_wait_for_their_own_second_leave_the_begin_of_the_window_to_others(
+    is_announced: bool,
+) -> None:
+    """Of a node's share of a full minute: what is known by a look, or by arrivals and then a look, as where
+    the definitions were made just before; what is chosen is announced in turn, and may be looked at."""
+    clock, count = LoopClock(), 3_000
+    minute_ms = clock.now_ms() // 60_000 * 60_000 + 60_000
+    bucket, app = bucket_of(minute_ms), make_app(polled=16, writable=16)
+    parts = [make_owned(app, number) for number in range(16)]
+    instances, firsts, seconds = instances_of(*parts), list[Row](), Counter[int]()
+    window = Window(ms=60_000, spread=Spread.LEAST_LOADED)
+    for number in range(count):
+        key = str(recurring_id_of(1, f"cron-{number}"))
+        run = next_after(every(60, window=window), minute_ms - 1, key=key)
+        assert run is not None
+        firsts.append(run_row(number, run.effective_ms, minute_ms))
+    firsts.sort(key=lambda row: row.place.slot_ms)
+    of_part = [firsts[number::16] for number in range(16)]
+    for owned, rows in zip(parts, of_part, strict=True):
+        instances.open_bucket(owned, bucket)
+        if is_announced:
+            instances.expect(owned, sorted({row.place.slot_ms for row in rows}))
+        owned.learn(
+            bucket, IdPage([Position(row.place.slot_ms, row.schedule.schedule_id) for row in rows], None)
+        )
+    loads = Loads(clock, instances.slots_ahead, instances.sure_ahead)
+    for number, row in enumerate(firsts):
+        await asyncio.sleep((row.place.slot_ms - clock.now_ms()) / 1_000)
+        owned = parts[number % 16]
+        owned.set_front(bucket, Position(row.place.slot_ms, LAST_ID))
+        loads.note((clock.now_ms() - minute_ms) // 3)  # as on a node that falls behind
+        slot_ms = loads.choose(row, (row.place.slot_ms + PLACE_AHEAD_MS, minute_ms + 60_000))
+        seconds[slot_ms // 1_000] += 1
+        instances.expect(owned, [slot_ms])
+    assert max(seconds.values()) < count / 48
+
+
+def run_row(number: int, slot_ms: int, nominal_ms: int = START_MS) -> Row:
+    run = replace(RUN, recurring_id=recurring_id_of(1, f"cron-{number}"), nominal_ms=nominal_ms)
+    schedule_id = run_id(
+        recurring_id=run.recurring_id,
+        version=1,
+        nominal_ms=nominal_ms,
+        origin=run.origin,
+        slot_ms=slot_ms,
+        partition=0,
+        app_number=1,
     )
+    like = schedule_of(LIKE, schedule_id, run, fire_ms=slot_ms, now_ms=slot_ms, expires_ms=1 << 50)
     return Row(schedule=like, place=Place("app", 0, slot_ms))
 
 
+@pytest.mark.parametrize("free", [3, 13])
 @on_virtual_time
-async def test_seconds_in_which_others_are_due_are_left_to_them() -> None:
+async def test_seconds_in_which_others_are_due_are_left_to_them(free: int) -> None:
     clock = LoopClock()
     second = clock.now_ms() // 1_000 + 5
-    busy = [1_000 * (second + n) for n in range(20) if n != 13 for _ in range(3)]
-    loads = Loads(clock, lambda: busy)
+    busy = [1_000 * (second + n) for n in range(20) if n != free for _ in range(3)]
+    loads = Loads(clock, lambda: busy, lambda: busy)
     for number in range(3):
-        slot_ms = loads.choose(run_row(number, second * 1_000), (second * 1_000, (second + 20) * 1_000))
-        assert slot_ms // 1_000 == second + 13
+        row = run_row(number, second * 1_000, second * 1_000)
+        assert loads.choose(row, (second * 1_000, (second + 20) * 1_000)) // 1_000 == second + free
+
+
+@on_virtual_time
+async def test_what_may_only_wait_is_passed_over_in_the_begin_of_a_window_alone() -> None:
+    clock = LoopClock()
+    second = clock.now_ms() // 1_000 + 5
+    busy = [1_000 * (second + n) for n in range(20) for _ in range(3)]
+    loads = Loads(clock, lambda: busy, tuple)
+    row = run_row(0, second * 1_000, second * 1_000)
+    for _ in range(3):
+        assert loads.choose(row, (second * 1_000, (second + 20) * 1_000)) // 1_000 < second + 5
 
 
 @on_virtual_time
 async def test_no_second_is_chosen_that_is_over_when_its_filing_is_durable() -> None:
     clock = LoopClock()
-    loads, now_ms = Loads(clock, tuple), clock.now_ms()
+    loads, now_ms = Loads(clock, tuple, tuple), clock.now_ms()
     within = (now_ms + PLACE_AHEAD_MS, now_ms + 20_000)
     loads.note(4_000)
     assert min(loads.choose(run_row(number, now_ms), within) for number in range(100)) >= now_ms + 8_000
@@ -91,7 +153,7 @@ async def test_no_second_is_chosen_that_is_over_when_its_filing_is_durable() -> 
 @on_virtual_time
 async def test_a_range_does_not_have_its_end() -> None:
     clock = LoopClock()
-    loads, first_ms = Loads(clock, tuple), clock.now_ms() // 1_000 * 1_000 + 60_000
+    loads, first_ms = Loads(clock, tuple, tuple), clock.now_ms() // 1_000 * 1_000 + 60_000
     for number in range(10_000):
         from_ms = first_ms + number % 7 * 371
         until_ms = from_ms + 1_000 + number % 5 * 777

@@ -59,6 +59,9 @@ class CronPlan(Plan):
     has_windows: bool = False  #: in which the second of each run is chosen
     has_work: bool = False  #: receivers answer 202, and say later that they are done, or never
     resizes: int = 0  #: of the app `pay`, one after the other, by an operator who may be killed
+    finish_s: float = (
+        4_000.0  #: until the last resize is finished: a change that was never stored holds it up
+    )
     watch_s: float = 75.0  #: crons go on so long after the last fault, which is longer than any check takes
 
 
@@ -354,7 +357,7 @@ class CronWorld(World):
             return
         resizer = self._resizer(Pod("ringctl-last", self.rng, FaultRates()))
         try:
-            app = await resizer.finish(await resizer.resume(), timeout_s=4_000, is_waiting=True)
+            app = await resizer.finish(await resizer.resume(), timeout_s=self.plan.finish_s, is_waiting=True)
         except Unfinished as unfinished:
             self._found.append(f"unfinished: {unfinished}")
         for definition in self._definitions():

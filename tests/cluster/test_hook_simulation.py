@@ -92,4 +92,4 @@ def test_an_outcome_before_its_hook_is_found(monkeypatch: pytest.MonkeyPatch) ->
         real(self, replace(record, filings=others, on_durable=then))
 
     monkeypatch.setattr(OutcomeWriter, "put", put)
-    assert first_failure(range(40), play) is not None
+    assert first_failure(range(35, 135), play) is not None  # few seeds show it, and the first is 38

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
@@ -179,8 +179,9 @@ class MemoryStore:
             if run is not None and is_listed_run(row):
                 runs = self._runs[DefinitionKey(place.app_id, run.recurring_id)]
                 entry = RunEntry(run.nominal_ms, schedule_id)
-                if entry not in runs:
-                    insort(runs, entry)
+                at = bisect_left(runs, entry)
+                if runs[at : at + 1] != [entry]:
+                    runs.insert(at, entry)
             stored = self._rows[place].get(schedule_id)
             if stored is None:
                 self._rows[place][schedule_id] = row

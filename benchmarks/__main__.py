@@ -26,33 +26,47 @@ from benchmarks import hammer, servers
 from benchmarks.profiles import PROFILES, QUICK, QUICK_PROFILES, Bench, NotOffered, Sizes, Step
 from benchmarks.table import Result, Sample, render
 
+MOST_WARM_UPS = 6  #: rounds before those that count
+WARM_SHARE = 0.05  #: of what servers use: those that are warm spend less on compiling
+
 
 def measure(steps: Sequence[Step], benches: Sequence[Bench], rounds: int) -> Iterator[Result]:
-    """Take the servers through every step, in turn in each round; return each when it is done."""
+    """Take the servers through every step, in turn in each round; return each when it is done.
+
+    Rounds that do not count come before, until a JVM compiles little of what the step asks of it.
+    """
     for step in steps:
         result = Result(step=step.name, unit=step.unit)
         able = list(benches)
-        for number in range(-int(step.warms_up), rounds):
-            turn = (
-                able if number % 2 else able[::-1]
-            )  # who comes first changes: what it warms up serves the next
-            for bench in list(turn):
-                try:
-                    _play(step, bench, result, counts=number >= 0, is_first=number <= 0)
-                except (NotOffered, RuntimeError, OSError) as error:
-                    result.reasons[bench.target.name] = str(error)
-                    able.remove(bench)
+        for number in range(-MOST_WARM_UPS if step.warms_up else 0, 0):
+            played = _play_round(step, able, result, number)
+            if all(each.compiling_share <= WARM_SHARE for each in played):
+                break
+        for number in range(rounds):
+            _play_round(step, able, result, number)
         order = [each.target.name for each in benches if each.target.name in result.samples]
         yield replace(result, samples={name: result.samples[name] for name in order})
 
 
-def _play(step: Step, bench: Bench, result: Result, *, counts: bool, is_first: bool) -> None:
-    if is_first:
-        step.prepare(bench)
-    samples: list[Sample] = []
-    step.measure(bench, samples)
-    if counts:
-        result.samples.setdefault(bench.target.name, []).extend(samples)
+def _play_round(step: Step, able: list[Bench], result: Result, number: int) -> list[Sample]:
+    """Have those who are able play a round, which counts from number 0 on; return what was seen of it. Who
+    cannot do it is able no more."""
+    turn = able if number % 2 else able[::-1]  # who comes first changes: what it warms up serves the next
+    seen: list[Sample] = []
+    for bench in list(turn):
+        try:
+            if number <= 0:
+                step.prepare(bench)
+            samples: list[Sample] = []
+            step.measure(bench, samples)
+        except (NotOffered, RuntimeError, OSError) as error:
+            result.reasons[bench.target.name] = str(error)
+            able.remove(bench)
+            continue
+        seen += samples
+        if number >= 0:
+            result.samples.setdefault(bench.target.name, []).extend(samples)
+    return seen
 
 
 def run(options: argparse.Namespace) -> int:

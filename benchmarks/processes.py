@@ -19,6 +19,18 @@ def cpu_s(pid: int, proc: Path = PROC) -> float:
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
+def compiling_s(pid: int, proc: Path = PROC) -> float:
+    """Return the processor time that the compilers of a JVM have used so far, of which it needs much until it
+    has done the same for a while; 0 of other programs."""
+    ticks = 0
+    for each in (proc / str(pid) / "task").glob("*/stat"):
+        with suppress(OSError):  # it has just ended
+            name, _, rest = each.read_text().rpartition(")")
+            if "CompilerThre" in name:  # C1 and C2; names of threads end at 15 letters
+                ticks += sum(map(int, rest.split()[11:13]))
+    return ticks / _TICKS
+
+
 def resident_mib(pid: int, proc: Path = PROC) -> float:
     """Return the memory a process has in use."""
     status = (proc / str(pid) / "status").read_text()
@@ -50,6 +62,10 @@ class Processes:
             name: sum(cpu_s(each, self.proc) for pid in pids for each in family(pid, self.proc))
             for name, pids in self.pids.items()
         }
+
+    def compiling_s(self) -> float:
+        """Return what of the processor time of all went into compiling so far."""
+        return sum(compiling_s(pid, self.proc) for pids in self.pids.values() for pid in pids)
 
     def resident_mib(self) -> dict[str, float]:
         """Return the memory of each name."""

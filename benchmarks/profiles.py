@@ -146,10 +146,13 @@ class Bench:
     @contextmanager
     def measuring(self, unit: str, samples: list[Sample]) -> Iterator[Measured]:
         """Add a sample of what the block sets and of the processor time it took."""
-        begun, machine, mine, used = time.monotonic(), Machine.now(), _own_s(), self.target.processes.used_s()
+        processes = self.target.processes
+        begun, machine, mine, used = time.monotonic(), Machine.now(), _own_s(), processes.used_s()
+        compiling_s = processes.compiling_s()
         measured = Measured()
         yield measured
-        after, seconds = self.target.processes.used_s(), time.monotonic() - begun
+        after, seconds = processes.used_s(), time.monotonic() - begun
+        compiling_s = processes.compiling_s() - compiling_s
         if measured.cpu_from:
             used = measured.cpu_from
         spent = {name: after[name] - used[name] for name in used}
@@ -161,6 +164,7 @@ class Bench:
                 cpu={name: value / max(by, 1e-9) for name, value in spent.items()},
                 faults=measured.faults,
                 foreign_share=Machine.now().foreign_share(machine, ours_s),
+                compiling_share=compiling_s / max(sum(spent.values()), 1e-9),
             )
         )
 

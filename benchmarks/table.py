@@ -18,6 +18,7 @@ class Sample:
     cpu: dict[str, float]  #: by process, in the unit of the step
     faults: str = ""  #: what must not be, in words
     foreign_share: float = 0.0  #: of the machine, that others took meanwhile
+    compiling_share: float = 0.0  #: of `cpu`, that JVMs compiled in
 
     @property
     def cpu_all(self) -> float:
@@ -79,6 +80,9 @@ def _render_one(result: Result) -> str:
     if result.samples:
         most = max(each.foreign_share for samples in result.samples.values() for each in samples)
         told.append(f"- others took up to {most:.0%} of the machine")
+        compiling = max(each.compiling_share for samples in result.samples.values() for each in samples)
+        if compiling >= 0.005:
+            told.append(f"- JVMs compiled in up to {compiling:.0%} of the processor time")
     return "\n".join(told)
 
 

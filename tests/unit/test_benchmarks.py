@@ -8,13 +8,26 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import pytest
 from benchmarks import hammer
 from benchmarks.__main__ import measure, parser
 from benchmarks.deliveries import Filed, judge, read_filed
 from benchmarks.processes import Machine, Processes
-from benchmarks.profiles import PROFILES, QUICK, Bench, Sizes, batch, cancel, create, fire, get, listing
+from benchmarks.profiles import (
+    PROFILES,
+    QUICK,
+    Bench,
+    Sizes,
+    Step,
+    batch,
+    cancel,
+    create,
+    fire,
+    get,
+    listing,
+)
 from benchmarks.servers import Target, parse
 from benchmarks.table import Result, Sample, render
 from tests.harness.server import serving
@@ -43,6 +56,33 @@ def test_a_process_costs_what_it_and_its_descendants_used(tmp_path: Path) -> Non
 
     assert processes.used_s() == pytest.approx({"pod": 2.0, "database": 0.1})
     assert processes.resident_mib() == {"pod": 8, "database": 2}
+
+
+def test_what_the_compilers_of_a_jvm_used_is_told_apart(tmp_path: Path) -> None:
+    for thread, name, ticks in ((20, "java", 700), (21, "C2 CompilerThre", 150), (22, "C1 CompilerThre", 50)):
+        task = tmp_path / "20" / "task" / str(thread)
+        task.mkdir(parents=True)
+        (task / "stat").write_text(f"{thread} ({name}) S 1 1 1 0 -1 0 0 0 0 0 {ticks} 0 7 7 20")
+
+    assert Processes({"database": [20]}, tmp_path).compiling_s() == pytest.approx(2.0)
+
+
+def test_rounds_count_from_when_the_servers_are_warm(tmp_path: Path) -> None:
+    shares = [0.4, 0.2, 0.01, 0.03, 0.3]
+    left = shares.copy()
+
+    def play(_: Bench, samples: list[Sample]) -> None:
+        samples.append(Sample(figures={}, cpu={"database": 1.0}, compiling_share=left.pop(0)))
+
+    step = Step("get", "cpu us", play, lambda _: None)
+    bench = Bench(
+        Target(name="one", base="", processes=Processes({})), cast(hammer.Sink, None), QUICK, tmp_path
+    )
+    (result,) = measure([step], [bench], rounds=2)
+
+    assert [each.compiling_share for each in result.samples["one"]] == shares[3:]
+    assert not left
+    assert "compiled in up to 30%" in render([result])
 
 
 def test_others_took_what_was_busy_and_not_ours(tmp_path: Path) -> None:

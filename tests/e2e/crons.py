@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import UUID
 
 from ringtime_local.cluster import Cluster
@@ -28,17 +29,25 @@ EVERY_5_S: Mapping[str, object] = {
 async def put_all(
     client: LoadClient, url: str, paths: Sequence[str], times: Mapping[str, object] = EACH_MINUTE
 ) -> list[DefinitionKey]:
-    """Put what runs at these times; return what it is known as. What got no sure answer is put again."""
+    """Put what runs at these times; return what it is known as."""
     callback = {"type": "http", "details": {"url": url, "method": "POST"}}
     body = {"payload": "{}", "callback": callback, **times}
-    answers = dict(zip(paths, await gather(client.request("PUT", path, body) for path in paths), strict=True))
+    shown = await ask_all(client, "PUT", paths, body)
+    return [DefinitionKey(each["appId"], UUID(each["scheduleId"])) for each in shown]
+
+
+async def ask_all(
+    client: LoadClient, method: str, paths: Sequence[str], body: Mapping[str, object]
+) -> list[Any]:
+    """Ask for the same of many, and return the answers; what got no sure one is asked for again."""
+    asked = [client.request(method, path, body) for path in paths]
+    answers = dict(zip(paths, await gather(asked), strict=True))
     for _ in range(PUTS):
         unsure = [path for path, answer in answers.items() if answer.status == 503]
-        again = await gather(client.request("PUT", path, body) for path in unsure)
+        again = await gather(client.request(method, path, body) for path in unsure)
         answers |= zip(unsure, again, strict=True)
     assert {answer.status for answer in answers.values()} <= {200, 201}, answers
-    shown = [answer.data for answer in answers.values()]
-    return [DefinitionKey(each["appId"], UUID(each["scheduleId"])) for each in shown]
+    return [answer.data for answer in answers.values()]
 
 
 @asynccontextmanager

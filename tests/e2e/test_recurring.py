@@ -3,8 +3,9 @@ nominal time has exactly one recorded run.
 
 In the long set alone, for it is about minutes: `RINGTIME_FAULTS=long pytest -s tests/e2e/test_recurring.py`,
 with `RINGTIME_TEST_CRONS` and `RINGTIME_TEST_CRON_MINUTES` for another size. The simulation of crons holds
-the same on virtual time in each run. There, too, is what many definitions of one minute do without a window
-and with both kinds, `-k one_minute`, with `RINGTIME_TEST_CRONS_AT_ONCE` for another number.
+the same on virtual time in each run. Before it, as an app that was resized has other partitions, is what many
+definitions of one minute do without a window and with both kinds, `-k one_minute`, with
+`RINGTIME_TEST_CRONS_AT_ONCE` for another number.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from ringtime_shared.recurring.run_rows import run_in
 from ringtime_shared.stores.cassandra.store import CassandraStore
 from ringtime_shared.stores.protocol import DefinitionKey
 from tests.e2e.conftest import APPS, PARTITIONS, register_apps, until_shared
-from tests.e2e.crons import EACH_MINUTE, connected, ended, planned, put_all
-from tests.harness.client import LoadClient, gather
+from tests.e2e.crons import EACH_MINUTE, ask_all, connected, ended, planned, put_all
+from tests.harness.client import LoadClient
 from tests.harness.ledger import Verdict
 from tests.harness.receiver import Receiver
 from tests.harness.report import IS_LONG, report
@@ -54,60 +55,6 @@ async def resize(cluster: Cluster) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["appId"] == RESIZED
-
-
-@pytest.mark.skipif(not IS_LONG, reason="in the long set: make faults; the simulation holds it in each run")
-async def test_each_minute_has_one_run_while_dispatchers_are_killed_and_an_app_is_resized(
-    cluster: Cluster, receiver: Receiver
-) -> None:
-    await until_shared(cluster)
-    async with LoadClient(cluster.base, 16) as client:
-        keys = await put_all(client, receiver.url, [path_of(number) for number in range(CRONS)])
-        begun_s = time.time()
-        for number in range(KILLS):
-            # The length of the test is what it is about; a kill comes in a minute's burst.
-            due_s = (begun_s + (number + 1) * MINUTES * 60 / (KILLS + 1)) // 60 * 60 + 1
-            await asyncio.sleep(due_s - time.time())
-            victim = f"dispatcher-{1 + number}"
-            await asyncio.to_thread(cluster.pods[victim].process.kill)
-            pod = cluster.start_pod(victim)
-            await asyncio.to_thread(pod.wait_ready, time.monotonic() + 90)
-            if not number:
-                await resize(cluster)
-        await asyncio.sleep(max(begun_s + MINUTES * 60 - time.time(), 0))
-        answers = await gather(client.request("POST", f"{path_of(n)}/pause", {}) for n in range(CRONS))
-        assert {answer.status for answer in answers} == {200}
-    async with connected(cluster) as store:
-        definitions = list((await store.fetch_definitions(keys)).values())
-        assert len(definitions) == CRONS
-        assert {each.state for each in definitions} == {DefinitionState.PAUSED}
-        runs = await ended(store, definitions)
-    arrived = receiver.arrivals()
-    missing, doubled, not_sent, lags = 0, 0, 0, list[float]()
-    for definition, rows in zip(definitions, runs, strict=True):
-        made = [row for row in rows if run_in(row).nominal_ms <= definition.from_ms]
-        count, wanted = Counter(run_in(row).nominal_ms for row in made), planned(definition)
-        missing += sum(count[nominal_ms] == 0 for nominal_ms in wanted)
-        doubled += sum(count.values()) - len(count)
-        assert set(count) <= set(wanted)
-        for row in made:
-            found = arrived[str(row.schedule.schedule_id)]
-            is_sent = row.outcome is not None and row.outcome.status is Status.SUCCESS and bool(found)
-            not_sent += not is_sent
-            if found:
-                lags.append(min(each.at_ms for each in found) - run_in(row).nominal_ms)
-        for row in rows:  # at most one, filed before the pause was stored
-            if row not in made:
-                assert row.status is Status.DELETED
-                assert not arrived[str(row.schedule.schedule_id)]
-    sent_twice = sum(len(arrivals) > 1 for arrivals in arrived.values())
-    lags.sort()
-    verdict = Verdict(acknowledged=len(lags), duplicates=sent_twice)
-    p50, p99 = (round(lags[int(len(lags) * share)]) for share in (0.5, 0.99))
-    facts = {"crons": CRONS, "missing": missing, "doubled": doubled, "not_sent": not_sent}
-    report("recurring", verdict, **facts, lag_p50_ms=p50, lag_p99_ms=p99, most_ms=round(lags[-1]))
-    assert (missing, doubled, not_sent) == (0, 0, 0)
-    assert sent_twice <= KILLS * 2 * CRONS / 3
 
 
 @pytest.mark.skipif(not IS_LONG, reason="in the long set: make faults; tests/unit/dispatcher/test_loads.py")
@@ -158,6 +105,59 @@ async def test_many_of_one_minute_are_on_time_and_spread_over_their_window(
     assert p99 <= 5_000
     if spread is not None:
         assert max(seconds.values()) <= AT_ONCE / (20 if spread is Spread.HASH else 40)
+
+
+@pytest.mark.skipif(not IS_LONG, reason="in the long set: make faults; the simulation holds it in each run")
+async def test_each_minute_has_one_run_while_dispatchers_are_killed_and_an_app_is_resized(
+    cluster: Cluster, receiver: Receiver
+) -> None:
+    await until_shared(cluster)
+    async with LoadClient(cluster.base, 16) as client:
+        keys = await put_all(client, receiver.url, [path_of(number) for number in range(CRONS)])
+        begun_s = time.time()
+        for number in range(KILLS):
+            # The length of the test is what it is about; a kill comes in a minute's burst.
+            due_s = (begun_s + (number + 1) * MINUTES * 60 / (KILLS + 1)) // 60 * 60 + 1
+            await asyncio.sleep(due_s - time.time())
+            victim = f"dispatcher-{1 + number}"
+            await asyncio.to_thread(cluster.pods[victim].process.kill)
+            pod = cluster.start_pod(victim)
+            await asyncio.to_thread(pod.wait_ready, time.monotonic() + 90)
+            if not number:
+                await resize(cluster)
+        await asyncio.sleep(max(begun_s + MINUTES * 60 - time.time(), 0))
+        await ask_all(client, "POST", [f"{path_of(number)}/pause" for number in range(CRONS)], {})
+    async with connected(cluster) as store:
+        definitions = list((await store.fetch_definitions(keys)).values())
+        assert len(definitions) == CRONS
+        assert {each.state for each in definitions} == {DefinitionState.PAUSED}
+        runs = await ended(store, definitions)
+    arrived = receiver.arrivals()
+    missing, doubled, not_sent, lags = 0, 0, 0, list[float]()
+    for definition, rows in zip(definitions, runs, strict=True):
+        made = [row for row in rows if run_in(row).nominal_ms <= definition.from_ms]
+        count, wanted = Counter(run_in(row).nominal_ms for row in made), planned(definition)
+        missing += sum(count[nominal_ms] == 0 for nominal_ms in wanted)
+        doubled += sum(count.values()) - len(count)
+        assert set(count) <= set(wanted)
+        for row in made:
+            found = arrived[str(row.schedule.schedule_id)]
+            is_sent = row.outcome is not None and row.outcome.status is Status.SUCCESS and bool(found)
+            not_sent += not is_sent
+            if found:
+                lags.append(min(each.at_ms for each in found) - run_in(row).nominal_ms)
+        for row in rows:  # at most one, filed before the pause was stored
+            if row not in made:
+                assert row.status is Status.DELETED
+                assert not arrived[str(row.schedule.schedule_id)]
+    sent_twice = sum(len(arrivals) > 1 for arrivals in arrived.values())
+    lags.sort()
+    verdict = Verdict(acknowledged=len(lags), duplicates=sent_twice)
+    p50, p99 = (round(lags[int(len(lags) * share)]) for share in (0.5, 0.99))
+    facts = {"crons": CRONS, "missing": missing, "doubled": doubled, "not_sent": not_sent}
+    report("recurring", verdict, **facts, lag_p50_ms=p50, lag_p99_ms=p99, most_ms=round(lags[-1]))
+    assert (missing, doubled, not_sent) == (0, 0, 0)
+    assert sent_twice <= KILLS * 2 * CRONS / 3
 
 
 async def _run_at(store: CassandraStore, key: DefinitionKey, nominal_ms: int) -> Row | None:

@@ -26,22 +26,24 @@ from benchmarks import hammer, servers
 from benchmarks.profiles import PROFILES, QUICK, QUICK_PROFILES, Bench, NotOffered, Sizes, Step
 from benchmarks.table import Result, Sample, render
 
-MOST_WARM_UPS = 6  #: rounds before those that count
 WARM_SHARE = 0.05  #: of what servers use: those that are warm spend less on compiling
 
 
 def measure(steps: Sequence[Step], benches: Sequence[Bench], rounds: int) -> Iterator[Result]:
     """Take the servers through every step, in turn in each round; return each when it is done.
 
-    Rounds that do not count come before, until a JVM compiles little of what the step asks of it.
+    Rounds that do not count come before, until a JVM compiles little of what the step asks of it, or for so
+    long as the sizes say.
     """
     for step in steps:
         result = Result(step=step.name, unit=step.unit)
         able = list(benches)
-        for number in range(-MOST_WARM_UPS if step.warms_up else 0, 0):
+        until_s = time.monotonic() + max((each.sizes.warm_s for each in benches), default=0.0)
+        is_warm, number = not step.warms_up, -1
+        while not is_warm:
             played = _play_round(step, able, result, number)
-            if all(each.compiling_share <= WARM_SHARE for each in played):
-                break
+            is_warm = all(each.compiling_share <= WARM_SHARE for each in played) or time.monotonic() > until_s
+            number -= 1
         for number in range(rounds):
             _play_round(step, able, result, number)
         order = [each.target.name for each in benches if each.target.name in result.samples]

@@ -59,6 +59,7 @@ class Sizes:
     wide_apps: int = 10_000
     wide_s: int = 60
     stored: tuple[int, ...] = (1_000_000, 5_000_000, 20_000_000)
+    warm_s: float = 30.0  #: after which no further round is begun that warms up
 
 
 QUICK = Sizes(
@@ -72,6 +73,7 @@ QUICK = Sizes(
     fires=2_000,
     steady_s=4.0,
     steady_lead=(1, 2),
+    warm_s=6.0,
 )
 
 

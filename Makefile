@@ -76,10 +76,10 @@ cron-agreement: setup ## Compare the times of 2,000 cron expressions with cronit
 	$(BIN)/python -m tests.harness.cron_agreement
 
 .PHONY: schemathesis
-schemathesis: setup ## Hold a server against its OpenAPI document by Schemathesis, route by route; EXAMPLES=, LIMIT= seconds a route
+schemathesis: setup ## Hold a server against its OpenAPI document by Schemathesis, route by route, two hours; EXAMPLES=, LIMIT= seconds a route
 	test -x .ringtime/schemathesis/bin/st || python3 -m venv .ringtime/schemathesis
 	.ringtime/schemathesis/bin/pip install -q schemathesis==4.32.5
-	$(BIN)/python -m tests.harness.schemathesis.run --each $(or $(LIMIT),600) -n $(or $(EXAMPLES),2000)
+	$(BIN)/python -m tests.harness.schemathesis.run --each $(or $(LIMIT),1200) -n $(or $(EXAMPLES),2000)
 
 .PHONY: faults
 faults: setup ## Check the models, run the long fault set on real servers, write docs/faults.md anew; 100 minutes

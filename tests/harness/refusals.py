@@ -85,12 +85,13 @@ _STATE = (
 )
 
 
+#: Of objects of any keys, which no schema can tell: the document does in words.
+_IN_WORDS = ("a whole number must fit 64 bits", "given twice; keys do not tell upper from lower case")
+
+
 def is_of_state(field: str, rule: str) -> bool:
-    """Whether a refusal is about what there is, the clock, or two fields; or about a number in an object of
-    any keys, which no schema can bound: the document does in words."""
+    """Whether a refusal is about what there is, the clock, two fields, or what the document says in words."""
     field = _HOOK.sub("callback.details", field)
     if _HEADER_TWICE.match(field) and rule.startswith(("given twice", "is one of headers already")):
         return True
-    return rule == "a whole number must fit 64 bits" or any(
-        field == known and words in rule for known, words in _STATE
-    )
+    return rule in _IN_WORDS or any(field == known and words in rule for known, words in _STATE)

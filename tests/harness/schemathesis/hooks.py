@@ -20,6 +20,9 @@ from refusals import is_of_state  # type: ignore[import-not-found]
 #: what is there, or has a grammar that a schema cannot tell: of others nothing else is said
 KNOWN = {"appId": "test", "cronExpression": "30 9 * * MON-FRI", "timeZone": "Europe/Berlin"}
 
+#: the names of most paths, as far as the configuration does not say them
+PLACES = {"appId": "test", "name": "one"}
+
 # Schemathesis makes it a target that a request is accepted. Half of all examples are then small changes of
 # one, and half the time goes into sorting them: without, they differ and cost half.
 hypothesis.target = lambda observation, *, label="": observation
@@ -41,7 +44,13 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     """Let most valid requests be about what is there, and write whole numbers without a fraction, as the
     document asks for in words: a schema cannot."""
     _Fuzzed.count += case.meta is not None and case.meta.phase.name.value == "fuzzing"
-    if (case.meta is None or case.meta.generation.mode.is_positive) and isinstance(case.body, dict):
+    if case.meta is not None and not case.meta.generation.mode.is_positive:
+        return
+    for name, known in PLACES.items():
+        value = (case.path_parameters or {}).get(name, "")
+        if len(value) % 2 and value not in ("configured", "gone"):
+            case.path_parameters[name] = known
+    if isinstance(case.body, dict):
         case.body = without_fractions(case.body)
         for each in (case.body, *case.body.get("schedules", [])):
             about_what_is_there(each)

@@ -25,7 +25,8 @@ from ringtime_shared.settings import ServerSettings
 
 _INTRO = """Callbacks at the time you ask for. Times are UTC. Every answer comes in one of two envelopes; \
 an error names each field and the rule it broke. Unknown keys are passed over and keys are matched \
-without regard to case; null stands for leaving a field out where the schema allows it. Whole numbers are \
+without regard to case, so that no object has two that differ in case alone; \
+null stands for leaving a field out where the schema allows it. Whole numbers are \
 written without a fraction, and fit 64 bits."""
 _SCOPES = (
     "An API key, `rt_...`, where the server asks for keys. An operation names the scope it needs: "

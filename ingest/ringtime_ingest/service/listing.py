@@ -12,6 +12,10 @@ Payloads may be large: where so many of the largest that the server takes would 
 
 What else is asked of schedules, such as labels, is asked of each row that the walk comes by: it costs what
 the range holds, not what is found. A page ends after `_MOST_READ` rows whatever it holds then.
+
+Nobody waits for a list but who asked for it. To make rows of what was read holds up all that the pod does
+meanwhile, gets and creates of others among it, so lists take turns: of an app one page is read at a time, of
+all apps `_PAGES_AT_ONCE`, and a walk that may show little of what it reads reads little at a time.
 """
 
 from __future__ import annotations
@@ -25,13 +29,14 @@ from math import ceil, sqrt
 from operator import attrgetter, itemgetter
 from typing import NamedTuple, Protocol, cast
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from ringtime_ingest.service.apps import AppMaps
 from ringtime_ingest.service.tokens import encode_token, read_token
 from ringtime_shared.api.schedules import LIST_SIZE, MAX_LIST_DAYS, MAX_LIST_SIZE
 from ringtime_shared.buckets import bucket_of, first_slot, last_slot
 from ringtime_shared.clock import Clock
-from ringtime_shared.errors import Damaged, InvalidRequest, Violation
+from ringtime_shared.errors import Damaged, InvalidRequest, RateLimited, Violation
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.schedules.changing import as_shown
 from ringtime_shared.schedules.row_filter import ALL_ROWS, RowFilter
@@ -52,7 +57,9 @@ from ringtime_shared.stores.protocol import (
 _HOUR_MS = 3_600_000
 _DAY_MS = 86_400_000
 _MOST_READ = 10_000  #: rows read for one page; whoever looks for few among many goes on with the token
-_READ_SPARSELY = 500  #: at a time, while a filter may pass over most of them
+_READ_SPARSELY = 250  #: at a time, while a filter may pass over most of them: a few ms of the pod's loop
+_PAGES_AT_ONCE = 2  #: read by a pod; while one waits for the store, the other's rows are made
+_MOST_ASKED = 16  #: lists of one app that are read or wait for their turn
 _MINUTES = 15  #: asked for entries at first; where there are few, eight times as many the next time
 _ENTRIES = 2_000  #: minutes of partitions, read at once
 _FIRST_ENTRIES = 100  #: of these at first: where they are crowded, a page needs no more
@@ -132,6 +139,14 @@ class ListStore(ScheduleStore, OperatorStore, Protocol):
     """What listing needs of a store."""
 
 
+class _Asked:
+    """The lists of one app that are read or wait for it."""
+
+    def __init__(self) -> None:
+        self.turn = asyncio.Lock()
+        self.count = 0
+
+
 class Listing:
     """Lists the schedules of all apps."""
 
@@ -140,14 +155,28 @@ class Listing:
         self._apps = apps
         self._clock = clock
         self._most_rows = max(1, _MOST_HELD_BYTES // limits.max_payload_bytes)
+        self._turns = asyncio.Semaphore(_PAGES_AT_ONCE)
+        # An app's entry goes with the last list that is asked for.
+        self._asked: WeakValueDictionary[str, _Asked] = WeakValueDictionary()
 
     async def fetch(self, query: ListQuery) -> SchedulePage:
-        """Return a page. Raises InvalidRequest, NotFound (app), StoreUnavailable."""
+        """Return a page. Raises InvalidRequest, NotFound (app), RateLimited, StoreUnavailable."""
         first_ms, last_ms = query.range_at(self._clock.now_ms())
         position = Position(first_ms - 1, LAST_ID)
         if query.token:
             position = max(position, _read_token(query, last_ms))
         await self._apps.get(query.app_id)
+        asked = self._asked.setdefault(query.app_id, _Asked())
+        if asked.count >= _MOST_ASKED:
+            raise RateLimited("app-lists", 1, f"{asked.count} lists of this app are asked for; try again")
+        asked.count += 1
+        try:
+            async with asked.turn, self._turns:
+                return await self._read(query, position, last_ms)
+        finally:
+            asked.count -= 1
+
+    async def _read(self, query: ListQuery, position: Position, last_ms: int) -> SchedulePage:
         page = _Page(query.size, _READ_SPARSELY if query.only.is_sparse else 1, self._most_rows)
         looked = 0
         async for upto, items in self._walk(query.app_id, position, last_ms, page.missing):

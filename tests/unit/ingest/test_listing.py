@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from itertools import pairwise
@@ -20,12 +21,13 @@ from tests.contract.builders import (
     make_update,
 )
 from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
+from tests.unit.spy_store import spin
 
-from ringtime_ingest.service import NewSchedule, listing
+from ringtime_ingest.service import NewApp, NewSchedule, listing
 from ringtime_ingest.service.listing import ListQuery, SchedulePage
 from ringtime_ingest.service.requests import ScheduleChange
-from ringtime_shared.errors import InvalidRequest, NotFound, StoreUnavailable
-from ringtime_shared.models.app import App
+from ringtime_shared.errors import InvalidRequest, NotFound, RateLimited, StoreUnavailable
+from ringtime_shared.models.app import App, AppConfiguration
 from ringtime_shared.models.recurring import Origin
 from ringtime_shared.models.schedule import Outcome, Row, Status
 from ringtime_shared.schedules.row_filter import RowFilter
@@ -360,6 +362,42 @@ async def test_what_is_passed_over_is_read_in_few_steps(rig: Rig) -> None:
     before = len(rig.store.calls)
     assert (await rig.fetch(name_prefix="nightly", size=15)).token == ""
     assert rig.store.names()[before:].count("fetch_rows") < 60
+
+
+async def test_lists_take_turns_by_app_and_no_app_waits_for_the_pages_of_another(rig: Rig) -> None:
+    new = NewApp(app_id="one", partitions=3, active=True, configuration=AppConfiguration())
+    others = [await rig.service.register_app(replace(new, app_id=name)) for name in ("one", "two")]
+    for app in (rig.app, *others):
+        await rig.put(*(make_row(app, START_MS + n, n % 3) for n in range(9)))
+    gate = rig.store.hold("fetch_app_buckets")
+    of_one_app = [asyncio.create_task(rig.fetch()) for _ in range(3)]
+    await spin()
+    assert rig.store.names().count("fetch_app_buckets") == 1
+    query = ListQuery(app_id="", start_ms=START_MS, end_ms=START_MS + DAY_MS)
+    of_others = [
+        asyncio.create_task(rig.service.listing.fetch(replace(query, app_id=app.app_id))) for app in others
+    ]
+    await spin()
+    assert rig.store.names().count("fetch_app_buckets") == 2  # a page of each of two apps, and no third
+    of_one_app[0].cancel()  # as a client that went away: its turn goes on
+    await spin()
+    assert rig.store.names().count("fetch_app_buckets") == 3
+    gate.set()
+    pages = await asyncio.gather(*of_one_app[1:], *of_others)
+    assert [len(page.rows) for page in pages] == [9] * 4
+
+
+async def test_an_app_asks_for_so_many_lists_at_once_and_is_told_of_more(rig: Rig) -> None:
+    await rig.put(*rig.rows(9, HOUR_MS))
+    gate = rig.store.hold("fetch_app_buckets")
+    asked = [asyncio.create_task(rig.fetch()) for _ in range(20)]
+    await spin()
+    refused = [task for task in asked if task.done()]
+    assert len(refused) == 4
+    assert all(isinstance(task.exception(), RateLimited) for task in refused)
+    gate.set()
+    await asyncio.wait(asked)
+    assert len((await rig.fetch()).rows) == 9
 
 
 @pytest.mark.parametrize("bytes_each", [10, 400_000])

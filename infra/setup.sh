@@ -4,7 +4,9 @@
 #   infra/setup.sh        run it, or
 #   . infra/setup.sh      source it: the calling shell is left as it was
 #
-# PYTHON names the interpreter to use; else the first of python3, python3.11, ... that is 3.11 or newer.
+# PYTHON names the interpreter to use; else the system's own, then the first of python3, python3.11, ... of PATH,
+# if it is 3.11 or newer. Distributions build theirs with profile-guided optimisation, version managers often
+# do not, and services on such a one take 9 to 22 % more (docs/benchmarks.md).
 
 ringtime_setup() (
     set -euo pipefail
@@ -16,7 +18,7 @@ ringtime_setup() (
 
     find_python() {
         local candidate
-        for candidate in ${PYTHON:+"$PYTHON"} python3 python3.11 python3.12 python3.13 python3.14; do
+        for candidate in ${PYTHON:+"$PYTHON"} /usr/bin/python3 python3 python3.11 python3.12 python3.13 python3.14; do
             if is_new_enough "$candidate"; then
                 echo "$candidate"
                 return

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import pytest
 
 from ringtime_local.cache import cached
+from tests.harness.wheelhouse import unpack
 
 ROOT = Path(__file__).parents[2]
 RELEASES = Path(__file__).with_name("releases.txt")
@@ -77,7 +78,7 @@ def _build(release: Release, folder: Path) -> None:
     archive = _git(ROOT, "archive", "--format=tar", release.commit)
     assert archive.returncode == 0, archive.stderr
     with tarfile.open(fileobj=BytesIO(archive.stdout)) as tar:
-        tar.extractall(source, filter="data")
+        unpack(tar, source)
     _run(source, sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(wheels))
     (wheel,) = wheels.glob("*.whl")
     _run(folder, str(_UV), "venv", "--quiet", "--relocatable", "--python", sys.executable, str(venv))

@@ -10,6 +10,7 @@ import hashlib
 import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from collections.abc import Iterable
 from email.parser import Parser
@@ -27,6 +28,12 @@ def build(project: Path, into: Path, target: str = "wheel") -> Path:
     subprocess.run(argv, cwd=project, check=True, capture_output=True)
     (built,) = into.glob("*.whl" if target == "wheel" else "*.tar.gz")
     return built
+
+
+def unpack(archive: tarfile.TarFile, into: Path) -> None:
+    """Unpack an archive of our own making as all Pythons do: `filter=` is unknown before 3.11.4."""
+    with_filter = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+    archive.extractall(into, **with_filter)  # type: ignore[arg-type]
 
 
 def packages_needed(wheel: Path) -> set[str]:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import pytest
 from tests.harness.server import ServerProcess, serving
-from tests.harness.wheelhouse import UV, build, install, pack, packages_needed
+from tests.harness.wheelhouse import UV, build, install, pack, packages_needed, unpack
 
 from ringtime import Ringtime
 from ringtime_local.release import version_of
@@ -131,7 +131,7 @@ class Built(NamedTuple):
 def _release(project: Path, folder: Path) -> Built:
     archive = build(project, folder / "archive", "sdist")
     with tarfile.open(archive) as tar:
-        tar.extractall(folder / "source", filter="data")
+        unpack(tar, folder / "source")
     (source,) = (folder / "source").iterdir()
     wheel = build(source, folder / "wheel")
     wheels = folder / "wheels"

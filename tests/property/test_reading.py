@@ -139,6 +139,19 @@ def test_a_row_that_was_announced_and_is_looked_at_is_known_once(
     assert [*model.minute.sure_ahead()] == [row.slot_ms for row in model.rows]
 
 
+@given(st.integers(2, FEW - 1), st.integers(1, FEW), st.booleans())
+def test_rows_of_one_slot_that_two_looks_find_are_known_each(
+    rows: int, page: int, is_announced: bool
+) -> None:
+    model = Model([7] * rows)
+    if is_announced:
+        model.minute.expect([START_MS + 7])
+    for _ in range(rows):
+        model.look(page)
+    assert [*model.minute.sure_ahead()] == [START_MS + 7] * rows
+    assert rows <= len([*model.minute.slots_ahead()]) <= rows + is_announced
+
+
 @given(
     st.lists(
         st.tuples(st.integers(0, 49), st.lists(offsets, min_size=1, max_size=4), st.integers(0, 59_999)),

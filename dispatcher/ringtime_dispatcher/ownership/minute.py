@@ -105,6 +105,7 @@ class Minute:
         Args:
             upto: as far as it went; None: to the end.
         """
+        split_ms = self._known.slot_ms  # the look before may have ended amid the rows of a slot
         self._known = max(self._known, upto or Position(self.last_ms, LAST_ID))
         front_ms, start_ms = self.front.slot_ms, self._start_ms
         self._sure.extend(
@@ -113,7 +114,7 @@ class Minute:
             if slot_ms > front_ms
             and not (has_kind(schedule_id, Kind.RUN) and home_slot(schedule_id) == slot_ms)
         )
-        self._add([row.slot_ms for row in rows])
+        self._add([row.slot_ms for row in rows], split_ms)
 
     def expect(self, slots: Sequence[int]) -> None:
         """Rows were filed at these slots. Those up to the front are passed over."""
@@ -125,7 +126,9 @@ class Minute:
         del self._ahead[:]
         del self._sure[:]
 
-    def _add(self, slots: Iterable[int]) -> None:
+    def _add(self, slots: Iterable[int], split_ms: int = -1) -> None:
+        """Know of rows at these slots. A row that was announced and is found by a look is one; those that a
+        look finds at `split_ms` come on top of those that the look before found there."""
         ahead = self._ahead
         front_ms, start_ms = self.front.slot_ms, self._start_ms
         new = [slot_ms - start_ms for slot_ms in slots if slot_ms > front_ms]
@@ -133,15 +136,15 @@ class Minute:
             return
         if not ahead or new[0] > ahead[-1]:
             ahead.extend(new)
-        elif len(new) == 1:
+        elif len(new) == 1 and new[0] != split_ms - start_ms:
             at = bisect_left(ahead, new[0])
             if ahead[at] != new[0]:
                 ahead.insert(at, new[0])
         else:
             fresh: list[int] = []
-            for slot, rows in Counter(new).items():  # a row that was announced and is found by a look is one
+            for slot, rows in Counter(new).items():
                 known = bisect_right(ahead, slot) - bisect_left(ahead, slot)
-                fresh += [slot] * (rows - known)
+                fresh += [slot] * (rows if slot == split_ms - start_ms else rows - known)
             ahead[:] = array("H", sorted([*ahead, *fresh]))
         if len(ahead) > SLOTS_KNOWN:
             cut = ahead[SLOTS_KNOWN]

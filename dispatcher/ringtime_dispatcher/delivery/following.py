@@ -258,7 +258,8 @@ class Follower:
 
     async def _choose(self, item: RowItem, step: Step, within: tuple[int, int]) -> Step:
         """Return a step with the second of its run: ours, unless one was claimed before."""
-        now_ms, second_ms = self._parts.clock.now_ms(), self._parts.loads.choose(item.row, within)
+        now_ms = self._parts.clock.now_ms()
+        second_ms = self._parts.loads.choose(item.row, within, len(self._placings.waiting))
         claim = Claim(
             key=ClaimKey(item.place.app_id, ClaimKind.SECOND, str(item.schedule_id)),
             schedule_id=item.schedule_id,

@@ -10,9 +10,11 @@ In the begin of a window lie the runs of others with the same window, and wait f
 is sent of them there, so they do not count, or all would choose from what comes after. Which they are is not
 known before they are read. So of that part of a window only those rows count that are none for sure, which
 are the one-time ones that a look found and what was filed again; others that were told of by an arrival, or
-are runs of other definitions, are passed over there. Those that wait are themselves to choose, from what is
-left of the window by then; what they may be expected to put into a second counts there, so that the first to
-choose take the seconds that nobody else will be in time for.
+are runs of other definitions, are passed over there.
+
+Those that wait are to choose, too, each from what is left of the window by then. When that is follows from
+how many are behind by now and how fast this node got on since some were; what they may be expected to put
+into a second counts there. So the first to choose take the seconds that nobody else will be in time for.
 
 A choice is not repeated by whoever comes after a crash: that which was claimed first stands
 (`ringtime_shared.recurring.chain`).
@@ -52,6 +54,8 @@ class Loads:
         self._clock = clock
         self._known = known
         self._sure = sure
+        self._behind_since_ms = self._chosen = 0  # since when some runs are behind, and how many chose since
+        self._pace = inf  # choices a second, of a node that is behind
         self._took_ms = 0  # from the latest choice whose filing is durable until it was
         self._counted_ms: int | None = None  # on the boot clock
         self._placed = Counter[int]()  # by second: what was placed here
@@ -59,12 +63,16 @@ class Loads:
         self._sent = Counter[int]()  # by second: that, and what is sure of others
         self._waiting = Counter[int]()  # by second: what is known and not sure
 
-    def choose(self, row: Row, within: tuple[int, int]) -> int:
+    def choose(self, row: Row, within: tuple[int, int], behind: int = 0) -> int:
         """Return a slot for a run's row in this half-open range of ms, at least one long.
 
         Of a busy minute's begin it is no second that would be over when the filing for it is durable, as far
         as the range goes.
+
+        Args:
+            behind: how many other runs of this node should have chosen by now.
         """
+        self._note_pace(behind)
         ahead_ms = max(PLACE_AHEAD_MS, 2 * self._took_ms)
         from_ms, until_ms = within
         from_ms = max(from_ms, min(self._clock.now_ms() + ahead_ms, until_ms - 1_000))
@@ -72,7 +80,7 @@ class Loads:
         digest = int.from_bytes(blake2b(row.schedule.schedule_id.bytes, digest_size=8).digest(), "big")
         nominal_ms = run_in(row).nominal_ms
         waited_ms = nominal_ms + choices_ms(until_ms - nominal_ms)  # up to when others like it wait
-        slot_ms = min(self._choose(from_ms, until_ms, waited_ms, ahead_ms, digest), last_ms)
+        slot_ms = min(self._choose(from_ms, until_ms, waited_ms, ahead_ms, behind, digest), last_ms)
         second = slot_ms // 1_000
         self._placed[second] += 1
         self._due[second] += 1
@@ -83,7 +91,17 @@ class Loads:
         """From a choice until the filing for it was durable it took so long."""
         self._took_ms = took_ms
 
-    def _choose(self, from_ms: int, until_ms: int, waited_ms: int, ahead_ms: int, digest: int) -> int:
+    def _note_pace(self, behind: int) -> None:
+        boot_ms = self._clock.boot_ms()
+        if not behind:
+            self._behind_since_ms, self._chosen = boot_ms, 0
+        self._chosen += 1
+        since_ms = boot_ms - self._behind_since_ms
+        self._pace = inf if since_ms < 1_000 else self._chosen * 1_000 / since_ms
+
+    def _choose(
+        self, from_ms: int, until_ms: int, waited_ms: int, ahead_ms: int, behind: int, digest: int
+    ) -> int:
         self._count()
         first, last = from_ms // 1_000, (until_ms - 1) // 1_000
         if until_ms - from_ms >= 3_000:  # seconds that are cut at an end are not worth it
@@ -95,10 +113,15 @@ class Loads:
         due, sent, waiting = self._due.get, self._sent.get, self._waiting.get
         now, waited, ahead = self._clock.now_ms() // 1_000, -(-waited_ms // 1_000), -(-ahead_ms // 1_000)
         later = 0.0  # what those who wait may be expected to put into a second, if each takes any of the rest
+        turn, queue = now, float(behind)  # a second in which some of them choose, and how many would
         for n in range(0, span, step):
             each = first + n
-            if now < each - ahead < waited:
-                later += waiting(each - ahead, 0) / (span - n)
+            while turn <= each - ahead:
+                queue += waiting(turn, 0) if now < turn < waited else 0
+                choosing = min(queue, self._pace)
+                queue -= choosing
+                later += choosing / (span - n)
+                turn += 1
             load = (sent if each < waited else due)(each, 0) + later
             if load <= least and (load < least or (n - begin) % span < order):
                 second, least, order = each, load, (n - begin) % span

@@ -98,6 +98,23 @@ async def test_those_that_wait_for_their_own_second_leave_the_begin_of_the_windo
     assert max(seconds.values()) < count / 48
 
 
+@on_virtual_time
+async def test_a_node_that_takes_its_time_keeps_the_end_of_the_window_for_those_that_choose_last() -> None:
+    """Its share of a full minute takes it forty seconds, of which only the first fifteen were to be so."""
+    clock, count, took_s = LoopClock(), 1_500, 1 / 37.5
+    minute_ms = clock.now_ms() // 60_000 * 60_000 + 60_000
+    slots, seconds = sorted(minute_ms + number * 10 for number in range(count)), Counter[int]()
+    loads = Loads(clock, lambda: [*(slot for slot in slots if slot > clock.now_ms())], tuple)
+    for number, slot_ms in enumerate(slots):
+        await asyncio.sleep(max((slot_ms - clock.now_ms()) / 1_000, took_s))
+        behind = sum(slot <= clock.now_ms() for slot in slots[number + 1 :])
+        within = (slot_ms + PLACE_AHEAD_MS, minute_ms + 60_000)
+        slot_ms = loads.choose(run_row(number, slot_ms, minute_ms), within, behind)
+        assert slot_ms > clock.now_ms()
+        seconds[slot_ms // 1_000] += 1
+    assert max(seconds.values()) < 1.3 * count / 60
+
+
 def run_row(number: int, slot_ms: int, nominal_ms: int = START_MS) -> Row:
     run = replace(RUN, recurring_id=recurring_id_of(1, f"cron-{number}"), nominal_ms=nominal_ms)
     schedule_id = run_id(

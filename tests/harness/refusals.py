@@ -86,7 +86,11 @@ _STATE = (
 
 
 #: Of objects of any keys, which no schema can tell: the document does in words.
-_IN_WORDS = ("a whole number must fit 64 bits", "given twice; keys do not tell upper from lower case")
+_IN_WORDS = (
+    "a whole number must fit 64 bits",
+    "given twice; keys do not tell upper from lower case",
+    "must be the value itself; *** stands where one is hidden",
+)
 
 
 def is_of_state(field: str, rule: str) -> bool:

@@ -27,7 +27,8 @@ _INTRO = """Callbacks at the time you ask for. Times are UTC. Every answer comes
 an error names each field and the rule it broke. Unknown keys are passed over and keys are matched \
 without regard to case, so that no object has two that differ in case alone; \
 null stands for leaving a field out where the schema allows it. Whole numbers are \
-written without a fraction, and fit 64 bits."""
+written without a fraction, and fit 64 bits. In callbacks `***` stands where a credential is hidden, and is \
+refused as the value of one."""
 _SCOPES = (
     "An API key, `rt_...`, where the server asks for keys. An operation names the scope it needs: "
     + "; ".join(f"`{scope.value}`, {scope.meaning}" for scope in Scope)

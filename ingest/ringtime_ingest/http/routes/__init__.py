@@ -89,9 +89,8 @@ class Routes(ABC):
     def _redacted(self, row: Row) -> Row:
         """Return a row as it may be shown."""
         schedule = row.schedule
-        app = self._service.known_app(schedule.app_id)
-        if app is not None and not app.damage and not app.configuration.redacted_fields:
-            return row  # as nearly all
+        if self._hides_nothing(schedule.app_id):
+            return row
         # What is inside of these has no paths of its own.
         is_opaque = schedule.is_base64 or schedule.hook_of is not None
         payload = self._payload(schedule.app_id, schedule.payload, is_opaque=is_opaque)
@@ -101,10 +100,12 @@ class Routes(ABC):
 
     def _redacted_all(self, app_id: str, rows: Sequence[Row]) -> Sequence[Row]:
         """Return rows of one app as they may be shown."""
+        return rows if self._hides_nothing(app_id) else [self._redacted(row) for row in rows]
+
+    def _hides_nothing(self, app_id: str) -> bool:
+        """Whether payloads of an app are shown as they are, as those of nearly all."""
         app = self._service.known_app(app_id)
-        if app is not None and not app.damage and not app.configuration.redacted_fields:
-            return rows  # as nearly all
-        return [self._redacted(row) for row in rows]
+        return app is not None and not app.damage and not app.configuration.redacted_fields
 
     def _payload(self, app_id: str, payload: str, *, is_opaque: bool) -> str:
         app = self._service.known_app(app_id)

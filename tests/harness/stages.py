@@ -22,7 +22,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree as ET
@@ -37,6 +38,10 @@ NOTHING_SELECTED = 5  #: pytest's exit code
 SLOWEST = 20
 WHY_CHARS = 400  #: of a failure's message: enough to know what it was
 IDLE_TIMEOUT_S = 1_800  #: of a case that only gets what others leave, which for minutes may be nothing
+#: Longer than a case may take: pytest's own limit ends most, but not one that hangs again while it is undone.
+SILENT_S = 600
+COLLECTING_S = 600  #: before the first case, while others take the cores
+DUMP_S = 20  #: in which a stage that hangs shows where
 CPU_S = "cpu_s"  #: property of a report; tests/conftest.py writes it
 
 
@@ -140,7 +145,7 @@ class Case:
 
 
 async def run(stage: Stage, arguments: Sequence[str]) -> int:
-    """Run a stage, say its lines as they come, and return pytest's exit code."""
+    """Run a stage, say its lines as they come, and return pytest's exit code; one that hangs is ended."""
     program = ["pytest"]
     if stage.is_measured:
         program = ["tests.harness.lines_run", str(COVERAGE)]
@@ -163,18 +168,43 @@ async def run(stage: Stage, arguments: Sequence[str]) -> int:
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
-        limit=1 << 24,
         start_new_session=True,
     )
     assert process.stdout is not None
+    silent_s = SILENT_S + (IDLE_TIMEOUT_S if stage.niceness == IDLE else 0)
     try:
-        async for line in process.stdout:
-            print(f"{stage.name:<8}| {line.decode(errors='replace')}", end="", flush=True)
+        async for line in _lines(process.stdout, silent_s):
+            print(f"{stage.name:<8}| {line}", flush=True)
+        return await process.wait()
+    except TimeoutError:
+        print(
+            f"{stage.name:<8}| nothing came for {silent_s} s: where its threads are, and its end", flush=True
+        )
+        os.kill(process.pid, signal.SIGABRT)  # pytest has it show them, in C: even if no line runs any more
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DUMP_S):
+                async for line in _lines(process.stdout, DUMP_S):
+                    print(f"{stage.name:<8}| {line}", flush=True)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         return await process.wait()
     finally:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: it ends what it started, too
             await process.communicate()
+
+
+async def _lines(output: asyncio.StreamReader, silent_s: float) -> AsyncIterator[str]:
+    """Yield lines until the output ends. Raises TimeoutError if for so long not a byte came."""
+    begun = b""
+    limit_s = silent_s + COLLECTING_S
+    while chunk := await asyncio.wait_for(output.read(1 << 16), limit_s):
+        limit_s = silent_s
+        *lines, begun = (begun + chunk).split(b"\n")
+        for line in lines:
+            yield line.decode(errors="replace")
+    if begun:
+        yield begun.decode(errors="replace")
 
 
 def read_cases(stage: Stage) -> list[Case]:

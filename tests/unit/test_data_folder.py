@@ -439,6 +439,27 @@ async def test_lock_and_count_are_written_again(store: SqliteStore, tmp_path: Pa
     assert count.commits == 3  # where the folder is, and two
 
 
+async def test_chores_that_fail_are_told_and_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are the writer's: without it, whoever asks the store would wait for ever."""
+    look_often(monkeypatch)
+    rest, tries = keeper.ServerKeeper.rest, iter(range(100_000))
+
+    def fail_twice(self: keeper.ServerKeeper, at: session.Session | None) -> None:
+        if next(tries) < 2:
+            raise OSError("no such chore")
+        rest(self, at)
+
+    monkeypatch.setattr(keeper.ServerKeeper, "rest", fail_twice)
+    store = await SqliteStore.open(tmp_path / "data")
+    await put(store, await store.create_app(make_app()))
+    (tmp_path / "data" / LOCK_NAME).unlink()
+    await until((tmp_path / "data" / LOCK_NAME).exists)
+    await store.close()
+    assert caplog.text.count("OSError: no such chore") == 2
+
+
 async def test_what_a_tool_wrote_is_counted_too(store: SqliteStore, tmp_path: Path) -> None:
     tool = await SqliteStore.open(tmp_path / "data", exclusive=False)
     await tool.create_app(make_app())
@@ -484,7 +505,10 @@ asyncio.run(main())
     command = [sys.executable, "-W", "ignore", "-c", script, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
-        child = int(parent.stdout.readline())
+        try:
+            child = int(parent.stdout.readline())
+        finally:
+            parent.kill()  # it does so itself; one that hangs would be waited for without end
         try:
             assert parent.wait(60) == -9
             os.kill(child, 0)  # it lives

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -97,6 +98,38 @@ async def test_a_stage_that_is_interrupted_ends_what_it_started(
         await running
     assert (tmp_path / "ended").exists()
 
+
+async def test_a_stage_that_hangs_shows_where_and_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """pytest's limit ends a case once; what hangs while the case is undone has none.
+
+    The first byte that comes tells that the case failed, so that a slow start is no silence."""
+    (tmp_path / "test_it.py").write_text(HANGER)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
+    monkeypatch.setattr(stages, "ROOT", tmp_path)
+    monkeypatch.setattr(stages, "FOLDER", tmp_path)
+    monkeypatch.setattr(stages, "SILENT_S", 1)
+    stage = Stage("own", 1, ("test_it.py",), "")
+    assert await stages.run(stage, ["--timeout=1", "-p", "no:cacheprovider"]) == -signal.SIGABRT
+    told = capfd.readouterr().out
+    assert "nothing came for 1 s" in told
+    assert re.search(r"own     \|   File .*test_it.py\S*, line \d+ in hangs", told)
+    assert stages.failures(stage, -6, []) == ["own: ended with -6 and names no case: read its lines above"]
+
+
+HANGER = """
+import pytest, time
+
+@pytest.fixture
+def hangs():
+    yield
+    while True:
+        time.sleep(0.1)
+
+def test_it(hangs):
+    time.sleep(60)
+"""
 
 SLEEPER = """
 import pytest, time

@@ -5,6 +5,7 @@ is in the file; writes many records in few statements; and says what an SQLite e
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import threading
 from collections import OrderedDict
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 IDLE_S = 1.0  # a writer with nothing to do looks after its files this often
 INDEXED_ENTRIES = 20_000  # about 4 MB; one entry is a poller instance in a minute
 _COUNT = "UPDATE meta SET value = value + 1 WHERE name = 'commits' RETURNING value"
+
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 IndexKey = tuple[int, int, int]  # bucket, app number, partition
@@ -104,21 +107,33 @@ class Worker:
         await asyncio.shield(self._ended)
 
     def _work(self) -> None:
+        try:
+            self._serve()
+        finally:  # whoever closes the store waits for this
+            self._tell(self._ended.set_result, None)
+
+    def _serve(self) -> None:
         is_ending = False
         while not is_ending:
             taken = self._take()
             is_ending = None in taken  # nothing is queued after it
             if jobs := [job for job in taken if job is not None]:
                 self._tell(self._resolve, self._answer(jobs))
-            if self._keeper is not None:
-                self._keeper.rest(self._session)
+            self._rest()
         if self._session is not None and self._at_end is not None:
             with suppress(sqlite3.Error):
                 self._session.connection.execute(self._at_end)
         self._disconnect()
         if self._keeper is not None:
             self._keeper.close()
-        self._tell(self._ended.set_result, None)
+
+    def _rest(self) -> None:
+        """Have the keeper see to its chores. One that fails is told, and comes again."""
+        if self._keeper is not None:
+            try:
+                self._keeper.rest(self._session)
+            except Exception:  # noqa: BLE001 - without this thread, whoever asks would wait for ever
+                _log.exception("chores of the data folder")
 
     def _take(self) -> list[_Job | None]:
         """Return what is queued; wait for something, but where there is a keeper no longer than a second."""

@@ -26,12 +26,15 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from structlog.dev import ConsoleRenderer, plain_traceback
-from structlog.processors import JSONRenderer
-from structlog.stdlib import ProcessorFormatter
-from structlog.typing import EventDict, Processor, WrappedLogger
-
+from ringtime_shared.absent import absent
 from ringtime_shared.logs.requests import request_id
+
+# With rich it would make tracebacks that nobody here asks for: a tenth of what a service imports.
+with absent("rich"):
+    from structlog.dev import ConsoleRenderer, plain_traceback
+    from structlog.processors import JSONRenderer
+    from structlog.stdlib import ProcessorFormatter
+    from structlog.typing import EventDict, Processor, WrappedLogger
 
 #: names that `extra` may have
 FIELDS = (

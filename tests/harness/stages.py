@@ -8,8 +8,8 @@ of them wait most of the time, so that several keep two cores busy. Who comes fi
   way. `alone` may need all: it comes last, beside nothing but what is idle whenever anybody asks. Beside nice
   stages with servers of their own, it missed bounds of 75 to 120 ms twice in two runs. What it waits for is
   cut into stages of two minutes or so, side by side: most of what they do is wait.
-- What only computes, on virtual time or none, takes what the others leave: one stage from the beginning, one
-  beside `alone`, which waits for most of its time and would leave the cores idle.
+- What only computes, on virtual time or none, takes what the others leave, most of it beside `alone`, which
+  waits for most of its time and would leave the cores idle.
 
 Coverage is measured in one stage only, by `lines_run.py`.
 """
@@ -68,6 +68,21 @@ def _e2e_but(*names: str) -> tuple[str, ...]:
 #: What befalls one node: a damaged or full folder, a siege, a topic that takes nothing. Half of all cases.
 HARM = ("damage", "data_folder", "door", "egress", "kafka_delivery")
 
+#: What runs on real servers, which a stage starts for itself; the rest of them runs `ringtime serve`.
+_ON_SERVERS = (
+    *("alerts", "bulk", "cluster", "dashboard_incident", "goscheduler_conf", "goscheduler_import"),
+    *(
+        "goscheduler_walk",
+        "network_faults",
+        "observed",
+        "recurring",
+        "resize",
+        "restored",
+        "ringctl",
+        "upgrade",
+    ),
+)
+
 
 #: It may have Go build a Helm first, for minutes.
 CHART = "tests/service/test_chart.py"
@@ -82,7 +97,7 @@ COMPUTING = (
 
 #: What starts servers or is not idle when somebody measures.
 _BEFORE_ALONE = (
-    *("pods", "faults", "restarts", "three", "servers", "nodes", "harm", "load", "timed"),
+    *("pods", "faults", "restarts", "three", "servers", "split", "nodes", "harm", "load", "timed"),
     *("chart", "units"),
 )
 
@@ -106,7 +121,9 @@ STAGES = (
     ),
     # What starts servers comes first, while nobody measures time.
     Stage("servers", 5, ("tests/service", "tests/contract"), but=(CHART,)),
-    Stage("nodes", 5, _e2e_but("load", *HARM), after=("faults",)),
+    # Two that mostly wait, as one would be the last by minutes.
+    Stage("split", 5, _e2e(*_ON_SERVERS), after=("faults",)),
+    Stage("nodes", 5, _e2e_but("load", *HARM, *_ON_SERVERS), after=("faults",)),
     Stage("harm", 5, _e2e(*HARM), after=("faults",)),
     Stage("load", 5, _e2e("load"), after=("faults",)),  # it waits for a minute of its own rate
     Stage(
@@ -131,8 +148,9 @@ STAGES = (
         "alone",
         after=_BEFORE_ALONE,
     ),
-    # Two, as one would leave a core idle for most of what it does, and be the last by ten minutes.
-    Stage("property", IDLE, ("tests/property", "tests/model", *COMPUTING)),
+    # Two, as one would leave a core idle for most of what it does, and be the last by ten minutes. The first
+    # begins where fewer stages are left than keep two cores busy, and goes on beside `alone`.
+    Stage("property", IDLE, ("tests/property", "tests/model", *COMPUTING), after=("units",)),
     Stage("cluster", IDLE, ("tests/cluster",), after=_BEFORE_ALONE),
 )
 

@@ -42,6 +42,8 @@ _STATE = (
     ("zone", "must be the name of a time zone"),
     ("continuation_token", "must be the continuation token of an earlier answer"),
     ("continuationToken", "must be the continuation token of an earlier answer"),
+    ("continuation_token", "goes on after end_time"),
+    ("continuationToken", "goes on after endTime"),
     ("app_id", "no registered app"),
     ("leave", "no node"),
     ("httpRetries", "must be the same as"),

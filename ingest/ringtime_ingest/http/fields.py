@@ -273,7 +273,12 @@ REPLAYS = Shape(
         f"Most dead letters to take, 1 to {MAX_SIZE:,}. Left out: {MAX_SIZE:,}.",
         {"type": "integer", "minimum": 1, "maximum": MAX_SIZE},
     ),
-    Field("continuationToken", TEXT, "Go on where an earlier answer ended.", TOKEN),
+    Field(
+        "continuationToken",
+        TEXT,
+        "Go on where an earlier answer ended; the range may not end before that.",
+        TOKEN,
+    ),
     also={"oneOf": [_only("scheduleIds"), {"not": {"required": ["scheduleIds"]}}]},
     is_closed=True,
 )

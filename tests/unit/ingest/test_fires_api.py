@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import pytest
+from tests.harness.refusals import is_of_state
 from tests.unit.ingest.rig import NOW_MS, NOW_S, Rig, make_rig, schedule_body
 
 from ringtime_shared.models.app import Instance
@@ -110,6 +111,8 @@ async def test_a_token_of_a_longer_range_is_refused(rig: Rig, monkeypatch: pytes
     shorter = f"{AUDIT}?start_time={NOW_S}&end_time={NOW_S + 60}&continuation_token={token}"
     reply = await rig.client.call("GET", shorter)
     assert (reply.status, "goes on after end_time" in str(reply.json)) == (400, True)
+    (error,) = reply.json["status"]["errors"]
+    assert is_of_state(error["field"], error["rule"])  # two fields decide: each alone is good
     last = (await rig.client.call("GET", f"{query}&continuation_token={token}")).json["data"]
     assert (last["expected"], last["continuationToken"]) == (0, "")
 

@@ -101,7 +101,10 @@ PARAMETERS: Mapping[str, Schema] = {
     "end_time": INSTANT.schema,
     "size": {"type": "integer", "minimum": 1, "maximum": MAX_SIZE},
     "size:preview": {"type": "integer", "minimum": 1, "maximum": MAX_PREVIEW},
-    "continuation_token": TOKEN,
+    "continuation_token": {
+        **TOKEN,
+        "description": "Goes on where an earlier answer of the same ended; a range may not end before that.",
+    },
     "replayed": {"enum": ["false", "true", "all"]},
     "status": {"enum": [status.value for status in Status]},
     "status:crons": {"enum": [Status.SCHEDULED.value, Status.DELETED.value]},

@@ -7,6 +7,7 @@ not there, too. So here is a finer one: a valid request may be refused for what 
 from __future__ import annotations
 
 import atexit
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,16 @@ from refusals import is_of_state  # type: ignore[import-not-found]
 #: what is there, or has a grammar that a schema cannot tell: of others nothing else is said
 KNOWN = {"appId": "test", "cronExpression": "30 9 * * MON-FRI", "timeZone": "Europe/Berlin"}
 
-#: the names of most paths, as far as the configuration does not say them
+#: the names of most paths
 PLACES = {"appId": "test", "name": "one"}
+
+#: These have an app of their own, never the one that all others are about: what is configured may be a limit
+#: that only they are to meet, and of the others the app is gone, or stopped, afterwards.
+OWN_APPS = (
+    (re.compile(r"POST /goscheduler/apps|\w+ /goscheduler/apps/\{appId\}/configuration"), "configured"),
+    (re.compile(r"DELETE /goscheduler/apps/\{appId\}"), "gone"),
+    (re.compile(r"POST /goscheduler/apps/\{appId\}/(de)?activate"), "stopped"),
+)
 
 # Schemathesis makes it a target that a request is accepted. Half of all examples are then small changes of
 # one, and half the time goes into sorting them: without, they differ and cost half.
@@ -46,19 +55,20 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     _Fuzzed.count += case.meta is not None and case.meta.phase.name.value == "fuzzing"
     if case.meta is not None and not case.meta.generation.mode.is_positive:
         return
-    for name, known in PLACES.items():
+    app_id = next((own for route, own in OWN_APPS if route.fullmatch(case.operation.label)), KNOWN["appId"])
+    for name, known in {**PLACES, "appId": app_id}.items():
         value = (case.path_parameters or {}).get(name, "")
-        if len(value) % 2 and value not in ("configured", "gone"):
+        if len(value) % 2 or value == KNOWN["appId"]:
             case.path_parameters[name] = known
     if isinstance(case.body, dict):
         case.body = without_fractions(case.body)
         for each in (case.body, *case.body.get("schedules", [])):
-            about_what_is_there(each)
+            about_what_is_there(each, app_id)
 
 
-def about_what_is_there(body: dict[str, Any]) -> None:
+def about_what_is_there(body: dict[str, Any], app_id: str) -> None:
     """Put in what is known, but once in a while."""
-    for name, known in KNOWN.items():
+    for name, known in {**KNOWN, "appId": app_id}.items():
         if isinstance(body.get(name), str) and len(body[name]) % 8:
             body[name] = known
 

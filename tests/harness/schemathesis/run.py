@@ -38,6 +38,7 @@ COMMAND = ROOT / ".ringtime" / "schemathesis" / "bin" / "st"
 _SINGULAR = r"^/goscheduler/(app|schedule)(/|$)"
 _COUNTS = re.compile(r"\d+ generated.*")
 _FUZZED = re.compile(r"^fuzzed: (\d+)$", re.MULTILINE)  #: as hooks.py says it in the end
+_APPS = ("test", "configured", "gone", "stopped")  #: hooks.py says what each is for
 _ENDING_S = 20  #: to say what came of it
 
 
@@ -52,7 +53,7 @@ def main() -> None:
         authorization = f"Bearer {asyncio.run(_issue_key(folder / 'data'))}"
         with serving(folder, access_keys="required") as server:
             headers = {"Authorization": authorization, "Content-Type": "application/json"}
-            for app_id in ("test", "configured"):
+            for app_id in _APPS:
                 app = json.dumps({"appId": app_id, "partitions": 4, "active": True}).encode()
                 _ask(f"{server.base}/apps", headers, app)
             document = server.base.replace("/goscheduler", "/openapi.json")

@@ -119,8 +119,8 @@ def _decode_batch(body: bytes, most_bytes: int) -> Iterable[_Create]:
 def _read_create(new: _Create) -> tuple[NewSchedule, int]:
     """Return what it asks for, and with how many colons it is written if each key is given once. Raises
     MsgspecError, ValueError."""
-    callback, labels = bytes(new.callback), Labels()
-    kind, details, colons = _callback_in(callback)
+    labels: Labels = ()
+    kind, details, colons = _callback_in(bytes(new.callback))
     colons += _KEYS + new.appId.count(":") + new.payload.count(":")
     if new.labels is not UNSET:
         labels, colons = labels_of(new.labels), colons + 1 + _colons(new.labels)

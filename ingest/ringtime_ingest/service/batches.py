@@ -61,8 +61,20 @@ Destination = tuple[str, str, str | bytes]  #: callback type, app, and what its 
 class Verdict(NamedTuple):
     """What holds of equal callbacks."""
 
+    details: bytes  #: as they are kept
     violations: list[Violation]
     destination: Destination
+
+
+class _Verdicts:
+    """On the callbacks of one batch, by what they are; and, since many creates share the very object that
+    the details are, by that object: the creates hold it, so no other has its identity meanwhile."""
+
+    __slots__ = ("by_object", "by_value")
+
+    def __init__(self) -> None:
+        self.by_object: dict[tuple[int, str, str], Verdict] = {}
+        self.by_value: dict[Destination, Verdict] = {}
 
 
 class Draft(NamedTuple):
@@ -222,7 +234,7 @@ class Batches:
         may_be_past: bool,
     ) -> list[Draft]:
         now_ms = self._clock.now_ms()
-        verdicts: dict[Destination, Verdict] = {}  # by type, app and details
+        verdicts = _Verdicts()
         drafts: list[Draft] = []
         for part in parts_of(news, STINT):
             for n, new in part:
@@ -243,33 +255,37 @@ class Batches:
         new: NewSchedule,
         reading: AppReading,
         now_ms: int,
-        verdicts: dict[Destination, Verdict],
+        verdicts: _Verdicts,
         may_be_past: bool,
     ) -> Draft:
         """Return a create that keeps every rule. Raises InvalidRequest, and what its callback type raises."""
         violations = check_values(new, reading.app, self._limits, now_ms, may_be_past=may_be_past)
-        try:
-            details = encode_details(new.callback_details)
-        except InvalidRequest as error:  # told if nothing else is wrong, as of a create alone
-            told = violations + check_callback(new, self._rules)
-            raise InvalidRequest(told) if told else error from None
-        key = (new.callback_type, new.app_id, details)
-        verdict = verdicts.get(key)
+        of = id(new.callback_details), new.callback_type, new.app_id
+        verdict = verdicts.by_object.get(of)
         if verdict is None:
-            verdict = verdicts[key] = self._judge(new, key)
+            try:
+                details = encode_details(new.callback_details)
+            except InvalidRequest as error:  # told if nothing else is wrong, as of a create alone
+                told = violations + check_callback(new, self._rules)
+                raise InvalidRequest(told) if told else error from None
+            key = (new.callback_type, new.app_id, details)
+            verdict = verdicts.by_value.get(key)
+            if verdict is None:
+                verdict = verdicts.by_value[key] = self._judge(new, details)
+            verdicts.by_object[of] = verdict
         told, hooks = violations + verdict.violations, new.hooks
         if hooks is not None:
             told += check_hooks(hooks, new.app_id, self._rules)
         if told:
             raise InvalidRequest(told)
-        return Draft(number, new, details, (verdict.destination, hooks), reading)
+        return Draft(number, new, verdict.details, (verdict.destination, hooks), reading)
 
-    def _judge(self, new: NewSchedule, key: Destination) -> Verdict:
-        kind, app_id, _ = key
+    def _judge(self, new: NewSchedule, details: bytes) -> Verdict:
+        kind, app_id = new.callback_type, new.app_id
         violations = check_callback(new, self._rules)
         known = None if violations else self._callbacks.get(kind)
         by = None if known is None else known.screened(new.callback_details)
-        return Verdict(violations, key if by is None else (kind, app_id, by))
+        return Verdict(details, violations, (kind, app_id, details if by is None else by))
 
     async def _screen(self, drafts: list[Draft], results: list[Exception]) -> list[Draft]:
         """Return those whose callbacks may go where they lead, by one look at each destination."""

@@ -206,14 +206,14 @@ class Connection(asyncio.Protocol):
             if not isinstance(head, Head):
                 return
             self._head = head
-        body = self._read_body(self._head)
+        body = b"" if self._head.length == 0 else self._read_body(self._head)
         if isinstance(body, Refusal):
             self._refuse(body)
         if not isinstance(body, bytes):
             return
         head, self._head, self._chunks = self._head, None, None
         self._house.crowd.begin(self)
-        self._step(_ANSWERING, _FOR_EVER)
+        self._stage, self.deadline_s = _ANSWERING, _FOR_EVER
         self._exchange = Exchange(head, body, self._client, self._server, self._house.scheme)
         task = self._house.loop.create_task(self._exchange.run(self._house.app, self._answer, self._cut))
         self._house.state.tasks.add(task)

@@ -125,5 +125,6 @@ class Crowd:
     def _forget(self, guest: Guest) -> None:
         self._strangers.pop(guest, None)
         self._known.pop(guest, None)
-        self._held_bytes -= guest.held_bytes
-        guest.held_bytes = 0
+        if guest.held_bytes:
+            self._held_bytes -= guest.held_bytes
+            guest.held_bytes = 0

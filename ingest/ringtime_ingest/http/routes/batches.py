@@ -191,11 +191,15 @@ async def answer(
     failed = unknown = 0
     texts: list[bytes] = []
     for part in parts_of(results, STINT):
+        items = list[dict[str, object]]()
         for result in part:
             if isinstance(result, Exception):
                 failed += not isinstance(result, OutcomeUnknown)
                 unknown += isinstance(result, OutcomeUnknown)
-        texts.append(orjson.dumps([_show(result, show) for result in part])[1:-1])
+                items.append(_show_error(result))
+            else:
+                items.append(show(result))
+        texts.append(orjson.dumps(items)[1:-1])
         await asyncio.sleep(0)
     code = 200 if is_sure and not failed and not unknown else 207
     shown = batch_to_json(results, failed, unknown)
@@ -203,10 +207,8 @@ async def answer(
     return success(shown, code=code, http=code, total=len(results))
 
 
-def _show(result: T | Exception, show: Callable[[T], dict[str, object]]) -> dict[str, object]:
-    if not isinstance(result, Exception):
-        return show(result)
-    if isinstance(result, RingtimeError):
-        return refusal_of_item(result)
-    _log.error("an item of a batch failed", exc_info=result)
+def _show_error(error: Exception) -> dict[str, object]:
+    if isinstance(error, RingtimeError):
+        return refusal_of_item(error)
+    _log.error("an item of a batch failed", exc_info=error)
     return fault_of_item()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -24,7 +24,7 @@ from ringtime_ingest.http.plain import read_plain
 from ringtime_ingest.http.query import Query
 from ringtime_ingest.http.routes import BASE, Routes, named_in, needs_of
 from ringtime_ingest.http.shapes import load
-from ringtime_ingest.service import Kept, NewRecurring, NewSchedule
+from ringtime_ingest.service import Cancellation, Kept, NewRecurring, NewSchedule
 from ringtime_ingest.service.listing import IN_QUERY, ListQuery
 from ringtime_ingest.service.requests import NOW
 from ringtime_shared.access import Scope
@@ -184,7 +184,8 @@ class ScheduleRoutes(Routes):
         return success({"schedule": self._to_json(await self._service.fetch_schedule(schedule_id))})
 
     async def cancel_named(self, request: Request) -> Response:
-        return await self._cancelled(await self._service.named.fetch(*named_in(request)))
+        schedule_id = await self._service.named.fetch(*named_in(request))
+        return self._cancelled(await self._service.cancel_schedule(schedule_id))
 
     async def cancel(self, request: Request) -> Response:
         schedule_id = schedule_id_in(request)
@@ -193,10 +194,9 @@ class ScheduleRoutes(Routes):
             with caused_by(cause := cause_of(request, "recurring delete")):
                 deleted = await self._service.recurring.delete(definition)
             return with_id(success({"schedule": self._shown(deleted)}), cause)
-        return await self._cancelled(schedule_id)
+        return self._cancelled(await self._service.cancel_schedule(schedule_id))
 
-    async def _cancelled(self, schedule_id: UUID) -> Response:
-        cancellation = await self._service.cancel_schedule(schedule_id)
+    def _cancelled(self, cancellation: Cancellation) -> Response:
         shown = {"schedule": self._to_json(cancellation.row)}
         if cancellation.promised:
             return success(shown)

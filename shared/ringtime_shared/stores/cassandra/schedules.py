@@ -70,7 +70,7 @@ from ringtime_shared.stores.protocol import (
 K = TypeVar("K", bound=Hashable)
 
 INDEX_ENTRIES = 50_000  #: about 10 MB; one is a poller instance in a minute
-EXPIRIES = 100_000  #: about 20 MB; one is a schedule that was filed or read here
+EXPIRIES = 100_000  #: about 20 MB; one is a schedule that was read here
 
 
 class Known(Generic[K]):
@@ -109,6 +109,7 @@ ROWS_PER_BATCH = 64
 PARTS_AT_ONCE = 1_000  #: of the index, read side by side
 UPDATES_PER_BATCH = 100
 MINUTES_PER_DAY = 1_440
+_NEVER_MS = 1 << 62
 
 IndexKey = tuple[int, str, int]  # bucket, app id, partition
 
@@ -142,6 +143,22 @@ _REPLACE_CONTENTS = (
     f" callback_type = ?, callback_details = ?, payload = ?, extras = ? {_BY_KEY}"
     " IF callback_details = ? AND payload = ? AND expires_ms = ?"
 )
+
+
+class _Minute:
+    """A minute of a poller instance that rows are filed in together."""
+
+    __slots__ = ("entry_end_ms", "instance", "is_indexed", "receipt_end_ms", "routing", "wire")
+
+    def __init__(self, key: IndexKey, entry_end_ms: int) -> None:
+        bucket, app_id, partition = key
+        app = app_id.encode()
+        self.instance = Instance(app_id, partition)
+        self.wire = pack_minute(app, partition, bucket)
+        self.routing = minute_key(app, partition, bucket)
+        self.entry_end_ms = entry_end_ms  #: of its entry in the index; 0: none is known
+        self.is_indexed = False  #: by these rows, or for longer
+        self.receipt_end_ms = _NEVER_MS  #: when the first of the rows ends that its receipt tells of
 
 
 class Schedules:
@@ -222,55 +239,50 @@ class Schedules:
         now_ms = self._now_ms()
         near_ms = announced_below(now_ms)
         indexed = self._known_under(count)
-        keys: dict[IndexKey, tuple[bytes, bytes]] = {}  # of a partition: its key's values, and routing key
-        named: dict[bytes, Instance] = {}
-        entries: dict[IndexKey, int] = {}
-        receipts: dict[bytes, tuple[bytes, int]] = {}  # what a partition's are of, and when they end
+        minutes: dict[IndexKey, _Minute] = {}
+        by_routing: dict[bytes, _Minute] = {}
         items: list[Item] = []
         for row in rows:
             app_id, partition, slot_ms = row.place
             bucket = bucket_of(slot_ms)
             end_ms = row_end_ms(slot_ms, row.schedule.expires_ms, now_ms)
             key = (bucket, app_id, partition)
-            found = keys.get(key)
-            if found is None:
-                app = app_id.encode()
-                minute = pack_minute(app, partition, bucket)
-                found = keys[key] = minute, minute_key(app, partition, bucket)
-                named[found[1]] = Instance(app_id, partition)
-            minute, routing = found
+            minute = minutes.get(key)
+            if minute is None:
+                minute = minutes[key] = _Minute(key, indexed.get(key) or 0)
+                by_routing[minute.routing] = minute
             left_s, extras = ttl_s(end_ms, now_ms), encode_row_extras(row)
             put = self._put_row if extras is None else self._put_row_and_extras
-            query = put.in_batch(row_wire(minute, row, extras, left_s))
+            query = put.in_batch(row_wire(minute.wire, row, extras, left_s))
             entry_end_ms = _entry_end_ms(bucket, slot_ms, end_ms)
-            known_ms = entries.get(key) or indexed.get(key)
             note = slot_ms if slot_ms < near_ms else None
             companions: Sequence[tuple[bytes, Query]] = ()
-            if known_ms is None or known_ms < entry_end_ms:
-                entries[key] = entry_end_ms
+            if minute.entry_end_ms < entry_end_ms:
+                minute.entry_end_ms, minute.is_indexed = entry_end_ms, True
                 companions = self._index_queries(key, count, entry_end_ms, now_ms)
             if (run := row.schedule.run) is not None and is_listed_run(row):
                 companions = (*companions, run_entry(self._put_run, row, run, pack_int(left_s)))
             receipt = b""
             if self._has_receipts and is_receipted(row):
                 receipt = row.schedule.schedule_id.bytes
-                told = receipts.get(routing)
-                if told is None or end_ms < told[1]:
-                    receipts[routing] = (minute, end_ms)
-            items.append(Item(routing, query, companions, note, receipt))
+                if end_ms < minute.receipt_end_ms:
+                    minute.receipt_end_ms = end_ms
+            items.append(Item(minute.routing, query, companions, note, receipt))
 
         def announce(near: Mapping[bytes, set[int]]) -> list[tuple[bytes, Query]]:
-            return [self._arrivals.announce(*named[key], slots, now_ms, count) for key, slots in near.items()]
+            return [
+                self._arrivals.announce(*by_routing[routing].instance, slots, now_ms, count)
+                for routing, slots in near.items()
+            ]
 
         def sign(routing: bytes, ids: Sequence[bytes]) -> Query:
-            minute, end_ms = receipts[routing]
-            left_s = ttl_s(max(end_ms - RECEIPT_MARGIN_MS, now_ms + 1_000), now_ms)
-            return self._put_receipt.in_batch(receipt_wire(minute, b"".join(ids), left_s))
+            minute = by_routing[routing]
+            left_s = ttl_s(max(minute.receipt_end_ms - RECEIPT_MARGIN_MS, now_ms + 1_000), now_ms)
+            return self._put_receipt.in_batch(receipt_wire(minute.wire, b"".join(ids), left_s))
 
         batches = make_batches(items, self._session, ROWS_PER_BATCH, announce, sign)
         await self._session.write(batches)
-        indexed.update(entries)
-        self._expiries.update({row.schedule.schedule_id.int: row.schedule.expires_ms for row in rows})
+        indexed.update({key: each.entry_end_ms for key, each in minutes.items() if each.is_indexed})
         if self._now_ms() - now_ms > SLOW_WRITE_MS:
             self._arrivals.announce_again(row.place for row in rows)
 

@@ -19,7 +19,7 @@ from ringtime_shared.models.dead_letter import DeadLetter
 from ringtime_shared.models.job import Job, JobKey
 from ringtime_shared.models.node_status import NodeStatus
 from ringtime_shared.models.recurring import Definition
-from ringtime_shared.models.schedule import Place, Row, RowUpdate
+from ringtime_shared.models.schedule import Row
 from ringtime_shared.models.shadow import Tap
 from ringtime_shared.models.tally import Tally
 from ringtime_shared.parts import CopyPage, HeldParts, PartMap
@@ -98,6 +98,9 @@ class CassandraStore:
         """Use `connect`."""
         self._session = session
         self._schedules = schedules
+        #: the busiest calls are the tables' own: a coroutine in between would cost each of them
+        self.put_rows, self.fetch_row = schedules.put_rows, schedules.fetch_row
+        self.put_cancel, self.put_updates = schedules.put_cancel, schedules.put_updates
         self._due = due
         self._arrivals = arrivals
         self._apps = apps
@@ -232,20 +235,6 @@ class CassandraStore:
 
     async def announce_app(self, app_id: str) -> None:
         await self._app_changes.announce(app_id)
-
-    async def put_rows(self, rows: Sequence[Row]) -> None:
-        await self._schedules.put_rows(rows)
-
-    async def fetch_row(self, place: Place, schedule_id: UUID) -> Row | None:
-        return await self._schedules.fetch_row(place, schedule_id)
-
-    async def put_cancel(
-        self, place: Place, schedule_id: UUID, cancelled_ms: int, expires_ms: int | None = None
-    ) -> None:
-        await self._schedules.put_cancel(place, schedule_id, cancelled_ms, expires_ms)
-
-    async def put_updates(self, updates: Sequence[RowUpdate]) -> None:
-        await self._schedules.put_updates(updates)
 
     async def replace_contents(self, before: Row, after: Row) -> bool:
         return await self._schedules.replace_contents(before, after)

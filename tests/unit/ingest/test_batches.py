@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from tests.unit.ingest.commit_rig import ServiceRig, make_service_rig
@@ -62,9 +63,12 @@ def kinds(results: Sequence[object]) -> list[type]:
     return [type(result) for result in results]
 
 
-async def test_equal_callbacks_are_judged_once_for_each_app() -> None:
+@pytest.mark.parametrize("is_shared", [False, True])
+async def test_equal_callbacks_are_judged_once_for_each_app(is_shared: bool) -> None:
     rig, kind = await make()
     items = [new(app_id, str(n), host="a") for n in range(60) for app_id in ("shop", "bar")]
+    if is_shared:  # the very object, as of creates that are read from one body
+        items = [replace(each, callback_details=items[0].callback_details) for each in items]
     results = await rig.service.batches.create(items)
     assert kinds(results) == [Row] * 120
     assert len(kind.validated) == 2

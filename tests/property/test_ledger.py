@@ -15,6 +15,8 @@ from tests.unit.dispatcher.rig import make_owned
 from ringtime_dispatcher.delivery.ledger import Item, Ledger, State
 from ringtime_shared.models.schedule import Place
 
+pytestmark = pytest.mark.slow
+
 APPS = [make_app(app_id=app_id) for app_id in ("a", "b")]
 ROWS = [make_row(app, START_MS + n, n % 2) for app in APPS for n in range(4)]
 FILINGS = [*ROWS, *(make_move(row, row.place.slot_ms + 1_000) for row in ROWS)]  # two of each schedule

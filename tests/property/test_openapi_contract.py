@@ -126,6 +126,7 @@ def test_valid_requests_are_not_refused_for_their_form(verb: str, path: str) -> 
     check()
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(st.from_regex(f"^(?:{URL_PATTERN})\\Z", alphabet=st.characters(codec="ascii")))
 def test_urls_of_the_pattern_have_no_fault(url: str) -> None:

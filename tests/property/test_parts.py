@@ -274,6 +274,7 @@ def search(examples: int, steps: int = 60) -> None:
     )
 
 
+@pytest.mark.slow
 def test_no_entry_is_ever_out_of_sight() -> None:
     search(60)
 

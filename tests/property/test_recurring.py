@@ -148,6 +148,7 @@ def is_taken(cron: str) -> bool:
     return True
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(times=some_times(), after=INSTANTS, key=st.text(max_size=8), days=st.sets(st.dates(), max_size=5))
 def test_what_holds_for_every_definition(times: Times, after: int, key: str, days: set[date]) -> None:
@@ -221,6 +222,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(fields=st.dictionaries(st.sampled_from(KEYS), VALUES))
 def test_whatever_is_said_is_read_or_refused(fields: dict[str, object]) -> None:
@@ -243,6 +245,7 @@ def test_a_run_does_not_depend_on_when_it_is_asked_for(times: Times, after: int,
         assert next_after(times, first.nominal_ms - 1) == first
 
 
+@pytest.mark.slow
 def test_croniter_agrees_or_there_is_a_reason() -> None:
     """A sample; `make cron-agreement` compares 2,000 expressions, with what is in docs/recurring.md."""
     tally, unexplained = compare(expressions=10, seed=3)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from ringtime_dispatcher.delivery.ledger import Room
+
+pytestmark = pytest.mark.slow
 
 app_ids = st.sampled_from("abcd")
 

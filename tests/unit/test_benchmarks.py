@@ -201,6 +201,7 @@ def test_an_open_loop_counts_from_when_a_request_was_due() -> None:
     assert found.seconds >= 5 * 0.01
 
 
+@pytest.mark.slow
 @needs_go
 def test_profiles_run_against_a_server(tmp_path: Path) -> None:
     sizes = Sizes(seconds=0.1, ids=20, cancels=20, fires=50)

@@ -24,6 +24,7 @@ KEPT = AppConfiguration(future_period_days=366, retention_days=366)
 START = datetime(2030, 1, 1, tzinfo=UTC)
 
 
+@pytest.mark.slow
 async def test_three_months_of_a_cron_and_a_hundred_schedules() -> None:
     clock = TestClock(START)
     ringtime = Ringtime(clock=clock)

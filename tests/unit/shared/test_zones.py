@@ -48,6 +48,7 @@ def test_no_zone_changes_twice_between_two_looks() -> None:
     assert shortest > _LOOK_DAYS * DAY_S
 
 
+@pytest.mark.slow
 def test_each_zone_has_the_offsets_of_its_file() -> None:
     rng = Random(1)
     for name in sorted(zone_names()):

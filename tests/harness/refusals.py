@@ -19,6 +19,7 @@ _STATE = (
     ("appId", "is active already"),
     ("appId", "is deactivated"),
     ("scheduleTime", "must not be in the past"),
+    ("scheduleTime", "must be less than"),
     ("scheduleTime", "days ahead"),
     ("delaySeconds", "days ahead"),
     ("payload", "bytes"),
@@ -71,6 +72,8 @@ _STATE = (
     ("secretId", "no signing secret"),
     ("secret", "must be left out: private keys are made here"),  # of the kind ed25519
     ("scheduleId", "no schedule"),
+    ("scheduleId", "given twice"),  # in one import
+    ("scheduleId", "must not be an id of the form"),  # which the document says in words
     ("scheduleId", "no run to complete"),
     ("jobId", "no job"),
     ("status", "must be FAILURE or left out"),

@@ -57,11 +57,13 @@ def hold_answer(reply: Reply, described: Node) -> None:
 
 
 def hold_form(reply: Reply) -> None:
-    """If it was refused, it was not for its form."""
-    if reply.status not in (400, 404):
-        return
-    for error in reply.json["status"]["errors"]:
-        assert is_of_state(error["field"], error["rule"]), error
+    """If it was refused, or one of its items was, it was not for its form."""
+    refused = [reply.json] if reply.status in (400, 404) else []
+    if reply.status == 207:
+        refused = [each for each in reply.json["data"]["results"] if "status" in each]
+    for each in refused:
+        for error in each["status"].get("errors", ()):
+            assert is_of_state(error["field"], error["rule"]), error
 
 
 @cache

@@ -581,27 +581,49 @@ NEW_SCHEDULES = Shape(
     required=("schedules",),
     is_closed=True,
 )
+_THEIR_ID = Field(
+    "scheduleId",
+    TEXT,
+    "The id that it has in the scheduler that it comes from, by which it is found here from then on. None of"
+    " the form that is given out here.",
+    SCHEDULE_ID,
+)
+IMPORTED = Shape(
+    *(field for field in NEW_SCHEDULE.fields if field.name not in ("cronExpression", "scheduleId")),
+    _THEIR_ID,
+    required=("appId", "scheduleId", "payload", "callback"),
+    also={"oneOf": [_once("scheduleTime", "delaySeconds"), _once("delaySeconds", "scheduleTime")]},
+)
+IMPORTED_RECURRING = Shape(
+    Field("appId", TEXT, "A registered, active app.", APP_ID),
+    _THEIR_ID,
+    *NEW_RECURRING.fields,
+    required=("appId", "scheduleId", "payload", "callback"),
+    is_closed=True,
+    also={
+        "oneOf": [
+            {
+                "required": ["cronExpression"],
+                "properties": {
+                    "cronExpression": {"type": "string", "minLength": 1},
+                    "interval": {"type": "null"},
+                },
+            },
+            _with("interval", "cronExpression"),
+        ]
+    },
+)
 IMPORTS = Shape(
     Field(
         "schedules",
         LIST,
         "Of any apps: each what one create sends, or what is put as a recurring schedule with its `appId`;"
-        " and its `scheduleId` in the scheduler that it comes from, by which it is found here from then on."
-        " It may be past: it is sent at once then.",
+        " and its `scheduleId` in the scheduler that it comes from. It may be past: it is sent at once then.",
         {
             "type": "array",
             "minItems": 1,
             "maxItems": MAX_ITEMS,
-            "items": {
-                "type": "object",
-                "properties": {
-                    "appId": APP_ID,
-                    "scheduleId": SCHEDULE_ID,
-                    "payload": {"type": "string"},
-                    "callback": _ref("Callback"),
-                },
-                "required": ["appId", "scheduleId", "payload", "callback"],
-            },
+            "items": {"anyOf": [_ref("Imported"), _ref("ImportedRecurring")]},
         },
     ),
     required=("schedules",),

@@ -126,7 +126,7 @@ def parse_import(document: object) -> Foreign:
     alias = parse_schedule_id(schedule_id)
     if is_ours(alias):
         raise InvalidRequest.of("scheduleId", "must not be an id of the form that is given out here")
-    if not ("cronExpression" in document or "interval" in document):
+    if not (document.get("cronExpression") or document.get("interval")):
         return Foreign(alias, replace(parse_new_schedule(document), idempotency_key=""))
     app_id = document.get("appId")
     if not isinstance(app_id, str) or check_app_id(app_id):

@@ -94,6 +94,14 @@ async def test_a_recurring_one_too(rig: Rig) -> None:
     assert (await shown(rig, alias))["status"] == "DELETED"
 
 
+@pytest.mark.parametrize("nothing", [{"cronExpression": ""}, {"cronExpression": None}, {"interval": None}])
+async def test_a_rule_that_is_empty_makes_none_recurring(rig: Rig, nothing: dict[str, object]) -> None:
+    """So that what a create takes is taken here, too."""
+    (made,) = await ask(rig, item(alias := uuid1(), **nothing))
+    assert made["effect"] == "created"
+    assert (await shown(rig, alias))["status"] == "SCHEDULED"
+
+
 async def test_a_definition_whose_alias_was_lost_gets_it_back(rig: Rig) -> None:
     alias = uuid1()
     await ask(rig, cron(alias))

@@ -309,7 +309,8 @@ def inspect_wal_bytes(log: Path, content: bytes) -> WalReport:
 
 
 def remove_folder(folder: Path) -> None:
-    shutil.rmtree(folder)
+    while folder.exists():  # meanwhile the server may put back what it misses
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def move_folder(folder: Path) -> None:

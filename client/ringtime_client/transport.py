@@ -9,9 +9,13 @@ deadline of its own, half of the whole.
 
 from __future__ import annotations
 
+import atexit
+import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import timedelta
+from functools import cache
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -35,6 +39,7 @@ _URL_RULE = (
     "must be like https://ringtime.example:8080: http or https, a host in ASCII, perhaps a port and a plain"
     " path, and no user, query or fragment"
 )
+_REACHES_NOBODY = "none://nobody/"  #: fails without network, but only once the thread has looked at it
 _NOT_CONNECTED = "client error (Connect)"
 _MAX_BYTES = 64 << 20  #: of one answer; the list of 20,000 apps is a fifth of it
 _NONE: Mapping[str, str] = MappingProxyType({})
@@ -76,6 +81,7 @@ class AsyncTransport:
         certificates: Certificates | None = None,
     ) -> None:
         self._http = _configure(ClientBuilder(), deadline, headers or {}, certificates).build()
+        _settle_at_exit(os.getpid())
 
     async def close(self) -> None:
         """Close the connections; requests under way end as Broken."""
@@ -145,6 +151,27 @@ class _Body:
         if self._bytes > _MAX_BYTES:
             return Broken(reason=f"the answer is longer than {_MAX_BYTES:,} bytes", sent=True)
         return Answer(http=http, body=b"".join(self._chunks), retry_after=retry_after)
+
+
+@cache
+def _settle_at_exit(process: int) -> None:
+    """Have this process, once, wait at its exit until pyreqwest's thread is out of Python.
+
+    That thread wakes the event loop up when a request has ended. The loop may be done with its work, and the
+    program at its end, before the thread has come back from that; then Python ends it where it must not be
+    ended, and the process is aborted: of programs that made one call on a busy machine, every sixth. The
+    thread does one thing after the other, so after a call without asyncio, which does not wake anybody in
+    Python, it is idle. A forked child does not have the thread, and would wait for ever.
+    """
+
+    def settle() -> None:
+        if os.getpid() == process:
+            with suppress(PyreqwestError):
+                # Nobody's certificate will be looked at; without this it would first read all authorities.
+                maker = SyncClientBuilder().no_proxy().danger_accept_invalid_certs(True)
+                maker.build().get(_REACHES_NOBODY).build().send()
+
+    atexit.register(settle)
 
 
 def _certify(maker: _Client, certificates: Certificates) -> _Client:

@@ -7,6 +7,8 @@ import inspect
 import json
 import re
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -609,6 +611,40 @@ async def test_create_sends_what_it_says(kind: Kind) -> None:
                 "callback": {"type": "http", "details": details},
                 **expected,
             }
+
+
+_SHORT_PROGRAM = """
+import asyncio, os, sys, threading, time
+from contextlib import suppress
+from ringtime_client import AsyncRingtimeClient
+from ringtime_shared.errors import StoreUnavailable
+
+class Loop(asyncio.SelectorEventLoop):
+    def call_soon_threadsafe(self, *args, **kwargs):
+        handle = super().call_soon_threadsafe(*args, **kwargs)
+        if threading.current_thread() is not threading.main_thread():
+            for _ in range(300):  # the program is at its end before this is
+                time.sleep(0.001)
+        return handle
+
+async def main():
+    async with AsyncRingtimeClient("http://127.0.0.1:1") as client:
+        with suppress(StoreUnavailable):
+            await client.get_app("shop")
+
+with asyncio.Runner(loop_factory=Loop) as runner:
+    runner.run(main())
+if sys.argv[1] == "fork" and (child := os.fork()):
+    sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.parametrize("way", ["exit", "fork"])
+def test_a_program_that_ends_right_after_a_call_is_not_aborted(way: str) -> None:
+    """A forked child does not wait for the thread of its parent, which it has not."""
+    command = [sys.executable, "-W", "ignore", "-c", _SHORT_PROGRAM, way]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 async def test_closing_ends_what_is_under_way() -> None:

@@ -6,6 +6,8 @@ It imports nothing of ours: Schemathesis, which has packages of its own, reads i
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 #: A hook is what a callback is, at another place.
 _HOOK = re.compile(r"^(configuration\.)?hooks\.on(Success|Failure|Missed)\.details\b")
@@ -104,3 +106,12 @@ def is_of_state(field: str, rule: str) -> bool:
     if _HEADER_TWICE.match(field) and rule.startswith(("given twice", "is one of headers already")):
         return True
     return rule in _IN_WORDS or any(field == known and words in rule for known, words in _STATE)
+
+
+def errors_of_form(answer: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return what an answer, or an item of one of many, says if it is a refusal that may be for its form."""
+    results = answer["data"].get("results", ()) if answer["status"]["statusCode"] == 207 else [answer]
+    told = (each.get("status", {}) for each in results)
+    return [
+        error for each in told if each.get("statusCode") in (400, 404) for error in each.get("errors", ())
+    ]

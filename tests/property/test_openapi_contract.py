@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from tests.harness.from_schema import FromSchema
-from tests.harness.refusals import is_of_state
+from tests.harness.refusals import errors_of_form, is_of_state
 from tests.unit.ingest.rig import Reply, make_rig
 
 from ringtime_shared.callbacks.url_rules import URL_PATTERN, url_fault
@@ -58,11 +58,8 @@ def hold_answer(reply: Reply, described: Node) -> None:
 
 def hold_form(reply: Reply) -> None:
     """If it was refused, or one of its items was, it was not for its form."""
-    refused = [reply.json] if reply.status in (400, 404) else []
-    if reply.status == 207:
-        refused = [each for each in reply.json["data"]["results"] if "status" in each]
-    for each in refused:
-        for error in each["status"].get("errors", ()):
+    if reply.status in (207, 400, 404):
+        for error in errors_of_form(reply.json):
             assert is_of_state(error["field"], error["rule"]), error
 
 

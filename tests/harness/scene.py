@@ -172,7 +172,15 @@ def _fill(client: RingtimeClient, origin: str, good: str, bad: str, slow: str, d
                 for _ in range(300 if url == slow else 60)
             ]
         )
-    full = (now + timedelta(minutes=3)).replace(second=30, microsecond=0)
+    # Who looks minutes later finds it dead, too: what was due once is given up soon, and forgotten.
+    client.put_recurring(
+        "billing",
+        "statement",
+        times=RecurringTimes(interval=Interval(every=1, unit=Unit.SECONDS, anchor=now), zone="UTC"),
+        payload="{}",
+        callback=to(dead),
+    )
+    full = (now + timedelta(minutes=10)).replace(second=30, microsecond=0)
     for first in range(0, _OVER_QUOTA, 600):
         client.create_schedules(
             [

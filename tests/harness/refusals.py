@@ -12,8 +12,9 @@ from typing import Any
 #: A hook is what a callback is, at another place.
 _HOOK = re.compile(r"^(configuration\.)?hooks\.on(Success|Failure|Missed)\.details\b")
 
-#: One header is among `headers` and `secretHeaders`, or twice in one of them but for upper and lower case.
-_HEADER_TWICE = re.compile(r"^callback\.details\.(headers|secretHeaders)\.")
+#: One header is among `headers` and `secretHeaders`, or twice in one of them but for upper and lower case; a
+#: name that cannot be shown is left out.
+_HEADER_TWICE = re.compile(r"^callback\.details\.(headers|secretHeaders)(\.|$)")
 
 #: Refusals that are not about form: (field, words of the rule). Each needs the app, the clock, or two fields.
 _STATE = (

@@ -121,6 +121,7 @@ def _fill(client: RingtimeClient, origin: str, good: str, bad: str, slow: str, d
     def to(url: str) -> HttpCallbackDetails:
         return HttpCallbackDetails(url=f"{url}/callback", headers={"Authorization": "Bearer secret"})
 
+    each_second = RecurringTimes(interval=Interval(every=1, unit=Unit.SECONDS, anchor=now), zone="UTC")
     client.put_recurring(
         "shop",
         "nightly-report",
@@ -138,7 +139,7 @@ def _fill(client: RingtimeClient, origin: str, good: str, bad: str, slow: str, d
     client.put_recurring(
         "shop",
         "heartbeat",
-        times=RecurringTimes(interval=Interval(every=1, unit=Unit.SECONDS, anchor=now), zone="UTC"),
+        times=each_second,
         payload="{}",
         callback=to(good),
     )
@@ -176,7 +177,7 @@ def _fill(client: RingtimeClient, origin: str, good: str, bad: str, slow: str, d
     client.put_recurring(
         "billing",
         "statement",
-        times=RecurringTimes(interval=Interval(every=1, unit=Unit.SECONDS, anchor=now), zone="UTC"),
+        times=each_second,
         payload="{}",
         callback=to(dead),
     )

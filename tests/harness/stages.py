@@ -191,18 +191,14 @@ async def run(stage: Stage, arguments: Sequence[str]) -> int:
     assert process.stdout is not None
     silent_s = SILENT_S + (IDLE_TIMEOUT_S if stage.niceness == IDLE else 0)
     try:
-        async for line in _lines(process.stdout, silent_s):
-            print(f"{stage.name:<8}| {line}", flush=True)
+        await _say(stage, _lines(process.stdout, silent_s))
         return await process.wait()
     except TimeoutError:
-        print(
-            f"{stage.name:<8}| nothing came for {silent_s} s: where its threads are, and its end", flush=True
-        )
+        print(f"{stage.name:<8}| nothing came for {silent_s} s: where its threads are, and its end")
         os.kill(process.pid, signal.SIGABRT)  # pytest has it show them, in C: even if no line runs any more
         with suppress(TimeoutError):
             async with asyncio.timeout(DUMP_S):
-                async for line in _lines(process.stdout, DUMP_S):
-                    print(f"{stage.name:<8}| {line}", flush=True)
+                await _say(stage, _lines(process.stdout, DUMP_S))
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         return await process.wait()
@@ -210,6 +206,11 @@ async def run(stage: Stage, arguments: Sequence[str]) -> int:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does: it ends what it started, too
             await process.communicate()
+
+
+async def _say(stage: Stage, lines: AsyncIterator[str]) -> None:
+    async for line in lines:
+        print(f"{stage.name:<8}| {line}", flush=True)
 
 
 async def _lines(output: asyncio.StreamReader, silent_s: float) -> AsyncIterator[str]:

@@ -428,8 +428,14 @@ _TIMES = (
 )
 _ONE_RULE: Mapping[str, object] = {
     "oneOf": [
-        {"required": ["cronExpression"], "properties": {"interval": {"type": "null"}}},
-        {"required": ["interval"], "properties": {"cronExpression": {"type": "null"}}},
+        {
+            "required": ["cronExpression"],
+            "properties": {
+                "cronExpression": {"type": "string", "minLength": 1},
+                "interval": {"type": "null"},
+            },
+        },
+        _with("interval", "cronExpression"),
     ]
 }
 INTERVAL = Shape(
@@ -600,18 +606,7 @@ IMPORTED_RECURRING = Shape(
     *NEW_RECURRING.fields,
     required=("appId", "scheduleId", "payload", "callback"),
     is_closed=True,
-    also={
-        "oneOf": [
-            {
-                "required": ["cronExpression"],
-                "properties": {
-                    "cronExpression": {"type": "string", "minLength": 1},
-                    "interval": {"type": "null"},
-                },
-            },
-            _with("interval", "cronExpression"),
-        ]
-    },
+    also=_ONE_RULE,
 )
 IMPORTS = Shape(
     Field(

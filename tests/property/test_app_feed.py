@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any, cast
@@ -32,6 +32,14 @@ class SlowStore(MemoryStore):
         super().__init__(clock.now_ms)
         self.rng = rng
         self.full_reads = 0
+        self.lost_names = rng.choice([0.0, 0.05, 0.5])
+
+    async def announce_app(self, app_id: str) -> None:
+        """A change is told a while before it is counted."""
+        change = AppChange(self._now_ms() + self.rng.choice([0, 0, -20, 7_000]), app_id)
+        self._last_app_changes.append(change)
+        await self.wait()
+        self._app_changes += change.weight
 
     async def wait(self) -> None:
         await asyncio.sleep(self.rng.choice([0, 0.001, 0.02, 1.5]) * self.rng.random())
@@ -44,7 +52,9 @@ class SlowStore(MemoryStore):
 
     async def fetch_app_changes(self, after_ms: int) -> list[AppChange]:
         await self.wait()
-        return [change for change in await super().fetch_app_changes(after_ms) if self.rng.random() < 0.5]
+        told = await super().fetch_app_changes(after_ms)
+        await self.wait()
+        return [change for change in told if self.rng.random() >= self.lost_names]
 
     async def fetch_apps(self) -> list[App]:
         """One app after the other, as a scan does."""
@@ -188,8 +198,8 @@ def count_after_the_read(patch: pytest.MonkeyPatch) -> None:
     """Changes made during the read pass for known."""
     real = Proof.note_full
 
-    def note_full(self: Proof, count: int, begun_ms: int) -> None:
-        real(self, STORES[-1]._app_changes, begun_ms)
+    def note_full(self: Proof, count: int, begun_ms: int, told: Collection[AppChange]) -> None:
+        real(self, STORES[-1]._app_changes, begun_ms, told)
 
     patch.setattr(Proof, "note_full", note_full)
 
@@ -205,13 +215,11 @@ def prove_from_the_answer_on(patch: pytest.MonkeyPatch) -> None:
 
 def leave_a_gap(patch: pytest.MonkeyPatch) -> None:
     """Changes are named, and not counted."""
-    real = MemoryStore.announce_app
 
-    async def announce_app(self: MemoryStore, app_id: str) -> None:
-        await real(self, app_id)
-        self._app_changes -= 1
+    async def announce_app(self: SlowStore, app_id: str) -> None:
+        self._last_app_changes.append(AppChange(self._now_ms(), app_id))
 
-    patch.setattr(MemoryStore, "announce_app", announce_app)
+    patch.setattr(SlowStore, "announce_app", announce_app)
 
 
 def count_before_the_change(patch: pytest.MonkeyPatch) -> None:
@@ -222,12 +230,33 @@ def trust_the_names(patch: pytest.MonkeyPatch) -> None:
     """All is known once what the log names was read."""
     real = AppFeed._read_named
 
-    async def read_named(self: AppFeed) -> None:
-        await real(self)
+    async def read_named(self: AppFeed, told: Collection[AppChange]) -> None:
+        await real(self, told)
         began_ms, count = self._proof._counted
-        self._proof.note_full(count, began_ms)
+        self._proof.note_full(count, began_ms, told)
 
     patch.setattr(AppFeed, "_read_named", read_named)
+
+
+def weigh_all_alike(patch: pytest.MonkeyPatch) -> None:
+    """So many names are as good as any other so many."""
+    patch.setattr(AppChange, "weight", 1)
+
+
+def leave_named_apps_unread(patch: pytest.MonkeyPatch) -> None:
+    """What is told accounts for the count, though nobody has read it."""
+    real = Proof.note_told
+
+    async def read_named(self: AppFeed, told: Collection[AppChange]) -> None:
+        return
+
+    def note_told(
+        self: Proof, told: Collection[AppChange], named: Collection[AppChange], begun_ms: int
+    ) -> None:
+        real(self, told, told, begun_ms)
+
+    patch.setattr(AppFeed, "_read_named", read_named)
+    patch.setattr(Proof, "note_told", note_told)
 
 
 def let_old_reads_in(patch: pytest.MonkeyPatch) -> None:
@@ -246,7 +275,7 @@ def let_old_reads_in(patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "plant",
     [count_after_the_read, prove_from_the_answer_on, leave_a_gap, count_before_the_change, trust_the_names,
-     let_old_reads_in],
+     weigh_all_alike, leave_named_apps_unread, let_old_reads_in],
 )  # fmt: skip
 def test_a_planted_bug_is_found(
     plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
@@ -269,6 +298,24 @@ def test_a_minute_without_changes_costs_a_count_a_second_and_one_read() -> None:
         return names.count("count_app_changes"), names.count("fetch_apps")
 
     assert run_virtual(run()) == (121, 2)
+
+
+def test_changes_all_the_time_are_read_by_name_and_all_apps_once_a_minute() -> None:
+    async def run() -> tuple[int, int]:
+        clock = LoopClock()
+        store = SpyStore(clock.now_ms)
+        feed = AppFeed(cast(Any, store), clock)
+        await feed.refresh()
+        for n in range(1_200):
+            await store.real.create_app(make_app(app_id=f"app-{n}"))
+            await asyncio.sleep(0.1)
+            if n % 10 == 0:
+                await feed.refresh()
+                assert feed.is_proved()
+                assert set(feed.apps) == {f"app-{m}" for m in range(n + 1)}
+        return store.names().count("fetch_apps"), store.names().count("fetch_some_apps")
+
+    assert run_virtual(run()) == (2, 120)
 
 
 def test_names_of_strangers_take_no_room() -> None:

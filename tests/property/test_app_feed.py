@@ -33,15 +33,24 @@ class SlowStore(MemoryStore):
         self.rng = rng
         self.full_reads = 0
         self.lost_names = rng.choice([0.0, 0.05, 0.5])
+        self.stamps_ms = rng.choice(
+            [1, 1, 500]
+        )  # makers whose clocks differ may stamp as if it was one moment
+        self.is_quick = False  #: so much so that all happens within one millisecond, in any order
 
     async def announce_app(self, app_id: str) -> None:
         """A change is told a while before it is counted."""
-        change = AppChange(self._now_ms() + self.rng.choice([0, 0, -20, 7_000]), app_id)
+        changed_ms = self._now_ms() + self.rng.choice([0, 0, -20, 7_000])
+        change = AppChange(changed_ms - changed_ms % self.stamps_ms, app_id)
         self._last_app_changes.append(change)
         await self.wait()
         self._app_changes += change.weight
 
     async def wait(self) -> None:
+        if self.is_quick:
+            for _ in range(self.rng.choice([0, 0, 1, 5, 40])):
+                await asyncio.sleep(0)
+            return
         await asyncio.sleep(self.rng.choice([0, 0.001, 0.02, 1.5]) * self.rng.random())
 
     async def count_app_changes(self) -> int:
@@ -111,9 +120,29 @@ class FeedWorld:
             await asyncio.sleep(self.rng.choice([0.01, 0.3, 4.0]) * self.rng.random())
             await work()
 
+    async def meet(self) -> None:
+        """Do everything once or more within one millisecond, in any order, and look at what came of it."""
+        self.store.is_quick, self.store.lost_names = True, 0.0
+        await asyncio.gather(self._change(), self._change(), self.feed.read_all())
+        await asyncio.sleep(0.25)
+        works = [self._change, self._change, self._follow, self.feed.look, self.feed.read_all, self._reread]
+        works += self.rng.choices(works, k=3)
+        await asyncio.gather(*(self._begin(work) for work in works))
+        await asyncio.sleep(0.25)
+        await self.feed.look()
+        self._look_at_all()
+
+    async def _begin(self, work: Callable[[], Any]) -> None:
+        for _ in range(5):
+            await self.store.wait()
+        await work()
+        self._look_at_all()
+
     async def _change(self) -> None:
         """Change an app; the count comes a while later, or never, if the maker dies in between."""
-        if self.clock.boot_ms() // 20_000 % 2:  # now and then nothing changes for a while
+        if (
+            self.clock.boot_ms() // 20_000 % 2 and not self.store.is_quick
+        ):  # now and then nothing changes for a while
             return
         app_id = self.rng.choice(APP_IDS)
         stored = self.store._apps.get(app_id)
@@ -157,12 +186,15 @@ class FeedWorld:
         while True:
             await asyncio.sleep(0.01)
             self.full_ages_s = max(self.full_ages_s, self.feed.age_ms() / 1_000)
-            for app_id in APP_IDS:
-                reading = self.feed.reading(app_id)
-                if reading is not None:
-                    self._judge(app_id, _state(reading.app), reading.read_boot_ms)
-                elif self.feed.is_loaded:
-                    self._judge(app_id, None, self.clock.boot_ms() - self.feed.age_ms())
+            self._look_at_all()
+
+    def _look_at_all(self) -> None:
+        for app_id in APP_IDS:
+            reading = self.feed.reading(app_id)
+            if reading is not None:
+                self._judge(app_id, _state(reading.app), reading.read_boot_ms)
+            elif self.feed.is_loaded:
+                self._judge(app_id, None, self.clock.boot_ms() - self.feed.age_ms())
 
     def _judge(self, app_id: str, known: tuple[int, int] | None, upto_ms: int) -> None:
         told, orders = self.returned[app_id]
@@ -192,6 +224,24 @@ def test_what_is_vouched_for_shows_every_change_that_had_returned(seed: int) -> 
     assert world.found == []
     assert sum(len(told) for told, _ in world.returned.values()) > 50
     assert world.full_ages_s < 30, "and it is vouched for again and again"
+
+
+def first_found_in_a_moment(seeds: range) -> list[str]:
+    """Return what is found of the first of many short runs in which something is."""
+
+    async def run() -> list[str]:
+        for seed in seeds:
+            world = FeedWorld(seed)
+            await world.meet()
+            if world.found:
+                return [f"seed {seed}", *world.found]
+        return []
+
+    return run_virtual(run())
+
+
+def test_what_happens_at_once_is_vouched_for_in_no_wrong_order() -> None:
+    assert first_found_in_a_moment(range(1_000)) == []
 
 
 def count_after_the_read(patch: pytest.MonkeyPatch) -> None:
@@ -230,10 +280,11 @@ def trust_the_names(patch: pytest.MonkeyPatch) -> None:
     """All is known once what the log names was read."""
     real = AppFeed._read_named
 
-    async def read_named(self: AppFeed, told: Collection[AppChange]) -> None:
-        await real(self, told)
+    async def read_named(self: AppFeed, news: Sequence[AppChange]) -> list[AppChange]:
+        read = await real(self, news)
         began_ms, count = self._proof._counted
-        self._proof.note_full(count, began_ms, told)
+        self._proof.note_full(count, began_ms, news)
+        return read
 
     patch.setattr(AppFeed, "_read_named", read_named)
 
@@ -245,18 +296,35 @@ def weigh_all_alike(patch: pytest.MonkeyPatch) -> None:
 
 def leave_named_apps_unread(patch: pytest.MonkeyPatch) -> None:
     """What is told accounts for the count, though nobody has read it."""
-    real = Proof.note_told
 
-    async def read_named(self: AppFeed, told: Collection[AppChange]) -> None:
-        return
-
-    def note_told(
-        self: Proof, told: Collection[AppChange], named: Collection[AppChange], begun_ms: int
-    ) -> None:
-        real(self, told, told, begun_ms)
+    async def read_named(self: AppFeed, news: Sequence[AppChange]) -> list[AppChange]:
+        return list(news)
 
     patch.setattr(AppFeed, "_read_named", read_named)
-    patch.setattr(Proof, "note_told", note_told)
+
+
+def vouch_for_what_was_not_taken(patch: pytest.MonkeyPatch) -> None:
+    """A look has read it, though something else, that may be older, is known."""
+    real = AppFeed._read_named
+
+    async def read_named(self: AppFeed, news: Sequence[AppChange]) -> list[AppChange]:
+        await real(self, news)
+        return list(news)
+
+    patch.setattr(AppFeed, "_read_named", read_named)
+
+
+def vouch_for_what_an_earlier_look_read(patch: pytest.MonkeyPatch) -> None:
+    """An entry is one change: who has seen it knows."""
+    real = AppFeed._read_named
+    handled: set[AppChange] = set()
+
+    async def read_named(self: AppFeed, news: Sequence[AppChange]) -> list[AppChange]:
+        known = handled.copy()
+        handled.update(read := await real(self, [change for change in news if change not in known]))
+        return sorted({*read, *(change for change in news if change in known)})
+
+    patch.setattr(AppFeed, "_read_named", read_named)
 
 
 def let_old_reads_in(patch: pytest.MonkeyPatch) -> None:
@@ -282,6 +350,62 @@ def test_a_planted_bug_is_found(
 ) -> None:
     plant(monkeypatch)
     assert any(play(seed).found for seed in range(20))
+
+
+@pytest.mark.parametrize("plant", [vouch_for_what_was_not_taken, vouch_for_what_an_earlier_look_read])
+def test_a_bug_planted_in_what_happens_at_once_is_found(
+    plant: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    assert first_found_in_a_moment(range(1_000))
+
+
+def test_a_read_of_the_millisecond_of_a_look_does_not_undo_it() -> None:
+    async def run() -> None:
+        store = MemoryStore((clock := LoopClock()).now_ms)
+        feed = AppFeed(store, clock)
+        await feed.refresh()
+        await asyncio.sleep(1)
+        begun_ms = clock.boot_ms()  # of a read that finds nothing, and is answered late
+        await store.create_app(make_app(app_id="a"))
+        await feed.look()
+        assert feed.is_proved()
+        feed.learn("a", None, begun_ms)
+        assert "a" in feed.apps
+
+    run_virtual(run())
+
+
+def test_a_look_beside_a_full_read_vouches_for_nothing() -> None:
+    """The full read has seen an app that the look has not, which began later."""
+
+    class LateStore(MemoryStore):
+        async def fetch_apps(self) -> list[App]:
+            found = await super().fetch_apps()
+            await asyncio.sleep(2)
+            return found
+
+    async def run() -> None:
+        store = LateStore((clock := LoopClock()).now_ms)
+        feed = AppFeed(store, clock)
+        await feed.read_all()
+        app = await store.create_app(make_app(app_id="a"))
+        await asyncio.sleep(1)
+        full = asyncio.create_task(feed.read_all())
+        await asyncio.sleep(1)
+        del store._apps[app.app_id]
+        await store.announce_app(app.app_id)
+        gone_ms = clock.boot_ms()
+        await asyncio.sleep(0.5)
+        await feed.look()
+        await full
+        assert (reading := feed.reading("a")) is not None
+        assert reading.read_boot_ms <= gone_ms
+        await feed.look()
+        assert feed.is_proved()
+        assert "a" not in feed.apps
+
+    run_virtual(run())
 
 
 def test_a_minute_without_changes_costs_a_count_a_second_and_one_read() -> None:

@@ -237,9 +237,8 @@ class PodStore:
     async def _change_uncounted(self, change: Callable[..., Awaitable[Any]], *args: Any) -> None:
         count = self._store._app_changes
         await change(*args)  # in one go: the memory driver waits for nothing
-        for _ in range(self._store._app_changes - count):
-            self._store._last_app_changes.pop()
-        self._store._app_changes = count
+        while self._store._app_changes > count:
+            self._store._app_changes -= self._store._last_app_changes.pop().weight
         self._pod.uncounted = count, asyncio.get_running_loop().time()
 
 

@@ -4,6 +4,7 @@ promise; each planted bug must break it."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from functools import partial
 from typing import Any
 
@@ -13,6 +14,7 @@ from ringtime_shared.apps import deleting
 from ringtime_shared.apps.feed import FULL_MS, Proof
 from ringtime_shared.models.app import App
 from ringtime_shared.stores.memory import MemoryStore
+from ringtime_shared.stores.protocol import AppChange
 from tests.cluster.campaign import first_failure, play_deletion_seed, play_seeds
 from tests.cluster.deletion_world import INGEST, DeletionPlan, DeletionWorld
 from tests.cluster.planted import Plant
@@ -60,8 +62,9 @@ def leave_a_gap_in_the_feed(patch: pytest.MonkeyPatch) -> None:
     real = MemoryStore.announce_app
 
     async def announce_app(self: MemoryStore, app_id: str) -> None:
+        count = self._app_changes
         await real(self, app_id)
-        self._app_changes -= 1
+        self._app_changes = count
 
     patch.setattr(MemoryStore, "announce_app", announce_app)
 
@@ -70,8 +73,8 @@ def vouch_for_the_apps_for_a_minute(patch: pytest.MonkeyPatch) -> None:
     """A feed that stands still passes for one without changes."""
     real = Proof.note_full
 
-    def note_full(self: Proof, count: int, begun_ms: int) -> None:
-        real(self, count, begun_ms + FULL_MS)
+    def note_full(self: Proof, count: int, begun_ms: int, told: Collection[AppChange]) -> None:
+        real(self, count, begun_ms + FULL_MS, told)
 
     patch.setattr(Proof, "note_full", note_full)
 

@@ -83,6 +83,16 @@ async def test_changes_at_once_are_all_counted_and_named(store: Store) -> None:
     assert {app.app_id for app in apps} <= named
 
 
+async def test_the_count_rises_by_what_the_named_changes_weigh(store: Store, clock: ManualClock) -> None:
+    count, known = await store.count_app_changes(), set(await store.fetch_app_changes(NOW_MS - 1))
+    for _ in range(2):
+        await asyncio.gather(*(store.create_app(make_app()) for _ in range(5)))
+        clock.advance(1)
+    named = set(await store.fetch_app_changes(NOW_MS - 1)) - known
+    assert len(named) == 10
+    assert await store.count_app_changes() == count + sum(change.weight for change in named)
+
+
 async def test_some_apps_are_read_by_name(store: Store, app: App) -> None:
     other, _ = await store.create_app(make_app()), await store.create_app(make_app())
     found = await store.fetch_some_apps([app.app_id, other.app_id, "nobody", app.app_id])

@@ -2,26 +2,41 @@
 
 A look reads the count of app changes (`AppFeedStore`). While it stands where it stood before all apps were
 last read, nothing has changed since, and what is known is as fresh as that look: 10,000 apps cost one cell
-a second. If it has moved, the apps that the log names are read at once, and all of them soon after, at most
-every `SETTLE_MS`. All are read every minute in any case: what was written by hand, or by a version of
-Ringtime that does not count, is seen then.
+a second. If it has moved, the apps that the log names are read at once. When these account for all that the
+count has risen by, that was all that has changed, and what is known is as fresh as the look again. If not,
+all apps are read, at most every `SETTLE_MS`: 10,000 take this process and the store 0.2 s each. All are read
+every minute in any case: what was written by hand, or by a version of Ringtime that does not count, is seen
+then.
 
 Invariant. What `reading` returns with a time shows every change of that app which had returned before that
 time. The time is on the boot clock of this process, so one that was suspended knows that its map is old.
 
-Proof sketch. A driver counts a change after it is durable and before its call returns. Let C be the count
-that was read before the last full read began, and let a look that began at T read C again. A change that had
-returned before T was in the count at T, hence among those that C counts (the count only rises), hence durable
-before the full read began: that read has seen it, or a newer one. What was learned of one app later began
-later and is newer still. No wall clock takes part, and no name in the log: a name that comes late, twice or
-never costs promptness alone.
+Proof sketch. A driver counts a change after it is durable and before its call returns. Let C be the count up
+to which the map is complete, which begins as the one that was read before a full read began, and let a look
+that began at T read C again. A change that had returned before T was in the count at T, hence among those
+that C counts (the count only rises), hence durable before the full read began: that read has seen it, or a
+newer one. What was learned of one app later began later and is newer still.
+
+Let the look read D more than C, and then the log, and then the apps that it names. Each change raises the
+count by its weight, 32 bits of a hash of its entry in the log. If entries that C does not have weigh D
+together, they are those that were counted since. Their changes were durable before the count was read, and
+their apps were read after that, by this very look: one that read them earlier may have missed a second change
+that has the same entry, being of another maker in the same millisecond. So the map is complete up to C + D,
+unless something put an older read over these: a look beside a full read vouches for nothing, nor for apps of
+which something newer is known, and other reads of an app get in only if they began in a later millisecond.
+
+An entry is written before it is counted, so the look may see some that its count has not. As a rule they are
+the last by their stamps; so it adds up the weights in that order until they reach D. If they miss it, all
+apps are read: makers may have clocks that differ, and what is told when a full read begins may not be counted
+yet. Where an entry is missing, others weigh as much one time in 2 billion. No wall clock takes part, and no
+name alone: one that comes late, twice or never fits no sum.
 
 | what happens | what follows |
 |---|---|
 | a maker dies before his change is counted | whoever waits for it to be known counts it himself first |
-| a change is counted twice | all apps are read once more |
-| the log loses a name, or stamps it long ago | the full read sees the change, some seconds later |
-| changes all the time | a full read every `SETTLE_MS`; ages stay below that and what it takes |
+| a change is counted twice, or by a version without weights | no sum fits; all apps are read once more |
+| the log loses a name, or stamps it long ago | the same: the full read sees the change, some seconds later |
+| changes all the time | as a rule every look accounts for them; else a full read every `SETTLE_MS` |
 | the count cannot be read | ages grow; what needs a fresh app reads it by itself, or waits |
 | an app's record is damaged | the app as it was last read stays, and is marked |
 """
@@ -31,7 +46,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 
 from ringtime_shared.clock import Clock
@@ -77,7 +92,8 @@ class Proof:
         self.proved_ms = -1  #: the map shows every change that had returned by then
         self.due_ms = -1  #: when all apps are to be read (again)
         self._every_ms = round(FULL_MS * (1 - spread / 4))
-        self._base = -1  # the count before the last full read began
+        self._base = -1  # the count up to which the map is complete
+        self._has: set[AppChange] = set()  # entries of late that are counted in it
         self._counted = (-1, -1)  # the last read of the count: when it began, and what it was
 
     def note_count(self, count: int, begun_ms: int) -> None:
@@ -88,10 +104,43 @@ class Proof:
         if self.full_ms >= 0:
             self.due_ms = self.full_ms + (self._every_ms if self.is_proved else SETTLE_MS)
 
-    def note_full(self, count: int, begun_ms: int) -> None:
-        """All apps are in the map; the count was read before, by a call that began at `begun_ms`."""
-        self.full_ms, self._base = begun_ms, count
+    def news(self, told: Collection[AppChange]) -> list[AppChange]:
+        """Return those of these entries that may be counted since, by their stamps."""
+        return sorted(change for change in told if change not in self._has)
+
+    def note_told(
+        self, count: int, begun_ms: int, told: Collection[AppChange], read: Iterable[AppChange]
+    ) -> None:
+        """The count was read by a call that began at `begun_ms`, then the log, and then some apps.
+
+        Args:
+            told: what the log has of late.
+            read: those of the `news` whose apps are in the map as they were read after that, or newer.
+        """
+        if self._base >= 0 and self._account(count, read):
+            self._has.intersection_update(told)
+            self.note_count(count, begun_ms)
+
+    def note_full(self, count: int, begun_ms: int, told: Collection[AppChange]) -> None:
+        """All apps are in the map; the count was read before, by a call that began at `begun_ms`, and then
+        the log: it told this, up to that call, by the stamps."""
+        self.full_ms = begun_ms
+        if self._base < 0 or not self._account(count, self.news(told)):
+            self._base, self._has = count, set(told)
         self.note_count(count, begun_ms)
+
+    def _account(self, count: int, read: Iterable[AppChange]) -> bool:
+        """Let the map be complete up to this count, if the first of these entries make up for its rise."""
+        left, since = count - self._base, []
+        for change in read:
+            if left <= 0:
+                break
+            left -= change.weight
+            since.append(change)
+        if left == 0:
+            self._base = count
+            self._has.update(since)
+        return left == 0
 
     @property
     def is_proved(self) -> bool:
@@ -117,9 +166,10 @@ class AppFeed:
         self._damaged: dict[str, App] = {}  # as they were read
         self._alone_ms: dict[str, int] = {}  # apps that were read alone since the last full read, and when
         self._merging_ms = -1  # when the full read began that is in the map, or is on its way into it
-        self._handled: set[AppChange] = set()
+        self._named_ms: dict[str, int] = {}  # those that looks have read by name since then, and when
         self._look, self._read_all = _Shared(self._look_once), _Shared(self._read_all_once)
         self._looked_ms = -1
+        self._asked_ms: int | None = None  # when the log was last asked, by the wall clock
         self._said = OnceLog(_log)
 
     @property
@@ -189,37 +239,59 @@ class AppFeed:
             begun_ms: boot time before the call was sent. Others may have changed the app since, and this
                 process may have slept: counted from its answer, an old map would pass for a new one.
         """
+        if begun_ms > self._named_ms.get(app_id, -1):
+            self._take(app_id, app, begun_ms)
+        elif app is not None and app_id in self.apps:
+            self._put(app_id, app)
+
+    def _take(self, app_id: str, app: App | None, begun_ms: int) -> bool:
+        """Take note of a read of one app; return whether it is what is known from now on."""
         is_known = app_id in self.apps
         if begun_ms > self._merging_ms and begun_ms >= self._alone_ms.get(app_id, -1):
             if is_known or app is not None:  # else anybody could fill the memory with names
                 self._alone_ms[app_id] = begun_ms
             self._put(app_id, app)
-        elif is_known and app is not None:  # it began before what is known was read
+            return True
+        if is_known and app is not None:  # it began before what is known was read
             self._put(app_id, app)
+        return False
 
     async def _look_once(self) -> None:
         begun_ms = self._clock.boot_ms()
         count = await self._store.count_app_changes()
         self._proof.note_count(count, begun_ms)
         if not self._proof.is_proved:
-            await self._read_named()
+            is_alone, full_reads = not self._read_all.is_under_way, self._read_all.begun
+            told = await self._fetch_told()
+            read = await self._read_named(self._proof.news(told))
+            if is_alone and full_reads == self._read_all.begun:
+                self._proof.note_told(count, begun_ms, told, read)
         self._looked_ms = begun_ms
 
-    async def _read_named(self) -> None:
-        after_ms = self._clock.now_ms() - LOOK_BACK_MS
+    async def _fetch_told(self) -> set[AppChange]:
+        """Return what the log has since it was asked last, and of a while before."""
+        now_ms = self._clock.now_ms()
+        asked_ms = now_ms if self._asked_ms is None else min(self._asked_ms, now_ms)
+        after_ms = max(asked_ms, now_ms - FULL_MS) - LOOK_BACK_MS
         told = set(await self._store.fetch_app_changes(after_ms))
-        named = list(dict.fromkeys(change.app_id for change in sorted(told - self._handled)))[:MOST_NAMED]
-        if named:
-            begun_ms = self._clock.boot_ms()
-            found = {app.app_id: app for app in await self._store.fetch_some_apps(named)}
-            for app_id in named:
-                self.learn(app_id, found.get(app_id), begun_ms)
-        read = set(named)
-        self._handled = {change for change in told if change in self._handled or change.app_id in read}
+        self._asked_ms = now_ms
+        return told
+
+    async def _read_named(self, news: Sequence[AppChange]) -> list[AppChange]:
+        """Read the apps that these entries name; return those of whose apps this is known now."""
+        named = list(dict.fromkeys(change.app_id for change in news))[:MOST_NAMED]
+        if not named:
+            return []
+        begun_ms = self._clock.boot_ms()
+        found = {app.app_id: app for app in await self._store.fetch_some_apps(named)}
+        taken = {app_id for app_id in named if self._take(app_id, found.get(app_id), begun_ms)}
+        self._named_ms.update(dict.fromkeys(taken, begun_ms))
+        return [change for change in news if change.app_id in taken]
 
     async def _read_all_once(self) -> None:
-        begun_ms = self._clock.boot_ms()
+        begun_ms, now_ms = self._clock.boot_ms(), self._clock.now_ms()
         count = await self._store.count_app_changes()
+        told = [change for change in await self._fetch_told() if change.changed_ms < now_ms]
         read_ms = self._clock.boot_ms()
         found = {app.app_id: app for app in await self._store.fetch_apps()}
         # From here on what was read before this does not get in any more, though the old proof holds yet.
@@ -232,7 +304,8 @@ class AppFeed:
                     self._put(app_id, found.get(app_id))
             await asyncio.sleep(0)
         self._alone_ms = {app_id: ms for app_id, ms in self._alone_ms.items() if ms > read_ms}
-        self._proof.note_full(count, begun_ms)
+        self._named_ms = {app_id: ms for app_id, ms in self._named_ms.items() if ms > read_ms}
+        self._proof.note_full(count, begun_ms, told)
 
     def _put(self, app_id: str, app: App | None) -> None:
         """Let this be what is known of an app, unless something newer is: numbers and versions only rise."""
@@ -273,14 +346,18 @@ class _Shared:
     def __init__(self, call: Callable[[], Awaitable[None]]) -> None:
         self._call = call
         self._turn = asyncio.Lock()
-        self._begun = 0
+        self.begun = 0  #: how many were begun
         self._answered = 0  # number of the last one that did not fail: such a one is nobody's answer
 
+    @property
+    def is_under_way(self) -> bool:
+        return self._turn.locked()
+
     async def __call__(self) -> None:
-        begun_before = self._begun
+        begun_before = self.begun
         async with self._turn:
             if self._answered <= begun_before:
-                self._begun += 1
-                this = self._begun
+                self.begun += 1
+                this = self.begun
                 await self._call()
                 self._answered = this

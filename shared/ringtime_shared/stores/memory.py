@@ -159,8 +159,9 @@ class MemoryStore:
         return [self._apps[app_id] for app_id in set(app_ids) if app_id in self._apps]
 
     async def announce_app(self, app_id: str) -> None:
-        self._last_app_changes.append(AppChange(self._now_ms(), app_id))
-        self._app_changes += 1
+        change = AppChange(self._now_ms(), app_id)
+        self._last_app_changes.append(change)
+        self._app_changes += change.weight
 
     async def put_rows(self, rows: Sequence[Row]) -> None:
         await self.file_rows(rows, self._parts.written)

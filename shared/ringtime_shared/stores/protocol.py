@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from operator import attrgetter
 from typing import NamedTuple, Protocol
 from uuid import UUID
@@ -133,6 +134,12 @@ class AppChange(NamedTuple):
     changed_ms: int  #: by the clock of the store that changed it
     app_id: str
 
+    @property
+    def weight(self) -> int:
+        """By how much it raises the count: 32 bits that look random, so that sums tell which were counted."""
+        digest = blake2b(f"{self.changed_ms} {self.app_id}".encode(), digest_size=4).digest()
+        return int.from_bytes(digest, "big") + 1
+
 
 class AppStore(Protocol):
     """The registered apps. Each change of one is told and counted before its call returns: `AppFeedStore`.
@@ -185,11 +192,12 @@ class AppFeedStore(Protocol):
     """What changes of the apps, for those who keep all of them in memory (`ringtime_shared.apps.feed`).
 
     The count is for proofs: if two readings of it are equal, every change that had returned before the
-    second one was durable before the first. The names of what changed are for promptness alone.
+    second one was durable before the first. It is raised by the weight of each change, behind the entry in
+    the log that names it, so whoever finds entries that weigh what the count rose by knows what changed.
     """
 
     async def count_app_changes(self) -> int:
-        """Return how often an app was changed so far. Never falls; one change may count several times."""
+        """Return what all changes of apps so far weigh. Never falls; one change may count several times."""
         ...
 
     async def fetch_app_changes(self, after_ms: int) -> list[AppChange]:

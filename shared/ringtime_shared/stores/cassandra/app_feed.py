@@ -1,9 +1,9 @@
 """Operations of `AppFeedStore`, but for the read of apps: the count of changes, and the log that names them.
 
 Changes made at the same moment are told and counted together. They are told first, so that whoever sees the
-count finds the names. A count that got no answer is counted again, which is no harm: it says too much. If
-there is no answer at all, the change is made and perhaps not counted, and its maker learns that its outcome
-is unknown.
+count finds the names. A count that got no answer is counted again, which costs those who follow a read of all
+apps. If there is no answer at all, the change is made and perhaps not counted, and its maker learns that its
+outcome is unknown.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TOLD_AT_ONCE = 500
 
 _PUT = "INSERT INTO $app_changes (minute, changed_ms, app_id) VALUES (?, ?, ?)"
 _GET = "SELECT changed_ms, app_id FROM $app_changes WHERE minute = ? AND changed_ms > ?"
-_RAISE = "UPDATE $app_change_counts SET changes = changes + 1 WHERE name = 'apps'"
+_RAISE = "UPDATE $app_change_counts SET changes = changes + ? WHERE name = 'apps'"
 _COUNT = "SELECT changes FROM $app_change_counts WHERE name = 'apps'"
 
 
@@ -66,10 +66,11 @@ class AppChangeTables:
     async def _tell(self, app_ids: Sequence[str]) -> Sequence[None]:
         now_ms = self._now_ms()
         minute = pack_int(now_ms // MINUTE_MS)
+        changes = [AppChange(now_ms, app_id) for app_id in dict.fromkeys(app_ids)]
         names = [
-            Item(minute, self._put.in_batch((minute, pack_long(now_ms), app_id.encode())))
-            for app_id in dict.fromkeys(app_ids)
+            Item(minute, self._put.in_batch((minute, pack_long(now_ms), change.app_id.encode())))
+            for change in changes
         ]
         await self._session.write(make_batches(names, self._session, TOLD_AT_ONCE))
-        await self._session.write([self._raise.bind()])
+        await self._session.write([self._raise.bind(sum(change.weight for change in changes))])
         return [None] * len(app_ids)

@@ -119,9 +119,16 @@ def fetch_some_apps(session: Session, app_ids: Sequence[str]) -> list[App]:
 
 
 def announce_app(session: Session, app_id: str, now_ms: int) -> None:
-    session.connection.execute("INSERT INTO app_changes (changed_ms, app_id) VALUES (?, ?)", (now_ms, app_id))
+    change = AppChange(now_ms, app_id)
     session.connection.execute(
-        "DELETE FROM app_changes WHERE number <= (SELECT max(number) FROM app_changes) - ?", (CHANGES_KEPT,)
+        "INSERT INTO app_changes (number, changed_ms, app_id)"
+        " SELECT coalesce(max(number), 0) + ?, ?, ? FROM app_changes",
+        (change.weight, *change),
+    )
+    session.connection.execute(
+        "DELETE FROM app_changes"
+        " WHERE number <= (SELECT number FROM app_changes ORDER BY number DESC LIMIT 1 OFFSET ?)",
+        (CHANGES_KEPT,),
     )
 
 

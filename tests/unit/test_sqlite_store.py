@@ -253,6 +253,12 @@ async def test_writes_that_wait_share_one_commit(store: SqliteStore) -> None:
     assert [await fetch(store, row) for row in rows] == rows
 
 
+async def test_how_to_undo_a_statement_is_noted_in_memory(store: SqliteStore) -> None:
+    ((kept,),) = await store._writer.run(lambda session: session.fetch("PRAGMA temp_store"))
+
+    assert kept == 2  # else in files of /var/tmp, which costs the writer a third more and needs room there
+
+
 async def test_errors_of_ours_fail_alone(store: SqliteStore) -> None:
     app = make_app()
     async with busy_writer(store):

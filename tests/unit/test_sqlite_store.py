@@ -40,7 +40,7 @@ from ringtime_shared.models.app import AppConfiguration, Instance, Resize
 from ringtime_shared.models.audit import AuditEntry
 from ringtime_shared.models.schedule import Row
 from ringtime_shared.stores.protocol import IdPage, IndexEntry, Marks, MarksWrite
-from ringtime_shared.stores.sqlite import SqliteStore, purge, receipts, schema
+from ringtime_shared.stores.sqlite import SqliteStore, purge, schema
 from ringtime_shared.stores.sqlite.purge import LOOK_AGAIN_MS
 from ringtime_shared.stores.sqlite.session import Worker
 
@@ -251,6 +251,12 @@ async def test_writes_that_wait_share_one_commit(store: SqliteStore) -> None:
     await asyncio.gather(*tasks)
     assert statements.count("COMMIT") == 2  # the holder's and one for fifty
     assert [await fetch(store, row) for row in rows] == rows
+
+
+async def test_how_to_undo_a_statement_is_noted_in_memory(store: SqliteStore) -> None:
+    ((kept,),) = await store._writer.run(lambda session: session.fetch("PRAGMA temp_store"))
+
+    assert kept == 2  # else in files of /var/tmp, which costs the writer a third more and needs room there
 
 
 async def test_errors_of_ours_fail_alone(store: SqliteStore) -> None:
@@ -589,13 +595,14 @@ async def test_purge_deletes_no_more_receipts_at_once_than_rows(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deleted: list[int] = []
+    delete_receipts = purge._delete_receipts
 
     def noted(*asked: Any) -> int:
-        deleted.append(receipts.delete_receipts(*asked))
+        deleted.append(delete_receipts(*asked))
         return deleted[-1]
 
     monkeypatch.setattr(purge, "ROWS_PER_CHUNK", 10)
-    monkeypatch.setattr(purge, "delete_receipts", noted)
+    monkeypatch.setattr(purge, "_delete_receipts", noted)
     app = await store.create_app(make_app())
     rows = [make_row(app, START_MS + n, expires_ms=AFTER_RETENTION_MS) for n in range(35)]
     for row in rows:

@@ -20,10 +20,9 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 from uuid import UUID
 
-from ringtime_dispatcher.delivery.lanes import Lane
 from ringtime_dispatcher.delivery.ledger import Ledger, RowItem, State
 from ringtime_dispatcher.delivery.loads import Loads
 from ringtime_dispatcher.delivery.recording import (
@@ -110,9 +109,9 @@ class Follower:
     def __init__(self, parts: FollowerParts) -> None:
         self._parts = parts
         self._store = parts.store
-        self._first = Lane("first steps of runs", self._run, STEPS_AT_ONCE)
-        self._again = Lane("steps of runs filed again", self._run, STEPS_AT_ONCE)
-        self._placings = Lane("seconds of runs", self._place_some, _READS_AT_ONCE)
+        self._first = _Lane("first steps of runs", self._run, STEPS_AT_ONCE)
+        self._again = _Lane("steps of runs filed again", self._run, STEPS_AT_ONCE)
+        self._placings = _Lane("seconds of runs", self._place_some, _READS_AT_ONCE)
 
     def put(self, item: RowItem) -> None:
         """Take the step of an item whose slot has come."""
@@ -373,6 +372,43 @@ class Follower:
     def _settle_placed(self, item: RowItem, begun_ms: int) -> None:
         self._parts.loads.note(self._parts.clock.boot_ms() - begun_ms)
         self._parts.ledger.settle(item)
+
+
+class _Lane(Generic[T]):
+    """What waits for some work, and is taken up in order, a few at a time, by whoever comes first."""
+
+    def __init__(self, name: str, work: Callable[[list[T]], Awaitable[None]], at_once: int) -> None:
+        self._name = name
+        self._work = work
+        self._at_once = at_once
+        self._task: asyncio.Task[None] | None = None
+        self.waiting: list[T] = []
+
+    def go(self, may_go_on: Callable[[], bool] = lambda: True) -> None:
+        """Begin to work, if something waits and nobody does."""
+        if self.waiting and not self._is_at_work and may_go_on():
+            self._task = asyncio.create_task(self._run(may_go_on), name=self._name)
+
+    @property
+    def is_idle(self) -> bool:
+        return not (self.waiting or self._is_at_work)
+
+    @property
+    def _is_at_work(self) -> bool:
+        return self._task is not None and not self._task.done()
+
+    async def _run(self, may_go_on: Callable[[], bool]) -> None:
+        while self.waiting and may_go_on():
+            some, self.waiting = self.waiting[: self._at_once], self.waiting[self._at_once :]
+            await self._work(some)
+
+    async def close(self) -> list[T]:
+        """Stop at once; return what was not taken up."""
+        if self._task is not None and self._is_at_work:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        left, self.waiting = self.waiting, []
+        return left
 
 
 def _untaken(items: Sequence[RowItem]) -> list[RowItem]:

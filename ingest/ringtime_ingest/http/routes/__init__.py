@@ -84,23 +84,21 @@ class Routes(ABC):
 
     def _to_json(self, row: Row) -> dict[str, object]:
         """Return a schedule as JSON."""
-        return schedule_to_json(self._redacted(row))
+        return schedule_to_json(row if self._hides_nothing(row.schedule.app_id) else self._redacted(row))
+
+    def _redacted_all(self, app_id: str, rows: Sequence[Row]) -> Sequence[Row]:
+        """Return rows of one app as they may be shown."""
+        return rows if self._hides_nothing(app_id) else [self._redacted(row) for row in rows]
 
     def _redacted(self, row: Row) -> Row:
-        """Return a row as it may be shown."""
+        """Return a row of an app that may hide something as it may be shown."""
         schedule = row.schedule
-        if self._hides_nothing(schedule.app_id):
-            return row
         # What is inside of these has no paths of its own.
         is_opaque = schedule.is_base64 or schedule.hook_of is not None
         payload = self._payload(schedule.app_id, schedule.payload, is_opaque=is_opaque)
         if payload is schedule.payload:
             return row
         return replace(row, schedule=replace(schedule, payload=payload))
-
-    def _redacted_all(self, app_id: str, rows: Sequence[Row]) -> Sequence[Row]:
-        """Return rows of one app as they may be shown."""
-        return rows if self._hides_nothing(app_id) else [self._redacted(row) for row in rows]
 
     def _hides_nothing(self, app_id: str) -> bool:
         """Whether payloads of an app are shown as they are, as those of nearly all."""

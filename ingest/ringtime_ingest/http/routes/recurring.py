@@ -219,7 +219,7 @@ class RecurringRoutes(Routes):
         asked.check()
         when, token = asked.text("when"), asked.text("continuation_token")
         page = await self._service.runs.fetch_page(definition, when, size, token)
-        rows = [self._redacted(row) for row in page.rows]
+        rows = self._redacted_all(definition.app_id, page.rows)
         return success(runs_to_json(rows, page.token), total=len(rows))
 
     async def fetch_crons(self, request: Request) -> Response:

@@ -84,13 +84,10 @@ class ScheduleRoutes(Routes):
             ),
         ]
 
-    async def create(self, request: Request) -> Response:
-        return await self._create(request, is_flat=False)
-
     async def create_flat(self, request: Request) -> Response:
-        return await self._create(request, is_flat=True)
+        return await self.create(request, is_flat=True)
 
-    async def _create(self, request: Request, *, is_flat: bool) -> Response:
+    async def create(self, request: Request, *, is_flat: bool = False) -> Response:
         new: NewSchedule | NewRecurring | None
         body, (key, told) = await self._bodies.read(request), _headers_in(request)
         new = read_plain(body) if key is None and self._bodies.reads_plain else None

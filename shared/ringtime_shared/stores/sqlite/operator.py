@@ -1,4 +1,4 @@
-"""Operations of `OperatorStore`, `AuditStore` and `DamageStore`."""
+"""Operations of `OperatorStore`, `ReceiptStore`, `AuditStore` and `DamageStore`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ringtime_shared.models.audit import AuditEntry, EntryKey
 from ringtime_shared.models.damage import Damage
 from ringtime_shared.stores.codec.documents import encode_entry, read_entry
 from ringtime_shared.stores.codec.rows import read_term
-from ringtime_shared.stores.protocol import IndexEntry
+from ringtime_shared.stores.protocol import RECEIPT_MARGIN_MS, IndexEntry, ReceiptPage, ids_in
 from ringtime_shared.stores.sqlite.schedules import IS_LIVE, Record, id_of
 from ringtime_shared.stores.sqlite.schema import SCHEMA_VERSION, fetch_version
 from ringtime_shared.stores.sqlite.session import Session, execute_bulk
@@ -74,6 +74,21 @@ def fetch_terms(session: Session, instances: Sequence[Instance]) -> dict[Instanc
         ):
             found[instance] = read_term(term)
     return found
+
+
+def fetch_receipts(
+    session: Session, entry: IndexEntry, after: bytes | None, limit: int, now_ms: int
+) -> ReceiptPage:
+    app_id, partition = entry.instance
+    found = session.connection.execute(
+        "SELECT ids, expires_ms FROM receipts WHERE app = ? AND partition = ? AND bucket = ? AND ids > ?"
+        " ORDER BY ids LIMIT ?",
+        (session.number_of(app_id), partition, entry.bucket, after or b"", limit),
+    ).fetchall()
+    told = [ids for ids, expires_ms in found if expires_ms - RECEIPT_MARGIN_MS > now_ms]
+    return ReceiptPage(
+        [each for ids in told for each in ids_in(ids)], found[-1][0] if len(found) == limit else None
+    )
 
 
 def put_audit(session: Session, entry: AuditEntry) -> None:

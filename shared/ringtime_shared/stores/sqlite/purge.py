@@ -14,7 +14,6 @@ from ringtime_shared.buckets import first_slot, last_slot
 from ringtime_shared.models.tally import DAY_MS
 from ringtime_shared.stores.codec.cells import KEPT_MS
 from ringtime_shared.stores.protocol import LAST_ID
-from ringtime_shared.stores.sqlite.receipts import delete_receipts
 from ringtime_shared.stores.sqlite.schedules import IS_LIVE, first_kept_bucket
 from ringtime_shared.stores.sqlite.session import IndexKey, Session
 
@@ -167,7 +166,7 @@ def _close_entry(session: Session, entry: IndexKey, now_ms: int, limit: int) -> 
         f"SELECT min(expires_ms) FROM schedules {_RANGE}",
         (app, partition, first_slot(bucket), last_slot(bucket)),
     ).fetchone()
-    left = limit - delete_receipts(session, entry, None if earliest_ms is None else now_ms, limit)
+    left = limit - _delete_receipts(session, entry, None if earliest_ms is None else now_ms, limit)
     if not left:
         return 0
     if earliest_ms is None:
@@ -183,3 +182,16 @@ def _close_entry(session: Session, entry: IndexKey, now_ms: int, limit: int) -> 
             (look_ms, *entry),
         )
     return left
+
+
+def _delete_receipts(session: Session, entry: IndexKey, now_ms: int | None, limit: int) -> int:
+    """Forget receipts of a bucket that have expired, at most so many; None: of all of them. Return how many
+    were."""
+    bucket, app, partition = entry
+    bounds = app, partition, bucket, (1 << 62) if now_ms is None else now_ms
+    return session.connection.execute(
+        "DELETE FROM receipts WHERE (app, partition, bucket, ids) IN"
+        " (SELECT app, partition, bucket, ids FROM receipts"
+        " WHERE app = ? AND partition = ? AND bucket = ? AND expires_ms <= ? LIMIT ?)",
+        (*bounds, limit),
+    ).rowcount

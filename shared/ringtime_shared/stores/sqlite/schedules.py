@@ -5,7 +5,7 @@ What is called per row is kept flat on purpose.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import ceil
 from typing import Any, TypeVar
 from uuid import UUID
@@ -27,6 +27,7 @@ from ringtime_shared.stores.codec.rows import (
 )
 from ringtime_shared.stores.protocol import (
     LAST_ID,
+    RECEIPT_IDS,
     DamagedRow,
     DuePage,
     DueQuery,
@@ -36,7 +37,6 @@ from ringtime_shared.stores.protocol import (
     is_listed_run,
     is_receipted,
 )
-from ringtime_shared.stores.sqlite.receipts import put_receipts
 from ringtime_shared.stores.sqlite.session import IndexKey, Session, execute_bulk
 
 CREATED = (
@@ -236,6 +236,10 @@ _PUT_ROWS = (
 _PUT_CONTENTS = f"UPDATE schedules SET callback_details = ?, payload = ?, extras = ? {_BY_KEY}"
 _PUT_INDEX = "INSERT INTO due_index (bucket, app, partition, purge_ms) {values} ON CONFLICT DO NOTHING"
 _PUT_MOVED = "INSERT INTO moved (bucket, app, partition) {values} ON CONFLICT DO NOTHING"
+_PUT_RECEIPTS = (
+    "INSERT INTO receipts (app, partition, bucket, ids, expires_ms) {values}"
+    " ON CONFLICT DO UPDATE SET expires_ms = excluded.expires_ms WHERE excluded.expires_ms > expires_ms"
+)
 _PUT_RUNS = (
     "INSERT INTO runs (app, recurring_id, nominal_ms, schedule_id, expires_ms) {values}"
     " ON CONFLICT DO NOTHING"
@@ -292,9 +296,21 @@ def put_rows(session: Session, rows: Sequence[Row], now_ms: int, *, has_receipts
     ]
     execute_bulk(session.connection, _PUT_INDEX, new)
     execute_bulk(session.connection, _PUT_ROWS, records)
-    put_receipts(session, filed)
+    execute_bulk(session.connection, _PUT_RECEIPTS, _receipts_of(filed))
     if runs:
         execute_bulk(session.connection, _PUT_RUNS, runs)
+
+
+def _receipts_of(filed: Mapping[IndexKey, Sequence[Row]]) -> list[Record]:
+    """Return the receipts of what was filed; each is its own key, so writing it again changes nothing."""
+    receipts = list[Record]()
+    for (bucket, number, partition), rows in filed.items():
+        for start in range(0, len(rows), RECEIPT_IDS):
+            part = [row.schedule for row in rows[start : start + RECEIPT_IDS]]
+            ids = b"".join([schedule.schedule_id.bytes for schedule in part])
+            expires_ms = min([schedule.expires_ms for schedule in part])
+            receipts.append((number, partition, bucket, ids, expires_ms))
+    return receipts
 
 
 def fetch_row(session: Session, place: Place, schedule_id: UUID) -> Row | None:

@@ -60,7 +60,6 @@ from ringtime_shared.stores.sqlite import (
     node_status,
     operator,
     purge,
-    receipts,
     recurring,
     schedules,
     schema,
@@ -313,7 +312,7 @@ class SqliteStore:
     async def fetch_receipts(self, entry: IndexEntry, after: bytes | None, limit: int) -> ReceiptPage:
         now_ms = self._now_ms()
         return await self._reader.run(
-            lambda session: receipts.fetch_receipts(session, entry, after, limit, now_ms)
+            lambda session: operator.fetch_receipts(session, entry, after, limit, now_ms)
         )
 
     async def fetch_moved(self, first: int, last: int, app_id: str = "") -> list[IndexEntry]:

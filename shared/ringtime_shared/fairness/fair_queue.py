@@ -2,12 +2,40 @@
 
 Each app with something to start takes turns, `weight` starts a turn; within an app its destinations do. What
 waits for one destination goes by its `Rank`, and of one rank in the order in which it was put.
-An app at its cap, out of its rate or of the permits it may have (`in_flight`), and a destination at its cap,
-step out of the rotation until an attempt ends or time passes, so nobody waits behind who cannot move.
+An app at its cap, out of its rate (`pace`) or of the permits it may have, and a destination at its cap, step
+out of the rotation until an attempt ends or time passes, so nobody waits behind who cannot move.
 Every operation takes constant time, but for the logarithm of the number of apps whose rate is spent.
 
-Source: weighted round robin over active queues, as in M. Shreedhar and G. Varghese, "Efficient Fair
-Queuing using Deficit Round Robin", SIGCOMM 1995, with every item of size one.
+**Permits.** How many attempts each app may have under way is so bounded that those who wait long leave
+permits to the others. A destination is **quick** if its latest attempt ended within a second and none has
+been under way for longer. Every other one, slow, hanging, or not heard of yet, may hold a permit for as long
+as its timeout says, and nothing can take it back. So the permits of a node (M) are given out by two rules, of
+which a fifth (K) of the permits is kept back:
+
+| an app may start one more | if it holds so many permits by this rule, h | and |
+|---|---|---|
+| for a destination that is not quick | h < M - K - U, or h = 0 | U < M - K/2 |
+| for one that is quick | h < F - K, or h < 8 | F > 0 |
+
+F is how many permits are free, U how many are held by starts of the first rule, of all apps.
+
+What follows:
+
+1. U <= M - K/2. By `h < M - K - U` it ends at M - K; beyond that each app gets one, and none from M - K/2 on.
+   So however many apps hang, and for however long, K/2 permits (50 of 500) go to quick destinations alone.
+2. A new app, of which nothing is known, gets its first permit at once as long as fewer than K/2 apps that
+   hang hold one of the last. That one answer makes its destination quick.
+3. An app alone holds (M - K)/2 permits (200 of 500) by either rule, of n apps that come together each
+   (M - K)/(n + 1): what one may take shrinks with what all have taken.
+4. A permit held for a quick destination is free again within a second, or the destination is not quick any
+   more. Where all are quick, every app has 8 permits and its turns by weight, and no permit stays unused.
+5. Apps that were quick and hang all at once hold what they may by the second rule until their timeouts end:
+   at most max(8, what is free less K) each.
+
+Sources. Of turns: weighted round robin over active queues, as in M. Shreedhar and G. Varghese, "Efficient
+Fair Queuing using Deficit Round Robin", SIGCOMM 1995, with every item of size one. Of permits that shrink
+with what is free: A. Choudhury and E. Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet
+Switches", IEEE/ACM Transactions on Networking 6(2), 1998, with alpha = 1.
 """
 
 from __future__ import annotations
@@ -19,10 +47,12 @@ from enum import Enum
 from heapq import heappop, heappush
 from typing import Generic, NamedTuple, TypeVar
 
-from ringtime_shared.fairness.in_flight import OTHER, QUICK, QUICK_MS, InFlight
 from ringtime_shared.fairness.pace import Pace
 
 T = TypeVar("T", bound=Hashable)
+_QUICK, _OTHER = 0, 1  #: the kinds of destinations
+_QUICK_MS = 1_000
+_SURE = 8  #: permits that an app may have for quick destinations as long as one is free
 _MOST_KNOWN = 10_000  #: quick destinations remembered while nothing is due for them
 
 
@@ -94,10 +124,10 @@ class _Lane(Generic[T]):
         return [line for line in all_of if line]
 
     def is_quick(self, now_ms: int) -> bool:
-        if self.kind == QUICK:
+        if self.kind == _QUICK:
             for oldest in self.under_way.values():
-                return now_ms - oldest.at_ms < QUICK_MS
-        return self.kind == QUICK
+                return now_ms - oldest.at_ms < _QUICK_MS
+        return self.kind == _QUICK
 
 
 class _AppQueue(Generic[T]):
@@ -122,7 +152,7 @@ class _AppQueue(Generic[T]):
         self.lanes: dict[str, _Lane[T]] = {}
         # By kind: lanes that are not at their cap and have something to start.
         self.rotations: tuple[deque[_Lane[T]], deque[_Lane[T]]] = (deque(), deque())
-        self.next_kind = QUICK
+        self.next_kind = _QUICK
         self.held = [0, 0]  # by kind, permits
         self.limits: list[int] = []  # where it waits for permits, by kind; empty: it does not
         self.is_in_rotation = False
@@ -143,11 +173,11 @@ class _AppQueue(Generic[T]):
 
     @property
     def has_work(self) -> bool:
-        return bool(self.rotations[QUICK] or self.rotations[OTHER])
+        return bool(self.rotations[_QUICK] or self.rotations[_OTHER])
 
     @property
     def is_at_cap(self) -> bool:
-        return self.held[QUICK] + self.held[OTHER] >= self.share.in_flight
+        return self.held[_QUICK] + self.held[_OTHER] >= self.share.in_flight
 
     def next_ms(self) -> int:
         """From when on it may begin something, as far as its rate goes."""
@@ -168,7 +198,8 @@ class FairQueue(Generic[T]):
             permits: attempts under way at once.
             lane_in_flight: of these, to one destination of one app.
         """
-        self._permits = InFlight(permits)
+        self._most = permits
+        self._kept = permits // 5  # kept back
         self._cap = lane_in_flight
         self._apps: dict[str, _AppQueue[T]] = {}
         self._rotation: deque[_AppQueue[T]] = deque()  # apps that can start something
@@ -179,11 +210,8 @@ class FairQueue(Generic[T]):
         self._known: OrderedDict[tuple[str, str], None] = OrderedDict()  # quick destinations without a lane
         self._rests = 0
         self.waiting = 0  #: items that were put and not taken, drained or withdrawn
-
-    @property
-    def under_way(self) -> int:
-        """How many items were taken and have not ended."""
-        return self._permits.total
+        self.under_way = 0  #: items that were taken and have not ended
+        self._others_under_way = 0  # of these, for destinations that were not quick when they were taken
 
     def put(
         self,
@@ -210,15 +238,15 @@ class FairQueue(Generic[T]):
     @property
     def may_start(self) -> bool:
         """Whether `take` may return something, or find that somebody's time has come; cheap."""
-        is_asked = self._rotation or self._resting or self._held[QUICK] or self._held[OTHER]
-        return bool(is_asked) and not self._permits.is_full
+        is_asked = self._rotation or self._resting or self._held[_QUICK] or self._held[_OTHER]
+        return bool(is_asked) and self.under_way < self._most
 
     def take(self, now_ms: int) -> T | None:
         """Return the next item that may start, and count it as in flight; None: there is none now."""
         if self._resting or self._idle:
             self._pass_time(now_ms)
-        while not self._permits.is_full:
-            if self._held[QUICK] or self._held[OTHER]:
+        while self.under_way < self._most:
+            if self._held[_QUICK] or self._held[_OTHER]:
                 self._readmit_held()
             if not self._rotation:
                 return None
@@ -246,7 +274,7 @@ class FairQueue(Generic[T]):
         app = self._apps[app_id]
         lane = app.lanes[destination]
         took_ms = now_ms - lane.under_way[item].at_ms
-        self._set_kind(app, lane, QUICK if took_ms < QUICK_MS else OTHER)
+        self._set_kind(app, lane, _QUICK if took_ms < _QUICK_MS else _OTHER)
 
     def end(self, app_id: str, destination: str, item: T) -> None:
         """An item that was taken is under way no more."""
@@ -254,7 +282,8 @@ class FairQueue(Generic[T]):
         lane = app.lanes[destination]
         kind = lane.under_way.pop(item).kind
         app.held[kind] -= 1
-        self._permits.end(kind)
+        self.under_way -= 1
+        self._others_under_way -= kind
         if lane.next_line:
             self._offer(app, lane)
         elif not lane.under_way:
@@ -300,7 +329,7 @@ class FairQueue(Generic[T]):
         lane = app.lanes.get(destination) if app is not None else None
         if lane is None or not lane.under_way or not lane.next_line:
             return False
-        if lane.kind == QUICK and len(lane.under_way) < self._cap:
+        if lane.kind == _QUICK and len(lane.under_way) < self._cap:
             return False
         return any(line[0][0] < before_ms for line in lane.lines(rank))
 
@@ -316,7 +345,7 @@ class FairQueue(Generic[T]):
                     sum(map(len, lines)),
                     min((line[0][0] for line in lines), default=None),
                     len(lane.under_way),
-                    lane.kind == QUICK,
+                    lane.kind == _QUICK,
                 )
 
     def next_start_ms(self) -> int | None:
@@ -338,11 +367,11 @@ class FairQueue(Generic[T]):
 
     def _next_lane(self, app: _AppQueue[T], now_ms: int) -> _Lane[T] | None:
         """Return the lane to start from, of the two kinds in turn as far as there are permits for them."""
-        quick = app.rotations[QUICK]
+        quick = app.rotations[_QUICK]
         while quick and not quick[0].is_quick(now_ms):
-            self._set_kind(app, quick[0], OTHER)
+            self._set_kind(app, quick[0], _OTHER)
         for kind in (app.next_kind, 1 - app.next_kind):
-            if app.rotations[kind] and self._permits.has_room(kind, app.held[kind]):
+            if app.rotations[kind] and self._used(kind) < self._limit(kind, app.held[kind]):
                 return app.rotations[kind][0]
         return None
 
@@ -354,7 +383,8 @@ class FairQueue(Generic[T]):
         self.waiting -= 1
         lane.under_way[item] = _Start(now_ms, kind)
         app.held[kind] += 1
-        self._permits.begin(kind)
+        self.under_way += 1
+        self._others_under_way += kind
         app.turns -= 1
         if app.pace is not None:
             app.pace.begin(now_ms)
@@ -382,12 +412,12 @@ class FairQueue(Generic[T]):
     def _kind_of(self, key: tuple[str, str]) -> int:
         if key in self._known:
             del self._known[key]
-            return QUICK
-        return OTHER
+            return _QUICK
+        return _OTHER
 
     def _close_lane(self, app_id: str, destination: str) -> None:
         app = self._apps[app_id]
-        if app.lanes.pop(destination).kind == QUICK:
+        if app.lanes.pop(destination).kind == _QUICK:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.popitem(last=False)
             self._known[(app_id, destination)] = None
@@ -413,9 +443,19 @@ class FairQueue(Generic[T]):
         app.is_in_rotation = True
         self._rotation.append(app)
 
+    def _used(self, kind: int) -> int:
+        return self._others_under_way if kind else self.under_way
+
+    def _limit(self, kind: int, held: int) -> int:
+        """Return below which number `_used` is to be, for an app with so many permits of this kind to get one
+        more of those that are free."""
+        if kind:
+            return self._most - self._kept - held if held else self._most - self._kept // 2
+        return self._most - self._kept - held if held >= _SURE else self._most
+
     def _hold(self, app: _AppQueue[T]) -> None:
         """Let an app wait until permits become free."""
-        app.limits = [self._permits.limit(kind, app.held[kind]) for kind in (QUICK, OTHER)]
+        app.limits = [self._limit(kind, app.held[kind]) for kind in (_QUICK, _OTHER)]
         for kind, limit in enumerate(app.limits):
             if app.rotations[kind]:
                 self._held[kind].setdefault(limit, {})[app] = None
@@ -433,7 +473,7 @@ class FairQueue(Generic[T]):
         """Let one app go on of those for which there are permits again: of those that hold fewest, the one
         that waited longest. One for each item taken, so that those in the rotation have their turns too."""
         for kind, held in enumerate(self._held):
-            while held and self._permits.used(kind) < (limit := max(held)):
+            while held and self._used(kind) < (limit := max(held)):
                 app = next(iter(held[limit]))
                 self._unhold(app)
                 if app.has_work:

@@ -25,7 +25,7 @@ from tests.cluster.wide_world import WidePlan, WideWorld
 from tests.cluster.world import Plan, World
 from tests.harness.virtual import run_virtual
 
-_BLOCK = 25
+_BLOCK = 10
 
 Play = Callable[[int], list[str]]  #: from a seed to the violations of its run
 

@@ -46,10 +46,11 @@ def test_changes_that_race_with_fire_keep_the_promise() -> None:
     assert play_change_seed(1, RACING) == []
 
 
+#: Each planted bug shows within 2 seeds; a thousand are played by `make faults` and `make simulate`.
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_hundreds_of_seeds_keep_the_promise() -> None:
-    assert play_seeds(range(1_000, 2_000 if IS_LONG else 1_060), play_change_seed) == {}
+def test_many_seeds_keep_the_promise() -> None:
+    assert play_seeds(range(1_000, 2_000 if IS_LONG else 1_020), play_change_seed) == {}
 
 
 @pytest.mark.slow

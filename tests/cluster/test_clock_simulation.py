@@ -20,10 +20,11 @@ def test_a_few_seeds_keep_the_promise(seed: int) -> None:
     assert play_clock_seed(seed) == []
 
 
+#: Each planted bug shows within 18 seeds; a thousand are played by `make faults` and `make simulate`.
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_hundreds_of_seeds_keep_the_promise() -> None:
-    assert play_seeds(range(1_000, 2_000 if IS_LONG else 1_100), play_clock_seed) == {}
+def test_many_seeds_keep_the_promise() -> None:
+    assert play_seeds(range(1_000, 2_000 if IS_LONG else 1_060), play_clock_seed) == {}
 
 
 @pytest.mark.slow

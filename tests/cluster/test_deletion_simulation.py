@@ -95,7 +95,7 @@ def test_the_app_is_deleted_now_and_then_in_these_runs() -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_hundreds_of_seeds_keep_the_promise() -> None:
+def test_many_seeds_keep_the_promise() -> None:
     assert play_seeds(range(1_000, 1_300 if IS_LONG else 1_050), play_deletion_seed) == {}
 
 

@@ -20,7 +20,7 @@ def check(tally: FleetTally) -> None:
 
 @pytest.mark.slow
 def test_a_small_fleet_reads_what_is_due() -> None:
-    check(play_fleet(FleetPlan(nodes=10, instances=20_000, minutes=4)))
+    check(play_fleet(FleetPlan(nodes=10, instances=8_000, minutes=4)))
 
 
 @pytest.mark.slow

@@ -35,7 +35,7 @@ def test_a_change_that_arrives_long_after_its_operator_was_killed_is_finished() 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_hundreds_of_seeds_keep_the_promise() -> None:
+def test_many_seeds_keep_the_promise() -> None:
     assert play_seeds(range(1_000, 1_300 if IS_LONG else 1_050), play_resize_seed) == {}
 
 

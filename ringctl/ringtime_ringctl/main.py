@@ -7,33 +7,35 @@ from pathlib import Path
 import click
 from click.shell_completion import BashComplete, FishComplete, ZshComplete
 
-from ringtime_ringctl.accept_loss import accept_loss
-from ringtime_ringctl.apps.apply import apply_command
-from ringtime_ringctl.apps.command import apps
-from ringtime_ringctl.audit.command import audit
 from ringtime_ringctl.deployment.context import MAX_OPERATOR, Context, system_operator
-from ringtime_ringctl.doctor.command import doctor
-from ringtime_ringctl.fires import audit_fires, completeness
-from ringtime_ringctl.forecast import forecast_command
-from ringtime_ringctl.keys import keys
-from ringtime_ringctl.parts.command import parts
-from ringtime_ringctl.recurring.calendars import calendars
-from ringtime_ringctl.recurring.command import recurring
-from ringtime_ringctl.resize.command import resize
-from ringtime_ringctl.restored import restored
-from ringtime_ringctl.ring.command import ring
-from ringtime_ringctl.ring.drain import drain, undrain
-from ringtime_ringctl.ring.nodes import nodes
-from ringtime_ringctl.schedules.change import change_command, trigger_command
-from ringtime_ringctl.schedules.command import schedules
-from ringtime_ringctl.schedules.deadletters import deadletters
-from ringtime_ringctl.schedules.explain import explain
-from ringtime_ringctl.schedules.put import put_command
-from ringtime_ringctl.secrets import secrets
-from ringtime_ringctl.shadow import shadow
 from ringtime_ringctl.shell import EXIT_CODES, RingctlCommand, RingctlGroup, quieten_drivers
 from ringtime_shared.api.audit import MAX_REASON_CHARS
 
+#: Where each command is, in this package.
+_COMMANDS = {
+    "accept-loss": "accept_loss:accept_loss",
+    "apps": "apps.command:apps",
+    "audit": "audit.command:audit",
+    "audit-fires": "fires:audit_fires",
+    "calendars": "recurring.calendars:calendars",
+    "completeness": "fires:completeness",
+    "deadletters": "schedules.deadletters:deadletters",
+    "doctor": "doctor.command:doctor",
+    "drain": "ring.drain:drain",
+    "explain": "schedules.explain:explain",
+    "forecast": "forecast:forecast_command",
+    "keys": "keys:keys",
+    "nodes": "ring.nodes:nodes",
+    "parts": "parts.command:parts",
+    "recurring": "recurring.command:recurring",
+    "resize": "resize.command:resize",
+    "restored": "restored:restored",
+    "ring": "ring.command:ring",
+    "schedules": "schedules.command:schedules",
+    "secrets": "secrets:secrets",
+    "shadow": "shadow:shadow",
+    "undrain": "ring.drain:undrain",
+}
 SHELLS = {"bash": BashComplete, "zsh": ZshComplete, "fish": FishComplete}
 
 
@@ -68,6 +70,7 @@ def _check_reason(context: click.Context, parameter: click.Parameter, value: str
 
 @click.group(
     cls=RingctlGroup,
+    late={name: f"ringtime_ringctl.{place}" for name, place in _COMMANDS.items()},
     epilog=EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -146,36 +149,7 @@ def main(
     )
 
 
-apps.add_command(apply_command)
-schedules.add_command(put_command)
-schedules.add_command(change_command)
-schedules.add_command(trigger_command)
-for _command in (
-    ring,
-    nodes,
-    drain,
-    undrain,
-    forecast_command,
-    completeness,
-    audit_fires,
-    doctor,
-    schedules,
-    recurring,
-    calendars,
-    deadletters,
-    explain,
-    apps,
-    keys,
-    resize,
-    parts,
-    audit,
-    secrets,
-    shadow,
-    accept_loss,
-    restored,
-    completion,
-):
-    main.add_command(_command)
+main.add_command(completion)
 
 if __name__ == "__main__":
     main()

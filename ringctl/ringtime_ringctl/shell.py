@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from importlib import import_module
+from types import MappingProxyType
 from typing import Any, Concatenate, ParamSpec
 
 import click
@@ -17,6 +19,8 @@ from ringtime_shared.entry import INTERRUPTED, TOLD, take_interrupts
 from ringtime_shared.errors import RingtimeError
 
 P = ParamSpec("P")
+
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 FAILED, EXPIRED, UNHEALTHY = 1, 3, 4  #: exit codes; 2 is click's, for bad usage
 
@@ -57,10 +61,27 @@ class RingctlCommand(click.Command):
 
 
 class RingctlGroup(click.Group):
-    """A group of such commands; the outermost one turns errors into exit codes."""
+    """A group of such commands; the outermost one turns errors into exit codes.
+
+    `late` are commands by name, as `module:attribute`, whose modules are imported when one is asked for: what
+    a command does not need is most of what would be imported.
+    """
 
     command_class = RingctlCommand
     group_class = type
+
+    def __init__(self, *args: Any, late: Mapping[str, str] = _NONE, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._late = late
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted({*super().list_commands(ctx), *self._late})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self._late and cmd_name not in self.commands:
+            module, _, attribute = self._late[cmd_name].partition(":")
+            self.add_command(getattr(import_module(module), attribute))
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         if ctx.parent is not None:

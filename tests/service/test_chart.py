@@ -174,8 +174,11 @@ def _ends_at(command: click.Command, words: Sequence[str]) -> str | None:
     """Return the name of the command that a line runs, all of whose options there are."""
     options = {option for each in command.params for option in each.opts}
     for word in words:
-        if isinstance(command, click.Group) and word in command.commands:
-            command = command.commands[word]
+        named = (
+            command.get_command(click.Context(command), word) if isinstance(command, click.Group) else None
+        )
+        if named is not None:
+            command = named
             options = {option for each in command.params for option in each.opts}
         elif word.startswith("--"):
             assert word in options

@@ -82,7 +82,9 @@ def test_the_page_names_commands_and_options_that_there_are(words: str) -> None:
     options = {option for each in command.params for option in each.opts}
     for word in words.split():
         if isinstance(command, click.Group) and not word.startswith("-"):
-            command = command.commands[word]
+            found = command.get_command(click.Context(command), word)
+            assert found is not None, word
+            command = found
             options |= {option for each in command.params for option in each.opts}
         elif word.startswith("--"):
             assert word in options

@@ -51,7 +51,7 @@ set_option = click.option(
 )
 
 
-@click.group("apps", cls=RingctlGroup)
+@click.group("apps", cls=RingctlGroup, late={"apply": "ringtime_ringctl.apps.apply:apply_command"})
 def apps() -> None:
     """Register, configure, activate, deactivate and delete apps. For the quota see `ringctl resize`."""
 

@@ -13,8 +13,6 @@ from ringtime_ringctl.deployment.changes import audited
 from ringtime_ringctl.deployment.context import Deployment
 from ringtime_ringctl.deployment.ownership import fetch_app
 from ringtime_ringctl.output import Column, Output
-from ringtime_ringctl.schedules.apply import apply_command
-from ringtime_ringctl.schedules.jobs import bulk_command, jobs
 from ringtime_ringctl.schedules.records import Filing, destination_of, fetch_filing, parse_id, row_to_json
 from ringtime_ringctl.shell import RingctlGroup, deployed
 from ringtime_ringctl.times import FORMS, read_window, to_span
@@ -142,14 +140,24 @@ async def _read_minute(
                 yield list(page.rows)
 
 
-@click.group("schedules", cls=RingctlGroup)
+#: Where the commands are that change more than one, or by a request to a server.
+_LATE = {
+    "apply": "apply:apply_command",
+    "bulk": "jobs:bulk_command",
+    "change": "change:change_command",
+    "jobs": "jobs:jobs",
+    "put": "put:put_command",
+    "trigger": "change:trigger_command",
+}
+
+
+@click.group(
+    "schedules",
+    cls=RingctlGroup,
+    late={name: f"ringtime_ringctl.schedules.{place}" for name, place in _LATE.items()},
+)
 def schedules() -> None:
     """Get, list and cancel schedules."""
-
-
-schedules.add_command(apply_command)
-schedules.add_command(bulk_command)
-schedules.add_command(jobs)
 
 
 @schedules.command("get")

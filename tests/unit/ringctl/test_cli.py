@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -113,6 +115,26 @@ class Folder:
             return list(connection.iterdump())
         finally:
             connection.close()
+
+
+def test_every_command_is_found_by_its_name_and_imported_when_it_is_asked_for() -> None:
+    program = """if True:
+        import sys, click
+        from ringtime_ringctl.main import main
+
+        def found(group, *path):
+            context = click.Context(group)
+            for name in group.list_commands(context):
+                each = group.get_command(context, name)
+                yield each.name == name, " ".join((*path, name))
+                if isinstance(each, click.Group):
+                    yield from found(each, *path, name)
+
+        print("ringtime_ringctl.doctor" in sys.modules)
+        print(*(name for is_good, name in found(main) if not is_good))
+    """
+    ran = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert ran.stdout == "False\n\n"
 
 
 @pytest.fixture(autouse=True)

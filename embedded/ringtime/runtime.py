@@ -12,7 +12,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _PURGE_S = 60
+_COMMIT_LANES = 1  # SQLite writes one transaction after another: a second lane would only make them smaller
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ async def run(
                 IngestParts(
                     store=store.for_new() if isinstance(store, SqliteStore) else store,
                     clock=clock,
-                    settings=settings.ingest,
+                    settings=replace(settings.ingest, commit_lanes=_COMMIT_LANES),
                     limits=settings.limits,
                     callbacks=kinds,
                     holder=node,

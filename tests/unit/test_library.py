@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -21,6 +21,7 @@ from ringtime import CallbackType, Delivery, Priority, Reply, Ringtime, Row, Set
 from ringtime.instants import to_ms
 from ringtime_shared.errors import InvalidRequest, KeyReused, NotFound, SettingsError, StartupError
 from ringtime_shared.settings import AppLimits, DispatchSettings, IngestSettings, RetrySettings
+from ringtime_shared.stores.sqlite import SqliteStore
 
 DOCS = Path(__file__).parents[2] / "docs" / "library.md"
 QUICK = Settings(
@@ -202,6 +203,30 @@ async def test_a_cancelled_schedule_does_not_fire(tmp_path: Path) -> None:
         assert delivery.schedule == later.schedule
         assert (await ringtime.get_schedule(row.schedule.schedule_id)).status is Status.DELETED
         assert bell.rung.empty()
+
+
+async def test_creates_that_come_together_are_written_one_group_after_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_once, writing = list[int](), 0
+    put_rows = SqliteStore.put_rows
+
+    async def counted(store: SqliteStore, rows: Sequence[Row]) -> None:
+        nonlocal writing
+        writing += 1
+        at_once.append(writing)
+        await put_rows(store, rows)
+        writing -= 1
+
+    monkeypatch.setattr(SqliteStore, "put_rows", counted)
+    settings = replace(QUICK, ingest=replace(QUICK.ingest, flush_rows=2, commit_lanes=8))
+    ringtime = Ringtime(tmp_path / "data", settings=settings)
+    ringtime.register_callback(Bell())
+    async with ringtime:
+        await ringtime.register_app("shop", partitions=1)
+        await asyncio.gather(*(create(ringtime, delay=HOUR) for _ in range(6)))
+
+    assert at_once == [1, 1, 1]
 
 
 async def test_everything_is_there_after_a_restart_and_what_came_due_fires(tmp_path: Path) -> None:

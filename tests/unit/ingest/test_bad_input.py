@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from tests.unit.ingest import bad_bodies, bad_callbacks, bad_values
 from tests.unit.ingest.cases import APPS, SCHEDULES, Case
-from tests.unit.ingest.rig import Reply, dumps, http_callback, make_rig, schedule_body
+from tests.unit.ingest.rig import Reply, Rig, dumps, http_callback, make_rig, schedule_body
 
 from ringtime_shared.errors import ErrorWord
 
@@ -43,9 +43,15 @@ def assert_refused(reply: Reply, field: str) -> None:
         assert word not in reply.body
 
 
+@pytest.fixture(scope="module")
+def refusing() -> Rig:
+    """One for all that is refused: nothing changes in it, or the case that did is the first to fail."""
+    return make_rig()
+
+
 @pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
-async def test_bad_request_is_refused(case: Case) -> None:
-    rig = make_rig()
+async def test_bad_request_is_refused(refusing: Rig, case: Case) -> None:
+    rig = refusing
     reply = await rig.client.call(case.method, case.target, case.body, headers=case.headers)
     assert_refused(reply, case.field)
     assert reply.status == case.status

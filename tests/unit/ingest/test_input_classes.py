@@ -87,9 +87,15 @@ def judging_rig() -> Rig:
     return make_rig(callbacks=(http, KafkaRules(KafkaSettings())))
 
 
+@pytest.fixture(scope="module")
+def refusing() -> Rig:
+    """One for all that is refused: nothing changes in it, or the case that did is the first to fail."""
+    return judging_rig()
+
+
 @pytest.mark.parametrize("case", bad_classes.CASES, ids=[case.name for case in bad_classes.CASES])
-async def test_bad_request_is_refused(case: Case) -> None:
-    rig = judging_rig()
+async def test_bad_request_is_refused(refusing: Rig, case: Case) -> None:
+    rig = refusing
     body = case.body.replace(b"http://127.0.0.1:8080/goscheduler/healthcheck", b"https://a.example/callback")
     reply = await rig.client.call(case.method, case.target, body, headers=case.headers)
     assert_refused(reply, case.field)

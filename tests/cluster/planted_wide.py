@@ -179,7 +179,8 @@ PLANTS: list[Plant] = [
 #: The seed to begin at for those that few seeds show: a little before the first that does.
 FIRST_SEEDS: dict[Plant, int] = {
     take_a_page_of_positions_for_all: 17,
-    pass_over_what_came_behind_the_front: 97,
+    take_an_arrival_for_all_there_is: 65,
+    pass_over_what_came_behind_the_front: 127,
     handle_an_arrival_each_time_it_is_read: 12,
     skip_the_close_of_minutes: 6,
     copy_no_entries: 8,

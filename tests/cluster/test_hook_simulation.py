@@ -78,6 +78,7 @@ def test_a_few_seeds_keep_the_promise(seed: int) -> None:
     assert play(seed) == []
 
 
+@pytest.mark.slow
 def test_an_outcome_before_its_hook_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     real = OutcomeWriter.put
 

@@ -240,6 +240,7 @@ def first_found_in_a_moment(seeds: range) -> list[str]:
     return run_virtual(run())
 
 
+@pytest.mark.slow
 def test_what_happens_at_once_is_vouched_for_in_no_wrong_order() -> None:
     assert first_found_in_a_moment(range(1_000)) == []
 
@@ -340,6 +341,7 @@ def let_old_reads_in(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(AppFeed, "learn", learn)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "plant",
     [count_after_the_read, prove_from_the_answer_on, leave_a_gap, count_before_the_change, trust_the_names,

@@ -96,6 +96,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "SLOTS_KNOWN", FEW)
 
 
+@pytest.mark.slow
 @given(st.lists(offsets, max_size=12), steps)
 @settings(max_examples=400)
 def test_every_row_that_was_there_or_was_announced_is_read_when_it_is_due(

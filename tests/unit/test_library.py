@@ -226,7 +226,7 @@ async def test_creates_that_come_together_are_written_one_group_after_another(
         await ringtime.register_app("shop", partitions=1)
         await asyncio.gather(*(create(ringtime, delay=HOUR) for _ in range(6)))
 
-    assert at_once == [1, 1, 1]
+    assert set(at_once) == {1}
 
 
 async def test_everything_is_there_after_a_restart_and_what_came_due_fires(tmp_path: Path) -> None:

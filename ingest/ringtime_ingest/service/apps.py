@@ -89,6 +89,14 @@ class AppMaps:
         """Return how much is registered, as far as is known."""
         return self._feed.counts()
 
+    async def count(self) -> AppCounts:
+        """Return how much is registered now. Raises StoreUnavailable.
+
+        The store counts, which reads all apps, only where a look at what has changed leaves it open.
+        """
+        await self._feed.look()
+        return self._feed.counts() if self._feed.is_proved() else await self._store.count_apps()
+
     async def get(self, app_id: str) -> AppReading:
         """Return the app as it was two seconds ago or later. Raises NotFound, Damaged."""
         kept = self._kept.get(app_id)

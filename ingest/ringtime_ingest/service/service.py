@@ -202,7 +202,7 @@ class IngestService:
         self._apps = AppMaps(parts.store, parts.clock, spread=spread_of(parts.holder), noted=self._noted)
         #: an app as this process knows it, by its id; and its id by its number: asked of nobody else
         self.known_app, self.known_app_id = self._apps.known, self._apps.known_id
-        self._growth = Growth(parts.store, self._apps.counts, parts.limits)
+        self._growth = Growth(self._apps.counts, self._apps.count, parts.limits)
         deleter = Deleter(parts.store, parts.clock, parts.settings, parts.limits, self._noted)
         self._deletions = Deletions(deleter, self._apps, parts.clock)
         self.signing = SigningSecrets(parts.store, parts.clock, self._noted)

@@ -83,6 +83,32 @@ async def test_while_there_is_much_room_nothing_is_counted_and_nobody_waits() ->
     assert "count_apps" not in rig.store.names()
 
 
+async def test_near_a_bound_it_is_looked_at_what_has_changed_and_all_apps_are_not_read() -> None:
+    rig = await make_rig(apps=50, partitions=100_000)
+    rig.store.calls.clear()
+    for n in range(48):
+        rig.clock.advance(1)
+        await rig.register(f"app-{n}")
+    await rig.store.real.create_app(make_app(app_id="elsewhere"))  # by another pod, a moment ago
+    rig.clock.advance(1)
+    await rig.register("last")
+    rig.clock.advance(1)
+    with pytest.raises(LimitReached, match="50 apps are registered"):
+        await rig.register("one-more")
+    assert not {"count_apps", "fetch_apps"} & set(rig.store.names())
+
+
+async def test_near_a_bound_the_store_counts_where_a_look_does_not_tell_all() -> None:
+    rig = await make_rig(apps=2, partitions=100_000)
+    await rig.register("a")
+    told = rig.store.real._last_app_changes
+    await rig.store.real.create_app(make_app(app_id="elsewhere"))
+    told.clear()  # a log that has lost its name
+    with pytest.raises(LimitReached):
+        await rig.register("b")
+    assert "count_apps" in rig.store.names()
+
+
 async def test_a_registration_that_fails_takes_no_room() -> None:
     rig = await make_rig(apps=120, partitions=100_000)
     rig.store.fail("create_app", *[StoreUnavailable("no")] * 40)

@@ -94,7 +94,7 @@ class AppMaps:
 
         The store counts, which reads all apps, only where a look at what has changed leaves it open.
         """
-        await self._feed.look()
+        await self._feed.refresh()
         return self._feed.counts() if self._feed.is_proved() else await self._store.count_apps()
 
     async def get(self, app_id: str) -> AppReading:

@@ -92,7 +92,8 @@ class AppMaps:
     async def count(self) -> AppCounts:
         """Return how much is registered now. Raises StoreUnavailable.
 
-        The store counts, which reads all apps, only where a look at what has changed leaves it open.
+        As a rule a look at what has changed tells. Where it leaves that open, all apps are read; and if they
+        were a moment ago, the store counts, which costs it the same.
         """
         await self._feed.refresh()
         return self._feed.counts() if self._feed.is_proved() else await self._store.count_apps()

@@ -11,7 +11,7 @@ from ringtime_shared.clock import Clock, ServerTime
 from ringtime_shared.coordination.protocol import Member
 from ringtime_shared.models.app import Instance
 
-TIMEOUT_S = 1.0
+TIMEOUT_S = 3.0  #: a node with all hands full takes a second to greet over TLS, and is not away
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from ringtime_local.servers import LocalServers
 SPLIT, SERVE = "split", "serve"
 HELP = f"""\
 NAME={SPLIT}: one ingest pod and one dispatcher on Cassandra, etcd and Kafka of this machine;
-NAME={SPLIT}:PATH: the same of another checkout, which has its .venv; NAME={SERVE}: `ringtime serve`;
+NAME={SERVE}: `ringtime serve`; with :PATH behind either, of another checkout, which has its .venv;
 or what runs already: NAME=http://HOST:PORT/goscheduler[,PROCESS=PID[+PID]]...[,topics=HOST:PORT][,minutes],
 where `topics` is the Kafka that its callbacks go to, and `minutes` says that it fires whole minutes, as
 goscheduler does"""
@@ -146,7 +146,7 @@ def _split(
         dispatchers=starting.dispatchers,
         settings=dict(settings),
         servers=servers,
-        python=str(wanted.checkout / ".venv/bin/python") if wanted.checkout else None,
+        python=_python(wanted),
     )
     try:
         cluster.start()
@@ -163,6 +163,11 @@ def _split(
         )
     finally:
         cluster.stop()
+
+
+def _python(wanted: Wanted) -> str | None:
+    """Return that of another checkout; None: this one's."""
+    return str(wanted.checkout / ".venv/bin/python") if wanted.checkout else None
 
 
 def _owned(cluster: Cluster) -> int:
@@ -182,6 +187,7 @@ def _serve(wanted: Wanted, starting: Starting, folder: Path) -> Iterator[Target]
         for name, value in values.items()
     }
     server = ServerProcess(folder / wanted.name, environment=environment)
+    server.python = _python(wanted) or server.python
     try:
         server.start()
         yield Target(name=wanted.name, base=server.base, processes=Processes({"serve": [server.pid]}))

@@ -25,18 +25,21 @@ that has the same entry, being of another maker in the same millisecond. So the 
 unless something put an older read over these: a look beside a full read vouches for nothing, nor for apps of
 which something newer is known, and other reads of an app get in only if they began in a later millisecond.
 
-An entry is written before it is counted, so the look may see some that its count has not. As a rule they are
-the last by their stamps; so it adds up the weights in that order until they reach D. If they miss it, all
-apps are read: makers may have clocks that differ, and what is told when a full read begins may not be counted
-yet. Where an entry is missing, others weigh as much one time in 2 billion. No wall clock takes part, and no
-name alone: one that comes late, twice or never fits no sum.
+An entry is written before it is counted, so a look may see some that its count has not; and so may what was
+told when a full read began: the last few of then may be counted in C or not. Which are left out at either end
+is looked for among those few, by their stamps (`weighing`); if nothing makes up D, all apps are read. The
+stamps only say where to look. Whatever set is found, each entry in it was read by this look, and that it
+weighs D is what proves that nothing else was counted since; where an entry is missing, another set weighs as
+much one time in a million. No wall clock takes part, and no name alone: one that comes late, twice or never
+fits no sum.
 
 | what happens | what follows |
 |---|---|
 | a maker dies before his change is counted | whoever waits for it to be known counts it himself first |
 | a change is counted twice, or by a version without weights | no sum fits; all apps are read once more |
 | the log loses a name, or stamps it long ago | the same: the full read sees the change, some seconds later |
-| changes all the time | as a rule every look accounts for them; else a full read every `SETTLE_MS` |
+| changes all the time | as a rule every look accounts for them, 450 a second of ten pods as 5 of one |
+| clocks of makers that differ by 10 ms and more, and changes all the time | a full read every `SETTLE_MS` |
 | the count cannot be read | ages grow; what needs a fresh app reads it by itself, or waits |
 | an app's record is damaged | the app as it was last read stays, and is marked |
 """
@@ -46,9 +49,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
+from ringtime_shared.apps.weighing import NOTHING_OPEN, find_counted, open_since
 from ringtime_shared.clock import Clock
 from ringtime_shared.models.app import App
 from ringtime_shared.once import OnceLog
@@ -94,6 +98,7 @@ class Proof:
         self._every_ms = round(FULL_MS * (1 - spread / 4))
         self._base = -1  # the count up to which the map is complete
         self._has: set[AppChange] = set()  # entries of late that are counted in it
+        self._open_ms = NOTHING_OPEN  # entries stamped from here on may be counted in it, too
         self._counted = (-1, -1)  # the last read of the count: when it began, and what it was
 
     def note_count(self, count: int, begun_ms: int) -> None:
@@ -109,7 +114,7 @@ class Proof:
         return sorted(change for change in told if change not in self._has)
 
     def note_told(
-        self, count: int, begun_ms: int, told: Collection[AppChange], read: Iterable[AppChange]
+        self, count: int, begun_ms: int, told: Collection[AppChange], read: Sequence[AppChange]
     ) -> None:
         """The count was read by a call that began at `begun_ms`, then the log, and then some apps.
 
@@ -126,21 +131,20 @@ class Proof:
         the log: it told this, up to that call, by the stamps."""
         self.full_ms = begun_ms
         if self._base < 0 or not self._account(count, self.news(told)):
-            self._base, self._has = count, set(told)
+            self._base, self._open_ms = count, open_since(told)
+            self._has = {change for change in told if change.changed_ms < self._open_ms}
         self.note_count(count, begun_ms)
 
-    def _account(self, count: int, read: Iterable[AppChange]) -> bool:
-        """Let the map be complete up to this count, if the first of these entries make up for its rise."""
-        left, since = count - self._base, []
-        for change in read:
-            if left <= 0:
-                break
-            left -= change.weight
-            since.append(change)
-        if left == 0:
-            self._base = count
-            self._has.update(since)
-        return left == 0
+    def _account(self, count: int, read: Sequence[AppChange]) -> bool:
+        """Let the map be complete up to this count, if some of these entries make up for its rise."""
+        if count == self._base:
+            return True
+        counted = find_counted(count - self._base, read, self._open_ms)
+        if counted is None:
+            return False
+        self._base, self._open_ms = count, NOTHING_OPEN
+        self._has.update(counted)
+        return True
 
     @property
     def is_proved(self) -> bool:

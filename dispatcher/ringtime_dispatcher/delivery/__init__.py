@@ -10,8 +10,8 @@
 
 Invariant. Each row that a read returned to this node is one item, which enters the ledger once and is let go
 once. Until then somebody has it: the timetable until its slot, the follower until it is decided what follows
-a run, the queue until its turn, a task while an attempt is made or its home row is looked at, the writer
-until what is to be written is durable.
+a run, the queue until its turn, a task while an attempt is made or its home row is looked at (an attempt that
+has nothing to wait for before it is sent needs none), the writer until what is to be written is durable.
 
 | what fails | what becomes of the item |
 |---|---|
@@ -27,9 +27,9 @@ until what is to be written is durable.
 | the node | nothing: what was not settled is open in the store, above `settled` |
 
 Proof sketch. A read gives a row to `Ledger.enter`, which takes it only if the instance did not know its key;
-so a row has one item. A task begins with `Ledger.begin`, which gives the lock of a schedule to one item, so
+so a row has one item. A turn begins with `Ledger.begin`, which gives the lock of a schedule to one item, so
 two filings of a schedule are never sent at once. The follower begins an item, too, and puts it
-back when what follows is durable. Each way out of a task ends in a record, in `put_back`, or in `leave_open`:
+back when what follows is durable. Each way out of a turn ends in a record, in `put_back`, or in `leave_open`:
 what is raised in between ends in `Deliverer.end_in_failure`. The writer tells of each
 record once, that it is durable or that it is refused, and either lets the item go. The ledger refuses any
 second step out of a state, and `settle` alone closes a row, so none is closed whose end is not durable.

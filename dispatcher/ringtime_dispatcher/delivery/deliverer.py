@@ -50,7 +50,7 @@ from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_shared.callbacks.credentials import CIPHERTEXT, SECRET_HEADERS, without_credentials
 from ringtime_shared.callbacks.deadlines import Deadlines
 from ringtime_shared.callbacks.foreign import describe, forget_cancels, is_own_cancel, let_interrupt_through
-from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
+from ringtime_shared.callbacks.protocol import CallbackType, Delivery, PromptType, Reply
 from ringtime_shared.clock import Clock
 from ringtime_shared.encryption.keyring import KeyRing
 from ringtime_shared.encryption.records import decrypt_for_sending, encrypt_row
@@ -60,7 +60,7 @@ from ringtime_shared.metrics import UNMEASURED, Metrics
 from ringtime_shared.metrics.names import BREAKER_STATE, DUE_BACKLOG, IN_FLIGHT, PARKED
 from ringtime_shared.models.app import App
 from ringtime_shared.models.dead_letter import DeadLetter
-from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Status
+from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Schedule, Status
 from ringtime_shared.models.shadow import LEFT_TO_GOSCHEDULER, Side, side_of
 from ringtime_shared.process.descriptors import is_shortage
 from ringtime_shared.recurring.completing import (
@@ -172,6 +172,9 @@ class Deliverer:
         )
         self._guards = Deadlines(waits_a_turn=True)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._prompt = {name: kind for name, kind in parts.callbacks.items() if isinstance(kind, PromptType)}
+        self._at_once: set[_Attempt] = set()  # those under way without a task
+        self._ended: list[tuple[RowItem, bool]] = []  # whose turns end in a moment
         # By app, while some are taken or waited for.
         self._first_looks: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._is_closing = False
@@ -209,13 +212,18 @@ class Deliverer:
             item = self._turns.take()
             if item is None:
                 break
-            self._start(self._deliver(item))
+            if not self._send_at_once(item):
+                self._start(self._deliver(item))
 
     async def close(self) -> None:
         """Stop at once: cancel what is in flight, drop what waits. Draining comes before this."""
         self._is_closing = True
         self._timetable.close()
         self._turns.close()
+        for attempt in self._at_once:
+            attempt.drop()
+            self._ledger.leave_open(attempt.item)
+        self._at_once.clear()
         under_way = list(self._tasks)
         for task in under_way:
             task.cancel()
@@ -234,7 +242,8 @@ class Deliverer:
     @property
     def is_idle(self) -> bool:
         """Whether nothing is held, under way or waited for."""
-        return not (self._ledger.held or self._tasks or len(self._timetable)) and self._follower.is_idle
+        is_at_work = self._ledger.held or self._tasks or self._at_once or len(self._timetable)
+        return not is_at_work and self._follower.is_idle
 
     def _on_due(self, item: RowItem) -> None:
         if item.has_step:
@@ -277,13 +286,65 @@ class Deliverer:
         except Exception:  # noqa: BLE001 - logged; nobody waits for this task
             _log.exception("a bug: the turn of %s ended badly", item.schedule_id, extra=_fields_of(item))
         finally:
-            # A moment later: what ends beside it may yet tell of its destination, before more is sent there.
-            asyncio.get_running_loop().call_soon(self._end_turn, item, has_another)
+            self._end_soon(item, has_another=has_another)
 
-    def _end_turn(self, item: RowItem, has_another: bool) -> None:
-        self._turns.end(item)
-        if has_another:
-            self._turns.put_back(item, self._policy(item))
+    def _send_at_once(self, item: RowItem) -> bool:
+        """See to an item whose turn it is without a task; False: nothing was done, for it takes one.
+
+        The lease was looked at just before, with no await in between.
+        """
+        row = item.row
+        kind = self._prompt.get(row.schedule.callback_type)
+        if kind is None or item.needs_look or self._may_have_span(row.schedule):
+            return False
+        try:
+            if self.take_up(item):
+                try:
+                    attempt = self._prepare(item)
+                    if attempt is not None:
+                        drop = kind.begin(attempt.delivery, attempt.end)
+                        if drop is None:
+                            self._ledger.put_back(item)
+                            return False
+                        attempt.drop = drop
+                        self._at_once.add(attempt)
+                        self.counts.began(row, attempt.at_ms)
+                        return True
+                except BaseException as error:  # noqa: BLE001 - raised again there where it is meant for us
+                    self.end_in_failure(item, error)
+        except Exception:  # noqa: BLE001 - logged; it must cost this row alone
+            _log.exception("a bug: the turn of %s ended badly", item.schedule_id, extra=_fields_of(item))
+        self._end_soon(item)
+        return True
+
+    def end_attempt(self, attempt: _Attempt, reply: Reply) -> None:
+        """One that was begun at once has ended."""
+        if attempt not in self._at_once:
+            return  # it was dropped
+        self._at_once.remove(attempt)
+        item = attempt.item
+        try:
+            try:
+                self._conclude(attempt, self._shown(attempt, reply))
+            except BaseException as error:  # noqa: BLE001 - as above
+                self.end_in_failure(item, error)
+        except Exception:  # noqa: BLE001 - as above
+            _log.exception("a bug: the turn of %s ended badly", item.schedule_id, extra=_fields_of(item))
+        self._end_soon(item)
+
+    def _end_soon(self, item: RowItem, *, has_another: bool = False) -> None:
+        """End a turn, a moment later: what ends beside it may yet tell of its destination, before more is
+        sent there."""
+        self._ended.append((item, has_another))
+        if len(self._ended) == 1:
+            asyncio.get_running_loop().call_soon(self._end_turns)
+
+    def _end_turns(self) -> None:
+        ended, self._ended = self._ended, []
+        for item, has_another in ended:
+            self._turns.end(item)
+            if has_another:
+                self._turns.put_back(item, self._policy(item))
         self.pump()
 
     def take_up(self, item: RowItem) -> bool:
@@ -398,36 +459,48 @@ class Deliverer:
         return True
 
     async def _attempt(self, item: RowItem) -> bool:
-        row, policy = item.row, self._policy(item)
+        """Make an attempt and conclude it; True: this node may not send now, so the item waits again."""
         if not self._parts.is_trusted() or item.owned.is_draining:  # no await between this and the send
             self._ledger.put_back(item)
             return True
+        attempt = self._prepare(item)
+        if attempt is None:
+            return False
+        self.counts.began(item.row, attempt.at_ms)
+        if (span := self._span_of(attempt.delivery, attempt.at_ms)) is not None:
+            with span:
+                attempt.delivery = replace(attempt.delivery, trace=span.trace)
+                reply = await self._invoke(attempt)
+                end_span(span, reply)
+        else:
+            reply = await self._invoke(attempt)
+        self._conclude(attempt, reply)
+        return False
+
+    def _prepare(self, item: RowItem) -> _Attempt | None:
+        """Return the attempt to make; None: none is to be made, and the item is seen to."""
+        row, policy = item.row, self._policy(item)
         now_ms, sending = self._clock.now_ms(), row.schedule.sending
         if row.place.slot_ms <= self.sent_until_ms:
             self._pass_over(item, now_ms)
-            return False
+            return None
         if sending is not None and sending.twin and self._is_goschedulers(row):
             self.counts.shadowed(row, now_ms)
             outcome = unsent(row, Status.MISS, LEFT_TO_GOSCHEDULER, now_ms)
             # Without a hook: what became of it is not known here.
             self._record(item, RowUpdate(place=item.home, schedule_id=item.schedule_id, outcome=outcome))
-            return False
+            return None
         if is_missed(policy, slot_ms=row.place.slot_ms, now_ms=now_ms) and row.schedule.hook_of is None:
             self.counts.missed(row.place.app_id)
             self._settle(item, unsent(row, Status.MISS, "came due too late", now_ms))
-            return False
+            return None
         kept: Mapping[str, object] = item.details or {}
-        try:
-            if policy.secrets_fault:
-                raise SecretUnreadable(policy.secrets_fault)
-            schedule, details = row.schedule, kept
-            if sending is not None or CIPHERTEXT in kept or SECRET_HEADERS in kept:
+        fault, schedule, details = policy.secrets_fault, row.schedule, kept
+        if not fault and (sending is not None or CIPHERTEXT in kept or SECRET_HEADERS in kept):
+            try:
                 schedule, details = decrypt_for_sending(self._parts.ring, schedule, kept)
-        except SecretUnreadable as error:
-            reply = Reply(ok=False, error=storable(f"not sent: {error}"))
-            self._conclude(item, policy, reply, at_ms=now_ms, took_ms=0, was_asked=False)
-            return False
-        self.counts.began(row, now_ms)
+            except SecretUnreadable as error:
+                fault = str(error)
         delivery = Delivery(
             schedule=schedule,
             details=details,
@@ -439,39 +512,40 @@ class Deliverer:
             tls_profile=policy.tls_profile,
             trace=schedule.trace,
         )
-        begun_ms = self._clock.boot_ms()
-        if self._parts.spans is not None and (span := self._span_of(delivery, now_ms)) is not None:
-            with span:
-                reply = await self._invoke(replace(delivery, trace=span.trace), kept)
-                end_span(span, reply)
-        else:
-            reply = await self._invoke(delivery, kept)
-        self._conclude(item, policy, reply, at_ms=now_ms, took_ms=self._clock.boot_ms() - begun_ms)
-        return False
+        attempt = _Attempt(self, item, policy, delivery, now_ms, self._clock.boot_ms())
+        if fault:
+            self._conclude(attempt, Reply(ok=False, error=storable(f"not sent: {fault}")), was_asked=False)
+            return None
+        return attempt
 
     def _is_goschedulers(self, row: Row) -> bool:
         """Whether goscheduler delivers a schedule that it has as well; see `ringtime_shared.shadow`."""
         app = self._parts.find_app(row.place.app_id)
         return side_of(None if app is None else app.shadow, row.schedule.fire_ms) is Side.GOSCHEDULER
 
-    async def _invoke(self, delivery: Delivery, kept: Mapping[str, object]) -> Reply:
-        """Make an attempt; return how it ended, without what is secret.
-
-        Args:
-            kept: the details as they are stored.
-        """
+    async def _invoke(self, attempt: _Attempt) -> Reply:
+        delivery = attempt.delivery
         reply = await make_attempt(self._parts.callbacks, delivery, lambda: self._is_closing, self._guards)
+        return self._shown(attempt, reply)
+
+    def _shown(self, attempt: _Attempt, reply: Reply) -> Reply:
+        """Return how an attempt ended, without what is secret."""
+        delivery = attempt.delivery
         if reply.error:
             sending = delivery.schedule.sending
             hidden = delivery.schedule.payload if sending is not None and sending.is_private else ""
+            kept: Mapping[str, object] = attempt.item.details or {}  # as they are stored
             reply = replace(reply, error=without_credentials(reply.error, kept, delivery.details, hidden))
         if _log.isEnabledFor(logging.DEBUG):
             _log_attempt(delivery, reply)
         return reply
 
+    def _may_have_span(self, schedule: Schedule) -> bool:
+        return self._parts.spans is not None and (schedule.trace is not None or schedule.run is not None)
+
     def _span_of(self, delivery: Delivery, now_ms: int) -> Span | None:
         schedule, spans = delivery.schedule, self._parts.spans
-        if spans is None or (schedule.trace is None and schedule.run is None):
+        if spans is None or not self._may_have_span(schedule):
             return None
         about: dict[str, str | int] = {
             APP: schedule.app_id,
@@ -483,21 +557,14 @@ class Deliverer:
         recurring_id = None if schedule.run is None else schedule.run.recurring_id
         return spans.of_fire(schedule.trace, schedule.schedule_id, recurring_id, about)
 
-    def _conclude(
-        self,
-        item: RowItem,
-        policy: DeliveryPolicy,
-        reply: Reply,
-        *,
-        at_ms: int,
-        took_ms: int,
-        was_asked: bool = True,
-    ) -> None:
+    def _conclude(self, attempt: _Attempt, reply: Reply, *, was_asked: bool = True) -> None:
         """Decide what follows an attempt.
 
         Args:
             was_asked: else this node could not make it, which says nothing of the destination.
         """
+        item, policy, at_ms = attempt.item, attempt.policy, attempt.at_ms
+        took_ms = self._clock.boot_ms() - attempt.begun_ms if was_asked else 0
         row, now_ms = item.row, self._clock.now_ms()
         if reply.is_shortage and not reply.ok:
             self.counts.attempted(row, reply, "shortage", took_ms)
@@ -703,6 +770,33 @@ class Deliverer:
     def _policy(self, item: RowItem) -> DeliveryPolicy:
         app_id = item.place.app_id
         return self._policies.of_app(app_id, self._parts.find_app(app_id))
+
+
+class _Attempt:
+    """An attempt that is made. `end` and `drop` are those of one that is begun at once."""
+
+    __slots__ = ("_deliverer", "at_ms", "begun_ms", "delivery", "drop", "item", "policy")
+
+    drop: Callable[[], None]
+
+    def __init__(
+        self,
+        deliverer: Deliverer,
+        item: RowItem,
+        policy: DeliveryPolicy,
+        delivery: Delivery,
+        at_ms: int,
+        begun_ms: int,
+    ) -> None:
+        self._deliverer = deliverer
+        self.item = item
+        self.policy = policy
+        self.delivery = delivery
+        self.at_ms = at_ms
+        self.begun_ms = begun_ms  #: the same moment on the boot clock
+
+    def end(self, reply: Reply) -> None:
+        self._deliverer.end_attempt(self, reply)
 
 
 def _fields_of(item: Item) -> dict[str, object]:

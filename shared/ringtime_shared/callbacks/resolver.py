@@ -164,6 +164,11 @@ class Resolver:
             raise OSError(ENOMEM, "no thread for a name lookup")
         return answer
 
+    def recall(self, host: str) -> Answer | None:
+        """Return what `resolve` would, where that needs no lookup; else None."""
+        kept = self._kept.get(host)
+        return kept.answer if kept is not None and asyncio.get_running_loop().time() < kept.until_s else None
+
     async def screen(self, host: str, *, app_id: str, timeout_s: float) -> Answer:
         """Return the same for a create; empty also if this node could not ask."""
         try:
@@ -174,9 +179,8 @@ class Resolver:
     async def _find(self, threads: _Threads, app_id: str, host: str, timeout_s: float) -> Answer | None:
         """Return the answer; None if no thread came free for it in time."""
         loop = asyncio.get_running_loop()
-        kept = self._kept.get(host)
-        if kept is not None and loop.time() < kept.until_s:
-            return kept.answer
+        if (kept := self.recall(host)) is not None:
+            return kept
         flight = self._flights.get(host)
         if flight is None:
             flight = _Flight(host, loop.create_future())

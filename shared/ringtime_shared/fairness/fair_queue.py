@@ -262,8 +262,13 @@ class FairQueue(Generic[T]):
                     self._hold(app)
                 continue
             item = self._start(app, lane, now_ms)
-            if app.turns <= 0:
+            is_over = app.turns <= 0
+            if is_over:
                 app.turns = app.share.weight
+            if app.is_at_cap:  # found now, it costs nobody a call in vain
+                self._rotation.popleft()
+                app.is_in_rotation = False
+            elif is_over:
                 self._rotation.rotate(-1)
             return item
         return None

@@ -159,11 +159,24 @@ def delivery(url: str, *, method: str = "POST", timeout_ms: int = 5_000, **detai
     )
 
 
+async def attempt(http: HttpCallback, each: Delivery) -> Reply:
+    """Make one as a dispatcher does: at once where that can be."""
+    ended: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+    drop = http.begin(each, ended.set_result)
+    if drop is None:
+        return await http.invoke(each)
+    try:
+        return await ended
+    except asyncio.CancelledError:
+        drop()
+        raise
+
+
 async def call(http: HttpCallback, url: str, **options: object) -> Reply:
     """Make one attempt and hold it to its deadline."""
     each = delivery(url, **options)  # type: ignore[arg-type]
     loop = asyncio.get_running_loop()
     began_s = loop.time()
-    reply = await http.invoke(each)
+    reply = await attempt(http, each)
     assert loop.time() - began_s < each.timeout_ms / 1_000 + 0.25
     return reply

@@ -115,11 +115,12 @@ def make_rig(
     app_number: int = 0,
     ring: KeyRing | None = None,
     spans: Spans | None = None,
+    receiver: type[Receiver] = Receiver,
 ) -> Rig:
     clock = LoopClock()
     app = make_app(configuration=configuration or AppConfiguration(), number=app_number)
     store = SpyStore(clock.now_ms)
-    receiver = Receiver(clock)
+    sim = receiver(clock)
     owned = make_owned(app)
     rig: Rig
     metrics = Metrics()
@@ -128,7 +129,7 @@ def make_rig(
         DeliveryParts(
             store=cast(Any, store),
             clock=clock,
-            callbacks={"sim": receiver},
+            callbacks={"sim": sim},
             find_app=lambda _: rig.app,
             is_trusted=lambda: clock.boot_ms() < rig.trusted_until_ms,
             dispatch=dispatch or DispatchSettings(),
@@ -141,7 +142,7 @@ def make_rig(
         ),
         ledger,
     )
-    rig = Rig(clock, store, app, receiver, owned, ledger, deliverer, metrics=metrics)
+    rig = Rig(clock, store, app, sim, owned, ledger, deliverer, metrics=metrics)
     return rig
 
 

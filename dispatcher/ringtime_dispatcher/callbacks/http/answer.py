@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 HEAD_BYTES = 64 * 1024  #: read until the body begins, interim answers included
 HEAD_LINES = 1_000  #: and so many lines
@@ -30,6 +31,7 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?")
 _SECONDS = re.compile(rb"[0-9]+")
 _IDLE_S = re.compile(rb"timeout=([0-9]{1,5})(?![0-9])")
 _DATE_BYTES = 64  #: more than any form of a date takes
+_USUAL_BYTES = 1_024  #: heads up to here are remembered: a receiver sends the same one over and over
 
 
 class AnswerReader:
@@ -78,8 +80,29 @@ class AnswerReader:
 
     def feed(self, data: bytes) -> bool:
         """Take what came. Return True when no more is wanted: the answer is over, or a bound is."""
+        if not self._data and not self._is_head:
+            end = data.find(b"\r\n\r\n", 0, _USUAL_BYTES)
+            known = None if end < 0 else _read_usual(data[: end + 4])
+            if known is not None:
+                return self._go_on_from(known, data)
         self._data += data
         return self._read_body() if self._is_body else self._read_head()
+
+    def read_head(self, head: bytes) -> bool:
+        """Read what comes before a body, and nothing else; return whether it was that, all of it."""
+        self._data += head
+        self._read_head()
+        return self._is_body and self._scanned == len(head)
+
+    def _go_on_from(self, known: AnswerReader, data: bytes) -> bool:
+        """Take over what another reader made of the same head; `data` begins with it."""
+        self._data += data
+        self._is_body = True
+        self._at = self._scanned = known._at
+        self.status = known.status
+        self._fields = known._fields  # noted in heads alone: nobody changes them any more
+        self._is_clear, self._is_chunked, self._length = known._is_clear, known._is_chunked, known._length
+        return (self._length is None and not self._is_chunked) or self._read_body()
 
     def end(self) -> None:
         """Nothing more will come. A first line that broke off after its status still counts."""
@@ -239,3 +262,10 @@ class AnswerReader:
 
 def _is_interim(status: int) -> bool:
     return status < 200 and status != _SWITCHING
+
+
+@lru_cache(maxsize=1_024)
+def _read_usual(head: bytes) -> AnswerReader | None:
+    """Return a reader that has read this head; None: it is not the whole head of a final answer."""
+    reader = AnswerReader()
+    return reader if reader.read_head(head) else None

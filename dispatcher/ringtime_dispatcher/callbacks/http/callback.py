@@ -25,19 +25,19 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
 from ringtime_dispatcher.callbacks.http.answer import AnswerReader
-from ringtime_dispatcher.callbacks.http.connections import Connections, Ended, Shortage
+from ringtime_dispatcher.callbacks.http.connections import Connection, Connections, Ended, Shortage, Way
 from ringtime_dispatcher.callbacks.http.trust import Trust
 from ringtime_dispatcher.callbacks.signing import signature_headers
 from ringtime_shared.callbacks.address_rules import Address
 from ringtime_shared.callbacks.egress_policy import NOT_ALLOWED, EgressPolicy
 from ringtime_shared.callbacks.http_rules import METHODS, HttpRules, header_fault
-from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply, instant
-from ringtime_shared.callbacks.resolver import Resolver
+from ringtime_shared.callbacks.protocol import Delivery, PromptType, Reply, instant
+from ringtime_shared.callbacks.resolver import Answer, Resolver
 from ringtime_shared.callbacks.url_rules import DEFAULT_PORTS, Target, parse_target, url_fault
 from ringtime_shared.certificates import fault_text
 from ringtime_shared.clock import Clock, SystemClock
@@ -61,7 +61,7 @@ _RESOURCE = re.compile(r"[/?]")  #: what the path or the query begins with
 _EXPECT_BODY = frozenset(["POST", "PUT", "PATCH"])  #: servers ask these for a length, be it 0
 
 
-class HttpCallback(HttpRules, CallbackType):
+class HttpCallback(HttpRules, PromptType):
     """The `http` callback type. Complete once it is made: nothing is left to be set up at the first attempt.
 
     Raises StartupError for root certificates that cannot be read.
@@ -91,6 +91,7 @@ class HttpCallback(HttpRules, CallbackType):
         self._completions = completions
         self._trust = trust or Trust(CallbackSettings())
         self._connections = Connections(most=max_connections, trust=self._trust)
+        self._known = lru_cache(maxsize=1_024)(self._find_url)
         self._failed: dict[str, Address] = {}  # by host, where an attempt got no answer last
 
     def destination(self, details: Mapping[str, object]) -> str:
@@ -100,6 +101,29 @@ class HttpCallback(HttpRules, CallbackType):
             return route.origin
         target = parse_target(url)
         return target.origin if target else self.name
+
+    def begin(self, delivery: Delivery, on_end: Callable[[Reply], None]) -> Callable[[], None] | None:
+        """Send over a connection that is kept, to an address that is known and allowed."""
+        if delivery.tls_profile or delivery.schedule.run is not None:
+            return None
+        known = self._known(str(delivery.details.get("url")))
+        if known is None or not (ways := self._known_ways(known)):
+            return None
+        try:
+            request = request_bytes(known.route, delivery, self._clock.now_ms() // 1_000)
+        except ValueError:
+            return None
+        now_s = asyncio.get_running_loop().time()
+        connection = self._connections.take(ways, now_s)
+        if connection is None:
+            return None
+        answer, target = AnswerReader(is_head=delivery.details["method"] == "HEAD"), known.route.target
+
+        def read(ended: Ended) -> None:
+            on_end(self._conclude(connection, answer, ended, delivery, target, ways))
+
+        connection.begin(request, answer, now_s + delivery.timeout_ms / 1_000, read)
+        return connection.drop
 
     async def invoke(self, delivery: Delivery) -> Reply:
         """Send once and read the answer; names, connecting and all else within the delivery's timeout."""
@@ -113,9 +137,8 @@ class HttpCallback(HttpRules, CallbackType):
             return Reply(ok=False, error=fault)
         if self._is_refused(target):  # an address in the URL has been judged with that
             return _BLOCKED
-        if target.address is not None:
-            usable = [target.address]
-        else:
+        addresses: Sequence[Address | None] = (target.address,)
+        if target.address is None:
             addresses = await self._names.resolve(
                 target.host, app_id=delivery.schedule.app_id, timeout_s=delivery.timeout_ms / 1_000
             )
@@ -123,7 +146,7 @@ class HttpCallback(HttpRules, CallbackType):
                 return _UNRESOLVED
             if not self._policy.allows(target, addresses):
                 return _BLOCKED
-            usable = self._in_order(target.host, addresses)
+        ways = self._in_order(target.host, _ways_to(target, addresses, profile))
         now_ms, completion_url = self._clock.now_ms(), ""
         schedule = delivery.schedule
         if schedule.run is not None and (completion_ms := completion_ms_of(schedule)) is not None:
@@ -136,7 +159,7 @@ class HttpCallback(HttpRules, CallbackType):
             request = request_bytes(route, delivery, now_ms // 1_000, completion_url)
         except ValueError:
             return _UNUSABLE
-        return await self._send(target, usable, request, delivery, until_s, profile)
+        return await self._send(target, ways, request, delivery, until_s, profile)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -145,40 +168,49 @@ class HttpCallback(HttpRules, CallbackType):
     async def _send(
         self,
         target: Target,
-        addresses: list[Address],
+        ways: Sequence[Way],
         request: bytes,
         delivery: Delivery,
         until_s: float,
         profile: str,
     ) -> Reply:
-        first = addresses[0]
         try:
-            connection = await self._connections.open(target, addresses, until_s, profile)
+            connection = await self._connections.open(target, ways, until_s, profile)
         except TimeoutError:
-            self._note_failed(target.host, first, addresses)
+            self._note_failed(target.host, ways[0], ways)
             return Reply(ok=False, error=f"could not connect within {delivery.timeout_ms} ms")
         except Shortage as error:
             return Reply(
                 ok=False, error=f"this node is short of something: {error.strerror}", is_shortage=True
             )
         except OSError as error:
-            self._note_failed(target.host, first, addresses)
+            self._note_failed(target.host, ways[0], ways)
             return Reply(ok=False, error=fault_text(error))
         answer = AnswerReader(is_head=delivery.details["method"] == "HEAD")
         ended = await connection.exchange(request, answer, until_s)
+        return self._conclude(connection, answer, ended, delivery, target, ways)
+
+    def _conclude(
+        self,
+        connection: Connection,
+        answer: AnswerReader,
+        ended: Ended,
+        delivery: Delivery,
+        target: Target,
+        ways: Sequence[Way],
+    ) -> Reply:
         self._connections.give_back(connection, answer)
-        used = connection.key.address
         if answer.status is None:
-            self._note_failed(target.host, used, addresses)
-        elif used != first:
-            self._note_failed(target.host, first, addresses)
+            self._note_failed(target.host, connection.way, ways)
+        elif len(ways) > 1 and connection.way.address != ways[0].address:
+            self._note_failed(target.host, ways[0], ways)
         return self._reply(answer, ended, delivery, connection.fault)
 
     def _reply(self, answer: AnswerReader, ended: Ended, delivery: Delivery, fault: str) -> Reply:
         status = answer.status
         if status is not None:
             if 200 <= status < 300:
-                return Reply(ok=True, code=status)
+                return _success(status)
             return Reply(
                 ok=False,
                 code=status,
@@ -192,20 +224,59 @@ class HttpCallback(HttpRules, CallbackType):
             return Reply(ok=False, error=f"no answer within {delivery.timeout_ms} ms")
         return Reply(ok=False, error=f"the connection broke: {fault}" if fault else "the connection broke")
 
-    def _in_order(self, host: str, addresses: Iterable[Address | None]) -> list[Address]:
-        """Return the few to try; the one that failed last comes last."""
-        usable = [address for address in addresses if address is not None]
-        if len(usable) > 1:
-            failed = self._failed.get(host)
-            usable.sort(key=lambda address: address == failed)
-        return usable[:_MOST_ADDRESSES]
+    def _known_ways(self, known: _KnownUrl) -> Sequence[Way]:
+        """Return the ways to an URL, as `invoke` finds them; none where its name has to be looked up, or may
+        not be called."""
+        target = known.route.target
+        if target.address is None:
+            addresses = self._names.recall(target.host)
+            if addresses is None:
+                return ()
+            if addresses is not known.addresses:  # it is the same for as long as it is kept
+                known.addresses = addresses
+                is_allowed = self._policy.allows(target, addresses)
+                known.ways = _ways_to(target, addresses) if is_allowed else ()
+        return self._in_order(target.host, known.ways)
 
-    def _note_failed(self, host: str, address: Address, addresses: list[Address]) -> None:
-        if len(addresses) == 1:
+    def _find_url(self, url: str) -> _KnownUrl | None:
+        route = parse_route(url)
+        if route is None or self._policy.refuses(route.target):
+            return None
+        address = route.target.address
+        return _KnownUrl(route, () if address is None else _ways_to(route.target, (address,)))
+
+    def _in_order(self, host: str, ways: Sequence[Way]) -> Sequence[Way]:
+        """Return the few to try; the one that failed last comes last."""
+        if len(ways) > 1 and (failed := self._failed.get(host)) is not None:
+            ways = sorted(ways, key=lambda way: way.address == failed)
+        return ways[:_MOST_ADDRESSES]
+
+    def _note_failed(self, host: str, way: Way, ways: Sequence[Way]) -> None:
+        if len(ways) == 1:
             return
         if len(self._failed) >= _MOST_FAILED:
             self._failed.clear()
-        self._failed[host] = address
+        self._failed[host] = way.address
+
+
+class _KnownUrl:
+    """What is the same for attempts at one URL that may be called."""
+
+    __slots__ = ("addresses", "route", "ways")
+
+    def __init__(self, route: Route, ways: Sequence[Way]) -> None:
+        self.route = route
+        self.ways = ways  #: to its address, or to these of its name, if they are allowed
+        self.addresses: Answer | None = None
+
+
+def _ways_to(target: Target, addresses: Iterable[Address | None], profile: str = "") -> tuple[Way, ...]:
+    return tuple([Way.to(target, address, profile) for address in addresses if address is not None])
+
+
+@lru_cache(maxsize=100)
+def _success(status: int) -> Reply:
+    return Reply(ok=True, code=status)
 
 
 class Route(NamedTuple):
@@ -246,45 +317,51 @@ def request_bytes(route: Route, delivery: Delivery, now_s: int, completion_url: 
     if method not in METHODS or not isinstance(given, Mapping):
         raise ValueError("no method, or no headers")
     try:
-        head = _client_head(route.host, tuple(given.items()), bool(body))
+        head = _client_head(str(method), route.resource, route.host, tuple(given.items()), bool(body))
     except TypeError:  # a value that cannot be told from others is no text
         raise ValueError("a header is no text") from None
-    lines = [f"{method} {route.resource} HTTP/1.1", head]
-    if body or method in _EXPECT_BODY:
-        lines.append(f"Content-Length: {len(body)}")
-    lines += (
-        f"Schedule-Id: {schedule.schedule_id}",
-        f"Ringtime-Attempt: {delivery.attempt}",
-        f"Ringtime-Fire-Time: {instant(schedule.fire_ms)}",
-        f"Ringtime-Term: {delivery.term}",
+    length = f"Content-Length: {len(body)}\r\n" if body or method in _EXPECT_BODY else ""
+    text = (
+        f"{head}{length}Schedule-Id: {schedule.schedule_id}\r\nRingtime-Attempt: {delivery.attempt}\r\n"
+        f"Ringtime-Fire-Time: {instant(schedule.fire_ms)}\r\nRingtime-Term: {delivery.term}\r\n"
     )
+    sending, run = schedule.sending, schedule.run
+    if run is not None or sending is not None or delivery.trace is not None or delivery.secrets:
+        text += "".join([f"{line}\r\n" for line in _more_lines(delivery, given, body, now_s, completion_url)])
+    return f"{text}\r\n".encode("ascii") + body
+
+
+def _more_lines(
+    delivery: Delivery, given: Mapping[str, object], body: bytes, now_s: int, completion_url: str
+) -> Iterator[str]:
+    """Yield what few attempts have."""
+    schedule = delivery.schedule
     if schedule.run is not None:
-        lines.append(f"Parent-Schedule-Id: {schedule.run.recurring_id}")
+        yield f"Parent-Schedule-Id: {schedule.run.recurring_id}"
     if completion_url:
-        lines.append(f"Ringtime-Completion-Url: {completion_url}")
+        yield f"Ringtime-Completion-Url: {completion_url}"
     if (told := schedule.hook_of) is not None:
-        lines += (
-            f"Ringtime-Hook: {told.event}",
-            f"Ringtime-Hook-Of: {told.schedule_id}",
-            f"Ringtime-Hook-Key: {told.key}",
-        )
+        yield f"Ringtime-Hook: {told.event}"
+        yield f"Ringtime-Hook-Of: {told.schedule_id}"
+        yield f"Ringtime-Hook-Key: {told.key}"
     if delivery.trace is not None:
-        lines += (f"{name}: {value}" for name, value in headers_of(delivery.trace, given))
+        for name, value in headers_of(delivery.trace, given):
+            yield f"{name}: {value}"
     if delivery.secrets:
-        for name, value in signature_headers(
-            delivery, body if schedule.is_base64 else schedule.payload, now_s
-        ).items():
-            lines.append(f"{name}: {value}")
-    return "\r\n".join([*lines, "", ""]).encode("ascii") + body
+        signed = body if schedule.is_base64 else schedule.payload
+        for name, value in signature_headers(delivery, signed, now_s).items():
+            yield f"{name}: {value}"
 
 
 @lru_cache(maxsize=1_024)
-def _client_head(host: str, given: tuple[tuple[object, object], ...], has_body: bool) -> str:
-    """Return the lines that are the same for all that is sent to this host with these headers.
+def _client_head(
+    method: str, resource: str, host: str, given: tuple[tuple[object, object], ...], has_body: bool
+) -> str:
+    """Return the lines that are the same for all that is sent there with these headers, each with its end.
 
     Raises ValueError for headers that no create would accept, TypeError for some of them.
     """
-    lines = [f"Host: {host}"]
+    lines = [f"{method} {resource} HTTP/1.1", f"Host: {host}"]
     names = set()
     for name, value in given:
         if (fault := header_fault(name, value)) is not None:
@@ -296,4 +373,4 @@ def _client_head(host: str, given: tuple[tuple[object, object], ...], has_body: 
             lines.append(line)
     if has_body and "content-type" not in names:
         lines.append(_JSON)
-    return "\r\n".join(lines)
+    return "\r\n".join([*lines, ""])

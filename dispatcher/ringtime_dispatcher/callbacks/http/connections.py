@@ -59,19 +59,24 @@ class Ended(Enum):
     OUT_OF_TIME = auto()
 
 
-class _Key(NamedTuple):
-    scheme: str
-    host: str
-    port: int
+class Way(NamedTuple):
+    """What a connection belongs to. Its key is text, whose hash is known: to hash an address takes a
+    microsecond."""
+
     address: Address
-    profile: str  #: the certificates, of `Trust`
+    key: str
+
+    @classmethod
+    def to(cls, target: Target, address: Address, profile: str = "") -> Way:
+        """`profile`: the certificates, of `Trust`; "": none."""
+        return cls(address, f"{target.scheme} {target.host} {target.port} {address} {profile}")
 
 
 class Connection(asyncio.Protocol):
     """One connection. It has at most one request under way."""
 
-    def __init__(self, key: _Key, descriptor: int, forget: Callable[[Connection], None]) -> None:
-        self.key = key
+    def __init__(self, way: Way, descriptor: int, forget: Callable[[Connection], None]) -> None:
+        self.way = way
         self.is_open = False
         self.fault = ""  #: what was wrong with our certificate, if that ended it
         self.use_until_s = 0.0  #: the loop's time; when it becomes too old
@@ -80,27 +85,45 @@ class Connection(asyncio.Protocol):
         self._readable = select.poll()
         self._readable.register(descriptor, select.POLLIN)
         self._reader: AnswerReader | None = None
-        self._ended: asyncio.Future[Ended] | None = None
+        self._on_end: Callable[[Ended], None] | None = None
+        self._until_s = 0.0  # of the request under way
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_s = 0.0  # when it looks at the time
+
+    def begin(
+        self, request: bytes, reader: AnswerReader, until_s: float, on_end: Callable[[Ended], None]
+    ) -> None:
+        """Send a request and let `reader` have the answer, until it has enough or the loop's time passes
+        `until_s`. Then, not before this returns, `on_end` is called; the reader knows what there is to
+        know."""
+        self._reader, self._on_end, self._until_s = reader, on_end, until_s
+        if not self.is_open:
+            asyncio.get_running_loop().call_soon(self._end, Ended.CLOSED)
+            return
+        # One timer for many requests: hardly one of them is out of time.
+        if self._timer is None or until_s < self._timer_s:
+            self._look_at(until_s)
+        self._transport.write(request)
 
     async def exchange(self, request: bytes, reader: AnswerReader, until_s: float) -> Ended:
-        """Send a request and let `reader` have the answer, until it has enough or the loop's time passes
-        `until_s`. The reader then knows what there is to know."""
-        loop = asyncio.get_running_loop()
-        self._reader, self._ended = reader, loop.create_future()
-        timer = loop.call_at(until_s, self._end, Ended.OUT_OF_TIME)
+        """The same, for a task that waits for the end."""
+        ended: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
+
+        def on_end(how: Ended) -> None:
+            if not ended.done():
+                ended.set_result(how)
+
+        self.begin(request, reader, until_s, on_end)
         try:
-            if not self.is_open:
-                self._end(Ended.CLOSED)
-            else:
-                self._transport.write(request)
-            ended = await self._ended
-            reader.end()
-            return ended
+            return await ended
         finally:
-            timer.cancel()
-            self._reader = self._ended = None
-            if not reader.is_complete:
-                self.abort()
+            if self._reader is reader:  # nobody waits any more
+                self.drop()
+
+    def drop(self) -> None:
+        """End what is under way at once, and tell nobody."""
+        self._reader = self._on_end = None
+        self.abort()
 
     @property
     def is_quiet(self) -> bool:
@@ -110,7 +133,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Close it at once."""
         if self.is_open:
-            self.is_open = False
+            self._close()
             self._transport.abort()
             self._forget(self)
 
@@ -127,13 +150,40 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self.fault = certificate_fault(error) or ""
         if self.is_open:
-            self.is_open = False
+            self._close()
             self._forget(self)
         self._end(Ended.CLOSED)
 
+    def _close(self) -> None:
+        self.is_open = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look_at(self, at_s: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_s = at_s
+        self._timer = asyncio.get_running_loop().call_at(at_s, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if self._on_end is None:
+            return
+        if asyncio.get_running_loop().time() < self._until_s:
+            self._look_at(self._until_s)
+        else:
+            self._end(Ended.OUT_OF_TIME)
+
     def _end(self, how: Ended) -> None:
-        if self._ended is not None and not self._ended.done():
-            self._ended.set_result(how)
+        reader, on_end = self._reader, self._on_end
+        if reader is None or on_end is None:
+            return
+        self._reader = self._on_end = None
+        reader.end()
+        if not reader.is_complete:
+            self.abort()
+        on_end(how)
 
 
 class Connections:
@@ -149,25 +199,39 @@ class Connections:
         self._trust = trust
         self._sockets = 0  # idle, in use and being connected
         self._live: set[Connection] = set()
-        self._idle: dict[_Key, dict[Connection, None]] = {}  # of each destination, oldest first
+        self._idle: dict[str, dict[Connection, None]] = {}  # of each way, oldest first
         self._by_age: dict[Connection, None] = {}  # of all destinations, oldest first
         self._sweeping: asyncio.TimerHandle | None = None
 
+    def take(self, ways: Sequence[Way], now_s: float) -> Connection | None:
+        """Return a connection that is kept, by the first of these ways that has one.
+
+        Args:
+            now_s: the loop's time.
+        """
+        for way in ways:
+            kept = self._idle.get(way.key)
+            while kept:
+                connection = next(reversed(kept))  # the last one used is the least likely to be closed
+                if now_s < connection.idle_until_s and connection.is_quiet:
+                    self._unlist(connection)
+                    return connection
+                connection.abort()
+        return None
+
     async def open(
-        self, target: Target, addresses: Sequence[Address], until_s: float, profile: str = ""
+        self, target: Target, ways: Sequence[Way], until_s: float, profile: str = ""
     ) -> Connection:
-        """Return a connection to the target at one of these addresses, one that is kept if there is any.
+        """Return a connection to the target by one of these ways, one that is kept if there is any.
 
         Raises TimeoutError when the loop's time passes `until_s`, Shortage, and other OSErrors if it could
         not be made; `fault_text` words those.
         """
-        now_s = asyncio.get_running_loop().time()
-        for address in addresses:
-            kept = self._take(_Key(target.scheme, target.host, target.port, address, profile), now_s)
-            if kept is not None:
-                return kept
+        kept = self.take(ways, asyncio.get_running_loop().time())
+        if kept is not None:
+            return kept
         async with asyncio.timeout_at(until_s):
-            return await self._connect(target, addresses, until_s, profile)
+            return await self._connect(target, ways, until_s, profile)
 
     def give_back(self, connection: Connection, answer: AnswerReader) -> None:
         """Keep a connection for the next request, if its last answer was complete; else it is closed."""
@@ -180,7 +244,7 @@ class Connections:
         if connection.idle_until_s <= now_s:
             connection.abort()
             return
-        kept = self._idle.setdefault(connection.key, {})
+        kept = self._idle.setdefault(connection.way.key, {})
         kept[connection] = self._by_age[connection] = None
         if len(kept) > MOST_IDLE:
             next(iter(kept)).abort()
@@ -195,25 +259,10 @@ class Connections:
             connection.abort()
         await asyncio.sleep(0)  # the loop lets go of their sockets
 
-    def _take(self, key: _Key, now_s: float) -> Connection | None:
-        """Return an idle connection that can be used; the last one used is the least likely to be closed."""
-        kept = self._idle.get(key)
-        while kept:
-            connection = next(reversed(kept))
-            if now_s < connection.idle_until_s and connection.is_quiet:
-                self._unlist(connection)
-                return connection
-            connection.abort()
-        return None
-
-    async def _connect(
-        self, target: Target, addresses: Sequence[Address], until_s: float, profile: str
-    ) -> Connection:
-        address, made = await self._race(addresses, target.port)
+    async def _connect(self, target: Target, ways: Sequence[Way], until_s: float, profile: str) -> Connection:
+        way, made = await self._race(ways, target.port)
         loop = asyncio.get_running_loop()
-        connection = Connection(
-            _Key(target.scheme, target.host, target.port, address, profile), made.fileno(), self._forget
-        )
+        connection = Connection(way, made.fileno(), self._forget)
         is_tls = target.scheme == "https"
         self._live.add(connection)
         try:
@@ -234,17 +283,17 @@ class Connections:
         connection.use_until_s = loop.time() + KEEP_S
         return connection
 
-    async def _race(self, addresses: Sequence[Address], port: int) -> tuple[Address, socket.socket]:
-        """Return the first address that could be connected to, and the socket."""
-        if len(addresses) == 1:
-            return addresses[0], await self._reach(addresses[0], port)
-        legs: dict[asyncio.Task[socket.socket], Address] = {}
-        waiting, failures = list(addresses), list[BaseException]()
+    async def _race(self, ways: Sequence[Way], port: int) -> tuple[Way, socket.socket]:
+        """Return the first way by which it could be connected to, and the socket."""
+        if len(ways) == 1:
+            return ways[0], await self._reach(ways[0].address, port)
+        legs: dict[asyncio.Task[socket.socket], Way] = {}
+        waiting, failures = list(ways), list[BaseException]()
         try:
             while waiting or not all(leg.done() for leg in legs):
                 if waiting:
-                    address = waiting.pop(0)
-                    legs[asyncio.create_task(self._reach(address, port))] = address
+                    way = waiting.pop(0)
+                    legs[asyncio.create_task(self._reach(way.address, port))] = way
                 running = [leg for leg in legs if not leg.done()]
                 done, _ = await asyncio.wait(
                     running, timeout=_STAGGER_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
@@ -315,7 +364,8 @@ class Connections:
 
     def _unlist(self, connection: Connection) -> None:
         del self._by_age[connection]
-        kept = self._idle[connection.key]
+        key = connection.way.key
+        kept = self._idle[key]
         del kept[connection]
         if not kept:
-            del self._idle[connection.key]
+            del self._idle[key]

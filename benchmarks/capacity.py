@@ -30,8 +30,8 @@ ROW_BYTES = 600  #: on disk for a schedule with a payload of 200 bytes, its outc
 CELL_INSTANCES = 1_000_000  #: poller instances of one ring and one index: what was simulated
 CELL_CLAIMS = 100_000_000  #: poller instances times dispatchers: each hears of each claim when all start anew
 CELL_NODES = 200  #: Cassandra nodes of one cell; more are run elsewhere, none was tried here
-INSTANCE_BYTES = 1_070  #: of a dispatcher's memory for each poller instance that it owns
-RING_BYTES = 330  #: and for each that there is: every dispatcher knows the whole ring
+INSTANCE_BYTES = 740  #: of a dispatcher's memory for each poller instance that it owns
+RING_BYTES = 250  #: and for each that there is: every dispatcher knows the whole ring
 
 
 class Cost(NamedTuple):

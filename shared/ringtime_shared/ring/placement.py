@@ -21,6 +21,8 @@ BOUND_SPREAD = 0.01  #: how far below `BOUND` the bounds of single nodes reach
 
 REBUILD_SHARE = 0.25  #: changes above this share of the whole are not worth an update
 
+Seat = tuple[int, str, int]  #: distance to the node's first point, instance, tag of the node
+
 
 class Placement:
     """The seats of all instances, stable at every return: none could sit nearer than it does."""
@@ -31,8 +33,8 @@ class Placement:
     points: list[int]  #: of all nodes, sorted
     instances: list[str]  #: all of them, by position, then by name
     positions: "array[int]"  #: of each; not tuples with the names: there may be a million
-    seats: dict[str, tuple[int, int]]  #: instance -> (tag of its node, distance to the node's first point)
-    held: dict[int, list[tuple[int, str]]]  #: tag -> (distance, instance), sorted: the last gives way first
+    seats: dict[str, Seat]  #: by instance
+    held: dict[int, list[Seat]]  #: by tag of the node the same ones, sorted: the last gives way first
     spilled: dict[str, tuple[int, ...]]  #: instance -> tags of the nearer nodes that have no room for it
 
     def __init__(self, nodes: Mapping[str, float], instances: Iterable[str]) -> None:
@@ -66,7 +68,7 @@ class Placement:
         self.names, self.points = names, spliced(self.points, removed, added)
         doubtful: set[str] = set()
         for name in gone:
-            doubtful.update(instance for _, instance in self.held.pop(tag_of(name)))
+            doubtful.update(instance for _, instance, _ in self.held.pop(tag_of(name)))
         for instance in doubtful:
             del self.seats[instance]
         for name in come:
@@ -114,11 +116,12 @@ class Placement:
         points, seats, held = self.points, self.seats, self.held
         if not points:
             return
+        same = {tag: tag for tag in self.names}  # one object of each, for a million seats
         for position, instance in zip(self.positions, self.instances, strict=True):
             point = points[bisect_left(points, position << TAG_BITS) % len(points)]
             tag, distance = point & TAG_MASK, ((point >> TAG_BITS) - position) % CIRCLE
-            seats[instance] = tag, distance
-            held[tag].append((distance, instance))
+            seats[instance] = seat = distance, instance, same[tag]
+            held[tag].append(seat)
         for entries in held.values():
             entries.sort()
         self._settle(())
@@ -136,7 +139,7 @@ class Placement:
         room = self._room()
         todo = list(doubtful)
         for tag, entries in self.held.items():
-            for _, instance in entries[room[tag] :]:
+            for _, instance, _ in entries[room[tag] :]:
                 del self.seats[instance]
                 todo.append(instance)
             del entries[room[tag] :]
@@ -158,25 +161,25 @@ class Placement:
             self.spilled[instance] = tuple(full)
         else:
             self.spilled.pop(instance, None)
-        if seat == (tag, distance):
+        if seat == (nearest := (distance, instance, tag)):
             return
         if seat is not None:
             self._unseat(instance)
-            freed.add(seat[0])
+            freed.add(seat[2])
         entries = self.held[tag]
         if len(entries) == room[tag]:
-            _, loser = entries.pop()
+            _, loser, _ = entries.pop()
             del self.seats[loser]
             todo.append(loser)
-        insort(entries, (distance, instance))
-        self.seats[instance] = tag, distance
+        insort(entries, nearest)
+        self.seats[instance] = nearest
 
     def _nearest(self, instance: str, room: Mapping[int, int]) -> tuple[list[int], int, int]:
         """Return the tags of nearer, full nodes and of the one with a seat for `instance`; its distance."""
         full: list[int] = []
         for tag, distance in self._choices(position_of(instance)):
             entries = self.held[tag]
-            if len(entries) < room[tag] or (entries and (distance, instance) <= entries[-1]):
+            if len(entries) < room[tag] or (entries and (distance, instance, tag) <= entries[-1]):
                 return full, tag, distance
             full.append(tag)
         raise AssertionError("the rooms of all nodes add up to all instances, so one has room")
@@ -194,9 +197,9 @@ class Placement:
                 yield tag, ((point >> TAG_BITS) - position) % CIRCLE
 
     def _unseat(self, instance: str) -> None:
-        tag, distance = self.seats.pop(instance)
-        entries = self.held[tag]
-        del entries[bisect_left(entries, (distance, instance))]
+        seat = self.seats.pop(instance)
+        entries = self.held[seat[2]]
+        del entries[bisect_left(entries, seat)]
 
     def _just_before(self, added: Iterable[int]) -> Iterator[str]:
         """Yield the instances for which one of the points `added` is now the first."""

@@ -58,18 +58,18 @@ class Ring:
     def owner(self, instance: str) -> str | None:
         """Return the node that should own `instance`; None without nodes or if it is not on the ring."""
         seat = self._placement.seats.get(instance)
-        return None if seat is None else self._placement.names[seat[0]]
+        return None if seat is None else self._placement.names[seat[2]]
 
     def owned_by(self, node: str) -> frozenset[str]:
         """Return what `node` should own; nothing if it is not on the ring."""
         if node not in self._placement.nodes:
             return frozenset()
-        return frozenset(name for _, name in self._placement.held[tag_of(node)])
+        return frozenset(name for _, name, _ in self._placement.held[tag_of(node)])
 
     def assignment(self) -> Mapping[str, str]:
         """Return the owner of each instance; empty without nodes. Built at each call."""
         names = self._placement.names
-        return {instance: names[tag] for instance, (tag, _) in self._placement.seats.items()}
+        return {instance: names[tag] for _, instance, tag in self._placement.seats.values()}
 
     def with_nodes(self, nodes: Mapping[str, float], most: Mapping[str, int] = _NO_BOUNDS) -> "Ring":
         """Return the ring of exactly these `nodes`. Raises ValueError as the constructor does.

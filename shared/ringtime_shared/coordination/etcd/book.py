@@ -20,7 +20,8 @@ class Book:
     The watch writes it, and so does the session with what it did itself, ahead of the watch. `_ahead` holds
     the revision of such an entry until the watch has passed it: older news about the key is no news.
 
-    A View is a copy, made at the first look after a change and handed out until the next one.
+    A View is made at the first look after a change and handed out until the next one. It holds the claims
+    themselves: the next that changes is written into a copy, so that a hundred thousand are there once.
     """
 
     def __init__(self, layout: Layout) -> None:
@@ -28,15 +29,18 @@ class Book:
         self._layout = layout
         self._members: dict[str, Member] = {}
         self._claims: dict[Instance, Claim] = {}
+        self._is_shown = False  # some View holds the claims
+        self._last = Claim("", 0)
         self._drained: set[str] = set()
         self._ahead: dict[Instance, int] = {}
         self._view: View | None = View()
 
     def view(self) -> View:
         if self._view is None:
+            self._is_shown = True
             self._view = View(
                 MappingProxyType(self._members.copy()),
-                MappingProxyType(self._claims.copy()),
+                MappingProxyType(self._claims),
                 frozenset(self._drained),
             )
         return self._view
@@ -56,7 +60,7 @@ class Book:
         ahead = {each: at for each, at in self._ahead.items() if at > revision}
         ours = {each: self._claims.get(each) for each in ahead}
         self._members, self._claims, self._ahead = fresh._members, fresh._claims, ahead
-        self._drained = fresh._drained
+        self._drained, self._is_shown = fresh._drained, fresh._is_shown
         for instance, claim in ours.items():
             self._set(instance, claim)
         self.revision = revision
@@ -79,7 +83,7 @@ class Book:
         """Our claims, in a transaction of `revision`."""
         if revision > self.revision:
             for instance, epoch in won.items():
-                self._set(instance, Claim(node, epoch))
+                self._set(instance, self._claim(node, epoch))
                 self._ahead[instance] = revision
 
     def note_released(self, instances: Iterable[Instance], revision: int) -> None:
@@ -93,7 +97,8 @@ class Book:
         place = self._layout.parse(item.key)
         if isinstance(place, Instance):
             if item.mod_revision > self._ahead.get(place, 0):
-                self._set(place, Claim(intern(item.value.decode(errors="replace")), item.create_revision))
+                node = intern(item.value.decode(errors="replace"))
+                self._set(place, self._claim(node, item.create_revision))
         elif isinstance(place, NodeKey):
             self._members[place.node] = parse_member(place.node, item.value)
         elif isinstance(place, DrainKey):
@@ -109,7 +114,15 @@ class Book:
         elif isinstance(place, DrainKey):
             self._drained.discard(place.node)
 
+    def _claim(self, node: str, epoch: int) -> Claim:
+        """Return a claim: one object for all of one transaction, which come together as a rule."""
+        if self._last != (node, epoch):
+            self._last = Claim(node, epoch)
+        return self._last
+
     def _set(self, instance: Instance, claim: Claim | None) -> None:
+        if self._is_shown:
+            self._claims, self._is_shown = self._claims.copy(), False
         if claim is None:
             self._claims.pop(instance, None)
         else:

@@ -65,6 +65,9 @@ def _e2e_but(*names: str) -> tuple[str, ...]:
     return tuple(f"tests/e2e/{file.name}" for file in files if file.stem.removeprefix("test_") not in names)
 
 
+#: What is done with a browser.
+PAGES = ("dashboard",)
+
 #: What befalls one node: a damaged or full folder, a siege, a topic that takes nothing. Half of all cases.
 HARM = ("damage", "data_folder", "door", "egress", "kafka_delivery")
 
@@ -97,8 +100,8 @@ COMPUTING = (
 
 #: What starts servers or is not idle when somebody measures.
 _BEFORE_ALONE = (
-    *("pods", "faults", "restarts", "three", "servers", "split", "nodes", "harm", "load", "timed"),
-    *("chart", "units"),
+    *("pods", "faults", "restarts", "three", "servers", "split", "nodes", "harm", "load", "pages"),
+    *("timed", "chart", "units"),
 )
 
 STAGES = (
@@ -121,9 +124,10 @@ STAGES = (
     ),
     # What starts servers comes first, while nobody measures time.
     Stage("servers", 5, ("tests/service", "tests/contract"), but=(CHART,)),
-    # Two that mostly wait, as one would be the last by minutes.
+    # Four that mostly wait, as one would be the last by minutes.
     Stage("split", 5, _e2e(*_ON_SERVERS), after=("faults",)),
-    Stage("nodes", 5, _e2e_but("load", *HARM, *_ON_SERVERS), after=("faults",)),
+    Stage("nodes", 5, _e2e_but("load", *PAGES, *HARM, *_ON_SERVERS), after=("faults",)),
+    Stage("pages", 5, _e2e(*PAGES), after=("faults",)),
     Stage("harm", 5, _e2e(*HARM), after=("faults",)),
     Stage("load", 5, _e2e("load"), after=("faults",)),  # it waits for a minute of its own rate
     Stage(
@@ -148,9 +152,10 @@ STAGES = (
         "alone",
         after=_BEFORE_ALONE,
     ),
-    # Two, as one would leave a core idle for most of what it does, and be the last by ten minutes. The first
-    # begins where fewer stages are left than keep two cores busy, and goes on beside `alone`.
-    Stage("property", IDLE, ("tests/property", "tests/model", *COMPUTING), after=("units",)),
+    # Two, as one would leave a core idle for most of what it does, and be the last by ten minutes. Both beside
+    # `alone`, which leaves more of two cores than they need: what they would take of the stages before, those
+    # would need longer.
+    Stage("property", IDLE, ("tests/property", "tests/model", *COMPUTING), after=_BEFORE_ALONE),
     Stage("cluster", IDLE, ("tests/cluster",), after=_BEFORE_ALONE),
 )
 

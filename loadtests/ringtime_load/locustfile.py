@@ -2,7 +2,7 @@
 
 RINGTIME_LOAD is the run's folder: it holds `plan.json` and takes ledgers and `requests.json`. A user creates,
 waits for the answer, and begins its next create a fixed time after this one began. A slow answer delays that
-user alone, and shows in the creates that were reached.
+user alone, and shows in the creates that were reached. Requests of the warm-up have a name of their own.
 """
 
 from __future__ import annotations
@@ -39,10 +39,19 @@ DETAILS: dict[str, Any] = (
 HEADERS = dict(with_key(PLAN.hosts[0], {"Content-Type": "application/json"}, find_key(None, None)))
 TIMEOUT_S = 30.0
 HOSTS = cycle(PLAN.hosts)
+BEGAN_S = [time.perf_counter()]  #: when this process was last told to begin
 
 
 def now_ms() -> float:
     return time.time() * 1000
+
+
+def begin(environment: Environment, **_: object) -> None:  # noqa: ARG001 - the signature of a listener
+    BEGAN_S[:] = [time.perf_counter()]
+
+
+def name_of(kind: str) -> str:
+    return PLAN.name_at(kind, time.perf_counter() - BEGAN_S[0])
 
 
 class Client(FastHttpUser):
@@ -67,7 +76,7 @@ class Client(FastHttpUser):
             "callback": {"type": PLAN.callback, "details": DETAILS},
         }
         answer = self.client.post(
-            "/schedules", data=orjson.dumps(body).decode(), headers=HEADERS, name="create"
+            "/schedules", data=orjson.dumps(body).decode(), headers=HEADERS, name=name_of("create")
         )
         if answer.status_code != 200:
             return
@@ -80,7 +89,7 @@ class Client(FastHttpUser):
     def cancel(self, schedule_id: str) -> None:
         """Cancel. 200 is a promise, 202 is none."""
         LEDGER.write(f"trying {schedule_id}")
-        answer = self.client.delete(f"/schedules/{schedule_id}", name="delete")
+        answer = self.client.delete(f"/schedules/{schedule_id}", name=name_of("delete"))
         if answer.status_code == 200:
             LEDGER.write(f"cancel {schedule_id} {now_ms():.1f}")
 
@@ -109,4 +118,5 @@ def write_requests(environment: Environment, **_: object) -> None:
     (FOLDER / "requests.json").write_bytes(orjson.dumps(rows))
 
 
+events.test_start.add_listener(begin)  # type: ignore[no-untyped-call]
 events.quitting.add_listener(write_requests)  # type: ignore[no-untyped-call]

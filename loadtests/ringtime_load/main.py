@@ -24,6 +24,7 @@ from ringtime_local.cluster import Cluster
 from ringtime_local.errors import LaunchError
 from ringtime_shared.entry import INTERRUPTED, take_interrupts
 
+WARM_UP_S = 60.0  #: of a cluster that has just been started: its JVMs compile themselves meanwhile
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -31,6 +32,8 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 @click.argument("shape", type=click.Choice(list(SHAPES)), default="http")
 @click.option("--factor", default=0.05, show_default=True, help="Of the shape's full size.")
 @click.option("--seconds", default=60.0, show_default=True, help="Length, the climb included.")
+@click.option("--warm-up", "warm_up_s", type=float,
+              help="Seconds before, without a bound of answers.  [default: 60; with --base 0]")  # fmt: skip
 @click.option("--ramp", "ramp_s", default=10.0, show_default=True, help="Seconds of climbing to full rate.")
 @click.option("--lead", "lead_s", nargs=2, type=float, default=(2.0, 10.0), show_default=True,
               help="Seconds that fire times lie ahead, least and most.")  # fmt: skip
@@ -54,6 +57,7 @@ def main(
     shape: str,
     factor: float,
     seconds: float,
+    warm_up_s: float | None,
     ramp_s: float,
     lead_s: tuple[float, float],
     tenants: int | None,
@@ -71,7 +75,14 @@ def main(
     chosen = {name: value for name, value in criteria.items() if value is not None}
     try:
         plan = plan_of(
-            shape, factor=factor, seconds=seconds, ramp_s=ramp_s, lead_s=lead_s, tenants=tenants, **chosen
+            shape,
+            factor=factor,
+            seconds=seconds,
+            ramp_s=ramp_s,
+            warm_up_s=(0.0 if bases else WARM_UP_S) if warm_up_s is None else warm_up_s,
+            lead_s=lead_s,
+            tenants=tenants,
+            **chosen,
         )
     except (ValueError, msgspec.ValidationError) as error:
         raise click.UsageError(str(error)) from error

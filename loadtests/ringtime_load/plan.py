@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 MAX_SECONDS = 3_600.0
+WARMING = " (warming up)"  #: follows the name of requests that begin during the warm-up
 MAX_REQUESTS = 10_000_000
 MAX_USERS = 500  #: beyond it they create faster; each costs a connection
 CREATES_PER_USER_S = 5.0  #: few enough that a user waits for answers and still keeps its pace
@@ -49,23 +50,28 @@ SHAPES: Mapping[str, Shape] = {
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """One run: a shape at a factor, climbing for `ramp_s` and then level until `seconds` are over."""
+    """One run: a shape at a factor, climbing for `ramp_s` and then level until `total_s` are over."""
 
     shape: str
     callback: Literal["http", "kafka"]
     creates_per_s: float  #: once level
     cancel_share: float  #: of the creates
-    seconds: float
+    seconds: float  #: in which it is judged what answers take
     ramp_s: float
     lead_s: tuple[float, float]  #: the fire time is so far ahead
     tenants: int
     zipf: float
     criteria: Criteria
+    warm_up_s: float = 0.0  #: before those, the climb first; all but what answers take is judged then, too
     partitions: int = 16  #: of each app; of many tenants each has one
     run: str = "load"  #: what the names of this run's apps begin with
     hosts: tuple[str, ...] = ()  #: base URLs of ingest pods; users are dealt to them in turn
     callback_url: str = ""
     topic: str = ""
+
+    @property
+    def total_s(self) -> float:
+        return self.warm_up_s + self.seconds
 
     @property
     def users(self) -> int:
@@ -78,7 +84,7 @@ class Plan(msgspec.Struct, frozen=True):
 
     def users_at(self, elapsed_s: float) -> int | None:
         """Return how many users there are to be; None once the run is over."""
-        if elapsed_s >= self.seconds:
+        if elapsed_s >= self.total_s:
             return None
         if self.ramp_s <= 0:
             return self.users
@@ -86,8 +92,12 @@ class Plan(msgspec.Struct, frozen=True):
 
     @property
     def creates(self) -> int:
-        """How many creates are asked for in all, the climb included."""
-        return int(self.creates_per_s * (self.seconds - self.ramp_s / 2))
+        """How many creates are asked for in all, climb and warm-up included."""
+        return int(self.creates_per_s * (self.total_s - self.ramp_s / 2))
+
+    def name_at(self, kind: str, elapsed_s: float) -> str:
+        """Return what a request of this kind is counted as that begins at this moment."""
+        return kind + WARMING if elapsed_s < self.warm_up_s else kind
 
     def app(self, number: int) -> str:
         return f"{self.run}-{number}"
@@ -99,6 +109,7 @@ def plan_of(
     factor: float,
     seconds: float,
     ramp_s: float,
+    warm_up_s: float = 0.0,
     lead_s: tuple[float, float] = (2.0, 10.0),
     tenants: int | None = None,
     **criteria: float,
@@ -110,10 +121,13 @@ def plan_of(
     """
     shape = SHAPES[name]
     creates_per_s = shape.creates_per_min / 60 * factor
-    if not 0 < seconds <= MAX_SECONDS or not 0 <= ramp_s < seconds or not 0 < lead_s[0] <= lead_s[1]:
-        raise ValueError(f"needs 0 <= ramp < seconds <= {MAX_SECONDS:.0f} and a lead ahead of now")
+    total_s = warm_up_s + seconds
+    if not (seconds > 0 and warm_up_s >= 0 and total_s <= MAX_SECONDS and 0 <= ramp_s < total_s):
+        raise ValueError(f"needs 0 <= ramp < warm-up and seconds together <= {MAX_SECONDS:.0f}")
+    if not 0 < lead_s[0] <= lead_s[1]:
+        raise ValueError("needs a lead ahead of now")
     share = shape.cancels_per_min / shape.creates_per_min
-    if not 1 <= creates_per_s * seconds * (1 + share) <= MAX_REQUESTS:
+    if not 1 <= creates_per_s * total_s * (1 + share) <= MAX_REQUESTS:
         raise ValueError(f"asks for no request at all, or for more than {MAX_REQUESTS:,}")
     count = tenants or shape.tenants
     return Plan(
@@ -123,6 +137,7 @@ def plan_of(
         cancel_share=share,
         seconds=seconds,
         ramp_s=ramp_s,
+        warm_up_s=warm_up_s,
         lead_s=lead_s,
         tenants=count,
         zipf=shape.zipf,

@@ -39,6 +39,9 @@ def write(folder: Path, plan: Plan, tally: Tally, checks: Sequence[Check]) -> No
         f"<body style='{_STYLE};margin:2em'><h1>{plan.shape}: {outcome}</h1>",
         f"<p>{plan.creates_per_s:,.0f} creates a second once level, {plan.seconds:,.0f} s, climbing for",
         f"{plan.ramp_s:,.0f} s, {plan.tenants:,} app{'' if plan.tenants == 1 else 's'}. ",
+        f"{plan.warm_up_s:,.0f} s of warm-up before: what answers take is not judged in these, all else is. "
+        if plan.warm_up_s
+        else "",
         "<a href=locust.html>Requests over time, by Locust</a></p>",
         f"<p>{escape(str(tally))}</p><table cellpadding=4>",
         f"<tr><th align=left>criterion<th align=left>found<th align=left>bound</tr>{rows}</table>{picture}",

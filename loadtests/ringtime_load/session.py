@@ -76,7 +76,7 @@ def run(
                 tell(
                     f"Locust's pages: http://127.0.0.1:{web_port} - Ctrl-C ends the run and gives the verdict"
                 )
-            until_s = time.monotonic() + (MAX_SECONDS if web_port is not None else plan.seconds + _START_S)
+            until_s = time.monotonic() + (MAX_SECONDS if web_port is not None else plan.total_s + _START_S)
             while locust.is_running() and not stop.is_set() and time.monotonic() < until_s:
                 watch.look()
                 stop.wait(_LOOK_S)

@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from click.testing import CliRunner
 
-from ringtime_load.account import Account, judge
+from ringtime_load.account import Account, Requests, Tally, judge
 from ringtime_load.ledgers import Follower, Ledger
 from ringtime_load.main import main
 from ringtime_load.plan import MAX_USERS, SHAPES, Plan, Tenants, plan_of
@@ -39,6 +39,24 @@ def test_users_climb_stay_and_end() -> None:
     assert [made.users_at(at) for at in (0, 5, 10, 19.9, 20)] == [1, 10, 20, 20, None]
     assert plan(ramp_s=0).users_at(0) == 20
     assert made.creates == 1_500
+
+
+def test_a_warm_up_comes_before_and_its_requests_have_names_of_their_own() -> None:
+    made = plan_of("http", factor=0.06, seconds=20, ramp_s=10, warm_up_s=30)
+    assert [made.users_at(at) for at in (5, 10, 49.9, 50)] == [10, 20, 20, None]
+    assert made.creates == 4_500
+    named = [made.name_at("create", at) for at in (0, 29.9, 30, 50)]
+    assert named == ["create (warming up)", "create (warming up)", "create", "create"]
+    assert plan().name_at("delete", 0) == "delete"
+
+
+def test_what_answers_take_is_not_judged_while_it_warms_up_and_failures_are() -> None:
+    requests = [Requests("create (warming up)", 100, 50, 9_000.0), Requests("create", 100, 0, 9_000.0)]
+    checks = {each.what: each for each in judge(Tally(), requests, plan().criteria, asked=1)}
+    assert checks["create (warming up): p99, ms"].is_kept
+    assert checks["create (warming up): p99, ms"].bound == "not judged"
+    assert not checks["create (warming up): failed, %"].is_kept
+    assert not checks["create: p99, ms"].is_kept
 
 
 def test_users_keep_the_rate_whatever_their_number() -> None:
@@ -99,6 +117,7 @@ def test_the_report_names_what_was_broken(tmp_path: Path) -> None:
         (["http", "--base", "http://10.0.0.1:8080/goscheduler"], "loopback"),
         (["kafka", "--base", "http://127.0.0.1:8080/goscheduler"], "--kafka"),
         (["http", "--seconds", "9999"], "needs"),
+        (["http", "--warm-up", "3600"], "needs"),
         (["http", "--factor", "0"], "asks for"),
         (["ftp"], "ftp"),
     ],

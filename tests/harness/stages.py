@@ -152,9 +152,8 @@ STAGES = (
         "alone",
         after=_BEFORE_ALONE,
     ),
-    # Two, as one would leave a core idle for most of what it does, and be the last by ten minutes. Both beside
-    # `alone`, which leaves more of two cores than they need: what they would take of the stages before, those
-    # would need longer.
+    # Two, as one would leave a core idle for most of what it does, and be the last by ten minutes. Both run
+    # beside `alone`, which leaves more of two cores than they need; before, they would take what others need.
     Stage("property", IDLE, ("tests/property", "tests/model", *COMPUTING), after=_BEFORE_ALONE),
     Stage("cluster", IDLE, ("tests/cluster",), after=_BEFORE_ALONE),
 )

@@ -110,11 +110,12 @@ class HttpCallback(HttpRules, PromptType):
         if known is None or not (ways := self._known_ways(known)):
             return None
         try:
-            request = request_bytes(known.route, delivery, self._clock.now_ms() // 1_000)
+            now_s = self._clock.now_ms() // 1_000 if delivery.secrets else 0  # dates signatures alone
+            request = request_bytes(known.route, delivery, now_s)
         except ValueError:
             return None
-        now_s = asyncio.get_running_loop().time()
-        connection = self._connections.take(ways, now_s)
+        begun_s = asyncio.get_running_loop().time()
+        connection = self._connections.take(ways, begun_s)
         if connection is None:
             return None
         answer, target = AnswerReader(is_head=delivery.details["method"] == "HEAD"), known.route.target
@@ -122,7 +123,7 @@ class HttpCallback(HttpRules, PromptType):
         def read(ended: Ended) -> None:
             on_end(self._conclude(connection, answer, ended, delivery, target, ways))
 
-        connection.begin(request, answer, now_s + delivery.timeout_ms / 1_000, read)
+        connection.begin(request, answer, begun_s + delivery.timeout_ms / 1_000, read)
         return connection.drop
 
     async def invoke(self, delivery: Delivery) -> Reply:

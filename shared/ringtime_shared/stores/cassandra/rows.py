@@ -90,6 +90,20 @@ def receipt_wire(minute: bytes, ids: bytes, ttl_s: int) -> Wire:
     return Wire(5, b"".join((minute, pack_int(len(ids)), ids, _pack_ttl(4, ttl_s))))
 
 
+_pack_key_in_minute = Struct(">iqi16s").pack
+_pack_using = Struct(">iiiq").pack
+
+
+def pack_key(minute: bytes, slot_ms: int, schedule_id: UUID) -> bytes:
+    """Return the values of a row's key, for a `Wire`; `minute`: from `pack_minute`."""
+    return minute + _pack_key_in_minute(8, slot_ms, 16, schedule_id.int.to_bytes(16))
+
+
+def update_wire(ttl_s: int, written: int, value: bytes, key: bytes) -> Wire:
+    """Return TTL, timestamp, the one value that is set, and the row's key, of `pack_key`."""
+    return Wire(8, b"%b%b%b%b" % (_pack_using(4, ttl_s, 8, written), pack_int(len(value)), value, key))
+
+
 _pack_minute = Struct(">HixHix").pack  # two integers, each with its length before it and a zero behind
 
 

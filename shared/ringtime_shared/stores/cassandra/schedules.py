@@ -30,6 +30,7 @@ from ringtime_shared.stores.cassandra.rows import (
     WRITTEN_LATER,
     minute_key,
     pack_int,
+    pack_key,
     pack_long,
     pack_minute,
     pack_tuple,
@@ -42,6 +43,7 @@ from ringtime_shared.stores.cassandra.rows import (
     to_row,
     to_values,
     ttl_s,
+    update_wire,
 )
 from ringtime_shared.stores.cassandra.session import (
     PARTITIONS_AT_ONCE,
@@ -323,7 +325,7 @@ class Schedules:
                 if record[1] is None:
                     expires_ms = _expiry(place, record)
         if expires_ms is not None:
-            ttl = _later_ttl(place.slot_ms, expires_ms, self._now_ms())
+            ttl = pack_int(_later_ttl_s(place.slot_ms, expires_ms, self._now_ms()))
             await self._session.write([self._put_cancel.with_raw((ttl, pack_long(cancelled_ms), *key))])
 
     async def replace_contents(self, before: Row, after: Row) -> bool:
@@ -366,31 +368,36 @@ class Schedules:
     async def put_updates(self, updates: Sequence[RowUpdate]) -> None:
         expiries = await self._fetch_expiries(updates)
         now_ms, written = self._now_ms(), self._session.write_time()
-        partitions: dict[tuple[str, int, int], tuple[Values, bytes]] = {}
-        moves: dict[Values, Item] = {}  # by key: of two updates of a row the later one counts
-        outcomes: dict[Values, Item] = {}
+        minutes: dict[tuple[str, int, int], tuple[bytes, bytes]] = {}  # values of their key, and it hashed
+        moves: dict[bytes, Item] = {}  # by key: of two updates of a row the later one counts
+        outcomes: dict[bytes, Item] = {}
         left: dict[IndexKey, int] = {}
         for update, expires_ms in zip(updates, expiries, strict=True):
             if expires_ms is None:
                 continue  # there is no such row
             app_id, partition, slot_ms = update.place
             minute = (app_id, partition, bucket_of(slot_ms))
-            found = partitions.get(minute)
+            found = minutes.get(minute)
             if found is None:
-                found = partitions[minute] = _partition_key(*minute)
+                app = app_id.encode()
+                found = pack_minute(app, *minute[1:]), minute_key(app, *minute[1:])
+                minutes[minute] = found
             update.written = update.written or written
-            using = (_later_ttl(slot_ms, expires_ms, now_ms), pack_long(update.written))
-            values = (*found[0], pack_long(slot_ms), update.schedule_id.bytes)
+            left_s, row_key = (
+                _later_ttl_s(slot_ms, expires_ms, now_ms),
+                pack_key(found[0], slot_ms, update.schedule_id),
+            )
             if (outcome := update.outcome) is not None:
-                query = self._put_outcome.in_batch((*using, encode_outcome(outcome), *values))
-                outcomes[values] = Item(found[1], query)
+                wire = update_wire(left_s, update.written, encode_outcome(outcome), row_key)
+                outcomes[row_key] = Item(found[1], self._put_outcome.in_batch(wire))
             if (moved_to := update.moved_to) is not None:
                 key = (minute[2], app_id, partition)
                 end_ms = _entry_end_ms(minute[2], slot_ms, row_end_ms(slot_ms, expires_ms, now_ms))
                 if (left.get(key) or self._moved.get(key) or 0) < end_ms:
                     left[key] = end_ms
                 place_value = pack_tuple(moved_to.partition, moved_to.slot_ms)
-                moves[values] = Item(found[1], self._put_move.in_batch((*using, place_value, *values)))
+                wire = update_wire(left_s, update.written, place_value, row_key)
+                moves[row_key] = Item(found[1], self._put_move.in_batch(wire))
         if left:  # before the pointers: whoever dies in between must not leave one that nobody knows of
             noted = [self._moved_item(key, end_ms, now_ms) for key, end_ms in left.items()]
             await self._session.write(make_batches(noted, self._session, UPDATES_PER_BATCH))
@@ -438,14 +445,8 @@ def _texts_of(row: Row) -> Values:
     return schedule.callback_details, schedule.payload.encode(), pack_long(schedule.expires_ms)
 
 
-def _later_ttl(slot_ms: int, expires_ms: int, now_ms: int) -> bytes:
-    end_ms = row_end_ms(slot_ms, expires_ms, now_ms) + LATER_MARGIN_MS
-    return pack_int(ttl_s(end_ms, now_ms))
-
-
-def _partition_key(app_id: str, partition: int, bucket: int) -> tuple[Values, bytes]:
-    app = app_id.encode()
-    return (app, pack_int(partition), pack_int(bucket)), minute_key(app, partition, bucket)
+def _later_ttl_s(slot_ms: int, expires_ms: int, now_ms: int) -> int:
+    return ttl_s(row_end_ms(slot_ms, expires_ms, now_ms) + LATER_MARGIN_MS, now_ms)
 
 
 def _key_values(place: Place, schedule_id: UUID) -> Values:

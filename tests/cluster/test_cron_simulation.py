@@ -15,7 +15,7 @@ from tests.cluster.planted_crons import CRON_PLANTS
 from tests.harness.report import IS_LONG
 
 
-@pytest.mark.parametrize("seed", quick_and_slow(range(5), quick=2))
+@pytest.mark.parametrize("seed", quick_and_slow(range(5), quick=1))
 def test_a_few_seeds_keep_the_promise(seed: int) -> None:
     assert play_cron_seed(seed) == []
 

@@ -124,5 +124,6 @@ def test_a_planted_bug_is_found(
     assert first_failure(range(120), partial(play_deletion_seed, plan=plan)) is not None
 
 
+@pytest.mark.slow
 def test_changes_that_nobody_was_told_of_lose_nothing() -> None:
     assert [play_deletion_seed(seed, _UNTOLD) for seed in range(2)] == [[], []]

@@ -20,6 +20,7 @@ def test_a_few_seeds_keep_the_promise(seed: int) -> None:
     assert play_resize_seed(seed) == []
 
 
+@pytest.mark.slow
 def test_a_change_that_arrives_long_after_its_operator_was_killed_is_finished() -> None:
     plan = ResizePlan(
         schedules=20,

@@ -90,7 +90,7 @@ AT_THE_MINUTE = Plan(
 play_at_the_minute = partial(play_seed, plan=AT_THE_MINUTE)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", quick_and_slow(range(10), quick=5))
 def test_marks_that_follow_minutes_keep_the_promise(seed: int) -> None:
     assert play_at_the_minute(seed) == []
 
@@ -119,7 +119,7 @@ LONG_OUTCOMES = Plan(
 play_long_outcomes = partial(play_seed, plan=LONG_OUTCOMES)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", quick_and_slow(range(10), quick=3))
 def test_outcomes_that_are_long_on_their_way_keep_the_promise(seed: int) -> None:
     assert play_long_outcomes(seed) == []
 

@@ -134,6 +134,7 @@ async def double(store: Store, row: Row, *, after_ms: int, outcome: Outcome) -> 
     await store.put_updates([make_update(again, outcome)])
 
 
+@pytest.mark.slow
 async def test_ten_removed_and_ten_doubled_are_found_and_nothing_else(
     store: Store, app: App, erase: Erase
 ) -> None:

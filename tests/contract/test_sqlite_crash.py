@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from uuid import UUID
 
+import pytest
 from tests.contract.builders import START_MS
 
 from ringtime_shared.models.schedule import Place
@@ -49,6 +50,7 @@ def kill_while_writing(folder: Path) -> list[tuple[Place, UUID]]:
     return [(Place("crash", 0, int(slot_ms)), UUID(schedule_id)) for slot_ms, schedule_id in words]
 
 
+@pytest.mark.slow
 async def test_sigkill_loses_no_acknowledged_row(tmp_path: Path) -> None:
     acknowledged = kill_while_writing(tmp_path)
     assert len(acknowledged) >= 150

@@ -11,6 +11,7 @@ from random import Random
 from typing import Any, cast
 
 import pytest
+from tests.cluster.conftest import quick_and_slow
 from tests.contract.builders import make_app
 from tests.harness.virtual import LoopClock, run_virtual
 from tests.unit.spy_store import SpyStore
@@ -218,7 +219,7 @@ def play(seed: int) -> FeedWorld:
     return run_virtual(run())
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", quick_and_slow(range(10), quick=2))
 def test_what_is_vouched_for_shows_every_change_that_had_returned(seed: int) -> None:
     world = play(seed)
     assert world.found == []

@@ -217,6 +217,7 @@ asyncio.run(main())
 """  # noqa: E501
 
 
+@pytest.mark.slow
 def test_processes_with_nonces_of_one_store_never_collide(tmp_path: Path) -> None:
     async def create() -> None:
         await (await SqliteStore.open(tmp_path)).close()

@@ -153,6 +153,7 @@ def test_rows_of_one_slot_that_two_looks_find_are_known_each(
     assert rows <= len([*model.minute.slots_ahead()]) <= rows + is_announced
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(st.integers(0, 49), st.lists(offsets, min_size=1, max_size=4), st.integers(0, 59_999)),

@@ -46,6 +46,11 @@ CHANGES = {
     "Pacific/Apia": ["2011-12-30", "2011-04-02"],
     "Asia/Kolkata": ["2026-06-01"],
 }
+#: Two of them in `make check`: one whose clocks change by an hour, one by half of it.
+QUICK_AND_SLOW = [
+    zone if zone in ("Europe/Berlin", "Australia/Lord_Howe") else pytest.param(zone, marks=pytest.mark.slow)
+    for zone in CHANGES
+]
 
 
 def at(day: str, hour: int = 0) -> int:
@@ -62,7 +67,7 @@ def chain(times: Times, after_ms: int, until_ms: int, **more: object) -> list[Ru
     return runs
 
 
-@pytest.mark.parametrize("zone", CHANGES)
+@pytest.mark.parametrize("zone", QUICK_AND_SLOW)
 def test_runs_are_what_trying_every_wall_time_gives(zone: str) -> None:
     rng = Random(zone)
     compared = 0
@@ -181,7 +186,7 @@ def test_what_holds_for_every_definition(times: Times, after: int, key: str, day
         assert not after <= each.nominal_ms < after + 60_000
 
 
-@pytest.mark.parametrize("zone", CHANGES)
+@pytest.mark.parametrize("zone", QUICK_AND_SLOW)
 def test_an_interval_of_days_is_the_expression_of_its_wall_time(zone: str) -> None:
     """Under every policy; weeks are the one of its weekday, months of its day."""
     rng = Random(zone)
@@ -202,6 +207,7 @@ def test_an_interval_of_days_is_the_expression_of_its_wall_time(zone: str) -> No
             assert chain(interval, low, high) == chain(policy, low, high), (interval, day)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None)
 @given(times=some_times())
 def test_what_is_stored_reads_the_same(times: Times) -> None:
@@ -234,6 +240,7 @@ def test_whatever_is_said_is_read_or_refused(fields: dict[str, object]) -> None:
     next_after(times, 0)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(times=some_times(), after=INSTANTS, later=st.integers(0, 40 * DAY_MS))
 def test_a_run_does_not_depend_on_when_it_is_asked_for(times: Times, after: int, later: int) -> None:

@@ -130,6 +130,7 @@ def wrong_in(content: str, name: str) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_all_that_is_named_exists() -> None:
     read = [name for name in listed() if Path(name).suffix in KINDS and Path(name).name not in UNREAD]
     wrong = {name: missing for name in read if (missing := wrong_in(text(name), name))}

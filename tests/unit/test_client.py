@@ -639,6 +639,7 @@ if sys.argv[1] == "fork" and (child := os.fork()):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["exit", "fork"])
 def test_a_program_that_ends_right_after_a_call_is_not_aborted(way: str) -> None:
     """A forked child does not wait for the thread of its parent, which it has not."""

@@ -135,6 +135,7 @@ async def test_a_run_runs_from_the_answer_until_it_is_said_to_be_done() -> None:
         assert (other.status, other.json["status"]["error"]) == (409, "ALREADY_DONE")
 
 
+@pytest.mark.slow
 @on_virtual_time
 async def test_a_run_that_failed_or_is_not_done_in_time_is_a_dead_letter() -> None:
     async with serve() as product:

@@ -127,6 +127,7 @@ async def refusal(folder: Path) -> str:
 # After a kill
 
 
+@pytest.mark.slow
 async def test_after_a_kill_everything_is_there_and_counted(killed: Path) -> None:
     report = examine_folder(killed, check_s=10)
     assert find_loss(report) is None
@@ -280,6 +281,7 @@ async def test_what_reached_the_database_outlives_its_log(tmp_path: Path) -> Non
     assert count_rows(copy) == 20
 
 
+@pytest.mark.slow
 def test_a_log_is_read_as_sqlite_reads_it(killed: Path) -> None:
     """Every tenth frame is damaged in turn; SQLite keeps as many transactions as we say."""
     log, database = killed / WAL_NAME, killed / schema.FILE_NAME

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.unit.dispatcher.http_rig import CANARY, SITE, Site, serving
 from tests.unit.ingest.rig import Client
 
@@ -176,6 +177,7 @@ async def canaries(port: int) -> AsyncIterator[list[Site]]:
         yield sites
 
 
+@pytest.mark.slow
 async def test_no_form_in_no_way_gets_inside(tmp_path: Path) -> None:
     sent_to: list[str] = []
 

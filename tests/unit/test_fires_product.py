@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+import pytest
 from tests.harness.virtual import LoopClock, on_virtual_time
 from tests.unit.ingest.rig import Client
 
@@ -100,6 +101,7 @@ async def serve() -> AsyncIterator[Product]:
         yield product
 
 
+@pytest.mark.slow
 @on_virtual_time
 async def test_everything_that_is_sent_is_complete_and_audited() -> None:
     async with serve() as product:
@@ -142,6 +144,7 @@ async def test_what_is_tried_again_holds_the_mark_until_it_has_ended() -> None:
         )
 
 
+@pytest.mark.slow
 @on_virtual_time
 async def test_what_was_given_up_and_sent_again_is_no_double() -> None:
     async with serve() as product:
@@ -187,6 +190,7 @@ async def test_changes_and_triggers_are_neither_gaps_nor_doubles() -> None:
         assert (await product.mark())["waits"] == "NOTHING"
 
 
+@pytest.mark.slow
 @on_virtual_time
 async def test_the_mark_never_says_more_than_is_so() -> None:
     """Whatever fails, and is tried again, cancelled or changed: what is due up to the mark has ended."""

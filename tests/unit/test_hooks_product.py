@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from tests.harness.virtual import LoopClock, on_virtual_time
 from tests.unit.ingest.rig import Client
 
@@ -160,6 +161,7 @@ async def test_an_apps_hooks_are_those_of_schedules_without_their_own() -> None:
         assert sorted(name for name, _ in product.ear.heard) == ["app", "named", "own", "patched"]
 
 
+@pytest.mark.slow
 @on_virtual_time
 async def test_what_is_missed_is_told_of_and_runs_passed_over_together_once() -> None:
     async with serve(maxLatenessSeconds=600) as product:

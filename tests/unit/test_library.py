@@ -374,6 +374,7 @@ def test_an_instant_is_rounded_up(micros: int, ms: int) -> None:
     assert moved == (to_ms("at", at) or 0) + ms
 
 
+@pytest.mark.slow
 def test_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
     [example] = re.findall(r"^```python\n(.*?)^```$", DOCS.read_text(), re.DOTALL | re.MULTILINE)
     done = subprocess.run(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tests.harness.logs import LINES, MOST_LOGS, last_said
 from tests.harness.stages import ROOT
 
@@ -45,6 +46,7 @@ def test_no_more_logs_than_somebody_would_read(tmp_path: Path) -> None:
     assert [path.stem for path, _ in last_said(tmp_path, 0)] == [str(n) for n in range(3, MOST_LOGS + 3)]
 
 
+@pytest.mark.slow
 def test_a_failure_shows_them(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text((ROOT / "tests" / "conftest.py").read_text())
     (tmp_path / "test_it.py").write_text(TEST)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.contract.builders import START_MS
 from tests.harness.virtual import LoopClock, on_virtual_time
 from tests.unit.ingest.rig import Client
@@ -91,6 +92,7 @@ async def serve() -> AsyncIterator[Product]:
         yield product
 
 
+@pytest.mark.slow
 @on_virtual_time
 async def test_a_cron_of_goschedulers_runs_each_minute_on_time() -> None:
     async with serve() as product:
@@ -112,6 +114,7 @@ async def test_a_cron_of_goschedulers_runs_each_minute_on_time() -> None:
         assert len(product.bell.rung) == 30
 
 
+@pytest.mark.slow
 @on_virtual_time
 async def test_each_nominal_time_has_one_run_over_edits_and_pauses() -> None:
     async with serve() as product:
@@ -131,6 +134,7 @@ async def test_each_nominal_time_has_one_run_over_edits_and_pauses() -> None:
         assert {run["status"] for run in runs} == {"SUCCESS", "DELETED"}  # those of the versions before
 
 
+@pytest.mark.slow
 @on_virtual_time
 async def test_a_pause_ends_by_itself_and_a_count_ends_it_all() -> None:
     async with serve() as product:

@@ -227,6 +227,7 @@ def collector() -> Iterator[Collector]:
         yield running
 
 
+@pytest.mark.slow
 async def test_secrets_are_delivered_and_nowhere_else(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, collector: Collector
 ) -> None:

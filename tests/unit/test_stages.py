@@ -64,6 +64,7 @@ def test_a_file_with_a_mark_is_in_its_stage(mark: str, marks: str) -> None:
     ] == []
 
 
+@pytest.mark.slow
 async def test_a_stage_says_its_lines_and_returns_its_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -80,6 +81,7 @@ async def test_a_stage_says_its_lines_and_returns_its_code(
     assert stages.read_cases(Stage("ended", 0, ())) == []
 
 
+@pytest.mark.slow
 async def test_a_stage_that_is_interrupted_ends_what_it_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +227,7 @@ async def test_the_end_tells_the_slowest_and_fails_with_the_worst(
     assert await stages.main(["-k", "nothing"]) == stages.NOTHING_SELECTED
 
 
+@pytest.mark.slow
 def test_a_measured_stage_says_which_share_of_the_lines_ran(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

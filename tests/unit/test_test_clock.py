@@ -64,6 +64,7 @@ async def test_three_months_of_a_cron_and_a_hundred_schedules() -> None:
     assert [at_ms for at_ms, _ in sent] == sorted(at_ms for at_ms, _ in sent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["a_customer_is_reminded_after_a_week", "a_report_is_made_on_each_weekday_of_a_quarter"]
 )

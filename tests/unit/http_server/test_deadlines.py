@@ -91,6 +91,7 @@ async def test_a_slow_reader_gets_its_answer_and_the_next() -> None:
         assert [len(body) for body in answers.bodies] == [4_000_000, 4]
 
 
+@pytest.mark.slow
 async def test_requests_sent_ahead_wait_in_the_socket_and_are_answered_in_turn() -> None:
     async with serving() as site:
         client = await site.connect()

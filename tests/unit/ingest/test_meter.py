@@ -59,6 +59,7 @@ def told(reply: Reply) -> tuple[int, Any, str, str]:
     return reply.status, reply.json["status"], headers["ratelimit-policy"], headers["ratelimit"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_short", [True, False])
 async def test_ten_times_a_limit_is_answered_429_and_the_limit_is_served(is_short: bool) -> None:
     """In 20 s at 100 a second of 10: no other answer than these two, and others do not notice."""

@@ -150,6 +150,7 @@ def in_hours(hours: float) -> datetime:
     return datetime.now(UTC).replace(microsecond=0) + timedelta(hours=hours)
 
 
+@pytest.mark.slow
 def test_one_time_schedules_are_filed_and_changed_and_a_file_that_is_applied_again_sends_nothing_again(
     folder: Folder, backend: Served, server: RingtimeClient, apply: Run
 ) -> None:

@@ -117,6 +117,7 @@ class Folder:
             connection.close()
 
 
+@pytest.mark.slow
 def test_every_command_is_found_by_its_name_and_imported_when_it_is_asked_for() -> None:
     program = """if True:
         import sys, click

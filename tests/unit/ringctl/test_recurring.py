@@ -48,6 +48,7 @@ def shown(result: Result, exit_code: int = 0) -> Any:
     return json.loads(result.stdout)
 
 
+@pytest.mark.slow
 def test_a_recurring_schedule_from_put_to_delete(folder: Folder, run: Run) -> None:
     made = shown(run("put", "pay", "report", *CRON, *HOOK, "--revision", "0", "--json"))
     assert (made["state"], made["revision"], made["destination"]) == ("ACTIVE", 1, "https://example.com/hook")

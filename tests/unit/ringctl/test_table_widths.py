@@ -101,7 +101,7 @@ class World:
         main.main(list(words), standalone_mode=False)
 
 
-@pytest.fixture(params=[80, 100, 120])
+@pytest.fixture(params=[80, *(pytest.param(each, marks=pytest.mark.slow) for each in (100, 120))])
 def width(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("NO_COLOR", "1")

@@ -92,6 +92,7 @@ def test_recent_arrivals_are_forgotten_in_time() -> None:
     assert recent.since(NOW_MS + KEPT_MS + 1) == []
 
 
+@pytest.mark.slow
 def test_recent_arrivals_are_bounded() -> None:
     recent = RecentArrivals()
     for start in range(0, ARRIVALS_KEPT + 2_000, 2_000):

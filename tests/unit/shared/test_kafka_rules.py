@@ -144,6 +144,7 @@ def test_grants(entries: tuple[str, ...], app: str, topic: str, may: bool) -> No
     assert TopicGrants(entries).allows(app, topic) is may
 
 
+@pytest.mark.slow
 def test_many_wildcards_and_many_apps_cost_little() -> None:
     grants = TopicGrants(("*=" + "*a" * 60 + "b", "*={app}.*"))
     began_s = time.process_time()

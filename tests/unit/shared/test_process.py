@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 #: Keeps 400,000 objects, as a cache does, and tells how often everything was looked at meanwhile, and whether
 #: what nobody needs any more was found.
 _PROGRAM = """
@@ -30,6 +32,7 @@ def told(how: str) -> list[str]:
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split()
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_not_looked_at_again_and_garbage_is_found_all_the_same() -> None:
     assert int(told("as it is")[0]) > 4
     assert told("settled") == ["0", "True", "True"]

@@ -180,6 +180,7 @@ async def test_what_waits_for_creates_is_bounded(monkeypatch: pytest.MonkeyPatch
     assert (await asyncio.gather(*screens)).count(ONE) == 12
 
 
+@pytest.mark.slow
 async def test_apps_whose_name_servers_are_silent_leave_threads_to_the_others() -> None:
     """Whoever had a quick answer lately has them at once, whoever is new in its turn."""
     names = Names(["1.1.1.1"])

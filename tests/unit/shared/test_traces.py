@@ -233,6 +233,7 @@ def test_without_a_provider_or_the_setting_there_are_no_spans() -> None:
     assert spans.of_create(Trace(PARENT), "shop") is None, "nobody has set up a provider"
 
 
+@pytest.mark.slow
 def test_a_process_that_makes_no_spans_imports_nothing_of_opentelemetry() -> None:
     script = "import ringtime.main, sys; print([name for name in sys.modules if 'opentelemetry' in name])"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

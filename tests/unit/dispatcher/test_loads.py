@@ -59,6 +59,7 @@ async def test_ten_thousand_of_one_time_are_even_over_their_window(share: float)
     assert max(chosen.values()) < 1.15 * mean
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_announced", [False, True])
 @on_virtual_time
 async def test_those_that_wait_for_their_own_second_leave_the_begin_of_the_window_to_others(
@@ -98,6 +99,7 @@ async def test_those_that_wait_for_their_own_second_leave_the_begin_of_the_windo
     assert max(seconds.values()) < count / 48
 
 
+@pytest.mark.slow
 @on_virtual_time
 async def test_a_node_that_takes_its_time_keeps_the_end_of_the_window_for_those_that_choose_last() -> None:
     """Its share of a full minute takes it forty seconds, of which only the first fifteen were to be so."""

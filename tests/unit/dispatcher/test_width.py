@@ -357,6 +357,7 @@ def _falls(order: Sequence[int]) -> list[tuple[int, int]]:
     return falls
 
 
+@pytest.mark.slow
 async def test_a_backlog_does_not_keep_a_quiet_app_from_its_first_read() -> None:
     busy, calm = quiet(2)
     node = Node([busy, calm], max_loaded=1_000, page_rows=100)
@@ -372,6 +373,7 @@ async def test_a_backlog_does_not_keep_a_quiet_app_from_its_first_read() -> None
     assert node.read[-1][1].place.slot_ms > node.clock.now_ms() - TICK_MS - 300
 
 
+@pytest.mark.slow
 async def test_millions_of_rows_ahead_take_no_memory_but_a_bounded_piece_of_each_bucket() -> None:
     [app] = quiet(1)
     node = Node([app], now_ms=START_MS - INDEX_LEAD_MS)
@@ -386,6 +388,7 @@ async def test_millions_of_rows_ahead_take_no_memory_but_a_bounded_piece_of_each
     assert min(node.lateness()) > 0
 
 
+@pytest.mark.slow
 async def test_rows_that_were_seen_are_let_go_of_before_they_are_too_many() -> None:
     apps = quiet(20)
     node = Node(apps, seal_rows=100, seen_rows=1_000)

@@ -342,9 +342,12 @@ class Deliverer:
     def _end_turns(self) -> None:
         ended, self._ended = self._ended, []
         for item, has_another in ended:
-            self._turns.end(item)
-            if has_another:
-                self._turns.put_back(item, self._policy(item))
+            try:
+                self._turns.end(item)
+                if has_another:
+                    self._turns.put_back(item, self._policy(item))
+            except Exception:  # noqa: BLE001 - logged; the turns of the others end all the same
+                _log.exception("a bug: a turn cannot end", extra=_fields_of(item))
         self.pump()
 
     def take_up(self, item: RowItem) -> bool:

@@ -12,18 +12,20 @@ help: ## List the targets
 setup: ## Make .venv hold what requirements.lock says
 	@infra/setup.sh
 
-# Side by side, one more than there are cores, for some of them wait: what takes longest comes first. Tests are
+# Side by side, two more than there are cores, for some of them wait: what takes longest comes first. Tests are
 # shared out by folders, not by xdist, whose workers each import and collect all that the others run.
-CHECKS := types test-rest test-ingest test-rooms test-stores format lint imports secrets
+CHECKS := test-rest test-clients test-stores test-rooms types test-operating test-ingest format lint imports secrets
 CHECKED := $(BIN)/python -m pytest -q -p no:cacheprovider -m "not service and not slow and not alone"
 INGEST := tests/unit/ingest
-ROOMS := tests/unit/dispatcher tests/unit/http_server tests/unit/importing tests/unit/ringctl tests/unit/shared tests/unit/web
+ROOMS := tests/unit/dispatcher tests/unit/shared
+OPERATING := tests/unit/http_server tests/unit/importing tests/unit/ringctl tests/unit/web
+CLIENTS := $(wildcard tests/unit/test_*client*.py tests/unit/test_library*.py tests/unit/test_*_product.py)
 STORES := tests/cluster tests/contract tests/model tests/property
 
 .PHONY: check $(addprefix check-,$(CHECKS))
 check: setup ## Format, lint, types, import rules and the tests that need no server
 	@$(MAKE) --no-print-directory --keep-going $(if $(filter output-sync,$(.FEATURES)),--output-sync=target) \
-		--jobs=$$(($$(getconf _NPROCESSORS_ONLN) + 1)) $(addprefix check-,$(CHECKS))
+		--jobs=$$(($$(getconf _NPROCESSORS_ONLN) + 2)) $(addprefix check-,$(CHECKS))
 
 check-format:
 	$(BIN)/ruff format --check
@@ -39,10 +41,14 @@ check-test-ingest:
 	$(CHECKED) $(INGEST)
 check-test-rooms:
 	$(CHECKED) $(ROOMS)
+check-test-operating:
+	$(CHECKED) $(OPERATING)
 check-test-stores:
 	$(CHECKED) $(STORES)
+check-test-clients:
+	$(CHECKED) $(CLIENTS)
 check-test-rest:
-	$(CHECKED) tests/unit $(addprefix --ignore=,$(INGEST) $(ROOMS))
+	$(CHECKED) tests/unit $(addprefix --ignore=,$(INGEST) $(ROOMS) $(OPERATING) $(CLIENTS))
 
 .PHONY: fix
 fix: setup ## Format and repair what ruff can

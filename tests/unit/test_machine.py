@@ -15,7 +15,7 @@ from tests.harness import machine
 @contextmanager
 def stranger(niceness: int) -> Iterator[int]:
     """A process that nobody here is the parent of."""
-    start = f"nice -n {niceness} sleep 60 >/dev/null 2>&1 & echo $!"
+    start = f"nice -n {niceness} sh -c 'sleep 60 >/dev/null 2>&1 & echo $!'"  # as nice from the start
     pid = int(subprocess.run(["sh", "-c", start], stdout=subprocess.PIPE, check=True).stdout)
     try:
         yield pid

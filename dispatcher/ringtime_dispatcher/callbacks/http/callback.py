@@ -318,12 +318,13 @@ def request_bytes(route: Route, delivery: Delivery, now_s: int, completion_url: 
     if method not in METHODS or not isinstance(given, Mapping):
         raise ValueError("no method, or no headers")
     try:
-        head = _client_head(str(method), route.resource, route.host, tuple(given.items()), bool(body))
+        head = _client_head(route.host, tuple(given.items()), bool(body))
     except TypeError:  # a value that cannot be told from others is no text
         raise ValueError("a header is no text") from None
     length = f"Content-Length: {len(body)}\r\n" if body or method in _EXPECT_BODY else ""
     text = (
-        f"{head}{length}Schedule-Id: {schedule.schedule_id}\r\nRingtime-Attempt: {delivery.attempt}\r\n"
+        f"{method} {route.resource} HTTP/1.1\r\n{head}{length}"
+        f"Schedule-Id: {schedule.schedule_id}\r\nRingtime-Attempt: {delivery.attempt}\r\n"
         f"Ringtime-Fire-Time: {instant(schedule.fire_ms)}\r\nRingtime-Term: {delivery.term}\r\n"
     )
     sending, run = schedule.sending, schedule.run
@@ -355,14 +356,13 @@ def _more_lines(
 
 
 @lru_cache(maxsize=1_024)
-def _client_head(
-    method: str, resource: str, host: str, given: tuple[tuple[object, object], ...], has_body: bool
-) -> str:
-    """Return the lines that are the same for all that is sent there with these headers, each with its end.
+def _client_head(host: str, given: tuple[tuple[object, object], ...], has_body: bool) -> str:
+    """Return the lines that are the same for all that is sent to this host with these headers, each with its
+    end: without the first one, for the paths of an app's callbacks differ as a rule.
 
     Raises ValueError for headers that no create would accept, TypeError for some of them.
     """
-    lines = [f"{method} {resource} HTTP/1.1", f"Host: {host}"]
+    lines = [f"Host: {host}"]
     names = set()
     for name, value in given:
         if (fault := header_fault(name, value)) is not None:

@@ -4,10 +4,10 @@ Each stage is one pytest in one process with servers of its own, and runs its ca
 of them wait most of the time, so that several keep two cores busy. Who comes first is settled by the system:
 
 - What kills and cuts off, whose verdicts come from ledgers, begins at once, and so do the real servers.
-- What measures time begins when the faults are over. `timed` needs little, and whatever runs beside it gives
-  way. `alone` may need all: it comes last, beside nothing but what is idle whenever anybody asks. Beside nice
-  stages with servers of their own, it missed bounds of 75 to 120 ms twice in two runs. What it waits for is
-  cut into stages of two minutes or so, side by side: most of what they do is wait.
+- What measures time begins when the faults are over. `timed` and `load` need little, and whatever runs beside
+  them gives way. `alone` may need all: it comes last, beside nothing but what is idle whenever anybody asks.
+  Beside nice stages with servers of their own, it missed bounds of 75 to 120 ms twice in two runs. What it
+  waits for is cut into stages of two minutes or so, side by side: most of what they do is wait.
 - What only computes, on virtual time or none, takes what the others leave, most of it beside `alone`, which
   waits for most of its time and would leave the cores idle.
 
@@ -124,12 +124,12 @@ STAGES = (
     ),
     # What starts servers comes first, while nobody measures time.
     Stage("servers", 5, ("tests/service", "tests/contract"), but=(CHART,)),
-    # Four that mostly wait, as one would be the last by minutes.
+    # Four that mostly wait, as one would be the last by minutes. Five at once left `load` without its rate.
     Stage("split", 5, _e2e(*_ON_SERVERS), after=("faults",)),
     Stage("nodes", 5, _e2e_but("load", *PAGES, *HARM, *_ON_SERVERS), after=("faults",)),
-    Stage("pages", 5, _e2e(*PAGES), after=("faults",)),
+    Stage("pages", 5, _e2e(*PAGES), after=("load",)),
     Stage("harm", 5, _e2e(*HARM), after=("faults",)),
-    Stage("load", 5, _e2e("load"), after=("faults",)),  # it waits for a minute of its own rate
+    Stage("load", 1, _e2e("load"), after=("faults",)),  # it waits for a minute, whose rate is judged
     Stage(
         "timed",
         1,

@@ -129,7 +129,7 @@ STAGES = (
     Stage("nodes", 5, _e2e_but("load", *PAGES, *HARM, *_ON_SERVERS), after=("faults",)),
     Stage("pages", 5, _e2e(*PAGES), after=("load",)),
     Stage("harm", 5, _e2e(*HARM), after=("faults",)),
-    Stage("load", 1, _e2e("load"), after=("faults",)),  # it waits for a minute, whose rate is judged
+    Stage("load", 2, _e2e("load"), after=("faults",)),  # it waits for a minute, whose rate is judged
     Stage(
         "timed",
         1,

@@ -132,12 +132,14 @@ class Deliverer:
         self._clock = parts.clock
         self._ledger = ledger
         self._policies = Policies(parts.dispatch, parts.retry, parts.limits, parts.ring)
-        self._outcomes = OutcomeWriter(
-            parts.store, parts.clock, parts.dispatch.outcome_batch, parts.is_trusted
-        )
+        batch_rows = parts.dispatch.outcome_batch
+        self._most_unrecorded = max(parts.dispatch.max_in_flight, 2 * batch_rows)
+        self._outcomes = OutcomeWriter(parts.store, parts.clock, batch_rows, parts.is_trusted, self.pump)
+        # Of their own: what was sent need not wait for the many that are parked when a destination fails.
+        self._unsent = OutcomeWriter(parts.store, parts.clock, batch_rows, parts.is_trusted)
         self._damaged = DamagedRows(
             parts.store,
-            self._outcomes,
+            self._unsent,
             ledger,
             parts.clock,
             parts.limits.retention_days,
@@ -147,7 +149,7 @@ class Deliverer:
         self._steps = OutcomeWriter(
             parts.store,
             parts.clock,
-            max(parts.dispatch.outcome_batch, STEPS_AT_ONCE),
+            max(batch_rows, STEPS_AT_ONCE),
             parts.is_trusted,
         )
         self._timetable: Timetable[RowItem] = Timetable(parts.clock, self._on_due, self._drop_stopped)
@@ -205,10 +207,10 @@ class Deliverer:
             self._record_damaged(item, row.fault)
 
     def pump(self) -> None:
-        """Start what is ready, as far as the caps and the lease allow."""
+        """Start what is ready, as far as the caps, the lease and what is not recorded yet allow."""
         if self._follower.has_waiting:
             self._follower.go()
-        while self._turns.may_start and self._parts.is_trusted():
+        while self._turns.may_start and not self._is_behind and self._parts.is_trusted():
             item = self._turns.take()
             if item is None:
                 break
@@ -232,12 +234,18 @@ class Deliverer:
         await self._follower.close()
         await self._damaged.close()
         await self._steps.close()
+        await self._unsent.close()
         await self._outcomes.close()
 
     @property
     def turns(self) -> Turns:
         """What is due and waits; to be looked at alone."""
         return self._turns
+
+    @property
+    def _is_behind(self) -> bool:
+        """Whether outcomes are to be written before more is sent: a crash would have those sent again."""
+        return self._outcomes.unwritten >= self._most_unrecorded
 
     @property
     def is_idle(self) -> bool:
@@ -308,7 +316,7 @@ class Deliverer:
                             return False
                         attempt.drop = drop
                         self._at_once.add(attempt)
-                        self.counts.began(row, attempt.at_ms)
+                        self._note_sent(attempt)
                         return True
                 except BaseException as error:  # noqa: BLE001 - raised again there where it is meant for us
                     self.end_in_failure(item, error)
@@ -469,7 +477,7 @@ class Deliverer:
         attempt = self._prepare(item)
         if attempt is None:
             return False
-        self.counts.began(item.row, attempt.at_ms)
+        self._note_sent(attempt)
         if (span := self._span_of(attempt.delivery, attempt.at_ms)) is not None:
             with span:
                 attempt.delivery = replace(attempt.delivery, trace=span.trace)
@@ -542,6 +550,10 @@ class Deliverer:
         if _log.isEnabledFor(logging.DEBUG):
             _log_attempt(delivery, reply)
         return reply
+
+    def _note_sent(self, attempt: _Attempt) -> None:
+        attempt.item.was_sent = True
+        self.counts.began(attempt.item.row, attempt.at_ms)
 
     def _may_have_span(self, schedule: Schedule) -> bool:
         return self._parts.spans is not None and (schedule.trace is not None or schedule.run is not None)
@@ -751,7 +763,8 @@ class Deliverer:
         notes: tuple[tuple[Row, Outcome], ...] = (),
     ) -> None:
         """Write how the schedule goes on at its home row, and the same at the filing just tried."""
-        self._outcomes.put(
+        writer = self._outcomes if item.was_sent else self._unsent
+        writer.put(
             Record(
                 schedule_id=item.schedule_id,
                 home=home,

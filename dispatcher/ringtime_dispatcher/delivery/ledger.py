@@ -68,7 +68,7 @@ class Item:
 class RowItem(Item):
     """A filing that could be read, and so may be sent."""
 
-    __slots__ = ("destination", "details", "has_step", "needs_look", "row", "seen_ms")
+    __slots__ = ("destination", "details", "has_step", "needs_look", "row", "seen_ms", "was_sent")
 
     def __init__(self, owned: OwnedInstance, row: Row) -> None:
         super().__init__(owned, row.place, row.schedule.schedule_id)
@@ -80,6 +80,7 @@ class RowItem(Item):
         self.seen_ms: int | None = (
             None  #: since when a changed filing was in force at each look, on the boot clock
         )
+        self.was_sent = False  #: by this node, and what came of it is not durable yet
         self.details: Mapping[str, object] | None = None  #: known once it is due
         self.destination = ""
 

@@ -142,13 +142,20 @@ class OutcomeWriter:
         clock: Clock,
         batch_rows: int,
         is_trusted: Callable[[], bool] = lambda: True,
+        on_written: Callable[[], None] = lambda: None,
     ) -> None:
-        """`is_trusted`: whether this node's lease is sure to hold now."""
+        """
+        Args:
+            is_trusted: whether this node's lease is sure to hold now.
+            on_written: called after each batch, when less is unwritten than before.
+        """
         self._store = store
         self._clock = clock
         self._batch_rows = batch_rows
         self._is_trusted = is_trusted
+        self._on_written = on_written
         self._waiting: list[Record] = []
+        self._writing = 0  # records of the batch under way
         self._unsure: set[asyncio.TimerHandle] = set()
         self._task: asyncio.Task[None] | None = None
 
@@ -158,9 +165,15 @@ class OutcomeWriter:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run(), name="outcome writer")
 
+    @property
+    def unwritten(self) -> int:
+        """How many records are not known to be durable."""
+        return len(self._waiting) + self._writing
+
     async def _run(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[: self._batch_rows], self._waiting[self._batch_rows :]
+            self._writing = len(batch)
             try:
                 written = await self._write(batch)
             except (Exception, asyncio.CancelledError) as error:  # of a record that no store takes
@@ -170,6 +183,8 @@ class OutcomeWriter:
             else:
                 for record in written:
                     _tell(record.on_durable)
+            self._writing = 0
+            _tell(self._on_written)
 
     async def _write_one_by_one(self, batch: Sequence[Record]) -> None:
         for record in batch:

@@ -61,8 +61,9 @@ class DispatchSettings:
     are free, so a backlog of its own takes half and leaves half."""
 
     max_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 500
-    """Attempts under way at once on one node, if the process may open as many connections. Also the most that
-    a crash can send twice, together with what was not yet recorded."""
+    """Attempts under way at once on one node, if the process may open as many connections. Of what
+    was sent and is not recorded there are as many at most, or twice `outcome_batch` if that is more, and a
+    crash has both sent again."""
 
     app_in_flight: Annotated[int, Meta(ge=1, le=100_000)] = 200
     """Attempts under way at once for one app on one node, unless the app sets fewer. What an app may have for

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -17,7 +19,7 @@ from ringtime_shared.errors import StoreUnavailable
 from ringtime_shared.metrics.names import ATTEMPTS, DEAD_LETTERS, PARKINGS
 from ringtime_shared.models.app import AppConfiguration, Instance
 from ringtime_shared.models.retry import RetryRules
-from ringtime_shared.models.schedule import Status
+from ringtime_shared.models.schedule import Row, Status
 
 
 @on_virtual_time
@@ -97,6 +99,26 @@ async def test_an_outage_is_felt_by_nobody_else() -> None:
     for destination in "yz":
         times_ms = [at_ms for at_ms, _ in town.street.to(destination)]
         assert times_ms == pytest.approx([SLOT_MS + 500 * n for n in range(20)], abs=1)
+
+
+@on_virtual_time
+async def test_what_was_sent_is_recorded_while_hundreds_are_parked() -> None:
+    town = Town(PLAIN, PLAIN, dispatch=small(outcome_batch=2))
+
+    async def put_rows(rows: Sequence[Row]) -> None:
+        await asyncio.sleep(0.1)
+        await town.store.real.put_rows(rows)
+
+    town.store.put_rows = put_rows  # type: ignore[attr-defined]
+    others = [town.row(town.apps[1], SLOT_MS + 500 * n, "z") for n in range(20)]
+    await town.store.real.put_rows(others)
+    await an_outage(town, 400)
+    await town.live(until_s=11)
+    assert [at_ms for at_ms, _ in town.street.to("z")] == pytest.approx(
+        [SLOT_MS + 500 * n for n in range(20)], abs=1
+    )
+    assert await town.statuses(others) == {Status.SUCCESS: 20}
+    assert not town.is_empty(), "the parking goes on"
 
 
 @on_virtual_time

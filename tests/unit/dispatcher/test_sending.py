@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import replace
 from uuid import UUID
 
-from tests.contract.builders import make_app, make_move, make_row, make_update
+from tests.contract.builders import START_MS, make_app, make_move, make_row, make_update
 from tests.harness.virtual import on_virtual_time
 from tests.unit.dispatcher.rig import Rig, make_owned, make_rig
 from tests.unit.dispatcher.test_signing import delivery
@@ -20,7 +20,9 @@ from ringtime_shared.fairness.fair_queue import FairQueue, Rank, Share
 from ringtime_shared.models.schedule import Change, Place, Row, Status
 from ringtime_shared.models.sending import Priority, Sending
 from ringtime_shared.schedules.changing import BEHIND_MS, FRESH_MS, LOOKS_APART_MS
+from ringtime_shared.settings import DispatchSettings
 
+SLOT_MS = START_MS + 1_000
 BYTES = bytes(range(256))
 KEY = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -161,3 +163,16 @@ async def test_changed_filings_whose_home_rows_cannot_be_read_keep_no_other_app_
     await asyncio.sleep(1)
     assert [each.schedule.payload for _, each in rig.receiver.sent] == ["new"]
     await rig.deliverer.close()
+
+
+@on_virtual_time
+async def test_what_a_crash_would_have_sent_again_is_bounded() -> None:
+    rig = make_rig(dispatch=DispatchSettings(max_in_flight=5, outcome_batch=2))
+    gate = rig.store.hold("put_updates")
+    await rig.put(*(rig.row(SLOT_MS) for _ in range(50)))
+    await asyncio.sleep(5)
+    assert 5 <= len(rig.receiver.sent) < 2 * 5
+    gate.set()
+    await asyncio.sleep(5)
+    assert len(rig.receiver.sent) == 50
+    assert rig.deliverer.is_idle

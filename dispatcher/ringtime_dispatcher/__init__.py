@@ -23,7 +23,7 @@ has a durable outcome, a durable cancel, or a durable later filing for which the
 |---|---|
 | node dies | its lease ends; the next owner starts at `settled`; rows in flight or unrecorded fire again |
 | node pauses past its lease | it sends nothing it had not begun; its marks carry an older term and lose |
-| the store is away | marks stand still, outcomes wait in memory, reading stops at the cap on loaded rows |
+| the store is away | marks stand still; sending stops once `max_in_flight` outcomes wait in memory |
 | coordination is away | the node fires until its trust window ends, then waits |
 | a create lands after its slot was read | its arrival tells, else the final read; or it is filed again |
 | a retry lands after its slot was read | the same: the check before anything points at it files it again |

@@ -197,8 +197,10 @@ async def test_the_mark_never_says_more_than_is_so() -> None:
     rng = Random(5)
     async with serve() as product:
         asked: list[str] = []
-        marks = set()
-        for _ in range(60):
+        marks: set[str] = set()
+        # How long a retry waits is left to chance, and a late one holds the mark: it may take more rounds.
+        while len(asked) < 60 or len(marks) <= 5:
+            assert len(asked) < 300, "it goes on meanwhile"
             product.bell.is_broken = rng.random() < 0.5
             schedule_id = await product.create(rng.randrange(1, 200))
             asked.append(schedule_id)
@@ -214,4 +216,3 @@ async def test_the_mark_never_says_more_than_is_so() -> None:
                 shown = (await product.ask("GET", f"/goscheduler/schedules/{each}"))["schedule"]
                 if shown["fireTime"] <= mark["through"]:
                     assert shown["status"] != "SCHEDULED", (shown, mark)
-        assert len(marks) > 5, "it goes on meanwhile"

@@ -16,6 +16,7 @@ from ringtime_local.process import Command, LocalProcess, Process
 START_TIMEOUT_S = 240.0
 PROBE_EVERY_S = 0.1
 STOP_GRACE_S = 15.0
+_FREEZE_S = 1.0  #: a signal takes a moment to reach every thread
 
 
 class LocalServer(ABC):
@@ -77,8 +78,12 @@ class LocalServer(ABC):
         self._ours().kill()
 
     def pause(self) -> None:
-        """Freeze the process (SIGSTOP): its connections stay open and nothing answers."""
-        self._ours().signal(signal.SIGSTOP)
+        """Freeze the process (SIGSTOP): its connections stay open and nothing answers, from the return on."""
+        process = self._ours()
+        process.signal(signal.SIGSTOP)
+        give_up_at = time.monotonic() + _FREEZE_S
+        while not _is_frozen(process.pid) and time.monotonic() < give_up_at:
+            time.sleep(0.001)
 
     def resume(self) -> None:
         """Let a frozen process go on (SIGCONT)."""
@@ -132,3 +137,14 @@ class LocalServer(ABC):
         if self._process is None:
             return StartFailed(f"{self.name} {what}")
         return StartFailed(f"{self.name} {what}. Last lines of {self.log}:\n{self._process.read_log()}")
+
+
+def _is_frozen(pid: int) -> bool:
+    """Whether no thread of a process runs on."""
+    try:
+        states = [
+            stat.read_text().rpartition(") ")[2][0] for stat in Path(f"/proc/{pid}/task").glob("*/stat")
+        ]
+    except OSError:  # a thread has ended
+        return False
+    return all(state in "Tt" for state in states)

@@ -1,6 +1,7 @@
 """From a row that was read to its durable outcome.
 
-    deliverer    makes the attempts, and decides what follows each
+    deliverer    has attempts made, and decides what follows each
+    attempt      one attempt: what is sent, by which callback type, and what may be told of its end
     following    files the run of a recurring schedule that follows one, before that goes on
     ledger       which rows this node holds, and in which state each is
     queue        what waits: for its slot, then for its turn
@@ -10,8 +11,8 @@
 
 Invariant. Each row that a read returned to this node is one item, which enters the ledger once and is let go
 once. Until then somebody has it: the timetable until its slot, the follower until it is decided what follows
-a run, the queue until its turn, a task while an attempt is made or its home row is looked at (an attempt that
-has nothing to wait for before it is sent needs none), the writer until what is to be written is durable.
+a run, the queue until its turn, a task while its home row is looked at, the attempt while it is made (with a
+task, if something has to be waited for before it is sent), the writer until what is to be written is durable.
 
 | what fails | what becomes of the item |
 |---|---|

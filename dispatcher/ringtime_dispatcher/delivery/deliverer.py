@@ -16,11 +16,12 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Protocol
 from weakref import WeakValueDictionary
 
+from ringtime_dispatcher.delivery.attempt import Attempt, Attempts
 from ringtime_dispatcher.delivery.counts import DeliveryCounts
 from ringtime_dispatcher.delivery.damaged import DamagedRows
 from ringtime_dispatcher.delivery.following import STEPS_AT_ONCE, Follower, FollowerParts
 from ringtime_dispatcher.delivery.hooks import hook_row
-from ringtime_dispatcher.delivery.ledger import Item, Ledger, RowItem
+from ringtime_dispatcher.delivery.ledger import Item, Ledger, RowItem, State
 from ringtime_dispatcher.delivery.loads import Loads
 from ringtime_dispatcher.delivery.policy import (
     DeliveryPolicy,
@@ -47,10 +48,8 @@ from ringtime_dispatcher.delivery.recording import (
     unsent,
 )
 from ringtime_dispatcher.ownership.instance import OwnedInstance
-from ringtime_shared.callbacks.credentials import CIPHERTEXT, SECRET_HEADERS, without_credentials
-from ringtime_shared.callbacks.deadlines import Deadlines
-from ringtime_shared.callbacks.foreign import describe, forget_cancels, is_own_cancel, let_interrupt_through
-from ringtime_shared.callbacks.protocol import CallbackType, Delivery, PromptType, Reply
+from ringtime_shared.callbacks.foreign import describe, is_own_cancel
+from ringtime_shared.callbacks.protocol import CallbackType, Reply
 from ringtime_shared.clock import Clock
 from ringtime_shared.encryption.keyring import KeyRing
 from ringtime_shared.encryption.records import decrypt_for_sending, encrypt_row
@@ -60,9 +59,8 @@ from ringtime_shared.metrics import UNMEASURED, Metrics
 from ringtime_shared.metrics.names import BREAKER_STATE, DUE_BACKLOG, IN_FLIGHT, PARKED
 from ringtime_shared.models.app import App
 from ringtime_shared.models.dead_letter import DeadLetter
-from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Schedule, Status
+from ringtime_shared.models.schedule import Outcome, Place, Row, RowUpdate, Status
 from ringtime_shared.models.shadow import LEFT_TO_GOSCHEDULER, Side, side_of
-from ringtime_shared.process.descriptors import is_shortage
 from ringtime_shared.recurring.completing import (
     ACCEPTED_CODE,
     accepted,
@@ -82,10 +80,9 @@ from ringtime_shared.schedules.changing import (
 )
 from ringtime_shared.settings import AppLimits, DispatchSettings, RetrySettings
 from ringtime_shared.stores.protocol import ClaimStore, DamagedRow, Position, RecurringStore
-from ringtime_shared.traces.names import APP, ATTEMPT, LAG_MS, REPLAY, STATUS, TYPE
 
 if TYPE_CHECKING:
-    from ringtime_shared.traces.spans import Span, Spans
+    from ringtime_shared.traces.spans import Spans
 
 _log = logging.getLogger(__name__)
 _LOOK_AGAIN_MS = 1_000
@@ -96,7 +93,6 @@ _SHORTAGE_WAIT_MS = (1_000, 3_000)  #: a row that found this node short of somet
 PASSED_OVER = (
     "came due before the restore from a backup, up to when it is taken as sent by what was backed up"
 )
-_GRACE_S = 0.004  #: a callback type ends by itself at the deadline, and what it knows by then counts
 
 
 class DeliveryStore(OutcomeStore, RecurringStore, ClaimStore, Protocol):
@@ -124,7 +120,7 @@ class DeliveryParts:
 
 
 class Deliverer:
-    """Makes the attempts, and decides what follows each. What it holds is in the ledger."""
+    """Has the attempts made, and decides what follows each. What it holds is in the ledger."""
 
     def __init__(self, parts: DeliveryParts, ledger: Ledger) -> None:
         self.counts = DeliveryCounts(parts.metrics)
@@ -172,10 +168,11 @@ class Deliverer:
                 loads=Loads(parts.clock, parts.slots_ahead, parts.sure_ahead),
             )
         )
-        self._guards = Deadlines(waits_a_turn=True)
+        self._attempts = Attempts(
+            parts.callbacks, parts.clock, parts.ring, parts.spans, is_stopping=lambda: self._is_closing
+        )
         self._tasks: set[asyncio.Task[None]] = set()
-        self._prompt = {name: kind for name, kind in parts.callbacks.items() if isinstance(kind, PromptType)}
-        self._at_once: set[_Attempt] = set()  # those under way without a task
+        self._at_once: set[Attempt] = set()  # those that no task sees to, or has not yet begun to
         self._ended: list[tuple[RowItem, bool]] = []  # whose turns end in a moment
         # By app, while some are taken or waited for.
         self._first_looks: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
@@ -214,8 +211,10 @@ class Deliverer:
             item = self._turns.take()
             if item is None:
                 break
-            if not self._send_at_once(item):
+            if item.needs_look:
                 self._start(self._deliver(item))
+            else:
+                self._send(item)
 
     async def close(self) -> None:
         """Stop at once: cancel what is in flight, drop what waits. Draining comes before this."""
@@ -281,64 +280,60 @@ class Deliverer:
             self._ledger.leave_open(item)
         return item.owned.is_draining
 
-    async def _deliver(self, item: RowItem) -> None:
-        """See to an item whose turn it is."""
-        has_another = False  # turn, for this node may not send now
-        try:
-            if self.take_up(item):
-                try:
-                    if not item.needs_look or await self.is_wanted(item):
-                        has_another = await self._attempt(item)
-                except BaseException as error:  # noqa: BLE001 - raised again there where it is meant for us
-                    self.end_in_failure(item, error)
-        except Exception:  # noqa: BLE001 - logged; nobody waits for this task
-            _log.exception("a bug: the turn of %s ended badly", item.schedule_id, extra=_fields_of(item))
-        finally:
-            self._end_soon(item, has_another=has_another)
-
-    def _send_at_once(self, item: RowItem) -> bool:
-        """See to an item whose turn it is without a task; False: nothing was done, for it takes one.
+    def _send(self, item: RowItem) -> None:
+        """See to an item whose turn it is; with a task, if something has to be waited for.
 
         The lease was looked at just before, with no await in between.
         """
-        row = item.row
-        kind = self._prompt.get(row.schedule.callback_type)
-        if kind is None or item.needs_look or self._may_have_span(row.schedule):
-            return False
         try:
-            if self.take_up(item):
-                try:
-                    attempt = self._prepare(item)
-                    if attempt is not None:
-                        drop = kind.begin(attempt.delivery, attempt.end)
-                        if drop is None:
-                            self._ledger.put_back(item)
-                            return False
-                        attempt.drop = drop
-                        self._at_once.add(attempt)
-                        self._note_sent(attempt)
-                        return True
-                except BaseException as error:  # noqa: BLE001 - raised again there where it is meant for us
-                    self.end_in_failure(item, error)
-        except Exception:  # noqa: BLE001 - logged; it must cost this row alone
-            _log.exception("a bug: the turn of %s ended badly", item.schedule_id, extra=_fields_of(item))
+            if self.take_up(item) and (attempt := self._prepare(item)) is not None:
+                if self._attempts.begin(attempt, self._end_attempt):
+                    self._note_sent(attempt)
+                else:
+                    self._start(self._deliver(item, attempt))
+                self._at_once.add(attempt)
+                return
+        except BaseException as error:  # noqa: BLE001 - raised again there where it is meant for us
+            self._end_turn_in_failure(item, error)
         self._end_soon(item)
-        return True
 
-    def end_attempt(self, attempt: _Attempt, reply: Reply) -> None:
+    def _end_attempt(self, attempt: Attempt, reply: Reply) -> None:
         """One that was begun at once has ended."""
         if attempt not in self._at_once:
             return  # it was dropped
         self._at_once.remove(attempt)
-        item = attempt.item
         try:
-            try:
-                self._conclude(attempt, self._shown(attempt, reply))
-            except BaseException as error:  # noqa: BLE001 - as above
-                self.end_in_failure(item, error)
-        except Exception:  # noqa: BLE001 - as above
+            self._conclude(attempt, attempt.shown(reply))
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._end_turn_in_failure(attempt.item, error)
+        self._end_soon(attempt.item)
+
+    async def _deliver(self, item: RowItem, attempt: Attempt | None = None) -> None:
+        """See to an item whose turn it is.
+
+        Args:
+            attempt: the one to make; None: it is not prepared, for the home row is to be looked at first.
+        """
+        has_another = False  # turn, for this node may not send now
+        try:
+            if attempt is not None:
+                self._at_once.discard(attempt)
+                has_another = await self._attempt(item, attempt)
+            elif self.take_up(item) and await self.is_wanted(item):
+                has_another = await self._attempt(item)
+        except BaseException as error:  # noqa: BLE001 - as above
+            self._end_turn_in_failure(item, error)
+        finally:
+            self._end_soon(item, has_another=has_another)
+
+    def _end_turn_in_failure(self, item: RowItem, error: BaseException) -> None:
+        """What was raised in the turn of an item costs that item alone. Raises an order to stop."""
+        try:
+            if item.state is not State.UNDER_WAY:
+                raise error  # there is nothing to be recorded
+            self.end_in_failure(item, error)
+        except Exception:  # noqa: BLE001 - logged; nobody waits for a turn
             _log.exception("a bug: the turn of %s ended badly", item.schedule_id, extra=_fields_of(item))
-        self._end_soon(item)
 
     def _end_soon(self, item: RowItem, *, has_another: bool = False) -> None:
         """End a turn, a moment later: what ends beside it may yet tell of its destination, before more is
@@ -469,26 +464,22 @@ class Deliverer:
         self._record(item, here, filings=(again,))
         return True
 
-    async def _attempt(self, item: RowItem) -> bool:
+    async def _attempt(self, item: RowItem, attempt: Attempt | None = None) -> bool:
         """Make an attempt and conclude it; True: this node may not send now, so the item waits again."""
         if not self._parts.is_trusted() or item.owned.is_draining:  # no await between this and the send
             self._ledger.put_back(item)
             return True
-        attempt = self._prepare(item)
         if attempt is None:
-            return False
-        self._note_sent(attempt)
-        if (span := self._span_of(attempt.delivery, attempt.at_ms)) is not None:
-            with span:
-                attempt.delivery = replace(attempt.delivery, trace=span.trace)
-                reply = await self._invoke(attempt)
-                end_span(span, reply)
+            attempt = self._prepare(item)
+            if attempt is None:
+                return False
         else:
-            reply = await self._invoke(attempt)
-        self._conclude(attempt, reply)
+            attempt.stamp(self._clock)
+        self._note_sent(attempt)
+        self._conclude(attempt, await self._attempts.make(attempt))
         return False
 
-    def _prepare(self, item: RowItem) -> _Attempt | None:
+    def _prepare(self, item: RowItem) -> Attempt | None:
         """Return the attempt to make; None: none is to be made, and the item is seen to."""
         row, policy = item.row, self._policy(item)
         now_ms, sending = self._clock.now_ms(), row.schedule.sending
@@ -505,27 +496,10 @@ class Deliverer:
             self.counts.missed(row.place.app_id)
             self._settle(item, unsent(row, Status.MISS, "came due too late", now_ms))
             return None
-        kept: Mapping[str, object] = item.details or {}
-        fault, schedule, details = policy.secrets_fault, row.schedule, kept
-        if not fault and (sending is not None or CIPHERTEXT in kept or SECRET_HEADERS in kept):
-            try:
-                schedule, details = decrypt_for_sending(self._parts.ring, schedule, kept)
-            except SecretUnreadable as error:
-                fault = str(error)
-        delivery = Delivery(
-            schedule=schedule,
-            details=details,
-            attempt=row.attempts + 1,
-            replay=row.replay,
-            term=item.owned.term,
-            timeout_ms=self._turns.timeout_ms(row.schedule, policy),
-            secrets=policy.secrets,
-            tls_profile=policy.tls_profile,
-            trace=schedule.trace,
-        )
-        attempt = _Attempt(self, item, policy, delivery, now_ms, self._clock.boot_ms())
-        if fault:
-            self._conclude(attempt, Reply(ok=False, error=storable(f"not sent: {fault}")), was_asked=False)
+        attempt = self._attempts.prepare(item, policy, self._turns.timeout_ms(row.schedule, policy))
+        if attempt.fault:
+            reply = Reply(ok=False, error=storable(f"not sent: {attempt.fault}"))
+            self._conclude(attempt, reply, was_asked=False)
             return None
         return attempt
 
@@ -534,45 +508,11 @@ class Deliverer:
         app = self._parts.find_app(row.place.app_id)
         return side_of(None if app is None else app.shadow, row.schedule.fire_ms) is Side.GOSCHEDULER
 
-    async def _invoke(self, attempt: _Attempt) -> Reply:
-        delivery = attempt.delivery
-        reply = await make_attempt(self._parts.callbacks, delivery, lambda: self._is_closing, self._guards)
-        return self._shown(attempt, reply)
-
-    def _shown(self, attempt: _Attempt, reply: Reply) -> Reply:
-        """Return how an attempt ended, without what is secret."""
-        delivery = attempt.delivery
-        if reply.error:
-            sending = delivery.schedule.sending
-            hidden = delivery.schedule.payload if sending is not None and sending.is_private else ""
-            kept: Mapping[str, object] = attempt.item.details or {}  # as they are stored
-            reply = replace(reply, error=without_credentials(reply.error, kept, delivery.details, hidden))
-        if _log.isEnabledFor(logging.DEBUG):
-            _log_attempt(delivery, reply)
-        return reply
-
-    def _note_sent(self, attempt: _Attempt) -> None:
+    def _note_sent(self, attempt: Attempt) -> None:
         attempt.item.was_sent = True
         self.counts.began(attempt.item.row, attempt.at_ms)
 
-    def _may_have_span(self, schedule: Schedule) -> bool:
-        return self._parts.spans is not None and (schedule.trace is not None or schedule.run is not None)
-
-    def _span_of(self, delivery: Delivery, now_ms: int) -> Span | None:
-        schedule, spans = delivery.schedule, self._parts.spans
-        if spans is None or not self._may_have_span(schedule):
-            return None
-        about: dict[str, str | int] = {
-            APP: schedule.app_id,
-            TYPE: schedule.callback_type,
-            ATTEMPT: delivery.attempt,
-            REPLAY: delivery.replay,
-            LAG_MS: now_ms - schedule.awaited_ms,
-        }
-        recurring_id = None if schedule.run is None else schedule.run.recurring_id
-        return spans.of_fire(schedule.trace, schedule.schedule_id, recurring_id, about)
-
-    def _conclude(self, attempt: _Attempt, reply: Reply, *, was_asked: bool = True) -> None:
+    def _conclude(self, attempt: Attempt, reply: Reply, *, was_asked: bool = True) -> None:
         """Decide what follows an attempt.
 
         Args:
@@ -788,91 +728,6 @@ class Deliverer:
         return self._policies.of_app(app_id, self._parts.find_app(app_id))
 
 
-class _Attempt:
-    """An attempt that is made. `end` and `drop` are those of one that is begun at once."""
-
-    __slots__ = ("_deliverer", "at_ms", "begun_ms", "delivery", "drop", "item", "policy")
-
-    drop: Callable[[], None]
-
-    def __init__(
-        self,
-        deliverer: Deliverer,
-        item: RowItem,
-        policy: DeliveryPolicy,
-        delivery: Delivery,
-        at_ms: int,
-        begun_ms: int,
-    ) -> None:
-        self._deliverer = deliverer
-        self.item = item
-        self.policy = policy
-        self.delivery = delivery
-        self.at_ms = at_ms
-        self.begun_ms = begun_ms  #: the same moment on the boot clock
-
-    def end(self, reply: Reply) -> None:
-        self._deliverer.end_attempt(self, reply)
-
-
 def _fields_of(item: Item) -> dict[str, object]:
     """Return what log lines say of an item beside their words."""
     return {"app_id": item.place.app_id, "schedule_id": item.schedule_id}
-
-
-def _log_attempt(delivery: Delivery, reply: Reply) -> None:
-    """Say how an attempt ended, for whoever follows each one."""
-    schedule = delivery.schedule
-    _log.debug(
-        "attempt %d of %s: %s",
-        delivery.attempt,
-        schedule.schedule_id,
-        "success" if reply.ok else reply.error,
-        extra={"app_id": schedule.app_id, "schedule_id": schedule.schedule_id, "code": reply.code},
-    )
-
-
-def end_span(span: Span, reply: Reply) -> None:
-    """Tell how an attempt ended."""
-    if reply.code is not None:
-        span.tell({STATUS: reply.code})
-    if not reply.ok:
-        span.fail(reply.error)
-
-
-async def make_attempt(
-    callbacks: Mapping[str, CallbackType],
-    delivery: Delivery,
-    is_stopping: Callable[[], bool],
-    guards: Deadlines,
-) -> Reply:
-    """Return how it ended: at the latest a moment after the delivery's time is up, and never with an error
-    raised, but for the `CancelledError` of a node that stops.
-
-    Args:
-        guards: those that wait a turn: where the event loop is late for both deadlines, the type's own comes
-            first, and its reply is there before the guard would cancel it.
-    """
-    kind = callbacks.get(delivery.schedule.callback_type)
-    if kind is None:
-        return Reply(
-            ok=False, error=f"callback type {delivery.schedule.callback_type} is not registered here"
-        )
-    try:
-        with guards.after(delivery.timeout_ms / 1_000 + _GRACE_S):
-            reply: object = await kind.invoke(delivery)
-    except TimeoutError:
-        return Reply(ok=False, error=f"no answer within {delivery.timeout_ms} ms")
-    except BaseException as error:
-        if isinstance(error, asyncio.CancelledError):
-            if is_stopping():
-                raise
-            forget_cancels()  # whoever cancelled, it was not this node
-        let_interrupt_through(error)
-        if is_shortage(error):
-            about = f"this node is short of something: {describe(error)}"
-            return Reply(ok=False, error=about, is_shortage=True)
-        return Reply(ok=False, error=describe(error))
-    if isinstance(reply, Reply):
-        return reply
-    return Reply(ok=False, error=f"the callback type returned {type(reply).__name__}, not a Reply")

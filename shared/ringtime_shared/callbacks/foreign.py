@@ -12,6 +12,9 @@ import asyncio
 import signal
 import threading
 
+from ringtime_shared.callbacks.protocol import Reply
+from ringtime_shared.process.descriptors import is_shortage
+
 _ERROR_CHARS = 2_000
 
 
@@ -23,6 +26,15 @@ def describe(error: BaseException) -> str:
     except BaseException:  # noqa: BLE001 - its `__str__` is foreign code too
         return name
     return f"{name}: {text}" if text else name
+
+
+def reply_to(error: BaseException) -> Reply:
+    """Return how an attempt ended that raised this instead of saying so."""
+    let_interrupt_through(error)
+    if is_shortage(error):
+        about = f"this node is short of something: {describe(error)}"
+        return Reply(ok=False, error=about, is_shortage=True)
+    return Reply(ok=False, error=describe(error))
 
 
 def is_own_cancel(error: BaseException) -> bool:

@@ -23,9 +23,10 @@ from tests.unit.dispatcher.http_rig import (
 from tests.unit.dispatcher.rig import Receiver, Rig, make_rig
 
 from ringtime_dispatcher.callbacks.http.callback import HttpCallback
+from ringtime_dispatcher.delivery import attempt
 from ringtime_shared.callbacks.protocol import Delivery, PromptType, Reply
 from ringtime_shared.models.app import AppConfiguration
-from ringtime_shared.models.schedule import Status
+from ringtime_shared.models.schedule import Schedule, Status
 from ringtime_shared.settings import DispatchSettings, EgressSettings
 
 SLOT_MS = START_MS + 1_000
@@ -41,9 +42,11 @@ class Prompt(Receiver, PromptType):
         self.begun: list[tuple[Delivery, Callable[[Reply], None]]] = []
         self.dropped = 0
         self.is_ready = True
+        self.on_begin: Callable[[], object] = lambda: None
         self.fault: Exception | None = None
 
     def begin(self, delivery: Delivery, on_end: Callable[[Reply], None]) -> Callable[[], None] | None:
+        self.on_begin()
         if self.fault is not None:
             raise self.fault
         if not self.is_ready:
@@ -95,6 +98,82 @@ async def test_what_has_to_wait_for_something_gets_a_task() -> None:
     assert len(prompt.sent) == 1
     assert (await rig.stored(row)).outcome is not None
     assert rig.deliverer.counts.tally.sent == 1, "and is counted once"
+
+
+@on_virtual_time
+async def test_what_is_handed_to_a_task_is_not_decrypted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig, prompt = prompt_rig()
+    prompt.is_ready = False
+    decrypted: list[object] = []
+
+    def decrypt(ring: object, schedule: Schedule, details: object) -> object:
+        decrypted.append(schedule.schedule_id)
+        return schedule, details
+
+    monkeypatch.setattr(attempt, "decrypt_for_sending", decrypt)
+    row = rig.row(SLOT_MS)
+    details = b'{"url":"http://a","secretHeaders":{"X-Vault":"kanarie-77"}}'
+    row = replace(row, schedule=replace(row.schedule, callback_details=details))
+    await rig.put(row)
+    await asyncio.sleep(1.01)
+    assert len(prompt.sent) == 1
+    assert decrypted == [row.schedule.schedule_id]
+
+
+@on_virtual_time
+async def test_it_is_dated_when_its_task_sends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig, prompt = prompt_rig()
+    prompt.is_ready = False
+    now_ms = rig.clock.now_ms
+    prompt.on_begin = lambda: monkeypatch.setattr(rig.clock, "now_ms", lambda: now_ms() + 70)
+    row = rig.row(SLOT_MS)
+    await rig.put(row)
+    await asyncio.sleep(1.01)
+    outcome = (await rig.stored(row)).outcome
+    assert outcome is not None
+    assert outcome.fired_ms == prompt.times_ms()[0] == SLOT_MS + 70
+
+
+@pytest.mark.parametrize("what", ["lease", "instance"])
+@on_virtual_time
+async def test_what_is_lost_before_its_task_begins_keeps_it_from_being_sent(what: str) -> None:
+    rig, prompt = prompt_rig()
+    prompt.is_ready = False
+
+    def lose() -> None:
+        if what == "lease":
+            rig.trusted_until_ms = 0
+        else:
+            rig.owned.stop()
+
+    prompt.on_begin = lose
+    await rig.put(rig.row(SLOT_MS))
+    await asyncio.sleep(1.05)
+    assert not prompt.sent
+    assert rig.owned.is_quiet
+    assert rig.owned.has_open_rows
+    assert rig.deliverer.turns.waiting == (what == "lease")
+    assert rig.deliverer.counts.tally.sent == 0
+    prompt.on_begin = lambda: None
+    rig.trusted_until_ms = 1 << 62
+    rig.deliverer.pump()
+    await asyncio.sleep(0.01)
+    assert len(prompt.sent) == (what == "lease")
+
+
+@on_virtual_time
+async def test_closing_before_its_task_begins_leaves_it_open() -> None:
+    rig, prompt = prompt_rig()
+    prompt.is_ready = False
+    closing: list[asyncio.Task[None]] = []
+    prompt.on_begin = lambda: closing.append(asyncio.create_task(rig.deliverer.close()))
+    await rig.put(rig.row(SLOT_MS))
+    await asyncio.sleep(1.05)
+    assert [task.done() for task in closing] == [True]
+    assert not prompt.sent
+    assert rig.owned.is_quiet
+    assert rig.owned.has_open_rows
+    assert rig.rows_held() == 0
 
 
 @on_virtual_time

@@ -22,7 +22,7 @@ from tests.unit.dispatcher.http_rig import (
     serving,
 )
 
-from ringtime_dispatcher.delivery.deliverer import make_attempt
+from ringtime_dispatcher.delivery.attempt import make_attempt
 from ringtime_shared.callbacks.deadlines import Deadlines
 from ringtime_shared.callbacks.protocol import Reply
 

@@ -124,7 +124,7 @@ async def test_runs_have_spans_by_share_though_nothing_is_kept_with_them() -> No
         run = RunOf(recurring_id=UUID(int=5), version=1, nominal_ms=row.place.slot_ms)
         item = replace(row, schedule=replace(row.schedule, run=run))
         delivered = replace(delivery(), schedule=item.schedule)
-        span = rig.deliverer._span_of(delivered, rig.clock.now_ms())
+        span = rig.deliverer._attempts._span_of(delivered, rig.clock.now_ms())
         if span is not None:
             with span:
                 pass

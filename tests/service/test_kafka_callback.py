@@ -24,7 +24,8 @@ from tests.service.kafka_rig import (
 
 from ringtime_dispatcher.callbacks.kafka.callback import KafkaCallback
 from ringtime_local import KafkaServer
-from ringtime_shared.callbacks.protocol import Reply
+from ringtime_shared.callbacks.protocol import Delivery, Reply
+from ringtime_shared.settings import KafkaSettings
 from ringtime_shared.traces.context import PARENT, STATE, read_trace
 
 pytestmark = [pytest.mark.service, pytest.mark.alone]
@@ -184,6 +185,66 @@ class TestRefused:
             assert reply == final("topic: must be a topic that this app may write to")
 
 
+class TestBegun:
+    """What `invoke` waits for, the dispatcher is told by a call."""
+
+    async def test_needs_no_task_once_producer_and_topic_are_known(self, kafka_server: KafkaServer) -> None:
+        topic = await new_topic(kafka_server, partitions=3)
+        async with callback_for(kafka_server.bootstrap) as callback:
+            assert (await begun(callback, delivery(topic, 0))) == Reply(ok=True)  # by one of its own
+            tasks = asyncio.all_tasks()
+            under_way = [begun(callback, delivery(topic, each, partition=each % 3)) for each in range(1, 100)]
+            assert asyncio.all_tasks() == tasks
+            assert not any(each.done() for each in under_way)
+            assert set(await asyncio.gather(*under_way)) == {Reply(ok=True)}
+        found = Counter(record.key.decode() for record in await read_all(kafka_server, topic))
+        assert found == Counter(str(UUID(int=number)) for number in range(100))
+
+    async def test_one_that_is_not_sent_is_told_of_later(self, kafka_server: KafkaServer) -> None:
+        topic = await new_topic(kafka_server)
+        async with callback_for(
+            kafka_server.bootstrap, topics=("app=app.*",), max_record_bytes=2_048
+        ) as callback:
+            for sent, error in (
+                (delivery("other.x"), "topic: must be a topic that this app may write to"),
+                (delivery(topic, payload="x" * 2_048), "at most 2048 are sent"),
+                (delivery(topic, partition=7), "the topic has only 1 partitions"),
+            ):
+                for _ in range(2):  # before and after something is known of the topic
+                    ended = begun(callback, sent)
+                    assert not ended.done()
+                    reply = await ended
+                    assert reply.is_final
+                    assert error in reply.error
+
+    async def test_more_than_may_be_under_way_wait(self, kafka_server: KafkaServer) -> None:
+        topic = await new_topic(kafka_server)
+        async with callback_for(kafka_server.bootstrap, max_in_flight=3) as callback:
+            assert (await begun(callback, delivery(topic, 0))).ok
+            producer = await callback._shared.get()
+            under_way = [begun(callback, delivery(topic, each)) for each in range(1, 10)]
+            (batches,) = producer._message_accumulator._batches.values()
+            assert sum(batch.record_count for batch in batches) == 3
+            assert all(reply.ok for reply in await asyncio.gather(*under_way))
+        assert len(await read_all(kafka_server, topic)) == 10
+
+    async def test_what_is_dropped_is_not_sent_later(self, kafka_server: KafkaServer) -> None:
+        topic = await new_topic(kafka_server)
+        async with callback_for(kafka_server.bootstrap, linger_ms=1_000) as callback:
+            assert (await begun(callback, delivery(topic, 0))).ok
+            producer = callback._shared.current
+            replies: list[Reply] = []
+            drops = [callback.begin(delivery(topic, each), replies.append) for each in range(1, 20)]
+            for drop in drops:
+                assert drop is not None
+                drop()
+            assert callback._shared.current is not producer
+            assert (await begun(callback, delivery(topic, 100))).ok
+            assert not replies
+            assert callback._parts.slots._value == KafkaSettings().max_in_flight
+            assert not callback._parts.deadlines._lines
+
+
 class TestBrokenProducer:
     async def test_is_replaced_and_the_record_still_sent(self, kafka_server: KafkaServer) -> None:
         topic = await new_topic(kafka_server)
@@ -228,6 +289,12 @@ async def test_close_sends_what_is_left_and_refuses_the_rest(kafka_server: Kafka
 async def test_close_before_anything_was_sent() -> None:
     async with callback_for("127.0.0.1:1"):
         pass
+
+
+def begun(callback: KafkaCallback, sent: Delivery) -> asyncio.Future[Reply]:
+    ended: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+    assert callback.begin(sent, ended.set_result) is not None
+    return ended
 
 
 def final(error: str) -> Reply:

@@ -9,33 +9,45 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
+from typing import Protocol
+
+
+class Timed(Protocol):
+    """What ends after a while, unless it leaves its line before."""
+
+    @property
+    def seconds(self) -> float: ...
+
+    def expire(self) -> None:
+        """The time is up. It is out of its line."""
 
 
 class Deadlines:
-    """Makes deadlines for the tasks of one event loop."""
+    """The lines of one event loop."""
 
     def __init__(self, *, waits_a_turn: bool = False) -> None:
         """`waits_a_turn`: whether what ends by itself at the same moment may do so first, also where the
         event loop is late for both."""
         self._waits_a_turn = waits_a_turn
-        self._lines: dict[float, _Line] = {}  # by timeout
+        self._lines: dict[float, Line] = {}  # by timeout
 
     def after(self, seconds: float) -> Deadline:
-        """Return a deadline so long after the body is entered."""
+        """Return a deadline for a task, so long after the body is entered."""
         return Deadline(self, seconds)
 
-    def enter(self, deadline: Deadline) -> _Line:
-        """Let a deadline stand in its line; return that."""
-        line = self._lines.get(deadline.seconds)
+    def enter(self, timed: Timed) -> Line:
+        """Let something stand in its line; return that."""
+        seconds = timed.seconds
+        line = self._lines.get(seconds)
         if line is None:
-            line = self._lines[deadline.seconds] = _Line(deadline.seconds, waits_a_turn=self._waits_a_turn)
-        line.append(deadline)
+            line = self._lines[seconds] = Line(seconds, waits_a_turn=self._waits_a_turn)
+        line.append(timed)
         return line
 
-    def leave(self, deadline: Deadline, line: _Line) -> None:
-        """Take a deadline out of its line."""
-        if line.remove(deadline) and self._lines.get(deadline.seconds) is line:
-            del self._lines[deadline.seconds]
+    def leave(self, timed: Timed, line: Line) -> None:
+        """Take something out of its line, if it is there."""
+        if line.remove(timed) and self._lines.get(timed.seconds) is line:
+            del self._lines[timed.seconds]
 
 
 class Deadline:
@@ -75,24 +87,24 @@ class Deadline:
             self._task.cancel()
 
 
-class _Line:
-    """Deadlines of one timeout, the first to end first."""
+class Line:
+    """What has one timeout, the first to end first."""
 
     def __init__(self, seconds: float, *, waits_a_turn: bool) -> None:
         self._loop = asyncio.get_running_loop()
         self._seconds = seconds
         self._waits_a_turn = waits_a_turn
-        self._ends_s: dict[Deadline, float] = {}  # oldest first
+        self._ends_s: dict[Timed, float] = {}  # oldest first
         self._timer: asyncio.TimerHandle | None = None
 
-    def append(self, deadline: Deadline) -> None:
-        end_s = self._ends_s[deadline] = self._loop.time() + self._seconds
+    def append(self, timed: Timed) -> None:
+        end_s = self._ends_s[timed] = self._loop.time() + self._seconds
         if self._timer is None:
             self._timer = self._loop.call_at(end_s, self._end)
 
-    def remove(self, deadline: Deadline) -> bool:
+    def remove(self, timed: Timed) -> bool:
         """Return whether nobody is left in the line."""
-        self._ends_s.pop(deadline, None)
+        self._ends_s.pop(timed, None)
         if not self._ends_s and self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -102,14 +114,15 @@ class _Line:
         self._timer = None
         now_s = self._loop.time()
         over = []
-        for deadline, end_s in self._ends_s.items():
+        for timed, end_s in self._ends_s.items():
             if end_s > now_s:
                 self._timer = self._loop.call_at(end_s, self._end)
                 break
-            over.append(deadline)
-        for deadline in over:
-            del self._ends_s[deadline]
+            over.append(timed)
+        for timed in over:
+            if self._ends_s.pop(timed, None) is None:
+                continue  # it left at the end of another
             if self._waits_a_turn:
-                self._loop.call_soon(deadline.expire)
+                self._loop.call_soon(timed.expire)
             else:
-                deadline.expire()
+                timed.expire()

@@ -9,7 +9,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -18,8 +18,7 @@ from tests.service.kafka_rig import callback_for, delivery
 
 from ringtime_dispatcher.callbacks.kafka import client as kafka_client
 from ringtime_dispatcher.callbacks.kafka.callback import KafkaCallback, KafkaRecord
-from ringtime_dispatcher.callbacks.kafka.topics import TopicWatch, Wait
-from ringtime_shared.callbacks.deadlines import Deadlines
+from ringtime_dispatcher.callbacks.kafka.topics import TopicWatch
 from ringtime_shared.callbacks.protocol import OutageRules, Reply
 from ringtime_shared.errors import StartupError
 from ringtime_shared.models.recurring import RunOf
@@ -30,6 +29,16 @@ pytestmark = pytest.mark.alone
 AWAY = Reply(ok=False, error="not sent: no broker could be reached, or none took the login")
 
 Act = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+@dataclass(eq=False)
+class Waiting:
+    topic: str
+    began_s: float
+    fault: str = ""
+
+    def give_up(self, fault: str) -> None:
+        self.fault = fault
 
 
 @asynccontextmanager
@@ -69,6 +78,25 @@ async def test_nothing_there_is_told_at_once() -> None:
         began_s = time.monotonic()
         assert {await callback.invoke(delivery("app.x")) for _ in range(50)} == {AWAY}
         assert time.monotonic() - began_s < 1
+
+
+async def test_details_that_no_create_would_accept_fail_as_they_do_in_a_task() -> None:
+    async with callback_for("127.0.0.1:9") as callback:
+        odd = delivery("app.x", headers={"a": 5})
+        assert callback.begin(odd, lambda _: None) is None
+        with pytest.raises(AttributeError):
+            await callback.invoke(odd)
+
+
+async def test_closing_ends_what_it_began_to_wait_for() -> None:
+    async with peer(keep_silent) as bootstrap, callback_for(bootstrap) as callback:
+        ended: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        drop = callback.begin(delivery("app.x"), ended.set_result)
+        assert drop is not None
+        await asyncio.sleep(0)  # its task has begun
+        await callback.close()
+        assert await ended == Reply(ok=False, error="not sent: this process is about to end")
+        drop()  # which is too late to do anything
 
 
 @pytest.mark.parametrize("act", [speak_http, speak_nonsense])
@@ -121,22 +149,15 @@ async def test_attempts_that_wait_long_are_ended_if_their_topic_is_gone(
         asked.append(topic)
         return fault
 
-    watch, deadlines = TopicWatch(ask), Deadlines()
-    loop = asyncio.get_running_loop()
-
-    async def wait(topic: str, began_s: float) -> str:
-        attempt = Wait(topic, deadlines.after(1.5), began_s)
-        try:
-            with attempt.deadline, watch.over(attempt):
-                await asyncio.Event().wait()
-        except TimeoutError:
-            return attempt.fault
-        raise AssertionError
-
-    began_s = loop.time()
-    old, young = await asyncio.gather(wait("old", began_s - 10), wait("young", began_s + 60))
+    watch, loop = TopicWatch(ask), asyncio.get_running_loop()
+    old, young = Waiting("old", loop.time() - 10), Waiting("young", loop.time() + 60)
+    watch.add(old)
+    watch.add(young)
+    await asyncio.sleep(1.5)
     assert asked == ["old"]  # once in a while, not at each tick
-    assert (old, young) == ("gone" if is_ended else "", "")
+    assert (old.fault, young.fault) == ("gone" if is_ended else "", "")
+    watch.remove(old)
+    watch.remove(young)
     await watch.close()
 
 

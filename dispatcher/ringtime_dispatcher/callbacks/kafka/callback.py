@@ -18,7 +18,7 @@ topic went away.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import cast
@@ -34,10 +34,11 @@ from ringtime_dispatcher.callbacks.kafka.client import (
     request_ms,
 )
 from ringtime_dispatcher.callbacks.kafka.line import NotConnected, ProducerLine
-from ringtime_dispatcher.callbacks.kafka.topics import TopicBook, TopicWatch, Wait
-from ringtime_shared.callbacks.deadlines import Deadlines
+from ringtime_dispatcher.callbacks.kafka.topics import TopicBook, TopicWatch
+from ringtime_shared.callbacks.deadlines import Deadlines, Line
+from ringtime_shared.callbacks.foreign import reply_to
 from ringtime_shared.callbacks.kafka_rules import KafkaRules
-from ringtime_shared.callbacks.protocol import CallbackType, Delivery, OutageRules, Reply, instant
+from ringtime_shared.callbacks.protocol import Delivery, OutageRules, PromptType, Reply, instant
 from ringtime_shared.settings import KafkaSettings
 from ringtime_shared.traces.context import headers_of
 
@@ -50,7 +51,7 @@ _MOST_TOPICS = 4_096  #: of which it is remembered that an app may write to them
 _FRAMING_BYTES = 70  #: what a record and the batch around it take beside their contents
 
 
-class KafkaCallback(KafkaRules, CallbackType):
+class KafkaCallback(KafkaRules, PromptType):
     """The `kafka` callback type. Connects when it is first needed, and again whenever it has to."""
 
     def __init__(self, settings: KafkaSettings) -> None:
@@ -63,10 +64,15 @@ class KafkaCallback(KafkaRules, CallbackType):
         self._shared = ProducerLine(lambda: make(False), request_s, self._find_fault)
         self._alone = ProducerLine(lambda: make(True), request_s, self._find_fault)
         self._topics = TopicBook()
-        self._watch = TopicWatch(self._fault_of)
-        self._deadlines = Deadlines()
-        self._slots = asyncio.Semaphore(settings.max_in_flight)
-        self._refused: dict[str, tuple[int, float]] = {}  # topic: a size it refused, until when that holds
+        self._parts = _Parts(
+            shared=self._shared,
+            alone=self._alone,
+            topics=self._topics,
+            sizes=_Sizes(settings),
+            watch=TopicWatch(self._fault_of),
+            deadlines=Deadlines(),
+            slots=asyncio.Semaphore(settings.max_in_flight),
+        )
 
     def destination(self, details: Mapping[str, object]) -> str:
         """Return the topic: what is wrong with one says nothing about others."""
@@ -76,92 +82,44 @@ class KafkaCallback(KafkaRules, CallbackType):
         """Return our own deadline: an HTTP timeout is too short for a partition to get a new leader."""
         return self._settings.deadline_ms
 
+    def begin(self, delivery: Delivery, on_end: Callable[[Reply], None]) -> Callable[[], None] | None:
+        """Hand the record over; what has to be waited for before that, the attempt waits for by itself."""
+        try:
+            return self._begin(delivery, on_end)
+        except Exception:  # noqa: BLE001 - of details that no create would accept: `invoke` meets it, too
+            return None
+
     async def invoke(self, delivery: Delivery) -> Reply:
-        """Send once and wait for the acknowledgement."""
+        """The same, for a task that waits for the end."""
+        ended: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+
+        def on_end(reply: Reply) -> None:
+            if not ended.done():
+                ended.set_result(reply)
+
+        drop = self._begin(delivery, on_end)
+        try:
+            return await ended
+        finally:
+            drop()  # which does nothing where it has ended
+
+    async def close(self) -> None:
+        """Send what is left and disconnect, within about ten seconds."""
+        await self._parts.watch.close()
+        await self._topics.close()
+        await asyncio.gather(self._shared.close(), self._alone.close())
+
+    def _begin(self, delivery: Delivery, on_end: Callable[[Reply], None]) -> Callable[[], None]:
         topic, app_id = delivery.details.get("topic"), delivery.schedule.app_id
         fault = (
             self._known_fault(topic, app_id) if isinstance(topic, str) else self.topic_fault(topic, app_id)
         )
         if fault:  # the list of topics has changed since the create, or is another one there
-            return _final(f"topic: {fault}")
-        record = KafkaRecord.of(delivery)
+            return asyncio.get_running_loop().call_soon(on_end, _final(f"topic: {fault}")).cancel
         timeout_ms = min(self._settings.deadline_ms, delivery.timeout_ms - _MARGIN_MS)
-        deadline = self._deadlines.after(max(timeout_ms, 1) / 1000)
-        wait = Wait(record.topic, deadline, asyncio.get_running_loop().time())
-        try:
-            with deadline:
-                async with self._slots:
-                    with self._watch.over(wait):
-                        return await self._send(record, wait)
-        except TimeoutError:
-            if wait.fault:
-                return _final(wait.fault)
-            if wait.is_handed_over:
-                error = f"no acknowledgement within {timeout_ms} ms; the record may have been written"
-            else:
-                error = f"not sent within {timeout_ms} ms"
-            return Reply(ok=False, error=error)
-        except NotConnected as reason:
-            return Reply(ok=False, error=f"not sent: {reason}")
-
-    async def close(self) -> None:
-        """Send what is left and disconnect, within about ten seconds."""
-        await self._watch.close()
-        await self._topics.close()
-        await asyncio.gather(self._shared.close(), self._alone.close())
-
-    async def _send(self, record: KafkaRecord, wait: Wait) -> Reply:
-        line, dead = self._shared, 0
-        while dead < _DEAD_PRODUCERS:
-            fault = self._size_fault(record)
-            if fault:
-                return _final(fault)
-            producer = await line.get()
-            topic = await self._topics.find(producer.client, record.topic, record.partition)
-            if topic is None:
-                return Reply(ok=False, error="not sent: no broker says whether there is such a topic")
-            if topic.fault:
-                return _final(topic.fault)
-            try:
-                await self._produce(line, producer, record, wait)
-                return Reply(ok=True)
-            except TopicAuthorizationFailedError:
-                return _final("the brokers do not let us write to this topic")
-            except TOO_LARGE:
-                if line is self._alone:
-                    self._note_refused_size(record)
-                    return _final(f"the topic takes no record of {record.size_bytes} bytes")
-                line = self._alone  # one record too many, perhaps another one, and the whole batch is refused
-            except KafkaError as error:
-                if is_dead(error):
-                    dead += 1
-                    line.retire(producer)
-                elif error.retriable or isinstance(error, KafkaTimeoutError):
-                    await asyncio.sleep(_PAUSE_S)  # until the deadline: it has not been placed
-                else:
-                    return Reply(ok=False, error=f"refused by the broker: {type(error).__name__}")
-        return Reply(ok=False, error="not sent: the brokers refused several producers")
-
-    async def _produce(
-        self, line: ProducerLine, producer: AIOKafkaProducer, record: KafkaRecord, wait: Wait
-    ) -> None:
-        """Hand over and wait. Raises KafkaError."""
-        if record.partition is not None and record.partition not in await producer.partitions_for(
-            record.topic
-        ):
-            # The producer's own view is older than the book's: the topic has grown.
-            await producer.client.force_metadata_update()
-            if record.partition not in await producer.partitions_for(record.topic):
-                raise KafkaTimeoutError
-        acknowledged = await producer.send(
-            record.topic, record.value, record.key, record.partition, headers=record.headers
-        )
-        wait.is_handed_over = True
-        try:
-            await acknowledged
-        except asyncio.CancelledError:
-            line.retire(producer)  # or it would send this record minutes later, beside the next attempt
-            raise
+        attempt = _Attempt(self._parts, KafkaRecord.of(delivery), timeout_ms, on_end)
+        attempt.begin()
+        return attempt.drop
 
     async def _find_fault(self) -> str:
         return await certificate_fault(self._settings)
@@ -172,25 +130,234 @@ class KafkaCallback(KafkaRules, CallbackType):
         topic = None if producer is None else await self._topics.ask(producer.client, name)
         return None if topic is None else topic.fault
 
-    def _size_fault(self, record: KafkaRecord) -> str:
-        size, most = record.size_bytes, self._settings.max_record_bytes
-        if size > most:
-            return f"a record of {size} bytes; at most {most} are sent"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What the attempts of one node share."""
+
+    shared: ProducerLine
+    alone: ProducerLine  #: puts every record into a batch of its own
+    topics: TopicBook
+    sizes: _Sizes
+    watch: TopicWatch
+    deadlines: Deadlines
+    slots: asyncio.Semaphore
+
+
+class _Ended(Exception):
+    def __init__(self, reply: Reply) -> None:
+        self.reply = reply
+
+
+class _Attempt:
+    """One attempt, from its deadline's begin to its end: a drop, or one call of `on_end`.
+
+    It needs a task only to hand its record over, and only where something has to be waited for before that.
+    """
+
+    __slots__ = (
+        "_acknowledged",
+        "_dead",
+        "_has_slot",
+        "_is_over",
+        "_line",
+        "_on_end",
+        "_parts",
+        "_producer",
+        "_queue",
+        "_record",
+        "_task",
+        "_timeout_ms",
+        "_was_handed_over",
+        "began_s",
+        "seconds",
+        "topic",
+    )
+
+    _queue: Line
+    _producer: AIOKafkaProducer
+
+    def __init__(
+        self, parts: _Parts, record: KafkaRecord, timeout_ms: int, on_end: Callable[[Reply], None]
+    ) -> None:
+        self.topic = record.topic
+        self.seconds = max(timeout_ms, 1) / 1000
+        self.began_s = asyncio.get_running_loop().time()
+        self._parts = parts
+        self._record = record
+        self._timeout_ms = timeout_ms
+        self._on_end = on_end
+        self._line = parts.shared
+        self._dead = 0  # producers it has met
+        self._has_slot = False
+        self._was_handed_over = False  # the record may have been written
+        self._acknowledged: asyncio.Future[object] | None = None  # while it is waited for
+        self._task: asyncio.Task[None] | None = None  # while it is to be handed over
+        self._is_over = False
+
+    def begin(self) -> None:
+        """Hand the record over, or have a task do so."""
+        self._queue = self._parts.deadlines.enter(self)
+        if not self._is_handed_over_at_once():
+            self._task = asyncio.create_task(self._work(None))
+
+    def drop(self) -> None:
+        """End it at once, and tell nobody."""
+        if not self._is_over:
+            self._stop()
+
+    def expire(self) -> None:
+        """The deadline has come."""
+        if self._was_handed_over:
+            error = f"no acknowledgement within {self._timeout_ms} ms; the record may have been written"
+        else:
+            error = f"not sent within {self._timeout_ms} ms"
+        self._end(Reply(ok=False, error=error))
+
+    def give_up(self, fault: str) -> None:
+        """Its topic has gone."""
+        self._end(_final(fault))
+
+    def _is_handed_over_at_once(self) -> bool:
+        """Go as far as nothing has to be waited for. What goes wrong on the way, a task meets again."""
+        handing_over = self._hand_over()
+        try:
+            handing_over.send(None)
+        except StopIteration:
+            return True
+        except Exception:  # noqa: BLE001 - see above
+            return False
+        handing_over.close()
+        return False
+
+    async def _hand_over(self) -> None:
+        """Give the record to the producer in use. Raises _Ended, NotConnected, KafkaError."""
+        parts, record = self._parts, self._record
+        if not self._has_slot:
+            await parts.slots.acquire()
+            self._has_slot = True
+            parts.watch.add(self)
+        if fault := parts.sizes.fault(record):
+            raise _Ended(_final(fault))
+        producer = self._producer = await self._line.get()
+        topic = await parts.topics.find(producer.client, record.topic, record.partition)
+        if topic is None:
+            raise _Ended(Reply(ok=False, error="not sent: no broker says whether there is such a topic"))
+        if topic.fault:
+            raise _Ended(_final(topic.fault))
+        if record.partition is not None and record.partition not in await producer.partitions_for(
+            record.topic
+        ):
+            # The producer's own view is older than the book's: the topic has grown.
+            await producer.client.force_metadata_update()
+            if record.partition not in await producer.partitions_for(record.topic):
+                raise KafkaTimeoutError
+        acknowledged = await producer.send(
+            record.topic, record.value, record.key, record.partition, headers=record.headers
+        )
+        self._was_handed_over = True
+        self._acknowledged = acknowledged
+        acknowledged.add_done_callback(self._on_acknowledged)
+
+    async def _work(self, error: BaseException | None) -> None:
+        """Hand the record over, again if this went wrong before."""
+        try:
+            while True:
+                if error is not None:
+                    await self._make_ready(error)
+                try:
+                    await self._hand_over()
+                    break
+                except KafkaError as refused:
+                    error = refused
+        except _Ended as end:
+            self._end(end.reply)
+        except NotConnected as reason:
+            self._end(Reply(ok=False, error=f"not sent: {reason}"))
+        except BaseException as fault:  # noqa: BLE001 - whatever it is, it is how this attempt ends
+            self._end(reply_to(fault))
+        self._task = None
+
+    async def _make_ready(self, error: BaseException) -> None:
+        """Return when the record may be handed over again. Raises _Ended if that is of no use."""
+        if isinstance(error, TopicAuthorizationFailedError):
+            raise _Ended(_final("the brokers do not let us write to this topic"))
+        if isinstance(error, TOO_LARGE):
+            if self._line is self._parts.alone:
+                self._parts.sizes.note_refused(self._record)
+                raise _Ended(_final(f"the topic takes no record of {self._record.size_bytes} bytes"))
+            # One record too many, perhaps another one, and the whole batch is refused.
+            self._line = self._parts.alone
+        elif not isinstance(error, KafkaError):
+            raise error
+        elif is_dead(error):
+            self._dead += 1
+            self._line.retire(self._producer)
+            if self._dead == _DEAD_PRODUCERS:
+                raise _Ended(Reply(ok=False, error="not sent: the brokers refused several producers"))
+        elif error.retriable or isinstance(error, KafkaTimeoutError):
+            await asyncio.sleep(_PAUSE_S)  # until the deadline: it has not been placed
+        else:
+            raise _Ended(Reply(ok=False, error=f"refused by the broker: {type(error).__name__}"))
+
+    def _on_acknowledged(self, acknowledged: asyncio.Future[object]) -> None:
+        if self._is_over:
+            return
+        self._acknowledged = None
+        error = acknowledged.exception()
+        if error is None:
+            self._end(_SENT)
+        else:
+            self._task = asyncio.create_task(self._work(error))
+
+    def _end(self, reply: Reply) -> None:
+        if not self._is_over:
+            self._stop()
+            self._on_end(reply)
+
+    def _stop(self) -> None:
+        self._is_over = True
+        self._parts.deadlines.leave(self, self._queue)
+        if self._has_slot:
+            self._parts.slots.release()
+            self._parts.watch.remove(self)
+        if self._acknowledged is not None:
+            self._acknowledged.cancel()
+            # Or it would send this record minutes later, beside the next attempt.
+            self._line.retire(self._producer)
+        if self._task is not None and self._task is not asyncio.current_task():
+            self._task.cancel()
+
+
+class _Sizes:
+    """How large records may be."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._most = settings.max_record_bytes
+        # Compressed records of one size differ in what the broker sees; nothing is learnt from those.
+        self._learns = settings.compression == "none"
+        self._refused: dict[str, tuple[int, float]] = {}  # topic: a size it refused, until when that holds
+
+    def fault(self, record: KafkaRecord) -> str:
+        """Return why a record is too large; "": it is not, as far as is known."""
+        size = record.size_bytes
+        if size > self._most:
+            return f"a record of {size} bytes; at most {self._most} are sent"
         refused, until_s = self._refused.get(record.topic, (size + 1, 0.0))
         if size >= refused and asyncio.get_running_loop().time() < until_s:
             return f"the topic takes no record of {refused} bytes"
         return ""
 
-    def _note_refused_size(self, record: KafkaRecord) -> None:
-        """Each refusal costs a producer, so it is not asked for again and again.
-
-        Compressed records of one size differ in what the broker sees; nothing is learnt from those.
-        """
-        if self._settings.compression == "none":
+    def note_refused(self, record: KafkaRecord) -> None:
+        """Each refusal costs a producer, so it is not asked for again and again."""
+        if self._learns:
             if len(self._refused) >= _MOST_SIZES:
                 self._refused.clear()
             until_s = asyncio.get_running_loop().time() + _REFUSED_SIZE_S
             self._refused[record.topic] = (record.size_bytes, until_s)
+
+
+_SENT = Reply(ok=True)
 
 
 def _final(error: str) -> Reply:

@@ -10,6 +10,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.errors import (
@@ -19,8 +20,6 @@ from aiokafka.errors import (
     UnknownTopicOrPartitionError,
 )
 from aiokafka.protocol.metadata import MetadataRequest
-
-from ringtime_shared.callbacks.deadlines import Deadline
 
 _MOST_KEPT = 10_000
 _FRESH_S = 2.0  #: a refusal holds for so long; then the topic may have been created
@@ -96,15 +95,18 @@ class TopicBook:
         return topic
 
 
-@dataclass(slots=True, eq=False)
-class Wait:
+class Wait(Protocol):
     """One attempt that waits for its acknowledgement."""
 
-    topic: str
-    deadline: Deadline  #: the scope it runs in
-    began_s: float  #: time of the event loop
-    fault: str = ""  #: why it was ended before its deadline
-    is_handed_over: bool = False  #: the record may have been written
+    @property
+    def topic(self) -> str: ...
+
+    @property
+    def began_s(self) -> float:
+        """Time of the event loop."""
+
+    def give_up(self, fault: str) -> None:
+        """End before the deadline, for this reason."""
 
 
 class TopicWatch:
@@ -124,11 +126,15 @@ class TopicWatch:
         self._asking: asyncio.Task[None] | None = None
         self._next_s = 0.0
 
-    def over(self, wait: Wait) -> _Watched:
-        """Look after an attempt while this is open."""
+    def add(self, wait: Wait) -> None:
+        """Look after an attempt from now on."""
+        self._open[wait] = None
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_TICK_S, self._tick)
-        return _Watched(self._open, wait)
+
+    def remove(self, wait: Wait) -> None:
+        """It has ended."""
+        del self._open[wait]
 
     async def close(self) -> None:
         """Look no more."""
@@ -157,26 +163,9 @@ class TopicWatch:
             fault = await self._ask(topic)
             if fault is None:
                 return  # the brokers are away, which says nothing about topics
-            for wait in self._open if fault else ():
-                if wait.topic == topic and not wait.deadline.is_over:
-                    wait.fault = fault
-                    wait.deadline.expire()
-
-
-class _Watched:
-    """A context in which an attempt is among those that are open; one that a generator makes costs more."""
-
-    __slots__ = ("_open", "_wait")
-
-    def __init__(self, open_: dict[Wait, None], wait: Wait) -> None:
-        self._open = open_
-        self._wait = wait
-
-    def __enter__(self) -> None:
-        self._open[self._wait] = None
-
-    def __exit__(self, *_: object) -> None:
-        del self._open[self._wait]
+            for wait in list(self._open) if fault else ():
+                if wait.topic == topic:
+                    wait.give_up(fault)
 
 
 async def _ask_some(client: AIOKafkaClient, name: str) -> Topic | None:

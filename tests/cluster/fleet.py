@@ -52,8 +52,13 @@ class FleetPlan:
 
 @dataclass(slots=True)
 class FleetTally:
-    """What all nodes did together, but for the first two minutes, in which what is filed ahead is missing."""
+    """What all nodes did together from the third minute on: in those before, what is filed ahead is missing.
 
+    What is due and what was read for it is counted by the minute of the rows, whenever it was read, so that
+    each minute counts whole. All else is counted when it is done.
+    """
+
+    first: int  #: bucket that counts
     due: int = 0
     index: int = 0  #: rows read
     arrivals: int = 0  #: rows read
@@ -82,13 +87,14 @@ class NodeStore:
         self, first: int, last: int, groups: Collection[int] | None = None
     ) -> list[IndexEntry]:
         entries = await self._store.fetch_index(first, last, groups)
-        self._tally.index += len(entries)
+        self._tally.index += sum(entry.bucket >= self._tally.first for entry in entries)
         self._tally.parts += (last - first + 1) * len(parts_of(groups, [self._parts]))
         return entries
 
     async def fetch_arrivals(self, after_ms: int, groups: Collection[int] | None = None) -> list[Arrival]:
         arrivals = await self._store.fetch_arrivals(after_ms, groups)
-        self._tally.arrivals += len(arrivals)
+        first_ms = first_slot(self._tally.first)
+        self._tally.arrivals += sum(arrival.slots[0] >= first_ms for arrival in arrivals)
         self._tally.parts += len(parts_of(groups, [self._parts]))
         return arrivals
 
@@ -131,7 +137,7 @@ class Node:
         if not owned.take(key):
             return False
         fleet = self._fleet
-        fleet.tally.due += 1
+        fleet.tally.due += row.place.slot_ms >= first_slot(fleet.tally.first)
         fleet.tally.late_ms = max(fleet.tally.late_ms, fleet.clock.now_ms() - row.place.slot_ms)
         heapq.heappush(self._due, (row.place.slot_ms, key, owned))
         return True
@@ -162,7 +168,7 @@ class Fleet:
         self.clock = ManualClock()
         self.store = MemoryStore(self.clock.now_ms)
         self.settings = DispatchSettings()
-        self.tally = FleetTally()
+        self.tally = FleetTally(first=bucket_of(self.clock.now_ms()) + 2)
         self.open_rows = 0  #: filed and not done
         self.nodes: list[Node] = []
         self._rng = Random(plan.seed)
@@ -183,11 +189,12 @@ class Fleet:
         await self._file(first + 1)
         await self._file(first + 2)
         tick_ms, ticks_a_seal = self.settings.tick_ms, self.settings.seal_ms // self.settings.tick_ms
-        ticks = (plan.minutes * BUCKET_MS + 30_000) // tick_ms  # the last minute is closed, too
+        # The last minute is closed, too, and by the turn of every instance.
+        ticks = (plan.minutes * BUCKET_MS + 90_000) // tick_ms
         for tick in range(ticks):
             now_ms = clock.now_ms()
             if now_ms % BUCKET_MS < tick_ms and bucket_of(now_ms) > first:
-                if bucket_of(now_ms) == first + 2:
+                if bucket_of(now_ms) == self.tally.first:
                     self._forget_the_start()
                 if bucket_of(now_ms) + 2 < first + plan.minutes:
                     await self._file(bucket_of(now_ms) + 2)
@@ -203,7 +210,7 @@ class Fleet:
         return self.tally
 
     def _forget_the_start(self) -> None:
-        for name in ("due", "index", "arrivals", "pages", "looks", "parts", "marks"):
+        for name in ("pages", "looks", "parts", "marks"):
             setattr(self.tally, name, 0)
 
     async def _file(self, bucket: int) -> None:

@@ -3,11 +3,11 @@
 Each stage is one pytest in one process with servers of its own, and runs its cases one after the other. Most
 of them wait most of the time, so that several keep two cores busy. Who comes first is settled by the system:
 
-- What kills and cuts off, whose verdicts come from ledgers, begins at once, and so do the real servers.
+- What kills and cuts off, whose verdicts come from ledgers, begins at once, and the real servers follow.
 - What measures time begins when the faults are over. `timed` and `load` need little, and whatever runs beside
   them gives way. `alone` may need all: it comes last, beside nothing but what is idle whenever anybody asks.
   Beside nice stages with servers of their own, it missed bounds of 75 to 120 ms twice in two runs. What it
-  waits for is cut into stages of two minutes or so, side by side: most of what they do is wait.
+  waits for is cut into stages of some minutes, side by side: most of what they do is wait.
 - What only computes, on virtual time or none, takes what the others leave, most of it beside `alone`, which
   waits for most of its time and would leave the cores idle.
 
@@ -98,18 +98,23 @@ COMPUTING = (
     "tests/unit/ringctl/test_resize_kills.py",
 )
 
+#: What kills and cuts off, on a split deployment.
+_FAULTS = ("pods", "network", "faults")
+
 #: What starts servers or is not idle when somebody measures.
 _BEFORE_ALONE = (
-    *("pods", "faults", "restarts", "three", "servers", "split", "nodes", "harm", "load", "pages"),
+    *(*_FAULTS, "restarts", "three", "servers", "stores", "split", "nodes", "harm", "load", "pages"),
     *("timed", "chart", "units"),
 )
 
 STAGES = (
+    # Three at once, as one after the other would be what everything else waits for.
     Stage("pods", 0, _e2e("cluster"), "faults and not alone"),
+    Stage("network", 0, _e2e("network_faults", "restored"), "faults and not alone"),
     Stage(
         "faults",
         0,
-        _e2e("bulk", "network_faults", "recurring", "resize", "restored", "ringctl", "upgrade"),
+        _e2e("bulk", "recurring", "resize", "ringctl", "upgrade"),
         "faults and not alone",
     ),
     Stage(
@@ -117,19 +122,17 @@ STAGES = (
         5,
         ("tests/service/test_cassandra_store.py", "tests/service/test_local_servers.py"),
         "faults and not alone",
-        after=("pods", "faults"),  # one more that starts servers beside them, and a rolled pod's clients wait
+        after=_FAULTS,  # one more that starts servers beside them, and a rolled pod's clients wait
     ),
-    Stage(
-        "three", 5, ("tests/service/test_three_nodes.py",), "faults and not alone", after=("pods", "faults")
-    ),
-    # What starts servers comes first, while nobody measures time.
-    Stage("servers", 5, ("tests/service", "tests/contract"), but=(CHART,)),
-    # Four that mostly wait, as one would be the last by minutes. Five at once left `load` without its rate.
+    Stage("three", 5, ("tests/service/test_three_nodes.py",), "faults and not alone", after=_FAULTS),
+    # What judges no time takes the places of faults that are over: with more at once `load` lacked its rate.
+    Stage("servers", 5, ("tests/service",), but=(CHART,), after=("network",)),
+    Stage("stores", 5, ("tests/contract",), after=("faults",)),
     Stage("split", 5, _e2e(*_ON_SERVERS), after=("faults",)),
-    Stage("nodes", 5, _e2e_but("load", *PAGES, *HARM, *_ON_SERVERS), after=("faults",)),
-    Stage("pages", 5, _e2e(*PAGES), after=("load",)),
-    Stage("harm", 5, _e2e(*HARM), after=("faults",)),
-    Stage("load", 2, _e2e("load"), after=("faults",)),  # it waits for a minute, whose rate is judged
+    Stage("nodes", 5, _e2e_but("load", *PAGES, *HARM, *_ON_SERVERS), after=("network",)),
+    Stage("harm", 5, _e2e(*HARM)),
+    Stage("pages", 5, _e2e(*PAGES), after=("harm",)),
+    Stage("load", 2, _e2e("load"), after=_FAULTS),  # it waits for a minute, whose rate is judged
     Stage(
         "timed",
         1,
@@ -140,7 +143,7 @@ STAGES = (
             *_e2e("clock_steps"),
         ),
         "alone",
-        after=("pods", "faults"),
+        after=_FAULTS,
     ),
     # From the beginning, with what the others leave.
     Stage("chart", 10, (CHART,)),

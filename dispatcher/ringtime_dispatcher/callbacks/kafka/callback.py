@@ -159,7 +159,6 @@ class _Attempt:
         "_acknowledged",
         "_dead",
         "_has_slot",
-        "_is_over",
         "_line",
         "_on_end",
         "_parts",
@@ -186,14 +185,13 @@ class _Attempt:
         self._parts = parts
         self._record = record
         self._timeout_ms = timeout_ms
-        self._on_end = on_end
+        self._on_end: Callable[[Reply], None] | None = on_end  # None: it is over
         self._line = parts.shared
         self._dead = 0  # producers it has met
         self._has_slot = False
         self._was_handed_over = False  # the record may have been written
         self._acknowledged: asyncio.Future[object] | None = None  # while it is waited for
         self._task: asyncio.Task[None] | None = None  # while it is to be handed over
-        self._is_over = False
 
     def begin(self) -> None:
         """Hand the record over, or have a task do so."""
@@ -203,7 +201,7 @@ class _Attempt:
 
     def drop(self) -> None:
         """End it at once, and tell nobody."""
-        if not self._is_over:
+        if self._on_end is not None:
             self._stop()
 
     def expire(self) -> None:
@@ -301,7 +299,7 @@ class _Attempt:
             raise _Ended(Reply(ok=False, error=f"refused by the broker: {type(error).__name__}"))
 
     def _on_acknowledged(self, acknowledged: asyncio.Future[object]) -> None:
-        if self._is_over:
+        if self._on_end is None:
             return
         self._acknowledged = None
         error = acknowledged.exception()
@@ -311,12 +309,13 @@ class _Attempt:
             self._task = asyncio.create_task(self._work(error))
 
     def _end(self, reply: Reply) -> None:
-        if not self._is_over:
+        on_end = self._on_end
+        if on_end is not None:
             self._stop()
-            self._on_end(reply)
+            on_end(reply)
 
     def _stop(self) -> None:
-        self._is_over = True
+        self._on_end = None
         self._parts.deadlines.leave(self, self._queue)
         if self._has_slot:
             self._parts.slots.release()

@@ -13,8 +13,11 @@ bytes of the body.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from types import MappingProxyType
+from typing import NamedTuple
 
 HEAD_BYTES = 64 * 1024  #: read until the body begins, interim answers included
 HEAD_LINES = 1_000  #: and so many lines
@@ -31,7 +34,21 @@ _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(?:;[^\r\n]*)?")
 _SECONDS = re.compile(rb"[0-9]+")
 _IDLE_S = re.compile(rb"timeout=([0-9]{1,5})(?![0-9])")
 _DATE_BYTES = 64  #: more than any form of a date takes
+_NO_FIELDS: Mapping[bytes, bytes] = MappingProxyType({})
+_NOWHERE = -1
 _USUAL_BYTES = 1_024  #: heads up to here are remembered: a receiver sends the same one over and over
+
+
+class Head(NamedTuple):
+    """What comes before the body of a final answer, interim answers included."""
+
+    size: int  #: bytes
+    status: int
+    fields: Mapping[bytes, bytes]  #: those of interest
+    is_clear: bool  #: nothing about it leaves room for two readings
+    length: int | None  #: of the body, if it is announced
+    is_chunked: bool
+    idle_s: int | None  #: that the receiver says it keeps an idle connection
 
 
 class AnswerReader:
@@ -41,24 +58,9 @@ class AnswerReader:
         is_head: the request's method was HEAD, whose answer has no body whatever it announces.
     """
 
-    __slots__ = (
-        "_at",
-        "_data",
-        "_fields",
-        "_interim",
-        "_is_body",
-        "_is_chunked",
-        "_is_clear",
-        "_is_head",
-        "_is_interim",
-        "_last",
-        "_length",
-        "_lines",
-        "_scanned",
-        "fault",
-        "is_complete",
-        "status",
-    )
+    __slots__ = ("_at", "_data", "_fields", "_head", "_is_head", "_reading", "fault", "is_complete", "status")
+
+    _at: int  # of the body: what is before it has been understood
 
     def __init__(self, *, is_head: bool = False) -> None:
         self.status: int | None = None  #: of the final answer, as soon as its first line is there
@@ -66,50 +68,36 @@ class AnswerReader:
         self.is_complete = False  #: the answer ended where it said, and nothing came after it
         self._is_head = is_head
         self._data = bytearray()
-        self._at = 0  # what is before it has been understood
-        self._scanned = 0  # what is before it holds no end of a line
-        self._lines = 0
-        self._interim = 0
-        self._is_interim = False  # the head under way is of an interim answer
-        self._is_body = False
-        self._is_clear = True  # nothing about the head leaves room for two readings
-        self._is_chunked = False
-        self._length: int | None = None
-        self._fields: dict[bytes, bytes] = {}
-        self._last = b""
+        self._head: Head | None = None
+        self._reading: _HeadReader | None = None  # of a head that is not there as a whole, or is unusual
+        self._fields: Mapping[bytes, bytes] = _NO_FIELDS
 
     def feed(self, data: bytes) -> bool:
         """Take what came. Return True when no more is wanted: the answer is over, or a bound is."""
-        if not self._data and not self._is_head:
+        if self._head is not None:
+            self._data += data
+            return self._read_body(self._head)
+        if not self._data:
             end = data.find(b"\r\n\r\n", 0, _USUAL_BYTES)
             known = None if end < 0 else _read_usual(data[: end + 4])
             if known is not None:
-                return self._go_on_from(known, data)
+                self._data += data
+                return self._begin_body(known)
         self._data += data
-        return self._read_body() if self._is_body else self._read_head()
-
-    def read_head(self, head: bytes) -> bool:
-        """Read what comes before a body, and nothing else; return whether it was that, all of it."""
-        self._data += head
-        self._read_head()
-        return self._is_body and self._scanned == len(head)
-
-    def _go_on_from(self, known: AnswerReader, data: bytes) -> bool:
-        """Take over what another reader made of the same head; `data` begins with it."""
-        self._data += data
-        self._is_body = True
-        self._at = self._scanned = known._at
-        self.status = known.status
-        self._fields = known._fields  # noted in heads alone: nobody changes them any more
-        self._is_clear, self._is_chunked, self._length = known._is_clear, known._is_chunked, known._length
-        return (self._length is None and not self._is_chunked) or self._read_body()
+        reading = self._reading
+        if reading is None:
+            reading = self._reading = _HeadReader(self._data)
+            self._fields = reading.fields
+        head = reading.read()
+        if head is not None:
+            return self._begin_body(head)
+        self.status, self.fault = reading.status, reading.fault
+        return reading.is_over
 
     def end(self) -> None:
         """Nothing more will come. A first line that broke off after its status still counts."""
-        if self.status is None and not self.fault and not self._is_interim:
-            line = _STATUS_LINE.match(self._data, self._at)
-            if line is not None and not _is_interim(int(line[2])):
-                self.status = int(line[2])
+        if self.status is None and self._reading is not None:
+            self.status = self._reading.broken_off()
 
     def retry_after_ms(self, now_ms: int) -> int | None:
         """Return how long the receiver asked to be left alone; None if it did not, or not in words of HTTP.
@@ -133,18 +121,96 @@ class AnswerReader:
 
     def idle_s(self) -> int | None:
         """Return how long the receiver says it keeps an idle connection, if it says so."""
-        timeout = _IDLE_S.search(self._fields.get(b"keep-alive", b"").lower())
-        return int(timeout[1]) if timeout else None
+        return None if self._head is None else self._head.idle_s
 
-    def _read_head(self) -> bool:
+    def _begin_body(self, head: Head) -> bool:
+        self._head, self.status, self._fields, self._at = head, head.status, head.fields, head.size
+        if head.length is None and not head.is_chunked and not self._is_head:
+            return True  # until the connection ends, or nobody knows: nothing is gained by waiting for it
+        return self._read_body(head)
+
+    def _read_body(self, head: Head) -> bool:
+        size = len(self._data)
+        if self._is_head:
+            end: int | None = head.size
+        elif head.length is None:
+            end = self._chunks_end()
+        else:
+            end = head.size + head.length
+            end = None if end > size else end
+        is_within = size - head.size <= BODY_BYTES
+        if end is None:
+            return not is_within
+        self.is_complete = head.is_clear and is_within and end == size
+        return True
+
+    def _chunks_end(self) -> int | None:
+        """Return where the last chunk and the trailers end; None if that is not there yet, `_NOWHERE` if
+        these are no chunks."""
         data = self._data
-        while not self._is_body:
+        while True:
+            end = data.find(b"\r\n", self._at)
+            if end < 0:
+                return None
+            digits = _CHUNK_SIZE.fullmatch(data, self._at, end)
+            if digits is None:
+                return _NOWHERE
+            size = int(digits[1], 16)
+            if size == 0:
+                if data[end + 2 : end + 4] == b"\r\n":
+                    return end + 4
+                trailers_end = data.find(b"\r\n\r\n", end + 2)
+                return None if trailers_end < 0 else trailers_end + 4
+            after = end + 2 + size + 2
+            if after > len(data):
+                return None
+            if data[after - 2 : after] != b"\r\n":
+                return _NOWHERE
+            self._at = after
+
+
+class _HeadReader:
+    """Reads the lines before a body, from data that grows."""
+
+    __slots__ = (
+        "_at",
+        "_data",
+        "_interim",
+        "_is_clear",
+        "_is_interim",
+        "_last",
+        "_lines",
+        "_scanned",
+        "fault",
+        "fields",
+        "is_over",
+        "status",
+    )
+
+    def __init__(self, data: bytearray) -> None:
+        self.status: int | None = None
+        self.fault = ""
+        self.is_over = False  #: no head will come of it
+        self.fields: dict[bytes, bytes] = {}
+        self._data = data
+        self._at = 0  # what is before it has been understood
+        self._scanned = 0  # what is before it holds no end of a line
+        self._lines = 0
+        self._interim = 0
+        self._is_interim = False  # the head under way is of an interim answer
+        self._is_clear = True
+        self._last = b""
+
+    def read(self) -> Head | None:
+        """Return the head; None: it is not there yet, or `is_over`."""
+        data = self._data
+        while True:
             end = data.find(b"\n", self._scanned)
             if end < 0 or end >= HEAD_BYTES or self._lines >= HEAD_LINES:
                 self._scanned = len(data)
-                if end < 0 and len(data) < HEAD_BYTES:
-                    return False
-                return self._give_up("no final answer within 64 KiB and 1,000 lines")
+                if end >= 0 or len(data) >= HEAD_BYTES:
+                    self._give_up("no final answer within 64 KiB and 1,000 lines")
+                return None
             line = bytes(data[self._at : end])
             self._at = self._scanned = end + 1
             self._lines += 1
@@ -154,27 +220,33 @@ class AnswerReader:
                 self._is_clear = False
             if self.status is None and not self._is_interim:
                 if line and not self._begin(line):
-                    return True
+                    return None
             elif line:
                 self._note(line)
             elif self._is_interim:
                 self._is_interim = False
-                self._fields.clear()
-            else:
-                return self._begin_body()
-        return False
+                self.fields.clear()
+            elif self.status is not None:
+                return self._end(self.status)
+
+    def broken_off(self) -> int | None:
+        """Return the status of a first line that nothing more came of."""
+        if self.fault or self._is_interim:
+            return None
+        line = _STATUS_LINE.match(self._data, self._at)
+        return None if line is None or _is_interim(int(line[2])) else int(line[2])
 
     def _begin(self, line: bytes) -> bool:
         """Read the first line of an answer. Return False if there is none to come."""
         parts = _STATUS_LINE.match(line)
         if parts is None:
-            return not self._give_up("the answer is not HTTP/1.1")
+            return self._give_up("the answer is not HTTP/1.1")
         self._last = b""
         status = int(parts[2])
         if _is_interim(status):
             self._is_interim = True
             self._interim += 1
-            return self._interim <= INTERIM_ANSWERS or not self._give_up(
+            return self._interim <= INTERIM_ANSWERS or self._give_up(
                 f"more than {INTERIM_ANSWERS} interim answers"
             )
         self.status = status
@@ -186,7 +258,7 @@ class AnswerReader:
         if line[0] in b" \t":  # folded: it goes on with the header before
             self._is_clear = False
             if self._last:
-                self._fields[self._last] = (self._fields[self._last] + b" " + line).strip(b" \t")
+                self.fields[self._last] = (self.fields[self._last] + b" " + line).strip(b" \t")
             return
         written, colon, value = line.partition(b":")
         name = written.rstrip(b" \t").lower()
@@ -195,69 +267,36 @@ class AnswerReader:
         self._last = name if name in _READ else b""
         if self._last:
             value = value.strip(b" \t")
-            before = self._fields.get(name)
-            self._fields[name] = value if before is None else before + b", " + value
+            before = self.fields.get(name)
+            self.fields[name] = value if before is None else before + b", " + value
 
-    def _begin_body(self) -> bool:
-        self._is_body = True
-        self._scanned = self._at
-        coding, length = self._fields.get(b"transfer-encoding"), self._fields.get(b"content-length")
-        if b"close" in self._fields.get(b"connection", b"").lower():
-            self._is_clear = False
-        if self._is_head or self.status in _BODILESS:
-            self._length = 0
+    def _end(self, status: int) -> Head:
+        fields = self.fields
+        coding, length = fields.get(b"transfer-encoding"), fields.get(b"content-length")
+        kept = _IDLE_S.search(fields.get(b"keep-alive", b"").lower())
+        announced, is_chunked = None, False
+        if status in _BODILESS:
+            announced = 0
         elif coding is None and length is not None and _LENGTH.fullmatch(length):
-            self._length = int(length)
+            announced = int(length)
         elif coding is not None and coding.lower() == b"chunked" and length is None:
-            self._is_chunked = True
-        else:  # until the connection ends, or nobody knows: nothing is gained by waiting for it
-            self._is_clear = False
-            return True
-        return self._read_body()
-
-    def _read_body(self) -> bool:
-        end = self._chunks_end() if self._is_chunked else self._length_end()
-        is_within = len(self._data) - self._scanned <= BODY_BYTES
-        if end is None:
-            return not is_within
-        self.is_complete = self._is_clear and is_within and end == len(self._data)
-        return True
-
-    def _length_end(self) -> int | None:
-        if self._length is None or self._at + self._length > len(self._data):
-            return None
-        return self._at + self._length
-
-    def _chunks_end(self) -> int | None:
-        """Return where the last chunk and the trailers end; None if that is not there yet."""
-        data = self._data
-        while True:
-            end = data.find(b"\r\n", self._at)
-            if end < 0:
-                return None
-            digits = _CHUNK_SIZE.fullmatch(data, self._at, end)
-            if digits is None:
-                self._is_clear = False
-                return end
-            size = int(digits[1], 16)
-            if size == 0:
-                if data[end + 2 : end + 4] == b"\r\n":
-                    return end + 4
-                trailers_end = data.find(b"\r\n\r\n", end + 2)
-                return None if trailers_end < 0 else trailers_end + 4
-            after = end + 2 + size + 2
-            if after > len(data):
-                return None
-            if data[after - 2 : after] != b"\r\n":
-                self._is_clear = False
-                return after
-            self._at = after
+            is_chunked = True
+        return Head(
+            size=self._at,
+            status=status,
+            fields=fields,
+            is_clear=self._is_clear and b"close" not in fields.get(b"connection", b"").lower(),
+            length=announced,
+            is_chunked=is_chunked,
+            idle_s=int(kept[1]) if kept else None,
+        )
 
     def _give_up(self, fault: str) -> bool:
-        """End reading. What the status line said stands."""
+        """End reading; returns False. What the status line said stands."""
+        self.is_over = True
         if self.status is None:
             self.fault = fault
-        return True
+        return False
 
 
 def _is_interim(status: int) -> bool:
@@ -265,7 +304,7 @@ def _is_interim(status: int) -> bool:
 
 
 @lru_cache(maxsize=1_024)
-def _read_usual(head: bytes) -> AnswerReader | None:
-    """Return a reader that has read this head; None: it is not the whole head of a final answer."""
-    reader = AnswerReader()
-    return reader if reader.read_head(head) else None
+def _read_usual(head: bytes) -> Head | None:
+    """Return what this says; None: it is not the whole head of a final answer."""
+    known = _HeadReader(bytearray(head)).read()
+    return known if known is not None and known.size == len(head) else None

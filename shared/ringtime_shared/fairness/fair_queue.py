@@ -116,12 +116,21 @@ class _Lane(Generic[T]):
         """What is to be started from; empty: nothing waits."""
         return self.first or self.waiting or self.last or self.waiting
 
-    def lines(self, upto: Rank = Rank.LAST) -> list[deque[tuple[int, T]]]:
-        """What waits, of this rank and of those that go before it."""
+    def lines(self) -> list[deque[tuple[int, T]]]:
+        """What waits, in the order in which it is started."""
+        return [line for line in (self.first, self.waiting, self.last) if line]
+
+    def has_older(self, before_ms: int, upto: Rank) -> bool:
+        """Whether something that goes before a new one of this rank was put before then; asked of all that
+        comes due."""
+        first, waiting, last = self.first, self.waiting, self.last
+        if first and first[0][0] < before_ms:
+            return True
         if upto is Rank.FIRST:
-            return [self.first] if self.first else []
-        all_of = (self.first, self.waiting) if upto is Rank.USUAL else (self.first, self.waiting, self.last)
-        return [line for line in all_of if line]
+            return False
+        if waiting and waiting[0][0] < before_ms:
+            return True
+        return bool(upto is Rank.LAST and last and last[0][0] < before_ms)
 
     def is_quick(self, now_ms: int) -> bool:
         if self.kind == _QUICK:
@@ -336,7 +345,7 @@ class FairQueue(Generic[T]):
             return False
         if lane.kind == _QUICK and len(lane.under_way) < self._cap:
             return False
-        return any(line[0][0] < before_ms for line in lane.lines(rank))
+        return lane.has_older(before_ms, rank)
 
     def lanes(self) -> Iterator[LaneState]:
         """Yield what there is for each destination. Others may have their turn between two of an iteration:

@@ -7,7 +7,6 @@ them. A test keeps to names of its own.
 
 from __future__ import annotations
 
-import gc
 import os
 import resource
 import time
@@ -23,6 +22,7 @@ from ringtime_local import (
     LocalServers,
     MissingPrerequisite,
 )
+from ringtime_shared.process.service import settle_memory
 from tests.harness.logs import last_said
 from tests.harness.stages import CPU_S
 
@@ -45,8 +45,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
 
 
 def pytest_collection_finish() -> None:
-    """What was collected stays to the end: whoever looks for garbage need not look at it again and again."""
-    gc.freeze()
+    """What was collected stays to the end, and what tests leave is looked for as seldom as in a service."""
+    settle_memory()
 
 
 @pytest.fixture(scope="session", autouse=True)

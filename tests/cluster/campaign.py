@@ -15,6 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from hashlib import sha256
 
+from ringtime_shared.process.service import settle_memory
 from tests.cluster.change_world import ChangePlan, ChangeWorld
 from tests.cluster.clock_world import ClockWorld
 from tests.cluster.cron_world import CronPlan, CronWorld
@@ -84,15 +85,19 @@ def recall(kind: str, seed: int) -> str:
     return f"{kind} {seed} {sha256(repr(history).encode()).hexdigest()}"
 
 
-def _play_block(seeds: range, play: Play) -> dict[int, list[str]]:
+def _begin_player() -> None:
     logging.disable(logging.CRITICAL)
+    settle_memory()
+
+
+def _play_block(seeds: range, play: Play) -> dict[int, list[str]]:
     return {seed: found for seed in seeds if (found := play(seed))}
 
 
 @cache
 def _players() -> ProcessPoolExecutor:
     """One pool for all campaigns of a process: each new one imports everything in every player."""
-    return ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"))
+    return ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"), _begin_player)
 
 
 def end_players() -> None:

@@ -47,5 +47,5 @@ CLOCK_PLANTS: list[Plant] = [
 
 #: The seed to begin at for those that few seeds show: a little before the first that does.
 FIRST_SEEDS: dict[Plant, int] = dict.fromkeys(
-    (begin_at_the_marks_that_are_there, lower_marks_only_to_now, file_above_a_false_seal), 15
+    (begin_at_the_marks_that_are_there, lower_marks_only_to_now, file_above_a_false_seal), 21
 )

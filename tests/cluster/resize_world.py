@@ -4,6 +4,7 @@ other's way."""
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from random import Random
 from typing import cast
@@ -160,10 +161,11 @@ class ResizeWorld(World):
     async def _look(self) -> None:
         """Note each acknowledged row that has no outcome and lies where nobody polls."""
         app = await self._app()
+        names = {app.number: app.app_id for app in await self.store.fetch_apps()}
         for entry in self.creates:
             if entry.schedule_id in self._ended:
                 continue
-            place = await self._pending(entry)
+            place = await self._pending(entry, names)
             if place is None:
                 self._ended.add(entry.schedule_id)
             elif place.app_id == APP and place.partition >= app.polled:
@@ -176,10 +178,9 @@ class ResizeWorld(World):
         assert app is not None
         return app
 
-    async def _pending(self, entry: ClientEntry) -> Place | None:
+    async def _pending(self, entry: ClientEntry, names: Mapping[int, str]) -> Place | None:
         parts = unpack_id(entry.schedule_id)
-        apps = {app.number: app.app_id for app in await self.store.fetch_apps()}
-        place = Place(apps[parts.app_number], parts.partition, parts.slot_ms)
+        place = Place(names[parts.app_number], parts.partition, parts.slot_ms)
         home = await self.store.fetch_row(place, entry.schedule_id)
         if home is None or home.outcome is not None or home.cancelled_ms is not None:
             return None

@@ -343,7 +343,8 @@ class World:
         loop = asyncio.get_running_loop()
         waiting = list(self.creates)
         while waiting and loop.time() < deadline_s:
-            waiting = [entry for entry in waiting if await self._is_pending(entry)]
+            while waiting and not await self._is_pending(waiting[-1]):
+                waiting.pop()
             await asyncio.sleep(0.5)
         await asyncio.sleep(1)
 

@@ -141,7 +141,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
         loop is to stop. asyncio would come back for each moment, which costs as much as what is called."""
         calls, timers, next_call = self._calls, self._timers, self._calls.popleft
         while not self._stopping:
-            if self.cancelled_timers:
+            if timers and (
+                timers[0][1].is_cancelled or self.cancelled_timers > len(timers) * self.MIN_CANCELLED
+            ):
                 self._drop_cancelled()
             if timers:
                 if not calls:

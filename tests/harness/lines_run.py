@@ -1,4 +1,4 @@
-"""pytest, and the share of lines of services it ran: `python -m tests.harness.lines_run FILE [ARGUMENT ...]`.
+"""pytest, and which lines of services it ran: `python -m tests.harness.lines_run FILE [ARGUMENT ...]`.
 
 Slipcover takes its probe out of a line that has run, so that what runs often costs nothing more. A tracer is
 told of each line each time, which doubled the work of the unit tests.
@@ -11,9 +11,11 @@ modules are imported, and after so many tests, each time twice as many: a dozen 
 
 from __future__ import annotations
 
+import json
 import sys
 import tomllib
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 
 import pytest
@@ -53,12 +55,18 @@ class _Probes:
 
 
 def run(file: Path, arguments: Sequence[str], folders: Sequence[str]) -> int:
-    """Run pytest, write the share of lines in these folders to a file, in percent; return its code."""
+    """Run pytest, write which lines in these folders ran and which did not to a file; return its code."""
     probes = slipcover.Slipcover(source=folders, d_miss_threshold=NEVER)
     with slipcover.ImportManager(probes, slipcover.FileMatcher(sources=folders)):
         code = int(pytest.main([*NO_WARNING, *arguments], plugins=[_Probes(probes)]))
-    file.write_text(str(probes.get_coverage()["summary"]["percent_covered_display"]))
+    file.write_text(json.dumps(probes.get_coverage()))
     return code
+
+
+def share(files: Sequence[Path]) -> str:
+    """Return the share of lines that ran in one run or another, in percent."""
+    runs = [json.loads(file.read_text()) for file in files]
+    return str(reduce(slipcover.merge_coverage, runs)["summary"]["percent_covered_display"])
 
 
 if __name__ == "__main__":

@@ -21,9 +21,12 @@ def stages_of(file: str, marks: str) -> list[str]:
     return [
         stage.name
         for stage in STAGES
-        if stage.marks == marks and file not in stage.but
-        if any(f"{file}/".startswith(f"{path}/") for path in stage.paths)
+        if stage.marks == marks and _is_in(file, stage.paths) and not _is_in(file, stage.but)
     ]
+
+
+def _is_in(file: str, paths: tuple[str, ...]) -> bool:
+    return any(f"{file}/".startswith(f"{path}/") for path in paths)
 
 
 def test_every_file_is_in_one_stage_of_those_without_a_mark() -> None:
@@ -168,7 +171,7 @@ async def test_what_runs_beside_what_measures_time_gives_way(
     niceness = {stage.name: stage.niceness for stage in STAGES}
     assert all(niceness[other] > niceness["alone"] for other in beside["alone"])
     assert all(niceness[other] > niceness["timed"] for other in beside["timed"] - {"alone"})
-    assert not {"pods", "faults"} & (beside["alone"] | beside["timed"])
+    assert not {"pods", "network", "faults"} & (beside["alone"] | beside["timed"] | beside["attempts"])
     assert "cluster" in beside["alone"]
     assert [stage for stage in STAGES if any(niceness[name] == give_way.IDLE for name in stage.after)] == []
 
@@ -203,7 +206,7 @@ async def test_the_end_tells_the_slowest_and_fails_with_the_worst(
     async def run(stage: Stage, arguments: list[str]) -> int:
         return codes[stage.name]
 
-    def coverage() -> str:
+    def coverage(measured: list[Stage]) -> str:
         return "90 %"
 
     monkeypatch.setattr(stages, "FOLDER", tmp_path / "reports")
@@ -234,23 +237,25 @@ def test_a_measured_stage_says_which_share_of_the_lines_ran(
     service = tmp_path / "services" / "one.py"
     service.parent.mkdir()
     service.write_text("def yes():\n    return 1\n\ndef no():\n    return 2\n")
-    (tmp_path / "test_it.py").write_text(
-        "import sys\nsys.path.insert(0, 'services')\n\ndef test_it():\n    import one\n    assert one.yes()\n"
-    )
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     program = f"""
 import sys
 from pathlib import Path
 sys.path.insert(0, {str(ROOT)!r})
 from tests.harness import lines_run
-sys.exit(lines_run.run(Path("share"), ["-q", "-p", "no:cacheprovider", "-p", "no:slipcover"], ["services"]))
+arguments = ["-q", "-p", "no:cacheprovider", "-p", "no:slipcover", f"test_{{sys.argv[1]}}.py"]
+sys.exit(lines_run.run(Path(f"{{sys.argv[1]}}.lines"), arguments, ["services"]))
 """
-    subprocess.run([sys.executable, "-c", program], cwd=tmp_path, check=True, capture_output=True)
-    assert (tmp_path / "share").read_text() == "75"  # three lines of four
-    monkeypatch.setattr(stages, "COVERAGE", tmp_path / "share")
-    assert stages.coverage() == "75 %"
-    monkeypatch.setattr(stages, "COVERAGE", tmp_path / "none")
-    assert stages.coverage() == "not measured"
+    for name in ("yes", "no"):
+        (tmp_path / f"test_{name}.py").write_text(
+            f"import sys\nsys.path.insert(0, 'services')\ndef test_it():\n    import one\n    one.{name}()\n"
+        )
+        subprocess.run([sys.executable, "-c", program, name], cwd=tmp_path, check=True, capture_output=True)
+    monkeypatch.setattr(stages, "FOLDER", tmp_path)
+    yes, no, ended = (Stage(name, 0, ()) for name in ("yes", "no", "ended"))
+    assert stages.coverage([yes, ended]) == "75 %"  # three lines of four
+    assert stages.coverage([yes, no]) == "100 %"
+    assert stages.coverage([ended]) == "not measured"
 
 
 def test_what_is_measured_is_what_the_wheel_holds() -> None:

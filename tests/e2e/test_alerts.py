@@ -184,10 +184,13 @@ class Faults:
             await asyncio.sleep(0.5)
 
     async def miss(self) -> None:
-        """Deactivate an app until what it has due is later than it accepts."""
-        await self.create("sla", "/good", 2, 2, 2)
+        """Deactivate an app until what it has due is later than it accepts.
+
+        Dispatchers have to know before it is due, on a busy machine too.
+        """
+        await self.create("sla", "/good", 5, 5, 5)
         await self.ask("POST", "/apps/sla/deactivate")
-        await asyncio.sleep(4)
+        await asyncio.sleep(7)
         await self.ask("POST", "/apps/sla/activate")
 
 

@@ -119,6 +119,8 @@ STAGES = (
         _e2e("bulk", "recurring", "resize", "ringctl", "upgrade"),
         "faults and not alone",
     ),
+    # It waits for most of five minutes, so that it would be the last.
+    Stage("nodes", 5, _e2e_but("load", *PAGES, *HARM, *_ON_SERVERS)),
     Stage(
         "restarts",
         5,
@@ -131,9 +133,8 @@ STAGES = (
     Stage("servers", 5, ("tests/service",), but=(CHART,), after=("network",)),
     Stage("stores", 5, ("tests/contract",), after=("faults",)),
     Stage("split", 5, _e2e(*_ON_SERVERS), after=("faults",)),
-    Stage("nodes", 5, _e2e_but("load", *PAGES, *HARM, *_ON_SERVERS), after=("network",)),
-    Stage("harm", 5, _e2e(*HARM)),
-    Stage("pages", 5, _e2e(*PAGES), after=("harm",)),
+    Stage("harm", 5, _e2e(*HARM), after=("network",)),
+    Stage("pages", 5, _e2e(*PAGES), after=("faults",)),
     Stage("load", 2, _e2e("load"), after=_FAULTS),  # it waits for a minute, whose rate is judged
     Stage(
         "timed",

@@ -39,19 +39,25 @@ class Attempt:
     __slots__ = ("at_ms", "begun_ms", "delivery", "drop", "fault", "item", "policy")
 
     def __init__(
-        self, item: RowItem, policy: DeliveryPolicy, delivery: Delivery, fault: str, clock: Clock
+        self,
+        item: RowItem,
+        policy: DeliveryPolicy,
+        delivery: Delivery,
+        fault: str,
+        at_ms: int,
+        begun_ms: int,
     ) -> None:
         self.item = item
         self.policy = policy
         self.delivery = delivery
         self.fault = fault  #: why it cannot be made: a secret of it is not readable here
         self.drop: Callable[[], None] = _nothing  #: ends one that was begun
-        self.stamp(clock)
+        self.at_ms = at_ms
+        self.begun_ms = begun_ms  #: the same moment on the boot clock
 
     def stamp(self, clock: Clock) -> None:
-        """It is sent now."""
-        self.at_ms = clock.now_ms()
-        self.begun_ms = clock.boot_ms()  #: the same moment on the boot clock
+        """It is sent now, not when it was prepared."""
+        self.at_ms, self.begun_ms = clock.now_ms(), clock.boot_ms()
 
     def shown(self, reply: Reply) -> Reply:
         """Return how it ended, without what is secret."""
@@ -94,8 +100,8 @@ class Attempts:
         # and its reply is there before the guard would cancel it.
         self._guards = Deadlines(waits_a_turn=True)
 
-    def prepare(self, item: RowItem, policy: DeliveryPolicy, timeout_ms: int) -> Attempt:
-        """Return the attempt to make of an item, as of now."""
+    def prepare(self, item: RowItem, policy: DeliveryPolicy, timeout_ms: int, now_ms: int) -> Attempt:
+        """Return the attempt to make of an item now."""
         row, kept = item.row, item.details or {}
         fault, schedule, details = policy.secrets_fault, row.schedule, kept
         if not fault and (schedule.sending is not None or CIPHERTEXT in kept or SECRET_HEADERS in kept):
@@ -114,7 +120,7 @@ class Attempts:
             tls_profile=policy.tls_profile,
             trace=schedule.trace,
         )
-        return Attempt(item, policy, delivery, fault, self._clock)
+        return Attempt(item, policy, delivery, fault, now_ms, self._clock.boot_ms())
 
     def begin(self, attempt: Attempt, on_end: Callable[[Attempt, Reply], None]) -> bool:
         """Send at once, if this attempt needs no task; `on_end` is called when it has ended, unless it is

@@ -496,7 +496,8 @@ class Deliverer:
             self.counts.missed(row.place.app_id)
             self._settle(item, unsent(row, Status.MISS, "came due too late", now_ms))
             return None
-        attempt = self._attempts.prepare(item, policy, self._turns.timeout_ms(row.schedule, policy))
+        timeout_ms = self._turns.timeout_ms(row.schedule, policy)
+        attempt = self._attempts.prepare(item, policy, timeout_ms, now_ms)
         if attempt.fault:
             reply = Reply(ok=False, error=storable(f"not sent: {attempt.fault}"))
             self._conclude(attempt, reply, was_asked=False)

@@ -244,6 +244,17 @@ class TestBegun:
             assert callback._parts.slots._value == KafkaSettings().max_in_flight
             assert not callback._parts.deadlines._lines
 
+    async def test_what_the_producer_forgets_has_an_end(self, kafka_server: KafkaServer) -> None:
+        topic = await new_topic(kafka_server)
+        async with callback_for(kafka_server.bootstrap, linger_ms=1_000) as callback:
+            assert (await begun(callback, delivery(topic, 0))).ok
+            producer = await callback._shared.get()
+            ended = begun(callback, delivery(topic, 1))
+            ((batch,),) = producer._message_accumulator._batches.values()
+            for acknowledged, _ in batch._msg_futures:
+                acknowledged.cancel()
+            assert await ended == Reply(ok=False, error="CancelledError")
+
 
 class TestBrokenProducer:
     async def test_is_replaced_and_the_record_still_sent(self, kafka_server: KafkaServer) -> None:

@@ -311,6 +311,9 @@ class _Attempt:
         if self._on_end is None:
             return
         self._acknowledged = None
+        if acknowledged.cancelled():  # by nobody here
+            self._end(reply_to(asyncio.CancelledError()))
+            return
         error = acknowledged.exception()
         if error is None:
             self._end(_SENT)

@@ -1,7 +1,4 @@
-"""Attempts of `ringtime serve`: how far apart they are, what survives a kill, what those that hang do.
-
-Their bounds are so far off that it is enough if whatever runs beside them gives way.
-"""
+"""Attempts of `ringtime serve`: how far apart they are, what survives a kill, what those that hang do."""
 
 from __future__ import annotations
 

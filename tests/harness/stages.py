@@ -4,10 +4,10 @@ Each stage is one pytest in one process with servers of its own, and runs its ca
 of them wait most of the time, so that several keep two cores busy. Who comes first is settled by the system:
 
 - What kills and cuts off, whose verdicts come from ledgers, begins at once, and the real servers follow.
-- What measures time begins when the faults are over. `timed`, `attempts` and `load` need little, and whatever
-  runs beside them gives way. `alone` may need all: it comes last, beside nothing but what is idle whenever
-  anybody asks. Beside nice stages with servers of their own, it missed bounds of 75 to 120 ms twice in two
-  runs. What it waits for is cut into stages of some minutes, side by side: most of what they do is wait.
+- What measures time begins when the faults are over. `timed` and `load` need little, and whatever runs beside
+  them gives way. `alone` may need all: it comes last, beside nothing but what is idle whenever anybody asks.
+  Beside nice stages with servers of their own, it missed bounds of 75 to 300 ms in three runs of four. What
+  it waits for is cut into stages of some minutes, side by side: most of what they do is wait.
 - What only computes, on virtual time or none, takes what the others leave, most of it beside `alone`, which
   waits for most of its time and would leave the cores idle.
 
@@ -106,7 +106,7 @@ _FAULTS = ("pods", "network", "faults")
 #: What starts servers or is not idle when somebody measures.
 _BEFORE_ALONE = (
     *(*_FAULTS, "restarts", "three", "servers", "stores", "split", "nodes", "harm", "load", "pages"),
-    *("timed", "attempts", "chart", "units"),
+    *("timed", "chart", "units"),
 )
 
 STAGES = (
@@ -134,7 +134,7 @@ STAGES = (
     Stage("stores", 5, ("tests/contract",), after=("faults",)),
     Stage("split", 5, _e2e(*_ON_SERVERS), after=("faults",)),
     Stage("harm", 5, _e2e(*HARM), after=("network",)),
-    Stage("pages", 5, _e2e(*PAGES), after=("faults",)),
+    Stage("pages", 5, _e2e(*PAGES), after=("load",)),
     Stage("load", 2, _e2e("load"), after=_FAULTS),  # it waits for a minute, whose rate is judged
     Stage(
         "timed",
@@ -148,15 +148,13 @@ STAGES = (
         "alone",
         after=_FAULTS,
     ),
-    # Bounds of 300 ms and more, which held with most of the machine taken by what gives no way.
-    Stage("attempts", 2, _e2e("attempts", "neighbours"), "alone", after=_FAULTS),
     # From the beginning, with what the others leave.
     Stage("chart", 10, (CHART,)),
     Stage("units", 10, ("tests/unit",), but=(*COMPUTING, INGEST), is_measured=True),
     Stage(
         "alone",
         0,
-        _e2e("cluster", "delivery", "door", "kafka_delivery", "serve"),
+        _e2e("attempts", "cluster", "delivery", "door", "kafka_delivery", "neighbours", "serve"),
         "alone",
         after=_BEFORE_ALONE,
     ),

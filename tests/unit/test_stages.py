@@ -171,7 +171,7 @@ async def test_what_runs_beside_what_measures_time_gives_way(
     niceness = {stage.name: stage.niceness for stage in STAGES}
     assert all(niceness[other] > niceness["alone"] for other in beside["alone"])
     assert all(niceness[other] > niceness["timed"] for other in beside["timed"] - {"alone"})
-    assert not {"pods", "network", "faults"} & (beside["alone"] | beside["timed"] | beside["attempts"])
+    assert not {"pods", "network", "faults"} & (beside["alone"] | beside["timed"])
     assert "cluster" in beside["alone"]
     assert [stage for stage in STAGES if any(niceness[name] == give_way.IDLE for name in stage.after)] == []
 

@@ -158,12 +158,7 @@ class Target:
     host: str  #: a name in lower case, or an address without brackets
     port: int
     address: Address | None  #: the host, if it is an address; a mapped one is the IPv4 address
-
-    @property
-    def origin(self) -> str:
-        """Return `scheme://host:port`, the same text for all spellings of one target."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{self.scheme}://{host}:{self.port}"
+    origin: str  #: `scheme://host:port`, the same text for all spellings of one target
 
 
 def parse_target(url: str) -> Target | None:
@@ -184,4 +179,7 @@ def _parse_origin(origin: str) -> Target | None:
         text, _, port = authority.partition(":")
     address = parse_address(text)
     host = text if address is None else str(address)
-    return Target(scheme, host, int(port) if port else DEFAULT_PORTS[scheme], address)
+    number = int(port) if port else DEFAULT_PORTS[scheme]
+    return Target(
+        scheme, host, number, address, f"{scheme}://{f'[{host}]' if ':' in host else host}:{number}"
+    )

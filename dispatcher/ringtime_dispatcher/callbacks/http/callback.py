@@ -47,6 +47,7 @@ from ringtime_shared.traces.context import headers_of
 
 _MOST_ADDRESSES = 3  #: tried in one attempt
 _MOST_FAILED = 1_024  #: hosts of which a failed address is remembered
+_MOST_KNOWN = 1_024  #: origins whose ways are
 _GONE = 410
 _UNUSABLE = Reply(ok=False, error="the request cannot be made from these details", is_final=True)
 _BLOCKED = Reply(ok=False, error=NOT_ALLOWED, is_final=True)
@@ -91,34 +92,31 @@ class HttpCallback(HttpRules, PromptType):
         self._completions = completions
         self._trust = trust or Trust(CallbackSettings())
         self._connections = Connections(most=max_connections, trust=self._trust)
-        self._known = lru_cache(maxsize=1_024)(self._find_url)
+        self._known: dict[str, _KnownOrigin] = {}  # by origin
         self._failed: dict[str, Address] = {}  # by host, where an attempt got no answer last
 
     def destination(self, details: Mapping[str, object]) -> str:
         """Return scheme, host and port: what is down together."""
-        url = str(details.get("url"))
-        if (route := parse_route(url)) is not None:
-            return route.origin
-        target = parse_target(url)
+        target = parse_target(str(details.get("url")))
         return target.origin if target else self.name
 
     def begin(self, delivery: Delivery, on_end: Callable[[Reply], None]) -> Callable[[], None] | None:
         """Send over a connection that is kept, to an address that is known and allowed."""
         if delivery.tls_profile or delivery.schedule.run is not None:
             return None
-        known = self._known(str(delivery.details.get("url")))
-        if known is None or not (ways := self._known_ways(known)):
+        route = parse_route(str(delivery.details.get("url")))
+        if route is None or not (ways := self._known_ways(route)):
             return None
         try:
             now_s = self._clock.now_ms() // 1_000 if delivery.secrets else 0  # dates signatures alone
-            request = request_bytes(known.route, delivery, now_s)
+            request = request_bytes(route, delivery, now_s)
         except ValueError:
             return None
         begun_s = asyncio.get_running_loop().time()
         connection = self._connections.take(ways, begun_s)
         if connection is None:
             return None
-        answer, target = AnswerReader(is_head=delivery.details["method"] == "HEAD"), known.route.target
+        answer, target = AnswerReader(is_head=delivery.details["method"] == "HEAD"), route.target
 
         def read(ended: Ended) -> None:
             on_end(self._conclude(connection, answer, ended, delivery, target, ways))
@@ -225,10 +223,16 @@ class HttpCallback(HttpRules, PromptType):
             return Reply(ok=False, error=f"no answer within {delivery.timeout_ms} ms")
         return Reply(ok=False, error=f"the connection broke: {fault}" if fault else "the connection broke")
 
-    def _known_ways(self, known: _KnownUrl) -> Sequence[Way]:
-        """Return the ways to an URL, as `invoke` finds them; none where its name has to be looked up, or may
-        not be called."""
-        target = known.route.target
+    def _known_ways(self, route: Route) -> Sequence[Way]:
+        """Return the ways to a target, as `invoke` finds them; none where its name has to be looked up, or
+        may not be called."""
+        target, known = route.target, self._known.get(route.target.origin)
+        if known is None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            is_allowed = target.address is not None and not self._is_refused(target)
+            ways = _ways_to(target, (target.address,)) if is_allowed else ()
+            known = self._known[target.origin] = _KnownOrigin(ways)
         if target.address is None:
             addresses = self._names.recall(target.host)
             if addresses is None:
@@ -238,13 +242,6 @@ class HttpCallback(HttpRules, PromptType):
                 is_allowed = self._policy.allows(target, addresses)
                 known.ways = _ways_to(target, addresses) if is_allowed else ()
         return self._in_order(target.host, known.ways)
-
-    def _find_url(self, url: str) -> _KnownUrl | None:
-        route = parse_route(url)
-        if route is None or self._policy.refuses(route.target):
-            return None
-        address = route.target.address
-        return _KnownUrl(route, () if address is None else _ways_to(route.target, (address,)))
 
     def _in_order(self, host: str, ways: Sequence[Way]) -> Sequence[Way]:
         """Return the few to try; the one that failed last comes last."""
@@ -260,14 +257,13 @@ class HttpCallback(HttpRules, PromptType):
         self._failed[host] = way.address
 
 
-class _KnownUrl:
-    """What is the same for attempts at one URL that may be called."""
+class _KnownOrigin:
+    """What is the same for attempts at one origin. The paths of an app's callbacks differ as a rule."""
 
-    __slots__ = ("addresses", "route", "ways")
+    __slots__ = ("addresses", "ways")
 
-    def __init__(self, route: Route, ways: Sequence[Way]) -> None:
-        self.route = route
-        self.ways = ways  #: to its address, or to these of its name, if they are allowed
+    def __init__(self, ways: Sequence[Way]) -> None:
+        self.ways = ways  #: to its address, or to these of its name; none if they are not allowed
         self.addresses: Answer | None = None
 
 
@@ -287,7 +283,6 @@ class Route(NamedTuple):
     target: Target
     resource: str  #: what the request line asks for: path and query
     host: str  #: the Host header
-    origin: str  #: of the target
 
 
 @lru_cache(maxsize=1_024)
@@ -302,7 +297,7 @@ def parse_route(url: str) -> Route | None:
     host = f"[{target.host}]" if ":" in target.host else target.host
     if target.port != DEFAULT_PORTS[target.scheme]:
         host = f"{host}:{target.port}"
-    return Route(target, resource if resource.startswith("/") else f"/{resource}", host, target.origin)
+    return Route(target, resource if resource.startswith("/") else f"/{resource}", host)
 
 
 def request_bytes(route: Route, delivery: Delivery, now_s: int, completion_url: str = "") -> bytes:

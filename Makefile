@@ -91,7 +91,7 @@ schemathesis: setup ## Hold a server against its OpenAPI document by Schemathesi
 faults: setup ## Check the models, run the long fault set on real servers, write docs/faults.md anew; 100 minutes
 	$(BIN)/python -m tests.model.check --or-skip
 	RINGTIME_FAULTS=long $(BIN)/python -m pytest -q -s tests/e2e/test_cluster.py tests/e2e/test_network_faults.py \
-		tests/e2e/test_delivery.py tests/e2e/test_attempts.py tests/e2e/test_kafka_delivery.py tests/e2e/test_recurring.py \
+		tests/e2e/test_delivery.py tests/e2e/test_kafka_delivery.py tests/e2e/test_recurring.py \
 		tests/e2e/test_resize.py tests/e2e/test_bulk.py tests/e2e/test_upgrade.py
 	RINGTIME_FAULTS=long $(BIN)/python -m pytest -q tests/service/test_local_servers.py tests/service/test_cassandra_store.py \
 		tests/service/test_three_nodes.py -k "three_nodes or tombstones"

@@ -19,7 +19,6 @@ from ringtime_local.cluster import Cluster
 from tests.conftest import NOT_OF_CLUSTERS
 from tests.harness.claims import Owners
 from tests.harness.client import LoadClient, gather
-from tests.harness.hostile import HostileReceiver, running_hostile
 from tests.harness.receiver import Receiver, running_receiver
 from tests.harness.report import IS_LONG
 
@@ -147,12 +146,6 @@ def wait_blocking(holds: Callable[[], bool], timeout_s: float) -> None:
 @pytest.fixture
 def receiver(tmp_path: Path) -> Iterator[Receiver]:
     with running_receiver(tmp_path) as running:
-        yield running
-
-
-@pytest.fixture
-def hostile(tmp_path: Path) -> Iterator[HostileReceiver]:
-    with running_hostile(tmp_path) as running:
         yield running
 
 

@@ -154,7 +154,7 @@ STAGES = (
     Stage(
         "alone",
         0,
-        _e2e("attempts", "cluster", "delivery", "door", "kafka_delivery", "neighbours", "serve"),
+        _e2e("cluster", "delivery", "door", "kafka_delivery", "neighbours", "serve"),
         "alone",
         after=_BEFORE_ALONE,
     ),

@@ -5,11 +5,12 @@ of them wait most of the time, so that several keep two cores busy. Who comes fi
 
 - What kills and cuts off, whose verdicts come from ledgers, begins at once, and the real servers follow.
 - What measures time begins when the faults are over. `timed` and `load` need little, and whatever runs beside
-  them gives way. `alone` may need all: it comes last, beside nothing but what is idle whenever anybody asks.
-  Beside nice stages with servers of their own, it missed bounds of 75 to 300 ms in three runs of four. What
-  it waits for is cut into stages of some minutes, side by side: most of what they do is wait.
-- What only computes, on virtual time or none, takes what the others leave, most of it beside `alone`, which
-  waits for most of its time and would leave the cores idle.
+  them gives way. `alone` and `prompt` may need all: they come last, beside nothing but what is idle whenever
+  anybody asks. Beside nice stages with servers of their own, they missed bounds of 75 to 300 ms in three runs
+  of four. They are two as each waits for most of its time. What they wait for is cut into stages of some
+  minutes, side by side: most of what they do is wait.
+- What only computes, on virtual time or none, takes what the others leave once the faults are over, most of
+  it beside `alone`.
 
 Coverage is measured in the stages of unit tests only, by `lines_run.py`.
 """
@@ -97,8 +98,8 @@ COMPUTING = (
     "tests/unit/ringctl/test_resize_kills.py",
 )
 
-#: A third of the unit tests. None starts a process or waits for one: what runs late is no failure of theirs.
-INGEST = "tests/unit/ingest"
+#: Two thirds of the unit tests. None holds what it tests to a time: what runs late is no failure of theirs.
+ROOMS = tuple(f"tests/unit/{room}" for room in ("dispatcher", "importing", "ingest", "shared"))
 
 #: What kills and cuts off, on a split deployment.
 _FAULTS = ("pods", "network", "faults")
@@ -150,19 +151,15 @@ STAGES = (
     ),
     # From the beginning, with what the others leave.
     Stage("chart", 10, (CHART,)),
-    Stage("units", 10, ("tests/unit",), but=(*COMPUTING, INGEST), is_measured=True),
-    Stage(
-        "alone",
-        0,
-        _e2e("cluster", "delivery", "door", "kafka_delivery", "neighbours", "serve"),
-        "alone",
-        after=_BEFORE_ALONE,
-    ),
-    # Three, as one would leave a core idle for most of what it does, and be the last by ten minutes. All run
-    # beside `alone`, which leaves more of two cores than they need; before, they would take what others need.
-    Stage("ingest", IDLE, (INGEST,), is_measured=True, after=_BEFORE_ALONE),
-    Stage("property", IDLE, ("tests/property", "tests/model", *COMPUTING), after=_BEFORE_ALONE),
-    Stage("cluster", IDLE, ("tests/cluster",), after=_BEFORE_ALONE),
+    Stage("units", 10, ("tests/unit",), but=(*COMPUTING, *ROOMS), is_measured=True),
+    # What holds a lag to that of a quiet time before it, unless others are at work: so `prompt` gives way.
+    Stage("alone", 0, _e2e("delivery", "kafka_delivery"), "alone", after=_BEFORE_ALONE),
+    Stage("prompt", 1, _e2e("serve", "cluster", "door", "neighbours"), "alone", after=_BEFORE_ALONE),
+    # Three, as one would leave a core idle for most of what it does, and be the last by minutes. Beside the
+    # faults, which ask for both cores, they would get nothing but slow them down.
+    Stage("rooms", IDLE, ROOMS, but=COMPUTING, is_measured=True, after=_FAULTS),
+    Stage("property", IDLE, ("tests/property", "tests/model", *COMPUTING), after=_FAULTS),
+    Stage("cluster", IDLE, ("tests/cluster",), after=_FAULTS),
 )
 
 

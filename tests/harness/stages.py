@@ -131,7 +131,7 @@ STAGES = (
     ),
     Stage("three", 5, ("tests/service/test_three_nodes.py",), "faults and not alone", after=_FAULTS),
     # What judges no time takes the places of faults that are over: with more at once `load` lacked its rate.
-    Stage("servers", 5, ("tests/service",), but=(CHART,), after=("network",)),
+    Stage("servers", 4, ("tests/service",), but=(CHART,), after=("network",)),  # else it would be the last
     Stage("stores", 5, ("tests/contract",), after=("faults",)),
     Stage("split", 5, _e2e(*_ON_SERVERS), after=("faults",)),
     Stage("harm", 5, _e2e(*HARM), after=("network",)),

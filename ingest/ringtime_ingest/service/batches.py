@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeVar, cast
 from uuid import UUID
 
@@ -149,10 +149,9 @@ class Batches:
         drafts = await self.judge(news, readings, results)
         made_ms = self._clock.now_ms()
         filed: list[tuple[Row, AppReading]] = []
-        for part in parts_of(drafts, STINT):
+        async for part in stints_of(drafts):
             rows = await self.make_rows(part, made_ms)
             filed += zip(rows, (draft.reading for draft in part), strict=True)
-            await asyncio.sleep(0)
         refused = await self.find_full(filed)
         if refused:
             for draft in drafts:
@@ -213,7 +212,7 @@ class Batches:
         """Return what is known of apps, or why nothing can be created in one."""
         readings: dict[str, AppReading | Exception] = {}
         for part in parts_of(sorted(app_ids), AT_ONCE):
-            answers = await asyncio.gather(*(outcome(self._apps.get(app_id)) for app_id in part))
+            answers = await all_of([outcome(self._apps.get(app_id)) for app_id in part])
             readings.update(zip(part, answers, strict=True))
         return {
             app_id: in_shadow(reading.app, "it is asked for one schedule at a time")
@@ -236,7 +235,7 @@ class Batches:
         now_ms = self._clock.now_ms()
         verdicts = _Verdicts()
         drafts: list[Draft] = []
-        for part in parts_of(news, STINT):
+        async for part in stints_of(news):
             for n, new in part:
                 reading = readings[new.app_id]
                 if isinstance(reading, Exception):
@@ -246,7 +245,6 @@ class Batches:
                     drafts.append(self._draft(n, new, reading, now_ms, verdicts, may_be_past))
                 except BaseException as error:  # noqa: BLE001 - of a callback type: it fails this item alone
                     results[n] = contained(new.callback_type, error)
-            await asyncio.sleep(0)
         return drafts
 
     def _draft(
@@ -292,7 +290,7 @@ class Batches:
         firsts: dict[tuple[Destination, Hooks | None], Draft] = {}
         for draft in drafts:
             firsts.setdefault(draft.screened, draft)
-        found = await asyncio.gather(*(self._screen_one(draft.new) for draft in firsts.values()))
+        found = await all_of([self._screen_one(draft.new) for draft in firsts.values()])
         refusals = {key: each for key, each in zip(firsts, found, strict=True) if each is not None}
         if not refusals:
             return drafts  # as nearly always
@@ -339,6 +337,19 @@ def check_count(name: str, asked: Sequence[object]) -> None:
 def parts_of(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for n in range(0, len(items), size):
         yield items[n : n + size]
+
+
+async def stints_of(items: Sequence[T]) -> AsyncIterator[Sequence[T]]:
+    """Yield the items, a stint at a time. Other requests may go on after each, unless it is the only one."""
+    for part in parts_of(items, STINT):
+        yield part
+        if len(items) > STINT:
+            await asyncio.sleep(0)
+
+
+async def all_of(calls: Sequence[Coroutine[object, object, T]]) -> list[T]:
+    """Await all, side by side; one alone, as nearly always, without a task of its own."""
+    return [await calls[0]] if len(calls) == 1 else await asyncio.gather(*calls)
 
 
 async def outcome(call: Awaitable[T]) -> T | Exception:

@@ -53,6 +53,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
@@ -150,7 +151,8 @@ class CommitPath:
         try:
             for filing in filings:
                 if not filing.done.done():
-                    await asyncio.wait([filing.done])
+                    with suppress(Exception):  # it is told of each below
+                        await filing.done
         except BaseException:  # nobody waits for them any more
             for filing in filings:
                 if not filing.done.cancel():

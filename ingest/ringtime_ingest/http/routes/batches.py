@@ -31,7 +31,7 @@ from ringtime_ingest.http.plain import read_plain_batch
 from ringtime_ingest.http.routes import BASE, Routes
 from ringtime_ingest.http.routes.schedules import kept_to_json
 from ringtime_ingest.service import Cancellation, IngestService, Kept, NewSchedule
-from ringtime_ingest.service.batches import AT_ONCE, STINT, parts_of
+from ringtime_ingest.service.batches import AT_ONCE, stints_of
 from ringtime_shared.access import Scope
 from ringtime_shared.api.batches import MAX_ITEMS, batch_to_json
 from ringtime_shared.api.ids import parse_schedule_id
@@ -190,7 +190,7 @@ async def answer(
     """
     failed = unknown = 0
     texts: list[bytes] = []
-    for part in parts_of(results, STINT):
+    async for part in stints_of(results):
         items = list[dict[str, object]]()
         for result in part:
             if isinstance(result, Exception):
@@ -200,7 +200,6 @@ async def answer(
             else:
                 items.append(show(result))
         texts.append(orjson.dumps(items)[1:-1])
-        await asyncio.sleep(0)
     code = 200 if is_sure and not failed and not unknown else 207
     shown = batch_to_json(results, failed, unknown)
     shown["results"] = orjson.Fragment(b"[" + b",".join(texts) + b"]")

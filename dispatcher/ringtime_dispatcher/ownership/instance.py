@@ -129,11 +129,11 @@ class OwnedInstance:
         minute = self.minute(bucket)
         return None if minute is None else minute.rows_expected(upto_ms, unknown)
 
-    def set_front(self, bucket: int, front: Position) -> None:
-        """Everything in `bucket` up to `front` was read."""
+    def set_front(self, bucket: int, front: Position, rows: int = 0) -> None:
+        """Everything in `bucket` up to `front` was read, so many rows."""
         minute = self.minute(bucket)
         if minute is not None:
-            minute.set_front(front)
+            minute.set_front(front, rows)
 
     def look_from(self, bucket: int) -> Position:
         """Return from where on the positions of a bucket that is being read are not known."""

@@ -7,6 +7,8 @@
 A bucket is opened with nothing known, so it is read tick by tick. A look at its positions makes the slots
 ahead known, a page at a time, and arrivals add those of rows that are filed later: then it is read only when
 one of them comes due. Slots that did not fit are not known, so nothing is forgotten: reading goes on there.
+Where rows are so dense that each tick reads some, a look costs another read of every row and saves no page:
+there is none until a page finds few.
 
 A look shows ids as well, and with them which rows are first filings of runs. Such a one may only wait at its
 slot for a second to be chosen for it (`delivery.loads`), so those that are sent at theirs for sure are known
@@ -33,7 +35,7 @@ FEW_ROWS = 10  #: asked for where fewer are known to come: others may have been 
 class Minute:
     """What a node keeps of one bucket with rows."""
 
-    __slots__ = ("_ahead", "_known", "_start_ms", "_sure", "front")
+    __slots__ = ("_ahead", "_is_dense", "_known", "_start_ms", "_sure", "front")
 
     def __init__(self, bucket: int, after_ms: int) -> None:
         """`after_ms`: everything up to this slot was finally read, or was before the bucket."""
@@ -41,6 +43,7 @@ class Minute:
         self.front = Position(max(after_ms, self._start_ms - 1), LAST_ID)  #: rows are read up to here
         self._known = self.front  # all live rows up to here lie at the front, or at a slot in `_ahead`
         self._ahead = array("H")  # known slots after the front, in order, as offsets; one a row of a look
+        self._is_dense = False  # what was read last had more than a few rows
         self._sure = array("H")  # those of rows that a look found and that are no first filings of runs
 
     @property
@@ -60,10 +63,13 @@ class Minute:
 
     @property
     def needs_look(self) -> bool:
-        """Whether the next slot to be read is only the first of which nothing is known."""
+        """Whether the next slot to be read is only the first of which nothing is known, where rows are not
+        dense."""
         unknown_ms = _after(self._known)
-        return unknown_ms <= self.last_ms and (
-            not self._ahead or self._start_ms + self._ahead[0] > unknown_ms
+        return (
+            not self._is_dense
+            and unknown_ms <= self.last_ms
+            and (not self._ahead or self._start_ms + self._ahead[0] > unknown_ms)
         )
 
     def slots_ahead(self) -> Iterator[int]:
@@ -88,11 +94,14 @@ class Minute:
             return None  # the page before was not large enough
         if _after(self._known) <= min(upto_ms, self.last_ms):
             return max(FEW_ROWS, unknown)
-        return max(FEW_ROWS, bisect_right(self._ahead, min(upto_ms, self.last_ms) - self._start_ms))
+        known = bisect_right(self._ahead, min(upto_ms, self.last_ms) - self._start_ms)
+        return max(FEW_ROWS, known + 1)  # a page that is full is followed by another
 
-    def set_front(self, front: Position) -> None:
-        """Everything up to `front` was read; it never goes back."""
+    def set_front(self, front: Position, rows: int = 0) -> None:
+        """Everything up to `front` was read, so many rows; it never goes back."""
         if front > self.front:
+            is_rest = self.front.schedule_id != LAST_ID  # of what a full page began with
+            self._is_dense = rows >= FEW_ROWS or (is_rest and self._is_dense)
             self.front = front
             self._known = max(self._known, front)
             offset = min(front.slot_ms, self.last_ms) - self._start_ms

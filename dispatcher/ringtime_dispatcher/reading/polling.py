@@ -256,7 +256,8 @@ class Poller:
         pages = await self._store.fetch_due([query for _, query in plans])
         for (owned, query), page in zip(plans, pages, strict=True):
             self._hand_on(owned, page)
-            owned.set_front(query.bucket, page.next or Position(query.upto_ms, LAST_ID))
+            front = page.next or Position(query.upto_ms, LAST_ID)
+            owned.set_front(query.bucket, front, len(page.rows))
 
     def _hand_on(self, owned: OwnedInstance, page: DuePage) -> None:
         for row in page.rows:

@@ -378,13 +378,29 @@ async def test_millions_of_rows_ahead_take_no_memory_but_a_bounded_piece_of_each
     [app] = quiet(1)
     node = Node([app], now_ms=START_MS - INDEX_LEAD_MS)
     await node.store.real.put_rows(make_rows(app, [START_MS + n for n in range(0, 60_000, 4)]))
-    await node.run(START_MS - TICK_MS)
+    await node.run(START_MS - 2 * TICK_MS)
     [owned] = node.owned
     minute = owned.minute(BUCKET)
     assert minute is not None
-    assert len(minute._ahead) == SLOTS_KNOWN
+    assert len(minute._ahead) == SLOTS_KNOWN, "before the first of them are read"
     await node.run(END_MS)
     assert len(node.read) == 15_000
+    assert min(node.lateness()) > 0
+
+
+async def test_where_rows_are_dense_there_is_no_look_until_they_are_no_more() -> None:
+    [app] = quiet(1)
+    node = Node([app], now_ms=START_MS - INDEX_LEAD_MS)
+    dense = [START_MS + n for n in range(0, 20_000, 10)]
+    await node.store.real.put_rows(make_rows(app, [*dense, START_MS + 50_000]))
+    await node.run(START_MS + 20_000)
+    assert node.asked("fetch_live_ids") == 1, "what comes first was announced, and the end is dense no more"
+    ticks = 20_000 // TICK_MS
+    assert ticks <= node.asked("fetch_due") <= ticks + 5, "each page was long enough"
+    node.store.calls.clear()
+    await node.run(END_MS)
+    assert (node.asked("fetch_live_ids"), node.asked("fetch_due")) == (0, 1)
+    assert len(node.read) == len(dense) + 1
     assert min(node.lateness()) > 0
 
 

@@ -39,6 +39,7 @@ from ringtime_shared.settings import (
     ClockSettings,
     CoordinationSettings,
     DispatchSettings,
+    IngestSettings,
     RetrySettings,
     Settings,
 )
@@ -88,6 +89,7 @@ class DispatcherParts:
     new_session: Callable[[], Session]  #: called again each time a lease was lost
     callbacks: Mapping[str, CallbackType]
     dispatch: DispatchSettings = field(default_factory=DispatchSettings)
+    commit_margin_ms: int = IngestSettings().commit_margin_ms  #: of those who file rows
     retry: RetrySettings = field(default_factory=RetrySettings)
     limits: AppLimits = field(default_factory=AppLimits)
     coordination: CoordinationSettings = field(default_factory=CoordinationSettings)
@@ -132,6 +134,7 @@ def make_dispatcher(
             new_session=new_session,
             callbacks=callbacks,
             dispatch=settings.dispatch,
+            commit_margin_ms=settings.ingest.commit_margin_ms,
             retry=settings.retry,
             limits=settings.limits,
             coordination=settings.coordination,
@@ -193,6 +196,7 @@ class Dispatcher:
             self._deliverer,
             self._ledger.room,
             self._ledger.is_full,
+            parts.commit_margin_ms,
         )
         self._sealer = Sealer(
             parts.store,

@@ -11,7 +11,7 @@ import pytest
 from ringtime_dispatcher.ownership import keeper, recovery
 from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_dispatcher.ownership.minute import Minute
-from ringtime_dispatcher.reading import sealing
+from ringtime_dispatcher.reading import polling, sealing
 from ringtime_dispatcher.reading.feed import Feed
 from ringtime_dispatcher.reading.polling import Agenda, Poller
 from ringtime_dispatcher.reading.sealing import Sealer
@@ -101,6 +101,11 @@ def read_no_index_for_those_without_rows(patch: pytest.MonkeyPatch) -> None:
         await real(self, [], ended)
 
     patch.setattr(Sealer, "_open_named", open_named)
+
+
+def look_too_seldom_where_nothing_comes(patch: pytest.MonkeyPatch) -> None:
+    """So seldom that what is filed then may be due before it is heard of."""
+    patch.setattr(polling, "QUIET_SHARE", 2.0)
 
 
 def handle_an_arrival_each_time_it_is_read(patch: pytest.MonkeyPatch) -> None:

@@ -7,11 +7,17 @@ from functools import partial
 
 import pytest
 
+from ringtime_shared.settings import DispatchSettings
 from tests.cluster.arrival_faults import ArrivalRates
 from tests.cluster.campaign import first_failure, play_seeds, play_wide_seed
 from tests.cluster.conftest import quick_and_slow
 from tests.cluster.planted import Plant
-from tests.cluster.planted_wide import FIRST_SEEDS, PLANTS, read_no_index_for_those_without_rows
+from tests.cluster.planted_wide import (
+    FIRST_SEEDS,
+    PLANTS,
+    look_too_seldom_where_nothing_comes,
+    read_no_index_for_those_without_rows,
+)
 from tests.cluster.pod import FaultRates
 from tests.cluster.wide_world import WidePlan, WideWorld
 from tests.harness.report import IS_LONG
@@ -60,6 +66,30 @@ def test_what_lands_after_its_minute_was_looked_at_again_is_found_by_the_turn(se
 def test_sealing_the_idle_without_a_read_behind_it_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     read_no_index_for_those_without_rows(monkeypatch)
     assert first_failure(range(100), play_behind_the_minute) is not None
+
+
+#: A row now and then, each filed as near as can be: most are the first after a quiet time.
+TRICKLE = WidePlan(
+    apps=60,
+    is_skewed=False,
+    schedules=8,
+    load_s=240.0,
+    lead_s=1.0,
+    failure_rate=0.0,
+    slow_answers=0.0,
+    dispatch=DispatchSettings(apps_refresh_ms=2_000, walk_buckets=3),
+)
+play_trickle = partial(play_wide_seed, plan=TRICKLE)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_first_row_after_a_quiet_time_is_prompt(seed: int) -> None:
+    assert play_trickle(seed) == []
+
+
+def test_looking_too_seldom_where_nothing_comes_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    look_too_seldom_where_nothing_comes(monkeypatch)
+    assert first_failure(range(20), play_trickle) is not None
 
 
 #: Part counts go from 4 to 64 while ten schedules a second are filed, near and far, and fire.

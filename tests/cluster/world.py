@@ -254,6 +254,7 @@ class World:
                 new_session=new_session,
                 callbacks=self._callbacks(pod),
                 dispatch=self.plan.dispatch,
+                commit_margin_ms=self.plan.ingest.commit_margin_ms,
                 retry=RetrySettings(first_delay_ms=500),
                 coordination=CoordinationSettings(join_debounce_ms=1_000, dwell_ms=3_000),
                 trust=self.plan.clock,

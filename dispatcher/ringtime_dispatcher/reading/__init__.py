@@ -10,6 +10,9 @@ in this minute. Two ways lead to a row, and they share nothing but the store:
     each tick, 200 ms      arrivals: what was filed since, into minutes whose index was read; then the rows of
                            those instances that have a known slot within the read-ahead
 
+Where no arrival was new for 10 s and nothing is known to come due, only every other tick looks at arrivals:
+each 400 ms, two thirds of the commit margin. What is left is enough for a write and a read.
+
 So an instance with one row in a minute costs one look, one read and one final read. What is not known is
 read, never waited for: a bucket that nobody looked at yet, one of a takeover, and what lies beyond 500
 slots is read tick by tick, as if a row were always due there, until a look says otherwise. There is no look
@@ -41,6 +44,7 @@ read finally has to be read behind the publish of the instance's own `sealed`.
 |---|---|
 | nothing | before its slot |
 | its write took longer than commit margin less read-ahead | the tick after it is announced |
+| the same, or longer than 190 ms, and it is the first for 10 s | at most two ticks after it is announced |
 | its announcement is seen later than the look-back | by a sweep: up to 10 s after it was written |
 | its announcement is lost, or later than 12 s | at the end of its minute: 62 s late, 82 s if many end |
 | the same, written after that, to an idle instance | at its turn: 2 minutes |

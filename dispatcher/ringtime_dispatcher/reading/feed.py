@@ -5,6 +5,9 @@ clock is ahead of this one. So a tick asks for those stamped since the last one,
 ms to begin with. A sweep, each 10 s, asks for 22 s back; where it finds what the ticks did not, the
 look-back is doubled, and halved again when all of it was seen in half of that. What is later still waits
 for the end of its minute, see the package.
+
+A question that comes alone wakes threads of the store, which cost it more than its answer. So where nothing
+was new for a while only those ticks ask that have to, for the first arrival after that to be in time.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ LEAST_BACK_MS = 400
 SWEEP_EACH_MS = 10_000
 MOST_BACK_MS = 12_000  #: an arrival that is seen later than this after its stamp may never be
 SWEEP_BACK_MS = MOST_BACK_MS + SWEEP_EACH_MS
+QUIET_AFTER_MS = 10_000  #: without anything new, not every tick asks
 GAP_MS = 60_000  #: half of what the store remembers: without a look for longer, some may be gone
 MOST_SEEN = 200_000  #: beyond, all are forgotten, and what comes again is handled again
 
@@ -28,6 +32,7 @@ class Feed:
         self.look_back_ms = LEAST_BACK_MS
         self._asked_ms: int | None = None  # when the last look that was answered began
         self._swept_ms: int | None = None
+        self._new_ms = 0  # when something was new, or the first look began
         self._slowest_ms = 0  # of what was new since the last sweep, until it was seen
         self._seen: set[Arrival] = set()
 
@@ -35,6 +40,14 @@ class Feed:
         """Return when arrivals were asked for last, if that is so long ago that some may be gone for good."""
         asked_ms = self._asked_ms
         return asked_ms if asked_ms is not None and abs(now_ms - asked_ms) > GAP_MS else None
+
+    def is_due(self, now_ms: int, *, tick_ms: int, quiet_ms: int) -> bool:
+        """Return whether to ask in this tick: in each, but where all is quiet only if the next one would come
+        more than `quiet_ms` after the last look."""
+        if self._asked_ms is None or now_ms - self._new_ms < QUIET_AFTER_MS:
+            return True
+        spare_ms = tick_ms // 8  # ticks are not that even
+        return not 0 <= now_ms - self._asked_ms <= quiet_ms - tick_ms + spare_ms
 
     def after_ms(self, now_ms: int) -> int:
         """Return after which stamp to ask, at this moment."""
@@ -47,6 +60,7 @@ class Feed:
         if len(self._seen) + len(new) > MOST_SEEN:
             self._seen.clear()
         self._seen.update(new)
+        self._new_ms = now_ms if new or self._asked_ms is None else min(self._new_ms, now_ms)
         oldest_ms = min((each.written_ms for each in new), default=now_ms)
         if self._is_sweep(now_ms):
             if self._asked_ms is not None:

@@ -22,6 +22,7 @@ READS_AT_ONCE = 500  #: instances whose pages are planned together, at most
 LEAST_READS = 16
 ROWS_AT_ONCE = 5_000  #: asked for together where nothing is known: of 500 instances most have a row or none
 LEAST_ENTRIES = 1_024  #: of the agenda's heap, below which stale ones are left where they are
+QUIET_SHARE = 2 / 3  #: of the commit margin lies between two looks at most; the rest is for write and read
 MOST_PASSED = 10_000  #: ranges that are to be read again; more wait for their minute's seal
 
 
@@ -180,11 +181,13 @@ class Poller:
         sink: RowSink,
         room: Callable[[str], int],
         is_full: Callable[[], bool] = lambda: False,
+        commit_margin_ms: int = 0,
     ) -> None:
         """
         Args:
             room: how many more rows of an app may be held in memory.
             is_full: whether it is none for every app.
+            commit_margin_ms: how long before their slots rows are filed, at least; 0: that is not known.
         """
         self._store = store
         self._clock = clock
@@ -193,6 +196,7 @@ class Poller:
         self._sink = sink
         self._room = room
         self._is_full = is_full
+        self._quiet_ms = int(QUIET_SHARE * commit_margin_ms)
         self._agenda = Agenda()
         self._feed = Feed()
         self._passed: dict[_Passed, Position] = {}  # and from where on
@@ -284,7 +288,11 @@ class Poller:
             instances.indexed = upto
 
     async def _hear(self, now_ms: int) -> None:
-        """Expect the rows that were filed since the last tick."""
+        """Expect the rows that were filed since the last look: one each tick, unless nothing comes."""
+        if not self._agenda and not self._feed.is_due(
+            now_ms, tick_ms=self._settings.tick_ms, quiet_ms=self._quiet_ms
+        ):
+            return
         arrivals = await self._store.fetch_arrivals(self._feed.after_ms(now_ms), self._instances.groups)
         for _, instance, slots in self._feed.take(arrivals, now_ms):
             owned = self._instances.owned.get(instance)

@@ -14,7 +14,9 @@ class DispatchSettings:
 
     tick_ms: Annotated[int, Meta(ge=10, le=1_000)] = 200
     """Time between two looks for due rows, in milliseconds. Less than `read_ahead_ms` by about what a look
-    takes, or rows that fall due during a look are that late."""
+    takes, or rows that fall due during a look are that late. Where nothing was filed near for 10 s, and
+    nothing is due soon, it looks in every other, if two are no longer than two thirds of
+    `ingest.commit_margin_ms`."""
 
     read_ahead_ms: Annotated[int, Meta(ge=10, le=999)] = 300
     """How far past now a tick reads, in milliseconds. Less than `ingest.commit_margin_ms`, or rows are

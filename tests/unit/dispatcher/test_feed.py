@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from random import Random
 
 import pytest
 
 from ringtime_dispatcher.reading import feed as module
-from ringtime_dispatcher.reading.feed import GAP_MS, LEAST_BACK_MS, MOST_BACK_MS, SWEEP_EACH_MS, Feed
+from ringtime_dispatcher.reading.feed import (
+    GAP_MS,
+    LEAST_BACK_MS,
+    MOST_BACK_MS,
+    QUIET_AFTER_MS,
+    SWEEP_EACH_MS,
+    Feed,
+)
 from ringtime_shared.models.app import Instance
 from ringtime_shared.stores.protocol import Arrival
 
@@ -119,3 +128,50 @@ def test_a_clock_that_was_set_back_a_little_asks_from_where_it_is() -> None:
     feed = Feed()
     feed.take([], NOW_MS)
     assert feed.after_ms(NOW_MS - 5_000) == NOW_MS - 5_000 - LEAST_BACK_MS
+
+
+def looks(feed: Feed, ticks: Sequence[int], *, tick_ms: int, quiet_ms: int) -> list[int]:
+    """Return those ticks in which it asks, of ticks at these times."""
+    found = []
+    for now_ms in ticks:
+        if feed.is_due(now_ms, tick_ms=tick_ms, quiet_ms=quiet_ms):
+            feed.take([], now_ms)
+            found.append(now_ms)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("tick_ms", "quiet_ms", "pause_ms"),
+    [(200, 400, 400), (100, 400, 400), (250, 400, 250), (300, 400, 300), (200, 399, 400), (200, 0, 200)],
+)
+def test_where_nothing_is_new_only_the_ticks_ask_that_have_to(
+    tick_ms: int, quiet_ms: int, pause_ms: int
+) -> None:
+    feed, rng, end_ms = Feed(), Random(1), NOW_MS + 60_000
+    ticks = [ms + rng.randint(0, 5) for ms in range(NOW_MS, end_ms, tick_ms)]
+    asked = looks(feed, ticks, tick_ms=tick_ms, quiet_ms=quiet_ms)
+    while_new = [ms for ms in ticks if ms - ticks[0] < QUIET_AFTER_MS]
+    assert asked[: len(while_new)] == while_new
+    pauses = [later - ms for ms, later in pairwise(asked[len(while_new) :])]
+    assert pauses
+    assert all(pause_ms - 5 <= each <= pause_ms + 5 for each in pauses)
+
+
+def test_the_first_arrival_has_each_tick_ask_again() -> None:
+    feed = Feed()
+    quiet = range(NOW_MS, NOW_MS + 20_000, TICK_MS)
+    assert len(looks(feed, quiet, tick_ms=TICK_MS, quiet_ms=400)) == 50 + 25
+    feed.take([Arrival(NOW_MS + 20_000, PAY, (NOW_MS + 20_600,))], NOW_MS + 20_000)
+    busy = range(NOW_MS + 20_000 + TICK_MS, NOW_MS + 20_000 + QUIET_AFTER_MS, TICK_MS)
+    assert looks(feed, busy, tick_ms=TICK_MS, quiet_ms=400) == list(busy)
+
+
+@pytest.mark.parametrize("set_ms", [-3_600_000, 3_600_000])
+def test_a_clock_that_is_set_keeps_nobody_from_asking(set_ms: int) -> None:
+    feed = Feed()
+    looks(feed, range(NOW_MS, NOW_MS + 20_000, TICK_MS), tick_ms=TICK_MS, quiet_ms=400)
+    set_to_ms = NOW_MS + 20_000 + set_ms
+    then = range(set_to_ms, set_to_ms + 20_000, TICK_MS)
+    asked = looks(feed, then, tick_ms=TICK_MS, quiet_ms=400)
+    assert asked[0] == set_to_ms
+    assert max(later - ms for ms, later in pairwise(asked)) == 400

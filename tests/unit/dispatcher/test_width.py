@@ -23,13 +23,14 @@ from ringtime_shared.clock import ManualClock
 from ringtime_shared.errors import StoreUnavailable
 from ringtime_shared.models.app import App
 from ringtime_shared.models.schedule import Row
-from ringtime_shared.settings import DispatchSettings
+from ringtime_shared.settings import DispatchSettings, IngestSettings
 from ringtime_shared.stores.arrivals import INDEX_LEAD_MS
 from ringtime_shared.stores.protocol import LAST_ID, DamagedRow, Position
 
 pytestmark = pytest.mark.timeout(600)  # ./test runs these in time that nobody else asks for
 
 TICK_MS = 200
+MARGIN_MS = IngestSettings().commit_margin_ms
 END_MS = last_slot(BUCKET)
 
 
@@ -60,6 +61,7 @@ class Node:
             self,
             self.memory.of,
             self.memory.is_full,
+            MARGIN_MS,
         )
         self.sealer = Sealer(store, self.clock, self.settings, self.instances, self)
 
@@ -125,6 +127,32 @@ async def test_an_instance_costs_one_look_one_read_and_one_final_read_for_its_ro
         "once before each of three minutes, once behind each, and idle turns"
     )
     assert all(not each.has_rows and each.checked_ms >= END_MS for each in node.owned)
+
+
+async def test_a_node_to_which_nothing_comes_asks_in_every_other_tick_alone() -> None:
+    node = Node(quiet(200))
+    await node.run(START_MS + 10_000)
+    node.store.calls.clear()
+    await node.run(START_MS + 30_000)
+    assert node.store.names() == ["fetch_arrivals"] * (20_000 // (2 * TICK_MS))
+
+
+@pytest.mark.parametrize("after_ms", range(1, 4 * TICK_MS, 50))
+async def test_the_first_row_after_a_quiet_time_is_read_before_its_slot(after_ms: int) -> None:
+    """Whenever it comes between two looks, and though its write took most of what the margin leaves."""
+    [app] = quiet(1)
+    node = Node([app])
+    await node.run(START_MS + 20_000)
+    for _ in range(after_ms // TICK_MS + 1):
+        await node.poller.tick()
+        node.clock.advance(TICK_MS)
+    node.clock.step_wall(after_ms % TICK_MS - TICK_MS)
+    row = make_row(app, node.clock.now_ms() + MARGIN_MS - 190)
+    await node.store.real.put_rows([row])
+    node.clock.step_wall(TICK_MS - after_ms % TICK_MS)
+    await node.run(row.place.slot_ms)
+    assert [each for _, each in node.read] == [row]
+    assert min(node.lateness()) > 0
 
 
 async def test_a_tick_with_nothing_due_asks_for_arrivals_alone() -> None:

@@ -23,6 +23,7 @@ from ringtime_dispatcher.ownership.instance import OwnedInstance
 from ringtime_dispatcher.ownership.keeper import BACK_OFF_S, PASSING, Owner, OwnerParts, wait_at_most
 from ringtime_dispatcher.reading.polling import Poller
 from ringtime_dispatcher.reading.sealing import Sealer
+from ringtime_dispatcher.rounds import Beat
 from ringtime_dispatcher.status import Observer
 from ringtime_shared.callbacks.foreign import is_own_cancel
 from ringtime_shared.callbacks.protocol import CallbackType
@@ -97,6 +98,7 @@ class DispatcherParts:
     ring: KeyRing | None = None  #: decrypts secrets
     spans: Spans | None = None  #: begins those of attempts; None: there are none
     rng: Random = field(default_factory=Random)
+    beat: Beat = field(default_factory=Beat)
     metrics: Metrics = UNMEASURED
 
 
@@ -111,6 +113,7 @@ def make_dispatcher(
     callbacks: Mapping[str, CallbackType],
     ring: KeyRing | None = None,
     spans: Spans | None = None,
+    beat: Beat | None = None,
     metrics: Metrics = UNMEASURED,
 ) -> Dispatcher:
     """Return a dispatcher as the settings have it; see `fit_to_machine` for what comes before.
@@ -119,6 +122,7 @@ def make_dispatcher(
         address: where it answers to health checks; empty: nowhere.
         ring: decrypts secrets of rows and apps.
         spans: begins those of attempts; None: there are none.
+        beat: struck when the store is asked for what has come; None: nobody else waits for that.
     """
     return Dispatcher(
         DispatcherParts(
@@ -141,6 +145,7 @@ def make_dispatcher(
             trust=settings.clock,
             ring=ring,
             spans=spans,
+            beat=beat or Beat(),
             metrics=metrics,
         )
     )
@@ -164,6 +169,7 @@ class Dispatcher:
                 dispatch=parts.dispatch,
                 coordination=parts.coordination,
                 trust=parts.trust,
+                beat=parts.beat,
                 metrics=parts.metrics,
             )
         )
@@ -197,6 +203,7 @@ class Dispatcher:
             self._ledger.room,
             self._ledger.is_full,
             parts.commit_margin_ms,
+            parts.beat.strike,
         )
         self._sealer = Sealer(
             parts.store,

@@ -13,6 +13,7 @@ from ringtime_dispatcher.engine import make_dispatcher
 from ringtime_dispatcher.forecasting import Forecaster
 from ringtime_dispatcher.health import HealthParts, create_health_app
 from ringtime_dispatcher.ownership.capacity import fit_to_machine
+from ringtime_dispatcher.rounds import Beat
 from ringtime_dispatcher.status import Reporter
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.clock.watched import WatchedClock
@@ -45,11 +46,12 @@ async def serve(settings: Settings) -> None:
         address = settings.node.address or f"{host}:{port}"
         if settings.server.cert_file:
             address = f"https://{address}"
+        beat = Beat()
         callbacks, topic = make_callbacks(settings, clock), open_mark_topic(settings.kafka)
         spans = open_spans(settings.tracing, "ringtime-dispatcher", node)
         store = await CassandraStore.connect(settings.cassandra, now_ms=clock.now_ms, boot_ms=clock.boot_ms)
         try:
-            async with exported(settings, metrics), clock.watched(store.fetch_times):
+            async with exported(settings, metrics), clock.watched(store.fetch_times, beat.wait):
                 dispatcher = make_dispatcher(
                     settings,
                     node=node,
@@ -61,6 +63,7 @@ async def serve(settings: Settings) -> None:
                     callbacks=callbacks,
                     ring=ring,
                     spans=spans,
+                    beat=beat,
                     metrics=metrics,
                 )
                 await dispatcher.start()
@@ -89,7 +92,9 @@ async def serve(settings: Settings) -> None:
                 bursts.register(metrics)
                 watch = CompletenessWatch(store, clock, dispatcher.apps, dispatcher.is_first, topic)
                 watch.register(metrics)
-                reporter = Reporter(dispatcher.observe, store, settings.node.status_ms, forecaster.over)
+                reporter = Reporter(
+                    dispatcher.observe, store, settings.node.status_ms, forecaster.over, beat.wait
+                )
                 reporter.start()
                 settle_memory()
                 async with (

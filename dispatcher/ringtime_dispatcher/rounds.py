@@ -1,15 +1,38 @@
-"""What a node does once in a while, beside its work and for as long as it runs."""
+"""What a node does once in a while, beside its work and for as long as it runs; and when it is cheapest."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from ringtime_shared.errors import RingtimeError
 
 _log = logging.getLogger(__name__)
+ALONG_SHARE = 0.3  #: of a pause, at its end, in which a beat ends it
+
+
+class Beat:
+    """Tells when the node asks the store in any case, so that what is in no hurry goes along.
+
+    A statement that comes alone wakes threads of Cassandra, which then spin for longer than it takes.
+    """
+
+    def __init__(self) -> None:
+        self._next = asyncio.Event()
+
+    def strike(self) -> None:
+        """The store is about to be asked."""
+        self._next.set()
+        self._next = asyncio.Event()
+
+    async def wait(self, most_s: float) -> None:
+        """Return at the first beat in the last part of this time, or when it is over."""
+        await asyncio.sleep((1 - ALONG_SHARE) * most_s)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ALONG_SHARE * most_s):
+                await self._next.wait()
 
 
 @asynccontextmanager

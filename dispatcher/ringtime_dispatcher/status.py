@@ -295,13 +295,16 @@ class Reporter:
         store: NodeStatusStore,
         period_ms: int,
         over_quota: Callable[[], Mapping[str, Minute]] = dict,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """
         Args:
             observe: returns what there is to say.
             period_ms: between two writes, a second at least; 0: none is made.
             over_quota: returns the apps with a minute ahead that their quota does not carry.
+            pause: passes about so many seconds.
         """
+        self._pause = pause
         self._over_quota = over_quota
         self._observe = observe
         self._store = store
@@ -338,7 +341,7 @@ class Reporter:
                 if not is_failing:  # said once: others say what keeps the store from answering
                     _log.warning("the status of this node is not written: %r", error)
                 is_failing = True
-            await asyncio.sleep(self._period_s)
+            await self._pause(self._period_s)
 
     def _first_over(self) -> tuple[OverQuota, ...]:
         over = sorted(self._over_quota().items(), key=lambda each: each[1].bucket)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ringtime_dispatcher.ownership.instance import Instances, OwnedInstance
 from ringtime_dispatcher.ownership.plan import Membership, OwnershipPlan, came_from_another, plan_ownership
 from ringtime_dispatcher.ownership.recovery import TermsWentBack, marks_to_begin_at, take_over, walk
+from ringtime_dispatcher.rounds import Beat
 from ringtime_shared.apps.feed import AppFeed, spread_of
 from ringtime_shared.apps.states import APPS_TRUST_MS
 from ringtime_shared.clock import Clock, require_trust
@@ -50,6 +51,7 @@ class OwnerParts:
     dispatch: DispatchSettings
     coordination: CoordinationSettings
     trust: ClockSettings  #: in the clock
+    beat: Beat = field(default_factory=Beat)  #: of what the node asks of the store in any case
     metrics: Metrics = UNMEASURED
 
 
@@ -139,7 +141,7 @@ class Owner:
         if session is None or session.is_lost():
             await self._rejoin()
             return
-        await self._refresh_apps(self._parts.dispatch.apps_refresh_ms)
+        await self._refresh_apps(self._parts.dispatch.apps_refresh_ms / 2)
         now_ms = self._clock.boot_ms()
         view = session.view()
         self._membership.observe(view, boot_ms=now_ms)
@@ -150,7 +152,21 @@ class Owner:
         if not self._is_balanced(view, wanted):
             await self._rebalance(session, view, wanted, now_ms)
         self._last_claims = view.claims
-        await wait_at_most(session.wait_for_change(), self._parts.dispatch.apps_refresh_ms / 1000)
+        await self._wait_for_news(session)
+
+    async def _wait_for_news(self, session: Session) -> None:
+        """Return when there is some of the ring, or the apps are to be looked at again."""
+        pause = self._parts.beat.wait(self._parts.dispatch.apps_refresh_ms / 1000)
+        waits = [
+            asyncio.create_task(session.wait_for_change(), name=f"{self._node} news"),
+            asyncio.create_task(pause, name=f"{self._node} pause"),
+        ]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waits:
+                each.cancel()
+            await asyncio.wait(waits)
 
     async def keep_apps(self) -> None:
         """Read the apps again if a step takes long, as one that walks through days does."""
@@ -252,7 +268,7 @@ class Owner:
         if plan == OwnershipPlan() and self.owned.keys() == wanted:
             self._balanced = (view, wanted)
 
-    async def _refresh_apps(self, age_ms: int) -> None:
+    async def _refresh_apps(self, age_ms: float) -> None:
         looked_ms = self._feed.looked_ms_ago()
         if looked_ms is None or looked_ms >= age_ms:
             await self._feed.refresh()

@@ -182,12 +182,14 @@ class Poller:
         room: Callable[[str], int],
         is_full: Callable[[], bool] = lambda: False,
         commit_margin_ms: int = 0,
+        on_look: Callable[[], None] = lambda: None,
     ) -> None:
         """
         Args:
             room: how many more rows of an app may be held in memory.
             is_full: whether it is none for every app.
             commit_margin_ms: how long before their slots rows are filed, at least; 0: that is not known.
+            on_look: told when arrivals are about to be asked for.
         """
         self._store = store
         self._clock = clock
@@ -196,6 +198,7 @@ class Poller:
         self._sink = sink
         self._room = room
         self._is_full = is_full
+        self._on_look = on_look
         self._quiet_ms = int(QUIET_SHARE * commit_margin_ms)
         self._agenda = Agenda()
         self._feed = Feed()
@@ -293,6 +296,7 @@ class Poller:
             now_ms, tick_ms=self._settings.tick_ms, quiet_ms=self._quiet_ms
         ):
             return
+        self._on_look()
         arrivals = await self._store.fetch_arrivals(self._feed.after_ms(now_ms), self._instances.groups)
         for _, instance, slots in self._feed.take(arrivals, now_ms):
             owned = self._instances.owned.get(instance)

@@ -72,19 +72,21 @@ class WatchedClock:
         self._tell()
 
     @asynccontextmanager
-    async def watched(self, fetch_times: FetchTimes) -> AsyncIterator[None]:
-        """Look, and go on looking until the way out."""
+    async def watched(
+        self, fetch_times: FetchTimes, pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> AsyncIterator[None]:
+        """Look, and go on looking until the way out. `pause` passes about so many seconds."""
         await self.look(fetch_times)
-        watching = asyncio.create_task(self._watch(fetch_times), name="clock watch")
+        watching = asyncio.create_task(self._watch(fetch_times, pause), name="clock watch")
         try:
             yield
         finally:
             watching.cancel()
             await asyncio.wait([watching])
 
-    async def _watch(self, fetch_times: FetchTimes) -> None:
+    async def _watch(self, fetch_times: FetchTimes, pause: Callable[[float], Awaitable[None]]) -> None:
         while True:
-            await asyncio.sleep(self._settings.look_ms / 1_000)
+            await pause(self._settings.look_ms / 1_000)
             try:
                 await self.look(fetch_times)
             except Exception:  # noqa: BLE001 - a bug in one look must not end the watch

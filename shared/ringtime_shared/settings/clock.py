@@ -24,8 +24,8 @@ class ClockSettings:
     seconds. Nothing fires meanwhile. Split: the hosts of Cassandra decide, at once."""
 
     look_ms: Annotated[int, Meta(ge=50, le=60_000)] = 1_000
-    """Time between two comparisons, in milliseconds; each asks up to five hosts of Cassandra. A jump is
-    noticed without one."""
+    """Time between two comparisons, in milliseconds; each asks up to five hosts of Cassandra, a dispatcher up
+    to three tenths sooner, along with a look for due rows. A jump is noticed without one."""
 
     look_back_s: Annotated[int, Meta(ge=60, le=2_678_400)] = 3_600
     """Marks that lie ahead of a clock that is relied on were set by one that was not; a new owner lowers them

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.contract.builders import make_app
@@ -268,3 +270,49 @@ async def test_a_node_that_leaves_hands_over_some_thousand_at_a_time() -> None:
     await dispatcher.stop()
     assert store.sizes("put_marks")[before:] == [4_000, 4_000, 1_000]
     assert hub.claims == {}
+
+
+@on_virtual_time
+async def test_an_idle_node_looks_at_the_apps_when_it_asks_the_store_anyway() -> None:
+    clock = LoopClock()
+    store = SpyStore(clock.now_ms)
+    await store.create_app(make_app(polled=2, writable=2))
+    node = make_node(store, clock, Hub(era=1))
+    await node.start()
+    await asyncio.sleep(30)  # by then all is quiet
+    asked_ms: dict[str, list[int]] = {"fetch_arrivals": [], "count_app_changes": []}
+    for name, at_ms in asked_ms.items():
+        note_when_called(store, name, at_ms, clock)
+    await asyncio.sleep(20)
+    counted, looked = asked_ms["count_app_changes"], asked_ms["fetch_arrivals"]
+    assert len(looked) == 50
+    assert set(counted) <= set(looked)
+    assert max(later - ms for ms, later in pairwise(counted)) <= 1_000
+    await node.stop()
+
+
+def note_when_called(store: SpyStore, name: str, at_ms: list[int], clock: LoopClock) -> None:
+    real = getattr(store.real, name)
+
+    async def call(*args: Any) -> Any:
+        at_ms.append(clock.now_ms())
+        return await real(*args)
+
+    setattr(store.real, name, call)
+
+
+@on_virtual_time
+async def test_news_of_the_ring_do_not_wait_for_a_look_at_the_apps() -> None:
+    clock, hub = LoopClock(), Hub(era=1)
+    store = SpyStore(clock.now_ms)
+    await store.create_app(make_app(polled=2, writable=2))
+    first, second = (make_node(store, clock, hub, member=Member(node=name)) for name in "ab")
+    await first.start()
+    await second.start()
+    await asyncio.sleep(30)
+    assert len(first.owned) + len(second.owned) == 2
+    left_ms = clock.now_ms()
+    await second.stop()
+    while len(first.owned) < 2:  # noqa: ASYNC110 - on virtual time
+        await asyncio.sleep(0.01)
+    assert clock.now_ms() - left_ms < 100

@@ -11,16 +11,14 @@ import urllib.error
 import urllib.request
 from asyncio.subprocess import PIPE, Process
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
-from ringtime_local import CassandraServer
 from ringtime_shared.access import Scope
 from ringtime_shared.access.keys import issue_key, revoke_key
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.settings import CassandraSettings
-from ringtime_shared.stores.cassandra import CassandraStore, migrate
+from ringtime_shared.stores.cassandra import CassandraStore
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(600)]
 IN_FORCE_S = 10
@@ -53,17 +51,9 @@ def _ask(base: str, key: str) -> int:
     return status
 
 
-async def test_a_revocation_is_in_force_on_two_pods_within_ten_seconds(
-    cassandra_server: CassandraServer,
-) -> None:
-    settings = CassandraSettings(
-        contact_points=tuple(cassandra_server.contact_points),
-        port=cassandra_server.port,
-        keyspace=f"access_{uuid4().hex[:8]}",
-    )
-    await migrate(settings)
-    store, clock = await CassandraStore.connect(settings), SystemClock()
-    pods = [await _start(settings) for _ in range(2)]
+async def test_a_revocation_is_in_force_on_two_pods_within_ten_seconds(migrated: CassandraSettings) -> None:
+    store, clock = await CassandraStore.connect(migrated), SystemClock()
+    pods = [await _start(migrated) for _ in range(2)]
     try:
         scopes = [Scope.SCHEDULES_READ]
         text, key = await issue_key(store, scopes, None, label="to revoke", now_ms=clock.now_ms())

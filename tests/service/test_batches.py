@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
@@ -9,25 +10,18 @@ import pytest
 from tests.unit.ingest.commit_rig import AnyDetails
 
 from ringtime_ingest.service import Cancellation, IngestParts, IngestService, NewApp, NewSchedule
-from ringtime_local import CassandraServer
 from ringtime_shared.clock import SystemClock
 from ringtime_shared.errors import InvalidRequest, NotFound
 from ringtime_shared.models.app import AppConfiguration
 from ringtime_shared.models.schedule import Row, Status
 from ringtime_shared.settings import AppLimits, CassandraSettings, IngestSettings
-from ringtime_shared.stores.cassandra import CassandraStore, migrate
+from ringtime_shared.stores.cassandra import CassandraStore
 
 pytestmark = pytest.mark.service
 
 
-async def test_a_batch_is_stored_item_by_item_and_cancelled_so(cassandra_server: CassandraServer) -> None:
-    settings = CassandraSettings(
-        contact_points=tuple(cassandra_server.contact_points),
-        port=cassandra_server.port,
-        keyspace=f"batches_{uuid4().hex[:8]}",
-        request_timeout_ms=2_500,
-    )
-    await migrate(settings)
+async def test_a_batch_is_stored_item_by_item_and_cancelled_so(migrated: CassandraSettings) -> None:
+    settings = replace(migrated, request_timeout_ms=2_500)
     store, clock = await CassandraStore.connect(settings), SystemClock()
     parts = IngestParts(
         store=store,
@@ -41,10 +35,10 @@ async def test_a_batch_is_stored_item_by_item_and_cancelled_so(cassandra_server:
     try:
         configuration = AppConfiguration()
         await service.register_app(
-            NewApp(app_id="shop", partitions=3, active=True, configuration=configuration)
+            NewApp(app_id="batches", partitions=3, active=True, configuration=configuration)
         )
-        asked = [make("shop", n) for n in range(700)]
-        asked[10], asked[690] = make("nobody", 10), make("shop", -1)
+        asked = [make("batches", n) for n in range(700)]
+        asked[10], asked[690] = make("nobody", 10), make("batches", -1)
         results = await service.batches.create(asked)
         assert [type(results[n]) for n in (10, 690)] == [NotFound, InvalidRequest]
         rows = [each for each in results if isinstance(each, Row)]

@@ -71,12 +71,9 @@ def make_settings(server: CassandraServer, **changes: Any) -> CassandraSettings:
     return replace(settings, **changes)
 
 
-@pytest.fixture(scope="module")
-def settings(cassandra_server: CassandraServer) -> CassandraSettings:
-    """A keyspace that is migrated."""
-    settings = make_settings(cassandra_server)
-    asyncio.run(migrate(settings))
-    return settings
+@pytest.fixture
+def settings(migrated: CassandraSettings) -> CassandraSettings:
+    return replace(migrated, request_timeout_ms=10_000)
 
 
 @asynccontextmanager
@@ -630,10 +627,8 @@ async def test_a_row_whose_contents_are_replaced_ends_as_a_whole_and_no_later_th
 
 
 async def test_a_store_that_was_not_written_to_is_found_ready_by_a_write(
-    cassandra_server: CassandraServer,
+    settings: CassandraSettings,
 ) -> None:
-    settings = make_settings(cassandra_server)
-    await migrate(settings)
     async with connected(settings) as store:
         names = "SELECT name FROM $meta"
         before_ready = {name for (name,) in await select(store, names)}
@@ -739,20 +734,21 @@ class TestSchema:
         async with connected(settings) as store:
             await store.ping()
 
-    async def test_unknown_schemas_are_refused(self, cassandra_server: CassandraServer) -> None:
-        settings = make_settings(cassandra_server)
+    async def test_unknown_schemas_are_refused(
+        self, cassandra_server: CassandraServer, settings: CassandraSettings
+    ) -> None:
         with pytest.raises(StartupError, match="migrate"):
-            await CassandraStore.connect(settings)
-        await migrate(settings)
+            await CassandraStore.connect(make_settings(cassandra_server))
         async with connected(settings) as store:
             await select(store, "INSERT INTO $schema_steps (version, name) VALUES (99, 'later.cql')")
-        for attempt in (CassandraStore.connect, migrate):
-            with pytest.raises(StartupError, match=f"version 99.*knows only {len(STEPS)}"):
-                await attempt(settings)
+            try:
+                for attempt in (CassandraStore.connect, migrate):
+                    with pytest.raises(StartupError, match=f"version 99.*knows only {len(STEPS)}"):
+                        await attempt(settings)
+            finally:
+                await select(store, "DELETE FROM $schema_steps WHERE version = 99")
 
-    async def test_older_schema_is_refused(self, cassandra_server: CassandraServer) -> None:
-        settings = make_settings(cassandra_server)
-        await migrate(settings)
+    async def test_older_schema_is_refused(self, settings: CassandraSettings) -> None:
         async with connected(settings) as store:
             await select(
                 store, "DELETE FROM $schema_steps WHERE version IN ?", [step.note for step in read_steps()]

@@ -14,9 +14,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from ringtime_client import AsyncRingtimeClient, HttpCallbackDetails
-from ringtime_local import CassandraServer
 from ringtime_shared.settings import CassandraSettings
-from ringtime_shared.stores.cassandra.migrate import migrate
 
 pytestmark = [pytest.mark.service, pytest.mark.timeout(300)]
 
@@ -27,15 +25,12 @@ def _children(pid: int) -> set[int]:
     return {int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
-async def test_two_workers_serve_one_port(cassandra_server: CassandraServer) -> None:
-    keyspace = f"workers_{uuid4().hex[:8]}"
-    points = tuple(cassandra_server.contact_points)
-    await migrate(CassandraSettings(contact_points=points, port=cassandra_server.port, keyspace=keyspace))
+async def test_two_workers_serve_one_port(migrated: CassandraSettings) -> None:
     environ = {
         **os.environ,
-        "RINGTIME_CASSANDRA_CONTACT_POINTS": ",".join(points),
-        "RINGTIME_CASSANDRA_PORT": str(cassandra_server.port),
-        "RINGTIME_CASSANDRA_KEYSPACE": keyspace,
+        "RINGTIME_CASSANDRA_CONTACT_POINTS": ",".join(migrated.contact_points),
+        "RINGTIME_CASSANDRA_PORT": str(migrated.port),
+        "RINGTIME_CASSANDRA_KEYSPACE": migrated.keyspace,
         "RINGTIME_ACCESS_KEYS": "off",
         "RINGTIME_EGRESS_ALLOW": "127.0.0.0/8",
     }
@@ -46,7 +41,7 @@ async def test_two_workers_serve_one_port(cassandra_server: CassandraServer) -> 
         bases = {await _base(pod.stdout) for _ in range(2)}
         (base,) = bases
         async with AsyncRingtimeClient(base) as client:
-            await client.register_app("shop", partitions=1, active=True)
+            await client.register_app("workers", partitions=1, active=True)
             made = [await _create(client) for _ in range(10)]
             victim = min(_children(pod.pid))
             os.kill(victim, signal.SIGKILL)
@@ -76,6 +71,6 @@ async def _base(lines: asyncio.StreamReader) -> str:
 async def _create(client: AsyncRingtimeClient) -> UUID:
     """Create a schedule, once, though a worker's end may cut the connection."""
     made = await client.create_schedule(
-        "shop", payload="x", callback=_CALLBACK, delay=timedelta(minutes=10), idempotency_key=uuid4().hex
+        "workers", payload="x", callback=_CALLBACK, delay=timedelta(minutes=10), idempotency_key=uuid4().hex
     )
     return made.schedule_id

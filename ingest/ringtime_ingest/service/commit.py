@@ -155,7 +155,7 @@ class CommitPath:
                         await filing.done
         except BaseException:  # nobody waits for them any more
             for filing in filings:
-                if not filing.done.cancel():
+                if not filing.done.cancel() and not filing.done.cancelled():
                     filing.done.exception()
             raise
         return [_ending(filing.done) for filing in filings]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -461,3 +462,18 @@ async def test_who_filed_many_and_went_away_harms_nobody() -> None:
     await rig.file(rig.row())
     assert leaving.cancelled()
     assert await rig.stored(rows[2]) == rows[2]
+
+
+async def test_nobody_is_told_of_what_fails_after_who_filed_many_went_away() -> None:
+    rig = await make_commit_rig(flush_rows=1)
+    told: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    gate = rig.store.hold("put_rows")
+    for _ in range(3):
+        rig.store.fail("put_rows", StoreUnavailable("no"))
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(rig.path.file_many([(rig.row(), rig.reading()) for _ in range(3)]), 0.01)
+    gate.set()
+    await rig.file(rig.row())
+    gc.collect()  # what ended with an error that nobody fetched is told of when it goes
+    assert told == []

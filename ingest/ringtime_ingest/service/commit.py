@@ -169,6 +169,8 @@ class CommitPath:
         new_future = asyncio.get_running_loop().create_future
         filings = [_Filing(row, row, reading, new_future()) for row, reading in rows]
         line += filings
+        if self._running and line is self._waiting and len(line) < self._settings.flush_rows:
+            return filings  # a lane under way takes them together: more lanes would make smaller groups
         for _ in range(0, len(rows), self._settings.flush_rows):
             if self._running >= self._settings.commit_lanes:
                 break

@@ -74,6 +74,21 @@ async def test_more_lanes_write_at_once() -> None:
     assert rig.store.sizes("put_rows") == [1] * 5
 
 
+async def test_single_creates_wait_for_the_lane_under_way_until_a_whole_flush_waits() -> None:
+    rig = await make_commit_rig(commit_lanes=3, flush_rows=4)
+    gate = rig.store.hold("put_rows")
+    filed = [rig.file(rig.row())]
+    await spin()
+    filed += [rig.file(rig.row()) for _ in range(3)]
+    await spin()
+    assert rig.store.sizes("put_rows") == [1]
+    filed.append(rig.file(rig.row()))
+    await spin()
+    assert rig.store.sizes("put_rows") == [1, 4]
+    gate.set()
+    await asyncio.gather(*filed)
+
+
 async def test_a_create_that_comes_in_the_moment_a_lane_ends_is_written() -> None:
     """The lane's task ends a turn of the loop after its last look at the queue."""
     rig = await make_commit_rig()

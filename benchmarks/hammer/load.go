@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"math"
 	"math/rand"
 	"net/url"
 	"os"
@@ -304,6 +305,7 @@ func (w *worker) schedule(n int) {
 		w.item = strconv.AppendInt(append(w.item, '-'), int64(n%p.apps), 10)
 	}
 	w.item = append(w.item, w.before...)
+	fire = math.Round(fire*1e3) / 1e3 // as it is written: what it is held against must be the same
 	if p.isWhole {
 		fire = float64(int64(fire))
 		w.item = strconv.AppendInt(w.item, int64(fire), 10)

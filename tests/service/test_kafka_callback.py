@@ -96,18 +96,6 @@ class TestRecord:
         found = [record.key.decode() for name in names for record in await read_all(kafka_server, name)]
         assert Counter(found) == Counter(str(UUID(int=number)) for number in numbers)
 
-    async def test_is_dated_to_the_whole_millisecond_that_has_come(
-        self, kafka_server: KafkaServer, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """The producer's own date is a rounded float, which may lie one before the fire time."""
-        topic, hour_ago_ns = await new_topic(kafka_server), time.time_ns() - 3_600 * 10**9
-        async with callback_for(kafka_server.bootstrap) as callback:
-            monkeypatch.setattr(time, "time_ns", lambda: hour_ago_ns)
-            assert (await callback.invoke(delivery(topic))).ok
-            monkeypatch.undo()
-        (record,) = await read_all(kafka_server, topic)
-        assert record.timestamp == hour_ago_ns // 1_000_000
-
     async def test_compressed(self, kafka_server: KafkaServer) -> None:
         topic = await new_topic(kafka_server)
         async with callback_for(kafka_server.bootstrap, compression="gzip") as callback:

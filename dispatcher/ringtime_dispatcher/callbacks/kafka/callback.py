@@ -18,7 +18,6 @@ topic went away.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -261,9 +260,7 @@ class _Attempt:
             record.key,
             record.value,
             parts.room_s,
-            # By itself it rounds a float, which may fall on the millisecond before the fire time.
-            time.time_ns() // 1_000_000,
-            record.headers,
+            headers=record.headers,
         )
         self._was_handed_over = True
         self._acknowledged = acknowledged

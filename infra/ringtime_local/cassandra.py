@@ -10,9 +10,10 @@ from threading import Event
 from ringtime_local.addresses import Address
 from ringtime_local.archives import WRITE_S, archive_options
 from ringtime_local.cassandra_config import (
-    BRIEF_SLACK_MS,
+    BRIEF_SLACK_US,
     DATA_FOLDERS,
     LOGBACK,
+    SLACK_US,
     CassandraOptions,
     command_line,
     node_host,
@@ -76,7 +77,7 @@ class CassandraNode(LocalServer):
         kept = archive_options(self.name, runtime, given, self._rehearse, self._abort)
         options = replace(self.options, java_options=(*given, *kept))
         run = command_line(runtime, options, self.folder, index=self.index)
-        return Command(run, image=runtime.image, slack_ms=BRIEF_SLACK_MS if is_brief() else 0)
+        return Command(run, image=runtime.image, slack_us=BRIEF_SLACK_US if is_brief() else SLACK_US)
 
     def _rehearse(self, folder: Path, java_options: tuple[str, ...]) -> None:
         server = CassandraServer(folder, CassandraOptions(java_options=java_options), abort=self._abort)

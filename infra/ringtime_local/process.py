@@ -26,7 +26,7 @@ class Command:
     argv: tuple[str, ...]
     image: str | None = None
     as_root: bool = False  #: in a container; on this machine everything runs as this user
-    slack_ms: int = 0  #: how much longer than it asks it may sleep, where Linux lets us say so; 0: as always
+    slack_us: int = 0  #: how much longer than it asks it may sleep, where Linux lets us say so; 0: as always
 
 
 class Process(Protocol):
@@ -58,11 +58,11 @@ def _be_as_nice(pid: int) -> None:
             Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
 
 
-def _let_sleep(pid: int, slack_ms: int) -> None:
+def _let_sleep(pid: int, slack_us: int) -> None:
     """Let a process that has only begun sleep longer than it asks, in all threads that it will have."""
-    if slack_ms:
+    if slack_us:
         with suppress(OSError):  # as above
-            Path(f"/proc/{pid}/timerslack_ns").write_text(str(slack_ms * 1_000_000))
+            Path(f"/proc/{pid}/timerslack_ns").write_text(str(slack_us * 1_000))
 
 
 class LocalProcess:
@@ -82,7 +82,7 @@ class LocalProcess:
                 )
             except OSError as error:
                 raise StartFailed(f"cannot run {command.argv[0]}: {error}") from error
-        _let_sleep(self._popen.pid, command.slack_ms)
+        _let_sleep(self._popen.pid, command.slack_us)
         _be_as_nice(self._popen.pid)
         self.id = ProcessId.of(self._popen.pid)
         guard.watch(self.id)

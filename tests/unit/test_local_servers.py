@@ -429,11 +429,11 @@ class TestProcesses:
 
     @pytest.mark.skipif(not Path("/proc/self/timerslack_ns").exists(), reason="only Linux has it")
     @pytest.mark.skipif(os.geteuid() != 0, reason="only root may tell another process")
-    @pytest.mark.parametrize(("slack_ms", "slack_ns"), [(7, 7_000_000), (0, None)])
+    @pytest.mark.parametrize(("slack_us", "slack_ns"), [(700, 700_000), (0, None)])
     def test_a_process_sleeps_longer_where_it_is_told_to(
-        self, tmp_path: Path, slack_ms: int, slack_ns: int | None
+        self, tmp_path: Path, slack_us: int, slack_ns: int | None
     ) -> None:
-        command = Command(("sleep", "30"), slack_ms=slack_ms)
+        command = Command(("sleep", "30"), slack_us=slack_us)
         process = LocalProcess(command, folder=tmp_path, log=tmp_path / "log")
         try:
             own_ns = int(Path("/proc/self/timerslack_ns").read_text())

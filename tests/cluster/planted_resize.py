@@ -152,4 +152,4 @@ RESIZE_PLANTS: list[tuple[Plant, ResizePlan | None]] = [
 ]
 
 #: The seed to begin at for those that few seeds show: a little before the first that does.
-FIRST_SEEDS: dict[Plant, int] = {keep_rows_where_it_is_polled_yet: 56, release_without_waiting: 10}
+FIRST_SEEDS: dict[Plant, int] = {keep_rows_where_it_is_polled_yet: 7, release_without_waiting: 16}

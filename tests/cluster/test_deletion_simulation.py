@@ -80,7 +80,7 @@ def vouch_for_the_apps_for_a_minute(patch: pytest.MonkeyPatch) -> None:
 
 
 #: The seed to begin at for one that few seeds show: a little before the first that does.
-FIRST_SEEDS: dict[Plant, int] = {vouch_for_the_apps_for_a_minute: 34}
+FIRST_SEEDS: dict[Plant, int] = {vouch_for_the_apps_for_a_minute: 73}
 
 
 @pytest.mark.parametrize("seed", range(6))

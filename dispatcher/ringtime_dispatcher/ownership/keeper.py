@@ -141,6 +141,7 @@ class Owner:
         if session is None or session.is_lost():
             await self._rejoin()
             return
+        # Half of the pause, as a beat may have ended it early, and news of the ring may come at any time.
         await self._refresh_apps(self._parts.dispatch.apps_refresh_ms / 2)
         now_ms = self._clock.boot_ms()
         view = session.view()

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
-from uuid import uuid4
 
 import pytest
 import pytest_asyncio
 from pytest_asyncio import is_async_test
 from tests.contract.builders import make_app
 from tests.contract.coordination import Driver, EtcdDriver, Join, MemoryDriver
+from tests.harness.keyspaces import make_keyspace
 
 from ringtime_local import CassandraServer, EtcdServer
 from ringtime_shared.clock import Clock, ManualClock, SystemClock
 from ringtime_shared.coordination.protocol import Member, Session
 from ringtime_shared.models.app import App
 from ringtime_shared.settings import CassandraSettings
-from ringtime_shared.stores.cassandra import CassandraStore, migrate
+from ringtime_shared.stores.cassandra import CassandraStore
 from ringtime_shared.stores.cassandra.cluster import make_cluster
 from ringtime_shared.stores.cassandra.session import CqlSession, connect_session
 from ringtime_shared.stores.memory import MemoryStore
@@ -78,15 +77,7 @@ async def cassandra_session(cassandra_settings: CassandraSettings) -> AsyncItera
 @pytest.fixture(scope="session")
 def cassandra_settings(cassandra_server: CassandraServer) -> CassandraSettings:
     """A keyspace of the test run's own."""
-    settings = CassandraSettings(
-        contact_points=tuple(cassandra_server.contact_points),
-        port=cassandra_server.port,
-        keyspace=f"contract_{uuid4().hex[:8]}",
-        request_timeout_ms=10_000,
-    )
-    with ThreadPoolExecutor(1) as pool:  # here an event loop runs already
-        pool.submit(lambda: asyncio.run(migrate(settings))).result()
-    return settings
+    return replace(make_keyspace(cassandra_server, "contract"), request_timeout_ms=10_000)
 
 
 @pytest.fixture(scope="session")

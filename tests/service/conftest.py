@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-from uuid import uuid4
-
 import pytest
+from tests.harness.keyspaces import make_keyspace
 
 from ringtime_local import CassandraServer
 from ringtime_shared.settings import CassandraSettings
-from ringtime_shared.stores.cassandra import migrate
 
 
 @pytest.fixture(scope="session")
 def migrated(cassandra_server: CassandraServer) -> CassandraSettings:
-    """A keyspace with the schema, which takes seconds to make. Who uses it keeps to apps of its own."""
-    settings = CassandraSettings(
-        contact_points=tuple(cassandra_server.contact_points),
-        port=cassandra_server.port,
-        keyspace=f"shared_{uuid4().hex[:8]}",
-    )
-    asyncio.run(migrate(settings))
-    return settings
+    """A keyspace with the schema. Who uses it keeps to apps of its own."""
+    return make_keyspace(cassandra_server, "shared")

@@ -3,10 +3,10 @@
 Invariant. When `CommitPath.file` returns, some live row of the schedule is filed at a slot that its
 poller instance's owner has not finally read yet, in a partition that is polled.
 
-Requests that arrive while a batch is out join the next one; there is no timer. Those that file many rows at
-once have a line of their own, which gets at least half of each batch and what single creates leave. After
-the batch is acknowledged by the store, and before its requests are, each row is checked (once a batch and
-poller instance):
+Requests that arrive while a batch is out join the next one; there is no timer. Where one has been out for
+long, the next request begins another beside it. Those that file many rows at once have a line of their own,
+which gets at least half of each batch and what single creates leave. After the batch is acknowledged by the
+store, and before its requests are, each row is checked (once a batch and poller instance):
 
 - Its slot is near: read `sealed`. If `sealed >= slot`, the owner's final read may have come before the
   row, so it is filed again, under the same id, at a slot above `sealed`, a change at one that it claims; its
@@ -76,6 +76,7 @@ from ringtime_shared.stores.protocol import DAMAGED_MARKS, ClaimStore, MarkStore
 
 T = TypeVar("T")
 _CLAIMS = 8  #: of slots, for a change that was overtaken
+_PATIENCE_MS = 50  #: several times what a flush takes: one out for longer hangs, or its store is far away
 _ROUNDS = 3  #: filings of one row before giving up with an unknown outcome
 
 
@@ -122,6 +123,7 @@ class CommitPath:
         self._waiting_many: deque[_Filing] = deque()  # of those who file many at once
         self._lanes: set[asyncio.Task[None]] = set()
         self._running = 0  # counted down by the lane itself: its task ends a moment after its last look
+        self._flushed_boot_ms = 0  # when the last flush, or a lane, began
 
     async def file(self, row: Row, reading: AppReading, *, is_refiled: bool = True) -> Row:
         """File a home row, replay or change; return it, with a forward pointer if it had to be filed again.
@@ -169,16 +171,22 @@ class CommitPath:
         new_future = asyncio.get_running_loop().create_future
         filings = [_Filing(row, row, reading, new_future()) for row, reading in rows]
         line += filings
-        if self._running and line is self._waiting and len(line) < self._settings.flush_rows:
+        if line is self._waiting and self._running and self._is_soon_back(len(line)):
             return filings  # a lane under way takes them together: more lanes would make smaller groups
         for _ in range(0, len(rows), self._settings.flush_rows):
             if self._running >= self._settings.commit_lanes:
                 break
             self._running += 1
+            self._flushed_boot_ms = self._clock.boot_ms()
             lane = asyncio.create_task(self._run_lane(), name="commit lane")
             self._lanes.add(lane)
             lane.add_done_callback(self._lanes.discard)
         return filings
+
+    def _is_soon_back(self, waiting: int) -> bool:
+        """Whether so many single creates may wait for a lane under way to take them."""
+        is_late = self._clock.boot_ms() - self._flushed_boot_ms > _PATIENCE_MS
+        return waiting < self._settings.flush_rows and not is_late
 
     def _next_batch(self) -> list[_Filing]:
         """Return what is written next: of each line at least half a batch, if so many wait."""
@@ -197,6 +205,7 @@ class CommitPath:
 
     async def _run_lane(self) -> None:
         while batch := self._next_batch():
+            self._flushed_boot_ms = self._clock.boot_ms()
             try:
                 await self._flush(batch)
             except Exception as error:  # noqa: BLE001 - every waiting request must get an answer

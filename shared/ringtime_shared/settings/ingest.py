@@ -25,7 +25,8 @@ class IngestSettings:
 
     commit_lanes: Annotated[int, Meta(ge=1, le=64)] = 2
     """Flushes under way at once. One lane makes the largest groups; more help a store that is far away.
-    Single creates begin another where a whole flush of them waits. In one process there is always one."""
+    Single creates begin another where a whole flush of them waits, or where the last one has been out for
+    50 ms. In one process there is always one."""
 
     near_ms: Annotated[int, Meta(ge=60_000, le=3_600_000)] = 90_000
     """Rows whose slot is nearer than this, in milliseconds, are checked against `sealed` after the write.

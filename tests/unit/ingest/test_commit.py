@@ -89,6 +89,23 @@ async def test_single_creates_wait_for_the_lane_under_way_until_a_whole_flush_wa
     await asyncio.gather(*filed)
 
 
+async def test_a_single_create_does_not_wait_for_a_flush_that_hangs() -> None:
+    rig = await make_commit_rig(commit_lanes=2, flush_rows=4)
+    gate = rig.store.hold("put_rows")
+    filed = [rig.file(rig.row())]
+    await spin()
+    rig.clock.advance(50)
+    filed.append(rig.file(rig.row()))
+    await spin()
+    assert rig.store.sizes("put_rows") == [1]
+    rig.clock.advance(1)
+    filed.append(rig.file(rig.row()))
+    await spin()
+    assert rig.store.sizes("put_rows") == [1, 2]
+    gate.set()
+    await asyncio.gather(*filed)
+
+
 async def test_a_create_that_comes_in_the_moment_a_lane_ends_is_written() -> None:
     """The lane's task ends a turn of the loop after its last look at the queue."""
     rig = await make_commit_rig()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import get_native_id
 from typing import Protocol
 
 from ringtime_local.errors import StartFailed
@@ -58,11 +60,24 @@ def _be_as_nice(pid: int) -> None:
             Path(f"/proc/{pid}/autogroup").write_text(str(niceness))
 
 
-def _let_sleep(pid: int, slack_us: int) -> None:
-    """Let a process that has only begun sleep longer than it asks, in all threads that it will have."""
+@contextmanager
+def _letting_sleep(slack_us: int) -> Iterator[None]:
+    """Let what this thread starts meanwhile sleep longer than it asks, in all threads that it will have.
+
+    It has that of who starts it. Told once it runs, it may have threads already, which then never sleep so:
+    on a busy machine a JVM has them all before it is told.
+    """
+    ours = Path(f"/proc/{get_native_id()}/timerslack_ns")
+    before = None
     if slack_us:
         with suppress(OSError):  # as above
-            Path(f"/proc/{pid}/timerslack_ns").write_text(str(slack_us * 1_000))
+            before = ours.read_text()
+            ours.write_text(str(slack_us * 1_000))
+    try:
+        yield
+    finally:
+        if before is not None:
+            ours.write_text(before)
 
 
 class LocalProcess:
@@ -70,7 +85,7 @@ class LocalProcess:
 
     def __init__(self, command: Command, *, folder: Path, log: Path) -> None:
         self._log = log
-        with log.open("ab") as output:
+        with log.open("ab") as output, _letting_sleep(command.slack_us):
             try:
                 self._popen = subprocess.Popen(
                     command.argv,
@@ -82,7 +97,6 @@ class LocalProcess:
                 )
             except OSError as error:
                 raise StartFailed(f"cannot run {command.argv[0]}: {error}") from error
-        _let_sleep(self._popen.pid, command.slack_us)
         _be_as_nice(self._popen.pid)
         self.id = ProcessId.of(self._popen.pid)
         guard.watch(self.id)

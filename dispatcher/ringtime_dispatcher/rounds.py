@@ -20,19 +20,31 @@ class Beat:
     """
 
     def __init__(self) -> None:
-        self._next = asyncio.Event()
+        self._pauses: dict[asyncio.Timeout, float] = {}  # and from when on a beat ends it
 
     def strike(self) -> None:
         """The store is about to be asked."""
-        self._next.set()
-        self._next = asyncio.Event()
+        now_s = asyncio.get_running_loop().time()
+        for pause, along_s in self._pauses.items():
+            if along_s <= now_s and not pause.expired():
+                pause.reschedule(now_s)
+
+    @asynccontextmanager
+    async def pause(self, most_s: float) -> AsyncIterator[None]:
+        """Cut what is waited for meanwhile off at the first beat in the last part of this time, or when it is
+        over, with TimeoutError. It takes no task of its own, as owners pause several times a second."""
+        async with asyncio.timeout(most_s) as pause:
+            self._pauses[pause] = asyncio.get_running_loop().time() + (1 - ALONG_SHARE) * most_s
+            try:
+                yield
+            finally:
+                del self._pauses[pause]
 
     async def wait(self, most_s: float) -> None:
         """Return at the first beat in the last part of this time, or when it is over."""
-        await asyncio.sleep((1 - ALONG_SHARE) * most_s)
         with suppress(TimeoutError):
-            async with asyncio.timeout(ALONG_SHARE * most_s):
-                await self._next.wait()
+            async with self.pause(most_s):
+                await asyncio.get_running_loop().create_future()
 
 
 @asynccontextmanager

@@ -85,7 +85,8 @@ def recall(kind: str, seed: int) -> str:
     return f"{kind} {seed} {sha256(repr(history).encode()).hexdigest()}"
 
 
-def _begin_player() -> None:
+def begin_player() -> None:
+    """For a process that does nothing but play: nobody reads what it logs, and what it imported stays."""
     logging.disable(logging.CRITICAL)
     settle_memory()
 
@@ -97,7 +98,7 @@ def _play_block(seeds: range, play: Play) -> dict[int, list[str]]:
 @cache
 def _players() -> ProcessPoolExecutor:
     """One pool for all campaigns of a process: each new one imports everything in every player."""
-    return ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"), _begin_player)
+    return ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("spawn"), begin_player)
 
 
 def end_players() -> None:

@@ -43,7 +43,8 @@ def test_what_nobody_announced_is_found_by_the_final_read(seed: int, monkeypatch
 def test_a_seed_is_the_same_run_in_every_process() -> None:
     """Or a seed that breaks something in one place shows nothing in another."""
     kinds = [*WORLDS, "resize", "crons", "resize", "crons"]
-    program = f"""from tests.cluster.campaign import recall
+    program = f"""from tests.cluster.campaign import begin_player, recall
+begin_player()
 for seed, kind in enumerate({kinds}):
     print(recall(kind, seed))
 """

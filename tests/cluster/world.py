@@ -15,7 +15,7 @@ from ringtime_ingest.service import IngestParts, IngestService, NewApp, NewSched
 from ringtime_shared.callbacks.protocol import CallbackType, Delivery, Reply
 from ringtime_shared.clock import Clock
 from ringtime_shared.coordination.memory import Hub
-from ringtime_shared.coordination.protocol import Member
+from ringtime_shared.coordination.protocol import Claim, Member
 from ringtime_shared.errors import RingtimeError, Violation
 from ringtime_shared.ids import unpack_id
 from ringtime_shared.models.app import AppConfiguration
@@ -120,8 +120,8 @@ class RecordingCallback(CallbackType):
         first_s, last_s = world.plan.outage_s
         is_down = delivery.details["to"] == "b" and first_s <= asyncio.get_running_loop().time() < last_s
         accepted = world.rng.random() >= world.plan.failure_rate and not is_down
-        holder = {claim.epoch: claim.node for claim in world.hub.claims.values()}
-        held = self._pod.is_paused or holder.get(delivery.term & _EPOCH_MASK) == self._pod.name
+        claims, epoch = world.hub.claims.values(), delivery.term & _EPOCH_MASK
+        held = self._pod.is_paused or Claim(self._pod.name, epoch) in claims
         send = Send(schedule.schedule_id, world.now_ms(), delivery.attempt, delivery.term, accepted, held)
         send.payload = schedule.payload
         world.sends.append(send)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -157,17 +158,9 @@ class Owner:
 
     async def _wait_for_news(self, session: Session) -> None:
         """Return when there is some of the ring, or the apps are to be looked at again."""
-        pause = self._parts.beat.wait(self._parts.dispatch.apps_refresh_ms / 1000)
-        waits = [
-            asyncio.create_task(session.wait_for_change(), name=f"{self._node} news"),
-            asyncio.create_task(pause, name=f"{self._node} pause"),
-        ]
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waits:
-                each.cancel()
-            await asyncio.wait(waits)
+        with suppress(TimeoutError):
+            async with self._parts.beat.pause(self._parts.dispatch.apps_refresh_ms / 1000):
+                await session.wait_for_change()
 
     async def keep_apps(self) -> None:
         """Read the apps again if a step takes long, as one that walks through days does."""

@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import islice
 from operator import attrgetter
 from uuid import UUID
@@ -170,7 +171,7 @@ class MemoryStore:
         """`put_rows` of a process that holds a part map in which this count is written; see `parts`."""
         for row in rows:
             place, schedule_id = row.place, row.schedule.schedule_id
-            self._index[place.bucket, part_of(group_of(str(place.instance)), count)].add(place.instance)
+            self._index[place.bucket, _part_of(place.instance, count)].add(place.instance)
             self._app_buckets[place.bucket].add(place.instance)
             if is_receipted(row):
                 told = self._receipts[IndexEntry(place.bucket, place.instance)]
@@ -263,7 +264,7 @@ class MemoryStore:
         if not arrivals:
             return arrivals
         parts = set(parts_of(groups, [count]))
-        return [each for each in arrivals if part_of(group_of(str(each.instance)), count) in parts]
+        return [each for each in arrivals if _part_of(each.instance, count) in parts]
 
     async def fetch_live_ids(self, queries: Sequence[DueQuery]) -> list[IdPage]:
         pages = [self._page(query) for query in queries]
@@ -573,7 +574,7 @@ class MemoryStore:
             return CopyPage(None, 1.0, 0)
         bucket, copied = left[0], 0
         for instance in self._entries(bucket):
-            entries = self._index[bucket, part_of(group_of(str(instance)), written)]
+            entries = self._index[bucket, _part_of(instance, written)]
             copied += instance not in entries
             entries.add(instance)
         return CopyPage(str(bucket), 1 - (len(left) - 1) / len(buckets), copied)
@@ -597,6 +598,11 @@ class MemoryStore:
 def _contents_of(row: Row) -> tuple[bytes, str, Sending | None]:
     schedule = row.schedule
     return schedule.callback_details, schedule.payload, schedule.sending
+
+
+@lru_cache(maxsize=10_000)  # every look for arrivals asks for each of them
+def _part_of(instance: Instance, count: int) -> int:
+    return part_of(group_of(str(instance)), count)
 
 
 def _key_of(row: Row) -> Position:

@@ -68,13 +68,13 @@ def _processor_time(record_testsuite_property: Callable[[str, object], None]) ->
 
 #: A table is made without waiting for the disk, at a third of the work. After a kill it would not be there:
 #: whoever kills Cassandra asks for `own_cassandra`.
-_TABLES_IN_MEMORY = CassandraOptions(java_options=("-Dcassandra.test.flush_local_schema_changes=false",))
+TABLES_IN_MEMORY = CassandraOptions(java_options=("-Dcassandra.test.flush_local_schema_changes=false",))
 
 
 @pytest.fixture(scope="session")
 def _own(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServers]:
     asked_for = {name for item in request.session.items for name in getattr(item, "fixturenames", ())}
-    cassandra = True if "own_cassandra" in asked_for else _TABLES_IN_MEMORY
+    cassandra = True if "own_cassandra" in asked_for else TABLES_IN_MEMORY
     servers = LocalServers(tmp_path_factory.mktemp("servers"), cassandra=cassandra, own=True)
     yield servers
     for node in (node for server in servers.all for node in server.servers if node.is_running):

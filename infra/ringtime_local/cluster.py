@@ -100,6 +100,7 @@ class Cluster:
             cassandra=CassandraOptions(tls=self.tls),
             kafka=KafkaOptions(tls=self.tls),
             etcd=EtcdOptions(tls=self.tls),
+            own=tls,  # those of the environment know nothing of these certificates
         )
         self._starts_servers = servers is None
         self.pods: dict[str, Pod] = {}

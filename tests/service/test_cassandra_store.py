@@ -17,6 +17,7 @@ from uuid import uuid4
 import pytest
 from cassandra import AuthenticationFailed
 from cassandra.cluster import NoHostAvailable
+from tests.conftest import TABLES_IN_MEMORY
 from tests.contract.builders import (
     BUCKET,
     START_MS,
@@ -35,7 +36,7 @@ from tests.contract.builders import (
 from tests.harness.report import IS_LONG
 from tests.service.cql import cql_session
 
-from ringtime_local import Authority, CassandraOptions, CassandraServer, LocalServers
+from ringtime_local import Authority, CassandraServer, LocalServers
 from ringtime_shared.clock import ManualClock, SystemClock
 from ringtime_shared.errors import AppExists, OutcomeUnknown, StartupError, StoreUnavailable
 from ringtime_shared.models.app import App, AppConfiguration, Instance, Resize
@@ -960,7 +961,8 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Cassandr
     folder = tmp_path_factory.mktemp("guarded")
     files = Authority(folder).issue("node")
     pem = "org.apache.cassandra.security.PEMBasedSslContextFactory"
-    options = CassandraOptions(
+    options = replace(
+        TABLES_IN_MEMORY,
         authenticator="PasswordAuthenticator",
         settings={
             "client_encryption_options": {

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from tests.conftest import TABLES_IN_MEMORY
 from tests.contract.builders import make_app, make_row
 from tests.service.cql import cql_session
 from tests.service.test_cassandra_store import NOW_MS, STEPS, connected, make_settings, until
@@ -28,8 +29,7 @@ async def test_three_nodes_carry_on_without_one(tmp_path: Path) -> None:
         nodes=3,
         heap_mib=512,
         settings={"paxos_variant": "v2"},
-        # Tables are made without waiting for the disk: the node that is killed does not come back.
-        java_options=("-Dcassandra.test.flush_local_schema_changes=false",),
+        java_options=TABLES_IN_MEMORY.java_options,  # the node that is killed does not come back
     )
     servers = LocalServers(tmp_path, cassandra=options, kafka=False, etcd=False, own=True)
     await asyncio.to_thread(servers.start)

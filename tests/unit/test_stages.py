@@ -176,7 +176,8 @@ async def test_what_runs_beside_what_measures_time_gives_way(
     assert all(niceness[other] > niceness["timed"] for other in beside["timed"])
     assert not {"pods", "network", "faults"} & beside["timed"]
     assert "cluster" in others
-    assert [stage for stage in STAGES if any(niceness[name] == give_way.IDLE for name in stage.after)] == []
+    waiting = [stage for stage in STAGES if any(niceness[name] == give_way.IDLE for name in stage.after)]
+    assert {stage.niceness for stage in waiting} == {give_way.IDLE}  # else it may wait for ever
 
 
 @pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="sessions share nothing out here")

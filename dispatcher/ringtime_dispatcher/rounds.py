@@ -32,7 +32,7 @@ class Beat:
     @asynccontextmanager
     async def pause(self, most_s: float) -> AsyncIterator[None]:
         """Cut what is waited for meanwhile off at the first beat in the last part of this time, or when it is
-        over, with TimeoutError. It takes no task of its own, as owners pause several times a second."""
+        over, with TimeoutError. It takes no task of its own, as an owner pauses after each of its steps."""
         async with asyncio.timeout(most_s) as pause:
             self._pauses[pause] = asyncio.get_running_loop().time() + (1 - ALONG_SHARE) * most_s
             try:

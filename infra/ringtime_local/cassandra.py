@@ -10,7 +10,6 @@ from threading import Event
 from ringtime_local.addresses import Address
 from ringtime_local.archives import WRITE_S, archive_options
 from ringtime_local.cassandra_config import (
-    BRIEF_SLACK_US,
     DATA_FOLDERS,
     LOGBACK,
     SLACK_US,
@@ -21,7 +20,6 @@ from ringtime_local.cassandra_config import (
 )
 from ringtime_local.cassandra_probe import Login, ask_now
 from ringtime_local.errors import NotReady
-from ringtime_local.java import is_brief
 from ringtime_local.ports import take_ports
 from ringtime_local.process import Command
 from ringtime_local.runtimes import Runtime, jar_runtime
@@ -77,7 +75,7 @@ class CassandraNode(LocalServer):
         kept = archive_options(self.name, runtime, given, self._rehearse, self._abort)
         options = replace(self.options, java_options=(*given, *kept))
         run = command_line(runtime, options, self.folder, index=self.index)
-        return Command(run, image=runtime.image, slack_us=BRIEF_SLACK_US if is_brief() else SLACK_US)
+        return Command(run, image=runtime.image, slack_us=SLACK_US)
 
     def _rehearse(self, folder: Path, java_options: tuple[str, ...]) -> None:
         server = CassandraServer(folder, CassandraOptions(java_options=java_options), abort=self._abort)

@@ -135,7 +135,7 @@ STAGES = (
     Stage("stores", 5, ("tests/contract",), after=("faults",)),
     Stage("split", 5, _e2e(*_ON_SERVERS), after=("faults",)),
     Stage("harm", 5, _e2e(*HARM), after=("network",)),
-    Stage("pages", 5, _e2e(*PAGES), after=("load",)),
+    Stage("pages", 5, _e2e(*PAGES), after=("harm",)),
     Stage("load", 2, _e2e("load"), after=_FAULTS),  # it waits for a minute, whose rate is judged
     Stage(
         "timed",
@@ -149,9 +149,9 @@ STAGES = (
         "alone",
         after=_FAULTS,
     ),
-    # From the beginning, with what the others leave.
+    # From the beginning. What measures time at the end waits for `units`, too: nicer, it was the last.
     Stage("chart", 10, (CHART,)),
-    Stage("units", 10, ("tests/unit",), but=(*COMPUTING, *ROOMS), is_measured=True),
+    Stage("units", 5, ("tests/unit",), but=(*COMPUTING, *ROOMS), is_measured=True),
     # What holds a lag to that of a quiet time before it, unless others are at work: so `prompt` gives way.
     Stage("alone", 0, _e2e("delivery", "kafka_delivery"), "alone", after=_BEFORE_ALONE),
     Stage("prompt", 1, _e2e("serve", "cluster", "door", "neighbours"), "alone", after=_BEFORE_ALONE),

@@ -5,10 +5,10 @@ of them wait most of the time, so that several keep two cores busy. Who comes fi
 
 - What kills and cuts off, whose verdicts come from ledgers, begins at once, and the real servers follow.
 - What measures time begins when the faults are over. `timed` and `load` need little, and whatever runs beside
-  them gives way. `alone` and `prompt` may need all: they come last, beside nothing but what is idle whenever
-  anybody asks. Beside nice stages with servers of their own, they missed bounds of 75 to 300 ms in three runs
-  of four. They are two as each waits for most of its time. What they wait for is cut into stages of some
-  minutes, side by side: most of what they do is wait.
+  them gives way. `alone`, `prompt` and `swift` may need all: they come last, beside nothing but what is idle
+  whenever anybody asks. Beside nice stages with servers of their own, they missed bounds of 75 to 300 ms in
+  three runs of four. They are three as each waits for most of its time. What they wait for is cut into stages
+  of some minutes, side by side: most of what they do is wait.
 - What only computes, on virtual time or none, takes what the others leave once the faults are over, most of
   it beside `alone`.
 
@@ -51,7 +51,7 @@ class Stage:
     niceness: int  #: see nice(1): the larger, the more it gives way; IDLE takes what nobody else asks for
     paths: tuple[str, ...]
     marks: str = "not alone and not faults"
-    but: tuple[str, ...] = ()  #: files of these paths that are in another stage
+    but: tuple[str, ...] = ()  #: files and cases of these paths that are in another stage
     is_measured: bool = False  #: for coverage
     after: tuple[str, ...] = ()  #: stages that have to be over before it begins
 
@@ -100,6 +100,16 @@ COMPUTING = (
 
 #: Two thirds of the unit tests. None holds what it tests to a time: what runs late is no failure of theirs.
 ROOMS = tuple(f"tests/unit/{room}" for room in ("dispatcher", "importing", "ingest", "shared"))
+
+#: What measures time, but holds no lag to that of a quiet time before it.
+ABSOLUTE = tuple(
+    f"tests/e2e/test_delivery.py::test_{name}"
+    for name in (
+        "callbacks_that_hang_hold_up_nobody_else",
+        "waits_between_attempts",
+        "attempts_survive_a_kill",
+    )
+)
 
 #: What kills and cuts off, on a split deployment.
 _FAULTS = ("pods", "network", "faults")
@@ -152,9 +162,10 @@ STAGES = (
     # From the beginning. What measures time at the end waits for `units`, too: nicer, it was the last.
     Stage("chart", 10, (CHART,)),
     Stage("units", 5, ("tests/unit",), but=(*COMPUTING, *ROOMS), is_measured=True),
-    # What holds a lag to that of a quiet time before it, unless others are at work: so `prompt` gives way.
-    Stage("alone", 0, _e2e("delivery", "kafka_delivery"), "alone", after=_BEFORE_ALONE),
-    Stage("prompt", 1, _e2e("serve", "cluster", "door", "neighbours"), "alone", after=_BEFORE_ALONE),
+    # What holds a lag to that of a quiet time before it, unless others are at work: so the others give way.
+    Stage("alone", 0, _e2e("delivery", "kafka_delivery"), "alone", ABSOLUTE, after=_BEFORE_ALONE),
+    Stage("prompt", 1, _e2e("serve", "door"), "alone", after=_BEFORE_ALONE),
+    Stage("swift", 2, (*_e2e("cluster", "neighbours"), *ABSOLUTE), "alone", after=_BEFORE_ALONE),
     # Two at once, a core each, and a third behind the shorter one: one would be the last by minutes, three
     # would take each other's turns and caches. Beside the faults, which ask for both cores, they would get
     # nothing but slow them down.
@@ -189,7 +200,7 @@ async def run(stage: Stage, arguments: Sequence[str]) -> int:
         "-m",
         stage.marks,
         *stage.paths,
-        *(f"--ignore={path}" for path in stage.but),
+        *(f"--{'deselect' if '::' in path else 'ignore'}={path}" for path in stage.but),
         *arguments,
         cwd=ROOT,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},

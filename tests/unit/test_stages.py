@@ -33,6 +33,13 @@ def test_every_file_is_in_one_stage_of_those_without_a_mark() -> None:
     assert [file for file in FILES if len(stages_of(file, "not alone and not faults")) != 1] == []
 
 
+def test_a_case_that_one_stage_leaves_out_is_in_another() -> None:
+    left_out = [path for stage in STAGES for path in stage.but if "::" in path]
+    named = [path for stage in STAGES for path in stage.paths if "::" in path]
+    assert sorted(left_out) == sorted(named)
+    assert len(named) > 1
+
+
 def test_make_check_runs_every_file_that_needs_no_server_once() -> None:
     goals = re.findall(r"^(check-test-\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     shown = subprocess.run(
@@ -170,8 +177,8 @@ async def test_what_runs_beside_what_measures_time_gives_way(
     assert await stages.main([]) == 0
     niceness = {stage.name: stage.niceness for stage in STAGES}
     assert all(niceness[other] > niceness["alone"] for other in beside["alone"])
-    quiet = {"alone", "prompt"}
-    others = (beside["alone"] | beside["prompt"]) - quiet
+    quiet = {"alone", "prompt", "swift"}
+    others = set().union(*(beside[name] for name in quiet)) - quiet
     assert {niceness[other] for other in others} == {give_way.IDLE}
     assert all(niceness[other] > niceness["timed"] for other in beside["timed"])
     assert not {"pods", "network", "faults"} & beside["timed"]

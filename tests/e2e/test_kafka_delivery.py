@@ -58,7 +58,7 @@ async def test_a_broker_killed_in_the_middle(tmp_path: Path, receiver: Receiver,
             bystander = Bystander(other, receiver)
             baseline = await bystander.run(per_s=per_s, seconds=20 if IS_LONG else 5, warm_s=1)
 
-            due_s = time.time() + count / 500 + 3
+            due_s = time.time() + count / 1_000 + 2
             ids = await create_all(client, [int((due_s + over_s * n / count) * 1000) for n in range(count)])
             assert time.time() < due_s, "too slow at creating"
             fault = asyncio.create_task(be_away(broker, due_s + over_s * 0.3, away_s))

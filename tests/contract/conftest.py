@@ -81,9 +81,13 @@ def cassandra_settings(cassandra_server: CassandraServer) -> CassandraSettings:
 
 
 @pytest.fixture(scope="session")
-def cassandra_connections(cassandra_settings: CassandraSettings) -> Iterator[tuple[Any, Any, str]]:
+def cassandra_connections(
+    cassandra_settings: CassandraSettings, cassandra_session: CqlSession
+) -> Iterator[tuple[Any, Any, str]]:
     """What a `CqlSession` is made of, on the driver's own connections."""
     cluster = make_cluster(cassandra_settings)
+    # What a test writes here over what its store has written counts, even within one millisecond.
+    cluster.timestamp_generator = cassandra_session._cluster.timestamp_generator
     try:
         session = connect_session(cluster, cassandra_settings)
         prepare_once(session)

@@ -187,6 +187,36 @@ async def test_what_runs_beside_what_measures_time_gives_way(
     assert {stage.niceness for stage in waiting} == {give_way.IDLE}  # else it may wait for ever
 
 
+@pytest.mark.parametrize("room_bytes", [1 << 60, 0])
+async def test_files_are_in_memory_where_there_is_room_and_those_of_a_failure_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room_bytes: int
+) -> None:
+    places = dict[str, str]()
+
+    async def run(stage: Stage, arguments: list[str]) -> int:
+        given = [each for each in arguments if each.startswith("--basetemp=")]
+        for each in given:
+            places[stage.name] = each.removeprefix("--basetemp=")
+            (Path(places[stage.name]) / "case").mkdir(parents=True)
+            (Path(places[stage.name]) / "case" / "log").write_text(stage.name)
+        return int(stage.name == "faults")
+
+    monkeypatch.setattr(stages, "FOLDER", tmp_path / "reports")
+    monkeypatch.setattr(stages, "IN_MEMORY", tmp_path)
+    monkeypatch.setattr(stages, "_room_bytes", lambda place: room_bytes)
+    monkeypatch.setattr(stages, "run", run)
+    assert await stages.main([]) == 1
+    assert len(set(places.values())) == (len(STAGES) if room_bytes else 0)
+    assert [place for place in places.values() if Path(place).parent.exists()] == []
+    assert texts_of_logs(tmp_path) == (
+        {Path("reports/faults.files/case/log"): "faults"} if room_bytes else {}
+    )
+
+
+def texts_of_logs(folder: Path) -> dict[Path, str]:
+    return {file.relative_to(folder): file.read_text() for file in folder.rglob("log")}
+
+
 @pytest.mark.skipif(not Path("/proc/self/autogroup").exists(), reason="sessions share nothing out here")
 @pytest.mark.parametrize(("niceness", "policy"), [(5, os.SCHED_OTHER), (give_way.IDLE, os.SCHED_IDLE)])
 def test_what_gives_way_has_all_that_it_starts_give_way(tmp_path: Path, niceness: int, policy: int) -> None:

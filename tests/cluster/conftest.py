@@ -8,11 +8,21 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.campaign import end_players
+from tests.harness.report import IS_LONG
 
 
 def quick_and_slow(seeds: range, *, quick: int) -> list[object]:
     """Return the seeds of a test, of which those after the first `quick` are left to `./test`."""
     return [*seeds[:quick], *(pytest.param(seed, marks=pytest.mark.slow) for seed in seeds[quick:])]
+
+
+def many_seeds(quick: int, *, long: int = 1_000) -> range:
+    """Return the seeds of a soak: `long` of them in `make faults`, fewer in `./test`.
+
+    There they would show again what is known, as each run plays the same: that a simulation sees what it is
+    for is held by its planted bugs. A thousand look for what a change breaks, also in `make simulate`.
+    """
+    return range(1_000, 1_000 + (long if IS_LONG else quick))
 
 
 @pytest.fixture(autouse=True)

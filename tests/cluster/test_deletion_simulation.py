@@ -16,10 +16,10 @@ from ringtime_shared.models.app import App
 from ringtime_shared.stores.memory import MemoryStore
 from ringtime_shared.stores.protocol import AppChange
 from tests.cluster.campaign import first_failure, play_deletion_seed, play_seeds
+from tests.cluster.conftest import many_seeds
 from tests.cluster.deletion_world import INGEST, DeletionPlan, DeletionWorld
 from tests.cluster.planted import Plant
 from tests.cluster.pod import PodStore
-from tests.harness.report import IS_LONG
 from tests.harness.virtual import run_virtual
 
 
@@ -100,7 +100,7 @@ def test_the_app_is_deleted_now_and_then_in_these_runs() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_many_seeds_keep_the_promise() -> None:
-    assert play_seeds(range(1_000, 1_300 if IS_LONG else 1_050), play_deletion_seed) == {}
+    assert play_seeds(many_seeds(15, long=300), play_deletion_seed) == {}
 
 
 #: Operators who always die before their change is counted, and creates all the time.

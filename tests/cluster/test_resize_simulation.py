@@ -8,11 +8,10 @@ from functools import partial
 import pytest
 
 from tests.cluster.campaign import first_failure, play_resize_seed, play_seeds
-from tests.cluster.conftest import quick_and_slow
+from tests.cluster.conftest import many_seeds, quick_and_slow
 from tests.cluster.planted import Plant
 from tests.cluster.planted_resize import FIRST_SEEDS, RESIZE_PLANTS
 from tests.cluster.resize_world import ResizePlan
-from tests.harness.report import IS_LONG
 
 
 @pytest.mark.parametrize("seed", quick_and_slow(range(8), quick=3))
@@ -37,7 +36,7 @@ def test_a_change_that_arrives_long_after_its_operator_was_killed_is_finished() 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_many_seeds_keep_the_promise() -> None:
-    assert play_seeds(range(1_000, 1_300 if IS_LONG else 1_050), play_resize_seed) == {}
+    assert play_seeds(many_seeds(15, long=300), play_resize_seed) == {}
 
 
 @pytest.mark.slow

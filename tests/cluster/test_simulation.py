@@ -13,7 +13,7 @@ from functools import partial
 import pytest
 
 from tests.cluster.campaign import WORLDS, first_failure, play_seed, play_seeds
-from tests.cluster.conftest import quick_and_slow
+from tests.cluster.conftest import many_seeds, quick_and_slow
 from tests.cluster.planted import (
     FIRST_SEEDS,
     PLANTS,
@@ -25,7 +25,6 @@ from tests.cluster.planted import (
 )
 from tests.cluster.pod import FaultRates
 from tests.cluster.world import BY_MINUTES, Plan
-from tests.harness.report import IS_LONG
 
 
 @pytest.mark.parametrize("seed", quick_and_slow(range(20), quick=6))
@@ -65,7 +64,7 @@ for seed, kind in enumerate({kinds}):
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_many_seeds_keep_the_promise() -> None:
-    assert play_seeds(range(1_000, 2_000 if IS_LONG else 1_200)) == {}
+    assert play_seeds(many_seeds(50)) == {}
 
 
 @pytest.mark.slow

@@ -178,9 +178,9 @@ STAGES = (
     # Two at once, a core each, and a third behind the shorter one: one would be the last by minutes, three
     # would take each other's turns and caches. Beside the faults, which ask for both cores, they would get
     # nothing but slow them down.
-    Stage("rooms", IDLE, ROOMS, but=COMPUTING, is_measured=True, after=_FAULTS),
-    Stage("property", IDLE, ("tests/property", "tests/model", *COMPUTING), after=("rooms",)),
+    Stage("property", IDLE, ("tests/property", "tests/model", *COMPUTING), after=_FAULTS),
     Stage("cluster", IDLE, ("tests/cluster",), after=_FAULTS),
+    Stage("rooms", IDLE, ROOMS, but=COMPUTING, is_measured=True, after=("cluster",)),
 )
 
 

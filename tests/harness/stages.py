@@ -22,6 +22,7 @@ Coverage is measured in the stages of unit tests only, by `lines_run.py`.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import re
 import shutil
@@ -51,7 +52,8 @@ COLLECTING_S = 600  #: before the first case, while others take the cores
 DUMP_S = 20  #: in which a stage that hangs shows where
 CPU_S = "cpu_s"  #: property of a report; tests/conftest.py writes it
 IN_MEMORY = Path("/dev/shm")
-ROOM_BYTES = 12 << 30  #: that are free before what the stages write, a quarter of it, is kept in memory
+_IN_MEMORY_NAME = "ringtime-test-"
+ROOM_BYTES = 12 << 30  #: to be free before stages write there, beside what servers need; they wrote 4.5 GiB
 
 
 @dataclass(frozen=True)
@@ -314,23 +316,40 @@ def coverage(measured: Sequence[Stage]) -> str:
 @contextmanager
 def quick_files() -> Iterator[Path | None]:
     """Yield a folder in memory, gone afterwards; None where it has no room."""
+    for left in IN_MEMORY.glob(f"{_IN_MEMORY_NAME}*"):
+        with suppress(OSError), hold(left):  # else its run goes on, or it is another's
+            shutil.rmtree(left)
     if _room_bytes(IN_MEMORY) < ROOM_BYTES:
         yield None
         return
-    with tempfile.TemporaryDirectory("", "ringtime-test-", IN_MEMORY, ignore_cleanup_errors=True) as name:
+    with (
+        tempfile.TemporaryDirectory("", _IN_MEMORY_NAME, IN_MEMORY, ignore_cleanup_errors=True) as name,
+        hold(Path(name)),
+    ):
         yield Path(name)
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keep a folder until the block ends or this process is killed. Raises OSError if another has it."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(held)
 
 
 def _room_bytes(place: Path) -> int:
     """Return how much may be kept at a place in memory; 0 where nobody tells, or no program may run."""
     try:
-        found, told = os.statvfs(place), Path("/proc/meminfo").read_text()
+        filesystem, meminfo = os.statvfs(place), Path("/proc/meminfo").read_text()
     except OSError:  # only Linux has them
         return 0
-    available = re.search(r"^MemAvailable: +(\d+) kB$", told, re.MULTILINE)
-    if available is None or found.f_flag & os.ST_NOEXEC or not os.access(place, os.W_OK):
+    available = re.search(r"^MemAvailable: +(\d+) kB$", meminfo, re.MULTILINE)
+    if available is None or filesystem.f_flag & os.ST_NOEXEC or not os.access(place, os.W_OK):
         return 0
-    return min(found.f_bavail * found.f_frsize, int(available[1]) << 10)
+    return min(filesystem.f_bavail * filesystem.f_frsize, int(available[1]) << 10)
 
 
 async def main(arguments: Sequence[str]) -> int:

@@ -205,7 +205,12 @@ async def test_files_are_in_memory_where_there_is_room_and_those_of_a_failure_ar
     monkeypatch.setattr(stages, "IN_MEMORY", tmp_path)
     monkeypatch.setattr(stages, "_room_bytes", lambda place: room_bytes)
     monkeypatch.setattr(stages, "run", run)
-    assert await stages.main([]) == 1
+    left, another = tmp_path / "ringtime-test-left", tmp_path / "ringtime-test-another"
+    for each in (left, another):
+        each.mkdir()
+    with stages.hold(another):
+        assert await stages.main([]) == 1
+    assert (left.exists(), another.exists()) == (False, True)
     assert len(set(places.values())) == (len(STAGES) if room_bytes else 0)
     assert [place for place in places.values() if Path(place).parent.exists()] == []
     assert texts_of_logs(tmp_path) == (

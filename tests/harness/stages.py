@@ -260,7 +260,7 @@ async def _lines(output: asyncio.StreamReader, silent_s: float) -> AsyncIterator
 def _put_away(written: Path, *, has_failed: bool) -> None:
     """Give the memory back that a stage's files take; those of one that failed go to the disk."""
     if has_failed and written.exists():
-        with suppress(shutil.Error):  # sockets, which have no content
+        with suppress(OSError):  # sockets have no content; a full disk must not cost the report
             shutil.copytree(written, FOLDER / f"{written.name}.files", symlinks=True)
     shutil.rmtree(written, ignore_errors=True)
 
@@ -369,15 +369,14 @@ async def run_all(arguments: Sequence[str], files: Path | None) -> int:
             await over[name].wait()
         from_s = time.monotonic() - begun_s
         place = [] if files is None else [f"--basetemp={files / stage.name}"]
-        code = None
         try:
             code = await run(stage, [*place, *arguments])
-            return code
         finally:
             ran_s[stage.name] = from_s, time.monotonic() - begun_s
             over[stage.name].set()
-            if files is not None:
-                await asyncio.to_thread(_put_away, files / stage.name, has_failed=code not in PASSED)
+        if files is not None:
+            await asyncio.to_thread(_put_away, files / stage.name, has_failed=code not in PASSED)
+        return code
 
     async with asyncio.TaskGroup() as group:  # it waits for each to end what it started, also after Ctrl-C
         running = [group.create_task(run_in_turn(stage)) for stage in STAGES]

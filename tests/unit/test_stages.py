@@ -197,8 +197,7 @@ async def test_files_are_in_memory_where_there_is_room_and_those_of_a_failure_ar
         given = [each for each in arguments if each.startswith("--basetemp=")]
         for each in given:
             places[stage.name] = each.removeprefix("--basetemp=")
-            (Path(places[stage.name]) / "case").mkdir(parents=True)
-            (Path(places[stage.name]) / "case" / "log").write_text(stage.name)
+            write_log(places[stage.name], stage.name)
         return int(stage.name == "faults")
 
     monkeypatch.setattr(stages, "FOLDER", tmp_path / "reports")
@@ -216,6 +215,36 @@ async def test_files_are_in_memory_where_there_is_room_and_those_of_a_failure_ar
     assert texts_of_logs(tmp_path) == (
         {Path("reports/faults.files/case/log"): "faults"} if room_bytes else {}
     )
+
+
+async def test_a_run_that_is_interrupted_leaves_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_begun = asyncio.Event()
+
+    async def run(stage: Stage, arguments: list[str]) -> int:
+        write_log(arguments[0].removeprefix("--basetemp="), stage.name)
+        has_begun.set()
+        await asyncio.Event().wait()  # until it is interrupted
+        return 0
+
+    monkeypatch.setattr(stages, "FOLDER", tmp_path / "reports")
+    monkeypatch.setattr(stages, "IN_MEMORY", tmp_path)
+    monkeypatch.setattr(stages, "_room_bytes", lambda place: 1 << 60)
+    monkeypatch.setattr(stages, "run", run)
+    running = asyncio.create_task(stages.main([]))
+    await has_begun.wait()
+    assert texts_of_logs(tmp_path) != {}
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert texts_of_logs(tmp_path) == {}
+
+
+def write_log(place: str, text: str) -> None:
+    folder = Path(place, "case")
+    folder.mkdir(parents=True)
+    (folder / "log").write_text(text)
 
 
 def texts_of_logs(folder: Path) -> dict[Path, str]:
